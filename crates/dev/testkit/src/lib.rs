@@ -1,0 +1,2 @@
+//! Roots, namespaces and leak checks for tests.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The Docker Engine API over HTTP.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The command line of an OCI runtime, as runc's.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Containers: their state machine, intents and recovery.
+#![forbid(unsafe_code)]

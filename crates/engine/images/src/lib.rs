@@ -1,0 +1,2 @@
+//! Images: import, resolve, list, remove.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Capability sets of a thread.
+#![forbid(unsafe_code)]

@@ -1,0 +1,52 @@
+//! Named places where a test can kill, fail or delay a process.
+//!
+//! A failpoint stands before and after every step that makes or unmakes something outside the
+//! process: a mount, a link, a rule, a cgroup, a directory, a record. Without the feature
+//! `failpoints` it compiles to nothing.
+//!
+//! `DHOW_FAILPOINTS` holds the actions, `NAME=ACTION[,NAME=ACTION...]`, where an action is
+//! - `kill`: the process sends itself SIGKILL,
+//! - `error`: the step fails with EIO,
+//! - `delay:MS`: the process sleeps for that many milliseconds.
+//!
+//! Every name is listed in [`ALL`], sorted by the process that passes it, so that a test can walk
+//! over them; a test of the workspace holds that the sources and the list agree.
+#![forbid(unsafe_code)]
+
+use std::io;
+
+/// Every failpoint's name.
+pub const ALL: &[&str] = &[];
+
+/// Passes the failpoint `name`. Fails only when a test asked for it.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn hit(_name: &str) -> io::Result<()> {
+    Ok(())
+}
+
+/// Passes the failpoint `name`. Fails only when a test asked for it.
+#[cfg(feature = "failpoints")]
+pub fn hit(name: &str) -> io::Result<()> {
+    debug_assert!(ALL.contains(&name), "failpoint {name} is not listed in failpoint::ALL");
+    let Ok(wanted) = std::env::var("DHOW_FAILPOINTS") else { return Ok(()) };
+    let action = wanted.split(',').filter_map(|one| one.split_once('=')).find(|(n, _)| *n == name);
+    match action.map(|(_, action)| action) {
+        None => Ok(()),
+        Some("kill") => {
+            // SIGKILL takes effect before the call returns.
+            let _ = rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::KILL,
+            );
+            Ok(())
+        }
+        Some("error") => Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error())),
+        Some(other) => {
+            if let Some(ms) = other.strip_prefix("delay:").and_then(|ms| ms.parse().ok()) {
+                std::thread::sleep(std::time::Duration::from_millis(ms));
+            }
+            Ok(())
+        }
+    }
+}

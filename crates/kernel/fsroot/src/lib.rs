@@ -1,0 +1,2 @@
+//! Paths inside a root that never lead out of it.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The mount API of Linux 5.2 and later.
+#![forbid(unsafe_code)]

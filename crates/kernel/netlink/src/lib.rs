@@ -1,0 +1,2 @@
+//! Route and netfilter netlink, synchronous.
+#![forbid(unsafe_code)]

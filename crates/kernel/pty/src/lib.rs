@@ -1,0 +1,2 @@
+//! Pseudo-terminals.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! nf_tables batches, encoded for netlink.
+#![forbid(unsafe_code)]

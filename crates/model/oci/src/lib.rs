@@ -1,0 +1,2 @@
+//! The OCI image and runtime formats: types, digests, validation.
+#![forbid(unsafe_code)]

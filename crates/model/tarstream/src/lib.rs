@@ -1,0 +1,2 @@
+//! A tar reader and writer for hostile input.
+#![forbid(unsafe_code)]

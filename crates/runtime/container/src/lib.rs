@@ -1,0 +1,2 @@
+//! Create, start, exec, kill and delete of one container.
+#![forbid(unsafe_code)]

@@ -1,0 +1,83 @@
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// All of a container's networking. The default is a namespace with nothing but loopback.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Plan {
+    /// Leave the namespace as it is: it is the host's, or another container's.
+    pub shared: bool,
+    /// The interfaces, the first of which carries the default route.
+    pub links: Vec<Link>,
+    /// Ports of the host that lead into the container.
+    pub ports: Vec<PublishedPort>,
+    /// The nftables table that holds this container's own rules, of the family `ip`; made only
+    /// when there are ports, deleted whole when the container ends.
+    pub table: String,
+    /// The name server inside, at 127.0.0.11.
+    pub dns: Option<Dns>,
+}
+
+/// A veth pair: one end on a bridge of the host, the other in the container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The bridge, which exists.
+    pub bridge: String,
+    /// The end on the host, at most 15 bytes.
+    pub host_name: String,
+    /// The end in the container.
+    pub container_name: String,
+    /// The container's end's hardware address.
+    pub mac: [u8; 6],
+    /// Its addresses, with the length of the prefix.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// The default route's gateway; `None` on an internal network and on all links but one.
+    pub gateway: Option<IpAddr>,
+    /// Bytes.
+    pub mtu: u32,
+    /// Where, and under which names, others on this network find this container.
+    pub name: Option<Name>,
+}
+
+/// A file `DIRECTORY/CONTAINER` that maps names to addresses for those on one network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Name {
+    /// `STATE/networks/NETWORK/names`.
+    pub directory: PathBuf,
+    /// The file: the container's id.
+    pub file: String,
+    /// Its name, short id and aliases, lower case. Each is one line `NAME ADDRESS` of the file.
+    pub names: Vec<String>,
+}
+
+/// A port of the host that leads into the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedPort {
+    /// The host's address and port; the unspecified address means all of the host's.
+    pub host: SocketAddr,
+    /// The container's address and port.
+    pub container: SocketAddr,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// What the name server inside knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dns {
+    /// Directories of name files, one for each network of the container ([`Name::directory`]).
+    pub directories: Vec<PathBuf>,
+    /// Whom it asks for all other names, from the host's network namespace.
+    pub upstream: Vec<SocketAddr>,
+}

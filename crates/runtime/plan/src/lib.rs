@@ -1,0 +1,2 @@
+//! From an OCI spec to the steps that make a container.
+#![forbid(unsafe_code)]

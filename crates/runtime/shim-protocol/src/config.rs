@@ -1,0 +1,109 @@
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// All that a shim needs to know of its container, in `RUN/shim.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// The container's id: 64 hexadecimal digits.
+    pub id: String,
+    /// `ROOT/containers/ID`: `status.json` and, with the json-file driver, the log.
+    pub data_dir: PathBuf,
+    /// The OCI bundle (`config.json`, and `rootfs` as an empty directory to mount on).
+    pub bundle: PathBuf,
+    /// The OCI runtime that creates the container.
+    pub runtime: Runtime,
+    /// What is mounted on `rootfs`, in the shim's own mount namespace: it ends with the shim.
+    pub rootfs: Rootfs,
+    /// The terminal, if the container has one.
+    pub console: Option<Console>,
+    /// Keep standard input open for those who attach (`-i`); without it, it is `/dev/null`.
+    pub open_stdin: bool,
+    /// Close standard input when the first who attached to it leaves (`StdinOnce`).
+    pub stdin_once: bool,
+    /// Where the output goes besides those attached.
+    pub log: LogConfig,
+    /// Links, addresses, firewall rules and names; applied between create and start.
+    pub network: endpoint::Plan,
+    /// Published ports whose host side the shim listens on: that reserves the port, and serves
+    /// connections that come over the loopback interface.
+    pub listeners: Vec<Listener>,
+    /// What the shim becomes when all is over.
+    pub on_exit: OnExit,
+}
+
+/// How to call the OCI runtime: anything with runc's command line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runtime {
+    /// The program; `None` is dhow's own file, called as `dhow-runtime`.
+    pub program: Option<PathBuf>,
+    /// Its `--root`: where it keeps the state of containers.
+    pub root: PathBuf,
+    /// More global arguments.
+    pub args: Vec<String>,
+}
+
+/// What becomes the container's root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Rootfs {
+    /// An overlay of read-only directories, topmost first, and one writable.
+    Overlay {
+        /// Topmost first.
+        lower: Vec<PathBuf>,
+        /// The writable layer.
+        upper: PathBuf,
+        /// Overlayfs's own scratch directory, on the same file system as `upper`.
+        work: PathBuf,
+    },
+    /// The machine's own root below a writable layer in memory, which ends with the container.
+    Host {
+        /// Paths that are covered by an empty directory, absolute.
+        hidden: Vec<PathBuf>,
+    },
+}
+
+/// A terminal's first size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Console {
+    /// Columns; 0 where unknown.
+    pub width: u16,
+    /// Rows; 0 where unknown.
+    pub height: u16,
+}
+
+/// The log driver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "driver", rename_all = "kebab-case")]
+pub enum LogConfig {
+    /// `DATA/ID-json.log`, in Docker's form, rotated.
+    JsonFile {
+        /// Rotate when a file would grow beyond this; `None` never rotates.
+        max_bytes: Option<u64>,
+        /// How many files to keep, the current one included; at least 1.
+        max_files: u32,
+    },
+    /// Nothing is kept.
+    None,
+}
+
+/// A host address and port that is forwarded to the container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Where to listen.
+    pub host: std::net::SocketAddr,
+    /// Where to connect to: the container's own address.
+    pub container: std::net::SocketAddr,
+    /// `tcp` or `udp`.
+    pub protocol: endpoint::Protocol,
+}
+
+/// What the shim does last of all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnExit {
+    /// End.
+    End,
+    /// Execute this (program and arguments): it removes the container (`--rm`).
+    Exec(Vec<String>),
+}

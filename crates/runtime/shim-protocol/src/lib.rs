@@ -1,0 +1,39 @@
+//! What the engine and a supervisor (shim) say to each other.
+//!
+//! Three places carry it:
+//!
+//! | where | who writes | what |
+//! |---|---|---|
+//! | `RUN/shim.json` | the engine, before it spawns the shim | [`Config`]: all that the shim needs to know |
+//! | `RUN/shim.sock` | both, while the shim lives | one [`Request`] line, one [`Reply`] line, then perhaps a raw stream |
+//! | `DATA/status.json` | the shim, by rename | [`Status`]: the truth about the container's life, also after a reboot |
+//!
+//! `RUN` is `STATE/containers/ID`, `DATA` is `ROOT/containers/ID`. The shim holds a `flock(2)` on
+//! `RUN/shim.lock` for as long as it lives; the kernel lets go of it however the shim dies, so a
+//! container whose status says "running" and whose lock is free has lost its shim.
+//!
+//! # Start
+//!
+//! The engine spawns the shim with one end of a socket pair as descriptor 3, the *control
+//! connection*. The shim creates the container and says [`Reply::Created`]; the engine now attaches
+//! whoever waits for the first byte of output, and says [`Request::Start`]; the shim has the
+//! runtime start the program, writes the status, and says [`Reply::Started`]. If the control
+//! connection ends before [`Request::Start`], the engine died: the shim unmakes everything and
+//! ends. After [`Reply::Started`] its end means nothing.
+#![forbid(unsafe_code)]
+
+mod config;
+mod message;
+mod status;
+
+pub use config::{Config, Console, Listener, LogConfig, OnExit, Rootfs, Runtime};
+pub use message::{Attach, Exec, Reply, Request, WireError, receive, send};
+pub use status::{ExecRecord, ExecStatus, Phase, Status};
+
+/// The descriptor on which a new shim finds its control connection.
+pub const CONTROL_FD: i32 = 3;
+/// The kind of byte stream before each piece of multiplexed output: Docker's `stdcopy` framing.
+///
+/// A frame is one byte of kind (1 standard output, 2 standard error), three zero bytes, the length
+/// of the payload as a big-endian `u32`, and the payload.
+pub const FRAME_HEADER_BYTES: usize = 8;

@@ -1,0 +1,170 @@
+use std::io::{self, Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The longest line that either side accepts, in bytes.
+const MAX_LINE_BYTES: usize = 1 << 20;
+
+/// What a client asks of a shim. Attach and exec turn the connection into a raw stream once the
+/// reply has been read: standard input one way (its end is a half-close), output the other way,
+/// raw when there is a terminal, in frames otherwise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case")]
+pub enum Request {
+    /// Start the program; on the control connection only.
+    Start,
+    /// Join the container's own streams.
+    Attach(Attach),
+    /// Run another process inside.
+    Exec(Box<Exec>),
+    /// Set the size of the terminal of the container (`exec` is `None`) or of an exec.
+    Resize {
+        /// The exec's id.
+        exec: Option<String>,
+        /// Columns.
+        width: u16,
+        /// Rows.
+        height: u16,
+    },
+    /// Send a signal to the container's init.
+    Kill {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// Answer [`Reply::Exited`] when the container's program has ended, its output has been
+    /// delivered, its status is written and its network is gone.
+    Wait,
+    /// Freeze every process.
+    Pause,
+    /// Thaw them.
+    Resume,
+}
+
+/// Which streams to join.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attach {
+    /// Write to its standard input.
+    pub stdin: bool,
+    /// Read its standard output.
+    pub stdout: bool,
+    /// Read its standard error.
+    pub stderr: bool,
+}
+
+/// A process to run in a running container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exec {
+    /// The exec's id, under which `RUN/execs` knows it.
+    pub id: String,
+    /// What to run; `terminal` says whether it has one.
+    pub process: oci::runtime::Process,
+    /// What the connection carries; all false detaches: the connection ends with the reply.
+    pub attach: Attach,
+    /// The terminal's first size.
+    pub console: Option<crate::Console>,
+}
+
+/// What a shim answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Reply {
+    /// The container exists and waits.
+    Created {
+        /// Its init process.
+        pid: i32,
+    },
+    /// The container's program, or the exec's, runs.
+    Started {
+        /// The process.
+        pid: i32,
+    },
+    /// Done.
+    Ok,
+    /// The container has ended.
+    Exited {
+        /// As in [`crate::Status::exit_code`].
+        code: i32,
+    },
+    /// It could not be done.
+    Error(WireError),
+}
+
+/// An error, as it crosses from process to process: one line for people, and its class.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct WireError {
+    /// One line that a person can act on.
+    pub message: String,
+    /// 127 where the program was not found, 126 where it cannot be run, else `None`.
+    pub exit_code: Option<i32>,
+    /// The program's container (or the exec) is not running.
+    pub not_running: bool,
+    /// A host port that is already taken.
+    pub port_taken: bool,
+}
+
+impl WireError {
+    /// An error of no particular class.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), exit_code: None, not_running: false, port_taken: false }
+    }
+}
+
+/// Writes one message as one line.
+pub fn send<M: Serialize>(mut to: impl Write, message: &M) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    to.write_all(&line)
+}
+
+/// Reads one message, and not a byte more: what follows may be a raw stream.
+///
+/// `None` is the end of the connection. A line that is too long or no message is an error of the
+/// kind `InvalidData`.
+pub fn receive<M: DeserializeOwned>(mut from: impl Read) -> io::Result<Option<M>> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    loop {
+        match from.read(&mut byte) {
+            Ok(0) if line.is_empty() => return Ok(None),
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) if byte[0] == b'\n' => break,
+            Ok(_) if line.len() == MAX_LINE_BYTES => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "message is too long"));
+            }
+            Ok(_) => line.push(byte[0]),
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(Some(serde_json::from_slice(&line)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_leaves_the_stream_after_it_untouched() {
+        let mut wire = Vec::new();
+        send(&mut wire, &Request::Kill { signal: 9 }).unwrap();
+        wire.extend_from_slice(b"raw");
+        let mut from = wire.as_slice();
+        assert_eq!(receive(&mut from).unwrap(), Some(Request::Kill { signal: 9 }));
+        assert_eq!(from, b"raw");
+    }
+
+    #[test]
+    fn the_end_of_a_connection_is_no_error_but_half_a_line_is() {
+        assert_eq!(receive::<Request>(&b""[..]).unwrap(), None);
+        let err = receive::<Request>(&b"{\"op\""[..]).unwrap_err();
+        assert_eq!(err.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused_before_it_fills_memory() {
+        let err = receive::<Request>(io::repeat(b'x')).unwrap_err();
+        assert_eq!(err.kind(), io::ErrorKind::InvalidData);
+    }
+}

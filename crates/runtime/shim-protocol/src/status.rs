@@ -1,0 +1,111 @@
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use serde::{Deserialize, Serialize};
+
+/// Where a container is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// It has never run.
+    #[default]
+    Created,
+    /// Its program runs.
+    Running,
+    /// Its program is frozen.
+    Paused,
+    /// Its program has ended.
+    Exited,
+}
+
+/// The truth about a container's life: `DATA/status.json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// Where it is.
+    pub phase: Phase,
+    /// The init process, in the host's PID namespace; 0 when there is none.
+    pub pid: i32,
+    /// The shim.
+    pub shim_pid: i32,
+    /// When the program was started: RFC 3339 with nanoseconds, UTC; empty if never.
+    pub started_at: String,
+    /// When it ended; empty if it has not.
+    pub finished_at: String,
+    /// Its exit code, or 128 plus the signal that ended it.
+    pub exit_code: i32,
+    /// Whether the kernel killed a process in it for want of memory.
+    pub oom_killed: bool,
+    /// Why it could not be started, or what went wrong; empty if nothing did.
+    pub error: String,
+}
+
+/// One exec: `RUN/execs/ID.json`, written by whoever makes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExecRecord {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// The container's.
+    pub container: String,
+    /// What to run.
+    pub process: oci::runtime::Process,
+    /// Whether standard input, output and error are wanted by who starts it.
+    pub attach: crate::Attach,
+    /// The user as it was asked for, for inspection.
+    pub user: String,
+    /// Keys that detach, as they were asked for, for inspection.
+    pub detach_keys: String,
+    /// More privileges than the container's own.
+    pub privileged: bool,
+}
+
+/// What became of an exec: `RUN/execs/ID.status`, written by the shim, by rename.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecStatus {
+    /// Whether it runs.
+    pub running: bool,
+    /// Its process, in the host's PID namespace; 0 before and after.
+    pub pid: i32,
+    /// Set once it has ended.
+    pub exit_code: Option<i32>,
+}
+
+impl Status {
+    /// Reads `DATA/status.json`. A container without one has never run.
+    pub fn load(data_dir: &Path) -> io::Result<Self> {
+        match fs::read(data_dir.join("status.json")) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Writes `DATA/status.json`, whole or not at all.
+    pub fn save(&self, data_dir: &Path) -> io::Result<()> {
+        replace(&data_dir.join("status.json"), &serde_json::to_vec(self)?)
+    }
+}
+
+impl ExecStatus {
+    /// Reads `RUN/execs/ID.status`. An exec without one has not been started.
+    pub fn load(execs: &Path, id: &str) -> io::Result<Self> {
+        match fs::read(execs.join(format!("{id}.status"))) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Writes `RUN/execs/ID.status`, whole or not at all.
+    pub fn save(&self, execs: &Path, id: &str) -> io::Result<()> {
+        replace(&execs.join(format!("{id}.status")), &serde_json::to_vec(self)?)
+    }
+}
+
+/// Writes beside `path` and renames over it: a reader sees the old bytes or the new.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut beside = PathBuf::from(path).into_os_string();
+    beside.push(".new");
+    fs::write(&beside, bytes)?;
+    fs::rename(&beside, path)
+}

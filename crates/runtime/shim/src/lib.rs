@@ -1,0 +1,2 @@
+//! The supervisor of one container.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Networks, addresses, and the firewall rules of both.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Blobs by digest, in an OCI image layout.
+#![forbid(unsafe_code)]

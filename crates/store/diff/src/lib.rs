@@ -1,0 +1,2 @@
+//! From a layer archive to a directory.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The database.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Snapshots on overlayfs.
+#![forbid(unsafe_code)]

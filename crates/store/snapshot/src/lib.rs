@@ -1,0 +1,2 @@
+//! Snapshots: the trait and its contract.
+#![forbid(unsafe_code)]
