@@ -1,1 +1,53 @@
-//! The system calls that rustix lacks: the only unsafe code.
+//! The system calls that rustix lacks: the only `unsafe` code.
+//!
+//! Each function is one call, typed: descriptors are borrowed or owned, flags are types, and a
+//! failure is an [`Error`] that reads as the call did. What rustix already wraps safely is used
+//! from rustix, and [`Call::call`] gives its errors the same form.
+//!
+//! What is not here: any policy. Which namespaces, which capabilities, which order is decided by
+//! those who call.
+//!
+//! The oldest kernel that everything here works on is 5.12 (`mount_setattr`).
+
+mod bpf;
+mod cred;
+mod error;
+mod exe;
+mod exec;
+mod fd;
+mod keyring;
+mod mount;
+mod process;
+mod sched;
+mod seccomp;
+mod signal;
+mod spawn;
+mod tty;
+
+pub use bpf::{
+    BpfInsn, bpf_attach_cgroup_device, bpf_detach_cgroup_device, bpf_load_cgroup_device,
+    bpf_prog_by_id, bpf_query_cgroup_device,
+};
+pub use cred::{
+    CapSets, capget, capset, clear_ambient_caps, drop_bounding, set_ambient_cap, set_keep_caps,
+    set_no_new_privs, setgroups, setresgid, setresuid,
+};
+pub use error::{Call, Error, FdName};
+pub use exe::{is_protected, protected_exe};
+pub use exec::{execve, execveat, exit_now};
+pub use fd::{close_range, dup2, recv_fd, send_fd, take_fd};
+pub use keyring::keyctl_join_session;
+pub use mount::{MountAttr, Propagation, mount_setattr};
+pub use process::{
+    CloneArgs, CloneFlags, Cloned, SingleThreaded, clone3, personality, set_child_subreaper,
+    set_dumpable, set_pdeathsig, setns, unshare,
+};
+pub use sched::{
+    IoPriorityClass, SchedAttr, ioprio_set, prlimit_set, sched_setattr, set_mempolicy,
+};
+pub use seccomp::{SeccompFlags, SockFilter, seccomp_set_filter};
+pub use signal::{
+    SignalInfo, read_signal, reset_signals, signal_block_all, signal_unblock_all, signalfd,
+};
+pub use spawn::{Spawn, Spawned};
+pub use tty::set_controlling_tty;

@@ -1,0 +1,102 @@
+//! Descriptors by number, at the borders of a process: inherited, passed on, closed in bulk.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+
+use crate::error::{Call, Error, FdName, check};
+
+/// Closes all descriptors from `first` on, or with `cloexec` marks them to be closed on exec,
+/// see close_range(2).
+///
+/// Closing at once takes descriptors away from values that own them: only for a process that will
+/// use none of those from here on, a child shortly before exec.
+pub fn close_range(first: u32, cloexec: bool) -> Result<(), Error> {
+    let flags = if cloexec { libc::CLOSE_RANGE_CLOEXEC } else { 0 };
+    // SAFETY: no pointer is passed. That descriptors owned by values of this program may be closed
+    // is the documented purpose; using such a value afterwards fails with EBADF.
+    let ret = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
+    let flag = if cloexec { ", CLOEXEC" } else { "" };
+    check(ret, || format!("close_range({first}, max{flag})")).map(drop)
+}
+
+/// Makes number `to` refer to what `from` refers to, and stay open on exec, see dup(2).
+///
+/// Whatever `to` was before is closed. With both the same number only the flag is cleared.
+pub fn dup2(from: BorrowedFd<'_>, to: i32) -> Result<(), Error> {
+    let text = || format!("dup2({}, {to})", FdName(from));
+    if from.as_raw_fd() == to {
+        return rustix::io::fcntl_setfd(from, rustix::io::FdFlags::empty()).call(text);
+    }
+    // SAFETY: `from` is borrowed for the whole call. `to` is the caller's to give: 0, 1, 2 or one
+    // that the next program expects.
+    let ret = unsafe { libc::dup2(from.as_raw_fd(), to) };
+    check(ret.into(), text).map(drop)
+}
+
+/// Takes the descriptor that this process was started with under number `n`, and marks it to be
+/// closed on exec. `EBADF` when there is none.
+///
+/// For the start of `main`, once for each number: nobody else may own it yet.
+pub fn take_fd(n: i32) -> Result<OwnedFd, Error> {
+    let text = || format!("take the inherited descriptor {n}");
+    if n < 0 {
+        return Err(Error::new(text(), Errno::BADF));
+    }
+    // SAFETY: fcntl with F_SETFD takes a number and answers EBADF for one that is not open.
+    let ret = unsafe { libc::fcntl(n, libc::F_SETFD, libc::FD_CLOEXEC) };
+    check(ret.into(), text)?;
+    // SAFETY: it is open, as the call above showed, and inherited: no value of this process owns
+    // it, since the caller takes each number once and before anything else is opened.
+    Ok(unsafe { OwnedFd::from_raw_fd(n) })
+}
+
+/// Sends `data` and a copy of `fd` over a unix socket: `SCM_RIGHTS`, unix(7). `data` must not be
+/// empty on a stream.
+pub fn send_fd(sock: BorrowedFd<'_>, data: &[u8], fd: BorrowedFd<'_>) -> Result<(), Error> {
+    let fds = [fd];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let text = || format!("sendmsg({}, {})", FdName(sock), FdName(fd));
+    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(Error::new(text(), Errno::NOBUFS));
+    }
+    let sent = rustix::io::retry_on_intr(|| {
+        rustix::net::sendmsg(sock, &[IoSlice::new(data)], &mut control, SendFlags::NOSIGNAL)
+    })
+    .call(text)?;
+    if sent < data.len() { Err(Error::new(text(), Errno::MSGSIZE)) } else { Ok(()) }
+}
+
+/// Receives one message of at most 4096 bytes, and the descriptor that came with it. Empty data
+/// without a descriptor: the other side closed. More than one descriptor is refused (`EPROTO`).
+pub fn recv_fd(sock: BorrowedFd<'_>) -> Result<(Vec<u8>, Option<OwnedFd>), Error> {
+    let text = || format!("recvmsg({})", FdName(sock));
+    let mut data = vec![0; 4096];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let message = rustix::io::retry_on_intr(|| {
+        let mut iov = [IoSliceMut::new(&mut data)];
+        rustix::net::recvmsg(sock, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC)
+    })
+    .call(text)?;
+    let mut fds: Vec<OwnedFd> = control
+        .drain()
+        .filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    if fds.len() > 1 || message.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(Error::new(text(), Errno::PROTO));
+    }
+    data.truncate(message.bytes);
+    Ok((data, fds.pop()))
+}
