@@ -1,4 +1,10 @@
 //! The OCI image and runtime formats: types, digests, validation.
+//!
+//! Pure: bytes in, values out. Nothing here opens a file.
 #![forbid(unsafe_code)]
 
+pub mod digest;
+pub mod image;
 pub mod runtime;
+
+pub use digest::{Algorithm, ChainId, DiffId, Digest, Hasher};

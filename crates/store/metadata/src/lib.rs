@@ -1,2 +1,166 @@
-//! The database.
+//! The database: which images, containers, networks, volumes and reservations there are.
+//!
+//! One SQLite file in WAL mode, used by several processes at once. A reader never waits; a writer
+//! waits for the one before it, up to ten seconds. Every change is one short transaction that
+//! takes the write lock at its start ([`Db::write`]), so that what it reads is still true when it
+//! writes. Nothing else (no file, no network) is done while one is open.
+//!
+//! What it does not do: it names blobs, snapshots and containers, and never looks at them. Text
+//! that others define (a container's record, a network's) is kept as JSON and not understood.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), metadata::Error> {
+//! let db = metadata::Db::open("/var/lib/dhow/dhow.db".as_ref())?;
+//! let id = db.read(|tx| tx.find_container("web"))?.id;
+//! db.write(|tx| tx.rename_container(&id, "www"))?;
+//! # Ok(()) }
+//! ```
 #![forbid(unsafe_code)]
+
+mod container;
+mod error;
+mod image;
+mod network;
+mod operation;
+mod schema;
+mod text;
+mod volume;
+
+use std::fs::OpenOptions;
+use std::ops::Deref;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+pub use container::Container;
+pub use error::Error;
+pub use image::{Archive, Image, ImageLayer, Layer, Tag};
+pub use network::{Lease, Network, Port};
+pub use operation::Operation;
+pub use volume::Volume;
+
+/// How long a writer waits for another one.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pages in the log before a writer moves them into the main file. Small, because the first
+/// process to open the database reads the whole log; not tiny, because moving costs two syncs.
+const CHECKPOINT_PAGES: u32 = 256;
+
+/// The open database. Threads may share it; they take turns, so what is given to [`Db::read`] or
+/// [`Db::write`] must not call either again.
+#[derive(Debug)]
+pub struct Db {
+    connection: Mutex<Write>,
+    path: PathBuf,
+}
+
+/// A look at the database: all its answers are of one moment. Only [`Db::read`] hands it out.
+#[derive(Debug)]
+pub struct Read(Connection);
+
+/// A change of the database, which happens as a whole or not at all. Reads as well. Only
+/// [`Db::write`] and [`Db::write_durable`] hand it out.
+#[derive(Debug)]
+pub struct Write(Read);
+
+impl Deref for Write {
+    type Target = Read;
+
+    fn deref(&self) -> &Read {
+        &self.0
+    }
+}
+
+impl Db {
+    /// Opens the database at `path`; makes it, with mode 0600, where there is none. Its folder
+    /// must exist.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::Open { path: path.into(), source };
+        // SQLite gives its side files the mode of the main one.
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(Error::Create { path: path.into(), source }),
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+        // The last one to leave would move the log into the main file, with two syncs.
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .map_err(failed)?;
+        schema::prepare(&mut connection, path)?;
+        connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+        connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(failed)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(Self { connection: Mutex::new(Write(Read(connection))), path: path.into() })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Looks at the database.
+    pub fn read<T, E: From<Error>>(
+        &self,
+        look: impl FnOnce(&Read) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let write = self.lock();
+        let _tx = Transaction::new_unchecked(&write.0.0, TransactionBehavior::Deferred)
+            .map_err(|source| Error::Sqlite { doing: "begin to read", source })?;
+        look(&write.0)
+    }
+
+    /// Changes the database: all of what `change` does, or, if it fails, nothing of it. A loss of
+    /// power may take the last changes back, never a part of one.
+    pub fn write<T, E: From<Error>>(
+        &self,
+        change: impl FnOnce(&Write) -> Result<T, E>,
+    ) -> Result<T, E> {
+        Self::change(&self.lock(), change)
+    }
+
+    /// As [`Self::write`], and when it returns not even a loss of power takes the change back: for
+    /// what names something durable, an image or a volume.
+    pub fn write_durable<T, E: From<Error>>(
+        &self,
+        change: impl FnOnce(&Write) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let write = self.lock();
+        let set = |level| {
+            let connection = &write.0.0;
+            connection
+                .pragma_update(None, "synchronous", level)
+                .map_err(|source| Error::Sqlite { doing: "set the durability", source })
+        };
+        set("FULL")?;
+        let result = Self::change(&write, change);
+        set("NORMAL")?;
+        result
+    }
+
+    fn change<T, E: From<Error>>(
+        write: &Write,
+        change: impl FnOnce(&Write) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let tx = Transaction::new_unchecked(&write.0.0, TransactionBehavior::Immediate)
+            .map_err(|source| Error::Sqlite { doing: "begin to write", source })?;
+        let value = change(write)?;
+        tx.commit().map_err(|source| Error::Sqlite { doing: "commit", source })?;
+        Ok(value)
+    }
+
+    /// A panic of another thread rolled its transaction back, so the connection is as good as new.
+    fn lock(&self) -> MutexGuard<'_, Write> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,353 @@
+//! Images: descriptors, manifests, indexes and configurations.
+//!
+//! Sources: OCI image-spec 1.1 (descriptor.md, manifest.md, image-index.md, config.md) and the
+//! Docker image specification for the keys that only Docker knows.
+//!
+//! The bytes come from strangers. Each `parse` bounds them, takes no key twice (serde's derived
+//! readers refuse that), and takes no document for another kind than it says it is: one text that
+//! reads as manifest to one program and as index to another has fooled scanners before
+//! (CVE-2021-41190).
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::digest::{DiffId, Digest};
+
+mod config;
+
+pub use config::{Config, Healthcheck, History, ImageConfig, RootFs};
+
+/// Media types, as the registry of names has them.
+pub mod media_type {
+    /// An OCI image manifest.
+    pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    /// An OCI image index.
+    pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    /// An OCI image configuration.
+    pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+    /// A layer as it is.
+    pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+    /// A layer through gzip.
+    pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    /// A layer through zstd.
+    pub const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+    /// Docker's manifest, schema 2.
+    pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+    /// Docker's manifest list.
+    pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+    /// Docker's image configuration.
+    pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+    /// Docker's layer, through gzip.
+    pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    /// Docker's layer as it is.
+    pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+
+    /// Whether this names a manifest of one image.
+    pub fn is_manifest(name: &str) -> bool {
+        matches!(name, MANIFEST | DOCKER_MANIFEST)
+    }
+
+    /// Whether this names an index of several.
+    pub fn is_index(name: &str) -> bool {
+        matches!(name, INDEX | DOCKER_INDEX)
+    }
+
+    /// Whether this names an image configuration.
+    pub fn is_config(name: &str) -> bool {
+        matches!(name, CONFIG | DOCKER_CONFIG)
+    }
+
+    /// Whether this names a layer that we can unpack.
+    pub fn is_layer(name: &str) -> bool {
+        matches!(name, LAYER | LAYER_GZIP | LAYER_ZSTD | DOCKER_LAYER | DOCKER_LAYER_GZIP)
+    }
+}
+
+/// The annotation of `index.json` that holds a tag (annotations.md).
+pub const ANNOTATION_REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation of `index.json` that holds a whole reference, as containerd writes it.
+pub const ANNOTATION_IMAGE_NAME: &str = "io.containerd.image.name";
+
+/// The largest manifest or index, in bytes (distribution-spec, "Pushing Manifests": 4 MiB).
+pub const MAX_MANIFEST: usize = 4 << 20;
+/// The largest configuration, in bytes.
+pub const MAX_CONFIG: usize = 8 << 20;
+
+/// Why a document is not what it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Too many bytes.
+    #[error("{what} of {size} bytes, more than {max}")]
+    TooLarge {
+        /// The kind of document.
+        what: &'static str,
+        /// Its size in bytes.
+        size: usize,
+        /// The most that is taken.
+        max: usize,
+    },
+    /// Not JSON, a key twice, or a value of another type.
+    #[error("parse {what}")]
+    Json {
+        /// The kind of document.
+        what: &'static str,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// It is JSON, and something else than it should be.
+    #[error("{what}: {why}")]
+    Kind {
+        /// The kind of document.
+        what: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// Points to a blob.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// What the blob is.
+    pub media_type: String,
+    /// The blob's digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Other places to get it from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
+    pub urls: Vec<String>,
+    /// Free notes.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub annotations: BTreeMap<String, String>,
+    /// In an index: what the manifest runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// The type of an artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+}
+
+impl Descriptor {
+    /// A descriptor of these bytes.
+    pub fn of(media_type: &str, bytes: &[u8]) -> Self {
+        Self::new(media_type, Digest::sha256(bytes), bytes.len() as u64)
+    }
+
+    /// A descriptor without anything optional.
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        Self {
+            media_type: media_type.into(),
+            digest,
+            size,
+            urls: Vec::new(),
+            annotations: BTreeMap::new(),
+            platform: None,
+            artifact_type: None,
+        }
+    }
+}
+
+/// A machine and operating system, in Go's names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Platform {
+    /// `amd64`, `arm64`, ...
+    pub architecture: String,
+    /// `linux`, ...
+    pub os: String,
+    /// Windows only.
+    #[serde(rename = "os.version", default, skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+    /// Windows only.
+    #[serde(
+        rename = "os.features",
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub os_features: Vec<String>,
+    /// `v7` and the like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+}
+
+impl Platform {
+    /// What this program was built for.
+    pub fn native() -> Self {
+        let (architecture, variant) = match std::env::consts::ARCH {
+            "x86_64" => ("amd64", None),
+            "x86" => ("386", None),
+            "aarch64" => ("arm64", Some("v8")),
+            "arm" => ("arm", Some("v7")),
+            "powerpc64" => ("ppc64le", None),
+            other => (other, None),
+        };
+        Self {
+            architecture: architecture.into(),
+            os: "linux".into(),
+            variant: variant.map(str::to_owned),
+            ..Self::default()
+        }
+    }
+}
+
+/// One image: a configuration and layers, lowest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// Always 2.
+    pub schema_version: u32,
+    /// What this document is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    /// The type of an artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// The configuration.
+    pub config: Descriptor,
+    /// The layers, lowest first.
+    pub layers: Vec<Descriptor>,
+    /// What this one says something about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Box<Descriptor>>,
+    /// Free notes.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// A manifest of an OCI image.
+    pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
+        Self {
+            schema_version: 2,
+            media_type: Some(media_type::MANIFEST.into()),
+            artifact_type: None,
+            config,
+            layers,
+            subject: None,
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    /// Reads a manifest.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        const WHAT: &str = "image manifest";
+        let kind: Kind = parse(WHAT, bytes, MAX_MANIFEST)?;
+        kind.check(WHAT, media_type::is_manifest, &[("manifests", kind.manifests.is_some())])?;
+        parse(WHAT, bytes, MAX_MANIFEST)
+    }
+}
+
+/// Several manifests: of several platforms, or all images of a layout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Index {
+    /// Always 2.
+    pub schema_version: u32,
+    /// What this document is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+    /// The type of an artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// The manifests.
+    pub manifests: Vec<Descriptor>,
+    /// What this one says something about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Box<Descriptor>>,
+    /// Free notes.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_as_default"
+    )]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Index {
+    /// An index of these manifests.
+    pub fn new(manifests: Vec<Descriptor>) -> Self {
+        Self {
+            schema_version: 2,
+            media_type: Some(media_type::INDEX.into()),
+            artifact_type: None,
+            manifests,
+            subject: None,
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    /// Reads an index.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        const WHAT: &str = "image index";
+        let kind: Kind = parse(WHAT, bytes, MAX_MANIFEST)?;
+        let foreign = [("config", kind.config.is_some()), ("layers", kind.layers.is_some())];
+        kind.check(WHAT, media_type::is_index, &foreign)?;
+        parse(WHAT, bytes, MAX_MANIFEST)
+    }
+}
+
+/// The keys that tell manifests and indexes apart.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kind {
+    schema_version: u32,
+    media_type: Option<String>,
+    config: Option<serde::de::IgnoredAny>,
+    layers: Option<serde::de::IgnoredAny>,
+    manifests: Option<serde::de::IgnoredAny>,
+}
+
+impl Kind {
+    fn check(
+        &self,
+        what: &'static str,
+        is_type: fn(&str) -> bool,
+        foreign: &[(&str, bool)],
+    ) -> Result<(), Error> {
+        let refuse = |why| Err(Error::Kind { what, why });
+        if self.schema_version != 2 {
+            return refuse(format!("schema version {}, only 2 is known", self.schema_version));
+        }
+        if let Some(name) = self.media_type.as_deref().filter(|name| !is_type(name)) {
+            return refuse(format!("media type `{name}`"));
+        }
+        match foreign.iter().find(|(_, present)| *present) {
+            Some((key, _)) => refuse(format!("has the key `{key}` of another kind of document")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned>(what: &'static str, bytes: &[u8], max: usize) -> Result<T, Error> {
+    if bytes.len() > max {
+        return Err(Error::TooLarge { what, size: bytes.len(), max });
+    }
+    // serde would also take an array of the fields' values for an object.
+    if bytes.trim_ascii_start().first().is_some_and(|&first| first != b'{') {
+        return Err(Error::Kind { what, why: "not a JSON object".into() });
+    }
+    serde_json::from_slice(bytes).map_err(|source| Error::Json { what, source })
+}
+
+/// Go writes an empty list or map as `null`.
+fn null_as_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,303 @@
+//! Images, their names, and unpacked layers.
+
+use rusqlite::{Row, params};
+
+use oci::{ChainId, DiffId, Digest};
+
+use crate::text::{Text, after_prefix, is_id_prefix};
+use crate::{Error, Read, Write};
+
+/// An image's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The digest of its configuration.
+    pub id: Digest,
+    /// The digest of its manifest.
+    pub manifest: Digest,
+    /// Of all layers, unpacked, in bytes.
+    pub size: u64,
+    /// As the image says, nanoseconds since 1970.
+    pub created: i64,
+    /// When it came into the store, nanoseconds since 1970.
+    pub added: i64,
+}
+
+/// One of an image's layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageLayer {
+    /// The layer with those below it.
+    pub chain: ChainId,
+    /// The layer alone, uncompressed.
+    pub diff: DiffId,
+    /// Its archive in the content store.
+    pub blob: Digest,
+}
+
+/// A name of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// In full, `docker.io/library/debian:12`.
+    pub reference: String,
+    /// The image's id.
+    pub image: Digest,
+    /// Nanoseconds since 1970.
+    pub updated: i64,
+}
+
+/// A layer that is unpacked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// Its name in the snapshot store.
+    pub chain: ChainId,
+    /// The layer alone.
+    pub diff: DiffId,
+    /// The one below.
+    pub parent: Option<ChainId>,
+    /// Of its files, in bytes.
+    pub size: u64,
+    /// Nanoseconds since 1970.
+    pub created: i64,
+}
+
+/// A root file system archive on the disk, as `stat(2)` knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Archive {
+    /// The file system's device number.
+    pub device: u64,
+    /// The file's number.
+    pub inode: u64,
+    /// In bytes.
+    pub size: u64,
+    /// Last change of the content, nanoseconds since 1970.
+    pub mtime: i64,
+    /// Last change of anything, nanoseconds since 1970: no program can set it back.
+    pub ctime: i64,
+}
+
+const IMAGE: &str = "images.id, images.manifest, images.size, images.created, images.added";
+
+fn image(row: &Row<'_>) -> rusqlite::Result<Image> {
+    Ok(Image {
+        id: row.get::<_, Text<Digest>>(0)?.0,
+        manifest: row.get::<_, Text<Digest>>(1)?.0,
+        size: row.get::<_, i64>(2)? as u64,
+        created: row.get(3)?,
+        added: row.get(4)?,
+    })
+}
+
+fn tag(row: &Row<'_>) -> rusqlite::Result<Tag> {
+    Ok(Tag {
+        reference: row.get(0)?,
+        image: row.get::<_, Text<Digest>>(1)?.0,
+        updated: row.get(2)?,
+    })
+}
+
+fn layer(row: &Row<'_>) -> rusqlite::Result<Layer> {
+    Ok(Layer {
+        chain: row.get::<_, Text<ChainId>>(0)?.0,
+        diff: row.get::<_, Text<DiffId>>(1)?.0,
+        parent: row.get::<_, Option<Text<ChainId>>>(2)?.map(|text| text.0),
+        size: row.get::<_, i64>(3)? as u64,
+        created: row.get(4)?,
+    })
+}
+
+impl Read {
+    /// All images, the newest first.
+    pub fn images(&self) -> Result<Vec<Image>, Error> {
+        let sql = format!("SELECT {IMAGE} FROM images ORDER BY created DESC, id");
+        self.all("list images", &sql, [], image)
+    }
+
+    /// The image with exactly this id.
+    pub fn image(&self, id: &Digest) -> Result<Option<Image>, Error> {
+        let sql = format!("SELECT {IMAGE} FROM images WHERE id = ?1");
+        self.first("look up an image", &sql, [Text(id)], image)
+    }
+
+    /// The image of this name, which must be given in full.
+    pub fn tagged_image(&self, reference: &str) -> Result<Option<Image>, Error> {
+        let sql = format!(
+            "SELECT {IMAGE} FROM tags JOIN images ON images.id = tags.image WHERE reference = ?1"
+        );
+        self.first("look up an image", &sql, [reference], image)
+    }
+
+    /// The image whose id starts like that: hexadecimal digits, perhaps after `sha256:`.
+    pub fn image_by_prefix(&self, prefix: &str) -> Result<Option<Image>, Error> {
+        let hex = prefix.strip_prefix("sha256:").unwrap_or(prefix);
+        if !is_id_prefix(hex) {
+            return Ok(None);
+        }
+        let from = format!("sha256:{hex}");
+        let sql = format!("SELECT {IMAGE} FROM images WHERE id >= ?1 AND id < ?2 LIMIT 2");
+        let range = [&from, &after_prefix(&from)];
+        let mut found = self.all("look up an image", &sql, range, image)?;
+        match found.len() {
+            2 => Err(Error::Ambiguous { what: "image", prefix: prefix.into() }),
+            _ => Ok(found.pop()),
+        }
+    }
+
+    /// The image with this manifest.
+    pub fn image_by_manifest(&self, manifest: &Digest) -> Result<Option<Image>, Error> {
+        let sql = format!("SELECT {IMAGE} FROM images WHERE manifest = ?1");
+        self.first("look up an image", &sql, [Text(manifest)], image)
+    }
+
+    /// An image's layers, lowest first.
+    pub fn image_layers(&self, id: &Digest) -> Result<Vec<ImageLayer>, Error> {
+        let sql = "SELECT chain, diff, blob FROM image_layers WHERE image = ?1 ORDER BY position";
+        self.all("list an image's layers", sql, [Text(id)], |row| {
+            Ok(ImageLayer {
+                chain: row.get::<_, Text<ChainId>>(0)?.0,
+                diff: row.get::<_, Text<DiffId>>(1)?.0,
+                blob: row.get::<_, Text<Digest>>(2)?.0,
+            })
+        })
+    }
+
+    /// All names, in order.
+    pub fn tags(&self) -> Result<Vec<Tag>, Error> {
+        let sql = "SELECT reference, image, updated FROM tags ORDER BY reference";
+        self.all("list tags", sql, [], tag)
+    }
+
+    /// The names of an image, in order.
+    pub fn tags_of(&self, id: &Digest) -> Result<Vec<Tag>, Error> {
+        let sql = "SELECT reference, image, updated FROM tags WHERE image = ?1 ORDER BY reference";
+        self.all("list an image's tags", sql, [Text(id)], tag)
+    }
+
+    /// All unpacked layers.
+    pub fn layers(&self) -> Result<Vec<Layer>, Error> {
+        let sql = "SELECT chain, diff, parent, size, created FROM layers ORDER BY chain";
+        self.all("list layers", sql, [], layer)
+    }
+
+    /// An unpacked layer.
+    pub fn layer(&self, chain: &ChainId) -> Result<Option<Layer>, Error> {
+        let sql = "SELECT chain, diff, parent, size, created FROM layers WHERE chain = ?1";
+        self.first("look up a layer", sql, [Text(chain)], layer)
+    }
+
+    /// How many images have this layer.
+    pub fn layer_users(&self, chain: &ChainId) -> Result<u64, Error> {
+        let sql = "SELECT count(*) FROM image_layers WHERE chain = ?1";
+        let count =
+            self.first("count a layer's images", sql, [Text(chain)], |row| row.get::<_, i64>(0))?;
+        Ok(count.unwrap_or(0) as u64)
+    }
+
+    /// Whether an image still needs this blob: as layer, configuration or manifest.
+    pub fn blob_is_used(&self, blob: &Digest) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM image_layers WHERE blob = ?1
+                   UNION ALL SELECT 1 FROM images WHERE id = ?1 OR manifest = ?1 LIMIT 1";
+        Ok(self.first("look for a blob's images", sql, [Text(blob)], |_| Ok(()))?.is_some())
+    }
+
+    /// The image that this archive became, if the file is as it was then.
+    pub fn archive_image(&self, archive: &Archive) -> Result<Option<Digest>, Error> {
+        let sql = "SELECT image FROM archives
+                   WHERE device = ?1 AND inode = ?2 AND size = ?3 AND mtime = ?4 AND ctime = ?5";
+        let Archive { device, inode, size, mtime, ctime } = *archive;
+        self.first(
+            "look up an archive",
+            sql,
+            params![device as i64, inode as i64, size as i64, mtime, ctime],
+            |row| Ok(row.get::<_, Text<Digest>>(0)?.0),
+        )
+    }
+}
+
+impl Write {
+    /// Adds an image and the list of its layers; one that is there already is left alone.
+    pub fn insert_image(&self, new: &Image, layers: &[ImageLayer]) -> Result<(), Error> {
+        let added = self.execute(
+            "add an image",
+            "INSERT OR IGNORE INTO images (id, manifest, size, created, added)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![Text(&new.id), Text(&new.manifest), new.size as i64, new.created, new.added],
+        )?;
+        if added == 0 {
+            return Ok(());
+        }
+        for (position, layer) in layers.iter().enumerate() {
+            self.execute(
+                "add an image's layer",
+                "INSERT INTO image_layers (image, position, chain, diff, blob)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![
+                    Text(&new.id),
+                    position as i64,
+                    Text(&layer.chain),
+                    Text(&layer.diff),
+                    Text(&layer.blob)
+                ],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Takes an image out, with its names, its list of layers and its archives. Whether there was
+    /// one.
+    pub fn delete_image(&self, id: &Digest) -> Result<bool, Error> {
+        self.execute("remove tags", "DELETE FROM tags WHERE image = ?1", [Text(id)])?;
+        Ok(self.execute("remove an image", "DELETE FROM images WHERE id = ?1", [Text(id)])? > 0)
+    }
+
+    /// Gives an image a name, which it takes from any other image that has it.
+    pub fn set_tag(&self, new: &Tag) -> Result<(), Error> {
+        self.execute(
+            "set a tag",
+            "INSERT OR REPLACE INTO tags (reference, image, updated) VALUES (?1, ?2, ?3)",
+            params![new.reference, Text(&new.image), new.updated],
+        )?;
+        Ok(())
+    }
+
+    /// Takes a name away. Whether there was one.
+    pub fn delete_tag(&self, reference: &str) -> Result<bool, Error> {
+        Ok(self.execute("remove a tag", "DELETE FROM tags WHERE reference = ?1", [reference])? > 0)
+    }
+
+    /// Notes that a layer is unpacked.
+    pub fn insert_layer(&self, new: &Layer) -> Result<(), Error> {
+        self.execute(
+            "add a layer",
+            "INSERT OR IGNORE INTO layers (chain, diff, parent, size, created)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                Text(&new.chain),
+                Text(&new.diff),
+                new.parent.as_ref().map(Text),
+                new.size as i64,
+                new.created
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Forgets an unpacked layer, unless an image has it or another layer lies on it. Whether it
+    /// was forgotten.
+    pub fn delete_unused_layer(&self, chain: &ChainId) -> Result<bool, Error> {
+        let sql = "DELETE FROM layers WHERE chain = ?1
+                   AND NOT EXISTS (SELECT 1 FROM image_layers WHERE chain = ?1)
+                   AND NOT EXISTS (SELECT 1 FROM layers WHERE parent = ?1)";
+        Ok(self.execute("remove a layer", sql, [Text(chain)])? > 0)
+    }
+
+    /// Remembers what an archive became.
+    pub fn set_archive(&self, archive: &Archive, id: &Digest) -> Result<(), Error> {
+        let Archive { device, inode, size, mtime, ctime } = *archive;
+        self.execute(
+            "remember an archive",
+            "INSERT OR REPLACE INTO archives (device, inode, size, mtime, ctime, image)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![device as i64, inode as i64, size as i64, mtime, ctime, Text(id)],
+        )?;
+        Ok(())
+    }
+}
