@@ -1,2 +1,25 @@
-//! The mount API of Linux 5.2 and later.
+//! The mount API of Linux 5.2 and later: a mount is a descriptor first, and gets a place when all
+//! about it is right.
+//!
+//! - [`bind`], [`fs_mount`] and [`overlay`] make a detached mount;
+//! - [`sys::mount_setattr`] changes what it may do while nobody sees it yet;
+//! - [`move_to_fd`] puts it where a descriptor says, so that no path is resolved a second time.
+//!
+//! [`options`] sorts the option strings of fstab(5) into what belongs to the mount and what belongs
+//! to the file system. Errors are [`sys::Error`], and hold what the kernel's file system says.
 #![forbid(unsafe_code)]
+
+mod filesystem;
+pub mod options;
+mod overlay;
+mod pivot;
+mod tree;
+
+pub use filesystem::{FsOption, fs_mount};
+pub use overlay::overlay;
+pub use pivot::pivot_root_into;
+pub use sys::{MountAttr, Propagation, mount_setattr};
+pub use tree::{
+    bind, bind_fd, is_mountpoint, is_mountpoint_fd, move_to_fd, move_to_path, open_tree,
+    open_tree_fd, set_propagation, set_propagation_fd, umount_detach,
+};
