@@ -17,11 +17,16 @@ pub mod container;
 pub mod error;
 pub mod event;
 pub mod exec;
+pub mod filters;
 pub mod image;
+pub mod nat;
 pub mod network;
 pub mod progress;
+pub mod signal;
 pub mod stats;
 pub mod system;
+pub mod timestamp;
+pub mod units;
 pub mod volume;
 
 pub use container::{
