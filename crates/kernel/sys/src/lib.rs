@@ -17,6 +17,7 @@ mod exec;
 mod fd;
 mod keyring;
 mod mount;
+mod netlink;
 mod process;
 mod sched;
 mod seccomp;
@@ -38,6 +39,7 @@ pub use exec::{execve, execveat, exit_now};
 pub use fd::{close_range, dup2, recv_fd, send_fd, take_fd};
 pub use keyring::keyctl_join_session;
 pub use mount::{MountAttr, Propagation, mount_setattr};
+pub use netlink::netlink_ext_ack;
 pub use process::{
     CloneArgs, CloneFlags, Cloned, SingleThreaded, clone3, personality, set_child_subreaper,
     set_dumpable, set_pdeathsig, setns, unshare,

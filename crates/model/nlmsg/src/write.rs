@@ -61,7 +61,7 @@ impl Writer {
         self.attr(kind, &value.to_ne_bytes());
     }
 
-    /// An attribute of 32 bits in the network's byte order, as nf_tables has them.
+    /// An attribute of 32 bits in the network's byte order, as `nf_tables` has them.
     pub fn attr_be32(&mut self, kind: u16, value: u32) {
         self.attr(kind, &value.to_be_bytes());
     }

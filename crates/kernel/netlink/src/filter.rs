@@ -1,0 +1,79 @@
+use nft::Family;
+use rustix::net::netlink;
+
+use crate::Error;
+use crate::socket::{Outcome, Socket, outcome};
+
+/// A socket for the firewall rules of this thread's network namespace.
+#[derive(Debug)]
+pub struct FilterSocket {
+    socket: Socket,
+}
+
+impl FilterSocket {
+    /// Opens one.
+    pub fn open() -> Result<Self, Error> {
+        Ok(Self { socket: Socket::open(Some(netlink::NETFILTER))? })
+    }
+
+    /// Makes all the changes of a batch, or none. The error is the first step's that failed.
+    pub fn execute(&mut self, batch: nft::Batch) -> Result<(), Error> {
+        let doing = || "write firewall rules".to_owned();
+        let batch = batch.finish().map_err(|source| Error::TooLong { doing: doing(), source })?;
+        if batch.answers == 0 {
+            return Ok(());
+        }
+        self.socket.send(&batch.bytes).map_err(|errno| Error::refused(doing(), errno))?;
+        let result = self.outcome(&batch);
+        if result.is_err() {
+            self.socket.drain();
+        }
+        result
+    }
+
+    fn outcome(&mut self, batch: &nft::Encoded) -> Result<(), Error> {
+        let last = |seq: u32| usize::try_from(seq) == Ok(batch.answers);
+        loop {
+            let doing = |seq: u32| {
+                let step = usize::try_from(seq).ok().and_then(|seq| batch.steps.get(seq));
+                step.map_or("write firewall rules", String::as_str).to_owned()
+            };
+            let messages =
+                self.socket.receive().map_err(|errno| Error::refused(doing(0), errno))?;
+            for message in messages {
+                let malformed = |source| Error::Answer { doing: doing(0), source };
+                let message = message.map_err(malformed)?;
+                match outcome(&message).map_err(malformed)? {
+                    Outcome::Failed(source, text) => {
+                        return Err(Error::Refused { doing: doing(message.seq), text, source });
+                    }
+                    Outcome::Done if last(message.seq) => return Ok(()),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// The names of all tables of a family. Nobody's rules are read.
+    pub fn tables(&mut self, family: Family) -> Result<Vec<String>, Error> {
+        let doing = || format!("list {} tables", family.name());
+        let request = nft::list_tables(family, 0)
+            .map_err(|source| Error::TooLong { doing: doing(), source })?;
+        self.socket.send(&request).map_err(|errno| Error::refused(doing(), errno))?;
+        let mut names = Vec::new();
+        loop {
+            let messages = self.socket.receive().map_err(|errno| Error::refused(doing(), errno))?;
+            for message in messages {
+                let malformed = |source| Error::Answer { doing: doing(), source };
+                let message = message.map_err(malformed)?;
+                match outcome(&message).map_err(malformed)? {
+                    Outcome::Done => return Ok(names),
+                    Outcome::Failed(source, text) => {
+                        return Err(Error::Refused { doing: doing(), text, source });
+                    }
+                    Outcome::Open => names.extend(nft::table_name(&message).map(str::to_owned)),
+                }
+            }
+        }
+    }
+}
