@@ -127,13 +127,13 @@ fn option_string(
 ) -> Result<String, Error> {
     let lowers =
         lower.iter().map(|p| names.name(p, longest_name)).collect::<Result<Vec<_>, Error>>()?;
-    let mut options = format!("lowerdir={}", lowers.join(":"));
+    let mut options = vec![format!("lowerdir={}", lowers.join(":"))];
     if let Some((upper, work)) = upper {
-        let (upper, work) = (names.name(upper, longest_name)?, names.name(work, longest_name)?);
-        options += &format!(",upperdir={upper},workdir={work}");
+        options.push(format!("upperdir={}", names.name(upper, longest_name)?));
+        options.push(format!("workdir={}", names.name(work, longest_name)?));
     }
-    for (key, value) in extra {
-        options += &if value.is_empty() { format!(",{key}") } else { format!(",{key}={value}") };
-    }
-    Ok(options)
+    options.extend(extra.iter().map(|(key, value)| {
+        if value.is_empty() { (*key).to_owned() } else { format!("{key}={value}") }
+    }));
+    Ok(options.join(","))
 }

@@ -7,7 +7,7 @@ use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use sys::{Call, Error, FdName};
 
 /// Makes `new_root`, which is a mount in this namespace, the root, and detaches the old one with
-/// all below it, see pivot_root(2). Root and working directory of this process move along.
+/// all below it, see `pivot_root(2)`. Root and working directory of this process move along.
 ///
 /// Needs no directory to put the old root into: both are stacked on `/` for a moment, and `.` is
 /// the old one.

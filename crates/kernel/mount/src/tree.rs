@@ -27,7 +27,7 @@ fn tree_words(clone: bool, recursive: bool) -> &'static str {
 }
 
 /// The tree at `path`; with `clone` a detached copy of it, with `recursive` also of the mounts
-/// below, see open_tree(2).
+/// below, see `open_tree(2)`.
 pub fn open_tree(path: &Path, clone: bool, recursive: bool) -> Result<OwnedFd, Error> {
     rustix::mount::open_tree(CWD, path, tree_flags(clone, recursive))
         .call(|| format!("open_tree({path:?}{})", tree_words(clone, recursive)))
@@ -50,7 +50,7 @@ pub fn bind_fd(source: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Error
     open_tree_fd(source, true, recursive)
 }
 
-/// Mounts `mnt` on exactly what `target` refers to, see move_mount(2).
+/// Mounts `mnt` on exactly what `target` refers to, see `move_mount(2)`.
 pub fn move_to_fd(mnt: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Error> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     rustix::mount::move_mount(mnt, "", target, "", flags)

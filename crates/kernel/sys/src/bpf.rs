@@ -111,15 +111,13 @@ pub fn bpf_load_cgroup_device(insns: &[BpfInsn]) -> Result<OwnedFd, Error> {
     attr.log_level = 1;
     attr.log_size = log.len() as u32;
     attr.log_buf = log.as_mut_ptr() as u64;
-    match bpf(BPF_PROG_LOAD, &mut attr, text) {
-        Ok(fd) => Ok(owned(fd)),
-        Err(_) => {
-            let end = log.iter().position(|&b| b == 0).unwrap_or(log.len());
-            let said = String::from_utf8_lossy(&log[..end]);
-            let last = said.lines().rfind(|line| !line.is_empty()).unwrap_or("no log");
-            Err(Error::new(format!("{} ({last})", text()), first.errno()))
-        }
+    if let Ok(fd) = bpf(BPF_PROG_LOAD, &mut attr, text) {
+        return Ok(owned(fd));
     }
+    let end = log.iter().position(|&b| b == 0).unwrap_or(log.len());
+    let said = String::from_utf8_lossy(&log[..end]);
+    let last = said.lines().rfind(|line| !line.is_empty()).unwrap_or("no log");
+    Err(Error::new(format!("{} ({last})", text()), first.errno()))
 }
 
 /// Attaches `prog` to `cgroup`, beside those that are there or in place of `replace`.

@@ -23,7 +23,7 @@ const SEALS: SealFlags =
 /// mount of the file, or where mounts cannot be made a sealed copy in memory.
 ///
 /// The mount is in no namespace: it was dissolved while this descriptor holds on to it, so that
-/// mount_setattr(2) refuses to make it writable again, whatever capabilities the caller has.
+/// `mount_setattr(2)` refuses to make it writable again, whatever capabilities the caller has.
 pub fn protected_exe() -> Result<OwnedFd, Error> {
     match read_only_mount() {
         Ok(fd) => Ok(fd),

@@ -13,7 +13,7 @@ use rustix::net::{
 use crate::error::{Call, Error, FdName, check};
 
 /// Closes all descriptors from `first` on, or with `cloexec` marks them to be closed on exec,
-/// see close_range(2).
+/// see `close_range(2)`.
 ///
 /// Closing at once takes descriptors away from values that own them: only for a process that will
 /// use none of those from here on, a child shortly before exec.

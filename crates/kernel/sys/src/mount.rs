@@ -8,7 +8,7 @@ use bitflags::bitflags;
 use crate::error::{Error, FdName, check};
 
 bitflags! {
-    /// Attributes of one mount: `MOUNT_ATTR_*` of mount_setattr(2).
+    /// Attributes of one mount: `MOUNT_ATTR_*` of `mount_setattr(2)`.
     ///
     /// The three kinds of access time are values of one field, not independent flags: whoever sets
     /// one clears [`MountAttr::ATIME_FIELD`]. `RELATIME` is the value 0.
@@ -42,7 +42,7 @@ impl MountAttr {
     pub const RELATIME: Self = Self::empty();
 }
 
-/// How mounts and unmounts travel between copies of a mount: mount_namespaces(7).
+/// How mounts and unmounts travel between copies of a mount: `mount_namespaces(7)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Propagation {
     /// In both directions.
@@ -78,7 +78,7 @@ impl fmt::Display for Propagation {
     }
 }
 
-/// `struct mount_attr` of mount_setattr(2).
+/// `struct mount_attr` of `mount_setattr(2)`.
 #[repr(C)]
 struct RawMountAttr {
     attr_set: u64,
@@ -90,7 +90,7 @@ struct RawMountAttr {
 const _: () = assert!(size_of::<RawMountAttr>() == 32, "MOUNT_ATTR_SIZE_VER0");
 
 /// Changes the attributes of the mount that `mnt` refers to, and with `recursive` of all below it;
-/// all or none of them, see mount_setattr(2).
+/// all or none of them, see `mount_setattr(2)`.
 ///
 /// `mnt` must be a descriptor of the mount's root. `clear` is applied before `set`. `userns` goes
 /// with [`MountAttr::IDMAP`], on a detached mount.

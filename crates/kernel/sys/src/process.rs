@@ -159,7 +159,7 @@ pub fn clone3(_proof: &SingleThreaded, args: &CloneArgs<'_>) -> Result<Cloned, E
     }
 }
 
-/// clone(2) and pidfd_open(2), for where clone3 does not exist.
+/// clone(2) and `pidfd_open(2)`, for where clone3 does not exist.
 fn clone_without_pidfd(args: &CloneArgs<'_>, exit_signal: i32) -> Result<Cloned, Error> {
     let text = || format!("clone({:?})", args.flags);
     if args.flags.intersects(CloneFlags::INTO_CGROUP | CloneFlags::NEWTIME) {

@@ -17,7 +17,7 @@ pub fn prlimit_set(
         .map(drop)
 }
 
-/// Scheduling policy and parameters: `struct sched_attr` of sched_setattr(2), without its size.
+/// Scheduling policy and parameters: `struct sched_attr` of `sched_setattr(2)`, without its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SchedAttr {
     /// `SCHED_*`: 0 other, 1 fifo, 2 rr, 3 batch, 5 idle, 6 deadline.
@@ -67,7 +67,7 @@ pub fn sched_setattr(attr: &SchedAttr) -> Result<(), Error> {
     check(ret, || format!("sched_setattr({attr:?})")).map(drop)
 }
 
-/// A class of I/O priority: ioprio_set(2).
+/// A class of I/O priority: `ioprio_set(2)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoPriorityClass {
     /// First access to the disk.
@@ -88,7 +88,7 @@ pub fn ioprio_set(class: IoPriorityClass, priority: u8) -> Result<(), Error> {
 }
 
 /// Sets the NUMA policy of the calling thread: `mode` is `MPOL_*` with its flags, `nodes` a bit for
-/// each node, see set_mempolicy(2).
+/// each node, see `set_mempolicy(2)`.
 pub fn set_mempolicy(mode: i32, nodes: &[u64]) -> Result<(), Error> {
     // The kernel takes one bit less than it is told of.
     let max_node = if nodes.is_empty() { 0 } else { nodes.len() * 64 + 1 };

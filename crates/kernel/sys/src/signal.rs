@@ -1,7 +1,7 @@
 //! Signals as a descriptor, and as the next program expects them.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -96,9 +96,4 @@ pub fn reset_signals() -> Result<(), Error> {
         unsafe { libc::sigaction(signal, &raw const default, std::ptr::null_mut()) };
     }
     signal_unblock_all()
-}
-
-/// The raw number, for messages and for the arrays of posix_spawn.
-pub(crate) fn raw(fd: BorrowedFd<'_>) -> libc::c_int {
-    fd.as_raw_fd()
 }

@@ -1,15 +1,15 @@
-//! Starting another program from a process that may have threads: posix_spawn(3).
+//! Starting another program from a process that may have threads: `posix_spawn(3)`.
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::error::{Call, Error};
 use crate::exec::pointers;
-use crate::signal::{raw, signal_set};
+use crate::signal::signal_set;
 
 /// What to start. The child gets exactly `env` and, of our descriptors, exactly `fds`: all others
 /// close on exec, as everything that Rust opens does.
@@ -53,7 +53,7 @@ impl Spawn<'_> {
             .call(text)?;
         let mut actions = FileActions::new()?;
         for (source, (_, to)) in sources.iter().zip(self.fds) {
-            actions.dup2(std::os::fd::AsFd::as_fd(source), *to)?;
+            actions.dup2(source.as_fd(), *to)?;
         }
         let (args, env) = (pointers(self.argv), pointers(self.env));
         let mut pid: libc::pid_t = 0;
@@ -102,7 +102,9 @@ impl FileActions {
 
     fn dup2(&mut self, from: BorrowedFd<'_>, to: i32) -> Result<(), Error> {
         // SAFETY: `self.0` is initialised; the numbers are only noted, and used in the child.
-        let ret = unsafe { libc::posix_spawn_file_actions_adddup2(&raw mut self.0, raw(from), to) };
+        let ret = unsafe {
+            libc::posix_spawn_file_actions_adddup2(&raw mut self.0, from.as_raw_fd(), to)
+        };
         check(ret, "posix_spawn_file_actions_adddup2()")
     }
 }
