@@ -1,0 +1,125 @@
+use std::io::Read as _;
+
+use super::*;
+
+struct Dir(PathBuf, Store);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("dhow-content-{}-{name}", std::process::id()));
+        let store = Store::open(&path).unwrap();
+        Self(path, store)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn files(dir: &Path) -> usize {
+    fs::read_dir(dir).unwrap().count()
+}
+
+#[test]
+fn an_empty_store_is_a_valid_layout() {
+    let dir = Dir::new("empty");
+    let layout: serde_json::Value =
+        serde_json::from_slice(&fs::read(dir.0.join("oci-layout")).unwrap()).unwrap();
+    assert_eq!(layout["imageLayoutVersion"], "1.0.0");
+    let index = fs::read(dir.0.join("index.json")).unwrap();
+    assert!(Index::parse(&index).unwrap().manifests.is_empty());
+    Store::open(&dir.0).unwrap();
+}
+
+#[test]
+fn a_blob_is_seen_whole_or_not_at_all() {
+    let dir = Dir::new("whole");
+    let store = &dir.1;
+    let digest = Digest::sha256(b"hello");
+    let mut writer = store.writer(100).unwrap();
+    writer.write_all(b"hel").unwrap();
+    assert_eq!(store.size(&digest).unwrap(), None);
+    writer.write_all(b"lo").unwrap();
+    writer.finish().unwrap().commit(Some((&digest, 5))).unwrap();
+    assert_eq!(store.size(&digest).unwrap(), Some(5));
+    assert_eq!(store.read(&digest, 5).unwrap(), b"hello");
+    assert_eq!(store.list().unwrap(), [(digest.clone(), 5)]);
+    store.put("x", b"hello").unwrap();
+    assert_eq!(files(&dir.0.join("ingest")), 0);
+    assert!(store.delete(&digest).unwrap());
+    assert!(!store.delete(&digest).unwrap());
+    assert!(matches!(store.reader(&digest), Err(Error::NotFound { .. })));
+}
+
+#[test]
+fn what_was_not_promised_is_not_kept() {
+    let dir = Dir::new("promise");
+    let store = &dir.1;
+    let write = |bytes: &[u8], expected: &[u8], size| {
+        let mut writer = store.writer(100).unwrap();
+        writer.write_all(bytes).unwrap();
+        writer.finish().unwrap().commit(Some((&Digest::sha256(expected), size))).unwrap_err()
+    };
+    assert!(matches!(write(b"a", b"b", 1), Error::WrongDigest { .. }));
+    assert!(matches!(write(b"a", b"a", 2), Error::WrongSize { .. }));
+    let mut writer = store.writer(3).unwrap();
+    assert_eq!(writer.write_all(b"four").unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    drop(writer);
+    assert!(store.list().unwrap().is_empty());
+    assert_eq!(files(&dir.0.join("ingest")), 0);
+}
+
+#[test]
+fn a_changed_blob_is_noticed() {
+    let dir = Dir::new("changed");
+    let store = &dir.1;
+    let digest = store.put("x", b"hello").unwrap().digest;
+    fs::write(store.blob_path(&digest), b"hullo").unwrap();
+    assert!(matches!(store.read(&digest, 9), Err(Error::WrongDigest { .. })));
+    let error = store.reader(&digest).unwrap().read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert!(matches!(store.read(&digest, 4), Err(Error::TooLarge { .. })));
+}
+
+#[test]
+fn a_link_or_fifo_in_the_layout_is_not_followed() {
+    let dir = Dir::new("link");
+    let store = &dir.1;
+    let digest = Digest::sha256(b"x");
+    std::os::unix::fs::symlink("/etc/passwd", store.blob_path(&digest)).unwrap();
+    assert!(matches!(store.reader(&digest), Err(Error::NotAFile { .. })));
+    assert!(matches!(store.size(&digest), Err(Error::NotAFile { .. })));
+    fs::remove_file(store.blob_path(&digest)).unwrap();
+    let mode = rustix::fs::Mode::RUSR;
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, store.blob_path(&digest), fifo, mode, 0).unwrap();
+    assert!(matches!(store.reader(&digest), Err(Error::NotAFile { .. })));
+}
+
+#[test]
+fn only_what_the_dead_have_left_is_swept() {
+    let dir = Dir::new("sweep");
+    let store = &dir.1;
+    let writer = store.writer(10).unwrap();
+    fs::write(dir.0.join("ingest/1-0"), b"left behind").unwrap();
+    assert_eq!(store.sweep().unwrap(), 1);
+    assert!(writer.path().exists());
+    writer.finish().unwrap().commit(None).unwrap();
+}
+
+#[test]
+fn the_lock_is_shared_or_alone() {
+    let dir = Dir::new("lock");
+    let store = &dir.1;
+    let one = store.lock_shared().unwrap();
+    let two = store.lock_shared().unwrap();
+    let raw = File::open(dir.0.join("lock")).unwrap();
+    assert!(flock(&raw, FlockOperation::NonBlockingLockExclusive).is_err());
+    drop((one, two));
+    let alone = store.lock_alone().unwrap();
+    assert!(flock(&raw, FlockOperation::NonBlockingLockShared).is_err());
+    drop(alone);
+    flock(&raw, FlockOperation::NonBlockingLockShared).unwrap();
+}
