@@ -39,6 +39,15 @@ pub const ALL: &[&str] = &[
     "content.renamed",
     "content.delete",
     "content.deleted",
+    // store/snapshot-overlay
+    "snapshot.begin",
+    "snapshot.begun",
+    "snapshot.commit",
+    "snapshot.committed",
+    "snapshot.prepare",
+    "snapshot.prepared",
+    "snapshot.remove",
+    "snapshot.removed",
 ];
 
 /// Passes the failpoint `name`. Fails only when a test asked for it.

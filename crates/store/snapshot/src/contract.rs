@@ -1,0 +1,180 @@
+//! What every snapshotter must hold, executable.
+//!
+//! An implementation's own tests call [`TRIALS`], each on a root of its own:
+//!
+//! ```ignore
+//! for (name, trial) in snapshot::contract::TRIALS {
+//!     let dir = TempDir::new(name);
+//!     trial(&|| Box::new(Overlay::open(dir.path()).unwrap()));
+//! }
+//! ```
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a trial fails by panicking")]
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+use oci::{ChainId, Digest};
+
+use crate::{Error, Key, Snapshotter};
+
+/// Opens the store under trial; every call is the same store, as another process would see it.
+pub type Open<'a> = &'a dyn Fn() -> Box<dyn Snapshotter>;
+
+/// One trial, which panics when the contract is broken.
+pub type Trial = fn(Open<'_>);
+
+/// All of them, with their names.
+pub const TRIALS: &[(&str, Trial)] = &[
+    ("a_layer_is_seen_whole_or_not_at_all", a_layer_is_seen_whole_or_not_at_all),
+    ("what_is_dropped_leaves_nothing", what_is_dropped_leaves_nothing),
+    ("committing_twice_is_fine", committing_twice_is_fine),
+    ("snapshots_of_one_chain_share_their_layers", snapshots_of_one_chain_share_their_layers),
+    ("a_root_keeps_mode_and_owner", a_root_keeps_mode_and_owner),
+    ("a_missing_layer_is_named", a_missing_layer_is_named),
+    ("a_key_is_given_once", a_key_is_given_once),
+    ("removing_is_idempotent", removing_is_idempotent),
+    ("sweeping_spares_the_living", sweeping_spares_the_living),
+    ("usage_counts_what_was_written", usage_counts_what_was_written),
+];
+
+fn chain(name: &str) -> ChainId {
+    ChainId(Digest::sha256(name.as_bytes()))
+}
+
+fn key(name: &str) -> Key {
+    name.parse().unwrap()
+}
+
+/// Makes a layer with one file.
+fn layer(store: &dyn Snapshotter, below: &[ChainId], name: &str) -> ChainId {
+    let unpacking = store.begin(below).unwrap();
+    fs::write(unpacking.path().join(name), name).unwrap();
+    store.commit(unpacking, &chain(name)).unwrap();
+    chain(name)
+}
+
+fn a_layer_is_seen_whole_or_not_at_all(open: Open<'_>) {
+    let store = open();
+    let unpacking = store.begin(&[]).unwrap();
+    fs::write(unpacking.path().join("file"), "x").unwrap();
+    assert!(!store.has_layer(&chain("a")).unwrap());
+    assert!(store.layers().unwrap().is_empty());
+    store.commit(unpacking, &chain("a")).unwrap();
+    let other = open();
+    assert!(other.has_layer(&chain("a")).unwrap());
+    assert_eq!(other.layers().unwrap(), [chain("a")]);
+    let path = &other.layer_paths(&[chain("a")])[0];
+    assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "x");
+}
+
+fn what_is_dropped_leaves_nothing(open: Open<'_>) {
+    let store = open();
+    let unpacking = store.begin(&[]).unwrap();
+    let path = unpacking.path();
+    fs::create_dir(path.join("dir")).unwrap();
+    drop(unpacking);
+    assert!(!path.exists());
+    assert_eq!(store.sweep().unwrap(), 0);
+}
+
+fn committing_twice_is_fine(open: Open<'_>) {
+    let store = open();
+    let first = store.begin(&[]).unwrap();
+    let second = store.begin(&[]).unwrap();
+    fs::write(first.path().join("file"), "first").unwrap();
+    store.commit(first, &chain("a")).unwrap();
+    store.commit(second, &chain("a")).unwrap();
+    let path = &store.layer_paths(&[chain("a")])[0];
+    assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "first");
+    assert_eq!(store.sweep().unwrap(), 0);
+}
+
+fn snapshots_of_one_chain_share_their_layers(open: Open<'_>) {
+    let store = open();
+    let low = layer(&*store, &[], "low");
+    let high = layer(&*store, std::slice::from_ref(&low), "high");
+    let layers = [low, high];
+    let one = store.prepare(&key("one"), &layers).unwrap();
+    let two = store.prepare(&key("two"), &layers).unwrap();
+    assert_eq!(one.lower, two.lower);
+    assert!(one.lower[0].join("high").exists(), "topmost first");
+    assert!(one.lower[1].join("low").exists());
+    assert_ne!(one.upper, two.upper);
+    assert_eq!(fs::read_dir(&one.upper).unwrap().count(), 0);
+    let device = |path| fs::metadata(path).unwrap().dev();
+    assert_eq!(device(&one.upper), device(&one.work));
+    assert_eq!(open().mounts(&key("one"), &layers).unwrap(), one);
+    let mut keys = store.keys().unwrap();
+    keys.sort();
+    assert_eq!(keys, [key("one"), key("two")]);
+}
+
+fn a_root_keeps_mode_and_owner(open: Open<'_>) {
+    let store = open();
+    let unpacking = store.begin(&[]).unwrap();
+    fs::set_permissions(unpacking.path(), fs::Permissions::from_mode(0o1711)).unwrap();
+    std::os::unix::fs::chown(unpacking.path(), Some(7), Some(8)).unwrap();
+    store.commit(unpacking, &chain("low")).unwrap();
+    let high = layer(&*store, &[chain("low")], "high");
+    let mounts = store.prepare(&key("a"), &[chain("low"), high]).unwrap();
+    for path in [&mounts.upper, &mounts.lower[0]] {
+        let found = fs::metadata(path).unwrap();
+        assert_eq!((found.mode() & 0o7777, found.uid(), found.gid()), (0o1711, 7, 8));
+    }
+}
+
+fn a_missing_layer_is_named(open: Open<'_>) {
+    let store = open();
+    let low = layer(&*store, &[], "low");
+    match store.prepare(&key("a"), &[low, chain("missing")]) {
+        Err(Error::NoLayer { chain: missing }) => assert_eq!(missing, chain("missing")),
+        other => panic!("{other:?}"),
+    }
+    assert!(store.keys().unwrap().is_empty());
+}
+
+fn a_key_is_given_once(open: Open<'_>) {
+    let store = open();
+    store.prepare(&key("a"), &[]).unwrap();
+    assert!(matches!(store.prepare(&key("a"), &[]), Err(Error::Exists { .. })));
+    assert!(matches!(store.mounts(&key("b"), &[]), Err(Error::NoSnapshot { .. })));
+    assert!(matches!(store.usage(&key("b")), Err(Error::NoSnapshot { .. })));
+}
+
+fn removing_is_idempotent(open: Open<'_>) {
+    let store = open();
+    let low = layer(&*store, &[], "low");
+    let mounts = store.prepare(&key("a"), std::slice::from_ref(&low)).unwrap();
+    fs::create_dir_all(mounts.upper.join("a/b/c")).unwrap();
+    assert!(store.remove(&key("a")).unwrap());
+    assert!(!store.remove(&key("a")).unwrap());
+    assert!(!mounts.upper.exists());
+    assert!(store.remove_layer(&low).unwrap());
+    assert!(!store.remove_layer(&low).unwrap());
+    assert!(!store.has_layer(&low).unwrap());
+    assert_eq!(store.sweep().unwrap(), 0);
+    store.prepare(&key("a"), &[]).unwrap();
+}
+
+fn sweeping_spares_the_living(open: Open<'_>) {
+    let store = open();
+    let unpacking = store.begin(&[]).unwrap();
+    store.prepare(&key("a"), &[]).unwrap();
+    let low = layer(&*store, &[], "low");
+    assert_eq!(open().sweep().unwrap(), 0);
+    assert!(unpacking.path().exists());
+    assert!(store.has_layer(&low).unwrap());
+    assert_eq!(store.keys().unwrap().len(), 1);
+}
+
+fn usage_counts_what_was_written(open: Open<'_>) {
+    let store = open();
+    let mounts = store.prepare(&key("a"), &[]).unwrap();
+    let before = store.usage(&key("a")).unwrap();
+    fs::create_dir(mounts.upper.join("d")).unwrap();
+    fs::write(mounts.upper.join("d/file"), vec![1; 100_000]).unwrap();
+    fs::hard_link(mounts.upper.join("d/file"), mounts.upper.join("link")).unwrap();
+    let after = store.usage(&key("a")).unwrap();
+    assert_eq!(after.inodes - before.inodes, 2, "a second name is no second file");
+    assert!((100_000..200_000).contains(&(after.bytes - before.bytes)), "{after:?}");
+}

@@ -1,0 +1,82 @@
+//! A layer that is being made.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::Error;
+use crate::error::At as _;
+
+/// Makes names of one process differ.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A name that no other process alive uses.
+pub fn unique_name() -> String {
+    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A directory that is being filled, under a temporary name and locked: what a dead process left
+/// is known by that nobody holds its lock. Deleted when dropped.
+#[derive(Debug)]
+pub struct Unpacking {
+    temporary: PathBuf,
+    lock: File,
+    done: bool,
+}
+
+impl Unpacking {
+    /// The name of the directory to fill, inside the temporary one.
+    pub const FS: &'static str = "fs";
+
+    /// Makes a new one in the folder `dir`. For those who implement a snapshotter.
+    pub fn create(dir: &Path) -> Result<Self, Error> {
+        loop {
+            let temporary = dir.join(unique_name());
+            match fs::DirBuilder::new().mode(0o700).create(&temporary) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                made => made.at("mkdir", &temporary)?,
+            }
+            let lock = match File::open(&temporary) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.at("open", &temporary)?,
+            };
+            // Before the lock is ours a sweeper may take the directory for a dead one's.
+            let locked = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
+            let ours = lock.metadata().at("stat", &temporary)?.ino();
+            let still = fs::symlink_metadata(&temporary).is_ok_and(|there| there.ino() == ours);
+            if locked && still {
+                let unpacking = Self { temporary, lock, done: false };
+                let fs = unpacking.path();
+                fs::DirBuilder::new().mode(0o755).create(&fs).at("mkdir", &fs)?;
+                return Ok(unpacking);
+            }
+        }
+    }
+
+    /// The directory to fill.
+    pub fn path(&self) -> PathBuf {
+        self.temporary.join(Self::FS)
+    }
+
+    /// Brings it to the disk, and gives it its name. An error if something has the name already.
+    /// For those who implement a snapshotter.
+    pub fn rename_to(mut self, path: &Path) -> Result<(), Error> {
+        rustix::fs::syncfs(&self.lock).at("syncfs", &self.temporary)?;
+        fs::rename(&self.temporary, path).at("rename", path)?;
+        self.done = true;
+        Ok(())
+    }
+}
+
+impl Drop for Unpacking {
+    fn drop(&mut self) {
+        if !self.done {
+            // What cannot be deleted now is swept later.
+            let _ = fs::remove_dir_all(&self.temporary);
+        }
+    }
+}
