@@ -1,10 +1,20 @@
 //! One container's links, addresses and published ports: what is to be made, as data, and the
 //! making of it in a network namespace.
 //!
-//! The network service computes a [`Plan`]; the shim applies it between create and start, and
-//! again on a restart, with no one else around.
+//! The network service computes a [`Plan`]; the shim [`apply`]s it between create and start, and
+//! again on a restart, with no one else around. All of it can be unmade by the plan alone, at any
+//! time and any number of times: by the shim when the container ends ([`undo`]), and by whoever
+//! finds that a shim has died ([`undo`] and [`remove_links`]).
 #![forbid(unsafe_code)]
 
+mod apply;
+mod error;
+mod names;
 mod plan;
+mod ports;
+mod undo;
 
+pub use apply::apply;
+pub use error::Error;
 pub use plan::{Dns, Link, Name, Plan, Protocol, PublishedPort};
+pub use undo::{remove_links, undo};

@@ -37,6 +37,9 @@ pub struct Link {
     pub gateway: Option<IpAddr>,
     /// Bytes.
     pub mtu: u32,
+    /// Whether it is kept from the other isolated ends on its bridge (`enable_icc=false`).
+    #[serde(default)]
+    pub isolated: bool,
     /// Where, and under which names, others on this network find this container.
     pub name: Option<Name>,
 }
@@ -80,4 +83,11 @@ pub struct Dns {
     pub directories: Vec<PathBuf>,
     /// Whom it asks for all other names, from the host's network namespace.
     pub upstream: Vec<SocketAddr>,
+}
+
+impl Link {
+    /// Whether the container has an IPv6 address here.
+    pub(crate) fn has_ipv6(&self) -> bool {
+        self.addresses.iter().any(|(address, _)| address.is_ipv6())
+    }
 }

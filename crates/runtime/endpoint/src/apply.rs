@@ -1,0 +1,134 @@
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::fd::BorrowedFd;
+
+use netlink::{FilterSocket, Requests, RouteSocket, Veth};
+use rustix::fs::PROC_SUPER_MAGIC;
+use rustix::io::Errno;
+
+use crate::{Error, Link, Plan, names, ports};
+
+/// How often a link that is in the way is deleted before giving up.
+const ATTEMPTS: u32 = 3;
+
+/// Makes all of `plan` in the container's network namespace `netns`: links, addresses, routes, the
+/// files of names, and last the published ports, which then lead somewhere.
+///
+/// The calling thread visits `netns` to open a socket there; the rest is done from outside. After
+/// an error some of it may be there: [`crate::undo`] takes that away, and the end of `netns` the
+/// rest.
+pub fn apply(plan: &Plan, netns: BorrowedFd<'_>) -> Result<(), Error> {
+    if plan.shared {
+        return Ok(());
+    }
+    let ipv6 = plan.links.iter().any(Link::has_ipv6);
+    let mut inside = netlink::inside(netns, || -> Result<RouteSocket, Error> {
+        restrict_ipv6(ipv6, !plan.links.is_empty())?;
+        Ok(RouteSocket::open()?)
+    })??;
+    if !plan.links.is_empty() {
+        failpoint::hit("endpoint.link")?;
+        let mut outside = RouteSocket::open()?;
+        for link in &plan.links {
+            connect(&mut outside, link, netns)?;
+        }
+        failpoint::hit("endpoint.linked")?;
+    }
+    failpoint::hit("endpoint.address")?;
+    configure(&mut inside, &plan.links, ipv6)?;
+    failpoint::hit("endpoint.addressed")?;
+    names::write(&plan.links)?;
+    if let Some(table) = ports::table(plan) {
+        let mut batch = nft::Batch::new();
+        batch.replace(&table);
+        failpoint::hit("endpoint.publish")?;
+        FilterSocket::open()?.execute(batch)?;
+        failpoint::hit("endpoint.published")?;
+    }
+    Ok(())
+}
+
+/// Makes both ends of one veth pair.
+///
+/// A container that starts again within the 40 ms that the kernel takes to clear away its last
+/// network namespace finds its old link in the way; so does one whose last namespace is still used
+/// by another container. Its name is of this container alone, so it can go.
+fn connect(outside: &mut RouteSocket, link: &Link, netns: BorrowedFd<'_>) -> Result<(), Error> {
+    let bridge =
+        outside.link(&link.bridge)?.ok_or_else(|| Error::NoBridge { name: link.bridge.clone() })?;
+    let mut requests = Requests::new();
+    requests.add_veth(&Veth {
+        name: &link.host_name,
+        bridge: bridge.index,
+        peer_netns: netns,
+        peer_name: &link.container_name,
+        peer_mac: link.mac,
+        mtu: link.mtu,
+    });
+    // The host's end is a port and no more: it has no business with an address of its own.
+    requests.no_link_local(&link.host_name);
+    if link.isolated {
+        requests.isolate_port(&link.host_name);
+    }
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match outside.execute(&requests) {
+            Err(err) if err.errno() == Some(Errno::EXIST) && attempts < ATTEMPTS => {
+                let mut removal = Requests::new();
+                removal.delete_link(&link.host_name);
+                outside.execute(&removal)?;
+            }
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// Gives the container's ends their addresses and routes, and sets all up, loopback first.
+fn configure(inside: &mut RouteSocket, links: &[Link], ipv6: bool) -> Result<(), Error> {
+    let mut requests = Requests::new();
+    requests.set_loopback_up();
+    for link in links {
+        let name = link.container_name.as_str();
+        let index = inside.link(name)?.ok_or_else(|| Error::LinkGone { name: name.into() })?.index;
+        if ipv6 && !link.has_ipv6() {
+            requests.no_link_local(name);
+        }
+        for (address, prefix) in &link.addresses {
+            requests.add_address(index, name, *address, *prefix);
+        }
+        requests.set_up(index, name);
+        if let Some(gateway) = link.gateway {
+            requests.add_default_route(index, gateway);
+        }
+    }
+    Ok(inside.execute(&requests)?)
+}
+
+/// Keeps IPv6 away from interfaces that were given no such address: with one of its own making, a
+/// container would be reachable past the rules for IPv4 (CVE-2024-32473). Where there is IPv6, no
+/// neighbour may announce itself as a router (CVE-2020-13401).
+///
+/// Acts on the network namespace of the calling thread, and on interfaces made after it.
+fn restrict_ipv6(ipv6: bool, links: bool) -> Result<(), Error> {
+    match (links, ipv6) {
+        (false, _) => Ok(()),
+        (true, false) => set("/proc/sys/net/ipv6/conf/default/disable_ipv6", b"1"),
+        (true, true) => set("/proc/sys/net/ipv6/conf/default/accept_ra", b"0"),
+    }
+}
+
+/// Writes one setting; a kernel without IPv6 has none.
+fn set(path: &'static str, value: &[u8]) -> Result<(), Error> {
+    let write = || -> io::Result<()> {
+        let mut file = match OpenOptions::new().write(true).open(path) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened?,
+        };
+        if rustix::fs::fstatfs(&file)?.f_type != PROC_SUPER_MAGIC {
+            return Err(io::Error::other("it is not on a procfs"));
+        }
+        file.write_all(value)
+    };
+    write().map_err(|source| Error::Setting { path, source })
+}

@@ -1,0 +1,43 @@
+use std::io;
+use std::path::PathBuf;
+
+/// Why a container's network could not be made or unmade.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bridge that a link is to be a port of is not there.
+    #[error("no such bridge: {name}")]
+    NoBridge {
+        /// The bridge.
+        name: String,
+    },
+    /// An interface that was just made in the container is not there.
+    #[error("interface {name} is gone from the container's network namespace")]
+    LinkGone {
+        /// The interface.
+        name: String,
+    },
+    /// The kernel refused.
+    #[error(transparent)]
+    Netlink(#[from] netlink::Error),
+    /// A setting of the container's network namespace could not be written.
+    #[error("write \"{path}\"")]
+    Setting {
+        /// The file below `/proc/sys`.
+        path: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of names could not be written or removed.
+    #[error("{doing} \"{path}\"", path = path.display())]
+    Names {
+        /// `write` or `remove`.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A test asked for it.
+    #[error("set up the network, up to a failpoint")]
+    Failpoint(#[from] io::Error),
+}

@@ -1,0 +1,44 @@
+use netlink::{FilterSocket, Requests, RouteSocket};
+use nft::Family;
+
+use crate::{Error, Plan, names};
+
+/// Takes back what outlives the container's network namespace: its table of ports, and its names.
+/// Whether any of it is there does not matter. Tries all of it, and returns the first failure.
+///
+/// The links are left to the kernel, which takes them down with the namespace, a few tens of
+/// milliseconds later: deleting one means to wait for that.
+pub fn undo(plan: &Plan) -> Result<(), Error> {
+    let ports = unpublish(plan);
+    let names = names::remove(&plan.links);
+    ports.and(names)
+}
+
+/// Deletes the host's ends of the links, and so the container's. Where the namespace has ended,
+/// the kernel does that by itself; this is for when nobody knows whether it has.
+pub fn remove_links(plan: &Plan) -> Result<(), Error> {
+    if plan.links.is_empty() {
+        return Ok(());
+    }
+    let mut socket = RouteSocket::open()?;
+    let mut requests = Requests::new();
+    for link in &plan.links {
+        requests.delete_link(&link.host_name);
+    }
+    failpoint::hit("endpoint.unlink")?;
+    socket.execute(&requests)?;
+    failpoint::hit("endpoint.unlinked")?;
+    Ok(())
+}
+
+fn unpublish(plan: &Plan) -> Result<(), Error> {
+    if plan.ports.is_empty() {
+        return Ok(());
+    }
+    let mut batch = nft::Batch::new();
+    batch.delete(Family::Ip, &plan.table);
+    failpoint::hit("endpoint.unpublish")?;
+    FilterSocket::open()?.execute(batch)?;
+    failpoint::hit("endpoint.unpublished")?;
+    Ok(())
+}

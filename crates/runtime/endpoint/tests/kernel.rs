@@ -1,0 +1,221 @@
+//! Against the kernel, each test in network namespaces of its own.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, also in what its tests share")]
+
+use std::fs::{self, File};
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use endpoint::{Link, Name, Plan, Protocol, PublishedPort, apply, remove_links, undo};
+use expect_test::expect;
+use netlink::{FilterSocket, Requests, RouteSocket, inside};
+use nft::Family;
+
+/// Runs `test` on a thread in a fresh network namespace, with a bridge `br0` and a directory.
+fn on_a_host(name: &'static str, test: impl FnOnce(&Path) + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        sys::unshare(sys::CloneFlags::NEWNET).unwrap();
+        let mut requests = Requests::new();
+        requests.add_bridge("br0", 1500);
+        RouteSocket::open().unwrap().execute(&requests).unwrap();
+        let directory = std::env::temp_dir().join(format!("dhow-{name}-{}", std::process::id()));
+        test(&directory);
+        fs::remove_dir_all(&directory).unwrap();
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn new_namespace() -> File {
+    let thread = std::thread::spawn(|| {
+        sys::unshare(sys::CloneFlags::NEWNET).unwrap();
+        File::open("/proc/thread-self/ns/net").unwrap()
+    });
+    thread.join().unwrap()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn plan(directory: &Path, addresses: &[(IpAddr, u8)]) -> Plan {
+    let container = |port: u16| (addresses[0].0, port).into();
+    Plan {
+        shared: false,
+        links: vec![Link {
+            bridge: "br0".into(),
+            host_name: "vethA".into(),
+            container_name: "eth0".into(),
+            mac: [2, 0x42, 172, 18, 0, 2],
+            addresses: addresses.to_vec(),
+            gateway: Some(ip("172.18.0.1")),
+            mtu: 1500,
+            isolated: false,
+            name: Some(Name {
+                directory: directory.join("names"),
+                file: "c1".into(),
+                names: vec!["web".into(), "0123456789ab".into()],
+            }),
+        }],
+        ports: vec![
+            PublishedPort {
+                host: "0.0.0.0:8080".parse().unwrap(),
+                container: container(80),
+                protocol: Protocol::Tcp,
+            },
+            PublishedPort {
+                host: "10.0.0.7:53".parse().unwrap(),
+                container: container(53),
+                protocol: Protocol::Udp,
+            },
+            PublishedPort {
+                host: "127.0.0.1:81".parse().unwrap(),
+                container: container(81),
+                protocol: Protocol::Tcp,
+            },
+            PublishedPort {
+                host: "[::]:8080".parse().unwrap(),
+                container: container(80),
+                protocol: Protocol::Tcp,
+            },
+        ],
+        table: "dhow-c1".into(),
+        dns: None,
+    }
+}
+
+#[test]
+fn a_plan_is_made_and_unmade() {
+    on_a_host("endpoint-made", |directory| {
+        let netns = new_namespace();
+        let plan = plan(directory, &[(ip("172.18.0.2"), 16)]);
+        apply(&plan, netns.as_fd()).unwrap();
+
+        let mut socket = RouteSocket::open_in(netns.as_fd()).unwrap();
+        let eth0 = socket.link("eth0").unwrap().unwrap();
+        assert!(eth0.is_up() && socket.link("lo").unwrap().unwrap().is_up());
+        let addresses = socket.addresses().unwrap();
+        let mine: Vec<_> = addresses.iter().filter(|one| one.index == eth0.index).collect();
+        assert_eq!((mine.len(), mine[0].address), (1, ip("172.18.0.2")), "{mine:?}");
+        let routes = socket.routes().unwrap();
+        assert!(routes.iter().any(|one| one.prefix == 0 && one.gateway == Some(ip("172.18.0.1"))));
+        let file = directory.join("names/c1");
+        expect![[r"
+            web 172.18.0.2
+            0123456789ab 172.18.0.2
+        "]]
+        .assert_eq(&fs::read_to_string(&file).unwrap());
+        print_rules();
+
+        // The host's end has no address, whatever the host's defaults.
+        let mut host = RouteSocket::open().unwrap();
+        let outer = host.link("vethA").unwrap().unwrap();
+        assert!(!host.addresses().unwrap().iter().any(|one| one.index == outer.index));
+
+        for _ in 0..2 {
+            undo(&plan).unwrap();
+            remove_links(&plan).unwrap();
+            assert!(!file.exists());
+            assert_eq!(FilterSocket::open().unwrap().tables(Family::Ip).unwrap(), [""; 0]);
+            assert_eq!(host.link("vethA").unwrap(), None);
+        }
+    });
+}
+
+fn print_rules() {
+    let Ok(output) = Command::new("nft").args(["list", "ruleset"]).output() else {
+        println!("skipped: there is no nft(8)");
+        return;
+    };
+    expect![[r#"
+        table ip dhow-c1 {
+        	chain ports {
+        		ip daddr != 127.0.0.0/8 tcp dport 8080 dnat to 172.18.0.2:80
+        		ip daddr 10.0.0.7 udp dport 53 dnat to 172.18.0.2:53
+        	}
+
+        	chain prerouting {
+        		type nat hook prerouting priority dstnat; policy accept;
+        		fib daddr type local jump ports
+        	}
+
+        	chain output {
+        		type nat hook output priority -100; policy accept;
+        		fib daddr type local jump ports
+        	}
+
+        	chain postrouting {
+        		type nat hook postrouting priority srcnat; policy accept;
+        		ip saddr 172.18.0.0/16 ip daddr 172.18.0.2 ct status dnat masquerade
+        	}
+        }
+    "#]]
+    .assert_eq(&String::from_utf8(output.stdout).unwrap());
+}
+
+#[test]
+fn a_container_that_starts_again_replaces_its_old_link() {
+    on_a_host("endpoint-again", |directory| {
+        let plan = plan(directory, &[(ip("172.18.0.2"), 16)]);
+        let old = new_namespace();
+        apply(&plan, old.as_fd()).unwrap();
+        let new = new_namespace();
+        apply(&plan, new.as_fd()).unwrap();
+        assert_eq!(RouteSocket::open_in(old.as_fd()).unwrap().link("eth0").unwrap(), None);
+        assert!(RouteSocket::open_in(new.as_fd()).unwrap().link("eth0").unwrap().is_some());
+    });
+}
+
+#[test]
+fn ipv6_is_off_unless_it_was_asked_for() {
+    on_a_host("endpoint-ipv6", |directory| {
+        let setting = |netns: &File, file: &str| {
+            let path = PathBuf::from("/proc/sys/net/ipv6/conf").join(file);
+            let read = || fs::read_to_string(path).unwrap().trim().to_owned();
+            inside(netns.as_fd(), read).unwrap()
+        };
+        let without = new_namespace();
+        apply(&plan(directory, &[(ip("172.18.0.2"), 16)]), without.as_fd()).unwrap();
+        assert_eq!(setting(&without, "eth0/disable_ipv6"), "1");
+
+        let with = new_namespace();
+        let addresses = [(ip("172.18.0.2"), 16), (ip("fd00:18::2"), 64)];
+        apply(&plan(directory, &addresses), with.as_fd()).unwrap();
+        assert_eq!(setting(&with, "eth0/disable_ipv6"), "0");
+        assert_eq!(setting(&with, "eth0/accept_ra"), "0");
+        let found = RouteSocket::open_in(with.as_fd()).unwrap().addresses().unwrap();
+        assert!(found.iter().any(|one| one.address == ip("fd00:18::2")), "{found:?}");
+    });
+}
+
+#[test]
+fn without_links_there_is_only_loopback() {
+    on_a_host("endpoint-none", |directory| {
+        fs::create_dir(directory).unwrap();
+        let netns = new_namespace();
+        apply(&Plan::default(), netns.as_fd()).unwrap();
+        let links = RouteSocket::open_in(netns.as_fd()).unwrap().links().unwrap();
+        assert_eq!(links.len(), 1);
+        assert!(links[0].is_up());
+
+        let shared = new_namespace();
+        apply(&Plan { shared: true, ..Plan::default() }, shared.as_fd()).unwrap();
+        assert!(!RouteSocket::open_in(shared.as_fd()).unwrap().links().unwrap()[0].is_up());
+    });
+}
+
+#[test]
+fn a_missing_bridge_is_named() {
+    on_a_host("endpoint-bridge", |directory| {
+        fs::create_dir(directory).unwrap();
+        let mut plan = plan(directory, &[(ip("172.18.0.2"), 16)]);
+        plan.links[0].bridge = "br1".into();
+        let err = apply(&plan, new_namespace().as_fd()).unwrap_err();
+        assert_eq!(err.to_string(), "no such bridge: br1");
+        undo(&plan).unwrap();
+        remove_links(&plan).unwrap();
+    });
+}
