@@ -1,2 +1,239 @@
-//! The command line.
+//! The command line: turns what is typed into requests of the Docker Engine API, and the answers
+//! into what a person or a script reads.
+//!
+//! It knows nothing of engines. Where one is, it is told by an [`Endpoint`]: behind a socket, or in
+//! this very process.
+//!
+//! # Exit codes
+//!
+//! `run`, `start -a`, `attach` and `exec` end with the program's own code; `run` with 125 for an
+//! error of the engine or of the flags, 126 for a program that cannot be run, 127 for one that is
+//! not found. All others end with 0, or 1 when something went wrong.
 #![forbid(unsafe_code)]
+
+mod args;
+mod client;
+mod containers;
+mod error;
+mod format;
+mod images;
+mod inspect;
+mod list;
+mod networks;
+mod progress;
+mod ps;
+mod request;
+mod run;
+mod run_args;
+mod stream;
+mod system;
+mod terminal;
+mod volumes;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Parser as _;
+
+pub use args::{DaemonArgs, Global};
+pub use client::Endpoint;
+
+use args::{
+    Cli, Command, ContainerCommand, ContainerGroup, ImageCommand, ImageCommon, ImageGroup,
+    NetworkCommand, SystemCommand, VolumeCommand,
+};
+use client::Client;
+use error::{Error, Result};
+
+/// What the rest of the program does for the command line.
+pub trait Host {
+    /// Opens the engine in this process. The error is one line for people.
+    fn engine(&self, global: &Global) -> std::result::Result<Endpoint, String>;
+    /// Serves the API until a signal ends it. The error is one line for people.
+    fn daemon(
+        &self,
+        global: &Global,
+        args: &DaemonArgs,
+    ) -> impl Future<Output = std::result::Result<(), String>>;
+}
+
+/// Runs one command line, the program's name first, and returns its exit code. `entered_ns` is the
+/// time of the monotonic clock at which the program was entered, in nanoseconds.
+pub async fn main(args: Vec<OsString>, host: &impl Host, entered_ns: u64) -> i32 {
+    let runs = args.iter().any(|arg| arg == "run");
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(err) => {
+            let code = if err.use_stderr() { if runs { 125 } else { 1 } } else { 0 };
+            // Where this cannot be printed, nothing can.
+            let _ = err.print();
+            return code;
+        }
+    };
+    let is_run =
+        matches!(cli.command, Command::Run(_) | Command::ContainerGroup(ContainerGroup::Run(_)));
+    match dispatch(cli, host, entered_ns).await {
+        Ok(code) | Err(Error::Exit(code)) => code,
+        Err(err) => {
+            eprintln!("dhow: {err}");
+            if is_run { err.run_exit_code() } else { 1 }
+        }
+    }
+}
+
+async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
+    let Cli { global, command } = cli;
+    if let Command::Daemon(args) = &command {
+        return host.daemon(&global, args).await.map(|()| 0).map_err(Error::Usage);
+    }
+    let client = Client::new(endpoint(&global, host)?).await?;
+    let client = &client;
+    match command {
+        Command::Run(args) | Command::ContainerGroup(ContainerGroup::Run(args)) => {
+            run::run(client, *args, entered_ns).await
+        }
+        Command::Container(command) | Command::ContainerGroup(ContainerGroup::Common(command)) => {
+            container(client, command, entered_ns).await
+        }
+        Command::ContainerGroup(ContainerGroup::Ls(args)) => ps::ps(client, &args).await,
+        Command::ContainerGroup(ContainerGroup::Inspect(args)) => {
+            inspect::inspect(client, &args, Some("container")).await
+        }
+        Command::ContainerGroup(ContainerGroup::Prune(args)) => {
+            containers::prune(client, &args, "containers").await
+        }
+        Command::Image(command) => match command {
+            ImageCommand::Images(args) => images::list(client, &args).await,
+            ImageCommand::Rmi(args) => images::rmi(client, &args).await,
+            ImageCommand::Common(command) => image(client, command).await,
+        },
+        Command::ImageGroup(command) => match command {
+            ImageGroup::Ls(args) => images::list(client, &args).await,
+            ImageGroup::Rm(args) => images::rmi(client, &args).await,
+            ImageGroup::Inspect(args) => inspect::inspect(client, &args, Some("image")).await,
+            ImageGroup::Prune(args) => containers::prune(client, &args, "images").await,
+            ImageGroup::Common(command) => image(client, command).await,
+        },
+        Command::Network(command) => network(client, command).await,
+        Command::Volume(command) => volume(client, command).await,
+        Command::System(SystemCommand::Info(args)) | Command::Info(args) => {
+            system::info(client, &args).await
+        }
+        Command::System(SystemCommand::Events(args)) | Command::Events(args) => {
+            system::events(client, &args).await
+        }
+        Command::Inspect(args) => inspect::inspect(client, &args, None).await,
+        Command::Version(args) => system::version(client, &args).await,
+        Command::Daemon(_) => Ok(0),
+    }
+}
+
+async fn container(client: &Client, command: ContainerCommand, entered_ns: u64) -> Result<i32> {
+    match command {
+        ContainerCommand::Create(args) => run::create(client, *args, entered_ns).await,
+        ContainerCommand::Start(args) => run::start(client, args).await,
+        ContainerCommand::Attach(args) => run::attach(client, args).await,
+        ContainerCommand::Exec(args) => run::exec(client, args).await,
+        ContainerCommand::Ps(args) => ps::ps(client, &args).await,
+        ContainerCommand::Logs(args) => containers::logs(client, &args).await,
+        ContainerCommand::Stop(args) => containers::stop(client, &args, "stop").await,
+        ContainerCommand::Restart(args) => containers::stop(client, &args, "restart").await,
+        ContainerCommand::Kill(args) => containers::kill(client, &args).await,
+        ContainerCommand::Rm(args) => containers::rm(client, &args).await,
+        ContainerCommand::Wait(names) => containers::wait(client, &names.containers).await,
+        ContainerCommand::Top(args) => containers::top(client, &args).await,
+        ContainerCommand::Pause(names) => {
+            containers::simple(client, &names.containers, "pause").await
+        }
+        ContainerCommand::Unpause(names) => {
+            containers::simple(client, &names.containers, "unpause").await
+        }
+        ContainerCommand::Rename { container, new_name } => {
+            containers::rename(client, &container, &new_name).await
+        }
+        ContainerCommand::Port { container, port } => {
+            containers::port(client, &container, port.as_deref()).await
+        }
+        ContainerCommand::Diff { container } => containers::diff(client, &container).await,
+    }
+}
+
+async fn image(client: &Client, command: ImageCommon) -> Result<i32> {
+    match command {
+        ImageCommon::Import(args) => images::import(client, &args).await,
+        ImageCommon::Tag { source, target } => images::tag(client, &source, &target).await,
+        ImageCommon::History(args) => images::history(client, &args).await,
+        ImageCommon::Pull { quiet, platform, name } => {
+            images::pull(client, &name, platform.as_deref().unwrap_or_default(), quiet).await?;
+            println!("{}", images::with_tag(&name));
+            Ok(0)
+        }
+    }
+}
+
+async fn network(client: &Client, command: NetworkCommand) -> Result<i32> {
+    match command {
+        NetworkCommand::Create(args) => networks::create(client, args).await,
+        NetworkCommand::Ls(args) => networks::list(client, &args).await,
+        NetworkCommand::Inspect(args) => inspect::inspect(client, &args, Some("network")).await,
+        NetworkCommand::Rm { force, networks } => networks::rm(client, &networks, force).await,
+        NetworkCommand::Connect(args) => networks::connect(client, args).await,
+        NetworkCommand::Disconnect { force, network, container } => {
+            networks::disconnect(client, &network, container, force).await
+        }
+        NetworkCommand::Prune(args) => containers::prune(client, &args, "networks").await,
+    }
+}
+
+async fn volume(client: &Client, command: VolumeCommand) -> Result<i32> {
+    match command {
+        VolumeCommand::Create { driver, label, opt, name } => {
+            volumes::create(client, name, driver, &label, &opt).await
+        }
+        VolumeCommand::Ls(args) => volumes::list(client, &args).await,
+        VolumeCommand::Inspect(args) => inspect::inspect(client, &args, Some("volume")).await,
+        VolumeCommand::Rm { force, volumes } => volumes::rm(client, &volumes, force).await,
+        VolumeCommand::Prune(args) => containers::prune(client, &args, "volumes").await,
+    }
+}
+
+/// Where the engine is: `-H`, else `DOCKER_HOST`, else this process.
+fn endpoint(global: &Global, host: &impl Host) -> Result<Endpoint> {
+    let given = global.host.clone().or_else(|| std::env::var("DOCKER_HOST").ok());
+    let Some(address) = given.filter(|address| !address.is_empty()) else {
+        return host.engine(global).map_err(Error::Usage);
+    };
+    if let Some(path) = address.strip_prefix("unix://") {
+        return Ok(Endpoint::Unix(PathBuf::from(path)));
+    }
+    if let Some(address) = address.strip_prefix("tcp://") {
+        return Ok(Endpoint::Tcp(address.to_owned()));
+    }
+    if address.starts_with("ssh://") {
+        return Err(Error::Unsupported("an engine behind ssh".to_owned()));
+    }
+    Err(Error::Usage(format!("invalid host {address:?}: give unix:///PATH or tcp://HOST:PORT")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_image_is_the_containers() {
+        let cli = Cli::try_parse_from([
+            "dhow", "run", "--rm", "-it", "-h", "box", "debian", "ls", "-l", "--rm=x",
+        ])
+        .unwrap();
+        let Command::Run(args) = cli.command else { panic!("not run") };
+        assert_eq!(args.container.image_and_command, ["debian", "ls", "-l", "--rm=x"]);
+        assert_eq!(args.container.hostname, "box");
+        assert_eq!((args.container.rm, args.container.tty), (Some(true), Some(true)));
+    }
+}

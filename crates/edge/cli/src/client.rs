@@ -1,0 +1,279 @@
+//! The client's side of the Docker Engine API: over a unix socket, TCP, or a stream inside this
+//! process when no daemon is asked for.
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Empty, Full};
+use hyper::body::{Body, Frame, Incoming};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
+use hyper::upgrade::Upgraded;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
+
+use crate::error::{Error, Result};
+
+/// The newest version of the API that this client speaks.
+pub(crate) const API_VERSION: &str = "1.55";
+
+/// Where an engine is.
+#[derive(Clone)]
+pub enum Endpoint {
+    /// In this process: each call opens a new stream to it.
+    InProcess(Arc<dyn Fn() -> DuplexStream + Send + Sync>),
+    /// Behind a unix socket.
+    Unix(PathBuf),
+    /// Behind a TCP socket, unencrypted: `HOST:PORT`.
+    Tcp(String),
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::InProcess(_) => f.write_str("the engine in this process"),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Tcp(address) => write!(f, "tcp://{address}"),
+        }
+    }
+}
+
+/// A client of one engine. Each request has a connection of its own.
+#[derive(Clone)]
+pub(crate) struct Client {
+    endpoint: Endpoint,
+    version: String,
+}
+
+/// Any byte stream.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A request's body.
+pub(crate) type RequestBody = BoxBody<Bytes, io::Error>;
+
+impl Client {
+    /// A client that speaks the newest version of the API that both sides know.
+    pub(crate) async fn new(endpoint: Endpoint) -> Result<Self> {
+        let mut client = Self { endpoint, version: API_VERSION.to_owned() };
+        if matches!(client.endpoint, Endpoint::InProcess(_)) {
+            return Ok(client);
+        }
+        let request = client.request(Method::GET, "/_ping", empty())?;
+        let response = client.send(request).await?;
+        let theirs = response.headers().get("api-version").and_then(|value| value.to_str().ok());
+        if let Some(theirs) = theirs.filter(|theirs| minor(theirs) < minor(API_VERSION)) {
+            theirs.clone_into(&mut client.version);
+        }
+        Ok(client)
+    }
+
+    /// Whether the engine is in this very process.
+    pub(crate) fn is_in_process(&self) -> bool {
+        matches!(self.endpoint, Endpoint::InProcess(_))
+    }
+
+    /// The version of the API that is spoken.
+    pub(crate) fn api_version(&self) -> &str {
+        &self.version
+    }
+
+    /// GET, and the answer's JSON.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let response = self.call(Method::GET, path, empty()).await?;
+        self.parse(response).await
+    }
+
+    /// POST of a JSON body, and the answer's JSON.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T> {
+        let response = self.call(Method::POST, path, self.json_body(body)?).await?;
+        self.parse(response).await
+    }
+
+    /// POST without a body, when only success matters.
+    pub(crate) async fn post_empty(&self, path: &str) -> Result<()> {
+        self.call(Method::POST, path, empty()).await.map(drop)
+    }
+
+    /// POST of a JSON body, when only success matters.
+    pub(crate) async fn post_json(&self, path: &str, body: &impl Serialize) -> Result<()> {
+        self.call(Method::POST, path, self.json_body(body)?).await.map(drop)
+    }
+
+    /// DELETE, and the answer's whole body.
+    pub(crate) async fn delete(&self, path: &str) -> Result<Bytes> {
+        let response = self.call(Method::DELETE, path, empty()).await?;
+        self.collect(response).await
+    }
+
+    /// Any request whose answer is read piece by piece. An error status is an error already.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: RequestBody,
+    ) -> Result<Response<Incoming>> {
+        let request = self.request(method, path, body)?;
+        let response = self.send(request).await?;
+        self.check(response).await
+    }
+
+    /// POST that turns the connection into a raw stream.
+    pub(crate) async fn hijack(&self, path: &str, body: &impl Serialize) -> Result<Upgraded> {
+        let mut request = self.request(Method::POST, path, self.json_body(body)?)?;
+        request.headers_mut().insert(CONNECTION, "Upgrade".parse().map_err(|e| self.odd(&e))?);
+        request.headers_mut().insert(UPGRADE, "tcp".parse().map_err(|e| self.odd(&e))?);
+        let response = self.check(self.send(request).await?).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(self.odd(&format!("no upgrade: {}", response.status())));
+        }
+        hyper::upgrade::on(response).await.map_err(|err| self.odd(&err))
+    }
+
+    /// The next pieces of a streamed answer; `None` at its end.
+    pub(crate) async fn next_piece(
+        &self,
+        response: &mut Response<Incoming>,
+    ) -> Result<Option<Bytes>> {
+        loop {
+            match response.frame().await {
+                None => return Ok(None),
+                Some(Err(err)) => return Err(self.odd(&err)),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The whole of an answer's body.
+    pub(crate) async fn collect(&self, response: Response<Incoming>) -> Result<Bytes> {
+        let collected = response.into_body().collect().await.map_err(|err| self.odd(&err))?;
+        Ok(collected.to_bytes())
+    }
+
+    /// The whole of an answer's body, as JSON.
+    pub(crate) async fn parse<T: DeserializeOwned>(
+        &self,
+        response: Response<Incoming>,
+    ) -> Result<T> {
+        let body = self.collect(response).await?;
+        serde_json::from_slice(&body).map_err(|err| self.odd(&err))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: RequestBody,
+    ) -> Result<Request<RequestBody>> {
+        let uri = format!("/v{}{path}", self.version);
+        let json = method == Method::POST && !path.starts_with("/images/create");
+        let mut request = Request::builder().method(method).uri(uri).header(HOST, "dhow");
+        if json {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        request.body(body).map_err(|err| self.odd(&err))
+    }
+
+    fn json_body(&self, body: &impl Serialize) -> Result<RequestBody> {
+        let bytes = serde_json::to_vec(body).map_err(|err| self.odd(&err))?;
+        Ok(Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed())
+    }
+
+    async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>> {
+        let io = self.connect().await?;
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(io)).await;
+        let (mut sender, connection) = handshake.map_err(|err| self.odd(&err))?;
+        tokio::spawn(connection.with_upgrades());
+        sender.send_request(request).await.map_err(|err| self.odd(&err))
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Io>> {
+        let failed = |source| Error::Connect { endpoint: self.endpoint.to_string(), source };
+        Ok(match &self.endpoint {
+            Endpoint::InProcess(open) => Box::new(open()),
+            Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(failed)?),
+            Endpoint::Tcp(address) => Box::new(TcpStream::connect(address).await.map_err(failed)?),
+        })
+    }
+
+    async fn check(&self, response: Response<Incoming>) -> Result<Response<Incoming>> {
+        let status = response.status();
+        if !status.is_client_error() && !status.is_server_error() {
+            return Ok(response);
+        }
+        let body = self.collect(response).await?;
+        let message = match serde_json::from_slice::<docker::ErrorResponse>(&body) {
+            Ok(error) => error.message,
+            Err(_) => String::from_utf8_lossy(&body).trim().to_owned(),
+        };
+        Err(Error::Api { status: status.as_u16(), message })
+    }
+
+    fn odd(&self, reason: &impl ToString) -> Error {
+        Error::Protocol { endpoint: self.endpoint.to_string(), reason: reason.to_string() }
+    }
+}
+
+fn minor(version: &str) -> u32 {
+    version.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0)
+}
+
+/// A request without a body.
+pub(crate) fn empty() -> RequestBody {
+    Empty::new().map_err(|never| match never {}).boxed()
+}
+
+/// A body whose pieces come through a channel: a file, or standard input, read on a thread.
+pub(crate) struct Pieces(pub(crate) mpsc::Receiver<io::Result<Bytes>>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
+}
+
+/// Percent-encodes a query's value.
+pub(crate) fn encode(value: &str) -> String {
+    use std::fmt::Write as _;
+    value.bytes().fold(String::with_capacity(value.len()), |mut out, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                out.push(char::from(byte));
+            }
+            // Writing to a string cannot fail.
+            _ => drop(write!(out, "%{byte:02X}")),
+        }
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_query_value_survives() {
+        assert_eq!(super::encode("a b&c=ü/"), "a%20b%26c%3D%C3%BC%2F");
+    }
+}

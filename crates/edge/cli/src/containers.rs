@@ -1,0 +1,252 @@
+//! Commands on containers that do not join their streams.
+
+use docker::container::{FilesystemChange, TopResponse, WaitResponse};
+use serde_json::{Value, json};
+
+use crate::args::{KillArgs, LogsArgs, PruneArgs, RmArgs, StopArgs, TopArgs};
+use crate::client::{Client, empty, encode};
+use crate::error::{Error, Result};
+use crate::format::{human, table};
+use crate::stream::Output;
+
+/// Does the same to each container, and prints the name of each with which it went well. One
+/// failure does not keep the others from their turn.
+pub(crate) async fn each(names: &[String], act: impl AsyncFn(&str) -> Result<()>) -> Result<i32> {
+    let mut code = 0;
+    for name in names {
+        match act(name).await {
+            Ok(()) => println!("{name}"),
+            Err(err) => {
+                eprintln!("dhow: {err}");
+                code = 1;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// `pause`, `unpause`.
+pub(crate) async fn simple(client: &Client, names: &[String], action: &str) -> Result<i32> {
+    each(names, async |name: &str| {
+        client.post_empty(&format!("/containers/{}/{action}", encode(name))).await
+    })
+    .await
+}
+
+/// `stop`, `restart`.
+pub(crate) async fn stop(client: &Client, args: &StopArgs, action: &str) -> Result<i32> {
+    let mut query = Vec::new();
+    if let Some(signal) = &args.signal {
+        query.push(format!("signal={}", encode(signal)));
+    }
+    if let Some(seconds) = args.time {
+        query.push(format!("t={seconds}"));
+    }
+    let query = query.join("&");
+    each(&args.names.containers, async |name: &str| {
+        client.post_empty(&format!("/containers/{}/{action}?{query}", encode(name))).await
+    })
+    .await
+}
+
+/// `kill`.
+pub(crate) async fn kill(client: &Client, args: &KillArgs) -> Result<i32> {
+    let signal = encode(args.signal.as_deref().unwrap_or("KILL"));
+    each(&args.names.containers, async |name: &str| {
+        client.post_empty(&format!("/containers/{}/kill?signal={signal}", encode(name))).await
+    })
+    .await
+}
+
+/// `rm`.
+pub(crate) async fn rm(client: &Client, args: &RmArgs) -> Result<i32> {
+    let query = format!(
+        "force={}&v={}&link={}",
+        u8::from(args.force),
+        u8::from(args.volumes),
+        u8::from(args.link)
+    );
+    each(&args.names.containers, async |name: &str| {
+        let removed = client.delete(&format!("/containers/{}?{query}", encode(name))).await;
+        match removed {
+            // With --force, what is gone already is as it should be.
+            Err(err) if args.force && err.is_not_found() => {
+                eprintln!("dhow: {err}");
+                Ok(())
+            }
+            removed => removed.map(drop),
+        }
+    })
+    .await
+}
+
+/// `wait`: prints each exit code.
+pub(crate) async fn wait(client: &Client, names: &[String]) -> Result<i32> {
+    let mut code = 0;
+    for name in names {
+        let path = format!("/containers/{}/wait", encode(name));
+        match client.post::<WaitResponse>(&path, &json!({})).await {
+            Ok(response) => println!("{}", response.status_code),
+            Err(err) => {
+                eprintln!("dhow: {err}");
+                code = 1;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// `rename`.
+pub(crate) async fn rename(client: &Client, container: &str, new_name: &str) -> Result<i32> {
+    let path = format!("/containers/{}/rename?name={}", encode(container), encode(new_name));
+    client.post_empty(&path).await.map(|()| 0)
+}
+
+/// `top`.
+pub(crate) async fn top(client: &Client, args: &TopArgs) -> Result<i32> {
+    let mut path = format!("/containers/{}/top", encode(&args.container));
+    if !args.ps_args.is_empty() {
+        path.push_str("?ps_args=");
+        path.push_str(&encode(&args.ps_args.join(" ")));
+    }
+    let top: TopResponse = client.get(&path).await?;
+    let mut rows = vec![top.titles.to_vec()];
+    rows.extend(top.processes.iter().map(|row| row.to_vec()));
+    print!("{}", table::render(&rows));
+    Ok(0)
+}
+
+/// `port`.
+pub(crate) async fn port(client: &Client, container: &str, port: Option<&str>) -> Result<i32> {
+    let info: docker::ContainerInspect =
+        client.get(&format!("/containers/{}/json", encode(container))).await?;
+    let wanted =
+        port.map(|port| if port.contains('/') { port.to_owned() } else { format!("{port}/tcp") });
+    let mut found = false;
+    for (private, bindings) in &info.network_settings.ports {
+        if wanted.as_ref().is_some_and(|wanted| wanted != private) {
+            continue;
+        }
+        for binding in bindings {
+            found = true;
+            let address = host_address(&binding.host_ip, &binding.host_port);
+            if wanted.is_some() {
+                println!("{address}");
+            } else {
+                println!("{private} -> {address}");
+            }
+        }
+    }
+    match wanted {
+        Some(wanted) if !found => {
+            Err(Error::Usage(format!("no public port {wanted:?} published for {container}")))
+        }
+        _ => Ok(0),
+    }
+}
+
+/// An address and a port as a URL would have them.
+pub(crate) fn host_address(ip: &str, port: &str) -> String {
+    if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
+}
+
+/// `diff`.
+pub(crate) async fn diff(client: &Client, container: &str) -> Result<i32> {
+    let path = format!("/containers/{}/changes", encode(container));
+    let changes: Option<Vec<FilesystemChange>> = client.get(&path).await?;
+    for change in changes.unwrap_or_default() {
+        let letter = match change.kind {
+            0 => 'C',
+            1 => 'A',
+            _ => 'D',
+        };
+        println!("{letter} {}", change.path);
+    }
+    Ok(0)
+}
+
+/// `logs`.
+pub(crate) async fn logs(client: &Client, args: &LogsArgs) -> Result<i32> {
+    let name = encode(&args.container);
+    let info: docker::ContainerInspect = client.get(&format!("/containers/{name}/json")).await?;
+    let path = format!(
+        "/containers/{}/logs?stdout=1&stderr=1&follow={}&timestamps={}&details={}&tail={}&since={}&until={}",
+        info.id,
+        u8::from(args.follow),
+        u8::from(args.timestamps),
+        u8::from(args.details),
+        encode(&args.tail),
+        encode(&timestamp(args.since.as_deref())?),
+        encode(&timestamp(args.until.as_deref())?),
+    );
+    let mut response = client.call(hyper::Method::GET, &path, empty()).await?;
+    let mut output = Output::new(info.config.tty);
+    while let Some(piece) = client.next_piece(&mut response).await? {
+        output.write(&piece)?;
+    }
+    output.finish().map(|()| 0)
+}
+
+/// A point in time for the API, in seconds since 1970: from those seconds, a date, or a length of
+/// time before now.
+pub(crate) fn timestamp(given: Option<&str>) -> Result<String> {
+    let Some(given) = given else { return Ok(String::new()) };
+    if let Ok(nanoseconds) = docker::units::parse_duration(given) {
+        return Ok((human::now() - nanoseconds / 1_000_000_000).to_string());
+    }
+    let time =
+        docker::timestamp::Timestamp::parse(given).map_err(|err| Error::Usage(err.to_string()))?;
+    Ok(format!("{}.{:09}", time.seconds, time.nanos))
+}
+
+/// `container prune` and its kin.
+pub(crate) async fn prune(client: &Client, args: &PruneArgs, what: &str) -> Result<i32> {
+    let (warning, deleted) = match what {
+        "containers" => ("all stopped containers", "ContainersDeleted"),
+        "images" if args.all => {
+            ("all images without at least one container associated to them", "ImagesDeleted")
+        }
+        "images" => ("all dangling images", "ImagesDeleted"),
+        "networks" => ("all custom networks not used by at least one container", "NetworksDeleted"),
+        _ => ("anonymous local volumes not used by at least one container", "VolumesDeleted"),
+    };
+    if !args.force && !confirmed(warning)? {
+        return Ok(0);
+    }
+    let mut filters = crate::request::filters(&args.filter)?;
+    if what == "images" {
+        filters.add("dangling", (!args.all).to_string());
+    } else if args.all {
+        filters.add("all", "true");
+    }
+    let path = format!("/{what}/prune?filters={}", encode(&filters.to_json()));
+    let report: Value = client.post(&path, &json!({})).await?;
+    let gone = report[deleted].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !gone.is_empty() {
+        let (first, rest) = deleted.split_at(deleted.len() - "Deleted".len());
+        println!("{rest} {first}:");
+        for item in gone {
+            match item.as_str().or(item["Untagged"].as_str()) {
+                Some(name) => println!("{name}"),
+                None => println!("deleted: {}", item["Deleted"].as_str().unwrap_or_default()),
+            }
+        }
+        println!();
+    }
+    if let Some(bytes) = report["SpaceReclaimed"].as_i64() {
+        println!("Total reclaimed space: {}", human::size(bytes));
+    }
+    Ok(0)
+}
+
+fn confirmed(what: &str) -> Result<bool> {
+    use std::io::{BufRead as _, Write as _};
+    print!("WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] ");
+    std::io::stdout().flush().map_err(Error::io("write to standard output"))?;
+    let mut answer = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(Error::io("read from standard input"))?;
+    Ok(matches!(answer.trim(), "y" | "Y"))
+}

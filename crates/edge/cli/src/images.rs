@@ -1,0 +1,362 @@
+//! Commands on images.
+
+use std::io::{self, IsTerminal as _, Read, Write as _};
+use std::path::Path;
+use std::thread;
+
+use bytes::Bytes;
+use docker::image::{DeleteResponse, History, Summary};
+use docker::progress::Message;
+use http_body_util::BodyExt as _;
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::args::{HistoryArgs, ImagesArgs, ImportArgs, RmiArgs};
+use crate::client::{Client, Pieces, empty, encode};
+use crate::error::{Error, Result};
+use crate::format::human;
+use crate::list::{self, Column};
+use crate::{progress, request};
+
+const COLUMNS: &[Column] = &[
+    Column { field: "Repository", header: "REPOSITORY" },
+    Column { field: "Tag", header: "TAG" },
+    Column { field: "ID", header: "IMAGE ID" },
+    Column { field: "CreatedSince", header: "CREATED" },
+    Column { field: "Size", header: "SIZE" },
+];
+const DIGEST: Column = Column { field: "Digest", header: "DIGEST" };
+const MORE: &[Column] = &[
+    DIGEST,
+    Column { field: "CreatedAt", header: "CREATED AT" },
+    Column { field: "Containers", header: "CONTAINERS" },
+    Column { field: "SharedSize", header: "SHARED SIZE" },
+    Column { field: "UniqueSize", header: "UNIQUE SIZE" },
+];
+const HISTORY: &[Column] = &[
+    Column { field: "ID", header: "IMAGE" },
+    Column { field: "CreatedSince", header: "CREATED" },
+    Column { field: "CreatedBy", header: "CREATED BY" },
+    Column { field: "Size", header: "SIZE" },
+    Column { field: "Comment", header: "COMMENT" },
+];
+/// How much of an archive is read at once.
+const CHUNK_BYTES: usize = 256 * 1024;
+const ID_WIDTH: usize = 12;
+const NONE: &str = "<none>";
+
+/// A name with `:latest` where it has neither a tag nor a digest.
+pub(crate) fn with_tag(name: &str) -> String {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    if last.contains(':') || last.contains('@') {
+        name.to_owned()
+    } else {
+        format!("{name}:latest")
+    }
+}
+
+/// `images`.
+pub(crate) async fn list(client: &Client, args: &ImagesArgs) -> Result<i32> {
+    let mut filters = request::filters(&args.filter)?;
+    if let Some(reference) = &args.reference {
+        filters.add("reference", reference.as_str());
+    }
+    let path = format!(
+        "/images/json?all={}&digests={}&filters={}",
+        u8::from(args.all),
+        u8::from(args.digests),
+        encode(&filters.to_json())
+    );
+    let images: Vec<Summary> = client.get(&path).await?;
+    if args.quiet {
+        let mut shown = Vec::new();
+        for image in &images {
+            let id = short(&image.id, args.no_trunc);
+            if !shown.contains(&id) {
+                println!("{id}");
+                shown.push(id);
+            }
+        }
+        return Ok(0);
+    }
+    let rows: Vec<Value> = images.iter().flat_map(|image| rows(image, args.no_trunc)).collect();
+    let mut columns = COLUMNS.to_vec();
+    if args.digests {
+        columns.insert(2, DIGEST);
+    }
+    list::print(args.format.as_deref(), &columns, MORE, &rows)
+}
+
+/// A row for each tag; one for an image without any.
+fn rows(image: &Summary, whole: bool) -> Vec<Value> {
+    let row = |repository: &str, tag: &str, digest: &str| {
+        json!({
+            "Repository": repository,
+            "Tag": tag,
+            "Digest": digest,
+            "ID": short(&image.id, whole),
+            "CreatedSince": if image.created > 0 { human::ago(image.created) } else { "N/A".to_owned() },
+            "CreatedAt": human::date(image.created),
+            "Size": human::size(image.size),
+            "Containers": if image.containers < 0 { "N/A".to_owned() } else { image.containers.to_string() },
+            "SharedSize": if image.shared_size < 0 { "N/A".to_owned() } else { human::size(image.shared_size) },
+            "UniqueSize": "N/A",
+        })
+    };
+    let digest_of = |repository: &str| {
+        image
+            .repo_digests
+            .iter()
+            .filter_map(|digest| digest.split_once('@'))
+            .find(|(name, _)| *name == repository)
+            .map_or(NONE, |(_, digest)| digest)
+            .to_owned()
+    };
+    let tags: Vec<Value> = image
+        .repo_tags
+        .iter()
+        .filter_map(|tag| tag.rsplit_once(':'))
+        .map(|(repository, tag)| row(repository, tag, &digest_of(repository)))
+        .collect();
+    if !tags.is_empty() {
+        return tags;
+    }
+    match image.repo_digests.iter().find_map(|digest| digest.split_once('@')) {
+        Some((repository, digest)) => vec![row(repository, NONE, digest)],
+        None => vec![row(NONE, NONE, NONE)],
+    }
+}
+
+fn short(id: &str, whole: bool) -> &str {
+    if whole {
+        return id;
+    }
+    let hex = id.strip_prefix("sha256:").unwrap_or(id);
+    hex.get(..ID_WIDTH).unwrap_or(hex)
+}
+
+/// `rmi`.
+pub(crate) async fn rmi(client: &Client, args: &RmiArgs) -> Result<i32> {
+    let mut code = 0;
+    for name in &args.images {
+        let path = format!(
+            "/images/{}?force={}&noprune={}",
+            path_of(name),
+            u8::from(args.force),
+            u8::from(args.no_prune)
+        );
+        match client.delete(&path).await {
+            Ok(body) => {
+                let gone: Vec<DeleteResponse> = serde_json::from_slice(&body).unwrap_or_default();
+                for one in gone {
+                    if one.deleted.is_empty() {
+                        println!("Untagged: {}", one.untagged);
+                    } else {
+                        println!("Deleted: {}", one.deleted);
+                    }
+                }
+            }
+            Err(err) => {
+                eprintln!("dhow: {err}");
+                code = 1;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// A name in a path: its slashes and colons are the path's own.
+pub(crate) fn path_of(name: &str) -> String {
+    encode(name).replace("%2F", "/").replace("%3A", ":").replace("%40", "@")
+}
+
+/// `tag`.
+pub(crate) async fn tag(client: &Client, source: &str, target: &str) -> Result<i32> {
+    let (repository, tag) = split_tag(target);
+    let path =
+        format!("/images/{}/tag?repo={}&tag={}", path_of(source), encode(repository), encode(tag));
+    client.post_empty(&path).await.map(|()| 0)
+}
+
+/// A reference's name and tag; the tag is empty where there is none.
+fn split_tag(reference: &str) -> (&str, &str) {
+    match reference.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (reference, ""),
+    }
+}
+
+/// `import`: prints the new image's id.
+pub(crate) async fn import(client: &Client, args: &ImportArgs) -> Result<i32> {
+    let (reader, total) = open(&args.file)?;
+    let (repository, tag) = split_tag(args.reference.as_deref().unwrap_or_default());
+    let mut path = format!(
+        "/images/create?fromSrc=-&repo={}&tag={}&message={}&platform={}",
+        encode(repository),
+        encode(tag),
+        encode(&args.message),
+        encode(&args.platform)
+    );
+    for change in &args.change {
+        path.push_str("&changes=");
+        path.push_str(&encode(change));
+    }
+    let body = Pieces(read_on_a_thread(reader, progress::Bytes::new("importing", total))).boxed();
+    let response = client.call(Method::POST, &path, body).await?;
+    let id = follow(client, response, &mut |message: &Message| {
+        (!message.status.is_empty()).then(|| message.status.clone())
+    })
+    .await?;
+    println!("{}", id.unwrap_or_default());
+    Ok(0)
+}
+
+fn open(file: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>)> {
+    if file == Path::new("-") {
+        return Ok((Box::new(io::stdin()), None));
+    }
+    let failed = |source| Error::Io { what: format!("open {}", file.display()), source };
+    let opened = std::fs::File::open(file).map_err(failed)?;
+    let metadata = opened.metadata().map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(Error::Usage(format!(
+            "{} is a directory: give a root file system archive (tar, gzip or zstd)",
+            file.display()
+        )));
+    }
+    let total = metadata.is_file().then_some(metadata.len());
+    Ok((Box::new(opened), total))
+}
+
+fn read_on_a_thread(
+    mut reader: Box<dyn Read + Send>,
+    mut progress: progress::Bytes,
+) -> mpsc::Receiver<io::Result<Bytes>> {
+    let (sender, receiver) = mpsc::channel(4);
+    thread::spawn(move || {
+        loop {
+            let mut buffer = vec![0; CHUNK_BYTES];
+            let piece = match reader.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(n) => {
+                    progress.add(n as u64);
+                    buffer.truncate(n);
+                    Ok(Bytes::from(buffer))
+                }
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+                Err(err) => Err(err),
+            };
+            let failed = piece.is_err();
+            if sender.blocking_send(piece).is_err() || failed {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// `pull`.
+pub(crate) async fn pull(client: &Client, name: &str, platform: &str, quiet: bool) -> Result<()> {
+    let name = with_tag(name);
+    let (repository, tag) = split_tag(&name);
+    let path = format!(
+        "/images/create?fromImage={}&tag={}&platform={}",
+        encode(repository),
+        encode(tag),
+        encode(platform)
+    );
+    let response = client.call(Method::POST, &path, empty()).await?;
+    let shows = !quiet && io::stderr().is_terminal();
+    follow(client, response, &mut |message: &Message| {
+        if !quiet && message.progress_detail.is_none() && !message.status.is_empty() {
+            let prefix =
+                if message.id.is_empty() { String::new() } else { format!("{}: ", message.id) };
+            eprintln!("{prefix}{}", message.status);
+        } else if shows && !message.progress.is_empty() {
+            let _ = write!(
+                io::stderr(),
+                "\r\x1b[K{}: {} {}",
+                message.id,
+                message.status,
+                message.progress
+            );
+        }
+        None
+    })
+    .await
+    .map(drop)
+}
+
+/// Reads lines of JSON to their end. What `take` keeps of the last one is the result; a line that
+/// reports an error ends with it.
+async fn follow(
+    client: &Client,
+    mut response: hyper::Response<hyper::body::Incoming>,
+    take: &mut (dyn FnMut(&Message) -> Option<String> + Send),
+) -> Result<Option<String>> {
+    let mut pending = Vec::new();
+    let mut kept = None;
+    while let Some(piece) = client.next_piece(&mut response).await? {
+        pending.extend_from_slice(&piece);
+        while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = pending.drain(..=end).collect();
+            let Ok(message) = serde_json::from_slice::<Message>(&line) else { continue };
+            if !message.error.is_empty() {
+                return Err(Error::Api { status: 500, message: message.error });
+            }
+            if let Some(value) = take(&message) {
+                kept = Some(value);
+            }
+        }
+    }
+    Ok(kept)
+}
+
+/// `history`.
+pub(crate) async fn history(client: &Client, args: &HistoryArgs) -> Result<i32> {
+    let history: Vec<History> =
+        client.get(&format!("/images/{}/history", path_of(&args.image))).await?;
+    if args.quiet {
+        for entry in &history {
+            println!("{}", short(&entry.id, args.no_trunc));
+        }
+        return Ok(0);
+    }
+    let human = args.human.unwrap_or(true);
+    let rows: Vec<Value> = history
+        .iter()
+        .map(|entry| {
+            let by = human::printable(&entry.created_by);
+            json!({
+                "ID": short(&entry.id, args.no_trunc),
+                "CreatedSince": if human { human::ago(entry.created) } else { human::date(entry.created) },
+                "CreatedAt": human::date(entry.created),
+                "CreatedBy": if args.no_trunc { by } else { human::ellipsis(&by, 45) },
+                "Size": if human { human::size(entry.size) } else { entry.size.to_string() },
+                "Comment": entry.comment,
+                "Tags": entry.tags.join(","),
+            })
+        })
+        .collect();
+    list::print(args.format.as_deref(), HISTORY, &[], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_not_a_port() {
+        for (given, want) in [
+            ("debian", ("debian", "")),
+            ("debian:base", ("debian", "base")),
+            ("localhost:5000/x", ("localhost:5000/x", "")),
+            ("localhost:5000/x:y", ("localhost:5000/x", "y")),
+        ] {
+            assert_eq!(split_tag(given), want, "{given}");
+        }
+        assert_eq!(with_tag("localhost:5000/x"), "localhost:5000/x:latest");
+        assert_eq!(with_tag("x@sha256:00"), "x@sha256:00");
+    }
+}

@@ -1,0 +1,82 @@
+//! `inspect`, of one type or of whatever bears the name.
+
+use serde_json::Value;
+
+use crate::args::InspectArgs;
+use crate::client::{Client, encode};
+use crate::error::{Error, Result};
+use crate::format::template::Template;
+use crate::images::path_of;
+
+/// A type of object, in the order in which a name is looked up.
+const TYPES: [&str; 4] = ["container", "image", "network", "volume"];
+
+/// Prints the objects as a JSON array, or each through a template.
+pub(crate) async fn inspect(
+    client: &Client,
+    args: &InspectArgs,
+    only: Option<&str>,
+) -> Result<i32> {
+    let only = only.or(args.r#type.as_deref());
+    if let Some(other) = only.filter(|kind| !TYPES.contains(kind)) {
+        return Err(Error::Usage(format!(
+            "{other:?} is not a type of object: use one of {}",
+            TYPES.join(", ")
+        )));
+    }
+    let template = match args.format.as_deref() {
+        None | Some("" | "json") => None,
+        Some(format) => Some(Template::parse(format)?),
+    };
+    let mut found = Vec::new();
+    let mut code = 0;
+    for name in &args.objects {
+        match find(client, name, only, args.size).await {
+            Ok(object) => match &template {
+                Some(template) => println!("{}", template.render(&object)?),
+                None => found.push(object),
+            },
+            Err(err) => {
+                eprintln!("dhow: {err}");
+                code = 1;
+            }
+        }
+    }
+    if template.is_none() {
+        if args.format.as_deref() == Some("json") {
+            println!("{}", Value::Array(found));
+        } else {
+            println!("{}", indented(&Value::Array(found)));
+        }
+    }
+    Ok(code)
+}
+
+async fn find(client: &Client, name: &str, only: Option<&str>, size: bool) -> Result<Value> {
+    for kind in TYPES.iter().filter(|kind| only.is_none_or(|only| only == **kind)) {
+        let path = match *kind {
+            "container" => format!("/containers/{}/json?size={}", encode(name), u8::from(size)),
+            "image" => format!("/images/{}/json", path_of(name)),
+            "network" => format!("/networks/{}", encode(name)),
+            _ => format!("/volumes/{}", encode(name)),
+        };
+        match client.get::<Value>(&path).await {
+            Err(err) if err.is_not_found() && only.is_none() => {}
+            // A name that cannot be an image's is none; it may be something else's.
+            Err(Error::Api { status: 400, .. }) if only.is_none() => {}
+            result => return result,
+        }
+    }
+    Err(Error::Api { status: 404, message: format!("no such object: {name}") })
+}
+
+/// JSON with four spaces, as Docker prints it.
+pub(crate) fn indented(value: &Value) -> String {
+    use serde::Serialize as _;
+    let mut out = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
+    // A value that came as JSON can be written as JSON.
+    let _ = value.serialize(&mut serializer);
+    String::from_utf8_lossy(&out).into_owned()
+}

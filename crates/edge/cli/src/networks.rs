@@ -1,0 +1,134 @@
+//! Commands on networks.
+
+use docker::network::{
+    ConnectRequest, CreateRequest, CreateResponse, DisconnectRequest, Inspect, Ipam, IpamConfig,
+};
+use docker::{EndpointIpamConfig, EndpointSettings};
+use serde_json::{Value, json};
+
+use crate::args::{ConnectArgs, ListArgs, NetworkCreateArgs};
+use crate::client::{Client, encode};
+use crate::containers;
+use crate::error::{Error, Result};
+use crate::list::{self, Column};
+use crate::request;
+
+const COLUMNS: &[Column] = &[
+    Column { field: "ID", header: "NETWORK ID" },
+    Column { field: "Name", header: "NAME" },
+    Column { field: "Driver", header: "DRIVER" },
+    Column { field: "Scope", header: "SCOPE" },
+];
+const MORE: &[Column] = &[
+    Column { field: "CreatedAt", header: "CREATED AT" },
+    Column { field: "Internal", header: "INTERNAL" },
+    Column { field: "IPv4", header: "IPV4" },
+    Column { field: "IPv6", header: "IPV6" },
+    Column { field: "Labels", header: "LABELS" },
+];
+
+/// `network create`: prints the new network's id.
+pub(crate) async fn create(client: &Client, args: NetworkCreateArgs) -> Result<i32> {
+    let mut config = Vec::new();
+    for (at, subnet) in args.subnet.iter().enumerate() {
+        config.push(IpamConfig {
+            subnet: subnet.clone(),
+            ip_range: args.ip_range.get(at).cloned().unwrap_or_default(),
+            gateway: args.gateway.get(at).cloned().unwrap_or_default(),
+            ..IpamConfig::default()
+        });
+    }
+    if args.subnet.is_empty() && !(args.gateway.is_empty() && args.ip_range.is_empty()) {
+        return Err(Error::Usage("--gateway and --ip-range need a --subnet".to_owned()));
+    }
+    let request = CreateRequest {
+        name: args.name,
+        driver: args.driver,
+        enable_ipv6: args.ipv6.then_some(true),
+        ipam: Some(Ipam { driver: "default".to_owned(), config: config.into(), ..Ipam::default() }),
+        internal: args.internal,
+        attachable: args.attachable,
+        options: request::key_values(&args.opt).into(),
+        labels: request::key_values(&args.label).into(),
+        ..CreateRequest::default()
+    };
+    let created: CreateResponse = client.post("/networks/create", &request).await?;
+    if !created.warning.is_empty() {
+        eprintln!("WARNING: {}", created.warning);
+    }
+    println!("{}", created.id);
+    Ok(0)
+}
+
+/// `network ls`.
+pub(crate) async fn list(client: &Client, args: &ListArgs) -> Result<i32> {
+    let filters = request::filters(&args.filter)?;
+    let networks: Vec<Inspect> =
+        client.get(&format!("/networks?filters={}", encode(&filters.to_json()))).await?;
+    let id = |network: &Inspect| {
+        if args.no_trunc { network.id.clone() } else { network.id.chars().take(12).collect() }
+    };
+    if args.quiet {
+        for network in &networks {
+            println!("{}", id(network));
+        }
+        return Ok(0);
+    }
+    let rows: Vec<Value> = networks
+        .iter()
+        .map(|network| {
+            json!({
+                "ID": id(network),
+                "Name": network.name,
+                "Driver": network.driver,
+                "Scope": network.scope,
+                "CreatedAt": network.created,
+                "Internal": network.internal.to_string(),
+                "IPv4": network.enable_ipv4.to_string(),
+                "IPv6": network.enable_ipv6.to_string(),
+                "Labels": network.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","),
+            })
+        })
+        .collect();
+    list::print(args.format.as_deref(), COLUMNS, MORE, &rows)
+}
+
+/// `network rm`.
+pub(crate) async fn rm(client: &Client, networks: &[String], force: bool) -> Result<i32> {
+    containers::each(networks, async |name: &str| {
+        match client.delete(&format!("/networks/{}", encode(name))).await {
+            Err(err) if force && err.is_not_found() => Ok(()),
+            removed => removed.map(drop),
+        }
+    })
+    .await
+}
+
+/// `network connect`.
+pub(crate) async fn connect(client: &Client, args: ConnectArgs) -> Result<i32> {
+    let ipam = EndpointIpamConfig {
+        ipv4_address: args.ip,
+        ipv6_address: args.ip6,
+        ..EndpointIpamConfig::default()
+    };
+    let endpoint = EndpointSettings {
+        aliases: args.alias.into(),
+        ipam_config: (ipam != EndpointIpamConfig::default()).then_some(ipam),
+        ..EndpointSettings::default()
+    };
+    let request = ConnectRequest { container: args.container, endpoint_config: Some(endpoint) };
+    client.post_json(&format!("/networks/{}/connect", encode(&args.network)), &request).await?;
+    Ok(0)
+}
+
+/// `network disconnect`.
+pub(crate) async fn disconnect(
+    client: &Client,
+    network: &str,
+    container: String,
+    force: bool,
+) -> Result<i32> {
+    let request = DisconnectRequest { container, force };
+    client.post_json(&format!("/networks/{}/disconnect", encode(network)), &request).await?;
+    Ok(0)
+}

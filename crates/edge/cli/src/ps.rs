@@ -1,0 +1,198 @@
+//! `ps`.
+
+use docker::ContainerSummary;
+use serde_json::{Value, json};
+
+use crate::args::PsArgs;
+use crate::client::{Client, encode};
+use crate::containers::host_address;
+use crate::error::Result;
+use crate::format::human;
+use crate::list::{self, Column};
+use crate::request;
+
+const COLUMNS: &[Column] = &[
+    Column { field: "ID", header: "CONTAINER ID" },
+    Column { field: "Image", header: "IMAGE" },
+    Column { field: "Command", header: "COMMAND" },
+    Column { field: "RunningFor", header: "CREATED" },
+    Column { field: "Status", header: "STATUS" },
+    Column { field: "Ports", header: "PORTS" },
+    Column { field: "Names", header: "NAMES" },
+];
+const SIZE: Column = Column { field: "Size", header: "SIZE" };
+/// Columns that only a template of one's own shows.
+const MORE: &[Column] = &[
+    SIZE,
+    Column { field: "CreatedAt", header: "CREATED AT" },
+    Column { field: "Labels", header: "LABELS" },
+    Column { field: "Mounts", header: "MOUNTS" },
+    Column { field: "Networks", header: "NETWORKS" },
+    Column { field: "State", header: "STATE" },
+    Column { field: "LocalVolumes", header: "LOCAL VOLUMES" },
+];
+/// The widest command that is shown whole.
+const COMMAND_WIDTH: usize = 20;
+const ID_WIDTH: usize = 12;
+
+/// Lists containers.
+pub(crate) async fn ps(client: &Client, args: &PsArgs) -> Result<i32> {
+    let filters = request::filters(&args.filter)?;
+    let last = if args.latest { 1 } else { args.last };
+    let all = args.all || last > 0;
+    let mut path = format!("/containers/json?all={}&size={}", u8::from(all), u8::from(args.size));
+    if last > 0 {
+        path.push_str(&format!("&limit={last}"));
+    }
+    if !filters.is_empty() {
+        path.push_str(&format!("&filters={}", encode(&filters.to_json())));
+    }
+    let containers: Vec<ContainerSummary> = client.get(&path).await?;
+    if args.quiet {
+        for container in &containers {
+            println!("{}", short(&container.id, args.no_trunc));
+        }
+        return Ok(0);
+    }
+    let rows: Vec<Value> = containers.iter().map(|one| row(one, args.no_trunc)).collect();
+    let mut columns = COLUMNS.to_vec();
+    if args.size {
+        columns.push(SIZE);
+    }
+    list::print(args.format.as_deref(), &columns, MORE, &rows)
+}
+
+fn row(container: &ContainerSummary, whole: bool) -> Value {
+    let command = human::printable(&container.command);
+    let command = if whole { command } else { human::ellipsis(&command, COMMAND_WIDTH) };
+    let names: Vec<&str> = container
+        .names
+        .iter()
+        .map(|name| name.trim_start_matches('/'))
+        // A name with a second slash is another container's link to this one.
+        .filter(|name| whole || !name.contains('/'))
+        .collect();
+    let mounts: Vec<String> = container
+        .mounts
+        .iter()
+        .map(|mount| if mount.name.is_empty() { &mount.source } else { &mount.name })
+        .map(|name| if whole { name.clone() } else { human::ellipsis(name, 15) })
+        .collect();
+    let networks = container
+        .network_settings
+        .as_ref()
+        .map(|settings| settings.networks.keys().map(String::as_str).collect::<Vec<_>>().join(","));
+    let volumes = container.mounts.iter().filter(|mount| mount.driver == "local").count();
+    json!({
+        "ID": short(&container.id, whole),
+        "Image": image(&container.image, whole),
+        "Command": format!("\"{command}\""),
+        "RunningFor": human::ago(container.created),
+        "CreatedAt": human::date(container.created),
+        "Status": container.status,
+        "State": container.state,
+        "Ports": ports(container),
+        "Names": names.join(","),
+        "Labels": container.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","),
+        "Mounts": mounts.join(","),
+        "Networks": networks.unwrap_or_default(),
+        "LocalVolumes": volumes.to_string(),
+        "Size": size(container),
+    })
+}
+
+fn short(id: &str, whole: bool) -> &str {
+    if whole { id } else { id.get(..ID_WIDTH).unwrap_or(id) }
+}
+
+/// The image's name; an id is shortened as a container's.
+fn image(name: &str, whole: bool) -> String {
+    match name.strip_prefix("sha256:") {
+        Some(hex) if !whole => short(hex, false).to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
+fn size(container: &ContainerSummary) -> String {
+    let written = human::size(container.size_rw.unwrap_or(0));
+    match container.size_root_fs {
+        Some(all) if all > 0 => format!("{written} (virtual {})", human::size(all)),
+        _ => written,
+    }
+}
+
+/// `0.0.0.0:8080->80/tcp, 443/tcp`, neighbouring ports as ranges.
+fn ports(container: &ContainerSummary) -> String {
+    let mut ports = container.ports.to_vec();
+    ports.sort_by(|a, b| {
+        (&a.ip, a.public_port == 0, a.private_port, &a.proto, a.public_port).cmp(&(
+            &b.ip,
+            b.public_port == 0,
+            b.private_port,
+            &b.proto,
+            b.public_port,
+        ))
+    });
+    // Docker shows IPv4 before its IPv6 twin.
+    ports.sort_by_key(|port| (port.private_port, port.proto.clone(), port.ip.contains(':')));
+    let mut groups: Vec<(docker::container::Port, u16)> = Vec::new();
+    for port in ports {
+        let continues = groups.iter_mut().find(|(first, length)| {
+            first.ip == port.ip
+                && first.proto == port.proto
+                && first.private_port.checked_add(*length) == Some(port.private_port)
+                && (first.public_port == 0) == (port.public_port == 0)
+                && (port.public_port == 0
+                    || first.public_port.checked_add(*length) == Some(port.public_port))
+        });
+        match continues {
+            Some((_, length)) => *length += 1,
+            None => groups.push((port, 1)),
+        }
+    }
+    let shown: Vec<String> = groups
+        .iter()
+        .map(|(port, length)| {
+            let span = |first: u16| match length {
+                1 => first.to_string(),
+                _ => format!("{first}-{}", first + (length - 1)),
+            };
+            let private = format!("{}/{}", span(port.private_port), port.proto);
+            if port.public_port == 0 {
+                private
+            } else {
+                format!("{}->{private}", host_address(&port.ip, &span(port.public_port)))
+            }
+        })
+        .collect();
+    shown.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use docker::container::Port;
+
+    fn port(ip: &str, private_port: u16, public_port: u16) -> Port {
+        Port { ip: ip.to_owned(), private_port, public_port, proto: "tcp".to_owned() }
+    }
+
+    #[test]
+    fn ports_are_shown_as_docker_does() {
+        for (given, want) in [
+            (
+                vec![port("0.0.0.0", 80, 8080), port("::", 80, 8080)],
+                "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp",
+            ),
+            (vec![port("", 80, 0), port("", 81, 0), port("", 443, 0)], "80-81/tcp, 443/tcp"),
+            (
+                vec![port("0.0.0.0", 81, 9001), port("0.0.0.0", 80, 9000)],
+                "0.0.0.0:9000-9001->80-81/tcp",
+            ),
+            (vec![], ""),
+        ] {
+            let container = ContainerSummary { ports: given.into(), ..ContainerSummary::default() };
+            assert_eq!(ports(&container), want);
+        }
+    }
+}
