@@ -14,8 +14,9 @@
 //!
 //! # Start
 //!
-//! The engine spawns the shim with one end of a socket pair as descriptor 3, the *control
-//! connection*. The shim creates the container and says [`Reply::Created`]; the engine now attaches
+//! The engine spawns the shim with one end of a socket pair as its standard input (the one
+//! descriptor that can be handed on without `unsafe`), the *control connection*; the shim moves it
+//! to another number and opens `/dev/null` in its place. The shim creates the container and says [`Reply::Created`]; the engine now attaches
 //! whoever waits for the first byte of output, and says [`Request::Start`]; the shim has the
 //! runtime start the program, writes the status, and says [`Reply::Started`]. If the control
 //! connection ends before [`Request::Start`], the engine died: the shim unmakes everything and
@@ -30,8 +31,9 @@ pub use config::{Config, Console, Listener, LogConfig, OnExit, Rootfs, Runtime};
 pub use message::{Attach, Exec, Reply, Request, WireError, receive, send};
 pub use status::{ExecRecord, ExecStatus, Phase, Status};
 
-/// The descriptor on which a new shim finds its control connection.
-pub const CONTROL_FD: i32 = 3;
+/// The descriptor on which a new shim finds its control connection: its standard input. It moves
+/// the connection elsewhere (with close-on-exec) and opens `/dev/null` as 0 before anything else.
+pub const CONTROL_FD: i32 = 0;
 /// The kind of byte stream before each piece of multiplexed output: Docker's `stdcopy` framing.
 ///
 /// A frame is one byte of kind (1 standard output, 2 standard error), three zero bytes, the length
