@@ -11,6 +11,9 @@
 //! not found. All others end with 0, or 1 when something went wrong.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod output;
+
 mod args;
 mod client;
 mod containers;
