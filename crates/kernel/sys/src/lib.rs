@@ -49,7 +49,8 @@ pub use sched::{
 };
 pub use seccomp::{SeccompFlags, SockFilter, seccomp_set_filter};
 pub use signal::{
-    SignalInfo, read_signal, reset_signals, signal_block_all, signal_unblock_all, signalfd,
+    SignalInfo, pidfd_send_signal, read_signal, reset_signals, signal_block_all,
+    signal_unblock_all, signalfd,
 };
 pub use spawn::{Spawn, Spawned};
 pub use tty::set_controlling_tty;
