@@ -84,7 +84,7 @@ pub fn read_signal(fd: BorrowedFd<'_>) -> Result<Option<SignalInfo>, Error> {
 }
 
 /// Sends the signal of number `signal` (0 only checks) to the process that `pidfd` refers to, see
-/// pidfd_send_signal(2). Real-time signals have no names and so no [`Signal`].
+/// `pidfd_send_signal(2)`. Real-time signals have no names and so no [`Signal`].
 pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Error> {
     let info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: `pidfd` is borrowed for the whole call. A null pointer stands for the information
