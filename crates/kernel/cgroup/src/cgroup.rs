@@ -1,0 +1,381 @@
+//! One path in all trees: made, joined, looked at, removed.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use crate::error::{Error, pass};
+use crate::hierarchy::{Hierarchy, Mode};
+use crate::tree::{Dir, Tree, Version, present};
+
+/// How often a directory is made again when another process removes its parent meanwhile.
+const RACE_RETRIES: usize = 16;
+
+/// How long a removal waits for processes that were killed to be gone.
+const REMOVE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The first pause of a wait; each is twice as long as the one before, to at most 20 ms.
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_micros(200);
+
+/// The next pause after this one.
+pub(crate) fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(Duration::from_millis(20))
+}
+
+/// One cgroup in every tree.
+#[derive(Debug)]
+pub struct Cgroup {
+    mode: Mode,
+    path: String,
+    pub(crate) members: Vec<Member>,
+}
+
+/// The cgroup in one tree.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) tree: Arc<Tree>,
+    pub(crate) dir: Dir,
+}
+
+impl Cgroup {
+    /// Makes `path` (such as `/dhow/ID`, from the roots of the mounted trees) in every tree, with
+    /// all that is missing on the way to it. What is there already stays; whether it holds
+    /// processes is for the caller to see ([`Cgroup::procs`]).
+    ///
+    /// On v1 a new cpuset gets its parent's processors and nodes, without which nobody could join.
+    /// On v2 the controllers are handed down to it.
+    ///
+    /// A tree that this process may not change is passed over; asking for one of its limits fails
+    /// later. When a step fails otherwise, what was made is removed again.
+    pub fn create(hierarchy: &Hierarchy, path: &str) -> Result<Self, Error> {
+        let names = components(path)?;
+        let mut cgroup =
+            Self { mode: hierarchy.mode(), path: names.join("/"), members: Vec::new() };
+        let mut made = Vec::new();
+        match cgroup.create_members(hierarchy, &names, &mut made) {
+            Ok(()) => Ok(cgroup),
+            Err(error) => {
+                let (parent, leaf) = split(&names);
+                for tree in &made {
+                    // The first error is the one to tell; what stays here is found by recovery.
+                    if let Ok(dir) = tree.root.open_or_self(&parent) {
+                        let _ = dir.rmdir(leaf);
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn create_members(
+        &mut self,
+        hierarchy: &Hierarchy,
+        names: &[&str],
+        made: &mut Vec<Arc<Tree>>,
+    ) -> Result<(), Error> {
+        pass("cgroup.create")?;
+        let mut denied = None;
+        for tree in &hierarchy.trees {
+            match make_in_tree(tree, self.mode, names) {
+                Ok((dir, new)) => {
+                    if new {
+                        made.push(Arc::clone(tree));
+                    }
+                    if self.members.is_empty() {
+                        pass("cgroup.creating")?;
+                    }
+                    self.members.push(Member { tree: Arc::clone(tree), dir });
+                }
+                Err(error) if is_denied(error.errno()) => denied = denied.or(Some(error)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let (true, Some(error)) = (self.members.is_empty(), denied) {
+            return Err(error.into());
+        }
+        pass("cgroup.created")
+    }
+
+    /// The cgroup `path` in those trees where it exists. [`Error::NotFound`] when it is in none.
+    pub fn open(hierarchy: &Hierarchy, path: &str) -> Result<Self, Error> {
+        let path = components(path)?.join("/");
+        let mut members = Vec::new();
+        for tree in &hierarchy.trees {
+            if let Some(dir) = tree.root.find(&path)? {
+                members.push(Member { tree: Arc::clone(tree), dir });
+            }
+        }
+        if members.is_empty() {
+            return Err(Error::NotFound(format!("/{path}")));
+        }
+        Ok(Self { mode: hierarchy.mode(), path, members })
+    }
+
+    /// The path from the roots of the trees, with a leading slash.
+    pub fn path(&self) -> String {
+        format!("/{}", self.path)
+    }
+
+    /// On a machine with v2 alone: the directory, for `CLONE_INTO_CGROUP`, after which there is
+    /// nothing left to join. Elsewhere `None`: [`Cgroup::join`] it.
+    pub fn fd(&self) -> Option<OwnedFd> {
+        let [member] = self.members.as_slice() else { return None };
+        if self.mode != Mode::V2 || member.tree.version != Version::V2 {
+            return None;
+        }
+        member.dir.for_reading().ok()
+    }
+
+    /// Moves the process `pid` (0: the caller) with all its threads into the cgroup, in each tree.
+    ///
+    /// The first move after a pause may take 13 ms, a grace period of the kernel; it can be made by
+    /// the parent while the process does something else.
+    pub fn join(&self, pid: i32) -> Result<(), Error> {
+        pass("cgroup.join")?;
+        let pid = pid.to_string();
+        for member in &self.members {
+            member.dir.write("cgroup.procs", &pid)?;
+        }
+        pass("cgroup.joined")
+    }
+
+    /// The cgroup's directories, by controller; `unified` is the v2 tree's.
+    pub fn paths(&self) -> BTreeMap<String, PathBuf> {
+        let mut paths = BTreeMap::new();
+        for Member { tree, dir } in &self.members {
+            match tree.version {
+                Version::V1 => {
+                    for name in &tree.controllers {
+                        paths.insert(name.clone(), dir.path().to_owned());
+                    }
+                }
+                Version::V2 => {
+                    paths.insert("unified".to_owned(), dir.path().to_owned());
+                }
+            }
+        }
+        paths
+    }
+
+    /// The processes in the cgroup and in all below it, as this process sees them, sorted.
+    pub fn procs(&self) -> Result<Vec<i32>, Error> {
+        match self.primary() {
+            Some(member) => Ok(procs_below(&member.dir)?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The same, from every tree: more than one only if something moved a process in one of them.
+    pub(crate) fn procs_everywhere(&self) -> Result<Vec<i32>, Error> {
+        let mut pids = Vec::new();
+        for member in &self.members {
+            pids.extend(procs_below(&member.dir)?);
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
+    }
+
+    /// The tree that is asked for processes: v2's, else that of devices, which nothing but an
+    /// engine moves processes in.
+    fn primary(&self) -> Option<&Member> {
+        self.member("devices", None).or(self.v2()).or(self.members.first())
+    }
+
+    /// The cgroup in the v2 tree.
+    pub(crate) fn v2(&self) -> Option<&Member> {
+        self.members.iter().find(|member| member.tree.version == Version::V2)
+    }
+
+    /// The cgroup in the tree that has a controller: by its name on v1, else by that on v2, if the
+    /// cgroup got it.
+    pub(crate) fn member(&self, v1: &str, v2: Option<&str>) -> Option<&Member> {
+        let in_v1 = |m: &&Member| m.tree.version == Version::V1 && m.tree.has(v1);
+        if let Some(member) = self.members.iter().find(in_v1) {
+            return Some(member);
+        }
+        let (name, member) = (v2?, self.v2()?);
+        let given = member.dir.read_if_there("cgroup.controllers").ok()??;
+        given.split_whitespace().any(|given| given == name).then_some(member)
+    }
+
+    /// Removes the cgroup and all below it, in each tree. One that is gone already is fine. Waits
+    /// up to two seconds for processes that are ending; [`Error::Busy`] names those that do not.
+    pub fn remove(self) -> Result<(), Error> {
+        pass("cgroup.remove")?;
+        let names: Vec<&str> = self.path.split('/').collect();
+        let (parent, leaf) = split(&names);
+        let patience = Instant::now() + REMOVE_PATIENCE;
+        for (nth, member) in self.members.iter().enumerate() {
+            remove_below(&member.dir, patience)?;
+            if let Some(parent) = present(member.tree.root.open_or_self(&parent))? {
+                rmdir_patiently(&parent, leaf, &member.dir, patience)?;
+            }
+            if nth == 0 {
+                pass("cgroup.removing")?;
+            }
+        }
+        pass("cgroup.removed")
+    }
+}
+
+/// Removes the cgroup `path` in each tree where it is empty: no process, no cgroup below it. For a
+/// parent that is not needed any more.
+pub fn remove_if_empty(hierarchy: &Hierarchy, path: &str) -> Result<(), Error> {
+    let names = components(path)?;
+    let (parent, leaf) = split(&names);
+    for tree in &hierarchy.trees {
+        let Some(parent) = present(tree.root.open_or_self(&parent))? else { continue };
+        match parent.rmdir(leaf) {
+            Err(error) if error.errno() != Errno::BUSY => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The components of a path, checked: absolute, at least one, nothing that leads elsewhere.
+fn components(path: &str) -> Result<Vec<&str>, Error> {
+    let wrong = |why| Error::Path { path: path.to_owned(), why };
+    let rest = path.strip_prefix('/').ok_or_else(|| wrong("does not begin with `/`"))?;
+    let names: Vec<&str> = rest.split('/').filter(|name| !name.is_empty()).collect();
+    if names.is_empty() {
+        return Err(wrong("is the root of the tree"));
+    }
+    for name in &names {
+        if *name == "." || *name == ".." {
+            return Err(wrong("has a component `.` or `..`"));
+        }
+        if name.len() > 255 || name.contains(['\n', '\0']) {
+            return Err(wrong("has a component that is longer than 255 bytes or has a line break"));
+        }
+    }
+    Ok(names)
+}
+
+/// The parent as one path (empty: the root), and the last component.
+fn split<'a>(names: &[&'a str]) -> (String, &'a str) {
+    match names.split_last() {
+        Some((leaf, parents)) => (parents.join("/"), leaf),
+        None => (String::new(), ""),
+    }
+}
+
+fn is_denied(errno: Errno) -> bool {
+    matches!(errno, Errno::ACCESS | Errno::PERM | Errno::ROFS)
+}
+
+/// Makes the cgroup in one tree. Answers whether its last component is new.
+fn make_in_tree(tree: &Tree, mode: Mode, names: &[&str]) -> Result<(Dir, bool), sys::Error> {
+    let mut tries = 0;
+    loop {
+        match make_components(tree, mode, names) {
+            // The last container of a parent went, and took the parent along.
+            Err(error) if error.errno() == Errno::NOENT && tries < RACE_RETRIES => tries += 1,
+            other => return other,
+        }
+    }
+}
+
+fn make_components(tree: &Tree, mode: Mode, names: &[&str]) -> Result<(Dir, bool), sys::Error> {
+    let mut at: Option<Dir> = None;
+    let mut new = false;
+    for name in names {
+        let parent = at.as_ref().unwrap_or(&tree.root);
+        // On a hybrid machine v2's controllers are the host's business.
+        if mode == Mode::V2 && tree.version == Version::V2 {
+            hand_down_controllers(parent);
+        }
+        new = parent.mkdir(name)?;
+        let child = parent.open(name)?;
+        if tree.version == Version::V1 && tree.has("cpuset") {
+            inherit_cpuset(parent, &child)?;
+        }
+        at = Some(child);
+    }
+    let dir = at.ok_or_else(|| sys::Error::new("mkdir(\"\")", Errno::INVAL))?;
+    Ok((dir, new))
+}
+
+/// Lets the children of a v2 cgroup have all of its controllers. What cannot be had (a cgroup with
+/// processes in it may not hand down some) is missing in the child, and told when it is asked for.
+fn hand_down_controllers(parent: &Dir) {
+    let read = |file| parent.read(file).unwrap_or_default();
+    let given = read("cgroup.subtree_control");
+    let missing: Vec<String> = read("cgroup.controllers")
+        .split_whitespace()
+        .filter(|name| !given.split_whitespace().any(|given| given == *name))
+        .map(|name| format!("+{name}"))
+        .collect();
+    if missing.is_empty() || parent.write("cgroup.subtree_control", &missing.join(" ")).is_ok() {
+        return;
+    }
+    for one in missing {
+        let _ = parent.write("cgroup.subtree_control", &one);
+    }
+}
+
+/// A cpuset of v1 without processors or nodes takes no process.
+fn inherit_cpuset(parent: &Dir, child: &Dir) -> Result<(), sys::Error> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        if child.read(file)?.trim().is_empty() {
+            child.write(file, parent.read(file)?.trim())?;
+        }
+    }
+    Ok(())
+}
+
+/// The processes in `dir` and below.
+fn procs_below(dir: &Dir) -> Result<Vec<i32>, sys::Error> {
+    let mut pids = Vec::new();
+    dir.walk(&mut |dir: &Dir| -> Result<(), sys::Error> {
+        let text = match dir.read_if_there("cgroup.procs") {
+            // A threaded cgroup of v2; its processes are listed at the head of its domain.
+            Err(error) if error.errno() == Errno::OPNOTSUPP => return Ok(()),
+            other => other?,
+        };
+        // 0 stands for a process that this PID namespace does not see.
+        let seen = |line: &str| line.trim().parse::<i32>().ok().filter(|pid| *pid > 0);
+        pids.extend(text.unwrap_or_default().lines().filter_map(seen));
+        Ok(())
+    })?;
+    pids.sort_unstable();
+    pids.dedup();
+    Ok(pids)
+}
+
+/// Removes what is below `dir`.
+fn remove_below(dir: &Dir, patience: Instant) -> Result<(), Error> {
+    for name in present(dir.children())?.unwrap_or_default() {
+        if let Some(child) = dir.find(&name)? {
+            remove_below(&child, patience)?;
+            rmdir_patiently(dir, &name, &child, patience)?;
+        }
+    }
+    Ok(())
+}
+
+fn rmdir_patiently(parent: &Dir, name: &str, dir: &Dir, patience: Instant) -> Result<(), Error> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match parent.rmdir(name) {
+            Err(error) if error.errno() == Errno::BUSY => {
+                if Instant::now() > patience {
+                    let pids = procs_below(dir)?;
+                    return Err(Error::Busy { path: dir.path().to_owned(), pids });
+                }
+                std::thread::sleep(pause);
+                pause = longer(pause);
+            }
+            other => return Ok(other.map(drop)?),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "cgroup_tests.rs"]
+mod tests;

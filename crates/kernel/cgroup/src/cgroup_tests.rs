@@ -1,0 +1,334 @@
+//! Against the kernel, in cgroups of their own.
+
+use std::process::{Child, Command, Stdio};
+
+use crate::{Access, Cpu, Cpuset, DeviceKind, DeviceRule, Limit, Memory, Resources};
+
+use super::*;
+
+/// A cgroup for one test, which is gone afterwards.
+struct Scratch {
+    hierarchy: Hierarchy,
+    path: String,
+}
+
+impl Scratch {
+    /// `None`, with a line that says why, where cgroups cannot be made.
+    fn new(name: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: root: cgroups are made by root");
+            return None;
+        }
+        let hierarchy = match Hierarchy::detect() {
+            Ok(hierarchy) => hierarchy,
+            Err(error) => {
+                println!("skipped: cgroup: {error}");
+                return None;
+            }
+        };
+        Some(Self { hierarchy, path: format!("/dhow-test-{}-{name}", std::process::id()) })
+    }
+
+    fn create(&self) -> Cgroup {
+        Cgroup::create(&self.hierarchy, &self.path).unwrap()
+    }
+
+    fn open(&self) -> Result<Cgroup, Error> {
+        Cgroup::open(&self.hierarchy, &self.path)
+    }
+
+    /// What is in a file of the tree that has the controller.
+    fn read(&self, controller: &str, v1: &str, v2: &str) -> String {
+        let cgroup = self.open().unwrap();
+        let member = cgroup.member(controller, Some(controller)).unwrap();
+        let file = if member.tree.version == Version::V1 { v1 } else { v2 };
+        member.dir.read(file).unwrap().trim().to_owned()
+    }
+
+    fn has(&self, controller: &str) -> bool {
+        let has = self.hierarchy.has(controller);
+        if !has {
+            println!("skipped: {controller}: no cgroup tree has this controller");
+        }
+        has
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Ok(cgroup) = self.open() {
+            cgroup.kill_all().unwrap();
+            cgroup.remove().unwrap();
+        }
+        assert!(matches!(self.open(), Err(Error::NotFound(_))), "{} is left", self.path);
+    }
+}
+
+fn shell(script: &str) -> Child {
+    Command::new("sh").args(["-c", script]).stdin(Stdio::null()).spawn().unwrap()
+}
+
+/// A shell that waits until it is in its cgroup before it runs the script.
+fn shell_inside(cgroup: &Cgroup, script: &str) -> Child {
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("read line; {script}")])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    cgroup.join(child.id().cast_signed()).unwrap();
+    drop(child.stdin.take());
+    child
+}
+
+#[test]
+fn a_cgroup_is_in_every_tree_and_leaves_none() {
+    let Some(scratch) = Scratch::new("trees") else { return };
+    let cgroup = scratch.create();
+    assert_eq!(cgroup.members.len(), scratch.hierarchy.trees.len());
+    assert_eq!(cgroup.path(), scratch.path);
+    assert!(cgroup.paths().values().all(|path| path.is_dir()));
+    let mut child = shell("exec sleep 100");
+    let pid = child.id().cast_signed();
+    cgroup.join(pid).unwrap();
+    assert_eq!(cgroup.procs().unwrap(), [pid]);
+    let membership = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let inside = membership.lines().filter(|line| line.ends_with(&scratch.path)).count();
+    assert_eq!(inside, scratch.hierarchy.trees.len(), "{membership}");
+    cgroup.kill_all().unwrap();
+    assert!(cgroup.procs().unwrap().is_empty());
+    child.wait().unwrap();
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn what_is_below_goes_along() {
+    let Some(scratch) = Scratch::new("below") else { return };
+    let cgroup = scratch.create();
+    let inner = Cgroup::create(&scratch.hierarchy, &format!("{}/a/b", scratch.path)).unwrap();
+    let mut child = shell_inside(&inner, "sleep 100 & sleep 100");
+    let waited = Instant::now();
+    while cgroup.procs().unwrap().len() < 3 {
+        assert!(waited.elapsed() < Duration::from_secs(10), "the shell's children");
+        std::thread::yield_now();
+    }
+    cgroup.kill_all().unwrap();
+    child.wait().unwrap();
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn a_parent_goes_when_it_is_empty_and_not_before() {
+    let Some(scratch) = Scratch::new("parent") else { return };
+    let child = Cgroup::create(&scratch.hierarchy, &format!("{}/child", scratch.path)).unwrap();
+    remove_if_empty(&scratch.hierarchy, &scratch.path).unwrap();
+    assert!(scratch.open().is_ok());
+    child.remove().unwrap();
+    remove_if_empty(&scratch.hierarchy, &scratch.path).unwrap();
+    assert!(matches!(scratch.open(), Err(Error::NotFound(_))));
+}
+
+#[test]
+fn limits_are_in_force() {
+    let Some(scratch) = Scratch::new("limits") else { return };
+    let cgroup = scratch.create();
+    if scratch.has("memory") {
+        let limit = |max| Resources {
+            memory: Memory { max: Some(Limit::At(max)), ..Memory::default() },
+            ..Resources::default()
+        };
+        cgroup.apply(&limit(512 << 20)).unwrap();
+        let read = || scratch.read("memory", "memory.limit_in_bytes", "memory.max");
+        assert_eq!(read(), "536870912");
+        cgroup.apply(&limit(1 << 30)).unwrap();
+        assert_eq!(read(), "1073741824");
+    }
+    if scratch.has("cpu") {
+        let cpu = |cpu| Resources { cpu, ..Resources::default() };
+        let both = Cpu {
+            quota: Some(Limit::At(200_000)),
+            period: Some(100_000),
+            shares: Some(1024),
+            ..Cpu::default()
+        };
+        cgroup.apply(&cpu(both)).unwrap();
+        assert_eq!(
+            scratch.read("cpu", "cpu.cfs_quota_us", "cpu.max").split(' ').next(),
+            Some("200000")
+        );
+        cgroup.apply(&cpu(Cpu { period: Some(50_000), ..Cpu::default() })).unwrap();
+        let want = match cgroup.member("cpu", Some("cpu")).unwrap().tree.version {
+            Version::V1 => "50000",
+            Version::V2 => "200000 50000",
+        };
+        assert_eq!(scratch.read("cpu", "cpu.cfs_period_us", "cpu.max"), want);
+    }
+    if scratch.has("cpuset") {
+        let set = Cpuset { cpus: Some("0".into()), mems: Some("0".into()) };
+        cgroup.apply(&Resources { cpuset: set, ..Resources::default() }).unwrap();
+        assert_eq!(scratch.read("cpuset", "cpuset.cpus", "cpuset.cpus"), "0");
+    }
+}
+
+/// The kernel refuses memory above memory and swap at every moment, so growing and shrinking need
+/// opposite orders.
+#[test]
+fn memory_and_swap_grow_and_shrink_together() {
+    let Some(scratch) = Scratch::new("swap") else { return };
+    if !scratch.has("memory") {
+        return;
+    }
+    if !scratch.hierarchy.has_swap_limit() {
+        println!("skipped: swap accounting: memory.memsw.limit_in_bytes or memory.swap.max");
+        return;
+    }
+    let cgroup = scratch.create();
+    for (max, memsw) in [(64 << 20, 128 << 20), (256 << 20, 256 << 20), (32 << 20, 48 << 20)] {
+        let memory = Memory {
+            max: Some(Limit::At(max)),
+            memsw: Some(Limit::At(memsw)),
+            ..Memory::default()
+        };
+        cgroup.apply(&Resources { memory, ..Resources::default() }).unwrap();
+        let read = scratch.read("memory", "memory.limit_in_bytes", "memory.max");
+        assert_eq!(read, max.to_string());
+    }
+}
+
+#[test]
+fn processes_stop_at_their_limit() {
+    let Some(scratch) = Scratch::new("pids") else { return };
+    if !scratch.has("pids") {
+        return;
+    }
+    let cgroup = scratch.create();
+    cgroup.apply(&Resources { pids: Some(Limit::At(3)), ..Resources::default() }).unwrap();
+    let mut child = shell_inside(&cgroup, "sleep 9 & sleep 9 & sleep 9 & exit 0");
+    // A shell that cannot fork says so, and ends.
+    assert!(!child.wait().unwrap().success());
+    let stats = cgroup.stats().unwrap();
+    assert_eq!(stats.pids.limit, Some(3));
+    assert!(stats.pids.current <= 2, "{stats:?}");
+}
+
+#[test]
+fn a_process_without_memory_is_killed_and_counted() {
+    let Some(scratch) = Scratch::new("oom") else { return };
+    if !scratch.has("memory") {
+        return;
+    }
+    let cgroup = scratch.create();
+    let memory = Memory { max: Some(Limit::At(16 << 20)), ..Memory::default() };
+    cgroup.apply(&Resources { memory, ..Resources::default() }).unwrap();
+    assert_eq!(cgroup.oom_kills().unwrap(), 0);
+    let mut child = shell_inside(&cgroup, "exec dd if=/dev/zero of=/dev/null bs=200M count=1");
+    assert!(!child.wait().unwrap().success());
+    assert_eq!(cgroup.oom_kills().unwrap(), 1);
+    assert!(cgroup.stats().unwrap().memory.max_usage > 0);
+}
+
+#[test]
+fn frozen_processes_can_be_thawed_and_killed() {
+    let Some(scratch) = Scratch::new("freeze") else { return };
+    let cgroup = scratch.create();
+    let mut child = shell_inside(&cgroup, "while :; do :; done");
+    let pid = child.id();
+    let used = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.split(' ').nth(13).unwrap().to_owned()
+    };
+    cgroup.freeze().unwrap();
+    assert!(cgroup.is_frozen().unwrap());
+    let before = used();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(used(), before);
+    cgroup.thaw().unwrap();
+    assert!(!cgroup.is_frozen().unwrap());
+    cgroup.freeze().unwrap();
+    cgroup.kill_all().unwrap();
+    child.wait().unwrap();
+}
+
+fn null_only() -> Vec<DeviceRule> {
+    let (kind, major) = (DeviceKind::Char, Some(1));
+    vec![DeviceRule { allow: true, kind, major, minor: Some(3), access: Access::READ }]
+}
+
+#[test]
+fn a_device_without_a_rule_cannot_be_opened() {
+    let Some(scratch) = Scratch::new("devices") else { return };
+    let cgroup = scratch.create();
+    let rules = Resources { devices: Some(null_only()), ..Resources::default() };
+    cgroup.apply(&rules).unwrap();
+    // Again, as `update` does.
+    cgroup.apply(&rules).unwrap();
+    devices_are_held(&cgroup);
+}
+
+/// The program of v2 works without controllers, so that a hybrid machine tests it too.
+#[test]
+fn the_device_program_holds_in_the_v2_tree() {
+    let Some(scratch) = Scratch::new("program") else { return };
+    let mut cgroup = scratch.create();
+    cgroup.members.retain(|member| member.tree.version == Version::V2);
+    if cgroup.members.is_empty() {
+        println!("skipped: cgroup v2: not mounted");
+        return;
+    }
+    let rules = Resources { devices: Some(null_only()), ..Resources::default() };
+    match cgroup.apply(&rules) {
+        Err(Error::Call(error)) if matches!(error.errno(), Errno::PERM | Errno::NOSYS) => {
+            println!("skipped: bpf: {error}: {}", error.errno());
+            return;
+        }
+        other => other.unwrap(),
+    }
+    cgroup.apply(&rules).unwrap();
+    devices_are_held(&cgroup);
+}
+
+fn devices_are_held(cgroup: &Cgroup) {
+    let script = "(: </dev/null) && ! (: >/dev/null) && ! (: </dev/zero)";
+    assert!(shell_inside(cgroup, script).wait().unwrap().success());
+}
+
+#[test]
+fn a_missing_controller_is_named() {
+    let Some(scratch) = Scratch::new("missing") else { return };
+    let mut cgroup = scratch.create();
+    cgroup.members.retain(|member| !member.tree.has("pids"));
+    cgroup.apply(&Resources::default()).unwrap();
+    if cgroup.member("pids", Some("pids")).is_some() {
+        println!("skipped: cgroup v1: the controllers share one tree");
+        return;
+    }
+    let asked = Resources { pids: Some(Limit::At(3)), ..Resources::default() };
+    assert_eq!(
+        cgroup.apply(&asked).unwrap_err().to_string(),
+        "the cgroup controller `pids` is not available here, and a limit on processes needs it"
+    );
+    let unified = [("memory.max/../x".to_owned(), "1".to_owned())].into();
+    let error = cgroup.apply(&Resources { unified, ..Resources::default() }).unwrap_err();
+    assert!(error.to_string().contains("is not the name of a cgroup file"), "{error}");
+}
+
+#[test]
+fn paths_stay_beneath_the_tree() {
+    for path in ["", "relative", "/", "//", "/a/../../b", "/./a", "/a\nb"] {
+        assert!(matches!(components(path), Err(Error::Path { .. })), "{path:?}");
+    }
+    assert_eq!(components("/dhow//x/").unwrap(), ["dhow", "x"]);
+}
+
+#[test]
+fn v2_controllers_are_handed_down() {
+    let Some(scratch) = Scratch::new("v2") else { return };
+    if scratch.hierarchy.mode() != Mode::V2 {
+        println!("skipped: cgroup v2 controllers: this machine has them in v1 trees");
+        return;
+    }
+    let cgroup = scratch.create();
+    assert!(cgroup.fd().is_some());
+    assert!(cgroup.member("memory", Some("memory")).is_some());
+    assert!(cgroup.member("pids", Some("pids")).is_some());
+}

@@ -1,0 +1,194 @@
+//! One mounted tree, and directories in it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use sys::Call;
+
+/// v1 or v2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    V1,
+    V2,
+}
+
+/// One mounted tree.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) version: Version,
+    /// Its controllers; of a named v1 tree `name=NAME`.
+    pub(crate) controllers: Vec<String>,
+    pub(crate) root: Dir,
+}
+
+impl Tree {
+    pub(crate) fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|name| name == controller)
+    }
+}
+
+/// A directory of a tree: one cgroup.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Dir {
+    pub(crate) fn new(fd: OwnedFd, path: PathBuf) -> Self {
+        Self { fd, path }
+    }
+
+    /// Where it is, for people.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn resolve(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let how = ResolveFlags::BENEATH
+            | ResolveFlags::NO_SYMLINKS
+            | ResolveFlags::NO_MAGICLINKS
+            | ResolveFlags::NO_XDEV;
+        loop {
+            match rustix::fs::openat2(&self.fd, name, flags | OFlags::CLOEXEC, Mode::empty(), how) {
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// The cgroup `name` (components divided by `/`) below this one.
+    pub(crate) fn open(&self, name: &str) -> Result<Self, sys::Error> {
+        let path = self.path.join(name);
+        let fd = self
+            .resolve(name, OFlags::PATH | OFlags::DIRECTORY)
+            .call(|| format!("open({path:?}, O_PATH | O_DIRECTORY)"))?;
+        Ok(Self { fd, path })
+    }
+
+    /// The same; `None` where it does not exist.
+    pub(crate) fn find(&self, name: &str) -> Result<Option<Self>, sys::Error> {
+        present(self.open(name))
+    }
+
+    /// The same; this cgroup itself for the empty name.
+    pub(crate) fn open_or_self(&self, name: &str) -> Result<Self, sys::Error> {
+        self.open(if name.is_empty() { "." } else { name })
+    }
+
+    /// The directory open for reading, as bpf(2) and `CLONE_INTO_CGROUP` want it.
+    pub(crate) fn for_reading(&self) -> Result<OwnedFd, sys::Error> {
+        self.resolve(".", OFlags::RDONLY | OFlags::DIRECTORY)
+            .call(|| format!("open({:?}, O_RDONLY | O_DIRECTORY)", self.path))
+    }
+
+    /// Makes the child `name`. Answers whether it is new.
+    pub(crate) fn mkdir(&self, name: &str) -> Result<bool, sys::Error> {
+        match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(errno) => Err(sys::Error::new(format!("mkdir({:?})", self.path.join(name)), errno)),
+        }
+    }
+
+    /// Removes the child `name`, which has no children. Answers whether it was there.
+    pub(crate) fn rmdir(&self, name: &str) -> Result<bool, sys::Error> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(sys::Error::new(format!("rmdir({:?})", self.path.join(name)), errno)),
+        }
+    }
+
+    /// The names of its children.
+    pub(crate) fn children(&self) -> Result<Vec<String>, sys::Error> {
+        let text = || format!("readdir({:?})", self.path);
+        let fd = self.resolve(".", OFlags::RDONLY | OFlags::DIRECTORY).call(text)?;
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::new(fd).call(text)? {
+            let entry = match entry {
+                // It was removed meanwhile.
+                Err(Errno::NOENT) => break,
+                other => other.call(text)?,
+            };
+            let name = entry.file_name().to_string_lossy();
+            let is_dir = entry.file_type() == rustix::fs::FileType::Directory;
+            if is_dir && name != "." && name != ".." {
+                names.push(name.into_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Whether it has the file.
+    pub(crate) fn has(&self, file: &str) -> bool {
+        self.resolve(file, OFlags::PATH).is_ok()
+    }
+
+    /// The whole of a file.
+    pub(crate) fn read(&self, file: &str) -> Result<String, sys::Error> {
+        let text = || format!("read({:?})", self.path.join(file));
+        let fd = self.resolve(file, OFlags::RDONLY).call(text)?;
+        let mut bytes = Vec::new();
+        let mut chunk = [0_u8; 4096];
+        loop {
+            match rustix::io::read(&fd, &mut chunk) {
+                Ok(0) => break,
+                Ok(n) => bytes.extend_from_slice(&chunk[..n]),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(sys::Error::new(text(), errno)),
+            }
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The same; `None` where there is no such file, or where the cgroup was removed meanwhile.
+    pub(crate) fn read_if_there(&self, file: &str) -> Result<Option<String>, sys::Error> {
+        present(self.read(file))
+    }
+
+    /// Writes `value`, in one call, as every cgroup file wants it.
+    pub(crate) fn write(&self, file: &str, value: &str) -> Result<(), sys::Error> {
+        let text = || format!("write({:?}, {value:?})", self.path.join(file));
+        let fd = self.resolve(file, OFlags::WRONLY).call(text)?;
+        loop {
+            match rustix::io::write(&fd, value.as_bytes()) {
+                Err(Errno::INTR) => {}
+                Ok(n) if n < value.len() => return Err(sys::Error::new(text(), Errno::IO)),
+                other => return other.map(drop).call(text),
+            }
+        }
+    }
+
+    /// Calls `visit` for this cgroup and all below it, the deepest first. What vanishes meanwhile
+    /// is passed over.
+    pub(crate) fn walk<E: From<sys::Error>>(
+        &self,
+        visit: &mut impl FnMut(&Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for name in present(self.children())?.unwrap_or_default() {
+            if let Some(child) = self.find(&name)? {
+                child.walk(visit)?;
+            }
+        }
+        visit(self)
+    }
+}
+
+/// `None` for what is not there: no such file or directory, or a cgroup that was removed while it
+/// was open.
+pub(crate) fn present<T>(result: Result<T, sys::Error>) -> Result<Option<T>, sys::Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(err) if matches!(err.errno(), Errno::NOENT | Errno::NODEV) => Ok(None),
+        Err(err) => Err(err),
+    }
+}
