@@ -1,4 +1,5 @@
 use nft::Family;
+use rustix::io::Errno;
 use rustix::net::netlink;
 
 use crate::Error;
@@ -56,10 +57,35 @@ impl FilterSocket {
 
     /// The names of all tables of a family. Nobody's rules are read.
     pub fn tables(&mut self, family: Family) -> Result<Vec<String>, Error> {
-        let doing = || format!("list {} tables", family.name());
-        let request = nft::list_tables(family, 0)
-            .map_err(|source| Error::TooLong { doing: doing(), source })?;
+        self.ask(nft::list_tables(family, 0), || format!("list {} tables", family.name()))
+    }
+
+    /// Whether there is a table of this name.
+    pub fn has_table(&mut self, family: Family, name: &str) -> Result<bool, Error> {
+        let doing = || format!("look up table {} {name}", family.name());
+        match self.ask(nft::get_table(family, name, 0), doing) {
+            Ok(_) => Ok(true),
+            Err(err) if err.errno() == Some(Errno::NOENT) => Ok(false),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Sends a question about tables, and returns the names in the answer.
+    fn ask(
+        &mut self,
+        request: Result<Vec<u8>, nlmsg::TooLong>,
+        doing: impl Fn() -> String,
+    ) -> Result<Vec<String>, Error> {
+        let request = request.map_err(|source| Error::TooLong { doing: doing(), source })?;
         self.socket.send(&request).map_err(|errno| Error::refused(doing(), errno))?;
+        let result = self.names(doing);
+        if result.is_err() {
+            self.socket.drain();
+        }
+        result
+    }
+
+    fn names(&mut self, doing: impl Fn() -> String) -> Result<Vec<String>, Error> {
         let mut names = Vec::new();
         loop {
             let messages = self.socket.receive().map_err(|errno| Error::refused(doing(), errno))?;

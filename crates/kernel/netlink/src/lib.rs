@@ -9,7 +9,7 @@
 //! ```no_run
 //! # fn main() -> Result<(), netlink::Error> {
 //! let mut requests = netlink::Requests::new();
-//! requests.add_bridge("br0", 1500);
+//! requests.add_bridge("br0", [2, 0x42, 172, 18, 0, 1], 1500);
 //! netlink::RouteSocket::open()?.execute(&requests)?;
 //! # Ok(())
 //! # }

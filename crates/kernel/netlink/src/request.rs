@@ -120,9 +120,12 @@ impl Requests {
     }
 
     /// Makes a bridge, down and without address. Fails with EEXIST if the name is taken.
-    pub fn add_bridge(&mut self, name: &str, mtu: u32) {
+    ///
+    /// It keeps `mac`; without one, a bridge takes after its ports, and changes as they come and go.
+    pub fn add_bridge(&mut self, name: &str, mac: [u8; 6], mtu: u32) {
         let body = link_body(0, 0, |w| {
             w.attr_str(ifla::IFNAME, name);
+            w.attr(ifla::ADDRESS, &mac);
             w.attr_u32(ifla::MTU, mtu);
             w.nest(ifla::LINKINFO, |w| w.attr_str(ifla::INFO_KIND, "bridge"));
         });

@@ -32,13 +32,15 @@ fn another_namespace() -> File {
     thread.join().unwrap()
 }
 
+const MAC: [u8; 6] = [2, 0x42, 172, 18, 0, 1];
+
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
 fn add_bridge(socket: &mut RouteSocket, name: &str) -> u32 {
     let mut requests = Requests::new();
-    requests.add_bridge(name, 1500);
+    requests.add_bridge(name, MAC, 1500);
     socket.execute(&requests).unwrap();
     socket.link(name).unwrap().unwrap().index
 }
@@ -68,7 +70,7 @@ fn a_bridge_is_made_set_up_found_and_deleted() {
 
         let link = socket.link("br0").unwrap().unwrap();
         assert!(link.is_up());
-        assert_eq!((link.kind.as_str(), link.mtu, link.mac.len()), ("bridge", 1500, 6));
+        assert_eq!((link.kind.as_str(), link.mtu, &link.mac[..]), ("bridge", 1500, &MAC[..]));
         let addresses = socket.addresses().unwrap();
         let mine: Vec<_> = addresses.iter().filter(|one| one.index == index).collect();
         assert_eq!((mine.len(), mine[0].address, mine[0].prefix), (1, ip("172.18.0.1"), 16));
@@ -154,15 +156,15 @@ fn errors_name_the_change_and_the_object_with_the_kernels_words() {
         );
         check(
             |r| {
-                r.add_bridge("br0", 1500);
-                r.add_bridge("br0", 1500);
-                r.add_bridge("br1", 1500);
+                r.add_bridge("br0", MAC, 1500);
+                r.add_bridge("br0", MAC, 1500);
+                r.add_bridge("br1", MAC, 1500);
             },
             Errno::EXIST,
             &expect!["add bridge br0"],
         );
         check(
-            |r| r.add_bridge("a-name-that-is-too-long", 1500),
+            |r| r.add_bridge("a-name-that-is-too-long", MAC, 1500),
             Errno::RANGE,
             &expect!["add bridge a-name-that-is-too-long (Attribute failed policy validation)"],
         );
@@ -347,6 +349,8 @@ fn tables_are_listed_by_name_and_deleting_is_idempotent() {
         batch.replace(&specimen("two"));
         socket.execute(batch).unwrap();
         assert_eq!(socket.tables(Family::Ip).unwrap(), ["one", "two"]);
+        assert!(socket.has_table(Family::Ip, "one").unwrap());
+        assert!(!socket.has_table(Family::Ip, "three").unwrap());
         for _ in 0..2 {
             let mut batch = Batch::new();
             batch.delete(Family::Ip, "one");

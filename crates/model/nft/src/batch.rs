@@ -150,6 +150,16 @@ pub fn list_tables(family: Family, seq: u32) -> Result<Vec<u8>, TooLong> {
     writer.finish()
 }
 
+/// A request for one table, which fails with ENOENT where there is none.
+pub fn get_table(family: Family, name: &str, seq: u32) -> Result<Vec<u8>, TooLong> {
+    let mut writer = Writer::new();
+    let flags = flag::REQUEST | flag::ACK;
+    writer.message(GET_TABLE, flags, seq, &[family.number(), 0, 0, 0], |w| {
+        w.attr_str(TABLE_NAME, name);
+    });
+    writer.finish()
+}
+
 /// The name in one answer to [`list_tables`].
 pub fn table_name<'a>(message: &Message<'a>) -> Option<&'a str> {
     if message.kind != NEW_TABLE {

@@ -18,7 +18,7 @@ fn on_a_host(name: &'static str, test: impl FnOnce(&Path) + Send + 'static) {
     let thread = std::thread::spawn(move || {
         sys::unshare(sys::CloneFlags::NEWNET).unwrap();
         let mut requests = Requests::new();
-        requests.add_bridge("br0", 1500);
+        requests.add_bridge("br0", [2, 0x42, 172, 18, 0, 1], 1500);
         RouteSocket::open().unwrap().execute(&requests).unwrap();
         let directory = std::env::temp_dir().join(format!("dhow-{name}-{}", std::process::id()));
         test(&directory);
@@ -130,7 +130,7 @@ fn print_rules() {
         println!("skipped: there is no nft(8)");
         return;
     };
-    expect![[r#"
+    expect![[r"
         table ip dhow-c1 {
         	chain ports {
         		ip daddr != 127.0.0.0/8 tcp dport 8080 dnat to 172.18.0.2:80
@@ -152,7 +152,7 @@ fn print_rules() {
         		ip saddr 172.18.0.0/16 ip daddr 172.18.0.2 ct status dnat masquerade
         	}
         }
-    "#]]
+    "]]
     .assert_eq(&String::from_utf8(output.stdout).unwrap());
 }
 

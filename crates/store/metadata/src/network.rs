@@ -116,6 +116,13 @@ impl Read {
         self.all("list leases", sql, [network], lease)
     }
 
+    /// Who has an address, or had it last.
+    pub fn lease(&self, network: &str, address: IpAddr) -> Result<Option<Lease>, Error> {
+        let sql = "SELECT network, address, container, released FROM leases
+                   WHERE network = ?1 AND address = ?2";
+        self.first("look up a lease", sql, params![network, Text(address)], lease)
+    }
+
     /// The addresses that a container has, in every network.
     pub fn leases_of(&self, container: &str) -> Result<Vec<Lease>, Error> {
         let sql = "SELECT network, address, container, released FROM leases
@@ -176,9 +183,7 @@ impl Write {
         container: &str,
         rested: i64,
     ) -> Result<(), Error> {
-        let sql = "SELECT network, address, container, released FROM leases
-                   WHERE network = ?1 AND address = ?2";
-        let old = self.first("look up a lease", sql, params![network, Text(address)], lease)?;
+        let old = self.lease(network, address)?;
         let taken = |old: &Lease| {
             old.container != container && old.released.is_none_or(|since| since > rested)
         };
