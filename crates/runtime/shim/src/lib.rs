@@ -1,2 +1,157 @@
 //! The supervisor of one container.
+//!
+//! One process for each running container, one thread, no async: an epoll loop over a closed set
+//! of events ([`poll::Token`]). It is the parent of the container's init and of every exec, and
+//! owns what belongs to one container's life: the mount of its root, its pipes or terminal, its
+//! log, its exit status, its name server, and the listeners of its published ports.
+//!
+//! What it does not do: decide. The engine wrote `RUN/shim.json` and the bundle; the runtime makes
+//! the container; `endpoint` makes its network.
+//!
+//! ```text
+//! lock → mount namespace → root → runtime create → Created → network ─┐
+//!     ┌───────────────────────────────────────────────────────────────┘
+//! Start → runtime start → status "running" → Started → loop
+//!     → init ends → drain → status "exited" → runtime delete → network undone → RUN removed
+//!     → waiters told → end, or become the program that removes the container
+//! ```
+//!
+//! Killed at any instant, it leaves: nothing mounted, since that ends with its mount namespace; a
+//! free lock; and a status and a plan from which the engine's recovery does the rest.
 #![forbid(unsafe_code)]
+
+mod bundle;
+mod client;
+mod clock;
+mod dns;
+mod error;
+mod exec;
+mod flow;
+mod log;
+mod poll;
+mod proxy;
+mod queue;
+mod request;
+mod rootfs;
+mod runtime;
+mod setup;
+mod stdio;
+mod streams;
+mod supervisor;
+mod teardown;
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use shim_protocol::{CONTROL_FD, Config, Reply};
+
+use crate::error::{Error, report};
+use crate::setup::Hold;
+use crate::supervisor::{End, Supervisor};
+
+/// Supervises the container whose `RUN` directory is `run_dir`, to its end.
+///
+/// For the start of a process with one thread, with the control connection as descriptor
+/// [`CONTROL_FD`]. Returns the code to exit with: 0 if the container ran and ended, whatever its
+/// own code; 1 if it never ran.
+pub fn main(run_dir: &Path) -> i32 {
+    let control = match sys::take_fd(CONTROL_FD) {
+        Ok(control) => control,
+        Err(err) => {
+            report("start", &err.into());
+            return 1;
+        }
+    };
+    match supervise(run_dir, control) {
+        Ok(()) => 0,
+        Err(err) => {
+            report("supervise", &err);
+            1
+        }
+    }
+}
+
+fn supervise(run_dir: &Path, control: OwnedFd) -> Result<(), Error> {
+    let run_dir = &std::path::absolute(run_dir).map_err(Error::file("resolve", run_dir))?;
+    let (hold, config) = match take_up(run_dir) {
+        Ok(taken) => taken,
+        Err(err) => {
+            refuse(&control, &err);
+            return Err(err);
+        }
+    };
+    let on_exit = config.on_exit.clone();
+    let spare = control.try_clone().map_err(Error::file("duplicate", "the control connection"))?;
+    let mut supervisor = match Supervisor::prepare(run_dir, config, control) {
+        Ok(supervisor) => supervisor,
+        Err(err) => {
+            clean_up(run_dir, &hold);
+            refuse(&spare, &err);
+            return Err(err);
+        }
+    };
+    drop(spare);
+    let outcome = run(&mut supervisor);
+    clean_up(run_dir, &hold);
+    supervisor.say_goodbye();
+    match outcome {
+        Ok(()) => {
+            drop(supervisor);
+            teardown::become_next(&on_exit)
+        }
+        Err(err) => {
+            supervisor.reply_control(&Reply::Error(err.wire()));
+            Err(err)
+        }
+    }
+}
+
+/// Everything before there is something to take apart.
+fn take_up(run_dir: &Path) -> Result<(Hold, Config), Error> {
+    std::env::set_current_dir(run_dir).map_err(Error::file("enter", run_dir))?;
+    let config = setup::load_config(run_dir)?;
+    Ok((setup::detach()?, config))
+}
+
+/// From creation to the end. An error is the reason why the container never ran.
+fn run(supervisor: &mut Supervisor) -> Result<(), Error> {
+    let made = supervisor.create().and_then(|pid| {
+        supervisor.reply_control(&Reply::Created { pid: pid.as_raw_nonzero().get() });
+        supervisor.connect()
+    });
+    if let Err(err) = made {
+        supervisor.unmake(Some(&err));
+        return Err(err);
+    }
+    match supervisor.serve() {
+        Ok(End::Exited(code)) => {
+            supervisor.finish(code);
+            Ok(())
+        }
+        Ok(End::NeverStarted(err)) => {
+            supervisor.unmake(Some(&err));
+            Err(err)
+        }
+        // The loop itself failed: what cannot be supervised must not run.
+        Err(err) => {
+            const KILLED: i32 = 128 + 9;
+            report("supervise", &err);
+            supervisor.status.error = err.chain();
+            supervisor.finish(KILLED);
+            Ok(())
+        }
+    }
+}
+
+fn clean_up(run_dir: &Path, hold: &Hold) {
+    if let Err(err) = teardown::clean(run_dir, hold) {
+        report("clean up", &err);
+    }
+}
+
+fn refuse(control: &OwnedFd, err: &Error) {
+    let reply = Reply::Error(err.wire());
+    if let Err(source) = shim_protocol::send(supervisor::WriteFd(control), &reply) {
+        report("reply", &Error::file("write to", "the control connection")(source));
+    }
+}

@@ -1,0 +1,307 @@
+//! Other processes in a running container.
+//!
+//! ```text
+//! request ─→ runtime `exec --detach` spawned ─→ it ends well ─→ Started, streams joined
+//!                                  └─ it fails ─→ Error        └─ process ends ─→ output drained
+//!                                                                ─→ status saved ─→ stream closed
+//! ```
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
+use shim_protocol::{Attach, Console, ExecStatus, Phase, Reply};
+
+use crate::error::{Error, report};
+use crate::runtime::{failure, written_to};
+use crate::stdio::{self, ConsoleSocket};
+use crate::streams::Streams;
+use crate::supervisor::Supervisor;
+
+/// How long the output of an exec that ended is waited for, where processes that it left behind
+/// hold its pipes open.
+const GRACE: Duration = Duration::from_millis(200);
+/// How many execs there may be at once.
+const MAX_EXECS: usize = 256;
+
+/// One exec.
+#[derive(Debug)]
+pub(crate) struct Exec {
+    id: String,
+    state: State,
+    /// Who asked for it, until it is attached or gone.
+    client: Option<u32>,
+    attach: Attach,
+    /// What the client wrote behind its request.
+    early_input: Vec<u8>,
+    console: Option<Console>,
+    /// Until the runtime has sent the terminal.
+    socket: Option<ConsoleSocket>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The runtime with this number is at it.
+    Starting(Pid),
+    /// It runs under this number.
+    Running(Pid),
+    /// It ended with this code; the rest of its output is awaited until then.
+    Ended(i32, Instant),
+}
+
+impl Exec {
+    /// Until when the rest of its output is waited for.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Ended(_, until) => Some(until),
+            State::Starting(_) | State::Running(_) => None,
+        }
+    }
+
+    /// Whether its process is not known yet.
+    pub(crate) fn is_starting(&self) -> bool {
+        matches!(self.state, State::Starting(_))
+    }
+
+    /// Takes note that a client is gone.
+    pub(crate) fn forget_client(&mut self, key: u32) {
+        self.client = self.client.filter(|client| *client != key);
+    }
+
+    fn file(&self, suffix: &str) -> PathBuf {
+        format!("exec-{}{suffix}", self.id).into()
+    }
+}
+
+impl Supervisor {
+    /// Starts what a client asks for; it is told when the runtime has ended.
+    pub(crate) fn start_exec(
+        &mut self,
+        client: u32,
+        request: shim_protocol::Exec,
+        rest: &[u8],
+    ) -> Result<(), Error> {
+        match self.status.phase {
+            Phase::Running => {}
+            Phase::Paused => return Err(Error::Paused),
+            Phase::Created | Phase::Exited => return Err(Error::NotRunning),
+        }
+        let shim_protocol::Exec { id, process, attach, console } = request;
+        if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(Error::Request(format!(
+                "exec id `{id}` has other characters than letters and digits"
+            )));
+        }
+        if self.exec_key(&id).is_some() {
+            return Err(Error::Request(format!("exec {id} is already running")));
+        }
+        if self.execs.len() >= MAX_EXECS {
+            return Err(Error::Request(format!("more than {MAX_EXECS} execs at once")));
+        }
+        let terminal = process.terminal;
+        let owner = self.bundle.owner_of(&process.user);
+        let (pipes, ends) =
+            stdio::pipes(attach.stdin && !terminal, attach.stdout && !terminal, owner)?;
+        let mut exec = Exec {
+            id,
+            // Until it is spawned below, no child has our own number.
+            state: State::Starting(rustix::process::getpid()),
+            client: Some(client),
+            attach,
+            early_input: rest.to_vec(),
+            console,
+            socket: None,
+        };
+        let spec = exec.file(".json");
+        let bytes =
+            serde_json::to_vec(&process).map_err(|err| Error::file("write", &spec)(err.into()))?;
+        fs::write(&spec, bytes).map_err(Error::file("write", &spec))?;
+        let pid_file = exec.file(".pid");
+        let mut args: Vec<&OsStr> = ["--detach", "--process"].map(OsStr::new).to_vec();
+        args.extend([spec.as_os_str(), OsStr::new("--pid-file"), pid_file.as_os_str()]);
+        if terminal {
+            exec.socket = Some(ConsoleSocket::bind(format!("{}.sock", &exec.file("").display()))?);
+        }
+        if let Some(socket) = &exec.socket {
+            args.extend([OsStr::new("--console-socket"), socket.path().as_os_str()]);
+        }
+        failpoint::hit("shim.spawn")?;
+        let pid = self.caller.spawn("exec", &args, ends.in_order(self.caller.null()))?;
+        failpoint::hit("shim.spawned")?;
+        exec.state = State::Starting(pid);
+        let key = self.new_key();
+        self.streams.insert(key, Streams::with_pipes(key, pipes));
+        self.execs.insert(key, exec);
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.state = crate::client::State::Starting;
+        }
+        Ok(())
+    }
+
+    /// The exec of this id.
+    pub(crate) fn exec_key(&self, id: &str) -> Option<u32> {
+        self.execs.iter().find(|(_, exec)| exec.id == id).map(|(key, _)| *key)
+    }
+
+    /// The exec whose runtime has this number.
+    pub(crate) fn starting_exec(&self, pid: Pid) -> Option<u32> {
+        let is = |exec: &Exec| exec.state == State::Starting(pid);
+        self.execs.iter().find(|(_, exec)| is(exec)).map(|(key, _)| *key)
+    }
+
+    /// The exec whose process has this number.
+    pub(crate) fn running_exec(&self, pid: Pid) -> Option<u32> {
+        let is = |exec: &Exec| exec.state == State::Running(pid);
+        self.execs.iter().find(|(_, exec)| is(exec)).map(|(key, _)| *key)
+    }
+
+    /// The runtime of an exec ended with `code`.
+    pub(crate) fn exec_started(&mut self, key: u32, code: i32) {
+        let result =
+            if code == 0 { self.join_exec(key) } else { Err(self.exec_failure(key, code)) };
+        let Some(exec) = self.execs.get_mut(&key) else { return };
+        let (client, attach) = (exec.client.take(), exec.attach);
+        let early_input = std::mem::take(&mut exec.early_input);
+        let pid = match result {
+            Ok(pid) => pid,
+            Err(err) => {
+                let wire = err.wire();
+                self.save_exec(
+                    key,
+                    &ExecStatus { running: false, pid: 0, exit_code: wire.exit_code },
+                );
+                self.remove_exec(key);
+                if let Some(client) = client {
+                    self.answer(client, Err(err));
+                }
+                return;
+            }
+        };
+        self.save_exec(key, &ExecStatus { running: true, pid, exit_code: None });
+        let Some(client) = client else {
+            // Whoever wanted to write to it is gone.
+            if let Some(streams) = self.streams.get_mut(&key) {
+                streams.end_input();
+            }
+            return self.refresh(key);
+        };
+        self.send(client, &Reply::Started { pid });
+        if attach == Attach::default() {
+            self.close_client(client);
+            return self.refresh(key);
+        }
+        self.attach(client, key, attach);
+        if !early_input.is_empty() {
+            self.client_wrote(client, &early_input);
+        }
+    }
+
+    /// Reads what the runtime left: the process's number, and its terminal.
+    fn join_exec(&mut self, key: u32) -> Result<i32, Error> {
+        let exec = self.execs.get_mut(&key).ok_or(Error::NotRunning)?;
+        if let Some(socket) = exec.socket.take() {
+            let master = socket.receive(exec.console)?;
+            self.streams.insert(key, Streams::with_console(key, master));
+        }
+        let pid = read_pid(&exec.file(".pid"))?;
+        exec.state = State::Running(pid);
+        Ok(pid.as_raw_nonzero().get())
+    }
+
+    /// Why the runtime could not start an exec: it says so where the process's errors would go.
+    fn exec_failure(&mut self, key: u32, code: i32) -> Error {
+        let streams = self.streams.get(&key);
+        let said: Vec<u8> =
+            streams.map(|s| s.open_outputs().flat_map(written_to).collect()).unwrap_or_default();
+        Error::Runtime(failure("exec", code, &said))
+    }
+
+    /// The process of an exec ended with `code`.
+    pub(crate) fn exec_exited(&mut self, key: u32, code: i32) {
+        let Some(exec) = self.execs.get_mut(&key) else { return };
+        exec.state = State::Ended(code, Instant::now() + GRACE);
+        // Most often all that it wrote is here already.
+        self.on_output(key, crate::log::Stream::Stdout);
+        self.on_output(key, crate::log::Stream::Stderr);
+    }
+
+    /// Finishes an exec that has ended and whose output has come to its end.
+    pub(crate) fn finish_exec_if_over(&mut self, key: u32) {
+        let over = self.execs.get(&key).is_some_and(|exec| exec.deadline().is_some())
+            && self.streams.get(&key).is_none_or(Streams::ended);
+        if over {
+            self.finish_exec(key);
+        }
+    }
+
+    /// Delivers what is left of an ended exec's output, saves its exit code, and only then closes
+    /// the stream: who sees the end of it can ask for the code.
+    pub(crate) fn finish_exec(&mut self, key: u32) {
+        let Some(State::Ended(code, _)) = self.execs.get(&key).map(|exec| exec.state) else {
+            return;
+        };
+        self.drain(key, Duration::ZERO);
+        self.save_exec(key, &ExecStatus { running: false, pid: 0, exit_code: Some(code) });
+        let clients = self.streams.get(&key).map(|s| s.clients.clone()).unwrap_or_default();
+        self.remove_exec(key);
+        for client in clients {
+            self.close_client(client);
+        }
+    }
+
+    /// What execs still run have ended with the container: their status says so.
+    pub(crate) fn end_execs(&mut self) {
+        const KILLED: i32 = 128 + 9;
+        let mut abandoned = Vec::new();
+        for exec in self.execs.values_mut() {
+            if !matches!(exec.state, State::Ended(..)) {
+                exec.state = State::Ended(KILLED, Instant::now());
+                abandoned.extend(exec.client.take());
+            }
+        }
+        for key in self.execs.keys().copied().collect::<Vec<_>>() {
+            self.finish_exec(key);
+        }
+        for client in abandoned {
+            self.answer(client, Err(Error::NotRunning));
+        }
+    }
+
+    fn save_exec(&self, key: u32, status: &ExecStatus) {
+        let Some(exec) = self.execs.get(&key) else { return };
+        let dir = self.execs_dir();
+        let saved = failpoint::hit("shim.record")
+            .and_then(|()| status.save(&dir, &exec.id))
+            .and_then(|()| failpoint::hit("shim.recorded"));
+        if let Err(err) = saved {
+            report("exec", &Error::file("write the status of an exec to", dir)(err));
+        }
+    }
+
+    /// `STATE/execs`, beside the directory of containers that `RUN` is in.
+    fn execs_dir(&self) -> PathBuf {
+        let state = self.run.parent().and_then(Path::parent).unwrap_or(&self.run);
+        state.join("execs")
+    }
+
+    fn remove_exec(&mut self, key: u32) {
+        self.streams.remove(&key);
+        let Some(exec) = self.execs.remove(&key) else { return };
+        for suffix in [".json", ".pid"] {
+            // What is not removed now goes with the whole directory.
+            let _ = fs::remove_file(exec.file(suffix));
+        }
+    }
+}
+
+/// The process number that a runtime wrote to a file.
+pub(crate) fn read_pid(file: &Path) -> Result<Pid, Error> {
+    let text = fs::read_to_string(file).map_err(Error::file("read", file))?;
+    text.trim()
+        .parse()
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| Error::Request(format!("{} holds no process number", file.display())))
+}

@@ -1,0 +1,152 @@
+//! What clients ask for.
+
+use std::os::fd::AsFd;
+
+use rustix::process::Signal;
+use shim_protocol::{Attach, Phase, Reply, Request};
+
+use crate::client::{Attachment, MAX_REQUEST_BYTES, State};
+use crate::error::{Error, report};
+use crate::stdio;
+use crate::streams::Streams;
+use crate::supervisor::{CONTAINER, Supervisor};
+
+impl Supervisor {
+    /// More of a request came; what follows its end belongs to the stream that it asks for.
+    pub(crate) fn request_bytes(&mut self, key: u32, bytes: &[u8]) {
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        let State::Request(line) = &mut client.state else { return };
+        let Some(end) = bytes.iter().position(|&byte| byte == b'\n') else {
+            line.extend_from_slice(bytes);
+            if line.len() > MAX_REQUEST_BYTES {
+                self.answer(key, Err(Error::Request("request is too long".into())));
+            }
+            return;
+        };
+        line.extend_from_slice(&bytes[..end]);
+        let line = std::mem::take(line);
+        match serde_json::from_slice::<Request>(&line) {
+            Ok(request) => self.handle(key, request, &bytes[end + 1..]),
+            Err(err) => self.answer(key, Err(Error::Request(format!("request: {err}")))),
+        }
+    }
+
+    fn handle(&mut self, key: u32, request: Request, rest: &[u8]) {
+        match request {
+            Request::Attach(streams) => {
+                self.send(key, &Reply::Ok);
+                self.attach(key, CONTAINER, streams);
+                if !rest.is_empty() {
+                    self.client_wrote(key, rest);
+                }
+            }
+            Request::Exec(exec) => {
+                if let Err(err) = self.start_exec(key, *exec, rest) {
+                    self.answer(key, Err(err));
+                }
+            }
+            Request::Wait => {
+                if let Some(client) = self.clients.get_mut(&key) {
+                    client.state = State::Waiting;
+                }
+            }
+            Request::Start => {
+                let refusal = "a start is taken on the control connection only";
+                self.answer(key, Err(Error::Request(refusal.into())));
+            }
+            Request::Resize { exec, width, height } => {
+                let result = self.resize(exec.as_deref(), width, height);
+                self.answer(key, result);
+            }
+            Request::Kill { signal } => {
+                let result = self.kill(signal);
+                self.answer(key, result);
+            }
+            Request::Pause => {
+                let result = self.set_paused(Phase::Running, Phase::Paused);
+                self.answer(key, result);
+            }
+            Request::Resume => {
+                let result = self.set_paused(Phase::Paused, Phase::Running);
+                self.answer(key, result);
+            }
+        }
+    }
+
+    /// Sends a reply; a client that does not take it is dropped.
+    pub(crate) fn send(&mut self, key: u32, reply: &Reply) {
+        if let Some(client) = self.clients.get_mut(&key)
+            && client.reply(reply).is_err()
+        {
+            self.drop_client(key);
+        }
+    }
+
+    /// Sends the last reply of a connection.
+    pub(crate) fn answer(&mut self, key: u32, result: Result<(), Error>) {
+        let reply = result.map_or_else(|err| Reply::Error(err.wire()), |()| Reply::Ok);
+        self.send(key, &reply);
+        self.close_client(key);
+    }
+
+    /// Closes a connection once all that waits for it is written.
+    pub(crate) fn close_client(&mut self, key: u32) {
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        client.state = State::Closing;
+        if client.is_flushed() {
+            self.drop_client(key);
+        } else if let Err(err) = client.watch(&self.poller, false) {
+            report("watch", &err.into());
+        }
+    }
+
+    /// Makes a connection the streams of a process.
+    pub(crate) fn attach(&mut self, key: u32, process: u32, streams: Attach) {
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        let Some(joined) = self.streams.get_mut(&process) else { return };
+        client.state = State::Attached(Attachment { process, streams, raw: joined.is_raw() });
+        joined.clients.push(key);
+        self.refresh(process);
+    }
+
+    fn resize(&mut self, exec: Option<&str>, width: u16, height: u16) -> Result<(), Error> {
+        let process = match exec {
+            None => CONTAINER,
+            Some(id) => self.exec_key(id).ok_or_else(|| Error::NoExec(id.to_owned()))?,
+        };
+        let terminal = self.streams.get(&process).and_then(Streams::console);
+        let terminal = terminal.ok_or_else(|| Error::Request("there is no terminal".into()))?;
+        stdio::resize(terminal, width, height)
+    }
+
+    fn kill(&mut self, signal: i32) -> Result<(), Error> {
+        let Some((_, handle)) = &self.init else { return Err(Error::NotRunning) };
+        sys::pidfd_send_signal(handle.as_fd(), signal)?;
+        // What is frozen does not even die.
+        if self.status.phase == Phase::Paused && signal == Signal::KILL.as_raw() {
+            self.set_paused(Phase::Paused, Phase::Running)?;
+        }
+        Ok(())
+    }
+
+    /// Freezes or thaws: from phase `from` to phase `to`.
+    fn set_paused(&mut self, from: Phase, to: Phase) -> Result<(), Error> {
+        if self.status.phase != from {
+            return Err(match self.status.phase {
+                Phase::Paused => Error::Request("container is already paused".into()),
+                Phase::Running => Error::Request("container is not paused".into()),
+                Phase::Created | Phase::Exited => Error::NotRunning,
+            });
+        }
+        let cgroup = self.cgroup()?;
+        failpoint::hit("shim.freeze")?;
+        if to == Phase::Paused {
+            cgroup.freeze()?;
+        } else {
+            cgroup.thaw()?;
+        }
+        failpoint::hit("shim.frozen")?;
+        self.status.phase = to;
+        self.save_status()
+    }
+}

@@ -1,0 +1,106 @@
+//! The container's root file system, mounted in the shim's own mount namespace.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use mount::MountAttr;
+use rustix::fs::{CWD, FileType, Gid, Mode, Uid, XattrFlags};
+use rustix::io::Errno;
+use shim_protocol::Rootfs;
+use sys::Call;
+
+use crate::error::Error;
+
+/// The most that a container on the host's own root may write, as tmpfs takes it: a share of the
+/// machine's memory.
+const HOST_UPPER_SIZE: &str = "50%";
+
+/// Mounts `rootfs` at `target`, an empty directory.
+pub(crate) fn mount(rootfs: &Rootfs, target: &Path) -> Result<(), Error> {
+    failpoint::hit("shim.mount")?;
+    let mounted = match rootfs {
+        Rootfs::Overlay { lower, upper, work } => {
+            mount::overlay(lower, Some((upper, work)), &[]).map_err(Error::Rootfs)?
+        }
+        Rootfs::Host { hidden } => host_overlay(hidden, target)?,
+    };
+    mount::move_to_path(mounted.as_fd(), target).map_err(Error::Rootfs)?;
+    failpoint::hit("shim.mounted")?;
+    Ok(())
+}
+
+/// The machine's root below a writable layer in memory, as a detached mount.
+///
+/// The layer lies in a tmpfs at `target` itself, under what will be mounted there: it needs no
+/// other place, and its own superblock keeps it out of the tree below it. Other mounts do not show
+/// through: overlay looks at one mount only.
+fn host_overlay(hidden: &[PathBuf], target: &Path) -> Result<OwnedFd, Error> {
+    let options = [("mode", Some("0755")), ("size", Some(HOST_UPPER_SIZE))];
+    let memory = mount::fs_mount("tmpfs", Some("dhow"), &options, MountAttr::empty())
+        .map_err(Error::Rootfs)?;
+    mount::move_to_path(memory.as_fd(), target).map_err(Error::Rootfs)?;
+    let [upper, work, mask] = ["upper", "work", "mask"].map(|name| target.join(name));
+    for dir in [&upper, &work, &mask] {
+        fs::create_dir(dir).map_err(Error::file("create", dir))?;
+    }
+    // The topmost layer's root is that of the whole.
+    copy_attributes(Path::new("/"), &upper)?;
+    copy_attributes(Path::new("/"), &mask)?;
+    for path in hidden {
+        hide(path, &mask)?;
+    }
+    let lower = [mask, PathBuf::from("/")];
+    mount::overlay(&lower, Some((&upper, &work)), &[]).map_err(Error::Rootfs)
+}
+
+/// Covers `path` of the host, in the layer `mask`: a directory by an empty one, anything else as if
+/// it were not there. What does not exist needs no cover.
+fn hide(path: &Path, mask: &Path) -> Result<(), Error> {
+    let Ok(path) = path.canonicalize() else { return Ok(()) };
+    let mut above = PathBuf::from("/");
+    let mut cover = mask.to_path_buf();
+    let mut names = path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    });
+    let Some(mut name) = names.next() else { return Ok(()) };
+    for next in names {
+        above.push(name);
+        cover.push(name);
+        make_dir(&cover, &above)?;
+        name = next;
+    }
+    above.push(name);
+    cover.push(name);
+    let text = || format!("hide {above:?}");
+    if above.is_dir() {
+        make_dir(&cover, &above)?;
+        rustix::fs::setxattr(&cover, "trusted.overlay.opaque", b"y", XattrFlags::empty())
+            .call(text)?;
+        return Ok(());
+    }
+    match rustix::fs::mknodat(CWD, &cover, FileType::CharacterDevice, Mode::empty(), 0) {
+        Err(Errno::EXIST) => Ok(()),
+        other => Ok(other.call(text)?),
+    }
+}
+
+/// Makes a directory that looks like the host's directory `like`, unless it is there already.
+fn make_dir(path: &Path, like: &Path) -> Result<(), Error> {
+    match fs::create_dir(path) {
+        Ok(()) => copy_attributes(like, path),
+        Err(err) if err.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(err) => Err(Error::file("create", path)(err)),
+    }
+}
+
+/// Gives `to` the owner and permissions of `from`.
+fn copy_attributes(from: &Path, to: &Path) -> Result<(), Error> {
+    let of = fs::metadata(from).map_err(Error::file("stat", from))?;
+    let (uid, gid) = (Uid::from_raw(of.uid()), Gid::from_raw(of.gid()));
+    rustix::fs::chown(to, Some(uid), Some(gid)).call(|| format!("chown({to:?})"))?;
+    let mode = Mode::from_raw_mode(of.mode());
+    Ok(rustix::fs::chmod(to, mode).call(|| format!("chmod({to:?})"))?)
+}

@@ -1,0 +1,210 @@
+//! Calling the OCI runtime, and reading its errors.
+
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
+use shim_protocol::{Runtime, WireError};
+use sys::Call;
+
+use crate::error::Error;
+
+/// What of a runtime's standard error is looked at, in bytes.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// How to call the runtime for one container.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    program: CString,
+    /// `argv[0]` and the global options.
+    prefix: Vec<CString>,
+    env: Vec<CString>,
+    id: String,
+    null: OwnedFd,
+}
+
+impl Caller {
+    /// Prepares calls of `runtime` for the container `id`.
+    ///
+    /// The runtime gets an environment of its own: where its hooks find programs, and a test's
+    /// failpoints.
+    pub(crate) fn new(runtime: &Runtime, id: &str) -> Result<Self, Error> {
+        let own = (OsStr::new("/proc/self/exe"), OsStr::new("dhow-runtime"));
+        let (program, name) =
+            runtime.program.as_ref().map_or(own, |path| (path.as_os_str(), path.as_os_str()));
+        let mut prefix = vec![c_string(name)?, c"--root".into(), c_string(&runtime.root)?];
+        for arg in &runtime.args {
+            prefix.push(c_string(arg)?);
+        }
+        let mut env =
+            vec![c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()];
+        if let Some(failpoints) = std::env::var_os("DHOW_FAILPOINTS") {
+            let mut entry = std::ffi::OsString::from("DHOW_FAILPOINTS=");
+            entry.push(failpoints);
+            env.push(c_string(entry)?);
+        }
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .call(|| "open(\"/dev/null\")")?;
+        Ok(Self { program: c_string(program)?, prefix, env, id: id.to_owned(), null })
+    }
+
+    /// `/dev/null`, for a stream that nobody wants.
+    pub(crate) fn null(&self) -> BorrowedFd<'_> {
+        self.null.as_fd()
+    }
+
+    /// Starts `RUNTIME COMMAND ARGS ID` with these three streams.
+    pub(crate) fn spawn(
+        &self,
+        command: &str,
+        args: &[&OsStr],
+        streams: [BorrowedFd<'_>; 3],
+    ) -> Result<Pid, Error> {
+        let mut argv = self.prefix.clone();
+        argv.push(c_string(command)?);
+        for arg in args {
+            argv.push(c_string(arg)?);
+        }
+        argv.push(c_string(&self.id)?);
+        let spawn = sys::Spawn {
+            program: &self.program,
+            argv: &argv,
+            env: &self.env,
+            fds: &[(streams[0], 0), (streams[1], 1), (streams[2], 2)],
+            new_session: false,
+        };
+        Ok(spawn.spawn()?.pid)
+    }
+
+    /// Runs `RUNTIME COMMAND ARGS ID` to its end.
+    pub(crate) fn run(&self, command: &str, args: &[&OsStr]) -> Result<(), Error> {
+        let (errors, write) =
+            pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).call(|| "pipe2()")?;
+        let pid = self.spawn(command, args, [self.null(), self.null(), write.as_fd()])?;
+        drop(write);
+        match wait(pid)? {
+            0 => Ok(()),
+            code => Err(Error::Runtime(failure(command, code, &written_to(&errors)))),
+        }
+    }
+}
+
+/// Waits for a child's end; its exit code, or 128 plus the signal that ended it.
+pub(crate) fn wait(pid: Pid) -> Result<i32, Error> {
+    let status = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()))
+        .call(|| format!("waitpid({})", pid.as_raw_nonzero()))?;
+    Ok(status.map_or(0, |(_, status)| exit_code(status)))
+}
+
+/// The exit code, or 128 plus the signal.
+pub(crate) fn exit_code(status: WaitStatus) -> i32 {
+    status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal)).unwrap_or(0)
+}
+
+/// What lies in a pipe that does not block.
+pub(crate) fn written_to(pipe: impl AsFd) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut buffer = [0; 4096];
+    while all.len() < MAX_ERROR_BYTES {
+        match rustix::io::read(&pipe, &mut buffer) {
+            Ok(n_bytes) if n_bytes > 0 => all.extend_from_slice(&buffer[..n_bytes]),
+            Err(Errno::INTR) => {}
+            _ => break,
+        }
+    }
+    all
+}
+
+/// What a runtime that failed has to say: its last line, freed of what loggers put around it.
+pub(crate) fn failure(command: &str, code: i32, stderr: &[u8]) -> WireError {
+    let text = String::from_utf8_lossy(stderr);
+    let last = text.lines().rev().map(plain_line).find(|line| !line.is_empty());
+    let message = last.unwrap_or_else(|| format!("runtime's `{command}` ended with code {code}"));
+    let exit_code = command_exit_code(&message);
+    WireError { exit_code, ..WireError::new(message) }
+}
+
+/// The exit code that says of a container's own command that it is not there (127) or cannot be
+/// run (126), as a shell would.
+fn command_exit_code(message: &str) -> Option<i32> {
+    const NOT_FOUND: [&str; 2] = ["executable file not found", "no such file or directory"];
+    const CANNOT_RUN: [&str; 3] = ["permission denied", "is a directory", "exec format error"];
+    let lower = message.to_ascii_lowercase();
+    let has = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
+    if has(&NOT_FOUND) {
+        Some(127)
+    } else if has(&CANNOT_RUN) {
+        Some(126)
+    } else {
+        None
+    }
+}
+
+/// The message inside of a log line in logrus's two text forms; other lines as they are.
+fn plain_line(line: &str) -> String {
+    let line = line.trim();
+    if let Some((_, quoted)) = line.split_once(" msg=\"")
+        && line.starts_with("time=")
+    {
+        let mut message = String::new();
+        let mut chars = quoted.chars();
+        while let Some(char) = chars.next() {
+            match char {
+                '"' => break,
+                '\\' => message.extend(chars.next()),
+                other => message.push(other),
+            }
+        }
+        return message;
+    }
+    match line.strip_prefix("ERRO[").and_then(|rest| rest.split_once("] ")) {
+        Some((_, message)) => message.trim().to_owned(),
+        None => line.to_owned(),
+    }
+}
+
+fn c_string(text: impl AsRef<OsStr>) -> Result<CString, Error> {
+    let text = text.as_ref();
+    let refused = |_| Error::Request(format!("argument {} contains a NUL byte", text.display()));
+    CString::new(text.as_bytes()).map_err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(stderr: &str, message: &str, exit_code: Option<i32>) {
+        let wire = failure("create", 1, stderr.as_bytes());
+        assert_eq!((wire.message.as_str(), wire.exit_code), (message, exit_code));
+    }
+
+    #[test]
+    fn the_last_line_is_the_error() {
+        check("", "runtime's `create` ended with code 1", None);
+        check("warning: x\nmount proc: EPERM\n\n", "mount proc: EPERM", None);
+        check("ERRO[0000] runc create failed: oops \n", "runc create failed: oops", None);
+        check(
+            r#"time="2026-01-02T03:04:05Z" level=error msg="exec: \"x\": is a directory""#,
+            r#"exec: "x": is a directory"#,
+            Some(126),
+        );
+    }
+
+    #[test]
+    fn a_missing_and_an_unusable_command_have_codes_of_their_own() {
+        let not_found = "exec: \"nosuch\": executable file not found in $PATH";
+        check(not_found, not_found, Some(127));
+        check(
+            "exec /bin/x: No such file or directory",
+            "exec /bin/x: No such file or directory",
+            Some(127),
+        );
+        check("exec /etc: permission denied", "exec /etc: permission denied", Some(126));
+        check("exec /x: Exec format error", "exec /x: Exec format error", Some(126));
+    }
+}

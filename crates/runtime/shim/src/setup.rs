@@ -1,0 +1,183 @@
+//! From a control connection and a `shim.json` to a container that waits for its start.
+//!
+//! The order is what makes recovery simple. The lock comes first: who finds it free knows that
+//! nobody is at work. Mounts come after the mount namespace: however the shim ends, they end with
+//! it. What outlives the shim (the runtime's state, the cgroup, names and rules of the network) is
+//! made last, and can be unmade from what is in `RUN` alone.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use shim_protocol::{Config, Status};
+use sys::{Call, CloneFlags};
+
+use crate::bundle::Bundle;
+use crate::error::Error;
+use crate::exec::read_pid;
+use crate::log::Log;
+use crate::poll::{Poller, Token, Watched};
+use crate::proxy::Proxy;
+use crate::runtime::{self, Caller, failure, written_to};
+use crate::stdio::{self, ConsoleSocket};
+use crate::streams::Streams;
+use crate::supervisor::{CONTAINER, Supervisor};
+use crate::{dns, rootfs};
+
+/// The name of the socket in `RUN`.
+pub(crate) const SOCKET: &str = "shim.sock";
+/// The name of the lock in `RUN`.
+pub(crate) const LOCK: &str = "shim.lock";
+/// Where the runtime writes the number of the container's init, in `RUN`.
+const PID_FILE: &str = "init.pid";
+
+/// What is held for as long as the shim lives.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    /// The lock: free as soon as this is closed.
+    _lock: OwnedFd,
+    /// The mount namespace that the shim came from.
+    pub(crate) host_mounts: OwnedFd,
+    /// Its own: it ends, and with it all its mounts, when this is closed.
+    _own_mounts: OwnedFd,
+}
+
+/// Reads `RUN/shim.json`; `RUN` is the working directory.
+pub(crate) fn load_config(run: &Path) -> Result<Config, Error> {
+    let path = run.join("shim.json");
+    let file = File::open("shim.json").map_err(Error::file("open", &path))?;
+    serde_json::from_reader(std::io::BufReader::new(file))
+        .map_err(|err| Error::file("parse", &path)(err.into()))
+}
+
+/// Takes the lock, and leaves the session, the mount namespace and the signals of whoever started
+/// this process.
+pub(crate) fn detach() -> Result<Hold, Error> {
+    failpoint::hit("shim.lock")?;
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
+    let lock = rustix::fs::open(LOCK, flags, Mode::from_raw_mode(0o600))
+        .call(|| format!("open({LOCK:?})"))?;
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::AGAIN) => return Err(Error::Locked),
+        other => other.call(|| format!("flock({LOCK:?})"))?,
+    }
+    failpoint::hit("shim.locked")?;
+    // EPERM: whoever spawned us did that already.
+    match rustix::process::setsid() {
+        Ok(_) | Err(Errno::PERM) => {}
+        Err(errno) => return Err(errno).call(|| "setsid()").map_err(Error::from),
+    }
+    sys::set_child_subreaper()?;
+    sys::signal_block_all()?;
+
+    let host_mounts = open_namespace("/proc/self/ns/mnt")?;
+    failpoint::hit("shim.unshare")?;
+    sys::unshare(CloneFlags::NEWNS)?;
+    // What the host mounts later still arrives here; what we mount never leaves.
+    mount::set_propagation(Path::new("/"), mount::Propagation::Slave, true)?;
+    failpoint::hit("shim.unshared")?;
+    let own_mounts = open_namespace("/proc/self/ns/mnt")?;
+    Ok(Hold { _lock: lock, host_mounts, _own_mounts: own_mounts })
+}
+
+impl Supervisor {
+    /// Opens all that does not need the container yet.
+    pub(crate) fn prepare(run: &Path, config: Config, control: OwnedFd) -> Result<Self, Error> {
+        let bundle = Bundle::load(&config.bundle)?;
+        let status = Status::load(&config.data_dir)
+            .map_err(Error::file("read", config.data_dir.join("status.json")))?;
+        let log = Log::open(&config.log, &config.data_dir, &config.id)
+            .map_err(Error::file("open the log in", &config.data_dir))?;
+        rustix::fs::fcntl_getfl(&control)
+            .and_then(|flags| rustix::fs::fcntl_setfl(&control, flags & !OFlags::NONBLOCK))
+            .call(|| "fcntl(F_SETFL)")?;
+        Ok(Self {
+            caller: Caller::new(&config.runtime, &config.id)?,
+            poller: Poller::new()?,
+            signals: Watched::new(sys::signalfd(&[Signal::CHILD])?, Token::Signals),
+            control: Some(Watched::new(control, Token::Control)),
+            accept: Watched::new(stdio::listen_on(SOCKET)?, Token::Accept),
+            run: run.to_path_buf(),
+            config,
+            bundle,
+            status,
+            log,
+            init: None,
+            streams: std::collections::BTreeMap::new(),
+            execs: std::collections::BTreeMap::new(),
+            clients: std::collections::BTreeMap::new(),
+            proxy: Proxy::default(),
+            dns: None,
+            next_key: CONTAINER,
+            early: Vec::new(),
+        })
+    }
+
+    /// Mounts the root and has the runtime create the container; meanwhile takes the published
+    /// ports.
+    pub(crate) fn create(&mut self) -> Result<Pid, Error> {
+        rootfs::mount(&self.config.rootfs, &self.config.bundle.join("rootfs"))?;
+        let terminal = self.config.console.is_some();
+        let stdin = self.config.open_stdin && !terminal;
+        let (pipes, ends) = stdio::pipes(stdin, !terminal, self.bundle.owner())?;
+        let socket = terminal.then(|| ConsoleSocket::bind("console.sock".into())).transpose()?;
+        let bundle = self.config.bundle.clone();
+        let mut args =
+            vec!["--bundle".as_ref(), bundle.as_os_str(), "--pid-file".as_ref(), PID_FILE.as_ref()];
+        if let Some(socket) = &socket {
+            args.extend(["--console-socket".as_ref(), socket.path().as_os_str()]);
+        }
+        failpoint::hit("shim.create")?;
+        let creating = self.caller.spawn("create", &args, ends.in_order(self.caller.null()))?;
+        drop(ends);
+        let listening = self.proxy.listen(&self.poller, &self.config.listeners);
+        let code = runtime::wait(creating)?;
+        if code != 0 {
+            return Err(Error::Runtime(failure("create", code, &written_to(&pipes.stderr))));
+        }
+        listening?;
+        failpoint::hit("shim.created")?;
+        let streams = match socket {
+            Some(socket) => Streams::with_console(CONTAINER, socket.receive(self.config.console)?),
+            None => Streams::with_pipes(CONTAINER, pipes),
+        };
+        self.streams.insert(CONTAINER, streams);
+        let pid = read_pid(Path::new(PID_FILE))?;
+        let handle = pidfd_open(pid, PidfdFlags::empty())
+            .call(|| format!("pidfd_open({})", pid.as_raw_nonzero()))?;
+        self.init = Some((pid, handle));
+        self.status.pid = pid.as_raw_nonzero().get();
+        self.status.shim_pid = rustix::process::getpid().as_raw_nonzero().get();
+        Ok(pid)
+    }
+
+    /// Makes the container's network, and opens its name server.
+    pub(crate) fn connect(&mut self) -> Result<(), Error> {
+        let Some((pid, _)) = &self.init else { return Err(Error::NotRunning) };
+        let path = format!("/proc/{}/ns/net", pid.as_raw_nonzero());
+        let inside = open_namespace(&path)?;
+        failpoint::hit("shim.connect")?;
+        endpoint::apply(&self.config.network, inside.as_fd()).map_err(Error::Network)?;
+        failpoint::hit("shim.connected")?;
+        let Some(config) = self.config.network.dns.clone() else { return Ok(()) };
+        let host = open_namespace("/proc/self/ns/net")?;
+        sys::setns(inside.as_fd(), CloneFlags::NEWNET)?;
+        let sockets = dns::Sockets::open(DNS_ADDRESS);
+        sys::setns(host.as_fd(), CloneFlags::NEWNET)?;
+        self.dns = Some(dns::Server::new(&self.poller, sockets?, config)?);
+        Ok(())
+    }
+}
+
+/// Where the container's `resolv.conf` says that the name server is: Docker's address.
+const DNS_ADDRESS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 11)), 53);
+
+fn open_namespace(path: &str) -> Result<OwnedFd, sys::Error> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .call(|| format!("open({path:?})"))
+}

@@ -1,0 +1,231 @@
+//! The end: of a container that ran, and of one that never did.
+//!
+//! The status is written before anything is taken down, so that whatever interrupts the rest, the
+//! exit code is not lost. What remains can be redone by recovery at any time.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use cgroup::{Cgroup, Hierarchy};
+use shim_protocol::{OnExit, Phase, Reply, Status};
+use sys::CloneFlags;
+
+use crate::client::State;
+use crate::clock::Timestamp;
+use crate::error::{Error, report};
+use crate::poll::Token;
+use crate::setup::{Hold, LOCK};
+use crate::supervisor::{CONTAINER, Supervisor};
+
+/// How long the rest of the output is waited for, where processes outside of the container hold
+/// its pipes open.
+const OUTPUT_GRACE: Duration = Duration::from_millis(200);
+/// How long a client that reads nothing can keep the shim from ending.
+const CLIENT_GRACE: Duration = Duration::from_secs(10);
+
+impl Supervisor {
+    /// Has the runtime start the program, and writes down that it runs.
+    pub(crate) fn start(&mut self) -> Result<rustix::process::Pid, Error> {
+        let Some((pid, _)) = &self.init else { return Err(Error::NotRunning) };
+        let pid = *pid;
+        failpoint::hit("shim.start")?;
+        self.caller.run("start", &[])?;
+        failpoint::hit("shim.started")?;
+        self.status = Status {
+            phase: Phase::Running,
+            pid: pid.as_raw_nonzero().get(),
+            shim_pid: rustix::process::getpid().as_raw_nonzero().get(),
+            started_at: Timestamp::now().to_string(),
+            ..Status::default()
+        };
+        self.save_status()?;
+        Ok(pid)
+    }
+
+    /// Writes the status.
+    pub(crate) fn save_status(&self) -> Result<(), Error> {
+        let dir = &self.config.data_dir;
+        failpoint::hit("shim.save")?;
+        self.status.save(dir).map_err(Error::file("write", dir.join("status.json")))?;
+        failpoint::hit("shim.saved")?;
+        Ok(())
+    }
+
+    /// The container's cgroup.
+    pub(crate) fn cgroup(&self) -> Result<Cgroup, Error> {
+        Ok(Cgroup::open(&Hierarchy::detect()?, &self.bundle.cgroup)?)
+    }
+
+    /// The container's program ended with `code`: delivers the rest of its output, writes that
+    /// down, and takes everything apart but `RUN`.
+    pub(crate) fn finish(&mut self, code: i32) {
+        self.init = None;
+        // With a PID namespace of its own, everything in it died before its init could be waited
+        // for; in one that it shares, it would go on.
+        let cgroup = self.cgroup().inspect_err(|err| report("open the cgroup", err)).ok();
+        self.drain(CONTAINER, Duration::ZERO);
+        if !self.streams.get(&CONTAINER).is_none_or(crate::streams::Streams::ended) {
+            if let Some(cgroup) = &cgroup
+                && let Err(err) = cgroup.kill_all()
+            {
+                report("kill what is left", &err.into());
+            }
+            self.drain(CONTAINER, OUTPUT_GRACE);
+        }
+        self.reap();
+        self.end_execs();
+        if let Some(log) = &mut self.log
+            && let Err(err) = log.finish()
+        {
+            report("log", &Error::file("write", "log")(err));
+        }
+        self.status.phase = Phase::Exited;
+        self.status.pid = 0;
+        self.status.shim_pid = 0;
+        self.status.exit_code = code;
+        self.status.finished_at = Timestamp::now().to_string();
+        self.status.oom_killed = cgroup.is_some_and(|cgroup| {
+            let kills = cgroup.oom_kills().map_err(Error::from);
+            kills.inspect_err(|err| report("count OOM kills", err)).is_ok_and(|kills| kills > 0)
+        });
+        if let Err(err) = self.save_status() {
+            report("save the status", &err);
+        }
+        self.hand_over_output();
+        self.unmake(None);
+    }
+
+    /// Takes apart what outlives this process. `cause` is why the container never ran, for its
+    /// status.
+    pub(crate) fn unmake(&mut self, cause: Option<&Error>) {
+        // Whoever is gone knows nothing of a failure, and nothing failed.
+        if let Some(err) = cause.filter(|err| !matches!(err, Error::Abandoned)) {
+            let wire = err.wire();
+            self.status.pid = 0;
+            self.status.shim_pid = 0;
+            self.status.exit_code = wire.exit_code.unwrap_or(128);
+            self.status.error = wire.message;
+            if let Err(err) = self.save_status() {
+                report("save the status", &err);
+            }
+        }
+        let deleted = failpoint::hit("shim.delete")
+            .map_err(Error::from)
+            .and_then(|()| self.caller.run("delete", &["--force".as_ref()]))
+            .and_then(|()| Ok(failpoint::hit("shim.deleted")?));
+        if let Err(err) = deleted {
+            report("delete", &err);
+        }
+        let disconnected = failpoint::hit("shim.disconnect")
+            .map_err(Error::from)
+            .and_then(|()| endpoint::undo(&self.config.network).map_err(Error::Network))
+            .and_then(|()| Ok(failpoint::hit("shim.disconnected")?));
+        if let Err(err) = disconnected {
+            report("disconnect", &err);
+        }
+        // Ports are free before anyone hears of the end.
+        self.proxy.close();
+        self.dns = None;
+    }
+
+    /// Gives the output that clients have not read to the kernel, which delivers it without us, and
+    /// closes their streams: the status is there for who looks now.
+    fn hand_over_output(&mut self) {
+        self.streams.remove(&CONTAINER);
+        let attached: Vec<u32> = self
+            .clients
+            .iter()
+            .filter(|(_, c)| c.attachment().is_some())
+            .map(|(key, _)| *key)
+            .collect();
+        for key in attached {
+            let Some(client) = self.clients.get_mut(&key) else { continue };
+            if client.hand_over().is_err() {
+                self.drop_client(key);
+            } else {
+                self.close_client(key);
+            }
+        }
+    }
+
+    /// Tells those who wait, and gives what could not be handed over a last chance to be read.
+    pub(crate) fn say_goodbye(&mut self) {
+        let reply = Reply::Exited { code: self.status.exit_code };
+        // Who asked in time gets an answer.
+        self.on_accept();
+        for key in self.clients.keys().copied().collect::<Vec<_>>() {
+            self.read_client(key);
+        }
+        for key in self.clients.keys().copied().collect::<Vec<_>>() {
+            match self.clients.get(&key).map(|client| &client.state) {
+                Some(State::Waiting) => {
+                    self.send(key, &reply);
+                    self.close_client(key);
+                }
+                Some(State::Request(_) | State::Starting) => {
+                    self.answer(key, Err(Error::NotRunning));
+                }
+                Some(State::Attached(_) | State::Closing) | None => {}
+            }
+        }
+        let until = Instant::now() + CLIENT_GRACE;
+        while !self.clients.is_empty()
+            && let Some(left) = Self::remaining(until)
+        {
+            let mut events = Vec::new();
+            if self.poller.wait(Some(left), |token, ready| events.push((token, ready))).is_err() {
+                break;
+            }
+            for (token, ready) in events {
+                match token {
+                    Token::Client(key) => self.on_client(key, ready),
+                    // Nothing else matters any more, nor may it wake us again.
+                    Token::Signals => {
+                        while let Ok(Some(_)) = sys::read_signal(self.signals.as_fd()) {}
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// Removes `RUN` from the host's mount namespace, where nothing is mounted in it: the unmounting
+/// itself, which can take a while, happens when this process ends. The lock goes last.
+pub(crate) fn clean(run: &Path, hold: &Hold) -> Result<(), Error> {
+    failpoint::hit("shim.clean")?;
+    // Our own namespace stays until `hold` goes: its end is waited for by nobody.
+    sys::setns(hold.host_mounts.as_fd(), CloneFlags::NEWNS)?;
+    let entries = fs::read_dir(run).map_err(Error::file("read", run))?;
+    for entry in entries {
+        let entry = entry.map_err(Error::file("read", run))?;
+        if entry.file_name() == LOCK {
+            continue;
+        }
+        let path = entry.path();
+        let is_dir = entry.file_type().map_err(Error::file("stat", &path))?.is_dir();
+        let removed = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.map_err(Error::file("remove", path))?;
+    }
+    fs::remove_dir_all(run).map_err(Error::file("remove", run))?;
+    failpoint::hit("shim.cleaned")?;
+    Ok(())
+}
+
+/// Becomes what is to follow, if anything. Returns only if that failed or nothing follows.
+pub(crate) fn become_next(next: &OnExit) -> Result<(), Error> {
+    let OnExit::Exec(argv) = next else { return Ok(()) };
+    failpoint::hit("shim.become")?;
+    let strings: Result<Vec<CString>, _> =
+        argv.iter().map(|arg| CString::new(arg.as_str())).collect();
+    let argv = strings.map_err(|_| Error::Request("an argument contains a NUL byte".into()))?;
+    let program = argv.first().ok_or_else(|| Error::Request("no program to become".into()))?;
+    let failpoints = std::env::var("DHOW_FAILPOINTS").ok();
+    let env: Option<CString> =
+        failpoints.and_then(|value| CString::new(format!("DHOW_FAILPOINTS={value}")).ok());
+    sys::reset_signals()?;
+    Err(sys::execve(program, &argv, env.as_slice()).into())
+}
