@@ -1,0 +1,227 @@
+use std::net::{IpAddr, SocketAddr};
+
+use endpoint::{Dns, Link, Name, Plan, PublishedPort};
+use metadata::{Db, Write};
+
+use crate::{Driver, Error, Leased, Network, Networks, PortRequest, lease, name, port};
+
+/// One network that a container is to join.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attachment {
+    /// Its name or id; empty and `default` mean [`crate::DEFAULT`].
+    pub network: String,
+    /// Addresses that the container asks for, at most one of IPv4 and one of IPv6.
+    pub addresses: Vec<IpAddr>,
+    /// The hardware address that it asks for.
+    pub mac: Option<[u8; 6]>,
+    /// More names under which others in this network find it.
+    pub aliases: Vec<String>,
+    /// The network with the highest has the default route; 0 where nothing was said.
+    pub gateway_priority: i64,
+}
+
+/// A container, as the others in its networks know it.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    /// 64 hexadecimal digits.
+    pub id: &'a str,
+    /// Its name, without a slash.
+    pub name: &'a str,
+    /// Its host name; empty if it has none of its own.
+    pub hostname: &'a str,
+}
+
+/// All of a container's networking.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Connected {
+    /// What the shim makes.
+    pub plan: Plan,
+    /// Where the shim listens: each published port, to reserve it, and to serve those whom no rule
+    /// redirects.
+    pub listeners: Vec<PublishedPort>,
+    /// Its place in each network, in the order of the attachments.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// A container's place in a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The network.
+    pub network: Network,
+    /// Its interface.
+    pub link: Link,
+    /// The network's gateways, for inspection, also where the default route is another's.
+    pub gateways: Vec<IpAddr>,
+    /// Under which names others find it.
+    pub names: Vec<String>,
+}
+
+impl Networks {
+    /// Gives a container its addresses, in the transaction that makes its record: from then on
+    /// they are its own until the record is deleted ([`metadata::Write::delete_container`]).
+    pub fn lease(
+        &self,
+        tx: &Write,
+        container_id: &str,
+        attachments: &[Attachment],
+    ) -> Result<Vec<Leased>, Error> {
+        lease::lease(tx, container_id, attachments)
+    }
+
+    /// Prepares a container's start: its networks' bridges and rules are there, its addresses and
+    /// ports are reserved, and what its shim has to make is computed.
+    ///
+    /// `upstream` is whom its name server asks. `running` says whether the container with an id
+    /// runs: those that do not lose ports that they had.
+    pub fn connect(
+        &self,
+        db: &Db,
+        member: &Member<'_>,
+        attachments: &[Attachment],
+        ports: &[PortRequest],
+        upstream: &[SocketAddr],
+        running: &dyn Fn(&str) -> bool,
+    ) -> Result<Connected, Error> {
+        failpoint::hit("network.lease")?;
+        let (leased, published) = db.write(|tx| {
+            let leased = lease::lease(tx, member.id, attachments)?;
+            let published = match outward(attachments, &leased) {
+                Some((_, container)) => port::reserve(tx, member.id, container, ports, running)?,
+                None => Vec::new(),
+            };
+            Ok::<_, Error>((leased, published))
+        })?;
+        failpoint::hit("network.leased")?;
+        for one in &leased {
+            self.ensure(&one.network)?;
+        }
+        Ok(self.compute_plan(member, attachments, leased, published, upstream))
+    }
+
+    /// All of it, from what was reserved. Pure.
+    fn compute_plan(
+        &self,
+        member: &Member<'_>,
+        attachments: &[Attachment],
+        leased: Vec<Leased>,
+        published: Vec<PublishedPort>,
+        upstream: &[SocketAddr],
+    ) -> Connected {
+        if leased.iter().any(|one| one.network.driver() == Driver::Host) {
+            return Connected {
+                plan: Plan { shared: true, ..Plan::default() },
+                ..Default::default()
+            };
+        }
+        let default_route = outward(attachments, &leased).map(|(at, _)| at);
+        let dns = self.dns(&leased, upstream);
+        let endpoints: Vec<Endpoint> = leased
+            .into_iter()
+            .zip(attachments)
+            .enumerate()
+            .filter(|(_, (one, _))| one.network.driver() == Driver::Bridge)
+            .map(|(at, (one, attachment))| {
+                self.endpoint(member, at, one, attachment, default_route == Some(at))
+            })
+            .collect();
+        let mut links: Vec<Link> = endpoints.iter().map(|one| one.link.clone()).collect();
+        // The first carries the default route; their names do not depend on the order.
+        links.sort_by_key(|link| link.gateway.is_none());
+        let plan = Plan {
+            shared: false,
+            links,
+            ports: published.clone(),
+            table: name::container_table(&self.prefix, member.id),
+            dns,
+        };
+        Connected { plan, listeners: published, endpoints }
+    }
+
+    fn endpoint(
+        &self,
+        member: &Member<'_>,
+        at: usize,
+        leased: Leased,
+        attachment: &Attachment,
+        default_route: bool,
+    ) -> Endpoint {
+        let Leased { network, addresses } = leased;
+        let gateways: Vec<IpAddr> = network.pools().iter().map(|pool| pool.gateway).collect();
+        let names =
+            if network.is_user_defined() { names(member, &attachment.aliases) } else { Vec::new() };
+        let link = Link {
+            bridge: network.bridge().to_owned(),
+            host_name: name::veth(member.id, &network.id),
+            container_name: format!("eth{at}"),
+            mac: attachment.mac.unwrap_or_else(|| mac(&addresses)),
+            addresses,
+            gateway: gateways.iter().find(|one| one.is_ipv4()).copied().filter(|_| default_route),
+            mtu: network.mtu(),
+            isolated: !network.config.icc,
+            name: network.is_user_defined().then(|| Name {
+                directory: self.names_directory(&network.id),
+                file: member.id.to_owned(),
+                names: names.clone(),
+            }),
+        };
+        Endpoint { network, link, gateways, names }
+    }
+
+    /// Containers on networks made by people have a name server. One from which there is no way
+    /// out asks nobody else (CVE-2024-29018).
+    fn dns(&self, leased: &[Leased], upstream: &[SocketAddr]) -> Option<Dns> {
+        let directories: Vec<_> = leased
+            .iter()
+            .filter(|one| one.network.is_user_defined())
+            .map(|one| self.names_directory(&one.network.id))
+            .collect();
+        if directories.is_empty() {
+            return None;
+        }
+        let shut_in = leased.iter().all(|one| one.network.is_internal());
+        let upstream = if shut_in { Vec::new() } else { upstream.to_vec() };
+        Some(Dns { directories, upstream })
+    }
+}
+
+/// The attachment that leads out: by its priority, then by its network's name; and the IPv4
+/// address that the container has there. `None` where all networks are internal.
+fn outward(attachments: &[Attachment], leased: &[Leased]) -> Option<(usize, IpAddr)> {
+    let candidates =
+        leased.iter().zip(attachments).enumerate().filter_map(|(at, (one, wanted))| {
+            if one.network.driver() != Driver::Bridge || one.network.is_internal() {
+                return None;
+            }
+            let address =
+                one.addresses.iter().map(|(address, _)| *address).find(IpAddr::is_ipv4)?;
+            let rank = (std::cmp::Reverse(wanted.gateway_priority), one.network.name.as_str());
+            Some((rank, at, address))
+        });
+    candidates.min().map(|(_, at, address)| (at, address))
+}
+
+/// `02:42:` and the IPv4 address, as Docker makes it.
+fn mac(addresses: &[(IpAddr, u8)]) -> [u8; 6] {
+    let octets = addresses.iter().find_map(|(address, _)| match address {
+        IpAddr::V4(v4) => Some(v4.octets()),
+        IpAddr::V6(_) => None,
+    });
+    let [a, b, c, d] = octets.unwrap_or_default();
+    [0x02, 0x42, a, b, c, d]
+}
+
+/// Each name once, in lower case, as names are compared.
+fn names(member: &Member<'_>, aliases: &[String]) -> Vec<String> {
+    let own = [member.name, name::short(member.id), member.hostname];
+    let mut names: Vec<String> = Vec::new();
+    for name in own.into_iter().chain(aliases.iter().map(String::as_str)) {
+        let name = name.to_ascii_lowercase();
+        // One line of a file, one word of it.
+        let fits =
+            !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control());
+        if fits && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}

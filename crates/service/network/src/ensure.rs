@@ -1,0 +1,126 @@
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use netlink::{FilterSocket, Requests, RouteSocket};
+use nft::{Batch, Family};
+use rustix::io::Errno;
+
+use crate::{Driver, Error, Network, Networks, name, rules};
+
+impl Networks {
+    /// Makes a network's bridge and rules, or what is missing of them. Cheap where all is there:
+    /// one look at the link, one at the table.
+    ///
+    /// The bridge is set up last of all, so that one that is up has all the rest.
+    pub fn ensure(&self, network: &Network) -> Result<(), Error> {
+        if network.driver() != Driver::Bridge {
+            return Ok(());
+        }
+        let kernel = |source| Error::Kernel { name: network.name.clone(), source };
+        let mut route = RouteSocket::open()?;
+        let mut filter = FilterSocket::open()?;
+        let link = route.link(network.bridge()).map_err(kernel)?;
+        let table = name::network_table(&self.prefix, &network.id);
+        if !filter.has_table(Family::Ip, &table).map_err(kernel)? {
+            failpoint::hit("network.rules")?;
+            filter.execute(rules_batch(network, &table)).map_err(kernel)?;
+            failpoint::hit("network.ruled")?;
+        }
+        forward(network)?;
+        if link.as_ref().is_some_and(netlink::Link::is_up) {
+            return Ok(());
+        }
+        failpoint::hit("network.bridge")?;
+        let index = match link {
+            Some(link) => link.index,
+            None => add_bridge(&mut route, network).map_err(kernel)?,
+        };
+        restrict_ipv6(network)?;
+        route.execute(&configuration(network, index)).map_err(kernel)?;
+        failpoint::hit("network.bridged")?;
+        Ok(())
+    }
+}
+
+/// IPv6 has a table where it has addresses; elsewhere it is turned off on the bridge itself.
+fn rules_batch(network: &Network, table: &str) -> Batch {
+    let mut batch = Batch::new();
+    batch.replace(&rules::table(network, Family::Ip, table.to_owned()));
+    if network.has_ipv6() {
+        batch.replace(&rules::table(network, Family::Ip6, table.to_owned()));
+    }
+    batch
+}
+
+fn add_bridge(route: &mut RouteSocket, network: &Network) -> Result<u32, netlink::Error> {
+    let bridge = network.bridge();
+    let mut requests = Requests::new();
+    requests.add_bridge(bridge, mac(network), network.mtu());
+    match route.execute(&requests) {
+        // Another process was faster.
+        Err(err) if err.errno() == Some(Errno::EXIST) => {}
+        result => result?,
+    }
+    let gone = || netlink::Error::Refused {
+        doing: format!("look up link {bridge}"),
+        text: None,
+        source: Errno::NODEV,
+    };
+    Ok(route.link(bridge)?.ok_or_else(gone)?.index)
+}
+
+fn configuration(network: &Network, index: u32) -> Requests {
+    let bridge = network.bridge();
+    let mut requests = Requests::new();
+    if !network.has_ipv6() {
+        requests.no_link_local(bridge);
+    }
+    for pool in network.pools() {
+        requests.add_address(index, bridge, pool.gateway, pool.subnet.prefix());
+    }
+    requests.set_up(index, bridge);
+    requests
+}
+
+/// `02:42:` and the gateway's address.
+fn mac(network: &Network) -> [u8; 6] {
+    let gateways = network.pools().iter().map(|pool| pool.gateway);
+    let octets = gateways.into_iter().find_map(|gateway| match gateway {
+        IpAddr::V4(v4) => Some(v4.octets()),
+        IpAddr::V6(_) => None,
+    });
+    let [a, b, c, d] = octets.unwrap_or_default();
+    [0x02, 0x42, a, b, c, d]
+}
+
+/// No container may make itself the host's router (CVE-2020-13401), nor reach the host by IPv6
+/// where nobody asked for it.
+fn restrict_ipv6(network: &Network) -> Result<(), Error> {
+    let directory = PathBuf::from("/proc/sys/net/ipv6/conf").join(network.bridge());
+    set(directory.join("accept_ra"), "0")?;
+    if !network.has_ipv6() {
+        set(directory.join("disable_ipv6"), "1")?;
+    }
+    Ok(())
+}
+
+/// Lets the host pass packets on from one link to another.
+fn forward(network: &Network) -> Result<(), Error> {
+    set("/proc/sys/net/ipv4/ip_forward".into(), "1")?;
+    if network.has_ipv6() {
+        set("/proc/sys/net/ipv6/conf/all/forwarding".into(), "1")?;
+    }
+    Ok(())
+}
+
+/// Writes a setting that differs; a kernel without IPv6 has none of IPv6's.
+fn set(path: PathBuf, value: &str) -> Result<(), Error> {
+    match std::fs::read_to_string(&path) {
+        Ok(now) if now.trim_end() == value => return Ok(()),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // Whatever stands in the way of reading will be said by writing.
+        _ => {}
+    }
+    std::fs::write(&path, value).map_err(|source| Error::File { doing: "write", path, source })
+}

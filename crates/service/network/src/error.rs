@@ -1,0 +1,235 @@
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use crate::Subnet;
+
+/// Why a network, or a container's place in it, is not as was asked. The wording is Docker's where
+/// Docker has one: clients look for it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is none of that name.
+    #[error("network {wanted} not found")]
+    NotFound {
+        /// As asked for.
+        wanted: String,
+    },
+    /// Several ids start like that.
+    #[error("network {wanted} is ambiguous: several ids start with it")]
+    Ambiguous {
+        /// As asked for.
+        wanted: String,
+    },
+    /// The name is another's.
+    #[error("network with name {name} already exists")]
+    NameInUse {
+        /// The name.
+        name: String,
+    },
+    /// No name can look like that.
+    #[error("invalid network name `{name}`: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, up to 255")]
+    InvalidName {
+        /// The name.
+        name: String,
+    },
+    /// Only one of the kind, which is always there.
+    #[error("only one instance of \"{driver}\" network is allowed")]
+    SingleInstance {
+        /// `host` or `null`.
+        driver: &'static str,
+    },
+    /// The name is of a network that is always there.
+    #[error("operation is not permitted on predefined {name} network")]
+    Predefined {
+        /// The name.
+        name: String,
+    },
+    /// Networks that are always there stay.
+    #[error("{name} is a pre-defined network and cannot be removed")]
+    CannotRemove {
+        /// The name.
+        name: String,
+    },
+    /// Containers run in it.
+    #[error(
+        "error while removing network: network {name} has active endpoints ({})",
+        list(endpoints)
+    )]
+    ActiveEndpoints {
+        /// The network.
+        name: String,
+        /// The containers: names and ids.
+        endpoints: Vec<(String, String)>,
+    },
+    /// A driver that we do not have.
+    #[error("network driver `{driver}` is not supported: use bridge")]
+    Driver {
+        /// The driver.
+        driver: String,
+    },
+    /// An option or its value that means nothing.
+    #[error("invalid network option {name}={value}: {reason}")]
+    Option {
+        /// The option.
+        name: String,
+        /// Its value.
+        value: String,
+        /// What would be right.
+        reason: &'static str,
+    },
+    /// Ranges of addresses that do not fit together.
+    #[error("invalid network config: {0}")]
+    Pool(String),
+    /// Some addresses are in two networks.
+    #[error("invalid pool request: Pool overlaps with other one on this address space")]
+    Overlap {
+        /// What was asked for.
+        subnet: Subnet,
+    },
+    /// All default ranges are used.
+    #[error("all predefined address pools have been fully subnetted")]
+    NoPool,
+    /// All addresses are used.
+    #[error("no available IPv4 addresses on this network's address pools: {name} ({id})")]
+    Exhausted {
+        /// The network.
+        name: String,
+        /// Its id.
+        id: String,
+    },
+    /// The address is another's.
+    #[error("Address already in use")]
+    AddressInUse {
+        /// The address.
+        address: IpAddr,
+        /// The container that has it.
+        holder: String,
+    },
+    /// The address is in none of the network's ranges.
+    #[error("no configured subnet contains IP address {address}")]
+    OutsideOfNetwork {
+        /// The address.
+        address: IpAddr,
+    },
+    /// What only networks made by people offer.
+    #[error("{what} supported on user defined networks only")]
+    UserDefinedOnly {
+        /// With its verb.
+        what: &'static str,
+    },
+    /// The host's network, or none, is not joined with others.
+    #[error("container cannot be attached to the {name} network and to others")]
+    Exclusive {
+        /// The network.
+        name: String,
+    },
+    /// Twice the same network.
+    #[error("container is attached to network {name} twice")]
+    AttachedTwice {
+        /// The network.
+        name: String,
+    },
+    /// Another container has the port.
+    #[error("Bind for {host} failed: port is already allocated", host = std::net::SocketAddr::new(*address, *port))]
+    PortAllocated {
+        /// The host's address.
+        address: IpAddr,
+        /// The port.
+        port: u16,
+    },
+    /// No port is left of those that may be chosen from.
+    #[error("all ports are allocated")]
+    NoPort,
+    /// The record is not what we wrote.
+    #[error("record of network {id}")]
+    Record {
+        /// The network.
+        id: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// The database.
+    #[error(transparent)]
+    Metadata(#[from] metadata::Error),
+    /// The kernel.
+    #[error("network {name}")]
+    Kernel {
+        /// The network.
+        name: String,
+        /// What it refused.
+        source: netlink::Error,
+    },
+    /// The kernel, on nothing of ours in particular.
+    #[error(transparent)]
+    Host(#[from] netlink::Error),
+    /// A file.
+    #[error("{doing} \"{path}\"", path = path.display())]
+    File {
+        /// `read`, `write`, `remove`.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A test asked for it, or there was no randomness.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// What a caller can do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Name something that exists.
+    NotFound,
+    /// Choose another name, or wait.
+    Conflict,
+    /// Ask for something else.
+    Invalid,
+    /// Leave it: it is not allowed.
+    Denied,
+    /// Look at the machine.
+    Internal,
+}
+
+impl Error {
+    /// See [`Class`].
+    pub fn class(&self) -> Class {
+        match self {
+            Self::NotFound { .. } => Class::NotFound,
+            Self::NameInUse { .. } => Class::Conflict,
+            Self::Ambiguous { .. }
+            | Self::InvalidName { .. }
+            | Self::Option { .. }
+            | Self::Driver { .. }
+            | Self::Pool(_)
+            | Self::OutsideOfNetwork { .. }
+            | Self::UserDefinedOnly { .. }
+            | Self::Exclusive { .. }
+            | Self::AttachedTwice { .. } => Class::Invalid,
+            Self::SingleInstance { .. }
+            | Self::Predefined { .. }
+            | Self::CannotRemove { .. }
+            | Self::ActiveEndpoints { .. }
+            | Self::Overlap { .. }
+            | Self::AddressInUse { .. } => Class::Denied,
+            Self::NoPool
+            | Self::Exhausted { .. }
+            | Self::PortAllocated { .. }
+            | Self::NoPort
+            | Self::Record { .. }
+            | Self::Metadata(_)
+            | Self::Kernel { .. }
+            | Self::Host(_)
+            | Self::File { .. }
+            | Self::Io(_) => Class::Internal,
+        }
+    }
+}
+
+fn list(endpoints: &[(String, String)]) -> String {
+    let list: Vec<_> = endpoints
+        .iter()
+        .map(|(name, id)| format!("name:\"{name}\" id:\"{}\"", crate::name::short(id)))
+        .collect();
+    list.join(", ")
+}

@@ -1,0 +1,179 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use metadata::{Read, Write};
+use serde::{Deserialize, Serialize};
+
+use crate::{DEFAULT, Error, Subnet};
+
+/// A network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Nanoseconds since 1970.
+    pub created: i64,
+    /// All else.
+    pub(crate) config: Config,
+}
+
+/// What makes a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    /// A bridge of this host.
+    Bridge,
+    /// The host's own network namespace.
+    Host,
+    /// Nothing but loopback.
+    Null,
+}
+
+impl Driver {
+    /// Its name in Docker's API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Host => "host",
+            Self::Null => "null",
+        }
+    }
+}
+
+/// The record, as the database keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Config {
+    pub(crate) driver: Driver,
+    pub(crate) pools: Vec<Pool>,
+    /// Empty for all drivers but `bridge`.
+    pub(crate) bridge: String,
+    /// Bytes.
+    pub(crate) mtu: u32,
+    pub(crate) internal: bool,
+    /// Whether its containers may speak to each other.
+    pub(crate) icc: bool,
+    pub(crate) masquerade: bool,
+    pub(crate) labels: BTreeMap<String, String>,
+    /// As they were given.
+    pub(crate) options: BTreeMap<String, String>,
+    pub(crate) attachable: bool,
+}
+
+/// A range of addresses that containers get theirs from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// All of them.
+    pub subnet: Subnet,
+    /// The bridge's own address, and the containers' way out.
+    pub gateway: IpAddr,
+    /// Those that are given to containers that ask for none; `None` is all.
+    pub range: Option<Subnet>,
+    /// Addresses that are somebody else's, by the name that says whose.
+    #[serde(default)]
+    pub reserved: BTreeMap<String, IpAddr>,
+    /// The address given last, behind which the search for the next begins.
+    #[serde(default)]
+    pub(crate) last: Option<IpAddr>,
+}
+
+impl Network {
+    pub(crate) fn from_row(row: metadata::Network) -> Result<Self, Error> {
+        let config = serde_json::from_str(&row.config)
+            .map_err(|source| Error::Record { id: row.id.clone(), source })?;
+        Ok(Self { id: row.id, name: row.name, created: row.created, config })
+    }
+
+    pub(crate) fn to_row(&self) -> Result<metadata::Network, Error> {
+        Ok(metadata::Network {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            created: self.created,
+            config: self.config_text()?,
+        })
+    }
+
+    fn config_text(&self) -> Result<String, Error> {
+        serde_json::to_string(&self.config)
+            .map_err(|source| Error::Record { id: self.id.clone(), source })
+    }
+
+    /// Writes its record back.
+    pub(crate) fn store(&self, tx: &Write) -> Result<(), Error> {
+        tx.set_network_config(&self.id, &self.config_text()?)?;
+        Ok(())
+    }
+
+    /// The network that a person means: by name, id, or the start of an id. `default` and the
+    /// empty name are [`DEFAULT`].
+    pub(crate) fn find(tx: &Read, wanted: &str) -> Result<Self, Error> {
+        let name = if matches!(wanted, "" | "default") { DEFAULT } else { wanted };
+        match tx.find_network(name) {
+            Ok(row) => Self::from_row(row),
+            Err(metadata::Error::NotFound { .. }) => {
+                Err(Error::NotFound { wanted: wanted.to_owned() })
+            }
+            Err(metadata::Error::Ambiguous { .. }) => {
+                Err(Error::Ambiguous { wanted: wanted.to_owned() })
+            }
+            Err(err) => Err(err.into()),
+        }
+    }
+
+    /// What makes it.
+    pub fn driver(&self) -> Driver {
+        self.config.driver
+    }
+
+    /// Its ranges of addresses.
+    pub fn pools(&self) -> &[Pool] {
+        &self.config.pools
+    }
+
+    /// Its bridge's name; empty for other drivers.
+    pub fn bridge(&self) -> &str {
+        &self.config.bridge
+    }
+
+    /// The largest packet, in bytes.
+    pub fn mtu(&self) -> u32 {
+        self.config.mtu
+    }
+
+    /// Whether there is no way out of it.
+    pub fn is_internal(&self) -> bool {
+        self.config.internal
+    }
+
+    /// Whether it has IPv6 addresses.
+    pub fn has_ipv6(&self) -> bool {
+        self.config.pools.iter().any(|pool| !pool.subnet.is_ipv4())
+    }
+
+    /// Whether it may be joined by hand; swarm's word, kept as it was given.
+    pub fn is_attachable(&self) -> bool {
+        self.config.attachable
+    }
+
+    /// Labels.
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        &self.config.labels
+    }
+
+    /// The driver's options, as they were given.
+    pub fn options(&self) -> &BTreeMap<String, String> {
+        &self.config.options
+    }
+
+    /// Whether a person made it: only there do containers find each other by name, and may ask for
+    /// an address.
+    pub fn is_user_defined(&self) -> bool {
+        !is_predefined(&self.name)
+    }
+}
+
+/// Whether this name is of a network that is always there.
+pub(crate) fn is_predefined(name: &str) -> bool {
+    matches!(name, DEFAULT | "host" | "none")
+}

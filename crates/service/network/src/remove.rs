@@ -1,0 +1,127 @@
+use std::io;
+
+use metadata::{Db, Lease, Read};
+use netlink::{FilterSocket, Requests, RouteSocket};
+use nft::{Batch, Family};
+
+use crate::create::all;
+use crate::record::is_predefined;
+use crate::{Driver, Error, Network, Networks, name};
+
+impl Networks {
+    /// All networks, by name.
+    pub fn list(&self, db: &Db) -> Result<Vec<Network>, Error> {
+        db.read(all)
+    }
+
+    /// The network that a person means: by name, id, or the start of an id; `default` and the
+    /// empty name mean [`crate::DEFAULT`].
+    pub fn inspect(&self, db: &Db, wanted: &str) -> Result<Network, Error> {
+        db.read(|tx| Network::find(tx, wanted))
+    }
+
+    /// Who has an address in a network: container ids and addresses.
+    pub fn leases(&self, db: &Db, network: &Network) -> Result<Vec<Lease>, Error> {
+        db.read(|tx| active(tx, &network.id))
+    }
+
+    /// Removes a network in which no container runs, and returns it. `running` gets a container's
+    /// id and answers with its name if it runs; the others lose their addresses.
+    pub fn remove(
+        &self,
+        db: &Db,
+        wanted: &str,
+        running: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Network, Error> {
+        let network = self.inspect(db, wanted)?;
+        if is_predefined(&network.name) {
+            return Err(Error::CannotRemove { name: network.name });
+        }
+        db.read(|tx| check_inactive(tx, &network, running))?;
+        self.unmake(&network)?;
+        failpoint::hit("network.remove")?;
+        db.write(|tx| {
+            // Somebody may have come in while the bridge went away: its start fails, or makes a
+            // bridge anew, for which the record has to stay.
+            check_inactive(tx, &network, running)?;
+            tx.delete_network(&network.id)?;
+            Ok::<_, Error>(())
+        })?;
+        failpoint::hit("network.removed")?;
+        Ok(network)
+    }
+
+    /// Removes all networks made by people for which `chosen` holds and in which no container has
+    /// an address. Returns those removed.
+    pub fn prune(&self, db: &Db, chosen: &dyn Fn(&Network) -> bool) -> Result<Vec<Network>, Error> {
+        let unused = db.read(|tx| -> Result<Vec<Network>, Error> {
+            let mut unused = Vec::new();
+            for network in all(tx)? {
+                if network.is_user_defined() && active(tx, &network.id)?.is_empty() {
+                    unused.push(network);
+                }
+            }
+            Ok(unused)
+        })?;
+        let mut removed = Vec::new();
+        for network in unused.into_iter().filter(chosen) {
+            // Whoever has an address by now keeps the network.
+            match self.remove(db, &network.id, &|id| Some(id.to_owned())) {
+                Ok(network) => removed.push(network),
+                Err(Error::ActiveEndpoints { .. } | Error::NotFound { .. }) => {}
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Takes a network's rules, bridge and files away, whatever is there of them.
+    pub(crate) fn unmake(&self, network: &Network) -> Result<(), Error> {
+        if network.driver() != Driver::Bridge {
+            return Ok(());
+        }
+        let kernel = |source| Error::Kernel { name: network.name.clone(), source };
+        let mut requests = Requests::new();
+        requests.delete_link(network.bridge());
+        failpoint::hit("network.unbridge")?;
+        RouteSocket::open()?.execute(&requests).map_err(kernel)?;
+        failpoint::hit("network.unrule")?;
+        // After the bridge: as long as there is one, it has rules.
+        let table = name::network_table(&self.prefix, &network.id);
+        let mut batch = Batch::new();
+        batch.delete(Family::Ip, &table);
+        if network.has_ipv6() {
+            batch.delete(Family::Ip6, &table);
+        }
+        FilterSocket::open()?.execute(batch).map_err(kernel)?;
+        failpoint::hit("network.unruled")?;
+        let path = self.directory.join(&network.id);
+        match std::fs::remove_dir_all(&path) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result.map_err(|source| Error::File { doing: "remove", path, source }),
+        }
+    }
+}
+
+/// The leases that are not released.
+pub(crate) fn active(tx: &Read, network_id: &str) -> Result<Vec<Lease>, Error> {
+    let mut leases = tx.leases(network_id)?;
+    leases.retain(|lease| lease.released.is_none());
+    Ok(leases)
+}
+
+fn check_inactive(
+    tx: &Read,
+    network: &Network,
+    running: &dyn Fn(&str) -> Option<String>,
+) -> Result<(), Error> {
+    let mut endpoints: Vec<(String, String)> = active(tx, &network.id)?
+        .into_iter()
+        .filter_map(|lease| Some((running(&lease.container)?, lease.container)))
+        .collect();
+    endpoints.dedup();
+    if endpoints.is_empty() {
+        return Ok(());
+    }
+    Err(Error::ActiveEndpoints { name: network.name.clone(), endpoints })
+}

@@ -1,0 +1,70 @@
+//! The nftables table of one network.
+use nft::{
+    Base, Chain, Family, Hook, Kind, Op, Policy, Rule, Table, ct_state, ct_status, priority,
+};
+
+use crate::{Network, Subnet};
+
+/// The rules of `network` for one family, in which it has addresses.
+///
+/// What comes from elsewhere (other networks, the outside, by whatever route) gets in as an answer
+/// or by way of a published port; the host itself is not "elsewhere". What goes out is given the
+/// host's address.
+///
+/// Containers of the same network are none of its business: packets between them stay on the
+/// bridge, and `enable_icc=false` is a property of its ports ([`endpoint::Link::isolated`]).
+pub(crate) fn table(network: &Network, family: Family, name: String) -> Table {
+    let bridge = network.bridge();
+    let mut chains = vec![Chain {
+        name: "forward".to_owned(),
+        base: Some(Base {
+            kind: Kind::Filter,
+            hook: Hook::Forward,
+            priority: priority::FILTER,
+            policy: Policy::Accept,
+        }),
+        rules: forward(network),
+    }];
+    if network.config.masquerade && !network.is_internal() {
+        chains.push(Chain {
+            name: "postrouting".to_owned(),
+            base: Some(Base {
+                kind: Kind::Nat,
+                hook: Hook::Postrouting,
+                priority: priority::SRCNAT,
+                policy: Policy::Accept,
+            }),
+            rules: subnets(network, family).map(|subnet| masquerade(&subnet, bridge)).collect(),
+        });
+    }
+    Table { family, name, chains }
+}
+
+fn forward(network: &Network) -> Vec<Rule> {
+    let bridge = network.bridge();
+    let into = || Rule::new().iif(Op::IsNot, bridge).oif(Op::Is, bridge);
+    let out = || Rule::new().iif(Op::Is, bridge).oif(Op::IsNot, bridge);
+    if network.is_internal() {
+        return vec![into().drop(), out().drop()];
+    }
+    vec![
+        into().ct_state(ct_state::ESTABLISHED | ct_state::RELATED).accept(),
+        into().ct_status(ct_status::DNAT).accept(),
+        into().drop(),
+    ]
+}
+
+fn masquerade(subnet: &Subnet, bridge: &str) -> Rule {
+    Rule::new()
+        .source(Op::Is, subnet.address(), subnet.prefix())
+        .oif(Op::IsNot, bridge)
+        .masquerade()
+}
+
+fn subnets(network: &Network, family: Family) -> impl Iterator<Item = Subnet> + use<'_> {
+    network
+        .pools()
+        .iter()
+        .map(|pool| pool.subnet)
+        .filter(move |subnet| subnet.is_ipv4() == (family == Family::Ip))
+}
