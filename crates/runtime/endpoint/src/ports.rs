@@ -16,6 +16,11 @@ const LOOPBACK: (IpAddr, u8) = (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8);
 /// capture what is merely passing through (CVE-2025-67499). What is addressed to loopback is left
 /// to the shim, which listens there: redirecting it would mean to route 127.0.0.0/8
 /// (`route_localnet`), which lets neighbours in (CVE-2020-8558). IPv6 is left to it as well.
+///
+/// So is what comes from the container's own bridges: a neighbour would be answered directly, by
+/// someone whom it did not ask; and where bridged packets pass the firewall too
+/// (`bridge-nf-call-iptables`), redirecting one keeps it on the bridge, where a port that is
+/// isolated, or the one that it came from, does not take it.
 pub(crate) fn table(plan: &Plan) -> Option<Table> {
     let redirections: Vec<Rule> = plan.ports.iter().filter_map(redirection).collect();
     if redirections.is_empty() {
@@ -26,15 +31,20 @@ pub(crate) fn table(plan: &Plan) -> Option<Table> {
         base: Some(Base { kind: Kind::Nat, hook, priority, policy: Policy::Accept }),
         rules,
     };
-    let to_ports = || vec![Rule::new().to_this_host().jump(PORTS)];
+    let to_ports = || Rule::new().to_this_host().jump(PORTS);
+    let own = plan.links.iter().map(|link| Rule::new().iif(Op::Is, &link.bridge).return_());
     Some(Table {
         family: Family::Ip,
         name: plan.table.clone(),
         chains: vec![
             Chain { name: PORTS.to_owned(), base: None, rules: redirections },
-            nat("prerouting", Hook::Prerouting, priority::DSTNAT, to_ports()),
-            nat("output", Hook::Output, priority::DSTNAT, to_ports()),
-            nat("postrouting", Hook::Postrouting, priority::SRCNAT, returns(plan)),
+            nat(
+                "prerouting",
+                Hook::Prerouting,
+                priority::DSTNAT,
+                own.chain([to_ports()]).collect(),
+            ),
+            nat("output", Hook::Output, priority::DSTNAT, vec![to_ports()]),
         ],
     })
 }
@@ -55,22 +65,4 @@ fn redirection(port: &PublishedPort) -> Option<Rule> {
         Protocol::Udp => rule.udp_port(port.host.port()),
     };
     Some(rule.dnat(port.container))
-}
-
-/// A neighbour on the same bridge, or the container itself, that came by way of the host has to
-/// get the answer that way too: so the host puts itself in as the sender.
-fn returns(plan: &Plan) -> Vec<Rule> {
-    let addresses = plan.links.iter().flat_map(|link| &link.addresses);
-    addresses
-        .filter(|(address, _)| {
-            address.is_ipv4() && plan.ports.iter().any(|port| port.container.ip() == *address)
-        })
-        .map(|(address, prefix)| {
-            Rule::new()
-                .source(Op::Is, *address, *prefix)
-                .destination(Op::Is, *address, 32)
-                .ct_status(nft::ct_status::DNAT)
-                .masquerade()
-        })
-        .collect()
 }

@@ -1,0 +1,413 @@
+//! End to end: a host, containers and the outside, each a network namespace of its own.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, also in what its tests share")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use endpoint::{Link, Plan, Protocol};
+use expect_test::expect;
+use metadata::{Container, Db};
+use netlink::{FilterSocket, Requests, RouteSocket, inside};
+use network::{
+    Attachment, Connected, CreateRequest, Error, Member, Networks, PoolRequest, PortRequest,
+};
+use nft::Family;
+
+/// Long enough for a packet on the loaded machine, short enough to wait for what must not come.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// A host with an engine's networks.
+struct Host {
+    directory: PathBuf,
+    db: Db,
+    networks: Networks,
+}
+
+/// Runs `test` on a thread in a fresh network namespace, which is the host's.
+fn on_a_host(name: &'static str, test: impl FnOnce(&Host) + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        sys::unshare(sys::CloneFlags::NEWNET).unwrap();
+        let mut requests = Requests::new();
+        requests.set_loopback_up();
+        RouteSocket::open().unwrap().execute(&requests).unwrap();
+        let directory =
+            std::env::temp_dir().join(format!("dhow-network-{name}-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let db = Db::open(&directory.join("dhow.db")).unwrap();
+        let networks = Networks::new("dhow-0a1b2c3d", &directory);
+        networks.ensure_predefined(&db).unwrap();
+        let host = Host { directory, db, networks };
+        test(&host);
+        fs::remove_dir_all(&host.directory).unwrap();
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// A container: its namespace, and what it got.
+struct Box {
+    netns: File,
+    connected: Connected,
+}
+
+impl Host {
+    fn create(&self, name: &str, change: impl FnOnce(&mut CreateRequest)) -> network::Network {
+        let mut request = CreateRequest { name: name.into(), ..CreateRequest::default() };
+        change(&mut request);
+        self.networks.create(&self.db, &request).unwrap()
+    }
+
+    fn plan(&self, name: &str, network: &str, ports: &[PortRequest]) -> Result<Connected, Error> {
+        let id = id(name);
+        let record = Container {
+            id: id.clone(),
+            name: name.into(),
+            image: None,
+            snapshot: None,
+            auto_remove: false,
+            created: 0,
+            config: "{}".into(),
+        };
+        self.db.write(|tx| match tx.container(&id)? {
+            None => tx.insert_container(&record),
+            Some(_) => Ok(()),
+        })?;
+        let attachment = Attachment { network: network.into(), ..Attachment::default() };
+        let member = Member { id: &id, name, hostname: "" };
+        self.networks.connect(&self.db, &member, &[attachment], ports, &[], &|_| true)
+    }
+
+    fn start(&self, name: &str, network: &str, ports: &[PortRequest]) -> Box {
+        let connected = self.plan(name, network, ports).unwrap();
+        let netns = new_namespace();
+        endpoint::apply(&connected.plan, netns.as_fd()).unwrap();
+        Box { netns, connected }
+    }
+
+    /// A namespace that is no container, at 192.0.2.2, for which the host is 192.0.2.1.
+    fn outside(&self) -> File {
+        let mut socket = RouteSocket::open().unwrap();
+        let mut requests = Requests::new();
+        requests.add_bridge("ext0", [2, 0x42, 192, 0, 2, 1], 1500);
+        socket.execute(&requests).unwrap();
+        let index = socket.link("ext0").unwrap().unwrap().index;
+        let mut requests = Requests::new();
+        requests.add_address(index, "ext0", ip("192.0.2.1"), 24);
+        requests.set_up(index, "ext0");
+        socket.execute(&requests).unwrap();
+        let netns = new_namespace();
+        let link = Link {
+            bridge: "ext0".into(),
+            host_name: "outside".into(),
+            container_name: "eth0".into(),
+            mac: [2, 0x42, 192, 0, 2, 2],
+            addresses: vec![(ip("192.0.2.2"), 24)],
+            gateway: Some(ip("192.0.2.1")),
+            mtu: 1500,
+            isolated: false,
+            name: None,
+        };
+        let plan = Plan { links: vec![link], ..Plan::default() };
+        endpoint::apply(&plan, netns.as_fd()).unwrap();
+        netns
+    }
+}
+
+impl Box {
+    fn address(&self) -> IpAddr {
+        self.connected.endpoints[0].link.addresses[0].0
+    }
+}
+
+fn new_namespace() -> File {
+    let thread = std::thread::spawn(|| {
+        sys::unshare(sys::CloneFlags::NEWNET).unwrap();
+        File::open("/proc/thread-self/ns/net").unwrap()
+    });
+    thread.join().unwrap()
+}
+
+/// 64 digits that begin with those of the name.
+fn id(name: &str) -> String {
+    let digits: String = name.bytes().map(|b| format!("{b:02x}")).collect();
+    format!("{digits:0<64}")
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn listen(netns: &File, port: u16) -> TcpListener {
+    inside(netns.as_fd(), || TcpListener::bind(("0.0.0.0", port)).unwrap()).unwrap()
+}
+
+fn connect(netns: &File, to: IpAddr, port: u16) -> io::Result<TcpStream> {
+    let to = SocketAddr::new(to, port);
+    inside(netns.as_fd(), || TcpStream::connect_timeout(&to, PATIENCE)).unwrap()
+}
+
+/// Whom a listener sees at the other end of the connection that was just made.
+fn seen_by(listener: &TcpListener) -> IpAddr {
+    listener.accept().unwrap().1.ip()
+}
+
+fn here() -> File {
+    File::open("/proc/thread-self/ns/net").unwrap()
+}
+
+fn tcp(host: u16, container: u16) -> PortRequest {
+    PortRequest {
+        container,
+        protocol: Protocol::Tcp,
+        host_address: None,
+        host_ports: Some(host..=host),
+    }
+}
+
+#[test]
+fn containers_reach_each_other_and_the_outside_and_are_reached() {
+    on_a_host("way", |host| {
+        let outside = host.outside();
+        let web = host.start("web", "", &[tcp(8080, 80)]);
+        let peer = host.start("peer", "", &[]);
+        let at_web = listen(&web.netns, 80);
+
+        // A neighbour, by address; the host, by address.
+        connect(&peer.netns, web.address(), 80).unwrap();
+        assert_eq!(seen_by(&at_web), peer.address());
+        connect(&here(), web.address(), 80).unwrap();
+        assert_eq!(seen_by(&at_web), ip("172.17.0.1"));
+
+        // From outside by the published port, and the container sees who it is.
+        connect(&outside, ip("192.0.2.1"), 8080).unwrap();
+        assert_eq!(seen_by(&at_web), ip("192.0.2.2"));
+        // From the host itself, by an address that is not loopback's.
+        connect(&here(), ip("192.0.2.1"), 8080).unwrap();
+        at_web.accept().unwrap();
+        // From a neighbour and from itself it comes to the host, where the shim listens.
+        let shim = listen(&here(), 8080);
+        for one in [&peer, &web] {
+            connect(&one.netns, ip("192.0.2.1"), 8080).unwrap();
+            assert_eq!(seen_by(&shim), one.address());
+        }
+
+        // Outwards, with the host's address.
+        let at_outside = listen(&outside, 7000);
+        connect(&web.netns, ip("192.0.2.2"), 7000).unwrap();
+        assert_eq!(seen_by(&at_outside), ip("192.0.2.1"));
+
+        // Not from outside straight to the container, whatever the outside's routes.
+        assert!(connect(&outside, web.address(), 80).is_err());
+        // Another's address with the same port is left alone.
+        let elsewhere = listen(&outside, 8080);
+        connect(&web.netns, ip("192.0.2.2"), 8080).unwrap();
+        elsewhere.accept().unwrap();
+
+        // The end: nothing is published any more.
+        drop(shim);
+        endpoint::undo(&web.connected.plan).unwrap();
+        assert!(connect(&outside, ip("192.0.2.1"), 8080).is_err());
+    });
+}
+
+#[test]
+fn udp_is_published_too() {
+    on_a_host("udp", |host| {
+        let outside = host.outside();
+        let port = PortRequest {
+            container: 53,
+            protocol: Protocol::Udp,
+            host_address: Some(ip("192.0.2.1")),
+            host_ports: Some(5353..=5353),
+        };
+        let dns = host.start("dns", "", &[port]);
+        let server = inside(dns.netns.as_fd(), || UdpSocket::bind("0.0.0.0:53").unwrap()).unwrap();
+        let client = inside(outside.as_fd(), || UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+        for socket in [&server, &client] {
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        }
+        client.send_to(b"question", "192.0.2.1:5353").unwrap();
+        let mut buffer = [0; 16];
+        let (length, from) = server.recv_from(&mut buffer).unwrap();
+        assert_eq!((&buffer[..length], from.ip()), (&b"question"[..], ip("192.0.2.2")));
+        server.send_to(b"answer", from).unwrap();
+        let (length, from) = client.recv_from(&mut buffer).unwrap();
+        assert_eq!((&buffer[..length], from), (&b"answer"[..], "192.0.2.1:5353".parse().unwrap()));
+    });
+}
+
+#[test]
+fn networks_are_isolated_from_each_other() {
+    on_a_host("apart", |host| {
+        host.create("one", |_| ());
+        host.create("two", |_| ());
+        let a = host.start("a", "one", &[]);
+        let b = host.start("b", "two", &[tcp(8080, 80)]);
+        let at_b = listen(&b.netns, 80);
+        assert!(connect(&a.netns, b.address(), 80).is_err());
+        // What is published is published to all.
+        connect(&a.netns, ip("172.18.0.1"), 8080).unwrap();
+        at_b.accept().unwrap();
+    });
+}
+
+#[test]
+fn an_internal_network_has_no_way_in_or_out() {
+    on_a_host("internal", |host| {
+        let outside = host.outside();
+        host.create("closed", |request| request.internal = true);
+        let a = host.start("a", "closed", &[tcp(8080, 80)]);
+        let b = host.start("b", "closed", &[]);
+        assert_eq!(a.connected.plan.ports, []);
+        assert_eq!(a.connected.plan.links[0].gateway, None);
+        assert_eq!(a.connected.plan.dns.as_ref().unwrap().upstream, []);
+        let at_a = listen(&a.netns, 80);
+        connect(&b.netns, a.address(), 80).unwrap();
+        at_a.accept().unwrap();
+
+        // Even with a route of its own making it gets nowhere.
+        let mut socket = RouteSocket::open_in(a.netns.as_fd()).unwrap();
+        let index = socket.link("eth0").unwrap().unwrap().index;
+        let mut requests = Requests::new();
+        requests.add_default_route(index, ip("172.18.0.1"));
+        socket.execute(&requests).unwrap();
+        let _at_outside = listen(&outside, 7000);
+        assert!(connect(&a.netns, ip("192.0.2.2"), 7000).is_err());
+        assert!(connect(&outside, a.address(), 80).is_err());
+    });
+}
+
+#[test]
+fn without_icc_neighbours_do_not_hear_each_other() {
+    on_a_host("icc", |host| {
+        host.create("silent", |request| {
+            let option = "com.docker.network.bridge.enable_icc".to_owned();
+            request.options = BTreeMap::from([(option, "false".to_owned())]);
+        });
+        let a = host.start("a", "silent", &[tcp(8080, 80)]);
+        let b = host.start("b", "silent", &[]);
+        let at_a = listen(&a.netns, 80);
+        assert!(connect(&b.netns, a.address(), 80).is_err());
+        connect(&here(), a.address(), 80).unwrap();
+        at_a.accept().unwrap();
+        let shim = listen(&here(), 8080);
+        connect(&b.netns, ip("172.18.0.1"), 8080).unwrap();
+        assert_eq!(seen_by(&shim), b.address());
+    });
+}
+
+#[test]
+fn ipv6_is_routed_where_it_was_asked_for() {
+    on_a_host("ipv6", |host| {
+        host.create("six", |request| {
+            request.ipv6 = true;
+            request.pools =
+                vec![PoolRequest { subnet: "fd00:6::/64".into(), ..PoolRequest::default() }];
+        });
+        let a = host.start("a", "six", &[]);
+        let b = host.start("b", "six", &[]);
+        let address = a.connected.plan.links[0].addresses[1].0;
+        assert_eq!(address, ip("fd00:6::2"));
+        let listener = inside(a.netns.as_fd(), || TcpListener::bind("[::]:80").unwrap()).unwrap();
+        connect(&b.netns, address, 80).unwrap();
+        assert_eq!(seen_by(&listener), ip("fd00:6::3"));
+        connect(&here(), address, 80).unwrap();
+        assert!(FilterSocket::open().unwrap().tables(Family::Ip6).unwrap().len() == 1);
+    });
+}
+
+#[test]
+fn rules_come_back_after_a_flush_and_a_bridge_after_its_loss() {
+    on_a_host("again", |host| {
+        let network = host.create("lab", |_| ());
+        host.networks.ensure(&network).unwrap();
+        let Ok(output) = Command::new("nft").args(["list", "ruleset"]).output() else {
+            println!("skipped: rules_come_back_after_a_flush: there is no nft(8)");
+            return;
+        };
+        let text = String::from_utf8(output.stdout).unwrap();
+        let text = text.replace(&network.id[..12], "NETWORK").replace(network.bridge(), "BRIDGE");
+        expect![[r#"
+            table ip dhow-0a1b2c3d-net-NETWORK {
+            	chain forward {
+            		type filter hook forward priority filter; policy accept;
+            		iifname != "BRIDGE" oifname "BRIDGE" ct state established,related accept
+            		iifname != "BRIDGE" oifname "BRIDGE" ct status dnat accept
+            		iifname != "BRIDGE" oifname "BRIDGE" drop
+            	}
+
+            	chain postrouting {
+            		type nat hook postrouting priority srcnat; policy accept;
+            		ip saddr 172.18.0.0/16 oifname != "BRIDGE" masquerade
+            	}
+            }
+        "#]]
+        .assert_eq(&text);
+        assert!(Command::new("nft").args(["flush", "ruleset"]).status().unwrap().success());
+        host.networks.ensure(&network).unwrap();
+        assert_eq!(FilterSocket::open().unwrap().tables(Family::Ip).unwrap().len(), 1);
+
+        let mut requests = Requests::new();
+        requests.delete_link(network.bridge());
+        RouteSocket::open().unwrap().execute(&requests).unwrap();
+        host.networks.ensure(&network).unwrap();
+        host.networks.ensure(&network).unwrap();
+        let mut socket = RouteSocket::open().unwrap();
+        let link = socket.link(network.bridge()).unwrap().unwrap();
+        assert!(link.is_up());
+        let addresses = socket.addresses().unwrap();
+        let mine: Vec<_> = addresses.iter().filter(|one| one.index == link.index).collect();
+        assert_eq!((mine.len(), mine[0].address), (1, ip("172.18.0.1")), "{mine:?}");
+        assert_eq!(fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap().trim(), "1");
+
+        let removed = host.networks.remove(&host.db, "lab", &|_| None).unwrap();
+        assert_eq!(removed, network);
+        assert_eq!(socket.link(network.bridge()).unwrap(), None);
+        assert_eq!(FilterSocket::open().unwrap().tables(Family::Ip).unwrap(), [""; 0]);
+        assert!(matches!(host.networks.inspect(&host.db, "lab"), Err(Error::NotFound { .. })));
+    });
+}
+
+#[test]
+fn recovery_takes_what_is_nobodys_and_nothing_else() {
+    on_a_host("sweep", |host| {
+        let network = host.create("lab", |_| ());
+        let lost = host.start("lost", "lab", &[tcp(8080, 80)]);
+        let kept = host.start("kept", "lab", &[tcp(8081, 80)]);
+        let names = host.directory.join("networks").join(&network.id).join("names");
+        fs::write(names.join(format!(".{}.new", id("lost"))), "half").unwrap();
+        // Another engine's, and nobody's.
+        let other = Networks::new("dhow", &host.directory.join("other"));
+        let orphan = {
+            let db = Db::open(&host.directory.join("other.db")).unwrap();
+            other.ensure_predefined(&db).unwrap();
+            other.inspect(&db, "bridge").unwrap()
+        };
+        other.ensure(&orphan).unwrap();
+
+        host.networks.sweep(&host.db, &|one| one == id("kept")).unwrap();
+        let tables = FilterSocket::open().unwrap().tables(Family::Ip).unwrap();
+        assert!(tables.contains(&kept.connected.plan.table), "{tables:?}");
+        assert!(!tables.contains(&lost.connected.plan.table), "{tables:?}");
+        assert!(tables.iter().any(|table| table.starts_with("dhow-net-")), "{tables:?}");
+        let files: Vec<_> = fs::read_dir(&names).unwrap().map(|f| f.unwrap().file_name()).collect();
+        assert_eq!(files, [id("kept").as_str()]);
+        let mut socket = RouteSocket::open().unwrap();
+        assert!(socket.link("dhow0").unwrap().is_some());
+        assert!(socket.link(network.bridge()).unwrap().is_some());
+
+        // A network whose record is gone.
+        host.db.write(|tx| tx.delete_network(&network.id)).unwrap();
+        host.networks.sweep(&host.db, &|_| true).unwrap();
+        assert_eq!(socket.link(network.bridge()).unwrap(), None);
+        assert!(!names.exists());
+    });
+}
