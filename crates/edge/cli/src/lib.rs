@@ -61,7 +61,7 @@ pub trait Host {
 }
 
 /// Runs one command line, the program's name first, and returns its exit code. `entered_ns` is the
-/// time of the monotonic clock at which the program was entered, in nanoseconds.
+/// time at which the program was entered, in nanoseconds since 1970.
 pub async fn main(args: Vec<OsString>, host: &impl Host, entered_ns: u64) -> i32 {
     let runs = args.iter().any(|arg| arg == "run");
     let cli = match Cli::try_parse_from(args) {
