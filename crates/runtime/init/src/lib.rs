@@ -1,2 +1,398 @@
 //! What runs inside a new container before its program.
+//!
+//! After clone(2) the new process has a copy of everything that the runtime prepared: a finished
+//! [`plan::InitPlan`], open descriptors, and one end of a socket. [`main`] executes the plan in the
+//! order of runc's `standard_init` and never returns: it ends by becoming the container's program,
+//! or by sending one line about what went wrong. It parses nothing and reads no configuration.
+//!
+//! [`intermediate`] is for the cases in which the kernel wants one more process between, and
+//! [`join`] is what a process does that enters a running container.
 #![forbid(unsafe_code)]
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use oci::runtime::{NamespaceKind, State};
+use plan::{Enter, Hooks, InitPlan, Limit, Process, SeccompWhen};
+use rustix::fs::{Gid, Mode, Uid};
+use rustix::io::Errno;
+use rustix::process::Signal;
+use sys::{Call, CloneArgs, CloneFlags, Cloned, SingleThreaded};
+
+mod cgroupfs;
+mod console;
+mod copy;
+mod cover;
+mod dev;
+mod error;
+pub mod hook;
+mod identity;
+mod joining;
+mod program;
+mod rootfs;
+mod stdio;
+pub mod sync;
+
+pub use cgroupfs::{CgroupTree, CgroupTrees};
+pub use error::{Class, Error};
+use error::{Doing, failpoint};
+pub use joining::{Joining, join};
+use sync::{InitEnd, ToInit};
+
+/// What the runtime opened before the clone. All of it closes on exec.
+#[derive(Debug)]
+pub struct Inherited {
+    /// This end of the socket.
+    pub sync: InitEnd,
+    /// The root's mount, detached; `None` without a mount namespace.
+    pub root: Option<OwnedFd>,
+    /// The sources of bind mounts, detached, by the mount's number.
+    pub binds: Vec<Option<OwnedFd>>,
+    /// The host's device files, detached, by the device's number; where they cannot be made.
+    pub devices: Vec<Option<OwnedFd>>,
+    /// The null device, detached: it covers masked files.
+    pub null: Option<OwnedFd>,
+    /// The host's procfs.
+    pub proc: OwnedFd,
+    /// The cgroup trees and the container's place in them.
+    pub cgroups: CgroupTrees,
+    /// Where the terminal goes.
+    pub console: Option<OwnedFd>,
+    /// The namespaces that are joined, in order: kind, file, descriptor.
+    pub join: Vec<(NamespaceKind, PathBuf, OwnedFd)>,
+    /// The runtime writes the ids of the new user namespace.
+    pub maps: bool,
+    /// How the process learns that it is started.
+    pub start: Start,
+    /// The state that hooks get, but for the process id.
+    pub state: State,
+}
+
+/// How the process learns that it is started.
+#[derive(Debug)]
+pub enum Start {
+    /// Over the socket: the runtime that created it also starts it.
+    Socket,
+    /// Another runtime process writes a byte to a fifo.
+    Fifo {
+        /// Open for reading and writing, so that reading waits until somebody writes.
+        fifo: OwnedFd,
+        /// Where an error is noted that comes after the start.
+        errors: OwnedFd,
+    },
+}
+
+/// Ends the process after telling the runtime why.
+fn fail(sync: &InitEnd, error: &Error) -> ! {
+    // That nobody listens any more changes nothing: the process ends.
+    let _nobody = sync.failed(error.class(), &error.line());
+    sys::exit_now(1)
+}
+
+/// Enters the namespaces that the clone did not make, makes the container's first process as a child
+/// of the runtime, and ends. For namespaces that only a new process is in (PID, time), and for those
+/// that must be entered before others are made.
+pub fn intermediate(
+    proof: &SingleThreaded,
+    plan: &InitPlan,
+    hooks: &Hooks,
+    new: CloneFlags,
+    time_offsets: Option<&str>,
+    mut inherited: Inherited,
+) -> ! {
+    let entered = (|| {
+        if inherited.maps && !new.contains(CloneFlags::NEWUSER) {
+            inherited.sync.wait(ToInit::Mapped)?;
+            inherited.maps = false;
+            become_root();
+        }
+        for (kind, path, ns) in inherited.join.drain(..) {
+            enter(kind, &path, &ns)?;
+        }
+        if new.contains(CloneFlags::NEWTIME) {
+            make_time_namespace(&inherited.proc, time_offsets)?;
+        }
+        let flags = (new - CloneFlags::NEWTIME - CloneFlags::NEWCGROUP) | CloneFlags::PARENT;
+        sys::clone3(proof, &CloneArgs { flags, cgroup: None, exit_signal: None })
+            .doing(|| "make the first process")
+    })();
+    match entered {
+        Err(error) => fail(&inherited.sync, &error),
+        Ok(Cloned::Child) => main(plan, hooks, inherited),
+        Ok(Cloned::Parent { pid, .. }) => {
+            let told = inherited.sync.pid(pid.as_raw_nonzero().get());
+            sys::exit_now(i32::from(told.is_err()))
+        }
+    }
+}
+
+/// Makes a time namespace for the children of this process, and sets its offsets.
+pub fn make_time_namespace(proc: &OwnedFd, offsets: Option<&str>) -> Result<(), Error> {
+    sys::unshare(CloneFlags::NEWTIME).doing(|| "make the time namespace")?;
+    match offsets {
+        Some(lines) => {
+            fsroot::proc::write_checked(proc.as_fd(), "self/timens_offsets", lines.as_bytes())
+                .doing(|| "linux.timeOffsets")
+        }
+        None => Ok(()),
+    }
+}
+
+fn enter(kind: NamespaceKind, path: &std::path::Path, ns: &OwnedFd) -> Result<(), Error> {
+    sys::setns(ns.as_fd(), plan::flag(kind))
+        .doing(|| format!("join the {kind} namespace {}", path.display()))?;
+    if kind == NamespaceKind::User {
+        become_root();
+    }
+    Ok(())
+}
+
+/// In a user namespace that was just entered: its root, if it has one. The capabilities are there
+/// either way.
+fn become_root() {
+    for result in
+        [sys::setgroups(&[]), sys::setresgid(Gid::from_raw(0)), sys::setresuid(Uid::from_raw(0))]
+    {
+        // Not mapped, or forbidden to an unprivileged user's namespace: it stays what it is.
+        let _stays = result;
+    }
+}
+
+/// The container's first process. Never returns.
+pub fn main(plan: &InitPlan, hooks: &Hooks, inherited: Inherited) -> ! {
+    let (sync, made) = {
+        let mut inherited = inherited;
+        match make(plan, hooks, &mut inherited) {
+            Ok(made) => (inherited, made),
+            Err(error) => fail(&inherited.sync, &error),
+        }
+    };
+    start(plan, hooks, &sync, &made)
+}
+
+/// What is known when all is made.
+struct Made {
+    program: std::ffi::CString,
+    home: Option<std::ffi::CString>,
+}
+
+/// Everything up to the moment in which it waits to be started.
+fn make(plan: &InitPlan, hooks: &Hooks, inherited: &mut Inherited) -> Result<Made, Error> {
+    failpoint("runtime.init")?;
+    if inherited.maps {
+        inherited.sync.wait(ToInit::Mapped)?;
+        become_root();
+    }
+    for (kind, path, ns) in std::mem::take(&mut inherited.join) {
+        enter(kind, &path, &ns)?;
+    }
+    let process = &plan.process;
+    rustix::process::setsid().call(|| "setsid()").doing(|| "new session")?;
+    join_keyring(process)?;
+    if plan.loopback {
+        loopback_up()?;
+    }
+    let umask = rustix::process::umask(Mode::empty());
+    enter_root(plan, hooks, inherited)?;
+    rustix::process::umask(umask);
+    names(plan)?;
+    for sysctl in &plan.sysctls {
+        fsroot::proc::write_checked(inherited.proc.as_fd(), &sysctl.path, sysctl.value.as_bytes())
+            .doing(|| format!("linux.sysctl: {}", sysctl.path))?;
+    }
+    if process.terminal.is_none() {
+        stdio::reopen_null()?;
+    }
+    schedule(plan)?;
+    let home = process.find_home.then(|| program::home(process.user.uid)).flatten();
+    if process.limits_from_outside {
+        inherited.sync.limits()?;
+    } else {
+        set_limits(None, &process.limits)?;
+    }
+    identity::label(process, inherited.proc.as_fd())?;
+    lock(process, plan.filter.as_ref(), &inherited.sync)?;
+    let program = program::find(process)?;
+    last_steps(process, plan.filter.as_ref(), &inherited.sync)?;
+    Ok(Made { program, home })
+}
+
+/// From the host's root to the container's.
+fn enter_root(plan: &InitPlan, hooks: &Hooks, inherited: &mut Inherited) -> Result<(), Error> {
+    let (_, other) = sync::pair().doing(|| "sync")?;
+    let sync = std::mem::replace(&mut inherited.sync, other);
+    let entered = (|| {
+        let mut attach =
+            rootfs::Attach { sync: &sync, namespace: plan.cgroup_namespace, done: false };
+        let rootfs = &plan.rootfs;
+        let cwd = &plan.process.cwd;
+        let prepared = rootfs::prepare(rootfs, inherited, &mut attach, cwd)?;
+        let console = match (&inherited.console, plan.process.terminal) {
+            (Some(socket), Some(size)) => {
+                let mounts = rootfs.enter != Enter::Chroot;
+                Some(console::set_up(&prepared.root, socket, size, mounts)?)
+            }
+            _ => None,
+        };
+        inherited.console = None;
+        attach.wait()?;
+        if !hooks.create_runtime.is_empty() {
+            sync.hooks()?;
+        }
+        call_hooks(&hooks.create_container, &inherited.state)?;
+        prepared.finish(rootfs, inherited)?;
+        prepared.enter(rootfs.enter)?;
+        console.map_or(Ok(()), console::Console::take)
+    })();
+    inherited.sync = sync;
+    entered
+}
+
+/// The lock-down, with the standard streams given away before.
+fn lock(process: &Process, filter: Option<&plan::Filter>, sync: &InitEnd) -> Result<(), Error> {
+    failpoint("runtime.lock-down")?;
+    stdio::give_to(process.user.uid)?;
+    identity::lock_down(process, filter, sync)
+}
+
+/// What comes right before the exec: after it nothing is opened any more.
+fn last_steps(
+    process: &Process,
+    filter: Option<&plan::Filter>,
+    sync: &InitEnd,
+) -> Result<(), Error> {
+    sys::close_range(3 + process.preserve_fds, true).doing(|| "close descriptors on exec")?;
+    sys::reset_signals().doing(|| "reset signals")?;
+    if process.seccomp_when == SeccompWhen::LastBeforeExec {
+        identity::install(filter, sync)?;
+    }
+    Ok(())
+}
+
+/// Waits to be started, and becomes the program.
+fn start(plan: &InitPlan, hooks: &Hooks, inherited: &Inherited, made: &Made) -> ! {
+    let sync = &inherited.sync;
+    if let Err(error) = wait_for_start(inherited) {
+        fail(sync, &error);
+    }
+    let error = match call_hooks(&hooks.start_container, &inherited.state) {
+        Err(error) => error,
+        Ok(()) => program::execute(&made.program, &plan.process, made.home.clone()),
+    };
+    match &inherited.start {
+        Start::Socket => fail(sync, &error),
+        Start::Fifo { errors, .. } => {
+            let mut note = vec![error.class().to_byte()];
+            note.extend_from_slice(error.line().as_bytes());
+            // Where `start` looks for it; and where a person looks, as runc's does.
+            let _full = rustix::io::write(errors, &note);
+            let line = format!("{}\n", said(&error));
+            let _closed = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+            sys::exit_now(255)
+        }
+    }
+}
+
+/// What runc's init says on standard error: `exec /bin/x: exec format error`.
+fn said(error: &Error) -> String {
+    match error {
+        Error::Exec { program, why, .. } => format!("exec {program}: {why}"),
+        other => other.line(),
+    }
+}
+
+fn wait_for_start(inherited: &Inherited) -> Result<(), Error> {
+    inherited.sync.ready()?;
+    match &inherited.start {
+        Start::Socket => inherited.sync.wait(ToInit::Start),
+        Start::Fifo { fifo, .. } => {
+            let mut byte = [0];
+            match rustix::io::retry_on_intr(|| rustix::io::read(fifo, &mut byte)) {
+                Ok(1) => Ok(()),
+                _ => Err(Error::Abandoned),
+            }
+        }
+    }
+}
+
+fn call_hooks(hooks: &[plan::Hook], state: &State) -> Result<(), Error> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    let state = State { pid, ..state.clone() };
+    let json = serde_json::to_vec(&state)
+        .map_err(|error| Error::refused("write the state for hooks", error.to_string()))?;
+    hook::run(hooks, &json).map_err(Error::from)
+}
+
+/// Joins a new session keyring, where the kernel has any.
+fn join_keyring(process: &Process) -> Result<(), Error> {
+    let Some(name) = &process.keyring else { return Ok(()) };
+    match sys::keyctl_join_session(name) {
+        Err(err) if matches!(err.errno(), Errno::NOSYS | Errno::PERM) => Ok(()),
+        other => other.map(drop).doing(|| "session keyring"),
+    }
+}
+
+fn loopback_up() -> Result<(), Error> {
+    let mut requests = netlink::Requests::new();
+    requests.set_loopback_up();
+    netlink::RouteSocket::open()
+        .and_then(|mut socket| socket.execute(&requests))
+        .map_err(|error| Error::refused("take the loopback interface up", chain(&error)))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}
+
+fn names(plan: &InitPlan) -> Result<(), Error> {
+    if let Some(name) = &plan.hostname {
+        rustix::system::sethostname(name.as_bytes())
+            .call(|| format!("sethostname({name:?})"))
+            .doing(|| "hostname")?;
+    }
+    if let Some(name) = &plan.domainname {
+        rustix::system::setdomainname(name.as_bytes())
+            .call(|| format!("setdomainname({name:?})"))
+            .doing(|| "domainname")?;
+    }
+    Ok(())
+}
+
+fn schedule(plan: &InitPlan) -> Result<(), Error> {
+    schedule_process(&plan.process)?;
+    if let Some(persona) = plan.personality {
+        sys::personality(persona).doing(|| "linux.personality")?;
+    }
+    if let Some(policy) = &plan.memory_policy {
+        sys::set_mempolicy(policy.mode, &policy.nodes).doing(|| "linux.memoryPolicy")?;
+    }
+    Ok(())
+}
+
+fn schedule_process(process: &Process) -> Result<(), Error> {
+    if let Some(attr) = &process.scheduler {
+        sys::sched_setattr(attr).doing(|| "process.scheduler")?;
+    }
+    if let Some((class, priority)) = process.io_priority {
+        sys::ioprio_set(class, priority).doing(|| "process.ioPriority")?;
+    }
+    Ok(())
+}
+
+/// Sets the limits of a process; `None` is the caller.
+pub fn set_limits(pid: Option<rustix::process::Pid>, limits: &[Limit]) -> Result<(), Error> {
+    for limit in limits {
+        sys::prlimit_set(pid, limit.resource, limit.soft, limit.hard)
+            .doing(|| format!("process.rlimits: {:?}", limit.resource))?;
+    }
+    Ok(())
+}
+
+/// The signal that a child's end sends to the runtime.
+pub const EXIT_SIGNAL: Signal = Signal::CHILD;

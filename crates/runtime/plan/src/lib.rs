@@ -1,2 +1,189 @@
 //! From an OCI spec to the steps that make a container.
+//!
+//! The one translator between the specification's words and the kernel's: [`Plan::new`] checks a
+//! configuration against the [`Facts`] of the machine and decides everything that can be decided
+//! before the first system call. Whoever executes a plan reads no option, parses no string and
+//! chooses no order any more. Nothing here touches the machine.
 #![forbid(unsafe_code)]
+
+mod capability;
+mod device;
+mod error;
+mod facts;
+mod hook;
+mod limit;
+mod mounts;
+mod namespace;
+mod policy;
+mod process;
+mod resources;
+mod root;
+mod schedule;
+mod seccomp_filter;
+mod sysctl;
+
+use std::path::Path;
+
+use oci::runtime::{NamespaceKind, Spec};
+
+pub use device::Device;
+pub use error::Error;
+pub use facts::{Facts, Options};
+pub use hook::{Hook, Hooks};
+pub use limit::{Limit, resources as limited_resources};
+pub use mounts::{Mount, What};
+pub use namespace::{IdMaps, Join, Namespaces, flag};
+pub use policy::MemoryPolicy;
+pub use process::{Ids, Process, SeccompWhen};
+pub use resources::{limits, resources};
+pub use root::{Enter, Root, Rootfs};
+pub use seccomp_filter::{Filter, Listener};
+pub use sysctl::Sysctl;
+
+/// All that is needed to make a container.
+#[derive(Debug)]
+pub struct Plan {
+    /// Its namespaces.
+    pub namespaces: Namespaces,
+    /// Its cgroup's path in the hierarchy, absolute.
+    pub cgroup_path: String,
+    /// Its cgroup's limits.
+    pub resources: cgroup::Resources,
+    /// Its hooks.
+    pub hooks: Hooks,
+    /// What happens inside the new process.
+    pub init: InitPlan,
+    /// What was asked for and is not done.
+    pub warnings: Vec<String>,
+}
+
+/// What the container's first process does before it becomes its program.
+#[derive(Debug)]
+pub struct InitPlan {
+    /// The root file system and what is in it. `None` without a mount namespace: then the process
+    /// only changes its root directory.
+    pub rootfs: Rootfs,
+    /// The host name.
+    pub hostname: Option<String>,
+    /// The domain name.
+    pub domainname: Option<String>,
+    /// Kernel parameters.
+    pub sysctls: Vec<Sysctl>,
+    /// The network namespace is new: its loopback interface is taken up.
+    pub loopback: bool,
+    /// A cgroup namespace is made once the process is in its cgroup.
+    pub cgroup_namespace: bool,
+    /// The execution domain.
+    pub personality: Option<u32>,
+    /// The NUMA policy.
+    pub memory_policy: Option<MemoryPolicy>,
+    /// The seccomp filter.
+    pub filter: Option<Filter>,
+    /// The process.
+    pub process: Process,
+}
+
+impl Plan {
+    /// The plan for container `id` with the configuration `spec`. `bundle` is absolute.
+    pub fn new(
+        spec: &Spec,
+        id: &str,
+        bundle: &Path,
+        facts: &Facts,
+        options: Options,
+    ) -> Result<Self, Error> {
+        check_version(&spec.oci_version)?;
+        let linux = spec.linux.as_ref().ok_or_else(|| Error::missing("linux"))?;
+        let process = spec.process.as_ref().ok_or_else(|| Error::missing("process"))?;
+        let mut warnings = Vec::new();
+        let namespaces = Namespaces::new(linux)?;
+        for (field, there) in [
+            ("linux.intelRdt", linux.intel_rdt.is_some()),
+            ("linux.netDevices", !linux.net_devices.is_empty()),
+        ] {
+            if there {
+                return Err(Error::Unsupported { field: field.to_owned() });
+            }
+        }
+        for (field, name) in [("hostname", &spec.hostname), ("domainname", &spec.domainname)] {
+            check_uts(field, name, &namespaces)?;
+        }
+        let own_user_namespace = namespaces.has(NamespaceKind::User);
+        let nonempty = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Ok(Self {
+            cgroup_path: cgroup_path(&linux.cgroups_path, id)?,
+            resources: resources(linux.resources.as_ref(), facts)?,
+            hooks: spec.hooks.as_ref().map(Hooks::new).transpose()?.unwrap_or_default(),
+            init: InitPlan {
+                rootfs: root::rootfs(spec, linux, bundle, &namespaces, options)?,
+                hostname: nonempty(&spec.hostname),
+                domainname: nonempty(&spec.domainname),
+                sysctls: sysctl::sysctls(&linux.sysctl, &namespaces)?,
+                loopback: namespaces.is_new(NamespaceKind::Network),
+                cgroup_namespace: namespaces.is_new(NamespaceKind::Cgroup),
+                personality: linux.personality.as_ref().map(policy::personality).transpose()?,
+                memory_policy: linux.memory_policy.as_ref().map(policy::memory).transpose()?,
+                filter: linux.seccomp.as_ref().map(Filter::new).transpose()?,
+                process: Process::new(
+                    process,
+                    id,
+                    own_user_namespace,
+                    facts,
+                    options,
+                    &mut warnings,
+                )?,
+            },
+            namespaces,
+            warnings,
+        })
+    }
+}
+
+/// Accepts every version with the major number 1, and the drafts that led to it.
+fn check_version(version: &str) -> Result<(), Error> {
+    let invalid = |why: &str| Err(Error::invalid("ociVersion", version, why));
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Option<Vec<u32>> = core.split('.').map(|part| part.parse().ok()).collect();
+    match numbers.as_deref() {
+        Some([0 | 1, _, _]) => Ok(()),
+        Some([_, _, _]) => invalid("is newer than what this runtime knows (1.3)"),
+        _ => invalid("is not a version"),
+    }
+}
+
+fn check_uts(field: &str, name: &str, namespaces: &Namespaces) -> Result<(), Error> {
+    const LONGEST: usize = 64;
+    if name.is_empty() {
+        return Ok(());
+    }
+    if !namespaces.has(NamespaceKind::Uts) {
+        return Err(Error::conflict(field, "needs a uts namespace of the container's own"));
+    }
+    if name.len() > LONGEST {
+        return Err(Error::invalid(field, name, format!("is longer than {LONGEST} bytes")));
+    }
+    Ok(())
+}
+
+/// Where the container's cgroup is. Without a wish it is named after the container.
+fn cgroup_path(wish: &str, id: &str) -> Result<String, Error> {
+    if wish.split('/').any(|part| part == "..") || wish.contains(['\0', '\n']) {
+        let why = "leads out of the hierarchy or is no path";
+        return Err(Error::invalid("linux.cgroupsPath", wish.escape_debug(), why));
+    }
+    let parts = |path: &str| {
+        path.split('/')
+            .filter(|p| !p.is_empty() && *p != ".")
+            .fold(String::new(), |all, part| all + "/" + part)
+    };
+    match parts(wish) {
+        path if path.is_empty() && !wish.is_empty() => {
+            Err(Error::invalid("linux.cgroupsPath", wish, "is the root of the hierarchy"))
+        }
+        path if path.is_empty() => Ok(format!("/{id}")),
+        path => Ok(path),
+    }
+}
+
+#[cfg(test)]
+mod tests;

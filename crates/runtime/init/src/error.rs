@@ -1,0 +1,124 @@
+//! What can go wrong inside, and how it is told outside.
+
+use std::error::Error as _;
+
+/// Something that stops the container from being made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A kernel call failed.
+    #[error("{doing}")]
+    Call {
+        /// What was being done, and to what.
+        doing: String,
+        /// The call.
+        #[source]
+        source: sys::Error,
+    },
+    /// Something is not as it must be.
+    #[error("{doing}: {why}")]
+    Refused {
+        /// What was being done, and to what.
+        doing: String,
+        /// Why not.
+        why: String,
+    },
+    /// The container's program cannot be executed.
+    #[error("exec: {program:?}: {why}")]
+    Exec {
+        /// The program, as it was asked for.
+        program: String,
+        /// In the words that Docker's clients look for.
+        why: String,
+        /// Whether it is missing or cannot be run.
+        class: Class,
+    },
+    /// A hook failed.
+    #[error(transparent)]
+    Hook(#[from] crate::hook::Error),
+    /// The process at the other end of the socket is gone.
+    #[error("the runtime ended before the container was made")]
+    Abandoned,
+}
+
+/// What a caller can do about a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The program does not exist (a shell's exit status 127).
+    NotFound,
+    /// The program exists and cannot be run (126).
+    NotExecutable,
+    /// Anything else.
+    Other,
+}
+
+impl Class {
+    pub(crate) fn to_byte(self) -> u8 {
+        match self {
+            Self::NotFound => 127,
+            Self::NotExecutable => 126,
+            Self::Other => 1,
+        }
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Self {
+        match byte {
+            127 => Self::NotFound,
+            126 => Self::NotExecutable,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Error {
+    pub(crate) fn refused(doing: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Refused { doing: doing.into(), why: why.into() }
+    }
+
+    /// What a caller can do about it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Exec { class, .. } => *class,
+            _ => Class::Other,
+        }
+    }
+
+    /// The whole chain as one line.
+    pub fn line(&self) -> String {
+        let mut line = self.to_string();
+        let mut source = self.source();
+        while let Some(error) = source {
+            line += ": ";
+            line += &error.to_string();
+            source = error.source();
+        }
+        line.replace('\n', " ")
+    }
+}
+
+/// Says what a call was for.
+pub(crate) trait Doing<T> {
+    fn doing<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T, Error>;
+}
+
+impl<T> Doing<T> for Result<T, sys::Error> {
+    fn doing<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T, Error> {
+        self.map_err(|source| Error::Call { doing: what().into(), source })
+    }
+}
+
+impl<T> Doing<T> for std::io::Result<T> {
+    fn doing<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T, Error> {
+        self.map_err(|error| {
+            let doing = what().into();
+            Error::Call { source: sys::Error::from_io(doing.clone(), &error), doing: "at".into() }
+        })
+    }
+}
+
+/// Passes a failpoint.
+pub(crate) fn failpoint(name: &str) -> Result<(), Error> {
+    failpoint::hit(name).map_err(|error| Error::Call {
+        doing: "failpoint".into(),
+        source: sys::Error::from_io(name, &error),
+    })
+}

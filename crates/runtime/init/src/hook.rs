@@ -1,0 +1,222 @@
+//! Calling a hook: the state on its standard input, a time limit, and what it said when it failed.
+
+use std::ffi::CString;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use plan::Hook;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Signal, WaitId, WaitIdOptions};
+use sys::{Call, Spawn};
+
+/// How much of what a hook says is kept for an error, in bytes.
+const KEPT: usize = 1024;
+
+/// A hook that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It could not be started or waited for.
+    #[error("hook {path:?}")]
+    Call {
+        /// The hook's program.
+        path: CString,
+        /// The call.
+        #[source]
+        source: sys::Error,
+    },
+    /// It ended with an error.
+    #[error("hook {path:?} {how}{}", said(output))]
+    Failed {
+        /// The hook's program.
+        path: CString,
+        /// With which status or signal.
+        how: String,
+        /// What it said.
+        output: String,
+    },
+    /// It did not end in time and was killed.
+    #[error("hook {path:?} did not end within {} s{}", timeout.as_secs(), said(output))]
+    Timeout {
+        /// The hook's program.
+        path: CString,
+        /// The limit.
+        timeout: Duration,
+        /// What it said.
+        output: String,
+    },
+}
+
+fn said(output: &str) -> String {
+    match output.trim() {
+        "" => String::new(),
+        text => format!(", and said: {}", text.replace('\n', "; ")),
+    }
+}
+
+/// Calls `hooks` one after the other, each with `state` (JSON) on its standard input. The first one
+/// that fails ends it.
+pub fn run(hooks: &[Hook], state: &[u8]) -> Result<(), Error> {
+    hooks.iter().try_for_each(|hook| run_one(hook, state))
+}
+
+fn run_one(hook: &Hook, state: &[u8]) -> Result<(), Error> {
+    let call = |source| Error::Call { path: hook.path.clone(), source };
+    let stdin = input(state).map_err(call)?;
+    let (output, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .call(|| "pipe2()")
+        .map_err(call)?;
+    let child = Spawn {
+        program: &hook.path,
+        argv: &hook.argv,
+        env: &hook.env,
+        fds: &[(stdin.as_fd(), 0), (write.as_fd(), 1), (write.as_fd(), 2)],
+        new_session: false,
+    }
+    .spawn()
+    .map_err(call)?;
+    drop(write);
+    let mut output = Output::new(output);
+    let ended = wait(child.pidfd.as_fd(), &mut output, hook.timeout).map_err(call)?;
+    if !ended {
+        rustix::process::pidfd_send_signal(&child.pidfd, Signal::KILL)
+            .call(|| "pidfd_send_signal(SIGKILL)")
+            .map_err(call)?;
+    }
+    let status = rustix::io::retry_on_intr(|| {
+        rustix::process::waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED)
+    })
+    .call(|| "waitid()")
+    .map_err(call)?;
+    let how = match status {
+        _ if !ended => {
+            let timeout = hook.timeout.unwrap_or_default();
+            return Err(Error::Timeout { path: hook.path.clone(), timeout, output: output.text() });
+        }
+        Some(status) => match (status.exit_status(), status.terminating_signal()) {
+            (Some(0), _) => return Ok(()),
+            (Some(code), _) => format!("exited with status {code}"),
+            (_, signal) => format!("was killed by signal {}", signal.unwrap_or(0)),
+        },
+        None => "is gone".to_owned(),
+    };
+    Err(Error::Failed { path: hook.path.clone(), how, output: output.text() })
+}
+
+/// The state, as a file in memory: a hook that does not read it blocks nobody.
+fn input(state: &[u8]) -> Result<OwnedFd, sys::Error> {
+    let fd = rustix::fs::memfd_create("state", rustix::fs::MemfdFlags::CLOEXEC)
+        .call(|| "memfd_create(\"state\")")?;
+    let mut written = 0;
+    while written < state.len() {
+        written += rustix::io::write(&fd, &state[written..]).call(|| "write(state)")?;
+    }
+    rustix::fs::seek(&fd, rustix::fs::SeekFrom::Start(0)).call(|| "lseek(state)")?;
+    Ok(fd)
+}
+
+/// Waits for the end of the process and reads what it says meanwhile, so that it never blocks on a
+/// full pipe. `false` when the time is over.
+fn wait(
+    pidfd: std::os::fd::BorrowedFd<'_>,
+    output: &mut Output,
+    timeout: Option<Duration>,
+) -> Result<bool, sys::Error> {
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(false);
+        }
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut fds = vec![PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+        if let Some(pipe) = &output.pipe {
+            fds.push(PollFd::new(pipe, PollFlags::IN));
+        }
+        match rustix::event::poll(&mut fds, left.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno).call(|| "poll()"),
+        }
+        let ended = !fds[0].revents().is_empty();
+        let readable = fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
+        if readable {
+            output.read();
+        }
+        if ended {
+            return Ok(true);
+        }
+    }
+}
+
+/// What a hook writes, of which the beginning is kept.
+struct Output {
+    pipe: Option<std::fs::File>,
+    kept: Vec<u8>,
+}
+
+impl Output {
+    fn new(pipe: OwnedFd) -> Self {
+        Self { pipe: Some(pipe.into()), kept: Vec::new() }
+    }
+
+    fn read(&mut self) {
+        let mut buffer = [0; 4096];
+        match self.pipe.as_mut().map(|pipe| pipe.read(&mut buffer)) {
+            Some(Ok(n)) if n > 0 => {
+                let room = KEPT.saturating_sub(self.kept.len());
+                self.kept.extend_from_slice(&buffer[..n.min(room)]);
+            }
+            _ => self.pipe = None,
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.kept).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hook(script: &str, timeout: Option<u64>) -> Hook {
+        let c = |text: &str| CString::new(text).unwrap();
+        Hook {
+            path: c("/bin/sh"),
+            argv: vec![c("sh"), c("-c"), c(script)],
+            env: vec![c("WORD=said")],
+            timeout: timeout.map(Duration::from_secs),
+        }
+    }
+
+    #[test]
+    fn the_state_is_on_standard_input_and_the_environment_is_its_own() {
+        run(&[hook("test \"$(cat)$WORD$HOME\" = statesaid", None)], b"state").unwrap();
+    }
+
+    #[test]
+    fn the_first_that_fails_ends_it_and_its_words_are_kept() {
+        let err =
+            run(&[hook("echo no; echo way >&2; exit 3", None), hook("kill -9 $$", None)], b"");
+        assert_eq!(
+            err.unwrap_err().to_string(),
+            "hook \"/bin/sh\" exited with status 3, and said: no; way"
+        );
+        let err = run(&[hook("kill -9 $$", None)], b"").unwrap_err();
+        assert_eq!(err.to_string(), "hook \"/bin/sh\" was killed by signal 9");
+    }
+
+    #[test]
+    fn one_that_does_not_end_is_killed() {
+        let err = run(&[hook("exec sleep 100", Some(1))], b"").unwrap_err();
+        assert_eq!(err.to_string(), "hook \"/bin/sh\" did not end within 1 s");
+    }
+
+    #[test]
+    fn one_that_is_not_there_says_so() {
+        let mut missing = hook("", None);
+        missing.path = CString::new("/nonexistent/hook").unwrap();
+        let err = run(&[missing], b"").unwrap_err();
+        assert_eq!(err.to_string(), "hook \"/nonexistent/hook\"");
+    }
+}

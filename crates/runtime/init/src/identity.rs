@@ -1,0 +1,116 @@
+//! Becoming the user with the capabilities that the program is to have, and no way back.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use plan::{Filter, Ids, Process, SeccompWhen};
+use rustix::fs::{Gid, Uid};
+use rustix::io::Errno;
+use sys::Call;
+
+use crate::error::{Doing, Error};
+use crate::sync::InitEnd;
+
+/// The part of the lock-down that ends in the program's own identity. The filter that goes in last
+/// is not in it.
+pub(crate) fn lock_down(
+    process: &Process,
+    filter: Option<&Filter>,
+    sync: &InitEnd,
+) -> Result<(), Error> {
+    if process.no_new_privs {
+        sys::set_no_new_privs().doing(|| "no_new_privs")?;
+    }
+    if process.seccomp_when == SeccompWhen::BeforeCaps {
+        install(filter, sync)?;
+    }
+    // While CAP_SETPCAP is there, and while the user is still privileged.
+    caps::apply_bounding(process.caps.bounding).doing(|| "bounding capabilities")?;
+    sys::set_keep_caps(true).doing(|| "user")?;
+    become_user(&process.user)?;
+    enter_directory(process)?;
+    sys::set_keep_caps(false).doing(|| "user")?;
+    let missing = caps::apply(&process.caps).doing(|| "capabilities")?;
+    if !missing.is_empty() {
+        let names: Vec<String> = missing.iter().map(|cap| cap.to_string()).collect();
+        sync.warn(&format!("capabilities not held: {}: left out", names.join(", ")))?;
+    }
+    Ok(())
+}
+
+/// Installs the filter and hands its listener over, if it has one.
+pub(crate) fn install(filter: Option<&Filter>, sync: &InitEnd) -> Result<(), Error> {
+    let Some(filter) = filter else { return Ok(()) };
+    let listener = sys::seccomp_set_filter(&filter.program, filter.flags).doing(|| "seccomp")?;
+    match listener {
+        Some(listener) => sync.listener(listener.as_fd()),
+        None => Ok(()),
+    }
+}
+
+fn become_user(ids: &Ids) -> Result<(), Error> {
+    if let Some(umask) = ids.umask {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
+    }
+    let groups: Vec<Gid> = ids.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    set_groups(&groups, ids)?;
+    sys::setresgid(Gid::from_raw(ids.gid)).doing(|| format!("process.user.gid: {}", ids.gid))?;
+    sys::setresuid(Uid::from_raw(ids.uid)).doing(|| format!("process.user.uid: {}", ids.uid))
+}
+
+/// An unprivileged user's namespace forbids setgroups(2); there the process has no groups to lose,
+/// and asking for more than its own is an error.
+fn set_groups(groups: &[Gid], ids: &Ids) -> Result<(), Error> {
+    match sys::setgroups(groups) {
+        Err(err) if err.errno() == Errno::PERM && groups == [Gid::from_raw(ids.gid)] => Ok(()),
+        other => other.doing(|| "process.user.additionalGids"),
+    }
+}
+
+/// Enters the working directory, as the user; where only root may, with its capabilities (which
+/// Docker's containers rely on). Then makes sure that it lies inside the root: a path through
+/// `/proc/self/fd` could have led out (CVE-2024-21626).
+fn enter_directory(process: &Process) -> Result<(), Error> {
+    let cwd = &process.cwd;
+    let doing = || format!("process.cwd: {cwd:?}");
+    match rustix::process::chdir(cwd) {
+        Err(Errno::ACCESS | Errno::PERM) => {
+            let have = sys::capget().doing(doing)?;
+            sys::capset(have.permitted, have.permitted, have.inheritable).doing(doing)?;
+            rustix::process::chdir(cwd).call(|| format!("chdir({cwd:?})")).doing(doing)?;
+        }
+        other => other.call(|| format!("chdir({cwd:?})")).doing(doing)?,
+    }
+    verify_directory(process)
+}
+
+/// The kernel says `(unreachable)` for a directory that is not below this process's root.
+pub(crate) fn verify_directory(process: &Process) -> Result<(), Error> {
+    let doing = || format!("process.cwd: {:?}", process.cwd);
+    let real = rustix::process::getcwd(Vec::new()).call(|| "getcwd()").doing(doing)?;
+    if real.as_bytes().starts_with(b"/") {
+        Ok(())
+    } else {
+        Err(Error::refused(doing(), "the directory is outside of the container"))
+    }
+}
+
+/// The label that the next exec gives the process.
+pub(crate) fn label(process: &Process, proc: BorrowedFd<'_>) -> Result<(), Error> {
+    if let Some(label) = &process.selinux {
+        fsroot::proc::write_checked(proc, "thread-self/attr/exec", label.as_bytes())
+            .doing(|| format!("process.selinuxLabel: {label}"))?;
+    }
+    if let Some(profile) = &process.apparmor {
+        let doing = || format!("process.apparmorProfile: {profile}");
+        let text = format!("exec {profile}");
+        // The file of its own is there where several security modules are stacked.
+        match fsroot::proc::write_checked(proc, "thread-self/attr/apparmor/exec", text.as_bytes()) {
+            Err(err) if err.errno() == Errno::NOENT => {
+                fsroot::proc::write_checked(proc, "thread-self/attr/exec", text.as_bytes())
+            }
+            other => other,
+        }
+        .doing(doing)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,334 @@
+//! The root file system: mounts, devices, and what covers what.
+//!
+//! Everything happens before the root is entered, through descriptors of what was resolved inside
+//! it: a path of the container is never given to a call that would resolve it again.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use fsroot::Root;
+use mount::fs_mount;
+use plan::{Enter, Mount, Rootfs, What};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use sys::{Call, MountAttr, Propagation};
+
+use crate::error::{Doing, Error, failpoint};
+use crate::{Inherited, cgroupfs, cover, dev, sync::ToInit};
+
+/// The magic number of procfs: statfs(2).
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+
+/// What is left to do when the mounts are there: it comes after the hooks.
+pub(crate) struct Prepared {
+    pub(crate) root: Root,
+}
+
+/// Mounts all, fills `/dev`, and returns the root. Waits for the process to be in its cgroup before
+/// the first cgroup mount, or at the end.
+pub(crate) fn prepare(
+    plan: &Rootfs,
+    inherited: &mut Inherited,
+    attach: &mut Attach<'_>,
+    cwd: &Path,
+) -> Result<Prepared, Error> {
+    let root = attach_root(plan, inherited)?;
+    for mount in &plan.mounts {
+        one(&root, mount, inherited, attach).map_err(|error| name_mount(error, mount))?;
+    }
+    if plan.fill_dev {
+        dev::fill(&root, plan, inherited)?;
+    }
+    if !root.exists(cwd).doing(|| "working directory")? {
+        // Like runc and Docker: it is made, inside the root.
+        root.mkdir_all(cwd, Mode::from_raw_mode(0o755)).doing(|| "make the working directory")?;
+    }
+    Ok(Prepared { root })
+}
+
+impl Prepared {
+    /// Covers and locks, when nothing will be made any more.
+    pub(crate) fn finish(&self, plan: &Rootfs, inherited: &mut Inherited) -> Result<(), Error> {
+        for path in &plan.readonly_paths {
+            cover::make_read_only(&self.root, path)?;
+        }
+        let mut masks = cover::Masks::new(inherited.null.take());
+        for path in &plan.masked_paths {
+            masks.mask(&self.root, path)?;
+        }
+        if plan.root.readonly {
+            let none = MountAttr::empty();
+            sys::mount_setattr(self.root.as_fd(), false, MountAttr::RDONLY, none, None, None)
+                .doing(|| "make the root read-only")?;
+        }
+        match plan.root.propagation {
+            Propagation::Slave | Propagation::Private => Ok(()),
+            other => mount::set_propagation_fd(self.root.as_fd(), other, false)
+                .doing(|| "propagation of the root"),
+        }
+    }
+
+    /// Makes it the root of this process.
+    pub(crate) fn enter(self, how: Enter) -> Result<(), Error> {
+        failpoint("runtime.pivot")?;
+        match how {
+            Enter::PivotRoot => {
+                mount::pivot_root_into(self.root.as_fd()).doing(|| "change the root")
+            }
+            Enter::Move => move_root(&self.root),
+            Enter::Chroot => change_root(self.root.as_fd()),
+        }
+    }
+}
+
+/// The error of a mount says which one it was.
+fn name_mount(error: Error, mount: &Mount) -> Error {
+    let at = format!("mounts[{}] on {:?}", mount.index, mount.target);
+    match error {
+        Error::Call { doing, source } if doing.is_empty() => Error::Call { doing: at, source },
+        Error::Call { doing, source } => Error::Call { doing: format!("{at}: {doing}"), source },
+        Error::Refused { why, .. } => Error::Refused { doing: at, why },
+        other => other,
+    }
+}
+
+/// Puts the root's mount where the root directory is, in a mount namespace in which nothing travels
+/// back to the host.
+fn attach_root(plan: &Rootfs, inherited: &mut Inherited) -> Result<Root, Error> {
+    if plan.enter == Enter::Chroot {
+        return Root::open(&plan.root.path).doing(|| "root.path");
+    }
+    let everything = match plan.root.propagation {
+        Propagation::Private => Propagation::Private,
+        _ => Propagation::Slave,
+    };
+    mount::set_propagation(Path::new("/"), everything, true)
+        .doing(|| "cut the mount namespace off")?;
+    let tree = inherited
+        .root
+        .take()
+        .ok_or_else(|| Error::refused("root.path", "its mount was not handed over"))?;
+    match Root::open(&plan.root.path) {
+        Ok(place) => mount::move_to_fd(tree.as_fd(), place.as_fd()),
+        // In a user namespace the way to it may be closed. Any other place will do: what counts is
+        // the descriptor. Only hooks that look for the path would miss it.
+        Err(err) if err.errno() == Errno::ACCESS => {
+            mount::move_to_path(tree.as_fd(), Path::new("/"))
+        }
+        Err(err) => Err(err),
+    }
+    .doing(|| "mount the root")?;
+    Ok(Root::from_fd(tree))
+}
+
+fn one(
+    root: &Root,
+    mount: &Mount,
+    inherited: &mut Inherited,
+    attach: &mut Attach<'_>,
+) -> Result<(), Error> {
+    failpoint("runtime.mount")?;
+    match &mount.what {
+        What::Remount => {
+            let target = root.open_path(&mount.target).doing(String::new)?;
+            return attributes(target.as_fd(), mount);
+        }
+        What::Bind { .. } => {
+            let tree = inherited.binds[mount.index]
+                .take()
+                .ok_or_else(|| Error::refused("", "its source was not handed over"))?;
+            let directory = file_type(tree.as_fd())? == FileType::Directory;
+            let target = target(root, mount, directory)?;
+            mount::move_to_fd(tree.as_fd(), target.as_fd()).doing(String::new)
+        }
+        What::Cgroup => {
+            attach.wait()?;
+            let target = target(root, mount, true)?;
+            cgroupfs::mount(&inherited.cgroups, mount, target.as_fd())
+        }
+        What::Fs { kind, source, data, copy_up } => {
+            let target = target(root, mount, true)?;
+            let tree = file_system(kind, source, data, mount, target.as_fd())?;
+            if *copy_up {
+                crate::copy::tree(target.as_fd(), tree.as_fd()).doing(|| "tmpcopyup")?;
+                if mount.set.contains(MountAttr::RDONLY) {
+                    let none = MountAttr::empty();
+                    sys::mount_setattr(tree.as_fd(), false, MountAttr::RDONLY, none, None, None)
+                        .doing(String::new)?;
+                }
+            }
+            mount::move_to_fd(tree.as_fd(), target.as_fd()).doing(String::new)?;
+            if mount.rec_set.is_empty()
+                && mount.rec_clear.is_empty()
+                && mount.propagation.is_empty()
+            {
+                return Ok(());
+            }
+            attributes(tree.as_fd(), mount)
+        }
+    }
+}
+
+/// A new file system with the attributes of `mount`, detached.
+fn file_system(
+    kind: &str,
+    source: &str,
+    data: &[String],
+    mount: &Mount,
+    target: BorrowedFd<'_>,
+) -> Result<OwnedFd, Error> {
+    let mut options: Vec<(&str, Option<&str>)> = data
+        .iter()
+        .map(|option| match option.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (option.as_str(), None),
+        })
+        .collect();
+    // A tmpfs looks like the directory that it covers, unless it is told otherwise.
+    let mode;
+    if kind == "tmpfs" && !options.iter().any(|(key, _)| *key == "mode") {
+        let stat = rustix::fs::fstat(target).call(|| "fstat(target)").doing(String::new)?;
+        mode = format!("{:o}", stat.st_mode & 0o7777);
+        options.push(("mode", Some(&mode)));
+    }
+    let mut attrs = mount.set;
+    if matches!(&mount.what, What::Fs { copy_up: true, .. }) {
+        attrs.remove(MountAttr::RDONLY);
+    }
+    match fs_mount(kind, Some(source), &options, attrs) {
+        // Another user namespace owns the network namespace: a sysfs of it cannot be made.
+        Err(err) if kind == "sysfs" && err.errno() == Errno::PERM => host_sysfs(mount, err),
+        other => other.doing(String::new),
+    }
+}
+
+/// The host's `/sys` in place of one of the container's own, as it may always be seen: read-only.
+fn host_sysfs(mount: &Mount, error: sys::Error) -> Result<OwnedFd, Error> {
+    let Ok(tree) = mount::bind(Path::new("/sys"), true) else {
+        return Err(error).doing(String::new);
+    };
+    let set = mount.set | MountAttr::RDONLY;
+    sys::mount_setattr(tree.as_fd(), true, set, MountAttr::empty(), Some(Propagation::Slave), None)
+        .doing(String::new)?;
+    Ok(tree)
+}
+
+/// Changes attributes of what is mounted already.
+pub(crate) fn attributes(mnt: BorrowedFd<'_>, mount: &Mount) -> Result<(), Error> {
+    let set = |recursive, set, clear| {
+        if MountAttr::is_empty(&(set | clear)) {
+            return Ok(());
+        }
+        sys::mount_setattr(mnt, recursive, set, clear, None, None).doing(String::new)
+    };
+    set(false, mount.set, mount.clear)?;
+    set(true, mount.rec_set, mount.rec_clear)?;
+    for (propagation, recursive) in &mount.propagation {
+        mount::set_propagation_fd(mnt, *propagation, *recursive).doing(String::new)?;
+    }
+    Ok(())
+}
+
+/// The place of a mount, made where it is missing.
+fn target(root: &Root, mount: &Mount, directory: bool) -> Result<OwnedFd, Error> {
+    let path = &mount.target;
+    if path == Path::new("/") {
+        return root.open_path("/").doing(String::new);
+    }
+    if mount.wants_plain_directory() {
+        return plain_directory(root, path);
+    }
+    let target = if directory {
+        root.mkdir_all(path, Mode::from_raw_mode(0o755)).doing(String::new)?
+    } else {
+        root.create_file(path, Mode::from_raw_mode(0o644)).doing(String::new)?
+    };
+    check_not_in_proc(mount, target.as_fd())?;
+    Ok(target)
+}
+
+/// A directory that no symbolic link leads to: a link in the image must not decide where procfs or
+/// sysfs goes.
+fn plain_directory(root: &Root, path: &Path) -> Result<OwnedFd, Error> {
+    let open = || {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+        rustix::fs::openat2(root.as_fd(), path, flags, Mode::empty(), how)
+    };
+    let opened = match open() {
+        Err(Errno::NOENT) => {
+            root.mkdir_all(path, Mode::from_raw_mode(0o755)).doing(String::new)?;
+            open()
+        }
+        other => other,
+    };
+    match opened {
+        Err(Errno::LOOP | Errno::NOTDIR) => {
+            Err(Error::refused("", "must be mounted on ordinary directory, not on a link or file"))
+        }
+        other => other.call(|| format!("openat2({path:?}, NO_SYMLINKS)")).doing(String::new),
+    }
+}
+
+/// Refuses to cover what is inside `/proc`, by whatever name: what is written there later would go
+/// elsewhere (CVE-2015-3631, CVE-2019-16884, CVE-2025-52881). A bind mount over all of `/proc` must
+/// itself be procfs.
+fn check_not_in_proc(mount: &Mount, target: BorrowedFd<'_>) -> Result<(), Error> {
+    let stat = rustix::fs::fstatfs(target).call(|| "fstatfs(target)").doing(String::new)?;
+    let on_procfs = stat.f_type as u64 == PROC_SUPER_MAGIC;
+    let named = mount.target.starts_with("/proc");
+    if !on_procfs && !named {
+        return Ok(());
+    }
+    if mount.may_cover_proc() {
+        return Ok(());
+    }
+    if mount.target == Path::new("/proc") {
+        if let What::Bind { source, .. } = &mount.what {
+            let stat = rustix::fs::statfs(source).call(|| format!("statfs({source:?})"));
+            if stat.doing(String::new)?.f_type as u64 == PROC_SUPER_MAGIC {
+                return Ok(());
+            }
+        }
+    }
+    Err(Error::refused("", "cannot be mounted because it is inside /proc"))
+}
+
+pub(crate) fn file_type(fd: BorrowedFd<'_>) -> Result<FileType, Error> {
+    let stat = rustix::fs::fstat(fd).call(|| "fstat()").doing(String::new)?;
+    Ok(FileType::from_raw_mode(stat.st_mode))
+}
+
+/// `--no-pivot`: the root's mount covers `/`, for a host root in the initramfs.
+fn move_root(root: &Root) -> Result<(), Error> {
+    mount::move_to_path(root.as_fd(), Path::new("/")).doing(|| "move the root")?;
+    change_root(root.as_fd())
+}
+
+fn change_root(root: BorrowedFd<'_>) -> Result<(), Error> {
+    rustix::process::fchdir(root).call(|| "fchdir(root)").doing(|| "change the root")?;
+    rustix::process::chroot(".").call(|| "chroot(\".\")").doing(|| "change the root")?;
+    rustix::process::chdir("/").call(|| "chdir(\"/\")").doing(|| "change the root")
+}
+
+/// Waits, once, until the runtime has put this process into its cgroup; then makes the cgroup
+/// namespace, whose root that is.
+pub(crate) struct Attach<'a> {
+    pub(crate) sync: &'a crate::sync::InitEnd,
+    pub(crate) namespace: bool,
+    pub(crate) done: bool,
+}
+
+impl Attach<'_> {
+    pub(crate) fn wait(&mut self) -> Result<(), Error> {
+        if self.done {
+            return Ok(());
+        }
+        self.sync.wait(ToInit::Attached)?;
+        self.done = true;
+        if self.namespace {
+            sys::unshare(sys::CloneFlags::NEWCGROUP).doing(|| "make the cgroup namespace")?;
+        }
+        Ok(())
+    }
+}

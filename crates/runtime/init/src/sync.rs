@@ -1,0 +1,243 @@
+//! What the runtime and the new process say to each other, over a socket pair that keeps messages
+//! apart (`SOCK_SEQPACKET`).
+//!
+//! ```text
+//! new process                      runtime
+//!     |  <------------- Mapped ------- |  wrote uid_map and gid_map (new user namespace only)
+//!     |  -- Pid ----------------->     |  (the intermediate process only, which then ends)
+//!     |  <------------- Attached ----- |  put it into its cgroup; limits are in force
+//!     |  -- Hooks --------------->     |  (where there are hooks of the runtime's)
+//!     |  <------------- Done --------- |
+//!     |  -- Limits -------------->     |  (limits that only the runtime may raise)
+//!     |  <------------- Done --------- |
+//!     |  -- Listener + descriptor ->   |  (seccomp with SCMP_ACT_NOTIFY)
+//!     |  <------------- Done --------- |
+//!     |  -- Ready --------------->     |  all is made; it waits to be started
+//!     |  <------------- Start -------- |  (`run` only; after `create` the fifo says it)
+//! ```
+//!
+//! `Failed` and `Warning` can come at any time from the new process. Either end closing means that
+//! the other side is gone: the new process then ends, the runtime undoes what it did. Nothing but
+//! read(2) and write(2) is needed on the child's side, which may be under a seccomp filter already
+//! (`Listener` needs sendmsg(2)).
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use sys::{Call, Error};
+
+use crate::error::Class;
+
+/// What the new process says.
+#[derive(Debug)]
+pub enum FromInit {
+    /// The init's process id, as the runtime sees it.
+    Pid(i32),
+    /// Call the hooks of the runtime.
+    Hooks,
+    /// Raise my limits.
+    Limits,
+    /// Here is the listener of my seccomp filter.
+    Listener(OwnedFd),
+    /// Something that was asked for is not done.
+    Warning(String),
+    /// All is made.
+    Ready,
+    /// It cannot be made.
+    Failed(Class, String),
+    /// It ended, or executed its program, whose start closes the socket.
+    Closed,
+}
+
+/// What the runtime says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToInit {
+    /// The user namespace has its ids.
+    Mapped,
+    /// It is in its cgroup.
+    Attached,
+    /// What was asked for is done.
+    Done,
+    /// Execute the program.
+    Start,
+}
+
+impl ToInit {
+    fn byte(self) -> u8 {
+        match self {
+            Self::Mapped => b'm',
+            Self::Attached => b'a',
+            Self::Done => b'd',
+            Self::Start => b's',
+        }
+    }
+}
+
+/// The longest message. What is longer is cut.
+const LONGEST: usize = 4096;
+
+/// The runtime's end.
+#[derive(Debug)]
+pub struct RuntimeEnd(OwnedFd);
+
+/// The new process's end.
+#[derive(Debug)]
+pub struct InitEnd(OwnedFd);
+
+/// Makes the two ends.
+pub fn pair() -> Result<(RuntimeEnd, InitEnd), Error> {
+    let (a, b) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .call(|| "socketpair(AF_UNIX, SOCK_SEQPACKET)")?;
+    Ok((RuntimeEnd(a), InitEnd(b)))
+}
+
+impl AsFd for RuntimeEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl RuntimeEnd {
+    /// Tells the new process something. That it is gone is no error here: reading shows why.
+    pub fn send(&self, message: ToInit) -> Result<(), Error> {
+        match rustix::io::retry_on_intr(|| rustix::io::write(&self.0, &[message.byte()])) {
+            Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(errno) => Err(errno).call(|| format!("write to the new process: {message:?}")),
+        }
+    }
+
+    /// Waits for what the new process says.
+    pub fn receive(&self) -> Result<FromInit, Error> {
+        let (data, fd) = match sys::recv_fd(self.0.as_fd()) {
+            Err(err) if err.errno() == Errno::CONNRESET => return Ok(FromInit::Closed),
+            other => other?,
+        };
+        let Some((kind, rest)) = data.split_first() else { return Ok(FromInit::Closed) };
+        let text = || String::from_utf8_lossy(rest).into_owned();
+        match (kind, fd) {
+            (b'P', None) => {
+                let bytes = rest.try_into().map_err(|_| garbled())?;
+                Ok(FromInit::Pid(i32::from_ne_bytes(bytes)))
+            }
+            (b'H', None) => Ok(FromInit::Hooks),
+            (b'L', None) => Ok(FromInit::Limits),
+            (b'F', Some(fd)) => Ok(FromInit::Listener(fd)),
+            (b'W', None) => Ok(FromInit::Warning(text())),
+            (b'R', None) => Ok(FromInit::Ready),
+            (b'E', None) if !rest.is_empty() => {
+                let text = String::from_utf8_lossy(&rest[1..]).into_owned();
+                Ok(FromInit::Failed(Class::from_byte(rest[0]), text))
+            }
+            _ => Err(garbled()),
+        }
+    }
+}
+
+fn garbled() -> Error {
+    Error::new("read what the new process says", Errno::PROTO)
+}
+
+impl InitEnd {
+    fn write(&self, kind: u8, rest: &[u8]) -> Result<(), crate::Error> {
+        let mut message = Vec::with_capacity(1 + rest.len());
+        message.push(kind);
+        message.extend_from_slice(rest);
+        message.truncate(LONGEST);
+        match rustix::io::retry_on_intr(|| rustix::io::write(&self.0, &message)) {
+            Ok(_) => Ok(()),
+            // Whoever would read an error is not there any more.
+            Err(_) => Err(crate::Error::Abandoned),
+        }
+    }
+
+    /// Tells the init's process id.
+    pub(crate) fn pid(&self, pid: i32) -> Result<(), crate::Error> {
+        self.write(b'P', &pid.to_ne_bytes())
+    }
+
+    /// Asks for the runtime's hooks.
+    pub(crate) fn hooks(&self) -> Result<(), crate::Error> {
+        self.write(b'H', b"")?;
+        self.wait(ToInit::Done)
+    }
+
+    /// Asks for limits to be raised.
+    pub(crate) fn limits(&self) -> Result<(), crate::Error> {
+        self.write(b'L', b"")?;
+        self.wait(ToInit::Done)
+    }
+
+    /// Hands over the listener of the seccomp filter.
+    pub(crate) fn listener(&self, fd: BorrowedFd<'_>) -> Result<(), crate::Error> {
+        sys::send_fd(self.0.as_fd(), b"F", fd).map_err(|source| crate::Error::Call {
+            doing: "hand over the seccomp listener".into(),
+            source,
+        })?;
+        self.wait(ToInit::Done)
+    }
+
+    /// Tells what is not done.
+    pub(crate) fn warn(&self, text: &str) -> Result<(), crate::Error> {
+        self.write(b'W', text.as_bytes())
+    }
+
+    /// Tells that all is made.
+    pub(crate) fn ready(&self) -> Result<(), crate::Error> {
+        self.write(b'R', b"")
+    }
+
+    /// Tells that it cannot be made.
+    pub(crate) fn failed(&self, class: Class, line: &str) -> Result<(), crate::Error> {
+        let mut rest = vec![class.to_byte()];
+        rest.extend_from_slice(line.as_bytes());
+        self.write(b'E', &rest)
+    }
+
+    /// Waits for one message of the runtime.
+    pub(crate) fn wait(&self, wanted: ToInit) -> Result<(), crate::Error> {
+        let mut byte = [0];
+        match rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut byte)) {
+            Ok(1) if byte[0] == wanted.byte() => Ok(()),
+            _ => Err(crate::Error::Abandoned),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_arrive_as_they_were_sent() {
+        let (runtime, init) = pair().unwrap();
+        init.pid(4711).unwrap();
+        init.warn("w").unwrap();
+        init.failed(Class::NotFound, "exec: \"x\"").unwrap();
+        assert!(matches!(runtime.receive().unwrap(), FromInit::Pid(4711)));
+        assert!(matches!(runtime.receive().unwrap(), FromInit::Warning(w) if w == "w"));
+        let failed = runtime.receive().unwrap();
+        assert!(
+            matches!(&failed, FromInit::Failed(Class::NotFound, text) if text == "exec: \"x\""),
+            "{failed:?}"
+        );
+        runtime.send(ToInit::Attached).unwrap();
+        init.wait(ToInit::Attached).unwrap();
+        drop(runtime);
+        assert!(matches!(init.wait(ToInit::Done), Err(crate::Error::Abandoned)));
+        assert!(matches!(init.ready(), Err(crate::Error::Abandoned)));
+    }
+
+    #[test]
+    fn the_end_of_the_new_process_is_seen() {
+        let (runtime, init) = pair().unwrap();
+        drop(init);
+        assert!(matches!(runtime.receive().unwrap(), FromInit::Closed));
+        runtime.send(ToInit::Start).unwrap();
+    }
+}

@@ -1,0 +1,51 @@
+//! Capabilities: those that are asked for and can be had.
+
+use caps::{CapSet, Capability, Sets};
+use oci::runtime::Capabilities;
+
+use crate::Facts;
+
+/// The sets for `spec`. What is not known, or not held by this process, is left out with a warning,
+/// as the specification asks. Without `spec` nothing is kept.
+pub(crate) fn sets(
+    spec: Option<&Capabilities>,
+    own_user_namespace: bool,
+    facts: &Facts,
+    warnings: &mut Vec<String>,
+) -> Sets {
+    let none = Capabilities::default();
+    let spec = spec.unwrap_or(&none);
+    // A new user namespace starts with all capabilities, which are good only inside it.
+    let known = CapSet(facts.known);
+    let (may_bound, may_permit) = if own_user_namespace {
+        (known, known)
+    } else {
+        (CapSet(facts.bounding) & known, CapSet(facts.permitted) & known)
+    };
+    let mut read = |set: &str, names: &[String], limit: CapSet, why: &str| {
+        let mut kept = CapSet::EMPTY;
+        for name in names {
+            match name.parse::<Capability>() {
+                Err(_) => warnings
+                    .push(format!("process.capabilities.{set}: `{name}` is not known: left out")),
+                Ok(cap) if limit.contains(cap) => kept.insert(cap),
+                Ok(_) => {
+                    warnings.push(format!("process.capabilities.{set}: {name} {why}: left out"));
+                }
+            }
+        }
+        kept
+    };
+    let bounding = read("bounding", &spec.bounding, may_bound, "is not in this process's own");
+    let permitted = read("permitted", &spec.permitted, may_permit, "is not held");
+    let effective = read("effective", &spec.effective, permitted, "is not permitted");
+    let inheritable =
+        read("inheritable", &spec.inheritable, bounding, "is not in the bounding set");
+    let ambient = read(
+        "ambient",
+        &spec.ambient,
+        permitted & inheritable,
+        "is not both permitted and inheritable",
+    );
+    Sets { bounding, effective, permitted, inheritable, ambient }
+}

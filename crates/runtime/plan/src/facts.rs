@@ -1,0 +1,50 @@
+//! What the plan has to know about the machine and the process that makes the container.
+
+use rustix::process::Resource;
+
+/// What is true here and now. Gathered once, by whoever executes the plan.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The capabilities that this process may use, one bit for each number.
+    pub permitted: u64,
+    /// The capabilities that an exec may still grant.
+    pub bounding: u64,
+    /// The capabilities that the kernel knows.
+    pub known: u64,
+    /// The effective user id.
+    pub euid: u32,
+    /// This process is in a user namespace that is not the machine's first.
+    pub in_user_namespace: bool,
+    /// The hard limits of this process; `None` is unlimited.
+    pub hard_limits: Vec<(Resource, Option<u64>)>,
+    /// This process's `oom_score_adj`.
+    pub oom_score_adj: i32,
+    /// `AppArmor` is enabled.
+    pub apparmor: bool,
+    /// `SELinux` is enabled.
+    pub selinux: bool,
+}
+
+/// `CAP_SYS_RESOURCE`, as a bit.
+const CAP_SYS_RESOURCE: u64 = 1 << 24;
+
+impl Facts {
+    pub(crate) fn may_raise_limits(&self) -> bool {
+        self.permitted & CAP_SYS_RESOURCE != 0 && !self.in_user_namespace
+    }
+
+    pub(crate) fn hard_limit(&self, resource: Resource) -> Option<u64> {
+        self.hard_limits.iter().find(|(r, _)| *r == resource).and_then(|(_, limit)| *limit)
+    }
+}
+
+/// What the caller asks for besides the configuration: options of the command line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Change the root by moving the mount instead of `pivot_root` (for a root in the initramfs).
+    pub no_pivot: bool,
+    /// Keep the session keyring.
+    pub no_new_keyring: bool,
+    /// How many descriptors after standard error the program gets.
+    pub preserve_fds: u32,
+}

@@ -1,0 +1,240 @@
+//! Mounts: what is mounted where, with which attributes.
+
+use std::path::{Path, PathBuf};
+
+use mount::options;
+use oci::runtime::{Mount as Spec, NamespaceKind};
+use sys::{MountAttr, Propagation};
+
+use crate::Error;
+use crate::namespace::{IdMaps, Namespaces, check_maps};
+
+/// One mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Its number in the configuration, for errors.
+    pub index: usize,
+    /// Where, inside the root; absolute.
+    pub target: PathBuf,
+    /// What.
+    pub what: What,
+    /// Attributes of the mount to set.
+    pub set: MountAttr,
+    /// Attributes to clear, before.
+    pub clear: MountAttr,
+    /// Attributes to set on it and all below.
+    pub rec_set: MountAttr,
+    /// Attributes to clear there, before.
+    pub rec_clear: MountAttr,
+    /// How it propagates, and whether those below do likewise; in this order.
+    pub propagation: Vec<(Propagation, bool)>,
+    /// The ids of an id-mapped mount, and whether those below it have them too.
+    pub idmap: Option<(IdMaps, bool)>,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A file or directory of the host.
+    Bind {
+        /// Where it is.
+        source: PathBuf,
+        /// With the mounts below it.
+        recursive: bool,
+    },
+    /// A new file system.
+    Fs {
+        /// Its type.
+        kind: String,
+        /// What mount(8) calls the device.
+        source: String,
+        /// Its parameters.
+        data: Vec<String>,
+        /// Copy what the mount point holds into it first.
+        copy_up: bool,
+    },
+    /// The cgroup hierarchy, as the container may see it.
+    Cgroup,
+    /// What is mounted there already, with other attributes.
+    Remount,
+}
+
+/// File systems through which the kernel is told things: their mount point must be a directory and
+/// the way to it free of symbolic links, or a later write would go where a link in the image leads
+/// (CVE-2019-19921, CVE-2023-27561, CVE-2025-54867).
+const PLAIN_DIRECTORY_ONLY: [&str; 2] = ["proc", "sysfs"];
+
+/// What may be mounted on inside `/proc`: files that programs like lxcfs replace.
+const PROC_FILES: [&str; 10] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+
+impl Mount {
+    /// Whether no symbolic link may be on the way to the target.
+    pub fn wants_plain_directory(&self) -> bool {
+        matches!(&self.what, What::Fs { kind, .. } if PLAIN_DIRECTORY_ONLY.contains(&kind.as_str()))
+    }
+
+    /// Whether this one may be mounted on a file of procfs.
+    pub fn may_cover_proc(&self) -> bool {
+        self.target.to_str().is_some_and(|target| PROC_FILES.contains(&target))
+    }
+}
+
+/// `path` without `.`, `..` and doubled slashes, absolute: what it means inside a root.
+pub(crate) fn clean(path: &str) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                clean.pop();
+            }
+            name => clean.push(name),
+        }
+    }
+    clean
+}
+
+pub(crate) fn mounts(
+    specs: &[Spec],
+    bundle: &Path,
+    namespaces: &Namespaces,
+    mount_label: &str,
+) -> Result<Vec<Mount>, Error> {
+    specs
+        .iter()
+        .enumerate()
+        .map(|(index, spec)| one(index, spec, bundle, namespaces, mount_label))
+        .collect()
+}
+
+fn one(
+    index: usize,
+    spec: &Spec,
+    bundle: &Path,
+    namespaces: &Namespaces,
+    mount_label: &str,
+) -> Result<Mount, Error> {
+    let field = |name: &str| format!("mounts[{index}].{name}");
+    if spec.destination.is_empty() {
+        return Err(Error::missing(&field("destination")));
+    }
+    for (name, text) in
+        [("destination", &spec.destination), ("source", &spec.source), ("type", &spec.kind)]
+    {
+        if text.contains('\0') {
+            return Err(Error::invalid(field(name), text.escape_debug(), "contains a NUL"));
+        }
+    }
+    let parsed = options::parse(&spec.options);
+    let target = clean(&spec.destination);
+    let bind = parsed.bind.or_else(|| (spec.kind == "bind").then_some(false));
+    let what = if parsed.remount && bind.is_none() {
+        What::Remount
+    } else if let Some(recursive) = bind {
+        bind_source(&field("source"), spec, bundle, recursive)?
+    } else {
+        file_system(&field("type"), spec, &parsed, mount_label)?
+    };
+    let idmap = idmap(index, spec, &parsed, namespaces)?;
+    if idmap.is_some() && !matches!(what, What::Bind { .. }) {
+        return Err(Error::conflict(field("uidMappings"), "need a bind mount"));
+    }
+    if target == Path::new("/proc") && !matches!(&what, What::Fs { kind, .. } if kind == "proc") {
+        if !matches!(what, What::Bind { .. } | What::Remount) {
+            let why = "must not be covered by anything but procfs";
+            return Err(Error::invalid(field("destination"), target.display(), why));
+        }
+    }
+    Ok(Mount {
+        index,
+        target,
+        what,
+        set: parsed.set,
+        clear: parsed.clear,
+        rec_set: parsed.rec_set,
+        rec_clear: parsed.rec_clear,
+        propagation: parsed.propagation,
+        idmap,
+    })
+}
+
+fn bind_source(field: &str, spec: &Spec, bundle: &Path, recursive: bool) -> Result<What, Error> {
+    if spec.source.is_empty() {
+        return Err(Error::missing(field));
+    }
+    Ok(What::Bind { source: bundle.join(&spec.source), recursive })
+}
+
+fn file_system(
+    field: &str,
+    spec: &Spec,
+    parsed: &options::Parsed,
+    mount_label: &str,
+) -> Result<What, Error> {
+    match spec.kind.as_str() {
+        "" | "none" => Err(Error::invalid(field, &spec.kind, "is no file system's type")),
+        "cgroup" | "cgroup2" => Ok(What::Cgroup),
+        kind => {
+            let mut data = parsed.data.clone();
+            if !mount_label.is_empty() && !matches!(kind, "proc" | "sysfs" | "mqueue") {
+                data.push(format!("context={mount_label}"));
+            }
+            // Every instance is a new one since Linux 4.7, and fsconfig(2) knows the word no more.
+            if kind == "devpts" {
+                data.retain(|option| option != "newinstance");
+            }
+            if parsed.tmpcopyup && kind != "tmpfs" {
+                return Err(Error::conflict(field, "must be tmpfs for the option `tmpcopyup`"));
+            }
+            let source = if spec.source.is_empty() { kind } else { &spec.source };
+            Ok(What::Fs {
+                kind: kind.to_owned(),
+                source: source.to_owned(),
+                data,
+                copy_up: parsed.tmpcopyup,
+            })
+        }
+    }
+}
+
+fn idmap(
+    index: usize,
+    spec: &Spec,
+    parsed: &options::Parsed,
+    namespaces: &Namespaces,
+) -> Result<Option<(IdMaps, bool)>, Error> {
+    let field = format!("mounts[{index}].uidMappings");
+    let given = (!spec.uid_mappings.is_empty(), !spec.gid_mappings.is_empty());
+    match given {
+        (true, true) => {
+            check_maps(&field, &spec.uid_mappings)?;
+            check_maps(&format!("mounts[{index}].gidMappings"), &spec.gid_mappings)?;
+            let maps = IdMaps { uid: spec.uid_mappings.clone(), gid: spec.gid_mappings.clone() };
+            Ok(Some((maps, parsed.idmap == Some(true))))
+        }
+        (false, false) => match (parsed.idmap, &namespaces.maps) {
+            (None, _) => Ok(None),
+            (Some(recursive), Some(maps)) => Ok(Some((maps.clone(), recursive))),
+            (Some(_), None) if namespaces.joins(NamespaceKind::User) => Err(Error::conflict(
+                format!("mounts[{index}].options"),
+                "have `idmap`, which needs mappings of its own when a user namespace is joined",
+            )),
+            (Some(_), None) => Err(Error::conflict(
+                format!("mounts[{index}].options"),
+                "have `idmap` without mappings or a user namespace to take them from",
+            )),
+        },
+        _ => Err(Error::conflict(field, "and gidMappings must be there together")),
+    }
+}
