@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::cgroup::{Cgroup, FIRST_PAUSE, Member, longer};
 use crate::error::{Error, pass};
-use crate::tree::Dir;
+use crate::tree::{Dir, present};
 
 /// How long freezing may take. A process that waits for a device cannot be frozen before that.
 const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
@@ -108,7 +108,8 @@ impl Cgroup {
             self.sweep()?;
             return Ok(false);
         };
-        member.dir.write("cgroup.kill", "1")?;
+        // A cgroup that another process has just removed holds nothing.
+        present(member.dir.write("cgroup.kill", "1"))?;
         self.thaw_for_death();
         Ok(true)
     }

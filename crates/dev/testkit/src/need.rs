@@ -1,0 +1,151 @@
+//! What a test needs of the machine. A test that cannot run says so; nothing passes quietly by not
+//! running.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use cgroup::{Hierarchy, Mode};
+
+/// Something that a machine may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// To be root.
+    Root,
+    /// To mount an overlay, with directories of the place where tests put theirs.
+    Overlay,
+    /// To make a network namespace and links in it, and `ip`.
+    Netns,
+    /// To change nftables in a network namespace, and `nft`.
+    Nft,
+    /// The memory controller, of any version.
+    MemoryCgroup,
+    /// The pids controller, of any version.
+    PidsCgroup,
+    /// The cpu controller, of any version.
+    CpuCgroup,
+    /// Controllers in a v2 tree.
+    CgroupV2,
+    /// `CAP_SYS_RESOURCE`.
+    SysResource,
+    /// To make a user namespace.
+    UserNamespace,
+    /// Docker's own client.
+    Docker,
+    /// `mmdebstrap`, and a mirror of Debian that answers.
+    Mmdebstrap,
+    /// A `busybox` that is linked statically.
+    Busybox,
+    /// `curl`.
+    Curl,
+    /// `tmux`.
+    Tmux,
+    /// `script` (util-linux), which gives a program a terminal.
+    Script,
+    /// A build of dhow with failpoints.
+    Failpoints,
+}
+
+impl Need {
+    /// Probes the machine. When it lacks this, [`skip`]s.
+    pub fn is_met(self) -> bool {
+        match self.probe() {
+            Ok(()) => true,
+            Err(why) => {
+                skip(&format!("{self:?}"), &why);
+                false
+            }
+        }
+    }
+
+    fn probe(self) -> Result<(), String> {
+        match self {
+            Self::Root => met(rustix::process::geteuid().is_root(), || "not run by root".into()),
+            Self::Overlay => shell(
+                "d=$(mktemp -d) && cd $d && mkdir l u w m && unshare -m sh -c \
+                 'mount -t overlay none m -o lowerdir=l,upperdir=u,workdir=w'; r=$?; rm -rf $d; exit $r",
+            ),
+            Self::Netns => shell("unshare -n ip link add probe0 type veth peer name probe1"),
+            Self::Nft => shell("unshare -n nft add table inet probe"),
+            Self::MemoryCgroup => controller("memory", "memory"),
+            Self::PidsCgroup => controller("pids", "pids"),
+            Self::CpuCgroup => controller("cpu", "cpu"),
+            Self::CgroupV2 => match Hierarchy::detect().map_err(|e| e.to_string())?.mode() {
+                Mode::V2 => Ok(()),
+                mode => Err(format!("this machine has {mode:?}")),
+            },
+            Self::SysResource => {
+                let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+                let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+                let bits = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+                met(bits.unwrap_or(0) >> 24 & 1 == 1, || "the process lacks it".into())
+            }
+            Self::UserNamespace => shell("unshare -U true"),
+            Self::Docker => shell("docker --version"),
+            Self::Mmdebstrap => shell("mmdebstrap --version"),
+            Self::Busybox => met(crate::rootfs::busybox().is_some(), || {
+                "no static busybox in /bin or /usr/bin".into()
+            }),
+            Self::Curl => shell("curl --version"),
+            Self::Tmux => shell("tmux -V"),
+            Self::Script => shell("script --version"),
+            Self::Failpoints => {
+                let program = crate::dhow_program();
+                let bytes = std::fs::read(&program).map_err(|e| format!("{program:?}: {e}"))?;
+                let wanted = b"DHOW_FAILPOINTS";
+                met(bytes.windows(wanted.len()).any(|window| window == wanted), || {
+                    format!("{program:?} was built without the feature")
+                })
+            }
+        }
+    }
+}
+
+fn met(is_there: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+    if is_there { Ok(()) } else { Err(why()) }
+}
+
+fn controller(v1: &str, v2: &str) -> Result<(), String> {
+    let hierarchy = Hierarchy::detect().map_err(|error| error.to_string())?;
+    if hierarchy.has(v1) || hierarchy.has(v2) {
+        return Ok(());
+    }
+    Err(format!("no cgroup tree has the controller; there are {:?}", hierarchy.controllers()))
+}
+
+/// Runs a script; its last line on stderr is why it fails.
+fn shell(script: &str) -> Result<(), String> {
+    let output = Command::new("sh")
+        .args(["-c", script])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("sh: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    Err(text.trim().lines().last().unwrap_or("it fails").to_owned())
+}
+
+/// Says that a test did not run: `skipped: NAME: WHY` on stdout, and in the file that `DHOW_SKIPS`
+/// names, if any.
+///
+/// `DHOW_SKIPS_ALLOWED` names a file of the skips that this kind of machine may have, one name a
+/// line; any other fails the test.
+pub fn skip(name: &str, why: &str) {
+    let line = format!("skipped: {name}: {why}\n");
+    print!("{line}");
+    if let Some(path) = std::env::var_os("DHOW_SKIPS") {
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("write to DHOW_SKIPS");
+    }
+    if let Some(path) = std::env::var_os("DHOW_SKIPS_ALLOWED") {
+        assert!(is_allowed(Path::new(&path), name), "{name} may not be skipped here: {why}");
+    }
+}
+
+fn is_allowed(list: &Path, name: &str) -> bool {
+    let text = std::fs::read_to_string(list).expect("read DHOW_SKIPS_ALLOWED");
+    let words = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    words.into_iter().any(|word| word == name)
+}
