@@ -1,0 +1,167 @@
+//! What can go wrong.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What kind of mistake an error is: all that a caller decides by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// There is no such thing.
+    NotFound,
+    /// It clashes with what is there, or with the state that a container is in.
+    Conflict,
+    /// The request makes no sense.
+    Invalid,
+    /// It may not be done.
+    Denied,
+    /// It is so already.
+    NotModified,
+    /// Not now.
+    Unavailable,
+    /// dhow does not do this yet.
+    NotImplemented,
+    /// The machine or dhow itself failed.
+    Internal,
+}
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such container.
+    #[error("No such container: {0}")]
+    NoContainer(String),
+    /// There is no such exec.
+    #[error("No such exec instance: {0}")]
+    NoExec(String),
+    /// The name belongs to another container.
+    #[error(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". You have to remove (or rename) that container to be able to reuse that name."
+    )]
+    NameInUse {
+        /// The name, without its slash.
+        name: String,
+        /// The other container's id.
+        holder: String,
+    },
+    /// The request makes no sense; the text says why.
+    #[error("{0}")]
+    Invalid(String),
+    /// Not in this state; the text says why.
+    #[error("{0}")]
+    Conflict(String),
+    /// There is no such thing; the text says which.
+    #[error("{0}")]
+    NotFound(String),
+    /// It is in that state already.
+    #[error("{0}")]
+    NotModified(String),
+    /// dhow has no such thing yet.
+    #[error("{0} is not there yet")]
+    NotYet(String),
+    /// The container could not be started.
+    #[error("{message}")]
+    Start {
+        /// One line, in the words that clients know from Docker.
+        message: String,
+        /// 127 where the program was not found, 126 where it cannot be run, else 128.
+        exit_code: i32,
+    },
+    /// A supervisor refused.
+    #[error("{0}")]
+    Shim(String),
+    /// A call on a file failed.
+    #[error("{call} \"{path}\"", path = path.display())]
+    Io {
+        /// The call.
+        call: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The database refused.
+    #[error(transparent)]
+    Metadata(#[from] metadata::Error),
+    /// The writable layer could not be made or removed.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+    /// The network could not be had.
+    #[error(transparent)]
+    Network(#[from] network::Error),
+    /// A file inside the container could not be had.
+    #[error(transparent)]
+    Root(#[from] sys::Error),
+    /// The cgroup could not be used.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    /// The record of a container is not what this program writes.
+    #[error("record of container {id}")]
+    Record {
+        /// The container's.
+        id: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+impl Error {
+    /// What kind of mistake it is.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::NoContainer(_) | Self::NoExec(_) | Self::NotFound(_) => Class::NotFound,
+            Self::NameInUse { .. } | Self::Conflict(_) => Class::Conflict,
+            Self::Invalid(_) => Class::Invalid,
+            Self::NotModified(_) => Class::NotModified,
+            Self::NotYet(_) => Class::NotImplemented,
+            // What cannot be run is the request's mistake, as with Docker; all else is not.
+            Self::Start { exit_code: 126 | 127, .. } => Class::Invalid,
+            Self::Metadata(metadata::Error::NotFound { .. }) => Class::NotFound,
+            Self::Metadata(metadata::Error::InUse { .. }) => Class::Conflict,
+            Self::Metadata(metadata::Error::Ambiguous { .. }) => Class::Invalid,
+            Self::Metadata(err) if err.is_busy() => Class::Unavailable,
+            Self::Network(err) => network_class(err.class()),
+            Self::Start { .. }
+            | Self::Shim(_)
+            | Self::Io { .. }
+            | Self::Metadata(_)
+            | Self::Snapshot(_)
+            | Self::Root(_)
+            | Self::Cgroup(_)
+            | Self::Record { .. } => Class::Internal,
+        }
+    }
+}
+
+fn network_class(class: network::Class) -> Class {
+    match class {
+        network::Class::NotFound => Class::NotFound,
+        network::Class::Conflict => Class::Conflict,
+        network::Class::Invalid => Class::Invalid,
+        network::Class::Denied => Class::Denied,
+        network::Class::Unavailable => Class::Unavailable,
+        network::Class::Internal => Class::Internal,
+    }
+}
+
+/// Adds the call and the file to an error.
+pub(crate) trait At<T> {
+    /// The call `call` on `path`.
+    fn at(self, call: &'static str, path: &Path) -> Result<T, Error>;
+}
+
+impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
+    fn at(self, call: &'static str, path: &Path) -> Result<T, Error> {
+        self.map_err(|source| Error::Io { call, path: path.into(), source: source.into() })
+    }
+}
+
+/// An error and all that it comes from, in one line.
+pub(crate) fn chain(err: &dyn std::error::Error) -> String {
+    let mut line = err.to_string();
+    let mut next = err.source();
+    while let Some(source) = next {
+        line = format!("{line}: {source}");
+        next = source.source();
+    }
+    line
+}

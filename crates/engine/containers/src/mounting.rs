@@ -1,0 +1,447 @@
+//! What a container wants mounted: Docker's two languages for it (`-v`, `--mount`), read into one.
+
+use std::path::{Component, Path, PathBuf};
+
+use docker::container::{Mount, MountPoint};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// One mount of a container, kept in its record.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Mounting {
+    /// As it is shown. A volume's source is filled in when the volume is there.
+    pub(crate) point: MountPoint,
+    /// The runtime's options.
+    pub(crate) options: Vec<String>,
+    /// The volume has no name of its own, and goes with its container.
+    pub(crate) anonymous: bool,
+    /// A volume that is empty gets what the image has at this place.
+    pub(crate) copy_up: bool,
+    /// A directory of the host that is missing is made.
+    pub(crate) create_source: bool,
+    /// A directory of the volume instead of its root.
+    pub(crate) subpath: String,
+}
+
+/// The kinds of mounts, in Docker's words.
+pub(crate) const BIND: &str = "bind";
+pub(crate) const VOLUME: &str = "volume";
+pub(crate) const TMPFS: &str = "tmpfs";
+
+/// Files of procfs that may be covered: they tell of the machine, and tools such as LXCFS put a
+/// container's own figures there (`runc` has the same list).
+const OF_PROC: [&str; 11] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/net/dev",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/sys/crypto/fips_enabled",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/uptime",
+];
+
+/// Reads `SOURCE:TARGET[:OPTIONS]`, or `TARGET` alone.
+pub(crate) fn from_bind(text: &str) -> Result<Mounting, Error> {
+    let invalid = |why: &str| {
+        Error::Invalid(match why {
+            "" => format!("invalid volume specification: '{text}'"),
+            why => format!("invalid volume specification: '{text}': {why}"),
+        })
+    };
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, target, mode) = match parts[..] {
+        [target] => ("", target, ""),
+        [source, target] => (source, target, ""),
+        [source, target, mode] => (source, target, mode),
+        _ => return Err(invalid("")),
+    };
+    if target.is_empty() || (parts.len() > 1 && source.is_empty()) {
+        return Err(invalid(""));
+    }
+    let kind = if source.starts_with('/') { BIND } else { VOLUME };
+    let wrap = |err: Error| invalid(&format!("invalid mount config for type \"{kind}\": {err}"));
+    let mut mounting = start(kind, source, target).map_err(wrap)?;
+    mounting.create_source = kind == BIND;
+    let mut propagation = "";
+    let mut nocopy = false;
+    for word in mode.split(',').filter(|word| !word.is_empty()) {
+        match word {
+            "ro" => mounting.point.rw = false,
+            "rw" | "z" | "Z" | "consistent" | "cached" | "delegated" => {}
+            "nocopy" if kind == VOLUME => nocopy = true,
+            word if kind == BIND && is_propagation(word) => propagation = word,
+            _ => return Err(invalid(&format!("invalid mode: {mode}"))),
+        }
+    }
+    mode.clone_into(&mut mounting.point.mode);
+    finish(&mut mounting, propagation, true, true);
+    mounting.copy_up = kind == VOLUME && !nocopy;
+    Ok(mounting)
+}
+
+/// Reads a mount of the long form. `exists` tells whether a directory or file of the host is there.
+pub(crate) fn from_mount(mount: &Mount, exists: impl Fn(&str) -> bool) -> Result<Mounting, Error> {
+    let kind = mount.kind.as_str();
+    let bad =
+        |why: String| Error::Invalid(format!("invalid mount config for type \"{kind}\": {why}"));
+    let wrap = |err: Error| bad(err.to_string());
+    let known = match kind {
+        BIND => BIND,
+        VOLUME | "" => VOLUME,
+        TMPFS => TMPFS,
+        "image" => return Err(Error::NotYet("a mount of the type \"image\"".into())),
+        "npipe" | "cluster" => {
+            return Err(Error::Invalid(format!("mount type \"{kind}\" is not of Linux")));
+        }
+        other => {
+            return Err(Error::Invalid(format!(
+                "invalid mount config for type \"{other}\": mount type unknown: \"{other}\""
+            )));
+        }
+    };
+    foreign_options(mount, known).map_err(bad)?;
+    match (known, mount.source.as_str()) {
+        (BIND, "") => return Err(bad("field Source must not be empty".into())),
+        (BIND, source) if !source.starts_with('/') => {
+            return Err(bad(format!("invalid mount path: '{source}' mount path must be absolute")));
+        }
+        (TMPFS, source) if !source.is_empty() => {
+            return Err(bad("field Source must not be specified".into()));
+        }
+        _ => {}
+    }
+    if mount.target.is_empty() {
+        return Err(bad("field Target must not be empty".into()));
+    }
+    let mut mounting = start(known, &mount.source, &mount.target).map_err(wrap)?;
+    mounting.point.rw = !mount.read_only;
+    match known {
+        BIND => {
+            let bind = mount.bind_options.clone().unwrap_or_default();
+            if !bind.propagation.is_empty() && !is_propagation(&bind.propagation) {
+                return Err(bad(format!("invalid propagation mode: {}", bind.propagation)));
+            }
+            mounting.create_source = bind.create_mountpoint;
+            if !bind.create_mountpoint && !exists(&mount.source) {
+                return Err(bad(format!("bind source path does not exist: {}", mount.source)));
+            }
+            let recursive_ro = !bind.read_only_non_recursive;
+            finish(&mut mounting, &bind.propagation, !bind.non_recursive, recursive_ro);
+        }
+        VOLUME => {
+            let volume = mount.volume_options.clone().unwrap_or_default();
+            if let Some(driver) = volume.driver_config
+                && !(driver.name.is_empty() || driver.name == "local" && driver.options.is_empty())
+            {
+                return Err(Error::NotYet(format!(
+                    "the volume driver \"{}\" or its options",
+                    driver.name
+                )));
+            }
+            mounting.subpath = relative(&volume.subpath).map_err(bad)?;
+            mounting.copy_up = !volume.no_copy;
+            finish(&mut mounting, "", true, true);
+        }
+        _ => tmpfs_of(mount, &mut mounting),
+    }
+    Ok(mounting)
+}
+
+/// Options of a kind that the mount is not.
+fn foreign_options(mount: &Mount, kind: &str) -> Result<(), String> {
+    let given = [
+        (BIND, mount.bind_options.is_some(), "BindOptions"),
+        (VOLUME, mount.volume_options.is_some(), "VolumeOptions"),
+        (TMPFS, mount.tmpfs_options.is_some(), "TmpfsOptions"),
+    ];
+    match given.iter().find(|(of, given, _)| *given && *of != kind) {
+        Some((_, _, field)) => Err(format!("field {field} must not be specified")),
+        None => Ok(()),
+    }
+}
+
+fn tmpfs_of(mount: &Mount, mounting: &mut Mounting) {
+    let tmpfs = mount.tmpfs_options.clone().unwrap_or_default();
+    let mut options: Vec<String> =
+        ["noexec", "nosuid", "nodev", "rprivate"].map(str::to_owned).to_vec();
+    options.push(if mount.read_only { "ro" } else { "rw" }.into());
+    if tmpfs.size_bytes > 0 {
+        options.push(format!("size={}", tmpfs.size_bytes));
+    }
+    if tmpfs.mode != 0 {
+        options.push(format!("mode={:o}", tmpfs.mode & 0o7777));
+    }
+    for words in &tmpfs.options {
+        options.push(words.join("="));
+    }
+    mounting.options = options;
+}
+
+/// Reads an entry of the `Tmpfs` map: a path and `mount(8)` options.
+pub(crate) fn from_tmpfs(target: &str, options: &str) -> Result<Mounting, Error> {
+    let mut mounting = start(TMPFS, "", target)?;
+    let mut words: Vec<String> =
+        ["noexec", "nosuid", "nodev", "rprivate"].map(str::to_owned).to_vec();
+    for word in options.split(',').filter(|word| !word.is_empty()) {
+        let opposite = match word {
+            "exec" => "noexec",
+            "suid" => "nosuid",
+            "dev" => "nodev",
+            "ro" => "rw",
+            "rw" => "ro",
+            word if is_propagation(word) => "rprivate",
+            "noexec" | "nosuid" | "nodev" | "sync" | "async" | "noatime" | "atime" | "relatime"
+            | "norelatime" | "strictatime" | "nostrictatime" | "nodiratime" | "diratime"
+            | "dirsync" | "mand" | "nomand" => "",
+            word => match word.split_once('=') {
+                Some((
+                    "size" | "mode" | "uid" | "gid" | "nr_inodes" | "nr_blocks" | "mpol" | "huge",
+                    _,
+                )) => "",
+                _ => return Err(Error::Invalid(format!("invalid tmpfs option [\"{word}\"]"))),
+            },
+        };
+        words.retain(|old| old != opposite && old != word);
+        words.push(word.to_owned());
+    }
+    mounting.options = words;
+    Ok(mounting)
+}
+
+fn start(kind: &str, source: &str, target: &str) -> Result<Mounting, Error> {
+    let target = destination(target)?;
+    let mut mounting = Mounting::default();
+    kind.clone_into(&mut mounting.point.kind);
+    mounting.point.rw = true;
+    mounting.point.destination = target;
+    match kind {
+        BIND => mounting.point.source = clean(source),
+        VOLUME => {
+            if !source.is_empty() {
+                check_volume_name(source)?;
+            }
+            source.clone_into(&mut mounting.point.name);
+            mounting.anonymous = source.is_empty();
+            "local".clone_into(&mut mounting.point.driver);
+        }
+        _ => {}
+    }
+    Ok(mounting)
+}
+
+fn finish(mounting: &mut Mounting, propagation: &str, recursive: bool, recursive_ro: bool) {
+    let propagation = if propagation.is_empty() { "rprivate" } else { propagation };
+    let bind = if recursive { "rbind" } else { "bind" };
+    let access = match (mounting.point.rw, recursive && recursive_ro) {
+        (true, _) => "rw",
+        // The mounts below as well: a read-only directory of the host is to be one.
+        (false, true) => "rro",
+        (false, false) => "ro",
+    };
+    mounting.options = [bind, access, propagation].map(str::to_owned).to_vec();
+    if mounting.point.kind == BIND {
+        propagation.clone_into(&mut mounting.point.propagation);
+    }
+}
+
+fn is_propagation(word: &str) -> bool {
+    ["private", "rprivate", "shared", "rshared", "slave", "rslave"].contains(&word)
+}
+
+/// A path inside the container, in its shortest form.
+pub(crate) fn destination(target: &str) -> Result<String, Error> {
+    if !target.starts_with('/') {
+        return Err(Error::Invalid(format!(
+            "invalid mount path: '{target}' mount path must be absolute"
+        )));
+    }
+    let path = clean(target);
+    if path == "/" {
+        return Err(Error::Invalid("invalid specification: destination can't be '/'".into()));
+    }
+    // What is mounted over procfs is what the next process that sets itself up there would be
+    // told to trust (CVE-2019-16884).
+    if (path == "/proc" || path.starts_with("/proc/")) && !OF_PROC.contains(&path.as_str()) {
+        return Err(Error::Invalid(format!(
+            "\"{path}\" cannot be mounted because it is inside /proc"
+        )));
+    }
+    if path.contains('\0') {
+        return Err(Error::Invalid("a mount path must not hold a NUL byte".into()));
+    }
+    Ok(path)
+}
+
+/// Without `.`, `..`, and more than one slash in a row; text only, nothing is looked up.
+pub(crate) fn clean(path: &str) -> String {
+    let mut clean = PathBuf::from("/");
+    for component in Path::new(path).components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    clean.to_string_lossy().into_owned()
+}
+
+fn relative(subpath: &str) -> Result<String, String> {
+    let path = Path::new(subpath);
+    if path.components().all(|part| matches!(part, Component::Normal(_))) {
+        return Ok(subpath.to_owned());
+    }
+    Err(format!("subpath must be a relative path within the volume: {subpath}"))
+}
+
+/// Holds that a name can be a volume's: it becomes a directory.
+pub(crate) fn check_volume_name(name: &str) -> Result<(), Error> {
+    let mut bytes = name.bytes();
+    let good = bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+        && (2..=255).contains(&name.len());
+    if good {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "create {name}: \"{name}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(got: Result<Mounting, Error>, want: &Expect) {
+        let got = match got {
+            Ok(m) => format!(
+                "{} {}{} -> {} {}{}",
+                m.point.kind,
+                m.point.source,
+                m.point.name,
+                m.point.destination,
+                m.options.join(","),
+                if m.copy_up { " copy" } else { "" }
+            ),
+            Err(err) => err.to_string(),
+        };
+        want.assert_eq(&got);
+    }
+
+    #[test]
+    fn the_short_form() {
+        check(from_bind("/a:/b"), &expect!["bind /a -> /b rbind,rw,rprivate"]);
+        check(from_bind("/a/../c:/b/:ro,rslave"), &expect!["bind /c -> /b rbind,rro,rslave"]);
+        check(from_bind("data:/b"), &expect!["volume data -> /b rbind,rw,rprivate copy"]);
+        check(from_bind("data:/b:nocopy"), &expect!["volume data -> /b rbind,rw,rprivate"]);
+        check(from_bind("/b"), &expect!["volume  -> /b rbind,rw,rprivate copy"]);
+        check(
+            from_bind("/a:/b:bogus"),
+            &expect!["invalid volume specification: '/a:/b:bogus': invalid mode: bogus"],
+        );
+        check(from_bind("a:b:c:d"), &expect!["invalid volume specification: 'a:b:c:d'"]);
+        check(from_bind("/a:"), &expect!["invalid volume specification: '/a:'"]);
+        check(
+            from_bind("/a:b"),
+            &expect![[
+                r#"invalid volume specification: '/a:b': invalid mount config for type "bind": invalid mount path: 'b' mount path must be absolute"#
+            ]],
+        );
+        check(
+            from_bind("/a:/"),
+            &expect![[
+                r#"invalid volume specification: '/a:/': invalid mount config for type "bind": invalid specification: destination can't be '/'"#
+            ]],
+        );
+        check(
+            from_bind("/a:/x/../proc/self"),
+            &expect![[
+                r#"invalid volume specification: '/a:/x/../proc/self': invalid mount config for type "bind": "/proc/self" cannot be mounted because it is inside /proc"#
+            ]],
+        );
+        check(
+            from_bind("../x:/b"),
+            &expect![[
+                r#"invalid volume specification: '../x:/b': invalid mount config for type "volume": create ../x: "../x" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path"#
+            ]],
+        );
+    }
+
+    #[track_caller]
+    fn long(json: &str, want: &Expect) {
+        let mount: Mount = serde_json::from_str(json).unwrap();
+        check(from_mount(&mount, |path| path == "/a"), want);
+    }
+
+    #[test]
+    fn the_long_form() {
+        long(
+            r#"{"Type":"bind","Source":"/a","Target":"/b","ReadOnly":true}"#,
+            &expect!["bind /a -> /b rbind,rro,rprivate"],
+        );
+        long(
+            r#"{"Type":"bind","Source":"/a","Target":"/b","BindOptions":{"NonRecursive":true,"Propagation":"shared"}}"#,
+            &expect!["bind /a -> /b bind,rw,shared"],
+        );
+        long(
+            r#"{"Type":"bind","Source":"/nope","Target":"/b"}"#,
+            &expect![[
+                r#"invalid mount config for type "bind": bind source path does not exist: /nope"#
+            ]],
+        );
+        long(
+            r#"{"Type":"volume","Source":"data","Target":"/b","VolumeOptions":{"NoCopy":true,"Subpath":"x/y"}}"#,
+            &expect!["volume data -> /b rbind,rw,rprivate"],
+        );
+        long(
+            r#"{"Type":"volume","Target":"/b","VolumeOptions":{"Subpath":"../y"}}"#,
+            &expect![[
+                r#"invalid mount config for type "volume": subpath must be a relative path within the volume: ../y"#
+            ]],
+        );
+        long(
+            r#"{"Type":"tmpfs","Target":"/b","TmpfsOptions":{"SizeBytes":1024,"Mode":448}}"#,
+            &expect!["tmpfs  -> /b noexec,nosuid,nodev,rprivate,rw,size=1024,mode=700"],
+        );
+        long(
+            r#"{"Type":"tmpfs","Source":"x","Target":"/b"}"#,
+            &expect![[
+                r#"invalid mount config for type "tmpfs": field Source must not be specified"#
+            ]],
+        );
+        long(
+            r#"{"Type":"tmpfs","Target":"/b","BindOptions":{}}"#,
+            &expect![[
+                r#"invalid mount config for type "tmpfs": field BindOptions must not be specified"#
+            ]],
+        );
+        long(
+            r#"{"Type":"what","Target":"/b"}"#,
+            &expect![[r#"invalid mount config for type "what": mount type unknown: "what""#]],
+        );
+        long(
+            r#"{"Type":"image","Target":"/b"}"#,
+            &expect![[r#"a mount of the type "image" is not there yet"#]],
+        );
+    }
+
+    #[test]
+    fn tmpfs_options() {
+        check(from_tmpfs("/b", ""), &expect!["tmpfs  -> /b noexec,nosuid,nodev,rprivate"]);
+        check(
+            from_tmpfs("/b", "rw,exec,size=64m,mode=1777"),
+            &expect!["tmpfs  -> /b nosuid,nodev,rprivate,rw,exec,size=64m,mode=1777"],
+        );
+        check(from_tmpfs("/b", "bogus"), &expect![[r#"invalid tmpfs option ["bogus"]"#]]);
+        check(from_tmpfs("b", ""), &expect!["invalid mount path: 'b' mount path must be absolute"]);
+    }
+}

@@ -1,0 +1,91 @@
+//! What the database keeps of a container: all that it takes to start it again.
+
+use docker::{ContainerConfig, EndpointSettings, HostConfig, Map, PortMap};
+use oci::{ChainId, Digest};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::mounting::Mounting;
+
+/// A container, as its row and its record say.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Container {
+    /// 64 hexadecimal digits.
+    pub(crate) id: String,
+    /// Without a slash.
+    pub(crate) name: String,
+    /// The digest of the image's configuration; none for the machine's own root.
+    pub(crate) image: Option<Digest>,
+    /// Nanoseconds since 1970.
+    pub(crate) created: i64,
+    /// The rest.
+    pub(crate) record: Record,
+}
+
+/// The engine's record of a container, kept as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Record {
+    /// The image's digest, for those that have no row.
+    pub(crate) image_id: String,
+    /// The manifest's, where there is one.
+    pub(crate) manifest: Option<Digest>,
+    /// The image's layers, lowest first: the image itself may go.
+    pub(crate) chain: Vec<ChainId>,
+    /// The root is the machine's own.
+    pub(crate) host_root: bool,
+    /// The image is the one that reports on itself.
+    pub(crate) reports: bool,
+    /// The request's portable half, with the image's defaults filled in.
+    pub(crate) config: ContainerConfig,
+    /// The machine's half, with the engine's defaults filled in.
+    pub(crate) host: HostConfig,
+    /// Networks to join, by name, as they were asked for.
+    pub(crate) endpoints: Map<EndpointSettings>,
+    /// What is mounted.
+    pub(crate) mounts: Vec<Mounting>,
+    /// Networks and addresses of the last start.
+    pub(crate) connected: Map<EndpointSettings>,
+    /// Published ports of the last start.
+    pub(crate) ports: PortMap,
+}
+
+impl Container {
+    /// Reads a row.
+    pub(crate) fn from_row(row: metadata::Container) -> Result<Self, Error> {
+        let record = serde_json::from_str(&row.config)
+            .map_err(|source| Error::Record { id: row.id.clone(), source })?;
+        let metadata::Container { id, name, image, created, .. } = row;
+        Ok(Self { id, name, image, created, record })
+    }
+
+    /// The row that keeps it.
+    pub(crate) fn to_row(&self) -> Result<metadata::Container, Error> {
+        Ok(metadata::Container {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            image: self.image.clone(),
+            snapshot: (!self.record.host_root).then(|| self.id.clone()),
+            auto_remove: self.record.host.auto_remove,
+            created: self.created,
+            config: self.config_json()?,
+        })
+    }
+
+    /// The record as text.
+    pub(crate) fn config_json(&self) -> Result<String, Error> {
+        serde_json::to_string(&self.record)
+            .map_err(|source| Error::Record { id: self.id.clone(), source })
+    }
+
+    /// The first twelve digits.
+    pub(crate) fn short_id(&self) -> &str {
+        &self.id[..12.min(self.id.len())]
+    }
+
+    /// The program and its arguments.
+    pub(crate) fn command(&self) -> Vec<String> {
+        let config = &self.record.config;
+        config.entrypoint.iter().chain(config.cmd.iter()).cloned().collect()
+    }
+}

@@ -1,0 +1,108 @@
+//! What is mounted in a container.
+
+use oci::runtime::Mount;
+
+use super::Input;
+use crate::mounting::{Mounting, TMPFS};
+
+/// Docker's size of `/dev/shm` where none is asked for, bytes.
+pub(crate) const SHM_BYTES: i64 = 64 << 20;
+
+fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount {
+    Mount {
+        destination: destination.into(),
+        kind: kind.into(),
+        source: source.into(),
+        options: options.iter().map(|&option| option.to_owned()).collect(),
+        ..Mount::default()
+    }
+}
+
+/// The kernel's file systems, the engine's files, and what was asked for, in the order in which
+/// they are mounted.
+pub(super) fn all(input: &Input<'_>) -> Vec<Mount> {
+    let host = &input.container.record.host;
+    let wanted = &input.container.record.mounts;
+    let mut all = kernels(input);
+    all.extend(input.files.iter().map(|(source, target)| {
+        mount(target, "bind", &source.to_string_lossy(), &["rbind", "rprivate"])
+    }));
+    // A person's mount stands in the place of ours, and below it there is none of ours.
+    all.retain(|ours| {
+        !wanted.iter().any(|theirs| covers(&theirs.point.destination, &ours.destination))
+    });
+    let mut wanted: Vec<&Mounting> = wanted.iter().collect();
+    // What lies below another is mounted after it.
+    wanted.sort_by_key(|mounting| {
+        (mounting.point.destination.matches('/').count(), &mounting.point.destination)
+    });
+    all.extend(wanted.into_iter().map(|mounting| asked(mounting, host.readonly_rootfs)));
+    all
+}
+
+/// Docker drops its own mount where a person mounts the same place; and what is in `/dev` where
+/// that is a person's. `/sys/fs/cgroup` in a person's `/sys` is likewise theirs.
+fn covers(theirs: &str, ours: &str) -> bool {
+    ours == theirs
+        || ours.strip_prefix(theirs).is_some_and(|rest| rest.starts_with('/'))
+            && (theirs == "/dev" || theirs == "/sys" || theirs == "/etc")
+}
+
+fn kernels(input: &Input<'_>) -> Vec<Mount> {
+    let host = &input.container.record.host;
+    let sys = if host.privileged { "rw" } else { "ro" };
+    let cgroup = if host.privileged || input.security.writable_cgroups { "rw" } else { "ro" };
+    let mut list = vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sys]),
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", &[cgroup, "nosuid", "noexec", "nodev"]),
+        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+    ];
+    let ipc = host.ipc_mode.as_str();
+    if ipc == "host" {
+        list.push(mount("/dev/shm", "bind", "/dev/shm", &["rbind", "rprivate"]));
+    } else if ipc != "none" {
+        let size = format!("size={}", if host.shm_size > 0 { host.shm_size } else { SHM_BYTES });
+        let options = ["nosuid", "noexec", "nodev", "mode=1777", &size];
+        list.push(mount("/dev/shm", "tmpfs", "shm", &options));
+    }
+    list
+}
+
+fn asked(mounting: &Mounting, _readonly_rootfs: bool) -> Mount {
+    let point = &mounting.point;
+    let (kind, source) = match point.kind.as_str() {
+        TMPFS => ("tmpfs", "tmpfs".to_owned()),
+        _ if mounting.subpath.is_empty() => ("bind", point.source.clone()),
+        _ => ("bind", format!("{}/{}", point.source, mounting.subpath)),
+    };
+    Mount {
+        destination: point.destination.clone(),
+        kind: kind.into(),
+        source,
+        options: mounting.options.clone(),
+        ..Mount::default()
+    }
+}
+
+/// How the root propagates: a mount that is to be shared with the host, or to follow it, needs a
+/// root that does; all else is private.
+pub(super) fn propagation(wanted: &[Mounting]) -> &'static str {
+    let has = |words: [&str; 2]| {
+        wanted.iter().any(|mounting| words.contains(&mounting.point.propagation.as_str()))
+    };
+    if has(["shared", "rshared"]) {
+        "shared"
+    } else if has(["slave", "rslave"]) {
+        "rslave"
+    } else {
+        ""
+    }
+}

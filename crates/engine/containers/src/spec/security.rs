@@ -1,0 +1,199 @@
+//! What keeps a container from the kernel: seccomp, privileges, hidden paths.
+
+use docker::HostConfig;
+use oci::runtime;
+
+use crate::Error;
+
+/// Paths that tell of the machine, or let it be harmed; hidden. Docker's list, in its order.
+const MASKED: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+/// Paths that may be read only. Docker's list.
+const READONLY: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// The defaults for paths that are hidden, as they are shown.
+pub(crate) fn default_masked() -> Vec<String> {
+    MASKED.map(str::to_owned).to_vec()
+}
+
+/// The defaults for paths that are read-only, as they are shown.
+pub(crate) fn default_readonly() -> Vec<String> {
+    READONLY.map(str::to_owned).to_vec()
+}
+
+/// The paths to hide. The default ones bring those of each CPU with them: when a CPU slows down
+/// tells what another container computes.
+pub(super) fn masked(host: &HostConfig, possible_cpus: u32) -> Vec<String> {
+    if host.privileged {
+        return Vec::new();
+    }
+    let mut paths = host.masked_paths.to_vec();
+    if paths == default_masked() {
+        paths.extend(
+            (0..possible_cpus)
+                .map(|cpu| format!("/sys/devices/system/cpu/cpu{cpu}/thermal_throttle")),
+        );
+    }
+    paths
+}
+
+/// The paths to make read-only.
+pub(super) fn readonly(host: &HostConfig) -> Vec<String> {
+    if host.privileged { Vec::new() } else { host.readonly_paths.to_vec() }
+}
+
+/// `--security-opt`, read.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Security {
+    pub(crate) no_new_privileges: bool,
+    pub(crate) writable_cgroups: bool,
+    profile: Profile,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Profile {
+    Default,
+    Unconfined,
+    /// Docker's JSON.
+    Custom(String),
+}
+
+impl Security {
+    /// Reads the options. One that is not known, or cannot be kept, is refused: it was asked for
+    /// to hold something back.
+    pub(crate) fn parse(options: &[String]) -> Result<Self, Error> {
+        let mut security =
+            Self { no_new_privileges: false, writable_cgroups: false, profile: Profile::Default };
+        for option in options {
+            if option == "no-new-privileges" {
+                security.no_new_privileges = true;
+                continue;
+            }
+            let Some((name, value)) = option.split_once('=').or_else(|| option.split_once(':'))
+            else {
+                return Err(Error::Invalid(format!("invalid --security-opt 1: {option:?}")));
+            };
+            match (name, value) {
+                ("no-new-privileges", value) => security.no_new_privileges = flag(option, value)?,
+                ("writable-cgroups", value) => security.writable_cgroups = flag(option, value)?,
+                ("seccomp", "unconfined") => security.profile = Profile::Unconfined,
+                ("seccomp", "builtin" | "default" | "") => security.profile = Profile::Default,
+                ("seccomp", json) => {
+                    seccomp::Profile::parse(json).map_err(bad_profile)?;
+                    security.profile = Profile::Custom(json.to_owned());
+                }
+                // Nothing is confined by these where they are not in use, so leaving them out
+                // needs no doing.
+                ("apparmor", "unconfined") | ("label", "disable") => {}
+                ("apparmor", _) => {
+                    return Err(Error::NotYet(format!("an AppArmor profile ({option})")));
+                }
+                ("label", _) => return Err(Error::NotYet(format!("an SELinux label ({option})"))),
+                _ => return Err(Error::Invalid(format!("invalid --security-opt 2: {option:?}"))),
+            }
+        }
+        Ok(security)
+    }
+
+    /// The filter for a container with these capabilities.
+    pub(crate) fn seccomp(
+        &self,
+        privileged: bool,
+        caps: &[String],
+    ) -> Result<Option<runtime::Seccomp>, Error> {
+        let profile = match &self.profile {
+            Profile::Unconfined => return Ok(None),
+            Profile::Default if privileged => return Ok(None),
+            Profile::Default => seccomp::Profile::parse(seccomp::DOCKER_DEFAULT),
+            Profile::Custom(json) => seccomp::Profile::parse(json),
+        };
+        let profile = profile.map_err(bad_profile)?;
+        let kernel = kernel_version(&rustix::system::uname().release().to_string_lossy());
+        let resolved =
+            seccomp::resolve(&profile, caps, seccomp::Arch::NATIVE, kernel).map_err(bad_profile)?;
+        Ok(Some(resolved))
+    }
+}
+
+fn bad_profile(err: seccomp::Error) -> Error {
+    Error::Invalid(format!("seccomp profile: {}", crate::error::chain(&err)))
+}
+
+fn flag(option: &str, value: &str) -> Result<bool, Error> {
+    match value {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(Error::Invalid(format!("invalid --security-opt 2: {option:?}"))),
+    }
+}
+
+/// Major and minor of `6.18.1-cloud`.
+fn kernel_version(release: &str) -> (u32, u32) {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|digits| digits.parse().unwrap_or_default());
+    (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(options: &[&str]) -> Result<Security, Error> {
+        Security::parse(&options.iter().map(|&option| option.to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn options_are_kept_or_refused() {
+        assert!(parse(&["no-new-privileges"]).unwrap().no_new_privileges);
+        assert!(!parse(&["no-new-privileges:false"]).unwrap().no_new_privileges);
+        assert!(parse(&["seccomp=unconfined"]).unwrap().seccomp(false, &[]).unwrap().is_none());
+        assert!(parse(&["apparmor=unconfined", "label=disable"]).is_ok());
+        for bad in [
+            "nope",
+            "nope=1",
+            "seccomp={",
+            "apparmor=docker-default",
+            "label=type:x",
+            "no-new-privileges=maybe",
+        ] {
+            assert!(parse(&[bad]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_default_profile_follows_the_capabilities() {
+        let security = parse(&[]).unwrap();
+        assert!(security.seccomp(true, &[]).unwrap().is_none());
+        let allows = |caps: &[String]| {
+            let filter = security.seccomp(false, caps).unwrap().unwrap();
+            assert_eq!(filter.default_action, "SCMP_ACT_ERRNO");
+            filter.syscalls.iter().any(|rule| {
+                rule.action == "SCMP_ACT_ALLOW"
+                    && rule.args.is_empty()
+                    && rule.names.iter().any(|name| name == "mount")
+            })
+        };
+        assert!(!allows(&[]));
+        assert!(allows(&["CAP_SYS_ADMIN".into()]));
+    }
+
+    #[test]
+    fn versions() {
+        assert_eq!(kernel_version("6.18.1-cloud"), (6, 18));
+        assert_eq!(kernel_version("5.4"), (5, 4));
+    }
+}
