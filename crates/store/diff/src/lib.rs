@@ -1,2 +1,93 @@
 //! From a layer archive to a directory.
+//!
+//! [`apply`] unpacks one layer into an empty directory: a tar archive as it is, through gzip or
+//! through zstd, told by its first bytes. The names in it are a stranger's: every parent is
+//! resolved by the kernel below the directory (openat2(2)), nothing is ever followed at the last
+//! component, and what an entry replaces is removed first. Whiteouts become those of overlayfs.
+//!
+//! One pass: what is unpacked is hashed on the way, and nothing is read twice. Nothing is synced
+//! either, and a directory whose unpacking failed is for the caller to delete.
+//!
+//! Sources: image-spec layer.md; overlayfs.rst, "whiteouts and opaque directories".
 #![forbid(unsafe_code)]
+
+mod decode;
+mod error;
+mod node;
+mod path;
+mod tree;
+mod unpack;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use oci::DiffId;
+
+pub use decode::Compression;
+pub use error::Error;
+
+/// How to unpack.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// Where the archive comes from.
+    pub origin: Origin,
+    /// The directories of the layers below, topmost first. A parent that the archive does not
+    /// mention looks as it does there.
+    pub below: &'a [PathBuf],
+    /// How much is taken.
+    pub limits: Limits,
+}
+
+/// Where an archive comes from: how strict to be with its names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A layer of an image, as other tools make them: `/` is the layer's root, in names and in
+    /// symbolic links on the way; the end mark may be missing.
+    Layer,
+    /// A root file system that a person gives us: names that are absolute, or that lead out of
+    /// the root through a symbolic link, are mistakes or worse; without an end mark it is truncated.
+    Archive,
+}
+
+/// How much is taken: generous, and finite.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of the archive, uncompressed.
+    pub stream: u64,
+    /// How many times larger than compressed the archive may be, once it is larger than 1 GiB.
+    pub ratio: u64,
+    /// Bytes of all files together, holes included.
+    pub files: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { stream: 1 << 40, ratio: 5_000, files: 1 << 46 }
+    }
+}
+
+/// What was unpacked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// How the archive was compressed.
+    pub compression: Compression,
+    /// The digest of the uncompressed archive; `None` where it was not compressed, so that it is
+    /// the digest of the very bytes that were given.
+    pub diff: Option<DiffId>,
+    /// Bytes of all files.
+    pub size: u64,
+    /// How many entries there were.
+    pub n_entries: u64,
+}
+
+/// Unpacks `archive` into the directory `root`, and reads it to its very end.
+pub fn apply(archive: &mut dyn Read, root: &Path, options: &Options<'_>) -> Result<Applied, Error> {
+    let mut decoder = decode::Decoder::new(archive, options.limits)?;
+    let (size, n_entries) = unpack::unpack(&mut decoder, root, options)?;
+    decoder.drain()?;
+    let compression = decoder.compression();
+    Ok(Applied { compression, diff: decoder.finish(), size, n_entries })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! Layers on each other: whiteouts, and parents that a layer does not mention.
+
+use super::*;
+
+struct Stack {
+    home: Dir,
+    /// Lowest first.
+    layers: Vec<PathBuf>,
+}
+
+impl Stack {
+    fn new(name: &str) -> Self {
+        Self { home: Dir::new(name), layers: Vec::new() }
+    }
+
+    fn add(&mut self, entries: &[(Entry, &str)]) -> &Path {
+        let root = self.home.0.join(format!("layer{}", self.layers.len()));
+        fs::create_dir(&root).unwrap();
+        let below: Vec<_> = self.layers.iter().rev().cloned().collect();
+        let options = Options { origin: Origin::Layer, below: &below, limits: Limits::default() };
+        apply(&mut archive(entries).as_slice(), &root, &options).unwrap();
+        self.layers.push(root);
+        &self.layers[self.layers.len() - 1]
+    }
+
+    /// All names that the layers together show, as overlayfs sees them.
+    fn shown(&self) -> Option<Vec<String>> {
+        let lower: Vec<_> = self.layers.iter().rev().cloned().collect();
+        let mounted = match mount::overlay(&lower, None, &[]) {
+            Ok(mounted) => mounted,
+            Err(error) => {
+                println!("skipped: layers on overlayfs: {}", chain(&error));
+                return None;
+            }
+        };
+        let run = Command::new("find")
+            .args([".", "-mindepth", "1"])
+            .current_dir(fsroot_path(&mounted))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&run.stdout).into_owned();
+        let mut names: Vec<_> = text.lines().map(|name| name[2..].to_owned()).collect();
+        names.sort();
+        Some(names)
+    }
+}
+
+/// Not `/proc/self`: the one who looks is a child.
+fn fsroot_path(fd: &std::os::fd::OwnedFd) -> PathBuf {
+    use std::os::fd::AsRawFd as _;
+    format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd()).into()
+}
+
+#[test]
+fn whiteouts_hide_what_is_below_and_nothing_else() {
+    let mut stack = Stack::new("whiteout");
+    stack.add(&[
+        dir("a"),
+        file("a/one", "1"),
+        file("a/two", "2"),
+        dir("b"),
+        file("b/old", "x"),
+        dir("c"),
+        file("c/old", "x"),
+        file("gone", "x"),
+        dir("e"),
+        file("e/old", "x"),
+    ]);
+    stack.add(&[
+        file("a/.wh.one", ""),
+        file(".wh.gone", ""),
+        // Opaque, said after what this layer puts there.
+        file("b/new", "x"),
+        file("b/.wh..wh..opq", ""),
+        // A directory and its own whiteout, in both orders.
+        file(".wh.c", ""),
+        dir("c"),
+        file("c/new", "x"),
+        dir("e"),
+        file("e/new", "x"),
+        file(".wh.e", ""),
+        // aufs's own.
+        file(".wh..wh.aufs", ""),
+        dir(".wh..wh.plnk"),
+        // Of what is not there.
+        file(".wh.never", ""),
+    ]);
+    if let Some(shown) = stack.shown() {
+        assert_eq!(shown, ["a", "a/two", "b", "b/new", "c", "c/new", "e", "e/new"]);
+    }
+    stack.add(&[file("gone", "again"), file("c/.wh.new", "")]);
+    if let Some(shown) = stack.shown() {
+        assert_eq!(shown, ["a", "a/two", "b", "b/new", "c", "e", "e/new", "gone"]);
+    }
+}
+
+#[test]
+fn the_lowest_layer_has_no_whiteouts() {
+    let mut stack = Stack::new("lowest");
+    let root = stack.add(&[dir("a"), file("a/.wh.b", ""), file("a/.wh..wh..opq", "")]);
+    assert_eq!(fs::read_dir(root.join("a")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_whiteout_does_not_reach_through_a_link() {
+    let mut stack = Stack::new("reach");
+    stack.add(&[dir("a")]);
+    let canary = stack.home.0.join("canary");
+    let layer = stack.home.0.join("next");
+    fs::create_dir(&layer).unwrap();
+    let below = [stack.layers[0].clone()];
+    let options = Options { origin: Origin::Layer, below: &below, limits: Limits::default() };
+    for name in ["d/.wh.secret", "d/.wh..wh..opq"] {
+        let bytes = archive(&[symlink("d", canary.to_str().unwrap()), file(name, "")]);
+        let _ = apply(&mut bytes.as_slice(), &layer, &options);
+        assert_eq!(fs::read_to_string(canary.join("secret")).unwrap(), "secret");
+    }
+}
+
+#[test]
+fn a_parent_that_is_not_mentioned_looks_as_below() {
+    let mut stack = Stack::new("implied");
+    let mut var = dir("var");
+    var.0.mode = 0o2710;
+    var.0.uid = 3;
+    var.0.mtime.seconds = 11;
+    stack.add(&[var, dir("var/lib")]);
+    let top = stack.add(&[file("var/lib/new/file", "x")]);
+    let found = fs::metadata(top.join("var")).unwrap();
+    assert_eq!((found.mode() & 0o7777, found.uid()), (0o2710, 3));
+    assert_eq!(fs::metadata(top.join("var/lib/new")).unwrap().mode() & 0o7777, 0o755);
+}
+
+#[test]
+fn many_opaque_marks_cost_no_more_than_their_number() {
+    let mut stack = Stack::new("many");
+    stack.add(&[dir("a")]);
+    let mut entries = Vec::new();
+    let mut path = String::new();
+    for n in 0..300 {
+        path.push_str("d/");
+        entries.push(dir(&path));
+        for _ in 0..10 {
+            entries.push(file(&format!("{path}.wh..wh..opq"), ""));
+        }
+        entries.push(file(&format!("{path}f{n}"), "x"));
+    }
+    let start = std::time::Instant::now();
+    stack.add(&entries);
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+}

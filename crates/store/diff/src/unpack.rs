@@ -1,0 +1,256 @@
+//! Entry by entry.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, XattrFlags};
+use rustix::io::Errno;
+use tarstream::{EndMark, Entry, Kind, Name, Reader};
+
+use crate::path::Inside;
+use crate::tree::{Failure, Tree, file_type, is_whiteout, set_times, stat};
+use crate::{Error, Options, Origin, node};
+
+/// What a whiteout's name starts with.
+const WHITEOUT: &[u8] = b".wh.";
+/// Its own meaning: nothing below this directory is to be seen.
+const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Others of this kind are aufs's bookkeeping.
+const RESERVED: &[u8] = b".wh..wh.";
+
+struct Unpacker<'a, R> {
+    reader: Reader<R>,
+    tree: Tree<'a>,
+    options: &'a Options<'a>,
+    /// Times of directories, which change while something is put into them.
+    times: Vec<(PathBuf, Timespec)>,
+    buffer: Vec<u8>,
+    size: u64,
+}
+
+/// Unpacks everything. How many bytes of files, and how many entries.
+pub(crate) fn unpack(
+    archive: &mut impl Read,
+    root: &Path,
+    options: &Options<'_>,
+) -> Result<(u64, u64), Error> {
+    let end_mark = match options.origin {
+        Origin::Archive => EndMark::Required,
+        Origin::Layer => EndMark::Optional,
+    };
+    let limits = tarstream::Limits { end_mark, ..tarstream::Limits::default() };
+    let mut unpacker = Unpacker {
+        reader: Reader::with_limits(archive, limits),
+        tree: Tree::open(root, options.origin, options.below)?,
+        options,
+        times: Vec::new(),
+        buffer: vec![0; 128 << 10],
+        size: 0,
+    };
+    let mut n_entries = 0;
+    while let Some(entry) = unpacker.reader.next_entry()? {
+        unpacker.entry(&entry)?;
+        n_entries += 1;
+    }
+    unpacker.set_times()?;
+    Ok((unpacker.size, n_entries))
+}
+
+impl<R: Read> Unpacker<'_, R> {
+    fn entry(&mut self, entry: &Entry) -> Result<(), Error> {
+        self.size = self.size.saturating_add(entry.size);
+        if self.size > self.options.limits.files {
+            return Err(Error::TooLarge { max: self.options.limits.files });
+        }
+        let path =
+            Inside::new(&entry.path, self.options.origin).map_err(|why| refused(entry, why))?;
+        let Some((parent, name)) = path.split() else { return self.root(entry) };
+        if name.as_bytes().starts_with(WHITEOUT) {
+            return self.whiteout(entry, parent, name);
+        }
+        if entry.kind == Kind::CharDevice && entry.device == (0, 0) {
+            // It would hide a file instead of being one.
+            return Err(refused(entry, "is a device with the number 0:0"));
+        }
+        if entry.kind == Kind::HardLink {
+            return self.hard_link(entry, parent, name);
+        }
+        self.make_way(entry, parent, name)?;
+        let dir = self.tree.parent(parent).map_err(|failure| failed(entry, failure))?;
+        match entry.kind {
+            Kind::File => node::file(dir, name, entry, &mut self.reader, &mut self.buffer),
+            Kind::Directory => {
+                node::directory(dir, name, entry)?;
+                self.times.push((path.as_path().into(), node::mtime(entry)));
+                Ok(())
+            }
+            _ => node::special(dir, name, entry),
+        }
+    }
+
+    /// The root itself, which is there: as anything else the rest would go to wherever it leads.
+    fn root(&mut self, entry: &Entry) -> Result<(), Error> {
+        if entry.kind != Kind::Directory {
+            return Err(refused(entry, "is the root, and not a directory"));
+        }
+        node::attributes(self.tree.root(), entry)?;
+        self.times.push((PathBuf::new(), node::mtime(entry)));
+        Ok(())
+    }
+
+    /// Removes what has the name already: a later entry replaces an earlier one. Only a directory
+    /// stays for a directory.
+    fn make_way(&mut self, entry: &Entry, parent: &Path, name: &OsStr) -> Result<(), Error> {
+        let has_below = self.tree.has_below();
+        let dir = self.tree.parent(parent).map_err(|failure| failed(entry, failure))?;
+        let call = |name| move |source| Error::Call { entry: shown(entry), call: name, source };
+        let Some(old) = stat(dir, name).map_err(call("stat"))? else { return Ok(()) };
+        let is_directory = file_type(&old) == FileType::Directory;
+        if is_directory && entry.kind == Kind::Directory {
+            return Ok(());
+        }
+        if is_directory {
+            let root = dir.try_clone_to_owned().map_err(|source| Error::Call {
+                entry: shown(entry),
+                call: "dup",
+                source: Errno::from_io_error(&source).unwrap_or(Errno::IO),
+            })?;
+            let removed = fsroot::Root::from_fd(root).remove_all(name);
+            removed.map_err(|error| call("remove")(error.errno()))?;
+        } else {
+            rustix::fs::unlinkat(dir, name, AtFlags::empty()).map_err(call("unlink"))?;
+        }
+        if has_below && entry.kind == Kind::Directory && is_whiteout(&old) {
+            // The whiteout goes, but what it hid must stay hidden.
+            rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700)).map_err(call("mkdirat"))?;
+            make_opaque(dir, name).map_err(call("setxattr"))?;
+        }
+        self.tree.forget();
+        Ok(())
+    }
+
+    fn hard_link(&mut self, entry: &Entry, parent: &Path, name: &OsStr) -> Result<(), Error> {
+        let target = tarstream::Name::from(entry.link.as_slice());
+        let outside = || refused(entry, format!("is a hard link to {target}, outside the root"));
+        let inside = Inside::new(&entry.link, self.options.origin).map_err(|_| outside())?;
+        let Some((from, from_name)) = inside.split() else {
+            return Err(refused(entry, format!("is a hard link to {target}, a directory")));
+        };
+        let missing =
+            || refused(entry, format!("is a hard link to {target}, which is not in the archive"));
+        let from = match self.tree.existing_parent(from) {
+            Err(Failure::Leaves) => return Err(outside()),
+            Err(Failure::Call(_, Errno::NOENT) | Failure::NotADirectory(_)) => {
+                return Err(missing());
+            }
+            other => other.map_err(|failure| failed(entry, failure))?,
+        };
+        let call = |name| move |source| Error::Call { entry: shown(entry), call: name, source };
+        let found = rustix::fs::statat(&from, from_name, AtFlags::SYMLINK_NOFOLLOW);
+        let found = match found {
+            Err(Errno::NOENT) => return Err(missing()),
+            found => found.map_err(call("stat"))?,
+        };
+        if is_whiteout(&found) {
+            return Err(missing());
+        }
+        if file_type(&found) == FileType::Directory {
+            return Err(refused(entry, format!("is a hard link to {target}, a directory")));
+        }
+        let dir = self.tree.parent(parent).map_err(|failure| failed(entry, failure))?;
+        let old = stat(dir, name).map_err(call("stat"))?;
+        if old.is_some_and(|old| (old.st_dev, old.st_ino) == (found.st_dev, found.st_ino)) {
+            return Ok(()); // A link to itself, or said twice.
+        }
+        self.make_way(entry, parent, name)?;
+        let dir = self.tree.parent(parent).map_err(|failure| failed(entry, failure))?;
+        rustix::fs::linkat(&from, from_name, dir, name, AtFlags::empty()).map_err(call("linkat"))
+    }
+
+    /// `.wh.NAME`: NAME, of the layers below, is not to be seen.
+    fn whiteout(&mut self, entry: &Entry, parent: &Path, name: &OsStr) -> Result<(), Error> {
+        let name = name.as_bytes();
+        if name != OPAQUE && name.starts_with(RESERVED) {
+            return Ok(());
+        }
+        let hidden = &name[WHITEOUT.len()..];
+        if matches!(hidden, b"" | b"." | b"..") {
+            return Err(refused(entry, "is a whiteout of nothing that has a name"));
+        }
+        if !self.tree.has_below() {
+            return Ok(());
+        }
+        let dir = self.tree.parent(parent).map_err(|failure| failed(entry, failure))?;
+        let call = |name| move |source| Error::Call { entry: shown(entry), call: name, source };
+        if name == OPAQUE {
+            return make_opaque(dir, OsStr::new(".")).map_err(call("setxattr"));
+        }
+        let hidden = OsStr::from_bytes(hidden);
+        match stat(dir, hidden).map_err(call("stat"))? {
+            // Whiteouts are about the layers below only: this layer's own directory stays, alone.
+            Some(old) if file_type(&old) == FileType::Directory => {
+                make_opaque(dir, hidden).map_err(call("setxattr"))
+            }
+            Some(_) => Ok(()),
+            None => {
+                let mode = Mode::empty();
+                rustix::fs::mknodat(dir, hidden, FileType::CharacterDevice, mode, 0)
+                    .map_err(call("mknodat"))
+            }
+        }
+    }
+
+    fn set_times(&mut self) -> Result<(), Error> {
+        for (path, time) in std::mem::take(&mut self.times) {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+                let set = set_times(self.tree.root(), time);
+                set.map_err(|source| at(&path, "utimensat", source))?;
+                continue;
+            };
+            // It may have been replaced by something else.
+            let Ok(dir) = self.tree.existing_parent(parent) else { continue };
+            let Ok(found) = rustix::fs::openat(&dir, name, flags, Mode::empty()) else { continue };
+            let is_directory = rustix::fs::fstat(&found)
+                .is_ok_and(|found| file_type(&found) == FileType::Directory);
+            if is_directory {
+                let set = set_times(std::os::fd::AsFd::as_fd(&found), time);
+                set.map_err(|source| at(&path, "utimensat", source))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Hides what the layers below have in this directory.
+fn make_opaque(dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    rustix::fs::fsetxattr(dir, "trusted.overlay.opaque", b"y", XattrFlags::empty())
+}
+
+fn shown(entry: &Entry) -> Name {
+    Name::from(entry.path.as_slice())
+}
+
+fn at(path: &Path, call: &'static str, source: Errno) -> Error {
+    Error::Call { entry: Name::from(path.as_os_str().as_bytes()), call, source }
+}
+
+fn refused(entry: &Entry, why: impl Into<String>) -> Error {
+    Error::Refused { entry: shown(entry), why: why.into() }
+}
+
+fn failed(entry: &Entry, failure: Failure) -> Error {
+    match failure {
+        Failure::Leaves => refused(entry, "leads out of the root through a symbolic link"),
+        Failure::NotADirectory(path) => {
+            let path = Name::from(path.as_os_str().as_bytes());
+            refused(entry, format!("is below {path}, which is no directory"))
+        }
+        Failure::Call(call, source) => Error::Call { entry: shown(entry), call, source },
+    }
+}
