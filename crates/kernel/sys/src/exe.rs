@@ -25,7 +25,7 @@ const SEALS: SealFlags =
 /// The mount is in no namespace: it was dissolved while this descriptor holds on to it, so that
 /// `mount_setattr(2)` refuses to make it writable again, whatever capabilities the caller has.
 pub fn protected_exe() -> Result<OwnedFd, Error> {
-    match read_only_mount() {
+    match read_only_mount(SELF) {
         Ok(fd) => Ok(fd),
         Err(err) if matches!(err.errno(), Errno::PERM | Errno::NOSYS | Errno::INVAL) => {
             sealed_copy()
@@ -46,10 +46,10 @@ pub fn is_protected() -> bool {
     read_only || sealed
 }
 
-fn read_only_mount() -> Result<OwnedFd, Error> {
+fn read_only_mount(file: &str) -> Result<OwnedFd, Error> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = rustix::mount::open_tree(CWD, SELF, flags)
-        .call(|| format!("open_tree(\"{SELF}\", CLONE)"))?;
+    let tree = rustix::mount::open_tree(CWD, file, flags)
+        .call(|| format!("open_tree({file:?}, CLONE)"))?;
     mount_setattr(tree.as_fd(), false, MountAttr::RDONLY, MountAttr::empty(), None, None)?;
     // Opened again, because closing `tree` takes the mount out of the anonymous namespace that it
     // is in, in which it could still be changed.

@@ -54,3 +54,6 @@ pub use signal::{
 };
 pub use spawn::{Spawn, Spawned};
 pub use tty::set_controlling_tty;
+
+#[cfg(test)]
+mod tests;

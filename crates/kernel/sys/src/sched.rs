@@ -90,10 +90,13 @@ pub fn ioprio_set(class: IoPriorityClass, priority: u8) -> Result<(), Error> {
 /// Sets the NUMA policy of the calling thread: `mode` is `MPOL_*` with its flags, `nodes` a bit for
 /// each node, see `set_mempolicy(2)`.
 pub fn set_mempolicy(mode: i32, nodes: &[u64]) -> Result<(), Error> {
-    // The kernel takes one bit less than it is told of.
-    let max_node = if nodes.is_empty() { 0 } else { nodes.len() * 64 + 1 };
-    // SAFETY: `nodes` holds `max_node` - 1 bits and is alive for the whole call; the kernel reads
-    // no more than that.
-    let ret = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, nodes.as_ptr(), max_node) };
+    // The kernel takes one bit less than it is told of, and no nodes only as a null pointer.
+    let (mask, max_node) = match nodes {
+        [] => (std::ptr::null(), 0),
+        _ => (nodes.as_ptr(), nodes.len() * 64 + 1),
+    };
+    // SAFETY: `mask` is null or points to `max_node` - 1 bits, alive for the whole call; the kernel
+    // reads no more than that.
+    let ret = unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, max_node) };
     check(ret, || format!("set_mempolicy({mode:#x}, {nodes:x?})")).map(drop)
 }

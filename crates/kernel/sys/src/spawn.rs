@@ -11,8 +11,7 @@ use crate::error::{Call, Error};
 use crate::exec::pointers;
 use crate::signal::signal_set;
 
-/// What to start. The child gets exactly `env` and, of our descriptors, exactly `fds`: all others
-/// close on exec, as everything that Rust opens does.
+/// What to start. The child gets exactly `env` and, of our descriptors, exactly `fds`.
 ///
 /// Signals have their default actions in it, and none is blocked.
 #[derive(Debug)]
@@ -43,6 +42,9 @@ impl Spawn<'_> {
     pub fn spawn(&self) -> Result<Spawned, Error> {
         let text = || format!("posix_spawn({:?})", self.program);
         let attributes = Attributes::new(self.new_session)?;
+        // What this process has inherited from a shell may lack the flag, and a long-lived child
+        // would keep it open: somebody's pipe would never end.
+        crate::close_range(3, true)?;
         // Under numbers that are above all targets first, so that no target overwrites a source.
         let floor = self.fds.iter().map(|(_, to)| to + 1).max().unwrap_or(3).max(3);
         let sources = self
