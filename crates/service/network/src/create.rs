@@ -307,6 +307,9 @@ fn apply_options(config: &mut Config, networks: &[Network]) -> Result<(), Error>
                 flag()?;
             }
             OPTION_HOST_BINDING if value == "0.0.0.0" => {}
+            OPTION_HOST_BINDING => {
+                return Err(invalid("only 0.0.0.0 is supported: publish ports with an address"));
+            }
             _ => return Err(invalid("there is no such option")),
         }
     }

@@ -187,6 +187,8 @@ pub enum Class {
     Invalid,
     /// Leave it: it is not allowed.
     Denied,
+    /// Give something back first: all of it is used.
+    Unavailable,
     /// Look at the machine.
     Internal,
 }
@@ -212,10 +214,8 @@ impl Error {
             | Self::ActiveEndpoints { .. }
             | Self::Overlap { .. }
             | Self::AddressInUse { .. } => Class::Denied,
-            Self::NoPool
-            | Self::Exhausted { .. }
-            | Self::PortAllocated { .. }
-            | Self::NoPort
+            Self::NoPool | Self::Exhausted { .. } | Self::NoPort => Class::Unavailable,
+            Self::PortAllocated { .. }
             | Self::Record { .. }
             | Self::Metadata(_)
             | Self::Kernel { .. }

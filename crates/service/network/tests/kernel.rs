@@ -93,7 +93,7 @@ impl Host {
     }
 
     /// A namespace that is no container, at 192.0.2.2, for which the host is 192.0.2.1.
-    fn outside(&self) -> File {
+    fn outside() -> File {
         let mut socket = RouteSocket::open().unwrap();
         let mut requests = Requests::new();
         requests.add_bridge("ext0", [2, 0x42, 192, 0, 2, 1], 1500);
@@ -175,7 +175,7 @@ fn tcp(host: u16, container: u16) -> PortRequest {
 #[test]
 fn containers_reach_each_other_and_the_outside_and_are_reached() {
     on_a_host("way", |host| {
-        let outside = host.outside();
+        let outside = Host::outside();
         let web = host.start("web", "", &[tcp(8080, 80)]);
         let peer = host.start("peer", "", &[]);
         let at_web = listen(&web.netns, 80);
@@ -221,7 +221,7 @@ fn containers_reach_each_other_and_the_outside_and_are_reached() {
 #[test]
 fn udp_is_published_too() {
     on_a_host("udp", |host| {
-        let outside = host.outside();
+        let outside = Host::outside();
         let port = PortRequest {
             container: 53,
             protocol: Protocol::Udp,
@@ -262,7 +262,7 @@ fn networks_are_isolated_from_each_other() {
 #[test]
 fn an_internal_network_has_no_way_in_or_out() {
     on_a_host("internal", |host| {
-        let outside = host.outside();
+        let outside = Host::outside();
         host.create("closed", |request| request.internal = true);
         let a = host.start("a", "closed", &[tcp(8080, 80)]);
         let b = host.start("b", "closed", &[]);

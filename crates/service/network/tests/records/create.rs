@@ -1,0 +1,218 @@
+use std::collections::BTreeMap;
+
+use expect_test::{Expect, expect};
+use netlink::{Requests, RouteSocket};
+use network::{Class, CreateRequest, Driver, PoolRequest};
+
+use crate::{Engine, id, ip, named, pool, with_an_engine};
+
+#[test]
+fn three_networks_are_always_there() {
+    with_an_engine("predefined", |engine| {
+        engine.networks.ensure_predefined(&engine.db).unwrap();
+        let all = engine.networks.list(&engine.db).unwrap();
+        let names: Vec<_> = all.iter().map(|one| (one.name.as_str(), one.driver())).collect();
+        assert_eq!(
+            names,
+            [("bridge", Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)]
+        );
+        let bridge = engine.networks.inspect(&engine.db, "default").unwrap();
+        assert_eq!((bridge.name.as_str(), bridge.bridge()), ("bridge", "dhow0"));
+        assert_eq!(bridge.pools()[0].subnet.to_string(), "172.17.0.0/16");
+        assert_eq!(bridge.pools()[0].gateway, ip("172.17.0.1"));
+        for name in ["bridge", "host", "none"] {
+            let err = engine.networks.remove(&engine.db, name, &|_| None).unwrap_err();
+            assert_eq!(
+                err.to_string(),
+                format!("{name} is a pre-defined network and cannot be removed")
+            );
+            assert_eq!(err.class(), Class::Denied);
+        }
+    });
+}
+
+#[test]
+fn what_cannot_be_a_network_is_refused_in_dockers_words() {
+    #[track_caller]
+    fn check(engine: &Engine, request: &CreateRequest, class: Class, want: &Expect) {
+        let err = engine.create(request).unwrap_err();
+        want.assert_eq(&err.to_string());
+        assert_eq!(err.class(), class);
+    }
+    let with = |pool: PoolRequest| CreateRequest { pools: vec![pool], ..named("new") };
+    let option = |name: &str, value: &str| CreateRequest {
+        options: BTreeMap::from([(name.to_owned(), value.to_owned())]),
+        ..named("new")
+    };
+    with_an_engine("refused", move |engine| {
+        let lab = CreateRequest { pools: vec![pool("10.9.0.0/16", "", "")], ..named("lab") };
+        engine.create(&lab).unwrap();
+        check(
+            engine,
+            &named("lab"),
+            Class::Conflict,
+            &expect!["network with name lab already exists"],
+        );
+        check(
+            engine,
+            &named("bridge"),
+            Class::Denied,
+            &expect!["operation is not permitted on predefined bridge network"],
+        );
+        check(
+            engine,
+            &named("-x"),
+            Class::Invalid,
+            &expect![
+                "invalid network name `-x`: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, up to 255"
+            ],
+        );
+        check(
+            engine,
+            &named(""),
+            Class::Invalid,
+            &expect![
+                "invalid network name ``: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, up to 255"
+            ],
+        );
+        check(
+            engine,
+            &CreateRequest { driver: "host".into(), ..named("new") },
+            Class::Denied,
+            &expect![[r#"only one instance of "host" network is allowed"#]],
+        );
+        check(
+            engine,
+            &CreateRequest { driver: "overlay".into(), ..named("new") },
+            Class::Invalid,
+            &expect!["network driver `overlay` is not supported: use bridge"],
+        );
+        check(
+            engine,
+            &with(pool("10.9.4.0/24", "", "")),
+            Class::Denied,
+            &expect!["invalid pool request: Pool overlaps with other one on this address space"],
+        );
+        check(
+            engine,
+            &with(pool("10.8.0.1/16", "", "")),
+            Class::Invalid,
+            &expect![
+                "invalid network config: invalid subnet 10.8.0.1/16: it should be 10.8.0.0/16"
+            ],
+        );
+        check(
+            engine,
+            &with(pool("10.8/16", "", "")),
+            Class::Invalid,
+            &expect!["invalid network config: invalid CIDR address: 10.8/16"],
+        );
+        check(
+            engine,
+            &with(pool("10.8.0.0/31", "", "")),
+            Class::Invalid,
+            &expect![
+                "invalid network config: subnet 10.8.0.0/31 has no room for a gateway and a container: use /30 or less"
+            ],
+        );
+        check(
+            engine,
+            &with(pool("10.8.0.0/16", "", "10.7.0.1")),
+            Class::Invalid,
+            &expect!["invalid network config: no matching subnet for gateway 10.7.0.1"],
+        );
+        check(
+            engine,
+            &with(pool("10.8.0.0/16", "", "x")),
+            Class::Invalid,
+            &expect!["invalid network config: invalid gateway x: it is no address"],
+        );
+        check(
+            engine,
+            &with(pool("10.8.0.0/16", "10.7.0.0/24", "")),
+            Class::Invalid,
+            &expect!["invalid network config: no matching subnet for range 10.7.0.0/24"],
+        );
+        check(
+            engine,
+            &with(pool("fd00::/64", "", "")),
+            Class::Invalid,
+            &expect!["invalid network config: IPv6 subnet fd00::/64 needs IPv6 to be enabled"],
+        );
+        check(
+            engine,
+            &option("com.docker.network.driver.mtu", "9"),
+            Class::Invalid,
+            &expect![
+                "invalid network option com.docker.network.driver.mtu=9: it is a number of bytes from 68 to 65535"
+            ],
+        );
+        check(
+            engine,
+            &option("com.docker.network.bridge.name", "../x"),
+            Class::Invalid,
+            &expect![
+                "invalid network option com.docker.network.bridge.name=../x: a link's name has 1 to 15 bytes, and no / or space"
+            ],
+        );
+        check(
+            engine,
+            &option("parent", "eth0"),
+            Class::Invalid,
+            &expect!["invalid network option parent=eth0: there is no such option"],
+        );
+        let err = engine.networks.inspect(&engine.db, "nowhere").unwrap_err();
+        assert_eq!(
+            (err.to_string().as_str(), err.class()),
+            ("network nowhere not found", Class::NotFound)
+        );
+        assert_eq!(engine.networks.list(&engine.db).unwrap().len(), 4);
+    });
+}
+
+#[test]
+fn a_free_range_is_chosen_beside_the_hosts_own() {
+    with_an_engine("chosen", |engine| {
+        let mut requests = Requests::new();
+        requests.add_address(netlink::LOOPBACK_INDEX, "lo", ip("172.18.5.5"), 32);
+        RouteSocket::open().unwrap().execute(&requests).unwrap();
+        for want in ["172.19.0.0/16", "172.20.0.0/16"] {
+            let network = engine.create(&named(&format!("net-{}", &want[4..6]))).unwrap();
+            assert_eq!(network.pools()[0].subnet.to_string(), want);
+        }
+        for n in 21..32 {
+            engine.create(&named(&format!("net-{n}"))).unwrap();
+        }
+        for n in 0..16 {
+            let network = engine.create(&named(&format!("small-{n}"))).unwrap();
+            let want = format!("192.168.{}.0/20", n * 16);
+            assert_eq!(network.pools()[0].subnet.to_string(), want);
+        }
+        let err = engine.create(&named("one-more")).unwrap_err();
+        assert_eq!(err.to_string(), "all predefined address pools have been fully subnetted");
+    });
+}
+
+#[test]
+fn networks_in_use_stay_and_others_are_pruned() {
+    with_an_engine("prune", |engine| {
+        for name in ["used", "labelled", "unused"] {
+            let label = (name == "labelled").then(|| ("keep".to_owned(), String::new()));
+            engine
+                .create(&CreateRequest { labels: label.into_iter().collect(), ..named(name) })
+                .unwrap();
+        }
+        engine.container(&id('a'));
+        engine.address(&id('a'), "used");
+        let runs = |_: &str| Some("web".to_owned());
+        let err = engine.networks.remove(&engine.db, "used", &runs).unwrap_err();
+        expect![[r#"error while removing network: network used has active endpoints (name:"web" id:"aaaaaaaaaaaa")"#]].assert_eq(&err.to_string());
+        let chosen = |one: &network::Network| !one.labels().contains_key("keep");
+        let pruned = engine.networks.prune(&engine.db, &chosen).unwrap();
+        assert_eq!(pruned.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["unused"]);
+        // A container that does not run is no reason to keep a network.
+        engine.networks.remove(&engine.db, "used", &|_| None).unwrap();
+        let names = engine.networks.list(&engine.db).unwrap();
+        assert_eq!(names.len(), 4);
+    });
+}
