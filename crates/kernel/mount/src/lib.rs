@@ -23,3 +23,6 @@ pub use tree::{
     bind, bind_fd, is_mountpoint, is_mountpoint_fd, move_to_fd, move_to_path, open_tree,
     open_tree_fd, set_propagation, set_propagation_fd, umount_detach,
 };
+
+#[cfg(test)]
+mod tests;

@@ -129,3 +129,7 @@ fn other(parsed: &mut Parsed, option: &str) {
 fn undo(parsed: &mut Parsed, flag: &str) {
     parsed.data.retain(|option| option != flag);
 }
+
+#[cfg(test)]
+#[path = "options_tests.rs"]
+mod tests;

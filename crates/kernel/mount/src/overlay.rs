@@ -93,7 +93,7 @@ fn takes_lowers_singly() -> bool {
 
 /// mount(2) with one option string, for overlay before Linux 6.5, which fsconfig(2) can tell no
 /// value longer than 255 bytes.
-fn by_option_string(
+pub(crate) fn by_option_string(
     lower: &[PathBuf],
     upper: Option<(&Path, &Path)>,
     extra: &[(&str, &str)],
