@@ -72,3 +72,7 @@ fn check_magic(fd: BorrowedFd<'_>) -> Result<(), Error> {
         Err(Error::new(text(), Errno::NOTSUP))
     }
 }
+
+#[cfg(test)]
+#[path = "proc_tests.rs"]
+mod tests;

@@ -62,7 +62,7 @@ impl Root {
         self.open_with(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())
     }
 
-    /// Opens `path`. `mode` is for `OFlags::CREATE`. The descriptor closes on exec.
+    /// Opens `path`. `mode` is for `OFlags::CREATE` and `TMPFILE`. The descriptor closes on exec.
     pub fn open_with(
         &self,
         path: impl AsRef<Path>,
@@ -75,6 +75,9 @@ impl Root {
 
     fn resolve(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        // Unlike open(2), openat2(2) refuses a mode that it has no use for.
+        let makes = flags.contains(OFlags::CREATE) || flags.contains(OFlags::TMPFILE);
+        let mode = if makes { mode } else { Mode::empty() };
         let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let mut tries = 0;
         loop {
@@ -289,3 +292,7 @@ pub(crate) fn open_host(path: &str, flags: OFlags) -> Result<OwnedFd, Error> {
     rustix::fs::openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty())
         .call(|| format!("open({path:?})"))
 }
+
+#[cfg(test)]
+#[path = "root_tests.rs"]
+mod tests;
