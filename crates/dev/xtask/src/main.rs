@@ -1,4 +1,66 @@
-//! Tests, benchmarks and checks of this repository.
+//! Tests, benchmarks and checks of this repository: `cargo xtask COMMAND`.
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod ci;
+mod failpoints;
+mod layers;
+mod licences;
+mod shell;
+mod source;
+mod test;
+mod tidy;
+mod unsafe_code;
+mod workspace;
+
+use std::process::ExitCode;
+
+use workspace::Workspace;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test        install what the tests need (apt, as root), build, run every test
+  ci          all checks, then all tests
+  layers      imports follow the layers
+  unsafe      unsafe code is in kernel/sys only
+  failpoints  the names in the sources and in the list agree
+  tidy        sizes of files, names of modules
+  licences    licences of all dependencies are in deny.toml
+";
+
+/// What a check finds wrong, one line each.
+type Findings = Vec<String>;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let result = match args.first().map(String::as_str) {
+        Some("test") => test::test(&args[1..]),
+        Some("ci") => ci::ci(),
+        Some("layers") => Workspace::load().and_then(|w| report(&layers::check(&w))),
+        Some("unsafe") => Workspace::load().and_then(|w| report(&unsafe_code::check(&w))),
+        Some("failpoints") => Workspace::load().and_then(|w| report(&failpoints::check(&w))),
+        Some("tidy") => Workspace::load().and_then(|w| report(&tidy::check(&w))),
+        Some("licences") => Workspace::load().and_then(|w| report(&licences::check(&w)?)),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn report(findings: &Findings) -> Result<(), String> {
+    if findings.is_empty() {
+        return Ok(());
+    }
+    for finding in findings {
+        eprintln!("{finding}");
+    }
+    Err(format!("{} found", findings.len()))
+}

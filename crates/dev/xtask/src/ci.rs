@@ -1,0 +1,30 @@
+//! Everything that must hold before a change is taken.
+
+use crate::shell::{cargo, find, run, step};
+use crate::workspace::Workspace;
+use crate::{failpoints, layers, licences, report, test, tidy, unsafe_code};
+
+/// All checks, those that take seconds first; then the tests.
+pub(crate) fn ci() -> Result<(), String> {
+    let workspace = Workspace::load()?;
+    let root = &workspace.root;
+    step("format", || run(&mut cargo(root, &["fmt", "--all", "--check"])))?;
+    step("layers", || report(&layers::check(&workspace)))?;
+    step("unsafe", || report(&unsafe_code::check(&workspace)))?;
+    step("failpoints", || report(&failpoints::check(&workspace)))?;
+    step("tidy", || report(&tidy::check(&workspace)))?;
+    step("licences", || report(&licences::check(&workspace)?))?;
+    if find("cargo-deny").is_some() {
+        step("deny", || run(&mut cargo(root, &["deny", "check", "bans", "licenses", "sources"])))?;
+    }
+    step("clippy", || {
+        let args = ["clippy", "--workspace", "--all-targets", "--features", test::FEATURES];
+        run(cargo(root, &args).args(["--", "-D", "warnings"]))
+    })?;
+    if root.join("fuzz/Cargo.toml").exists() {
+        step("fuzz targets", || {
+            run(&mut cargo(root, &["check", "--manifest-path", "fuzz/Cargo.toml"]))
+        })?;
+    }
+    step("test", || test::test(&[]))
+}

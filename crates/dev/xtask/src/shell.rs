@@ -1,0 +1,38 @@
+//! Running programs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+/// Where a program is.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+/// Runs a step of a check, with a line before and one after it.
+pub(crate) fn step(name: &str, run: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    println!("== {name}");
+    let start = Instant::now();
+    let result = run();
+    let outcome = if result.is_ok() { "ok" } else { "FAILED" };
+    println!("== {name}: {outcome} ({:.0} s)", start.elapsed().as_secs_f64());
+    result.map_err(|why| format!("{name}: {why}"))
+}
+
+/// `cargo ARGS`, from the root of the workspace.
+pub(crate) fn cargo(root: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    command.args(args).current_dir(root);
+    // Set for this program by the cargo that runs it; the others shall choose for themselves.
+    for variable in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_TARGET_TMPDIR"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// Runs a command, which must succeed.
+pub(crate) fn run(command: &mut Command) -> Result<(), String> {
+    let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}")) }
+}

@@ -1,0 +1,225 @@
+//! Every test, with what it needs.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::shell::{cargo, find, run};
+use crate::workspace::Workspace;
+
+/// Failpoints are compiled into what the tests run.
+pub(crate) const FEATURES: &str = "dhow/failpoints";
+
+/// Programs that tests use, and Debian's packages that have them.
+const PROGRAMS: [(&str, &str); 8] = [
+    ("busybox", "busybox-static"),
+    ("curl", "curl"),
+    ("ip", "iproute2"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("nft", "nftables"),
+    ("script", "bsdextrautils"),
+    ("tmux", "tmux"),
+    ("unshare", "util-linux"),
+];
+
+/// Installs what is missing, builds, and runs the tests, of which `filter` may name some.
+pub(crate) fn test(filter: &[String]) -> Result<(), String> {
+    let workspace = Workspace::load()?;
+    let root = &workspace.root;
+    let tools = install(root)?;
+    let build = ["build", "--workspace", "--bins", "--features", FEATURES];
+    run(&mut cargo(root, &build))?;
+    let mut command = tests(root);
+    command.args(filter).env("DHOW_BIN", program(root)?);
+    command.env("PATH", tools.path());
+    let allowed = allowed_skips(root);
+    if let Some(list) = &allowed {
+        command.env("DHOW_SKIPS_ALLOWED", list);
+    }
+    let outcome = watch(&mut command)?;
+    outcome.summarise(allowed.as_deref())
+}
+
+/// nextest where it is, else cargo's own.
+fn tests(root: &Path) -> Command {
+    if find("cargo-nextest").is_some() {
+        let mut command = cargo(root, &["nextest", "run", "--workspace", "--features", FEATURES]);
+        command.args(["--no-fail-fast", "--success-output", "immediate", "--color", "never"]);
+        return command;
+    }
+    let mut command = cargo(root, &["test", "--workspace", "--features", FEATURES]);
+    command.args(["--no-fail-fast", "--", "--show-output"]);
+    command
+}
+
+/// The program that the tests run.
+fn program(root: &Path) -> Result<PathBuf, String> {
+    let metadata = crate::workspace::metadata(&["--no-deps"])?;
+    let target = PathBuf::from(crate::workspace::text(&metadata, "target_directory"));
+    // With a `build.target`, as .cargo/config.toml sets it, its name is one more folder.
+    let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let places = [target.join(host).join("debug/dhow"), target.join("debug/dhow")];
+    let found = places.iter().find(|path| path.is_file());
+    found.cloned().ok_or(format!("no dhow was built beneath {}", root.join("target").display()))
+}
+
+/// The list of what may be skipped on a machine of this kind: `tests/skips/KIND.txt`.
+fn allowed_skips(root: &Path) -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let has = |kind: &str| mounts.lines().any(|line| line.split(' ').nth(2) == Some(kind));
+    let kind = match (has("cgroup"), has("cgroup2")) {
+        (true, true) => "hybrid",
+        (true, false) => "v1",
+        _ => "v2",
+    };
+    Some(root.join(format!("tests/skips/{kind}.txt"))).filter(|path| path.is_file())
+}
+
+/// Programs that are unpacked for the tests alone.
+struct Tools {
+    bin: Option<PathBuf>,
+}
+
+impl Tools {
+    fn path(&self) -> std::ffi::OsString {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let Some(bin) = &self.bin else { return path };
+        let all = std::env::split_paths(&path).chain([bin.clone()]);
+        std::env::join_paths(all).unwrap_or(path)
+    }
+}
+
+/// Installs the packages of programs that are missing: on Debian, as root.
+fn install(root: &Path) -> Result<Tools, String> {
+    let missing = PROGRAMS.iter().filter(|(program, _)| find(program).is_none());
+    let mut packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    packages.dedup();
+    let can = rustix::process::geteuid().is_root() && find("apt-get").is_some();
+    if !can {
+        if !packages.is_empty() {
+            println!("not installed (not root, or no apt): {}", packages.join(" "));
+        }
+        return Ok(Tools { bin: None });
+    }
+    if !packages.is_empty() {
+        println!("installing {}", packages.join(" "));
+        let apt = |args: &[&str]| {
+            let mut command = Command::new("apt-get");
+            command.args(["-qq", "-y", "--no-install-recommends"]).args(args);
+            command.env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
+            run(&mut command)
+        };
+        apt(&["update"])?;
+        apt(&[&["install"], packages.as_slice()].concat())?;
+    }
+    Ok(Tools { bin: docker_client(root) })
+}
+
+/// Docker's client where there is none: unpacked and not installed, since its package would start
+/// a daemon that changes the machine's firewall. Without it the tests that need it are skipped.
+fn docker_client(root: &Path) -> Option<PathBuf> {
+    if find("docker").is_some() {
+        return None;
+    }
+    let directory = root.join("target/docker-client");
+    let bin = directory.join("usr/bin");
+    if bin.join("docker").is_file() {
+        return Some(bin);
+    }
+    std::fs::create_dir_all(&directory).ok()?;
+    let script = "for package in docker-cli docker.io; do
+        apt-get -qq download $package 2>/dev/null || continue
+        dpkg-deb -x $package*.deb . && rm $package*.deb && test -x usr/bin/docker && exit 0
+    done
+    exit 1";
+    let status = Command::new("sh").args(["-c", script]).current_dir(&directory).status().ok()?;
+    status.success().then_some(bin)
+}
+
+/// What came of the tests.
+struct Outcome {
+    passed: bool,
+    /// `NAME: WHY`, and how often.
+    skips: BTreeMap<String, usize>,
+}
+
+impl Outcome {
+    fn summarise(&self, allowed: Option<&Path>) -> Result<(), String> {
+        let list = allowed.and_then(|path| std::fs::read_to_string(path).ok());
+        let words = |text: &str| -> Vec<String> {
+            let line = |line: &str| line.split('#').next().unwrap_or_default().trim().to_owned();
+            text.lines().map(line).collect()
+        };
+        let list = list.as_deref().map(words);
+        let mut surprises = 0;
+        for (skip, count) in &self.skips {
+            let name = skip.split(": ").next().unwrap_or_default();
+            let expected = list.as_ref().is_none_or(|list| list.iter().any(|one| one == name));
+            surprises += usize::from(!expected);
+            let mark = if expected { "" } else { "  <- may not be skipped on this machine" };
+            println!("skipped ({count}): {skip}{mark}");
+        }
+        match (self.passed, surprises) {
+            (true, 0) => Ok(()),
+            (true, n) => Err(format!("{n} tests were skipped that can run here")),
+            (false, _) => Err("tests failed".to_owned()),
+        }
+    }
+}
+
+/// Runs the tests. Shows their progress, all that the failed ones print, and of the others nothing
+/// but what they skipped.
+fn watch(command: &mut Command) -> Result<Outcome, String> {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null());
+    let mut child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
+    // nextest prints to stderr, cargo's own to stdout.
+    let stdout = child.stdout.take().map(BufReader::new);
+    let stderr = child.stderr.take().map(BufReader::new);
+    let reader = std::thread::spawn(move || stdout.map(filter).unwrap_or_default());
+    let mut skips = stderr.map(filter).unwrap_or_default();
+    for (skip, count) in reader.join().unwrap_or_default() {
+        *skips.entry(skip).or_default() += count;
+    }
+    let status = child.wait().map_err(|error| format!("{command:?}: {error}"))?;
+    Ok(Outcome { passed: status.success(), skips })
+}
+
+/// The skips in what the tests print. A block of output follows the line that says how its test
+/// went; that of a test that passed is not shown.
+fn filter(lines: impl BufRead) -> BTreeMap<String, usize> {
+    let mut skips = BTreeMap::new();
+    let mut shown = true;
+    for line in lines.split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        match line.trim_start().split(' ').next() {
+            Some("PASS") => shown = false,
+            Some("FAIL" | "TIMEOUT" | "SIGKILL" | "SIGSEGV" | "SIGABRT" | "SLOW" | "Summary") => {
+                shown = true;
+            }
+            _ => {}
+        }
+        if let Some(skip) = line.trim_start().strip_prefix("skipped: ") {
+            *skips.entry(skip.to_owned()).or_default() += 1;
+        }
+        if shown || line.trim_start().starts_with("PASS") {
+            println!("{line}");
+        }
+    }
+    skips
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skips_are_counted() {
+        let text =
+            "  PASS [0.1s] a b\n skipped: Nft: no nft\n  PASS [0.1s] a c\nskipped: Nft: no nft\n";
+        let skips = filter(text.as_bytes());
+        assert_eq!(skips, BTreeMap::from([("Nft: no nft".to_owned(), 2)]));
+        let outcome = Outcome { passed: true, skips };
+        assert!(outcome.summarise(None).is_ok());
+    }
+}
