@@ -1,4 +1,4 @@
-use nft::Family;
+use nft::{Batch, Family, Table};
 use rustix::io::Errno;
 use rustix::net::netlink;
 
@@ -6,6 +6,10 @@ use crate::Error;
 use crate::socket::{Outcome, Socket, outcome};
 
 /// A socket for the firewall rules of this thread's network namespace.
+///
+/// Closing one, any one, waits for a grace period (some 10 ms) as long as the kernel has not freed
+/// what was deleted lately in its namespace. So who deletes something keeps the socket until nobody
+/// waits for it, and what is made is not deleted first ([`FilterSocket::put`]).
 #[derive(Debug)]
 pub struct FilterSocket {
     socket: Socket,
@@ -18,7 +22,7 @@ impl FilterSocket {
     }
 
     /// Makes all the changes of a batch, or none. The error is the first step's that failed.
-    pub fn execute(&mut self, batch: nft::Batch) -> Result<(), Error> {
+    pub fn execute(&mut self, batch: Batch) -> Result<(), Error> {
         let doing = || "write firewall rules".to_owned();
         let batch = batch.finish().map_err(|source| Error::TooLong { doing: doing(), source })?;
         if batch.answers == 0 {
@@ -30,6 +34,21 @@ impl FilterSocket {
             self.socket.drain();
         }
         result
+    }
+
+    /// Makes tables be exactly as given, all or none.
+    pub fn put(&mut self, tables: &[Table]) -> Result<(), Error> {
+        let batch = |write: fn(&mut Batch, &Table)| {
+            let mut batch = Batch::new();
+            for table in tables {
+                write(&mut batch, table);
+            }
+            batch
+        };
+        match self.execute(batch(Batch::add)) {
+            Err(err) if err.errno() == Some(Errno::EXIST) => self.execute(batch(Batch::replace)),
+            result => result,
+        }
     }
 
     fn outcome(&mut self, batch: &nft::Encoded) -> Result<(), Error> {

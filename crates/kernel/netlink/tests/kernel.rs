@@ -259,9 +259,7 @@ fn specimen(name: &str) -> Table {
 fn rules_print_as_they_would_be_written() {
     in_fresh_namespace(|| {
         let mut socket = FilterSocket::open().unwrap();
-        let mut batch = Batch::new();
-        batch.replace(&specimen("t"));
-        socket.execute(batch).unwrap();
+        socket.put(&[specimen("t")]).unwrap();
         let Some(printed) = ruleset() else { return };
         expect![[r#"
             table ip t {
@@ -296,9 +294,7 @@ fn rules_print_as_they_would_be_written() {
         .assert_eq(&printed);
 
         // Doing it again changes nothing.
-        let mut batch = Batch::new();
-        batch.replace(&specimen("t"));
-        socket.execute(batch).unwrap();
+        socket.put(&[specimen("t")]).unwrap();
         assert_eq!(ruleset().unwrap(), printed);
     });
 }

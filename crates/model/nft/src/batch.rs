@@ -60,7 +60,13 @@ impl Batch {
     /// Makes `table` be exactly as given, whether it exists or not.
     pub fn replace(&mut self, table: &Table) {
         self.delete(table.family, &table.name);
-        self.table(NEW_TABLE, flag::CREATE, table.family, &table.name, "add");
+        self.add(table);
+    }
+
+    /// Makes a table that does not exist; fails with EEXIST where it does.
+    pub fn add(&mut self, table: &Table) {
+        let flags = flag::CREATE | flag::EXCL;
+        self.table(NEW_TABLE, flags, table.family, &table.name, "add");
         for chain in &table.chains {
             self.chain(table, chain);
             for rule in &chain.rules {

@@ -39,10 +39,8 @@ pub fn apply(plan: &Plan, netns: BorrowedFd<'_>) -> Result<(), Error> {
     failpoint::hit("endpoint.addressed")?;
     names::write(&plan.links)?;
     if let Some(table) = ports::table(plan) {
-        let mut batch = nft::Batch::new();
-        batch.replace(&table);
         failpoint::hit("endpoint.publish")?;
-        FilterSocket::open()?.execute(batch)?;
+        FilterSocket::open()?.put(&[table])?;
         failpoint::hit("endpoint.published")?;
     }
     Ok(())

@@ -17,4 +17,4 @@ mod undo;
 pub use apply::apply;
 pub use error::Error;
 pub use plan::{Dns, Link, Name, Plan, Protocol, PublishedPort};
-pub use undo::{remove_links, undo};
+pub use undo::{Undone, remove_links, undo};

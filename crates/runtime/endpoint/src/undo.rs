@@ -8,10 +8,18 @@ use crate::{Error, Plan, names};
 ///
 /// The links are left to the kernel, which takes them down with the namespace, a few tens of
 /// milliseconds later: deleting one means to wait for that.
-pub fn undo(plan: &Plan) -> Result<(), Error> {
+pub fn undo(plan: &Plan) -> Result<Undone, Error> {
     let ports = unpublish(plan);
     let names = names::remove(&plan.links);
-    ports.and(names)
+    ports.and_then(|undone| names.map(|()| undone))
+}
+
+/// A container's rules are gone, but the kernel has not freed them yet. Dropping this waits for
+/// that, some 10 ms: it is kept until nobody waits for whoever holds it.
+#[derive(Debug)]
+#[must_use = "to drop it at once is to wait for the kernel"]
+pub struct Undone {
+    _socket: Option<FilterSocket>,
 }
 
 /// Deletes the host's ends of the links, and so the container's. Where the namespace has ended,
@@ -31,14 +39,15 @@ pub fn remove_links(plan: &Plan) -> Result<(), Error> {
     Ok(())
 }
 
-fn unpublish(plan: &Plan) -> Result<(), Error> {
+fn unpublish(plan: &Plan) -> Result<Undone, Error> {
     if plan.ports.is_empty() {
-        return Ok(());
+        return Ok(Undone { _socket: None });
     }
     let mut batch = nft::Batch::new();
     batch.delete(Family::Ip, &plan.table);
     failpoint::hit("endpoint.unpublish")?;
-    FilterSocket::open()?.execute(batch)?;
+    let mut socket = FilterSocket::open()?;
+    socket.execute(batch)?;
     failpoint::hit("endpoint.unpublished")?;
-    Ok(())
+    Ok(Undone { _socket: Some(socket) })
 }

@@ -116,7 +116,7 @@ fn a_plan_is_made_and_unmade() {
         assert!(!host.addresses().unwrap().iter().any(|one| one.index == outer.index));
 
         for _ in 0..2 {
-            undo(&plan).unwrap();
+            drop(undo(&plan).unwrap());
             remove_links(&plan).unwrap();
             assert!(!file.exists());
             assert_eq!(FilterSocket::open().unwrap().tables(Family::Ip).unwrap(), [""; 0]);
@@ -211,7 +211,7 @@ fn a_missing_bridge_is_named() {
         plan.links[0].bridge = "br1".into();
         let err = apply(&plan, new_namespace().as_fd()).unwrap_err();
         assert_eq!(err.to_string(), "no such bridge: br1");
-        undo(&plan).unwrap();
+        drop(undo(&plan).unwrap());
         remove_links(&plan).unwrap();
     });
 }

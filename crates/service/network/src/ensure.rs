@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use netlink::{FilterSocket, Requests, RouteSocket};
-use nft::{Batch, Family};
+use nft::{Family, Table};
 use rustix::io::Errno;
 
 use crate::{Driver, Error, Network, Networks, name, rules};
@@ -24,7 +24,7 @@ impl Networks {
         let table = name::network_table(&self.prefix, &network.id);
         if !filter.has_table(Family::Ip, &table).map_err(kernel)? {
             failpoint::hit("network.rules")?;
-            filter.execute(rules_batch(network, &table)).map_err(kernel)?;
+            filter.put(&rules(network, &table)).map_err(kernel)?;
             failpoint::hit("network.ruled")?;
         }
         forward(network)?;
@@ -44,13 +44,10 @@ impl Networks {
 }
 
 /// IPv6 has a table where it has addresses; elsewhere it is turned off on the bridge itself.
-fn rules_batch(network: &Network, table: &str) -> Batch {
-    let mut batch = Batch::new();
-    batch.replace(&rules::table(network, Family::Ip, table.to_owned()));
-    if network.has_ipv6() {
-        batch.replace(&rules::table(network, Family::Ip6, table.to_owned()));
-    }
-    batch
+fn rules(network: &Network, table: &str) -> Vec<Table> {
+    let of = |family| rules::table(network, family, table.to_owned());
+    let ipv6 = network.has_ipv6().then(|| of(Family::Ip6));
+    std::iter::once(of(Family::Ip)).chain(ipv6).collect()
 }
 
 fn add_bridge(route: &mut RouteSocket, network: &Network) -> Result<u32, netlink::Error> {
