@@ -1,6 +1,7 @@
 //! Tests, benchmarks and checks of this repository: `cargo xtask COMMAND`.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod ci;
 mod failpoints;
 mod layers;
@@ -20,6 +21,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test        install what the tests need (apt, as root), build, run every test
+  bench       latency and memory beside docker, podman, runc and crun; writes docs/bench
   ci          all checks, then all tests
   layers      imports follow the layers
   unsafe      unsafe code is in kernel/sys only
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.first().map(String::as_str) {
         Some("test") => test::test(&args[1..]),
+        Some("bench") => bench::bench(&args[1..]),
         Some("ci") => ci::ci(),
         Some("layers") => Workspace::load().and_then(|w| report(&layers::check(&w))),
         Some("unsafe") => Workspace::load().and_then(|w| report(&unsafe_code::check(&w))),

@@ -1,0 +1,183 @@
+//! How long things take, beside others who do the same, and beside the kernel's own steps.
+//!
+//! Everything is measured in one run, in turns, so that a machine's moods meet all alike; what
+//! counts are the ratios. Twice: in a burst, one after the other, and with a second of pause before
+//! each, which is what a person feels and shows what waits for the kernel's grace periods.
+//!
+//! It runs in a network and a mount namespace of its own. The programs are those in `PATH`: docker
+//! (also through `DOCKER_HOST`), podman, runc, crun, or where `BENCH_DOCKER` and so on say. Those
+//! that are not there, or fail, are left out and told of.
+
+mod bundle;
+mod contender;
+mod measure;
+mod plot;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::shell::{cargo, find, run};
+use crate::workspace::Workspace;
+
+use contender::{Contender, Kind, Place};
+use measure::{Pace, Samples, measure};
+
+/// Tells that the namespaces are there already.
+const INSIDE: &str = "DHOW_BENCH_INSIDE";
+
+/// What is measured, in the order of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scenario {
+    /// `run --rm IMAGE true` on a network of its own.
+    Run,
+    /// The same with `--network none`.
+    RunWithoutNetwork,
+    /// `run` of an OCI runtime on a bundle.
+    Runtime,
+    /// `exec CONTAINER true`.
+    Exec,
+    /// `create`, then `start`.
+    CreateAndStart,
+}
+
+impl Scenario {
+    const ALL: [Self; 5] =
+        [Self::Run, Self::RunWithoutNetwork, Self::Runtime, Self::Exec, Self::CreateAndStart];
+
+    /// As a person would type it.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Run => "run --rm IMAGE true",
+            Self::RunWithoutNetwork => "run --rm --network none IMAGE true",
+            Self::Runtime => "RUNTIME run BUNDLE (true)",
+            Self::Exec => "exec CONTAINER true",
+            Self::CreateAndStart => "create + start",
+        }
+    }
+}
+
+/// One row of the report.
+pub(crate) struct Row {
+    pub(crate) scenario: Scenario,
+    pub(crate) pace: Pace,
+    pub(crate) samples: Vec<(String, Samples)>,
+}
+
+/// All that was found out.
+pub(crate) struct Results {
+    pub(crate) rows: Vec<Row>,
+    /// Proportional memory of a container's supervisor, in KiB.
+    pub(crate) memory: Vec<(String, u64)>,
+    pub(crate) versions: Vec<(String, String)>,
+    pub(crate) left_out: Vec<String>,
+}
+
+/// `cargo xtask bench [BURST [PAUSED]]`: how many times each is run.
+pub(crate) fn bench(args: &[String]) -> Result<(), String> {
+    let number = |nth: usize, default: usize| {
+        args.get(nth).map_or(Ok(default), |arg| arg.parse().map_err(|e| format!("{arg}: {e}")))
+    };
+    let (burst, paused) = (number(0, 30)?, number(1, 10)?);
+    if std::env::var_os(INSIDE).is_none() {
+        return enter(args);
+    }
+    let workspace = Workspace::load()?;
+    let place = Place::new(&programs(&workspace.root)?)?;
+    let results = compare(&place, burst, paused);
+    place.clean();
+    let results = results?;
+    let directory = workspace.root.join("docs/bench");
+    std::fs::create_dir_all(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
+    let write = |name: &str, text: &str| {
+        let path = directory.join(name);
+        std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let text = report::markdown(&results, burst, paused);
+    write("latency.md", &text)?;
+    write("latency.svg", &plot::svg(&results))?;
+    println!("{text}");
+    println!("written to docs/bench");
+    Ok(())
+}
+
+/// Builds, and runs this again in namespaces of its own.
+fn enter(args: &[String]) -> Result<(), String> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("containers are measured by root".to_owned());
+    }
+    let workspace = Workspace::load()?;
+    let packages = ["-p", "dhow", "-p", "dhow-runtime", "-p", "dhow-floor"];
+    run(&mut cargo(&workspace.root, &[&["build", "--release"], packages.as_slice()].concat()))?;
+    let own = std::env::current_exe().map_err(|error| format!("own program: {error}"))?;
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "--propagation", "private", "sh", "-c"]);
+    command.arg("ip link set lo up; exec \"$0\" bench \"$@\"").arg(own).args(args);
+    run(command.env(INSIDE, "1"))
+}
+
+/// Where the programs that were built are.
+fn programs(root: &Path) -> Result<PathBuf, String> {
+    let host = format!("target/{}-unknown-linux-gnu/release", std::env::consts::ARCH);
+    let places = [root.join(host), root.join("target/release")];
+    let found = places.iter().find(|place| place.join("dhow").is_file());
+    found.cloned().ok_or("no release build of dhow".to_owned())
+}
+
+/// Everyone that can be measured here.
+fn contenders(place: &Place) -> (Vec<Contender>, Vec<String>) {
+    let mut present = vec![
+        Contender::new("floor", Kind::Floor, place.program("dhow-floor")),
+        Contender::new("dhow", Kind::Engine, place.program("dhow")),
+        Contender::new("dhow-runtime", Kind::Runtime, place.program("dhow-runtime")),
+    ];
+    let mut left_out = Vec::new();
+    let others = [
+        ("docker", Kind::Engine),
+        ("podman", Kind::Engine),
+        ("runc", Kind::Runtime),
+        ("crun", Kind::Runtime),
+    ];
+    for (name, kind) in others {
+        let variable = format!("BENCH_{}", name.to_uppercase());
+        let program = std::env::var_os(variable).map(PathBuf::from).or_else(|| find(name));
+        match program {
+            Some(program) => present.push(Contender::new(name, kind, program)),
+            None => left_out.push(format!("{name}: not in PATH")),
+        }
+    }
+    let usable = |one: Contender| match one.prepare(place) {
+        Ok(()) => Some(one),
+        Err(why) => {
+            left_out.push(format!("{}: {why}", one.name));
+            None
+        }
+    };
+    (present.into_iter().filter_map(usable).collect(), left_out)
+}
+
+fn compare(place: &Place, burst: usize, paused: usize) -> Result<Results, String> {
+    let (contenders, mut left_out) = contenders(place);
+    let mut rows = Vec::new();
+    for scenario in Scenario::ALL {
+        for (pace, times) in [(Pace::Burst, burst), (Pace::Paused, paused)] {
+            eprintln!("{} ({})", scenario.title(), pace.words());
+            let able: Vec<&Contender> =
+                contenders.iter().filter(|one| one.does(scenario)).collect();
+            let (samples, failures) = measure(&able, scenario, pace, times, place);
+            left_out.extend(failures);
+            rows.push(Row { scenario, pace, samples });
+        }
+    }
+    let memory = contenders.iter().filter(|one| one.kind == Kind::Engine);
+    let memory = memory.filter_map(|one| Some((one.name.clone(), one.supervisor_memory(place)?)));
+    let memory = memory.collect();
+    let versions = contenders.iter().map(|one| (one.name.clone(), one.version())).collect();
+    for one in &contenders {
+        one.finish(place);
+    }
+    if rows.iter().all(|row| row.samples.is_empty()) {
+        return Err(format!("nothing could be measured: {}", left_out.join("; ")));
+    }
+    Ok(Results { rows, memory, versions, left_out })
+}
