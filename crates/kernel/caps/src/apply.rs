@@ -60,10 +60,14 @@ pub fn apply(sets: &Sets) -> Result<CapSet, Error> {
     Ok(missing)
 }
 
-fn in_bounding_set(number: u8) -> Result<bool, Error> {
+/// Whether capability `number` is in the bounding set; `None` when the kernel has none so high.
+pub(crate) fn in_bounding_set(number: u8) -> Result<Option<bool>, Error> {
     let bit = rustix::thread::CapabilitySet::from_bits_retain(1 << number);
-    rustix::thread::capability_is_in_bounding_set(bit)
-        .map_err(|errno| Error::new(format!("prctl(PR_CAPBSET_READ, {number})"), errno))
+    match rustix::thread::capability_is_in_bounding_set(bit) {
+        Ok(is) => Ok(Some(is)),
+        Err(Errno::INVAL) => Ok(None),
+        Err(errno) => Err(Error::new(format!("prctl(PR_CAPBSET_READ, {number})"), errno)),
+    }
 }
 
 #[cfg(test)]

@@ -118,17 +118,18 @@ impl CapSet {
     pub const EMPTY: Self = Self(0);
 
     /// All that the running kernel has, also those that are newer than this program.
+    ///
+    /// Asks with `PR_CAPBSET_READ`, not `/proc/sys/kernel/cap_last_cap`: inside a container that
+    /// path may be the image's own.
     pub fn all_supported() -> Result<Self, sys::Error> {
-        const LAST: &str = "/proc/sys/kernel/cap_last_cap";
-        let invalid = || sys::Error::new(format!("read({LAST:?})"), rustix::io::Errno::INVAL);
-        let text = std::fs::read_to_string(LAST)
-            .map_err(|error| sys::Error::from_io(format!("read({LAST:?})"), &error))?;
-        let last: u32 = text.trim().parse().map_err(|_| invalid())?;
-        // 2^(last + 1) - 1, which for last = 63 does not fit before the subtraction.
-        match last {
-            0..=63 => Ok(Self(u64::MAX >> (63 - last))),
-            _ => Err(invalid()),
+        let mut all = 0;
+        for number in 0..64 {
+            if crate::apply::in_bounding_set(number)?.is_none() {
+                break;
+            }
+            all |= 1 << number;
         }
+        Ok(Self(all))
     }
 
     /// Whether `cap` is in it.
@@ -226,5 +227,7 @@ mod tests {
     fn the_kernel_supports_at_least_what_is_older_than_5_9() {
         let all = CapSet::all_supported().unwrap();
         assert!(all.contains(Capability::CheckpointRestore));
+        let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap();
+        assert_eq!(all.numbers().last(), last.trim().parse().ok());
     }
 }
