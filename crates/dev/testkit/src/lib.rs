@@ -35,7 +35,7 @@ mod world;
 pub use need::{Need, skip};
 pub use output::{Output, capture, wait_until};
 pub use program::dhow_program;
-pub use rootfs::{archive, busybox_rootfs};
+pub use rootfs::{Archive, archive, busybox_rootfs};
 pub use sandbox::{Sandbox, engine_name};
 pub use world::World;
 

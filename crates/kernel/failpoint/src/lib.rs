@@ -9,6 +9,9 @@
 //! - `error`: the step fails with EIO,
 //! - `delay:MS`: the process sleeps for that many milliseconds.
 //!
+//! `@FILE` after an action has the name appended to that file when the action is taken, if the file
+//! is there: a test learns from it which steps were passed.
+//!
 //! Every name is listed in [`ALL`], sorted by the process that passes it, so that a test can walk
 //! over them; a test of the workspace holds that the sources and the list agree.
 #![forbid(unsafe_code)]
@@ -34,6 +37,26 @@ pub const ALL: &[&str] = &[
     "cgroup.remove",
     "cgroup.removing",
     "cgroup.removed",
+    // runtime/container, runtime/init
+    "runtime.state-dir",
+    "runtime.state-dir.made",
+    "runtime.record",
+    "runtime.record.written",
+    "runtime.fifo",
+    "runtime.clone",
+    "runtime.cloned",
+    "runtime.init",
+    "runtime.mount",
+    "runtime.pivot",
+    "runtime.lock-down",
+    "runtime.start",
+    "runtime.started",
+    "runtime.exec",
+    "runtime.join",
+    "runtime.kill",
+    "runtime.destroy",
+    "runtime.forget",
+    "runtime.forgotten",
     // runtime/shim
     "shim.lock",
     "shim.locked",
@@ -125,23 +148,33 @@ pub fn hit(_name: &str) -> io::Result<()> {
 pub fn hit(name: &str) -> io::Result<()> {
     debug_assert!(ALL.contains(&name), "failpoint {name} is not listed in failpoint::ALL");
     let Ok(wanted) = std::env::var("DHOW_FAILPOINTS") else { return Ok(()) };
-    let action = wanted.split(',').filter_map(|one| one.split_once('=')).find(|(n, _)| *n == name);
-    match action.map(|(_, action)| action) {
-        None => Ok(()),
-        Some("kill") => {
-            // SIGKILL takes effect before the call returns.
-            let _ = rustix::process::kill_process(
-                rustix::process::getpid(),
-                rustix::process::Signal::KILL,
-            );
-            Ok(())
+    let found = wanted.split(',').filter_map(|one| one.split_once('=')).find(|(n, _)| *n == name);
+    let Some((_, action)) = found else { return Ok(()) };
+    let (action, log) = action.split_once('@').unwrap_or((action, ""));
+    if !log.is_empty() {
+        use std::io::Write as _;
+        // A container's init sees another root; there the line is lost, and only there.
+        if let Ok(mut log) = std::fs::OpenOptions::new().append(true).open(log) {
+            let _ = writeln!(log, "{name}");
         }
-        Some("error") => Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error())),
-        Some(other) => {
+    }
+    match action {
+        "kill" => die(),
+        "error" => Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error())),
+        other => {
             if let Some(ms) = other.strip_prefix("delay:").and_then(|ms| ms.parse().ok()) {
                 std::thread::sleep(std::time::Duration::from_millis(ms));
             }
             Ok(())
         }
     }
+}
+
+#[cfg(feature = "failpoints")]
+fn die() -> ! {
+    use rustix::process::{Signal, getpid, kill_process};
+    // SIGKILL takes effect before the call returns, but the init of a PID namespace is immune to
+    // its own; a trap, which is what an abort comes to in the end, nobody is immune to.
+    let _ = kill_process(getpid(), Signal::KILL);
+    std::process::abort()
 }

@@ -1,0 +1,108 @@
+//! From create to rm.
+
+use crate::{busybox, inspect};
+use testkit::needs;
+
+#[test]
+fn a_container_lives_dies_and_lives_again() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("lifecycle");
+    let id = sandbox.ok(&[
+        "create",
+        "--name",
+        "box",
+        "busybox",
+        "sh",
+        "-c",
+        "echo x >> /kept; cat /kept; sleep 600",
+    ]);
+    assert_eq!(id.len(), 64);
+    assert_eq!(sandbox.ok(&["ps", "-q"]), "");
+    assert_eq!(sandbox.ok(&["ps", "-aq", "--no-trunc"]), id);
+    assert_eq!(sandbox.ok(&["start", "box"]), "box");
+    assert_eq!(sandbox.ok(&["ps", "-q", "--no-trunc"]), id);
+    sandbox.ok(&["stop", "-t", "0", "box"]);
+    let state = inspect(&sandbox, "box");
+    assert_eq!(state["State"]["Status"], "exited");
+    assert_eq!(state["State"]["ExitCode"], 137);
+    // The writable layer is kept from one life to the next.
+    sandbox.ok(&["start", &id[..12]]);
+    testkit::wait_until("the second life has spoken", || sandbox.ok(&["logs", "box"]) == "x\nx\nx");
+    let refused = sandbox.dhow(&["rm", "box"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("running"), "{refused:?}");
+    sandbox.ok(&["rm", "-f", "box"]);
+    assert_eq!(sandbox.ok(&["ps", "-aq"]), "");
+    sandbox.finish();
+}
+
+#[test]
+fn stop_asks_first() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("lifecycle-stop");
+    let script = "trap 'exit 3' TERM; trap 'exit 4' USR1; echo up; while :; do sleep 0.05; done";
+    for (args, code) in [
+        (&["stop"][..], "3"),
+        (&["stop", "-s", "USR1"], "4"),
+        (&["kill"], "137"),
+        (&["kill", "-s", "USR1"], "4"),
+    ] {
+        sandbox.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
+        testkit::wait_until("it is up", || sandbox.ok(&["logs", "box"]) == "up");
+        sandbox.ok(&[args, &["box"]].concat());
+        assert_eq!(sandbox.ok(&["wait", "box"]), code, "{args:?}");
+        sandbox.ok(&["rm", "box"]);
+    }
+    sandbox.finish();
+}
+
+#[test]
+fn pause_rename_restart_top() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("lifecycle-more");
+    sandbox.ok(&["run", "-d", "--name", "one", "busybox", "sleep", "600"]);
+    sandbox.ok(&["pause", "one"]);
+    assert_eq!(sandbox.ok(&["inspect", "-f", "{{.State.Status}}", "one"]), "paused");
+    sandbox.ok(&["unpause", "one"]);
+    assert_eq!(sandbox.ok(&["inspect", "-f", "{{.State.Status}}", "one"]), "running");
+    sandbox.ok(&["rename", "one", "two"]);
+    let top = sandbox.ok(&["top", "two"]);
+    assert!(top.starts_with("UID") && top.contains("sleep 600"), "{top}");
+    let before = inspect(&sandbox, "two")["State"]["StartedAt"].clone();
+    sandbox.ok(&["restart", "-t", "0", "two"]);
+    let after = inspect(&sandbox, "two");
+    assert_eq!(after["State"]["Running"], true);
+    assert_ne!(after["State"]["StartedAt"], before);
+    sandbox.ok(&["rm", "-f", "two"]);
+    sandbox.finish();
+}
+
+#[test]
+fn rm_at_the_end_removes_all() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("lifecycle-rm");
+    sandbox.ok(&["run", "--rm", "busybox", "true"]);
+    assert_eq!(sandbox.ok(&["ps", "-aq"]), "");
+    sandbox.ok(&["run", "-d", "--rm", "busybox", "sleep", "0.2"]);
+    testkit::wait_until("it is removed without anyone's help", || {
+        sandbox.ok(&["ps", "-aq"]).is_empty()
+    });
+    sandbox.finish();
+}
+
+#[test]
+fn fifty_at_once() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("lifecycle-fifty");
+    let dhow = testkit::dhow_program();
+    let script = format!(
+        "for i in $(seq 50); do {0} run -d --name c$i busybox sleep 600 >/dev/null & done; wait; \
+         {0} ps -q | wc -l; {0} ps --format '{{{{.ID}}}}' | xargs {0} rm -f | wc -l",
+        dhow.display()
+    );
+    let out = sandbox.sh(&script);
+    assert_eq!(out.stdout, "50\n50\n", "{}", out.stderr);
+    let shared = sandbox.ok(&["ps", "-aq"]);
+    assert_eq!(shared, "");
+    sandbox.finish();
+}

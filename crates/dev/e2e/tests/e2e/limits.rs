@@ -1,0 +1,101 @@
+//! Limits that hold.
+
+use std::fs;
+
+use crate::{busybox, inspect, pid};
+use testkit::needs;
+
+/// The first of these files of the init's cgroup that is there, for a controller.
+fn limit(sandbox: &testkit::Sandbox, name: &str, controller: &str, files: &[&str]) -> String {
+    let pid = pid(sandbox, name);
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let path = |wanted: &str| {
+        groups.lines().find_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (controllers, path) = (fields.next()?, fields.next()?);
+            controllers.split(',').any(|one| one == wanted).then(|| path.to_owned())
+        })
+    };
+    let engine = sandbox.engine_name();
+    let own = path(controller).or_else(|| path("")).unwrap();
+    assert!(own.starts_with(&format!("/{engine}/")), "{groups}");
+    let places = [
+        format!("/sys/fs/cgroup/{controller}{}", path(controller).unwrap_or_default()),
+        format!("/sys/fs/cgroup{}", path("").unwrap_or_default()),
+    ];
+    let found =
+        places.iter().flat_map(|place| files.iter().map(move |file| format!("{place}/{file}")));
+    let text = found.into_iter().find_map(|file| fs::read_to_string(file).ok());
+    text.expect("a file of the cgroup").trim().to_owned()
+}
+
+#[test]
+fn they_are_in_the_containers_cgroup() {
+    needs!(Root, Overlay, Netns, Busybox, MemoryCgroup, CpuCgroup, PidsCgroup);
+    let sandbox = busybox("limits");
+    sandbox.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "box",
+        "--memory=512m",
+        "--cpus=2",
+        "--pids-limit",
+        "100",
+        "busybox",
+        "sleep",
+        "600",
+    ]);
+    assert_eq!(
+        limit(&sandbox, "box", "memory", &["memory.max", "memory.limit_in_bytes"]),
+        "536870912"
+    );
+    let cpu = limit(&sandbox, "box", "cpu", &["cpu.max", "cpu.cfs_quota_us"]);
+    assert!(cpu == "200000 100000" || cpu == "200000", "{cpu}");
+    assert_eq!(limit(&sandbox, "box", "pids", &["pids.max"]), "100");
+    sandbox.ok(&["rm", "-f", "box"]);
+    sandbox.finish();
+}
+
+#[test]
+fn who_exceeds_the_memory_is_killed() {
+    needs!(Root, Overlay, Netns, Busybox, MemoryCgroup);
+    let sandbox = busybox("limits-oom");
+    // A shell variable that doubles until the kernel has had enough.
+    let script = "x=0123456789abcdef; while :; do x=$x$x; done";
+    let output = sandbox
+        .dhow(&["run", "--name", "greedy", "--memory", "32m", "busybox", "sh", "-c", script]);
+    assert_eq!(output.code, 137, "{output:?}");
+    let state = inspect(&sandbox, "greedy");
+    assert_eq!(state["State"]["OOMKilled"], true);
+    assert_eq!(state["State"]["ExitCode"], 137);
+    sandbox.ok(&["rm", "greedy"]);
+    sandbox.finish();
+}
+
+#[test]
+fn a_fork_bomb_stops_at_its_limit() {
+    needs!(Root, Overlay, Netns, Busybox, PidsCgroup);
+    let sandbox = busybox("limits-bomb");
+    sandbox.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "bomb",
+        "--pids-limit",
+        "20",
+        "busybox",
+        "sh",
+        "-c",
+        "f() { f | f & }; f; sleep 600",
+    ]);
+    let mut most = 0;
+    for _ in 0..20 {
+        let now = limit(&sandbox, "bomb", "pids", &["pids.current"]).parse::<u32>().unwrap();
+        most = most.max(now);
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(most <= 20, "{most}");
+    sandbox.ok(&["rm", "-f", "bomb"]);
+    sandbox.finish();
+}

@@ -1,0 +1,48 @@
+//! dhow from the outside. Each test has an engine of its own, in a network and a mount namespace
+//! that stand for its host, and fails for anything that it leaves behind.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod debian;
+mod docker_client;
+mod exec;
+mod exit_codes;
+mod hello;
+mod host_image;
+mod isolation;
+mod killed_anywhere;
+mod lifecycle;
+mod limits;
+mod network;
+mod rootfs;
+mod streams;
+mod terminal;
+
+use serde_json::Value;
+use testkit::Sandbox;
+
+/// An engine with the image `busybox`, whose first container has come and gone.
+fn busybox(name: &str) -> Sandbox {
+    let sandbox = Sandbox::new(name);
+    sandbox.import("busybox");
+    sandbox.ok(&["run", "--rm", "busybox", "true"]);
+    sandbox.baseline();
+    sandbox
+}
+
+/// What `dhow inspect` says of one object.
+#[track_caller]
+fn inspect(sandbox: &Sandbox, name: &str) -> Value {
+    let text = sandbox.ok(&["inspect", name]);
+    let list: Value = serde_json::from_str(&text).expect("JSON");
+    list[0].clone()
+}
+
+/// The init of a running container.
+#[track_caller]
+fn pid(sandbox: &Sandbox, name: &str) -> i64 {
+    let pid = inspect(sandbox, name)["State"]["Pid"].as_i64().expect("a pid");
+    assert!(pid > 0, "{name} does not run");
+    pid
+}
