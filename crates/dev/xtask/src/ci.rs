@@ -23,7 +23,9 @@ pub(crate) fn ci() -> Result<(), String> {
     })?;
     if root.join("fuzz/Cargo.toml").exists() {
         step("fuzz targets", || {
-            run(&mut cargo(root, &["check", "--manifest-path", "fuzz/Cargo.toml"]))
+            // Only checked, so the fuzzer's run time (C++) need not be compiled.
+            let mut check = cargo(root, &["check", "--manifest-path", "fuzz/Cargo.toml"]);
+            run(check.env("CUSTOM_LIBFUZZER_PATH", "/nowhere/libFuzzer.a"))
         })?;
     }
     step("test", || test::test(&[]))
