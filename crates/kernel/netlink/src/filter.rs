@@ -25,7 +25,7 @@ impl FilterSocket {
     pub fn execute(&mut self, batch: Batch) -> Result<(), Error> {
         let doing = || "write firewall rules".to_owned();
         let batch = batch.finish().map_err(|source| Error::TooLong { doing: doing(), source })?;
-        if batch.answers == 0 {
+        if batch.last == 0 {
             return Ok(());
         }
         self.socket.send(&batch.bytes).map_err(|errno| Error::refused(doing(), errno))?;
@@ -52,7 +52,7 @@ impl FilterSocket {
     }
 
     fn outcome(&mut self, batch: &nft::Encoded) -> Result<(), Error> {
-        let last = |seq: u32| usize::try_from(seq) == Ok(batch.answers);
+        let last = |seq: u32| usize::try_from(seq) == Ok(batch.last);
         loop {
             let doing = |seq: u32| {
                 let step = usize::try_from(seq).ok().and_then(|seq| batch.steps.get(seq));

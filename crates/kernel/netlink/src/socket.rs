@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recvfrom, sendto,
-    socket_with,
+    socket_with, sockopt,
 };
 
 use crate::Error;
@@ -14,6 +14,9 @@ use crate::Error;
 /// The kernel's largest single answer, in bytes: a page of a dump (`netlink_dump`), and an error
 /// about a batch of rules, which repeats the message at fault.
 const RECEIVE_BYTES: usize = 64 * 1024;
+
+/// What fits into one call without asking for more, in bytes: half of the kernel's default.
+const SEND_BYTES: usize = 100 * 1024;
 
 /// A netlink socket of the network namespace that it was opened in, for its whole life.
 #[derive(Debug)]
@@ -37,6 +40,10 @@ impl Socket {
 
     /// Sends what may be many messages; the kernel acts on all of them before this returns.
     pub(crate) fn send(&self, bytes: &[u8]) -> Result<(), Errno> {
+        if bytes.len() > SEND_BYTES {
+            // The kernel doubles it, for what it needs besides.
+            sockopt::set_socket_send_buffer_size_force(&self.fd, bytes.len())?;
+        }
         let kernel = SocketAddrNetlink::new(0, 0);
         let sent =
             rustix::io::retry_on_intr(|| sendto(&self.fd, bytes, SendFlags::empty(), &kernel))?;

@@ -336,6 +336,18 @@ fn rules_for_ipv6_print_as_they_would_be_written() {
 }
 
 #[test]
+fn thousands_of_rules_fit_into_one_batch() {
+    in_fresh_namespace(|| {
+        let mut table = specimen("t");
+        let rule = |port| Rule::new().tcp_port(port).dnat(([172, 18, 0, 2], port).into());
+        table.chains[0].rules = (1..=5000).map(rule).collect();
+        FilterSocket::open().unwrap().put(&[table]).unwrap();
+        let Some(printed) = ruleset() else { return };
+        assert!(printed.contains("tcp dport 5000 dnat to 172.18.0.2:5000"));
+    });
+}
+
+#[test]
 fn tables_are_listed_by_name_and_deleting_is_idempotent() {
     in_fresh_namespace(|| {
         let mut socket = FilterSocket::open().unwrap();

@@ -38,9 +38,9 @@ pub struct Encoded {
     pub bytes: Vec<u8>,
     /// What each message does, for errors: `steps[N]` is the one with sequence number N.
     pub steps: Vec<String>,
-    /// How many answers come when all goes well: one for each step but the two that frame them.
-    /// The last of them has this sequence number.
-    pub answers: usize,
+    /// The sequence number of the last step, which alone is acknowledged: a thousand answers do not
+    /// fit into a socket. 0 when there is nothing to do.
+    pub last: usize,
 }
 
 impl Default for Batch {
@@ -85,9 +85,12 @@ impl Batch {
 
     /// Ends it.
     pub fn finish(mut self) -> Result<Encoded, TooLong> {
-        let answers = self.steps.len() - 1;
+        let last = self.steps.len() - 1;
+        if last > 0 {
+            self.writer.flag_last(flag::ACK);
+        }
         self.frame(BATCH_END, "commit a batch");
-        Ok(Encoded { bytes: self.writer.finish()?, steps: self.steps, answers })
+        Ok(Encoded { bytes: self.writer.finish()?, steps: self.steps, last })
     }
 
     fn frame(&mut self, kind: u16, doing: &str) {
@@ -137,7 +140,7 @@ impl Batch {
         family: Family,
         body: impl FnOnce(&mut Writer),
     ) {
-        let flags = flags | flag::REQUEST | flag::ACK;
+        let flags = flags | flag::REQUEST;
         self.writer.message(kind, flags, seq, &[family.number(), 0, 0, 0], body);
     }
 

@@ -212,6 +212,18 @@ mod tests {
     }
 
     #[test]
+    fn flags_can_be_set_on_the_last_message_alone() {
+        let mut writer = Writer::new();
+        writer.flag_last(flag::ACK);
+        writer.message(16, flag::REQUEST, 1, &[], |_| ());
+        writer.message(16, flag::REQUEST, 2, &[], |w| w.attr(1, &[7]));
+        writer.flag_last(flag::ACK);
+        let bytes = writer.finish().unwrap();
+        let flags: Vec<_> = Messages::new(&bytes).map(|one| one.unwrap().flags).collect();
+        assert_eq!(flags, [flag::REQUEST, flag::REQUEST | flag::ACK]);
+    }
+
+    #[test]
     fn lengths_that_lead_outside_end_the_reading() {
         for bytes in [
             &[1, 0][..],

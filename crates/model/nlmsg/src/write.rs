@@ -12,6 +12,8 @@ pub struct TooLong;
 #[derive(Clone, Debug, Default)]
 pub struct Writer {
     bytes: Vec<u8>,
+    /// Where the last message begins.
+    last: Option<usize>,
     too_long: bool,
 }
 
@@ -32,6 +34,7 @@ impl Writer {
         body: impl FnOnce(&mut Self),
     ) {
         let start = self.bytes.len();
+        self.last = Some(start);
         self.bytes.extend_from_slice(&[0; 4]);
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes.extend_from_slice(&flags.to_ne_bytes());
@@ -47,6 +50,13 @@ impl Writer {
             0
         });
         self.bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());
+    }
+
+    /// Sets more flags on the last message, if there is one.
+    pub fn flag_last(&mut self, flags: u16) {
+        let Some(at) = self.last.map(|start| start + 6) else { return };
+        let now = u16::from_ne_bytes([self.bytes[at], self.bytes[at + 1]]);
+        self.bytes[at..at + 2].copy_from_slice(&(now | flags).to_ne_bytes());
     }
 
     /// One attribute.

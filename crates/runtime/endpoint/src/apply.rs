@@ -96,7 +96,7 @@ fn configure(inside: &mut RouteSocket, links: &[Link], ipv6: bool) -> Result<(),
             requests.add_address(index, name, *address, *prefix);
         }
         requests.set_up(index, name);
-        if let Some(gateway) = link.gateway {
+        for gateway in [link.gateway, link.gateway6].into_iter().flatten() {
             requests.add_default_route(index, gateway);
         }
     }

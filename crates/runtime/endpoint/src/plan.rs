@@ -35,6 +35,9 @@ pub struct Link {
     pub addresses: Vec<(IpAddr, u8)>,
     /// The default route's gateway; `None` on an internal network and on all links but one.
     pub gateway: Option<IpAddr>,
+    /// The same for IPv6.
+    #[serde(default)]
+    pub gateway6: Option<IpAddr>,
     /// Bytes.
     pub mtu: u32,
     /// Whether it is kept from the other isolated ends on its bridge (`enable_icc=false`).

@@ -52,6 +52,7 @@ fn plan(directory: &Path, addresses: &[(IpAddr, u8)]) -> Plan {
             mac: [2, 0x42, 172, 18, 0, 2],
             addresses: addresses.to_vec(),
             gateway: Some(ip("172.18.0.1")),
+            gateway6: None,
             mtu: 1500,
             isolated: false,
             name: Some(Name {

@@ -156,6 +156,7 @@ impl Networks {
             mac: attachment.mac.unwrap_or_else(|| mac(&addresses)),
             addresses,
             gateway: gateways.iter().find(|one| one.is_ipv4()).copied().filter(|_| default_route),
+            gateway6: gateways.iter().find(|one| one.is_ipv6()).copied().filter(|_| default_route),
             mtu: network.mtu(),
             isolated: !network.config.icc,
             name: network.is_user_defined().then(|| Name {

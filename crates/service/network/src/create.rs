@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use metadata::{Db, Read};
+use netlink::RouteSocket;
 
 use crate::record::{Config, is_predefined};
 use crate::{DEFAULT, Driver, Error, Network, Networks, Pool, Subnet, name, now, pool};
@@ -62,6 +63,7 @@ impl Networks {
             "null" | "none" => return Err(Error::SingleInstance { driver: "null" }),
             other => return Err(Error::Driver { driver: other.to_owned() }),
         }
+        check_bridge(&request.options)?;
         let host = pool::used(&[])?;
         failpoint::hit("network.create")?;
         let network = db.write(|tx| -> Result<Network, Error> {
@@ -314,6 +316,22 @@ fn apply_options(config: &mut Config, networks: &[Network]) -> Result<(), Error>
         }
     }
     Ok(())
+}
+
+/// A bridge that was asked for by name is to be made, not taken over: it would be deleted with the
+/// network.
+fn check_bridge(options: &BTreeMap<String, String>) -> Result<(), Error> {
+    let Some(name) = options.get(OPTION_BRIDGE).filter(|name| is_link_name(name)) else {
+        return Ok(());
+    };
+    match RouteSocket::open()?.link(name)? {
+        None => Ok(()),
+        Some(_) => Err(Error::Option {
+            name: OPTION_BRIDGE.to_owned(),
+            value: name.clone(),
+            reason: "a link of this name exists",
+        }),
+    }
 }
 
 fn is_link_name(name: &str) -> bool {

@@ -103,6 +103,7 @@ impl Host {
         let index = socket.link("ext0").unwrap().unwrap().index;
         let mut requests = Requests::new();
         requests.add_address(index, "ext0", ip("192.0.2.1"), 24);
+        requests.add_address(index, "ext0", ip("fd00:9::1"), 64);
         requests.set_up(index, "ext0");
         socket.execute(&requests).unwrap();
         let netns = new_namespace();
@@ -111,8 +112,9 @@ impl Host {
             host_name: "outside".into(),
             container_name: "eth0".into(),
             mac: [2, 0x42, 192, 0, 2, 2],
-            addresses: vec![(ip("192.0.2.2"), 24)],
+            addresses: vec![(ip("192.0.2.2"), 24), (ip("fd00:9::2"), 64)],
             gateway: Some(ip("192.0.2.1")),
+            gateway6: Some(ip("fd00:9::1")),
             mtu: 1500,
             isolated: false,
             name: None,
@@ -317,6 +319,7 @@ fn without_icc_neighbours_do_not_hear_each_other() {
 #[test]
 fn ipv6_is_routed_where_it_was_asked_for() {
     on_a_host("ipv6", |host| {
+        let outside = Host::outside();
         host.create("six", |request| {
             request.ipv6 = true;
             request.pools =
@@ -330,7 +333,13 @@ fn ipv6_is_routed_where_it_was_asked_for() {
         connect(&b.netns, address, 80);
         assert_eq!(seen_by(&listener), ip("fd00:6::3"));
         connect(&here(), address, 80);
-        assert!(FilterSocket::open().unwrap().tables(Family::Ip6).unwrap().len() == 1);
+        assert_eq!(FilterSocket::open().unwrap().tables(Family::Ip6).unwrap().len(), 1);
+        // Outwards, with the host's address, and not inwards.
+        let at_outside =
+            inside(outside.as_fd(), || TcpListener::bind("[::]:7000").unwrap()).unwrap();
+        connect(&a.netns, ip("fd00:9::2"), 7000);
+        assert_eq!(seen_by(&at_outside), ip("fd00:9::1"));
+        assert!(cannot_connect(&outside, address, 80));
     });
 }
 
