@@ -25,11 +25,10 @@ pub struct Sets {
 pub fn apply_bounding(keep: CapSet) -> Result<(), Error> {
     // Asked of the kernel, not of /proc: a container may have none, or one of its own making.
     for number in 0..64 {
-        match in_bounding_set(number) {
-            Ok(true) if (keep & CapSet(1 << number)).is_empty() => sys::drop_bounding(number)?,
-            Ok(_) => {}
-            Err(err) if err.errno() == Errno::INVAL => break,
-            Err(err) => return Err(err),
+        match in_bounding_set(number)? {
+            Some(true) if (keep & CapSet(1 << number)).is_empty() => sys::drop_bounding(number)?,
+            Some(_) => {}
+            None => break,
         }
     }
     Ok(())
