@@ -16,11 +16,14 @@
 //!
 //! The engine spawns the shim with one end of a socket pair as its standard input (the one
 //! descriptor that can be handed on without `unsafe`), the *control connection*; the shim moves it
-//! to another number and opens `/dev/null` in its place. The shim creates the container and says [`Reply::Created`]; the engine now attaches
-//! whoever waits for the first byte of output, and says [`Request::Start`]; the shim has the
-//! runtime start the program, writes the status, and says [`Reply::Started`]. If the control
-//! connection ends before [`Request::Start`], the engine died: the shim unmakes everything and
-//! ends. After [`Reply::Started`] its end means nothing.
+//! to another number and opens `/dev/null` in its place. The shim creates the container and says
+//! [`Reply::Created`]; the engine now attaches whoever waits for the first byte of output, and says
+//! [`Request::Start`]; the shim has the runtime start the program, writes the status, and says
+//! [`Reply::Started`]. If the control connection ends before [`Request::Start`], the engine died:
+//! the shim unmakes everything and ends. After [`Reply::Started`] its end means nothing.
+//!
+//! [`Reply::Error`] in place of any of these means that everything is unmade and `RUN` is gone; the
+//! status tells why, under the phase that it had before.
 #![forbid(unsafe_code)]
 
 mod config;

@@ -55,7 +55,7 @@ pub struct Attach {
 /// A process to run in a running container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Exec {
-    /// The exec's id, under which `RUN/execs` knows it.
+    /// The exec's id, under which its record knows it; letters and digits.
     pub id: String,
     /// What to run; `terminal` says whether it has one.
     pub process: oci::runtime::Process,

@@ -40,7 +40,8 @@ pub struct Status {
     pub error: String,
 }
 
-/// One exec: `RUN/execs/ID.json`, written by whoever makes it.
+/// One exec: `EXECS/ID.json`, written by whoever makes it. `EXECS` is `RUN/execs` where the engine
+/// made that directory (it ends with the container), else `STATE/execs`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExecRecord {
     /// 64 hexadecimal digits.
@@ -59,7 +60,7 @@ pub struct ExecRecord {
     pub privileged: bool,
 }
 
-/// What became of an exec: `RUN/execs/ID.status`, written by the shim, by rename.
+/// What became of an exec: `EXECS/ID.status`, written by the shim, by rename.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecStatus {
     /// Whether it runs.
@@ -87,7 +88,7 @@ impl Status {
 }
 
 impl ExecStatus {
-    /// Reads `RUN/execs/ID.status`. An exec without one has not been started.
+    /// Reads `EXECS/ID.status`. An exec without one has not been started.
     pub fn load(execs: &Path, id: &str) -> io::Result<Self> {
         match fs::read(execs.join(format!("{id}.status"))) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
@@ -96,7 +97,7 @@ impl ExecStatus {
         }
     }
 
-    /// Writes `RUN/execs/ID.status`, whole or not at all.
+    /// Writes `EXECS/ID.status`, whole or not at all.
     pub fn save(&self, execs: &Path, id: &str) -> io::Result<()> {
         replace(&execs.join(format!("{id}.status")), &serde_json::to_vec(self)?)
     }

@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use oci::runtime::ConsoleSize;
 use rustix::process::Pid;
 use shim_protocol::{Attach, Console, ExecStatus, Phase, Reply};
 
@@ -70,8 +71,8 @@ impl Exec {
         self.client = self.client.filter(|client| *client != key);
     }
 
-    fn file(&self, suffix: &str) -> PathBuf {
-        format!("exec-{}{suffix}", self.id).into()
+    fn file(&self, suffix: &str) -> String {
+        format!("exec-{}{suffix}", self.id)
     }
 }
 
@@ -88,7 +89,7 @@ impl Supervisor {
             Phase::Paused => return Err(Error::Paused),
             Phase::Created | Phase::Exited => return Err(Error::NotRunning),
         }
-        let shim_protocol::Exec { id, process, attach, console } = request;
+        let shim_protocol::Exec { id, mut process, attach, console } = request;
         if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             return Err(Error::Request(format!(
                 "exec id `{id}` has other characters than letters and digits"
@@ -101,6 +102,11 @@ impl Supervisor {
             return Err(Error::Request(format!("more than {MAX_EXECS} execs at once")));
         }
         let terminal = process.terminal;
+        if let Some(size) = console.filter(|size| size.width > 0 && size.height > 0) {
+            // Its first look at the terminal may come before ours.
+            let (width, height) = (size.width.into(), size.height.into());
+            process.console_size = Some(ConsoleSize { height, width });
+        }
         let owner = self.bundle.owner_of(&process.user);
         let (pipes, ends) =
             stdio::pipes(attach.stdin && !terminal, attach.stdout && !terminal, owner)?;
@@ -114,15 +120,15 @@ impl Supervisor {
             console,
             socket: None,
         };
-        let spec = exec.file(".json");
+        let spec = self.run.join(exec.file(".json"));
         let bytes =
             serde_json::to_vec(&process).map_err(|err| Error::file("write", &spec)(err.into()))?;
         fs::write(&spec, bytes).map_err(Error::file("write", &spec))?;
-        let pid_file = exec.file(".pid");
+        let pid_file = self.run.join(exec.file(".pid"));
         let mut args: Vec<&OsStr> = ["--detach", "--process"].map(OsStr::new).to_vec();
         args.extend([spec.as_os_str(), OsStr::new("--pid-file"), pid_file.as_os_str()]);
         if terminal {
-            exec.socket = Some(ConsoleSocket::bind(format!("{}.sock", &exec.file("").display()))?);
+            exec.socket = Some(ConsoleSocket::bind(&self.run, exec.file(".sock"))?);
         }
         if let Some(socket) = &exec.socket {
             args.extend([OsStr::new("--console-socket"), socket.path().as_os_str()]);
@@ -205,7 +211,7 @@ impl Supervisor {
             let master = socket.receive(exec.console)?;
             self.streams.insert(key, Streams::with_console(key, master));
         }
-        let pid = read_pid(&exec.file(".pid"))?;
+        let pid = read_pid(Path::new(&exec.file(".pid")))?;
         exec.state = State::Running(pid);
         Ok(pid.as_raw_nonzero().get())
     }
@@ -280,8 +286,13 @@ impl Supervisor {
         }
     }
 
-    /// `STATE/execs`, beside the directory of containers that `RUN` is in.
+    /// Where the engine keeps its records of execs: `RUN/execs`, which ends with the container, if it
+    /// made that, else `STATE/execs`, beside the directory of containers that `RUN` is in.
     fn execs_dir(&self) -> PathBuf {
+        let of_run = self.run.join("execs");
+        if of_run.is_dir() {
+            return of_run;
+        }
         let state = self.run.parent().and_then(Path::parent).unwrap_or(&self.run);
         state.join("execs")
     }

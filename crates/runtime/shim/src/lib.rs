@@ -40,14 +40,17 @@ mod streams;
 mod supervisor;
 mod teardown;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use shim_protocol::{CONTROL_FD, Config, Reply};
+use sys::Call;
 
 use crate::error::{Error, report};
 use crate::setup::Hold;
 use crate::supervisor::{End, Supervisor};
+use crate::teardown::Unmade;
 
 /// Supervises the container whose `RUN` directory is `run_dir`, to its end.
 ///
@@ -55,10 +58,10 @@ use crate::supervisor::{End, Supervisor};
 /// [`CONTROL_FD`]. Returns the code to exit with: 0 if the container ran and ended, whatever its
 /// own code; 1 if it never ran.
 pub fn main(run_dir: &Path) -> i32 {
-    let control = match sys::take_fd(CONTROL_FD) {
+    let control = match take_control() {
         Ok(control) => control,
         Err(err) => {
-            report("start", &err.into());
+            report("take the control connection", &err.into());
             return 1;
         }
     };
@@ -69,6 +72,19 @@ pub fn main(run_dir: &Path) -> i32 {
             1
         }
     }
+}
+
+/// Moves the control connection out of the way of what is to be standard input.
+fn take_control() -> Result<OwnedFd, sys::Error> {
+    let inherited = sys::take_fd(CONTROL_FD)?;
+    let control =
+        rustix::io::fcntl_dupfd_cloexec(&inherited, 3).call(|| "fcntl(F_DUPFD_CLOEXEC)")?;
+    drop(inherited);
+    // The lowest free number: 0. It stays, also for the program that this one may become.
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty())
+        .call(|| "open(\"/dev/null\")")?;
+    let _ = null.into_raw_fd();
+    Ok(control)
 }
 
 fn supervise(run_dir: &Path, control: OwnedFd) -> Result<(), Error> {
@@ -91,8 +107,10 @@ fn supervise(run_dir: &Path, control: OwnedFd) -> Result<(), Error> {
         }
     };
     drop(spare);
-    let outcome = run(&mut supervisor);
-    clean_up(run_dir, &hold);
+    let (unmade, outcome) = run(&mut supervisor);
+    if unmade == Unmade::All {
+        clean_up(run_dir, &hold);
+    }
     supervisor.say_goodbye();
     match outcome {
         Ok(()) => {
@@ -114,31 +132,21 @@ fn take_up(run_dir: &Path) -> Result<(Hold, Config), Error> {
 }
 
 /// From creation to the end. An error is the reason why the container never ran.
-fn run(supervisor: &mut Supervisor) -> Result<(), Error> {
-    let made = supervisor.create().and_then(|pid| {
+fn run(supervisor: &mut Supervisor) -> (Unmade, Result<(), Error>) {
+    let end = supervisor.create().and_then(|pid| {
         supervisor.reply_control(&Reply::Created { pid: pid.as_raw_nonzero().get() });
-        supervisor.connect()
+        supervisor.connect()?;
+        Ok(supervisor.serve())
     });
-    if let Err(err) = made {
-        supervisor.unmake(Some(&err));
-        return Err(err);
-    }
-    match supervisor.serve() {
-        Ok(End::Exited(code)) => {
-            supervisor.finish(code);
-            Ok(())
-        }
-        Ok(End::NeverStarted(err)) => {
-            supervisor.unmake(Some(&err));
-            Err(err)
-        }
+    match end {
+        Ok(Ok(End::Exited(code))) => (supervisor.finish(code), Ok(())),
+        Ok(Ok(End::NeverStarted(err))) | Err(err) => (supervisor.unmake(Some(&err)), Err(err)),
         // The loop itself failed: what cannot be supervised must not run.
-        Err(err) => {
+        Ok(Err(err)) => {
             const KILLED: i32 = 128 + 9;
             report("supervise", &err);
             supervisor.status.error = err.chain();
-            supervisor.finish(KILLED);
-            Ok(())
+            (supervisor.finish(KILLED), Ok(()))
         }
     }
 }

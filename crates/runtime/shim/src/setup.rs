@@ -5,6 +5,7 @@
 //! it. What outlives the shim (the runtime's state, the cgroup, names and rules of the network) is
 //! made last, and can be unmade from what is in `RUN` alone.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -71,6 +72,8 @@ pub(crate) fn detach() -> Result<Hold, Error> {
         Ok(_) | Err(Errno::PERM) => {}
         Err(errno) => return Err(errno).call(|| "setsid()").map_err(Error::from),
     }
+    // What we make is to have the modes that we say, whoever started us.
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
     sys::set_child_subreaper()?;
     sys::signal_block_all()?;
 
@@ -104,6 +107,7 @@ impl Supervisor {
             run: run.to_path_buf(),
             config,
             bundle,
+            before: status.clone(),
             status,
             log,
             init: None,
@@ -112,6 +116,7 @@ impl Supervisor {
             clients: std::collections::BTreeMap::new(),
             proxy: Proxy::default(),
             dns: None,
+            undone: None,
             next_key: CONTAINER,
             early: Vec::new(),
         })
@@ -124,10 +129,13 @@ impl Supervisor {
         let terminal = self.config.console.is_some();
         let stdin = self.config.open_stdin && !terminal;
         let (pipes, ends) = stdio::pipes(stdin, !terminal, self.bundle.owner())?;
-        let socket = terminal.then(|| ConsoleSocket::bind("console.sock".into())).transpose()?;
+        let socket =
+            terminal.then(|| ConsoleSocket::bind(&self.run, "console.sock".into())).transpose()?;
         let bundle = self.config.bundle.clone();
-        let mut args =
-            vec!["--bundle".as_ref(), bundle.as_os_str(), "--pid-file".as_ref(), PID_FILE.as_ref()];
+        // A runtime may change its working directory.
+        let pid_file = self.run.join(PID_FILE);
+        let mut args: Vec<&OsStr> = vec!["--bundle".as_ref(), bundle.as_os_str()];
+        args.extend(["--pid-file".as_ref(), pid_file.as_os_str()]);
         if let Some(socket) = &socket {
             args.extend(["--console-socket".as_ref(), socket.path().as_os_str()]);
         }
@@ -146,7 +154,7 @@ impl Supervisor {
             None => Streams::with_pipes(CONTAINER, pipes),
         };
         self.streams.insert(CONTAINER, streams);
-        let pid = read_pid(Path::new(PID_FILE))?;
+        let pid = read_pid(&pid_file)?;
         let handle = pidfd_open(pid, PidfdFlags::empty())
             .call(|| format!("pidfd_open({})", pid.as_raw_nonzero()))?;
         self.init = Some((pid, handle));

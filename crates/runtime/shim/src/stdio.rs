@@ -1,10 +1,10 @@
 //! A process's three streams: pipes, or a terminal that the runtime hands over.
 
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -83,20 +83,35 @@ fn set_nonblocking(fd: impl AsFd) -> Result<(), sys::Error> {
 #[derive(Debug)]
 pub(crate) struct ConsoleSocket {
     listener: OwnedFd,
-    /// Relative to the working directory, since a socket's path must be short.
+    /// The file, in the working directory.
     name: String,
+    /// How the runtime gets there, wherever it works: a socket's path must be short.
+    path: PathBuf,
+    /// The directory, where the path leads over this descriptor.
+    _directory: Option<OwnedFd>,
 }
 
+/// The longest path that a unix socket's address holds (unix(7)), in bytes.
+const MAX_SOCKET_PATH_BYTES: usize = 107;
+
 impl ConsoleSocket {
-    /// Listens under `name` in the working directory.
-    pub(crate) fn bind(name: String) -> Result<Self, Error> {
+    /// Listens under `name` in the working directory `run`.
+    pub(crate) fn bind(run: &Path, name: String) -> Result<Self, Error> {
         let listener = listen_on(&name)?;
-        Ok(Self { listener, name })
+        let path = run.join(&name);
+        if path.as_os_str().len() <= MAX_SOCKET_PATH_BYTES {
+            return Ok(Self { listener, name, path, _directory: None });
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(".", flags, Mode::empty()).call(|| "open(\".\")")?;
+        let own = rustix::process::getpid().as_raw_nonzero();
+        let path = format!("/proc/{own}/fd/{}/{name}", directory.as_raw_fd()).into();
+        Ok(Self { listener, name, path, _directory: Some(directory) })
     }
 
-    /// Its path, as given to a runtime with the same working directory.
+    /// Its path, for the runtime.
     pub(crate) fn path(&self) -> &Path {
-        Path::new(&self.name)
+        &self.path
     }
 
     /// Takes the terminal that a runtime which has ended left here, and sets its size.
@@ -137,7 +152,7 @@ pub(crate) fn listen_on(name: &str) -> Result<OwnedFd, Error> {
     let listener = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         .call(text)?;
     // The mode of the socket's inode becomes that of the file.
-    rustix::fs::fchmod(&listener, rustix::fs::Mode::from_raw_mode(0o600)).call(text)?;
+    rustix::fs::fchmod(&listener, Mode::from_raw_mode(0o600)).call(text)?;
     let address = SocketAddrUnix::new(name).call(text)?;
     rustix::net::bind(&listener, &address).call(text)?;
     rustix::net::listen(&listener, 128).call(text)?;

@@ -41,6 +41,8 @@ pub(crate) struct Supervisor {
     pub(crate) control: Option<Watched>,
     pub(crate) accept: Watched,
     pub(crate) status: Status,
+    /// What it was before this life.
+    pub(crate) before: Status,
     pub(crate) log: Option<Log>,
     /// The container's init, and a handle of it.
     pub(crate) init: Option<(Pid, OwnedFd)>,
@@ -49,6 +51,8 @@ pub(crate) struct Supervisor {
     pub(crate) clients: BTreeMap<u32, Client>,
     pub(crate) proxy: Proxy,
     pub(crate) dns: Option<dns::Server>,
+    /// What is to be dropped when nobody waits for us any more.
+    pub(crate) undone: Option<endpoint::Undone>,
     /// What the next client or exec is called.
     pub(crate) next_key: u32,
     /// Children that ended before it was known what they are: execs whose runtime has not yet

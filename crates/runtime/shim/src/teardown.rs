@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cgroup::{Cgroup, Hierarchy};
-use shim_protocol::{OnExit, Phase, Reply, Status};
+use shim_protocol::{OnExit, Phase, Reply, Status, WireError};
 use sys::CloneFlags;
 
 use crate::client::State;
@@ -25,6 +25,15 @@ use crate::supervisor::{CONTAINER, Supervisor};
 const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 /// How long a client that reads nothing can keep the shim from ending.
 const CLIENT_GRACE: Duration = Duration::from_secs(10);
+
+/// How far [`Supervisor::unmake`] got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unmade {
+    /// Nothing but `RUN` is left.
+    All,
+    /// Something is.
+    Partly,
+}
 
 impl Supervisor {
     /// Has the runtime start the program, and writes down that it runs.
@@ -61,7 +70,7 @@ impl Supervisor {
 
     /// The container's program ended with `code`: delivers the rest of its output, writes that
     /// down, and takes everything apart but `RUN`.
-    pub(crate) fn finish(&mut self, code: i32) {
+    pub(crate) fn finish(&mut self, code: i32) -> Unmade {
         self.init = None;
         // With a PID namespace of its own, everything in it died before its init could be waited
         // for; in one that it shares, it would go on.
@@ -95,19 +104,19 @@ impl Supervisor {
             report("save the status", &err);
         }
         self.hand_over_output();
-        self.unmake(None);
+        self.unmake(None)
     }
 
-    /// Takes apart what outlives this process. `cause` is why the container never ran, for its
-    /// status.
-    pub(crate) fn unmake(&mut self, cause: Option<&Error>) {
+    /// Takes apart what outlives this process, all of it whatever fails. `cause` is why the
+    /// container never ran, for its status.
+    ///
+    /// What failed is left to recovery, which finds it by `RUN`.
+    pub(crate) fn unmake(&mut self, cause: Option<&Error>) -> Unmade {
         // Whoever is gone knows nothing of a failure, and nothing failed.
         if let Some(err) = cause.filter(|err| !matches!(err, Error::Abandoned)) {
-            let wire = err.wire();
-            self.status.pid = 0;
-            self.status.shim_pid = 0;
-            self.status.exit_code = wire.exit_code.unwrap_or(128);
-            self.status.error = wire.message;
+            let WireError { message, exit_code, .. } = err.wire();
+            let exit_code = exit_code.unwrap_or(128);
+            self.status = Status { exit_code, error: message, ..self.before.clone() };
             if let Err(err) = self.save_status() {
                 report("save the status", &err);
             }
@@ -116,21 +125,24 @@ impl Supervisor {
             .map_err(Error::from)
             .and_then(|()| self.caller.run("delete", &["--force".as_ref()]))
             .and_then(|()| Ok(failpoint::hit("shim.deleted")?));
-        if let Err(err) = deleted {
-            report("delete", &err);
-        }
         let disconnected = failpoint::hit("shim.disconnect")
             .map_err(Error::from)
             .and_then(|()| endpoint::undo(&self.config.network).map_err(Error::Network))
-            // What it holds goes with this process, for which then nobody waits.
-            .map(std::mem::forget)
-            .and_then(|()| Ok(failpoint::hit("shim.disconnected")?));
-        if let Err(err) = disconnected {
-            report("disconnect", &err);
-        }
+            .and_then(|undone| {
+                self.undone = Some(undone);
+                Ok(failpoint::hit("shim.disconnected")?)
+            });
         // Ports are free before anyone hears of the end.
         self.proxy.close();
         self.dns = None;
+        let mut unmade = Unmade::All;
+        for (what, result) in [("delete", deleted), ("disconnect", disconnected)] {
+            if let Err(err) = result {
+                report(what, &err);
+                unmade = Unmade::Partly;
+            }
+        }
+        unmade
     }
 
     /// Gives the output that clients have not read to the kernel, which delivers it without us, and

@@ -1,0 +1,145 @@
+//! Other processes in a running container.
+
+use std::net::Shutdown;
+
+use shim_protocol::{Attach, Reply, Request};
+
+use crate::Case;
+use crate::container::{ALL, Container, read_all, read_until, unframe, write};
+use crate::fixture::wait_until;
+
+pub(crate) const CASES: &[Case] = &[
+    ("an_execs_code_is_there_when_its_stream_ends", an_execs_code_is_there_when_its_stream_ends),
+    ("an_exec_reads_until_the_end", an_exec_reads_until_the_end),
+    ("an_exec_on_a_terminal", an_exec_on_a_terminal),
+    ("a_detached_exec_goes_on", a_detached_exec_goes_on),
+    ("an_exec_that_cannot_run", an_exec_that_cannot_run),
+    ("many_execs_at_once", many_execs_at_once),
+    ("execs_end_with_the_container", execs_end_with_the_container),
+    ("an_exec_with_a_child_that_stays", an_exec_with_a_child_that_stays),
+];
+
+fn running() -> Container {
+    let mut it = Container::new("while :; do sleep 100; done");
+    it.launch();
+    it
+}
+
+fn stop(mut it: Container) {
+    assert_eq!(it.request(&Request::Kill { signal: 9 }).1, Reply::Ok);
+    assert_eq!(it.join(), 137);
+}
+
+#[track_caller]
+fn pid_of(reply: &Reply) -> i32 {
+    let Reply::Started { pid } = reply else { panic!("{reply:?}") };
+    *pid
+}
+
+fn an_execs_code_is_there_when_its_stream_ends() {
+    let it = running();
+    for round in 0..20 {
+        let id = format!("e{round}");
+        let script = format!("echo out; echo err >&2; exit {round}");
+        let (client, reply) = it.exec(&id, &["sh", "-c", &script], ALL, false);
+        assert!(pid_of(&reply) > 1);
+        assert_eq!(unframe(&read_all(&client)), ("out\n".into(), "err\n".into()));
+        let status = it.exec_status(&id);
+        assert_eq!((status.exit_code, status.running, status.pid), (Some(round), false, 0));
+    }
+    stop(it);
+}
+
+fn an_exec_reads_until_the_end() {
+    let it = running();
+    let (client, reply) = it.exec("aa", &["sh", "-c", "cat; exit 9"], ALL, false);
+    assert!(pid_of(&reply) > 1 && it.exec_status("aa").running);
+    write(&client, "some input\n");
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(unframe(&read_all(&client)).0, "some input\n");
+    assert_eq!(it.exec_status("aa").exit_code, Some(9));
+    stop(it);
+}
+
+fn an_exec_on_a_terminal() {
+    let it = running();
+    let script = "while [ \"$(stty size)\" != '20 70' ]; do sleep 0.01; done; stty size; readlink /proc/self/fd/0; read x; stty size; echo got $x; exit 2";
+    let (client, reply) = it.exec("bb", &["sh", "-c", script], ALL, true);
+    pid_of(&reply);
+    read_until(&client, "20 70\r\n");
+    read_until(&client, "/dev/pts/0\r\n");
+    let resize = Request::Resize { exec: Some("bb".into()), width: 60, height: 10 };
+    assert_eq!(it.request(&resize).1, Reply::Ok);
+    write(&client, "x\n");
+    read_until(&client, "10 60\r\n");
+    read_until(&client, "got x\r\n");
+    assert_eq!(read_all(&client), b"");
+    assert_eq!(it.exec_status("bb").exit_code, Some(2));
+    let Reply::Error(err) = it.request(&resize).1 else { panic!("resized an exec that ended") };
+    assert!(err.not_running);
+    stop(it);
+}
+
+fn a_detached_exec_goes_on() {
+    let it = running();
+    let script = "echo nobody reads this; sleep 0.2; exit 6";
+    let (client, reply) = it.exec("cc", &["sh", "-c", script], Attach::default(), false);
+    assert!(pid_of(&reply) > 1);
+    assert_eq!(read_all(&client), b"");
+    wait_until("it ends", || it.exec_status("cc").exit_code == Some(6));
+    stop(it);
+}
+
+fn an_exec_that_cannot_run() {
+    let it = running();
+    let check = |args: &[&str], code: i32| {
+        let (client, reply) = it.exec("dd", args, ALL, false);
+        let Reply::Error(err) = reply else { panic!("{reply:?}") };
+        assert_eq!(err.exit_code, Some(code), "{err}");
+        assert_eq!(read_all(&client), b"");
+        assert_eq!(it.exec_status("dd").exit_code, Some(code));
+    };
+    check(&["nosuch"], 127);
+    check(&["/proc/self/status"], 126);
+    let (_, reply) = it.exec("../dd", &["true"], ALL, false);
+    assert!(matches!(reply, Reply::Error(_)));
+    stop(it);
+}
+
+fn many_execs_at_once() {
+    let it = running();
+    let clients: Vec<_> = (0..20)
+        .map(|n| {
+            let script = format!("head -c 100000 /dev/zero; exit {n}");
+            let (client, reply) = it.exec(&format!("m{n}"), &["sh", "-c", &script], ALL, false);
+            pid_of(&reply);
+            client
+        })
+        .collect();
+    for (n, client) in clients.iter().enumerate() {
+        assert_eq!(unframe(&read_all(client)).0.len(), 100_000);
+        assert_eq!(it.exec_status(&format!("m{n}")).exit_code, Some(n as i32));
+    }
+    stop(it);
+}
+
+fn execs_end_with_the_container() {
+    let it = running();
+    let (client, reply) = it.exec("ee", &["sh", "-c", "echo here; sleep 100"], ALL, false);
+    pid_of(&reply);
+    read_until(&client, "here\n");
+    assert_eq!(it.request(&Request::Kill { signal: 9 }).1, Reply::Ok);
+    assert_eq!(read_all(&client), b"");
+    assert_eq!(it.exec_status("ee").exit_code, Some(137));
+    let mut it = it;
+    assert_eq!(it.join(), 137);
+}
+
+fn an_exec_with_a_child_that_stays() {
+    let it = running();
+    let (client, reply) = it.exec("ff", &["sh", "-c", "sleep 100 & echo done"], ALL, false);
+    pid_of(&reply);
+    assert_eq!(unframe(&read_all(&client)).0, "done\n");
+    assert_eq!(it.exec_status("ff").exit_code, Some(0));
+    stop(it);
+}

@@ -1,0 +1,86 @@
+//! What tests share: directories, a root file system, a runtime.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+const BUSYBOX: &str = "/bin/busybox";
+
+/// Why nothing can be tested here, if it cannot.
+pub(crate) fn missing() -> Result<(), String> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("needs root".into());
+    }
+    if !Path::new(BUSYBOX).exists() {
+        return Err(format!("needs {BUSYBOX} (Debian's busybox-static)"));
+    }
+    runtime().map(|_| ()).ok_or_else(|| "needs dhow-runtime or runc".into())
+}
+
+/// The OCI runtime.
+pub(crate) fn runtime() -> Option<PathBuf> {
+    let named = std::env::var_os("DHOW_TEST_RUNTIME").map(PathBuf::from);
+    let sibling = std::env::current_exe().ok().and_then(|exe| {
+        let built = exe.parent()?.parent()?.join("dhow-runtime");
+        // A file that was built before the runtime could do anything is of no use.
+        let works = std::process::Command::new(&built).arg("--version").output().ok()?;
+        (!works.stdout.is_empty()).then_some(built)
+    });
+    let found = || {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).map(|dir| dir.join("runc")).find(|file| file.exists())
+    };
+    named.or(sibling).or_else(found)
+}
+
+/// A directory for everything of this run.
+pub(crate) fn base() -> &'static Path {
+    static BASE: OnceLock<PathBuf> = OnceLock::new();
+    BASE.get_or_init(|| {
+        let base = std::env::temp_dir().join(format!("dhow-shim-{}", std::process::id()));
+        fs::create_dir_all(&base).unwrap();
+        base
+    })
+}
+
+/// Removes all that the tests made.
+pub(crate) fn remove_all() {
+    fs::remove_dir_all(base()).unwrap();
+    let hierarchy = cgroup::Hierarchy::detect().unwrap();
+    cgroup::remove_if_empty(&hierarchy, &cgroup_parent()).unwrap();
+}
+
+/// The cgroup in which those of all containers are.
+pub(crate) fn cgroup_parent() -> String {
+    format!("/dhow-shim-test-{}", std::process::id())
+}
+
+/// A read-only layer with busybox and its applets.
+pub(crate) fn busybox_layer() -> &'static Path {
+    static LAYER: OnceLock<PathBuf> = OnceLock::new();
+    LAYER.get_or_init(|| {
+        let layer = base().join("busybox");
+        for dir in ["bin", "proc", "sys", "dev", "tmp", "etc"] {
+            fs::create_dir_all(layer.join(dir)).unwrap();
+        }
+        fs::copy(BUSYBOX, layer.join("bin/busybox")).unwrap();
+        let applets = std::process::Command::new(BUSYBOX).arg("--list").output().unwrap().stdout;
+        for applet in String::from_utf8(applets).unwrap().lines().filter(|name| *name != "busybox")
+        {
+            symlink("busybox", layer.join("bin").join(applet)).unwrap();
+        }
+        layer
+    })
+}
+
+/// Waits until `condition` holds.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < until, "{what}: not within 20 seconds");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,52 @@
+//! Containers supervised by a real shim process, from creation to removal.
+//!
+//! This program is the shim as well: it calls itself under the name `dhow-shim`, as the engine does
+//! with its own file. The OCI runtime is the one that `DHOW_TEST_RUNTIME` names, else `dhow-runtime`
+//! of the same build, else `runc`. Needs root and Debian's `busybox-static`.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests, without `#[test]`")]
+
+mod container;
+mod execs;
+mod fixture;
+mod lives;
+mod network;
+
+use std::panic::catch_unwind;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// One test: its name and what it does.
+type Case = (&'static str, fn());
+
+fn main() -> ExitCode {
+    let mut args = std::env::args();
+    if args.next().is_some_and(|name| name == "dhow-shim") {
+        let run_dir = args.next().unwrap_or_default();
+        return ExitCode::from(shim::main(Path::new(&run_dir)) as u8);
+    }
+    let filters: Vec<String> = args.filter(|arg| !arg.starts_with('-')).collect();
+    let cases: Vec<Case> = [lives::CASES, execs::CASES, network::CASES].concat();
+    let wanted =
+        |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter));
+    if std::env::args().any(|arg| arg == "--list") {
+        for (name, _) in cases {
+            println!("{name}: test");
+        }
+        return ExitCode::SUCCESS;
+    }
+    if let Err(why) = fixture::missing() {
+        println!("skipped: all of life: {why}");
+        return ExitCode::SUCCESS;
+    }
+    let mut n_failed = 0;
+    for (name, case) in cases.into_iter().filter(|(name, _)| wanted(name)) {
+        // The panic's own message is printed where it happens.
+        let passed = catch_unwind(case).is_ok();
+        n_failed += u32::from(!passed);
+        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+    }
+    fixture::remove_all();
+    if n_failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
