@@ -3,6 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use endpoint::{Dns, Link, Name, Plan, PublishedPort};
 use metadata::{Db, Write};
 
+use crate::port::Halt;
 use crate::{Driver, Error, Leased, Network, Networks, PortRequest, lease, name, port};
 
 /// One network that a container is to join.
@@ -83,14 +84,25 @@ impl Networks {
         running: &dyn Fn(&str) -> bool,
     ) -> Result<Connected, Error> {
         failpoint::hit("network.lease")?;
-        let (leased, published) = db.write(|tx| {
-            let leased = lease::lease(tx, member.id, attachments)?;
-            let published = match outward(attachments, &leased) {
-                Some((_, container)) => port::reserve(tx, member.id, container, ports, running)?,
-                None => Vec::new(),
-            };
-            Ok::<_, Error>((leased, published))
-        })?;
+        let mut known = port::Running::new();
+        let (leased, published) = loop {
+            let reserved = db.write(|tx| {
+                let leased = lease::lease(tx, member.id, attachments)?;
+                let published = match outward(attachments, &leased) {
+                    Some((_, container)) => port::reserve(tx, member.id, container, ports, &known)?,
+                    None => Vec::new(),
+                };
+                Ok((leased, published))
+            });
+            match reserved {
+                Ok(reserved) => break reserved,
+                Err(Halt::Ask(container)) => {
+                    let runs = running(&container);
+                    known.insert(container, runs);
+                }
+                Err(Halt::Error(err)) => return Err(err),
+            }
+        };
         failpoint::hit("network.leased")?;
         for one in &leased {
             self.ensure(&one.network)?;

@@ -1,5 +1,5 @@
 //! Which container has which port of the host.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
@@ -26,17 +26,35 @@ pub struct PortRequest {
     pub host_ports: Option<RangeInclusive<u16>>,
 }
 
+/// Why a reservation ended early.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    /// It depends on whether this container runs, which cannot be found out in a transaction.
+    Ask(String),
+    /// It cannot be made.
+    Error(Error),
+}
+
+impl<E: Into<Error>> From<E> for Halt {
+    fn from(err: E) -> Self {
+        Self::Error(err.into())
+    }
+}
+
+/// Which containers are known to run, or not to.
+pub(crate) type Running = BTreeMap<String, bool>;
+
 /// Reserves ports for a container, instead of those that it had.
 ///
-/// A port of a container that does not run (`running` says which do) can be taken from it: it will
-/// get another, or an error, when it starts again, as in Docker.
+/// A port of a container that does not run can be taken from it: it will get another, or an error,
+/// when it starts again, as in Docker.
 pub(crate) fn reserve(
     tx: &Write,
     container_id: &str,
     container: IpAddr,
     requests: &[PortRequest],
-    running: &dyn Fn(&str) -> bool,
-) -> Result<Vec<PublishedPort>, Error> {
+    running: &Running,
+) -> Result<Vec<PublishedPort>, Halt> {
     tx.release_ports(container_id)?;
     let mut table = Reservations { tx, container_id, running, own: BTreeSet::new() };
     let mut published = Vec::new();
@@ -69,7 +87,7 @@ fn has_ipv6() -> bool {
 struct Reservations<'a> {
     tx: &'a Write,
     container_id: &'a str,
-    running: &'a dyn Fn(&str) -> bool,
+    running: &'a Running,
     /// What this container got already: it cannot have a port twice.
     own: BTreeSet<(Protocol, IpAddr, u16)>,
 }
@@ -79,7 +97,7 @@ impl Reservations<'_> {
     ///
     /// A port that was asked for is not tried out here: whether the host's own programs have it
     /// shows when the shim listens on it.
-    fn choose(&mut self, request: &PortRequest, addresses: &[IpAddr]) -> Result<u16, Error> {
+    fn choose(&mut self, request: &PortRequest, addresses: &[IpAddr]) -> Result<u16, Halt> {
         let protocol = request.protocol;
         let exhausted = |port: Option<u16>| match (port, addresses.first()) {
             (Some(port), Some(address)) => Error::PortAllocated { address: *address, port },
@@ -91,11 +109,11 @@ impl Reservations<'_> {
                 if self.take(protocol, addresses, port)? {
                     return Ok(port);
                 }
-                Err(exhausted(Some(port)))
+                Err(exhausted(Some(port)).into())
             }
             Some(range) => {
                 let found = self.first(protocol, addresses, range.clone())?;
-                found.ok_or_else(|| exhausted(Some(*range.end())))
+                found.ok_or_else(|| exhausted(Some(*range.end())).into())
             }
             None => {
                 let range = ephemeral();
@@ -103,7 +121,8 @@ impl Reservations<'_> {
                 // that has become free rests.
                 let start = start_of_search(self.container_id, &range);
                 let all = (start..=*range.end()).chain(*range.start()..start);
-                self.first(protocol, addresses, all)?.ok_or_else(|| exhausted(None))
+                let found = self.first(protocol, addresses, all)?;
+                found.ok_or_else(|| exhausted(None).into())
             }
         }
     }
@@ -114,7 +133,7 @@ impl Reservations<'_> {
         protocol: Protocol,
         addresses: &[IpAddr],
         ports: impl Iterator<Item = u16>,
-    ) -> Result<Option<u16>, Error> {
+    ) -> Result<Option<u16>, Halt> {
         for port in ports {
             let free = |address: &IpAddr| is_free(SocketAddr::new(*address, port), protocol);
             if addresses.iter().all(free) && self.take(protocol, addresses, port)? {
@@ -125,7 +144,7 @@ impl Reservations<'_> {
     }
 
     /// Reserves a port; false where another container, or this one, has it.
-    fn take(&mut self, protocol: Protocol, addresses: &[IpAddr], port: u16) -> Result<bool, Error> {
+    fn take(&mut self, protocol: Protocol, addresses: &[IpAddr], port: u16) -> Result<bool, Halt> {
         let clashes = |old: IpAddr| addresses.iter().any(|new| overlap(old, *new));
         let mut own = self.own.iter();
         if own.any(|(p, old, n)| *p == protocol && *n == port && clashes(*old)) {
@@ -133,8 +152,12 @@ impl Reservations<'_> {
         }
         let mut holders = self.tx.ports(name(protocol), port)?;
         holders.retain(|old| clashes(old.address) && old.container != self.container_id);
-        if holders.iter().any(|old| (self.running)(&old.container)) {
-            return Ok(false);
+        for old in &holders {
+            match self.running.get(&old.container) {
+                Some(true) => return Ok(false),
+                Some(false) => {}
+                None => return Err(Halt::Ask(old.container.clone())),
+            }
         }
         for old in holders {
             self.tx.release_ports(&old.container)?;

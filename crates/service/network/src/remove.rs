@@ -25,27 +25,36 @@ impl Networks {
         db.read(|tx| active(tx, &network.id))
     }
 
-    /// Removes a network in which no container runs, and returns it. `running` gets a container's
-    /// id and answers with its name if it runs; the others lose their addresses.
+    /// Removes a network in which no container runs, and returns it. `running` says whether the
+    /// container with an id runs; those that do not lose their addresses.
     pub fn remove(
         &self,
         db: &Db,
         wanted: &str,
-        running: &dyn Fn(&str) -> Option<String>,
+        running: &dyn Fn(&str) -> bool,
     ) -> Result<Network, Error> {
         let network = self.inspect(db, wanted)?;
         if is_predefined(&network.name) {
             return Err(Error::CannotRemove { name: network.name });
         }
-        db.read(|tx| check_inactive(tx, &network, running))?;
+        let found = db.read(|tx| members(tx, &network.id))?;
+        let (active, idle): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, id)| running(id));
+        if !active.is_empty() {
+            return Err(Error::ActiveEndpoints { name: network.name, endpoints: active });
+        }
         self.unmake(&network)?;
         failpoint::hit("network.remove")?;
         db.write(|tx| {
             // Somebody may have come in while the bridge went away: its start fails, or makes a
             // bridge anew, for which the record has to stay.
-            check_inactive(tx, &network, running)?;
+            let mut new = members(tx, &network.id)?;
+            new.retain(|member| !idle.contains(member));
+            if !new.is_empty() {
+                let name = network.name.clone();
+                return Err(Error::ActiveEndpoints { name, endpoints: new });
+            }
             tx.delete_network(&network.id)?;
-            Ok::<_, Error>(())
+            Ok(())
         })?;
         failpoint::hit("network.removed")?;
         Ok(network)
@@ -66,7 +75,7 @@ impl Networks {
         let mut removed = Vec::new();
         for network in unused.into_iter().filter(chosen) {
             // Whoever has an address by now keeps the network.
-            match self.remove(db, &network.id, &|id| Some(id.to_owned())) {
+            match self.remove(db, &network.id, &|_| true) {
                 Ok(network) => removed.push(network),
                 Err(Error::ActiveEndpoints { .. } | Error::NotFound { .. }) => {}
                 Err(err) => return Err(err),
@@ -110,18 +119,13 @@ pub(crate) fn active(tx: &Read, network_id: &str) -> Result<Vec<Lease>, Error> {
     Ok(leases)
 }
 
-fn check_inactive(
-    tx: &Read,
-    network: &Network,
-    running: &dyn Fn(&str) -> Option<String>,
-) -> Result<(), Error> {
-    let mut endpoints: Vec<(String, String)> = active(tx, &network.id)?
-        .into_iter()
-        .filter_map(|lease| Some((running(&lease.container)?, lease.container)))
-        .collect();
-    endpoints.dedup();
-    if endpoints.is_empty() {
-        return Ok(());
+/// The names and ids of those who have an address in a network.
+fn members(tx: &Read, network_id: &str) -> Result<Vec<(String, String)>, Error> {
+    let mut members = Vec::new();
+    for lease in active(tx, network_id)? {
+        let name = tx.container(&lease.container)?.map(|container| container.name);
+        members.push((name.unwrap_or_default(), lease.container));
     }
-    Err(Error::ActiveEndpoints { name: network.name.clone(), endpoints })
+    members.dedup();
+    Ok(members)
 }

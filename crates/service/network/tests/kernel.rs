@@ -387,7 +387,7 @@ fn rules_come_back_after_a_flush_and_a_bridge_after_its_loss() {
         assert_eq!((mine.len(), mine[0].address), (1, ip("172.18.0.1")), "{mine:?}");
         assert_eq!(fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap().trim(), "1");
 
-        let removed = host.networks.remove(&host.db, "lab", &|_| None).unwrap();
+        let removed = host.networks.remove(&host.db, "lab", &|_| false).unwrap();
         assert_eq!(removed, network);
         assert_eq!(socket.link(network.bridge()).unwrap(), None);
         assert_eq!(FilterSocket::open().unwrap().tables(Family::Ip).unwrap(), [""; 0]);

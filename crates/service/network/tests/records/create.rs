@@ -21,7 +21,7 @@ fn three_networks_are_always_there() {
         assert_eq!(bridge.pools()[0].subnet.to_string(), "172.17.0.0/16");
         assert_eq!(bridge.pools()[0].gateway, ip("172.17.0.1"));
         for name in ["bridge", "host", "none"] {
-            let err = engine.networks.remove(&engine.db, name, &|_| None).unwrap_err();
+            let err = engine.networks.remove(&engine.db, name, &|_| false).unwrap_err();
             assert_eq!(
                 err.to_string(),
                 format!("{name} is a pre-defined network and cannot be removed")
@@ -47,6 +47,9 @@ fn what_cannot_be_a_network_is_refused_in_dockers_words() {
     with_an_engine("refused", move |engine| {
         let lab = CreateRequest { pools: vec![pool("10.9.0.0/16", "", "")], ..named("lab") };
         engine.create(&lab).unwrap();
+        let mut requests = Requests::new();
+        requests.add_bridge("veth-of-another", [2, 0, 0, 0, 0, 1], 1500);
+        RouteSocket::open().unwrap().execute(&requests).unwrap();
         check(
             engine,
             &named("lab"),
@@ -157,6 +160,12 @@ fn what_cannot_be_a_network_is_refused_in_dockers_words() {
         );
         check(
             engine,
+            &option("com.docker.network.bridge.name", "veth-of-another"),
+            Class::Invalid,
+            &expect!["invalid network option com.docker.network.bridge.name=veth-of-another: a link of this name exists"],
+        );
+        check(
+            engine,
             &option("parent", "eth0"),
             Class::Invalid,
             &expect!["invalid network option parent=eth0: there is no such option"],
@@ -204,14 +213,13 @@ fn networks_in_use_stay_and_others_are_pruned() {
         }
         engine.container(&id('a'));
         engine.address(&id('a'), "used");
-        let runs = |_: &str| Some("web".to_owned());
-        let err = engine.networks.remove(&engine.db, "used", &runs).unwrap_err();
-        expect![[r#"error while removing network: network used has active endpoints (name:"web" id:"aaaaaaaaaaaa")"#]].assert_eq(&err.to_string());
+        let err = engine.networks.remove(&engine.db, "used", &|_| true).unwrap_err();
+        expect![[r#"error while removing network: network used has active endpoints (name:"name-of-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" id:"aaaaaaaaaaaa")"#]].assert_eq(&err.to_string());
         let chosen = |one: &network::Network| !one.labels().contains_key("keep");
         let pruned = engine.networks.prune(&engine.db, &chosen).unwrap();
         assert_eq!(pruned.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["unused"]);
         // A container that does not run is no reason to keep a network.
-        engine.networks.remove(&engine.db, "used", &|_| None).unwrap();
+        engine.networks.remove(&engine.db, "used", &|_| false).unwrap();
         let names = engine.networks.list(&engine.db).unwrap();
         assert_eq!(names.len(), 4);
     });
