@@ -1,2 +1,201 @@
-//! Images: import, resolve, list, remove.
+//! Images: import, load, resolve, list, remove, save.
+//!
+//! An image is known by the digest of its configuration. Its pieces lie in two stores, blobs in
+//! `content` and unpacked layers in `snapshot`; what there is says the database. The order that
+//! keeps them together:
+//!
+//! ```text
+//! add     (shared lock) note that files are coming ─▶ files ─▶ record ─▶ forget the note
+//! remove  (lock alone)  take the record out, note   ─▶ files ─────────▶ forget the note
+//! ```
+//!
+//! So a record never names a file that is not there, and a process that died leaves a note, after
+//! which [`Images::sweep`] deletes every file that no record names.
+//!
+//! Two names are not in any store: `host`, the machine's own root, and those of the images that
+//! this program carries ([`EmbeddedImage`]), which unpack themselves when they are first asked for.
+//!
+//! What it does not do: it knows no registry, and what containers do is told to it.
 #![forbid(unsafe_code)]
+
+mod archive;
+mod change;
+mod embedded;
+mod error;
+mod import;
+mod install;
+mod list;
+mod load;
+mod remove;
+mod resolve;
+mod save;
+mod words;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use docker::timestamp::Timestamp;
+use metadata::{Db, Read};
+use oci::image::{Descriptor, ImageConfig, Index, media_type};
+use oci::{ChainId, Digest};
+use reference::Reference;
+use snapshot::Snapshotter;
+use snapshot_overlay::Overlay;
+
+pub use embedded::EmbeddedImage;
+pub use error::{Class, Error};
+pub use import::Import;
+pub use list::{Details, HistoryEntry, Summary};
+pub use remove::{Pruned, Removed};
+
+/// The name of the machine's own root as an image.
+pub const HOST: &str = "host";
+
+/// All images of one root. Threads and processes share it.
+#[derive(Debug)]
+pub struct Images {
+    db: Arc<Db>,
+    content: content::Store,
+    snapshots: Overlay,
+    embedded: &'static [EmbeddedImage],
+}
+
+/// An image, ready to be run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Image {
+    /// The digest of its configuration.
+    pub id: Digest,
+    /// The digest of its manifest; the machine's own root has none.
+    pub manifest: Option<Digest>,
+    /// The name that it was asked for by, if it was a name.
+    pub reference: Option<Reference>,
+    /// How to run it.
+    pub config: ImageConfig,
+    /// Its layers, lowest first, all unpacked.
+    pub chain: Vec<ChainId>,
+    /// Where its files are.
+    pub root: RootKind,
+    /// Of all its files, in bytes.
+    pub size: u64,
+    /// When it was made, as it says itself; nanoseconds since 1970.
+    pub created: i64,
+}
+
+/// Where an image's files are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootKind {
+    /// In layers.
+    Layers,
+    /// It is the machine's own root; there are no layers.
+    Host,
+}
+
+impl Images {
+    /// Opens the images of `root`. Cheap: a few folders are looked for.
+    pub fn open(
+        root: &Path,
+        db: Arc<Db>,
+        embedded: &'static [EmbeddedImage],
+    ) -> Result<Self, Error> {
+        let content = content::Store::open(&root.join("content"))?;
+        let snapshots = Overlay::open(&root.join("snapshots"))?;
+        Ok(Self { db, content, snapshots, embedded })
+    }
+
+    /// Where layers and writable layers are.
+    pub fn snapshots(&self) -> &dyn Snapshotter {
+        &self.snapshots
+    }
+
+    /// Where blobs are.
+    pub fn content(&self) -> &content::Store {
+        &self.content
+    }
+
+    /// Gives the image that `source` means the name `target` too.
+    pub fn tag(&self, source: &str, target: &str) -> Result<(), Error> {
+        let target = tag_reference(target)?;
+        let image = self.get(&self.find(source)?.id)?;
+        // It may go between the look and the change: then the change fails, by the foreign key.
+        self.set_tag(&target, &image.id)?;
+        self.write_index()
+    }
+
+    fn set_tag(&self, target: &Reference, image: &Digest) -> Result<(), Error> {
+        let tag =
+            metadata::Tag { reference: target.to_string(), image: image.clone(), updated: now() };
+        self.db.write_durable(|tx| match tx.image(image)? {
+            Some(_) => Ok(tx.set_tag(&tag)?),
+            None => Err(Error::NoImage(image.to_string())),
+        })
+    }
+
+    /// Brings `index.json` in line with the database.
+    fn write_index(&self) -> Result<(), Error> {
+        // Alone, so that an older view never overwrites a newer one.
+        let _lock = self.content.lock_alone()?;
+        self.write_index_locked()
+    }
+
+    fn write_index_locked(&self) -> Result<(), Error> {
+        let (images, tags) =
+            self.db.read(|tx: &Read| Ok::<_, Error>((tx.images()?, tx.tags()?)))?;
+        let mut manifests = Vec::new();
+        for image in &images {
+            let size = self.content.size(&image.manifest)?;
+            let Some(size) = size else { continue };
+            let plain = Descriptor::new(media_type::MANIFEST, image.manifest.clone(), size);
+            let mut names = tags.iter().filter(|tag| tag.image == image.id).peekable();
+            if names.peek().is_none() {
+                manifests.push(plain.clone());
+            }
+            for tag in names {
+                manifests.push(named_descriptor(plain.clone(), &tag.reference));
+            }
+        }
+        Ok(self.content.write_index(&Index::new(manifests))?)
+    }
+}
+
+/// Adds an image's name to its descriptor, as other tools read it.
+fn named_descriptor(mut descriptor: Descriptor, reference: &str) -> Descriptor {
+    let annotations = &mut descriptor.annotations;
+    // Without the tag's own name some tools find nothing; with the whole name all find the right one.
+    annotations.insert(oci::image::ANNOTATION_REF_NAME.into(), reference.into());
+    annotations.insert(oci::image::ANNOTATION_IMAGE_NAME.into(), reference.into());
+    descriptor
+}
+
+/// A name to give to an image: with a tag, without a digest.
+fn tag_reference(text: &str) -> Result<Reference, Error> {
+    let reference: Reference = text.parse()?;
+    if reference.digest().is_some() {
+        return Err(Error::Invalid("refusing to create a tag with a digest reference".into()));
+    }
+    check_target(reference)
+}
+
+fn check_target(reference: Reference) -> Result<Reference, Error> {
+    let reference = reference.with_default_tag();
+    if reference.familiar() == format!("{HOST}:latest") {
+        let why = format!("`{HOST}` is the machine's own root file system: choose another name");
+        return Err(Error::Invalid(why));
+    }
+    Ok(reference)
+}
+
+/// Nanoseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The time that a configuration states, nanoseconds since 1970; 0 where it states none.
+fn created(config: &ImageConfig) -> i64 {
+    let stated = config.created.as_deref().unwrap_or_default();
+    Timestamp::parse(stated).map_or(0, Timestamp::as_nanos)
+}
+
+#[cfg(test)]
+mod tests;

@@ -123,6 +123,8 @@ pub const ALL: &[&str] = &[
     "content.sync",
     "content.rename",
     "content.renamed",
+    "content.link",
+    "content.linked",
     "content.delete",
     "content.deleted",
     // store/snapshot-overlay
@@ -134,6 +136,11 @@ pub const ALL: &[&str] = &[
     "snapshot.prepared",
     "snapshot.remove",
     "snapshot.removed",
+    // engine/images
+    "images.record",
+    "images.recorded",
+    "images.forget",
+    "images.forgotten",
 ];
 
 /// Passes the failpoint `name`. Fails only when a test asked for it.

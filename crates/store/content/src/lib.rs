@@ -31,7 +31,7 @@ use rustix::fs::{FlockOperation, flock};
 
 pub use error::Error;
 pub use read::Reader;
-pub use write::Writer;
+pub use write::{Finished, Writer};
 
 use error::At as _;
 
@@ -164,6 +164,15 @@ impl Store {
     /// needed, and the others are deleted.
     pub fn lock_alone(&self) -> Result<Lock, Error> {
         self.lock(FlockOperation::LockExclusive)
+    }
+
+    /// The same without waiting: `None` while somebody else holds it.
+    pub fn try_lock_alone(&self) -> Result<Option<Lock>, Error> {
+        match self.lock(FlockOperation::NonBlockingLockExclusive) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn lock(&self, operation: FlockOperation) -> Result<Lock, Error> {

@@ -119,6 +119,7 @@ fn the_lock_is_shared_or_alone() {
     assert!(flock(&raw, FlockOperation::NonBlockingLockExclusive).is_err());
     drop((one, two));
     let alone = store.lock_alone().unwrap();
+    assert!(store.try_lock_alone().unwrap().is_none());
     assert!(flock(&raw, FlockOperation::NonBlockingLockShared).is_err());
     drop(alone);
     flock(&raw, FlockOperation::NonBlockingLockShared).unwrap();

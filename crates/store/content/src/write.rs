@@ -106,8 +106,38 @@ impl Finished {
         self.size
     }
 
+    /// Reads what was written.
+    pub fn open(&self) -> Result<File, Error> {
+        let path = &self.temporary.path;
+        File::open(path).at("open", path)
+    }
+
     /// Puts the blob in its place, if it is what was promised. A blob that is there already stays.
     pub fn commit(self, expected: Option<(&Digest, u64)>) -> Result<(Digest, u64), Error> {
+        self.check(expected)?;
+        let (digest, size) = (self.digest.clone(), self.size);
+        if self.store.size(&digest)? != Some(size) {
+            let path = self.store.blob_path(&digest);
+            self.rename_to(&path)?;
+        }
+        Ok((digest, size))
+    }
+
+    /// As [`Self::commit`], and what was written can still be read.
+    pub fn keep(&self, expected: Option<(&Digest, u64)>) -> Result<(Digest, u64), Error> {
+        self.check(expected)?;
+        let path = self.store.blob_path(&self.digest);
+        failpoint::hit("content.link").at("link", &path)?;
+        match fs::hard_link(&self.temporary.path, &path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            linked => linked.at("link", &path)?,
+        }
+        failpoint::hit("content.linked").at("link", &path)?;
+        sync_folder_of(&path)?;
+        Ok((self.digest.clone(), self.size))
+    }
+
+    fn check(&self, expected: Option<(&Digest, u64)>) -> Result<(), Error> {
         if let Some((digest, size)) = expected {
             if self.size != size {
                 let (digest, found) = (digest.clone(), self.size);
@@ -118,12 +148,7 @@ impl Finished {
                 return Err(Error::WrongDigest { expected, found });
             }
         }
-        let (digest, size) = (self.digest.clone(), self.size);
-        if self.store.size(&digest)? != Some(size) {
-            let path = self.store.blob_path(&digest);
-            self.rename_to(&path)?;
-        }
-        Ok((digest, size))
+        Ok(())
     }
 
     pub(crate) fn rename_to(mut self, path: &Path) -> Result<(), Error> {
@@ -131,11 +156,14 @@ impl Finished {
         fs::rename(&self.temporary.path, path).at("rename", path)?;
         self.temporary.renamed = true;
         failpoint::hit("content.renamed").at("rename", path)?;
-        if let Some(dir) = path.parent() {
-            File::open(dir).and_then(|dir| dir.sync_all()).at("fsync", dir)?;
-        }
-        Ok(())
+        sync_folder_of(path)
     }
+}
+
+/// Makes a name last.
+fn sync_folder_of(path: &Path) -> Result<(), Error> {
+    let Some(dir) = path.parent() else { return Ok(()) };
+    File::open(dir).and_then(|dir| dir.sync_all()).at("fsync", dir)
 }
 
 impl Temporary {

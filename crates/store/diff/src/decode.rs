@@ -39,11 +39,18 @@ const MAX_MAGIC: usize = 5;
 const ZSTD_SKIPPABLE: std::ops::RangeInclusive<u8> = 0x50..=0x5f;
 
 /// Reads an archive, whatever its compression.
-pub(crate) struct Decoder<'a> {
+pub struct Decoder<'a> {
     stream: Stream<'a>,
     hasher: Option<Hasher>,
     n_decoded: u64,
     limits: Limits,
+}
+
+impl std::fmt::Debug for Decoder<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let compression = self.compression();
+        f.debug_struct("Decoder").field("compression", &compression).finish_non_exhaustive()
+    }
 }
 
 enum Stream<'a> {
@@ -89,7 +96,8 @@ impl<'a> Decoder<'a> {
         Ok(Self { stream, hasher, n_decoded: 0, limits })
     }
 
-    pub(crate) fn compression(&self) -> Compression {
+    /// How it is compressed.
+    pub fn compression(&self) -> Compression {
         match self.stream {
             Stream::Plain(_) => Compression::None,
             Stream::Gzip(_) => Compression::Gzip,
@@ -98,7 +106,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Reads what follows the archive's end mark: it counts for the digests.
-    pub(crate) fn drain(&mut self) -> Result<(), Error> {
+    pub fn drain(&mut self) -> Result<(), Error> {
         let mut buffer = vec![0; 64 << 10];
         loop {
             match self.read(&mut buffer) {

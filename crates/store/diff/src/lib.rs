@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use oci::DiffId;
 
-pub use decode::Compression;
+pub use decode::{Compression, Decoder};
 pub use error::Error;
 
 /// How to unpack.
@@ -87,6 +87,16 @@ pub fn apply(archive: &mut dyn Read, root: &Path, options: &Options<'_>) -> Resu
     decoder.drain()?;
     let compression = decoder.compression();
     Ok(Applied { compression, diff: decoder.finish(), size, n_entries })
+}
+
+/// Reads an archive through its compression, if it has any. Usual limits.
+pub fn decode(archive: &mut dyn Read) -> Result<Decoder<'_>, Error> {
+    Decoder::new(archive, Limits::default())
+}
+
+/// How an archive is compressed; its first bytes are read.
+pub fn compression(archive: &mut dyn Read) -> Result<Compression, Error> {
+    decode(archive).map(|decoder| decoder.compression())
 }
 
 #[cfg(test)]

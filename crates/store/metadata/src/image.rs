@@ -1,5 +1,7 @@
 //! Images, their names, and unpacked layers.
 
+use std::collections::{HashMap, HashSet};
+
 use rusqlite::{Row, params};
 
 use oci::{ChainId, DiffId, Digest};
@@ -196,6 +198,24 @@ impl Read {
         let sql = "SELECT 1 FROM image_layers WHERE blob = ?1
                    UNION ALL SELECT 1 FROM images WHERE id = ?1 OR manifest = ?1 LIMIT 1";
         Ok(self.first("look for a blob's images", sql, [Text(blob)], |_| Ok(()))?.is_some())
+    }
+
+    /// Every blob that an image needs.
+    pub fn used_blobs(&self) -> Result<HashSet<Digest>, Error> {
+        let sql = "SELECT blob FROM image_layers UNION SELECT id FROM images
+                   UNION SELECT manifest FROM images";
+        let blobs =
+            self.all("list blobs in use", sql, [], |row| Ok(row.get::<_, Text<Digest>>(0)?.0))?;
+        Ok(blobs.into_iter().collect())
+    }
+
+    /// How many containers are made of each image that has any.
+    pub fn containers_by_image(&self) -> Result<HashMap<Digest, u64>, Error> {
+        let sql = "SELECT image, count(*) FROM containers WHERE image IS NOT NULL GROUP BY image";
+        let counts = self.all("count containers", sql, [], |row| {
+            Ok((row.get::<_, Text<Digest>>(0)?.0, row.get::<_, i64>(1)? as u64))
+        })?;
+        Ok(counts.into_iter().collect())
     }
 
     /// The image that this archive became, if the file is as it was then.

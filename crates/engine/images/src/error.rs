@@ -1,0 +1,111 @@
+//! What can go wrong, in the words that users of Docker know.
+
+use std::io;
+use std::path::PathBuf;
+
+/// What kind of mistake an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// There is no such image.
+    NotFound,
+    /// It is in use.
+    Conflict,
+    /// The request, or what was given with it, makes no sense.
+    Invalid,
+    /// Not now: others kept the database locked.
+    Unavailable,
+    /// The machine or dhow itself failed.
+    Internal,
+}
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such image.
+    #[error("No such image: {0}")]
+    NoImage(String),
+    /// Several ids start like that.
+    #[error("multiple IDs found with provided prefix: {0}")]
+    Ambiguous(String),
+    /// The name is none.
+    #[error(transparent)]
+    Reference(#[from] reference::Error),
+    /// The image is in use; the text says how.
+    #[error("conflict: {0}")]
+    Conflict(String),
+    /// What was given makes no sense; the text says why.
+    #[error("{0}")]
+    Invalid(String),
+    /// What was given is not what it should be.
+    #[error("{what}")]
+    Format {
+        /// What it should be.
+        what: String,
+        /// What is wrong.
+        source: oci::image::Error,
+    },
+    /// A file system archive that cannot be unpacked.
+    #[error(transparent)]
+    Unpack(#[from] diff::Error),
+    /// An archive of images that cannot be read.
+    #[error(transparent)]
+    Archive(#[from] tarstream::Error),
+    /// The database.
+    #[error(transparent)]
+    Metadata(#[from] metadata::Error),
+    /// The content store.
+    #[error(transparent)]
+    Content(#[from] content::Error),
+    /// The layer store.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+    /// A file that was named.
+    #[error("{call} \"{path}\"", path = path.display())]
+    Io {
+        /// The call.
+        call: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A document could not be written as JSON.
+    #[error("write {what}")]
+    Json {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The receiver of an archive.
+    #[error("write the archive")]
+    Write(#[source] io::Error),
+}
+
+impl Error {
+    /// What kind of mistake it is.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::NoImage(_) => Class::NotFound,
+            Self::Conflict(_) => Class::Conflict,
+            Self::Metadata(error) if error.is_busy() => Class::Unavailable,
+            Self::Metadata(error) if error.is_not_found() => Class::NotFound,
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::NotFound,
+            Self::Unpack(diff::Error::Call { .. } | diff::Error::Root { .. })
+            | Self::Metadata(_)
+            | Self::Json { .. }
+            | Self::Write(_) => Class::Internal,
+            Self::Content(error) => match error {
+                content::Error::WrongDigest { .. }
+                | content::Error::WrongSize { .. }
+                | content::Error::TooLarge { .. } => Class::Invalid,
+                _ => Class::Internal,
+            },
+            Self::Snapshot(error) => match error {
+                snapshot::Error::TooManyLayers { .. } => Class::Invalid,
+                _ => Class::Internal,
+            },
+            _ => Class::Invalid,
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Putting an image's pieces in their places: the order that a crash cannot break.
+
+use std::io::Read;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use content::Finished;
+use diff::{Applied, Compression, Limits, Options, Origin};
+use metadata::{ImageLayer, Layer, Operation, Write};
+use oci::image::{Descriptor, ImageConfig, Manifest, media_type};
+use oci::{ChainId, DiffId, Digest};
+use reference::Reference;
+use snapshot::{Snapshotter as _, Unpacking};
+
+use crate::{Error, Image, Images, RootKind, created, now};
+
+/// The kind of the note that files may lie around that no record names.
+const NOTE: &str = "image-files";
+
+/// Makes notes of one process differ.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A layer that is unpacked and written, but not in its place yet.
+pub(crate) struct NewLayer {
+    pub(crate) unpacking: Unpacking,
+    pub(crate) blob: Finished,
+    pub(crate) applied: Applied,
+}
+
+impl NewLayer {
+    /// The digest of the uncompressed archive.
+    pub(crate) fn diff(&self) -> DiffId {
+        self.applied.diff.clone().unwrap_or_else(|| DiffId(self.blob.digest().clone()))
+    }
+
+    pub(crate) fn media_type(&self) -> &'static str {
+        layer_type(self.applied.compression)
+    }
+}
+
+pub(crate) fn layer_type(compression: Compression) -> &'static str {
+    match compression {
+        Compression::None => media_type::LAYER,
+        Compression::Gzip => media_type::LAYER_GZIP,
+        Compression::Zstd => media_type::LAYER_ZSTD,
+    }
+}
+
+/// A layer of an image that comes from elsewhere: where its archive can be read, or put in place.
+pub(crate) trait LayerSource {
+    /// Reads the archive, from its start.
+    fn open(&self) -> Result<Box<dyn Read + '_>, Error>;
+
+    /// Puts the archive into the content store. Its digest.
+    fn keep(&self, content: &content::Store) -> Result<Digest, Error>;
+}
+
+impl Images {
+    /// Notes that files may lie around, for as long as `act` takes.
+    pub(crate) fn with_note<T>(&self, act: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let subject = format!("images-{}-{number}", std::process::id());
+        self.db.write(|tx| {
+            tx.begin_operation(&Operation {
+                subject: subject.clone(),
+                kind: NOTE.into(),
+                owner: std::process::id().to_string(),
+                detail: String::new(),
+                started: now(),
+            })
+        })?;
+        // Where it fails the note stays, and the next sweep looks at every file.
+        let value = act()?;
+        self.db.write(|tx| tx.end_operation(&subject, NOTE))?;
+        Ok(value)
+    }
+
+    /// Whether a process died, or failed, with files in places that no record names.
+    pub(crate) fn notes(&self) -> Result<Vec<Operation>, Error> {
+        let mut notes = self.db.read(metadata::Read::operations)?;
+        notes.retain(|operation| operation.kind == NOTE);
+        Ok(notes)
+    }
+
+    pub(crate) fn forget(&self, notes: &[Operation]) -> Result<(), Error> {
+        self.db.write(|tx| {
+            for note in notes {
+                tx.end_operation(&note.subject, NOTE)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// An image of one layer that was unpacked already.
+    pub(crate) fn install_new(
+        &self,
+        layer: NewLayer,
+        config: &ImageConfig,
+        reference: Option<&Reference>,
+    ) -> Result<Image, Error> {
+        let diff = layer.diff();
+        let chain = ChainId::of(None, &diff);
+        let size = layer.applied.size;
+        let config_bytes = to_json("the image configuration", config)?;
+        let config_descriptor = Descriptor::of(media_type::CONFIG, &config_bytes);
+        let blob = layer.blob.digest().clone();
+        let layer_descriptor = Descriptor::new(layer.media_type(), blob.clone(), layer.blob.size());
+        let manifest = Manifest::new(config_descriptor, vec![layer_descriptor]);
+        let manifest = to_json("the image manifest", &manifest)?;
+
+        let lock = self.content.lock_shared()?;
+        let image = self.with_note(|| {
+            layer.blob.commit(None)?;
+            self.snapshots.commit(layer.unpacking, &chain)?;
+            let layers = [ImageLayer { chain: chain.clone(), diff: diff.clone(), blob }];
+            self.record(&config_bytes, &manifest, &layers, reference, |tx| {
+                insert_layer(tx, &chain, &diff, None, size)?;
+                Ok(size)
+            })
+        })?;
+        drop(lock);
+        self.write_index()?;
+        Ok(image)
+    }
+
+    /// An image from elsewhere, whose layers are still to be unpacked where they are not already.
+    pub(crate) fn install_foreign(
+        &self,
+        manifest: &[u8],
+        config: &[u8],
+        layers: &[Box<dyn LayerSource + '_>],
+        reference: Option<&Reference>,
+    ) -> Result<Image, Error> {
+        let parsed = parse_config(config)?;
+        let diffs = &parsed.rootfs.diff_ids;
+        if diffs.len() != layers.len() {
+            let why = format!(
+                "the image's configuration has {} layers, its manifest {}",
+                diffs.len(),
+                layers.len()
+            );
+            return Err(Error::Invalid(why));
+        }
+        let chain = ChainId::chain(diffs);
+        let lock = self.content.lock_shared()?;
+        let image = self.with_note(|| {
+            let mut rows = Vec::new();
+            let mut size = 0;
+            for (layer_idx, layer) in layers.iter().enumerate() {
+                size += self.ensure_layer(&chain, diffs, layer_idx, || layer.open())?;
+                let blob = layer.keep(&self.content)?;
+                let (chain, diff) = (chain[layer_idx].clone(), diffs[layer_idx].clone());
+                rows.push(ImageLayer { chain, diff, blob });
+            }
+            self.record(config, manifest, &rows, reference, |_| Ok(size))
+        })?;
+        drop(lock);
+        self.write_index()?;
+        Ok(image)
+    }
+
+    /// Unpacks one layer of a chain, if it is not there. The size of its files in bytes.
+    pub(crate) fn ensure_layer<'a>(
+        &self,
+        chain: &[ChainId],
+        diffs: &[DiffId],
+        layer_idx: usize,
+        open: impl FnOnce() -> Result<Box<dyn Read + 'a>, Error>,
+    ) -> Result<u64, Error> {
+        let (here, diff) = (&chain[layer_idx], &diffs[layer_idx]);
+        let known = self.db.read(|tx| tx.layer(here))?;
+        if let Some(row) = known
+            && self.snapshots.has_layer(here)?
+        {
+            return Ok(row.size);
+        }
+        let below = &chain[..layer_idx];
+        let unpacking = self.snapshots.begin(below)?;
+        let mut below_paths = self.snapshots.layer_paths(below);
+        below_paths.reverse();
+        let options =
+            Options { origin: Origin::Layer, below: &below_paths, limits: Limits::default() };
+        let mut archive = Hashing::new(open()?);
+        let applied = diff::apply(&mut archive, &unpacking.path(), &options)?;
+        let found = applied.diff.unwrap_or_else(|| DiffId(archive.finish()));
+        if found != *diff {
+            return Err(
+                content::Error::WrongDigest { expected: diff.0.clone(), found: found.0 }.into()
+            );
+        }
+        self.snapshots.commit(unpacking, here)?;
+        let parent = below.last().cloned();
+        self.db.write(|tx| insert_layer(tx, here, diff, parent, applied.size))?;
+        Ok(applied.size)
+    }
+
+    /// Writes the two documents, and then the record. `more` adds to the same change, and says how
+    /// large the image is.
+    fn record(
+        &self,
+        config: &[u8],
+        manifest: &[u8],
+        layers: &[ImageLayer],
+        reference: Option<&Reference>,
+        more: impl FnOnce(&Write) -> Result<u64, Error>,
+    ) -> Result<Image, Error> {
+        let parsed = parse_config(config)?;
+        let id = self.content.put(media_type::CONFIG, config)?.digest;
+        let manifest = self.content.put(media_type::MANIFEST, manifest)?.digest;
+        failpoint::hit("images.record").map_err(|source| io_error("record", &id, source))?;
+        let (size, manifest) = self.db.write_durable(|tx| {
+            let size = more(tx)?;
+            let row = metadata::Image {
+                id: id.clone(),
+                manifest,
+                size,
+                created: created(&parsed),
+                added: now(),
+            };
+            tx.insert_image(&row, layers)?;
+            if let Some(reference) = reference {
+                tx.set_tag(&metadata::Tag {
+                    reference: reference.to_string(),
+                    image: id.clone(),
+                    updated: now(),
+                })?;
+            }
+            // An image that was there keeps the manifest that it had.
+            let row = tx.image(&id)?.unwrap_or(row);
+            Ok::<_, Error>((row.size, row.manifest))
+        })?;
+        failpoint::hit("images.recorded").map_err(|source| io_error("record", &id, source))?;
+        Ok(Image {
+            id,
+            manifest: Some(manifest),
+            reference: reference.cloned(),
+            created: created(&parsed),
+            config: parsed,
+            chain: layers.iter().map(|layer| layer.chain.clone()).collect(),
+            root: RootKind::Layers,
+            size,
+        })
+    }
+}
+
+fn insert_layer(
+    tx: &Write,
+    chain: &ChainId,
+    diff: &DiffId,
+    parent: Option<ChainId>,
+    size: u64,
+) -> Result<(), metadata::Error> {
+    tx.insert_layer(&Layer {
+        chain: chain.clone(),
+        diff: diff.clone(),
+        parent,
+        size,
+        created: now(),
+    })
+}
+
+fn io_error(call: &'static str, id: &Digest, source: std::io::Error) -> Error {
+    Error::Io { call, path: id.to_string().into(), source }
+}
+
+pub(crate) fn parse_config(bytes: &[u8]) -> Result<ImageConfig, Error> {
+    ImageConfig::parse(bytes)
+        .map_err(|source| Error::Format { what: "not an image".into(), source })
+}
+
+pub(crate) fn to_json<T: serde::Serialize>(
+    what: &'static str,
+    value: &T,
+) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(value).map_err(|source| Error::Json { what, source })
+}
+
+/// Hashes what is read.
+struct Hashing<R> {
+    inner: R,
+    hasher: oci::Hasher,
+}
+
+impl<R: Read> Hashing<R> {
+    fn new(inner: R) -> Self {
+        Self { inner, hasher: oci::Hasher::new(oci::Algorithm::Sha256) }
+    }
+
+    fn finish(self) -> Digest {
+        self.hasher.finish()
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n_read = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..n_read]);
+        Ok(n_read)
+    }
+}

@@ -1,0 +1,281 @@
+//! Looking at images.
+
+use std::collections::BTreeMap;
+
+use docker::filters::Filters;
+use docker::timestamp::Timestamp;
+use metadata::Tag;
+use oci::Digest;
+use oci::image::MAX_CONFIG;
+use reference::Reference;
+
+use crate::install::parse_config;
+use crate::{Error, Image, Images, created};
+
+/// The filters that a list of images knows.
+const FILTERS: &[&str] = &["before", "dangling", "label", "label!", "reference", "since", "until"];
+
+/// One line of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The image's row: id, manifest, size, times.
+    pub row: metadata::Image,
+    /// `NAME:TAG`, short.
+    pub repo_tags: Vec<String>,
+    /// `NAME@DIGEST`, short.
+    pub repo_digests: Vec<String>,
+    /// The image's labels.
+    pub labels: BTreeMap<String, String>,
+    /// How many containers are made of it.
+    pub containers: u64,
+}
+
+/// All that is known of one image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Details {
+    /// The image.
+    pub image: Image,
+    /// `NAME:TAG`, short.
+    pub repo_tags: Vec<String>,
+    /// `NAME@DIGEST`, short.
+    pub repo_digests: Vec<String>,
+    /// Bytes of its manifest.
+    pub manifest_size: u64,
+    /// When it got its latest name, nanoseconds since 1970.
+    pub last_tag_time: Option<i64>,
+    /// When it came into the store, nanoseconds since 1970.
+    pub added: i64,
+}
+
+/// One step of an image's making.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// The image, at its last step; of the others nothing is known.
+    pub id: Option<Digest>,
+    /// Nanoseconds since 1970; 0 where it is not known.
+    pub created: i64,
+    /// The command.
+    pub created_by: String,
+    /// The image's names, at its last step.
+    pub tags: Vec<String>,
+    /// Bytes of the files of its layer.
+    pub size: u64,
+    /// A note.
+    pub comment: String,
+}
+
+impl Images {
+    /// The images that `filters` want, the newest first. Known are `before`, `since` (images),
+    /// `dangling`, `label`, `label!`, `reference` (patterns) and `until` (a time).
+    pub fn list(&self, filters: &Filters) -> Result<Vec<Summary>, Error> {
+        let filters = filters.clone().only(FILTERS).map_err(|error| invalid(&error))?;
+        let dangling = filters.bool("dangling").map_err(|error| invalid(&error))?;
+        let moment = |key: &str| {
+            let bounds = filters.get(key).map(|name| {
+                let found = self.find(name)?;
+                Ok(self.get(&found.id)?.created)
+            });
+            bounds.collect::<Result<Vec<i64>, Error>>()
+        };
+        let before = moment("before")?.into_iter().min();
+        let since = moment("since")?.into_iter().max();
+        let until = filters.get("until").map(|text| {
+            Timestamp::parse(text)
+                .map(Timestamp::as_nanos)
+                .map_err(|error| Error::Invalid(error.to_string()))
+        });
+        let until = until.collect::<Result<Vec<i64>, Error>>()?.into_iter().min();
+
+        let (rows, mut tags, containers) = self.db.read(|tx| {
+            let mut tags: BTreeMap<Digest, Vec<Tag>> = BTreeMap::new();
+            for tag in tx.tags()? {
+                tags.entry(tag.image.clone()).or_default().push(tag);
+            }
+            Ok::<_, Error>((tx.images()?, tags, tx.containers_by_image()?))
+        })?;
+        let mut summaries = Vec::new();
+        for row in rows {
+            let names = names(tags.remove(&row.id).unwrap_or_default());
+            let wanted = dangling.is_none_or(|dangling| names.is_empty() == dangling)
+                && before.is_none_or(|before| row.created < before)
+                && since.is_none_or(|since| row.created > since)
+                && until.is_none_or(|until| row.created < until);
+            if !wanted {
+                continue;
+            }
+            let shown: Vec<_> = names
+                .iter()
+                .filter(|name| filters.any("reference", |pattern| fits(pattern, name)))
+                .collect();
+            if shown.is_empty() && filters.get("reference").next().is_some() {
+                continue;
+            }
+            let config = parse_config(&self.content.read(&row.id, MAX_CONFIG as u64)?)?;
+            let labels = config.config.labels;
+            if !filters.labels("label", &labels) || !filters.not_labels(&labels) {
+                continue;
+            }
+            let repo_tags = shown.iter().map(|name| name.familiar()).collect();
+            let repo_digests = digests(shown.iter().copied(), &row.manifest);
+            let containers = containers.get(&row.id).copied().unwrap_or(0);
+            summaries.push(Summary { row, repo_tags, repo_digests, labels, containers });
+        }
+        Ok(summaries)
+    }
+
+    /// All about the image that `name` means.
+    pub fn details(&self, name: &str) -> Result<Details, Error> {
+        if name == crate::HOST {
+            let image = self.resolve(name)?;
+            return Ok(Details {
+                repo_tags: vec![crate::HOST.into()],
+                repo_digests: Vec::new(),
+                manifest_size: 0,
+                last_tag_time: None,
+                added: image.created,
+                image,
+            });
+        }
+        self.ensure_embedded(name)?;
+        let found = self.find(name)?;
+        let mut image = self.get(&found.id)?;
+        image.reference = found.reference;
+        let (row, tags) =
+            self.db.read(|tx| Ok::<_, Error>((tx.image(&image.id)?, tx.tags_of(&image.id)?)))?;
+        let row = row.ok_or_else(|| Error::NoImage(name.into()))?;
+        let last_tag_time = tags.iter().map(|tag| tag.updated).max();
+        let names = names(tags);
+        Ok(Details {
+            repo_tags: names.iter().map(Reference::familiar).collect(),
+            repo_digests: digests(names.iter(), &row.manifest),
+            manifest_size: self.content.size(&row.manifest)?.unwrap_or(0),
+            last_tag_time,
+            added: row.added,
+            image,
+        })
+    }
+
+    /// How the image that `name` means was made, the last step first.
+    pub fn history(&self, name: &str) -> Result<Vec<HistoryEntry>, Error> {
+        let Details { image, repo_tags, .. } = self.details(name)?;
+        let mut sizes = self.db.read(|tx| {
+            let layers = image.chain.iter().map(|chain| tx.layer(chain));
+            let sizes = layers.map(|layer| layer.map(|layer| layer.map_or(0, |layer| layer.size)));
+            sizes.collect::<Result<Vec<u64>, metadata::Error>>()
+        })?;
+        sizes.reverse();
+        let mut entries = Vec::new();
+        for step in &image.config.history {
+            // Stated by a stranger: more steps than layers is his mistake, not ours.
+            let size = if step.empty_layer { 0 } else { sizes.pop().unwrap_or(0) };
+            let stated = oci::image::ImageConfig {
+                created: step.created.clone(),
+                ..oci::image::ImageConfig::default()
+            };
+            entries.push(HistoryEntry {
+                id: None,
+                created: created(&stated),
+                created_by: step.created_by.clone().unwrap_or_default(),
+                tags: Vec::new(),
+                size,
+                comment: step.comment.clone().unwrap_or_default(),
+            });
+        }
+        entries.reverse();
+        if let Some(last) = entries.first_mut() {
+            last.id = Some(image.id);
+            last.tags = repo_tags;
+        }
+        Ok(entries)
+    }
+}
+
+fn invalid(error: &docker::filters::Error) -> Error {
+    Error::Invalid(error.to_string())
+}
+
+/// The names of an image; what is no name any more, after an update, is not shown.
+fn names(tags: Vec<Tag>) -> Vec<Reference> {
+    tags.into_iter().filter_map(|tag| tag.reference.parse().ok()).collect()
+}
+
+/// One digest for each repository.
+fn digests<'a>(names: impl Iterator<Item = &'a Reference>, manifest: &Digest) -> Vec<String> {
+    let mut digests: Vec<_> =
+        names.map(|name| format!("{}@{manifest}", name.familiar_name())).collect();
+    digests.dedup();
+    digests
+}
+
+/// Whether a name fits a pattern of `--filter reference=`: `NAME`, `NAME:TAG`, with `*`, `?` and
+/// `[a-z]` that do not cross a slash.
+fn fits(pattern: &str, name: &Reference) -> bool {
+    [name.familiar(), name.familiar_name(), name.to_string(), name.name()]
+        .iter()
+        .any(|text| glob(pattern.as_bytes(), text.as_bytes()))
+}
+
+/// `path.Match` of Go, which Docker uses.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => text.is_empty(),
+        Some((b'*', rest)) => {
+            let reach = text.iter().position(|byte| *byte == b'/').unwrap_or(text.len());
+            (0..=reach).any(|at| glob(rest, &text[at..]))
+        }
+        Some((b'?', rest)) => {
+            text.split_first().is_some_and(|(byte, text)| *byte != b'/' && glob(rest, text))
+        }
+        Some((b'[', rest)) => {
+            let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
+            let (set, rest) = (&rest[..end], &rest[end + 1..]);
+            text.split_first().is_some_and(|(byte, text)| in_set(set, *byte) && glob(rest, text))
+        }
+        Some((byte, rest)) => {
+            text.split_first().is_some_and(|(found, text)| found == byte && glob(rest, text))
+        }
+    }
+}
+
+fn in_set(set: &[u8], byte: u8) -> bool {
+    let (negated, mut set) = match set.split_first() {
+        Some((b'^', rest)) => (true, rest),
+        _ => (false, set),
+    };
+    let mut found = false;
+    while let Some((low, rest)) = set.split_first() {
+        set = rest;
+        let mut high = low;
+        if let [b'-', end, rest @ ..] = rest {
+            (high, set) = (end, rest);
+        }
+        found |= (*low..=*high).contains(&byte);
+    }
+    found != negated && byte != b'/'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_of_names() {
+        let name: Reference = "me/app-web:1.2".parse().unwrap();
+        for (pattern, want) in [
+            ("me/app-web", true),
+            ("me/app-web:1.2", true),
+            ("me/app-web:1.?", true),
+            ("me/*", true),
+            ("*/*:1.*", true),
+            ("docker.io/me/app-web", true),
+            ("me/app-[u-x]eb", true),
+            ("me/app-[^w]eb", false),
+            ("*", false),
+            ("app-web", false),
+            ("me/app", false),
+            ("[", false),
+        ] {
+            assert_eq!(fits(pattern, &name), want, "{pattern}");
+        }
+    }
+}

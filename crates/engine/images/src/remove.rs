@@ -1,0 +1,255 @@
+//! Removing names, images, and the files that nothing needs any more.
+
+use std::collections::HashSet;
+
+use docker::filters::Filters;
+use metadata::Read;
+use oci::{ChainId, Digest};
+use snapshot::Snapshotter as _;
+
+use crate::{Error, Images};
+
+/// What a removal did, one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// A name, short.
+    Untagged(String),
+    /// An image, or a layer.
+    Deleted(Digest),
+}
+
+/// What a prune did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Step by step.
+    pub removed: Vec<Removed>,
+    /// Bytes that are free again.
+    pub reclaimed: u64,
+}
+
+impl Images {
+    /// Removes the name `name`, and the image with its last name; or, where `name` is an id, the
+    /// image. `is_running` says whether a container (by its id) runs.
+    ///
+    /// An image that containers are made of goes only with `force`, and then only its names do: the
+    /// files stay until the containers are gone. One that a container runs on never goes.
+    pub fn remove(
+        &self,
+        name: &str,
+        force: bool,
+        is_running: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<Removed>, Error> {
+        let _lock = self.content.lock_alone()?;
+        let found = self.find(name)?;
+        let id = found.id;
+        let (tags, users) = self.users(&id)?;
+        let short = id.short();
+        let running = users.iter().find(|user| is_running(user));
+        let mut removed = Vec::new();
+        let by_name = found.reference.filter(|reference| reference.digest().is_none());
+        let is_last = match &by_name {
+            Some(_) => tags.len() <= 1,
+            None => true,
+        };
+        let conflict = |why: String| Err(Error::Conflict(why));
+        if let (Some(reference), true, false, Some(user)) =
+            (&by_name, is_last, force, users.first())
+        {
+            return conflict(format!(
+                "unable to remove repository reference \"{}\" (must force) - container {} is \
+                 using its referenced image {short}",
+                reference.familiar(),
+                start(user),
+            ));
+        }
+        if let (true, Some(user)) = (is_last, running) {
+            return conflict(format!(
+                "unable to delete {short} (cannot be forced) - image is being used by running \
+                 container {}",
+                start(user),
+            ));
+        }
+        if by_name.is_none() && !force {
+            if tags.len() > 1 {
+                return conflict(format!(
+                    "unable to delete {short} (must be forced) - image is referenced in multiple \
+                     repositories"
+                ));
+            }
+            if let Some(user) = users.first() {
+                return conflict(format!(
+                    "unable to delete {short} (must be forced) - image is being used by stopped \
+                     container {}",
+                    start(user),
+                ));
+            }
+        }
+        let going = match &by_name {
+            Some(reference) => vec![reference.to_string()],
+            None => tags,
+        };
+        self.db.write(|tx| {
+            for tag in &going {
+                if tx.delete_tag(tag)? {
+                    removed.push(Removed::Untagged(familiar(tag)));
+                }
+            }
+            Ok::<_, Error>(())
+        })?;
+        if is_last && users.is_empty() {
+            removed.extend(self.delete(&id)?.removed);
+        }
+        self.write_index_locked()?;
+        Ok(removed)
+    }
+
+    /// Removes images that no container is made of: those without a name, or with `dangling=false`
+    /// all. Filters: `dangling`, `label`, `label!`, `until`.
+    pub fn prune(&self, filters: &Filters) -> Result<Pruned, Error> {
+        let all =
+            filters.bool("dangling").map_err(|e| Error::Invalid(e.to_string()))? == Some(false);
+        let mut wanted = Filters::default();
+        for key in ["label", "label!", "until"] {
+            for value in filters.get(key) {
+                wanted.add(key, value);
+            }
+        }
+        if !all {
+            wanted.add("dangling", "true");
+        }
+        let _lock = self.content.lock_alone()?;
+        let mut pruned = Pruned::default();
+        for image in self.list(&wanted)? {
+            let (tags, users) = self.users(&image.row.id)?;
+            if !users.is_empty() {
+                continue;
+            }
+            self.db.write(|tx| {
+                for tag in &tags {
+                    if tx.delete_tag(tag)? {
+                        pruned.removed.push(Removed::Untagged(familiar(tag)));
+                    }
+                }
+                Ok::<_, Error>(())
+            })?;
+            let deleted = self.delete(&image.row.id)?;
+            pruned.removed.extend(deleted.removed);
+            pruned.reclaimed += deleted.reclaimed;
+        }
+        self.write_index_locked()?;
+        Ok(pruned)
+    }
+
+    /// Deletes what processes that died have left: half-written blobs and layers, and, if one died
+    /// while files came or went, every file that no record names. How many things.
+    pub fn sweep(&self) -> Result<usize, Error> {
+        let mut n_swept = self.content.sweep()? + self.snapshots.sweep()?;
+        let notes = self.notes()?;
+        if notes.is_empty() {
+            return Ok(n_swept);
+        }
+        // While somebody works with files the notes may be theirs; then it is for a later sweep.
+        let Some(_lock) = self.content.try_lock_alone()? else { return Ok(n_swept) };
+        n_swept += self.collect()?;
+        self.write_index_locked()?;
+        self.forget(&notes)?;
+        Ok(n_swept)
+    }
+
+    /// The names of an image, and the ids of the containers made of it.
+    fn users(&self, id: &Digest) -> Result<(Vec<String>, Vec<String>), Error> {
+        self.db.read(|tx| {
+            let tags = tx.tags_of(id)?.into_iter().map(|tag| tag.reference).collect();
+            let users = tx.containers_of_image(id)?.into_iter().map(|one| one.id).collect();
+            Ok((tags, users))
+        })
+    }
+
+    /// Takes an image's record out, then deletes the files that only it needed.
+    fn delete(&self, id: &Digest) -> Result<Pruned, Error> {
+        self.with_note(|| {
+            let (layers, manifest) = self.db.read(|tx| {
+                let manifest = tx.image(id)?.map(|row| row.manifest);
+                Ok::<_, Error>((tx.image_layers(id)?, manifest))
+            })?;
+            let mut pruned = Pruned::default();
+            let mut chain = Vec::new();
+            let mut blobs: Vec<Digest> = layers.iter().map(|layer| layer.blob.clone()).collect();
+            blobs.push(id.clone());
+            blobs.extend(manifest);
+            self.db.write_durable(|tx| {
+                if tx.delete_image(id)? {
+                    pruned.removed.push(Removed::Deleted(id.clone()));
+                }
+                for layer in layers.iter().rev() {
+                    let size = tx.layer(&layer.chain)?.map_or(0, |row| row.size);
+                    if tx.delete_unused_layer(&layer.chain)? {
+                        pruned.removed.push(Removed::Deleted(layer.chain.0.clone()));
+                        pruned.reclaimed += size;
+                        chain.push(layer.chain.clone());
+                    }
+                }
+                let mut used = Vec::new();
+                for blob in &blobs {
+                    used.push(tx.blob_is_used(blob)?);
+                }
+                let mut used = used.into_iter();
+                blobs.retain(|_| !used.next().unwrap_or(true));
+                Ok::<_, Error>(())
+            })?;
+            let at = |source| Error::Io { call: "delete", path: id.to_string().into(), source };
+            failpoint::hit("images.forget").map_err(at)?;
+            for layer in &chain {
+                self.snapshots.remove_layer(layer)?;
+            }
+            for blob in &blobs {
+                self.content.delete(blob)?;
+            }
+            let at = |source| Error::Io { call: "delete", path: id.to_string().into(), source };
+            failpoint::hit("images.forgotten").map_err(at)?;
+            Ok(pruned)
+        })
+    }
+
+    /// Deletes every blob and layer that no record names. Only with the lock held alone.
+    fn collect(&self) -> Result<usize, Error> {
+        let mut n_deleted = 0;
+        self.db.write(|tx| {
+            // Layers that were unpacked for an image that never came; the topmost first.
+            loop {
+                let mut any = false;
+                for layer in tx.layers()? {
+                    any |= tx.delete_unused_layer(&layer.chain)?;
+                }
+                if !any {
+                    return Ok::<_, Error>(());
+                }
+            }
+        })?;
+        let (layers, used) = self.db.read(|tx: &Read| {
+            let layers: HashSet<ChainId> = tx.layers()?.into_iter().map(|row| row.chain).collect();
+            Ok::<_, Error>((layers, tx.used_blobs()?))
+        })?;
+        for layer in self.snapshots.layers()? {
+            if !layers.contains(&layer) && self.snapshots.remove_layer(&layer)? {
+                n_deleted += 1;
+            }
+        }
+        for (blob, _) in self.content.list()? {
+            if !used.contains(&blob) && self.content.delete(&blob)? {
+                n_deleted += 1;
+            }
+        }
+        Ok(n_deleted)
+    }
+}
+
+/// A name as people write it.
+fn familiar(tag: &str) -> String {
+    tag.parse::<reference::Reference>().map_or_else(|_| tag.into(), |name| name.familiar())
+}
+
+/// The start of a container's id, as tables show it.
+fn start(id: &str) -> &str {
+    &id[..id.len().min(12)]
+}

@@ -1,0 +1,200 @@
+//! From what a person writes to an image that can be run.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::Path;
+
+use metadata::Archive;
+use oci::image::{Config, ImageConfig, MAX_CONFIG, Platform, RootFs};
+use oci::{ChainId, Digest};
+use reference::Reference;
+use snapshot::Snapshotter as _;
+
+use crate::install::{parse_config, to_json};
+use crate::{Error, HOST, Image, Images, Import, RootKind};
+
+/// Where programs are, in an image that does not say.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What was found, and by which name.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) id: Digest,
+    pub(crate) reference: Option<Reference>,
+}
+
+impl Images {
+    /// The image that `name` means (a name, an id or the start of one, or [`HOST`]), with all its
+    /// layers unpacked. [`Error::NoImage`] where there is none.
+    pub fn resolve(&self, name: &str) -> Result<Image, Error> {
+        if name == HOST {
+            return host();
+        }
+        self.ensure_embedded(name)?;
+        let found = self.find(name)?;
+        let mut image = self.get(&found.id)?;
+        image.reference = found.reference;
+        self.ensure_unpacked(&image)?;
+        Ok(image)
+    }
+
+    /// The image with exactly this id.
+    pub fn get(&self, id: &Digest) -> Result<Image, Error> {
+        if let Some(host) = host().ok().filter(|host| host.id == *id) {
+            return Ok(host);
+        }
+        let found = self.db.read(|tx| match tx.image(id)? {
+            Some(row) => Ok::<_, Error>(Some((row, tx.image_layers(id)?))),
+            None => Ok(None),
+        })?;
+        let Some((row, layers)) = found else { return Err(Error::NoImage(id.to_string())) };
+        let config = parse_config(&self.content.read(id, MAX_CONFIG as u64)?)?;
+        Ok(Image {
+            id: row.id,
+            manifest: Some(row.manifest),
+            reference: None,
+            config,
+            chain: layers.into_iter().map(|layer| layer.chain).collect(),
+            root: RootKind::Layers,
+            size: row.size,
+            created: row.created,
+        })
+    }
+
+    /// The image made of the root file system archive `path` (tar, tar.gz or tar.zst). It has no
+    /// name; as long as the file does not change it is unpacked once. A pipe is read each time.
+    pub fn rootfs_archive(&self, path: &Path) -> Result<Image, Error> {
+        let at = |call| move |source| Error::Io { call, path: path.into(), source };
+        let mut file = File::open(path).map_err(at("open"))?;
+        let found = file.metadata().map_err(at("stat"))?;
+        if found.is_dir() {
+            return Err(Error::Invalid(format!(
+                "\"{path}\" is a directory: give an archive of it (tar -C {path} -c . > rootfs.tar)",
+                path = path.display()
+            )));
+        }
+        let kind = found.file_type();
+        if !found.is_file() && !kind.is_fifo() && !kind.is_char_device() {
+            return Err(Error::Invalid(format!("\"{}\" is not a file", path.display())));
+        }
+        let before = found.is_file().then(|| archive(&found));
+        if let Some(id) = match &before {
+            Some(archive) => self.db.read(|tx| tx.archive_image(archive))?,
+            None => None,
+        } {
+            let image = self.get(&id)?;
+            self.ensure_unpacked(&image)?;
+            return Ok(image);
+        }
+        // As old as the file, so that the same file makes the same image.
+        let import = Import { created: before.map(|archive| archive.mtime), ..Import::default() };
+        let image = self.import(&mut file, &import, &mut |_| ())?;
+        let after = archive(&file.metadata().map_err(at("stat"))?);
+        if before == Some(after) {
+            self.db.write(|tx| tx.set_archive(&after, &image.id))?;
+        }
+        Ok(image)
+    }
+
+    /// The id that `name` means.
+    pub(crate) fn find(&self, name: &str) -> Result<Found, Error> {
+        let by_id =
+            |id: Option<metadata::Image>| id.map(|row| Found { id: row.id, reference: None });
+        // A whole digest is an id; a name that looks like one would be refused as a name.
+        if let Ok(digest) = name.parse::<Digest>() {
+            let row = self.db.read(|tx| tx.image(&digest))?;
+            return by_id(row).ok_or_else(|| Error::NoImage(name.into()));
+        }
+        let reference = match name.parse::<Reference>() {
+            Ok(reference) => Some(reference.with_default_tag()),
+            Err(reference::Error::LooksLikeId(_)) => None,
+            Err(_) if name.starts_with("sha256:") => None,
+            Err(error) => return Err(error.into()),
+        };
+        self.db.read(|tx| {
+            if let Some(reference) = &reference {
+                let row = match reference.digest() {
+                    Some(digest) => match tx.image_by_manifest(digest)? {
+                        None => tx.image(digest)?,
+                        found => found,
+                    },
+                    None => tx.tagged_image(&reference.to_string())?,
+                };
+                if let Some(row) = row {
+                    return Ok(Found { id: row.id, reference: Some(reference.clone()) });
+                }
+            }
+            match tx.image_by_prefix(name) {
+                Ok(Some(row)) => Ok(Found { id: row.id, reference: None }),
+                Err(metadata::Error::Ambiguous { .. }) => Err(Error::Ambiguous(name.into())),
+                Err(error) => Err(error.into()),
+                Ok(None) => Err(Error::NoImage(
+                    reference.map_or_else(|| name.into(), |reference| reference.familiar()),
+                )),
+            }
+        })
+    }
+
+    /// Unpacks again what somebody has deleted.
+    fn ensure_unpacked(&self, image: &Image) -> Result<(), Error> {
+        let mut missing = false;
+        for layer in &image.chain {
+            missing |= !self.snapshots.has_layer(layer)?;
+        }
+        if !missing {
+            return Ok(());
+        }
+        let _lock = self.content.lock_shared()?;
+        let layers = self.db.read(|tx| tx.image_layers(&image.id))?;
+        let diffs: Vec<_> = layers.iter().map(|layer| layer.diff.clone()).collect();
+        let chain = ChainId::chain(&diffs);
+        for (layer_idx, layer) in layers.iter().enumerate() {
+            self.ensure_layer(&chain, &diffs, layer_idx, || {
+                let reader = self.content.reader(&layer.blob)?;
+                Ok(Box::new(BufReader::with_capacity(128 << 10, reader)) as Box<dyn Read>)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The machine's own root as an image.
+fn host() -> Result<Image, Error> {
+    let platform = Platform::native();
+    let config = ImageConfig {
+        architecture: platform.architecture,
+        variant: platform.variant,
+        os: platform.os,
+        config: Config {
+            env: vec![PATH.into()],
+            cmd: Some(vec!["sh".into()]),
+            ..Config::default()
+        },
+        rootfs: RootFs::default(),
+        ..ImageConfig::default()
+    };
+    let bytes = to_json("the image configuration", &config)?;
+    Ok(Image {
+        id: Digest::sha256(&bytes),
+        manifest: None,
+        reference: HOST.parse().ok(),
+        config,
+        chain: Vec::new(),
+        root: RootKind::Host,
+        size: 0,
+        created: 0,
+    })
+}
+
+fn archive(found: &std::fs::Metadata) -> Archive {
+    let nanoseconds =
+        |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+    Archive {
+        device: found.dev(),
+        inode: found.ino(),
+        size: found.size(),
+        mtime: nanoseconds(found.mtime(), found.mtime_nsec()),
+        ctime: nanoseconds(found.ctime(), found.ctime_nsec()),
+    }
+}
