@@ -155,14 +155,14 @@ impl Root {
         Err(Errno::NOENT)
     }
 
-    /// What `path` leads to (any type but a directory), or a new empty file there, made with the
+    /// What `path` leads to (a directory is `EISDIR`), or a new empty file there, made with the
     /// directories on the way to it (mode 0755). For mount points of files. The descriptor of a new
     /// file is open for reading, that of an old one is `O_PATH`.
     pub fn create_file(&self, path: impl AsRef<Path>, mode: Mode) -> Result<OwnedFd, Error> {
         let path = path.as_ref();
         match self.open_path(path) {
             Err(err) if err.errno() == Errno::NOENT => {}
-            other => return other,
+            other => return other.and_then(|fd| not_a_directory(fd, path)),
         }
         let (dir, _) = split(path)?;
         self.mkdir_all(dir, Mode::from_raw_mode(0o755))?;
@@ -207,6 +207,14 @@ impl Root {
         };
         crate::remove::remove_all(dir.as_fd(), &name).call(|| format!("remove({path:?})"))
     }
+}
+
+fn not_a_directory(fd: OwnedFd, path: &Path) -> Result<OwnedFd, Error> {
+    let stat = rustix::fs::fstat(&fd).call(|| format!("fstat({path:?})"))?;
+    if FileType::from_raw_mode(stat.st_mode).is_dir() {
+        return Err(Error::new(format!("open({path:?}, O_CREAT)"), Errno::ISDIR));
+    }
+    Ok(fd)
 }
 
 /// The directory part of `path` and its last component.

@@ -137,6 +137,7 @@ fn what_is_made_is_made_inside() {
         let err = root.mkdir_all(path, MODE).unwrap_err();
         assert_eq!((err.to_string(), err.errno()), (format!("mkdir({path:?})"), errno));
     }
+    assert_eq!(root.create_file("dir", MODE).unwrap_err().errno(), Errno::ISDIR);
     place.check_outside();
 }
 

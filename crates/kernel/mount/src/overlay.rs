@@ -22,7 +22,7 @@ const LONGEST_OPTIONS: usize = 4095;
 /// directory for changes and its work directory (`None`: read-only), `extra` other options, see
 /// Documentation/filesystems/overlayfs.rst of the kernel.
 ///
-/// Up to 500 lower directories. Before Linux 6.5 the mount is first made, unseen by others only if
+/// Up to 500 lower directories; before Linux 6.5 some 200, and the mount is first made, unseen by others only if
 /// this is a private mount namespace, over the topmost lower directory.
 pub fn overlay(
     lower: &[PathBuf],

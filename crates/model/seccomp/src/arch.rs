@@ -51,6 +51,9 @@ impl Arch {
     /// The bit that marks a number as x32's.
     pub(crate) const X32_BIT: u32 = 0x4000_0000;
 
+    /// The first of the numbers that only arm has: `__ARM_NR_BASE`.
+    pub(crate) const ARM_PRIVATE: u32 = 0xf_0000;
+
     /// The name in profiles.
     pub fn name(self) -> &'static str {
         match self {

@@ -66,6 +66,11 @@ fn add<'a>(ranges: &mut Vec<Range<'a>>, arch: Arch, own: &'a ArchRules, default:
         push(ranges, 0, Decision::always(Action::KILL_PROCESS));
     }
     for (number, decision) in &own.decisions {
+        // New calls of arm will come below those of its own, which are far above all others.
+        if arch == Arch::Arm && free < Arch::ARM_PRIVATE && *number >= Arch::ARM_PRIVATE {
+            push(ranges, free, Decision::always(own.beyond));
+            free = Arch::ARM_PRIVATE;
+        }
         if *number > free {
             push(ranges, free, Decision::always(default));
         }

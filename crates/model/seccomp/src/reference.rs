@@ -71,13 +71,19 @@ pub fn evaluate(seccomp: &Seccomp, native: Arch, call: &Call) -> Action {
     if call.number == u32::MAX {
         return default;
     }
+    // On arm there are two ranges, and each has its last call.
+    let private = |number: u32| arch == Arch::Arm && number >= Arch::ARM_PRIVATE;
     let mut last = None;
+    let mut any = false;
     let mut unconditional = None;
     for rule in &seccomp.syscalls {
         for name in &rule.names {
             let found = action(&rule.action, rule.errno_ret);
             if let Some(number) = arch.number(name) {
-                last = last.max(Some(number));
+                any = true;
+                if private(number) == private(call.number) {
+                    last = last.max(Some(number));
+                }
                 if number == call.number {
                     match rule.args.is_empty() {
                         true => unconditional = unconditional.or(Some(found)),
@@ -90,6 +96,7 @@ pub fn evaluate(seccomp: &Seccomp, native: Arch, call: &Call) -> Action {
             let counts = rule.args.is_empty() || !found.permits();
             let outer_number = arch.number(outer);
             if counts {
+                any = true;
                 last = last.max(outer_number);
             }
             let selected = call.args[0] as u32 & if outer == "ipc" { 0xffff } else { u32::MAX };
@@ -98,10 +105,8 @@ pub fn evaluate(seccomp: &Seccomp, native: Arch, call: &Call) -> Action {
             }
         }
     }
-    match last {
-        Some(last) if call.number > last && !default.permits() => Action::errno(38),
-        _ => unconditional.unwrap_or(default),
-    }
+    let beyond = any && last.is_none_or(|last| call.number > last);
+    if beyond && !default.permits() { Action::errno(38) } else { unconditional.unwrap_or(default) }
 }
 
 fn action(name: &str, errno: Option<u32>) -> Action {
