@@ -26,6 +26,30 @@ pub fn close_range(first: u32, cloexec: bool) -> Result<(), Error> {
     check(ret, || format!("close_range({first}, max{flag})")).map(drop)
 }
 
+/// Closes all descriptors from `first` on but those in `keep`. For a child shortly before exec, like
+/// [`close_range`]: it closes what values of this program own, and they must not be used again.
+///
+/// Marking them to be closed on exec is not enough before a path of somebody else's is resolved:
+/// `/proc/self/fd/N/...` would lead through them (CVE-2024-21626).
+pub fn close_all_but(first: u32, keep: &[BorrowedFd<'_>]) -> Result<(), Error> {
+    let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).collect();
+    kept.sort_unstable();
+    let mut from = first;
+    for fd in kept.into_iter().filter(|fd| *fd >= first) {
+        if fd > from {
+            close_between(from, fd - 1)?;
+        }
+        from = fd + 1;
+    }
+    close_between(from, u32::MAX)
+}
+
+fn close_between(first: u32, last: u32) -> Result<(), Error> {
+    // SAFETY: as in `close_range`: no pointer is passed, and closing is the documented purpose.
+    let ret = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    check(ret, || format!("close_range({first}, {last})")).map(drop)
+}
+
 /// Makes number `to` refer to what `from` refers to, and stay open on exec, see dup(2).
 ///
 /// Whatever `to` was before is closed. With both the same number only the flag is cleared.

@@ -36,7 +36,7 @@ pub use cred::{
 pub use error::{Call, Error, FdName};
 pub use exe::{is_protected, protected_exe};
 pub use exec::{execve, execveat, exit_now};
-pub use fd::{close_range, dup2, recv_fd, send_fd, take_fd};
+pub use fd::{close_all_but, close_range, dup2, recv_fd, send_fd, take_fd};
 pub use keyring::keyctl_join_session;
 pub use mount::{MountAttr, Propagation, mount_setattr};
 pub use netlink::netlink_ext_ack;

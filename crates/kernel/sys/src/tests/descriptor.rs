@@ -4,7 +4,7 @@ use rustix::io::{Errno, FdFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::in_child;
-use crate::{close_range, dup2, recv_fd, send_fd, take_fd};
+use crate::{close_all_but, close_range, dup2, recv_fd, send_fd, take_fd};
 
 #[test]
 fn a_descriptor_travels() {
@@ -51,4 +51,21 @@ fn numbers_are_given_and_closed() {
     std::mem::forget(taken);
     close_range(number.cast_unsigned(), false).unwrap();
     assert_eq!(take_fd(100).unwrap_err().errno(), Errno::BADF);
+}
+
+#[test]
+fn only_what_is_kept_stays_open() {
+    if let Some(status) = in_child("descriptor::only_what_is_kept_stays_open") {
+        assert!(status.success());
+        return;
+    }
+    let null = std::fs::File::open("/dev/null").unwrap();
+    for number in 100..106 {
+        dup2(null.as_fd(), number).unwrap();
+    }
+    let kept = [103, 101].map(|number| take_fd(number).unwrap());
+    close_all_but(100, &[kept[0].as_fd(), kept[1].as_fd()]).unwrap();
+    let open = |number| std::path::Path::new(&format!("/proc/self/fd/{number}")).exists();
+    assert_eq!((100..106).filter(|number| open(*number)).collect::<Vec<i32>>(), [101, 103]);
+    rustix::io::fcntl_getfd(&null).unwrap();
 }
