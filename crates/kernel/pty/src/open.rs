@@ -4,8 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use fsroot::Root;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
@@ -37,17 +36,25 @@ impl Pty {
         Self::unlock(master)
     }
 
-    /// A new one of the devpts that `devpts` is the root of: a container's own. `ENOTTY` when
-    /// `ptmx` in there is not the device.
+    /// A new one of the devpts that `devpts` is the root of: a container's own. `ENOTTY` when it is
+    /// no devpts, or `ptmx` in there is not the device.
+    ///
+    /// Opening some devices is an action in itself, so what is opened must be known before. A
+    /// devpts holds nothing but what the kernel put there, and a mount over it is not crossed. It
+    /// is not opened through `/proc/self/fd`, since a process that has entered a container's mount
+    /// namespace but not yet its PID namespace has no `self` there.
     pub fn open_in(devpts: BorrowedFd<'_>) -> Result<Self, Error> {
-        let root = Root::from_fd(devpts.try_clone_to_owned().call(|| "dup(devpts)")?);
-        let ptmx = root.open_path("ptmx")?;
-        // Looked at before it is opened for use: opening some devices is an action in itself.
-        check_device(ptmx.as_fd(), |device| device == PTMX)?;
+        const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
+        let is = rustix::fs::fstatfs(devpts).call(|| format!("fstatfs({})", FdName(devpts)))?;
+        if is.f_type != DEVPTS_SUPER_MAGIC {
+            let text = format!("check that {} is a devpts", FdName(devpts));
+            return Err(Error::new(text, Errno::NOTTY));
+        }
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let path = fsroot::fd_path(&ptmx);
-        let master = rustix::fs::open(path, flags, Mode::empty())
-            .call(|| format!("open({})", FdName(ptmx.as_fd())))?;
+        let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        let master = rustix::fs::openat2(devpts, "ptmx", flags, Mode::empty(), how)
+            .call(|| format!("openat2({}, \"ptmx\")", FdName(devpts)))?;
+        check_device(master.as_fd(), |device| device == PTMX)?;
         Self::unlock(master)
     }
 
@@ -108,6 +115,8 @@ pub fn size(fd: BorrowedFd<'_>) -> Result<(u16, u16), Error> {
 
 #[cfg(test)]
 mod tests {
+    use fsroot::Root;
+
     use super::*;
 
     fn check_a_pair(pty: &Pty) {
