@@ -1,2 +1,303 @@
 //! The command line of an OCI runtime, as runc's.
+//!
+//! Each command is one call of [`container`]; what is here is words: options, messages, tables, and
+//! the loop of a command that stays in the foreground. There is no command line library, for that
+//! would be most of the time that a container takes to start.
+//!
+//! Before a process of ours goes near a container it is executed again from a file that the
+//! container cannot write (CVE-2019-5736), see [`sys::protected_exe`].
 #![forbid(unsafe_code)]
+
+mod args;
+mod changes;
+mod features;
+mod foreground;
+mod help;
+mod log;
+mod make;
+mod show;
+mod signal;
+mod template;
+
+use std::ffi::{CString, OsString};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use args::{Opt, Order, Parsed, flag, value};
+use container::Store;
+use log::Log;
+
+/// Where containers are kept when `--root` does not say it.
+const DEFAULT_ROOT: &str = "/run/dhow-runtime";
+
+/// The options before the command.
+const GLOBAL: &[Opt] = &[
+    flag(&["debug"], "enable debug messages"),
+    value(&["log"], "the file that messages go to, besides standard error"),
+    value(&["log-format"], "the form of messages in that file: text or json"),
+    value(&["root"], "the directory of the containers' state"),
+    flag(&["systemd-cgroup"], "have systemd make cgroups (not supported)"),
+    value(&["rootless"], "ignore errors of cgroup permissions: auto or false"),
+    value(&["criu"], "ignored, as in runc"),
+    flag(&["help", "h"], "show this"),
+    flag(&["version", "v"], "print the version"),
+];
+
+/// How a command ended.
+pub(crate) enum Failure {
+    /// It failed: the line to print, and runc's exit status for it.
+    Failed(String, i32),
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self::Failed(text, 1)
+    }
+}
+
+impl From<container::Error> for Failure {
+    fn from(error: container::Error) -> Self {
+        Self::Failed(error.line(), 1)
+    }
+}
+
+/// What a command gets.
+pub(crate) struct Context {
+    pub(crate) store: Store,
+    pub(crate) log: Log,
+}
+
+type Run = fn(&mut Context, &Parsed) -> Result<i32, Failure>;
+
+/// A command.
+pub(crate) struct Command {
+    pub(crate) name: &'static str,
+    pub(crate) words: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) options: &'static [Opt],
+    pub(crate) order: Order,
+    pub(crate) run: Run,
+}
+
+/// Runs the command line `args`, without the program's name, and returns the exit status.
+pub fn main(args: impl Iterator<Item = OsString>) -> i32 {
+    let mut log = Log::default();
+    match run(args, &mut log) {
+        Ok(status) => status,
+        Err(Failure::Failed(text, status)) => {
+            log.error(&text);
+            status
+        }
+    }
+}
+
+fn run(args: impl Iterator<Item = OsString>, log: &mut Log) -> Result<i32, Failure> {
+    let args = args::texts(args)?;
+    let global = Parsed::new(&args, GLOBAL, Order::OptionsFirst)?;
+    *log = Log::open(global.get("log"), global.get("log-format"), global.is_set("debug"))?;
+    if global.is_set("version") {
+        help::print_version()?;
+        return Ok(0);
+    }
+    let Some((name, rest)) = global.words.split_first() else {
+        help::print_overview(GLOBAL, COMMANDS)?;
+        return Ok(0);
+    };
+    if global.is_set("help") || name == "help" {
+        help::print_overview(GLOBAL, COMMANDS)?;
+        return Ok(0);
+    }
+    let command = COMMANDS
+        .iter()
+        .find(|command| command.name == name)
+        .ok_or_else(|| format!("no such command: {name}"))?;
+    if rest.first().is_some_and(|word| matches!(word.as_str(), "-h" | "-help" | "--help")) {
+        help::print_command(command)?;
+        return Ok(0);
+    }
+    if global.is_set("systemd-cgroup") {
+        return Err(Failure::from("--systemd-cgroup is not supported".to_owned()));
+    }
+    if let Some(other) = global.get("rootless").filter(|mode| !matches!(*mode, "auto" | "false")) {
+        return Err(Failure::from(format!("--rootless={other} is not supported")));
+    }
+    let parsed = Parsed::new(rest, command.options, command.order)
+        .map_err(|why| format!("{}: {why}", command.name))?;
+    let root = global.get("root").map_or_else(default_root, PathBuf::from);
+    let mut context = Context { store: Store::new(root), log: std::mem::take(log) };
+    context.log.debug(&format!("{} {}", command.name, parsed.words.join(" ")));
+    let result = (command.run)(&mut context, &parsed);
+    *log = context.log;
+    result
+}
+
+/// An unprivileged user's own directory takes the place of the system's.
+fn default_root() -> PathBuf {
+    let user =
+        std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !rustix::process::geteuid().is_root());
+    user.map_or_else(|| PathBuf::from(DEFAULT_ROOT), |dir| PathBuf::from(dir).join("dhow-runtime"))
+}
+
+/// Executes this very command line again from a file that nothing in a container can write. Does
+/// nothing when that is what runs already.
+pub(crate) fn protect() -> Result<(), Failure> {
+    if sys::is_protected() {
+        return Ok(());
+    }
+    let line = |error: &sys::Error| {
+        let errno = error.errno();
+        Failure::from(format!("run from a file out of the container's reach: {error}: {errno}"))
+    };
+    let exe = sys::protected_exe().map_err(|error| line(&error))?;
+    let c_string = |word: OsString| CString::new(word.into_vec()).unwrap_or_default();
+    let argv: Vec<CString> = std::env::args_os().map(c_string).collect();
+    let env: Vec<CString> = std::env::vars_os()
+        .map(|(name, value)| {
+            let mut word = name;
+            word.push("=");
+            word.push(value);
+            c_string(word)
+        })
+        .collect();
+    Err(line(&sys::execveat(exe.as_fd(), &argv, &env)))
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "create",
+        words: "ID",
+        help: "create a container from a bundle",
+        options: make::CREATE,
+        order: Order::Mixed,
+        run: make::create,
+    },
+    Command {
+        name: "start",
+        words: "ID",
+        help: "start a container that was created",
+        options: &[],
+        order: Order::Mixed,
+        run: changes::start,
+    },
+    Command {
+        name: "run",
+        words: "ID",
+        help: "create and start a container",
+        options: make::RUN,
+        order: Order::Mixed,
+        run: make::run,
+    },
+    Command {
+        name: "exec",
+        words: "ID [COMMAND [ARGUMENT...]]",
+        help: "execute another process in a container",
+        options: make::EXEC,
+        order: Order::OptionsFirst,
+        run: make::exec,
+    },
+    Command {
+        name: "kill",
+        words: "ID [SIGNAL]",
+        help: "send a signal (default SIGTERM) to a container's first process",
+        options: changes::KILL,
+        order: Order::Mixed,
+        run: changes::kill,
+    },
+    Command {
+        name: "delete",
+        words: "ID",
+        help: "remove all that was made for a container",
+        options: changes::DELETE,
+        order: Order::Mixed,
+        run: changes::delete,
+    },
+    Command {
+        name: "state",
+        words: "ID",
+        help: "print the state of a container",
+        options: &[],
+        order: Order::Mixed,
+        run: show::state,
+    },
+    Command {
+        name: "list",
+        words: "",
+        help: "list the containers",
+        options: show::LIST,
+        order: Order::Mixed,
+        run: show::list,
+    },
+    Command {
+        name: "ps",
+        words: "ID [ARGUMENT OF ps...]",
+        help: "list the processes in a container",
+        options: show::PS,
+        order: Order::OptionsFirst,
+        run: show::ps,
+    },
+    Command {
+        name: "events",
+        words: "ID",
+        help: "print what a container uses",
+        options: show::EVENTS,
+        order: Order::Mixed,
+        run: show::events,
+    },
+    Command {
+        name: "pause",
+        words: "ID",
+        help: "freeze all processes of a container",
+        options: &[],
+        order: Order::Mixed,
+        run: changes::pause,
+    },
+    Command {
+        name: "resume",
+        words: "ID",
+        help: "let the processes of a paused container go on",
+        options: &[],
+        order: Order::Mixed,
+        run: changes::resume,
+    },
+    Command {
+        name: "update",
+        words: "ID",
+        help: "change the limits of a container",
+        options: changes::UPDATE,
+        order: Order::Mixed,
+        run: changes::update,
+    },
+    Command {
+        name: "spec",
+        words: "",
+        help: "write a configuration to start from",
+        options: template::SPEC,
+        order: Order::Mixed,
+        run: template::spec,
+    },
+    Command {
+        name: "features",
+        words: "",
+        help: "print what this runtime can do",
+        options: &[],
+        order: Order::Mixed,
+        run: features::features,
+    },
+    Command {
+        name: "checkpoint",
+        words: "ID",
+        help: "save a running container (not supported)",
+        options: &[],
+        order: Order::OptionsFirst,
+        run: |_, _| Err("checkpoint is not supported".to_owned().into()),
+    },
+    Command {
+        name: "restore",
+        words: "ID",
+        help: "restore a saved container (not supported)",
+        options: &[],
+        order: Order::OptionsFirst,
+        run: |_, _| Err("restore is not supported".to_owned().into()),
+    },
+];

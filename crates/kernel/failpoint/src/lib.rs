@@ -26,6 +26,8 @@ pub const ALL: &[&str] = &[
     "cgroup.created",
     "cgroup.join",
     "cgroup.joined",
+    "cgroup.enter",
+    "cgroup.entered",
     "cgroup.limit",
     "cgroup.limited",
     "cgroup.freeze",

@@ -1,2 +1,35 @@
 //! Create, start, exec, kill and delete of one container.
+//!
+//! A container is a directory with a record ([`Store`], [`Record`]), a cgroup, and a process that
+//! waits or runs. Nothing is kept in memory between two calls, and a call can be killed anywhere:
+//! the record comes before what it describes, and `delete` with force removes whatever is there.
+//!
+//! ```text
+//! create:  record -> mounts opened, detached -> cgroup -> clone -> (init) ... waits at the fifo
+//! start:   a byte into the fifo -> (init) executes the program
+//! delete:  kill -> cgroup removed -> directory removed
+//! ```
+//!
+//! What is not here: the command line (`runtime-cli`), what happens inside the new process (`init`),
+//! and every decision that can be taken before the first call (`plan`).
 #![forbid(unsafe_code)]
+
+mod cgroups;
+mod create;
+mod error;
+mod exec;
+mod facts;
+mod lifecycle;
+mod prepare;
+mod process;
+mod record;
+mod store;
+
+pub use create::{CreateOptions, Created, Waits, create, read_spec};
+pub use error::Error;
+pub use exec::{ExecOptions, Executed, exec, read_process};
+pub use lifecycle::{
+    delete, kill, list, pause, processes, resume, start, state, stats, update, wait_stopped,
+};
+pub use record::{Record, rfc3339};
+pub use store::{Container, Store, check_id};

@@ -1,6 +1,6 @@
 //! The container's terminal: a pair in its own devpts, whose master goes to whoever asked for it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use fsroot::Root;
 use pty::Pty;
@@ -68,6 +68,12 @@ fn cover_console(root: &Root, slave: &OwnedFd) -> Result<(), Error> {
     let tree = mount::open_tree_fd(slave.as_fd(), true, false).doing(doing)?;
     mount::set_propagation_fd(tree.as_fd(), Propagation::Private, false).doing(doing)?;
     mount::move_to_fd(tree.as_fd(), target.as_fd()).doing(doing)
+}
+
+impl AsFd for Console {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.slave.as_fd()
+    }
 }
 
 impl Console {

@@ -76,7 +76,7 @@ fn one(
         _ => return Err(Error::refused(doing(), "is the root directory")),
     };
     match bind {
-        Some(tree) => bind_to(dir.as_fd(), &name, tree, device),
+        Some(tree) => bind_to(dir.as_fd(), &name, &tree, device),
         None => make(dir.as_fd(), &name, device),
     }
 }
@@ -123,7 +123,7 @@ fn check_same(dir: BorrowedFd<'_>, name: &OsString, device: &Device) -> Result<(
 fn bind_to(
     dir: BorrowedFd<'_>,
     name: &OsString,
-    tree: OwnedFd,
+    tree: &OwnedFd,
     device: &Device,
 ) -> Result<(), Error> {
     let doing = || format!("device {:?}", device.path);

@@ -30,8 +30,8 @@ pub struct Joining {
     pub console: Option<OwnedFd>,
     /// Whether the filter lets the locked-down process make one more.
     pub filter_allows_fork: bool,
-    /// The limits were raised from outside already.
-    pub limits_set: bool,
+    /// Limits are raised, which only the runtime outside the user namespace can do.
+    pub limits_from_outside: bool,
 }
 
 /// Enters the container and becomes the program. Never returns.
@@ -67,25 +67,27 @@ fn prepare(
     }
     crate::schedule_process(process)?;
     let home = process.find_home.then(|| program::home(process.user.uid)).flatten();
-    if joining.limits_set {
+    if joining.limits_from_outside {
         joining.sync.limits()?;
     } else {
         crate::set_limits(None, &process.limits)?;
     }
     identity::label(process, joining.proc.as_fd())?;
     let locks_first = joining.filter_allows_fork;
+    let mut keep = vec![joining.sync.as_fd()];
+    keep.extend(terminal.as_ref().map(AsFd::as_fd));
     if locks_first {
-        crate::lock(process, filter, &joining.sync)?;
+        crate::lock(process, filter, &joining.sync, &keep)?;
     }
     if needs_fork {
         fork_inside(proof, joining)?;
     }
     rustix::process::setsid().call(|| "setsid()").doing(|| "new session")?;
+    if !locks_first {
+        crate::lock(process, filter, &joining.sync, &keep)?;
+    }
     if let Some(terminal) = terminal {
         terminal.take()?;
-    }
-    if !locks_first {
-        crate::lock(process, filter, &joining.sync)?;
     }
     let program = program::find(process)?;
     crate::last_steps(process, filter, &joining.sync)?;

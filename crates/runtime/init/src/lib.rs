@@ -9,7 +9,7 @@
 //! [`join`] is what a process does that enters a running container.
 #![forbid(unsafe_code)]
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use oci::runtime::{NamespaceKind, State};
@@ -150,12 +150,10 @@ fn enter(kind: NamespaceKind, path: &std::path::Path, ns: &OwnedFd) -> Result<()
 /// In a user namespace that was just entered: its root, if it has one. The capabilities are there
 /// either way.
 fn become_root() {
-    for result in
-        [sys::setgroups(&[]), sys::setresgid(Gid::from_raw(0)), sys::setresuid(Uid::from_raw(0))]
-    {
-        // Not mapped, or forbidden to an unprivileged user's namespace: it stays what it is.
-        let _stays = result;
-    }
+    // Not mapped, or forbidden to an unprivileged user's namespace: it stays what it is.
+    let _groups = sys::setgroups(&[]);
+    let _gid = sys::setresgid(Gid::from_raw(0));
+    let _uid = sys::setresuid(Uid::from_raw(0));
 }
 
 /// The container's first process. Never returns.
@@ -211,7 +209,11 @@ fn make(plan: &InitPlan, hooks: &Hooks, inherited: &mut Inherited) -> Result<Mad
         set_limits(None, &process.limits)?;
     }
     identity::label(process, inherited.proc.as_fd())?;
-    lock(process, plan.filter.as_ref(), &inherited.sync)?;
+    let mut keep = vec![inherited.sync.as_fd()];
+    if let Start::Fifo { fifo, errors } = &inherited.start {
+        keep.extend([fifo.as_fd(), errors.as_fd()]);
+    }
+    lock(process, plan.filter.as_ref(), &inherited.sync, &keep)?;
     let program = program::find(process)?;
     last_steps(process, plan.filter.as_ref(), &inherited.sync)?;
     Ok(Made { program, home })
@@ -248,20 +250,26 @@ fn enter_root(plan: &InitPlan, hooks: &Hooks, inherited: &mut Inherited) -> Resu
     entered
 }
 
-/// The lock-down, with the standard streams given away before.
-fn lock(process: &Process, filter: Option<&plan::Filter>, sync: &InitEnd) -> Result<(), Error> {
+/// The lock-down. Before it the standard streams are given away, and everything that leads to the
+/// host is closed: from here on paths are the container's to choose.
+fn lock(
+    process: &Process,
+    filter: Option<&plan::Filter>,
+    sync: &InitEnd,
+    keep: &[BorrowedFd<'_>],
+) -> Result<(), Error> {
     failpoint("runtime.lock-down")?;
     stdio::give_to(process.user.uid)?;
+    sys::close_all_but(3 + process.preserve_fds, keep).doing(|| "close descriptors")?;
     identity::lock_down(process, filter, sync)
 }
 
-/// What comes right before the exec: after it nothing is opened any more.
+/// What comes right before the exec.
 fn last_steps(
     process: &Process,
     filter: Option<&plan::Filter>,
     sync: &InitEnd,
 ) -> Result<(), Error> {
-    sys::close_range(3 + process.preserve_fds, true).doing(|| "close descriptors on exec")?;
     sys::reset_signals().doing(|| "reset signals")?;
     if process.seccomp_when == SeccompWhen::LastBeforeExec {
         identity::install(filter, sync)?;
@@ -396,3 +404,9 @@ pub fn set_limits(pid: Option<rustix::process::Pid>, limits: &[Limit]) -> Result
 
 /// The signal that a child's end sends to the runtime.
 pub const EXIT_SIGNAL: Signal = Signal::CHILD;
+
+/// Reads what was noted after the start: the class and the line.
+pub fn note(bytes: &[u8]) -> (Class, String) {
+    let (class, text) = bytes.split_first().map_or((1, bytes), |(class, text)| (*class, text));
+    (Class::from_byte(class), String::from_utf8_lossy(text).into_owned())
+}

@@ -131,23 +131,24 @@ fn one(
     match &mount.what {
         What::Remount => {
             let target = root.open_path(&mount.target).doing(String::new)?;
-            return attributes(target.as_fd(), mount);
+            attributes(target.as_fd(), mount)
         }
         What::Bind { .. } => {
             let tree = inherited.binds[mount.index]
                 .take()
                 .ok_or_else(|| Error::refused("", "its source was not handed over"))?;
             let directory = file_type(tree.as_fd())? == FileType::Directory;
-            let target = target(root, mount, directory)?;
+            let is_procfs = fsroot::proc::check_root(tree.as_fd()).is_ok();
+            let target = target(root, mount, directory, is_procfs)?;
             mount::move_to_fd(tree.as_fd(), target.as_fd()).doing(String::new)
         }
         What::Cgroup => {
             attach.wait()?;
-            let target = target(root, mount, true)?;
+            let target = target(root, mount, true, false)?;
             cgroupfs::mount(&inherited.cgroups, mount, target.as_fd())
         }
         What::Fs { kind, source, data, copy_up } => {
-            let target = target(root, mount, true)?;
+            let target = target(root, mount, true, false)?;
             let tree = file_system(kind, source, data, mount, target.as_fd())?;
             if *copy_up {
                 crate::copy::tree(target.as_fd(), tree.as_fd()).doing(|| "tmpcopyup")?;
@@ -229,8 +230,8 @@ pub(crate) fn attributes(mnt: BorrowedFd<'_>, mount: &Mount) -> Result<(), Error
     Ok(())
 }
 
-/// The place of a mount, made where it is missing.
-fn target(root: &Root, mount: &Mount, directory: bool) -> Result<OwnedFd, Error> {
+/// The place of a mount, made where it is missing. `is_procfs`: what is mounted is a whole procfs.
+fn target(root: &Root, mount: &Mount, directory: bool, is_procfs: bool) -> Result<OwnedFd, Error> {
     let path = &mount.target;
     if path == Path::new("/") {
         return root.open_path("/").doing(String::new);
@@ -243,7 +244,7 @@ fn target(root: &Root, mount: &Mount, directory: bool) -> Result<OwnedFd, Error>
     } else {
         root.create_file(path, Mode::from_raw_mode(0o644)).doing(String::new)?
     };
-    check_not_in_proc(mount, target.as_fd())?;
+    check_not_in_proc(mount, target.as_fd(), is_procfs)?;
     Ok(target)
 }
 
@@ -273,7 +274,7 @@ fn plain_directory(root: &Root, path: &Path) -> Result<OwnedFd, Error> {
 /// Refuses to cover what is inside `/proc`, by whatever name: what is written there later would go
 /// elsewhere (CVE-2015-3631, CVE-2019-16884, CVE-2025-52881). A bind mount over all of `/proc` must
 /// itself be procfs.
-fn check_not_in_proc(mount: &Mount, target: BorrowedFd<'_>) -> Result<(), Error> {
+fn check_not_in_proc(mount: &Mount, target: BorrowedFd<'_>, is_procfs: bool) -> Result<(), Error> {
     let stat = rustix::fs::fstatfs(target).call(|| "fstatfs(target)").doing(String::new)?;
     let on_procfs = stat.f_type as u64 == PROC_SUPER_MAGIC;
     let named = mount.target.starts_with("/proc");
@@ -283,13 +284,8 @@ fn check_not_in_proc(mount: &Mount, target: BorrowedFd<'_>) -> Result<(), Error>
     if mount.may_cover_proc() {
         return Ok(());
     }
-    if mount.target == Path::new("/proc") {
-        if let What::Bind { source, .. } = &mount.what {
-            let stat = rustix::fs::statfs(source).call(|| format!("statfs({source:?})"));
-            if stat.doing(String::new)?.f_type as u64 == PROC_SUPER_MAGIC {
-                return Ok(());
-            }
-        }
+    if mount.target == Path::new("/proc") && is_procfs {
+        return Ok(());
     }
     Err(Error::refused("", "cannot be mounted because it is inside /proc"))
 }

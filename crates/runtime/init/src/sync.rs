@@ -143,6 +143,12 @@ fn garbled() -> Error {
     Error::new("read what the new process says", Errno::PROTO)
 }
 
+impl AsFd for InitEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl InitEnd {
     fn write(&self, kind: u8, rest: &[u8]) -> Result<(), crate::Error> {
         let mut message = Vec::with_capacity(1 + rest.len());
@@ -197,6 +203,12 @@ impl InitEnd {
         let mut rest = vec![class.to_byte()];
         rest.extend_from_slice(line.as_bytes());
         self.write(b'E', &rest)
+    }
+
+    /// Waits until the runtime closes its end.
+    pub fn wait_closed(&self) {
+        let mut byte = [0];
+        while let Ok(1) | Err(Errno::INTR) = rustix::io::read(&self.0, &mut byte) {}
     }
 
     /// Waits for one message of the runtime.

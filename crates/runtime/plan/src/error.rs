@@ -45,7 +45,7 @@ impl Error {
 
     pub(crate) fn invalid(
         field: impl Into<String>,
-        value: impl ToString,
+        value: impl std::fmt::Display,
         why: impl Into<String>,
     ) -> Self {
         Self::Invalid { field: field.into(), value: value.to_string(), why: why.into() }

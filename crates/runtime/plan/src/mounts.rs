@@ -150,11 +150,14 @@ fn one(
     if idmap.is_some() && !matches!(what, What::Bind { .. }) {
         return Err(Error::conflict(field("uidMappings"), "need a bind mount"));
     }
-    if target == Path::new("/proc") && !matches!(&what, What::Fs { kind, .. } if kind == "proc") {
-        if !matches!(what, What::Bind { .. } | What::Remount) {
-            let why = "must not be covered by anything but procfs";
-            return Err(Error::invalid(field("destination"), target.display(), why));
-        }
+    let may_be_proc = match &what {
+        What::Fs { kind, .. } => kind == "proc",
+        What::Cgroup => false,
+        What::Bind { .. } | What::Remount => true,
+    };
+    if target == Path::new("/proc") && !may_be_proc {
+        let why = "must not be covered by anything but procfs";
+        return Err(Error::invalid(field("destination"), target.display(), why));
     }
     Ok(Mount {
         index,

@@ -19,7 +19,7 @@ pub struct Filter {
 }
 
 /// Who decides about calls with `SCMP_ACT_NOTIFY`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Listener {
     /// The unix socket that gets the descriptor.
     pub path: String,

@@ -226,11 +226,11 @@ fn what_this_process_may_not_raise_stays_with_a_warning() {
     assert_eq!((limit.soft, limit.hard), (Some(100), Some(100)));
     let caps = plan.init.process.caps;
     assert_eq!((caps.bounding.0, caps.permitted.0, caps.ambient.0), (1, 0x21, 0));
-    expect_test::expect![[r#"
+    expect_test::expect![[r"
         RLIMIT_NOFILE: the hard limit stays 100: raising it needs CAP_SYS_RESOURCE
         process.capabilities.bounding: CAP_SYS_ADMIN is not in this process's own: left out
         process.capabilities.permitted: `CAP_NONE` is not known: left out
-        process.capabilities.ambient: CAP_CHOWN is not both permitted and inheritable: left out"#]]
+        process.capabilities.ambient: CAP_CHOWN is not both permitted and inheritable: left out"]]
     .assert_eq(&plan.warnings.join("\n"));
 }
 

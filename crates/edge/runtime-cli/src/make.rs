@@ -1,0 +1,270 @@
+//! `create`, `run` and `exec`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use container::{CreateOptions, ExecOptions, Waits};
+use oci::runtime::{Capabilities, Process};
+use sys::SingleThreaded;
+
+use crate::args::{Opt, Parsed, flag, value};
+use crate::foreground::{Console, Foreground};
+use crate::{Context, Failure, protect};
+
+const BUNDLE: Opt = value(&["bundle", "b"], "the bundle's directory (default: this one)");
+const CONSOLE_SOCKET: Opt = value(&["console-socket"], "the unix socket that gets the terminal");
+const PID_FILE: Opt = value(&["pid-file"], "the file that gets the process id");
+const PRESERVE_FDS: Opt = value(&["preserve-fds"], "how many more descriptors to pass on");
+const NO_PIVOT: Opt = flag(&["no-pivot"], "move the root instead of pivot_root");
+const NO_NEW_KEYRING: Opt = flag(&["no-new-keyring"], "keep the session keyring");
+const DETACH: Opt = flag(&["detach", "d"], "do not wait for the process to end");
+
+pub(crate) const CREATE: &[Opt] =
+    &[BUNDLE, CONSOLE_SOCKET, PID_FILE, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS];
+
+pub(crate) const RUN: &[Opt] = &[
+    BUNDLE,
+    CONSOLE_SOCKET,
+    PID_FILE,
+    NO_PIVOT,
+    NO_NEW_KEYRING,
+    PRESERVE_FDS,
+    DETACH,
+    flag(&["no-subreaper"], "do not become the parent of orphans"),
+    flag(&["keep"], "do not delete the container when it ends"),
+];
+
+pub(crate) const EXEC: &[Opt] = &[
+    CONSOLE_SOCKET,
+    PID_FILE,
+    PRESERVE_FDS,
+    DETACH,
+    value(&["process", "p"], "a file that describes the process"),
+    value(&["cwd"], "the working directory"),
+    value(&["env", "e"], "a variable, NAME=VALUE; can be repeated"),
+    flag(&["tty", "t"], "allocate a terminal"),
+    value(&["user", "u"], "UID[:GID]"),
+    value(&["additional-gids", "g"], "a supplementary group; can be repeated"),
+    value(&["process-label"], "the SELinux label"),
+    value(&["apparmor"], "the AppArmor profile"),
+    flag(&["no-new-privs"], "set no_new_privs"),
+    value(&["cap", "c"], "a capability to add; can be repeated"),
+    value(&["cgroup"], "a cgroup below the container's"),
+    flag(&["ignore-paused"], "also when the container is paused"),
+];
+
+fn proof() -> Result<SingleThreaded, Failure> {
+    SingleThreaded::check().map_err(|error| Failure::from(error.to_string()))
+}
+
+fn absolute(path: &str) -> Result<PathBuf, Failure> {
+    std::fs::canonicalize(path).map_err(|error| Failure::from(format!("bundle {path:?}: {error}")))
+}
+
+fn create_options(parsed: &Parsed) -> Result<CreateOptions, Failure> {
+    let bundle = parsed.get("bundle").filter(|bundle| !bundle.is_empty()).unwrap_or(".");
+    Ok(CreateOptions {
+        bundle: absolute(bundle)?,
+        pid_file: parsed.get("pid-file").map(PathBuf::from),
+        console_socket: parsed.get("console-socket").map(PathBuf::from),
+        console: None,
+        plan: plan::Options {
+            no_pivot: parsed.is_set("no-pivot"),
+            no_new_keyring: parsed.is_set("no-new-keyring"),
+            preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0),
+        },
+    })
+}
+
+pub(crate) fn create(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
+    let id = parsed.id()?;
+    let options = create_options(parsed)?;
+    protect()?;
+    let created = container::create(&proof()?, &context.store, id, &options, Waits::AtFifo)?;
+    context.log.warn_all(&created.warnings);
+    Ok(0)
+}
+
+pub(crate) fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
+    let id = parsed.id()?;
+    let mut options = create_options(parsed)?;
+    let detach = parsed.is_set("detach");
+    protect()?;
+    let proof = proof()?;
+    let terminal = container::read_spec(&options.bundle)?.process.is_some_and(|p| p.terminal);
+    let console = own_console(detach, terminal, options.console_socket.is_some())?;
+    options.console = console.as_ref().map(Console::container_end);
+    let foreground = (!detach).then(|| Foreground::start(!parsed.is_set("no-subreaper")));
+    let foreground = foreground.transpose()?;
+    let created = container::create(&proof, &context.store, id, &options, Waits::Here)?;
+    drop(options);
+    context.log.warn_all(&created.warnings);
+    let delete = |context: &mut Context| -> Result<(), Failure> {
+        let warnings = container::delete(&context.store, id, true)?;
+        context.log.warn_all(&warnings);
+        Ok(())
+    };
+    let relay = console.map(Console::receive).transpose();
+    let relay = match relay.and_then(|relay| Ok(created.start().map(|()| relay)?)) {
+        Ok(relay) => relay,
+        Err(failure) => {
+            delete(context)?;
+            return Err(failure);
+        }
+    };
+    let Some(foreground) = foreground else { return Ok(0) };
+    let status = foreground.wait(created.pid, &created.pidfd, relay);
+    if !parsed.is_set("keep") {
+        delete(context)?;
+    }
+    status
+}
+
+/// In the foreground this process itself plays the terminal.
+fn own_console(detach: bool, terminal: bool, socket: bool) -> Result<Option<Console>, Failure> {
+    match (detach, terminal, socket) {
+        (false, true, false) => Console::new().map(Some),
+        (false, _, true) => Err(Failure::from(
+            "cannot use console socket if dhow-runtime will not detach or allocate tty".to_owned(),
+        )),
+        _ => Ok(None),
+    }
+}
+
+pub(crate) fn exec(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
+    // As runc's: a failure to execute is told apart from the process's own status.
+    execute(context, parsed).map_err(|Failure::Failed(text, _)| Failure::Failed(text, 255))
+}
+
+fn execute(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
+    let Some((id, command)) = parsed.words.split_first() else {
+        return Err(Failure::from("a container id is needed".to_owned()));
+    };
+    let process = process(context, parsed, id, command)?;
+    let detach = parsed.is_set("detach");
+    protect()?;
+    let proof = proof()?;
+    let console = own_console(detach, process.terminal, parsed.get("console-socket").is_some())?;
+    let (_, record) = container::state(&context.store, id)?;
+    let options = ExecOptions {
+        pid_file: parsed.get("pid-file").map(PathBuf::from),
+        console_socket: parsed.get("console-socket").map(PathBuf::from),
+        console: console.as_ref().map(Console::container_end),
+        plan: plan::Options {
+            no_pivot: false,
+            no_new_keyring: record.no_new_keyring,
+            preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0),
+        },
+        ignore_paused: parsed.is_set("ignore-paused"),
+        cgroup: parsed.get("cgroup").unwrap_or_default().to_owned(),
+    };
+    let foreground = (!detach).then(|| Foreground::start(true)).transpose()?;
+    let executed = container::exec(&proof, &context.store, id, &process, &options)?;
+    drop(options);
+    context.log.warn_all(&executed.warnings);
+    let relay = console.map(Console::receive).transpose()?;
+    match foreground {
+        Some(foreground) => foreground.wait(executed.pid, &executed.pidfd, relay),
+        None => Ok(0),
+    }
+}
+
+/// The process to execute: what `--process` describes, or the container's own with what the options
+/// change.
+fn process(
+    context: &Context,
+    parsed: &Parsed,
+    id: &str,
+    command: &[String],
+) -> Result<Process, Failure> {
+    if let Some(path) = parsed.get("process") {
+        if !command.is_empty() {
+            return Err(Failure::from("--process and a command exclude each other".to_owned()));
+        }
+        return Ok(container::read_process(Path::new(path))?);
+    }
+    if command.is_empty() {
+        return Err(Failure::from("process args cannot be empty".to_owned()));
+    }
+    let (_, record) = container::state(&context.store, id)?;
+    let mut process = record.process;
+    process.args = command.to_vec();
+    process.terminal = parsed.is_set("tty");
+    process.console_size = None;
+    process.env.extend(parsed.all("env").map(str::to_owned));
+    if let Some(cwd) = parsed.get("cwd") {
+        cwd.clone_into(&mut process.cwd);
+    }
+    if let Some(profile) = parsed.get("apparmor") {
+        profile.clone_into(&mut process.apparmor_profile);
+    }
+    if let Some(label) = parsed.get("process-label") {
+        label.clone_into(&mut process.selinux_label);
+    }
+    if parsed.get("no-new-privs").is_some() {
+        process.no_new_privileges = parsed.is_set("no-new-privs");
+    }
+    if let Some(user) = parsed.get("user") {
+        (process.user.uid, process.user.gid) = parse_user(user, process.user.gid)?;
+    }
+    for gid in parsed.all("additional-gids") {
+        let gid = gid.parse().map_err(|_| format!("additional-gids: {gid:?} is not an id"))?;
+        process.user.additional_gids.push(gid);
+    }
+    add_capabilities(&mut process, parsed);
+    Ok(process)
+}
+
+/// `UID[:GID]`, decimal: a single digit is an id like any other (CVE-2026-30892).
+fn parse_user(text: &str, gid: u32) -> Result<(u32, u32), Failure> {
+    let id = |part: &str| {
+        let decimal = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let number = decimal.then(|| part.parse::<u32>().ok()).flatten();
+        number.ok_or_else(|| Failure::from(format!("--user: {part:?} is not an id in {text:?}")))
+    };
+    match text.split_once(':') {
+        Some((uid, gid)) => Ok((id(uid)?, id(gid)?)),
+        None => Ok((id(text)?, gid)),
+    }
+}
+
+/// `--cap` adds to what the program may have; never to what a file with inheritable capabilities
+/// would keep (CVE-2022-29162).
+fn add_capabilities(process: &mut Process, parsed: &Parsed) {
+    for cap in parsed.all("cap") {
+        let caps = process.capabilities.get_or_insert_with(Capabilities::default);
+        for set in [&mut caps.bounding, &mut caps.effective, &mut caps.permitted] {
+            if !set.iter().any(|have| have == cap) {
+                set.push(cap.to_owned());
+            }
+        }
+    }
+}
+
+/// Shared so that it can be dropped here when the container has it.
+pub(crate) type Shared = Arc<std::os::fd::OwnedFd>;
+
+#[cfg(test)]
+mod tests {
+    use super::parse_user;
+
+    #[test]
+    fn a_user_is_its_number_or_an_error() {
+        for (text, want) in [
+            ("1", Some((1, 5))),
+            ("7", Some((7, 5))),
+            ("00", Some((0, 5))),
+            ("65534", Some((65534, 5))),
+            ("1:2", Some((1, 2))),
+            ("+1", None),
+            ("0x1", None),
+            ("", None),
+            (":5", None),
+            ("1:", None),
+            ("-1", None),
+            ("4294967296", None),
+        ] {
+            assert_eq!(parse_user(text, 5).ok(), want, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The container's cgroup: made for it, and gone with it.
+
+use cgroup::{Cgroup, Hierarchy};
+use init::{CgroupTree, CgroupTrees};
+
+use crate::error::Error;
+
+/// Opens the cgroup of a container. `None`: it has none (any more).
+pub(crate) fn open(path: &str) -> Result<Option<Cgroup>, Error> {
+    match Cgroup::open(&Hierarchy::detect()?, path) {
+        Ok(cgroup) => Ok(Some(cgroup)),
+        Err(cgroup::Error::NotFound(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether its processes are frozen.
+pub(crate) fn is_frozen(path: &str) -> bool {
+    matches!(open(path), Ok(Some(cgroup)) if cgroup.is_frozen().unwrap_or(false))
+}
+
+/// Refuses a cgroup that others are in: what is done to the container would be done to them.
+pub(crate) fn check_unused(hierarchy: &Hierarchy, path: &str) -> Result<(), Error> {
+    match Cgroup::open(hierarchy, path) {
+        Err(cgroup::Error::NotFound(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(cgroup) => match cgroup.procs()?.len() {
+            0 => Ok(()),
+            count => Err(Error::CgroupInUse { path: path.to_owned(), count }),
+        },
+    }
+}
+
+/// Kills what is in the cgroup, and removes it.
+pub(crate) fn destroy(path: &str) -> Result<(), Error> {
+    let Some(cgroup) = open(path)? else { return Ok(()) };
+    cgroup.kill_all()?;
+    cgroup.remove()?;
+    Ok(())
+}
+
+/// The trees as the container may see them, from the directories of its cgroup.
+pub(crate) fn trees(cgroup: &Cgroup, namespace: bool) -> CgroupTrees {
+    let mut trees: Vec<CgroupTree> = Vec::new();
+    let suffix = cgroup.path();
+    for (controller, own) in cgroup.paths() {
+        if let Some(tree) = trees.iter_mut().find(|tree| tree.own == own) {
+            tree.controllers.push(controller);
+            continue;
+        }
+        let point = own.to_string_lossy();
+        let point = point.strip_suffix(suffix.as_str()).unwrap_or(&point);
+        let name = point.rsplit('/').next().unwrap_or_default().to_owned();
+        let v2 = controller == "unified";
+        trees.push(CgroupTree {
+            v2,
+            controllers: if v2 { Vec::new() } else { vec![controller] },
+            name,
+            own,
+        });
+    }
+    CgroupTrees { trees, namespace }
+}

@@ -1,0 +1,475 @@
+//! Making a container: from a bundle to a process that waits to be started.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use cgroup::{Cgroup, Hierarchy};
+use init::sync::{FromInit, RuntimeEnd, ToInit};
+use init::{Inherited, Start};
+use oci::runtime::{ContainerProcessState, NamespaceKind, Spec, State, Status};
+use plan::{Plan, flag};
+use rustix::process::{Pid, WaitId, WaitIdOptions};
+use sys::{Call, CloneArgs, CloneFlags, Cloned, SingleThreaded};
+
+use crate::error::{Doing, Error, failpoint};
+use crate::record::{Record, now};
+use crate::store::{Container, Store};
+use crate::{cgroups, facts, prepare, process};
+
+/// What is asked for besides the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct CreateOptions {
+    /// The bundle, absolute.
+    pub bundle: PathBuf,
+    /// Gets the process id.
+    pub pid_file: Option<PathBuf>,
+    /// Gets the terminal.
+    pub console_socket: Option<PathBuf>,
+    /// Gets the terminal, where the caller made the socket itself.
+    pub console: Option<std::sync::Arc<OwnedFd>>,
+    /// For the plan.
+    pub plan: plan::Options,
+}
+
+/// A container that waits to be started.
+#[derive(Debug)]
+pub struct Created {
+    /// Its first process.
+    pub pid: i32,
+    /// A handle of that.
+    pub pidfd: OwnedFd,
+    /// What was asked for and is not done.
+    pub warnings: Vec<String>,
+    pub(crate) record: Record,
+    pub(crate) sync: RuntimeEnd,
+}
+
+/// How the process will learn that it is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// Over the socket of the process that creates it: `run`.
+    Here,
+    /// At the fifo in its directory: `create`, and later `start`.
+    AtFifo,
+}
+
+/// Reads a bundle's configuration.
+pub fn read_spec(bundle: &Path) -> Result<Spec, Error> {
+    let path = bundle.join("config.json");
+    let json = std::fs::read(&path).call(|| format!("read({path:?})")).doing(|| "bundle")?;
+    serde_json::from_slice(&json).map_err(|source| Error::Document { path, source })
+}
+
+/// Makes container `id`. On failure nothing of it is left.
+pub fn create(
+    proof: &SingleThreaded,
+    store: &Store,
+    id: &str,
+    options: &CreateOptions,
+    waits: Waits,
+) -> Result<Created, Error> {
+    crate::store::check_id(id)?;
+    let spec = read_spec(&options.bundle)?;
+    let facts = facts::gather()?;
+    let plan = Plan::new(&spec, id, &options.bundle, &facts, options.plan)?;
+    let console = console(&plan, options)?;
+    let hierarchy = Hierarchy::detect()?;
+    let container = store.reserve(id)?;
+    let mut making = Making {
+        record: record(&spec, &plan, id, options),
+        container,
+        cgroup_is_ours: false,
+        child: None,
+        hooks: false,
+    };
+    match making.make(proof, &plan, &hierarchy, console, waits) {
+        Ok((sync, mut warnings)) => {
+            if let Some(path) = &options.pid_file
+                && let Err(error) = write_pid_file(path, making.record.pid)
+            {
+                return Err(making.undo(error));
+            }
+            let Some((pid, pidfd)) = making.child.take() else {
+                return Err(making.undo(Error::Ended("created")));
+            };
+            warnings.splice(0..0, plan.warnings);
+            Ok(Created { pid, pidfd, warnings, record: making.record, sync })
+        }
+        Err(error) => Err(making.undo(error)),
+    }
+}
+
+fn console(plan: &Plan, options: &CreateOptions) -> Result<Option<OwnedFd>, Error> {
+    let terminal = plan.init.process.terminal.is_some();
+    if let Some(console) = &options.console {
+        return console.try_clone().call(|| "dup(console)").doing(|| "terminal").map(Some);
+    }
+    match (&options.console_socket, terminal) {
+        (Some(path), true) => prepare::connect(path, "--console-socket").map(Some),
+        (None, true) => Err(Error::Refused(
+            "cannot allocate tty if dhow-runtime will detach without setting console socket".into(),
+        )),
+        (Some(_), false) => Err(Error::Refused(
+            "cannot use console socket if dhow-runtime will not detach or allocate tty".into(),
+        )),
+        (None, false) => Ok(None),
+    }
+}
+
+fn record(spec: &Spec, plan: &Plan, id: &str, options: &CreateOptions) -> Record {
+    let hooks = spec.hooks.clone().unwrap_or_default();
+    let joined = plan.namespaces.join.iter().fold(CloneFlags::empty(), |all, j| all | flag(j.kind));
+    Record {
+        oci_version: spec.oci_version.clone(),
+        id: id.to_owned(),
+        bundle: options.bundle.clone(),
+        rootfs: plan.init.rootfs.root.path.clone(),
+        created: now(),
+        pid: 0,
+        start_time: 0,
+        cgroup_path: plan.cgroup_path.clone(),
+        namespaces: (plan.namespaces.new | joined).bits(),
+        owner: rustix::process::getuid().as_raw(),
+        no_new_keyring: options.plan.no_new_keyring,
+        process: spec.process.clone().unwrap_or_default(),
+        annotations: spec.annotations.clone(),
+        listener: plan.init.filter.as_ref().and_then(|filter| filter.listener.clone()),
+        poststart: hooks.poststart,
+        poststop: hooks.poststop,
+    }
+}
+
+/// A container that is being made, and what has to be undone when that fails.
+struct Making {
+    container: Container,
+    record: Record,
+    cgroup_is_ours: bool,
+    child: Option<(i32, OwnedFd)>,
+    hooks: bool,
+}
+
+impl Making {
+    fn make(
+        &mut self,
+        proof: &SingleThreaded,
+        plan: &Plan,
+        hierarchy: &Hierarchy,
+        console: Option<OwnedFd>,
+        waits: Waits,
+    ) -> Result<(RuntimeEnd, Vec<String>), Error> {
+        cgroups::check_unused(hierarchy, &plan.cgroup_path)?;
+        self.container.save(&self.record)?;
+        if let Some(filter) = &plan.init.filter {
+            self.container.save_filter(filter)?;
+        }
+        let (sync, theirs) = init::sync::pair().doing(|| "sync")?;
+        let proc = fsroot::proc::open_host().doing(|| "/proc")?;
+        let mounts = prepare::mounts(proof, &plan.init.rootfs, &proc)?;
+        let join = prepare::namespaces(&plan.namespaces.join)?;
+        let start = match waits {
+            Waits::Here => Start::Socket,
+            Waits::AtFifo => self.container.make_start()?,
+        };
+        self.cgroup_is_ours = true;
+        let cgroup = Cgroup::create(hierarchy, &plan.cgroup_path)?;
+        let into = cgroup.fd();
+        if into.is_some() {
+            cgroup.apply(&plan.resources)?;
+        }
+        let inherited = Inherited {
+            sync: theirs,
+            root: mounts.root,
+            binds: mounts.binds,
+            devices: mounts.devices,
+            null: mounts.null,
+            proc,
+            cgroups: cgroups::trees(&cgroup, plan.namespaces.has(NamespaceKind::Cgroup)),
+            console,
+            join,
+            maps: plan.namespaces.maps.is_some(),
+            start,
+            state: self.record.state(Status::Creating),
+        };
+        let sync = self.spawn(proof, plan, inherited, into.as_ref(), sync)?;
+        self.attend(plan, &cgroup, into.is_some(), &sync).map(|warnings| (sync, warnings))
+    }
+
+    /// Clones, and leaves the child to `init`.
+    fn spawn(
+        &mut self,
+        proof: &SingleThreaded,
+        plan: &Plan,
+        mut inherited: Inherited,
+        cgroup: Option<&OwnedFd>,
+        sync: RuntimeEnd,
+    ) -> Result<RuntimeEnd, Error> {
+        let course = Course::of(plan);
+        let mut flags = match course {
+            Course::Direct => plan.namespaces.new,
+            Course::Staged => CloneFlags::empty(),
+            Course::UserFirst => CloneFlags::NEWUSER,
+        };
+        let pending = plan.namespaces.new - flags;
+        // Time: only for children, of whom this is the one. Cgroup: when it is in its cgroup.
+        let restore = if flags.contains(CloneFlags::NEWTIME) {
+            let offsets = plan.namespaces.time_offsets.as_deref();
+            let own = own_namespace("time")?;
+            init::make_time_namespace(&inherited.proc, offsets)
+                .map_err(|error| Error::Refused(error.line()))?;
+            Some(own)
+        } else {
+            None
+        };
+        flags -= CloneFlags::NEWTIME | CloneFlags::NEWCGROUP;
+        if cgroup.is_some() {
+            flags |= CloneFlags::INTO_CGROUP;
+        }
+        failpoint("runtime.clone")?;
+        let args = CloneArgs {
+            flags,
+            cgroup: cgroup.map(AsFd::as_fd),
+            exit_signal: Some(init::EXIT_SIGNAL),
+        };
+        match sys::clone3(proof, &args).doing(|| "make the first process")? {
+            Cloned::Child => {
+                // Else it would keep the socket open by itself, and never see the runtime end.
+                drop(sync);
+                self.container.unlock();
+                if course == Course::Direct {
+                    init::main(&plan.init, &plan.hooks, inherited)
+                }
+                let offsets = plan.namespaces.time_offsets.as_deref();
+                init::intermediate(proof, &plan.init, &plan.hooks, pending, offsets, inherited)
+            }
+            Cloned::Parent { pid, pidfd } => {
+                inherited.join.clear();
+                self.child = Some((pid.as_raw_nonzero().get(), pidfd));
+                if let Some(own) = restore {
+                    sys::setns(own.as_fd(), CloneFlags::NEWTIME)
+                        .doing(|| "return to the own time namespace")?;
+                }
+                failpoint("runtime.cloned")?;
+                Ok(sync)
+            }
+        }
+    }
+
+    /// Does what the new process waits for, until it says that it is ready.
+    fn attend(
+        &mut self,
+        plan: &Plan,
+        cgroup: &Cgroup,
+        limited: bool,
+        sync: &RuntimeEnd,
+    ) -> Result<Vec<String>, Error> {
+        let proc = fsroot::proc::open_host().doing(|| "/proc")?;
+        let course = Course::of(plan);
+        let mut warnings = Vec::new();
+        if let Some(maps) = &plan.namespaces.maps
+            && course != Course::Staged
+        {
+            prepare::write_maps(&proc, self.child_pid()?, maps)?;
+            sync.send(ToInit::Mapped).doing(|| "sync")?;
+        }
+        if course != Course::Direct {
+            self.adopt(sync, &mut warnings)?;
+            if let (Some(maps), Course::Staged) = (&plan.namespaces.maps, course) {
+                prepare::write_maps(&proc, self.child_pid()?, maps)?;
+                sync.send(ToInit::Mapped).doing(|| "sync")?;
+            }
+        }
+        let pid = self.child_pid()?;
+        self.record.pid = pid;
+        self.record.start_time = process::start_time(pid).ok_or(Error::Ended("created"))?;
+        self.container.save(&self.record)?;
+        if !limited {
+            cgroup.apply(&plan.resources)?;
+            cgroup.join(pid)?;
+        }
+        if let Some(value) = plan.init.process.oom_score_adj {
+            crate::exec::set_oom_score(&proc, pid, value, &mut warnings)?;
+        }
+        sync.send(ToInit::Attached).doing(|| "sync")?;
+        self.serve(plan, sync, &mut warnings)?;
+        Ok(warnings)
+    }
+
+    fn child_pid(&self) -> Result<i32, Error> {
+        self.child.as_ref().map(|(pid, _)| *pid).ok_or(Error::Ended("created"))
+    }
+
+    /// Takes over the first process from the intermediate one, which ends.
+    fn adopt(&mut self, sync: &RuntimeEnd, warnings: &mut Vec<String>) -> Result<(), Error> {
+        loop {
+            match sync.receive().doing(|| "sync")? {
+                FromInit::Warning(text) => warnings.push(text),
+                FromInit::Pid(pid) => {
+                    let number = Pid::from_raw(pid).ok_or(Error::Ended("created"))?;
+                    let flags = rustix::process::PidfdFlags::empty();
+                    let pidfd = rustix::process::pidfd_open(number, flags)
+                        .call(|| format!("pidfd_open({pid})"))
+                        .doing(|| "the first process")?;
+                    if let Some((_, intermediate)) = self.child.replace((pid, pidfd)) {
+                        reap(&intermediate)?;
+                    }
+                    return Ok(());
+                }
+                other => return Err(unexpected(other)),
+            }
+        }
+    }
+
+    fn serve(
+        &mut self,
+        plan: &Plan,
+        sync: &RuntimeEnd,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        loop {
+            match sync.receive().doing(|| "sync")? {
+                FromInit::Ready => return Ok(()),
+                FromInit::Warning(text) => warnings.push(text),
+                FromInit::Hooks => {
+                    self.hooks = true;
+                    let state = json(&self.record.state(Status::Creating))?;
+                    init::hook::run(&plan.hooks.create_runtime, &state)?;
+                    sync.send(ToInit::Done).doing(|| "sync")?;
+                }
+                FromInit::Limits => {
+                    let pid = Pid::from_raw(self.record.pid);
+                    init::set_limits(pid, &plan.init.process.limits)
+                        .map_err(|error| Error::Refused(error.line()))?;
+                    sync.send(ToInit::Done).doing(|| "sync")?;
+                }
+                FromInit::Listener(fd) => {
+                    let listener = plan.init.filter.as_ref().and_then(|f| f.listener.as_ref());
+                    let state = self.record.state(Status::Creating);
+                    send_listener(listener, &fd, self.record.pid, state)?;
+                    sync.send(ToInit::Done).doing(|| "sync")?;
+                }
+                other => return Err(unexpected(other)),
+            }
+        }
+    }
+
+    /// Takes everything down again, and says what could not be.
+    fn undo(mut self, error: Error) -> Error {
+        let mut left = Vec::new();
+        let mut step = |result: Result<(), Error>| {
+            if let Err(error) = result {
+                left.push(error.line());
+            }
+        };
+        let had_child = self.child.is_some();
+        if let Some((_, pidfd)) = self.child.take() {
+            step(process::signal(&pidfd, process::KILL).map(drop));
+            step(reap(&pidfd));
+        }
+        if self.cgroup_is_ours {
+            step(cgroups::destroy(&self.record.cgroup_path));
+        }
+        if had_child {
+            step(crate::lifecycle::poststop(&self.record));
+        }
+        step(self.container.remove());
+        if left.is_empty() { error } else { Error::NotUndone { first: error.line(), undone: left } }
+    }
+}
+
+/// How the first process is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    /// One clone makes it with all its namespaces.
+    Direct,
+    /// An intermediate process joins namespaces first, and makes it with the others.
+    Staged,
+    /// An intermediate process in the new user namespace makes it: an unprivileged user has no
+    /// right to make the others outside of that.
+    UserFirst,
+}
+
+impl Course {
+    fn of(plan: &Plan) -> Self {
+        let namespaces = &plan.namespaces;
+        let user = namespaces.has(NamespaceKind::User);
+        let joins = !namespaces.join.is_empty();
+        if joins && (user || namespaces.joins(NamespaceKind::Pid)) {
+            return Self::Staged;
+        }
+        let unprivileged = !rustix::process::geteuid().is_root();
+        if namespaces.is_new(NamespaceKind::User)
+            && namespaces.is_new(NamespaceKind::Time)
+            && unprivileged
+        {
+            return Self::UserFirst;
+        }
+        Self::Direct
+    }
+}
+
+fn own_namespace(name: &str) -> Result<OwnedFd, Error> {
+    let path = format!("/proc/self/ns/{name}");
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open(&path, flags, rustix::fs::Mode::empty())
+        .call(|| format!("open({path:?})"))
+        .doing(|| "the own namespace")
+}
+
+/// What a message means that should not have come: mostly that the process failed.
+pub(crate) fn unexpected(message: FromInit) -> Error {
+    match message {
+        FromInit::Failed(class, text) => Error::Init { class, text },
+        FromInit::Closed => Error::Ended("made"),
+        other => Error::Refused(format!("the new process said something else: {other:?}")),
+    }
+}
+
+pub(crate) fn json(state: &State) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(state)
+        .map_err(|source| Error::Document { path: "the state for hooks".into(), source })
+}
+
+/// Sends the listener of a filter to the socket that the configuration names.
+pub(crate) fn send_listener(
+    listener: Option<&plan::Listener>,
+    fd: &OwnedFd,
+    pid: i32,
+    state: State,
+) -> Result<(), Error> {
+    let Some(listener) = listener else {
+        return Err(Error::Refused("linux.seccomp.listenerPath is missing".into()));
+    };
+    let message = ContainerProcessState {
+        oci_version: state.oci_version.clone(),
+        fds: vec!["seccompFd".to_owned()],
+        pid,
+        metadata: listener.metadata.clone(),
+        state,
+    };
+    let message = serde_json::to_vec(&message).map_err(|source| Error::Document {
+        path: "the seccomp listener's state".into(),
+        source,
+    })?;
+    let socket = prepare::connect(Path::new(&listener.path), "linux.seccomp.listenerPath")?;
+    sys::send_fd(socket.as_fd(), &message, fd.as_fd()).doing(|| "linux.seccomp.listenerPath")
+}
+
+/// Waits for a child that ends.
+pub(crate) fn reap(pidfd: &OwnedFd) -> Result<(), Error> {
+    match rustix::io::retry_on_intr(|| {
+        rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
+    }) {
+        // Not our child: whoever is its parent waits for it.
+        Ok(_) | Err(rustix::io::Errno::CHILD) => Ok(()),
+        Err(errno) => Err(errno).call(|| "waitid(pidfd)").doing(|| "wait for the process to end"),
+    }
+}
+
+/// Writes a pid file, whole or not at all.
+pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<(), Error> {
+    let doing = || "--pid-file";
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let new = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    std::fs::write(&new, pid.to_string()).call(|| format!("write({new:?})")).doing(doing)?;
+    std::fs::rename(&new, path).call(|| format!("rename({new:?}, {path:?})")).doing(doing)
+}

@@ -1,0 +1,262 @@
+//! Executing another process in a running container.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use init::Joining;
+use init::sync::{FromInit, RuntimeEnd, ToInit};
+use oci::runtime::{Process as ProcessSpec, Status};
+use plan::{Filter, Process};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::Pid;
+use sys::{Call, CloneArgs, CloneFlags, Cloned, SingleThreaded};
+
+use crate::create::{reap, send_listener, unexpected, write_pid_file};
+use crate::error::{Doing, Error, failpoint};
+use crate::record::Record;
+use crate::store::Store;
+use crate::{cgroups, facts, prepare, process};
+
+/// What is asked for besides the process.
+#[derive(Clone, Debug, Default)]
+pub struct ExecOptions {
+    /// Gets the process id.
+    pub pid_file: Option<PathBuf>,
+    /// Gets the terminal.
+    pub console_socket: Option<PathBuf>,
+    /// Gets the terminal, where the caller made the socket itself.
+    pub console: Option<std::sync::Arc<OwnedFd>>,
+    /// For the plan.
+    pub plan: plan::Options,
+    /// Do it also when the container is paused: the process waits until it is resumed.
+    pub ignore_paused: bool,
+    /// A cgroup below the container's; empty is the container's own.
+    pub cgroup: String,
+}
+
+/// A process that was executed.
+#[derive(Debug)]
+pub struct Executed {
+    /// Its id.
+    pub pid: i32,
+    /// A handle of it. It is a child of this process.
+    pub pidfd: OwnedFd,
+    /// What was asked for and is not done.
+    pub warnings: Vec<String>,
+}
+
+/// Executes `spec` in container `id`.
+pub fn exec(
+    proof: &SingleThreaded,
+    store: &Store,
+    id: &str,
+    spec: &ProcessSpec,
+    options: &ExecOptions,
+) -> Result<Executed, Error> {
+    let container = store.find(id)?;
+    let record = container.expect_record()?;
+    match container.status(&record)? {
+        Status::Created | Status::Running => {}
+        Status::Paused if options.ignore_paused => {}
+        Status::Paused => {
+            return Err(Error::Refused(format!(
+                "cannot exec in a paused container (use --ignore-paused to override): {id}"
+            )));
+        }
+        status => return Err(Error::Status { what: "exec in", id: id.to_owned(), status }),
+    }
+    let facts = facts::gather()?;
+    let mut warnings = Vec::new();
+    let namespaces = CloneFlags::from_bits_retain(record.namespaces);
+    let own_user = namespaces.contains(CloneFlags::NEWUSER);
+    let plan = Process::new(spec, id, own_user, &facts, options.plan, &mut warnings)?;
+    let filter = container.filter()?;
+    let console = console(&plan, options)?;
+    let init = process::open(record.pid, record.start_time)?.ok_or(Error::Status {
+        what: "exec in",
+        id: id.to_owned(),
+        status: Status::Stopped,
+    })?;
+    let (sync, theirs) = init::sync::pair().doing(|| "sync")?;
+    let joining = Joining {
+        sync: theirs,
+        namespaces: to_join(namespaces, record.pid)?,
+        pidfd: init,
+        proc: fsroot::proc::open_host().doing(|| "/proc")?,
+        console,
+        filter_allows_fork: filter.as_ref().is_none_or(Filter::allows_fork),
+        limits_from_outside: plan.limits_from_outside,
+    };
+    let cgroup = cgroup(&record, options)?;
+    // From here on nothing in the container may trace what enters it (CVE-2016-9962).
+    sys::set_dumpable(false).doing(|| "hide from the container")?;
+    let into = cgroup.as_ref().and_then(cgroup::Cgroup::fd);
+    let mut flags = CloneFlags::empty();
+    if into.is_some() {
+        flags |= CloneFlags::INTO_CGROUP;
+    }
+    failpoint("runtime.exec")?;
+    let args = CloneArgs {
+        flags,
+        cgroup: into.as_ref().map(AsFd::as_fd),
+        exit_signal: Some(init::EXIT_SIGNAL),
+    };
+    match sys::clone3(proof, &args).doing(|| "make the process")? {
+        Cloned::Child => {
+            drop(sync);
+            init::join(proof, &plan, filter.as_ref(), joining)
+        }
+        Cloned::Parent { pid, pidfd } => {
+            drop(joining);
+            let mut child = Child { pid: pid.as_raw_nonzero().get(), pidfd };
+            let attach = if into.is_some() { None } else { cgroup };
+            let attended = child.attend(&plan, &record, attach.as_ref(), &sync, &mut warnings);
+            let written = attended.and_then(|()| match &options.pid_file {
+                Some(path) => write_pid_file(path, child.pid),
+                None => Ok(()),
+            });
+            match written {
+                Ok(()) => Ok(Executed { pid: child.pid, pidfd: child.pidfd, warnings }),
+                Err(error) => {
+                    process::signal(&child.pidfd, process::KILL)?;
+                    reap(&child.pidfd)?;
+                    Err(error)
+                }
+            }
+        }
+    }
+}
+
+fn console(plan: &Process, options: &ExecOptions) -> Result<Option<OwnedFd>, Error> {
+    if let Some(console) = &options.console {
+        return console.try_clone().call(|| "dup(console)").doing(|| "terminal").map(Some);
+    }
+    match (&options.console_socket, plan.terminal.is_some()) {
+        (Some(path), true) => prepare::connect(path, "--console-socket").map(Some),
+        (None, true) => Err(Error::Refused(
+            "cannot allocate tty if dhow-runtime will detach without setting console socket".into(),
+        )),
+        (Some(_), false) => Err(Error::Refused(
+            "cannot use console socket if dhow-runtime will not detach or allocate tty".into(),
+        )),
+        (None, false) => Ok(None),
+    }
+}
+
+/// The namespaces to enter. A user namespace that is our own cannot be entered.
+fn to_join(namespaces: CloneFlags, pid: i32) -> Result<CloneFlags, Error> {
+    if !namespaces.contains(CloneFlags::NEWUSER) {
+        return Ok(namespaces);
+    }
+    let inode = |who: &str| {
+        let path = format!("/proc/{who}/ns/user");
+        rustix::fs::stat(&path).call(|| format!("stat({path:?})")).doing(|| "user namespace")
+    };
+    let (ours, theirs) = (inode("self")?, inode(&pid.to_string())?);
+    if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino) {
+        return Ok(namespaces - CloneFlags::NEWUSER);
+    }
+    Ok(namespaces)
+}
+
+fn cgroup(record: &Record, options: &ExecOptions) -> Result<Option<cgroup::Cgroup>, Error> {
+    let sub = options.cgroup.trim_matches('/');
+    if sub.is_empty() {
+        return cgroups::open(&record.cgroup_path);
+    }
+    if sub.split('/').any(|part| part == "..") {
+        return Err(Error::Refused(format!("--cgroup: `{sub}` leads out of the container's")));
+    }
+    let path = format!("{}/{sub}", record.cgroup_path);
+    match cgroups::open(&path)? {
+        Some(cgroup) => Ok(Some(cgroup)),
+        None => Err(Error::Refused(format!("--cgroup: `{path}` does not exist"))),
+    }
+}
+
+/// The process on its way into the container.
+struct Child {
+    pid: i32,
+    pidfd: OwnedFd,
+}
+
+impl Child {
+    fn attend(
+        &mut self,
+        plan: &Process,
+        record: &Record,
+        attach: Option<&cgroup::Cgroup>,
+        sync: &RuntimeEnd,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        if let Some(cgroup) = attach {
+            cgroup.join(self.pid)?;
+        }
+        if let Some(value) = plan.oom_score_adj {
+            let proc = fsroot::proc::open_host().doing(|| "/proc")?;
+            set_oom_score(&proc, self.pid, value, warnings)?;
+        }
+        sync.send(ToInit::Attached).doing(|| "sync")?;
+        let mut ready = false;
+        loop {
+            match sync.receive().doing(|| "sync")? {
+                FromInit::Ready => ready = true,
+                // Its end closes on exec.
+                FromInit::Closed if ready => return Ok(()),
+                FromInit::Warning(text) => warnings.push(text),
+                FromInit::Pid(pid) => self.adopt(pid)?,
+                FromInit::Limits => {
+                    init::set_limits(Pid::from_raw(self.pid), &plan.limits)
+                        .map_err(|error| Error::Refused(error.line()))?;
+                    sync.send(ToInit::Done).doing(|| "sync")?;
+                }
+                FromInit::Listener(fd) => {
+                    let state = record.state(Status::Running);
+                    send_listener(record.listener.as_ref(), &fd, self.pid, state)?;
+                    sync.send(ToInit::Done).doing(|| "sync")?;
+                }
+                other => return Err(unexpected(other)),
+            }
+        }
+    }
+
+    fn adopt(&mut self, pid: i32) -> Result<(), Error> {
+        let number = Pid::from_raw(pid).ok_or(Error::Ended("executed"))?;
+        let pidfd = rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty())
+            .call(|| format!("pidfd_open({pid})"))
+            .doing(|| "the process")?;
+        let intermediate = std::mem::replace(self, Self { pid, pidfd });
+        reap(&intermediate.pidfd)
+    }
+}
+
+/// Sets a process's `oom_score_adj`. Below what it may be, it stays with a warning.
+pub(crate) fn set_oom_score(
+    proc: &OwnedFd,
+    pid: i32,
+    value: i32,
+    warnings: &mut Vec<String>,
+) -> Result<(), Error> {
+    let path = format!("{pid}/oom_score_adj");
+    let text = value.to_string();
+    match fsroot::proc::write_checked(proc.as_fd(), &path, text.as_bytes()) {
+        Err(err) if matches!(err.errno(), Errno::ACCESS | Errno::PERM) => {
+            warnings.push(format!(
+                "process.oomScoreAdj: {value} is lower than what this process may set: left as it is"
+            ));
+            Ok(())
+        }
+        other => other.doing(|| format!("process.oomScoreAdj: {value}")),
+    }
+}
+
+/// Reads a process's description, for `exec --process`.
+pub fn read_process(path: &std::path::Path) -> Result<ProcessSpec, Error> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())
+        .call(|| format!("open({path:?})"))
+        .doing(|| "--process")?;
+    serde_json::from_reader(std::io::BufReader::new(std::fs::File::from(file)))
+        .map_err(|source| Error::Document { path: path.to_owned(), source })
+}

@@ -1,0 +1,48 @@
+//! What the plan has to know about this machine and this process.
+
+use caps::CapSet;
+use plan::Facts;
+use sys::Call;
+
+use crate::error::{Doing, Error};
+
+/// Gathers the facts.
+pub(crate) fn gather() -> Result<Facts, Error> {
+    let held = sys::capget().doing(|| "look at this process's capabilities")?;
+    let known = CapSet::all_supported().doing(|| "look at the kernel's capabilities")?;
+    Ok(Facts {
+        permitted: held.permitted,
+        bounding: bounding(known),
+        known: known.0,
+        euid: rustix::process::geteuid().as_raw(),
+        in_user_namespace: in_user_namespace()?,
+        hard_limits: plan::limited_resources()
+            .map(|resource| (resource, rustix::process::getrlimit(resource).maximum))
+            .collect(),
+        oom_score_adj: number("/proc/self/oom_score_adj").unwrap_or(0),
+        apparmor: std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
+            .is_ok_and(|text| text.starts_with('Y')),
+        selinux: std::path::Path::new("/sys/fs/selinux/enforce").exists(),
+    })
+}
+
+fn bounding(known: CapSet) -> u64 {
+    known
+        .numbers()
+        .map(|number| rustix::thread::CapabilitySet::from_bits_retain(1 << number))
+        .filter(|bit| rustix::thread::capability_is_in_bounding_set(*bit).unwrap_or(false))
+        .fold(0, |all, bit| all | bit.bits())
+}
+
+fn number(path: &str) -> Option<i32> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// The first user namespace maps all ids to themselves.
+fn in_user_namespace() -> Result<bool, Error> {
+    let map = std::fs::read_to_string("/proc/self/uid_map")
+        .call(|| "read(\"/proc/self/uid_map\")")
+        .doing(|| "look at the user namespace")?;
+    let fields: Vec<&str> = map.split_ascii_whitespace().collect();
+    Ok(fields != ["0", "0", "4294967295"])
+}

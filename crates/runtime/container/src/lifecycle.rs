@@ -1,0 +1,268 @@
+//! What happens to a container after it was made.
+
+use std::time::{Duration, Instant};
+
+use oci::runtime::{Resources, State, Status};
+use plan::Hooks;
+use rustix::event::{PollFd, PollFlags};
+use sys::Call;
+
+use crate::create::{Created, json};
+use crate::error::{Doing, Error, failpoint};
+use crate::record::Record;
+use crate::store::{Container, Store};
+use crate::{cgroups, process};
+
+/// How long a killed process may take to be gone.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Starts a container that was created: its process executes the container's program before this
+/// returns, or the error says why it could not.
+pub fn start(store: &Store, id: &str) -> Result<(), Error> {
+    let container = store.lock(id)?;
+    let record = container.expect_record()?;
+    match container.status(&record)? {
+        Status::Created => {}
+        Status::Stopped => {
+            return Err(Error::Refused(format!("cannot start a container that has stopped: {id}")));
+        }
+        status => return Err(Error::Status { what: "start", id: id.to_owned(), status }),
+    }
+    let fifo = container.open_fifo()?.ok_or(Error::Ended("started"))?;
+    failpoint("runtime.start")?;
+    rustix::io::retry_on_intr(|| rustix::io::write(&fifo, b"0"))
+        .call(|| "write(exec.fifo)")
+        .doing(|| "start")?;
+    wait_for_exec(&fifo)?;
+    container.remove_fifo()?;
+    failpoint("runtime.started")?;
+    if let Some(note) = container.start_error() {
+        let (class, text) = init::note(&note);
+        return Err(Error::Init { class, text });
+    }
+    poststart(&record)
+}
+
+/// Waits until the process has executed its program, or ended: both close its end of the fifo.
+fn wait_for_exec(fifo: &std::os::fd::OwnedFd) -> Result<(), Error> {
+    let mut fds = [PollFd::new(fifo, PollFlags::empty())];
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))
+        .call(|| "poll(exec.fifo)")
+        .doing(|| "wait for the program to be executed")
+        .map(drop)
+}
+
+impl Created {
+    /// Starts it: for the process that made it and keeps it (`run`).
+    pub fn start(&self) -> Result<(), Error> {
+        use init::sync::{FromInit, ToInit};
+        failpoint("runtime.start")?;
+        self.sync.send(ToInit::Start).doing(|| "sync")?;
+        match self.sync.receive().doing(|| "sync")? {
+            FromInit::Closed => {}
+            other => return Err(crate::create::unexpected(other)),
+        }
+        failpoint("runtime.started")?;
+        poststart(&self.record)
+    }
+}
+
+fn poststart(record: &Record) -> Result<(), Error> {
+    if record.poststart.is_empty() {
+        return Ok(());
+    }
+    let hooks = oci::runtime::Hooks { poststart: record.poststart.clone(), ..Default::default() };
+    let called =
+        init::hook::run(&Hooks::new(&hooks)?.poststart, &json(&record.state(Status::Running))?);
+    if let (Err(_), Some(pidfd)) = (&called, process::open(record.pid, record.start_time)?) {
+        process::signal(&pidfd, process::KILL)?;
+    }
+    Ok(called?)
+}
+
+/// Calls the hooks for after the end. They are all called, also when one fails.
+pub(crate) fn poststop(record: &Record) -> Result<(), Error> {
+    if record.poststop.is_empty() {
+        return Ok(());
+    }
+    let hooks = oci::runtime::Hooks { poststop: record.poststop.clone(), ..Default::default() };
+    let state = json(&record.state(Status::Stopped))?;
+    let mut result = Ok(());
+    for hook in Hooks::new(&hooks)?.poststop {
+        if let Err(error) = init::hook::run(&[hook], &state) {
+            result = result.and(Err(error.into()));
+        }
+    }
+    result
+}
+
+/// Sends a signal to the container's first process, or to all processes in its cgroup.
+pub fn kill(store: &Store, id: &str, signal: i32, all: bool) -> Result<(), Error> {
+    let container = store.find(id)?;
+    let record = container.expect_record()?;
+    if all {
+        return kill_all(&record, signal);
+    }
+    let pidfd = match container.status(&record)? {
+        Status::Stopped => None,
+        _ => process::open(record.pid, record.start_time)?,
+    };
+    let sent = match pidfd {
+        Some(pidfd) => process::signal(&pidfd, signal)?,
+        None => false,
+    };
+    if sent {
+        return wake_for(&record, signal);
+    }
+    Err(Error::Refused("container not running".to_owned()))
+}
+
+/// A frozen process of cgroup v1 does not even die.
+fn wake_for(record: &Record, signal: i32) -> Result<(), Error> {
+    if signal == process::KILL
+        && let Some(cgroup) = cgroups::open(&record.cgroup_path)?
+        && cgroup.is_frozen()?
+    {
+        cgroup.thaw()?;
+    }
+    Ok(())
+}
+
+fn kill_all(record: &Record, signal: i32) -> Result<(), Error> {
+    let Some(cgroup) = cgroups::open(&record.cgroup_path)? else { return Ok(()) };
+    if signal == process::KILL {
+        return Ok(cgroup.kill_all()?);
+    }
+    for pid in cgroup.procs()? {
+        if let Some(started) = process::start_time(pid)
+            && let Some(pidfd) = process::open(pid, started)?
+        {
+            process::signal(&pidfd, signal)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a container and all that was made for it. With `force` also one that runs, and one that
+/// is not there.
+pub fn delete(store: &Store, id: &str, force: bool) -> Result<Vec<String>, Error> {
+    let container = match store.lock(id) {
+        Err(Error::NotFound(_)) if force => return Ok(Vec::new()),
+        other => other?,
+    };
+    let Some(record) = container.record()? else {
+        // Its creator was killed at the very beginning: there is nothing but the directory.
+        container.remove()?;
+        return Ok(Vec::new());
+    };
+    match container.status(&record)? {
+        Status::Stopped => {}
+        Status::Created => end(&record)?,
+        _ if force => end(&record)?,
+        status => {
+            return Err(Error::Refused(format!(
+                "cannot delete container {id} that is not stopped: {status}"
+            )));
+        }
+    }
+    destroy(&container, &record)
+}
+
+/// Kills the first process and waits until it has ended.
+fn end(record: &Record) -> Result<(), Error> {
+    failpoint("runtime.kill")?;
+    let Some(pidfd) = process::open(record.pid, record.start_time)? else { return Ok(()) };
+    process::signal(&pidfd, process::KILL)?;
+    wake_for(record, process::KILL)?;
+    if process::wait_end(&pidfd, KILL_PATIENCE)? {
+        Ok(())
+    } else {
+        Err(Error::Refused(format!("container {} does not end", record.id)))
+    }
+}
+
+/// Removes what is left of a container that has stopped; its poststop hooks' failures are warnings.
+fn destroy(container: &Container, record: &Record) -> Result<Vec<String>, Error> {
+    failpoint("runtime.destroy")?;
+    cgroups::destroy(&record.cgroup_path)?;
+    container.remove()?;
+    Ok(match poststop(record) {
+        Ok(()) => Vec::new(),
+        Err(error) => vec![error.line()],
+    })
+}
+
+/// The state of a container.
+pub fn state(store: &Store, id: &str) -> Result<(State, Record), Error> {
+    let container = store.find(id)?;
+    let record = container.expect_record()?;
+    let status = container.status(&record)?;
+    Ok((record.state(status), record))
+}
+
+/// The states of all containers. One that vanishes meanwhile is left out.
+pub fn list(store: &Store) -> Result<Vec<(State, Record)>, Error> {
+    let mut all = Vec::new();
+    for id in store.ids()? {
+        match state(store, &id) {
+            Err(Error::NotFound(_)) => {}
+            other => all.push(other?),
+        }
+    }
+    Ok(all)
+}
+
+/// The cgroup of a container that is not stopped.
+fn live(store: &Store, id: &str, what: &'static str) -> Result<(cgroup::Cgroup, Status), Error> {
+    let container = store.find(id)?;
+    let record = container.expect_record()?;
+    let status = container.status(&record)?;
+    let missing = || Error::Status { what, id: id.to_owned(), status: Status::Stopped };
+    if status == Status::Stopped {
+        return Err(missing());
+    }
+    Ok((cgroups::open(&record.cgroup_path)?.ok_or_else(missing)?, status))
+}
+
+/// Freezes all processes of a container.
+pub fn pause(store: &Store, id: &str) -> Result<(), Error> {
+    match live(store, id, "pause")? {
+        (cgroup, Status::Running | Status::Created) => Ok(cgroup.freeze()?),
+        (_, status) => Err(Error::Status { what: "pause", id: id.to_owned(), status }),
+    }
+}
+
+/// Lets them go on.
+pub fn resume(store: &Store, id: &str) -> Result<(), Error> {
+    match live(store, id, "resume")? {
+        (cgroup, Status::Paused) => Ok(cgroup.thaw()?),
+        (_, status) => Err(Error::Status { what: "resume", id: id.to_owned(), status }),
+    }
+}
+
+/// Changes the limits of a container; what `resources` does not name stays.
+pub fn update(store: &Store, id: &str, resources: &Resources) -> Result<(), Error> {
+    let (cgroup, _) = live(store, id, "update")?;
+    Ok(cgroup.apply(&plan::limits(resources)?)?)
+}
+
+/// The processes in a container, by their ids on the host.
+pub fn processes(store: &Store, id: &str) -> Result<Vec<i32>, Error> {
+    Ok(live(store, id, "list the processes of")?.0.procs()?)
+}
+
+/// What a container has used.
+pub fn stats(store: &Store, id: &str) -> Result<cgroup::Stats, Error> {
+    Ok(live(store, id, "measure")?.0.stats()?)
+}
+
+/// Waits until the first process of a container has ended, at most until `deadline`.
+pub fn wait_stopped(store: &Store, id: &str, deadline: Instant) -> Result<bool, Error> {
+    let record = store.find(id)?.expect_record()?;
+    match process::open(record.pid, record.start_time)? {
+        None => Ok(true),
+        Some(pidfd) => {
+            process::wait_end(&pidfd, deadline.saturating_duration_since(Instant::now()))
+        }
+    }
+}

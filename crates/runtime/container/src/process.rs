@@ -1,0 +1,71 @@
+//! Processes by number and start time, so that a number that was given to another is not taken for
+//! the same.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
+use sys::Call;
+
+use crate::error::{Doing, Error};
+
+/// What `/proc/PID/stat` says: the state's letter and the start time. `None`: there is no such
+/// process.
+fn stat(pid: i32) -> Option<(char, u64)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in parentheses and may hold anything, also parentheses.
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    // Field 22 of proc_pid_stat(5); the state is field 3.
+    let start_time = fields.nth(18)?.parse().ok()?;
+    Some((state, start_time))
+}
+
+/// When the process started, in clock ticks after the boot.
+pub(crate) fn start_time(pid: i32) -> Option<u64> {
+    stat(pid).map(|(_, start_time)| start_time)
+}
+
+/// Whether this very process is there and has not ended.
+pub(crate) fn alive(pid: i32, started: u64) -> bool {
+    pid > 0
+        && matches!(stat(pid), Some((state, start_time))
+            if start_time == started && !matches!(state, 'Z' | 'X' | 'x'))
+}
+
+/// A handle of this very process. `None` when it has ended.
+pub(crate) fn open(pid: i32, started: u64) -> Result<Option<OwnedFd>, Error> {
+    let Some(number) = Pid::from_raw(pid) else { return Ok(None) };
+    let pidfd = match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return Ok(None),
+        other => other.call(|| format!("pidfd_open({pid})")).doing(|| "find the process")?,
+    };
+    // Looked at after the handle exists: the handle is of the process that is seen here, or of one
+    // that ended before.
+    Ok(alive(pid, started).then_some(pidfd))
+}
+
+/// SIGKILL.
+pub(crate) const KILL: i32 = 9;
+
+/// Sends a signal. `false` when the process has ended.
+pub(crate) fn signal(pidfd: &OwnedFd, signal: i32) -> Result<bool, Error> {
+    match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
+        Ok(()) => Ok(true),
+        Err(err) if err.errno() == Errno::SRCH => Ok(false),
+        Err(err) => Err(err).doing(|| "signal"),
+    }
+}
+
+/// Waits until the process has ended. `false` when the time is over.
+pub(crate) fn wait_end(pidfd: &OwnedFd, timeout: Duration) -> Result<bool, Error> {
+    let timeout = Timespec::try_from(timeout).ok();
+    let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+    let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, timeout.as_ref()))
+        .call(|| "poll(pidfd)")
+        .doing(|| "wait for the process to end")?;
+    Ok(ready > 0)
+}

@@ -1,0 +1,308 @@
+//! The directory in which the runtime keeps its containers: `ROOT/ID/`, mode 0700, with
+//! - `state.json`: the [`Record`], written by renaming;
+//! - `exec.fifo`: there until the container is started (`create` only);
+//! - `start.error`: what went wrong after the start (`create` only);
+//! - `seccomp.bpf`: the compiled filter, for processes that are executed later.
+
+use std::fs::{DirBuilder, File};
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use oci::runtime::Status;
+use plan::Filter;
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use sys::{Call, SeccompFlags, SockFilter};
+
+use crate::error::{Doing, Error, failpoint};
+use crate::process;
+use crate::record::Record;
+
+const RECORD: &str = "state.json";
+const FIFO: &str = "exec.fifo";
+const START_ERROR: &str = "start.error";
+const FILTER: &str = "seccomp.bpf";
+
+/// The directory of all containers.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// The longest id: it is the name of a directory.
+const LONGEST_ID: usize = 255;
+
+/// Checks an id: letters, digits, `_`, `+`, `-` and `.`, and not a directory's `.` and `..`.
+pub fn check_id(id: &str) -> Result<(), Error> {
+    let invalid = |why| Err(Error::Id(id.escape_debug().to_string(), why));
+    if id.is_empty() {
+        return invalid("it is empty");
+    }
+    if id.len() > LONGEST_ID {
+        return invalid("it is longer than 255 bytes");
+    }
+    if id == "." || id == ".." {
+        return invalid("it is the name of every directory");
+    }
+    if !id.chars().all(|c| c.is_ascii_alphanumeric() || "_+-.".contains(c)) {
+        return invalid("it may have letters, digits, `_`, `+`, `-` and `.` only");
+    }
+    Ok(())
+}
+
+impl Store {
+    /// The store in `root`, which is made when the first container is.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The ids of all containers, sorted.
+    pub fn ids(&self) -> Result<Vec<String>, Error> {
+        let entries = match std::fs::read_dir(&self.root) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.call(|| format!("readdir({:?})", self.root)).doing(|| "list")?,
+        };
+        let mut ids: Vec<String> = entries
+            .filter_map(Result::ok)
+            .filter(|entry| entry.path().join(RECORD).exists())
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// Takes `id` for a new container: makes its directory, and locks it.
+    pub(crate) fn reserve(&self, id: &str) -> Result<Container, Error> {
+        check_id(id)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o711)
+            .create(&self.root)
+            .call(|| format!("mkdir({:?})", self.root))
+            .doing(|| "--root")?;
+        let dir = self.root.join(id);
+        failpoint("runtime.state-dir")?;
+        match DirBuilder::new().mode(0o700).create(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::Exists(id.to_owned()));
+            }
+            other => other.call(|| format!("mkdir({dir:?})")).doing(|| "state directory")?,
+        }
+        let lock = lock(&dir)?;
+        failpoint("runtime.state-dir.made")?;
+        Ok(Container { id: id.to_owned(), dir, lock: Some(lock) })
+    }
+
+    /// The container `id`, locked against others that change it: waits for one that does.
+    pub fn lock(&self, id: &str) -> Result<Container, Error> {
+        let mut container = self.find(id)?;
+        container.lock = Some(lock(&container.dir).map_err(|error| gone(error, id))?);
+        // It may have been deleted while we waited for the lock.
+        if container.dir.exists() { Ok(container) } else { Err(Error::NotFound(id.to_owned())) }
+    }
+
+    /// The container `id`, as it is now.
+    pub fn find(&self, id: &str) -> Result<Container, Error> {
+        check_id(id)?;
+        let dir = self.root.join(id);
+        if dir.is_dir() {
+            Ok(Container { id: id.to_owned(), dir, lock: None })
+        } else {
+            Err(Error::NotFound(id.to_owned()))
+        }
+    }
+}
+
+fn gone(error: Error, id: &str) -> Error {
+    match error {
+        Error::Call { source, .. } if source.errno() == Errno::NOENT => {
+            Error::NotFound(id.to_owned())
+        }
+        other => other,
+    }
+}
+
+/// Locks a directory. The lock ends with the descriptor, however the process ends.
+fn lock(dir: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(dir, flags, Mode::empty())
+        .call(|| format!("open({dir:?})"))
+        .doing(|| "state directory")?;
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, FlockOperation::LockExclusive))
+        .call(|| format!("flock({dir:?})"))
+        .doing(|| "state directory")?;
+    Ok(fd)
+}
+
+/// One container's directory.
+#[derive(Debug)]
+pub struct Container {
+    /// Its id.
+    pub id: String,
+    dir: PathBuf,
+    lock: Option<OwnedFd>,
+}
+
+impl Container {
+    /// Gives the lock up: in a child, which would hold it as long as it lives.
+    pub(crate) fn unlock(&mut self) {
+        self.lock = None;
+    }
+
+    /// Writes the record, whole or not at all.
+    pub(crate) fn save(&self, record: &Record) -> Result<(), Error> {
+        let (new, path) = (self.dir.join(".state.json"), self.dir.join(RECORD));
+        let json = serde_json::to_vec(record)
+            .map_err(|source| Error::Document { path: path.clone(), source })?;
+        failpoint("runtime.record")?;
+        write(&new, &json)?;
+        std::fs::rename(&new, &path)
+            .call(|| format!("rename({new:?}, {path:?})"))
+            .doing(|| "state")?;
+        failpoint("runtime.record.written")
+    }
+
+    /// Reads the record. `None`: whoever created it was killed before there was one.
+    pub fn record(&self) -> Result<Option<Record>, Error> {
+        let path = self.dir.join(RECORD);
+        match std::fs::read(&path) {
+            Ok(json) => serde_json::from_slice(&json)
+                .map(Some)
+                .map_err(|source| Error::Document { path, source }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).call(|| format!("read({path:?})")).doing(|| "state"),
+        }
+    }
+
+    /// The record of a container that has one.
+    pub fn expect_record(&self) -> Result<Record, Error> {
+        self.record()?.ok_or_else(|| Error::NotFound(self.id.clone()))
+    }
+
+    /// Where it is in its life.
+    pub fn status(&self, record: &Record) -> Result<Status, Error> {
+        if !process::alive(record.pid, record.start_time) {
+            return Ok(Status::Stopped);
+        }
+        if self.waits_for_start()? {
+            return Ok(Status::Created);
+        }
+        if crate::cgroups::is_frozen(&record.cgroup_path) {
+            return Ok(Status::Paused);
+        }
+        Ok(Status::Running)
+    }
+
+    /// Whether its process still waits at the fifo: that has a reader then.
+    fn waits_for_start(&self) -> Result<bool, Error> {
+        self.open_fifo().map(|fifo| fifo.is_some())
+    }
+
+    /// Opens the fifo for writing. `None` when nobody waits at it.
+    pub(crate) fn open_fifo(&self) -> Result<Option<OwnedFd>, Error> {
+        let path = self.dir.join(FIFO);
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        match rustix::fs::open(&path, flags, Mode::empty()) {
+            Ok(fifo) => Ok(Some(fifo)),
+            Err(Errno::NXIO | Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno).call(|| format!("open({path:?})")).doing(|| "start"),
+        }
+    }
+
+    /// Makes the fifo at which the process waits, and the file for errors after that.
+    pub(crate) fn make_start(&self) -> Result<init::Start, Error> {
+        let (fifo, errors) = (self.dir.join(FIFO), self.dir.join(START_ERROR));
+        failpoint("runtime.fifo")?;
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+            .call(|| format!("mkfifo({fifo:?})"))
+            .doing(|| "start")?;
+        let open = |path: &Path, flags| {
+            rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o600))
+                .call(|| format!("open({path:?})"))
+                .doing(|| "start")
+        };
+        let write = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL;
+        Ok(init::Start::Fifo { fifo: open(&fifo, OFlags::RDWR)?, errors: open(&errors, write)? })
+    }
+
+    /// What went wrong after the start, if anything.
+    pub(crate) fn start_error(&self) -> Option<Vec<u8>> {
+        std::fs::read(self.dir.join(START_ERROR)).ok().filter(|note| !note.is_empty())
+    }
+
+    /// Removes the fifo: it is started.
+    pub(crate) fn remove_fifo(&self) -> Result<(), Error> {
+        let path = self.dir.join(FIFO);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other.call(|| format!("unlink({path:?})")).doing(|| "start"),
+        }
+    }
+
+    /// Keeps the compiled filter.
+    pub(crate) fn save_filter(&self, filter: &Filter) -> Result<(), Error> {
+        let mut bytes = filter.flags.bits().to_ne_bytes().to_vec();
+        for insn in &filter.program {
+            bytes.extend_from_slice(&insn.code.to_ne_bytes());
+            bytes.extend_from_slice(&[insn.jt, insn.jf]);
+            bytes.extend_from_slice(&insn.k.to_ne_bytes());
+        }
+        write(&self.dir.join(FILTER), &bytes)
+    }
+
+    /// The compiled filter, if it has one.
+    pub(crate) fn filter(&self) -> Result<Option<Filter>, Error> {
+        let path = self.dir.join(FILTER);
+        let bytes = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.call(|| format!("read({path:?})")).doing(|| "seccomp")?,
+        };
+        let damaged = || Error::Refused(format!("{path:?} is damaged"));
+        let (flags, program) = bytes.split_first_chunk::<4>().ok_or_else(damaged)?;
+        let (chunks, rest) = program.as_chunks::<8>();
+        if !rest.is_empty() {
+            return Err(damaged());
+        }
+        Ok(Some(Filter {
+            program: chunks
+                .iter()
+                .map(|[a, b, jt, jf, k @ ..]| SockFilter {
+                    code: u16::from_ne_bytes([*a, *b]),
+                    jt: *jt,
+                    jf: *jf,
+                    k: u32::from_ne_bytes(*k),
+                })
+                .collect(),
+            flags: SeccompFlags::from_bits_retain(u32::from_ne_bytes(*flags)),
+            listener: None,
+        }))
+    }
+
+    /// Removes the directory: the container is gone.
+    pub(crate) fn remove(&self) -> Result<(), Error> {
+        failpoint("runtime.forget")?;
+        match std::fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            other => {
+                other.call(|| format!("remove({:?})", self.dir)).doing(|| "state directory")?;
+            }
+        }
+        failpoint("runtime.forgotten")
+    }
+}
+
+/// Writes a new file that only its owner reads.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let text = || format!("write({path:?})");
+    let mut file: File = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .call(text)
+        .doing(|| "state")?;
+    file.write_all(bytes).call(text).doing(|| "state")
+}
