@@ -129,13 +129,17 @@ pub(crate) fn failure(command: &str, code: i32, stderr: &[u8]) -> WireError {
 }
 
 /// The exit code that says of a container's own command that it is not there (127) or cannot be
-/// run (126), as a shell would.
+/// run (126), as a shell would. Of other things that are not there it says nothing.
 fn command_exit_code(message: &str) -> Option<i32> {
+    /// How runc, we and crun begin to speak of a command.
+    const COMMAND: [&str; 4] = ["exec: \"", "exec /", "exec user process", "executable file"];
     const NOT_FOUND: [&str; 2] = ["executable file not found", "no such file or directory"];
     const CANNOT_RUN: [&str; 3] = ["permission denied", "is a directory", "exec format error"];
     let lower = message.to_ascii_lowercase();
     let has = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
-    if has(&NOT_FOUND) {
+    if !has(&COMMAND) {
+        None
+    } else if has(&NOT_FOUND) {
         Some(127)
     } else if has(&CANNOT_RUN) {
         Some(126)
@@ -161,10 +165,9 @@ fn plain_line(line: &str) -> String {
         }
         return message;
     }
-    match line.strip_prefix("ERRO[").and_then(|rest| rest.split_once("] ")) {
-        Some((_, message)) => message.trim().to_owned(),
-        None => line.to_owned(),
-    }
+    let logged = line.strip_prefix("ERRO[").and_then(|rest| rest.split_once("] "));
+    let message = logged.map_or(line, |(_, message)| message.trim());
+    message.strip_prefix("dhow-runtime: ").unwrap_or(message).to_owned()
 }
 
 fn c_string(text: impl AsRef<OsStr>) -> Result<CString, Error> {
@@ -186,6 +189,11 @@ mod tests {
     #[test]
     fn the_last_line_is_the_error() {
         check("", "runtime's `create` ended with code 1", None);
+        check(
+            "dhow-runtime: mount /x: no such file or directory",
+            "mount /x: no such file or directory",
+            None,
+        );
         check("warning: x\nmount proc: EPERM\n\n", "mount proc: EPERM", None);
         check("ERRO[0000] runc create failed: oops \n", "runc create failed: oops", None);
         check(
