@@ -162,7 +162,9 @@ fn what_cannot_be_a_network_is_refused_in_dockers_words() {
             engine,
             &option("com.docker.network.bridge.name", "veth-of-another"),
             Class::Invalid,
-            &expect!["invalid network option com.docker.network.bridge.name=veth-of-another: a link of this name exists"],
+            &expect![
+                "invalid network option com.docker.network.bridge.name=veth-of-another: a link of this name exists"
+            ],
         );
         check(
             engine,
