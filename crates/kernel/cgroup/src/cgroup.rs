@@ -132,8 +132,8 @@ impl Cgroup {
 
     /// Moves the process `pid` (0: the caller) with all its threads into the cgroup, in each tree.
     ///
-    /// The first move after a pause may take 13 ms, a grace period of the kernel; it can be made by
-    /// the parent while the process does something else.
+    /// The first move after a pause may take 13 ms, a grace period of the kernel. A process that is
+    /// yet to be made can do without: [`Cgroup::entry`].
     pub fn join(&self, pid: i32) -> Result<(), Error> {
         pass("cgroup.join")?;
         let pid = pid.to_string();

@@ -17,6 +17,7 @@ mod apply;
 mod cgroup;
 mod device;
 mod encode;
+mod entry;
 mod error;
 mod hierarchy;
 mod kill;
@@ -27,6 +28,7 @@ mod tree;
 
 pub use cgroup::{Cgroup, remove_if_empty};
 pub use device::{Access, DeviceKind, DeviceRule};
+pub use entry::Entry;
 pub use error::Error;
 pub use hierarchy::{Hierarchy, Mode};
 pub use resources::{

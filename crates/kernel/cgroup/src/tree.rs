@@ -90,6 +90,12 @@ impl Dir {
             .call(|| format!("open({:?}, O_RDONLY | O_DIRECTORY)", self.path))
     }
 
+    /// A file of it, open for writing.
+    pub(crate) fn for_writing(&self, file: &str) -> Result<OwnedFd, sys::Error> {
+        let text = || format!("open({:?}, O_WRONLY)", self.path.join(file));
+        self.resolve(file, OFlags::WRONLY).call(text)
+    }
+
     /// Makes the child `name`. Answers whether it is new.
     pub(crate) fn mkdir(&self, name: &str) -> Result<bool, sys::Error> {
         match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(0o755)) {

@@ -27,14 +27,21 @@ const CASES: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
-    if args.next().as_deref() == Some("--case") {
-        let name = args.next().unwrap();
-        CASES.iter().find(|case| case.0 == name).unwrap().1();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let is = |flag: &str| args.iter().any(|arg| arg == flag);
+    if let ["--case", name] = args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        CASES.iter().find(|case| case.0 == *name).unwrap().1();
         return ExitCode::SUCCESS;
     }
+    // What cargo-nextest asks every test program, before it runs each test by its name.
+    if is("--list") {
+        let none = is("--ignored");
+        CASES.iter().filter(|_| !none).for_each(|case| println!("{}: test", case.0));
+        return ExitCode::SUCCESS;
+    }
+    let named = CASES.iter().any(|case| is(case.0));
     let mut failed = false;
-    for (name, _, signal) in CASES {
+    for (name, _, signal) in CASES.iter().filter(|case| !named || is(case.0)) {
         let mut command = Command::new(std::env::current_exe().unwrap());
         let status = command.args(["--case", name]).status().unwrap();
         let ok = status.signal() == *signal && (signal.is_some() || status.success());
