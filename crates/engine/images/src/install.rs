@@ -107,8 +107,8 @@ impl Images {
         let manifest = Manifest::new(config_descriptor, vec![layer_descriptor]);
         let manifest = to_json("the image manifest", &manifest)?;
 
-        let lock = self.content.lock_shared()?;
-        let image = self.with_note(|| {
+        let _lock = self.content.lock_shared()?;
+        self.with_note(|| {
             layer.blob.commit(None)?;
             self.snapshots.commit(layer.unpacking, &chain)?;
             let layers = [ImageLayer { chain: chain.clone(), diff: diff.clone(), blob }];
@@ -116,10 +116,7 @@ impl Images {
                 insert_layer(tx, &chain, &diff, None, size)?;
                 Ok(size)
             })
-        })?;
-        drop(lock);
-        self.write_index()?;
-        Ok(image)
+        })
     }
 
     /// An image from elsewhere, whose layers are still to be unpacked where they are not already.
@@ -141,8 +138,8 @@ impl Images {
             return Err(Error::Invalid(why));
         }
         let chain = ChainId::chain(diffs);
-        let lock = self.content.lock_shared()?;
-        let image = self.with_note(|| {
+        let _lock = self.content.lock_shared()?;
+        self.with_note(|| {
             let mut rows = Vec::new();
             let mut size = 0;
             for (layer_idx, layer) in layers.iter().enumerate() {
@@ -152,10 +149,7 @@ impl Images {
                 rows.push(ImageLayer { chain, diff, blob });
             }
             self.record(config, manifest, &rows, reference, |_| Ok(size))
-        })?;
-        drop(lock);
-        self.write_index()?;
-        Ok(image)
+        })
     }
 
     /// Unpacks one layer of a chain, if it is not there. The size of its files in bytes.
@@ -193,7 +187,7 @@ impl Images {
         Ok(applied.size)
     }
 
-    /// Writes the two documents, and then the record. `more` adds to the same change, and says how
+    /// Writes the two documents, then the record, then the index. `more` adds to the same change, and says how
     /// large the image is.
     fn record(
         &self,
@@ -229,6 +223,7 @@ impl Images {
             Ok::<_, Error>((row.size, row.manifest))
         })?;
         failpoint::hit("images.recorded").map_err(|source| io_error("record", &id, source))?;
+        self.write_index()?;
         Ok(Image {
             id,
             manifest: Some(manifest),

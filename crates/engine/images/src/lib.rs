@@ -5,12 +5,12 @@
 //! keeps them together:
 //!
 //! ```text
-//! add     (shared lock) note that files are coming ─▶ files ─▶ record ─▶ forget the note
-//! remove  (lock alone)  take the record out, note   ─▶ files ─────────▶ forget the note
+//! add     (shared lock) note that something is done ─▶ files  ─▶ record ─▶ index ─▶ forget the note
+//! remove  (lock alone)  note that something is done ─▶ record ─▶ files  ─▶ index ─▶ forget the note
 //! ```
 //!
 //! So a record never names a file that is not there, and a process that died leaves a note, after
-//! which [`Images::sweep`] deletes every file that no record names.
+//! which [`Images::sweep`] deletes every file that no record names, and writes the index anew.
 //!
 //! Two names are not in any store: `host`, the machine's own root, and those of the images that
 //! this program carries ([`EmbeddedImage`]), which unpack themselves when they are first asked for.
@@ -117,14 +117,17 @@ impl Images {
     pub fn tag(&self, source: &str, target: &str) -> Result<(), Error> {
         let target = tag_reference(target)?;
         let image = self.get(&self.find(source)?.id)?;
-        // It may go between the look and the change: then the change fails, by the foreign key.
-        self.set_tag(&target, &image.id)?;
-        self.write_index()
+        let _lock = self.content.lock_shared()?;
+        self.with_note(|| {
+            self.set_tag(&target, &image.id)?;
+            self.write_index()
+        })
     }
 
     fn set_tag(&self, target: &Reference, image: &Digest) -> Result<(), Error> {
         let tag =
             metadata::Tag { reference: target.to_string(), image: image.clone(), updated: now() };
+        // It may have gone since it was looked for.
         self.db.write_durable(|tx| match tx.image(image)? {
             Some(_) => Ok(tx.set_tag(&tag)?),
             None => Err(Error::NoImage(image.to_string())),
@@ -133,12 +136,7 @@ impl Images {
 
     /// Brings `index.json` in line with the database.
     fn write_index(&self) -> Result<(), Error> {
-        // Alone, so that an older view never overwrites a newer one.
-        let _lock = self.content.lock_alone()?;
-        self.write_index_locked()
-    }
-
-    fn write_index_locked(&self) -> Result<(), Error> {
+        let _lock = self.content.lock_index()?;
         let (images, tags) =
             self.db.read(|tx: &Read| Ok::<_, Error>((tx.images()?, tx.tags()?)))?;
         let mut manifests = Vec::new();

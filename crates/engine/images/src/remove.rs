@@ -45,7 +45,6 @@ impl Images {
         let (tags, users) = self.users(&id)?;
         let short = id.short();
         let running = users.iter().find(|user| is_running(user));
-        let mut removed = Vec::new();
         let by_name = found.reference.filter(|reference| reference.digest().is_none());
         let is_last = match &by_name {
             Some(_) => tags.len() <= 1,
@@ -88,19 +87,26 @@ impl Images {
             Some(reference) => vec![reference.to_string()],
             None => tags,
         };
+        self.with_note(|| {
+            let mut removed = self.untag(&going)?;
+            if is_last && users.is_empty() {
+                removed.extend(self.delete(&id)?.removed);
+            }
+            self.write_index()?;
+            Ok(removed)
+        })
+    }
+
+    fn untag(&self, tags: &[String]) -> Result<Vec<Removed>, Error> {
         self.db.write(|tx| {
-            for tag in &going {
+            let mut removed = Vec::new();
+            for tag in tags {
                 if tx.delete_tag(tag)? {
                     removed.push(Removed::Untagged(familiar(tag)));
                 }
             }
-            Ok::<_, Error>(())
-        })?;
-        if is_last && users.is_empty() {
-            removed.extend(self.delete(&id)?.removed);
-        }
-        self.write_index_locked()?;
-        Ok(removed)
+            Ok(removed)
+        })
     }
 
     /// Removes images that no container is made of: those without a name, or with `dangling=false`
@@ -118,26 +124,21 @@ impl Images {
             wanted.add("dangling", "true");
         }
         let _lock = self.content.lock_alone()?;
-        let mut pruned = Pruned::default();
-        for image in self.list(&wanted)? {
-            let (tags, users) = self.users(&image.row.id)?;
-            if !users.is_empty() {
-                continue;
-            }
-            self.db.write(|tx| {
-                for tag in &tags {
-                    if tx.delete_tag(tag)? {
-                        pruned.removed.push(Removed::Untagged(familiar(tag)));
-                    }
+        self.with_note(|| {
+            let mut pruned = Pruned::default();
+            for image in self.list(&wanted)? {
+                let (tags, users) = self.users(&image.row.id)?;
+                if !users.is_empty() {
+                    continue;
                 }
-                Ok::<_, Error>(())
-            })?;
-            let deleted = self.delete(&image.row.id)?;
-            pruned.removed.extend(deleted.removed);
-            pruned.reclaimed += deleted.reclaimed;
-        }
-        self.write_index_locked()?;
-        Ok(pruned)
+                pruned.removed.extend(self.untag(&tags)?);
+                let deleted = self.delete(&image.row.id)?;
+                pruned.removed.extend(deleted.removed);
+                pruned.reclaimed += deleted.reclaimed;
+            }
+            self.write_index()?;
+            Ok(pruned)
+        })
     }
 
     /// Deletes what processes that died have left: half-written blobs and layers, and, if one died
@@ -151,7 +152,7 @@ impl Images {
         // While somebody works with files the notes may be theirs; then it is for a later sweep.
         let Some(_lock) = self.content.try_lock_alone()? else { return Ok(n_swept) };
         n_swept += self.collect()?;
-        self.write_index_locked()?;
+        self.write_index()?;
         self.forget(&notes)?;
         Ok(n_swept)
     }
@@ -165,50 +166,49 @@ impl Images {
         })
     }
 
-    /// Takes an image's record out, then deletes the files that only it needed.
+    /// Takes an image's record out, then deletes the files that only it needed. Only with the lock
+    /// held alone, and a note.
     fn delete(&self, id: &Digest) -> Result<Pruned, Error> {
-        self.with_note(|| {
-            let (layers, manifest) = self.db.read(|tx| {
-                let manifest = tx.image(id)?.map(|row| row.manifest);
-                Ok::<_, Error>((tx.image_layers(id)?, manifest))
-            })?;
-            let mut pruned = Pruned::default();
-            let mut chain = Vec::new();
-            let mut blobs: Vec<Digest> = layers.iter().map(|layer| layer.blob.clone()).collect();
-            blobs.push(id.clone());
-            blobs.extend(manifest);
-            self.db.write_durable(|tx| {
-                if tx.delete_image(id)? {
-                    pruned.removed.push(Removed::Deleted(id.clone()));
-                }
-                for layer in layers.iter().rev() {
-                    let size = tx.layer(&layer.chain)?.map_or(0, |row| row.size);
-                    if tx.delete_unused_layer(&layer.chain)? {
-                        pruned.removed.push(Removed::Deleted(layer.chain.0.clone()));
-                        pruned.reclaimed += size;
-                        chain.push(layer.chain.clone());
-                    }
-                }
-                let mut used = Vec::new();
-                for blob in &blobs {
-                    used.push(tx.blob_is_used(blob)?);
-                }
-                let mut used = used.into_iter();
-                blobs.retain(|_| !used.next().unwrap_or(true));
-                Ok::<_, Error>(())
-            })?;
-            let at = |source| Error::Io { call: "delete", path: id.to_string().into(), source };
-            failpoint::hit("images.forget").map_err(at)?;
-            for layer in &chain {
-                self.snapshots.remove_layer(layer)?;
+        let (layers, manifest) = self.db.read(|tx| {
+            let manifest = tx.image(id)?.map(|row| row.manifest);
+            Ok::<_, Error>((tx.image_layers(id)?, manifest))
+        })?;
+        let mut pruned = Pruned::default();
+        let mut chain = Vec::new();
+        let mut blobs: Vec<Digest> = layers.iter().map(|layer| layer.blob.clone()).collect();
+        blobs.push(id.clone());
+        blobs.extend(manifest);
+        self.db.write_durable(|tx| {
+            if tx.delete_image(id)? {
+                pruned.removed.push(Removed::Deleted(id.clone()));
             }
+            for layer in layers.iter().rev() {
+                let size = tx.layer(&layer.chain)?.map_or(0, |row| row.size);
+                if tx.delete_unused_layer(&layer.chain)? {
+                    pruned.removed.push(Removed::Deleted(layer.chain.0.clone()));
+                    pruned.reclaimed += size;
+                    chain.push(layer.chain.clone());
+                }
+            }
+            let mut used = Vec::new();
             for blob in &blobs {
-                self.content.delete(blob)?;
+                used.push(tx.blob_is_used(blob)?);
             }
-            let at = |source| Error::Io { call: "delete", path: id.to_string().into(), source };
-            failpoint::hit("images.forgotten").map_err(at)?;
-            Ok(pruned)
-        })
+            let mut used = used.into_iter();
+            blobs.retain(|_| !used.next().unwrap_or(true));
+            Ok::<_, Error>(())
+        })?;
+        let at = |source| Error::Io { call: "delete", path: id.to_string().into(), source };
+        failpoint::hit("images.forget").map_err(at)?;
+        for layer in &chain {
+            self.snapshots.remove_layer(layer)?;
+        }
+        for blob in &blobs {
+            self.content.delete(blob)?;
+        }
+        let at = |source| Error::Io { call: "delete", path: id.to_string().into(), source };
+        failpoint::hit("images.forgotten").map_err(at)?;
+        Ok(pruned)
     }
 
     /// Deletes every blob and layer that no record names. Only with the lock held alone.

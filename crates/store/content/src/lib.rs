@@ -9,6 +9,7 @@
 //! ingest/               what is being written now, each file locked by its writer
 //! lock                  held shared while blobs are put in place and recorded, alone while
 //!                       blobs that no record names are deleted
+//! index.lock            held while index.json is replaced
 //! ```
 //!
 //! What it does not do: it knows no images. Which blobs are still needed is for the caller to say,
@@ -157,26 +158,33 @@ impl Store {
     /// Waits until nobody deletes. Hold it from before a blob is looked for or put in place until
     /// the record that names it is written.
     pub fn lock_shared(&self) -> Result<Lock, Error> {
-        self.lock(FlockOperation::LockShared)
+        self.lock("lock", FlockOperation::LockShared)
     }
 
     /// Waits until nobody else holds the lock. Hold it while the records are asked which blobs are
     /// needed, and the others are deleted.
     pub fn lock_alone(&self) -> Result<Lock, Error> {
-        self.lock(FlockOperation::LockExclusive)
+        self.lock("lock", FlockOperation::LockExclusive)
     }
 
     /// The same without waiting: `None` while somebody else holds it.
     pub fn try_lock_alone(&self) -> Result<Option<Lock>, Error> {
-        match self.lock(FlockOperation::NonBlockingLockExclusive) {
+        match self.lock("lock", FlockOperation::NonBlockingLockExclusive) {
             Ok(lock) => Ok(Some(lock)),
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    fn lock(&self, operation: FlockOperation) -> Result<Lock, Error> {
-        let path = self.root.join("lock");
+    /// Waits until nobody else replaces the index. Hold it from the look at the records to
+    /// [`Self::write_index`], so that an older view never overwrites a newer one. Taken after the
+    /// other lock, never before it.
+    pub fn lock_index(&self) -> Result<Lock, Error> {
+        self.lock("index.lock", FlockOperation::LockExclusive)
+    }
+
+    fn lock(&self, name: &str, operation: FlockOperation) -> Result<Lock, Error> {
+        let path = self.root.join(name);
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)

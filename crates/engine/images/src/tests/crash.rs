@@ -1,0 +1,125 @@
+//! Processes that are killed at every step. Afterwards nothing is half there, and the same command
+//! succeeds.
+
+use std::process::{Command, Stdio};
+
+use super::*;
+
+const ROOT: &str = "DHOW_TEST_ROOT";
+const WHAT: &str = "DHOW_TEST_WHAT";
+
+fn archive() -> Vec<u8> {
+    tar(&[("a", "x"), ("dir/b", "y")])
+}
+
+/// What the child does.
+fn act(images: &Images, what: &str) -> Result<(), Error> {
+    let import = Import { reference: "new:1".parse().ok(), created: Some(1), ..Import::default() };
+    match what {
+        "import" => images.import(&mut archive().as_slice(), &import, &mut |_| ()).map(drop),
+        "load" => images
+            .load(&mut fs::read(root_of_child().join("saved.tar")).unwrap().as_slice())
+            .map(drop),
+        "remove" => images.remove("old:1", false, &|_| false).map(drop),
+        "tag" => images.tag("old:1", "other:1"),
+        other => panic!("{other}"),
+    }
+}
+
+fn root_of_child() -> PathBuf {
+    std::env::var_os(ROOT).unwrap().into()
+}
+
+/// The child half of the next test.
+#[test]
+fn child_that_acts() {
+    let Ok(what) = std::env::var(WHAT) else { return };
+    let images = open(&root_of_child(), &[]);
+    act(&images, &what).unwrap();
+}
+
+fn run_child(home: &Home, what: &str, failpoints: &str) -> std::process::ExitStatus {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "tests::crash::child_that_acts"])
+        .env(ROOT, &home.path)
+        .env(WHAT, what)
+        .env("DHOW_FAILPOINTS", failpoints)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+}
+
+#[test]
+fn killed_anywhere_everything_is_whole() {
+    let maker = Home::new("crash-maker");
+    maker.import("new:1", &gzip(&archive()));
+    let mut saved = Vec::new();
+    maker.images.save(&["new:1"], &mut saved).unwrap();
+
+    let points = failpoint::ALL.iter().filter(|name| {
+        name.starts_with("content.") || name.starts_with("snapshot.") || name.starts_with("images.")
+    });
+    let mut n_killed = 0;
+    for point in points {
+        for what in ["import", "load", "remove", "tag"] {
+            for action in ["kill", "error"] {
+                let home = Home::new(&format!("crash-{what}-{action}-{point}"));
+                fs::write(home.path.join("saved.tar"), &saved).unwrap();
+                home.import("old:1", &tar(&[("old", "x")]));
+                let status = run_child(&home, what, &format!("{point}={action}"));
+                if status.success() {
+                    continue; // This step is not on the way.
+                }
+                n_killed += 1;
+                let images = open(&home.path, &[]);
+                images.sweep().unwrap();
+                home.check();
+                match act_again(&home, what) {
+                    Ok(()) => {}
+                    // It was done already, all but the last step.
+                    Err(Error::NoImage(_)) if what == "remove" => {}
+                    Err(error) => panic!("{what} after {point}={action}: {}", chain(&error)),
+                }
+                home.check();
+                fs::remove_file(home.path.join("saved.tar")).unwrap();
+            }
+        }
+    }
+    assert!(n_killed > 40, "only {n_killed} steps were met");
+}
+
+fn act_again(home: &Home, what: &str) -> Result<(), Error> {
+    if what == "load" {
+        let saved = fs::read(home.path.join("saved.tar")).unwrap();
+        return home.images.load(&mut saved.as_slice()).map(drop);
+    }
+    act(&home.images, what)
+}
+
+#[test]
+fn several_at_once_lose_nothing() {
+    let home = Home::new("at-once");
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let home = &home;
+            scope.spawn(move || {
+                let images = open(&home.path, &[]);
+                for n in 0..5 {
+                    let name = format!("t{thread}:{n}");
+                    let shared = tar(&[("shared", &n.to_string())]);
+                    let import = Import { reference: name.parse().ok(), ..Import::default() };
+                    images.import(&mut shared.as_slice(), &import, &mut |_| ()).unwrap();
+                    images.resolve(&name).unwrap();
+                    if n % 2 == 0 {
+                        images.remove(&name, false, &|_| false).unwrap();
+                    }
+                    images.sweep().unwrap();
+                }
+            });
+        }
+    });
+    home.images.sweep().unwrap();
+    home.check();
+    assert_eq!(home.list(&[]).len(), 8);
+}

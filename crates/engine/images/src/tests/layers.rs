@@ -1,0 +1,98 @@
+//! Images of many layers.
+
+use oci::image::{Config, ImageConfig, Manifest, RootFs};
+
+use super::*;
+
+/// A layout of one image with these layers, as an archive.
+fn layout(layers: &[Vec<u8>]) -> Vec<u8> {
+    let diffs = layers.iter().map(|layer| oci::DiffId(Digest::sha256(layer))).collect();
+    let config = ImageConfig {
+        architecture: oci::image::Platform::native().architecture,
+        os: "linux".into(),
+        config: Config { cmd: Some(vec!["sh".into()]), ..Config::default() },
+        rootfs: RootFs { diff_ids: diffs, ..RootFs::default() },
+        ..ImageConfig::default()
+    };
+    let config = serde_json::to_vec(&config).unwrap();
+    let descriptors = layers.iter().map(|layer| Descriptor::of(media_type::LAYER, layer)).collect();
+    let manifest = Manifest::new(Descriptor::of(media_type::CONFIG, &config), descriptors);
+    let manifest = serde_json::to_vec(&manifest).unwrap();
+    let mut named = Descriptor::of(media_type::MANIFEST, &manifest);
+    named.annotations.insert("org.opencontainers.image.ref.name".into(), "many:1".into());
+    let index = serde_json::to_vec(&Index::new(vec![named])).unwrap();
+    let mut writer = Writer::new(Vec::new());
+    let mut add = |path: String, data: &[u8]| {
+        let size = data.len() as u64;
+        let entry = Entry { path: path.into_bytes(), size, ..Entry::default() };
+        writer.append(&entry, &mut { data }).unwrap();
+    };
+    // The index last: an archive may come in any order.
+    for blob in layers.iter().chain([&config, &manifest]) {
+        add(format!("./blobs/sha256/{}", Digest::sha256(blob).hex()), blob);
+    }
+    add("./oci-layout".into(), br#"{"imageLayoutVersion":"1.0.0"}"#);
+    add("./index.json".into(), &index);
+    writer.finish().unwrap()
+}
+
+#[test]
+fn a_hundred_and_forty_layers_are_one_root() {
+    let home = Home::new("many");
+    let layers: Vec<_> = (0..140)
+        .map(|n| {
+            let own = format!("files/{n}");
+            let hidden = format!("files/.wh.{}", n - 70);
+            let number = n.to_string();
+            let mut files = vec![(own.as_str(), number.as_str()), ("last", number.as_str())];
+            if n >= 70 {
+                files.push((hidden.as_str(), ""));
+            }
+            tar(&files)
+        })
+        .collect();
+    let loaded = home.images.load(&mut layout(&layers).as_slice()).unwrap();
+    assert_eq!(loaded[0].reference.as_ref().unwrap().familiar(), "many:1");
+    home.check();
+    let image = home.images.resolve("many:1").unwrap();
+    assert_eq!(image.chain.len(), 140);
+
+    let one = home.images.snapshots.prepare(&"one".parse().unwrap(), &image.chain).unwrap();
+    let two = home.images.snapshots.prepare(&"two".parse().unwrap(), &image.chain).unwrap();
+    assert_eq!(one.lower, two.lower, "containers share their layers");
+    let mounted = match mount::overlay(&one.lower, Some((&one.upper, &one.work)), &[]) {
+        Ok(mounted) => mounted,
+        Err(error) => {
+            println!("skipped: a_hundred_and_forty_layers_are_one_root: {}", chain(&error));
+            return;
+        }
+    };
+    let number = std::os::fd::AsRawFd::as_raw_fd(&mounted);
+    let root = PathBuf::from(format!("/proc/self/fd/{number}"));
+    assert_eq!(fs::read_to_string(root.join("last")).unwrap(), "139");
+    assert_eq!(fs::read_dir(root.join("files")).unwrap().count(), 70);
+    fs::write(root.join("written"), "x").unwrap();
+    assert!(one.upper.join("written").exists());
+    drop(mounted);
+    for key in ["one", "two"] {
+        home.images.snapshots.remove(&key.parse().unwrap()).unwrap();
+    }
+    home.images.remove("many:1", false, &|_| false).unwrap();
+    home.check();
+}
+
+#[test]
+fn images_that_share_layers_share_them() {
+    let home = Home::new("share");
+    let layers: Vec<_> = ["1", "2", "3"].iter().map(|n| tar(&[(n, n)])).collect();
+    home.images.load(&mut layout(&layers[..2]).as_slice()).unwrap();
+    home.images.tag("many:1", "two").unwrap();
+    home.images.load(&mut layout(&layers).as_slice()).unwrap();
+    home.check();
+    assert_eq!(home.images.snapshots.layers().unwrap().len(), 3);
+    home.images.remove("many:1", false, &|_| false).unwrap();
+    home.check();
+    assert_eq!(home.images.snapshots.layers().unwrap().len(), 2);
+    home.images.remove("two", false, &|_| false).unwrap();
+    home.check();
+}

@@ -1,0 +1,222 @@
+//! Names, lists and removal, in Docker's words.
+
+use super::*;
+
+fn none(_: &str) -> bool {
+    false
+}
+
+#[test]
+fn images_are_found_as_people_name_them() {
+    let home = Home::new("find");
+    let image = home.import("me/app:1", &tar(&[("a", "x")]));
+    let hex = image.id.hex().to_owned();
+    let manifest = image.manifest.clone().unwrap();
+    for name in [
+        "me/app:1",
+        "docker.io/me/app:1",
+        &hex,
+        &hex[..12],
+        &hex[..1],
+        &image.id.to_string(),
+        &format!("sha256:{}", &hex[..8]),
+        &format!("me/app@{manifest}"),
+    ] {
+        assert_eq!(home.images.resolve(name).unwrap().id, image.id, "{name}");
+    }
+    for (name, want) in [
+        ("me/app", "No such image: me/app:latest"),
+        ("nope", "No such image: nope:latest"),
+        ("me/App", "invalid reference format: repository name (me/App) must be lowercase"),
+        ("a b", "invalid reference format"),
+        ("", "invalid reference format"),
+        ("sha256:zz", "No such image: sha256:zz:latest"),
+    ] {
+        let error = home.images.resolve(name).unwrap_err();
+        assert!(error.to_string().contains(want.trim_end_matches(":latest")), "{name}: {error}");
+    }
+    let unknown = "0".repeat(64);
+    assert_eq!(home.images.resolve(&unknown).unwrap_err().class(), Class::NotFound);
+}
+
+#[test]
+fn lists_and_their_filters() {
+    let home = Home::new("list");
+    let import = |name: &str, change: &str, created| {
+        let import = Import {
+            reference: name.parse().ok(),
+            changes: vec![change.into()],
+            created: Some(created),
+            ..Import::default()
+        };
+        home.import_with(&tar(&[("a", name)]), &import).unwrap()
+    };
+    import("one:1", "LABEL a=1", 1_000_000_000);
+    import("me/two:1", "LABEL a=2 b=", 2_000_000_000);
+    let three = import("three:1", "ENV x=y", 3_000_000_000);
+    import("three:1", "ENV x=z", 4_000_000_000);
+    home.images.tag("one:1", "one:2").unwrap();
+    home.container("c1", &three);
+
+    for (filters, want) in [
+        (&[][..], &["<none>", "me/two:1", "one:1", "three:1"][..]),
+        (&[("dangling", "true")], &["<none>"]),
+        (&[("dangling", "false")], &["me/two:1", "one:1", "three:1"]),
+        (&[("label", "a")], &["me/two:1", "one:1"]),
+        (&[("label", "a=2"), ("label", "b")], &["me/two:1"]),
+        (&[("label!", "a"), ("dangling", "false")], &["three:1"]),
+        (&[("reference", "one")], &["one:1"]),
+        (&[("reference", "one:2")], &["one:2"]),
+        (&[("reference", "*/two*")], &["me/two:1"]),
+        (&[("reference", "none"), ("reference", "three:?")], &["three:1"]),
+        (&[("before", "me/two:1")], &["one:1"]),
+        (&[("since", "me/two:1")], &["<none>", "three:1"]),
+        (&[("until", "2")], &["one:1"]),
+    ] {
+        assert_eq!(home.list(filters), want, "{filters:?}");
+    }
+    let mut wrong = Filters::default();
+    wrong.add("colour", "red");
+    assert_eq!(home.images.list(&wrong).unwrap_err().to_string(), "invalid filter 'colour'");
+
+    let all = home.images.list(&Filters::default()).unwrap();
+    let one = all.iter().find(|one| one.repo_tags.first().is_some_and(|t| t == "one:1")).unwrap();
+    assert_eq!(one.repo_tags, ["one:1", "one:2"]);
+    assert_eq!(one.repo_digests, [format!("one@{}", one.row.manifest)]);
+    assert_eq!(all.iter().map(|one| one.containers).sum::<u64>(), 1);
+
+    let details = home.images.details("one:2").unwrap();
+    assert_eq!(details.repo_tags, ["one:1", "one:2"]);
+    assert!(details.manifest_size > 100 && details.last_tag_time.is_some());
+    let history = home.images.history("one:1").unwrap();
+    assert_eq!((history.len(), history[0].size, history[0].created), (1, 5, 1_000_000_000));
+    assert_eq!(history[0].tags, ["one:1", "one:2"]);
+}
+
+#[test]
+fn a_name_goes_and_with_the_last_one_the_image() {
+    let home = Home::new("untag");
+    let image = home.import("one:1", &tar(&[("a", "x")]));
+    home.images.tag("one:1", "one:2").unwrap();
+    let removed = home.images.remove("one:1", false, &none).unwrap();
+    assert_eq!(removed, [Removed::Untagged("one:1".into())]);
+    home.check();
+    let removed = home.images.remove("one:2", false, &none).unwrap();
+    let layer = image.chain[0].0.clone();
+    assert_eq!(
+        removed,
+        [
+            Removed::Untagged("one:2".into()),
+            Removed::Deleted(image.id.clone()),
+            Removed::Deleted(layer)
+        ]
+    );
+    home.check();
+    let error = home.images.remove("one:2", false, &none).unwrap_err();
+    assert_eq!(
+        (error.to_string().as_str(), error.class()),
+        ("No such image: one:2", Class::NotFound)
+    );
+}
+
+#[test]
+fn an_image_in_use_stays() {
+    let home = Home::new("use");
+    let image = home.import("x", &tar(&[("a", "x")]));
+    let short = image.id.short().to_owned();
+    home.container("abcdefabcdef99", &image);
+    let remove = |name: &str, force, running: bool| {
+        home.images.remove(name, force, &|_| running).map_err(|error| {
+            assert_eq!(error.class(), Class::Conflict);
+            error.to_string()
+        })
+    };
+    let refused = |why: String| Err::<Vec<Removed>, _>(format!("conflict: {why}"));
+    assert_eq!(
+        remove("x", false, false),
+        refused(format!(
+            "unable to remove repository reference \"x:latest\" (must force) - container \
+             abcdefabcdef is using its referenced image {short}"
+        ))
+    );
+    assert_eq!(
+        remove(&short, false, false),
+        refused(format!(
+            "unable to delete {short} (must be forced) - image is being used by stopped container \
+             abcdefabcdef"
+        ))
+    );
+    for name in ["x", &short] {
+        assert_eq!(
+            remove(name, true, true),
+            refused(format!(
+                "unable to delete {short} (cannot be forced) - image is being used by running \
+                 container abcdefabcdef"
+            ))
+        );
+    }
+    home.images.tag("x", "y").unwrap();
+    assert_eq!(
+        remove(&short, false, false),
+        refused(format!(
+            "unable to delete {short} (must be forced) - image is referenced in multiple \
+             repositories"
+        ))
+    );
+    // A name that is not the last one may go; force takes the names, not the files.
+    assert_eq!(remove("y", false, true), Ok(vec![Removed::Untagged("y:latest".into())]));
+    assert_eq!(remove("x", true, false), Ok(vec![Removed::Untagged("x:latest".into())]));
+    home.check();
+    home.images.resolve(&short).unwrap();
+    home.images.db.write(|tx| tx.delete_container("abcdefabcdef99", 0)).unwrap();
+    let pruned = home.images.prune(&Filters::default()).unwrap();
+    assert_eq!((pruned.removed.len(), pruned.reclaimed), (2, 1));
+    home.check();
+}
+
+#[test]
+fn pruning_takes_what_nobody_names_or_uses() {
+    let home = Home::new("prune");
+    let import = |name: &str, data: &str| home.import(name, &tar(&[("a", data)]));
+    let used = import("used", "1");
+    import("other", "22");
+    import("other", "333");
+    home.container("c1", &used);
+    let dangling = home.images.prune(&Filters::default()).unwrap();
+    assert_eq!(dangling.reclaimed, 2);
+    assert_eq!(home.list(&[]), ["other:latest", "used:latest"]);
+    home.check();
+    let mut all = Filters::default();
+    all.add("dangling", "false");
+    let pruned = home.images.prune(&all).unwrap();
+    assert_eq!(pruned.removed[0], Removed::Untagged("other:latest".into()));
+    assert_eq!(home.list(&[]), ["used:latest"]);
+    home.check();
+}
+
+#[test]
+fn an_image_without_history_has_none() {
+    let home = Home::new("history");
+    // A configuration as sparse as a stranger can make it.
+    let layer = tar(&[("a", "x")]);
+    let diff = Digest::sha256(&layer);
+    for (text, want) in [
+        (format!(r#"{{"rootfs":{{"type":"layers","diff_ids":["{diff}"]}}}}"#), 0),
+        (
+            format!(
+                r#"{{"history":[{{}},{{"empty_layer":true}},{{}},{{"created":"x"}}],
+                    "rootfs":{{"type":"layers","diff_ids":["{diff}"]}},"config":null}}"#
+            ),
+            4,
+        ),
+    ] {
+        let manifest = r#"[{"Config":"c.json","RepoTags":["x:y"],"Layers":["l/layer.tar"]}]"#;
+        let layer = String::from_utf8_lossy(&layer).into_owned();
+        let archive =
+            tar(&[("c.json", &text), ("l/layer.tar", &layer), ("manifest.json", manifest)]);
+        home.images.load(&mut archive.as_slice()).unwrap();
+        assert_eq!(home.images.history("x:y").unwrap().len(), want);
+        home.images.details("x:y").unwrap();
+    }
+    home.check();
+}
