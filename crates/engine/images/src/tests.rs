@@ -239,7 +239,7 @@ fn a_rootfs_archive_is_unpacked_once() {
     let two = home.images.rootfs_archive(&path).unwrap();
     assert_eq!(one, two);
     // Known by the file's numbers alone: nothing is read.
-    let numbers = home.images.db.read(|tx| tx.used_blobs()).unwrap();
+    let numbers = home.images.db.read(Read::used_blobs).unwrap();
     assert_eq!(numbers.len(), 3);
     fs::write(&path, tar(&[("a", "other")])).unwrap();
     let three = home.images.rootfs_archive(&path).unwrap();
