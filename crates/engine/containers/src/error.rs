@@ -82,6 +82,20 @@ pub enum Error {
     /// The database refused.
     #[error(transparent)]
     Metadata(#[from] metadata::Error),
+    /// The image could not be had.
+    #[error(transparent)]
+    Image(#[from] images::Error),
+    /// The container's network could not be taken down.
+    #[error(transparent)]
+    Endpoint(#[from] endpoint::Error),
+    /// Something failed, and so did taking back what had been made until then.
+    #[error("{first} (and then: {undo})")]
+    Undo {
+        /// What failed first.
+        first: Box<Error>,
+        /// What could not be taken back.
+        undo: Box<Error>,
+    },
     /// The writable layer could not be made or removed.
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
@@ -120,15 +134,28 @@ impl Error {
             Self::Metadata(metadata::Error::Ambiguous { .. }) => Class::Invalid,
             Self::Metadata(err) if err.is_busy() => Class::Unavailable,
             Self::Network(err) => network_class(err.class()),
+            Self::Image(err) => image_class(err.class()),
+            Self::Undo { first, .. } => first.class(),
             Self::Start { .. }
             | Self::Shim(_)
             | Self::Io { .. }
             | Self::Metadata(_)
             | Self::Snapshot(_)
             | Self::Root(_)
+            | Self::Endpoint(_)
             | Self::Cgroup(_)
             | Self::Record { .. } => Class::Internal,
         }
+    }
+}
+
+fn image_class(class: images::Class) -> Class {
+    match class {
+        images::Class::NotFound => Class::NotFound,
+        images::Class::Conflict => Class::Conflict,
+        images::Class::Invalid => Class::Invalid,
+        images::Class::Unavailable => Class::Unavailable,
+        images::Class::Internal => Class::Internal,
     }
 }
 

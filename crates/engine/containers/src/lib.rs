@@ -14,9 +14,39 @@
 //! Synchronous: whoever serves many at once calls it on threads of their own.
 #![forbid(unsafe_code)]
 
+mod attachment;
+mod clock;
+mod control;
+mod copy;
+mod create;
+mod definition;
+mod engine;
 mod error;
+mod etc;
+mod events;
+mod inspect;
+mod intent;
+mod list;
+mod lock;
+mod machine;
+mod merged;
 mod mounting;
+mod name;
+mod paths;
 mod record;
+mod recovery;
+mod remove;
+mod shim;
 mod spec;
+mod start;
+mod stray;
+mod volumes;
+mod wait;
+mod watch;
 
+pub use engine::{Engine, EngineConfig};
 pub use error::{Class, Error};
+pub use events::Events;
+pub use list::{Counts, ListOptions};
+pub use remove::RemoveOptions;
+pub use wait::{Attaching, Condition, Exit, Waiting};

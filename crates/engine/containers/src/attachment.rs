@@ -1,0 +1,282 @@
+//! What of a request is the network's business.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use docker::{ContainerConfig, EndpointSettings, HostConfig, Map, PortBinding, PortMap, nat};
+use endpoint::{Protocol, PublishedPort};
+use network::{Attachment, Endpoint, PortRequest};
+
+use crate::Error;
+use crate::engine::Engine;
+use crate::record::Container;
+use crate::spec::namespaces::{Mode, mode};
+
+/// Refuses at once what could not be joined or published later.
+pub(crate) fn check(
+    engine: &Engine,
+    config: &ContainerConfig,
+    host: &HostConfig,
+    endpoints: &BTreeMap<String, EndpointSettings>,
+) -> Result<(), Error> {
+    if let Mode::Container(other) = mode(&host.network_mode) {
+        engine.find(other)?;
+        return Ok(());
+    }
+    for attachment in attachments(config, host, endpoints)? {
+        engine.networks.inspect(engine.db(), &attachment.network)?;
+    }
+    ports(config, host)?;
+    Ok(())
+}
+
+/// The networks to join: the one that the mode names first, then the others.
+pub(crate) fn attachments(
+    config: &ContainerConfig,
+    host: &HostConfig,
+    endpoints: &BTreeMap<String, EndpointSettings>,
+) -> Result<Vec<Attachment>, Error> {
+    let main = if config.network_disabled { "none" } else { host.network_mode.as_str() };
+    if matches!(mode(main), Mode::Container(_)) {
+        return Ok(Vec::new());
+    }
+    // Clients name the default network in two ways.
+    let is_main = |name: &str| name == main || (main == "bridge" && name == "default");
+    let settings = endpoints.iter().find(|(name, _)| is_main(name)).map(|(_, one)| one);
+    let mut first = attachment(main, settings)?;
+    if first.mac.is_none() && !config.mac_address.is_empty() {
+        first.mac = Some(parse_mac(&config.mac_address)?);
+    }
+    let mut all = vec![first];
+    for (name, settings) in endpoints.iter().filter(|(name, _)| !is_main(name)) {
+        all.push(attachment(name, Some(settings))?);
+    }
+    Ok(all)
+}
+
+fn attachment(name: &str, settings: Option<&EndpointSettings>) -> Result<Attachment, Error> {
+    let mut attachment = Attachment { network: name.to_owned(), ..Attachment::default() };
+    let Some(settings) = settings else { return Ok(attachment) };
+    if !settings.links.is_empty() {
+        return Err(Error::NotYet("a link in a network (--link)".into()));
+    }
+    if let Some(ipam) = &settings.ipam_config {
+        if !ipam.link_local_ips.is_empty() {
+            return Err(Error::NotYet("a link-local address (--link-local-ip)".into()));
+        }
+        for text in [&ipam.ipv4_address, &ipam.ipv6_address] {
+            if !text.is_empty() {
+                let bad = |_| Error::Invalid(format!("invalid address: {text}"));
+                attachment.addresses.push(text.parse().map_err(bad)?);
+            }
+        }
+    }
+    if !settings.mac_address.is_empty() {
+        attachment.mac = Some(parse_mac(&settings.mac_address)?);
+    }
+    attachment.aliases = settings.aliases.to_vec();
+    attachment.gateway_priority = settings.gw_priority;
+    Ok(attachment)
+}
+
+fn parse_mac(text: &str) -> Result<[u8; 6], Error> {
+    let bad = || Error::Invalid(format!("invalid MAC address: {text}"));
+    let mut mac = [0; 6];
+    let mut parts = text.split([':', '-']);
+    for byte in &mut mac {
+        let part = parts.next().filter(|part| part.len() == 2).ok_or_else(bad)?;
+        *byte = u8::from_str_radix(part, 16).map_err(|_| bad())?;
+    }
+    // A group's address is no machine's.
+    if parts.next().is_some() || mac[0] & 1 == 1 { Err(bad()) } else { Ok(mac) }
+}
+
+/// The ports to publish.
+pub(crate) fn ports(
+    config: &ContainerConfig,
+    host: &HostConfig,
+) -> Result<Vec<PortRequest>, Error> {
+    if matches!(host.network_mode.as_str(), "host" | "none") {
+        return Ok(Vec::new());
+    }
+    let mut requests = Vec::new();
+    for (key, bindings) in &host.port_bindings {
+        let port = parse_port(key)?;
+        for binding in bindings {
+            requests.push(request(port, binding)?);
+        }
+    }
+    if host.publish_all_ports {
+        for key in config.exposed_ports.keys() {
+            let bound = host.port_bindings.get(key).is_some_and(|list| !list.is_empty());
+            if !bound {
+                requests.push(request(parse_port(key)?, &PortBinding::default())?);
+            }
+        }
+    }
+    Ok(requests)
+}
+
+fn parse_port(key: &str) -> Result<nat::Port, Error> {
+    let port: nat::Port = key
+        .parse()
+        .map_err(|_| Error::Invalid(format!("invalid port specification: \"{key}\"")))?;
+    if port.number == 0 {
+        return Err(Error::Invalid(format!("invalid port specification: \"{key}\"")));
+    }
+    Ok(port)
+}
+
+fn request(port: nat::Port, binding: &PortBinding) -> Result<PortRequest, Error> {
+    let protocol = match port.proto {
+        nat::Proto::Tcp => Protocol::Tcp,
+        nat::Proto::Udp => Protocol::Udp,
+        nat::Proto::Sctp => return Err(Error::NotYet("publishing an SCTP port".into())),
+    };
+    let host_address = match binding.host_ip.as_str() {
+        "" => None,
+        text => Some(
+            text.parse::<IpAddr>()
+                .map_err(|_| Error::Invalid(format!("invalid IP address: {text}")))?,
+        ),
+    };
+    let host_ports = match binding.host_port.as_str() {
+        "" | "0" => None,
+        text => Some(
+            nat::parse_range(text)
+                .ok_or_else(|| Error::Invalid(format!("invalid port specification: \"{text}\"")))?,
+        ),
+    };
+    Ok(PortRequest { container: port.number, protocol, host_address, host_ports })
+}
+
+/// The ports as they are published, and those that are only exposed, as `inspect` shows them.
+pub(crate) fn port_map(config: &ContainerConfig, published: &[PublishedPort]) -> PortMap {
+    let mut map: PortMap =
+        config.exposed_ports.keys().map(|key| (key.clone(), docker::List::default())).collect();
+    for port in published {
+        let proto = match port.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        };
+        let binding = PortBinding {
+            host_ip: port.host.ip().to_string(),
+            host_port: port.host.port().to_string(),
+        };
+        map.entry(format!("{}/{proto}", port.container.port())).or_default().push(binding);
+    }
+    map
+}
+
+/// A place in a network, as `inspect` shows it: what was asked for, with what was given.
+pub(crate) fn settings(container: &Container, endpoint: &Endpoint) -> EndpointSettings {
+    let asked = container.record.endpoints.get(&endpoint.network.name).cloned();
+    let mut shown = asked.unwrap_or_default();
+    let link = &endpoint.link;
+    shown.network_id.clone_from(&endpoint.network.id);
+    shown.endpoint_id = endpoint_id(&container.id, &endpoint.network.id);
+    shown.mac_address = print_mac(link.mac);
+    for (address, prefix) in &link.addresses {
+        let gateway = endpoint.gateways.iter().find(|one| one.is_ipv4() == address.is_ipv4());
+        let gateway = gateway.map(ToString::to_string).unwrap_or_default();
+        if address.is_ipv4() {
+            shown.ip_address = address.to_string();
+            shown.ip_prefix_len = i64::from(*prefix);
+            shown.gateway = gateway;
+        } else {
+            shown.global_ipv6_address = address.to_string();
+            shown.global_ipv6_prefix_len = i64::from(*prefix);
+            shown.ipv6_gateway = gateway;
+        }
+    }
+    if !endpoint.names.is_empty() {
+        shown.dns_names = endpoint.names.clone().into();
+    }
+    shown
+}
+
+/// The settings of networks that have no links: the host's, and none.
+pub(crate) fn bare(name: &str, network_id: &str, container_id: &str) -> (String, EndpointSettings) {
+    let settings = EndpointSettings {
+        network_id: network_id.to_owned(),
+        endpoint_id: endpoint_id(container_id, network_id),
+        ..EndpointSettings::default()
+    };
+    (name.to_owned(), settings)
+}
+
+/// Docker has an id for each place in a network; ours follows from the two that it joins.
+pub(crate) fn endpoint_id(container: &str, network: &str) -> String {
+    oci::Digest::sha256(format!("{container} {network}").as_bytes()).hex().to_owned()
+}
+
+fn print_mac(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// The settings of all endpoints, by the network's name.
+pub(crate) fn all_settings(container: &Container, endpoints: &[Endpoint]) -> Map<EndpointSettings> {
+    let named =
+        |endpoint: &Endpoint| (endpoint.network.name.clone(), settings(container, endpoint));
+    endpoints.iter().map(named).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_read() {
+        let show = |host: &str| {
+            let config = serde_json::from_str(r#"{"ExposedPorts":{"90/udp":{}}}"#).unwrap();
+            match ports(&config, &serde_json::from_str(host).unwrap()) {
+                Ok(list) => list
+                    .iter()
+                    .map(|p| format!("{:?}:{:?}:{}", p.host_address, p.host_ports, p.container))
+                    .collect::<Vec<_>>()
+                    .join(" "),
+                Err(err) => err.to_string(),
+            }
+        };
+        for (host, want) in [
+            (r#"{"PortBindings":{"80/tcp":[{"HostPort":"8080"}]}}"#, "None:Some(8080..=8080):80"),
+            (
+                r#"{"PortBindings":{"80":[{"HostIp":"127.0.0.1","HostPort":"1-2"}]}}"#,
+                "Some(127.0.0.1):Some(1..=2):80",
+            ),
+            (r#"{"PublishAllPorts":true}"#, "None:None:90"),
+            (r#"{"PortBindings":{"x":[]}}"#, "invalid port specification: \"x\""),
+            (
+                r#"{"PortBindings":{"80":[{"HostPort":"99999"}]}}"#,
+                "invalid port specification: \"99999\"",
+            ),
+            (r#"{"PortBindings":{"80":[{"HostIp":"x"}]}}"#, "invalid IP address: x"),
+            (r#"{"PortBindings":{"80/sctp":[{}]}}"#, "publishing an SCTP port is not there yet"),
+            (r#"{"NetworkMode":"host","PortBindings":{"80":[{"HostPort":"1"}]}}"#, ""),
+        ] {
+            assert_eq!(show(host), want, "{host}");
+        }
+    }
+
+    #[test]
+    fn hardware_addresses() {
+        assert_eq!(parse_mac("02:42:ac:11:00:02").unwrap(), [2, 0x42, 0xac, 0x11, 0, 2]);
+        for bad in ["", "02:42:ac:11:00", "01:42:ac:11:00:02", "02:42:ac:11:00:02:03", "x"] {
+            assert!(parse_mac(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_mode_comes_first() {
+        let endpoints: Map<EndpointSettings> = serde_json::from_str(
+            r#"{"a":{"Aliases":["x"]},"z":{"IPAMConfig":{"IPv4Address":"10.0.0.9"}}}"#,
+        )
+        .unwrap();
+        let host = HostConfig { network_mode: "z".into(), ..HostConfig::default() };
+        let all = attachments(&ContainerConfig::default(), &host, &endpoints).unwrap();
+        let names: Vec<_> = all.iter().map(|one| one.network.as_str()).collect();
+        assert_eq!(names, ["z", "a"]);
+        assert_eq!(all[0].addresses.len(), 1);
+        assert_eq!(all[1].aliases, ["x"]);
+    }
+}

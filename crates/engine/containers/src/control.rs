@@ -1,0 +1,220 @@
+//! Stopping, signalling, freezing, renaming: what a person does to a container that is there.
+
+use std::time::Duration;
+
+use shim_protocol::{Phase, Request};
+
+use crate::engine::Engine;
+use crate::error::At as _;
+use crate::record::Container;
+use crate::{Error, events, name, shim};
+
+/// Seconds from the stop signal to SIGKILL where nobody says; Docker's.
+const STOP_S: i64 = 10;
+/// How long SIGKILL may take.
+const KILL_PATIENCE: Duration = Duration::from_secs(30);
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+
+impl Engine {
+    /// Ends a container's program: by `signal` (or the container's own, or SIGTERM), and by SIGKILL
+    /// after `timeout_s` seconds (or the container's own, or 10; negative: never).
+    pub fn stop(
+        &self,
+        wanted: &str,
+        signal: Option<&str>,
+        timeout_s: Option<i64>,
+    ) -> Result<(), Error> {
+        let container = self.find(wanted)?;
+        if !self.is_alive(&container)? {
+            return Err(Error::NotModified(format!("container {} is not running", container.name)));
+        }
+        self.stop_running(&container, signal, timeout_s)
+    }
+
+    fn stop_running(
+        &self,
+        container: &Container,
+        signal: Option<&str>,
+        timeout_s: Option<i64>,
+    ) -> Result<(), Error> {
+        let config = &container.record.config;
+        let signal = match signal.filter(|text| !text.is_empty()) {
+            Some(text) => parse_signal(text)?,
+            None if config.stop_signal.is_empty() => SIGTERM,
+            None => parse_signal(&config.stop_signal)?,
+        };
+        let timeout_s = timeout_s.or(config.stop_timeout).unwrap_or(STOP_S);
+        let patience = u64::try_from(timeout_s).ok().map(Duration::from_secs);
+        if self.send_signal(container, signal)? && !self.ends_within(container, patience)? {
+            self.send_signal(container, SIGKILL)?;
+            if !self.ends_within(container, Some(KILL_PATIENCE))? {
+                return Err(Error::Shim(format!(
+                    "container {} was sent SIGKILL and did not end",
+                    container.name
+                )));
+            }
+        }
+        self.emit(events::died_by_status(container, &self.shared.status(&container.id)?));
+        self.emit(events::container("stop", container));
+        Ok(())
+    }
+
+    /// Sends a signal, and thaws a container that could not see it. Whether it still ran.
+    fn send_signal(&self, container: &Container, signal: i32) -> Result<bool, Error> {
+        let socket = self.paths().socket(&container.id);
+        let frozen = self.shared.status(&container.id)?.phase == Phase::Paused;
+        let sent = match shim::ask(&socket, &Request::Kill { signal }) {
+            Err(Error::Conflict(_)) => false,
+            sent => sent?.is_some(),
+        };
+        if frozen && sent {
+            match shim::ask(&socket, &Request::Resume) {
+                Err(Error::Conflict(_)) => {}
+                thawed => drop(thawed?),
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Sends a signal, by name or number; SIGKILL where it is empty.
+    pub fn kill(&self, wanted: &str, signal: &str) -> Result<(), Error> {
+        let container = self.find(wanted)?;
+        let number = if signal.is_empty() { SIGKILL } else { parse_signal(signal)? };
+        let not_running = || {
+            Err(Error::Conflict(format!(
+                "cannot kill container: {}: container {} is not running",
+                wanted, container.id
+            )))
+        };
+        if !self.is_alive(&container)? {
+            return not_running();
+        }
+        let socket = self.paths().socket(&container.id);
+        let frozen = self.shared.status(&container.id)?.phase == Phase::Paused;
+        match shim::ask(&socket, &Request::Kill { signal: number }) {
+            Ok(Some(_)) => {}
+            Ok(None) | Err(Error::Conflict(_)) => return not_running(),
+            Err(err) => return Err(err),
+        }
+        if number == SIGKILL {
+            if frozen {
+                shim::ask(&socket, &Request::Resume).map(drop).or_else(ignore_conflict)?;
+            }
+            self.ends_within(&container, Some(KILL_PATIENCE))?;
+        }
+        self.emit(events::with(events::container("kill", &container), "signal", number));
+        if number == SIGKILL {
+            self.emit(events::died_by_status(&container, &self.shared.status(&container.id)?));
+        }
+        Ok(())
+    }
+
+    /// Stops a container, if it runs, and starts it.
+    pub fn restart(
+        &self,
+        wanted: &str,
+        signal: Option<&str>,
+        timeout_s: Option<i64>,
+    ) -> Result<(), Error> {
+        let container = self.find(wanted)?;
+        if self.is_alive(&container)? {
+            self.stop_running(&container, signal, timeout_s)?;
+        }
+        match self.start(&container.id) {
+            // Somebody else started it: it was restarted.
+            Err(Error::NotModified(_)) => {}
+            started => started?,
+        }
+        self.emit(events::container("restart", &container));
+        Ok(())
+    }
+
+    /// Freezes every process.
+    pub fn pause(&self, wanted: &str) -> Result<(), Error> {
+        let container = self.find(wanted)?;
+        match self.status(&container.id)?.phase {
+            Phase::Running => {}
+            Phase::Paused => {
+                return Err(Error::Conflict(format!(
+                    "container {} is already paused",
+                    container.id
+                )));
+            }
+            Phase::Created | Phase::Exited => return not_running(&container),
+        }
+        self.tell(&container, &Request::Pause)?;
+        self.emit(events::container("pause", &container));
+        Ok(())
+    }
+
+    /// Thaws them.
+    pub fn unpause(&self, wanted: &str) -> Result<(), Error> {
+        let container = self.find(wanted)?;
+        if self.status(&container.id)?.phase != Phase::Paused {
+            return Err(Error::Conflict(format!("container {} is not paused", container.id)));
+        }
+        self.tell(&container, &Request::Resume)?;
+        self.emit(events::container("unpause", &container));
+        Ok(())
+    }
+
+    /// Sets the size of a container's terminal.
+    pub fn resize(&self, wanted: &str, width: u16, height: u16) -> Result<(), Error> {
+        let container = self.find(wanted)?;
+        self.tell(&container, &Request::Resize { exec: None, width, height })
+    }
+
+    /// Gives a container another name.
+    pub fn rename(&self, wanted: &str, new: &str) -> Result<(), Error> {
+        if new.is_empty() {
+            return Err(Error::Invalid("neither old nor new names may be empty".into()));
+        }
+        let new = name::check(new)?;
+        let (container, _lock) = self.find_locked(wanted)?;
+        if container.name == new {
+            return Err(Error::Invalid(
+                "renaming a container with the same name as its current name".into(),
+            ));
+        }
+        failpoint::hit("engine.rename").at("record", self.root())?;
+        match self.shared.db.write(|tx| tx.rename_container(&container.id, new)) {
+            Err(metadata::Error::InUse { holder, .. }) => {
+                return Err(Error::NameInUse { name: new.to_owned(), holder });
+            }
+            renamed => renamed?,
+        }
+        failpoint::hit("engine.renamed").at("record", self.root())?;
+        let old = format!("/{}", container.name);
+        let container = Container { name: new.to_owned(), ..container };
+        self.emit(events::with(events::container("rename", &container), "oldName", old));
+        Ok(())
+    }
+
+    /// Whether its program runs or is frozen.
+    pub(crate) fn is_alive(&self, container: &Container) -> Result<bool, Error> {
+        Ok(matches!(self.status(&container.id)?.phase, Phase::Running | Phase::Paused))
+    }
+
+    fn tell(&self, container: &Container, request: &Request) -> Result<(), Error> {
+        match shim::ask(&self.paths().socket(&container.id), request)? {
+            Some(_) => Ok(()),
+            None => not_running(container),
+        }
+    }
+}
+
+fn ignore_conflict(err: Error) -> Result<(), Error> {
+    match err {
+        Error::Conflict(_) => Ok(()),
+        err => Err(err),
+    }
+}
+
+pub(crate) fn not_running<T>(container: &Container) -> Result<T, Error> {
+    Err(Error::Conflict(format!("container {} is not running", container.id)))
+}
+
+fn parse_signal(text: &str) -> Result<i32, Error> {
+    docker::signal::parse(text).map_err(|err| Error::Invalid(err.to_string()))
+}

@@ -1,0 +1,164 @@
+//! Making a container: its record, its folder, its writable layer. Nothing runs yet.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+
+use docker::{CreateRequest, CreateResponse};
+use images::RootKind;
+use shim_protocol::Status;
+use snapshot::Key;
+
+use crate::engine::Engine;
+use crate::error::At as _;
+use crate::intent::Intent;
+use crate::mounting::{Mounting, VOLUME};
+use crate::record::{Container, Record};
+use crate::{Error, attachment, clock, definition, events, name};
+
+/// How often a name that was not asked for is tried.
+const MAX_NAMES: u32 = 100;
+
+impl Engine {
+    /// Makes a container of `request`. Without a name it gets one.
+    pub fn create(
+        &self,
+        name: Option<&str>,
+        request: CreateRequest,
+    ) -> Result<CreateResponse, Error> {
+        let wanted = name.filter(|name| !name.is_empty()).map(name::check).transpose()?;
+        let CreateRequest { mut config, mut host_config, networking_config } = request;
+        // A container's own image is its only one: nothing in the image's labels or annotations
+        // decides how it runs.
+        let image = self.images.resolve(&config.image)?;
+        let own_health_check = config.healthcheck.is_some();
+        definition::merge(&mut config, definition::defaults(&image));
+        let warnings =
+            definition::check(&config, &mut host_config, own_health_check, self.machine())?;
+        let id = name::new_id()?;
+        definition::fill(&mut config, &mut host_config, &id);
+        let others = self.mounts_of_others(&host_config.volumes_from)?;
+        let mounts = definition::mounts(&config, &host_config, others)?;
+        attachment::check(self, &config, &host_config, &networking_config.endpoints_config)?;
+
+        let reports = definition::reports(&config.image, self.embedded);
+        let mut container = Container {
+            id,
+            name: String::new(),
+            image: (image.root == RootKind::Layers).then(|| image.id.clone()),
+            created: clock::now(),
+            record: Record {
+                image_id: image.id.to_string(),
+                manifest: image.manifest.clone(),
+                host_root: image.root == RootKind::Host,
+                chain: image.chain.clone(),
+                reports,
+                config,
+                host: host_config,
+                endpoints: networking_config.endpoints_config,
+                mounts,
+                ..Record::default()
+            },
+        };
+        self.insert(&mut container, wanted)?;
+        match self.furnish(&mut container) {
+            Ok(()) => {}
+            Err(err) => {
+                // What was made so far goes again; the first error is the one that matters.
+                return Err(match self.discard(&container) {
+                    Ok(()) => err,
+                    Err(undo) => Error::Undo { first: Box::new(err), undo: Box::new(undo) },
+                });
+            }
+        }
+        self.emit(events::container("create", &container));
+        Ok(CreateResponse { id: container.id, warnings: warnings.into() })
+    }
+
+    /// Writes the row and the intent, with a name that nobody has.
+    fn insert(&self, container: &mut Container, wanted: Option<&str>) -> Result<(), Error> {
+        for attempt in 0..MAX_NAMES {
+            container.name = match wanted {
+                Some(name) => name.to_owned(),
+                None => name::generate(attempt)?,
+            };
+            failpoint::hit("engine.create").at("record", self.root())?;
+            let row = container.to_row()?;
+            let inserted = self.shared.db.write(|tx| {
+                Intent::Create.begin(tx, &container.id)?;
+                Ok::<_, Error>(tx.insert_container(&row)?)
+            });
+            match inserted {
+                Err(Error::Metadata(metadata::Error::InUse { holder, .. })) => {
+                    if wanted.is_some() {
+                        return Err(Error::NameInUse { name: container.name.clone(), holder });
+                    }
+                }
+                inserted => {
+                    inserted?;
+                    failpoint::hit("engine.recorded").at("record", self.root())?;
+                    return Ok(());
+                }
+            }
+        }
+        Err(Error::Conflict("no free name was found: give one".into()))
+    }
+
+    /// Makes what the record names: the folder, the writable layer, the volumes.
+    fn furnish(&self, container: &mut Container) -> Result<(), Error> {
+        let data = self.paths().data(&container.id);
+        failpoint::hit("engine.mkdir").at("mkdir", &data)?;
+        DirBuilder::new().mode(0o710).create(&data).at("mkdir", &data)?;
+        failpoint::hit("engine.made").at("mkdir", &data)?;
+        Status::default().save(&data).at("write", &data.join("status.json"))?;
+        if !container.record.host_root {
+            let key: Key = container.id.parse()?;
+            self.images.snapshots().prepare(&key, &container.record.chain)?;
+        }
+        let mut changed = false;
+        for at in 0..container.record.mounts.len() {
+            if container.record.mounts[at].point.kind == VOLUME {
+                self.furnish_volume(container, at)?;
+                changed = true;
+            }
+        }
+        let config = changed.then(|| container.config_json()).transpose()?;
+        failpoint::hit("engine.create-end").at("record", &data)?;
+        self.shared.db.write(|tx| {
+            if let Some(config) = &config {
+                tx.set_container_config(&container.id, config)?;
+            }
+            Intent::Create.end(tx, &container.id)
+        })?;
+        failpoint::hit("engine.created").at("record", &data)?;
+        Ok(())
+    }
+
+    /// What `--volumes-from` names: `CONTAINER[:ro|rw]`.
+    fn mounts_of_others(&self, names: &[String]) -> Result<Vec<Mounting>, Error> {
+        let mut all = Vec::new();
+        for text in names {
+            let (wanted, mode) = text.rsplit_once(':').unwrap_or((text, ""));
+            if !matches!(mode, "" | "ro" | "rw" | "z" | "Z") {
+                return Err(Error::Invalid(format!("invalid mode for volumes-from: {mode}")));
+            }
+            for mut mounting in self.find(wanted)?.record.mounts {
+                if mounting.point.kind == crate::mounting::TMPFS {
+                    continue;
+                }
+                if mode == "ro" && mounting.point.rw {
+                    mounting.point.rw = false;
+                    for option in &mut mounting.options {
+                        if option == "rw" {
+                            "rro".clone_into(option);
+                        }
+                    }
+                }
+                // It goes with the container that it was made for.
+                mounting.anonymous = false;
+                mounting.copy_up = false;
+                all.push(mounting);
+            }
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,510 @@
+//! From a request and an image to a container's definition: defaults filled in, nonsense refused
+//! in Docker's words, what dhow does not do yet refused by its name.
+
+use std::path::Path;
+
+use docker::container::{HealthConfig, LogConfig};
+use docker::{ContainerConfig, HostConfig, nat};
+use images::Image;
+use oci::image::Config as ImageDefaults;
+
+use crate::mounting::{self, Mounting};
+use crate::spec::resources::{self, Machine};
+use crate::spec::{caps, devices, merge_env, namespaces, security};
+use crate::{Error, etc};
+
+/// Fills what a request leaves open with what the image says.
+pub(crate) fn merge(config: &mut ContainerConfig, image: &ImageDefaults) {
+    if config.user.is_empty() {
+        config.user.clone_from(&image.user);
+    }
+    for port in &image.exposed_ports {
+        config.exposed_ports.entry(port.clone()).or_default();
+    }
+    config.env = merge_env(&config.env, &image.env).into();
+    for (name, value) in &image.labels {
+        config.labels.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    if config.entrypoint.is_empty() {
+        if config.cmd.is_empty() {
+            config.cmd = image.cmd.clone().unwrap_or_default().into();
+        }
+        if config.entrypoint.is_nil() {
+            config.entrypoint = image.entrypoint.clone().unwrap_or_default().into();
+        }
+    }
+    // One empty word takes the image's away.
+    if config.entrypoint.len() == 1 && config.entrypoint[0].is_empty() {
+        config.entrypoint = docker::StrSlice::default();
+    }
+    if config.working_dir.is_empty() {
+        config.working_dir.clone_from(&image.working_dir);
+    }
+    for path in &image.volumes {
+        config.volumes.entry(path.clone()).or_default();
+    }
+    if config.stop_signal.is_empty() {
+        config.stop_signal = image.stop_signal.clone().unwrap_or_default();
+    }
+    if config.healthcheck.is_none()
+        && let Some(check) = &image.healthcheck
+    {
+        config.healthcheck = Some(HealthConfig {
+            test: check.test.clone().unwrap_or_default().into(),
+            interval: check.interval,
+            timeout: check.timeout,
+            start_period: check.start_period,
+            start_interval: check.start_interval,
+            retries: check.retries,
+        });
+    }
+    if config.shell.is_empty() {
+        config.shell = image.shell.clone().unwrap_or_default().into();
+    }
+}
+
+/// Fills in the engine's own defaults, as `inspect` shows them.
+pub(crate) fn fill(config: &mut ContainerConfig, host: &mut HostConfig, id: &str) {
+    if host.network_mode.is_empty() || host.network_mode == "default" {
+        host.network_mode = "bridge".into();
+    }
+    if host.log_config.driver.is_empty() {
+        host.log_config.driver = "json-file".into();
+    }
+    if host.restart_policy.name.is_empty() {
+        host.restart_policy.name = "no".into();
+    }
+    if host.shm_size == 0 {
+        host.shm_size = 64 << 20;
+    }
+    if host.cgroupns_mode.is_empty() {
+        host.cgroupns_mode = "private".into();
+    }
+    if host.ipc_mode.is_empty() {
+        host.ipc_mode = "private".into();
+    }
+    if host.runtime.is_empty() {
+        host.runtime = "dhow".into();
+    }
+    if host.masked_paths.is_nil() && !host.privileged {
+        host.masked_paths = security::default_masked().into();
+    }
+    if host.readonly_paths.is_nil() && !host.privileged {
+        host.readonly_paths = security::default_readonly().into();
+    }
+    if config.hostname.is_empty() {
+        config.hostname = if host.network_mode == "host" || host.uts_mode == "host" {
+            rustix::system::uname().nodename().to_string_lossy().into_owned()
+        } else if host.network_mode.starts_with("container:") {
+            String::new()
+        } else {
+            id[..12].to_owned()
+        };
+    }
+    if !config.working_dir.is_empty() {
+        config.working_dir = mounting::clean(&config.working_dir);
+    }
+}
+
+/// Refuses what makes no sense; what is only not as asked comes back as warnings.
+pub(crate) fn check(
+    config: &ContainerConfig,
+    host: &mut HostConfig,
+    own_health_check: bool,
+    machine: &Machine,
+) -> Result<Vec<String>, Error> {
+    let mut warnings = resources::check(&mut host.resources, machine)?;
+    modes(config, host, &mut warnings)?;
+    program(config)?;
+    not_yet(host)?;
+    restart(host)?;
+    log(&host.log_config)?;
+    if let Some(check) = &config.healthcheck
+        && check.test.first().is_some_and(|kind| kind != "NONE")
+    {
+        if own_health_check {
+            return Err(Error::NotYet("a health check (--health-cmd)".into()));
+        }
+        warnings.push("health checks are not there yet: the image's is not run".into());
+    }
+    namespaces::check(host)?;
+    namespaces::check_sysctls(host)?;
+    caps::check(&host.cap_add, &host.cap_drop)?;
+    security::Security::parse(&host.security_opt)?;
+    for device in &host.resources.devices {
+        devices::check(device)?;
+    }
+    etc::check(config, host)?;
+    if !(-1000..=1000).contains(&host.oom_score_adj) {
+        return Err(Error::Invalid(format!(
+            "Invalid value {}, range for oom score adj is [-1000, 1000]",
+            host.oom_score_adj
+        )));
+    }
+    if host.shm_size < 0 {
+        return Err(Error::Invalid("SHM size can not be less than 0".into()));
+    }
+    Ok(warnings)
+}
+
+/// What cannot be together, by the network.
+fn modes(
+    config: &ContainerConfig,
+    host: &HostConfig,
+    warnings: &mut Vec<String>,
+) -> Result<(), Error> {
+    let refuse = |what: &str| Err(Error::Invalid(format!("conflicting options: {what}")));
+    let joins = host.network_mode.strip_prefix("container:");
+    if joins == Some("") {
+        return Err(Error::Invalid("invalid container format container:<name|id>".into()));
+    }
+    if joins.is_some() {
+        if !config.hostname.is_empty() {
+            return refuse("hostname and the network mode");
+        }
+        if !host.dns.is_empty() {
+            return refuse("dns and the network mode");
+        }
+        if !host.extra_hosts.is_empty() {
+            return refuse("custom host-to-IP mapping and the network mode");
+        }
+        if !config.mac_address.is_empty() {
+            return refuse("mac-address and the network mode");
+        }
+        if !host.port_bindings.is_empty() || host.publish_all_ports {
+            return refuse("port publishing and the container type network mode");
+        }
+        if !config.exposed_ports.is_empty() {
+            return refuse("port exposing and the container type network mode");
+        }
+    }
+    if host.network_mode == "host" && !host.port_bindings.is_empty() {
+        warnings.push("Published ports are discarded when using host network mode".into());
+    }
+    if host.uts_mode == "host" && !config.domainname.is_empty() {
+        return refuse("domainname and the UTS mode");
+    }
+    Ok(())
+}
+
+fn program(config: &ContainerConfig) -> Result<(), Error> {
+    if config.entrypoint.is_empty() && config.cmd.is_empty() {
+        return Err(Error::Invalid("no command specified".into()));
+    }
+    let words = config.entrypoint.iter().chain(config.cmd.iter()).chain(config.env.iter());
+    if words.clone().any(|word| word.contains('\0')) {
+        return Err(Error::Invalid("an argument or variable holds a NUL byte".into()));
+    }
+    if let Some(entry) = config.env.iter().find(|entry| entry.starts_with('=') || entry.is_empty())
+    {
+        return Err(Error::Invalid(format!("invalid environment variable: {entry}")));
+    }
+    if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
+        return Err(Error::Invalid(format!(
+            "the working directory '{}' is invalid, it needs to be an absolute path",
+            config.working_dir
+        )));
+    }
+    if !config.stop_signal.is_empty() {
+        docker::signal::parse(&config.stop_signal)
+            .map_err(|err| Error::Invalid(err.to_string()))?;
+    }
+    for port in config.exposed_ports.keys() {
+        port.parse::<nat::Port>().map_err(|err| Error::Invalid(err.to_string()))?;
+    }
+    Ok(())
+}
+
+/// What dhow has not got, by the name under which it is asked for.
+fn not_yet(host: &HostConfig) -> Result<(), Error> {
+    for (asked, what) in [
+        (host.init == Some(true), "an init process (--init)"),
+        (!host.links.is_empty(), "links (--link): use a network and names"),
+        (!host.storage_opt.is_empty(), "an option of the storage driver (--storage-opt)"),
+        (!matches!(host.volume_driver.as_str(), "" | "local"), "a volume driver (--volume-driver)"),
+    ] {
+        if asked {
+            return Err(Error::NotYet(what.into()));
+        }
+    }
+    if !matches!(host.runtime.as_str(), "" | "dhow") {
+        return Err(Error::Invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
+    }
+    if !matches!(host.isolation.as_str(), "" | "default") {
+        return Err(Error::Invalid(format!("invalid isolation '{}' on linux", host.isolation)));
+    }
+    if host.resources.cgroup_parent.split('/').any(|part| part == "..") {
+        return Err(Error::Invalid(format!(
+            "invalid cgroup parent: {}",
+            host.resources.cgroup_parent
+        )));
+    }
+    // Some runtimes act on these: they would reach past what was asked for (CVE-2024-3154).
+    let reserved = ["org.systemd.property.", "run.oci.", "io.kubernetes.", "dhow."];
+    if let Some(name) =
+        host.annotations.keys().find(|name| reserved.iter().any(|prefix| name.starts_with(prefix)))
+    {
+        return Err(Error::Invalid(format!("annotation {name} is reserved")));
+    }
+    Ok(())
+}
+
+fn restart(host: &HostConfig) -> Result<(), Error> {
+    let policy = &host.restart_policy;
+    match policy.name.as_str() {
+        "" | "no" | "always" | "on-failure" | "unless-stopped" => {}
+        other => {
+            return Err(Error::Invalid(format!(
+                "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+            )));
+        }
+    }
+    if policy.maximum_retry_count != 0 && policy.name != "on-failure" {
+        return Err(Error::Invalid(
+            "invalid restart policy: maximum retry count can only be used with 'on-failure'".into(),
+        ));
+    }
+    if !policy.is_none() {
+        if host.auto_remove {
+            return Err(Error::Invalid(
+                "can't create 'AutoRemove' container with restart policy".into(),
+            ));
+        }
+        return Err(Error::NotYet(format!("the restart policy \"{}\"", policy.name)));
+    }
+    Ok(())
+}
+
+/// Reads the log driver and its options.
+pub(crate) fn log(config: &LogConfig) -> Result<shim_protocol::LogConfig, Error> {
+    match config.driver.as_str() {
+        "" | "json-file" => {}
+        "none" => return Ok(shim_protocol::LogConfig::None),
+        "local" | "syslog" | "journald" | "gelf" | "fluentd" | "awslogs" | "splunk" | "etwlogs"
+        | "gcplogs" => {
+            return Err(Error::NotYet(format!("the log driver \"{}\"", config.driver)));
+        }
+        other => {
+            return Err(Error::Invalid(format!(
+                "logger: no log driver named '{other}' is registered"
+            )));
+        }
+    }
+    let mut max_bytes = None;
+    let mut max_files = 1;
+    for (name, value) in &config.config {
+        let bad = || Error::Invalid(format!("invalid value of log-opt {name}: {value}"));
+        match name.as_str() {
+            "max-size" if value == "-1" => max_bytes = None,
+            "max-size" => {
+                let bytes = docker::units::ram_in_bytes(value).map_err(|_| bad())?;
+                max_bytes = Some(u64::try_from(bytes).ok().filter(|&n| n > 0).ok_or_else(bad)?);
+            }
+            "max-file" => {
+                max_files = value.parse::<u32>().ok().filter(|&n| n > 0).ok_or_else(bad)?;
+            }
+            "mode" if value == "blocking" => {}
+            "mode" | "max-buffer-size" | "compress" | "labels" | "labels-regex" | "env"
+            | "env-regex" | "tag" => {
+                return Err(Error::NotYet(format!("the log option {name}={value}")));
+            }
+            other => {
+                return Err(Error::Invalid(format!(
+                    "unknown log opt '{other}' for json-file log driver"
+                )));
+            }
+        }
+    }
+    if max_files > 1 && max_bytes.is_none() {
+        return Err(Error::Invalid(
+            "max-file cannot be used without max-size: nothing would be rotated".into(),
+        ));
+    }
+    Ok(shim_protocol::LogConfig::JsonFile { max_bytes, max_files })
+}
+
+/// All that is to be mounted: binds, mounts, tmpfs, what other containers have, and an anonymous
+/// volume for each path that still needs one.
+pub(crate) fn mounts(
+    config: &ContainerConfig,
+    host: &HostConfig,
+    others: Vec<Mounting>,
+) -> Result<Vec<Mounting>, Error> {
+    let mut own = Vec::new();
+    for bind in &host.binds {
+        own.push(mounting::from_bind(bind)?);
+    }
+    for mount in &host.mounts {
+        own.push(mounting::from_mount(mount, |path| Path::new(path).exists())?);
+    }
+    for (target, options) in &host.tmpfs {
+        own.push(mounting::from_tmpfs(target, options)?);
+    }
+    for (at, mounting) in own.iter().enumerate() {
+        let same = |other: &Mounting| other.point.destination == mounting.point.destination;
+        if own[..at].iter().any(same) {
+            return Err(Error::Invalid(format!(
+                "Duplicate mount point: {}",
+                mounting.point.destination
+            )));
+        }
+    }
+    // A request's own win over another container's, and those over the image's.
+    add_missing(&mut own, others);
+    let image = config.volumes.keys().map(|path| {
+        mounting::destination(path)?;
+        mounting::from_bind(path)
+    });
+    let image = image.collect::<Result<Vec<_>, _>>()?;
+    add_missing(&mut own, image);
+    Ok(own)
+}
+
+fn add_missing(mounts: &mut Vec<Mounting>, more: Vec<Mounting>) {
+    for mounting in more {
+        let taken = |one: &Mounting| one.point.destination == mounting.point.destination;
+        if !mounts.iter().any(taken) {
+            mounts.push(mounting);
+        }
+    }
+}
+
+/// Whether an image, as it was asked for, is one of those that report on themselves.
+pub(crate) fn reports(asked: &str, embedded: &[images::EmbeddedImage]) -> bool {
+    embedded.iter().any(|image| {
+        asked == image.reference || asked.strip_suffix(":latest") == Some(image.reference)
+    })
+}
+
+/// The image's defaults.
+pub(crate) fn defaults(image: &Image) -> &ImageDefaults {
+    &image.config.config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(request: &str, image: &str) -> ContainerConfig {
+        let mut config = serde_json::from_str(request).unwrap();
+        merge(&mut config, &serde_json::from_str(image).unwrap());
+        config
+    }
+
+    #[test]
+    fn the_image_fills_what_is_open() {
+        let image = r#"{"User":"web","Entrypoint":["/e"],"Cmd":["a","b"],"Env":["A=1","B=2"],
+            "WorkingDir":"/w","Labels":{"x":"image","y":"image"},"StopSignal":"SIGINT"}"#;
+        let words = |config: &ContainerConfig| {
+            let all = config.entrypoint.iter().chain(config.cmd.iter());
+            all.cloned().collect::<Vec<_>>().join(" ")
+        };
+        let config = merged(r#"{"Labels":{"x":"own"},"Env":["B=3"]}"#, image);
+        assert_eq!(words(&config), "/e a b");
+        assert_eq!(config.labels["x"], "own");
+        assert_eq!(config.labels["y"], "image");
+        assert_eq!(&*config.env, ["B=3", "A=1"]);
+        assert_eq!((config.user.as_str(), config.stop_signal.as_str()), ("web", "SIGINT"));
+        for (request, want) in [
+            (r#"{"Cmd":["c"]}"#, "/e c"),
+            (r#"{"Entrypoint":["/x"]}"#, "/x"),
+            (r#"{"Entrypoint":["/x"],"Cmd":["c"]}"#, "/x c"),
+            (r#"{"Entrypoint":[""],"Cmd":["c"]}"#, "c"),
+            (r#"{"Entrypoint":[],"Cmd":["c"]}"#, "c"),
+        ] {
+            assert_eq!(words(&merged(request, image)), want, "{request}");
+        }
+    }
+
+    fn verdict(config: &str, host: &str) -> String {
+        let machine = Machine {
+            cpus: 2,
+            cpu_list: "0-1".into(),
+            mem_list: "0".into(),
+            swap_limit: true,
+            blkio_weight: true,
+        };
+        let config: ContainerConfig = serde_json::from_str(config).unwrap();
+        let mut host: HostConfig = serde_json::from_str(host).unwrap();
+        let own = config.healthcheck.is_some();
+        match check(&config, &mut host, own, &machine) {
+            Ok(warnings) => warnings.join("\n"),
+            Err(err) => err.to_string(),
+        }
+    }
+
+    #[test]
+    fn nonsense_and_what_is_missing_are_told_apart() {
+        let sh = r#"{"Cmd":["sh"]}"#;
+        for (config, host, want) in [
+            (sh, "{}", ""),
+            ("{}", "{}", "no command specified"),
+            (
+                r#"{"Cmd":["sh"],"WorkingDir":"x"}"#,
+                "{}",
+                "the working directory 'x' is invalid, it needs to be an absolute path",
+            ),
+            (r#"{"Cmd":["sh"],"StopSignal":"NOPE"}"#, "{}", "invalid signal: NOPE"),
+            (r#"{"Cmd":["sh"],"Env":["=x"]}"#, "{}", "invalid environment variable: =x"),
+            (
+                r#"{"Cmd":["sh"],"Hostname":"h"}"#,
+                r#"{"NetworkMode":"container:a"}"#,
+                "conflicting options: hostname and the network mode",
+            ),
+            (
+                sh,
+                r#"{"NetworkMode":"host","PortBindings":{"80/tcp":[]}}"#,
+                "Published ports are discarded when using host network mode",
+            ),
+            (sh, r#"{"Init":true}"#, "an init process (--init) is not there yet"),
+            (
+                sh,
+                r#"{"RestartPolicy":{"Name":"always"}}"#,
+                "the restart policy \"always\" is not there yet",
+            ),
+            (
+                sh,
+                r#"{"RestartPolicy":{"Name":"always"},"AutoRemove":true}"#,
+                "can't create 'AutoRemove' container with restart policy",
+            ),
+            (sh, r#"{"Runtime":"nope"}"#, "unknown or invalid runtime name: nope"),
+            (
+                sh,
+                r#"{"LogConfig":{"Type":"json-file","Config":{"max-sizes":"1"}}}"#,
+                "unknown log opt 'max-sizes' for json-file log driver",
+            ),
+            (
+                sh,
+                r#"{"LogConfig":{"Type":"syslog"}}"#,
+                "the log driver \"syslog\" is not there yet",
+            ),
+            (
+                sh,
+                r#"{"Annotations":{"org.systemd.property.ExecStartPre":"x"}}"#,
+                "annotation org.systemd.property.ExecStartPre is reserved",
+            ),
+            (
+                r#"{"Cmd":["sh"],"Healthcheck":{"Test":["CMD","x"]}}"#,
+                "{}",
+                "a health check (--health-cmd) is not there yet",
+            ),
+        ] {
+            assert_eq!(verdict(config, host), want, "{config} {host}");
+        }
+    }
+
+    #[test]
+    fn one_mount_for_each_place() {
+        let config = serde_json::from_str(r#"{"Volumes":{"/a":{},"/b/":{}}}"#).unwrap();
+        let host = serde_json::from_str(r#"{"Binds":["/x:/a"],"Tmpfs":{"/t":""}}"#).unwrap();
+        let others =
+            vec![mounting::from_bind("v1:/a").unwrap(), mounting::from_bind("v2:/c").unwrap()];
+        let mounts = mounts(&config, &host, others).unwrap();
+        let places: Vec<_> =
+            mounts.iter().map(|m| format!("{} {}", m.point.kind, m.point.destination)).collect();
+        assert_eq!(places, ["bind /a", "tmpfs /t", "volume /c", "volume /b"]);
+        let host = serde_json::from_str(r#"{"Binds":["/x:/a"],"Tmpfs":{"/a/":""}}"#).unwrap();
+        let err = super::mounts(&config, &host, Vec::new()).unwrap_err();
+        assert_eq!(err.to_string(), "Duplicate mount point: /a");
+    }
+}

@@ -1,0 +1,198 @@
+//! The engine itself: what all calls share.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use images::{EmbeddedImage, Images};
+use metadata::Db;
+use network::Networks;
+use shim_protocol::{Phase, Status};
+
+use crate::error::At as _;
+use crate::lock::{Lock, shim_lives};
+use crate::paths::Paths;
+use crate::record::Container;
+use crate::shim::Pending;
+use crate::spec::resources::Machine;
+use crate::{Error, machine};
+
+/// What an engine is made of.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Where what lasts is kept: `/var/lib/dhow`.
+    pub root: PathBuf,
+    /// Where what may vanish at a reboot is kept: `/run/dhow`.
+    pub state: PathBuf,
+    /// dhow's own program, which is also the supervisor.
+    pub exe: PathBuf,
+    /// The images that are part of it.
+    pub embedded: &'static [EmbeddedImage],
+}
+
+/// The containers of one root. Any number of them, in any number of processes, may be open at
+/// once: none holds anything in memory that matters to another.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) exe: PathBuf,
+    pub(crate) embedded: &'static [EmbeddedImage],
+    pub(crate) images: Images,
+    pub(crate) networks: Networks,
+    pub(crate) machine: OnceLock<Machine>,
+    /// Supervisors that this process started: to be waited for when they end.
+    pub(crate) children: Mutex<Vec<Child>>,
+}
+
+/// What those need who wait, on threads of their own.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) paths: Paths,
+    pub(crate) db: Arc<Db>,
+    pub(crate) pending: Pending,
+}
+
+impl Engine {
+    /// Opens the engine of a root, and cleans up behind processes that died. Makes the folders
+    /// where there are none.
+    pub fn open(config: EngineConfig) -> Result<Self, Error> {
+        let absolute = |path: &Path| std::path::absolute(path).at("resolve", path);
+        let paths = Paths { root: absolute(&config.root)?, state: absolute(&config.state)? };
+        // As Docker's: a container's user may pass through to a bind mount below, not look around.
+        make_dir(&paths.root, 0o711)?;
+        make_dir(&paths.containers(), 0o710)?;
+        make_dir(&paths.state, 0o711)?;
+        make_dir(&paths.runs(), 0o710)?;
+        make_dir(&paths.runtime(), 0o700)?;
+        let db = Arc::new(Db::open(&paths.root.join("dhow.db"))?);
+        let images = Images::open(&paths.root, Arc::clone(&db), config.embedded)?;
+        let networks = Networks::new(paths.prefix(), &paths.state);
+        networks.ensure_predefined(&db)?;
+        let engine = Self {
+            shared: Arc::new(Shared { paths, db, pending: Pending::default() }),
+            exe: config.exe,
+            embedded: config.embedded,
+            images,
+            networks,
+            machine: OnceLock::new(),
+            children: Mutex::default(),
+        };
+        engine.recover()?;
+        Ok(engine)
+    }
+
+    /// The images.
+    pub fn images(&self) -> &Images {
+        &self.images
+    }
+
+    /// The networks.
+    pub fn networks(&self) -> &Networks {
+        &self.networks
+    }
+
+    /// The database.
+    pub fn db(&self) -> &Db {
+        &self.shared.db
+    }
+
+    /// Where what lasts is kept.
+    pub fn root(&self) -> &Path {
+        &self.shared.paths.root
+    }
+
+    /// Where what may vanish at a reboot is kept.
+    pub fn state(&self) -> &Path {
+        &self.shared.paths.state
+    }
+
+    pub(crate) fn paths(&self) -> &Paths {
+        &self.shared.paths
+    }
+
+    pub(crate) fn machine(&self) -> &Machine {
+        self.machine.get_or_init(machine::look)
+    }
+
+    /// The container that a person means.
+    pub(crate) fn find(&self, wanted: &str) -> Result<Container, Error> {
+        self.shared.find(wanted)
+    }
+
+    /// The container that a person means, held against changes by others.
+    pub(crate) fn find_locked(&self, wanted: &str) -> Result<(Container, Lock), Error> {
+        let id = self.find(wanted)?.id;
+        let gone = || Error::NoContainer(wanted.to_owned());
+        let lock = Lock::wait(&self.paths().data(&id))?.ok_or_else(gone)?;
+        // It may have been renamed, or removed, while we waited.
+        Ok((self.find(&id).map_err(|_| gone())?, lock))
+    }
+
+    /// Where a container is in its life. One whose supervisor was killed is cleaned up first.
+    pub(crate) fn status(&self, id: &str) -> Result<Status, Error> {
+        let status = self.shared.status(id)?;
+        if !self.shared.lost_its_shim(id, &status)? {
+            return Ok(status);
+        }
+        // Whoever has the lock is about to find out, too.
+        match Lock::attempt(&self.paths().data(id))? {
+            Some(lock) => self.status_locked(id, &lock),
+            None => Ok(status),
+        }
+    }
+
+    /// The same, for who has the container's lock.
+    pub(crate) fn status_locked(&self, id: &str, lock: &Lock) -> Result<Status, Error> {
+        let status = self.shared.status(id)?;
+        if self.shared.lost_its_shim(id, &status)? {
+            self.recover_lost(id, lock)?;
+            return self.shared.status(id);
+        }
+        Ok(status)
+    }
+
+    /// Collects supervisors that have ended.
+    pub(crate) fn reap(&self) {
+        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    }
+}
+
+impl Shared {
+    pub(crate) fn find(&self, wanted: &str) -> Result<Container, Error> {
+        match self.db.read(|tx| tx.find_container(wanted)) {
+            Ok(row) => Container::from_row(row),
+            Err(metadata::Error::NotFound { .. }) => Err(Error::NoContainer(wanted.to_owned())),
+            Err(metadata::Error::Ambiguous { prefix, .. }) => {
+                Err(Error::Invalid(format!("Multiple IDs found with provided prefix: {prefix}")))
+            }
+            Err(err) => Err(err.into()),
+        }
+    }
+
+    pub(crate) fn status(&self, id: &str) -> Result<Status, Error> {
+        let data = self.paths.data(id);
+        Status::load(&data).at("read", &data.join("status.json"))
+    }
+
+    /// Whether the status says that it runs, and nobody watches over it any more.
+    pub(crate) fn lost_its_shim(&self, id: &str, status: &Status) -> Result<bool, Error> {
+        let running = matches!(status.phase, Phase::Running | Phase::Paused);
+        if !running || shim_lives(&self.paths.run(id))? {
+            return Ok(false);
+        }
+        // It may have ended in this moment: the status is written before the lock is let go.
+        let status = self.status(id)?;
+        Ok(matches!(status.phase, Phase::Running | Phase::Paused))
+    }
+}
+
+/// Makes a folder and those above it, if it is not there.
+pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(mode).create(path).at("mkdir", path)
+}

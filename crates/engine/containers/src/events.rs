@@ -1,0 +1,230 @@
+//! What has happened, for whoever wants to follow it.
+//!
+//! One file, `STATE/events.jsonl`, to which every process appends whole lines: an event of any
+//! process is seen by all. It begins anew when it has grown large; the one before is kept.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use docker::event::{Actor, Message};
+use docker::filters::Filters;
+use shim_protocol::Status;
+
+use crate::engine::Engine;
+use crate::error::At as _;
+use crate::record::Container;
+use crate::shim::{Ready, first_ready};
+use crate::watch::Watch;
+use crate::{Error, clock};
+
+/// When the file begins anew, bytes.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// An event of a container, with its name, image and labels.
+pub(crate) fn container(action: &str, container: &Container) -> Message {
+    let config = &container.record.config;
+    let mut attributes: docker::Map<String> =
+        config.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    attributes.insert("image".into(), config.image.clone());
+    attributes.insert("name".into(), container.name.clone());
+    let now = clock::now();
+    Message {
+        status: action.into(),
+        id: container.id.clone(),
+        from: config.image.clone(),
+        kind: "container".into(),
+        action: action.into(),
+        actor: Actor { id: container.id.clone(), attributes },
+        scope: "local".into(),
+        time: now / 1_000_000_000,
+        time_nano: now,
+    }
+}
+
+/// An event with one more attribute.
+pub(crate) fn with(mut event: Message, name: &str, value: impl ToString) -> Message {
+    event.actor.attributes.insert(name.into(), value.to_string());
+    event
+}
+
+/// The end of a container's program.
+pub(crate) fn died(of: &Container, exit_code: i32) -> Message {
+    with(container("die", of), "exitCode", exit_code)
+}
+
+/// The same, as its status tells.
+pub(crate) fn died_by_status(of: &Container, status: &Status) -> Message {
+    died(of, status.exit_code)
+}
+
+/// An event of a network or volume.
+pub(crate) fn of(kind: &str, action: &str, id: &str, attributes: &[(&str, &str)]) -> Message {
+    let now = clock::now();
+    let attributes = attributes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    Message {
+        kind: kind.into(),
+        action: action.into(),
+        actor: Actor { id: id.into(), attributes },
+        scope: "local".into(),
+        time: now / 1_000_000_000,
+        time_nano: now,
+        ..Message::default()
+    }
+}
+
+/// A stream of events.
+#[derive(Debug)]
+pub struct Events {
+    path: PathBuf,
+    watch: Option<Watch>,
+    file: Option<File>,
+    /// Read, and not yet given out.
+    buffer: Vec<u8>,
+    since: Option<i64>,
+    until: Option<i64>,
+    filters: Filters,
+}
+
+impl Engine {
+    /// Appends an event. One that cannot be written is lost: what it tells of has happened, and
+    /// must not fail for it.
+    pub(crate) fn emit(&self, event: Message) {
+        let path = self.paths().events();
+        let write = || -> std::io::Result<()> {
+            if fs::metadata(&path).is_ok_and(|meta| meta.len() > MAX_BYTES) {
+                fs::rename(&path, path.with_extension("jsonl.1"))?;
+            }
+            let mut line = serde_json::to_vec(&event)?;
+            line.push(b'\n');
+            let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+            file.write_all(&line)
+        };
+        // Nobody is left to be told: see above.
+        let _lost = write();
+    }
+
+    /// Events from `since` (or from now on) until `until` (or for ever); nanoseconds since 1970.
+    pub fn events(
+        &self,
+        since: Option<i64>,
+        until: Option<i64>,
+        filters: Filters,
+    ) -> Result<Events, Error> {
+        let filters = filters
+            .only(&[
+                "config",
+                "container",
+                "daemon",
+                "event",
+                "image",
+                "label",
+                "network",
+                "node",
+                "plugin",
+                "scope",
+                "secret",
+                "service",
+                "type",
+                "volume",
+            ])
+            .map_err(|err| Error::Invalid(err.to_string()))?;
+        let path = self.paths().events();
+        let watch = Watch::files(self.state())?;
+        let mut events =
+            Events { path, watch, file: None, buffer: Vec::new(), since, until, filters };
+        if since.is_some() {
+            let old = events.path.with_extension("jsonl.1");
+            events.buffer = fs::read(old).unwrap_or_default();
+        } else if let Ok(mut file) = File::open(&events.path) {
+            file.seek(SeekFrom::End(0)).at("seek", &events.path)?;
+            events.file = Some(file);
+        }
+        Ok(events)
+    }
+}
+
+impl Events {
+    /// The next event; `None` at the end, or when `gone` hangs up.
+    pub fn next(&mut self, gone: Option<BorrowedFd<'_>>) -> Result<Option<Message>, Error> {
+        loop {
+            while let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                let Ok(event) = serde_json::from_slice::<Message>(&line) else { continue };
+                if self.until.is_some_and(|until| event.time_nano > until) {
+                    return Ok(None);
+                }
+                if self.wants(&event) {
+                    return Ok(Some(event));
+                }
+            }
+            if self.fill()? {
+                continue;
+            }
+            let left = self.until.map(|until| until - clock::now());
+            if left.is_some_and(|left| left <= 0) {
+                return Ok(None);
+            }
+            let left = left.and_then(|left| u64::try_from(left).ok()).map(Duration::from_nanos);
+            let fds: Vec<BorrowedFd<'_>> = self.watch.iter().map(|watch| watch.as_fd()).collect();
+            if first_ready(&fds, gone, left)? == Ready::Gone {
+                return Ok(None);
+            }
+            if let Some(watch) = &self.watch {
+                watch.drain();
+            }
+        }
+    }
+
+    /// Reads more. Whether there was more.
+    fn fill(&mut self) -> Result<bool, Error> {
+        if self.file.is_none() {
+            self.file = File::open(&self.path).ok();
+        }
+        let Some(file) = &mut self.file else { return Ok(false) };
+        let before = self.buffer.len();
+        file.read_to_end(&mut self.buffer).at("read", &self.path)?;
+        if self.buffer.len() > before {
+            return Ok(true);
+        }
+        // It began anew: this one is at its end for good.
+        let same = fs::metadata(&self.path)
+            .is_ok_and(|now| file.metadata().is_ok_and(|ours| ours.ino() == now.ino()));
+        if !same && self.path.exists() {
+            self.file = None;
+            return self.fill();
+        }
+        Ok(false)
+    }
+
+    fn wants(&self, event: &Message) -> bool {
+        let attributes = &event.actor.attributes;
+        let named = |kind: &str, name: &str| {
+            self.filters.any(kind, |wanted| {
+                event.kind == kind
+                    && (event.actor.id.starts_with(wanted)
+                        || attributes.get(name).is_some_and(|have| have == wanted))
+            })
+        };
+        self.since.is_none_or(|since| event.time_nano >= since)
+            && self.filters.exact("type", &event.kind)
+            && self.filters.any("event", |wanted| {
+                event.action == wanted || event.action.starts_with(&format!("{wanted}:"))
+            })
+            && self.filters.exact("scope", &event.scope)
+            && self.filters.labels("label", attributes)
+            && named("container", "name")
+            && named("network", "name")
+            && named("volume", "name")
+            && self.filters.any("image", |wanted| {
+                event.actor.id == wanted
+                    || attributes.get("image").is_some_and(|have| have == wanted)
+                    || attributes
+                        .get("name")
+                        .is_some_and(|have| event.kind == "image" && have == wanted)
+            })
+    }
+}

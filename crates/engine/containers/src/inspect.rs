@@ -1,0 +1,138 @@
+//! Telling all about one container.
+
+use docker::container::{DriverData, Inspect, NetworkSettings, State};
+use docker::{EndpointSettings, Map};
+use shim_protocol::{ExecStatus, LogConfig, Phase, Status};
+
+use crate::engine::Engine;
+use crate::record::Container;
+use crate::spec::namespaces::{Mode, mode};
+use crate::{Error, clock, definition, list};
+
+impl Engine {
+    /// All that is known of a container, with its sizes if asked for.
+    pub fn inspect(&self, wanted: &str, size: bool) -> Result<Inspect, Error> {
+        let container = self.find(wanted)?;
+        let status = self.status(&container.id)?;
+        let record = &container.record;
+        let running = matches!(status.phase, Phase::Running | Phase::Paused);
+        let data = self.paths().data(&container.id);
+        let file = |name: &str| data.join(name).to_string_lossy().into_owned();
+        let has_log = definition::log(&record.host.log_config)
+            .is_ok_and(|log| matches!(log, LogConfig::JsonFile { .. }));
+        let mut words = container.command().into_iter();
+        let sizes = if size { Some(self.sizes(&container)?) } else { None };
+        let started = running || !status.started_at.is_empty();
+        let path_of = |name: &str| if started { file(name) } else { String::new() };
+        Ok(Inspect {
+            id: container.id.clone(),
+            created: clock::print(container.created),
+            path: words.next().unwrap_or_default(),
+            args: words.collect(),
+            state: state(&status),
+            image: record.image_id.clone(),
+            resolv_conf_path: path_of("resolv.conf"),
+            hostname_path: path_of("hostname"),
+            hosts_path: path_of("hosts"),
+            log_path: if has_log {
+                self.paths().log(&container.id).to_string_lossy().into_owned()
+            } else {
+                String::new()
+            },
+            name: format!("/{}", container.name),
+            restart_count: 0,
+            driver: "overlay2".into(),
+            platform: "linux".into(),
+            exec_ids: self.running_execs(&container.id)?.into(),
+            host_config: record.host.clone(),
+            graph_driver: self.graph_driver(&container)?,
+            size_rw: sizes.map(|(own, _)| own),
+            size_root_fs: sizes.map(|(_, all)| all),
+            mounts: record.mounts.iter().map(|mounting| mounting.point.clone()).collect(),
+            config: record.config.clone(),
+            network_settings: NetworkSettings {
+                sandbox_id: if running { container.id.clone() } else { String::new() },
+                sandbox_key: if running && status.pid > 0 {
+                    format!("/proc/{}/ns/net", status.pid)
+                } else {
+                    String::new()
+                },
+                ports: if running { record.ports.clone().or_empty() } else { Map::empty() },
+                networks: self.shown_networks(&container, running),
+            },
+            ..Inspect::default()
+        })
+    }
+
+    /// The networks of a container: with its addresses while it runs, as asked for otherwise.
+    pub(crate) fn shown_networks(
+        &self,
+        container: &Container,
+        running: bool,
+    ) -> Map<EndpointSettings> {
+        let record = &container.record;
+        if running {
+            return record.connected.clone().or_empty();
+        }
+        let mut networks = record.endpoints.clone().or_empty();
+        if !matches!(mode(&record.host.network_mode), Mode::Container(_)) {
+            networks.entry(record.host.network_mode.clone()).or_default();
+        }
+        for (name, settings) in networks.iter_mut() {
+            if let Ok(network) = self.networks.inspect(self.db(), name) {
+                settings.network_id = network.id;
+            }
+        }
+        networks
+    }
+
+    /// The directories that make the root.
+    fn graph_driver(&self, container: &Container) -> Result<Option<DriverData>, Error> {
+        let Some(mounts) = self.layers(container)? else { return Ok(None) };
+        let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+        let lower: Vec<String> = mounts.lower.iter().map(|path| text(path)).collect();
+        // It is mounted in the supervisor's own namespace, on the bundle's root.
+        let merged = self.paths().run(&container.id).join("bundle").join(crate::spec::ROOTFS);
+        let data = [
+            ("ID", container.id.clone()),
+            ("LowerDir", lower.join(":")),
+            ("MergedDir", text(&merged)),
+            ("UpperDir", text(&mounts.upper)),
+            ("WorkDir", text(&mounts.work)),
+        ];
+        let data = data.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Ok(Some(DriverData { data, name: "overlay2".into() }))
+    }
+
+    fn running_execs(&self, id: &str) -> Result<Vec<String>, Error> {
+        let execs = self.paths().execs(id);
+        let Ok(entries) = std::fs::read_dir(&execs) else { return Ok(Vec::new()) };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let ids = names.filter_map(|name| name.strip_suffix(".json").map(str::to_owned));
+        let running = |id: &String| ExecStatus::load(&execs, id).is_ok_and(|status| status.running);
+        let mut ids: Vec<String> = ids.filter(running).collect();
+        ids.sort();
+        Ok(ids)
+    }
+}
+
+fn state(status: &Status) -> State {
+    let time = |text: &String| {
+        if text.is_empty() { docker::timestamp::ZERO.to_owned() } else { text.clone() }
+    };
+    let running = matches!(status.phase, Phase::Running | Phase::Paused);
+    State {
+        status: list::state(status).into(),
+        running,
+        paused: status.phase == Phase::Paused,
+        restarting: false,
+        oom_killed: status.oom_killed,
+        dead: false,
+        pid: if running { status.pid.into() } else { 0 },
+        exit_code: if running { 0 } else { status.exit_code.into() },
+        error: status.error.clone(),
+        started_at: time(&status.started_at),
+        finished_at: time(&status.finished_at),
+        health: None,
+    }
+}

@@ -1,0 +1,80 @@
+//! Intents: what a process is about to do to a container, noted before it does it, so that whoever
+//! comes after its death knows.
+
+use std::fs;
+
+use metadata::{Operation, Write};
+
+use crate::{Error, clock};
+
+/// What may be under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intent {
+    Create,
+    Start,
+    Remove,
+}
+
+impl Intent {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Start => "start",
+            Self::Remove => "remove",
+        }
+    }
+
+    /// Notes it.
+    pub(crate) fn begin(self, tx: &Write, id: &str) -> Result<(), Error> {
+        Ok(tx.begin_operation(&Operation {
+            subject: id.into(),
+            kind: self.name().into(),
+            owner: me(),
+            detail: String::new(),
+            started: clock::now(),
+        })?)
+    }
+
+    /// Forgets it.
+    pub(crate) fn end(self, tx: &Write, id: &str) -> Result<(), Error> {
+        tx.end_operation(id, self.name())?;
+        Ok(())
+    }
+}
+
+/// This process: its number, and when it started, since numbers are used again.
+fn me() -> String {
+    let pid = std::process::id();
+    format!("{pid}:{}", start_time(pid).unwrap_or_default())
+}
+
+/// Whether the process that noted an intent still lives.
+pub(crate) fn lives(owner: &str) -> bool {
+    let Some((pid, started)) = owner.split_once(':') else { return false };
+    pid.parse().ok().and_then(start_time).is_some_and(|now| now == started)
+}
+
+/// Field 22 of `/proc/PID/stat`: clock ticks since the boot; with the boot's own id, since ticks
+/// start again with each.
+fn start_time(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in brackets may hold anything, spaces and brackets too.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let ticks = rest.split_ascii_whitespace().nth(19)?;
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(format!("{ticks}:{}", boot.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_living_are_told_from_the_dead() {
+        let me = me();
+        assert!(lives(&me));
+        assert!(!lives(&format!("{me}0")));
+        assert!(!lives("4194304:1:x"));
+        assert!(!lives(""));
+    }
+}

@@ -1,0 +1,385 @@
+//! Listing containers.
+
+use docker::container::{Port, Summary, SummaryHostConfig, SummaryNetworkSettings};
+use docker::filters::Filters;
+use docker::nat;
+use shim_protocol::{Phase, Status};
+
+use crate::engine::Engine;
+use crate::record::Container;
+use crate::{Error, clock};
+
+/// Which containers to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListOptions {
+    /// Those that do not run as well.
+    pub all: bool,
+    /// So many of the newest, whatever they do.
+    pub limit: Option<usize>,
+    /// With their sizes.
+    pub size: bool,
+    /// Only those that fit.
+    pub filters: Filters,
+}
+
+/// How many containers there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All.
+    pub total: usize,
+    /// Those that run.
+    pub running: usize,
+    /// Those that are frozen.
+    pub paused: usize,
+    /// The others.
+    pub stopped: usize,
+}
+
+/// What containers can be filtered by.
+const FILTERS: [&str; 15] = [
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
+];
+
+impl Engine {
+    /// Lists containers, the newest first.
+    pub fn list(&self, options: &ListOptions) -> Result<Vec<Summary>, Error> {
+        let filter = Filter::new(self, options)?;
+        let mut list = Vec::new();
+        for row in self.shared.db.read(metadata::Read::containers)? {
+            if options.limit.is_some_and(|limit| list.len() == limit) {
+                break;
+            }
+            // Only what has a run's folder can run; most need no look at their status.
+            if filter.running_only && !self.paths().run(&row.id).exists() {
+                continue;
+            }
+            let container = Container::from_row(row)?;
+            let status = self.status(&container.id)?;
+            // One that was to go when it ends went in this moment.
+            if container.record.host.auto_remove
+                && status.phase == Phase::Exited
+                && self.shared.db.read(|tx| tx.container(&container.id))?.is_none()
+            {
+                continue;
+            }
+            if filter.wants(&container, &status) {
+                list.push(self.summary(&container, &status, options.size)?);
+            }
+        }
+        Ok(list)
+    }
+
+    /// Counts containers by what they do.
+    pub fn counts(&self) -> Result<Counts, Error> {
+        let mut counts = Counts::default();
+        for row in self.shared.db.read(metadata::Read::containers)? {
+            counts.total += 1;
+            if !self.paths().run(&row.id).exists() {
+                counts.stopped += 1;
+                continue;
+            }
+            match self.status(&row.id)?.phase {
+                Phase::Running => counts.running += 1,
+                Phase::Paused => counts.paused += 1,
+                Phase::Created | Phase::Exited => counts.stopped += 1,
+            }
+        }
+        Ok(counts)
+    }
+
+    fn summary(
+        &self,
+        container: &Container,
+        status: &Status,
+        size: bool,
+    ) -> Result<Summary, Error> {
+        let record = &container.record;
+        let running = matches!(status.phase, Phase::Running | Phase::Paused);
+        let sizes = if size { Some(self.sizes(container)?) } else { None };
+        Ok(Summary {
+            id: container.id.clone(),
+            names: vec![format!("/{}", container.name)].into(),
+            image: record.config.image.clone(),
+            image_id: record.image_id.clone(),
+            command: command_line(&container.command()),
+            created: container.created / 1_000_000_000,
+            ports: ports(container, running).into(),
+            size_rw: sizes.map(|(rw, _)| rw),
+            size_root_fs: sizes.map(|(_, all)| all),
+            labels: record.config.labels.clone().or_empty(),
+            state: state(status).into(),
+            status: describe(status, clock::now()),
+            host_config: SummaryHostConfig {
+                network_mode: record.host.network_mode.clone(),
+                annotations: record.host.annotations.clone(),
+            },
+            network_settings: Some(SummaryNetworkSettings {
+                networks: self.shown_networks(container, running),
+            }),
+            mounts: record.mounts.iter().map(|mounting| mounting.point.clone()).collect(),
+            ..Summary::default()
+        })
+    }
+
+    /// Bytes of the writable layer, and of all layers.
+    pub(crate) fn sizes(&self, container: &Container) -> Result<(i64, i64), Error> {
+        if container.record.host_root {
+            return Ok((0, 0));
+        }
+        let usage = self.images.snapshots().usage(&container.id.parse()?)?;
+        let own = i64::try_from(usage.bytes).unwrap_or(i64::MAX);
+        let image = match &container.image {
+            // The image may be gone.
+            Some(id) => self.images.get(id).map(|image| image.size).unwrap_or_default(),
+            None => 0,
+        };
+        Ok((own, own.saturating_add(i64::try_from(image).unwrap_or(i64::MAX))))
+    }
+}
+
+/// A container's state in Docker's words.
+pub(crate) fn state(status: &Status) -> &'static str {
+    match status.phase {
+        Phase::Created => "created",
+        Phase::Running => "running",
+        Phase::Paused => "paused",
+        Phase::Exited => "exited",
+    }
+}
+
+/// `Up 5 minutes`, `Exited (0) 2 hours ago`.
+fn describe(status: &Status, now: i64) -> String {
+    let since = |time: &str| {
+        let seconds = clock::parse(time).map_or(0, |then| (now - then) / 1_000_000_000);
+        docker::units::human_duration(seconds.max(0))
+    };
+    match status.phase {
+        Phase::Created => "Created".into(),
+        Phase::Running => format!("Up {}", since(&status.started_at)),
+        Phase::Paused => format!("Up {} (Paused)", since(&status.started_at)),
+        Phase::Exited => {
+            format!("Exited ({}) {} ago", status.exit_code, since(&status.finished_at))
+        }
+    }
+}
+
+/// As Docker prints it: words with spaces in quotes.
+fn command_line(words: &[String]) -> String {
+    let quote = |word: &String| {
+        if word.contains(' ') { format!("'{word}'") } else { word.clone() }
+    };
+    words.iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+fn ports(container: &Container, running: bool) -> Vec<Port> {
+    let mut ports = Vec::new();
+    let map = &container.record.ports;
+    let exposed = container.record.config.exposed_ports.keys();
+    if !running {
+        return ports;
+    }
+    let mut keys: Vec<&String> = map.keys().chain(exposed).collect();
+    keys.sort();
+    keys.dedup();
+    for key in keys {
+        let Ok(port) = key.parse::<nat::Port>() else { continue };
+        let base = Port {
+            private_port: port.number,
+            proto: port.proto.as_str().into(),
+            ..Port::default()
+        };
+        let bindings = map.get(key).map(|list| &list[..]).unwrap_or_default();
+        if bindings.is_empty() {
+            ports.push(base);
+            continue;
+        }
+        ports.extend(bindings.iter().map(|binding| Port {
+            ip: binding.host_ip.clone(),
+            public_port: binding.host_port.parse().unwrap_or_default(),
+            ..base.clone()
+        }));
+    }
+    ports
+}
+
+/// The filters of one list, looked up once.
+struct Filter<'a> {
+    filters: &'a Filters,
+    running_only: bool,
+    before: Option<i64>,
+    since: Option<i64>,
+    exited: Vec<i32>,
+    ancestors: Vec<String>,
+    networks: Vec<String>,
+}
+
+impl<'a> Filter<'a> {
+    fn new(engine: &Engine, options: &'a ListOptions) -> Result<Self, Error> {
+        let filters = &options.filters;
+        let invalid = |err: docker::filters::Error| Error::Invalid(err.to_string());
+        filters.clone().only(&FILTERS).map_err(invalid)?;
+        for status in filters.get("status") {
+            let known =
+                ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
+            if !known.contains(&status) {
+                return Err(Error::Invalid(format!("invalid filter 'status={status}'")));
+            }
+        }
+        for health in filters.get("health") {
+            if !["starting", "healthy", "unhealthy", "none"].contains(&health) {
+                return Err(Error::Invalid(format!(
+                    "unrecognised filter value for health: {health}"
+                )));
+            }
+        }
+        let created = |key: &str, newest: bool| -> Result<Option<i64>, Error> {
+            let mut times = Vec::new();
+            for wanted in filters.get(key) {
+                times.push(engine.find(wanted)?.created);
+            }
+            Ok(if newest { times.into_iter().max() } else { times.into_iter().min() })
+        };
+        let mut exited = Vec::new();
+        for code in filters.get("exited") {
+            let bad = |_| Error::Invalid(format!("invalid filter 'exited={code}'"));
+            exited.push(code.parse().map_err(bad)?);
+        }
+        let mut ancestors = Vec::new();
+        for name in filters.get("ancestor") {
+            // An image that is not there is nobody's.
+            if let Ok(details) = engine.images.details(name) {
+                ancestors.push(details.image.id.to_string());
+            }
+        }
+        let mut networks = Vec::new();
+        for wanted in filters.get("network") {
+            networks.push(wanted.to_owned());
+            if let Ok(network) = engine.networks.inspect(engine.db(), wanted) {
+                networks.push(network.name);
+            }
+        }
+        let narrowed = filters.contains("status")
+            || filters.contains("exited")
+            || filters.contains("before")
+            || filters.contains("since");
+        Ok(Self {
+            filters,
+            running_only: !options.all && options.limit.is_none() && !narrowed,
+            before: created("before", false)?,
+            since: created("since", true)?,
+            exited,
+            ancestors,
+            networks,
+        })
+    }
+
+    fn wants(&self, container: &Container, status: &Status) -> bool {
+        let record = &container.record;
+        let filters = self.filters;
+        let alive = matches!(status.phase, Phase::Running | Phase::Paused);
+        let ports = ports(container, true);
+        let port_fits = |wanted: &str, of: fn(&Port) -> u16| {
+            let (numbers, proto) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
+            nat::parse_range(numbers).is_some_and(|range| {
+                ports.iter().any(|port| range.contains(&of(port)) && port.proto == proto)
+            })
+        };
+        (!self.running_only || alive)
+            && filters.any("id", |wanted| container.id.starts_with(wanted))
+            && filters.any("name", |wanted| name_fits(&container.name, wanted))
+            && filters.labels("label", &record.config.labels)
+            && filters.any("status", |wanted| wanted == state(status))
+            && (self.exited.is_empty()
+                || status.phase == Phase::Exited && self.exited.contains(&status.exit_code))
+            && self.before.is_none_or(|time| container.created < time)
+            && self.since.is_none_or(|time| container.created > time)
+            && (!filters.contains("ancestor") || self.ancestors.contains(&record.image_id))
+            && filters.any("volume", |wanted| {
+                record.mounts.iter().any(|mounting| {
+                    mounting.point.name == wanted
+                        || mounting.point.source == wanted
+                        || mounting.point.destination == wanted
+                })
+            })
+            && (self.networks.is_empty()
+                || self.networks.iter().any(|name| {
+                    *name == record.host.network_mode || record.endpoints.contains_key(name)
+                }))
+            && filters.any("publish", |wanted| port_fits(wanted, |port| port.public_port))
+            && filters.any("expose", |wanted| port_fits(wanted, |port| port.private_port))
+            && filters.any("health", |wanted| wanted == "none")
+    }
+}
+
+/// Docker takes a name's filter as a regular expression; these are the ones that people write: a
+/// part of the name, with `^` and `$` for its ends.
+fn name_fits(name: &str, wanted: &str) -> bool {
+    let (wanted, start) = match wanted.strip_prefix('^') {
+        Some(rest) => (rest, true),
+        None => (wanted, false),
+    };
+    let (wanted, end) = match wanted.strip_suffix('$') {
+        Some(rest) => (rest, true),
+        None => (wanted, false),
+    };
+    let wanted = wanted.strip_prefix('/').unwrap_or(wanted);
+    match (start, end) {
+        (true, true) => name == wanted,
+        (true, false) => name.starts_with(wanted),
+        (false, true) => name.ends_with(wanted),
+        (false, false) => name.contains(wanted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_described_for_people() {
+        let hour = 3_600_000_000_000;
+        let status = |phase| Status {
+            phase,
+            started_at: clock::print(0),
+            finished_at: clock::print(hour),
+            exit_code: 3,
+            ..Status::default()
+        };
+        assert_eq!(describe(&status(Phase::Created), hour), "Created");
+        assert_eq!(describe(&status(Phase::Running), 2 * hour), "Up 2 hours");
+        assert_eq!(describe(&status(Phase::Paused), 2 * hour), "Up 2 hours (Paused)");
+        assert_eq!(describe(&status(Phase::Exited), 3 * hour), "Exited (3) 2 hours ago");
+    }
+
+    #[test]
+    fn names_are_matched_in_part_or_whole() {
+        for (name, wanted, fits) in [
+            ("web", "we", true),
+            ("web", "^/web$", true),
+            ("web1", "^/web$", false),
+            ("my-web", "web$", true),
+            ("my-web", "^web", false),
+        ] {
+            assert_eq!(name_fits(name, wanted), fits, "{name} {wanted}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_one_line() {
+        assert_eq!(command_line(&["sh".into(), "-c".into(), "a b".into()]), "sh -c 'a b'");
+    }
+}

@@ -1,0 +1,35 @@
+//! What of the machine limits and specifications depend on.
+
+use std::fs;
+
+use cgroup::Hierarchy;
+
+use crate::spec::resources::Machine;
+
+/// Looks at the machine. What cannot be read counts as not there.
+pub(crate) fn look() -> Machine {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let cpu_list = read("/sys/devices/system/cpu/online");
+    let mem_list = match read("/sys/devices/system/node/online") {
+        list if list.is_empty() => "0".to_owned(),
+        list => list,
+    };
+    let hierarchy = Hierarchy::detect().ok();
+    Machine {
+        cpus: std::thread::available_parallelism()
+            .map_or(1, |cpus| i64::try_from(cpus.get()).unwrap_or(1)),
+        cpu_list,
+        mem_list,
+        swap_limit: hierarchy.as_ref().is_some_and(Hierarchy::has_swap_limit),
+        blkio_weight: hierarchy
+            .as_ref()
+            .is_some_and(|hierarchy| hierarchy.has("blkio") || hierarchy.has("io")),
+    }
+}
+
+/// How many CPUs there may be, online or not.
+pub(crate) fn possible_cpus() -> u32 {
+    let text = fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+    let last = text.trim().rsplit(['-', ',']).next().and_then(|last| last.parse::<u32>().ok());
+    last.map_or(1, |last| last.saturating_add(1))
+}

@@ -1,0 +1,191 @@
+//! Cleaning up behind processes that died.
+//!
+//! What can be left, and how it is found:
+//!
+//! | who was killed | what shows it | what is done |
+//! |---|---|---|
+//! | an engine, making a container | an intent `create` of a dead process | the container is removed |
+//! | an engine, starting one | an intent `start` | if it does not run, what was made for the run goes |
+//! | an engine, removing one | an intent `remove` | it is removed |
+//! | a supervisor | a folder of a run, whose lock is free | what it left goes; status "exited", 137 |
+//! | the machine | a status "running" without such a folder | status "exited", when it is next asked for |
+//!
+//! All that is in the kernel has a name that follows from the container's id, so nothing else needs
+//! to be known. Each step can be done again, so recovery may be killed as well.
+
+use std::fs;
+
+use metadata::Operation;
+use shim_protocol::Phase;
+
+use crate::engine::Engine;
+use crate::error::At as _;
+use crate::intent::{self, Intent};
+use crate::lock::{Lock, shim_lives};
+use crate::record::Container;
+use crate::{Error, clock, events, stray};
+
+/// The exit code of what SIGKILL ended.
+const KILLED: i32 = 128 + 9;
+/// Why a container ended that nobody watched any more.
+const LOST: &str = "its supervisor was killed";
+
+impl Engine {
+    /// Finds what processes left that died, and finishes or undoes it. Cheap where nothing is.
+    pub(crate) fn recover(&self) -> Result<(), Error> {
+        let mut found = false;
+        for operation in self.shared.db.read(metadata::Read::operations)? {
+            if Self::is_abandoned(&operation) {
+                found = true;
+                self.finish(&operation)?;
+            }
+        }
+        for id in self.runs()? {
+            found |= self.recover_run(&id)?;
+        }
+        if found {
+            self.networks.sweep(&self.shared.db, &|id| self.paths().run(id).exists())?;
+            self.images.sweep()?;
+        }
+        Ok(())
+    }
+
+    fn is_abandoned(operation: &Operation) -> bool {
+        let known = [Intent::Create, Intent::Start, Intent::Remove];
+        known.iter().any(|intent| intent.name() == operation.kind)
+            && !intent::lives(&operation.owner)
+    }
+
+    /// The ids of containers that run, or whose run left something.
+    fn runs(&self) -> Result<Vec<String>, Error> {
+        let runs = self.paths().runs();
+        let entries = fs::read_dir(&runs)
+            .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
+            .at("readdir", &runs)?;
+        Ok(entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+    }
+
+    /// Finishes, or takes back, what a dead process was about to do.
+    fn finish(&self, operation: &Operation) -> Result<(), Error> {
+        let id = &operation.subject;
+        let Some(row) = self.shared.db.read(|tx| tx.container(id))? else {
+            self.shared.db.write(|tx| tx.end_operation(id, &operation.kind))?;
+            return Ok(());
+        };
+        let container = Container::from_row(row)?;
+        let data = self.paths().data(id);
+        if operation.kind == Intent::Create.name() && !data.exists() {
+            return self.discard(&container);
+        }
+        let Some(lock) = Lock::attempt(&data)? else {
+            // A living process is at it, and will find the same; or its folder is gone already.
+            if data.exists() {
+                return Ok(());
+            }
+            return self.discard(&container);
+        };
+        if operation.kind != Intent::Start.name() {
+            if matches!(self.status_locked(id, &lock)?.phase, Phase::Running | Phase::Paused) {
+                self.kill_for_recovery(&container)?;
+            }
+            return self.discard(&container);
+        }
+        if self.settle_start(&container, &lock)? {
+            self.shared.db.write(|tx| Intent::Start.end(tx, id))?;
+        }
+        Ok(())
+    }
+
+    fn kill_for_recovery(&self, container: &Container) -> Result<(), Error> {
+        stray::kill(&container.id, &self.paths().run(&container.id))?;
+        self.clean_up_after_shim(&container.id, &self.cgroup_path(container))
+    }
+
+    /// A start whose engine died: the container runs, or it does not and nothing is left of the
+    /// attempt. Whether the container is still there.
+    fn settle_start(&self, container: &Container, lock: &Lock) -> Result<bool, Error> {
+        let id = &container.id;
+        // Its supervisor notices that the engine went, and ends; unless it was past that.
+        let phase = self.status_locked(id, lock)?.phase;
+        if matches!(phase, Phase::Running | Phase::Paused) {
+            return Ok(true);
+        }
+        self.await_end(container)?;
+        let phase = self.shared.status(id)?.phase;
+        if matches!(phase, Phase::Running | Phase::Paused) {
+            return Ok(true);
+        }
+        self.clean_up_after_shim(id, &self.cgroup_path(container))?;
+        if container.record.host.auto_remove {
+            self.discard(container)?;
+            return Ok(false);
+        }
+        self.shared.db.write(|tx| tx.release_ports(id))?;
+        Ok(true)
+    }
+
+    /// Looks at one folder of a run. Whether there was something to do.
+    fn recover_run(&self, id: &str) -> Result<bool, Error> {
+        let data = self.paths().data(id);
+        let lock = Lock::attempt(&data)?;
+        if lock.is_none() && data.exists() {
+            // Somebody starts or removes it.
+            return Ok(false);
+        }
+        if shim_lives(&self.paths().run(id))? {
+            return Ok(false);
+        }
+        let row = self.shared.db.read(|tx| tx.container(id))?;
+        let (Some(row), Some(lock)) = (row, lock) else {
+            let cgroup = format!("/{}/{id}", self.paths().prefix());
+            self.clean_up_after_shim(id, &cgroup)?;
+            return Ok(true);
+        };
+        let phase = self.shared.status(id)?.phase;
+        if matches!(phase, Phase::Running | Phase::Paused) {
+            self.recover_lost(id, &lock)?;
+        } else {
+            let container = Container::from_row(row)?;
+            self.clean_up_after_shim(id, &self.cgroup_path(&container))?;
+            if container.record.host.auto_remove && phase == Phase::Exited {
+                self.discard(&container)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// A container whose supervisor was killed: it ends here.
+    pub(crate) fn recover_lost(&self, id: &str, _lock: &Lock) -> Result<(), Error> {
+        let container = self.find(id)?;
+        let data = self.paths().data(id);
+        let mut status = self.shared.status(id)?;
+        stray::kill(id, &self.paths().run(id))?;
+        status.phase = Phase::Exited;
+        status.pid = 0;
+        status.shim_pid = 0;
+        status.exit_code = KILLED;
+        LOST.clone_into(&mut status.error);
+        status.finished_at = clock::print(clock::now());
+        failpoint::hit("engine.lost").at("write", &data)?;
+        // A free lock and a run's folder lead here again until the rest is done.
+        self.kill_cgroup(&container)?;
+        status.save(&data).at("write", &data.join("status.json"))?;
+        failpoint::hit("engine.lost-noted").at("write", &data)?;
+        self.emit(events::died(&container, KILLED));
+        self.clean_up_after_shim(id, &self.cgroup_path(&container))?;
+        if container.record.host.auto_remove {
+            self.discard(&container)?;
+            self.emit(events::container("destroy", &container));
+        }
+        Ok(())
+    }
+
+    /// Kills what still runs in a container: its status must not say that nothing does before.
+    fn kill_cgroup(&self, container: &Container) -> Result<(), Error> {
+        let hierarchy = cgroup::Hierarchy::detect()?;
+        match cgroup::Cgroup::open(&hierarchy, &self.cgroup_path(container)) {
+            Err(cgroup::Error::NotFound(_)) => Ok(()),
+            opened => Ok(opened?.kill_all()?),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Talking to supervisors.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use shim_protocol::{Reply, Request, WireError};
+
+use crate::Error;
+use crate::error::At as _;
+
+/// How long a supervisor may take to answer what it answers at once.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a supervisor said to a request that it did not refuse.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) reply: Reply,
+    pub(crate) stream: UnixStream,
+}
+
+/// Connects to the supervisor at `socket`. `None` where there is none.
+pub(crate) fn connect(socket: &Path) -> Result<Option<UnixStream>, Error> {
+    match UnixStream::connect(socket) {
+        Ok(stream) => Ok(Some(stream)),
+        Err(err)
+            if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
+        {
+            Ok(None)
+        }
+        Err(err) => Err(err).at("connect", socket),
+    }
+}
+
+/// Sends a request and reads the reply. `None` where there is no supervisor, or it ended before it
+/// answered.
+pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Option<Answer>, Error> {
+    let Some(stream) = connect(socket)? else { return Ok(None) };
+    stream.set_read_timeout(Some(PATIENCE)).at("setsockopt", socket)?;
+    match shim_protocol::send(&stream, request) {
+        Err(err) if is_gone(&err) => return Ok(None),
+        sent => sent.at("write", socket)?,
+    }
+    match shim_protocol::receive(&stream) {
+        Ok(None) => Ok(None),
+        Err(err) if is_gone(&err) => Ok(None),
+        Ok(Some(Reply::Error(err))) => Err(refusal(err)),
+        Ok(Some(reply)) => {
+            stream.set_read_timeout(None).at("setsockopt", socket)?;
+            Ok(Some(Answer { reply, stream }))
+        }
+        Err(err) => Err(err).at("read", socket),
+    }
+}
+
+fn is_gone(err: &io::Error) -> bool {
+    matches!(
+        err.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof
+    )
+}
+
+/// A supervisor's refusal of something other than a start.
+pub(crate) fn refusal(err: WireError) -> Error {
+    if err.not_running { Error::Conflict(err.message) } else { Error::Shim(err.message) }
+}
+
+/// Waits until one of `fds` can be read or has ended; which. `gone` only counts when its other
+/// side has closed, and is `None` of them.
+pub(crate) fn first_ready(
+    fds: &[BorrowedFd<'_>],
+    gone: Option<BorrowedFd<'_>>,
+    timeout: Option<Duration>,
+) -> Result<Ready, Error> {
+    let mut list: Vec<PollFd<'_>> =
+        fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    list.extend(gone.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::empty())));
+    let timeout = timeout.map(|left| Timespec {
+        tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: left.subsec_nanos().into(),
+    });
+    loop {
+        match poll(&mut list, timeout.as_ref()) {
+            Err(rustix::io::Errno::INTR) => {}
+            polled => {
+                polled.at("poll", Path::new("supervisor"))?;
+                break;
+            }
+        }
+    }
+    let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+    if gone.is_some() && list.last().is_some_and(ready) {
+        return Ok(Ready::Gone);
+    }
+    Ok(list.iter().take(fds.len()).position(ready).map_or(Ready::Timeout, Ready::At))
+}
+
+/// What [`first_ready`] waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ready {
+    /// The descriptor at this place.
+    At(usize),
+    /// Whoever wanted the answer has left.
+    Gone,
+    /// Nothing in time.
+    Timeout,
+}
+
+/// Those in this process who want to be connected to a container's supervisor as soon as there is
+/// one: before its program writes its first byte.
+#[derive(Debug, Default)]
+pub(crate) struct Pending(Mutex<HashMap<String, Vec<Entry>>>);
+
+#[derive(Debug)]
+pub(crate) struct Entry {
+    request: Request,
+    give: Sender<UnixStream>,
+    /// Its end tells the other side to look.
+    _bell: UnixStream,
+}
+
+/// The other side of an [`Entry`].
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    streams: Receiver<UnixStream>,
+    bell: UnixStream,
+}
+
+impl Pending {
+    /// Registers a request for the next supervisor of a container.
+    pub(crate) fn register(&self, id: &str, request: Request) -> Result<Ticket, Error> {
+        let (give, streams) = channel();
+        let (bell, rung) = UnixStream::pair().at("socketpair", Path::new(id))?;
+        let entry = Entry { request, give, _bell: rung };
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        map.entry(id.to_owned()).or_default().push(entry);
+        Ok(Ticket { streams, bell })
+    }
+
+    /// Takes those who wait for a container. Dropped, they are told that nothing will come.
+    pub(crate) fn take(&self, id: &str) -> Vec<Entry> {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        map.remove(id).unwrap_or_default()
+    }
+}
+
+impl Entry {
+    /// Sends the request to the supervisor, and gives the connection to whoever waits for it.
+    pub(crate) fn connect(self, socket: &Path) -> Result<(), Error> {
+        let stream = if matches!(self.request, Request::Wait) {
+            let Some(stream) = connect(socket)? else { return Ok(()) };
+            shim_protocol::send(&stream, &self.request).at("write", socket)?;
+            stream
+        } else {
+            let Some(answer) = ask(socket, &self.request)? else { return Ok(()) };
+            answer.stream
+        };
+        // Whoever waited may have left meanwhile.
+        let _left = self.give.send(stream);
+        Ok(())
+    }
+}
+
+impl Ticket {
+    /// Ends when there is something to take, or never will be.
+    pub(crate) fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+
+    /// The connection; `None` where there will be none.
+    pub(crate) fn take(&self) -> Option<UnixStream> {
+        self.streams.try_recv().ok()
+    }
+}
