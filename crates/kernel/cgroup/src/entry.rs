@@ -18,7 +18,7 @@ use crate::tree::Version;
 /// fork meanwhile.
 ///
 /// The v2 tree has no such way. A process is to be born in it: [`Cgroup::v2_dir`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Entry {
     /// The `tasks` of each tree, with the call for the error.
     tasks: Vec<(OwnedFd, String)>,

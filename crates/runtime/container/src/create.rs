@@ -172,10 +172,8 @@ impl Making {
         };
         self.cgroup_is_ours = true;
         let cgroup = Cgroup::create(hierarchy, &plan.cgroup_path)?;
-        let into = cgroup.fd();
-        if into.is_some() {
-            cgroup.apply(&plan.resources)?;
-        }
+        cgroup.apply(&plan.resources)?;
+        let into = cgroup.v2_dir()?;
         let inherited = Inherited {
             sync: theirs,
             root: mounts.root,
@@ -183,6 +181,7 @@ impl Making {
             devices: mounts.devices,
             null: mounts.null,
             proc,
+            entry: cgroup.entry()?,
             cgroups: cgroups::trees(&cgroup, plan.namespaces.has(NamespaceKind::Cgroup)),
             console,
             join,
@@ -191,7 +190,7 @@ impl Making {
             state: self.record.state(Status::Creating),
         };
         let sync = self.spawn(proof, plan, inherited, into.as_ref(), sync)?;
-        self.attend(plan, &cgroup, into.is_some(), &sync).map(|warnings| (sync, warnings))
+        self.attend(plan, &sync).map(|warnings| (sync, warnings))
     }
 
     /// Clones, and leaves the child to `init`.
@@ -236,7 +235,7 @@ impl Making {
                 drop(sync);
                 self.container.unlock();
                 if course == Course::Direct {
-                    init::main(&plan.init, &plan.hooks, inherited)
+                    init::main(proof, &plan.init, &plan.hooks, inherited)
                 }
                 let offsets = plan.namespaces.time_offsets.as_deref();
                 init::intermediate(proof, &plan.init, &plan.hooks, pending, offsets, inherited)
@@ -255,13 +254,7 @@ impl Making {
     }
 
     /// Does what the new process waits for, until it says that it is ready.
-    fn attend(
-        &mut self,
-        plan: &Plan,
-        cgroup: &Cgroup,
-        limited: bool,
-        sync: &RuntimeEnd,
-    ) -> Result<Vec<String>, Error> {
+    fn attend(&mut self, plan: &Plan, sync: &RuntimeEnd) -> Result<Vec<String>, Error> {
         let proc = fsroot::proc::open_host().doing(|| "/proc")?;
         let course = Course::of(plan);
         let mut warnings = Vec::new();
@@ -282,10 +275,6 @@ impl Making {
         self.record.pid = pid;
         self.record.start_time = process::start_time(pid).ok_or(Error::Ended("created"))?;
         self.container.save(&self.record)?;
-        if !limited {
-            cgroup.apply(&plan.resources)?;
-            cgroup.join(pid)?;
-        }
         if let Some(value) = plan.init.process.oom_score_adj {
             crate::exec::set_oom_score(&proc, pid, value, &mut warnings)?;
         }

@@ -79,8 +79,14 @@ pub fn exec(
         status: Status::Stopped,
     })?;
     let (sync, theirs) = init::sync::pair().doing(|| "sync")?;
+    let cgroup = cgroup(&record, options)?;
+    let (into, entry) = match &cgroup {
+        Some(cgroup) => (cgroup.v2_dir()?, cgroup.entry()?),
+        None => (None, cgroup::Entry::default()),
+    };
     let joining = Joining {
         sync: theirs,
+        entry,
         namespaces: to_join(namespaces, record.pid)?,
         pidfd: init,
         proc: fsroot::proc::open_host().doing(|| "/proc")?,
@@ -88,10 +94,8 @@ pub fn exec(
         filter_allows_fork: filter.as_ref().is_none_or(Filter::allows_fork),
         limits_from_outside: plan.limits_from_outside,
     };
-    let cgroup = cgroup(&record, options)?;
     // From here on nothing in the container may trace what enters it (CVE-2016-9962).
     sys::set_dumpable(false).doing(|| "hide from the container")?;
-    let into = cgroup.as_ref().and_then(cgroup::Cgroup::fd);
     let mut flags = CloneFlags::empty();
     if into.is_some() {
         flags |= CloneFlags::INTO_CGROUP;
@@ -110,8 +114,7 @@ pub fn exec(
         Cloned::Parent { pid, pidfd } => {
             drop(joining);
             let mut child = Child { pid: pid.as_raw_nonzero().get(), pidfd };
-            let attach = if into.is_some() { None } else { cgroup };
-            let attended = child.attend(&plan, &record, attach.as_ref(), &sync, &mut warnings);
+            let attended = child.attend(&plan, &record, &sync, &mut warnings);
             let written = attended.and_then(|()| match &options.pid_file {
                 Some(path) => write_pid_file(path, child.pid),
                 None => Ok(()),
@@ -186,13 +189,9 @@ impl Child {
         &mut self,
         plan: &Process,
         record: &Record,
-        attach: Option<&cgroup::Cgroup>,
         sync: &RuntimeEnd,
         warnings: &mut Vec<String>,
     ) -> Result<(), Error> {
-        if let Some(cgroup) = attach {
-            cgroup.join(self.pid)?;
-        }
         if let Some(value) = plan.oom_score_adj {
             let proc = fsroot::proc::open_host().doing(|| "/proc")?;
             set_oom_score(&proc, self.pid, value, warnings)?;

@@ -32,6 +32,9 @@ pub enum Error {
         /// Whether it is missing or cannot be run.
         class: Class,
     },
+    /// The process cannot move itself.
+    #[error("join the cgroup")]
+    Cgroup(#[from] cgroup::Error),
     /// A hook failed.
     #[error(transparent)]
     Hook(#[from] crate::hook::Error),

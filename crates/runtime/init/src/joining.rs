@@ -22,6 +22,8 @@ pub struct Joining {
     pub sync: InitEnd,
     /// A handle of the container's first process.
     pub pidfd: OwnedFd,
+    /// The way into the container's cgroup, where it was not born.
+    pub entry: cgroup::Entry,
     /// The namespaces of that process that are not the runtime's own.
     pub namespaces: CloneFlags,
     /// The host's procfs.
@@ -53,6 +55,7 @@ fn prepare(
     joining: &mut Joining,
 ) -> Result<Error, Error> {
     failpoint("runtime.join")?;
+    std::mem::take(&mut joining.entry).enter(proof)?;
     joining.sync.wait(ToInit::Attached)?;
     enter(joining)?;
     let needs_fork = joining.namespaces.contains(CloneFlags::NEWPID);

@@ -54,6 +54,8 @@ pub struct Inherited {
     pub null: Option<OwnedFd>,
     /// The host's procfs.
     pub proc: OwnedFd,
+    /// The way into the container's cgroup, where it was not born.
+    pub entry: cgroup::Entry,
     /// The cgroup trees and the container's place in them.
     pub cgroups: CgroupTrees,
     /// Where the terminal goes.
@@ -118,7 +120,7 @@ pub fn intermediate(
     })();
     match entered {
         Err(error) => fail(&inherited.sync, &error),
-        Ok(Cloned::Child) => main(plan, hooks, inherited),
+        Ok(Cloned::Child) => main(proof, plan, hooks, inherited),
         Ok(Cloned::Parent { pid, .. }) => {
             let told = inherited.sync.pid(pid.as_raw_nonzero().get());
             sys::exit_now(i32::from(told.is_err()))
@@ -157,10 +159,10 @@ fn become_root() {
 }
 
 /// The container's first process. Never returns.
-pub fn main(plan: &InitPlan, hooks: &Hooks, inherited: Inherited) -> ! {
+pub fn main(proof: &SingleThreaded, plan: &InitPlan, hooks: &Hooks, inherited: Inherited) -> ! {
     let (sync, made) = {
         let mut inherited = inherited;
-        match make(plan, hooks, &mut inherited) {
+        match make(proof, plan, hooks, &mut inherited) {
             Ok(made) => (inherited, made),
             Err(error) => fail(&inherited.sync, &error),
         }
@@ -175,8 +177,14 @@ struct Made {
 }
 
 /// Everything up to the moment in which it waits to be started.
-fn make(plan: &InitPlan, hooks: &Hooks, inherited: &mut Inherited) -> Result<Made, Error> {
+fn make(
+    proof: &SingleThreaded,
+    plan: &InitPlan,
+    hooks: &Hooks,
+    inherited: &mut Inherited,
+) -> Result<Made, Error> {
     failpoint("runtime.init")?;
+    std::mem::take(&mut inherited.entry).enter(proof)?;
     if inherited.maps {
         inherited.sync.wait(ToInit::Mapped)?;
         become_root();

@@ -24,8 +24,8 @@ pub(crate) struct Prepared {
     pub(crate) root: Root,
 }
 
-/// Mounts all, fills `/dev`, and returns the root. Waits for the process to be in its cgroup before
-/// the first cgroup mount, or at the end.
+/// Mounts all, fills `/dev`, and returns the root. Waits for the runtime to have recorded the
+/// process before the first cgroup mount, or at the end.
 pub(crate) fn prepare(
     plan: &Rootfs,
     inherited: &mut Inherited,
@@ -307,8 +307,8 @@ fn change_root(root: BorrowedFd<'_>) -> Result<(), Error> {
     rustix::process::chdir("/").call(|| "chdir(\"/\")").doing(|| "change the root")
 }
 
-/// Waits, once, until the runtime has put this process into its cgroup; then makes the cgroup
-/// namespace, whose root that is.
+/// Waits, once, until the runtime has recorded this process; then makes the cgroup namespace, whose
+/// root is the cgroup that the process has joined.
 pub(crate) struct Attach<'a> {
     pub(crate) sync: &'a crate::sync::InitEnd,
     pub(crate) namespace: bool,

@@ -5,7 +5,7 @@
 //! new process                      runtime
 //!     |  <------------- Mapped ------- |  wrote uid_map and gid_map (new user namespace only)
 //!     |  -- Pid ----------------->     |  (the intermediate process only, which then ends)
-//!     |  <------------- Attached ----- |  put it into its cgroup; limits are in force
+//!     |  <------------- Attached ----- |  wrote down that it is there (it joined its cgroup itself)
 //!     |  -- Hooks --------------->     |  (where there are hooks of the runtime's)
 //!     |  <------------- Done --------- |
 //!     |  -- Limits -------------->     |  (limits that only the runtime may raise)
@@ -55,7 +55,7 @@ pub enum FromInit {
 pub enum ToInit {
     /// The user namespace has its ids.
     Mapped,
-    /// It is in its cgroup.
+    /// It is in the runtime's records.
     Attached,
     /// What was asked for is done.
     Done,
