@@ -32,6 +32,12 @@ impl Paths {
         self.runs().join(id)
     }
 
+    /// Where every shim mounts its container's root, each in a mount namespace of its own. It stays:
+    /// to remove a directory on which something is mounted means to wait for the kernel.
+    pub(crate) fn rootfs(&self) -> PathBuf {
+        self.state.join("rootfs")
+    }
+
     /// Where the shim listens.
     pub(crate) fn socket(&self, id: &str) -> PathBuf {
         self.run(id).join("shim.sock")

@@ -286,7 +286,7 @@ impl Engine {
         }
         let all_devices = if host.privileged { devices::every()? } else { Vec::new() };
         let report = if container.record.reports { self.report(container) } else { Vec::new() };
-        spec::generate(&spec::Input {
+        let mut spec = spec::generate(&spec::Input {
             container,
             identity: &identity,
             namespaces: &namespaces,
@@ -298,7 +298,11 @@ impl Engine {
             all_caps: caps::CapSet::all_supported()?,
             possible_cpus: machine::possible_cpus(),
             report: &report,
-        })
+        })?;
+        if let Some(root) = &mut spec.root {
+            root.path = self.paths().rootfs().to_string_lossy().into_owned();
+        }
+        Ok(spec)
     }
 
     /// `/dhow/ID`, or below the parent that was asked for.
@@ -365,7 +369,7 @@ impl Engine {
         let run = self.paths().run(&container.id);
         let bundle = run.join("bundle");
         failpoint::hit("engine.run").at("mkdir", &run)?;
-        for dir in [&run, &bundle, &bundle.join(spec::ROOTFS), &run.join("execs")] {
+        for dir in [&self.paths().rootfs(), &run, &bundle, &run.join("execs")] {
             match DirBuilder::new().mode(0o700).create(dir) {
                 Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
                 made => made.at("mkdir", dir)?,

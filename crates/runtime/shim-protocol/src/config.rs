@@ -9,11 +9,14 @@ pub struct Config {
     pub id: String,
     /// `ROOT/containers/ID`: `status.json` and, with the json-file driver, the log.
     pub data_dir: PathBuf,
-    /// The OCI bundle (`config.json`, and `rootfs` as an empty directory to mount on).
+    /// The OCI bundle. The root is mounted on the `root.path` of its `config.json`, an empty
+    /// directory. Best is an absolute one outside of `RUN`, which may be the same for all shims,
+    /// since each mounts in a namespace of its own: to remove a directory on which something is
+    /// mounted anywhere means to wait for the kernel to unmount it, up to 40 ms.
     pub bundle: PathBuf,
     /// The OCI runtime that creates the container.
     pub runtime: Runtime,
-    /// What is mounted on `rootfs`, in the shim's own mount namespace: it ends with the shim.
+    /// What is mounted there, in the shim's own mount namespace: it ends with the shim.
     pub rootfs: Rootfs,
     /// The terminal, if the container has one.
     pub console: Option<Console>,

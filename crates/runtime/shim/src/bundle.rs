@@ -1,7 +1,7 @@
 //! What a shim needs to know of the bundle's `config.json`: a few numbers out of a large document.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci::runtime::{IdMapping, User};
 use rustix::fs::{Gid, Uid};
@@ -12,6 +12,8 @@ use crate::error::Error;
 /// The facts.
 #[derive(Debug, Default)]
 pub(crate) struct Bundle {
+    /// The directory that becomes the container's root: where it is to be mounted.
+    pub(crate) root: PathBuf,
     /// The container's cgroup, below the root of each hierarchy; empty if the runtime chooses.
     pub(crate) cgroup: String,
     /// Whom the program runs as, in the container's user namespace.
@@ -31,8 +33,14 @@ pub(crate) struct Owner {
 
 #[derive(Deserialize)]
 struct Document {
+    root: Option<Root>,
     process: Option<Process>,
     linux: Option<Linux>,
+}
+
+#[derive(Deserialize)]
+struct Root {
+    path: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -62,7 +70,9 @@ impl Bundle {
             let mappings = (linux.uid_mappings, linux.gid_mappings);
             (linux.cgroups_path, mappings.0.unwrap_or_default(), mappings.1.unwrap_or_default())
         });
+        let root = document.root.map_or_else(|| PathBuf::from("rootfs"), |root| root.path);
         Ok(Self {
+            root: dir.join(root),
             cgroup,
             user: document.process.map(|process| process.user).unwrap_or_default(),
             uid_mappings: uids,

@@ -115,7 +115,7 @@ fn supervise(run_dir: &Path, control: OwnedFd) -> Result<(), Error> {
     match outcome {
         Ok(()) => {
             drop(supervisor);
-            teardown::become_next(&on_exit)
+            teardown::become_next(&on_exit, &hold)
         }
         Err(err) => {
             supervisor.reply_control(&Reply::Error(err.wire()));

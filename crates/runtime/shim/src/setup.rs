@@ -44,7 +44,7 @@ pub(crate) struct Hold {
     /// The mount namespace that the shim came from.
     pub(crate) host_mounts: OwnedFd,
     /// Its own: it ends, and with it all its mounts, when this is closed.
-    _own_mounts: OwnedFd,
+    pub(crate) own_mounts: OwnedFd,
 }
 
 /// Reads `RUN/shim.json`; `RUN` is the working directory.
@@ -84,7 +84,7 @@ pub(crate) fn detach() -> Result<Hold, Error> {
     mount::set_propagation(Path::new("/"), mount::Propagation::Slave, true)?;
     failpoint::hit("shim.unshared")?;
     let own_mounts = open_namespace("/proc/self/ns/mnt")?;
-    Ok(Hold { _lock: lock, host_mounts, _own_mounts: own_mounts })
+    Ok(Hold { _lock: lock, host_mounts, own_mounts })
 }
 
 impl Supervisor {
@@ -125,7 +125,7 @@ impl Supervisor {
     /// Mounts the root and has the runtime create the container; meanwhile takes the published
     /// ports.
     pub(crate) fn create(&mut self) -> Result<Pid, Error> {
-        rootfs::mount(&self.config.rootfs, &self.config.bundle.join("rootfs"))?;
+        rootfs::mount(&self.config.rootfs, &self.bundle.root)?;
         let terminal = self.config.console.is_some();
         let stdin = self.config.open_stdin && !terminal;
         let (pipes, ends) = stdio::pipes(stdin, !terminal, self.bundle.owner())?;

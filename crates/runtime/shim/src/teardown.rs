@@ -10,8 +10,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cgroup::{Cgroup, Hierarchy};
+use rustix::io::FdFlags;
 use shim_protocol::{OnExit, Phase, Reply, Status, WireError};
-use sys::CloneFlags;
+use sys::{Call, CloneFlags};
 
 use crate::client::State;
 use crate::clock::Timestamp;
@@ -230,7 +231,10 @@ pub(crate) fn clean(run: &Path, hold: &Hold) -> Result<(), Error> {
 }
 
 /// Becomes what is to follow, if anything. Returns only if that failed or nothing follows.
-pub(crate) fn become_next(next: &OnExit) -> Result<(), Error> {
+///
+/// It gets our mount namespace as an open descriptor: the namespace ends with it, and unmounting,
+/// which waits for the kernel, delays nothing of what it does.
+pub(crate) fn become_next(next: &OnExit, hold: &Hold) -> Result<(), Error> {
     let OnExit::Exec(argv) = next else { return Ok(()) };
     failpoint::hit("shim.become")?;
     let strings: Result<Vec<CString>, _> =
@@ -240,6 +244,7 @@ pub(crate) fn become_next(next: &OnExit) -> Result<(), Error> {
     let failpoints = std::env::var("DHOW_FAILPOINTS").ok();
     let env: Option<CString> =
         failpoints.and_then(|value| CString::new(format!("DHOW_FAILPOINTS={value}")).ok());
+    rustix::io::fcntl_setfd(&hold.own_mounts, FdFlags::empty()).call(|| "fcntl(F_SETFD)")?;
     sys::reset_signals()?;
     Err(sys::execve(program, &argv, env.as_slice()).into())
 }

@@ -41,7 +41,7 @@ impl Container {
         let run = state.join("containers").join(&id);
         let data_dir = state.join("data");
         let bundle = run.join("bundle");
-        for dir in [&bundle.join("rootfs"), &data_dir, &state.join("execs"), &state.join("upper")] {
+        for dir in [&bundle, &data_dir, &state.join("execs"), &state.join("upper")] {
             fs::create_dir_all(dir).unwrap();
         }
         fs::create_dir_all(state.join("work")).unwrap();
@@ -311,6 +311,9 @@ pub(crate) fn unframe(mut bytes: &[u8]) -> (String, String) {
 /// A small `config.json`, with namespaces of its own but the network's.
 fn spec(script: &str, id: &str) -> Value {
     let caps = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETUID", "CAP_SETGID", "CAP_KILL"];
+    // One mount point for all, as the engine has it.
+    let rootfs = base().join("rootfs");
+    fs::create_dir_all(&rootfs).unwrap();
     let namespaces = ["pid", "mount", "ipc", "uts"].map(|kind| json!({"type": kind}));
     let device = |path: &str, minor: u32| json!({"path": path, "type": "c", "major": 1, "minor": minor, "fileMode": 0o666, "uid": 0, "gid": 0});
     json!({
@@ -321,7 +324,7 @@ fn spec(script: &str, id: &str) -> Value {
             "env": ["PATH=/bin", "TERM=xterm"],
             "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
         },
-        "root": {"path": "rootfs", "readonly": false},
+        "root": {"path": rootfs, "readonly": false},
         "hostname": "test",
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc"},
