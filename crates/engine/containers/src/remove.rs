@@ -46,9 +46,11 @@ impl Engine {
         let options = RemoveOptions { force: false, volumes: true, link: false };
         match self.remove_locked(&container, &lock, options) {
             // Somebody started it again in between: then it will end again.
-            Err(Error::Conflict(_)) => Ok(()),
-            removed => removed,
+            Err(Error::Conflict(_)) => {}
+            removed => removed?,
         }
+        // Nobody waits for this process any more.
+        Ok(self.db().tidy()?)
     }
 
     fn remove_locked(

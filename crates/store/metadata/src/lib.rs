@@ -50,6 +50,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// process to open the database reads the whole log; not tiny, because moving costs two syncs.
 const CHECKPOINT_PAGES: u32 = 256;
 
+/// A log smaller than this is not worth moving: some 32 pages.
+const TIDY_BYTES: u64 = 128 << 10;
+
 /// The open database. Threads may share it; they take turns, so what is given to [`Db::read`] or
 /// [`Db::write`] must not call either again.
 #[derive(Debug)]
@@ -97,6 +100,8 @@ impl Db {
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
         connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(failed)?;
+        // A log that starts anew is cut, so that its size says how much there is to read.
+        connection.pragma_update(None, "journal_size_limit", 0).map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(Self { connection: Mutex::new(Write(Read(connection))), path: path.into() })
     }
@@ -154,6 +159,20 @@ impl Db {
         let value = change(write)?;
         tx.commit().map_err(|source| Error::Sqlite { doing: "commit", source })?;
         Ok(value)
+    }
+
+    /// Moves the log into the main file, if it has grown. That costs two syncs, and who opens the
+    /// database after it saves the reading of the log: for moments when nobody waits.
+    pub fn tidy(&self) -> Result<(), Error> {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        let size = std::fs::metadata(log).map_or(0, |found| found.len());
+        if size < TIDY_BYTES {
+            return Ok(());
+        }
+        let write = self.lock();
+        let done = write.0.0.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        done.map_err(|source| Error::Sqlite { doing: "tidy up", source })
     }
 
     /// A panic of another thread rolled its transaction back, so the connection is as good as new.

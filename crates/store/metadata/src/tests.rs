@@ -287,6 +287,22 @@ fn an_archive_is_known_while_it_stays_the_same() {
 }
 
 #[test]
+fn tidying_loses_nothing() {
+    let dir = Dir::new("tidy");
+    let db = dir.db();
+    for n in 0..60 {
+        let id = format!("{n:04x}");
+        write(&db, |tx| tx.insert_container(&container(&id, &id)));
+    }
+    db.tidy().unwrap();
+    dir.db().tidy().unwrap();
+    write(&db, |tx| tx.insert_container(&container("ff", "ff")));
+    assert_eq!(dir.db().read(Read::containers).unwrap().len(), 61);
+    let log = std::fs::metadata(dir.0.join("dhow.db-wal")).unwrap().len();
+    assert!(log < TIDY_BYTES, "{log} bytes");
+}
+
+#[test]
 fn a_newer_file_is_left_alone() {
     let dir = Dir::new("newer");
     drop(dir.db());
@@ -391,6 +407,16 @@ fn what_opening_costs() {
         write(&db, |tx| tx.insert_container(&container(&id, &id)));
     }
     drop(db);
+    for what in ["open", "open, after tidying"] {
+        let start = Instant::now();
+        for _ in 0..100 {
+            drop(dir.db());
+        }
+        println!("{what}: {:?}", start.elapsed() / 100);
+        let db = dir.db();
+        db.tidy().unwrap();
+        write(&db, |tx| tx.insert_container(&container(what, what)));
+    }
     let start = Instant::now();
     for _ in 0..100 {
         let db = dir.db();
