@@ -111,17 +111,13 @@ fn supervise(run_dir: &Path, control: OwnedFd) -> Result<(), Error> {
     if unmade == Unmade::All {
         clean_up(run_dir, &hold);
     }
-    supervisor.say_goodbye();
-    match outcome {
-        Ok(()) => {
-            drop(supervisor);
-            teardown::become_next(&on_exit, &hold)
-        }
-        Err(err) => {
-            supervisor.reply_control(&Reply::Error(err.wire()));
-            Err(err)
-        }
+    if let Err(err) = &outcome {
+        supervisor.reply_control(&Reply::Error(err.wire()));
     }
+    supervisor.say_goodbye();
+    outcome?;
+    drop(supervisor);
+    teardown::become_next(&on_exit, &hold)
 }
 
 /// Everything before there is something to take apart.

@@ -183,7 +183,8 @@ impl Supervisor {
                 Some(State::Request(_) | State::Starting) => {
                     self.answer(key, Err(Error::NotRunning));
                 }
-                Some(State::Attached(_) | State::Closing) | None => {}
+                Some(State::Attached(_) | State::Closing) => self.close_client(key),
+                None => {}
             }
         }
         let until = Instant::now() + CLIENT_GRACE;

@@ -21,6 +21,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_terminal_is_raw_both_ways", a_terminal_is_raw_both_ways),
     ("signals_reach_init", signals_reach_init),
     ("a_command_not_found_leaves_nothing", a_command_not_found_leaves_nothing),
+    ("a_program_that_cannot_run_ends_every_stream", a_program_that_cannot_run_ends_every_stream),
     ("an_engine_that_dies_leaves_nothing", an_engine_that_dies_leaves_nothing),
     ("a_slow_client_loses_nothing", a_slow_client_loses_nothing),
     ("a_dead_client_holds_nobody_up", a_dead_client_holds_nobody_up),
@@ -147,6 +148,28 @@ fn a_command_not_found_leaves_nothing() {
     let status = it.status();
     assert_eq!((status.phase, status.exit_code), (Phase::Created, 127));
     assert!(status.error.contains("nosuch"));
+}
+
+fn a_program_that_cannot_run_ends_every_stream() {
+    let mut it = Container::new("");
+    it.spec["process"]["args"] = json!(["/garbage"]);
+    fs::write(it.upper().join("garbage"), "\u{1}\u{2}").unwrap();
+    fs::set_permissions(it.upper().join("garbage"), fs::Permissions::from_mode(0o755)).unwrap();
+    let reply = it.create();
+    assert!(matches!(reply, Reply::Created { .. }), "{reply:?}");
+    let client = it.attach(OUTPUT);
+    shim_protocol::send(it.control_stream(), &Request::Start).unwrap();
+    match it.control() {
+        Reply::Error(err) => {
+            assert_eq!((err.exit_code, it.status().phase), (Some(126), Phase::Created), "{err}");
+        }
+        // runc reports that as output of the program.
+        Reply::Started { .. } => {}
+        other => panic!("{other:?}"),
+    }
+    read_all(&client);
+    it.wait_for_shim();
+    it.assert_nothing_left();
 }
 
 fn an_engine_that_dies_leaves_nothing() {
