@@ -106,7 +106,7 @@ fn what_is_below_goes_along() {
     let Some(scratch) = Scratch::new("below") else { return };
     let cgroup = scratch.create();
     let inner = Cgroup::create(&scratch.hierarchy, &format!("{}/a/b", scratch.path)).unwrap();
-    let mut child = shell_inside(&inner, "sleep 100 & sleep 100");
+    let mut child = shell_inside(&inner, "sleep 100 & sleep 100 & wait");
     let waited = Instant::now();
     while cgroup.procs().unwrap().len() < 3 {
         assert!(waited.elapsed() < Duration::from_secs(10), "the shell's children");
@@ -178,11 +178,11 @@ fn memory_and_swap_grow_and_shrink_together() {
     if !scratch.has("memory") {
         return;
     }
+    let cgroup = scratch.create();
     if !scratch.hierarchy.has_swap_limit() {
         println!("skipped: swap accounting: memory.memsw.limit_in_bytes or memory.swap.max");
         return;
     }
-    let cgroup = scratch.create();
     for (max, memsw) in [(64 << 20, 128 << 20), (256 << 20, 256 << 20), (32 << 20, 48 << 20)] {
         let memory = Memory {
             max: Some(Limit::At(max)),
