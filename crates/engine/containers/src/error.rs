@@ -105,6 +105,9 @@ pub enum Error {
     /// A file inside the container could not be had.
     #[error(transparent)]
     Root(#[from] sys::Error),
+    /// A limit that no cgroup can have.
+    #[error(transparent)]
+    Limit(#[from] plan::Error),
     /// The cgroup could not be used.
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
@@ -136,6 +139,7 @@ impl Error {
             Self::Network(err) => network_class(err.class()),
             Self::Image(err) => image_class(err.class()),
             Self::Undo { first, .. } => first.class(),
+            Self::Limit(_) => Class::Invalid,
             Self::Start { .. }
             | Self::Shim(_)
             | Self::Io { .. }

@@ -498,7 +498,7 @@ impl Engine {
 }
 
 /// Whom a container runs as. The machine's own root has the machine's own accounts.
-fn look_up_user(
+pub(crate) fn look_up_user(
     wanted: &str,
     groups: &[String],
     mounts: Option<&Mounts>,

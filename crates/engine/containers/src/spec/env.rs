@@ -6,7 +6,7 @@ use docker::ContainerConfig;
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Docker's defaults, then what the image and the request say. A name alone takes a default away.
-pub(super) fn of(config: &ContainerConfig, home: &str) -> Vec<String> {
+pub(crate) fn of(config: &ContainerConfig, home: &str) -> Vec<String> {
     let mut env = vec![PATH.to_owned()];
     if !config.hostname.is_empty() {
         env.push(format!("HOSTNAME={}", config.hostname));

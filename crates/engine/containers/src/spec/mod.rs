@@ -134,7 +134,7 @@ pub(crate) fn capabilities(names: Vec<String>) -> Capabilities {
     }
 }
 
-pub(crate) use env::{exec as exec_env, merge as merge_env};
+pub(crate) use env::{exec as exec_env, merge as merge_env, of as process_env};
 
 #[cfg(test)]
 mod tests;

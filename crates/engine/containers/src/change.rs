@@ -1,0 +1,149 @@
+//! Changing limits of a container that is there, and clearing away those that have ended.
+
+use cgroup::{Cgroup, Hierarchy};
+use docker::container::{PruneResponse, UpdateRequest, UpdateResponse};
+use docker::filters::Filters;
+use shim_protocol::Phase;
+
+use crate::engine::Engine;
+use crate::error::At as _;
+use crate::record::Container;
+use crate::spec::resources;
+use crate::{Error, RemoveOptions, clock, events};
+
+impl Engine {
+    /// Changes the limits of a container: at once if it runs, and for every start.
+    pub fn update(&self, wanted: &str, request: &UpdateRequest) -> Result<UpdateResponse, Error> {
+        let (mut container, lock) = self.find_locked(wanted)?;
+        if !matches!(request.restart_policy.name.as_str(), "" | "no") {
+            return Err(Error::NotYet(format!(
+                "the restart policy \"{}\"",
+                request.restart_policy.name
+            )));
+        }
+        let mut limits = container.record.host.resources.clone();
+        merge(&mut limits, &request.resources)?;
+        let warnings = resources::check(&mut limits, self.machine())?;
+        let spec = resources::limits(&limits)?;
+        container.record.host.resources = limits;
+        let phase = self.status_locked(&container.id, &lock)?.phase;
+        if matches!(phase, Phase::Running | Phase::Paused) {
+            let cgroup = Cgroup::open(&Hierarchy::detect()?, &self.cgroup_path(&container))?;
+            cgroup.apply(&plan::limits(&spec)?)?;
+        }
+        let config = container.config_json()?;
+        failpoint::hit("engine.update").at("record", self.root())?;
+        self.shared.db.write(|tx| tx.set_container_config(&container.id, &config))?;
+        failpoint::hit("engine.updated").at("record", self.root())?;
+        self.emit(events::container("update", &container));
+        Ok(UpdateResponse { warnings: warnings.into() })
+    }
+
+    /// Removes every container that does not run and that `filters` want.
+    pub fn prune(&self, filters: &Filters) -> Result<PruneResponse, Error> {
+        let filters = filters
+            .clone()
+            .only(&["label", "label!", "until"])
+            .map_err(|err| Error::Invalid(err.to_string()))?;
+        let until = filters.get("until").map(parse_until).collect::<Result<Vec<_>, _>>()?;
+        let until = until.into_iter().min();
+        let mut pruned = PruneResponse::default();
+        for row in self.shared.db.read(metadata::Read::containers)? {
+            let container = Container::from_row(row)?;
+            let labels = &container.record.config.labels;
+            let wanted = until.is_none_or(|until| container.created < until)
+                && filters.labels("label", labels)
+                && filters.not_labels(labels);
+            if !wanted || self.is_alive(&container)? {
+                continue;
+            }
+            let bytes = self.sizes(&container).map_or(0, |(own, _)| own);
+            match self.remove(&container.id, RemoveOptions::default()) {
+                // Started, or removed, in this moment.
+                Err(Error::Conflict(_) | Error::NoContainer(_)) => continue,
+                removed => removed?,
+            }
+            pruned.space_reclaimed += u64::try_from(bytes).unwrap_or_default();
+            pruned.containers_deleted.push(container.id);
+        }
+        Ok(pruned)
+    }
+}
+
+/// A time, or how long ago (`24h`); nanoseconds since 1970.
+fn parse_until(text: &str) -> Result<i64, Error> {
+    if let Some(time) = clock::parse(text) {
+        return Ok(time);
+    }
+    let ago = docker::units::parse_duration(text).map_err(|err| Error::Invalid(err.to_string()))?;
+    Ok(clock::now().saturating_sub(ago))
+}
+
+/// Puts what is not 0 over what there is.
+fn merge(limits: &mut docker::Resources, changes: &docker::Resources) -> Result<(), Error> {
+    // A number of CPUs and a quota are two words for one limit: the new one counts.
+    if changes.nano_cpus != 0 {
+        (limits.cpu_period, limits.cpu_quota) = (0, 0);
+    } else if changes.cpu_period != 0 || changes.cpu_quota != 0 {
+        limits.nano_cpus = 0;
+    }
+    // The total with swap must grow along, or be named.
+    if changes.memory > 0 && changes.memory_swap == 0 {
+        if limits.memory_swap > 0 && changes.memory > limits.memory_swap {
+            return Err(Error::Conflict(
+                "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time".into(),
+            ));
+        }
+    }
+    for (old, new) in [
+        (&mut limits.cpu_shares, changes.cpu_shares),
+        (&mut limits.nano_cpus, changes.nano_cpus),
+        (&mut limits.cpu_period, changes.cpu_period),
+        (&mut limits.cpu_quota, changes.cpu_quota),
+        (&mut limits.cpu_realtime_period, changes.cpu_realtime_period),
+        (&mut limits.cpu_realtime_runtime, changes.cpu_realtime_runtime),
+        (&mut limits.memory, changes.memory),
+        (&mut limits.memory_swap, changes.memory_swap),
+        (&mut limits.memory_reservation, changes.memory_reservation),
+    ] {
+        if new != 0 {
+            *old = new;
+        }
+    }
+    if changes.blkio_weight != 0 {
+        limits.blkio_weight = changes.blkio_weight;
+    }
+    if !changes.cpuset_cpus.is_empty() {
+        limits.cpuset_cpus.clone_from(&changes.cpuset_cpus);
+    }
+    if !changes.cpuset_mems.is_empty() {
+        limits.cpuset_mems.clone_from(&changes.cpuset_mems);
+    }
+    if changes.pids_limit.is_some_and(|limit| limit != 0) {
+        limits.pids_limit = changes.pids_limit;
+    }
+    if changes.kernel_memory != 0 {
+        limits.kernel_memory = changes.kernel_memory;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use docker::Resources;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_named_changes() {
+        let mut limits: Resources =
+            serde_json::from_str(r#"{"Memory":8388608,"MemorySwap":16777216,"NanoCpus":1}"#)
+                .unwrap();
+        let changes = r#"{"CpuQuota":50000,"PidsLimit":7}"#;
+        merge(&mut limits, &serde_json::from_str(changes).unwrap()).unwrap();
+        assert_eq!((limits.memory, limits.nano_cpus, limits.cpu_quota), (8_388_608, 0, 50_000));
+        assert_eq!(limits.pids_limit, Some(7));
+        let more = serde_json::from_str(r#"{"Memory":33554432}"#).unwrap();
+        assert!(merge(&mut limits, &more).is_err());
+    }
+}

@@ -1,0 +1,83 @@
+//! What a container has changed in its image: its writable layer, read as overlayfs writes it.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use docker::container::FilesystemChange;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
+
+use crate::Error;
+use crate::engine::Engine;
+use crate::error::At as _;
+use crate::merged::{self, Directory};
+
+const MODIFIED: u8 = 0;
+const ADDED: u8 = 1;
+const DELETED: u8 = 2;
+/// How deep trees may be.
+const MAX_DEPTH: usize = 256;
+
+impl Engine {
+    /// The paths in a container that differ from its image.
+    pub fn changes(&self, wanted: &str) -> Result<Vec<FilesystemChange>, Error> {
+        let container = self.find(wanted)?;
+        let Some(mounts) = self.layers(&container)? else { return Ok(Vec::new()) };
+        let below = Directory::root(mounts.lower.iter().map(PathBuf::as_path))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let upper =
+            rustix::fs::open(&mounts.upper, flags, Mode::empty()).at("open", &mounts.upper)?;
+        let mut changes = Vec::new();
+        walk(&upper, Path::new("/"), &below, &mut changes, 0)?;
+        changes.sort_by(|a: &FilesystemChange, b| a.path.cmp(&b.path));
+        Ok(changes)
+    }
+}
+
+fn walk(
+    directory: &OwnedFd,
+    path: &Path,
+    below: &Directory,
+    changes: &mut Vec<FilesystemChange>,
+    depth: usize,
+) -> Result<(), Error> {
+    if depth > MAX_DEPTH {
+        return Err(Errno::NAMETOOLONG).at("readdir", path);
+    }
+    for entry in Dir::read_from(directory).at("readdir", path)? {
+        let entry = entry.at("readdir", path)?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name == "." || name == ".." {
+            continue;
+        }
+        let place = path.join(name);
+        let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            // A container that runs goes on changing.
+            Err(Errno::NOENT) => continue,
+            stat => stat.at("stat", &place)?,
+        };
+        let file_type = FileType::from_raw_mode(stat.st_mode);
+        let was_there = merged::exists(below, &place)?;
+        let kind = if file_type == FileType::CharacterDevice && stat.st_rdev == 0 {
+            if !was_there {
+                continue;
+            }
+            DELETED
+        } else if was_there {
+            MODIFIED
+        } else {
+            ADDED
+        };
+        changes.push(FilesystemChange { kind, path: place.to_string_lossy().into_owned() });
+        if file_type == FileType::Directory {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            match openat(directory, name, flags, Mode::empty()) {
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                opened => walk(&opened.at("open", &place)?, &place, below, changes, depth + 1)?,
+            }
+        }
+    }
+    Ok(())
+}
