@@ -34,10 +34,18 @@ impl<'a> Header<'a> {
     pub(crate) fn format(&self) -> Format {
         match (&self.0[257..265], &self.0[508..512]) {
             (b"ustar  \0", _) => Format::Gnu,
-            (magic, b"tar\0") if magic.starts_with(b"ustar\0") => Format::Star,
-            (magic, _) if magic.starts_with(b"ustar\0") => Format::Ustar,
+            (b"ustar\x0000", b"tar\0") => Format::Star,
+            (b"ustar\x0000", _) => Format::Ustar,
             _ => Format::V7,
         }
+    }
+
+    /// Whether this header means something only to those who take it for another format than it
+    /// says it is: a prefix, or a type that V7 does not have.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        let has_prefix = self.0[257..262] == *b"ustar" && self.0[345] != 0;
+        let is_special = matches!(self.kind(), b'x' | b'g' | b'L' | b'K');
+        self.format() == Format::V7 && (has_prefix || is_special)
     }
 
     pub(crate) fn kind(&self) -> u8 {

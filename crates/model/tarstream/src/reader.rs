@@ -106,6 +106,9 @@ impl<R: Read> Reader<R> {
             };
             self.count(&header)?;
             let name = Name::from(header.path().as_slice());
+            if header.is_ambiguous() {
+                return Err(wrong(&name, "a header of no known format"));
+            }
             match header.kind() {
                 b'x' => {
                     let records = self.records(&header, &name)?;

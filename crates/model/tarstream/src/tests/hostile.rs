@@ -116,6 +116,13 @@ fn what_readers_would_take_differently_is_refused() {
         pax::write_record(&mut data, key.as_bytes(), b"1");
         refused(&entry(Raw::default().sized(b'g', b"g", &data)), "a global header sets");
     }
+    for (kind, at, byte) in [(b'x', 262, 1), (b'L', 257, 0), (b'0', 263, b' ')] {
+        let archive = Raw::default().header(kind, b"f", |block| {
+            block[at] = byte;
+            block[345] = b'p';
+        });
+        refused(&archive.end(), "a header of no known format");
+    }
     refused(&Raw::default().sized(b'Z', b"f", b"").end(), "unknown type `Z`");
 }
 
