@@ -16,6 +16,7 @@ mod exe;
 mod exec;
 mod fd;
 mod keyring;
+mod memory;
 mod mount;
 mod netlink;
 mod process;
@@ -38,6 +39,7 @@ pub use exe::{is_protected, protected_exe};
 pub use exec::{execve, execveat, exit_now};
 pub use fd::{close_all_but, close_range, dup2, recv_fd, send_fd, take_fd};
 pub use keyring::keyctl_join_session;
+pub use memory::drop_program_pages;
 pub use mount::{MountAttr, Propagation, mount_setattr};
 pub use netlink::netlink_ext_ack;
 pub use process::{

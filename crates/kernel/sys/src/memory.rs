@@ -1,0 +1,102 @@
+//! What of a program stays in memory while it has little to do.
+
+use std::ops::Range;
+
+use crate::error::{Call, Error, check};
+
+/// Lets go of the pages of this program's own file that are mapped and hold nothing but what is in
+/// the file. What is needed again is mapped again, from the page cache, where it is used.
+///
+/// For a process that lives long and idles after a start that touched much of the program: the
+/// kernel maps pages by the dozen around each one that is used.
+///
+/// Returns how many bytes of the address space were looked at; nothing changes for the program.
+pub fn drop_program_pages() -> Result<usize, Error> {
+    let path = "/proc/self/smaps";
+    let smaps = std::fs::read_to_string(path).call(|| format!("read({path:?})"))?;
+    let mut n_bytes = 0;
+    for range in unchanged_file_mappings(&smaps) {
+        let text = || format!("madvise({range:#x?}, MADV_DONTNEED)");
+        // SAFETY:
+        // - The range is a whole mapping of this process: the kernel listed it just now, and
+        //   nothing here unmaps anything.
+        // - It is a private mapping of a file that is not writable, without a page that was ever
+        //   changed (`Anonymous: 0`), so that what is read at any of its addresses afterwards is
+        //   what was there before. A file that is being executed cannot be written (ETXTBSY), and
+        //   nothing maps other files than the program's.
+        let ret = unsafe {
+            libc::madvise(
+                std::ptr::without_provenance_mut(range.start),
+                range.end - range.start,
+                libc::MADV_DONTNEED,
+            )
+        };
+        check(ret.into(), text)?;
+        n_bytes += range.end - range.start;
+    }
+    Ok(n_bytes)
+}
+
+/// The mappings in a `smaps` (`proc_pid_smaps(5)`) that are private, of a file, not writable, and
+/// without changed pages.
+fn unchanged_file_mappings(smaps: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut current = None;
+    for line in smaps.lines() {
+        if let Some(range) = mapping(line) {
+            current = is_program(line).then_some(range);
+        } else if let Some(kilobytes) = line.strip_prefix("Anonymous:") {
+            let unchanged = kilobytes.trim() == "0 kB";
+            found.extend(current.take().filter(|_| unchanged));
+        }
+    }
+    found
+}
+
+/// The range in a mapping's first line: `START-END PERMISSIONS OFFSET DEVICE INODE PATH`.
+fn mapping(line: &str) -> Option<Range<usize>> {
+    let (start, end) = line.split_ascii_whitespace().next()?.split_once('-')?;
+    Some(usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?)
+}
+
+/// Whether that line is of a private mapping of a file that cannot be written to.
+fn is_program(line: &str) -> bool {
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    matches!(words[..], [_, "r--p" | "r-xp", _, _, inode, path, ..]
+        if inode != "0" && path.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_unchanged_parts_of_files_are_let_go() {
+        let smaps = "\
+00200000-00281000 r--p 00000000 fe:00 541 /usr/bin/dhow
+Rss:                 384 kB
+Anonymous:             0 kB
+VmFlags: rd mr mw me
+00281000-0048a000 r-xp 00080000 fe:00 541 /usr/bin/dhow
+Anonymous:             0 kB
+0048a000-00490000 r--p 00288000 fe:00 541 /usr/bin/dhow
+Anonymous:            12 kB
+00490000-00494000 rw-p 0028d000 fe:00 541 /usr/bin/dhow
+Anonymous:             0 kB
+2a5b4000-2a5d6000 r--p 00000000 00:00 0 [heap]
+Anonymous:             0 kB
+7f6ccd233000-7f6ccd235000 r-xp 00000000 00:00 0 [vdso]
+Anonymous:             0 kB
+7f6ccd240000-7f6ccd241000 r--s 00000000 fe:00 9 /shared
+Anonymous:             0 kB
+";
+        assert_eq!(unchanged_file_mappings(smaps), [0x20_0000..0x28_1000, 0x28_1000..0x48_a000]);
+    }
+
+    #[test]
+    fn the_program_goes_on_with_less() {
+        static TEXT: &str = "still here";
+        assert!(drop_program_pages().unwrap() > 0);
+        assert_eq!(TEXT.to_uppercase(), "STILL HERE");
+    }
+}
