@@ -15,7 +15,7 @@ use crate::error::{Error, report};
 use crate::log::Stream;
 use crate::poll::Ready;
 use crate::streams::{Read, Streams};
-use crate::supervisor::{CONTAINER, READ_BYTES, Supervisor};
+use crate::supervisor::{CONTAINER, IDLE, READ_BYTES, Supervisor};
 
 /// How often a source is read before others have their turn.
 const MAX_READS: usize = 4;
@@ -136,6 +136,7 @@ impl Supervisor {
     /// Lets go of a client.
     pub(crate) fn drop_client(&mut self, key: u32) {
         let Some(client) = self.clients.remove(&key) else { return };
+        self.shrink_at = Some(Instant::now() + IDLE);
         let attachment = client.attachment();
         if let Some(attachment) = attachment
             && !client.has_ended()

@@ -116,6 +116,7 @@ impl Supervisor {
             clients: std::collections::BTreeMap::new(),
             proxy: Proxy::default(),
             dns: None,
+            shrink_at: None,
             undone: None,
             next_key: CONTAINER,
             early: Vec::new(),

@@ -23,6 +23,8 @@ use crate::streams::Streams;
 
 /// The key of the container's own program among the processes.
 pub(crate) const CONTAINER: u32 = 0;
+/// How long after the last client left what was needed for it stays in memory.
+pub(crate) const IDLE: Duration = Duration::from_secs(2);
 /// How many clients there may be at once.
 const MAX_CLIENTS: usize = 256;
 /// What is read at once, in bytes.
@@ -51,6 +53,8 @@ pub(crate) struct Supervisor {
     pub(crate) clients: BTreeMap<u32, Client>,
     pub(crate) proxy: Proxy,
     pub(crate) dns: Option<dns::Server>,
+    /// When to let go of the memory that is not needed to wait.
+    pub(crate) shrink_at: Option<Instant>,
     /// What is to be dropped when nobody waits for us any more.
     pub(crate) undone: Option<endpoint::Undone>,
     /// What the next client or exec is called.
@@ -117,7 +121,7 @@ impl Supervisor {
     fn deadline(&self) -> Option<Instant> {
         let execs = self.execs.values().filter_map(Exec::deadline).min();
         let dns = self.dns.as_ref().and_then(dns::Server::deadline);
-        [execs, dns, self.proxy.deadline()].into_iter().flatten().min()
+        [execs, dns, self.proxy.deadline(), self.shrink_at].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -127,6 +131,12 @@ impl Supervisor {
             dns.pass_time(&self.poller, now);
         }
         self.proxy.pass_time(&self.poller, now);
+        if self.shrink_at.is_some_and(|at| at <= now) {
+            self.shrink_at = None;
+            if let Err(err) = sys::drop_program_pages() {
+                report("let go of memory", &err.into());
+            }
+        }
         let due = |exec: &Exec| exec.deadline().is_some_and(|at| at <= now);
         let keys: Vec<u32> =
             self.execs.iter().filter(|(_, exec)| due(exec)).map(|(key, _)| *key).collect();
@@ -142,7 +152,11 @@ impl Supervisor {
         let request = shim_protocol::receive::<Request>(ReadFd(control));
         match request {
             Ok(Some(Request::Start)) if self.status.phase != Phase::Running => match self.start() {
-                Ok(pid) => self.reply_control(&Reply::Started { pid: pid.as_raw_nonzero().get() }),
+                Ok(pid) => {
+                    self.reply_control(&Reply::Started { pid: pid.as_raw_nonzero().get() });
+                    // From here on, little of the program is needed.
+                    self.shrink_at = Some(Instant::now());
+                }
                 // The answer comes when everything is taken apart.
                 Err(err) => return Some(End::NeverStarted(err)),
             },

@@ -354,6 +354,9 @@ fn memory_runs_out() {
 fn a_shim_is_small() {
     let mut it = Container::new("sleep 100");
     it.launch();
+    // An answer to this means that it has done all that follows a start.
+    let refused = it.request(&Request::Resize { exec: None, width: 1, height: 1 }).1;
+    assert!(matches!(refused, Reply::Error(_)));
     let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", it.shim_pid())).unwrap();
     let field = |name: &str| -> u64 {
         let line = rollup.lines().find(|line| line.starts_with(name)).unwrap();
