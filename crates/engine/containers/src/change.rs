@@ -35,7 +35,7 @@ impl Engine {
         failpoint::hit("engine.update").at("record", self.root())?;
         self.shared.db.write(|tx| tx.set_container_config(&container.id, &config))?;
         failpoint::hit("engine.updated").at("record", self.root())?;
-        self.emit(events::container("update", &container));
+        self.emit(&events::container("update", &container));
         Ok(UpdateResponse { warnings: warnings.into() })
     }
 
@@ -88,12 +88,14 @@ fn merge(limits: &mut docker::Resources, changes: &docker::Resources) -> Result<
         limits.nano_cpus = 0;
     }
     // The total with swap must grow along, or be named.
-    if changes.memory > 0 && changes.memory_swap == 0 {
-        if limits.memory_swap > 0 && changes.memory > limits.memory_swap {
-            return Err(Error::Conflict(
+    if changes.memory > 0
+        && changes.memory_swap == 0
+        && limits.memory_swap > 0
+        && changes.memory > limits.memory_swap
+    {
+        return Err(Error::Conflict(
                 "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time".into(),
             ));
-        }
     }
     for (old, new) in [
         (&mut limits.cpu_shares, changes.cpu_shares),

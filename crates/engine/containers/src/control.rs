@@ -55,8 +55,8 @@ impl Engine {
                 )));
             }
         }
-        self.emit(events::died_by_status(container, &self.shared.status(&container.id)?));
-        self.emit(events::container("stop", container));
+        self.emit(&events::died_by_status(container, &self.shared.status(&container.id)?));
+        self.emit(&events::container("stop", container));
         Ok(())
     }
 
@@ -103,9 +103,13 @@ impl Engine {
             }
             self.ends_within(&container, Some(KILL_PATIENCE))?;
         }
-        self.emit(events::with(events::container("kill", &container), "signal", number));
+        self.emit(&events::with(
+            events::container("kill", &container),
+            "signal",
+            &number.to_string(),
+        ));
         if number == SIGKILL {
-            self.emit(events::died_by_status(&container, &self.shared.status(&container.id)?));
+            self.emit(&events::died_by_status(&container, &self.shared.status(&container.id)?));
         }
         Ok(())
     }
@@ -126,7 +130,7 @@ impl Engine {
             Err(Error::NotModified(_)) => {}
             started => started?,
         }
-        self.emit(events::container("restart", &container));
+        self.emit(&events::container("restart", &container));
         Ok(())
     }
 
@@ -144,7 +148,7 @@ impl Engine {
             Phase::Created | Phase::Exited => return not_running(&container),
         }
         self.tell(&container, &Request::Pause)?;
-        self.emit(events::container("pause", &container));
+        self.emit(&events::container("pause", &container));
         Ok(())
     }
 
@@ -155,7 +159,7 @@ impl Engine {
             return Err(Error::Conflict(format!("container {} is not paused", container.id)));
         }
         self.tell(&container, &Request::Resume)?;
-        self.emit(events::container("unpause", &container));
+        self.emit(&events::container("unpause", &container));
         Ok(())
     }
 
@@ -187,7 +191,7 @@ impl Engine {
         failpoint::hit("engine.renamed").at("record", self.root())?;
         let old = format!("/{}", container.name);
         let container = Container { name: new.to_owned(), ..container };
-        self.emit(events::with(events::container("rename", &container), "oldName", old));
+        self.emit(&events::with(events::container("rename", &container), "oldName", &old));
         Ok(())
     }
 

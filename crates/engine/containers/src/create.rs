@@ -70,7 +70,7 @@ impl Engine {
                 });
             }
         }
-        self.emit(events::container("create", &container));
+        self.emit(&events::container("create", &container));
         Ok(CreateResponse { id: container.id, warnings: warnings.into() })
     }
 

@@ -125,21 +125,24 @@ impl Error {
     /// What kind of mistake it is.
     pub fn class(&self) -> Class {
         match self {
-            Self::NoContainer(_) | Self::NoExec(_) | Self::NotFound(_) => Class::NotFound,
-            Self::NameInUse { .. } | Self::Conflict(_) => Class::Conflict,
-            Self::Invalid(_) => Class::Invalid,
+            Self::NoContainer(_)
+            | Self::NoExec(_)
+            | Self::NotFound(_)
+            | Self::Metadata(metadata::Error::NotFound { .. }) => Class::NotFound,
+            Self::NameInUse { .. }
+            | Self::Conflict(_)
+            | Self::Metadata(metadata::Error::InUse { .. }) => Class::Conflict,
+            // What cannot be run is the request's mistake, as with Docker; all else is not.
+            Self::Invalid(_)
+            | Self::Limit(_)
+            | Self::Start { exit_code: 126 | 127, .. }
+            | Self::Metadata(metadata::Error::Ambiguous { .. }) => Class::Invalid,
             Self::NotModified(_) => Class::NotModified,
             Self::NotYet(_) => Class::NotImplemented,
-            // What cannot be run is the request's mistake, as with Docker; all else is not.
-            Self::Start { exit_code: 126 | 127, .. } => Class::Invalid,
-            Self::Metadata(metadata::Error::NotFound { .. }) => Class::NotFound,
-            Self::Metadata(metadata::Error::InUse { .. }) => Class::Conflict,
-            Self::Metadata(metadata::Error::Ambiguous { .. }) => Class::Invalid,
             Self::Metadata(err) if err.is_busy() => Class::Unavailable,
             Self::Network(err) => network_class(err.class()),
             Self::Image(err) => image_class(err.class()),
             Self::Undo { first, .. } => first.class(),
-            Self::Limit(_) => Class::Invalid,
             Self::Start { .. }
             | Self::Shim(_)
             | Self::Io { .. }

@@ -46,14 +46,14 @@ pub(crate) fn container(action: &str, container: &Container) -> Message {
 }
 
 /// An event with one more attribute.
-pub(crate) fn with(mut event: Message, name: &str, value: impl ToString) -> Message {
-    event.actor.attributes.insert(name.into(), value.to_string());
+pub(crate) fn with(mut event: Message, name: &str, value: &str) -> Message {
+    event.actor.attributes.insert(name.into(), value.to_owned());
     event
 }
 
 /// The end of a container's program.
 pub(crate) fn died(of: &Container, exit_code: i32) -> Message {
-    with(container("die", of), "exitCode", exit_code)
+    with(container("die", of), "exitCode", &exit_code.to_string())
 }
 
 /// The same, as its status tells.
@@ -92,13 +92,13 @@ pub struct Events {
 impl Engine {
     /// Appends an event. One that cannot be written is lost: what it tells of has happened, and
     /// must not fail for it.
-    pub(crate) fn emit(&self, event: Message) {
+    pub(crate) fn emit(&self, event: &Message) {
         let path = self.paths().events();
         let write = || -> std::io::Result<()> {
             if fs::metadata(&path).is_ok_and(|meta| meta.len() > MAX_BYTES) {
                 fs::rename(&path, path.with_extension("jsonl.1"))?;
             }
-            let mut line = serde_json::to_vec(&event)?;
+            let mut line = serde_json::to_vec(event)?;
             line.push(b'\n');
             let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
             file.write_all(&line)

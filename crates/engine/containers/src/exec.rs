@@ -92,7 +92,7 @@ impl Engine {
         let (config, host) = (&record.config, &record.host);
         let mounts = self.layers(container)?;
         let user = if request.user.is_empty() { &config.user } else { &request.user };
-        let identity = crate::start::look_up_user(user, &host.group_add, mounts.as_ref())?;
+        let identity = crate::prepare::look_up_user(user, &host.group_add, mounts.as_ref())?;
         let all = ::caps::CapSet::all_supported()?;
         let privileged = host.privileged || request.privileged;
         let set = caps::tweak(privileged, &host.cap_add, &host.cap_drop, all)?;

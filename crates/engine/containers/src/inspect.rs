@@ -43,7 +43,7 @@ impl Engine {
             restart_count: 0,
             driver: "overlay2".into(),
             platform: "linux".into(),
-            exec_ids: self.running_execs(&container.id)?.into(),
+            exec_ids: self.running_execs(&container.id).into(),
             host_config: record.host.clone(),
             graph_driver: self.graph_driver(&container)?,
             size_rw: sizes.map(|(own, _)| own),
@@ -104,15 +104,15 @@ impl Engine {
         Ok(Some(DriverData { data, name: "overlay2".into() }))
     }
 
-    fn running_execs(&self, id: &str) -> Result<Vec<String>, Error> {
+    fn running_execs(&self, id: &str) -> Vec<String> {
         let execs = self.paths().execs(id);
-        let Ok(entries) = std::fs::read_dir(&execs) else { return Ok(Vec::new()) };
+        let Ok(entries) = std::fs::read_dir(&execs) else { return Vec::new() };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let ids = names.filter_map(|name| name.strip_suffix(".json").map(str::to_owned));
         let running = |id: &String| ExecStatus::load(&execs, id).is_ok_and(|status| status.running);
         let mut ids: Vec<String> = ids.filter(running).collect();
         ids.sort();
-        Ok(ids)
+        ids
     }
 }
 

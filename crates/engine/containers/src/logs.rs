@@ -29,7 +29,7 @@ const MAX_LINE_BYTES: u64 = 256 << 10;
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// What of a log is wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogOptions {
     /// Standard output.
     pub stdout: bool,
@@ -319,10 +319,8 @@ fn last_lines(file: &mut File, wanted: usize) -> io::Result<(usize, u64)> {
         for (at, _) in block.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
             let after = start + at as u64 + 1;
             // The newline at the very end ends the last line, and begins none.
-            if after != offset || found > 0 {
-                if found == wanted {
-                    return Ok((found, after));
-                }
+            if (after != offset || found > 0) && found == wanted {
+                return Ok((found, after));
             }
             found += 1;
             offset = after.min(offset);

@@ -115,7 +115,6 @@ pub(crate) fn resolve(root: &Directory, path: &Path) -> Result<Option<(OsString,
         }
         let Some(here) = stack.last() else { return Ok(None) };
         match here.entry(&name)? {
-            None => return Ok(None),
             Some(Entry::Directory(directory)) => stack.push(directory),
             Some(Entry::Link(target)) => {
                 links += 1;
@@ -131,8 +130,8 @@ pub(crate) fn resolve(root: &Directory, path: &Path) -> Result<Option<(OsString,
                 left = ahead;
             }
             Some(file) if left.is_empty() => return Ok(Some((name, file))),
-            // Something below a file.
-            Some(Entry::File(..)) => return Ok(None),
+            // Nothing, or something below a file.
+            None | Some(Entry::File(..)) => return Ok(None),
         }
     }
     Ok(stack.pop().map(|directory| (OsString::new(), Entry::Directory(directory))))

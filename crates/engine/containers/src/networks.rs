@@ -12,7 +12,7 @@ impl Engine {
     pub fn network_remove(&self, wanted: &str) -> Result<(), Error> {
         let network =
             self.networks.remove(&self.shared.db, wanted, &|id| self.running_name(id).is_some())?;
-        self.emit(events::of("network", "destroy", &network.id, &[("name", &network.name)]));
+        self.emit(&events::of("network", "destroy", &network.id, &[("name", &network.name)]));
         Ok(())
     }
 
@@ -57,7 +57,7 @@ impl Engine {
         attachment::attachments(&record.config, &record.host, &record.endpoints)?;
         self.set_record(&container)?;
         let attributes = [("container", container.id.as_str()), ("name", &network.name)];
-        self.emit(events::of("network", "connect", &network.id, &attributes));
+        self.emit(&events::of("network", "connect", &network.id, &attributes));
         Ok(())
     }
 
@@ -98,7 +98,7 @@ impl Engine {
         self.shared.db.write(|tx| tx.release_addresses_in(&network.id, &container.id, now))?;
         self.set_record(&container)?;
         let attributes = [("container", container.id.as_str()), ("name", &network.name)];
-        self.emit(events::of("network", "disconnect", &network.id, &attributes));
+        self.emit(&events::of("network", "disconnect", &network.id, &attributes));
         Ok(())
     }
 

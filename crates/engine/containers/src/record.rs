@@ -78,11 +78,6 @@ impl Container {
             .map_err(|source| Error::Record { id: self.id.clone(), source })
     }
 
-    /// The first twelve digits.
-    pub(crate) fn short_id(&self) -> &str {
-        &self.id[..12.min(self.id.len())]
-    }
-
     /// The program and its arguments.
     pub(crate) fn command(&self) -> Vec<String> {
         let config = &self.record.config;

@@ -171,11 +171,11 @@ impl Engine {
         self.kill_cgroup(&container)?;
         status.save(&data).at("write", &data.join("status.json"))?;
         failpoint::hit("engine.lost-noted").at("write", &data)?;
-        self.emit(events::died(&container, KILLED));
+        self.emit(&events::died(&container, KILLED));
         self.clean_up_after_shim(id, &self.cgroup_path(&container))?;
         if container.record.host.auto_remove {
             self.discard(&container)?;
-            self.emit(events::container("destroy", &container));
+            self.emit(&events::container("destroy", &container));
         }
         Ok(())
     }

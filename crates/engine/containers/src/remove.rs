@@ -87,7 +87,7 @@ impl Engine {
             self.remove_anonymous_volumes(container)?;
         }
         self.discard(container)?;
-        self.emit(events::container("destroy", container));
+        self.emit(&events::container("destroy", container));
         // Those who wait for a start, or for this.
         drop(self.shared.pending.take(id));
         Ok(())

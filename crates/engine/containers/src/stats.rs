@@ -55,8 +55,16 @@ impl Engine {
         stats.memory_stats = memory(used.memory);
         stats.pids_stats = Pids { current: Some(used.pids.current), limit: used.pids.limit };
         stats.blkio_stats = Blkio {
-            io_service_bytes_recursive: used.block_bytes.into_iter().map(block).collect(),
-            io_serviced_recursive: used.block_operations.into_iter().map(block).collect(),
+            io_service_bytes_recursive: used
+                .block_bytes
+                .into_iter()
+                .map(|entry| block(&entry))
+                .collect(),
+            io_serviced_recursive: used
+                .block_operations
+                .into_iter()
+                .map(|entry| block(&entry))
+                .collect(),
             ..Blkio::default()
         };
         stats.networks = networks(&container, &status);
@@ -75,7 +83,7 @@ fn memory(used: MemoryStats) -> Memory {
     }
 }
 
-fn block(entry: BlockEntry) -> BlkioEntry {
+fn block(entry: &BlockEntry) -> BlkioEntry {
     BlkioEntry {
         major: entry.major.into(),
         minor: entry.minor.into(),

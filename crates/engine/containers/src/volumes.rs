@@ -191,7 +191,7 @@ impl Engine {
         }
         failpoint::hit("engine.volume-made").at("mkdir", &data)?;
         if added {
-            self.emit(events::of("volume", "create", name, &[("driver", "local")]));
+            self.emit(&events::of("volume", "create", name, &[("driver", "local")]));
         }
         Ok(data)
     }
@@ -202,7 +202,7 @@ impl Engine {
         remove_dir(&directory)?;
         self.shared.db.write(|tx| tx.delete_volume(name))?;
         failpoint::hit("engine.volume-removed").at("rmdir", &directory)?;
-        self.emit(events::of("volume", "destroy", name, &[("driver", "local")]));
+        self.emit(&events::of("volume", "destroy", name, &[("driver", "local")]));
         Ok(())
     }
 

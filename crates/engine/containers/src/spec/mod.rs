@@ -27,9 +27,6 @@ use user::Identity;
 
 /// Where a container's root is mounted, in its bundle.
 pub(crate) const ROOTFS: &str = "rootfs";
-/// Variables that only the image that reports on itself is given; a client's own are kept.
-pub(crate) const ENTERED: &str = "DHOW_ENTERED_NS";
-
 /// All that a specification depends on.
 #[derive(Debug)]
 pub(crate) struct Input<'a> {

@@ -92,7 +92,7 @@ impl Security {
                 ("seccomp", "unconfined") => security.profile = Profile::Unconfined,
                 ("seccomp", "builtin" | "default" | "") => security.profile = Profile::Default,
                 ("seccomp", json) => {
-                    seccomp::Profile::parse(json).map_err(bad_profile)?;
+                    seccomp::Profile::parse(json).map_err(|err| bad_profile(&err))?;
                     security.profile = Profile::Custom(json.to_owned());
                 }
                 // Nothing is confined by these where they are not in use, so leaving them out
@@ -120,16 +120,16 @@ impl Security {
             Profile::Default => seccomp::Profile::parse(seccomp::DOCKER_DEFAULT),
             Profile::Custom(json) => seccomp::Profile::parse(json),
         };
-        let profile = profile.map_err(bad_profile)?;
+        let profile = profile.map_err(|err| bad_profile(&err))?;
         let kernel = kernel_version(&rustix::system::uname().release().to_string_lossy());
-        let resolved =
-            seccomp::resolve(&profile, caps, seccomp::Arch::NATIVE, kernel).map_err(bad_profile)?;
+        let resolved = seccomp::resolve(&profile, caps, seccomp::Arch::NATIVE, kernel)
+            .map_err(|err| bad_profile(&err))?;
         Ok(Some(resolved))
     }
 }
 
-fn bad_profile(err: seccomp::Error) -> Error {
-    Error::Invalid(format!("seccomp profile: {}", crate::error::chain(&err)))
+fn bad_profile(err: &seccomp::Error) -> Error {
+    Error::Invalid(format!("seccomp profile: {}", crate::error::chain(err)))
 }
 
 fn flag(option: &str, value: &str) -> Result<bool, Error> {

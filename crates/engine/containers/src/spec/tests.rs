@@ -389,7 +389,7 @@ fn mounts_of_a_person_stand_in_the_place_of_ours() {
         "{}",
         r#"{"Binds":["/b:/a/b","/a:/a:ro","/h:/etc/hosts","/d:/dev"],"Tmpfs":{"/tmp":"size=1m"},"ShmSize":1048576}"#,
     );
-    expect![[r#"
+    expect![[r"
         /proc proc proc nosuid,noexec,nodev
         /sys sysfs sysfs nosuid,noexec,nodev,ro
         /sys/fs/cgroup cgroup cgroup ro,nosuid,noexec,nodev
@@ -398,7 +398,7 @@ fn mounts_of_a_person_stand_in_the_place_of_ours() {
         /tmp tmpfs tmpfs noexec,nosuid,nodev,rprivate,size=1m
         /a/b bind /b rbind,rw,rprivate
         /etc/hosts bind /h rbind,rw,rprivate
-    "#]]
+    "]]
     .assert_eq(&mounts_of(&spec));
 }
 
@@ -417,7 +417,7 @@ fn a_privileged_container_is_held_back_by_nothing() {
     let process = spec.process.clone().unwrap();
     assert_eq!(process.capabilities.unwrap().bounding.len(), 41);
     assert_eq!(process.oom_score_adj, Some(-500));
-    expect![[r#"
+    expect![[r"
         /proc proc proc nosuid,noexec,nodev
         /dev tmpfs tmpfs nosuid,strictatime,mode=755,size=65536k
         /dev/pts devpts devpts nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5
@@ -427,7 +427,7 @@ fn a_privileged_container_is_held_back_by_nothing() {
         /dev/shm bind /dev/shm rbind,rprivate
         /etc/hosts bind /x/hosts rbind,rprivate
         /a bind /a rbind,rw,rshared
-    "#]]
+    "]]
     .assert_eq(&mounts_of(&spec));
 }
 

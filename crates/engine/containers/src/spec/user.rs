@@ -43,11 +43,6 @@ struct Group<'a> {
     members: &'a str,
 }
 
-/// Whether a `USER[:GROUP]` and additional groups can be told without the image's files.
-pub(crate) fn is_plain(wanted: &str, additional: &[String]) -> bool {
-    wanted.is_empty() && additional.is_empty()
-}
-
 /// Looks up `USER[:GROUP]`, each a name or a number, and the names or numbers of more groups.
 pub(crate) fn look_up(
     wanted: &str,

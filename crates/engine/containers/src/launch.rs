@@ -1,0 +1,129 @@
+//! Spawning a supervisor, and going with it from the creation of the container to its start.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use shim_protocol::{Reply, Request, WireError};
+
+use crate::Error;
+use crate::engine::Engine;
+use crate::error::At as _;
+use crate::record::Container;
+
+/// How long a supervisor may take to make a container, and to start it.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+impl Engine {
+    /// Starts the supervisor, and goes with it from creation to the start.
+    pub(crate) fn launch(&self, container: &Container) -> Result<(), Error> {
+        let run = self.paths().run(&container.id);
+        let (control, theirs) = UnixStream::pair().at("socketpair", &run)?;
+        failpoint::hit("engine.spawn").at("spawn", &self.exe)?;
+        let mut child = self.spawn(&run, theirs)?;
+        let outcome = failpoint::hit("engine.spawned")
+            .at("spawn", &self.exe)
+            .and_then(|()| self.converse(container, &control));
+        drop(control);
+        if outcome.is_err() {
+            // It takes down what it made, and ends; then nothing of it can get in the way.
+            child.wait().at("wait", &self.exe)?;
+        } else {
+            self.children.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+        }
+        outcome
+    }
+
+    fn spawn(&self, run: &Path, control: UnixStream) -> Result<Child, Error> {
+        let log = run.join("shim.log");
+        let log =
+            OpenOptions::new().create(true).append(true).mode(0o600).open(&log).at("open", &log)?;
+        let mut command = Command::new(&self.exe);
+        command
+            .arg0("dhow-shim")
+            .arg(run)
+            .current_dir("/")
+            .env_clear()
+            .stdin(OwnedFd::from(control))
+            .stdout(Stdio::null())
+            .stderr(log);
+        // Nothing of who started it reaches the container: not even what the engine was told.
+        if let Some(failpoints) = std::env::var_os("DHOW_FAILPOINTS") {
+            command.env("DHOW_FAILPOINTS", failpoints);
+        }
+        command.spawn().at("spawn", &self.exe)
+    }
+
+    fn converse(&self, container: &Container, control: &UnixStream) -> Result<(), Error> {
+        control.set_read_timeout(Some(PATIENCE)).at("setsockopt", &self.exe)?;
+        let hear = || match shim_protocol::receive(control) {
+            Ok(Some(Reply::Error(err))) => Err(start_error(container, &err)),
+            Ok(Some(reply)) => Ok(reply),
+            Ok(None) => Err(self.silent(container)),
+            Err(err) if err.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) => {
+                Err(Error::Shim(format!(
+                    "the supervisor of container {} does not answer: see {}",
+                    container.id,
+                    self.paths().run(&container.id).join("shim.log").display()
+                )))
+            }
+            Err(err) if err.kind() == io::ErrorKind::ConnectionReset => Err(self.silent(container)),
+            Err(err) => Err(err).at("read", &self.exe),
+        };
+        match hear()? {
+            Reply::Created { .. } => {}
+            other => return Err(Error::Shim(format!("unexpected answer: {other:?}"))),
+        }
+        // Whoever is to see the first byte of output is there before it is written.
+        let socket = self.paths().socket(&container.id);
+        for entry in self.shared.pending.take(&container.id) {
+            entry.connect(&socket)?;
+        }
+        failpoint::hit("engine.go").at("write", &socket)?;
+        shim_protocol::send(control, &Request::Start).at("write", &socket)?;
+        match hear()? {
+            Reply::Started { .. } => Ok(()),
+            other => Err(Error::Shim(format!("unexpected answer: {other:?}"))),
+        }
+    }
+
+    /// A supervisor that ended without a word: what its log says last.
+    fn silent(&self, container: &Container) -> Error {
+        let log = self.paths().run(&container.id).join("shim.log");
+        let text = fs::read_to_string(log).unwrap_or_default();
+        let last = text.lines().rev().find(|line| !line.trim().is_empty());
+        Error::Shim(match last {
+            Some(line) => format!("the supervisor ended: {line}"),
+            None => "the supervisor ended without a word".into(),
+        })
+    }
+}
+}
+
+/// A supervisor's refusal, in the words by which clients tell what happened.
+fn start_error(container: &Container, err: &WireError) -> Error {
+    if err.port_taken {
+        return Error::Start {
+            message: format!(
+                "failed to set up container networking: driver failed programming external connectivity on endpoint {} ({}): {}",
+                container.name, container.id, err.message
+            ),
+            exit_code: 128,
+        };
+    }
+    Error::Start {
+        message: format!(
+            "failed to create task for container: failed to create shim task: OCI runtime create failed: dhow-runtime create failed: {}",
+            err.message
+        ),
+        exit_code: err.exit_code.unwrap_or(128),
+    }
+}

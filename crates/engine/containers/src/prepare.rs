@@ -1,0 +1,315 @@
+//! Everything that a supervisor is to find: the network's plan, the bundle, `shim.json`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use network::{Connected, Member};
+use oci::runtime::NamespaceKind;
+use shim_protocol::{Config, Console, OnExit, Phase, Rootfs, Runtime};
+use snapshot::{Key, Mounts};
+
+use crate::engine::{Engine, make_dir};
+use crate::error::At as _;
+use crate::etc::{self, Resolv};
+use crate::merged::{self, Directory};
+use crate::mounting::{BIND, VOLUME};
+use crate::record::Container;
+use crate::spec::namespaces::{Mode, Namespaces, Place, mode};
+use crate::spec::security::Security;
+use crate::spec::user::{self, Accounts, Identity};
+use crate::spec::{self, devices};
+use crate::{Error, attachment, definition, machine};
+
+/// The most that is read of `/etc/passwd` and `/etc/group`, bytes.
+const MAX_ACCOUNTS: u64 = 4 << 20;
+
+impl Engine {
+    /// Everything before there is a process: the network's plan, the bundle, `shim.json`.
+    pub(crate) fn prepare(&self, container: &mut Container) -> Result<(), Error> {
+        let resolv = Resolv::of_host();
+        let connected = self.connect(container, &resolv)?;
+        for mounting in &mut container.record.mounts {
+            let source = Path::new(&mounting.point.source);
+            let ours = mounting.point.kind == VOLUME;
+            if (ours || mounting.point.kind == BIND && mounting.create_source) && !source.exists() {
+                make_dir(source, 0o755)?;
+            }
+        }
+        let files = self.etc_files(container, &connected, &resolv)?;
+        let mounts = self.layers(container)?;
+        let spec = self.spec_of(container, mounts.as_ref(), &files)?;
+        self.write_run(container, connected, mounts, &spec)
+    }
+
+    /// Reserves addresses and ports, and notes them in the record.
+    fn connect(&self, container: &mut Container, resolv: &Resolv) -> Result<Connected, Error> {
+        let (config, host) = (&container.record.config, &container.record.host);
+        let attachments = attachment::attachments(config, host, &container.record.endpoints)?;
+        if attachments.is_empty() {
+            let plan = endpoint::Plan { shared: true, ..endpoint::Plan::default() };
+            return Ok(Connected { plan, ..Connected::default() });
+        }
+        let member =
+            Member { id: &container.id, name: &container.name, hostname: &config.hostname };
+        let ports = attachment::ports(config, host)?;
+        let upstream = resolv.clone().reachable().overridden(host).upstream();
+        let running = |id: &str| {
+            self.shared
+                .status(id)
+                .is_ok_and(|status| matches!(status.phase, Phase::Running | Phase::Paused))
+                || self.paths().run(id).exists()
+        };
+        let db = &self.shared.db;
+        let connected =
+            self.networks.connect(db, &member, &attachments, &ports, &upstream, &running)?;
+        let mut shown = attachment::all_settings(container, &connected.endpoints);
+        if connected.endpoints.is_empty()
+            && let Some(only) = attachments.first()
+        {
+            let network = self.networks.inspect(db, &only.network)?;
+            let (name, settings) = attachment::bare(&network.name, &network.id, &container.id);
+            shown.insert(name, settings);
+        }
+        container.record.ports = attachment::port_map(config, &connected.listeners);
+        container.record.connected = shown;
+        Ok(connected)
+    }
+
+    /// The three files for `/etc`; a container in another's network has the other's.
+    fn etc_files(
+        &self,
+        container: &Container,
+        connected: &Connected,
+        resolv: &Resolv,
+    ) -> Result<Vec<(PathBuf, &'static str)>, Error> {
+        let (config, host) = (&container.record.config, &container.record.host);
+        if let Mode::Container(other) = mode(&host.network_mode) {
+            let data = self.paths().data(&self.find(other)?.id);
+            let names = [("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
+            let all = names.into_iter().chain([("resolv.conf", "/etc/resolv.conf")]);
+            return Ok(all.map(|(name, target)| (data.join(name), target)).collect());
+        }
+        let links = connected.endpoints.iter().map(|endpoint| &endpoint.link);
+        let addresses: Vec<IpAddr> =
+            links.flat_map(|link| link.addresses.iter().map(|(address, _)| *address)).collect();
+        let gateway = connected
+            .endpoints
+            .iter()
+            .flat_map(|endpoint| endpoint.gateways.iter())
+            .find(|address| address.is_ipv4())
+            .copied();
+        let hosts = etc::hosts(
+            &host.extra_hosts,
+            gateway,
+            &addresses,
+            &config.hostname,
+            &config.domainname,
+        )?;
+        let resolv = if connected.plan.dns.is_some() {
+            resolv.clone().overridden(host).through_own_dns()
+        } else if host.network_mode == "host" {
+            resolv.clone().overridden(host)
+        } else {
+            resolv.clone().reachable().overridden(host)
+        };
+        let contents = BTreeMap::from([
+            ("/etc/hostname", format!("{}\n", config.hostname)),
+            ("/etc/hosts", hosts),
+            ("/etc/resolv.conf", resolv.print()),
+        ]);
+        etc::write(&self.paths().data(&container.id), &contents)
+    }
+
+    /// The directories that make the root; none for the machine's own.
+    pub(crate) fn layers(&self, container: &Container) -> Result<Option<Mounts>, Error> {
+        if container.record.host_root {
+            return Ok(None);
+        }
+        let key: Key = container.id.parse()?;
+        Ok(Some(self.images.snapshots().mounts(&key, &container.record.chain)?))
+    }
+
+    fn spec_of(
+        &self,
+        container: &Container,
+        mounts: Option<&Mounts>,
+        files: &[(PathBuf, &'static str)],
+    ) -> Result<oci::runtime::Spec, Error> {
+        let (config, host) = (&container.record.config, &container.record.host);
+        let identity = look_up_user(&config.user, &host.group_add, mounts)?;
+        let namespaces = self.namespaces(container)?;
+        let security = Security::parse(&host.security_opt)?;
+        let mut mapped = Vec::new();
+        for mapping in &host.resources.devices {
+            mapped.extend(devices::mapped(mapping)?);
+        }
+        let all_devices = if host.privileged { devices::every()? } else { Vec::new() };
+        let report = if container.record.reports { Self::report(container) } else { Vec::new() };
+        let mut spec = spec::generate(&spec::Input {
+            container,
+            identity: &identity,
+            namespaces: &namespaces,
+            security: &security,
+            cgroups_path: self.cgroup_path(container),
+            files,
+            devices: &mapped,
+            all_devices: &all_devices,
+            all_caps: caps::CapSet::all_supported()?,
+            possible_cpus: machine::possible_cpus(),
+            report: &report,
+        })?;
+        if let Some(root) = &mut spec.root {
+            root.path = self.paths().rootfs().to_string_lossy().into_owned();
+        }
+        Ok(spec)
+    }
+
+    /// `/dhow/ID`, or below the parent that was asked for.
+    pub(crate) fn cgroup_path(&self, container: &Container) -> String {
+        let parent = container.record.host.resources.cgroup_parent.trim_matches('/');
+        match parent {
+            "" => format!("/{}/{}", self.paths().prefix(), container.id),
+            parent => format!("/{parent}/{}", container.id),
+        }
+    }
+
+    /// Whose namespaces a container has; those of other containers, if they run.
+    fn namespaces(&self, container: &Container) -> Result<Namespaces, Error> {
+        let host = &container.record.host;
+        let place = |text: &str, what: &str| match mode(text) {
+            Mode::Private | Mode::Other(_) => Ok(Place::Own),
+            Mode::Host => Ok(Place::Host),
+            Mode::Container(other) => {
+                let other = self.find(other)?;
+                let status = self.status(&other.id)?;
+                if status.phase != Phase::Running || other.id == container.id {
+                    return Err(Error::Conflict(format!(
+                        "cannot join {what} of a non running container: {}",
+                        other.id
+                    )));
+                }
+                Ok(Place::Of(status.pid))
+            }
+        };
+        Ok(Namespaces {
+            pid: place(&host.pid_mode, "PID")?,
+            net: place(&host.network_mode, "network namespace")?,
+            ipc: place(&host.ipc_mode, "IPC")?,
+            uts: place(&host.uts_mode, "UTS namespace")?,
+            cgroup: place(&host.cgroupns_mode, "cgroup namespace")?,
+        })
+    }
+
+    /// What the image that reports on itself cannot see from inside.
+    fn report(container: &Container) -> Vec<String> {
+        let namespace = |kind: &NamespaceKind| {
+            let name = kind.proc_name();
+            let link = fs::read_link(format!("/proc/self/ns/{name}")).ok()?;
+            let text = link.to_str()?;
+            let inode = text.strip_suffix(']')?.rsplit_once('[')?.1;
+            Some(format!("{name}={inode}"))
+        };
+        let all: Vec<_> = NamespaceKind::ALL.iter().filter_map(namespace).collect();
+        vec![
+            format!("DHOW_HOST_NAMESPACES={}", all.join(",")),
+            format!("DHOW_LAYERS={}", container.record.chain.len()),
+        ]
+    }
+
+    /// Writes the bundle and `shim.json` into a new `RUN`.
+    fn write_run(
+        &self,
+        container: &Container,
+        connected: Connected,
+        mounts: Option<Mounts>,
+        spec: &oci::runtime::Spec,
+    ) -> Result<(), Error> {
+        let (config, host) = (&container.record.config, &container.record.host);
+        let run = self.paths().run(&container.id);
+        let bundle = run.join("bundle");
+        failpoint::hit("engine.run").at("mkdir", &run)?;
+        for dir in [&self.paths().rootfs(), &run, &bundle, &run.join("execs")] {
+            match DirBuilder::new().mode(0o700).create(dir) {
+                Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
+                made => made.at("mkdir", dir)?,
+            }
+        }
+        failpoint::hit("engine.run-made").at("mkdir", &run)?;
+        let rootfs = match mounts {
+            Some(Mounts { lower, upper, work }) => Rootfs::Overlay { lower, upper, work },
+            None => {
+                Rootfs::Host { hidden: vec![self.root().to_path_buf(), self.state().to_path_buf()] }
+            }
+        };
+        let on_exit = if host.auto_remove {
+            let text = |path: &Path| path.to_string_lossy().into_owned();
+            OnExit::Exec(vec![
+                text(&self.exe),
+                "internal-remove".into(),
+                container.id.clone(),
+                text(self.root()),
+                text(self.state()),
+            ])
+        } else {
+            OnExit::End
+        };
+        let [rows, columns] = host.console_size.map(|n| u16::try_from(n).unwrap_or(u16::MAX));
+        let shim = Config {
+            id: container.id.clone(),
+            data_dir: self.paths().data(&container.id),
+            bundle: bundle.clone(),
+            runtime: Runtime { program: None, root: self.paths().runtime(), args: Vec::new() },
+            rootfs,
+            console: config.tty.then_some(Console { width: columns, height: rows }),
+            open_stdin: config.open_stdin,
+            stdin_once: config.stdin_once,
+            log: definition::log(&host.log_config)?,
+            network: connected.plan,
+            listeners: connected.listeners.into_iter().map(listener).collect(),
+            on_exit,
+        };
+        write_json(&bundle.join("config.json"), spec)?;
+        write_json(&run.join("shim.json"), &shim)
+    }
+}
+
+/// Whom a container runs as. The machine's own root has the machine's own accounts.
+pub(crate) fn look_up_user(
+    wanted: &str,
+    groups: &[String],
+    mounts: Option<&Mounts>,
+) -> Result<Identity, Error> {
+    let root = match mounts {
+        Some(mounts) => {
+            let lower = mounts.lower.iter().map(PathBuf::as_path);
+            Directory::root(std::iter::once(mounts.upper.as_path()).chain(lower))?
+        }
+        None => Directory::root([Path::new("/")])?,
+    };
+    let passwd = merged::read(&root, Path::new("/etc/passwd"), MAX_ACCOUNTS)?;
+    let group = merged::read(&root, Path::new("/etc/group"), MAX_ACCOUNTS)?;
+    user::look_up(wanted, groups, Accounts { passwd: &passwd, group: &group })
+}
+
+fn listener(port: endpoint::PublishedPort) -> shim_protocol::Listener {
+    shim_protocol::Listener { host: port.host, container: port.container, protocol: port.protocol }
+}
+
+fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), Error> {
+    let bytes = serde_json::to_vec(value).map_err(io::Error::from).at("serialize", path)?;
+    failpoint::hit("engine.write").at("write", path)?;
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| io::Write::write_all(&mut file, &bytes))
+        .at("write", path)?;
+    failpoint::hit("engine.written").at("write", path)?;
+    Ok(())
+}
