@@ -88,11 +88,7 @@ fn nonsense_and_what_is_missing_are_told_apart() {
             r#"{"LogConfig":{"Type":"json-file","Config":{"max-sizes":"1"}}}"#,
             "unknown log opt 'max-sizes' for json-file log driver",
         ),
-        (
-            sh,
-            r#"{"LogConfig":{"Type":"syslog"}}"#,
-            "the log driver \"syslog\" is not there yet",
-        ),
+        (sh, r#"{"LogConfig":{"Type":"syslog"}}"#, "the log driver \"syslog\" is not there yet"),
         (
             sh,
             r#"{"Annotations":{"org.systemd.property.ExecStartPre":"x"}}"#,
@@ -112,8 +108,7 @@ fn nonsense_and_what_is_missing_are_told_apart() {
 fn one_mount_for_each_place() {
     let config = serde_json::from_str(r#"{"Volumes":{"/a":{},"/b/":{}}}"#).unwrap();
     let host = serde_json::from_str(r#"{"Binds":["/x:/a"],"Tmpfs":{"/t":""}}"#).unwrap();
-    let others =
-        vec![mounting::from_bind("v1:/a").unwrap(), mounting::from_bind("v2:/c").unwrap()];
+    let others = vec![mounting::from_bind("v1:/a").unwrap(), mounting::from_bind("v2:/c").unwrap()];
     let mounts = mounts(&config, &host, others).unwrap();
     let places: Vec<_> =
         mounts.iter().map(|m| format!("{} {}", m.point.kind, m.point.destination)).collect();

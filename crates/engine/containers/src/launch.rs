@@ -106,7 +106,6 @@ impl Engine {
         })
     }
 }
-}
 
 /// A supervisor's refusal, in the words by which clients tell what happened.
 fn start_error(container: &Container, err: &WireError) -> Error {
