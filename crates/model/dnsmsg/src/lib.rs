@@ -1,21 +1,25 @@
 //! DNS messages (RFC 1035): the questions that a container asks, and their answers.
 //!
 //! Pure: bytes to values and back, for a name server that answers some names itself and relays all
-//! other questions byte for byte. It does not resolve anything.
+//! other questions byte for byte; and for one who asks for addresses itself. It sends nothing.
 //!
 //! ```text
 //! parse(bytes) ─→ Query ─┬─ reply(&query, Reply::Records(…)) ─→ bytes for the asker
 //!                        └─ set_id(bytes, random) ─→ upstream ─→ answers(&sent, bytes) ─→ asker
+//!
+//! ask(random, name, family) ─→ server ─→ answers(&sent, bytes) ─→ addresses(bytes, family)
 //! ```
 //!
 //! Whatever arrives is hostile: lengths are checked before use, a compression pointer may only
 //! lead towards the start of the message, and a name is at most 255 bytes long.
 #![forbid(unsafe_code)]
 
+mod ask;
 mod name;
 mod query;
 mod reply;
 
+pub use ask::{Family, Found, addresses, ask};
 pub use name::Name;
 pub use query::{Kind, Query, answers, is_truncated, parse, set_id};
 pub use reply::{Code, Record, Reply, failure, reply};
