@@ -69,6 +69,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The file of `--rootfs`.
+    #[error("root file system \"{path}\"", path = path.display())]
+    Rootfs {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
     /// A document could not be written as JSON.
     #[error("write {what}")]
     Json {
@@ -88,6 +96,7 @@ impl Error {
         match self {
             Self::NoImage(_) => Class::NotFound,
             Self::Conflict(_) => Class::Conflict,
+            Self::Rootfs { source, .. } => source.class(),
             Self::Metadata(error) if error.is_busy() => Class::Unavailable,
             Self::Metadata(error) if error.is_not_found() => Class::NotFound,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => Class::NotFound,

@@ -89,7 +89,9 @@ impl Images {
         }
         // As old as the file, so that the same file makes the same image.
         let import = Import { created: before.map(|archive| archive.mtime), ..Import::default() };
-        let image = self.import(&mut file, &import, &mut |_| ())?;
+        let image = self
+            .import(&mut file, &import, &mut |_| ())
+            .map_err(|source| Error::Rootfs { path: path.into(), source: Box::new(source) })?;
         let after = archive(&file.metadata().map_err(at("stat"))?);
         if before == Some(after) {
             self.db.write(|tx| tx.set_archive(&after, &image.id))?;

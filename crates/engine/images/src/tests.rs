@@ -249,7 +249,8 @@ fn a_rootfs_archive_is_unpacked_once() {
     assert!(error.to_string().contains("is a directory: give an archive"), "{error}");
     let error = home.images.rootfs_archive(&home.path.join("none")).unwrap_err();
     assert_eq!(error.class(), Class::NotFound);
-    assert!(home.images.rootfs_archive(Path::new("/dev/null")).is_err());
+    let error = home.images.rootfs_archive(Path::new("/dev/null")).unwrap_err();
+    assert_eq!(chain(&error), "root file system \"/dev/null\": the archive is empty");
 }
 
 #[test]

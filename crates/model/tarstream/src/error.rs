@@ -7,7 +7,7 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It ends in the middle of something.
-    #[error("the archive is truncated: it ends {within}")]
+    #[error("the archive is truncated: it ends {within}; make or fetch it again")]
     Truncated {
         /// Within what: `in the data of "etc/passwd"`.
         within: String,

@@ -191,6 +191,8 @@ impl<R: Read> Reader<R> {
             BLOCK if block != [0; BLOCK] => return Ok(Some(block)),
             BLOCK => {}
             0 if !unfinished && self.limits.end_mark == EndMark::Optional => return Ok(None),
+            // Too short for one header: a text, or nothing much of an archive.
+            1.. if self.offset == n_read as u64 => return Err(Error::NotAHeader { offset: 0 }),
             _ => return Err(Error::Truncated { within: within() }),
         }
         let n_read = fill(&mut self.inner, &mut block).map_err(|e| read_error(within(), e))?;

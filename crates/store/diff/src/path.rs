@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::Origin;
 
+/// What to do about a name that is refused.
+pub(crate) const ADVICE: &str = "make the archive with tar -C ROOT -c .";
+
 /// A name inside the root: no part of it is `..`, and it starts at the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Inside(PathBuf);
@@ -20,15 +23,13 @@ impl Inside {
         for part in name.split(|byte| *byte == b'/') {
             match part {
                 b"" | b"." => {}
-                b".." => return Err("leads out of the root by \"..\"".into()),
+                b".." => return Err(format!("leads out of the root by \"..\"; {ADVICE}")),
                 part => path.push(OsStr::from_bytes(part)),
             }
         }
         let is_absolute = name.starts_with(b"/") && !path.as_os_str().is_empty();
         if is_absolute && origin == Origin::Archive {
-            return Err("has an absolute name; archive with relative names, as tar -C ROOT -c . \
-                        does"
-                .into());
+            return Err(format!("has an absolute name; {ADVICE}"));
         }
         Ok(Self(path))
     }

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, XattrFlags};
 use rustix::io::Errno;
 use tarstream::{EndMark, Entry, Kind, Name, Reader};
 
-use crate::path::Inside;
+use crate::path::{ADVICE, Inside};
 use crate::tree::{Failure, Tree, file_type, is_whiteout, set_times, stat};
 use crate::{Error, Options, Origin, node};
 
@@ -134,7 +134,8 @@ impl<R: Read> Unpacker<'_, R> {
 
     fn hard_link(&mut self, entry: &Entry, parent: &Path, name: &OsStr) -> Result<(), Error> {
         let target = tarstream::Name::from(entry.link.as_slice());
-        let outside = || refused(entry, format!("is a hard link to {target}, outside the root"));
+        let outside =
+            || refused(entry, format!("is a hard link to {target}, outside the root; {ADVICE}"));
         let inside = Inside::new(&entry.link, self.options.origin).map_err(|_| outside())?;
         let Some((from, from_name)) = inside.split() else {
             return Err(refused(entry, format!("is a hard link to {target}, a directory")));
@@ -246,7 +247,9 @@ fn refused(entry: &Entry, why: impl Into<String>) -> Error {
 
 fn failed(entry: &Entry, failure: Failure) -> Error {
     match failure {
-        Failure::Leaves => refused(entry, "leads out of the root through a symbolic link"),
+        Failure::Leaves => {
+            refused(entry, format!("leads out of the root through a symbolic link; {ADVICE}"))
+        }
         Failure::NotADirectory(path) => {
             let path = Name::from(path.as_os_str().as_bytes());
             refused(entry, format!("is below {path}, which is no directory"))

@@ -156,7 +156,7 @@ fn a_cut_or_corrupt_archive_is_one_clear_error() {
         ("cut gzip early", &packed[..12], "truncated"),
         ("corrupt gzip", &corrupt, "read the archive"),
         ("cut zstd", &zstd[..zstd.len() - 5], "truncated"),
-        ("text", b"this is not an archive, it is a text that goes on", "truncated"),
+        ("text", b"this is not an archive, it is a text that goes on", "not a tar archive"),
         ("zeros missing", &[1; 2048], "not a tar archive"),
         ("nothing", b"", "the archive is empty"),
         ("xz", b"\xfd7zXZ\0...........", "compressed with xz"),
