@@ -124,7 +124,8 @@ impl Engine {
         failpoint::hit("engine.gone").at("rmdir", &data)?;
         self.shared.db.write(|tx| {
             tx.delete_container(id, clock::now())?;
-            Ok::<_, Error>(())
+            // While nobody can write, nobody can be about to make a cgroup in the parent of all.
+            if tx.containers()?.is_empty() { remove_parent(&self.paths().prefix()) } else { Ok(()) }
         })?;
         failpoint::hit("engine.removed").at("record", self.root())?;
         Ok(())
@@ -160,6 +161,14 @@ impl Engine {
         remove_dir(&run)?;
         failpoint::hit("engine.run-removed").at("rmdir", &run)?;
         Ok(())
+    }
+}
+
+/// Removes the cgroup that held all containers, if it is there and empty.
+fn remove_parent(prefix: &str) -> Result<(), Error> {
+    match cgroup::remove_if_empty(&Hierarchy::detect()?, &format!("/{prefix}")) {
+        Err(cgroup::Error::NotFound(_)) => Ok(()),
+        removed => Ok(removed?),
     }
 }
 
