@@ -1,9 +1,14 @@
 //! Calling the OCI runtime, and reading its errors.
+//!
+//! Another's runtime is a program. Our own is one as well where that matters: to create a container
+//! and to join one take a process of their own. Its `start` and `delete` are calls: a process for
+//! each would cost more than what they do.
 
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+use container::Store;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -11,7 +16,7 @@ use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 use shim_protocol::{Runtime, WireError};
 use sys::Call;
 
-use crate::error::Error;
+use crate::error::{Error, report};
 
 /// What of a runtime's standard error is looked at, in bytes.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
@@ -25,6 +30,8 @@ pub(crate) struct Caller {
     env: Vec<CString>,
     id: String,
     null: OwnedFd,
+    /// The state of containers, where the runtime is our own.
+    own: Option<Store>,
 }
 
 impl Caller {
@@ -49,7 +56,8 @@ impl Caller {
         }
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
             .call(|| "open(\"/dev/null\")")?;
-        Ok(Self { program: c_string(program)?, prefix, env, id: id.to_owned(), null })
+        let own = runtime.program.is_none().then(|| Store::new(runtime.root.clone()));
+        Ok(Self { program: c_string(program)?, prefix, env, id: id.to_owned(), null, own })
     }
 
     /// `/dev/null`, for a stream that nobody wants.
@@ -80,8 +88,25 @@ impl Caller {
         Ok(spawn.spawn()?.pid)
     }
 
+    /// Starts the program of the container, which was created.
+    pub(crate) fn start(&self) -> Result<(), Error> {
+        match &self.own {
+            Some(store) => container::start(store, &self.id).map_err(|err| refusal(&err)),
+            None => self.run("start", &[]),
+        }
+    }
+
+    /// Takes the container away, whatever state it is in, if it is there.
+    pub(crate) fn delete(&self) -> Result<(), Error> {
+        let Some(store) = &self.own else { return self.run("delete", &["--force".as_ref()]) };
+        for warning in container::delete(store, &self.id, true).map_err(|err| refusal(&err))? {
+            report("delete", &Error::Request(warning));
+        }
+        Ok(())
+    }
+
     /// Runs `RUNTIME COMMAND ARGS ID` to its end.
-    pub(crate) fn run(&self, command: &str, args: &[&OsStr]) -> Result<(), Error> {
+    fn run(&self, command: &str, args: &[&OsStr]) -> Result<(), Error> {
         let (errors, write) =
             pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).call(|| "pipe2()")?;
         let pid = self.spawn(command, args, [self.null(), self.null(), write.as_fd()])?;
@@ -91,6 +116,13 @@ impl Caller {
             code => Err(Error::Runtime(failure(command, code, &written_to(&errors)))),
         }
     }
+}
+
+/// What our own runtime refused, as if it were a program.
+fn refusal(err: &container::Error) -> Error {
+    let message = err.line();
+    let exit_code = command_exit_code(&message);
+    Error::Runtime(WireError { exit_code, ..WireError::new(message) })
 }
 
 /// Waits for a child's end; its exit code, or 128 plus the signal that ended it.

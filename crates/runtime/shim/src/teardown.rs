@@ -42,7 +42,7 @@ impl Supervisor {
         let Some((pid, _)) = &self.init else { return Err(Error::NotRunning) };
         let pid = *pid;
         failpoint::hit("shim.start")?;
-        self.caller.run("start", &[])?;
+        self.caller.start()?;
         failpoint::hit("shim.started")?;
         self.status = Status {
             phase: Phase::Running,
@@ -124,7 +124,7 @@ impl Supervisor {
         }
         let deleted = failpoint::hit("shim.delete")
             .map_err(Error::from)
-            .and_then(|()| self.caller.run("delete", &["--force".as_ref()]))
+            .and_then(|()| self.caller.delete())
             .and_then(|()| Ok(failpoint::hit("shim.deleted")?));
         let disconnected = failpoint::hit("shim.disconnect")
             .map_err(Error::from)

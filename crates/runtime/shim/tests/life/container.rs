@@ -15,7 +15,9 @@ use shim_protocol::{
     Rootfs, Runtime, Status, receive, send,
 };
 
-use crate::fixture::{base, busybox_layer, cgroup_parent, runtime, wait_until};
+use crate::fixture::{
+    base, busybox_layer, cgroup_parent, foreign_runtime, own_runtime, wait_until,
+};
 
 /// A container that is described but not made.
 pub(crate) struct Container {
@@ -49,7 +51,11 @@ impl Container {
             id: id.clone(),
             data_dir,
             bundle,
-            runtime: Runtime { program: runtime(), root: state.join("runtime"), args: vec![] },
+            runtime: Runtime {
+                program: foreign_runtime(),
+                root: state.join("runtime"),
+                args: vec![],
+            },
             rootfs: Rootfs::Overlay {
                 lower: vec![busybox_layer().to_path_buf()],
                 upper: state.join("upper"),
@@ -153,7 +159,8 @@ impl Container {
     /// Has the runtime take away what the shim did not.
     pub(crate) fn delete_in_runtime(&self) {
         let runtime = &self.config.runtime;
-        std::process::Command::new(runtime.program.as_ref().unwrap())
+        let program = runtime.program.clone().or_else(own_runtime).unwrap();
+        std::process::Command::new(program)
             .arg("--root")
             .arg(&runtime.root)
             .args(["delete", "--force", &self.config.id])

@@ -16,23 +16,29 @@ pub(crate) fn missing() -> Result<(), String> {
     if !Path::new(BUSYBOX).exists() {
         return Err(format!("needs {BUSYBOX} (Debian's busybox-static)"));
     }
-    runtime().map(|_| ()).ok_or_else(|| "needs dhow-runtime or runc".into())
+    if own_runtime().is_none() && foreign_runtime().is_none() {
+        return Err("needs dhow-runtime of the same build, or runc".into());
+    }
+    Ok(())
 }
 
-/// The OCI runtime.
-pub(crate) fn runtime() -> Option<PathBuf> {
-    let named = std::env::var_os("DHOW_TEST_RUNTIME").map(PathBuf::from);
-    let sibling = std::env::current_exe().ok().and_then(|exe| {
-        let built = exe.parent()?.parent()?.join("dhow-runtime");
-        // A file that was built before the runtime could do anything is of no use.
-        let works = std::process::Command::new(&built).arg("--version").output().ok()?;
-        (!works.stdout.is_empty()).then_some(built)
-    });
-    let found = || {
-        let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path).map(|dir| dir.join("runc")).find(|file| file.exists())
-    };
-    named.or(sibling).or_else(found)
+/// The runtime of the same build, if it was built.
+pub(crate) fn own_runtime() -> Option<PathBuf> {
+    let exe = std::env::current_exe().ok()?;
+    let built = exe.parent()?.parent()?.join("dhow-runtime");
+    built.exists().then_some(built)
+}
+
+/// The runtime to be called as a program: another's.
+pub(crate) fn foreign_runtime() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("DHOW_TEST_RUNTIME") {
+        return Some(named.into());
+    }
+    if own_runtime().is_some() {
+        return None;
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join("runc")).find(|file| file.exists())
 }
 
 /// A directory for everything of this run.

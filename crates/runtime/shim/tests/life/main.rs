@@ -1,8 +1,9 @@
 //! Containers supervised by a real shim process, from creation to removal.
 //!
 //! This program is the shim as well: it calls itself under the name `dhow-shim`, as the engine does
-//! with its own file. The OCI runtime is the one that `DHOW_TEST_RUNTIME` names, else `dhow-runtime`
-//! of the same build, else `runc`. Needs root and Debian's `busybox-static`.
+//! with its own file, and the shim calls it as `dhow-runtime`. The OCI runtime is the one that
+//! `DHOW_TEST_RUNTIME` names, else `dhow-runtime` of the same build, else `runc`. Needs root and
+//! Debian's `busybox-static`.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests, without `#[test]`")]
@@ -13,6 +14,7 @@ mod fixture;
 mod lives;
 mod network;
 
+use std::os::unix::process::CommandExt;
 use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,9 +24,16 @@ type Case = (&'static str, fn());
 
 fn main() -> ExitCode {
     let mut args = std::env::args();
-    if args.next().is_some_and(|name| name == "dhow-shim") {
-        let run_dir = args.next().unwrap_or_default();
-        return ExitCode::from(shim::main(Path::new(&run_dir)) as u8);
+    match args.next().as_deref() {
+        Some("dhow-shim") => {
+            let run_dir = args.next().unwrap_or_default();
+            return ExitCode::from(shim::main(Path::new(&run_dir)) as u8);
+        }
+        Some("dhow-runtime") => {
+            let program = fixture::own_runtime().expect("the shim was told to use it");
+            panic!("{}", std::process::Command::new(program).args(args).exec());
+        }
+        _ => {}
     }
     let filters: Vec<String> = args.filter(|arg| !arg.starts_with('-')).collect();
     let cases: Vec<Case> = [lives::CASES, execs::CASES, network::CASES].concat();
