@@ -26,6 +26,7 @@ pub type Trial = fn(Open<'_>);
 /// All of them, with their names.
 pub const TRIALS: &[(&str, Trial)] = &[
     ("a_layer_is_seen_whole_or_not_at_all", a_layer_is_seen_whole_or_not_at_all),
+    ("layers_of_few_and_of_many_files", layers_of_few_and_of_many_files),
     ("what_is_dropped_leaves_nothing", what_is_dropped_leaves_nothing),
     ("committing_twice_is_fine", committing_twice_is_fine),
     ("snapshots_of_one_chain_share_their_layers", snapshots_of_one_chain_share_their_layers),
@@ -65,6 +66,23 @@ fn a_layer_is_seen_whole_or_not_at_all(open: Open<'_>) {
     assert_eq!(other.layers().unwrap(), [chain("a")]);
     let path = &other.layer_paths(&[chain("a")])[0];
     assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "x");
+}
+
+fn layers_of_few_and_of_many_files(open: Open<'_>) {
+    let store = open();
+    for n_files in [0, 3, 200] {
+        let unpacking = store.begin(&[]).unwrap();
+        std::os::unix::fs::symlink("/nowhere", unpacking.path().join("link")).unwrap();
+        for n in 0..n_files {
+            let dir = unpacking.path().join((n % 3).to_string());
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join(n.to_string()), "x").unwrap();
+        }
+        let name = chain(&n_files.to_string());
+        store.commit(unpacking, &name).unwrap();
+        let path = &store.layer_paths(&[name])[0];
+        assert_eq!(fs::read_dir(path).unwrap().count(), 1 + n_files.min(3));
+    }
 }
 
 fn what_is_dropped_leaves_nothing(open: Open<'_>) {

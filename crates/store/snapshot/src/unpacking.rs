@@ -65,7 +65,10 @@ impl Unpacking {
     /// Brings it to the disk, and gives it its name. An error if something has the name already.
     /// For those who implement a snapshotter.
     pub fn rename_to(mut self, path: &Path) -> Result<(), Error> {
-        rustix::fs::syncfs(&self.lock).at("syncfs", &self.temporary)?;
+        match few_files(&self.temporary)? {
+            Some(files) => sync_each(&files)?,
+            None => rustix::fs::syncfs(&self.lock).at("syncfs", &self.temporary)?,
+        }
         fs::rename(&self.temporary, path).at("rename", path)?;
         self.done = true;
         Ok(())
@@ -79,4 +82,39 @@ impl Drop for Unpacking {
             let _ = fs::remove_dir_all(&self.temporary);
         }
     }
+}
+
+/// Up to so many files are synced one by one. More of them cost less together, by syncing the whole
+/// file system, which may have to wait for what others have written.
+const FEW: usize = 64;
+
+/// All regular files and directories of a tree, if they are few.
+fn few_files(root: &Path) -> Result<Option<Vec<PathBuf>>, Error> {
+    let mut found = vec![root.to_path_buf()];
+    let mut next = 0;
+    while let Some(path) = found.get(next).cloned() {
+        next += 1;
+        if !fs::symlink_metadata(&path).at("stat", &path)?.is_dir() {
+            continue;
+        }
+        for entry in fs::read_dir(&path).at("readdir", &path)? {
+            let entry = entry.at("readdir", &path)?;
+            let kind = entry.file_type().at("stat", &path)?;
+            // What is neither lives in its directory, or is a device that must not be opened.
+            if kind.is_file() || kind.is_dir() {
+                found.push(entry.path());
+            }
+            if found.len() > FEW {
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(found))
+}
+
+fn sync_each(files: &[PathBuf]) -> Result<(), Error> {
+    for path in files {
+        File::open(path).and_then(|file| file.sync_all()).at("fsync", path)?;
+    }
+    Ok(())
 }
