@@ -1,2 +1,47 @@
-//! The Docker Engine API over HTTP.
+//! The Docker Engine API over HTTP, in front of the engine.
+//!
+//! [`serve`] answers one connection, whatever it runs over: the command line talks to it over an
+//! in-memory stream in its own process, [`listen`] puts it behind sockets. Handlers translate: a
+//! request into a call of the engine, its result into `dockerd`'s JSON, its errors into `dockerd`'s
+//! status codes and words. What a container is, they do not know.
+//!
+//! ```text
+//! bytes ── http::connection ── server ── routes ── handlers::* ── containers::Engine
+//!               │                                       │
+//!               └──────── taken over: stream::relay ────┴── a supervisor's socket
+//! ```
+//!
+//! The references are Docker's API description (v1.55) and `dockerd` itself where the description
+//! is silent. `docs/compatibility.md` lists what is there.
+
 #![forbid(unsafe_code)]
+
+mod call;
+mod error;
+mod handlers;
+mod http;
+mod legacy;
+mod listen;
+mod machine;
+mod pattern;
+mod routes;
+mod server;
+mod stream;
+mod until;
+mod version;
+
+use std::sync::Arc;
+
+use containers::Engine;
+
+pub use http::Io;
+pub use listen::{ListenError, Listener, listen};
+
+/// Serves one connection until its client leaves.
+///
+/// What goes wrong on it is the client's own business: it gets an answer, or the connection ends.
+pub async fn serve(engine: Arc<Engine>, io: impl Io) {
+    let server = Arc::new(server::Server { engine });
+    // A client that breaks off or does not speak HTTP: there is nobody to tell.
+    _ = http::connection::serve(server, io).await;
+}

@@ -1,0 +1,111 @@
+//! The engine for the command line: in this process, or behind sockets.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cli::{DaemonArgs, Endpoint, Global};
+use containers::{Engine, EngineConfig};
+use docker_api::Listener;
+use images::EmbeddedImage;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::embedded;
+
+/// What the binary carries.
+const EMBEDDED: &[EmbeddedImage] =
+    &[EmbeddedImage { reference: "hello:latest", layout: embedded::HELLO }];
+/// Between the command line and the engine in one process, in bytes.
+const STREAM_BYTES: usize = 64 * 1024;
+/// This very program, whatever became of its name since it was started.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// What the rest of the program does for the command line.
+pub(crate) struct Host;
+
+impl cli::Host for Host {
+    fn engine(&self, global: &Global) -> Result<Endpoint, String> {
+        let engine = Arc::new(open(root(global), state(global))?);
+        Ok(Endpoint::InProcess(Arc::new(move || {
+            let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
+            tokio::spawn(docker_api::serve(Arc::clone(&engine), theirs));
+            ours
+        })))
+    }
+
+    async fn daemon(&self, global: &Global, args: &DaemonArgs) -> Result<(), String> {
+        let state = state(global);
+        let engine = Arc::new(open(root(global), state.clone())?);
+        let addresses = if args.listen.is_empty() {
+            vec![format!("unix://{}", state.join("dhow.sock").display())]
+        } else {
+            args.listen.clone()
+        };
+        let listeners = addresses.iter().map(|address| Listener::bind(address));
+        let listeners = listeners.collect::<Result<Vec<_>, _>>().map_err(|err| chain(&err))?;
+        for address in &addresses {
+            eprintln!("dhow: serving the Docker Engine API on {address}");
+        }
+        docker_api::listen(engine, listeners, ended()?).await.map_err(|err| chain(&err))
+    }
+}
+
+/// Removes a container that has ended, as its supervisor's last deed.
+pub(crate) fn remove(root: PathBuf, state: PathBuf, id: &str) -> i32 {
+    let removed = open(root, state)
+        .and_then(|engine| engine.internal_remove(id).map_err(|err| chain(&err)));
+    match removed {
+        Ok(()) => 0,
+        Err(err) => {
+            eprintln!("dhow: remove {id}: {err}");
+            1
+        }
+    }
+}
+
+fn open(root: PathBuf, state: PathBuf) -> Result<Engine, String> {
+    let config = EngineConfig { root, state, exe: OWN_PROGRAM.into(), embedded: EMBEDDED };
+    Engine::open(config).map_err(|err| chain(&err))
+}
+
+fn root(global: &Global) -> PathBuf {
+    place(global.root.as_ref(), "DHOW_ROOT", "/var/lib/dhow")
+}
+
+fn state(global: &Global) -> PathBuf {
+    place(global.state.as_ref(), "DHOW_STATE", "/run/dhow")
+}
+
+/// Of the flag, the environment and the default, the first that says something.
+fn place(flag: Option<&PathBuf>, variable: &str, default: &str) -> PathBuf {
+    let from_environment = || std::env::var_os(variable).filter(|path| !path.is_empty());
+    flag.cloned().or_else(|| from_environment().map(PathBuf::from)).unwrap_or_else(|| default.into())
+}
+
+/// Turns true when a signal asks the daemon to end. Containers go on.
+fn ended() -> Result<watch::Receiver<bool>, String> {
+    let (sender, receiver) = watch::channel(false);
+    let catch = |kind| signal(kind).map_err(|err| format!("catch signals: {err}"));
+    let (mut interrupt, mut terminate) =
+        (catch(SignalKind::interrupt())?, catch(SignalKind::terminate())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        let _ = sender.send(true);
+    });
+    Ok(receiver)
+}
+
+/// An error and its causes, in one line.
+fn chain(err: &dyn std::error::Error) -> String {
+    let mut line = err.to_string();
+    let mut cause = err.source();
+    while let Some(err) = cause {
+        line.push_str(": ");
+        line.push_str(&err.to_string());
+        cause = err.source();
+    }
+    line
+}

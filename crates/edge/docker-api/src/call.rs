@@ -1,0 +1,194 @@
+//! One request, as a handler sees it, and the answers it can give.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use containers::Engine;
+use http_body_util::{BodyExt, Limited};
+use hyper::{
+    Request, Response, StatusCode,
+    body::Incoming,
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    error::Error,
+    http::{
+        body::{BodyReader, ReplyBody},
+        connection::Answer,
+        query::Query,
+    },
+    version::Version,
+};
+
+/// The largest body that is held in memory. What is larger comes as a stream (tar archives).
+const BODY_BYTES: usize = 8 << 20;
+
+pub(crate) type Reply = Result<Answer, Error>;
+
+/// One request.
+pub(crate) struct Call {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) version: Version,
+    /// What the `{}` of the route stands for.
+    pub(crate) id: String,
+    pub(crate) query: Query,
+    pub(crate) headers: HeaderMap,
+    body: Option<Incoming>,
+}
+
+impl Call {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        version: Version,
+        id: String,
+        request: Request<Incoming>,
+    ) -> Self {
+        let (head, body) = request.into_parts();
+        Self {
+            engine,
+            version,
+            id,
+            query: Query::parse(head.uri.query().unwrap_or_default()),
+            headers: head.headers,
+            body: Some(body),
+        }
+    }
+
+    /// Runs what blocks, with the engine.
+    pub(crate) async fn engine<T, E, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        E: Into<Error> + Send + 'static,
+        F: FnOnce(&Engine) -> Result<T, E> + Send + 'static,
+    {
+        let engine = Arc::clone(&self.engine);
+        blocking(move || work(&engine)).await
+    }
+
+    /// Whether the request has a body at all.
+    pub(crate) fn has_body(&self) -> bool {
+        self.headers.contains_key(TRANSFER_ENCODING)
+            || self.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
+    }
+
+    /// The body as JSON. No body is the zero value, as in `dockerd`.
+    pub(crate) async fn json<T: DeserializeOwned + Default>(&mut self) -> Result<T, Error> {
+        let content_type = self.headers.get(CONTENT_TYPE);
+        if !self.has_body() && content_type.is_none() {
+            return Ok(T::default());
+        }
+        let content_type = content_type.map(|value| value.to_str().unwrap_or_default());
+        check_json(content_type.unwrap_or_default())?;
+        if !self.has_body() {
+            return Ok(T::default());
+        }
+        let body = self.bytes().await?;
+        if body.trim_ascii().is_empty() {
+            return Err(Error::invalid("invalid JSON: got EOF while reading request body"));
+        }
+        let mut read = serde_json::Deserializer::from_slice(&body);
+        let value = Option::<T>::deserialize(&mut read).map_err(|err| Error::json(&err))?;
+        if read.end().is_err() {
+            return Err(Error::invalid("unexpected content after JSON"));
+        }
+        Ok(value.unwrap_or_default())
+    }
+
+    /// The whole body.
+    pub(crate) async fn bytes(&mut self) -> Result<Bytes, Error> {
+        let Some(body) = self.body.take() else { return Ok(Bytes::new()) };
+        match Limited::new(body, BODY_BYTES).collect().await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(err) if err.is::<http_body_util::LengthLimitError>() => Err(Error::invalid(
+                format!("the request's body is larger than {} MiB", BODY_BYTES >> 20),
+            )),
+            Err(err) => Err(Error::invalid(format!("read the request's body: {err}"))),
+        }
+    }
+
+    /// The body as a stream for a blocking thread.
+    pub(crate) fn reader(&mut self) -> BodyReader {
+        BodyReader::new(self.body.take())
+    }
+}
+
+fn check_json(content_type: &str) -> Result<(), Error> {
+    let media = content_type.split(';').next().unwrap_or_default().trim();
+    if media.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "unsupported Content-Type header ({content_type}): must be 'application/json'"
+    )))
+}
+
+/// Runs what blocks on a thread that may.
+pub(crate) async fn blocking<T, E, F>(work: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    E: Into<Error> + Send + 'static,
+    F: FnOnce() -> Result<T, E> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(err) => Err(Error::internal(format!("the engine panicked: {err}"))),
+    }
+}
+
+/// JSON, with the line end that Go's encoder writes.
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Reply {
+    let mut body = serde_json::to_vec(value).map_err(|err| Error::internal(err.to_string()))?;
+    body.push(b'\n');
+    Ok(reply(status, "application/json", ReplyBody::Whole(body.into())))
+}
+
+/// `200 OK` with JSON.
+pub(crate) fn ok(value: &impl Serialize) -> Reply {
+    json(StatusCode::OK, value)
+}
+
+/// `201 Created` with JSON.
+pub(crate) fn created(value: &impl Serialize) -> Reply {
+    json(StatusCode::CREATED, value)
+}
+
+/// A status that says it all.
+#[expect(clippy::unnecessary_wraps, reason = "what handlers return")]
+pub(crate) fn empty(status: StatusCode) -> Reply {
+    let mut response = Response::new(ReplyBody::Whole(Bytes::new()));
+    *response.status_mut() = status;
+    Ok(Answer::Reply(response))
+}
+
+/// `204 No Content`.
+pub(crate) fn done() -> Reply {
+    empty(StatusCode::NO_CONTENT)
+}
+
+/// A body of some type.
+pub(crate) fn reply(status: StatusCode, content_type: &'static str, body: ReplyBody) -> Answer {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    Answer::Reply(response)
+}
+
+/// One header more.
+#[expect(dead_code, reason = "archive")]
+pub(crate) fn with_header(mut answer: Answer, name: &'static str, value: &str) -> Answer {
+    let headers = match &mut answer {
+        Answer::Reply(response) => response.headers_mut(),
+        Answer::TakeOver(head, _) => head.headers_mut(),
+    };
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+    answer
+}
+
+/// A value as JSON that can still be changed.
+pub(crate) fn to_value(value: &impl Serialize) -> Result<serde_json::Value, Error> {
+    serde_json::to_value(value).map_err(|err| Error::internal(err.to_string()))
+}

@@ -1,0 +1,102 @@
+//! What goes wrong, in `dockerd`'s numbers and words: the only place that knows them.
+
+use containers::Class;
+use hyper::StatusCode;
+
+/// An answer that is an error: its status and its one line for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Error {
+    /// A client's or a server's error.
+    pub(crate) status: StatusCode,
+    /// What the body's `message` says.
+    pub(crate) message: String,
+}
+
+impl Error {
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    /// The request makes no sense.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// There is no such path.
+    pub(crate) fn page_not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "page not found")
+    }
+
+    /// There is no such thing.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// Docker has it, we do not.
+    pub(crate) fn not_there_yet(what: &str) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, format!("not there yet: {what}"))
+    }
+
+    /// Something of ours broke.
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+    }
+
+    /// The body is not what was expected.
+    pub(crate) fn json(err: &serde_json::Error) -> Self {
+        if err.is_eof() {
+            return Self::invalid("invalid JSON: unexpected EOF");
+        }
+        Self::invalid(format!("invalid JSON: {err}"))
+    }
+}
+
+/// The one table from the engine's classes to Docker's numbers.
+fn status(class: Class) -> StatusCode {
+    match class {
+        Class::NotFound => StatusCode::NOT_FOUND,
+        Class::Conflict => StatusCode::CONFLICT,
+        Class::Invalid => StatusCode::BAD_REQUEST,
+        Class::Denied => StatusCode::FORBIDDEN,
+        Class::NotModified => StatusCode::NOT_MODIFIED,
+        Class::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Class::NotImplemented => StatusCode::NOT_IMPLEMENTED,
+        Class::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl From<containers::Error> for Error {
+    fn from(err: containers::Error) -> Self {
+        Self::new(status(err.class()), chain(&err))
+    }
+}
+
+impl From<images::Error> for Error {
+    fn from(err: images::Error) -> Self {
+        containers::Error::from(err).into()
+    }
+}
+
+impl From<network::Error> for Error {
+    fn from(err: network::Error) -> Self {
+        containers::Error::from(err).into()
+    }
+}
+
+impl From<docker::filters::Error> for Error {
+    fn from(err: docker::filters::Error) -> Self {
+        Self::invalid(err.to_string())
+    }
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn chain(err: &dyn std::error::Error) -> String {
+    let mut text = err.to_string();
+    let mut source = err.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,149 @@
+//! A container's life.
+
+use containers::{ListOptions, RemoveOptions};
+use docker::{ContainerInspect, CreateRequest, container::UpdateRequest, filters::Filters};
+use hyper::StatusCode;
+
+use crate::{
+    call::{Call, Reply, created, done, empty, ok},
+    error::Error,
+    legacy,
+};
+
+/// `GET /containers/json`
+pub(crate) async fn list(call: Call) -> Reply {
+    let limit = call.query.number("limit")?.unwrap_or(0);
+    let options = ListOptions {
+        all: call.query.bool("all"),
+        limit: usize::try_from(limit).ok().filter(|limit| *limit > 0),
+        size: call.query.bool("size"),
+        filters: Filters::parse(call.query.text("filters"))?,
+    };
+    let list = call.engine(move |engine| engine.list(&options)).await?;
+    ok(&list)
+}
+
+/// `POST /containers/create`
+pub(crate) async fn create(mut call: Call) -> Reply {
+    let body: serde_json::Value = call.json().await?;
+    if body.as_object().is_none_or(serde_json::Map::is_empty) {
+        return Err(Error::invalid("config cannot be empty in order to create a container"));
+    }
+    let request: CreateRequest = serde_json::from_value(body).map_err(|err| Error::json(&err))?;
+    let name = call.query.get("name").map(|name| name.trim_start_matches('/').to_owned());
+    let response = call
+        .engine(move |engine| {
+            engine.create(name.as_deref().filter(|name| !name.is_empty()), request)
+        })
+        .await?;
+    created(&response)
+}
+
+/// `GET /containers/ID/json`
+pub(crate) async fn inspect(call: Call) -> Reply {
+    let id = call.id.clone();
+    let size = call.query.bool("size");
+    let inspect: ContainerInspect = call.engine(move |engine| engine.inspect(&id, size)).await?;
+    ok(&legacy::container(inspect, call.version)?)
+}
+
+/// `POST /containers/ID/start`
+pub(crate) async fn start(call: Call) -> Reply {
+    // Before v1.24 a host configuration could come with it.
+    if call.has_body() && call.query.get("checkpoint").is_none() {
+        let length = call.headers.get(hyper::header::CONTENT_LENGTH);
+        if length.is_none_or(|length| length.to_str().is_ok_and(|text| text.len() > 1)) {
+            return Err(Error::invalid(
+                "starting container with non-empty request body was deprecated since API v1.22 \
+                 and removed in v1.24",
+            ));
+        }
+    }
+    if call.query.get("checkpoint").is_some_and(|name| !name.is_empty()) {
+        return Err(Error::not_there_yet("starting from a checkpoint"));
+    }
+    let id = call.id.clone();
+    call.engine(move |engine| engine.start(&id)).await?;
+    done()
+}
+
+/// `POST /containers/ID/stop`
+pub(crate) async fn stop(call: Call) -> Reply {
+    let (id, signal, timeout) = stopping(&call)?;
+    call.engine(move |engine| engine.stop(&id, signal.as_deref(), timeout)).await?;
+    done()
+}
+
+/// `POST /containers/ID/restart`
+pub(crate) async fn restart(call: Call) -> Reply {
+    let (id, signal, timeout) = stopping(&call)?;
+    call.engine(move |engine| engine.restart(&id, signal.as_deref(), timeout)).await?;
+    done()
+}
+
+fn stopping(call: &Call) -> Result<(String, Option<String>, Option<i64>), Error> {
+    let signal = call.query.get("signal").filter(|signal| !signal.is_empty()).map(str::to_owned);
+    Ok((call.id.clone(), signal, call.query.number("t")?))
+}
+
+/// `POST /containers/ID/kill`
+pub(crate) async fn kill(call: Call) -> Reply {
+    let id = call.id.clone();
+    let signal = match call.query.text("signal") {
+        "" => "KILL".to_owned(),
+        signal => signal.to_owned(),
+    };
+    call.engine(move |engine| engine.kill(&id, &signal)).await?;
+    done()
+}
+
+/// `POST /containers/ID/pause`
+pub(crate) async fn pause(call: Call) -> Reply {
+    let id = call.id.clone();
+    call.engine(move |engine| engine.pause(&id)).await?;
+    done()
+}
+
+/// `POST /containers/ID/unpause`
+pub(crate) async fn unpause(call: Call) -> Reply {
+    let id = call.id.clone();
+    call.engine(move |engine| engine.unpause(&id)).await?;
+    done()
+}
+
+/// `POST /containers/ID/rename`
+pub(crate) async fn rename(call: Call) -> Reply {
+    let id = call.id.clone();
+    let name = call.query.text("name").trim_start_matches('/').to_owned();
+    if name.is_empty() {
+        return Err(Error::invalid("Neither old nor new names may be empty"));
+    }
+    call.engine(move |engine| engine.rename(&id, &name)).await?;
+    done()
+}
+
+/// `POST /containers/ID/update`
+pub(crate) async fn update(mut call: Call) -> Reply {
+    let request: UpdateRequest = call.json().await?;
+    let id = call.id.clone();
+    ok(&call.engine(move |engine| engine.update(&id, &request)).await?)
+}
+
+/// `DELETE /containers/ID`
+pub(crate) async fn remove(call: Call) -> Reply {
+    let id = call.id.clone();
+    let options = RemoveOptions {
+        force: call.query.bool("force"),
+        volumes: call.query.bool("v"),
+        link: call.query.bool("link"),
+    };
+    call.engine(move |engine| engine.remove(&id, options)).await?;
+    empty(StatusCode::NO_CONTENT)
+}
+
+/// `POST /containers/prune`
+pub(crate) async fn prune(call: Call) -> Reply {
+    let filters = call.query.filters(&["label", "label!", "until"])?;
+    let pruned = call.engine(move |engine| engine.prune(&filters)).await?;
+    ok(&pruned)
+}

@@ -1,0 +1,334 @@
+//! Images.
+
+use std::{
+    collections::HashSet,
+    io::{BufWriter, Write},
+};
+
+use containers::{Engine, ListOptions};
+use docker::{
+    List, Map,
+    image::{
+        DeleteResponse, Descriptor, History, Inspect, Metadata, PruneResponse, RootFs, Summary,
+    },
+    progress::Message,
+    timestamp::{Timestamp, ZERO},
+};
+use hyper::StatusCode;
+use images::{Details, Image, Import, Removed};
+use oci::image::Platform;
+use reference::Reference;
+
+use crate::{
+    call::{Call, Reply, empty, ok, reply, to_value},
+    error::Error,
+    http::body::{BodyWriter, ReplyBody, pieces},
+    legacy,
+    until::Until,
+};
+
+const FILTERS: &[&str] = &["before", "dangling", "label", "label!", "reference", "since", "until"];
+
+/// How much is collected before a piece of an archive is sent.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// `GET /images/json`
+pub(crate) async fn list(call: Call) -> Reply {
+    let filters = call.query.filters(FILTERS)?;
+    let version = call.version;
+    let list = call.engine(move |engine| engine.images().list(&filters)).await?;
+    let list: Vec<_> = list.iter().map(summary).collect();
+    ok(&legacy::images(&list, version)?)
+}
+
+/// A line of a list.
+pub(crate) fn summary(image: &images::Summary) -> Summary {
+    Summary {
+        containers: image.containers as i64,
+        created: seconds(image.row.created),
+        id: image.row.id.to_string(),
+        labels: if image.labels.is_empty() { Map::NIL } else { image.labels.clone().into() },
+        parent_id: String::new(),
+        descriptor: None,
+        repo_digests: image.repo_digests.clone().into(),
+        repo_tags: image.repo_tags.clone().into(),
+        shared_size: -1,
+        size: image.row.size as i64,
+    }
+}
+
+/// `GET /images/NAME/json`
+pub(crate) async fn inspect(call: Call) -> Reply {
+    let name = call.id.clone();
+    let version = call.version;
+    if call.query.bool("manifests") && !call.query.text("platform").is_empty() {
+        return Err(Error::invalid(
+            "conflicting options: manifests and platform options cannot both be set",
+        ));
+    }
+    let details = call.engine(move |engine| engine.images().details(&name)).await?;
+    let config = to_value(&details.image.config.config)?;
+    ok(&legacy::image(&view(details), config, version)?)
+}
+
+fn view(details: Details) -> Inspect {
+    let Image { id, manifest, config, size, .. } = details.image;
+    let layers = config.rootfs.diff_ids.iter().map(ToString::to_string);
+    let native = Platform::native();
+    let or = |text: String, default: String| if text.is_empty() { default } else { text };
+    let descriptor = manifest.map(|digest| Descriptor {
+        media_type: oci::image::media_type::MANIFEST.to_owned(),
+        digest: digest.to_string(),
+        size: details.manifest_size as i64,
+        ..Descriptor::default()
+    });
+    Inspect {
+        id: id.to_string(),
+        repo_tags: details.repo_tags.into(),
+        repo_digests: details.repo_digests.into(),
+        comment: config.comment.unwrap_or_default(),
+        created: config.created.unwrap_or_default(),
+        docker_version: config.docker_version.unwrap_or_default(),
+        author: config.author.unwrap_or_default(),
+        architecture: or(config.architecture, native.architecture),
+        variant: config.variant.unwrap_or_default(),
+        os: or(config.os, native.os),
+        os_version: config.os_version.unwrap_or_default(),
+        size: size as i64,
+        root_fs: RootFs { kind: "layers".to_owned(), layers: layers.collect() },
+        metadata: Metadata {
+            last_tag_time: details
+                .last_tag_time
+                .map_or(ZERO.to_owned(), |at| Timestamp::from_nanos(at).to_string()),
+        },
+        descriptor,
+        ..Inspect::default()
+    }
+}
+
+/// `GET /images/NAME/history`
+pub(crate) async fn history(call: Call) -> Reply {
+    let name = call.id.clone();
+    let history = call.engine(move |engine| engine.images().history(&name)).await?;
+    let history: Vec<History> = history
+        .into_iter()
+        .map(|step| History {
+            comment: step.comment,
+            created: seconds(step.created),
+            created_by: step.created_by,
+            id: step.id.map_or_else(|| "<missing>".to_owned(), |id| id.to_string()),
+            size: step.size as i64,
+            tags: if step.tags.is_empty() { List::NIL } else { step.tags.into() },
+        })
+        .collect();
+    ok(&history)
+}
+
+/// `DELETE /images/NAME`
+pub(crate) async fn remove(call: Call) -> Reply {
+    let name = call.id.clone();
+    let force = call.query.bool("force");
+    let removed = call
+        .engine(move |engine| {
+            let running = running(engine)?;
+            let is_running = |id: &str| running.contains(id);
+            Ok::<_, Error>(engine.images().remove(&name, force, &is_running)?)
+        })
+        .await?;
+    ok(&removed.into_iter().map(step).collect::<Vec<_>>())
+}
+
+/// The containers that run.
+fn running(engine: &Engine) -> Result<HashSet<String>, Error> {
+    Ok(engine.list(&ListOptions::default())?.into_iter().map(|one| one.id).collect())
+}
+
+fn step(removed: Removed) -> DeleteResponse {
+    match removed {
+        Removed::Untagged(untagged) => DeleteResponse { untagged, ..DeleteResponse::default() },
+        Removed::Deleted(digest) => {
+            DeleteResponse { deleted: digest.to_string(), ..DeleteResponse::default() }
+        }
+    }
+}
+
+/// `POST /images/prune`
+pub(crate) async fn prune(call: Call) -> Reply {
+    let mut filters = call.query.filters(&["dangling", "label", "label!", "until"])?;
+    // The engine knows times only, not durations.
+    if let Some(until) = Until::of(&filters)?.instant() {
+        filters.replace("until", Timestamp::from_nanos(until).to_string());
+    }
+    let pruned = call.engine(move |engine| engine.images().prune(&filters)).await?;
+    let steps: Vec<DeleteResponse> = pruned.removed.into_iter().map(step).collect();
+    ok(&PruneResponse {
+        images_deleted: if steps.is_empty() { List::NIL } else { steps.into() },
+        space_reclaimed: pruned.reclaimed,
+    })
+}
+
+fn seconds(nanos: i64) -> i64 {
+    nanos.div_euclid(1_000_000_000)
+}
+
+/// `POST /images/create`
+pub(crate) async fn create(call: Call) -> Reply {
+    let platform = platform(call.query.text("platform"))?;
+    match (call.query.text("fromImage"), call.query.text("fromSrc")) {
+        ("", "") => Err(Error::invalid("either fromImage or fromSrc is needed")),
+        ("", "-") => import(call, platform).await,
+        ("", _) => Err(Error::not_there_yet("importing from a URL (give the archive itself)")),
+        _ => pull(call).await,
+    }
+}
+
+/// The archive is the body.
+async fn import(mut call: Call, platform: Option<Platform>) -> Reply {
+    let name = joined(call.query.text("repo"), call.query.text("tag"));
+    let message = match call.query.text("message") {
+        "" => "Imported from -",
+        message => message,
+    };
+    let import = Import {
+        reference: if name.is_empty() { None } else { Some(parse(&name)?) },
+        changes: call.query.all("changes").map(str::to_owned).collect(),
+        message: Some(message.to_owned()),
+        platform,
+        created: None,
+    };
+    let mut archive = call.reader();
+    let image = call
+        .engine(move |engine| engine.images().import(&mut archive, &import, &mut |_| ()))
+        .await?;
+    lines(&[Message::status(image.id.to_string())])
+}
+
+/// There is no registry client yet: what is here is up to date as far as anyone can tell.
+async fn pull(call: Call) -> Reply {
+    let name = joined(call.query.text("fromImage"), call.query.text("tag"));
+    let reference = parse(&name)?.with_default_tag();
+    let familiar = reference.familiar();
+    let found = call.engine({
+        let familiar = familiar.clone();
+        move |engine| engine.images().resolve(&familiar)
+    });
+    match found.await {
+        Ok(_) => lines(&[
+            Message {
+                id: reference.tag().unwrap_or_default().to_owned(),
+                ..Message::status(format!("Pulling from {}", reference.path()))
+            },
+            Message::status(format!("Status: Image is up to date for {familiar}")),
+        ]),
+        Err(err) if err.status == StatusCode::NOT_FOUND => Err(Error {
+            message: format!(
+                "pulling from a registry is not there yet: {familiar} is not here; make it of a \
+                 root file system with `import`, or `load` it"
+            ),
+            status: StatusCode::NOT_IMPLEMENTED,
+        }),
+        Err(err) => Err(err),
+    }
+}
+
+/// `POST /images/load`
+pub(crate) async fn load(mut call: Call) -> Reply {
+    let mut archive = call.reader();
+    let loaded = call.engine(move |engine| engine.images().load(&mut archive)).await?;
+    let told: Vec<Message> = loaded
+        .iter()
+        .map(|image| match &image.reference {
+            Some(name) => Message::stream(format!("Loaded image: {}\n", name.familiar())),
+            None => Message::stream(format!("Loaded image ID: {}\n", image.id)),
+        })
+        .collect();
+    lines(&told)
+}
+
+/// `GET /images/NAME/get`
+pub(crate) async fn save(call: Call) -> Reply {
+    let names = vec![call.id.clone()];
+    archive(call, names).await
+}
+
+/// `GET /images/get?names=…`
+pub(crate) async fn save_many(call: Call) -> Reply {
+    let names: Vec<String> = call.query.all("names").map(str::to_owned).collect();
+    if names.is_empty() {
+        return Err(Error::invalid("name one image or more"));
+    }
+    archive(call, names).await
+}
+
+async fn archive(call: Call, names: Vec<String>) -> Reply {
+    // A name that is wrong is an answer; what goes wrong later can only break the stream off.
+    let wanted = names.clone();
+    call.engine(move |engine| {
+        wanted.iter().try_for_each(|name| engine.images().resolve(name).map(|_: Image| ()))
+    })
+    .await?;
+    let (sender, body) = pieces();
+    let engine = call.engine.clone();
+    tokio::task::spawn_blocking(move || {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut out = BufWriter::with_capacity(PIECE_BYTES, BodyWriter::new(sender));
+        let saved = engine.images().save(&names, &mut out).is_ok() && out.flush().is_ok();
+        if !saved {
+            out.into_parts().0.break_off();
+        }
+    });
+    Ok(reply(StatusCode::OK, "application/x-tar", body))
+}
+
+/// `POST /images/NAME/tag`
+pub(crate) async fn tag(call: Call) -> Reply {
+    let source = call.id.clone();
+    let target = joined(call.query.text("repo"), call.query.text("tag"));
+    call.engine(move |engine| engine.images().tag(&source, &target)).await?;
+    empty(StatusCode::CREATED)
+}
+
+/// A name and its tag or digest, as clients send them apart.
+fn joined(name: &str, tag: &str) -> String {
+    match tag {
+        "" => name.to_owned(),
+        digest if digest.contains(':') => format!("{name}@{digest}"),
+        tag => format!("{name}:{tag}"),
+    }
+}
+
+fn parse(name: &str) -> Result<Reference, Error> {
+    name.parse().map_err(|err: reference::Error| Error::invalid(err.to_string()))
+}
+
+/// `OS/ARCHITECTURE[/VARIANT]`, or nothing.
+fn platform(text: &str) -> Result<Option<Platform>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let mut parts = text.split('/');
+    let (Some(os), Some(architecture), variant, None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Error::invalid(format!(
+            "\"{text}\" is an invalid platform: give OS/ARCHITECTURE, like linux/amd64"
+        )));
+    };
+    Ok(Some(Platform {
+        os: os.to_owned(),
+        architecture: architecture.to_owned(),
+        variant: variant.map(str::to_owned),
+        ..Platform::native()
+    }))
+}
+
+/// Lines of JSON.
+fn lines(messages: &[Message]) -> Reply {
+    let mut body = Vec::new();
+    for message in messages {
+        serde_json::to_writer(&mut body, message)
+            .map_err(|err| Error::internal(err.to_string()))?;
+        body.extend_from_slice(b"\r\n");
+    }
+    Ok(reply(StatusCode::OK, "application/json", ReplyBody::Whole(body.into())))
+}

@@ -1,0 +1,12 @@
+//! One function per endpoint: from a request to the engine and back.
+
+pub(crate) mod archive;
+pub(crate) mod container;
+pub(crate) mod dhow;
+pub(crate) mod exec;
+pub(crate) mod image;
+pub(crate) mod network;
+pub(crate) mod process;
+pub(crate) mod stream;
+pub(crate) mod system;
+pub(crate) mod volume;

@@ -1,0 +1,239 @@
+//! Networks.
+
+use containers::{Engine, ListOptions};
+use docker::{
+    Map,
+    filters::{Error as FilterError, Filters},
+    network::{
+        ConnectRequest, CreateRequest, CreateResponse, DisconnectRequest, EndpointResource,
+        Inspect, Ipam, IpamConfig, IpamStatus, PruneResponse, Status, SubnetStatus,
+    },
+    timestamp::Timestamp,
+};
+use network::{Driver, Network, Pool};
+
+use crate::{
+    call::{Call, Reply, created, done, ok},
+    error::Error,
+    pattern,
+    until::Until,
+    version::Version,
+};
+
+const FILTERS: &[&str] = &["dangling", "driver", "id", "label", "name", "scope", "type"];
+
+/// `GET /networks`
+pub(crate) async fn list(call: Call) -> Reply {
+    let filters = call.query.filters(FILTERS)?;
+    let kind = filters.get("type").find(|kind| !matches!(*kind, "builtin" | "custom"));
+    if let Some(kind) = kind {
+        let value = kind.to_owned();
+        return Err(FilterError::Value { key: "type".to_owned(), value }.into());
+    }
+    let dangling = filters.bool("dangling")?;
+    let list = call
+        .engine(move |engine| {
+            let mut list = Vec::new();
+            for network in engine.networks().list(engine.db())? {
+                let is_dangling = network.is_user_defined()
+                    && engine.networks().leases(engine.db(), &network)?.is_empty();
+                if matches(&network, &filters) && dangling.is_none_or(|want| want == is_dangling) {
+                    list.push(view(&network));
+                }
+            }
+            Ok::<_, Error>(list)
+        })
+        .await?;
+    ok(&list)
+}
+
+/// `GET /networks/ID`
+pub(crate) async fn inspect(call: Call) -> Reply {
+    let id = call.id.clone();
+    let version = call.version;
+    if !matches!(call.query.text("scope"), "" | "local") {
+        return Err(Error::not_found(format!("network {id} not found")));
+    }
+    let inspect = call.engine(move |engine| look(engine, &id, version)).await?;
+    ok(&inspect)
+}
+
+/// `POST /networks/create`
+pub(crate) async fn create(mut call: Call) -> Reply {
+    let request: CreateRequest = call.json().await?;
+    let request = wanted(request)?;
+    let network =
+        call.engine(move |engine| engine.networks().create(engine.db(), &request)).await?;
+    created(&CreateResponse { id: network.id, warning: String::new() })
+}
+
+/// `DELETE /networks/ID`
+pub(crate) async fn remove(call: Call) -> Reply {
+    let id = call.id.clone();
+    call.engine(move |engine| {
+        let running = engine.list(&ListOptions::default())?;
+        let runs = |id: &str| running.iter().any(|one| one.id == id);
+        engine.networks().remove(engine.db(), &id, &runs)?;
+        Ok::<_, Error>(())
+    })
+    .await?;
+    done()
+}
+
+/// `POST /networks/prune`
+pub(crate) async fn prune(call: Call) -> Reply {
+    let filters = call.query.filters(&["label", "label!", "until"])?;
+    let until = Until::of(&filters)?;
+    let removed = call
+        .engine(move |engine| {
+            engine.networks().prune(engine.db(), &|network| {
+                filters.labels("label", network.labels())
+                    && filters.not_labels(network.labels())
+                    && until.covers(network.created)
+            })
+        })
+        .await?;
+    let names: Vec<String> = removed.into_iter().map(|network| network.name).collect();
+    let networks_deleted = if names.is_empty() { docker::List::NIL } else { names.into() };
+    ok(&PruneResponse { networks_deleted })
+}
+
+/// `POST /networks/ID/connect`
+pub(crate) async fn connect(mut call: Call) -> Reply {
+    let _: ConnectRequest = call.json().await?;
+    Err(Error::not_there_yet(
+        "connecting a container that exists to a network (name its networks when it is created)",
+    ))
+}
+
+/// `POST /networks/ID/disconnect`
+pub(crate) async fn disconnect(mut call: Call) -> Reply {
+    let _: DisconnectRequest = call.json().await?;
+    Err(Error::not_there_yet("disconnecting a container from a network"))
+}
+
+/// What a request asks for, in the service's words.
+fn wanted(request: CreateRequest) -> Result<network::CreateRequest, Error> {
+    if request.name.trim().is_empty() {
+        return Err(Error::invalid("invalid name: name is empty"));
+    }
+    let refuse = |what: &str| Err(Error::not_there_yet(what));
+    if request.config_only || request.config_from.is_some_and(|from| !from.network.is_empty()) {
+        return refuse("networks made from a configuration (config-only, config-from)");
+    }
+    if request.ingress || request.scope == "swarm" {
+        return refuse("Swarm's networks");
+    }
+    if request.enable_ipv4 == Some(false) {
+        return refuse("networks without IPv4");
+    }
+    let ipam = request.ipam.unwrap_or_default();
+    if !matches!(ipam.driver.as_str(), "" | "default") {
+        return Err(Error::not_found(format!(
+            "could not find plugin {} in v1 plugin registry: \
+             plugin not found",
+            ipam.driver
+        )));
+    }
+    let pools = ipam.config.into_iter().map(|config| network::PoolRequest {
+        subnet: config.subnet,
+        range: config.ip_range,
+        gateway: config.gateway,
+        reserved: config.auxiliary_addresses.into_map(),
+    });
+    Ok(network::CreateRequest {
+        name: request.name,
+        driver: request.driver,
+        pools: pools.collect(),
+        ipv6: request.enable_ipv6.unwrap_or(false),
+        internal: request.internal,
+        attachable: request.attachable,
+        options: request.options.into_map(),
+        labels: request.labels.into_map(),
+    })
+}
+
+fn matches(network: &Network, filters: &Filters) -> bool {
+    filters.any("name", |wanted| pattern::matches(wanted, &network.name))
+        && filters.any("id", |wanted| pattern::matches(wanted, &network.id))
+        && filters.exact("driver", network.driver().name())
+        && filters.exact("scope", "local")
+        && filters.exact("type", if network.is_user_defined() { "custom" } else { "builtin" })
+        && filters.labels("label", network.labels())
+}
+
+/// A network without those who are in it.
+fn view(network: &Network) -> Inspect {
+    let config: Vec<IpamConfig> = network.pools().iter().map(view_pool).collect();
+    let plain = network.driver() != Driver::Bridge;
+    Inspect {
+        name: network.name.clone(),
+        id: network.id.clone(),
+        created: Timestamp::from_nanos(network.created).to_string(),
+        scope: "local".to_owned(),
+        driver: network.driver().name().to_owned(),
+        enable_ipv4: true,
+        enable_ipv6: network.has_ipv6(),
+        ipam: Ipam {
+            driver: "default".to_owned(),
+            options: if network.is_user_defined() { Map::empty() } else { Map::NIL },
+            config: if plain { docker::List::NIL } else { config.into() },
+        },
+        internal: network.is_internal(),
+        attachable: network.is_attachable(),
+        containers: Map::empty(),
+        options: network.options().clone().into(),
+        labels: network.labels().clone().into(),
+        ..Inspect::default()
+    }
+}
+
+fn view_pool(pool: &Pool) -> IpamConfig {
+    let reserved = pool.reserved.iter().map(|(name, ip)| (name.clone(), ip.to_string()));
+    IpamConfig {
+        subnet: pool.subnet.to_string(),
+        ip_range: pool.range.map(|range| range.to_string()).unwrap_or_default(),
+        gateway: pool.gateway.to_string(),
+        auxiliary_addresses: reserved.collect(),
+    }
+}
+
+/// A network with those who are in it.
+fn look(engine: &Engine, id: &str, version: Version) -> Result<Inspect, Error> {
+    let network = engine.networks().inspect(engine.db(), id)?;
+    let leases = engine.networks().leases(engine.db(), &network)?;
+    let mut inspect = view(&network);
+    for container in engine.list(&ListOptions::default())? {
+        let endpoints = container.network_settings.iter().flat_map(|all| &all.networks);
+        for (_, endpoint) in endpoints.filter(|(_, endpoint)| {
+            endpoint.network_id == network.id && !endpoint.endpoint_id.is_empty()
+        }) {
+            let cidr = |address: &str, bits: i64| match address {
+                "" => String::new(),
+                address => format!("{address}/{bits}"),
+            };
+            let resource = EndpointResource {
+                name: container.names.first().map_or("", |name| &name[1..]).to_owned(),
+                endpoint_id: endpoint.endpoint_id.clone(),
+                mac_address: endpoint.mac_address.clone(),
+                ipv4_address: cidr(&endpoint.ip_address, endpoint.ip_prefix_len),
+                ipv6_address: cidr(&endpoint.global_ipv6_address, endpoint.global_ipv6_prefix_len),
+            };
+            inspect.containers.insert(container.id.clone(), resource);
+        }
+    }
+    if version.0 >= 52 {
+        let subnets = network.pools().iter().map(|pool| {
+            // The network's own address, the gateway's, and for IPv4 the broadcast address.
+            let own = if pool.subnet.is_ipv4() { 3 } else { 2 };
+            let leased = leases.iter().filter(|lease| pool.subnet.contains(lease.address)).count();
+            let used = leased as u64 + own;
+            let all = u64::try_from(pool.subnet.size()).unwrap_or(u64::MAX);
+            let status =
+                SubnetStatus { ips_in_use: used, dynamic_ips_available: all.saturating_sub(used) };
+            (pool.subnet.to_string(), status)
+        });
+        inspect.status = Some(Status { ipam: IpamStatus { subnets: subnets.collect() } });
+    }
+    Ok(inspect)
+}

@@ -1,0 +1,149 @@
+//! A container's own streams, and its log.
+
+use std::{io::Write, os::fd::AsFd};
+
+use containers::{Attaching, LogOptions};
+use hyper::{
+    Response, StatusCode,
+    header::{CONTENT_TYPE, HeaderValue},
+};
+use shim_protocol::Attach;
+
+use crate::{
+    call::{Call, Reply, blocking, reply},
+    error::Error,
+    http::{
+        Io,
+        body::{BodyWriter, pieces},
+        connection::Answer,
+        gone::{gone, leash},
+    },
+    stream::{
+        detach::{self, Detector},
+        relay::{Options, relay},
+    },
+    until::instant,
+    version::Version,
+};
+
+const RAW: &str = "application/vnd.docker.raw-stream";
+const MULTIPLEXED: &str = "application/vnd.docker.multiplexed-stream";
+/// From here on streams of frames say so.
+const SAYS_MULTIPLEXED: Version = Version(42);
+
+/// How a stream is called: with a terminal nothing is framed.
+pub(crate) fn content_type(tty: bool, version: Version) -> &'static str {
+    if tty || version < SAYS_MULTIPLEXED { RAW } else { MULTIPLEXED }
+}
+
+/// The answer that turns a connection into a raw stream. Without an upgrade, `dockerd` calls every
+/// stream raw.
+pub(crate) fn raw_head(call: &Call, tty: bool) -> Response<()> {
+    let upgrade = call.headers.contains_key(hyper::header::UPGRADE);
+    let name = if upgrade { content_type(tty, call.version) } else { RAW };
+    let mut head = Response::new(());
+    head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(name));
+    head
+}
+
+/// The keys that detach, from a request.
+pub(crate) fn detach_keys(keys: &str) -> Result<Vec<u8>, Error> {
+    detach::parse(keys)
+        .ok_or_else(|| Error::invalid(format!("Invalid detach keys ({keys}) provided")))
+}
+
+/// `POST /containers/ID/attach`
+pub(crate) async fn attach(call: Call) -> Reply {
+    let keys = detach_keys(call.query.text("detachKeys"))?;
+    let id = call.id.clone();
+    let streams = Attach {
+        stdin: call.query.bool("stdin"),
+        stdout: call.query.bool("stdout"),
+        stderr: call.query.bool("stderr"),
+    };
+    let wanted = call.query.bool("stream");
+    if call.query.bool("logs") {
+        return Err(Error::not_there_yet("attaching with what was logged before (logs=1)"));
+    }
+    let attaching = call.engine(move |engine| engine.attach(&id, streams)).await?;
+    let head = raw_head(&call, attaching.tty);
+    let options =
+        Options { stdin: attaching.stdin, detach: attaching.tty.then(|| Detector::new(keys)) };
+    Ok(Answer::TakeOver(
+        head,
+        Box::new(move |client| {
+            Box::pin(async move {
+                if wanted {
+                    join(client, attaching, options).await;
+                }
+            })
+        }),
+    ))
+}
+
+/// Waits for the container to run, as long as the client waits too.
+async fn join(client: Box<dyn Io>, attaching: Attaching, options: Options) {
+    // Whatever fails from here on ends the stream: there are no words for it any more.
+    let Ok((leash, left)) = leash() else { return };
+    let connected = tokio::select! {
+        () = gone(client.socket()) => return drop(leash),
+        connected = blocking(move || attaching.connect(Some(left.as_fd()))) => connected,
+    };
+    let Ok(Some(stream)) = connected else { return };
+    if let Ok(stream) = adopt(stream) {
+        relay(client, stream, options).await;
+    }
+}
+
+/// A supervisor's socket, for this runtime.
+pub(crate) fn adopt(
+    stream: std::os::unix::net::UnixStream,
+) -> std::io::Result<tokio::net::UnixStream> {
+    stream.set_nonblocking(true)?;
+    tokio::net::UnixStream::from_std(stream)
+}
+
+/// `GET /containers/ID/logs`
+pub(crate) async fn logs(call: Call) -> Reply {
+    let bound = |key: &str| match call.query.text(key) {
+        "" | "0" => Ok(None),
+        text => instant(text).map(Some),
+    };
+    let options = LogOptions {
+        stdout: call.query.bool("stdout"),
+        stderr: call.query.bool("stderr"),
+        follow: call.query.bool("follow"),
+        timestamps: call.query.bool("timestamps"),
+        details: call.query.bool("details"),
+        since: bound("since")?,
+        until: bound("until")?,
+        // `all`, and whatever else is no number.
+        tail: call.query.text("tail").parse().ok(),
+    };
+    let id = call.id.clone();
+    let mut logs = call.engine(move |engine| engine.logs(&id, options)).await?;
+    let content_type = content_type(logs.tty, call.version);
+    let (leash, left) = leash()?;
+    let (sender, body) = pieces();
+    let client = sender.clone();
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut out = BodyWriter::new(sender);
+        loop {
+            match logs.next(Some(left.as_fd())) {
+                Ok(Some(piece)) if out.write_all(&piece).is_ok() => {}
+                // The end, or a client that has gone.
+                Ok(_) => return,
+                Err(_) => return out.break_off(),
+            }
+        }
+    });
+    tokio::spawn(async move {
+        // The body ends only when nobody holds a sender of it: so not longer than is read.
+        tokio::select! {
+            () = client.closed() => {}
+            _ = reading => {}
+        }
+        drop(leash);
+    });
+    Ok(reply(StatusCode::OK, content_type, body))
+}

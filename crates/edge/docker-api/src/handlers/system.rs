@@ -1,0 +1,271 @@
+//! The engine itself.
+
+use std::{
+    io::{self, Write},
+    os::fd::AsFd,
+};
+
+use cgroup::{Hierarchy, Mode};
+use containers::{Engine, ListOptions};
+use docker::{
+    List, Map,
+    filters::Filters,
+    system::{
+        Commit, Component, DiskUsage, FirewallInfo, Info, PlatformName, Plugins, RegistryConfig,
+        Runtime, Swarm, Version as VersionReply,
+    },
+    timestamp::Timestamp,
+};
+use hyper::{
+    StatusCode,
+    header::{CACHE_CONTROL, HeaderValue, PRAGMA},
+};
+
+use crate::{
+    call::{Call, Reply, ok, reply},
+    error::Error,
+    handlers::image,
+    http::{
+        body::{BodyWriter, ReplyBody, pieces},
+        connection::Answer,
+        gone::leash,
+    },
+    legacy,
+    machine::Machine,
+    until::instant,
+};
+
+/// Ours.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// `GET /_ping` and `HEAD /_ping`
+pub(crate) async fn ping(_call: Call) -> Reply {
+    let mut answer =
+        reply(StatusCode::OK, "text/plain; charset=utf-8", ReplyBody::Whole("OK".into()));
+    if let Answer::Reply(response) = &mut answer {
+        let headers = response.headers_mut();
+        let never = HeaderValue::from_static("no-cache, no-store, must-revalidate");
+        headers.insert(CACHE_CONTROL, never);
+        headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+        headers.insert("Swarm", HeaderValue::from_static("inactive"));
+    }
+    Ok(answer)
+}
+
+/// `GET /version`
+pub(crate) async fn version(call: Call) -> Reply {
+    let machine = call.engine(|_| Ok::<_, Error>(Machine::read())).await?;
+    let details = Map::from_iter(
+        [
+            ("ApiVersion", docker::API_VERSION),
+            ("MinAPIVersion", docker::MIN_API_VERSION),
+            ("Os", "linux"),
+            ("Arch", machine.go_arch()),
+            ("KernelVersion", &machine.kernel),
+            ("Experimental", "false"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned())),
+    );
+    ok(&VersionReply {
+        platform: PlatformName { name: "dhow".to_owned() },
+        components: vec![Component {
+            name: "Engine".to_owned(),
+            version: VERSION.to_owned(),
+            details,
+        }]
+        .into(),
+        version: VERSION.to_owned(),
+        api_version: docker::API_VERSION.to_owned(),
+        min_api_version: docker::MIN_API_VERSION.to_owned(),
+        os: "linux".to_owned(),
+        arch: machine.go_arch().to_owned(),
+        kernel_version: machine.kernel,
+        ..VersionReply::default()
+    })
+}
+
+/// `GET /info`
+pub(crate) async fn info(call: Call) -> Reply {
+    let info = call.engine(information).await?;
+    ok(&info)
+}
+
+fn information(engine: &Engine) -> Result<Info, Error> {
+    let machine = Machine::read();
+    let counts = engine.counts()?;
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<List<_>>();
+    let runtime = Runtime { path: "dhow-runtime".to_owned(), ..Runtime::default() };
+    let ours = Commit { id: VERSION.to_owned() };
+    let mut info = Info {
+        id: id(engine),
+        containers: counts.total as i64,
+        containers_running: counts.running as i64,
+        containers_paused: counts.paused as i64,
+        containers_stopped: counts.stopped as i64,
+        images: engine.images().list(&Filters::default())?.len() as i64,
+        driver: "overlayfs".to_owned(),
+        driver_status: List::empty(),
+        plugins: Plugins {
+            volume: words(&["local"]),
+            network: words(&["bridge", "host", "null"]),
+            authorization: List::NIL,
+            log: words(&["json-file", "none"]),
+        },
+        ipv4_forwarding: machine.forwards_ipv4,
+        system_time: Timestamp::from(std::time::SystemTime::now()).to_string(),
+        logging_driver: "json-file".to_owned(),
+        kernel_version: machine.kernel,
+        operating_system: machine.os,
+        os_version: machine.os_version,
+        os_type: "linux".to_owned(),
+        architecture: machine.hardware,
+        index_server_address: "https://index.docker.io/v1/".to_owned(),
+        registry_config: Some(RegistryConfig {
+            insecure_registry_cidrs: words(&["::1/128", "127.0.0.0/8"]),
+            index_configs: Map::empty(),
+            mirrors: List::NIL,
+        }),
+        ncpu: machine.cpus,
+        mem_total: machine.memory,
+        docker_root_dir: engine.root().display().to_string(),
+        name: machine.host_name,
+        labels: List::empty(),
+        server_version: VERSION.to_owned(),
+        runtimes: Map::from_iter([("dhow".to_owned(), runtime)]),
+        default_runtime: "dhow".to_owned(),
+        swarm: Swarm { local_node_state: "inactive".to_owned(), ..Swarm::default() },
+        live_restore_enabled: true,
+        init_binary: String::new(),
+        runc_commit: ours,
+        security_options: words(&["name=seccomp,profile=builtin", "name=cgroupns"]),
+        firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), info: List::NIL }),
+        cdi_spec_dirs: List::empty(),
+        warnings: List::NIL,
+        ..Info::default()
+    };
+    limits(&mut info);
+    Ok(info)
+}
+
+/// This engine's own id, in the form of a UUID: the same as long as machine and root are.
+fn id(engine: &Engine) -> String {
+    let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let digest = oci::Digest::sha256(format!("{machine}{}", engine.root().display()).as_bytes());
+    let hex = digest.hex();
+    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32]];
+    parts.join("-")
+}
+
+/// What the cgroup hierarchy can limit, and a warning for what it cannot.
+fn limits(info: &mut Info) {
+    "cgroupfs".clone_into(&mut info.cgroup_driver);
+    let Ok(hierarchy) = Hierarchy::detect() else {
+        info.warnings.push("WARNING: No cgroup hierarchy found".to_owned());
+        return;
+    };
+    let has = |controller| hierarchy.has(controller);
+    let v2 = hierarchy.mode() == Mode::V2;
+    (if v2 { "2" } else { "1" }).clone_into(&mut info.cgroup_version);
+    info.memory_limit = has("memory");
+    info.swap_limit = hierarchy.has_swap_limit();
+    info.oom_kill_disable = has("memory") && !v2;
+    info.cpu_cfs_period = has("cpu");
+    info.cpu_cfs_quota = has("cpu");
+    info.cpu_shares = has("cpu");
+    info.cpu_set = has("cpuset");
+    info.pids_limit = has("pids");
+    for (able, what) in [
+        (info.memory_limit, "memory limit"),
+        (info.swap_limit, "swap limit"),
+        (info.cpu_cfs_quota, "cpu cfs quota"),
+        (info.cpu_set, "cpuset"),
+        (info.pids_limit, "pids limit"),
+    ] {
+        if !able {
+            info.warnings.push(format!("WARNING: No {what} support"));
+        }
+    }
+}
+
+/// `POST /auth`
+pub(crate) async fn auth(_call: Call) -> Reply {
+    Err(Error::not_there_yet("logging in to a registry (there is no registry client yet)"))
+}
+
+/// `GET /plugins`: there are none.
+pub(crate) async fn plugins(_call: Call) -> Reply {
+    ok(&[(); 0])
+}
+
+/// `GET /events`
+pub(crate) async fn events(call: Call) -> Reply {
+    let bound = |key: &str| match call.query.text(key) {
+        "" => Ok(None),
+        text => instant(text).map(Some),
+    };
+    let (since, until) = (bound("since")?, bound("until")?);
+    let filters = Filters::parse(call.query.text("filters"))?;
+    let mut events = call.engine(move |engine| engine.events(since, until, filters)).await?;
+    let (leash, gone) = leash()?;
+    let (sender, body) = pieces();
+    let version = call.version;
+    let client = sender.clone();
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut out = BodyWriter::new(sender);
+        // An error ends the stream as the last event does: there is nothing to put it in.
+        while let Ok(Some(event)) = events.next(Some(gone.as_fd())) {
+            let event = legacy::event(event, version);
+            let sent = serde_json::to_vec(&event).map_err(io::Error::other).and_then(|mut line| {
+                line.push(b'\n');
+                out.write_all(&line)
+            });
+            if sent.is_err() {
+                return;
+            }
+        }
+    });
+    tokio::spawn(async move {
+        // The body ends only when nobody holds a sender of it: so not longer than is read.
+        tokio::select! {
+            () = client.closed() => {}
+            _ = reading => {}
+        }
+        drop(leash);
+    });
+    Ok(reply(StatusCode::OK, "application/json", body))
+}
+
+/// `GET /system/df`
+pub(crate) async fn disk_usage(call: Call) -> Reply {
+    let kinds: Vec<&str> = call.query.all("type").collect();
+    for kind in &kinds {
+        if !matches!(*kind, "container" | "image" | "volume" | "build-cache") {
+            return Err(Error::invalid(format!("unknown object type: {kind}")));
+        }
+    }
+    let wanted = |kind| kinds.is_empty() || kinds.contains(&kind);
+    let (containers, images, volumes) = (wanted("container"), wanted("image"), wanted("volume"));
+    let build_cache = wanted("build-cache");
+    let mut usage = call
+        .engine(move |engine| {
+            let mut usage = DiskUsage::default();
+            if containers {
+                let all = ListOptions { all: true, size: true, ..ListOptions::default() };
+                usage.containers = engine.list(&all)?.into();
+            }
+            if images {
+                let list = engine.images().list(&Filters::default())?;
+                usage.layers_size = list.iter().map(|image| image.row.size as i64).sum();
+                usage.images = list.iter().map(image::summary).collect();
+            }
+            if volumes {
+                usage.volumes = engine.volumes(&Filters::default())?.into();
+            }
+            Ok::<_, Error>(usage)
+        })
+        .await?;
+    if build_cache {
+        usage.build_cache = List::empty();
+    }
+    ok(&legacy::disk_usage(&usage, call.version, call.query.bool("verbose"))?)
+}

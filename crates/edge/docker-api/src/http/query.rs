@@ -1,0 +1,121 @@
+//! The query of a request, read with Go's and `dockerd`'s rules.
+
+use crate::error::Error;
+
+/// The parameters of a request, in their order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Splits and decodes `a=b&c`.
+    pub(crate) fn parse(text: &str) -> Self {
+        Self(
+            text.split('&')
+                .filter(|pair| !pair.is_empty())
+                .map(|pair| {
+                    let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    (decode(key, true), decode(value, true))
+                })
+                .collect(),
+        )
+    }
+
+    /// The first value of a parameter.
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
+    /// The first value, or nothing.
+    pub(crate) fn text(&self, key: &str) -> &str {
+        self.get(key).unwrap_or_default()
+    }
+
+    /// Every value of a parameter.
+    pub(crate) fn all(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
+    /// `dockerd`'s truth: anything but empty, `0`, `no`, `false`, `none`.
+    pub(crate) fn bool(&self, key: &str) -> bool {
+        !matches!(
+            self.text(key).trim().to_ascii_lowercase().as_str(),
+            "" | "0" | "no" | "false" | "none"
+        )
+    }
+
+    /// The same, for a parameter whose absence means something else.
+    pub(crate) fn bool_or(&self, key: &str, default: bool) -> bool {
+        if self.get(key).is_some() { self.bool(key) } else { default }
+    }
+
+    /// A number, if it is there and not empty.
+    pub(crate) fn number(&self, key: &str) -> Result<Option<i64>, Error> {
+        match self.text(key) {
+            "" => Ok(None),
+            // Go's words for it, which clients show.
+            text => text.parse().map(Some).map_err(|_| {
+                Error::invalid(format!("strconv.Atoi: parsing {text:?}: invalid syntax"))
+            }),
+        }
+    }
+
+    /// The `filters` parameter, with only the keys that the list knows.
+    pub(crate) fn filters(&self, accepted: &[&str]) -> Result<docker::filters::Filters, Error> {
+        docker::filters::Filters::parse(self.text("filters"))
+            .and_then(|filters| filters.only(accepted))
+            .map_err(|err| Error::invalid(err.to_string()))
+    }
+}
+
+/// Decodes `%41`, and `+` in queries. What is not an escape stays as it is; what is not UTF-8
+/// becomes the replacement character.
+pub(crate) fn decode(text: &str, plus_is_space: bool) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let escaped = (bytes[i] == b'%')
+            .then(|| bytes.get(i + 1..i + 3))
+            .flatten()
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()))
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match (escaped, bytes[i]) {
+            (Some(byte), _) => {
+                out.push(byte);
+                i += 2;
+            }
+            (None, b'+') if plus_is_space => out.push(b' '),
+            (None, byte) => out.push(byte),
+        }
+        i += 1;
+    }
+    String::from_utf8(out).unwrap_or_else(|err| String::from_utf8_lossy(err.as_bytes()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_decoded() {
+        let query = Query::parse("a=1&b=x%20y+z&c&a=2&d=%zz%");
+        assert_eq!(query.text("a"), "1");
+        assert_eq!(query.all("a").collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(query.text("b"), "x y z");
+        assert_eq!(query.get("c"), Some(""));
+        assert_eq!(query.text("d"), "%zz%");
+        assert_eq!(decode("a+b%2Fc", false), "a+b/c");
+    }
+
+    #[test]
+    fn truth_is_dockerds() {
+        for (value, want) in
+            [("1", true), ("true", true), ("False", false), ("no", false), ("", false), ("x", true)]
+        {
+            assert_eq!(Query::parse(&format!("a={value}")).bool("a"), want, "{value}");
+        }
+        assert!(Query::parse("").bool_or("a", true));
+        assert!(!Query::parse("a=0").bool_or("a", true));
+    }
+}

@@ -1,0 +1,173 @@
+//! What older API versions had that the newest has not, and the other way round.
+
+use docker::{ContainerInspect, event, image, system::DiskUsage};
+use serde_json::{Map, Value, json};
+
+use crate::{call::to_value, error::Error, version::Version};
+
+/// From here on the default bridge's endpoint is only in `Networks`.
+const WITHOUT_DEFAULT_NETWORK: Version = Version(52);
+
+/// `GET /containers/ID/json` for a version.
+pub(crate) fn container(inspect: ContainerInspect, version: Version) -> Result<Value, Error> {
+    let mut value = to_value(&inspect)?;
+    if version >= WITHOUT_DEFAULT_NETWORK {
+        if let Some(config) = value.get_mut("Config").and_then(Value::as_object_mut) {
+            config.remove("MacAddress");
+        }
+        return Ok(value);
+    }
+    let bridge = inspect.network_settings.networks.get("bridge").cloned().unwrap_or_default();
+    if let Some(settings) = value.get_mut("NetworkSettings").and_then(Value::as_object_mut) {
+        let more = json!({
+            "Bridge": "",
+            "HairpinMode": false,
+            "LinkLocalIPv6Address": "",
+            "LinkLocalIPv6PrefixLen": 0,
+            "SecondaryIPAddresses": null,
+            "SecondaryIPv6Addresses": null,
+            "EndpointID": bridge.endpoint_id,
+            "Gateway": bridge.gateway,
+            "GlobalIPv6Address": bridge.global_ipv6_address,
+            "GlobalIPv6PrefixLen": bridge.global_ipv6_prefix_len,
+            "IPAddress": bridge.ip_address,
+            "IPPrefixLen": bridge.ip_prefix_len,
+            "IPv6Gateway": bridge.ipv6_gateway,
+            "MacAddress": bridge.mac_address,
+        });
+        extend(settings, more);
+    }
+    if let Some(config) = value.get_mut("Config").and_then(Value::as_object_mut) {
+        config.entry("OnBuild").or_insert(Value::Null);
+    }
+    Ok(value)
+}
+
+/// An event for a version.
+pub(crate) fn event(mut event: event::Message, version: Version) -> event::Message {
+    if version >= Version(52) {
+        event.status.clear();
+        event.id.clear();
+        event.from.clear();
+    }
+    event
+}
+
+/// `GET /system/df` for a version: up to v1.51 whole lists, from v1.52 on sums of each kind, with
+/// the lists on request; v1.52 itself has both.
+pub(crate) fn disk_usage(
+    usage: &DiskUsage,
+    version: Version,
+    verbose: bool,
+) -> Result<Value, Error> {
+    let old = to_value(usage)?;
+    if version < Version(52) {
+        return Ok(old);
+    }
+    let mut value = if version == Version(52) && !verbose { old.clone() } else { json!({}) };
+    let used = |image: &image::Summary| image.containers > 0;
+    let images: Vec<(bool, i64)> = usage.images.iter().map(|one| (used(one), one.size)).collect();
+    let containers: Vec<(bool, i64)> = usage
+        .containers
+        .iter()
+        .map(|one| (one.state == "running" || one.state == "paused", one.size_rw.unwrap_or(0)))
+        .collect();
+    let volumes: Vec<(bool, i64)> = usage
+        .volumes
+        .iter()
+        .map(|one| one.usage_data.clone().unwrap_or_default())
+        .map(|data| (data.ref_count > 0, data.size))
+        .collect();
+    let kinds = [
+        ("ImagesUsage", "Images", images),
+        ("ContainersUsage", "Containers", containers),
+        ("VolumesUsage", "Volumes", volumes),
+        ("BuildCacheUsage", "BuildCache", Vec::new()),
+    ];
+    for (name, list, sizes) in kinds {
+        if old[list].is_null() {
+            continue;
+        }
+        let total: i64 = sizes.iter().map(|(_, size)| size).sum();
+        let active: i64 = sizes.iter().filter(|(used, _)| *used).map(|(_, size)| size).sum();
+        let mut kind = json!({
+            "ActiveCount": sizes.iter().filter(|(used, _)| *used).count(),
+            "TotalCount": sizes.len(),
+            "Reclaimable": total - active,
+            "TotalSize": total,
+        });
+        if verbose {
+            kind["Items"] = old[list].clone();
+        }
+        value[name] = kind;
+    }
+    Ok(value)
+}
+
+/// `GET /images/json` for a version.
+pub(crate) fn images(list: &[image::Summary], version: Version) -> Result<Value, Error> {
+    let mut value = to_value(&list)?;
+    for one in value.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        if version < Version(44) {
+            one.insert("VirtualSize".to_owned(), one["Size"].clone());
+        }
+        if version < Version(51) {
+            one.insert("Containers".to_owned(), json!(-1));
+        }
+    }
+    Ok(value)
+}
+
+/// `GET /images/NAME/json` for a version. `config` is the image's own, without what is empty.
+pub(crate) fn image(
+    inspect: &image::Inspect,
+    config: Value,
+    version: Version,
+) -> Result<Value, Error> {
+    let mut value = to_value(inspect)?;
+    let Some(image) = value.as_object_mut() else { return Ok(value) };
+    let mut full = json!({});
+    if let Some(full) = full.as_object_mut() {
+        if version < Version(50) {
+            extend(
+                full,
+                json!({
+                    "Hostname": "", "Domainname": "", "Image": "", "AttachStdin": false,
+                    "AttachStdout": false, "AttachStderr": false, "Tty": false, "OpenStdin": false,
+                    "StdinOnce": false,
+                }),
+            );
+        }
+        if version < Version(52) {
+            extend(
+                full,
+                json!({
+                    "Cmd": null, "Entrypoint": null, "Env": null, "Labels": null, "OnBuild": null,
+                    "User": "", "Volumes": null, "WorkingDir": "",
+                }),
+            );
+        }
+        extend(full, config);
+    }
+    image.insert("Config".to_owned(), full);
+    if version < Version(45) {
+        image.insert("ContainerConfig".to_owned(), json!(docker::ContainerConfig::default()));
+    }
+    if version < Version(44) {
+        image.insert("VirtualSize".to_owned(), image["Size"].clone());
+    }
+    if version >= Version(52) {
+        for key in ["Parent", "Comment", "DockerVersion", "Author"] {
+            if image.get(key).is_some_and(|value| value == "") {
+                image.remove(key);
+            }
+        }
+    }
+    Ok(value)
+}
+
+fn extend(object: &mut Map<String, Value>, more: Value) {
+    if let Value::Object(more) = more {
+        object.extend(more);
+    }
+}

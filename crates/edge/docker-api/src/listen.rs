@@ -1,0 +1,187 @@
+//! The daemon's listeners.
+
+use std::{
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use containers::Engine;
+use rustix::{
+    fs::{Gid, Mode},
+    process::umask,
+};
+use tokio::{net::UnixListener, sync::watch, task::JoinSet};
+
+/// Why an address is not listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Not an address.
+    #[error("invalid address `{0}`: give unix:///PATH")]
+    Address(String),
+    /// A port without client certificates gives root to whoever reaches it.
+    #[error("`{0}`: an API on TCP needs TLS client certificates, which are not there yet")]
+    Tcp(String),
+    /// systemd passed no socket.
+    #[error("`{0}`: sockets from systemd are not there yet")]
+    Systemd(String),
+    /// A daemon answers there.
+    #[error("`{0}`: another process answers there")]
+    Taken(PathBuf),
+    /// Something that is not a socket is there.
+    #[error("`{0}`: exists and is no socket")]
+    NotASocket(PathBuf),
+    /// A system call failed.
+    #[error("{doing} `{path}`")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// A socket that is listened on; its file is removed in the end.
+#[derive(Debug)]
+pub struct Listener {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Listener {
+    /// Listens on `unix:///PATH` (or a plain absolute path). The socket is `root:docker`, or
+    /// `root:root` where there is no such group, with mode 0660; a socket that nobody answers on is
+    /// replaced. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The address is not one that can be served, is in use, or the socket cannot be made.
+    pub fn bind(address: &str) -> Result<Self, ListenError> {
+        let path = match address.split_once("://") {
+            Some(("unix", path)) => path,
+            Some(("tcp", _)) => return Err(ListenError::Tcp(address.to_owned())),
+            Some(("fd", _)) => return Err(ListenError::Systemd(address.to_owned())),
+            Some(_) => return Err(ListenError::Address(address.to_owned())),
+            None => address,
+        };
+        // A relative path is a mistake, and an abstract name (`@NAME`) can be reached from every
+        // container that shares the host's network (CVE-2020-15257).
+        if !path.starts_with('/') {
+            return Err(ListenError::Address(address.to_owned()));
+        }
+        let path = PathBuf::from(path);
+        make_room(&path)?;
+        let failed = |doing, source| ListenError::Io { doing, path: path.clone(), source };
+
+        // The socket is nobody else's from its first moment on (CVE-2014-3499). The umask is the
+        // process's: files that other threads make in between are merely less open.
+        let before = umask(Mode::from_raw_mode(0o177));
+        let bound = UnixListener::bind(&path);
+        umask(before);
+        let listener = bound.map_err(|err| failed("bind", err))?;
+        if let Some(group) = docker_group() {
+            rustix::fs::chown(&path, None, Some(group))
+                .map_err(|err| failed("chown", err.into()))?;
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o660))
+            .map_err(|err| failed("chmod", err))?;
+        Ok(Self { listener, path })
+    }
+
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // It may be gone already, and there is nobody to tell.
+        _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Serves every connection of all listeners until `shutdown` turns true; those that are open then
+/// are cut: whatever runs in a container goes on.
+///
+/// # Errors
+///
+/// A listener broke.
+pub async fn listen(
+    engine: Arc<Engine>,
+    listeners: Vec<Listener>,
+    shutdown: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        let (engine, mut shutdown) = (Arc::clone(&engine), shutdown.clone());
+        accepting.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                // The other side may be gone without a word: that, too, is the end.
+                let stop = async { _ = shutdown.wait_for(|stop| *stop).await.is_ok() };
+                tokio::select! {
+                    () = stop => return Ok(()),
+                    Some(_) = connections.join_next(), if !connections.is_empty() => {}
+                    accepted = listener.listener.accept() => match accepted {
+                        Ok((stream, _)) => {
+                            connections.spawn(crate::serve(Arc::clone(&engine), stream));
+                        }
+                        Err(err) if passes(&err) => {
+                            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                        }
+                        Err(err) => return Err(err),
+                    },
+                }
+            }
+        });
+    }
+    while let Some(ended) = accepting.join_next().await {
+        ended.unwrap_or_else(|err| Err(io::Error::other(err)))?;
+    }
+    Ok(())
+}
+
+/// Whether accepting may succeed again later: the client left, or descriptors ran out.
+fn passes(err: &io::Error) -> bool {
+    matches!(
+        rustix::io::Errno::from_io_error(err),
+        Some(
+            rustix::io::Errno::CONNABORTED
+                | rustix::io::Errno::MFILE
+                | rustix::io::Errno::NFILE
+                | rustix::io::Errno::NOMEM
+        )
+    )
+}
+
+/// Makes the directory, and takes a socket away that nobody answers on.
+fn make_room(path: &Path) -> Result<(), ListenError> {
+    let failed = |doing, source| ListenError::Io { doing, path: path.to_owned(), source };
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(|err| failed("create the directory of", err))?;
+    }
+    match fs::symlink_metadata(path) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(err) => Err(failed("stat", err)),
+        Ok(found) if !found.file_type().is_socket() => {
+            Err(ListenError::NotASocket(path.to_owned()))
+        }
+        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
+            Err(err) if err.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).map_err(|err| failed("remove", err))
+            }
+            _ => Err(ListenError::Taken(path.to_owned())),
+        },
+    }
+}
+
+fn docker_group() -> Option<Gid> {
+    let groups = fs::read_to_string("/etc/group").ok()?;
+    let line = groups.lines().find(|line| line.starts_with("docker:"))?;
+    line.split(':').nth(2)?.parse().ok().map(Gid::from_raw)
+}

@@ -1,0 +1,82 @@
+//! From a request to its handler, and the headers that every answer has.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use containers::Engine;
+use docker::ErrorResponse;
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue, SERVER},
+};
+
+use crate::{
+    call::{Call, Reply},
+    error::Error,
+    http::{
+        body::ReplyBody,
+        connection::{Answer, Service},
+        query::decode,
+    },
+    routes::{ROUTES, not_built},
+    version::Version,
+};
+
+/// What a route leads to.
+pub(crate) type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+/// The API of one engine.
+pub(crate) struct Server {
+    pub(crate) engine: Arc<Engine>,
+}
+
+impl Service for Server {
+    async fn call(&self, request: Request<Incoming>) -> Answer {
+        let mut answer = match self.answer(request).await {
+            Ok(answer) => answer,
+            Err(err) => error(&err),
+        };
+        match &mut answer {
+            Answer::Reply(response) => sign(response.headers_mut()),
+            Answer::TakeOver(head, _) => sign(head.headers_mut()),
+        }
+        answer
+    }
+}
+
+impl Server {
+    async fn answer(&self, request: Request<Incoming>) -> Reply {
+        // Names may be escaped, slashes too: routes match what is meant.
+        let path = decode(request.uri().path(), false);
+        let (version, path) = Version::split(&path)?;
+        let Some((handler, id)) = ROUTES.find(request.method(), path) else {
+            return Err(not_built(request.method(), path)
+                .map_or_else(Error::page_not_found, Error::not_there_yet));
+        };
+        let id = id.to_owned();
+        handler(Call::new(Arc::clone(&self.engine), version, id, request)).await
+    }
+}
+
+fn error(err: &Error) -> Answer {
+    let body = ErrorResponse { message: err.message.clone() };
+    // A struct of one string cannot fail to be written.
+    let mut body = serde_json::to_vec(&body).unwrap_or_default();
+    body.push(b'\n');
+    let mut response = Response::new(ReplyBody::Whole(Bytes::from(body)));
+    *response.status_mut() = err.status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Answer::Reply(response)
+}
+
+/// What clients look at to tell which engine, and which API, they talk to.
+fn sign(headers: &mut HeaderMap) {
+    headers.insert("Api-Version", HeaderValue::from_static(docker::API_VERSION));
+    headers.insert("Docker-Experimental", HeaderValue::from_static("false"));
+    headers.insert("Ostype", HeaderValue::from_static("linux"));
+    headers.insert(
+        SERVER,
+        HeaderValue::from_static(concat!("dhow/", env!("CARGO_PKG_VERSION"), " (linux)")),
+    );
+}

@@ -1,0 +1,4 @@
+//! Streams of bytes between a client and a container.
+
+pub(crate) mod detach;
+pub(crate) mod relay;

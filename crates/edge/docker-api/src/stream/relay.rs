@@ -1,0 +1,99 @@
+//! Joins a client to a supervisor's stream.
+
+use std::io;
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{UnixStream, unix::OwnedWriteHalf},
+};
+
+use super::detach::Detector;
+use crate::http::{Io, gone::gone};
+
+/// How a client and a supervisor are joined.
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// Whether what the client sends is for the container.
+    pub(crate) stdin: bool,
+    /// With a terminal: the keys that detach.
+    pub(crate) detach: Option<Detector>,
+}
+
+const BUFFER_BYTES: usize = 32 << 10;
+
+/// Copies both ways until the supervisor's side ends, or the client has gone or typed the keys that
+/// detach. The end of what the client sends is the end of standard input only.
+pub(crate) async fn relay(client: Box<dyn Io>, shim: UnixStream, options: Options) {
+    let socket = client.socket();
+    let (from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_shim, to_shim) = shim.into_split();
+
+    let download = copy(&mut from_shim, &mut to_client);
+    let upload = async {
+        if upload(from_client, to_shim, options).await {
+            return;
+        }
+        gone(socket).await;
+    };
+    tokio::select! {
+        // Either end is the end; whose fault it was, nobody is left to be told.
+        _ = download => {}
+        () = upload => {}
+    }
+    _ = to_client.shutdown().await;
+}
+
+/// Whether the client detached. It did not when its stream merely ended.
+async fn upload(
+    mut from_client: impl AsyncRead + Unpin,
+    mut to_shim: OwnedWriteHalf,
+    mut options: Options,
+) -> bool {
+    let terminal = options.detach.is_some();
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let n = match from_client.read(&mut buffer).await {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(_) => return true,
+        };
+        if !options.stdin {
+            continue;
+        }
+        let (typed, detached) = match &mut options.detach {
+            Some(detector) => detector.filter(&buffer[..n]),
+            None => (buffer[..n].to_vec(), false),
+        };
+        if to_shim.write_all(&typed).await.is_err() {
+            // The program closed its input; its output may go on.
+            break;
+        }
+        if detached {
+            return true;
+        }
+    }
+    // A terminal has no half-close: whoever leaves it detaches.
+    if terminal && options.stdin {
+        return true;
+    }
+    if options.stdin {
+        _ = to_shim.shutdown().await;
+    }
+    // Dropping it would shut the socket down for writing, which is for the end of input only.
+    to_shim.forget();
+    false
+}
+
+async fn copy(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        match from.read(&mut buffer).await? {
+            0 => return to.flush().await,
+            n => to.write_all(&buffer[..n]).await?,
+        }
+        to.flush().await?;
+    }
+}

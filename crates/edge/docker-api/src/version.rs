@@ -1,0 +1,97 @@
+//! API versions: `1.NN`, of which a client may ask for any that we know.
+
+use std::cmp::Ordering;
+
+use crate::error::Error;
+
+/// A version that a client asked for and that is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Version(pub(crate) u32);
+
+impl Version {
+    /// The newest: for requests that name none.
+    pub(crate) const NEWEST: Self = Self(55);
+    const OLDEST: Self = Self(24);
+
+    /// Takes `/v1.NN` off a path.
+    pub(crate) fn split(path: &str) -> Result<(Self, &str), Error> {
+        let Some((version, rest)) = path
+            .strip_prefix("/v")
+            .and_then(|rest| rest.find('/').map(|slash| rest.split_at(slash)))
+            .filter(|(version, _)| {
+                version.starts_with(|c: char| c.is_ascii_digit())
+                    && version.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+            })
+        else {
+            return Ok((Self::NEWEST, path));
+        };
+        match compare(version, docker::API_VERSION) {
+            Ordering::Greater => Err(Error::invalid(format!(
+                "client version {version} is too new. Maximum supported API version is {}",
+                docker::API_VERSION
+            ))),
+            _ if compare(version, docker::MIN_API_VERSION) == Ordering::Less => {
+                Err(Error::invalid(format!(
+                    "client version {version} is too old. Minimum supported API version is {}, \
+                     please upgrade your client to a newer version",
+                    docker::MIN_API_VERSION
+                )))
+            }
+            _ => Ok((Self(minor(version)), rest)),
+        }
+    }
+}
+
+fn minor(version: &str) -> u32 {
+    let minor = version.split('.').nth(1).and_then(|part| part.parse().ok()).unwrap_or(0);
+    minor.clamp(Version::OLDEST.0, Version::NEWEST.0)
+}
+
+/// Compares part by part as numbers; a part that is missing counts as 0.
+fn compare(left: &str, right: &str) -> Ordering {
+    let parts = |text: &str| -> Vec<u64> {
+        text.split('.').map(|part| part.parse().unwrap_or(0)).collect()
+    };
+    let (mut left, mut right) = (parts(left), parts(right));
+    let length = left.len().max(right.len());
+    left.resize(length, 0);
+    right.resize(length, 0);
+    left.cmp(&right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, want: &str) {
+        let got = match Version::split(path) {
+            Ok((version, rest)) => format!("{} {rest}", version.0),
+            Err(err) => err.message,
+        };
+        assert_eq!(got, want, "{path}");
+    }
+
+    #[test]
+    fn versions_are_taken_off() {
+        check("/v1.41/containers/json", "41 /containers/json");
+        check("/containers/json", "55 /containers/json");
+        check("/version", "55 /version");
+        check("/volumes/v1.0", "55 /volumes/v1.0");
+        check(
+            "/v1.99/info",
+            "client version 1.99 is too new. Maximum supported API version is 1.55",
+        );
+        check("/v2/info", "client version 2 is too new. Maximum supported API version is 1.55");
+        check(
+            "/v1.12/info",
+            "client version 1.12 is too old. Minimum supported API version is 1.24, please upgrade \
+             your client to a newer version",
+        );
+    }
+
+    #[test]
+    fn the_newest_is_the_models() {
+        assert_eq!(docker::API_VERSION, format!("1.{}", Version::NEWEST.0));
+        assert_eq!(docker::MIN_API_VERSION, format!("1.{}", Version::OLDEST.0));
+    }
+}
