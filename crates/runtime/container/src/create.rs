@@ -223,6 +223,11 @@ impl Making {
         if cgroup.is_some() {
             flags |= CloneFlags::INTO_CGROUP;
         }
+        // Among the processes of a namespace that is joined, the new one must not be traced before
+        // it has let go of its privileges (CVE-2016-9962).
+        if !plan.namespaces.join.is_empty() {
+            sys::set_dumpable(false).doing(|| "hide from joined namespaces")?;
+        }
         failpoint("runtime.clone")?;
         let args = CloneArgs {
             flags,
@@ -372,8 +377,8 @@ enum Course {
     Direct,
     /// An intermediate process joins namespaces first, and makes it with the others.
     Staged,
-    /// An intermediate process in the new user namespace makes it: an unprivileged user has no
-    /// right to make the others outside of that.
+    /// An intermediate process in the new user namespace makes it, so that this one owns the time
+    /// namespace, which clone(2) does not make.
     UserFirst,
 }
 
@@ -385,11 +390,7 @@ impl Course {
         if joins && (user || namespaces.joins(NamespaceKind::Pid)) {
             return Self::Staged;
         }
-        let unprivileged = !rustix::process::geteuid().is_root();
-        if namespaces.is_new(NamespaceKind::User)
-            && namespaces.is_new(NamespaceKind::Time)
-            && unprivileged
-        {
+        if namespaces.is_new(NamespaceKind::User) && namespaces.is_new(NamespaceKind::Time) {
             return Self::UserFirst;
         }
         Self::Direct

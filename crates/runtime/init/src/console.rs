@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use fsroot::Root;
 use pty::Pty;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sys::{Call, Propagation};
 
@@ -56,11 +56,10 @@ fn cover_console(root: &Root, slave: &OwnedFd) -> Result<(), Error> {
         Ok(_) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(errno).call(|| "creat(\"/dev/console\")").doing(doing),
     }
-    // A link there, which the image chose, is an error: what it names is not ours to make.
+    // A link there, which the image chose, is covered itself: what it names is never reached.
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let target = rustix::fs::openat2(&dev, "console", flags, Mode::empty(), how)
-        .call(|| "openat2(\"/dev/console\", NO_SYMLINKS)")
+    let target = rustix::fs::openat(&dev, "console", flags, Mode::empty())
+        .call(|| "openat(\"/dev/console\", O_NOFOLLOW)")
         .doing(doing)?;
     if file_type(target.as_fd())? == FileType::Directory {
         return Err(Error::refused("/dev/console", "is a directory"));

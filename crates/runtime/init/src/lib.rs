@@ -108,9 +108,7 @@ pub fn intermediate(
             inherited.maps = false;
             become_root();
         }
-        for (kind, path, ns) in inherited.join.drain(..) {
-            enter(kind, &path, &ns)?;
-        }
+        enter_all(&std::mem::take(&mut inherited.join))?;
         if new.contains(CloneFlags::NEWTIME) {
             make_time_namespace(&inherited.proc, time_offsets)?;
         }
@@ -131,13 +129,32 @@ pub fn intermediate(
 /// Makes a time namespace for the children of this process, and sets its offsets.
 pub fn make_time_namespace(proc: &OwnedFd, offsets: Option<&str>) -> Result<(), Error> {
     sys::unshare(CloneFlags::NEWTIME).doing(|| "make the time namespace")?;
-    match offsets {
-        Some(lines) => {
-            fsroot::proc::write_checked(proc.as_fd(), "self/timens_offsets", lines.as_bytes())
-                .doing(|| "linux.timeOffsets")
+    let Some(lines) = offsets else { return Ok(()) };
+    // After a change of user the file is not this process's own unless it may be looked at. Nothing
+    // of the container exists yet that could.
+    sys::set_dumpable(true).doing(|| "linux.timeOffsets")?;
+    let written =
+        fsroot::proc::write_checked(proc.as_fd(), "self/timens_offsets", lines.as_bytes());
+    sys::set_dumpable(false).doing(|| "linux.timeOffsets")?;
+    written.doing(|| "linux.timeOffsets")
+}
+
+/// Enters namespaces. What the runtime's own user namespace may enter is entered from there; what
+/// only the container's may, after that one was entered.
+fn enter_all(join: &[(NamespaceKind, PathBuf, OwnedFd)]) -> Result<(), Error> {
+    let mut later = Vec::new();
+    for (kind, path, ns) in join.iter().filter(|(kind, ..)| *kind != NamespaceKind::User) {
+        match enter(*kind, path, ns) {
+            Err(Error::Call { source, .. }) if source.errno() == Errno::PERM => {
+                later.push((*kind, path, ns));
+            }
+            other => other?,
         }
-        None => Ok(()),
     }
+    if let Some((kind, path, ns)) = join.iter().find(|(kind, ..)| *kind == NamespaceKind::User) {
+        enter(*kind, path, ns)?;
+    }
+    later.into_iter().try_for_each(|(kind, path, ns)| enter(kind, path, ns))
 }
 
 fn enter(kind: NamespaceKind, path: &std::path::Path, ns: &OwnedFd) -> Result<(), Error> {
@@ -189,9 +206,7 @@ fn make(
         inherited.sync.wait(ToInit::Mapped)?;
         become_root();
     }
-    for (kind, path, ns) in std::mem::take(&mut inherited.join) {
-        enter(kind, &path, &ns)?;
-    }
+    enter_all(&std::mem::take(&mut inherited.join))?;
     let process = &plan.process;
     rustix::process::setsid().call(|| "setsid()").doing(|| "new session")?;
     join_keyring(process)?;

@@ -115,7 +115,9 @@ impl RuntimeEnd {
     /// Waits for what the new process says.
     pub fn receive(&self) -> Result<FromInit, Error> {
         let (data, fd) = match sys::recv_fd(self.0.as_fd()) {
-            Err(err) if err.errno() == Errno::CONNRESET => return Ok(FromInit::Closed),
+            // The process ended without reading all that was said to it. This is told once; what it
+            // had said itself is still there.
+            Err(err) if err.errno() == Errno::CONNRESET => sys::recv_fd(self.0.as_fd())?,
             other => other?,
         };
         let Some((kind, rest)) = data.split_first() else { return Ok(FromInit::Closed) };
@@ -243,6 +245,16 @@ mod tests {
         drop(runtime);
         assert!(matches!(init.wait(ToInit::Done), Err(crate::Error::Abandoned)));
         assert!(matches!(init.ready(), Err(crate::Error::Abandoned)));
+    }
+
+    #[test]
+    fn what_was_said_last_is_heard_though_not_all_was_read() {
+        let (runtime, init) = pair().unwrap();
+        runtime.send(ToInit::Attached).unwrap();
+        init.failed(Class::Other, "why").unwrap();
+        drop(init);
+        assert!(matches!(runtime.receive().unwrap(), FromInit::Failed(_, text) if text == "why"));
+        assert!(matches!(runtime.receive().unwrap(), FromInit::Closed));
     }
 
     #[test]
