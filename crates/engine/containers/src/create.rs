@@ -84,6 +84,12 @@ impl Engine {
             failpoint::hit("engine.create").at("record", self.root())?;
             let row = container.to_row()?;
             let inserted = self.shared.db.write(|tx| {
+                // From here on its layers are in use; until here somebody may have removed it.
+                if let Some(image) = &row.image
+                    && tx.image(image)?.is_none()
+                {
+                    return Err(images::Error::NoImage(image.to_string()).into());
+                }
                 Intent::Create.begin(tx, &container.id)?;
                 Ok::<_, Error>(tx.insert_container(&row)?)
             });

@@ -45,8 +45,9 @@ impl Engine {
         }
         if found {
             self.networks.sweep(&self.shared.db, &|id| self.paths().run(id).exists())?;
-            self.images.sweep()?;
         }
+        // A dead import leaves no intent of ours, only files; three empty folders say that none did.
+        self.images.sweep()?;
         Ok(())
     }
 
