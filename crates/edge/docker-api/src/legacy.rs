@@ -9,8 +9,8 @@ use crate::{call::to_value, error::Error, version::Version};
 const WITHOUT_DEFAULT_NETWORK: Version = Version(52);
 
 /// `GET /containers/ID/json` for a version.
-pub(crate) fn container(inspect: ContainerInspect, version: Version) -> Result<Value, Error> {
-    let mut value = to_value(&inspect)?;
+pub(crate) fn container(inspect: &ContainerInspect, version: Version) -> Result<Value, Error> {
+    let mut value = to_value(inspect)?;
     if version >= WITHOUT_DEFAULT_NETWORK {
         if let Some(config) = value.get_mut("Config").and_then(Value::as_object_mut) {
             config.remove("MacAddress");

@@ -34,10 +34,10 @@ impl Until {
 
 /// A time (seconds since 1970, RFC 3339) or a duration before now. Nanoseconds since 1970.
 pub(crate) fn instant(text: &str) -> Result<i64, Error> {
-    if let Ok(duration) = units::parse_duration(text) {
-        if duration != 0 {
-            return Ok(Timestamp::from(SystemTime::now()).as_nanos().saturating_sub(duration));
-        }
+    if let Ok(duration) = units::parse_duration(text)
+        && duration != 0
+    {
+        return Ok(Timestamp::from(SystemTime::now()).as_nanos().saturating_sub(duration));
     }
     Timestamp::parse(text).map(Timestamp::as_nanos).map_err(|err| Error::invalid(err.to_string()))
 }

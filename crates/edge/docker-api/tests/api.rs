@@ -71,7 +71,7 @@ async fn every_answer_is_signed() {
         .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
         .collect();
     headers.sort();
-    expect![[r#"
+    expect![[r"
         api-version: 1.55
         cache-control: no-cache, no-store, must-revalidate
         content-length: 2
@@ -80,7 +80,7 @@ async fn every_answer_is_signed() {
         ostype: linux
         pragma: no-cache
         server: dhow/0.1.0 (linux)
-        swarm: inactive"#]]
+        swarm: inactive"]]
     .assert_eq(&headers.join("\n"));
     for request in ["GET /nope", "GET /v1.99/info", "GET /containers/nope/json"] {
         let response = api.call(request, "").await;
@@ -179,7 +179,7 @@ async fn errors_are_dockerds() {
             POST /containers/create {"Image":"nope"}
                 404 {"message":"No such image: nope:latest"}
             POST /containers/create {"Image":"nope"
-                400 {"message":"invalid JSON: got EOF while reading request body"}
+                400 {"message":"invalid JSON: unexpected EOF"}
             POST /containers/create {"Image":"nope"}{}
                 400 {"message":"unexpected content after JSON"}
             POST /containers/nope/rename 

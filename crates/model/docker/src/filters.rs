@@ -59,6 +59,11 @@ impl Filters {
         self.0.entry(key.into()).or_default().insert(value.into());
     }
 
+    /// Puts one value in the place of all of a key.
+    pub fn replace(&mut self, key: impl Into<String>, value: impl Into<String>) {
+        self.0.insert(key.into(), BTreeSet::from([value.into()]));
+    }
+
     /// As Docker's own clients write it. Empty when there is no filter.
     pub fn to_json(&self) -> String {
         if self.0.is_empty() {

@@ -1,27 +1,31 @@
 //! Clients that have gone.
 
-use std::os::{fd::OwnedFd, unix::net::UnixStream};
+use std::{
+    io,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::io::Interest;
 
 use crate::error::Error;
 
 /// Waits until the other side of a socket has closed both directions. For ever where that cannot be
 /// told: then the next write to the client tells.
 pub(crate) async fn gone(socket: Option<OwnedFd>) {
-    let watch = socket.and_then(|fd| AsyncFd::register_with_interest(fd, Interest::WRITABLE).ok());
+    // A registration of its own: the events taken here are nobody else's.
+    let watch =
+        socket.map(UnixStream::from).and_then(|own| tokio::net::UnixStream::from_std(own).ok());
     let Some(watch) = watch else { return std::future::pending().await };
-    while let Ok(mut ready) = watch.writable().await {
-        let mut fds = [PollFd::new(&watch, PollFlags::OUT)];
-        let polled = poll(&mut fds, Some(&Timespec::default()));
-        if polled.is_err() || fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) {
+    while let Ok(ready) = watch.ready(Interest::WRITABLE).await {
+        if ready.is_write_closed() {
             return;
         }
-        ready.clear_ready();
+        // There is room to write, which says nothing: wait for the next event.
+        let again = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        _ = watch.try_io(Interest::WRITABLE, again).is_err();
     }
     // The runtime is shutting down.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// What a blocking thread looks at to see whether its answer is still wanted: the other end of it
