@@ -241,9 +241,7 @@ impl Engine {
         failpoint::hit("engine.run-made").at("mkdir", &run)?;
         let rootfs = match mounts {
             Some(Mounts { lower, upper, work }) => Rootfs::Overlay { lower, upper, work },
-            None => {
-                Rootfs::Host { hidden: vec![self.root().to_path_buf(), self.state().to_path_buf()] }
-            }
+            None => Rootfs::Host { hidden: hidden([self.root(), self.state()]) },
         };
         let on_exit = if host.auto_remove {
             let text = |path: &Path| path.to_string_lossy().into_owned();
@@ -295,6 +293,22 @@ pub(crate) fn look_up_user(
     user::look_up(wanted, groups, Accounts { passwd: &passwd, group: &group })
 }
 
+/// What the machine's own root does not show: what is temporary, and the engine's folders. Each
+/// once: one in another is hidden with it.
+fn hidden(own: [&Path; 2]) -> Vec<PathBuf> {
+    let all = ["/run", "/tmp"].map(Path::new).into_iter().chain(own);
+    let mut paths: Vec<PathBuf> = all.map(Path::to_path_buf).collect();
+    paths.sort();
+    // Sorted, a folder comes before what is in it.
+    let mut hidden: Vec<PathBuf> = Vec::new();
+    for path in paths {
+        if !hidden.iter().any(|above| path.starts_with(above)) {
+            hidden.push(path);
+        }
+    }
+    hidden
+}
+
 fn listener(port: endpoint::PublishedPort) -> shim_protocol::Listener {
     shim_protocol::Listener { host: port.host, container: port.container, protocol: port.protocol }
 }
@@ -312,4 +326,19 @@ fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), Error> {
         .at("write", path)?;
     failpoint::hit("engine.written").at("write", path)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_hidden_is_named_once() {
+        let show = |own: [&str; 2]| {
+            let paths = hidden(own.map(Path::new));
+            paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(show(["/var/lib/dhow", "/run/dhow"]), "/run /tmp /var/lib/dhow");
+        assert_eq!(show(["/tmp/a/root", "/tmpx"]), "/run /tmp /tmpx");
+    }
 }

@@ -10,6 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use shim_protocol::{Reply, Request, WireError};
 
 use crate::Error;
@@ -26,8 +28,19 @@ pub(crate) struct Answer {
 }
 
 /// Connects to the supervisor at `socket`. `None` where there is none.
+///
+/// The address is the socket's name below an open directory: the path itself may be longer than
+/// the 107 bytes that an address holds.
 pub(crate) fn connect(socket: &Path) -> Result<Option<UnixStream>, Error> {
-    match UnixStream::connect(socket) {
+    let (Some(directory), Some(name)) = (socket.parent(), socket.file_name()) else {
+        return Ok(None);
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = match rustix::fs::open(directory, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        opened => opened.at("open", directory)?,
+    };
+    match UnixStream::connect(fsroot::fd_path(&directory).join(name)) {
         Ok(stream) => Ok(Some(stream)),
         Err(err)
             if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
