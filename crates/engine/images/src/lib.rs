@@ -1,4 +1,4 @@
-//! Images: import, load, resolve, list, remove, save.
+//! Images: import, load, commit, resolve, list, remove, save.
 //!
 //! An image is known by the digest of its configuration. Its pieces lie in two stores, blobs in
 //! `content` and unpacked layers in `snapshot`; what there is says the database. The order that
@@ -20,6 +20,7 @@
 
 mod archive;
 mod change;
+mod commit;
 mod embedded;
 mod error;
 mod import;
@@ -43,6 +44,7 @@ use reference::Reference;
 use snapshot::Snapshotter;
 use snapshot_overlay::Overlay;
 
+pub use commit::Commit;
 pub use embedded::EmbeddedImage;
 pub use error::{Class, Error};
 pub use import::Import;

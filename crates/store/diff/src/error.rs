@@ -50,6 +50,9 @@ pub enum Error {
         /// Why.
         source: Errno,
     },
+    /// The receiver of an archive.
+    #[error("write the archive")]
+    Write(#[source] io::Error),
     /// More than is taken.
     #[error("the archive unpacks to more than {max} bytes")]
     TooLarge {

@@ -1,4 +1,4 @@
-//! From a layer archive to a directory.
+//! From a layer archive to a directory, and back.
 //!
 //! [`apply`] unpacks one layer into an empty directory: a tar archive as it is, through gzip or
 //! through zstd, told by its first bytes. The names in it are a stranger's: every parent is
@@ -8,17 +8,20 @@
 //! One pass: what is unpacked is hashed on the way, and nothing is read twice. Nothing is synced
 //! either, and a directory whose unpacking failed is for the caller to delete.
 //!
+//! [`pack`] writes the layer that the writable directory of an overlay is.
+//!
 //! Sources: image-spec layer.md; overlayfs.rst, "whiteouts and opaque directories".
 #![forbid(unsafe_code)]
 
 mod decode;
 mod error;
 mod node;
+mod pack;
 mod path;
 mod tree;
 mod unpack;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use oci::DiffId;
@@ -87,6 +90,21 @@ pub fn apply(archive: &mut dyn Read, root: &Path, options: &Options<'_>) -> Resu
     decoder.drain()?;
     let compression = decoder.compression();
     Ok(Applied { compression, diff: decoder.finish(), size, n_entries })
+}
+
+/// What was packed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packed {
+    /// Bytes of all files.
+    pub size: u64,
+    /// How many entries there are.
+    pub n_entries: u64,
+}
+
+/// Writes the layer that the writable directory `upper` of an overlay is: what it adds, changes and
+/// hides. Nothing in it may change meanwhile. Sockets are left out.
+pub fn pack<W: Write>(upper: &Path, out: &mut W) -> Result<Packed, Error> {
+    pack::pack(upper, out)
 }
 
 /// Reads an archive through its compression, if it has any. Usual limits.

@@ -9,6 +9,7 @@ use super::*;
 
 mod hostile;
 mod layers;
+mod packing;
 
 /// A folder with a directory to unpack into, and a canary beside it.
 struct Dir(PathBuf);

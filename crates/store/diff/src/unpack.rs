@@ -15,9 +15,9 @@ use crate::tree::{Failure, Tree, file_type, is_whiteout, set_times, stat};
 use crate::{Error, Options, Origin, node};
 
 /// What a whiteout's name starts with.
-const WHITEOUT: &[u8] = b".wh.";
+pub(crate) const WHITEOUT: &[u8] = b".wh.";
 /// Its own meaning: nothing below this directory is to be seen.
-const OPAQUE: &[u8] = b".wh..wh..opq";
+pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Others of this kind are aufs's bookkeeping.
 const RESERVED: &[u8] = b".wh..wh.";
 

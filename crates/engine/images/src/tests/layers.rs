@@ -96,3 +96,42 @@ fn images_that_share_layers_share_them() {
     home.images.remove("two", false, &|_| false).unwrap();
     home.check();
 }
+
+#[test]
+fn what_a_container_changed_becomes_an_image() {
+    let home = Home::new("commit");
+    let base = home.import("base", &tar(&[("etc/", ""), ("etc/a", "a"), ("etc/b", "b")]));
+    let mounts = home.images.snapshots.prepare(&"one".parse().unwrap(), &base.chain).unwrap();
+    fs::create_dir(mounts.upper.join("etc")).unwrap();
+    fs::write(mounts.upper.join("etc/a"), "changed").unwrap();
+    let commit = Commit {
+        reference: "next:1".parse().ok(),
+        config: Config { env: vec!["A=b".into()], ..Config::default() },
+        changes: vec!["CMD [\"run\"]".into()],
+        message: Some("mine".into()),
+        author: Some("me".into()),
+        created_by: Some("sh".into()),
+    };
+    let image = home.images.commit(&mounts.upper, Some(&base.id), &commit).unwrap();
+    home.check();
+    assert_eq!(image.chain.len(), 2);
+    assert_eq!(image.chain[0], base.chain[0], "the base's layer is shared");
+    let top = &home.images.snapshots.layer_paths(&image.chain)[1];
+    assert_eq!(fs::read_to_string(top.join("etc/a")).unwrap(), "changed");
+    let found = home.images.resolve("next:1").unwrap();
+    assert_eq!(found.config.config.cmd, Some(vec!["run".into()]));
+    assert_eq!(found.config.config.env, ["A=b"]);
+    assert_eq!((found.config.author.as_deref(), found.size), (Some("me"), 9));
+    let history = home.images.history("next:1").unwrap();
+    assert_eq!((history.len(), history[0].size, history[0].created_by.as_str()), (2, 7, "sh"));
+
+    let wrong = Commit { changes: vec!["RUN x".into()], ..commit.clone() };
+    assert!(home.images.commit(&mounts.upper, Some(&base.id), &wrong).is_err());
+    let host = home.images.resolve("host").unwrap();
+    assert!(home.images.commit(&mounts.upper, Some(&host.id), &commit).is_err());
+    home.check();
+    home.images.snapshots.remove(&"one".parse().unwrap()).unwrap();
+    home.images.remove("base", false, &|_| false).unwrap();
+    home.check();
+    assert!(home.images.resolve("next:1").is_ok());
+}

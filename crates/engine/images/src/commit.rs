@@ -1,0 +1,140 @@
+//! Making an image of what a container changed.
+
+use std::io::Read;
+use std::path::Path;
+
+use content::Finished;
+use docker::timestamp::Timestamp;
+use oci::image::{
+    Config, Descriptor, History, ImageConfig, MAX_MANIFEST, Manifest, Platform, media_type,
+};
+use oci::{DiffId, Digest};
+use reference::Reference;
+
+use crate::install::{LayerSource, to_json};
+use crate::{Error, Image, Images, change, check_target, now};
+
+/// What to make of a container.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// The image's name; the tag is `latest` where it has none.
+    pub reference: Option<Reference>,
+    /// How to run it, before the changes.
+    pub config: Config,
+    /// Instructions of a Dockerfile.
+    pub changes: Vec<String>,
+    /// Who makes it.
+    pub author: Option<String>,
+    /// A note for the history.
+    pub message: Option<String>,
+    /// The container's command, for the history.
+    pub created_by: Option<String>,
+}
+
+impl Images {
+    /// Makes an image of the writable layer `upper` on the layers of the image `base` (none for a
+    /// container without an image). Nothing may write to `upper` meanwhile.
+    pub fn commit(
+        &self,
+        upper: &Path,
+        base: Option<&Digest>,
+        commit: &Commit,
+    ) -> Result<Image, Error> {
+        let reference = match &commit.reference {
+            Some(reference) if reference.digest().is_some() => {
+                return Err(Error::Invalid("cannot commit to digest reference".into()));
+            }
+            Some(reference) => Some(check_target(reference.clone())?),
+            None => None,
+        };
+        let mut run = commit.config.clone();
+        for text in &commit.changes {
+            change::apply(&mut run, text)?;
+        }
+        let mut top = self.content.writer(diff::Limits::default().stream)?;
+        diff::pack(upper, &mut top)?;
+        let top = top.finish()?;
+
+        let created = Timestamp::from_nanos(now()).to_string();
+        let (mut config, mut layers) = match base {
+            Some(id) => self.base(id)?,
+            None => (blank(), Vec::new()),
+        };
+        config.created = Some(created.clone());
+        config.author.clone_from(&commit.author);
+        config.comment.clone_from(&commit.message);
+        config.config = run;
+        config.rootfs.diff_ids.push(DiffId(top.digest().clone()));
+        config.history.push(History {
+            created: Some(created),
+            created_by: commit.created_by.clone(),
+            author: commit.author.clone(),
+            comment: commit.message.clone(),
+            empty_layer: false,
+        });
+        layers.push(Descriptor::new(media_type::LAYER, top.digest().clone(), top.size()));
+
+        let config = to_json("the image configuration", &config)?;
+        let descriptor = Descriptor::of(media_type::CONFIG, &config);
+        let mut sources: Vec<Box<dyn LayerSource + '_>> = Vec::new();
+        for layer in &layers[..layers.len() - 1] {
+            sources.push(Box::new(Kept { digest: layer.digest.clone(), content: &self.content }));
+        }
+        sources.push(Box::new(top));
+        let manifest = to_json("the image manifest", &Manifest::new(descriptor, layers))?;
+        self.install_foreign(&manifest, &config, &sources, reference.as_ref())
+    }
+
+    /// The configuration and the layers of an image to build on.
+    fn base(&self, id: &Digest) -> Result<(ImageConfig, Vec<Descriptor>), Error> {
+        let image = self.get(id)?;
+        let Some(manifest) = image.manifest else {
+            let why = "a container of the machine's own root cannot become an image";
+            return Err(Error::Invalid(why.into()));
+        };
+        let bytes = self.content.read(&manifest, MAX_MANIFEST as u64)?;
+        let manifest = Manifest::parse(&bytes)
+            .map_err(|source| Error::Format { what: format!("read {manifest}"), source })?;
+        Ok((image.config, manifest.layers))
+    }
+}
+
+fn blank() -> ImageConfig {
+    let platform = Platform::native();
+    ImageConfig {
+        architecture: platform.architecture,
+        variant: platform.variant,
+        os: platform.os,
+        ..ImageConfig::default()
+    }
+}
+
+/// A layer whose archive is in the store already.
+struct Kept<'a> {
+    digest: Digest,
+    content: &'a content::Store,
+}
+
+impl LayerSource for Kept<'_> {
+    fn open(&self) -> Result<Box<dyn Read + '_>, Error> {
+        Ok(Box::new(self.content.reader(&self.digest)?))
+    }
+
+    fn keep(&self, _: &content::Store) -> Result<Digest, Error> {
+        // Under the lock by now: if the base went meanwhile, its layers may have gone with it.
+        match self.content.size(&self.digest)? {
+            Some(_) => Ok(self.digest.clone()),
+            None => Err(content::Error::NotFound { digest: self.digest.clone() }.into()),
+        }
+    }
+}
+
+impl LayerSource for Finished {
+    fn open(&self) -> Result<Box<dyn Read + '_>, Error> {
+        Ok(Box::new(Finished::open(self)?))
+    }
+
+    fn keep(&self, _: &content::Store) -> Result<Digest, Error> {
+        Ok(Finished::keep(self, None)?.0)
+    }
+}

@@ -1,0 +1,226 @@
+//! The other way: from the writable directory of an overlay to a layer archive.
+//!
+//! The same tree gives the same bytes: names in order, no names of owners, nothing of the machine.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+use tarstream::{Entry, Kind, Name, Time, Writer};
+
+use crate::node::is_overlays;
+use crate::tree::{file_type, is_whiteout};
+use crate::unpack::{OPAQUE, WHITEOUT};
+use crate::{Error, Packed};
+
+/// Attributes by which overlayfs says that a file's content, or a directory's, is elsewhere.
+const ELSEWHERE: [&[u8]; 2] = [b"trusted.overlay.redirect", b"trusted.overlay.metacopy"];
+
+struct Packer<'a, W: Write> {
+    root: OwnedFd,
+    writer: Writer<&'a mut W>,
+    /// Files of several names, by device and number: the first name.
+    linked: HashMap<(u64, u64), Vec<u8>>,
+    packed: Packed,
+}
+
+/// Writes what the directory `upper` changes in the layers below it. Nothing in it may change
+/// meanwhile. Sockets are left out.
+pub(crate) fn pack<W: Write>(upper: &Path, out: &mut W) -> Result<Packed, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = rustix::fs::open(upper, flags, Mode::empty())
+        .map_err(|source| Error::Root { path: upper.into(), source })?;
+    let mut packer = Packer {
+        root,
+        writer: Writer::new(out),
+        linked: HashMap::new(),
+        packed: Packed::default(),
+    };
+    packer.tree()?;
+    packer.writer.finish().map_err(Error::Write)?;
+    Ok(packer.packed)
+}
+
+impl<W: Write> Packer<'_, W> {
+    /// Every directory before what is in it, names in order.
+    fn tree(&mut self) -> Result<(), Error> {
+        let mut rest: Vec<PathBuf> = vec![PathBuf::new()];
+        while let Some(path) = rest.pop() {
+            let is_root = path.as_os_str().is_empty();
+            if !is_root && !self.entry(&path)? {
+                continue;
+            }
+            let dir = self.open(&path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+            if !is_root && attribute(&dir, b"trusted.overlay.opaque").as_deref() == Some(b"y") {
+                self.mark(&path.join(OsStr::from_bytes(OPAQUE)))?;
+            }
+            let mut names = names(&dir).map_err(|source| at(&path, "readdir", source))?;
+            names.sort();
+            rest.extend(names.into_iter().rev().map(|name| path.join(name)));
+        }
+        Ok(())
+    }
+
+    /// Writes one name. Whether it is a directory, to be entered.
+    fn entry(&mut self, path: &Path) -> Result<bool, Error> {
+        let node = self.open(path, OFlags::PATH | OFlags::NOFOLLOW)?;
+        let stat = rustix::fs::fstat(&node).map_err(|source| at(path, "stat", source))?;
+        if is_whiteout(&stat) {
+            let name = [WHITEOUT, path.file_name().unwrap_or_default().as_bytes()].concat();
+            self.mark(&path.with_file_name(OsStr::from_bytes(&name)))?;
+            return Ok(false);
+        }
+        let mut entry = describe(path, &stat);
+        entry.kind = match file_type(&stat) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink => Kind::Symlink,
+            FileType::CharacterDevice => Kind::CharDevice,
+            FileType::BlockDevice => Kind::BlockDevice,
+            FileType::Fifo => Kind::Fifo,
+            _ => return Ok(false),
+        };
+        let is_directory = entry.kind == Kind::Directory;
+        if !is_directory && stat.st_nlink > 1 {
+            let first = self.linked.entry((stat.st_dev, stat.st_ino));
+            if let std::collections::hash_map::Entry::Occupied(first) = &first {
+                entry.kind = Kind::HardLink;
+                entry.link.clone_from(first.get());
+                self.append(path, &entry, &mut io::empty())?;
+                return Ok(false);
+            }
+            first.or_insert_with(|| entry.path.clone());
+        }
+        if matches!(entry.kind, Kind::CharDevice | Kind::BlockDevice) {
+            entry.device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+        }
+        if entry.kind == Kind::Symlink {
+            let target = rustix::fs::readlinkat(&node, "", Vec::new());
+            entry.link = target.map_err(|source| at(path, "readlink", source))?.into_bytes();
+        }
+        if is_directory {
+            entry.path.push(b'/');
+        }
+        self.attributes(path, &node, &mut entry)?;
+        if entry.kind == Kind::File {
+            entry.size = stat.st_size as u64;
+            self.packed.size += entry.size;
+            let mut file = File::from(self.open(path, OFlags::RDONLY | OFlags::NOFOLLOW)?);
+            self.append(path, &entry, &mut file)?;
+        } else {
+            self.append(path, &entry, &mut io::empty())?;
+        }
+        Ok(is_directory)
+    }
+
+    fn attributes(&self, path: &Path, node: &OwnedFd, entry: &mut Entry) -> Result<(), Error> {
+        // A link's own attributes are reached by its name only.
+        let place = match entry.kind {
+            Kind::Symlink => fsroot::fd_path(self.root.as_fd()).join(path),
+            _ => fsroot::fd_path(node.as_fd()),
+        };
+        let list = |buffer: &mut [u8]| match entry.kind {
+            Kind::Symlink => rustix::fs::llistxattr(&place, buffer),
+            _ => rustix::fs::listxattr(&place, buffer),
+        };
+        let mut names = vec![0; 64 << 10];
+        let len = match list(&mut names[..]) {
+            Err(Errno::NOTSUP) => return Ok(()),
+            len => len.map_err(|source| at(path, "listxattr", source))?,
+        };
+        for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+            if ELSEWHERE.contains(&name) {
+                let name = String::from_utf8_lossy(name);
+                let why = format!("has its content in another layer ({name})");
+                return Err(Error::Refused { entry: shown(path), why });
+            }
+            if is_overlays(name) {
+                continue;
+            }
+            let mut value = vec![0; 64 << 10];
+            let len = match entry.kind {
+                Kind::Symlink => rustix::fs::lgetxattr(&place, name, &mut value[..]),
+                _ => rustix::fs::getxattr(&place, name, &mut value[..]),
+            };
+            value.truncate(len.map_err(|source| at(path, "getxattr", source))?);
+            entry.xattrs.insert(name.to_vec(), value);
+        }
+        Ok(())
+    }
+
+    /// An empty file whose name says something.
+    fn mark(&mut self, path: &Path) -> Result<(), Error> {
+        let entry =
+            Entry { path: path.as_os_str().as_bytes().to_vec(), mode: 0o600, ..Entry::default() };
+        self.append(path, &entry, &mut io::empty())
+    }
+
+    fn append(&mut self, path: &Path, entry: &Entry, data: &mut dyn Read) -> Result<(), Error> {
+        self.packed.n_entries += 1;
+        self.writer.append(entry, data).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Error::Refused {
+                entry: shown(path),
+                why: "became shorter while it was read".into(),
+            },
+            io::ErrorKind::InvalidInput => {
+                Error::Refused { entry: shown(path), why: error.to_string() }
+            }
+            _ => Error::Write(error),
+        })
+    }
+
+    fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Error> {
+        let how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let name = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        loop {
+            match rustix::fs::openat2(&self.root, name, flags | OFlags::CLOEXEC, Mode::empty(), how)
+            {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                other => return other.map_err(|source| at(path, "open", source)),
+            }
+        }
+    }
+}
+
+fn describe(path: &Path, stat: &Stat) -> Entry {
+    Entry {
+        path: path.as_os_str().as_bytes().to_vec(),
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mtime: Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 },
+        ..Entry::default()
+    }
+}
+
+fn names(dir: &OwnedFd) -> Result<Vec<OsString>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(std::os::unix::ffi::OsStringExt::from_vec(name));
+        }
+    }
+    Ok(names)
+}
+
+fn attribute(dir: &OwnedFd, name: &[u8]) -> Option<Vec<u8>> {
+    let mut value = vec![0; 256];
+    let len = rustix::fs::fgetxattr(dir, name, &mut value[..]).ok()?;
+    value.truncate(len);
+    Some(value)
+}
+
+fn shown(path: &Path) -> Name {
+    Name::from(path.as_os_str().as_bytes())
+}
+
+fn at(path: &Path, call: &'static str, source: Errno) -> Error {
+    Error::Call { entry: shown(path), call, source }
+}

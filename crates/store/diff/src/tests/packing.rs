@@ -1,0 +1,146 @@
+//! Packing what a container changed, and unpacking it as a layer on the same layers.
+
+use super::*;
+
+/// What a shell does in an overlay on a layer with some files.
+const CHANGES: &str = "
+    echo changed > etc/a; rm etc/b; echo new > etc/new
+    chmod 600 etc/mode; chown 5:6 etc/owner
+    rm -r old; mkdir old; echo x > old/fresh
+    rm -r gone
+    ln etc/a etc/second; ln -s /etc/a link
+    mkfifo fifo; mknod zero c 1 5
+    mv moved moved-away
+    mkdir -p empty/dirs; rm was-file; mkdir was-file; rm -r was-dir; echo x > was-dir
+    touch -d @7.5 etc/time; setfattr -n user.k -v v etc/new 2>/dev/null || true
+";
+
+fn listing(root: &Path) -> Vec<String> {
+    let find = Command::new("find")
+        .args([".", "-mindepth", "1", "-printf", "%p %y %m %U %G %s %T@ %l %n\n"])
+        .current_dir(root)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&find.stdout).into_owned();
+    let mut lines: Vec<_> = text
+        .lines()
+        .map(|line| {
+            let mut fields: Vec<_> = line.split(' ').collect();
+            if fields[1] == "d" {
+                // Size and number of links of a directory are the disk's own affair.
+                (fields[5], fields[8]) = ("-", "-");
+            }
+            fields.join(" ")
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+/// A mount, by a path that other processes can use.
+fn path_of(mounted: &std::os::fd::OwnedFd) -> PathBuf {
+    use std::os::fd::AsRawFd as _;
+    format!("/proc/{}/fd/{}", std::process::id(), mounted.as_raw_fd()).into()
+}
+
+#[test]
+fn what_a_container_changed_comes_back_as_a_layer() {
+    let home = Dir::new("pack");
+    let lower = home.0.join("lower");
+    let (upper, work) = (home.0.join("upper"), home.0.join("work"));
+    for dir in [&lower, &upper, &work] {
+        fs::create_dir(dir).unwrap();
+    }
+    let base = archive(&[
+        dir("etc"),
+        file("etc/a", "a"),
+        file("etc/b", "b"),
+        file("etc/mode", "m"),
+        file("etc/owner", "o"),
+        file("etc/time", "t"),
+        file("etc/stays", "s"),
+        dir("old"),
+        file("old/hidden", "x"),
+        dir("gone"),
+        file("gone/x", "x"),
+        file("moved", "x"),
+        file("was-file", "x"),
+        dir("was-dir"),
+        file("was-dir/x", "x"),
+    ]);
+    let options = Options { origin: Origin::Layer, below: &[], limits: Limits::default() };
+    apply(&mut base.as_slice(), &lower, &options).unwrap();
+    let mounted = match mount::overlay(std::slice::from_ref(&lower), Some((&upper, &work)), &[]) {
+        Ok(mounted) => mounted,
+        Err(error) => {
+            println!("skipped: what_a_container_changed_comes_back: {}", chain(&error));
+            return;
+        }
+    };
+    let changed =
+        Command::new("sh").args(["-ec", CHANGES]).current_dir(path_of(&mounted)).status().unwrap();
+    assert!(changed.success());
+    let want = listing(&path_of(&mounted));
+    drop(mounted);
+
+    let mut packed = Vec::new();
+    let stats = pack(&upper, &mut packed).unwrap();
+    let mut again = Vec::new();
+    pack(&upper, &mut again).unwrap();
+    assert_eq!(packed, again, "the same tree gives the same bytes");
+    assert!(stats.n_entries > 15, "{stats:?}");
+
+    let layer = home.0.join("layer");
+    fs::create_dir(&layer).unwrap();
+    let below = [lower.clone()];
+    let options = Options { origin: Origin::Layer, below: &below, limits: Limits::default() };
+    let applied = apply(&mut packed.as_slice(), &layer, &options).unwrap();
+    assert_eq!((applied.size, applied.n_entries), (stats.size, stats.n_entries));
+    let mounted = mount::overlay(&[layer, lower], None, &[]).unwrap();
+    assert_eq!(listing(&path_of(&mounted)), want);
+    let read = |name: &str| fs::read_to_string(path_of(&mounted).join(name)).unwrap();
+    assert_eq!(read("etc/second"), "changed\n");
+    assert_eq!(read("old/fresh"), "x\n");
+
+    // GNU tar reads it too.
+    fs::write(home.0.join("a.tar"), &packed).unwrap();
+    let list = Command::new("tar").arg("-tf").arg(home.0.join("a.tar")).output().unwrap();
+    let names = String::from_utf8_lossy(&list.stdout).into_owned();
+    for name in ["etc/", "etc/.wh.b", "old/", "old/.wh..wh..opq", ".wh.gone", ".wh.moved"] {
+        assert!(names.lines().any(|line| line == name), "{name} not in {names}");
+    }
+}
+
+#[test]
+fn what_cannot_be_said_in_an_archive_is_an_error() {
+    let home = Dir::new("cannot");
+    let upper = home.root();
+    fs::create_dir(upper.join("d")).unwrap();
+    let redirect = rustix::fs::setxattr(
+        upper.join("d"),
+        "trusted.overlay.redirect",
+        b"/other",
+        rustix::fs::XattrFlags::empty(),
+    );
+    if redirect.is_ok() {
+        let error = pack(&upper, &mut Vec::new()).unwrap_err().to_string();
+        assert!(error.contains("content in another layer"), "{error}");
+    }
+    let error = pack(&home.0.join("none"), &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, Error::Root { .. }));
+}
+
+#[test]
+fn sockets_are_left_out_and_odd_names_kept() {
+    let home = Dir::new("odd");
+    let upper = home.root();
+    let _socket = std::os::unix::net::UnixListener::bind(upper.join("socket")).unwrap();
+    let odd = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff\n");
+    fs::write(upper.join(odd), "x").unwrap();
+    fs::write(upper.join("n".repeat(200)), "x").unwrap();
+    let mut packed = Vec::new();
+    assert_eq!(pack(&upper, &mut packed).unwrap().n_entries, 2);
+    let next = Dir::new("odd-next");
+    next.apply(&packed, Origin::Archive).unwrap();
+    assert!(next.root().join(odd).exists());
+}
