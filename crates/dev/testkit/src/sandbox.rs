@@ -60,6 +60,8 @@ impl Sandbox {
     /// Takes the world as it is now for what must be left at the end: after an image was imported
     /// and a first container has made the engine's bridge.
     pub fn baseline(&self) {
+        // A container's supervisor may still be at its last deeds when `dhow run` has returned.
+        poll_until(SETTLE, || crate::world::processes_of(self).is_empty());
         *self.baseline.borrow_mut() = Some(World::see(self));
     }
 

@@ -7,6 +7,9 @@ use std::path::Path;
 use crate::output::capture;
 use crate::sandbox::Sandbox;
 
+/// The names of all links. Flags and states follow those of other links, and come late.
+const LINKS: &str = "ip -o link | sed 's/^[0-9]*: //; s/[@:].*//'";
+
 /// What is there at one moment, as lines by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct World(BTreeMap<&'static str, BTreeSet<String>>);
@@ -17,7 +20,7 @@ impl World {
         let processes = processes_of(sandbox);
         Self(BTreeMap::from([
             ("mounts", mounts(sandbox)),
-            ("links", lines(sandbox, "ip -o link | sed 's/@.*//; s/^[0-9]*: //'")),
+            ("links", lines(sandbox, LINKS)),
             ("rules", lines(sandbox, "! command -v nft >/dev/null || nft list ruleset")),
             ("cgroups", cgroups(sandbox)),
             ("processes", processes.into_values().collect()),
@@ -162,9 +165,16 @@ fn records(database: &Path) -> BTreeSet<String> {
             other => other,
         };
         let all = rows(&db, &format!("SELECT * FROM {of}"));
-        found.extend(all.into_iter().map(|row| format!("{table}: {row}")));
+        found.extend(all.iter().map(|row| format!("{table}: {}", without_last_address(row))));
     }
     found
+}
+
+/// A network's record without the address that was last given out: it only ever moves on.
+fn without_last_address(row: &str) -> String {
+    let Some((before, after)) = row.split_once("\"last\":") else { return row.to_owned() };
+    let end = after.find('}').unwrap_or(after.len());
+    format!("{before}\"last\":…{}", without_last_address(&after[end..]))
 }
 
 /// The rows of a query, each as one line.

@@ -10,7 +10,7 @@ fn they_are_the_programs_own_or_dockers() {
     for (args, code, want) in [
         (&["busybox", "true"][..], 0, ""),
         (&["busybox", "sh", "-c", "exit 42"], 42, ""),
-        (&["busybox", "sh", "-c", "kill -9 $$"], 137, ""),
+        (&["busybox", "sh", "-c", "sh -c 'kill -9 $$'; exit $?"], 137, ""),
         (&["busybox", "sh", "-c", "kill -TERM $$; sleep 1"], 0, ""),
         (&["busybox", "no-such-program"], 127, "executable file not found in $PATH"),
         (&["busybox", "/no/such/program"], 127, "no such file or directory"),

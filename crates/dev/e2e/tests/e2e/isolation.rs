@@ -39,7 +39,8 @@ fn capabilities_and_system_calls_are_dockers() {
     let output = sandbox.dhow(&["run", "--rm", "busybox", "sh", "-c", script]);
     let want = "CapInh:0000000000000000\nCapPrm:00000000a80425fb\nCapEff:00000000a80425fb\nCapBnd:00000000a80425fb\nCapAmb:0000000000000000\nNoNewPrivs:0\nSeccomp:2\n4\n";
     assert_eq!(output.stdout, want, "{output:?}");
-    assert_eq!(output.stderr.matches("not permitted").count(), 3, "{output:?}");
+    assert!(output.stderr.contains("mount: permission denied"), "{output:?}");
+    assert_eq!(output.stderr.matches("not permitted").count(), 2, "{output:?}");
     let script = "grep CapEff /proc/self/status | tr -d '\\t'; id -G";
     let user = sandbox.ok(&[
         "run",
@@ -62,9 +63,9 @@ fn layers_are_shared_and_changes_are_its_own() {
     needs!(Root, Overlay, Netns, Busybox);
     let sandbox = busybox("isolation-layers");
     let script = "echo changed > /etc/group; rm /etc/passwd; echo new > /new";
-    sandbox.ok(&["run", "--name", "a", "busybox", "sh", "-c", script]);
-    sandbox.ok(&["run", "--name", "b", "busybox", "true"]);
-    let (a, b) = (inspect(&sandbox, "a"), inspect(&sandbox, "b"));
+    sandbox.ok(&["run", "--name", "one", "busybox", "sh", "-c", script]);
+    sandbox.ok(&["run", "--name", "two", "busybox", "true"]);
+    let (a, b) = (inspect(&sandbox, "one"), inspect(&sandbox, "two"));
     let data = |of: &serde_json::Value, key: &str| {
         of["GraphDriver"]["Data"][key]
             .as_str()
@@ -79,11 +80,11 @@ fn layers_are_shared_and_changes_are_its_own() {
     assert!(is_whiteout(&upper.join("etc/passwd")));
     let lower = PathBuf::from(data(&a, "LowerDir"));
     assert!(std::fs::read_to_string(lower.join("etc/passwd")).unwrap().starts_with("root:"));
-    let changes = sandbox.ok(&["diff", "a"]);
+    let changes = sandbox.ok(&["diff", "one"]);
     let mut changes: Vec<&str> = changes.lines().collect();
     changes.sort_unstable();
     assert_eq!(changes, ["A /new", "C /etc", "C /etc/group", "D /etc/passwd"]);
-    sandbox.ok(&["rm", "a", "b"]);
+    sandbox.ok(&["rm", "one", "two"]);
     sandbox.finish();
 }
 

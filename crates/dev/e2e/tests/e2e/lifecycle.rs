@@ -21,6 +21,7 @@ fn a_container_lives_dies_and_lives_again() {
     assert_eq!(sandbox.ok(&["ps", "-aq", "--no-trunc"]), id);
     assert_eq!(sandbox.ok(&["start", "box"]), "box");
     assert_eq!(sandbox.ok(&["ps", "-q", "--no-trunc"]), id);
+    testkit::wait_until("the first life has spoken", || sandbox.ok(&["logs", "box"]) == "x");
     sandbox.ok(&["stop", "-t", "0", "box"]);
     let state = inspect(&sandbox, "box");
     assert_eq!(state["State"]["Status"], "exited");

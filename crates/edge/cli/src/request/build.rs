@@ -17,6 +17,11 @@ pub(crate) fn build(mut args: ContainerArgs, attach: Attach) -> Result<Create> {
     let rootfs = args.rootfs.take();
     let mut words = std::mem::take(&mut args.image_and_command).into_iter();
     let image = if rootfs.is_some() { String::new() } else { words.next().unwrap_or_default() };
+    if image.starts_with('-') {
+        // All that follows the image is the container's, so the parser takes a flag that it does
+        // not know for the image.
+        return Err(Error::Usage(format!("unknown flag: {image} (see `dhow run --help`)")));
+    }
     let networking_config = networking(&args)?;
     let host_config = host_config(&args)?;
     let mut config = config(&args, attach)?;
