@@ -245,3 +245,71 @@ fn attributes_of_overlayfs_are_left_out() {
         }
     }
 }
+
+mod random {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Names that meet each other often, some of which lead out.
+    fn name() -> impl Strategy<Value = String> {
+        let part = prop_oneof![
+            8 => Just("a"), 8 => Just("b"), 4 => Just("c"), 2 => Just(".."), 1 => Just("."),
+            2 => Just("canary"), 2 => Just("secret"), 1 => Just(".wh.a"), 1 => Just(".wh..wh..opq"),
+            1 => Just("dir"), 1 => Just("root"),
+        ];
+        (any::<bool>(), prop::collection::vec(part, 1..4), 0u8..6).prop_map(
+            |(slash, parts, prefix)| {
+                let end = if slash { "/" } else { "" };
+                let start = match prefix {
+                    0 => "/",
+                    1 => "./",
+                    2 => "CANARY/",
+                    _ => "",
+                };
+                format!("{start}{}{end}", parts.join("/"))
+            },
+        )
+    }
+
+    fn any_entry() -> impl Strategy<Value = (Kind, String, String)> {
+        let kind = prop_oneof![
+            3 => Just(Kind::File), 3 => Just(Kind::Directory), 4 => Just(Kind::Symlink),
+            3 => Just(Kind::HardLink), 1 => Just(Kind::Fifo), 1 => Just(Kind::CharDevice),
+        ];
+        (kind, name(), name())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        /// Whatever an archive holds, nothing outside of the root changes. (In a real root there
+        /// would be no `canary` beside it; here links find it.)
+        #[test]
+        fn nothing_outside_changes(
+            entries in prop::collection::vec(any_entry(), 1..14),
+            is_layer in any::<bool>(),
+        ) {
+            let home = Dir::new("random");
+            let canary = home.0.join("canary").to_str().unwrap().to_owned();
+            let entries: Vec<_> = entries
+                .iter()
+                .map(|(kind, path, link)| {
+                    let [path, link] = [path, link].map(|text| text.replace("CANARY", &canary));
+                    let size = if *kind == Kind::File { 4 } else { 0 };
+                    let made = Entry { size, mode: 0o777, uid: 9, ..entry(*kind, &path, &link) };
+                    (made, "evil")
+                })
+                .collect();
+            let origin = if is_layer { Origin::Layer } else { Origin::Archive };
+            let below = [home.root()];
+            let options = Options {
+                origin,
+                below: if is_layer { &below } else { &[] },
+                limits: Limits::default(),
+            };
+            let _ = apply(&mut archive(&entries).as_slice(), &home.root(), &options);
+            home.check_canary("random");
+        }
+    }
+}
