@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -128,21 +128,37 @@ pub(crate) enum Ready {
 /// Those in this process who want to be connected to a container's supervisor as soon as there is
 /// one: before its program writes its first byte.
 #[derive(Debug, Default)]
-pub(crate) struct Pending(Mutex<HashMap<String, Vec<Entry>>>);
+pub(crate) struct Pending(Arc<Mutex<Waiters>>);
+
+#[derive(Debug, Default)]
+struct Waiters {
+    by_container: HashMap<String, Vec<Entry>>,
+    /// For the next one's number.
+    n_ever: u64,
+}
 
 #[derive(Debug)]
 pub(crate) struct Entry {
+    /// No two of a process have the same.
+    number: u64,
     request: Request,
     give: Sender<UnixStream>,
     /// Its end tells the other side to look.
     _bell: UnixStream,
 }
 
-/// The other side of an [`Entry`].
+/// The other side of an [`Entry`], which goes with it: whoever gives up waiting leaves nothing.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     streams: Receiver<UnixStream>,
     bell: UnixStream,
+    waiters: Arc<Mutex<Waiters>>,
+    id: String,
+    number: u64,
+}
+
+fn lock(waiters: &Mutex<Waiters>) -> MutexGuard<'_, Waiters> {
+    waiters.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Pending {
@@ -150,16 +166,18 @@ impl Pending {
     pub(crate) fn register(&self, id: &str, request: Request) -> Result<Ticket, Error> {
         let (give, streams) = channel();
         let (bell, rung) = UnixStream::pair().at("socketpair", Path::new(id))?;
-        let entry = Entry { request, give, _bell: rung };
-        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.entry(id.to_owned()).or_default().push(entry);
-        Ok(Ticket { streams, bell })
+        let mut waiters = lock(&self.0);
+        waiters.n_ever += 1;
+        let number = waiters.n_ever;
+        let entry = Entry { number, request, give, _bell: rung };
+        waiters.by_container.entry(id.to_owned()).or_default().push(entry);
+        let id = id.to_owned();
+        Ok(Ticket { streams, bell, waiters: Arc::clone(&self.0), id, number })
     }
 
     /// Takes those who wait for a container. Dropped, they are told that nothing will come.
     pub(crate) fn take(&self, id: &str) -> Vec<Entry> {
-        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.remove(id).unwrap_or_default()
+        lock(&self.0).by_container.remove(id).unwrap_or_default()
     }
 }
 
@@ -177,6 +195,18 @@ impl Entry {
         // Whoever waited may have left meanwhile.
         let _left = self.give.send(stream);
         Ok(())
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut waiters = lock(&self.waiters);
+        if let Some(list) = waiters.by_container.get_mut(&self.id) {
+            list.retain(|entry| entry.number != self.number);
+            if list.is_empty() {
+                waiters.by_container.remove(&self.id);
+            }
+        }
     }
 }
 
