@@ -60,8 +60,12 @@ impl Sandbox {
     /// Takes the world as it is now for what must be left at the end: after an image was imported
     /// and a first container has made the engine's bridge.
     pub fn baseline(&self) {
-        // A container's supervisor may still be at its last deeds when `dhow run` has returned.
-        poll_until(SETTLE, || crate::world::processes_of(self).is_empty());
+        // A container's supervisor may still be at its last deeds when `dhow run` has returned, and
+        // its link is gone some time after its namespace.
+        poll_until(SETTLE, || {
+            crate::world::processes_of(self).is_empty()
+                && !crate::world::links(self).iter().any(|link| link.starts_with("ve"))
+        });
         *self.baseline.borrow_mut() = Some(World::see(self));
     }
 

@@ -20,7 +20,7 @@ impl World {
         let processes = processes_of(sandbox);
         Self(BTreeMap::from([
             ("mounts", mounts(sandbox)),
-            ("links", lines(sandbox, LINKS)),
+            ("links", links(sandbox)),
             ("rules", lines(sandbox, "! command -v nft >/dev/null || nft list ruleset")),
             ("cgroups", cgroups(sandbox)),
             ("processes", processes.into_values().collect()),
@@ -44,6 +44,11 @@ impl World {
         }
         text
     }
+}
+
+/// The names of all links of the sandbox.
+pub(crate) fn links(sandbox: &Sandbox) -> BTreeSet<String> {
+    lines(sandbox, LINKS)
 }
 
 fn lines(sandbox: &Sandbox, script: &str) -> BTreeSet<String> {

@@ -240,7 +240,10 @@ impl Engine {
         }
         failpoint::hit("engine.run-made").at("mkdir", &run)?;
         let rootfs = match mounts {
-            Some(Mounts { lower, upper, work }) => Rootfs::Overlay { lower, upper, work },
+            Some(Mounts { mut lower, upper, work }) => {
+                lower.push(crate::mountpoints::ensure(self.root())?);
+                Rootfs::Overlay { lower, upper, work }
+            }
             None => Rootfs::Host { hidden: hidden([self.root(), self.state()]) },
         };
         let on_exit = if host.auto_remove {

@@ -16,8 +16,8 @@ fn they_are_the_programs_own_or_dockers() {
         (&["busybox", "/no/such/program"], 127, "no such file or directory"),
         (&["busybox", "/etc"], 126, "is a directory"),
         (&["busybox", "/etc/passwd"], 126, "permission denied"),
-        (&["--no-such-flag", "busybox"], 125, "--no-such-flag"),
-        (&["--network", "nowhere", "busybox"], 125, "nowhere"),
+        (&["--no-such-flag", "busybox", "true"], 125, "--no-such-flag"),
+        (&["--network", "nowhere", "busybox", "true"], 125, "nowhere"),
         (&["no-such-image"], 125, "no-such-image"),
     ] {
         let line = [&["run", "--rm"], args].concat();
