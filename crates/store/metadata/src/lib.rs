@@ -26,9 +26,7 @@ mod schema;
 mod text;
 mod volume;
 
-use std::fs::OpenOptions;
 use std::ops::Deref;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -49,6 +47,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pages in the log before a writer moves them into the main file. Small, because the first
 /// process to open the database reads the whole log; not tiny, because moving costs two syncs.
 const CHECKPOINT_PAGES: u32 = 256;
+
+/// The file must be there; who uses a connection is for [`Db`] to say.
+const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
 /// A log smaller than this is not worth moving: some 32 pages.
 const TIDY_BYTES: u64 = 128 << 10;
@@ -83,20 +84,16 @@ impl Db {
     /// must exist.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Open { path: path.into(), source };
-        // SQLite gives its side files the mode of the main one.
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(source) => return Err(Error::Create { path: path.into(), source }),
+        if !path.exists() {
+            schema::create(path)?;
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+        let mut connection = Connection::open_with_flags(path, FLAGS).map_err(failed)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
         // The last one to leave would move the log into the main file, with two syncs.
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
             .map_err(failed)?;
-        schema::prepare(&mut connection, path)?;
+        schema::migrate(&mut connection, path)?;
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
         connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(failed)?;

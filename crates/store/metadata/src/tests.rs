@@ -341,6 +341,34 @@ fn threads_of_several_connections_lose_nothing() {
     assert_eq!(dir.db().read(Read::containers).unwrap().len(), 150);
 }
 
+#[test]
+fn many_may_be_the_first() {
+    for round in 0..60 {
+        let dir = Dir::new(&format!("first-{round}"));
+        std::thread::scope(|scope| {
+            for thread in 0..6 {
+                let dir = &dir;
+                scope.spawn(move || {
+                    let id = format!("{thread:02x}");
+                    write(&dir.db(), |tx| tx.insert_container(&container(&id, &id)));
+                });
+            }
+        });
+        assert_eq!(dir.db().read(Read::containers).unwrap().len(), 6);
+        let n_files = std::fs::read_dir(&dir.0).unwrap().count();
+        assert_eq!(n_files, 3, "the database, its log and its index");
+    }
+}
+
+#[test]
+fn what_a_dead_maker_left_is_removed() {
+    let dir = Dir::new("leftover");
+    let left = dir.0.join("dhow.db.new-999999999.0-wal");
+    std::fs::write(&left, "x").unwrap();
+    drop(dir.db());
+    assert!(!left.exists());
+}
+
 /// The child half of the next test: adds containers until it is told to stop by a signal.
 #[test]
 fn child_that_adds_containers() {
