@@ -1,0 +1,320 @@
+//! Names and passwords, and where people keep them: `config.json` as Docker writes it, and the
+//! programs that keep secrets for it (docker-credential-helpers).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use hyper::header::HeaderValue;
+use serde::{Deserialize, Serialize};
+
+use crate::auth::secret;
+use crate::{Error, base64};
+
+/// What Docker's own registry is called in `config.json`, for reasons of history.
+const HUB_KEY: &str = "https://index.docker.io/v1/";
+/// A configuration, or what a helper says, is not longer.
+const MAX_BYTES: u64 = 1 << 20;
+/// The name that helpers give to one who has an identity token instead of a password.
+const TOKEN_USER: &str = "<token>";
+
+/// Who somebody is to one registry.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// The name.
+    pub username: String,
+    /// The password.
+    pub password: String,
+    /// Instead of a password: what the token server gives tokens for.
+    pub identity_token: Option<String>,
+    /// Instead of all others: a token for the registry itself.
+    pub registry_token: Option<String>,
+}
+
+/// Nothing of it is for a log.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials")
+    }
+}
+
+/// An `auths` entry, and what `X-Registry-Auth` holds.
+#[derive(Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+struct Entry {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    username: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    password: String,
+    /// `NAME:PASSWORD` in base64.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    auth: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    serveraddress: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    identitytoken: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    registrytoken: String,
+}
+
+impl Credentials {
+    /// Reads the header `X-Registry-Auth`. Empty ones, and those that name nobody, are `None`.
+    pub fn from_header(text: &str) -> Result<Option<Self>, Error> {
+        let bad =
+            |why: String| Error::Config { what: "invalid X-Registry-Auth header".into(), why };
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let bytes = base64::decode(text).ok_or_else(|| bad("it is not base64".into()))?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let entry: Option<Entry> =
+            serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
+        Ok(entry.and_then(Entry::credentials))
+    }
+
+    /// The header `X-Registry-Auth` for the registry `server`.
+    pub fn to_header(&self, server: &str) -> String {
+        let entry = Entry {
+            username: self.username.clone(),
+            password: self.password.clone(),
+            serveraddress: server.to_owned(),
+            identitytoken: self.identity_token.clone().unwrap_or_default(),
+            registrytoken: self.registry_token.clone().unwrap_or_default(),
+            ..Entry::default()
+        };
+        // A struct of strings cannot fail to be written.
+        let json = serde_json::to_vec(&entry).unwrap_or_default();
+        base64::encode(&json).replace('+', "-").replace('/', "_")
+    }
+
+    /// The header for [RFC 7617]'s way.
+    ///
+    /// [RFC 7617]: https://www.rfc-editor.org/rfc/rfc7617
+    pub(crate) fn basic(&self) -> Result<HeaderValue, Error> {
+        let pair = format!("{}:{}", self.username, self.password);
+        secret(&format!("Basic {}", base64::encode(pair.as_bytes())))
+    }
+}
+
+impl Entry {
+    fn credentials(self) -> Option<Credentials> {
+        let pair = base64::decode(&self.auth).and_then(|bytes| String::from_utf8(bytes).ok());
+        let (mut username, mut password) = (self.username, self.password);
+        if let Some((name, secret)) = pair.as_deref().and_then(|pair| pair.split_once(':')) {
+            name.clone_into(&mut username);
+            secret.trim_matches('\0').clone_into(&mut password);
+        }
+        let some = |text: String| Some(text).filter(|text| !text.is_empty());
+        let found = Credentials {
+            username,
+            password,
+            identity_token: some(self.identitytoken),
+            registry_token: some(self.registrytoken),
+        };
+        let names_somebody = !found.username.is_empty()
+            || found.identity_token.is_some()
+            || found.registry_token.is_some();
+        names_somebody.then_some(found)
+    }
+}
+
+/// The keys of `config.json` that are about registries.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct File {
+    auths: BTreeMap<String, Entry>,
+    creds_store: String,
+    cred_helpers: BTreeMap<String, String>,
+}
+
+/// What a helper answers.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Kept {
+    username: String,
+    secret: String,
+}
+
+/// The credentials of the person who runs a command.
+#[derive(Default)]
+pub struct Keys(File);
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys")
+    }
+}
+
+impl Keys {
+    /// Reads a `config.json`. Where there is none, there are no keys.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::File { path: path.into(), source };
+        let file = match std::fs::File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            opened => opened.map_err(failed)?,
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+        let file = serde_json::from_slice(&bytes).map_err(|error| Error::Config {
+            what: format!("\"{}\"", path.display()),
+            why: error.to_string(),
+        })?;
+        Ok(Self(file))
+    }
+
+    /// Those for the registry `domain`, as references name it. A helper that fails is an error:
+    /// who else's credentials would be right then (CVE-2021-41092)?
+    pub fn of(&self, domain: &str) -> Result<Option<Credentials>, Error> {
+        let server = server_key(domain);
+        let helpers = &self.0.cred_helpers;
+        let helper = helpers.get(domain).or_else(|| helpers.get(server));
+        let store = Some(&self.0.creds_store).filter(|store| !store.is_empty());
+        if let Some(name) = helper.or(store)
+            && let Some(found) = ask_helper(name, server)?
+        {
+            return Ok(Some(found));
+        }
+        let auths = &self.0.auths;
+        let exact = auths.get(server).or_else(|| auths.get(domain));
+        // Older files have the addresses of registries, not their names.
+        let host = host_of(server);
+        let entry = exact
+            .or_else(|| auths.iter().find(|(key, _)| host_of(key) == host).map(|(_, entry)| entry));
+        Ok(entry.cloned().and_then(Entry::credentials))
+    }
+}
+
+/// What a registry is called in `config.json`, and to helpers.
+pub fn server_key(domain: &str) -> &str {
+    if domain == reference::DEFAULT_DOMAIN { HUB_KEY } else { domain }
+}
+
+/// `https://HOST/v1/` and the like without all but the host.
+fn host_of(key: &str) -> &str {
+    let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest)
+}
+
+/// `docker-credential-NAME get`: the server goes in, JSON comes out.
+fn ask_helper(name: &str, server: &str) -> Result<Option<Credentials>, Error> {
+    let program = format!("docker-credential-{name}");
+    let failed = |why: String| Error::Helper { program: program.clone(), why };
+    let is_name = !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if !is_name {
+        return Err(failed("not the name of a helper".into()));
+    }
+    let mut child = Command::new(&program)
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    if let Some(mut input) = child.stdin.take() {
+        match input.write_all(format!("{server}\n").as_bytes()) {
+            // One that knows what to say without having read.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            written => written.map_err(|error| failed(error.to_string()))?,
+        }
+    }
+    let mut said = Vec::new();
+    if let Some(output) = child.stdout.take() {
+        let read = output.take(MAX_BYTES).read_to_end(&mut said);
+        read.map_err(|error| failed(error.to_string()))?;
+    }
+    let status = child.wait().map_err(|error| failed(error.to_string()))?;
+    if !status.success() {
+        let why = String::from_utf8_lossy(&said).trim().to_owned();
+        if why.starts_with("credentials not found") {
+            return Ok(None);
+        }
+        let why = if why.is_empty() { status.to_string() } else { why };
+        return Err(failed(why));
+    }
+    // What it says is secret: the error must not repeat it.
+    let kept: Kept =
+        serde_json::from_slice(&said).map_err(|_| failed("it does not answer with JSON".into()))?;
+    Ok(kept.credentials())
+}
+
+impl Kept {
+    fn credentials(self) -> Option<Credentials> {
+        let is_token = self.username == TOKEN_USER;
+        if self.secret.is_empty() {
+            return None;
+        }
+        Some(if is_token {
+            Credentials { identity_token: Some(self.secret), ..Credentials::default() }
+        } else {
+            Credentials { username: self.username, password: self.secret, ..Credentials::default() }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(json: &str) -> Keys {
+        Keys(serde_json::from_str(json).unwrap())
+    }
+
+    fn user(username: &str, password: &str) -> Credentials {
+        Credentials {
+            username: username.into(),
+            password: password.into(),
+            ..Credentials::default()
+        }
+    }
+
+    #[test]
+    fn the_file_as_docker_writes_it() {
+        let keys = keys(
+            r#"{"auths":{"https://index.docker.io/v1/":{"auth":"aHViOnNlY3JldA=="},
+                "r.test:5000":{"username":"u","password":"p"},
+                "https://old.test/v1/":{"auth":"b2xkOmE6Yg=="},
+                "kept.test":{}, "id.test":{"identitytoken":"t"}},"HttpHeaders":{}}"#,
+        );
+        for (domain, want) in [
+            ("docker.io", Some(user("hub", "secret"))),
+            ("r.test:5000", Some(user("u", "p"))),
+            ("old.test", Some(user("old", "a:b"))),
+            ("r.test", None),
+            ("kept.test", None),
+            ("evil.test", None),
+        ] {
+            assert_eq!(keys.of(domain).unwrap(), want, "{domain}");
+        }
+        assert_eq!(keys.of("id.test").unwrap().unwrap().identity_token.as_deref(), Some("t"));
+    }
+
+    #[test]
+    fn a_helper_that_does_not_run_is_an_error() {
+        let keys = keys(
+            r#"{"credsStore":"no-such-helper-of-tests","auths":{"r.test":{"auth":"dTpw"}},
+                "credHelpers":{"x.test":"../../bin/sh"}}"#,
+        );
+        let error = keys.of("r.test").unwrap_err().to_string();
+        let want = "error getting credentials - docker-credential-no-such-helper-of-tests: ";
+        assert!(error.starts_with(want), "{error}");
+        assert!(keys.of("docker.io").is_err() && keys.of("x.test").is_err());
+    }
+
+    #[test]
+    fn the_header_goes_there_and_back() {
+        let credentials = Credentials { registry_token: Some("t".into()), ..user("ü", "p>?p") };
+        let header = credentials.to_header("r.test");
+        assert!(!header.contains(['+', '/']));
+        assert_eq!(Credentials::from_header(&header).unwrap(), Some(credentials));
+        for empty in ["", "e30=", "e30", "bnVsbA=="] {
+            assert_eq!(Credentials::from_header(empty).unwrap(), None, "{empty}");
+        }
+        assert!(Credentials::from_header("!").is_err());
+        assert_eq!(format!("{:?}", user("name", "secret")), "Credentials");
+    }
+}

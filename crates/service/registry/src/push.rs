@@ -1,0 +1,323 @@
+//! Pushing: blobs that the registry lacks, then the manifest that names them.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
+use hyper::{Method, StatusCode};
+use oci::Digest;
+use oci::image::Descriptor;
+use tokio::sync::mpsc;
+
+use crate::blob::Progress;
+use crate::client::{Answer, Target, body_of};
+use crate::error::Error;
+use crate::http::Body;
+use crate::repository::{Repository, header};
+use crate::url::{Url, encode};
+
+/// Read at once.
+const PIECE_BYTES: usize = 256 << 10;
+/// Pieces between the disk and the network.
+const PIECES: usize = 4;
+/// A registry may take its time to store what it got.
+const PATIENCE: Duration = Duration::from_secs(900);
+/// How often the progress of an upload is looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Where a blob that is to be pushed can be read. Shared with a thread that may block.
+pub trait Source: Send + Sync + 'static {
+    /// Reads the blob, from byte `offset` on.
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>>;
+}
+
+/// How a blob came to be at the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It was there.
+    Existed,
+    /// The registry had it in this other repository.
+    Mounted(String),
+    /// It was sent.
+    Sent,
+}
+
+impl Repository<'_> {
+    /// Sees to it that the repository has a blob. `elsewhere` are repositories of the same registry
+    /// that may have it. With `chunk`, it is sent in pieces of this many bytes, for registries (and
+    /// proxies in front of them) that take no large requests.
+    pub async fn upload(
+        &self,
+        blob: &Descriptor,
+        source: &Arc<dyn Source>,
+        elsewhere: &[String],
+        chunk: Option<u64>,
+        progress: Progress<'_>,
+    ) -> Result<Pushed, Error> {
+        if self.has(&blob.digest).await? {
+            return Ok(Pushed::Existed);
+        }
+        let mut started = None;
+        for from in elsewhere.iter().filter(|from| *from != self.path) {
+            match self.mount(blob, from).await? {
+                None => return Ok(Pushed::Mounted(from.clone())),
+                // Nobody has to wait for an upload that is given up; it ends by itself.
+                Some(upload) => started = Some(upload),
+            }
+        }
+        let retry = &self.registry.http.settings.retry;
+        let mut attempt = 1;
+        loop {
+            let upload = match started.take() {
+                Some(upload) => upload,
+                None => self.start(blob).await?,
+            };
+            let sent = self.send(blob, source, upload, chunk, progress).await;
+            match sent {
+                Ok(()) => return Ok(Pushed::Sent),
+                Err(error) if attempt >= retry.attempts || !is_passing(&error) => {
+                    return Err(error);
+                }
+                Err(_) => tokio::time::sleep(retry.pause(attempt)).await,
+            }
+            // It may have come through, and only the answer been lost.
+            if self.has(&blob.digest).await? {
+                return Ok(Pushed::Sent);
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Names a manifest `name` (a tag, or its digest), when all that it names is there.
+    pub async fn put_manifest(
+        &self,
+        name: &str,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<(), Error> {
+        let scopes = [self.scope(true)];
+        let path = format!("/v2/{}/manifests/{name}", self.path);
+        let body = body_of(&bytes);
+        let mut call = self.call_for(Method::PUT, Target::Path(&path), &scopes);
+        let kind = HeaderValue::from_str(media_type).map_err(|_| Error::Config {
+            what: "media type".into(),
+            why: format!("`{media_type}` is none"),
+        })?;
+        call.headers.insert(CONTENT_TYPE, kind);
+        call.body = &body;
+        call.patience = PATIENCE;
+        self.registry.call(&call).await.map(drop)
+    }
+
+    /// Whether the repository has this blob.
+    async fn has(&self, digest: &Digest) -> Result<bool, Error> {
+        let scopes = [self.scope(true)];
+        let path = format!("/v2/{}/blobs/{digest}", self.path);
+        let call = self.call_for(Method::HEAD, Target::Path(&path), &scopes);
+        match self.registry.call(&call).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_missing() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has the registry take a blob from another of its repositories. Where it cannot, it has
+    /// started an upload instead.
+    async fn mount(&self, blob: &Descriptor, from: &str) -> Result<Option<Upload>, Error> {
+        // The registry lets us see what is in the other one, or not.
+        let scopes =
+            [self.scope(true), crate::auth::Scope { repository: from.into(), push: false }];
+        let path = format!(
+            "/v2/{}/blobs/uploads/?mount={}&from={}",
+            self.path,
+            encode(&blob.digest.to_string()),
+            encode(from)
+        );
+        let call = self.call_for(Method::POST, Target::Path(&path), &scopes);
+        let answer = match self.registry.call(&call).await {
+            Ok(answer) => answer,
+            // Then without the other one.
+            Err(Error::Refused(_)) => return self.start(blob).await.map(Some),
+            Err(error) => return Err(error),
+        };
+        if answer.response.status() == StatusCode::CREATED {
+            return Ok(None);
+        }
+        Upload::of(&answer).map(Some)
+    }
+
+    async fn start(&self, blob: &Descriptor) -> Result<Upload, Error> {
+        let scopes = [self.scope(true)];
+        let mut path = format!("/v2/{}/blobs/uploads/", self.path);
+        if blob.digest.algorithm() != oci::Algorithm::Sha256 {
+            path.push_str("?digest-algorithm=");
+            path.push_str(blob.digest.algorithm().name());
+        }
+        let call = self.call_for(Method::POST, Target::Path(&path), &scopes);
+        Upload::of(&self.registry.call(&call).await?)
+    }
+
+    async fn send(
+        &self,
+        blob: &Descriptor,
+        source: &Arc<dyn Source>,
+        mut upload: Upload,
+        chunk: Option<u64>,
+        progress: Progress<'_>,
+    ) -> Result<(), Error> {
+        let mut at = 0;
+        let chunk = chunk.map(|chunk| chunk.max(upload.least).max(1));
+        if let Some(chunk) = chunk.filter(|chunk| *chunk < blob.size) {
+            while at < blob.size {
+                let end = blob.size.min(at + chunk);
+                upload = self.patch(blob, source, &upload, at..end, progress).await?;
+                at = end;
+            }
+        }
+        let url = upload.url.with("digest", &blob.digest.to_string());
+        let rest = at..blob.size;
+        self.request(Method::PUT, &url, blob, source, rest, progress).await.map(drop)
+    }
+
+    async fn patch(
+        &self,
+        blob: &Descriptor,
+        source: &Arc<dyn Source>,
+        upload: &Upload,
+        range: std::ops::Range<u64>,
+        progress: Progress<'_>,
+    ) -> Result<Upload, Error> {
+        let end = range.end - 1;
+        let sent = self.request(Method::PATCH, &upload.url, blob, source, range, progress).await?;
+        let has = header(&sent, RANGE.as_str());
+        let has = has.as_deref().and_then(|range| range.rsplit('-').next()?.parse::<u64>().ok());
+        if has.is_some_and(|has| has != end) {
+            let why = format!("has bytes up to {}, sent up to {end}", has.unwrap_or_default());
+            return Err(Error::Protocol { url: upload.url.to_string(), why });
+        }
+        Upload::of(&sent)
+    }
+
+    /// Sends a part of a blob, once.
+    async fn request(
+        &self,
+        method: Method,
+        url: &Url,
+        blob: &Descriptor,
+        source: &Arc<dyn Source>,
+        range: std::ops::Range<u64>,
+        progress: Progress<'_>,
+    ) -> Result<Answer, Error> {
+        let scopes = [self.scope(true)];
+        let n_read = Arc::new(AtomicU64::new(range.start));
+        let body = || stream(source, range.clone(), &n_read);
+        let mut call = self.call_for(method, Target::Url(url), &scopes);
+        call.body = &body;
+        call.attempts = 1;
+        call.patience = PATIENCE;
+        call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        if call.method == Method::PATCH
+            && let Ok(value) = HeaderValue::try_from(format!("{}-{}", range.start, range.end - 1))
+        {
+            call.headers.insert(CONTENT_RANGE, value);
+        }
+        let sending = self.registry.call(&call);
+        tokio::pin!(sending);
+        let mut tick = tokio::time::interval(TICK);
+        let sent = loop {
+            tokio::select! {
+                sent = &mut sending => break sent,
+                _ = tick.tick() => progress(n_read.load(Ordering::Relaxed)),
+            }
+        };
+        if sent.is_ok() {
+            progress(range.end);
+        }
+        sent.map_err(|error| unreadable(error, &blob.digest))
+    }
+}
+
+/// An upload that the registry has started.
+struct Upload {
+    url: Url,
+    /// The least that it takes at once, the last piece aside.
+    least: u64,
+}
+
+impl Upload {
+    fn of(answer: &Answer) -> Result<Self, Error> {
+        let location = header(answer, LOCATION.as_str()).unwrap_or_default();
+        let what = || format!("where \"{}\" takes the upload", answer.url);
+        let url = answer
+            .url
+            .join(&location)
+            .map_err(|source| Error::Location { what: what(), source })?;
+        let least = header(answer, "oci-chunk-min-length");
+        let least = least.and_then(|text| text.parse().ok()).unwrap_or(0);
+        Ok(Self { url, least })
+    }
+}
+
+/// A body of a part of a blob, read by a thread that may block.
+fn stream(source: &Arc<dyn Source>, range: std::ops::Range<u64>, n_read: &Arc<AtomicU64>) -> Body {
+    let left = range.end - range.start;
+    if left == 0 {
+        return Body::empty();
+    }
+    let (sender, pieces) = mpsc::channel(PIECES);
+    let (source, n_read) = (Arc::clone(source), Arc::clone(n_read));
+    n_read.store(range.start, Ordering::Relaxed);
+    tokio::task::spawn_blocking(move || {
+        let failed = |error| {
+            // Where nobody takes it, the request has ended already.
+            _ = sender.blocking_send(Err(error));
+        };
+        let mut reader = match source.open(range.start) {
+            Ok(reader) => reader.take(left),
+            Err(error) => return failed(error),
+        };
+        let mut n_left = left;
+        while n_left > 0 {
+            let mut piece = vec![0; n_left.min(PIECE_BYTES as u64) as usize];
+            match reader.read(&mut piece) {
+                Ok(0) => return failed(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => {
+                    piece.truncate(n);
+                    n_left -= n as u64;
+                    if sender.blocking_send(Ok(piece.into())).is_err() {
+                        return;
+                    }
+                    n_read.fetch_add(n as u64, Ordering::Relaxed);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return failed(error),
+            }
+        }
+    });
+    Body::Pieces { pieces, left }
+}
+
+/// A body that could not be read shows as a broken request; what broke is the file.
+fn unreadable(error: Error, digest: &Digest) -> Error {
+    use std::error::Error as _;
+    if let Error::Request { source: crate::Transport::Http(error), .. } = &error
+        && let Some(cause) = error.source().and_then(|cause| cause.downcast_ref::<io::Error>())
+        && error.is_user()
+    {
+        let source = io::Error::new(cause.kind(), cause.to_string());
+        return Error::Read { digest: digest.clone(), source };
+    }
+    error
+}
+
+fn is_passing(error: &Error) -> bool {
+    match error {
+        Error::Request { source, .. } => source.is_outage(),
+        // 404: it has forgotten the upload; 416: it has other bytes of it.
+        Error::Refused(refused) => matches!(refused.status, 404 | 408 | 416 | 500 | 502..=504),
+        _ => false,
+    }
+}

@@ -1,0 +1,98 @@
+//! Reading an answer that is an error (distribution-spec, "Error Codes").
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Response;
+use hyper::body::Incoming;
+use serde::Deserialize;
+
+use crate::error::Refused;
+use crate::http::collect;
+use crate::retry::retry_after;
+
+/// An error needs no more words.
+const MAX_BODY: usize = 64 << 10;
+/// Nor does a person read more.
+const MAX_SHOWN: usize = 2000;
+
+#[derive(Deserialize)]
+struct Body {
+    #[serde(default)]
+    errors: Vec<One>,
+    /// As token servers say it.
+    #[serde(default)]
+    details: Option<String>,
+    /// As OAuth servers do.
+    #[serde(default)]
+    error_description: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct One {
+    #[serde(default)]
+    code: Option<String>,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+/// What a registry said instead of what was asked for.
+pub(crate) async fn refused(response: Response<Incoming>, silence: Duration) -> Refused {
+    let status = response.status();
+    let retry_after = retry_after(response.headers());
+    // Where it cannot be read, its number has to do.
+    let body = collect(response, MAX_BODY, silence).await.unwrap_or_else(|_| Bytes::new());
+    let (code, message) = parse(&body);
+    let message = if code.is_empty() && message.is_empty() {
+        format!("received unexpected HTTP status: {status}")
+    } else {
+        message
+    };
+    Refused { status: status.as_u16(), code, message, retry_after }
+}
+
+fn parse(body: &[u8]) -> (String, String) {
+    let Ok(body) = serde_json::from_slice::<Body>(body) else { return Default::default() };
+    match body.errors.into_iter().next() {
+        Some(one) => {
+            let code = one.code.unwrap_or_default();
+            let is_code =
+                !code.is_empty() && code.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
+            let code = if is_code && code.len() < 64 { code } else { "UNKNOWN".into() };
+            (code, shown(&one.message.unwrap_or_default()))
+        }
+        None => {
+            let message = body.details.or(body.error_description).unwrap_or_default();
+            (String::new(), shown(&message))
+        }
+    }
+}
+
+/// A stranger's words go to a terminal: without what would move its cursor.
+fn shown(text: &str) -> String {
+    text.chars().filter(|char| !char.is_control()).take(MAX_SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_registries_say() {
+        let hub = br#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your limit.","detail":{}}]}"#;
+        for (body, want) in [
+            (&hub[..], ("TOOMANYREQUESTS", "You have reached your limit.")),
+            (
+                br#"{"details":"incorrect username or password"}"#,
+                ("", "incorrect username or password"),
+            ),
+            (br#"{"errors":[{"code":"a b"}]}"#, ("UNKNOWN", "")),
+            (br#"{"errors":[{"message":"\u001b[2Jx\r\n"}]}"#, ("UNKNOWN", "[2Jx")),
+            (b"<html>", ("", "")),
+            (b"", ("", "")),
+        ] {
+            let (code, message) = parse(body);
+            assert_eq!((code.as_str(), message.as_str()), want);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What this machine says about registries.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::proxy::{in_network, network};
+use crate::url::{Origin, Url};
+use crate::{Error, Proxies, Resolver, Retry};
+
+/// Where certificates of private registries are, as `DIR/HOST[:PORT]/`.
+const CERTS: [&str; 2] = ["/etc/dhow/certs.d", "/etc/docker/certs.d"];
+/// Where the keys that we know of Docker's configuration are looked for; the first file counts.
+const CONFIG: [&str; 2] = ["/etc/dhow/daemon.json", "/etc/docker/daemon.json"];
+
+/// How registries are reached.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Folders of certificates; the first that knows a host counts.
+    pub certs: Vec<PathBuf>,
+    /// Registries that need no TLS, or none that can be verified: `HOST[:PORT]`, or a network.
+    /// The machine itself is always one.
+    pub insecure: Vec<String>,
+    /// Whom to ask before `docker.io`, as addresses of HTTP.
+    pub mirrors: Vec<String>,
+    /// Hosts that credentials may be sent to for tokens, though they are not part of the registry.
+    pub token_servers: Vec<String>,
+    /// Proxies.
+    pub proxies: Proxies,
+    /// How names are looked up.
+    pub resolver: Resolver,
+    /// When to try again.
+    pub retry: Retry,
+}
+
+/// The keys of `daemon.json` that are about registries; the others are not ours to judge.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct File {
+    insecure_registries: Vec<String>,
+    registry_mirrors: Vec<String>,
+    token_servers: Vec<String>,
+}
+
+impl Settings {
+    /// What the files and the environment of this machine say.
+    pub fn of_this_machine(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let mut file = File::default();
+        for path in CONFIG.map(Path::new) {
+            match std::fs::read(path) {
+                Ok(bytes) => {
+                    file = parse(path, &bytes)?;
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(Error::File { path: path.into(), source }),
+            }
+        }
+        for mirror in &file.registry_mirrors {
+            Url::parse(mirror).map_err(|error| Error::Config {
+                what: "registry-mirrors".into(),
+                why: error.to_string(),
+            })?;
+        }
+        Ok(Self {
+            certs: CERTS.map(PathBuf::from).into(),
+            insecure: file.insecure_registries,
+            mirrors: file.registry_mirrors,
+            token_servers: file.token_servers,
+            proxies: Proxies::from_env(env)?,
+            ..Self::default()
+        })
+    }
+
+    /// Whether this host may be spoken to without verified TLS.
+    pub(crate) fn is_insecure(&self, origin: &Origin) -> bool {
+        origin.is_loopback() || self.insecure.iter().any(|entry| covers(entry, origin))
+    }
+
+    /// The folder of certificates for this host.
+    pub(crate) fn certs_of(&self, origin: &Origin) -> Option<PathBuf> {
+        let names = [origin.with_port(), origin.authority()];
+        let paths = self.certs.iter().flat_map(|dir| names.iter().map(|name| dir.join(name)));
+        paths.into_iter().find(|path| path.is_dir())
+    }
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<File, Error> {
+    serde_json::from_slice(bytes).map_err(|error| Error::Config {
+        what: format!("\"{}\"", path.display()),
+        why: error.to_string(),
+    })
+}
+
+/// Whether an entry of the insecure ones means this host.
+fn covers(entry: &str, origin: &Origin) -> bool {
+    if let Some((address, bits)) = network(entry) {
+        return origin.ip().is_some_and(|ip: IpAddr| in_network(ip, address, bits));
+    }
+    entry.eq_ignore_ascii_case(&origin.authority())
+        || entry.eq_ignore_ascii_case(&origin.with_port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::url::Scheme;
+
+    #[test]
+    fn insecure_ones() {
+        let settings = Settings {
+            insecure: vec!["r.test:5000".into(), "plain.test".into(), "10.1.0.0/16".into()],
+            ..Settings::default()
+        };
+        let is = |host| settings.is_insecure(&Origin::of(Scheme::Https, host).unwrap());
+        for host in ["r.test:5000", "R.TEST:5000", "plain.test", "10.1.2.3:5000", "127.0.0.1:5000"]
+        {
+            assert!(is(host), "{host}");
+        }
+        for host in ["r.test", "plain.test:5000", "10.2.0.1", "registry-1.docker.io"] {
+            assert!(!is(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_file_may_hold_more_than_we_know() {
+        let text = br#"{"insecure-registries":["a:1"],"live-restore":true}"#;
+        let file = parse(Path::new("x"), text).unwrap();
+        assert_eq!(file.insecure_registries, ["a:1"]);
+        let error = parse(Path::new("/x"), b"{").unwrap_err().to_string();
+        assert!(error.starts_with("\"/x\": "), "{error}");
+    }
+}
