@@ -176,7 +176,6 @@ pub(crate) fn reply(status: StatusCode, content_type: &'static str, body: ReplyB
 }
 
 /// One header more.
-#[expect(dead_code, reason = "archive")]
 pub(crate) fn with_header(mut answer: Answer, name: &'static str, value: &str) -> Answer {
     let headers = match &mut answer {
         Answer::Reply(response) => response.headers_mut(),

@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod base64;
 mod call;
 mod error;
 mod handlers;

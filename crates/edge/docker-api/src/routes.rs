@@ -24,6 +24,7 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     GET "/system/df" => system::disk_usage,
     POST "/auth" => system::auth,
     GET "/plugins" => system::plugins,
+    GET "/plugins/{}/json" => system::plugin,
 
     GET "/containers/json" => container::list,
     POST "/containers/create" => container::create,
@@ -101,7 +102,6 @@ const NOT_BUILT: &[(Method, &str, &str)] = &[
     (Method::GET, "/plugins/privileges", "plugins"),
     (Method::POST, "/plugins/pull", "plugins"),
     (Method::POST, "/plugins/create", "plugins"),
-    (Method::GET, "/plugins/{}/json", "plugins"),
     (Method::POST, "/plugins/{}/enable", "plugins"),
     (Method::POST, "/plugins/{}/disable", "plugins"),
     (Method::POST, "/plugins/{}/upgrade", "plugins"),

@@ -49,6 +49,9 @@ pub enum Error {
     /// Not in this state; the text says why.
     #[error("{0}")]
     Conflict(String),
+    /// It may not be done; the text says why.
+    #[error("{0}")]
+    Denied(String),
     /// There is no such thing; the text says which.
     #[error("{0}")]
     NotFound(String),
@@ -137,6 +140,7 @@ impl Error {
             | Self::Limit(_)
             | Self::Start { exit_code: 126 | 127, .. }
             | Self::Metadata(metadata::Error::Ambiguous { .. }) => Class::Invalid,
+            Self::Denied(_) => Class::Denied,
             Self::NotModified(_) => Class::NotModified,
             Self::NotYet(_) => Class::NotImplemented,
             Self::Metadata(err) if err.is_busy() => Class::Unavailable,

@@ -180,6 +180,8 @@ pub const ALL: &[&str] = &[
     "engine.volume-removed",
     "engine.connect",
     "engine.connected",
+    "engine.extract",
+    "engine.extracted",
     "engine.lost",
     "engine.lost-noted",
     "engine.spawn",

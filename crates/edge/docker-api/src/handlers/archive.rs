@@ -1,9 +1,25 @@
 //! Files of a container: what changed, all of them, some of them.
 
+use std::io::{BufWriter, Write};
+
+use containers::{Archive, Extract};
+use docker::container::PathStat;
+use hyper::StatusCode;
+
 use crate::{
-    call::{Call, Reply, ok},
+    base64,
+    call::{Call, Reply, empty, ok, reply, with_header},
     error::Error,
+    http::{
+        body::{BodyWriter, pieces},
+        connection::Answer,
+    },
 };
+
+/// Where clients find what is at the path, as JSON in base64.
+const STAT_HEADER: &str = "X-Docker-Container-Path-Stat";
+/// How much is collected before a piece of an archive is sent.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// `GET /containers/ID/changes`
 pub(crate) async fn changes(call: Call) -> Reply {
@@ -14,21 +30,58 @@ pub(crate) async fn changes(call: Call) -> Reply {
 }
 
 /// `GET /containers/ID/export`
-pub(crate) async fn export(_call: Call) -> Reply {
-    Err(Error::not_there_yet("exporting a container's files"))
+pub(crate) async fn export(call: Call) -> Reply {
+    let id = call.id.clone();
+    let archive = call.engine(move |engine| engine.export(&id)).await?;
+    Ok(stream(archive, "application/octet-stream"))
 }
 
 /// `GET /containers/ID/archive`
-pub(crate) async fn get(_call: Call) -> Reply {
-    Err(Error::not_there_yet("copying files out of a container"))
+pub(crate) async fn get(call: Call) -> Reply {
+    let (id, path) = place(&call)?;
+    let archive = call.engine(move |engine| engine.archive(&id, &path)).await?;
+    let stat = stat_header(&archive.stat)?;
+    Ok(with_header(stream(archive, "application/x-tar"), STAT_HEADER, &stat))
 }
 
 /// `HEAD /containers/ID/archive`
-pub(crate) async fn head(_call: Call) -> Reply {
-    Err(Error::not_there_yet("looking at a container's file"))
+pub(crate) async fn head(call: Call) -> Reply {
+    let (id, path) = place(&call)?;
+    let stat = call.engine(move |engine| engine.path_stat(&id, &path)).await?;
+    Ok(with_header(empty(StatusCode::OK)?, STAT_HEADER, &stat_header(&stat)?))
 }
 
 /// `PUT /containers/ID/archive`
-pub(crate) async fn put(_call: Call) -> Reply {
-    Err(Error::not_there_yet("copying files into a container"))
+pub(crate) async fn put(mut call: Call) -> Reply {
+    let (id, path) = place(&call)?;
+    let keep_kinds = call.query.bool("noOverwriteDirNonDir");
+    let mut archive = call.reader();
+    call.engine(move |engine| {
+        engine.extract(&id, &path, Extract { keep_kinds, owner: None }, &mut archive)
+    })
+    .await?;
+    empty(StatusCode::OK)
+}
+
+fn place(call: &Call) -> Result<(String, String), Error> {
+    match call.query.text("path") {
+        "" => Err(Error::invalid("bad parameter: path cannot be empty")),
+        path => Ok((call.id.clone(), path.to_owned())),
+    }
+}
+
+fn stat_header(stat: &PathStat) -> Result<String, Error> {
+    let json = serde_json::to_vec(stat).map_err(|err| Error::internal(err.to_string()))?;
+    Ok(base64::encode(&json))
+}
+
+fn stream(archive: Archive, content_type: &'static str) -> Answer {
+    let (sender, body) = pieces();
+    tokio::task::spawn_blocking(move || {
+        let mut out = BufWriter::with_capacity(PIECE_BYTES, BodyWriter::new(sender));
+        if archive.write(&mut out).is_err() || out.flush().is_err() {
+            out.into_parts().0.break_off();
+        }
+    });
+    reply(StatusCode::OK, content_type, body)
 }

@@ -10,10 +10,11 @@ use docker::{
     },
     timestamp::Timestamp,
 };
+use hyper::StatusCode;
 use network::{Driver, Network, Pool};
 
 use crate::{
-    call::{Call, Reply, created, done, ok},
+    call::{Call, Reply, created, done, empty, ok},
     error::Error,
     pattern,
     until::Until,
@@ -70,13 +71,7 @@ pub(crate) async fn create(mut call: Call) -> Reply {
 /// `DELETE /networks/ID`
 pub(crate) async fn remove(call: Call) -> Reply {
     let id = call.id.clone();
-    call.engine(move |engine| {
-        let running = engine.list(&ListOptions::default())?;
-        let runs = |id: &str| running.iter().any(|one| one.id == id);
-        engine.networks().remove(engine.db(), &id, &runs)?;
-        Ok::<_, Error>(())
-    })
-    .await?;
+    call.engine(move |engine| engine.network_remove(&id)).await?;
     done()
 }
 
@@ -100,16 +95,25 @@ pub(crate) async fn prune(call: Call) -> Reply {
 
 /// `POST /networks/ID/connect`
 pub(crate) async fn connect(mut call: Call) -> Reply {
-    let _: ConnectRequest = call.json().await?;
-    Err(Error::not_there_yet(
-        "connecting a container that exists to a network (name its networks when it is created)",
-    ))
+    let request: ConnectRequest = call.json().await?;
+    let network = call.id.clone();
+    call.engine(move |engine| {
+        let settings = request.endpoint_config.unwrap_or_default();
+        engine.network_connect(&network, &request.container, &settings)
+    })
+    .await?;
+    empty(StatusCode::OK)
 }
 
 /// `POST /networks/ID/disconnect`
 pub(crate) async fn disconnect(mut call: Call) -> Reply {
-    let _: DisconnectRequest = call.json().await?;
-    Err(Error::not_there_yet("disconnecting a container from a network"))
+    let request: DisconnectRequest = call.json().await?;
+    let network = call.id.clone();
+    call.engine(move |engine| {
+        engine.network_disconnect(&network, &request.container, request.force)
+    })
+    .await?;
+    empty(StatusCode::OK)
 }
 
 /// What a request asks for, in the service's words.

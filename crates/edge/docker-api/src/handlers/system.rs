@@ -197,6 +197,11 @@ pub(crate) async fn plugins(_call: Call) -> Reply {
     ok(&[(); 0])
 }
 
+/// `GET /plugins/NAME/json`: clients look here when they look everywhere.
+pub(crate) async fn plugin(call: Call) -> Reply {
+    Err(Error::not_found(format!("plugin {:?} not found", call.id)))
+}
+
 /// `GET /events`
 pub(crate) async fn events(call: Call) -> Reply {
     let bound = |key: &str| match call.query.text(key) {

@@ -1,0 +1,221 @@
+//! Files of a container, from outside: looking, taking out, putting in.
+//!
+//! One that runs is looked at through its init's own root, so that its volumes are there as well.
+//! One that does not has its layers mounted for as long as it takes, on a mount that is attached
+//! nowhere: it ends with its descriptor, whatever becomes of us. Every path is resolved by the
+//! kernel within that root; no name of a container's ever means a file of the host's.
+
+mod pack;
+mod unpack;
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use docker::container::PathStat;
+use docker::timestamp::Timestamp;
+use fsroot::Root;
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use shim_protocol::{Phase, Status};
+
+use crate::Error;
+use crate::engine::Engine;
+use crate::error::At as _;
+use crate::record::Container;
+
+pub use unpack::Extract;
+
+/// Files of a container, about to be written as a tar archive.
+#[derive(Debug)]
+pub struct Archive {
+    /// What is at the path.
+    pub stat: PathStat,
+    root: Root,
+    place: Place,
+    /// Whether other file systems in it stay out.
+    one_file_system: bool,
+}
+
+/// A path, as a client gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    /// As given, from the root.
+    path: PathBuf,
+    /// What it is called in archives.
+    name: OsString,
+    /// Whether a link at its end is followed: it was given with a `/` or `/.` at its end.
+    follow: bool,
+}
+
+impl Place {
+    fn new(given: &str) -> Self {
+        let path = PathBuf::from(format!("/{}", given.trim_start_matches('/')));
+        let follow = given.is_empty()
+            || given.ends_with('/')
+            || [".", ".."].iter().any(|end| given.rsplit('/').next() == Some(*end));
+        let name = if given.ends_with("/.") || given == "." {
+            OsString::from(".")
+        } else {
+            path.file_name().unwrap_or(OsStr::new("/")).to_owned()
+        };
+        Self { path, name, follow }
+    }
+
+    fn open(&self, root: &Root) -> Result<OwnedFd, sys::Error> {
+        if self.follow { root.open_path(&self.path) } else { root.open_link(&self.path) }
+    }
+}
+
+impl Engine {
+    /// What is at a path in a container.
+    pub fn path_stat(&self, wanted: &str, path: &str) -> Result<PathStat, Error> {
+        Ok(self.archive(wanted, path)?.stat)
+    }
+
+    /// What is at a path in a container, with all that is below it.
+    pub fn archive(&self, wanted: &str, path: &str) -> Result<Archive, Error> {
+        let container = self.find(wanted)?;
+        let status = self.status(&container.id)?;
+        let root = match self.running_root(&container, &status)? {
+            Some(root) => root,
+            None => self.mounted_root(&container, false)?,
+        };
+        archive(root, wanted, path, false)
+    }
+
+    /// The whole root of a container, without what is mounted in it.
+    pub fn export(&self, wanted: &str) -> Result<Archive, Error> {
+        let container = self.find(wanted)?;
+        let root = self.mounted_root(&container, false)?;
+        let mut archive = archive(root, wanted, "/", true)?;
+        archive.place.name = OsString::new();
+        Ok(archive)
+    }
+
+    /// The root of a container that runs, as its init sees it; `None` where it does not run.
+    fn running_root(&self, container: &Container, status: &Status) -> Result<Option<Root>, Error> {
+        if !matches!(status.phase, Phase::Running | Phase::Paused) {
+            return Ok(None);
+        }
+        let path = PathBuf::from(format!("/proc/{}/root", status.pid));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = match rustix::fs::open(&path, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            opened => opened.at("open", &path)?,
+        };
+        // The number may have become another's before we opened it, but not after its supervisor
+        // said that it still runs.
+        let now = self.status(&container.id)?;
+        let same = matches!(now.phase, Phase::Running | Phase::Paused) && now.pid == status.pid;
+        Ok(same.then(|| Root::from_fd(fd)))
+    }
+
+    /// The root of a container that does not run, on a mount of its own.
+    fn mounted_root(&self, container: &Container, writable: bool) -> Result<Root, Error> {
+        let Some(mounts) = self.layers(container)? else {
+            return Err(Error::NotYet(
+                "a look at the files of a container of the host's root (but for those of one that \
+                 runs)"
+                    .into(),
+            ));
+        };
+        let mounted = if writable {
+            mount::overlay(&mounts.lower, Some((&mounts.upper, &mounts.work)), &[])?
+        } else {
+            let mut lower = vec![mounts.upper];
+            lower.extend(mounts.lower);
+            mount::overlay(&lower, None, &[])?
+        };
+        Ok(Root::from_fd(mounted))
+    }
+}
+
+impl Archive {
+    /// Writes all of it.
+    pub fn write(&self, out: &mut dyn Write) -> Result<(), Error> {
+        pack::pack(&self.root, &self.place, self.one_file_system, out)
+    }
+}
+
+fn archive(root: Root, wanted: &str, path: &str, one_file_system: bool) -> Result<Archive, Error> {
+    let place = Place::new(path);
+    let node = place.open(&root).map_err(|err| missing(err, wanted, path))?;
+    let stat = rustix::fs::fstat(&node).at("stat", &place.path)?;
+    let link_target = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink => {
+            let target = rustix::fs::readlinkat(&node, "", Vec::new());
+            let target = target.at("readlink", &place.path)?;
+            let target = Path::new(OsStr::from_bytes(target.to_bytes()));
+            place.path.parent().unwrap_or(Path::new("/")).join(target).to_string_lossy().into()
+        }
+        _ => String::new(),
+    };
+    let stat = PathStat {
+        name: place.name.to_string_lossy().into_owned(),
+        size: stat.st_size,
+        mode: go_mode(&stat),
+        mtime: Timestamp { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 }.to_string(),
+        link_target,
+    };
+    Ok(Archive { stat, root, place, one_file_system })
+}
+
+/// An error about a path that is not there, in Docker's words.
+fn missing(err: sys::Error, wanted: &str, path: &str) -> Error {
+    match err.errno() {
+        Errno::NOENT | Errno::NOTDIR => {
+            Error::NotFound(format!("Could not find the file {path} in container {wanted}"))
+        }
+        _ => err.into(),
+    }
+}
+
+/// Go's `os.FileMode`: kind and special bits at the top, permissions at the bottom.
+fn go_mode(stat: &Stat) -> u32 {
+    const DIR: u32 = 1 << 31;
+    const SYMLINK: u32 = 1 << 27;
+    const DEVICE: u32 = 1 << 26;
+    const NAMED_PIPE: u32 = 1 << 25;
+    const SOCKET: u32 = 1 << 24;
+    const SETUID: u32 = 1 << 23;
+    const SETGID: u32 = 1 << 22;
+    const CHAR_DEVICE: u32 = 1 << 21;
+    const STICKY: u32 = 1 << 20;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => DIR,
+        FileType::Symlink => SYMLINK,
+        FileType::BlockDevice => DEVICE,
+        FileType::CharacterDevice => DEVICE | CHAR_DEVICE,
+        FileType::Fifo => NAMED_PIPE,
+        FileType::Socket => SOCKET,
+        _ => 0,
+    };
+    let special = [(0o4000, SETUID), (0o2000, SETGID), (0o1000, STICKY)];
+    let special = special.iter().filter(|(bit, _)| stat.st_mode & bit != 0).map(|(_, go)| go);
+    kind | special.sum::<u32>() | stat.st_mode & 0o777
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_of_paths_say_whether_links_are_followed() {
+        for (given, path, name, follow) in [
+            ("/etc/passwd", "/etc/passwd", "passwd", false),
+            ("etc", "/etc", "etc", false),
+            ("/etc/", "/etc/", "etc", true),
+            ("/etc/.", "/etc/.", ".", true),
+            ("/", "/", "/", true),
+            ("", "/", "/", true),
+            (".", "/.", ".", true),
+        ] {
+            let place = Place::new(given);
+            let want = Place { path: path.into(), name: name.into(), follow };
+            assert_eq!((place.path.as_os_str(), place), (OsStr::new(path), want), "{given}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! From files to a tar archive.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use fsroot::Root;
+use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+use tarstream::{Entry, Kind, Time, Writer};
+
+use super::Place;
+use crate::Error;
+use crate::error::At as _;
+
+struct Packer<'a> {
+    /// The directory that is packed; of a single file, the one that it is in.
+    base: OwnedFd,
+    /// What names in the archive begin with.
+    prefix: PathBuf,
+    /// The file system to stay on, if only one is wanted.
+    device: Option<u64>,
+    writer: Writer<&'a mut dyn Write>,
+    /// Files of several names, by device and number: the first name.
+    linked: HashMap<(u64, u64), Vec<u8>>,
+}
+
+/// Writes what is at `place`. What goes away meanwhile is left out, sockets as well.
+pub(super) fn pack(
+    root: &Root,
+    place: &Place,
+    one_file_system: bool,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    let node = place.open(root)?;
+    let stat = rustix::fs::fstat(&node).at("stat", &place.path)?;
+    let is_directory = FileType::from_raw_mode(stat.st_mode).is_dir();
+    let (base, first) = if is_directory {
+        (node, PathBuf::new())
+    } else {
+        let (directory, name) = root.parent(&place.path)?;
+        (directory, name.into())
+    };
+    // A name of `/` is the root's own, which has none in an archive.
+    let prefix = if place.name == "/" { PathBuf::new() } else { PathBuf::from(&place.name) };
+    let mut packer = Packer {
+        base,
+        prefix,
+        device: one_file_system.then_some(stat.st_dev),
+        writer: Writer::new(out),
+        linked: HashMap::new(),
+    };
+    if is_directory {
+        packer.tree()?;
+    } else {
+        let name = packer.prefix.as_os_str().as_bytes().to_vec();
+        packer.entry(&first, name)?;
+    }
+    packer.writer.finish().map(drop).at("write", &place.path)
+}
+
+impl Packer<'_> {
+    /// Every directory before what is in it, names in order.
+    fn tree(&mut self) -> Result<(), Error> {
+        let mut rest = vec![PathBuf::new()];
+        while let Some(path) = rest.pop() {
+            let name = self.prefix.join(&path).into_os_string();
+            // The root of an export has no entry.
+            if !name.is_empty() && !self.entry(&path, name.as_bytes().to_vec())? {
+                continue;
+            }
+            let Some(directory) = self.open(&path, OFlags::RDONLY | OFlags::DIRECTORY)? else {
+                continue;
+            };
+            let mut names = Vec::new();
+            for entry in Dir::read_from(&directory).at("readdir", &path)? {
+                let entry = entry.at("readdir", &path)?;
+                let name = OsStr::from_bytes(entry.file_name().to_bytes());
+                if name != "." && name != ".." {
+                    names.push(OsString::from(name));
+                }
+            }
+            names.sort();
+            rest.extend(names.into_iter().rev().map(|name| path.join(name)));
+        }
+        Ok(())
+    }
+
+    /// Writes one name. Whether it is a directory, to be entered.
+    fn entry(&mut self, path: &Path, name: Vec<u8>) -> Result<bool, Error> {
+        let Some(node) = self.open(path, OFlags::PATH | OFlags::NOFOLLOW)? else {
+            return Ok(false);
+        };
+        let stat = rustix::fs::fstat(&node).at("stat", path)?;
+        let Some(kind) = kind(&stat) else { return Ok(false) };
+        let mut entry = Entry {
+            path: name,
+            kind,
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mtime: Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 },
+            ..Entry::default()
+        };
+        if kind == Kind::Directory {
+            entry.path.push(b'/');
+            self.append(path, &entry, &mut io::empty())?;
+            return Ok(self.device.is_none_or(|device| device == stat.st_dev));
+        }
+        if stat.st_nlink > 1 {
+            let key = (stat.st_dev, stat.st_ino);
+            if let Some(first) = self.linked.get(&key) {
+                entry.kind = Kind::HardLink;
+                entry.link.clone_from(first);
+                self.append(path, &entry, &mut io::empty())?;
+                return Ok(false);
+            }
+            self.linked.insert(key, entry.path.clone());
+        }
+        match kind {
+            Kind::Symlink => {
+                let target = rustix::fs::readlinkat(&node, "", Vec::new());
+                entry.link = target.at("readlink", path)?.into_bytes();
+            }
+            Kind::CharDevice | Kind::BlockDevice => {
+                entry.device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+            }
+            Kind::File => return self.file(path, entry).map(|()| false),
+            _ => {}
+        }
+        self.append(path, &entry, &mut io::empty())?;
+        Ok(false)
+    }
+
+    fn file(&mut self, path: &Path, mut entry: Entry) -> Result<(), Error> {
+        // It was a file a moment ago; a pipe in its place must not keep us waiting.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let Some(file) = self.open(path, flags)? else { return Ok(()) };
+        let stat = rustix::fs::fstat(&file).at("stat", path)?;
+        if kind(&stat) != Some(Kind::File) {
+            return Ok(());
+        }
+        entry.size = stat.st_size as u64;
+        if let Some(value) = capabilities(&file) {
+            entry.xattrs.insert(CAPABILITY.as_bytes().to_vec(), value);
+        }
+        // One that shrinks while it is read is filled up: the archive has its size by then.
+        let mut data = File::from(file).chain(io::repeat(0)).take(entry.size);
+        self.append(path, &entry, &mut data)
+    }
+
+    fn append(&mut self, path: &Path, entry: &Entry, data: &mut dyn Read) -> Result<(), Error> {
+        self.writer.append(entry, data).at("write", path)
+    }
+
+    /// Opens a path below the base, without following any link; `None` where it is gone.
+    fn open(&self, path: &Path, flags: OFlags) -> Result<Option<OwnedFd>, Error> {
+        let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let name = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        // A link itself is opened with NOFOLLOW, which NO_SYMLINKS allows for the last name.
+        loop {
+            let flags = flags | OFlags::CLOEXEC;
+            match rustix::fs::openat2(&self.base, name, flags, Mode::empty(), how) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => return Ok(None),
+                opened => return opened.map(Some).at("open", path),
+            }
+        }
+    }
+}
+
+const CAPABILITY: &str = "security.capability";
+
+/// The capabilities of a program: the one attribute without which it does not work.
+fn capabilities(file: &OwnedFd) -> Option<Vec<u8>> {
+    let mut value = vec![0; 64];
+    let len = rustix::fs::fgetxattr(file, CAPABILITY, &mut value[..]).ok()?;
+    value.truncate(len);
+    Some(value)
+}
+
+fn kind(stat: &Stat) -> Option<Kind> {
+    Some(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Kind::File,
+        FileType::Directory => Kind::Directory,
+        FileType::Symlink => Kind::Symlink,
+        FileType::CharacterDevice => Kind::CharDevice,
+        FileType::BlockDevice => Kind::BlockDevice,
+        FileType::Fifo => Kind::Fifo,
+        _ => return None,
+    })
+}

@@ -1,0 +1,236 @@
+//! From a tar archive into a container.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use fsroot::Root;
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+use tarstream::{Entry, Kind, Reader};
+
+use super::{Place, missing};
+use crate::Error;
+use crate::engine::Engine;
+use crate::error::At as _;
+
+/// How an archive is put into a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extract {
+    /// Refuse to put a directory where something else is, or something else where a directory is.
+    pub keep_kinds: bool,
+    /// Everything becomes this user's and group's, whatever the archive says.
+    pub owner: Option<(u32, u32)>,
+}
+
+impl Engine {
+    /// Unpacks a tar archive (plain or compressed) into a directory of a container.
+    pub fn extract(
+        &self,
+        wanted: &str,
+        path: &str,
+        options: Extract,
+        archive: &mut dyn Read,
+    ) -> Result<(), Error> {
+        // Held, so that nobody starts it while its layers are mounted here.
+        let (container, lock) = self.find_locked(wanted)?;
+        let status = self.status_locked(&container.id, &lock)?;
+        let running = self.running_root(&container, &status)?;
+        if container.record.host.readonly_rootfs && running.is_none() {
+            return Err(Error::Denied("container rootfs is marked read-only".into()));
+        }
+        let root = match running {
+            Some(root) => {
+                drop(lock);
+                root
+            }
+            None => self.mounted_root(&container, true)?,
+        };
+        let place = Place { follow: true, ..Place::new(path) };
+        let target = place.open(&root).map_err(|err| missing(err, wanted, path))?;
+        let stat = rustix::fs::fstat(&target).at("stat", &place.path)?;
+        if !FileType::from_raw_mode(stat.st_mode).is_dir() {
+            return Err(Error::Invalid("extraction point is not a directory".into()));
+        }
+        failpoint::hit("engine.extract").at("unpack", &place.path)?;
+        let mut unpacker =
+            Unpacker { root, target: place.path.clone(), options, directories: Vec::new() };
+        let decoded = diff::decode(archive).map_err(|err| bad_archive(&err))?;
+        let mut reader = Reader::new(BufReader::with_capacity(64 << 10, decoded));
+        while let Some(entry) = reader.next_entry().map_err(|err| bad_archive(&err))? {
+            unpacker.entry(&entry, &mut reader)?;
+        }
+        unpacker.finish()?;
+        failpoint::hit("engine.extracted").at("unpack", &place.path)
+    }
+}
+
+fn bad_archive(err: &dyn std::error::Error) -> Error {
+    Error::Invalid(format!("archive: {}", crate::error::chain(err)))
+}
+
+struct Unpacker {
+    root: Root,
+    target: PathBuf,
+    options: Extract,
+    /// Those made, and when they were changed last: what comes into them changes that.
+    directories: Vec<(PathBuf, Timestamps)>,
+}
+
+impl Unpacker {
+    fn entry<R: Read>(&mut self, entry: &Entry, data: &mut Reader<R>) -> Result<(), Error> {
+        let Some(path) = self.place(&entry.path)? else { return Ok(()) };
+        let (parent, name) = (path.parent().unwrap_or(Path::new("/")), path.file_name());
+        let Some(name) = name else { return Ok(()) };
+        let directory = self.root.mkdir_all(parent, Mode::from_raw_mode(0o755))?;
+        let found = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW);
+        let found = match found {
+            Err(Errno::NOENT) => None,
+            found => Some(FileType::from_raw_mode(found.at("stat", &path)?.st_mode)),
+        };
+        let is_directory = entry.kind == Kind::Directory;
+        if let Some(found) = found {
+            if found.is_dir() != is_directory && self.options.keep_kinds {
+                let shown = path.display();
+                return Err(Error::Invalid(if is_directory {
+                    format!("cannot overwrite non-directory \"{shown}\" with directory")
+                } else {
+                    format!("cannot overwrite directory \"{shown}\" with non-directory")
+                }));
+            }
+            if !(found.is_dir() && is_directory) {
+                self.root.remove_all(&path)?;
+            }
+        }
+        let mode = Mode::from_raw_mode(entry.mode & 0o7777);
+        match entry.kind {
+            Kind::Directory => {
+                if !found.is_some_and(FileType::is_dir) {
+                    rustix::fs::mkdirat(&directory, name, mode).at("mkdir", &path)?;
+                }
+            }
+            Kind::File => {
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+                let file = rustix::fs::openat(&directory, name, flags, mode).at("open", &path)?;
+                write(File::from(file), entry, data, &path)?;
+            }
+            Kind::Symlink => {
+                let target = OsStr::from_bytes(&entry.link);
+                rustix::fs::symlinkat(target, &directory, name).at("symlink", &path)?;
+            }
+            Kind::HardLink => {
+                let Some(first) = self.place(&entry.link)? else { return Ok(()) };
+                let (from, first_name) = self.root.parent(&first)?;
+                let flags = AtFlags::empty();
+                rustix::fs::linkat(&from, &first_name, &directory, name, flags)
+                    .at("link", &path)?;
+                return Ok(());
+            }
+            Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
+                let kind = match entry.kind {
+                    Kind::CharDevice => FileType::CharacterDevice,
+                    Kind::BlockDevice => FileType::BlockDevice,
+                    _ => FileType::Fifo,
+                };
+                let device = rustix::fs::makedev(entry.device.0, entry.device.1);
+                rustix::fs::mknodat(&directory, name, kind, mode, device).at("mknod", &path)?;
+            }
+        }
+        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(&directory, name, uid, gid, flags).at("chown", &path)?;
+        if entry.kind != Kind::Symlink {
+            // After the owner, of which a change takes the set-id bits away.
+            rustix::fs::chmodat(&directory, name, mode, AtFlags::empty()).at("chmod", &path)?;
+        }
+        let by_name = fsroot::fd_path(directory.as_fd()).join(name);
+        for (key, value) in &entry.xattrs {
+            // How overlayfs keeps its own books is no archive's business.
+            if key.starts_with(b"trusted.overlay.") {
+                continue;
+            }
+            match rustix::fs::lsetxattr(&by_name, &key[..], value, XattrFlags::empty()) {
+                Err(Errno::NOTSUP) => {}
+                set => set.at("setxattr", &path)?,
+            }
+        }
+        let times = times(entry);
+        if is_directory {
+            self.directories.push((path, times));
+            return Ok(());
+        }
+        rustix::fs::utimensat(&directory, name, &times, flags).at("utimensat", &path)
+    }
+
+    /// Where an entry goes; `None` for the target itself. A name that leads out of it is an error.
+    fn place(&self, name: &[u8]) -> Result<Option<PathBuf>, Error> {
+        let mut path = self.target.clone();
+        let mut n_names = 0;
+        for component in Path::new(OsStr::from_bytes(name)).components() {
+            match component {
+                Component::Normal(name) => {
+                    path.push(name);
+                    n_names += 1;
+                }
+                Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+                Component::ParentDir => {
+                    return Err(Error::Invalid(format!(
+                        "archive: \"{}\" leads out of the directory",
+                        String::from_utf8_lossy(name)
+                    )));
+                }
+            }
+        }
+        Ok((n_names > 0).then_some(path))
+    }
+
+    fn finish(self) -> Result<(), Error> {
+        for (path, times) in self.directories.iter().rev() {
+            let (directory, name) = self.root.parent(path)?;
+            rustix::fs::utimensat(&directory, &name, times, AtFlags::SYMLINK_NOFOLLOW)
+                .at("utimensat", path)?;
+        }
+        Ok(())
+    }
+}
+
+fn times(entry: &Entry) -> Timestamps {
+    let time = Timespec { tv_sec: entry.mtime.seconds, tv_nsec: entry.mtime.nanoseconds.into() };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+fn write<R: Read>(
+    mut file: File,
+    entry: &Entry,
+    data: &mut Reader<R>,
+    path: &Path,
+) -> Result<(), Error> {
+    let mut buffer = vec![0; 64 << 10];
+    let mut copy = |file: &mut File, len: u64| -> Result<(), Error> {
+        let mut left = len;
+        while left > 0 {
+            let want = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            let n = data.read_data(&mut buffer[..want]).map_err(|err| bad_archive(&err))?;
+            if n == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof)).at("read", path);
+            }
+            file.write_all(&buffer[..n]).at("write", path)?;
+            left -= n as u64;
+        }
+        Ok(())
+    };
+    match &entry.sparse {
+        None => copy(&mut file, entry.size),
+        Some(segments) => {
+            for segment in segments {
+                file.seek(SeekFrom::Start(segment.offset)).at("lseek", path)?;
+                copy(&mut file, segment.len)?;
+            }
+            file.set_len(entry.size).at("truncate", path)
+        }
+    }
+}
