@@ -51,7 +51,7 @@ pub use sched::{
 };
 pub use seccomp::{SeccompFlags, SockFilter, seccomp_set_filter};
 pub use signal::{
-    SignalInfo, pidfd_send_signal, read_signal, reset_signals, signal_block_all,
+    SignalInfo, ignore_signals, pidfd_send_signal, read_signal, reset_signals, signal_block_all,
     signal_unblock_all, signalfd,
 };
 pub use spawn::{Spawn, Spawned};

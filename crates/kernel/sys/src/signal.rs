@@ -95,6 +95,21 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Error
     check(ret, || format!("pidfd_send_signal({}, {signal})", FdName(pidfd))).map(drop)
 }
 
+/// Ignores every signal, and so forgets those that are pending, blocked or not: sigaction(2). For
+/// one who blocked all of them and is about to [`reset_signals`] for the next program, which what
+/// was sent to the last one would end.
+pub fn ignore_signals() {
+    const LAST_SIGNAL: i32 = 64;
+    // SAFETY: `sigaction` is plain data in which all zeroes is a valid value.
+    let mut ignore: libc::sigaction = unsafe { std::mem::zeroed() };
+    ignore.sa_sigaction = libc::SIG_IGN;
+    for signal in 1..=LAST_SIGNAL {
+        // SAFETY: `ignore` is a live, initialised action; the old one is not asked for. The C
+        // library refuses its own signals and the kernel SIGKILL and SIGSTOP, without harm.
+        unsafe { libc::sigaction(signal, &raw const ignore, std::ptr::null_mut()) };
+    }
+}
+
 /// Gives every signal its default action and blocks none, as a program expects at its start. For a
 /// child shortly before exec: Rust's own start ignores `SIGPIPE`, and exec keeps what is ignored.
 pub fn reset_signals() -> Result<(), Error> {

@@ -246,6 +246,8 @@ pub(crate) fn become_next(next: &OnExit, hold: &Hold) -> Result<(), Error> {
     let env: Option<CString> =
         failpoints.and_then(|value| CString::new(format!("DHOW_FAILPOINTS={value}")).ok());
     rustix::io::fcntl_setfd(&hold.own_mounts, FdFlags::empty()).call(|| "fcntl(F_SETFD)")?;
+    // A client that went while we wrote to it left a SIGPIPE pending.
+    sys::ignore_signals();
     sys::reset_signals()?;
     Err(sys::execve(program, &argv, env.as_slice()).into())
 }

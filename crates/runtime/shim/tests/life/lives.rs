@@ -33,6 +33,10 @@ pub(crate) const CASES: &[Case] = &[
     ("the_hosts_root_stays_as_it_is", the_hosts_root_stays_as_it_is),
     ("a_second_life_keeps_log_and_changes", a_second_life_keeps_log_and_changes),
     ("the_shim_becomes_what_follows", the_shim_becomes_what_follows),
+    (
+        "a_dead_client_does_not_keep_the_shim_from_what_follows",
+        a_dead_client_does_not_keep_the_shim_from_what_follows,
+    ),
     ("mounts_end_with_a_killed_shim", mounts_end_with_a_killed_shim),
     ("memory_runs_out", memory_runs_out),
     ("a_shim_is_small", a_shim_is_small),
@@ -323,6 +327,18 @@ fn the_shim_becomes_what_follows() {
     it.launch();
     assert_eq!(it.join(), 0);
     assert_eq!(fs::read_to_string(witness).unwrap(), "1,argument,\n");
+}
+
+fn a_dead_client_does_not_keep_the_shim_from_what_follows() {
+    let mut it = Container::new("i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done");
+    let witness = base().join("followed-anyway");
+    let argv = ["/bin/touch", witness.to_str().unwrap()].map(str::to_owned);
+    it.config.on_exit = OnExit::Exec(argv.to_vec());
+    let client = it.launch_attached(OUTPUT);
+    read_until(&client, "line 9\n");
+    drop(client);
+    assert_eq!(it.join(), 0);
+    assert!(witness.exists());
 }
 
 fn mounts_end_with_a_killed_shim() {
