@@ -82,6 +82,12 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Er
     if found > known {
         return Err(Error::TooNew { path: path.into(), found, known });
     }
+    if found == 0 {
+        // Kept in the file from then on. Cannot be done inside a transaction.
+        connection
+            .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))
+            .map_err(failed)?;
+    }
     let tx =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     // Another process may have been first.
