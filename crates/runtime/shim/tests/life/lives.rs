@@ -336,7 +336,8 @@ fn a_dead_client_does_not_keep_the_shim_from_what_follows() {
     it.config.on_exit = OnExit::Exec(argv.to_vec());
     let client = it.launch_attached(OUTPUT);
     read_until(&client, "line 9\n");
-    drop(client);
+    // The next write to it is a SIGPIPE.
+    client.shutdown(Shutdown::Read).unwrap();
     assert_eq!(it.join(), 0);
     assert!(witness.exists());
 }
