@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use container::{CreateOptions, ExecOptions, Waits};
+use container::{CreateOptions, ExecOptions, Record, Waits};
 use oci::runtime::{Capabilities, Process};
 use sys::SingleThreaded;
 
@@ -91,8 +91,8 @@ pub(crate) fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure
     let detach = parsed.is_set("detach");
     protect()?;
     let proof = proof()?;
-    let terminal = container::read_spec(&options.bundle)?.process.is_some_and(|p| p.terminal);
-    let console = own_console(detach, terminal, options.console_socket.is_some())?;
+    // In the foreground this process itself plays the terminal, if there is one.
+    let console = (!detach).then(Console::new).transpose()?;
     options.console = console.as_ref().map(Console::container_end);
     let foreground = (!detach).then(|| Foreground::start(!parsed.is_set("no-subreaper")));
     let foreground = foreground.transpose()?;
@@ -104,6 +104,7 @@ pub(crate) fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure
         context.log.warn_all(&warnings);
         Ok(())
     };
+    let console = console.filter(|_| created.terminal);
     let relay = console.map(Console::receive).transpose();
     let relay = match relay.and_then(|relay| Ok(created.start().map(|()| relay)?)) {
         Ok(relay) => relay,
@@ -120,17 +121,6 @@ pub(crate) fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure
     status
 }
 
-/// In the foreground this process itself plays the terminal.
-fn own_console(detach: bool, terminal: bool, socket: bool) -> Result<Option<Console>, Failure> {
-    match (detach, terminal, socket) {
-        (false, true, false) => Console::new().map(Some),
-        (false, _, true) => Err(Failure::from(
-            "cannot use console socket if dhow-runtime will not detach or allocate tty".to_owned(),
-        )),
-        _ => Ok(None),
-    }
-}
-
 pub(crate) fn exec(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     // As runc's: a failure to execute is told apart from the process's own status.
     execute(context, parsed).map_err(|Failure::Failed(text, _)| Failure::Failed(text, 255))
@@ -140,12 +130,12 @@ fn execute(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     let Some((id, command)) = parsed.words.split_first() else {
         return Err(Failure::from("a container id is needed".to_owned()));
     };
-    let process = process(context, parsed, id, command)?;
+    let record = container::record(&context.store, id)?;
+    let process = process(&record, parsed, command)?;
     let detach = parsed.is_set("detach");
     protect()?;
     let proof = proof()?;
-    let console = own_console(detach, process.terminal, parsed.get("console-socket").is_some())?;
-    let (_, record) = container::state(&context.store, id)?;
+    let console = (!detach && process.terminal).then(Console::new).transpose()?;
     let options = ExecOptions {
         pid_file: parsed.get("pid-file").map(PathBuf::from),
         console_socket: parsed.get("console-socket").map(PathBuf::from),
@@ -171,12 +161,7 @@ fn execute(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
 
 /// The process to execute: what `--process` describes, or the container's own with what the options
 /// change.
-fn process(
-    context: &Context,
-    parsed: &Parsed,
-    id: &str,
-    command: &[String],
-) -> Result<Process, Failure> {
+fn process(record: &Record, parsed: &Parsed, command: &[String]) -> Result<Process, Failure> {
     if let Some(path) = parsed.get("process") {
         if !command.is_empty() {
             return Err(Failure::from("--process and a command exclude each other".to_owned()));
@@ -186,8 +171,7 @@ fn process(
     if command.is_empty() {
         return Err(Failure::from("process args cannot be empty".to_owned()));
     }
-    let (_, record) = container::state(&context.store, id)?;
-    let mut process = record.process;
+    let mut process = record.process.clone();
     process.args = command.to_vec();
     process.terminal = parsed.is_set("tty");
     process.console_size = None;

@@ -14,11 +14,6 @@ pub(crate) fn open(path: &str) -> Result<Option<Cgroup>, Error> {
     }
 }
 
-/// Whether its processes are frozen.
-pub(crate) fn is_frozen(path: &str) -> bool {
-    matches!(open(path), Ok(Some(cgroup)) if cgroup.is_frozen().unwrap_or(false))
-}
-
 /// Refuses a cgroup that others are in: what is done to the container would be done to them.
 pub(crate) fn check_unused(hierarchy: &Hierarchy, path: &str) -> Result<(), Error> {
     match Cgroup::open(hierarchy, path) {

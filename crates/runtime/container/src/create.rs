@@ -25,7 +25,7 @@ pub struct CreateOptions {
     pub pid_file: Option<PathBuf>,
     /// Gets the terminal.
     pub console_socket: Option<PathBuf>,
-    /// Gets the terminal, where the caller made the socket itself.
+    /// Gets the terminal, if there is one and no other socket: the caller's own.
     pub console: Option<std::sync::Arc<OwnedFd>>,
     /// For the plan.
     pub plan: plan::Options,
@@ -38,6 +38,8 @@ pub struct Created {
     pub pid: i32,
     /// A handle of that.
     pub pidfd: OwnedFd,
+    /// It has a terminal.
+    pub terminal: bool,
     /// What was asked for and is not done.
     pub warnings: Vec<String>,
     pub(crate) record: Record,
@@ -70,9 +72,10 @@ pub fn create(
 ) -> Result<Created, Error> {
     crate::store::check_id(id)?;
     let spec = read_spec(&options.bundle)?;
-    let facts = facts::gather()?;
+    let facts = facts::gather(spec.process.as_ref())?;
     let plan = Plan::new(&spec, id, &options.bundle, &facts, options.plan)?;
-    let console = console(&plan, options)?;
+    let terminal = plan.init.process.terminal.is_some();
+    let console = console(terminal, options.console_socket.as_deref(), options.console.as_deref())?;
     let hierarchy = Hierarchy::detect()?;
     let container = store.reserve(id)?;
     let mut making = Making {
@@ -93,26 +96,30 @@ pub fn create(
                 return Err(making.undo(Error::Ended("created")));
             };
             warnings.splice(0..0, plan.warnings);
-            Ok(Created { pid, pidfd, warnings, record: making.record, sync })
+            Ok(Created { pid, pidfd, terminal, warnings, record: making.record, sync })
         }
         Err(error) => Err(making.undo(error)),
     }
 }
 
-fn console(plan: &Plan, options: &CreateOptions) -> Result<Option<OwnedFd>, Error> {
-    let terminal = plan.init.process.terminal.is_some();
-    if let Some(console) = &options.console {
-        return console.try_clone().call(|| "dup(console)").doing(|| "terminal").map(Some);
-    }
-    match (&options.console_socket, terminal) {
-        (Some(path), true) => prepare::connect(path, "--console-socket").map(Some),
-        (None, true) => Err(Error::Refused(
+/// The socket that the terminal goes to.
+pub(crate) fn console(
+    terminal: bool,
+    path: Option<&Path>,
+    own: Option<&OwnedFd>,
+) -> Result<Option<OwnedFd>, Error> {
+    match (path, own, terminal) {
+        (Some(path), None, true) => prepare::connect(path, "--console-socket").map(Some),
+        (None, Some(own), true) => {
+            own.try_clone().call(|| "dup(console)").doing(|| "terminal").map(Some)
+        }
+        (None, None, true) => Err(Error::Refused(
             "cannot allocate tty if dhow-runtime will detach without setting console socket".into(),
         )),
-        (Some(_), false) => Err(Error::Refused(
+        (Some(_), _, _) => Err(Error::Refused(
             "cannot use console socket if dhow-runtime will not detach or allocate tty".into(),
         )),
-        (None, false) => Ok(None),
+        (None, _, false) => Ok(None),
     }
 }
 
@@ -189,8 +196,9 @@ impl Making {
             start,
             state: self.record.state(Status::Creating),
         };
+        let ours = inherited.proc.try_clone().call(|| "dup(/proc)").doing(|| "/proc")?;
         let sync = self.spawn(proof, plan, inherited, into.as_ref(), sync)?;
-        self.attend(plan, &sync).map(|warnings| (sync, warnings))
+        self.attend(plan, &ours, &sync).map(|warnings| (sync, warnings))
     }
 
     /// Clones, and leaves the child to `init`.
@@ -259,20 +267,24 @@ impl Making {
     }
 
     /// Does what the new process waits for, until it says that it is ready.
-    fn attend(&mut self, plan: &Plan, sync: &RuntimeEnd) -> Result<Vec<String>, Error> {
-        let proc = fsroot::proc::open_host().doing(|| "/proc")?;
+    fn attend(
+        &mut self,
+        plan: &Plan,
+        proc: &OwnedFd,
+        sync: &RuntimeEnd,
+    ) -> Result<Vec<String>, Error> {
         let course = Course::of(plan);
         let mut warnings = Vec::new();
         if let Some(maps) = &plan.namespaces.maps
             && course != Course::Staged
         {
-            prepare::write_maps(&proc, self.child_pid()?, maps)?;
+            prepare::write_maps(proc, self.child_pid()?, maps)?;
             sync.send(ToInit::Mapped).doing(|| "sync")?;
         }
         if course != Course::Direct {
             self.adopt(sync, &mut warnings)?;
             if let (Some(maps), Course::Staged) = (&plan.namespaces.maps, course) {
-                prepare::write_maps(&proc, self.child_pid()?, maps)?;
+                prepare::write_maps(proc, self.child_pid()?, maps)?;
                 sync.send(ToInit::Mapped).doing(|| "sync")?;
             }
         }
@@ -281,7 +293,7 @@ impl Making {
         self.record.start_time = process::start_time(pid).ok_or(Error::Ended("created"))?;
         self.container.save(&self.record)?;
         if let Some(value) = plan.init.process.oom_score_adj {
-            crate::exec::set_oom_score(&proc, pid, value, &mut warnings)?;
+            crate::exec::set_oom_score(proc, pid, value, &mut warnings)?;
         }
         sync.send(ToInit::Attached).doing(|| "sync")?;
         self.serve(plan, sync, &mut warnings)?;

@@ -12,11 +12,11 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use sys::{Call, CloneArgs, CloneFlags, Cloned, SingleThreaded};
 
-use crate::create::{reap, send_listener, unexpected, write_pid_file};
+use crate::create::{console, reap, send_listener, unexpected, write_pid_file};
 use crate::error::{Doing, Error, failpoint};
 use crate::record::Record;
 use crate::store::Store;
-use crate::{cgroups, facts, prepare, process};
+use crate::{cgroups, facts, process};
 
 /// What is asked for besides the process.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +56,8 @@ pub fn exec(
 ) -> Result<Executed, Error> {
     let container = store.find(id)?;
     let record = container.expect_record()?;
-    match container.status(&record)? {
+    let cgroup = cgroup(&record, options)?;
+    match container.status_in(&record, cgroup.as_ref())? {
         Status::Created | Status::Running => {}
         Status::Paused if options.ignore_paused => {}
         Status::Paused => {
@@ -66,20 +67,20 @@ pub fn exec(
         }
         status => return Err(Error::Status { what: "exec in", id: id.to_owned(), status }),
     }
-    let facts = facts::gather()?;
+    let facts = facts::gather(Some(spec))?;
     let mut warnings = Vec::new();
     let namespaces = CloneFlags::from_bits_retain(record.namespaces);
     let own_user = namespaces.contains(CloneFlags::NEWUSER);
     let plan = Process::new(spec, id, own_user, &facts, options.plan, &mut warnings)?;
     let filter = container.filter()?;
-    let console = console(&plan, options)?;
+    let terminal = plan.terminal.is_some();
+    let console = console(terminal, options.console_socket.as_deref(), options.console.as_deref())?;
     let init = process::open(record.pid, record.start_time)?.ok_or(Error::Status {
         what: "exec in",
         id: id.to_owned(),
         status: Status::Stopped,
     })?;
     let (sync, theirs) = init::sync::pair().doing(|| "sync")?;
-    let cgroup = cgroup(&record, options)?;
     let (into, entry) = match &cgroup {
         Some(cgroup) => (cgroup.v2_dir()?, cgroup.entry()?),
         None => (None, cgroup::Entry::default()),
@@ -128,22 +129,6 @@ pub fn exec(
                 }
             }
         }
-    }
-}
-
-fn console(plan: &Process, options: &ExecOptions) -> Result<Option<OwnedFd>, Error> {
-    if let Some(console) = &options.console {
-        return console.try_clone().call(|| "dup(console)").doing(|| "terminal").map(Some);
-    }
-    match (&options.console_socket, plan.terminal.is_some()) {
-        (Some(path), true) => prepare::connect(path, "--console-socket").map(Some),
-        (None, true) => Err(Error::Refused(
-            "cannot allocate tty if dhow-runtime will detach without setting console socket".into(),
-        )),
-        (Some(_), false) => Err(Error::Refused(
-            "cannot use console socket if dhow-runtime will not detach or allocate tty".into(),
-        )),
-        (None, false) => Ok(None),
     }
 }
 

@@ -1,13 +1,15 @@
 //! What the plan has to know about this machine and this process.
 
 use caps::CapSet;
+use oci::runtime::Process;
 use plan::Facts;
 use sys::Call;
 
 use crate::error::{Doing, Error};
 
-/// Gathers the facts.
-pub(crate) fn gather() -> Result<Facts, Error> {
+/// Gathers the facts that matter to `process`.
+pub(crate) fn gather(process: Option<&Process>) -> Result<Facts, Error> {
+    let wants = |label: fn(&Process) -> &String| process.is_some_and(|p| !label(p).is_empty());
     let held = sys::capget().doing(|| "look at this process's capabilities")?;
     let known = CapSet::all_supported().doing(|| "look at the kernel's capabilities")?;
     Ok(Facts {
@@ -19,10 +21,9 @@ pub(crate) fn gather() -> Result<Facts, Error> {
         hard_limits: plan::limited_resources()
             .map(|resource| (resource, rustix::process::getrlimit(resource).maximum))
             .collect(),
-        oom_score_adj: number("/proc/self/oom_score_adj").unwrap_or(0),
-        apparmor: std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
-            .is_ok_and(|text| text.starts_with('Y')),
-        selinux: std::path::Path::new("/sys/fs/selinux/enforce").exists(),
+        apparmor: wants(|process| &process.apparmor_profile) && has_apparmor(),
+        selinux: wants(|process| &process.selinux_label)
+            && std::path::Path::new("/sys/fs/selinux/enforce").exists(),
     })
 }
 
@@ -34,8 +35,9 @@ fn bounding(known: CapSet) -> u64 {
         .fold(0, |all, bit| all | bit.bits())
 }
 
-fn number(path: &str) -> Option<i32> {
-    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+fn has_apparmor() -> bool {
+    std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
+        .is_ok_and(|text| text.starts_with('Y'))
 }
 
 /// The first user namespace maps all ids to themselves.

@@ -29,7 +29,7 @@ pub use create::{CreateOptions, Created, Waits, create, read_spec};
 pub use error::Error;
 pub use exec::{ExecOptions, Executed, exec, read_process};
 pub use lifecycle::{
-    delete, kill, list, pause, processes, resume, start, state, stats, update, wait_stopped,
+    delete, kill, list, pause, processes, record, resume, start, state, stats, update, wait_stopped,
 };
 pub use record::{Record, rfc3339};
 pub use store::{Container, Store, check_id};

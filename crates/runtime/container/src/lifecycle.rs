@@ -103,11 +103,7 @@ pub fn kill(store: &Store, id: &str, signal: i32, all: bool) -> Result<(), Error
     if all {
         return kill_all(&record, signal);
     }
-    let pidfd = match container.status(&record)? {
-        Status::Stopped => None,
-        _ => process::open(record.pid, record.start_time)?,
-    };
-    let sent = match pidfd {
+    let sent = match process::open(record.pid, record.start_time)? {
         Some(pidfd) => process::signal(&pidfd, signal)?,
         None => false,
     };
@@ -155,15 +151,15 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<Vec<String>, Error
         container.remove()?;
         return Ok(Vec::new());
     };
-    match container.status(&record)? {
-        Status::Stopped => {}
-        Status::Created => end(&record)?,
-        _ if force => end(&record)?,
-        status => {
+    match container.status_without_cgroup(&record)? {
+        Some(Status::Stopped) => {}
+        None if !force => {
+            let status = container.status(&record)?;
             return Err(Error::Refused(format!(
                 "cannot delete container {id} that is not stopped: {status}"
             )));
         }
+        _ => end(&record)?,
     }
     destroy(&container, &record)
 }
@@ -198,6 +194,11 @@ pub fn state(store: &Store, id: &str) -> Result<(State, Record), Error> {
     let record = container.expect_record()?;
     let status = container.status(&record)?;
     Ok((record.state(status), record))
+}
+
+/// The record of a container.
+pub fn record(store: &Store, id: &str) -> Result<Record, Error> {
+    store.find(id)?.expect_record()
 }
 
 /// The states of all containers. One that vanishes meanwhile is left out.

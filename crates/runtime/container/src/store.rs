@@ -183,16 +183,34 @@ impl Container {
 
     /// Where it is in its life.
     pub fn status(&self, record: &Record) -> Result<Status, Error> {
+        if let Some(status) = self.status_without_cgroup(record)? {
+            return Ok(status);
+        }
+        self.status_in(record, crate::cgroups::open(&record.cgroup_path)?.as_ref())
+    }
+
+    /// The same for who has the cgroup open.
+    pub(crate) fn status_in(
+        &self,
+        record: &Record,
+        cgroup: Option<&cgroup::Cgroup>,
+    ) -> Result<Status, Error> {
+        if let Some(status) = self.status_without_cgroup(record)? {
+            return Ok(status);
+        }
+        let frozen = match cgroup {
+            Some(cgroup) => cgroup.is_frozen()?,
+            None => false,
+        };
+        Ok(if frozen { Status::Paused } else { Status::Running })
+    }
+
+    /// What the process and the fifo tell: only between running and paused the cgroup decides.
+    pub(crate) fn status_without_cgroup(&self, record: &Record) -> Result<Option<Status>, Error> {
         if !process::alive(record.pid, record.start_time) {
-            return Ok(Status::Stopped);
+            return Ok(Some(Status::Stopped));
         }
-        if self.waits_for_start()? {
-            return Ok(Status::Created);
-        }
-        if crate::cgroups::is_frozen(&record.cgroup_path) {
-            return Ok(Status::Paused);
-        }
-        Ok(Status::Running)
+        Ok(self.waits_for_start()?.then_some(Status::Created))
     }
 
     /// Whether its process still waits at the fifo: that has a reader then.

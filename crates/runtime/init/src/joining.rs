@@ -77,6 +77,9 @@ fn prepare(
     }
     identity::label(process, joining.proc.as_fd())?;
     let locks_first = joining.filter_allows_fork;
+    if let Some(terminal) = &terminal {
+        stdio::give_one(terminal.as_fd(), process.user.uid)?;
+    }
     let mut keep = vec![joining.sync.as_fd()];
     keep.extend(terminal.as_ref().map(AsFd::as_fd));
     if locks_first {

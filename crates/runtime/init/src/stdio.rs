@@ -55,7 +55,8 @@ pub(crate) fn give_to(uid: u32) -> Result<(), Error> {
     Ok(())
 }
 
-fn give_one(stream: BorrowedFd<'_>, uid: u32) -> Result<(), Error> {
+/// The same for one descriptor.
+pub(crate) fn give_one(stream: BorrowedFd<'_>, uid: u32) -> Result<(), Error> {
     let Ok(stat) = rustix::fs::fstat(stream) else { return Ok(()) };
     if is_null(&stat) || stat.st_uid == uid {
         return Ok(());

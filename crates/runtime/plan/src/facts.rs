@@ -17,11 +17,9 @@ pub struct Facts {
     pub in_user_namespace: bool,
     /// The hard limits of this process; `None` is unlimited.
     pub hard_limits: Vec<(Resource, Option<u64>)>,
-    /// This process's `oom_score_adj`.
-    pub oom_score_adj: i32,
-    /// `AppArmor` is enabled.
+    /// `AppArmor` is enabled; may be left out where no profile is asked for.
     pub apparmor: bool,
-    /// `SELinux` is enabled.
+    /// `SELinux` is enabled; may be left out where no label is asked for.
     pub selinux: bool,
 }
 
