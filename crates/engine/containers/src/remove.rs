@@ -53,6 +53,18 @@ impl Engine {
         Ok(self.db().tidy()?)
     }
 
+    /// Removes a container that was to go when it ended, has ended, and is still there.
+    pub(crate) fn remove_if_forsaken(&self, id: &str) -> Result<(), Error> {
+        let container = match self.find(id) {
+            Err(Error::NoContainer(_)) => return Ok(()),
+            found => found?,
+        };
+        if container.record.host.auto_remove && self.status(id)?.phase == Phase::Exited {
+            return self.internal_remove(id);
+        }
+        Ok(())
+    }
+
     fn remove_locked(
         &self,
         container: &Container,

@@ -21,6 +21,9 @@ use crate::watch::Watch;
 /// How long a folder may be gone before its record is.
 const RECORD_GRACE: Duration = Duration::from_secs(10);
 
+/// How long a supervisor may take to remove its container before it is looked after.
+const SHIM_GRACE: Duration = Duration::from_secs(1);
+
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
@@ -176,8 +179,13 @@ impl Engine {
 
 impl Waiting {
     /// Waits. `gone` is a descriptor that hangs up when whoever wanted to know has left: then the
-    /// answer is `None`.
-    pub fn join(mut self, gone: Option<BorrowedFd<'_>>) -> Result<Option<Exit>, Error> {
+    /// answer is `None`. `engine` removes a container that was to go when it ends, should the
+    /// supervisor, whose last deed that is, have been killed.
+    pub fn join(
+        mut self,
+        engine: &Engine,
+        gone: Option<BorrowedFd<'_>>,
+    ) -> Result<Option<Exit>, Error> {
         loop {
             match &mut self.state {
                 State::Ended => break,
@@ -201,7 +209,7 @@ impl Waiting {
                 }
             }
         }
-        if self.condition == Condition::Removed && !self.await_removal(gone)? {
+        if self.condition == Condition::Removed && !self.await_removal(engine, gone)? {
             return Ok(None);
         }
         Ok(Some(self.exit))
@@ -283,15 +291,16 @@ impl Waiting {
     }
 
     /// Waits until there is no record any more. False where nobody wants to know.
-    fn await_removal(&self, gone: Option<BorrowedFd<'_>>) -> Result<bool, Error> {
+    fn await_removal(&self, engine: &Engine, gone: Option<BorrowedFd<'_>>) -> Result<bool, Error> {
         let data = self.shared.paths.data(&self.id);
         while let Some(watch) = &self.watch
             && data.exists()
         {
-            if first_ready(&[watch.as_fd()], gone, None)? == Ready::Gone {
-                return Ok(false);
+            match first_ready(&[watch.as_fd()], gone, Some(SHIM_GRACE))? {
+                Ready::Gone => return Ok(false),
+                Ready::Timeout => engine.remove_if_forsaken(&self.id)?,
+                Ready::At(_) => watch.drain(),
             }
-            watch.drain();
         }
         // The folder goes before the record.
         let until = Instant::now() + RECORD_GRACE;

@@ -1,6 +1,6 @@
 //! What runs in a container: waiting for it, looking at it, its terminal.
 
-use std::{os::fd::AsFd, time::Duration};
+use std::{os::fd::AsFd, sync::Arc, time::Duration};
 
 use containers::Condition;
 use docker::{
@@ -65,12 +65,13 @@ pub(crate) async fn wait(call: Call) -> Reply {
         other => return Err(Error::invalid(format!("invalid condition: {other:?}"))),
     };
     let waiting = call.engine(move |engine| engine.wait(&id, condition)).await?;
+    let engine = Arc::clone(&call.engine);
     let (leash, gone) = leash()?;
     let (sender, body) = pieces();
     tokio::spawn(async move {
         let exit = tokio::select! {
             () = sender.closed() => return drop(leash),
-            exit = blocking(move || waiting.join(Some(gone.as_fd()))) => exit,
+            exit = blocking(move || waiting.join(&engine, Some(gone.as_fd()))) => exit,
         };
         let failed = |message| Some(WaitError { message });
         let response = match exit {
