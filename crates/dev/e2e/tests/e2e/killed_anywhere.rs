@@ -22,12 +22,19 @@ fn day(sandbox: &Sandbox, archive: &str) {
         "8080:80",
         "--memory",
         "64m",
+        // A log so small that it is rotated.
+        "--log-opt",
+        "max-size=1k",
+        "--log-opt",
+        "max-file=2",
         "busybox",
         "sh",
         "-c",
-        "echo up; sleep 600",
+        "seq 1 100; sleep 600",
     ]);
     sandbox.dhow(&["exec", "victim", "true"]);
+    sandbox.dhow(&["pause", "victim"]);
+    sandbox.dhow(&["unpause", "victim"]);
     sandbox.dhow(&["restart", "-t", "0", "victim"]);
     sandbox.dhow(&["stop", "-t", "0", "victim"]);
     sandbox.dhow(&["rm", "-f", "victim"]);
