@@ -185,3 +185,64 @@ fn docker_group() -> Option<Gid> {
     let line = groups.lines().find(|line| line.starts_with("docker:"))?;
     line.split(':').nth(2)?.parse().ok().map(Gid::from_raw)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path =
+                std::env::temp_dir().join(format!("dhow-listen-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn address(&self, name: &str) -> String {
+            format!("unix://{}", self.0.join(name).display())
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_its_owners_and_its_groups_only() {
+        let folder = Folder::new("mode");
+        let listener = Listener::bind(&folder.address("new/d.sock")).unwrap();
+        let mode = fs::metadata(listener.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o660);
+        let path = listener.path().to_owned();
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn only_a_socket_that_nobody_answers_on_is_replaced() {
+        let folder = Folder::new("stale");
+        let address = folder.address("d.sock");
+        let first = Listener::bind(&address).unwrap();
+        assert!(matches!(Listener::bind(&address), Err(ListenError::Taken(_))));
+        drop(first);
+        // As if its process had been killed: the file stays, nobody listens.
+        drop(std::os::unix::net::UnixListener::bind(folder.0.join("d.sock")).unwrap());
+        assert!(folder.0.join("d.sock").exists());
+        Listener::bind(&address).unwrap();
+        fs::write(folder.0.join("file"), "").unwrap();
+        let found = Listener::bind(&folder.address("file"));
+        assert!(matches!(found, Err(ListenError::NotASocket(_))));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_safe_is_refused() {
+        for address in ["tcp://0.0.0.0:2375", "fd://", "unix://@name", "unix://rel", "", "http://x"]
+        {
+            assert!(Listener::bind(address).is_err(), "{address}");
+        }
+    }
+}

@@ -77,7 +77,10 @@ pub(crate) async fn wait(call: Call) -> Reply {
         let response = match exit {
             Ok(None) => return,
             Ok(Some(exit)) => {
-                WaitResponse { status_code: exit.code, error: exit.error.and_then(failed) }
+                // That it could not be started is what `start` answers, and no failure of a wait
+                // that began before.
+                let error = exit.error.filter(|_| condition == Condition::NotRunning);
+                WaitResponse { status_code: exit.code, error: error.and_then(failed) }
             }
             Err(err) => WaitResponse { status_code: -1, error: failed(err.message) },
         };

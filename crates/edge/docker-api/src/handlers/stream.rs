@@ -2,12 +2,13 @@
 
 use std::{io::Write, os::fd::AsFd};
 
-use containers::{Attaching, LogOptions};
+use containers::{Attaching, LogOptions, Logs};
 use hyper::{
     Response, StatusCode,
     header::{CONTENT_TYPE, HeaderValue},
 };
 use shim_protocol::Attach;
+use tokio::io::AsyncWriteExt;
 
 use crate::{
     call::{Call, Reply, blocking, reply},
@@ -62,23 +63,58 @@ pub(crate) async fn attach(call: Call) -> Reply {
         stderr: call.query.bool("stderr"),
     };
     let wanted = call.query.bool("stream");
-    if call.query.bool("logs") {
-        return Err(Error::not_there_yet("attaching with what was logged before (logs=1)"));
-    }
-    let attaching = call.engine(move |engine| engine.attach(&id, streams)).await?;
+    let with_logs = call.query.bool("logs") && (streams.stdout || streams.stderr);
+    let (attaching, logged) = call
+        .engine(move |engine| {
+            let attaching = engine.attach(&id, streams)?;
+            let options = LogOptions {
+                stdout: streams.stdout,
+                stderr: streams.stderr,
+                ..LogOptions::default()
+            };
+            let logged = with_logs.then(|| engine.logs(&id, options)).transpose()?;
+            Ok::<_, containers::Error>((attaching, logged))
+        })
+        .await?;
     let head = raw_head(&call, attaching.tty);
     let options =
         Options { stdin: attaching.stdin, detach: attaching.tty.then(|| Detector::new(keys)) };
     Ok(Answer::TakeOver(
         head,
-        Box::new(move |client| {
+        Box::new(move |mut client| {
             Box::pin(async move {
+                if let Some(logged) = logged
+                    && replay(&mut client, logged).await.is_err()
+                {
+                    return;
+                }
                 if wanted {
                     join(client, attaching, options).await;
                 }
             })
         }),
     ))
+}
+
+/// Sends what was logged so far. An error: there is no client any more, or the log cannot be read.
+async fn replay(client: &mut Box<dyn Io>, mut logged: Logs) -> Result<(), Error> {
+    let (sender, mut pieces) = tokio::sync::mpsc::channel(1);
+    let reading = blocking(move || {
+        while let Some(piece) = logged.next(None)? {
+            if sender.blocking_send(piece).is_err() {
+                break;
+            }
+        }
+        Ok::<_, containers::Error>(())
+    });
+    let sending = async {
+        while let Some(piece) = pieces.recv().await {
+            let sent = client.write_all(&piece).await;
+            sent.map_err(|err| Error::internal(err.to_string()))?;
+        }
+        Ok(())
+    };
+    tokio::try_join!(reading, sending).map(|((), ())| ())
 }
 
 /// Waits for the container to run, as long as the client waits too.

@@ -97,3 +97,80 @@ async fn copy(
         to.flush().await?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::duplex, task::JoinHandle};
+
+    use super::*;
+
+    /// A client, a supervisor, and who joins them.
+    fn joined(stdin: bool, keys: Option<&[u8]>) -> (UnixStream, UnixStream, JoinHandle<()>) {
+        let (client, server) = UnixStream::pair().unwrap();
+        let (shim, theirs) = UnixStream::pair().unwrap();
+        let detach = keys.map(|keys| Detector::new(keys.to_vec()));
+        let task = tokio::spawn(relay(Box::new(server), theirs, Options { stdin, detach }));
+        (client, shim, task)
+    }
+
+    async fn all(stream: &mut UnixStream) -> String {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn input_ends_and_output_goes_on() {
+        let (mut client, mut shim, task) = joined(true, None);
+        client.write_all(b"in").await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(all(&mut shim).await, "in");
+        shim.write_all(b"out").await.unwrap();
+        drop(shim);
+        assert_eq!(all(&mut client).await, "out");
+        task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_program_ends_the_client() {
+        let (mut client, shim, task) = joined(true, None);
+        drop(shim);
+        assert_eq!(all(&mut client).await, "");
+        task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_is_noticed_without_output() {
+        for stdin in [true, false] {
+            let (client, _shim, task) = joined(stdin, None);
+            drop(client);
+            task.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_detach_from_a_terminal() {
+        let (mut client, mut shim, task) = joined(true, Some(b"pq"));
+        client.write_all(b"lspq").await.unwrap();
+        task.await.unwrap();
+        assert_eq!(all(&mut shim).await, "ls");
+        assert_eq!(all(&mut client).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_stream_in_memory_works_as_well() {
+        let (mut client, server) = duplex(1);
+        let (mut shim, theirs) = UnixStream::pair().unwrap();
+        let options = Options { stdin: true, detach: None };
+        let task = tokio::spawn(relay(Box::new(server), theirs, options));
+        client.write_all(b"in").await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(all(&mut shim).await, "in");
+        shim.write_all(b"out").await.unwrap();
+        drop(shim);
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "out");
+        task.await.unwrap();
+    }
+}
