@@ -150,6 +150,7 @@ impl Engine {
             self.clean_up_after_shim(id, &self.cgroup_path(&container))?;
             if container.record.host.auto_remove && phase == Phase::Exited {
                 self.discard(&container)?;
+                self.emit(&events::container("destroy", &container));
             }
         }
         Ok(true)

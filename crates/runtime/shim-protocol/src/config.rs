@@ -107,6 +107,7 @@ pub struct Listener {
 pub enum OnExit {
     /// End.
     End,
-    /// Execute this (program and arguments): it removes the container (`--rm`).
+    /// Execute this (program and arguments): it removes the container (`--rm`), and `RUN`, in which
+    /// nothing but the free lock is left.
     Exec(Vec<String>),
 }

@@ -44,7 +44,7 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
-use shim_protocol::{CONTROL_FD, Config, Reply};
+use shim_protocol::{CONTROL_FD, Config, OnExit, Reply};
 use sys::Call;
 
 use crate::error::{Error, report};
@@ -101,15 +101,17 @@ fn supervise(run_dir: &Path, control: OwnedFd) -> Result<(), Error> {
     let mut supervisor = match Supervisor::prepare(run_dir, config, control) {
         Ok(supervisor) => supervisor,
         Err(err) => {
-            clean_up(run_dir, &hold);
+            clean_up(run_dir, &hold, &OnExit::End);
             refuse(&spare, &err);
             return Err(err);
         }
     };
     drop(spare);
     let (unmade, outcome) = run(&mut supervisor);
+    // What never ran is removed by who wanted to start it.
+    let next = if outcome.is_ok() { on_exit } else { OnExit::End };
     if unmade == Unmade::All {
-        clean_up(run_dir, &hold);
+        clean_up(run_dir, &hold, &next);
     }
     if let Err(err) = &outcome {
         supervisor.reply_control(&Reply::Error(err.wire()));
@@ -117,7 +119,7 @@ fn supervise(run_dir: &Path, control: OwnedFd) -> Result<(), Error> {
     supervisor.say_goodbye();
     outcome?;
     drop(supervisor);
-    teardown::become_next(&on_exit, &hold)
+    teardown::become_next(&next, &hold)
 }
 
 /// Everything before there is something to take apart.
@@ -147,8 +149,8 @@ fn run(supervisor: &mut Supervisor) -> (Unmade, Result<(), Error>) {
     }
 }
 
-fn clean_up(run_dir: &Path, hold: &Hold) {
-    if let Err(err) = teardown::clean(run_dir, hold) {
+fn clean_up(run_dir: &Path, hold: &Hold, next: &OnExit) {
+    if let Err(err) = teardown::clean(run_dir, hold, next) {
         report("clean up", &err);
     }
 }

@@ -31,6 +31,8 @@ use crate::{dns, rootfs};
 
 /// The name of the socket in `RUN`.
 pub(crate) const SOCKET: &str = "shim.sock";
+/// The name of the engine's instructions in `RUN`.
+pub(crate) const CONFIG: &str = "shim.json";
 /// The name of the lock in `RUN`.
 pub(crate) const LOCK: &str = "shim.lock";
 /// Where the runtime writes the number of the container's init, in `RUN`.
@@ -49,8 +51,8 @@ pub(crate) struct Hold {
 
 /// Reads `RUN/shim.json`; `RUN` is the working directory.
 pub(crate) fn load_config(run: &Path) -> Result<Config, Error> {
-    let path = run.join("shim.json");
-    let file = File::open("shim.json").map_err(Error::file("open", &path))?;
+    let path = run.join(CONFIG);
+    let file = File::open(CONFIG).map_err(Error::file("open", &path))?;
     serde_json::from_reader(std::io::BufReader::new(file))
         .map_err(|err| Error::file("parse", &path)(err.into()))
 }

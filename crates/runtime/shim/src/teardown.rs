@@ -18,7 +18,7 @@ use crate::client::State;
 use crate::clock::Timestamp;
 use crate::error::{Error, report};
 use crate::poll::Token;
-use crate::setup::{Hold, LOCK};
+use crate::setup::{CONFIG, Hold, LOCK};
 use crate::supervisor::{CONTAINER, Supervisor};
 
 /// How long the rest of the output is waited for, where processes outside of the container hold
@@ -211,14 +211,17 @@ impl Supervisor {
 
 /// Removes `RUN` from the host's mount namespace, where nothing is mounted in it: the unmounting
 /// itself, which can take a while, happens when this process ends. The lock goes last.
-pub(crate) fn clean(run: &Path, hold: &Hold) -> Result<(), Error> {
+///
+/// Where a program is to follow that removes the container, the directory stays with nothing but
+/// the lock in it: if that program is killed, recovery finds by it that there is work left.
+pub(crate) fn clean(run: &Path, hold: &Hold, next: &OnExit) -> Result<(), Error> {
     failpoint::hit("shim.clean")?;
     // Our own namespace stays until `hold` goes: its end is waited for by nobody.
     sys::setns(hold.host_mounts.as_fd(), CloneFlags::NEWNS)?;
     let entries = fs::read_dir(run).map_err(Error::file("read", run))?;
     for entry in entries {
         let entry = entry.map_err(Error::file("read", run))?;
-        if entry.file_name() == LOCK {
+        if entry.file_name() == LOCK || entry.file_name() == CONFIG {
             continue;
         }
         let path = entry.path();
@@ -226,7 +229,12 @@ pub(crate) fn clean(run: &Path, hold: &Hold) -> Result<(), Error> {
         let removed = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         removed.map_err(Error::file("remove", path))?;
     }
-    fs::remove_dir_all(run).map_err(Error::file("remove", run))?;
+    // Without it, nothing of a supervisor is left.
+    let config = run.join(CONFIG);
+    fs::remove_file(&config).map_err(Error::file("remove", config))?;
+    if *next == OnExit::End {
+        fs::remove_dir_all(run).map_err(Error::file("remove", run))?;
+    }
     failpoint::hit("shim.cleaned")?;
     Ok(())
 }

@@ -153,7 +153,9 @@ impl Container {
     /// Waits until the shim has ended.
     pub(crate) fn wait_for_shim(&mut self) {
         let (shim, _) = self.shim.as_ref().unwrap();
-        rustix::process::waitpid(Some(shim.pid), rustix::process::WaitOptions::empty()).unwrap();
+        let pid = Some(shim.pid);
+        // The second time there is no such child any more.
+        let _ = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty());
     }
 
     /// Has the runtime take away what the shim did not.
@@ -245,6 +247,17 @@ impl Container {
         self.assert_nothing_left();
         assert_eq!(self.shim_log(), "", "the shim has nothing to complain about");
         self.status().exit_code
+    }
+
+    /// The same for one whose shim becomes another program, for which it leaves the lock.
+    #[track_caller]
+    pub(crate) fn join_follower(&mut self) -> i32 {
+        self.wait_for_shim();
+        let left: Vec<_> =
+            fs::read_dir(&self.run).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["shim.lock"], "{}", self.shim_log());
+        fs::remove_dir_all(&self.run).unwrap();
+        self.join()
     }
 
     /// Holds that the shim and the runtime left nothing behind.

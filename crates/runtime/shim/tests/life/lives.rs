@@ -325,7 +325,7 @@ fn the_shim_becomes_what_follows() {
     let argv = ["/bin/sh", "-c", &script, "sh", "argument"].map(str::to_owned);
     it.config.on_exit = OnExit::Exec(argv.to_vec());
     it.launch();
-    assert_eq!(it.join(), 0);
+    assert_eq!(it.join_follower(), 0);
     assert_eq!(fs::read_to_string(witness).unwrap(), "1,argument,\n");
 }
 
@@ -338,7 +338,7 @@ fn a_dead_client_does_not_keep_the_shim_from_what_follows() {
     read_until(&client, "line 9\n");
     // The next write to it is a SIGPIPE.
     client.shutdown(Shutdown::Read).unwrap();
-    assert_eq!(it.join(), 0);
+    assert_eq!(it.join_follower(), 0);
     assert!(witness.exists());
 }
 
