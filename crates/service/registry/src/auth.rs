@@ -24,7 +24,7 @@ const CLIENT: &str = "dhow";
 /// A token is not longer.
 const MAX_TOKEN: usize = 1 << 20;
 /// How long a token is good for, where its server does not say (token.md).
-const LIFE: Duration = Duration::from_secs(60);
+const LIFE: Duration = Duration::from_mins(1);
 /// A token is not used in its last moments.
 const MARGIN: Duration = Duration::from_secs(5);
 

@@ -344,9 +344,7 @@ impl Error {
         let Self::Refused(source) = self else { return self };
         let name = || reference.familiar_name();
         match (source.code.as_str(), source.status) {
-            ("DENIED" | "UNAUTHORIZED", _) | ("", 401 | 403) => {
-                Self::PullDenied { name: name(), source }
-            }
+            ("DENIED", _) | ("", 403) => Self::PullDenied { name: name(), source },
             ("NAME_UNKNOWN", _) => Self::NameUnknown { name: name(), source },
             ("MANIFEST_UNKNOWN", _) | (_, 404) => {
                 Self::ManifestUnknown { reference: reference.familiar(), source }

@@ -236,11 +236,12 @@ pub(crate) async fn next_piece(
             Err(_) => return Some(Err(Transport::TimedOut(silence))),
             Ok(None) => return None,
             Ok(Some(Err(error))) => return Some(Err(Transport::Http(error))),
-            // Trailers say nothing that we ask for.
-            Ok(Some(Ok(frame))) => match frame.into_data() {
-                Ok(piece) => return Some(Ok(piece)),
-                Err(_) => continue,
-            },
+            Ok(Some(Ok(frame))) => {
+                if let Ok(piece) = frame.into_data() {
+                    return Some(Ok(piece));
+                }
+                // Trailers say nothing that we ask for.
+            }
         }
     }
 }

@@ -183,16 +183,8 @@ fn unescape(text: &str) -> Vec<u8> {
         let value = escaped
             .and_then(|digits| std::str::from_utf8(digits).ok())
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match value {
-            Some(value) => {
-                out.push(value);
-                rest = &after[2..];
-            }
-            None => {
-                out.push(first);
-                rest = after;
-            }
-        }
+        out.push(value.unwrap_or(first));
+        rest = if value.is_some() { &after[2..] } else { after };
     }
     out
 }

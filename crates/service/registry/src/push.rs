@@ -24,7 +24,7 @@ const PIECE_BYTES: usize = 256 << 10;
 /// Pieces between the disk and the network.
 const PIECES: usize = 4;
 /// A registry may take its time to store what it got.
-const PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_mins(15);
 /// How often the progress of an upload is looked at.
 const TICK: Duration = Duration::from_millis(100);
 

@@ -53,19 +53,15 @@ pub(crate) async fn refused(response: Response<Incoming>, silence: Duration) -> 
 
 fn parse(body: &[u8]) -> (String, String) {
     let Ok(body) = serde_json::from_slice::<Body>(body) else { return Default::default() };
-    match body.errors.into_iter().next() {
-        Some(one) => {
-            let code = one.code.unwrap_or_default();
-            let is_code =
-                !code.is_empty() && code.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
-            let code = if is_code && code.len() < 64 { code } else { "UNKNOWN".into() };
-            (code, shown(&one.message.unwrap_or_default()))
-        }
-        None => {
-            let message = body.details.or(body.error_description).unwrap_or_default();
-            (String::new(), shown(&message))
-        }
-    }
+    let Some(one) = body.errors.into_iter().next() else {
+        let message = body.details.or(body.error_description).unwrap_or_default();
+        return (String::new(), shown(&message));
+    };
+    let code = one.code.unwrap_or_default();
+    let is_word = code.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
+    let is_code = is_word && (1..64).contains(&code.len());
+    let code = if is_code { code } else { "UNKNOWN".into() };
+    (code, shown(&one.message.unwrap_or_default()))
 }
 
 /// A stranger's words go to a terminal: without what would move its cursor.

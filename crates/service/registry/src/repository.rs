@@ -61,7 +61,7 @@ pub struct Resolved {
 }
 
 enum Kind {
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
     Index(Index),
 }
 
@@ -130,7 +130,7 @@ impl Repository<'_> {
         search: &mut Search<'_>,
     ) -> Result<Option<(Document, Manifest)>, Error> {
         let index = match read(&document, search.reference)? {
-            Kind::Manifest(manifest) => return Ok(Some((document, manifest))),
+            Kind::Manifest(manifest) => return Ok(Some((document, *manifest))),
             Kind::Index(index) => index,
         };
         for entry in platform::choose(&index.manifests, search.wanted) {
@@ -296,7 +296,8 @@ fn read(document: &Document, reference: &Reference) -> Result<Kind, Error> {
     if media_type::is_index(&document.media_type) {
         return Index::parse(&document.bytes).map(Kind::Index).map_err(failed);
     }
-    Manifest::parse(&document.bytes).map(Kind::Manifest).map_err(failed)
+    let manifest = Manifest::parse(&document.bytes).map_err(failed)?;
+    Ok(Kind::Manifest(Box::new(manifest)))
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ impl Default for Retry {
         Self {
             attempts: 5,
             first: Duration::from_millis(250),
-            longest: Duration::from_secs(60),
-            silence: Duration::from_secs(60),
+            longest: Duration::from_mins(1),
+            silence: Duration::from_mins(1),
         }
     }
 }

@@ -9,12 +9,15 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -83,16 +86,17 @@ impl Tls {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         } else {
             let mut roots = RootCertStore::clone(self.roots());
-            for authority in own.authorities {
-                roots.add(authority).map_err(|error| failed(error.to_string()))?;
+            for authority in &own.authorities {
+                roots.add(authority.clone()).map_err(|error| failed(error.to_string()))?;
             }
             if roots.is_empty() {
                 return Err(failed("this machine has no certificates of authorities".into()));
             }
             let provider = Arc::clone(&self.provider);
             let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
-            let verifier = verifier.build().map_err(|error| failed(error.to_string()))?;
-            builder.with_webpki_verifier(verifier)
+            let authorities = verifier.build().map_err(|error| failed(error.to_string()))?;
+            let verifier = Known { authorities, own: own.authorities };
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         };
         match own.client {
             Some((chain, key)) => {
@@ -168,6 +172,64 @@ fn read(path: &Path) -> Result<Vec<u8>, Transport> {
         return Err(failed(format!("{size} bytes, more than {MAX_FILE}")));
     }
     std::fs::read(path).map_err(|error| failed(error.to_string()))
+}
+
+/// Takes those whom an authority vouches for; and the very certificates that were put there for a
+/// host. Those are often authorities themselves, as guides have people make them, and would not
+/// pass for a server's.
+#[derive(Debug)]
+struct Known {
+    authorities: Arc<WebPkiServerVerifier>,
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Known {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.authorities.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        // Expired, unknown, and of another host are errors of their own.
+        let is_other_error =
+            matches!(verified, Err(rustls::Error::InvalidCertificate(CertificateError::Other(_))));
+        if is_other_error && self.own.iter().any(|own| own == end_entity) {
+            verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+            return Ok(ServerCertVerified::assertion());
+        }
+        verified
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.authorities.verify_tls12_signature(message, cert, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.authorities.verify_tls13_signature(message, cert, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.authorities.supported_verify_schemes()
+    }
 }
 
 /// Takes anyone's word for who they are. Only for registries that were called insecure.

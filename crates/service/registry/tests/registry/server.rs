@@ -1,0 +1,211 @@
+//! A scripted HTTP server on loopback: it keeps to the protocol exactly as far as a test wants.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    /// With the query.
+    pub(crate) target: String,
+    /// Names in lower case.
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Request {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.target.split('?').next().unwrap()
+    }
+
+    pub(crate) fn line(&self) -> String {
+        format!("{} {}", self.method, self.target)
+    }
+}
+
+/// An answer, as truthful as the test wants.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    /// What `Content-Length` says, where that is not the body's length.
+    pub(crate) length: Option<usize>,
+    /// Ends the connection after the body.
+    pub(crate) cut: bool,
+    /// Sends the head and the body, and then nothing for ever.
+    pub(crate) stall: bool,
+}
+
+impl Reply {
+    pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        let body = body.into();
+        Self { status, headers: Vec::new(), body, length: None, cut: false, stall: false }
+    }
+
+    pub(crate) fn with<V: Into<Value>>(mut self, name: &str, value: V) -> Self {
+        self.headers.push((name.into(), value.into().0));
+        self
+    }
+
+    /// Announces the whole body, and sends `n` bytes of it.
+    pub(crate) fn cut_after(mut self, n: usize) -> Self {
+        self.length = Some(self.body.len());
+        self.body.truncate(n);
+        self.cut = true;
+        self
+    }
+}
+
+/// A header's value.
+pub(crate) struct Value(String);
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<&String> for Value {
+    fn from(text: &String) -> Self {
+        Self(text.clone())
+    }
+}
+
+/// What a registry says when it says no.
+pub(crate) fn error(status: u16, code: &str, message: &str) -> Reply {
+    Reply::new(status, format!(r#"{{"errors":[{{"code":"{code}","message":"{message}"}}]}}"#))
+}
+
+/// A running server, which ends when it is dropped.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    log: Arc<Mutex<Vec<Request>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Server {
+    pub(crate) async fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_at("127.0.0.1:0", answer).await
+    }
+
+    pub(crate) async fn start_at(
+        address: &str,
+        answer: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let answer = Arc::new(answer);
+        let task = tokio::spawn({
+            let log = Arc::clone(&log);
+            async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    let (log, answer) = (Arc::clone(&log), Arc::clone(&answer));
+                    tokio::spawn(async move {
+                        // A client that breaks off is part of most tests.
+                        _ = serve(stream, &log, &*answer).await;
+                    });
+                }
+            }
+        });
+        Self { address, log, task }
+    }
+
+    /// `HOST:PORT`.
+    pub(crate) fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// All requests so far.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Their first lines.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.requests().iter().map(Request::line).collect()
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    log: &Mutex<Vec<Request>>,
+    answer: &(dyn Fn(&Request) -> Reply + Send + Sync),
+) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    while let Some(request) = read(&mut stream).await? {
+        log.lock().unwrap().push(request.clone());
+        let reply = answer(&request);
+        let mut head = format!("HTTP/1.1 {} Whatever\r\n", reply.status);
+        for (name, value) in &reply.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        let length = reply.length.unwrap_or(reply.body.len());
+        if reply.status != 204 {
+            head.push_str(&format!("Content-Length: {length}\r\n"));
+        }
+        head.push_str("\r\n");
+        stream.write_all(head.as_bytes()).await?;
+        if request.method != "HEAD" {
+            stream.write_all(&reply.body).await?;
+        }
+        stream.flush().await?;
+        if reply.stall {
+            std::future::pending::<()>().await;
+        }
+        if reply.cut {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// The next request; `None` where the client has no more, or speaks something else.
+async fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
+    let mut line = Vec::new();
+    stream.read_until(b'\n', &mut line).await?;
+    let Ok(line) = String::from_utf8(line) else { return Ok(None) };
+    let mut words = line.split_ascii_whitespace().map(str::to_owned);
+    let (Some(method), Some(target), Some(version)) = (words.next(), words.next(), words.next())
+    else {
+        return Ok(None);
+    };
+    if version != "HTTP/1.1" {
+        return Ok(None);
+    }
+    let mut headers = HashMap::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await?;
+        let Some((name, value)) = line.trim().split_once(':') else { break };
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    let length = headers.get("content-length").map_or(0, |text: &String| text.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    Ok(Some(Request { method, target, headers, body }))
+}
