@@ -152,6 +152,11 @@ impl Engine {
         if !run.exists() && !state.exists() {
             return Ok(());
         }
+        if !run.join("shim.json").exists() && !state.exists() {
+            // No supervisor was started; or it took everything apart, and left the folder for who
+            // removes the container (`--rm`) to be found by, should that one be killed.
+            return remove_dir(&run);
+        }
         stray::kill(id, &run)?;
         failpoint::hit("engine.cgroup").at("rmdir", Path::new(cgroup))?;
         remove_cgroup(cgroup)?;
