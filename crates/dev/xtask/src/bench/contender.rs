@@ -106,6 +106,10 @@ impl Contender {
         }
         command.args(args).stdin(Stdio::null());
         command.env("DHOW_ROOT", place.path("root")).env("DHOW_STATE", place.path("state"));
+        if self.name == "dhow" {
+            // It, too, would go to Docker's daemon.
+            command.env_remove("DOCKER_HOST").env_remove("DHOW_HOST");
+        }
         command
     }
 

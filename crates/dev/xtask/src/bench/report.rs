@@ -71,7 +71,8 @@ fn table(page: &mut String, row: &Row) {
 
 /// The kernel and the size of the machine, without its name.
 fn machine() -> String {
-    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let kernel = release.split('-').next().unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"));
