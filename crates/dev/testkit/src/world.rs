@@ -38,7 +38,10 @@ impl World {
             for line in now.difference(then) {
                 let _ = writeln!(text, "{kind}: + {line}");
             }
-            for line in then.difference(now) {
+            // The machine's other engines unmount: what they had mounted when the sandbox was made
+            // goes from it as well.
+            let gone = if *kind == "mounts" { &none } else { then };
+            for line in gone.difference(now) {
                 let _ = writeln!(text, "{kind}: - {line}");
             }
         }
