@@ -7,7 +7,7 @@ use containers::Engine;
 use http_body_util::{BodyExt, Limited};
 use hyper::{
     Request, Response, StatusCode,
-    body::Incoming,
+    body::{Body, Incoming},
     header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     error::Error,
     http::{
-        body::{BodyReader, ReplyBody},
+        body::{BodyReader, ReplyBody, drain},
         connection::Answer,
         query::Query,
     },
@@ -36,6 +36,14 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     body: Option<Incoming>,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) {
+            tokio::spawn(drain(body));
+        }
+    }
 }
 
 impl Call {

@@ -15,7 +15,7 @@ use crate::{
     call::{Call, Reply},
     error::Error,
     http::{
-        body::ReplyBody,
+        body::{ReplyBody, drain},
         connection::{Answer, Service},
         query::decode,
     },
@@ -51,8 +51,9 @@ impl Server {
         let path = decode(request.uri().path(), false);
         let (version, path) = Version::split(&path)?;
         let Some((handler, id)) = ROUTES.find(request.method(), path) else {
-            return Err(not_built(request.method(), path)
-                .map_or_else(Error::page_not_found, Error::not_there_yet));
+            let missing = not_built(request.method(), path);
+            tokio::spawn(drain(request.into_body()));
+            return Err(missing.map_or_else(Error::page_not_found, Error::not_there_yet));
         };
         let id = id.to_owned();
         handler(Call::new(Arc::clone(&self.engine), version, id, request)).await

@@ -103,6 +103,20 @@ impl Write for BodyWriter {
     }
 }
 
+/// How much of a body that nobody wants is still taken.
+const UNWANTED_BYTES: usize = 64 << 20;
+
+/// Takes the rest of a body that nobody wants, within limits: a client that is cut off while it
+/// sends does not read the answer that says why.
+pub(crate) async fn drain(mut body: Incoming) {
+    let mut taken = 0;
+    while taken < UNWANTED_BYTES
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        taken += frame.data_ref().map_or(0, Bytes::len);
+    }
+}
+
 /// Reads the body of a request from a blocking thread.
 #[derive(Debug)]
 pub(crate) struct BodyReader {
@@ -123,7 +137,7 @@ impl BodyReader {
                     Err(err) => Err(err),
                 };
                 if sender.send(piece).await.is_err() {
-                    return;
+                    return drain(body).await;
                 }
             }
         });
