@@ -215,7 +215,9 @@ mod tests {
         ] {
             let place = Place::new(given);
             let want = Place { path: path.into(), name: name.into(), follow };
-            assert_eq!((place.path.as_os_str(), place), (OsStr::new(path), want), "{given}");
+            assert_eq!(place, want, "{given}");
+            // Paths compare by their parts, and what is at the end makes the difference here.
+            assert_eq!(place.path.as_os_str(), OsStr::new(path));
         }
     }
 }

@@ -234,3 +234,122 @@ fn write<R: Read>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+
+    use tarstream::{Time, Writer};
+
+    use super::*;
+
+    /// A folder with a container's root in it, and a file beside that must not be reached.
+    struct Host(PathBuf);
+
+    impl Host {
+        fn new(name: &str) -> Self {
+            let path =
+                std::env::temp_dir().join(format!("dhow-files-{name}-{}", std::process::id()));
+            fs::create_dir_all(path.join("root/target")).unwrap();
+            fs::write(path.join("canary"), "sings").unwrap();
+            Self(path)
+        }
+
+        fn extract(&self, entries: &[Entry], options: Extract) -> Result<(), String> {
+            let mut writer = Writer::new(Vec::new());
+            for entry in entries {
+                let data = vec![b'x'; entry.size as usize];
+                writer.append(entry, &mut data.as_slice()).unwrap();
+            }
+            let archive = writer.finish().unwrap();
+            let mut unpacker = Unpacker {
+                root: Root::open(&self.0.join("root")).unwrap(),
+                target: "/target".into(),
+                options,
+                directories: Vec::new(),
+            };
+            let mut reader = Reader::new(archive.as_slice());
+            let mut unpack = || {
+                while let Some(entry) = reader.next_entry().map_err(|err| bad_archive(&err))? {
+                    unpacker.entry(&entry, &mut reader)?;
+                }
+                Ok::<_, Error>(())
+            };
+            unpack().map_err(|err| err.to_string())?;
+            unpacker.finish().map_err(|err| err.to_string())
+        }
+    }
+
+    impl Drop for Host {
+        fn drop(&mut self) {
+            _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn entry(kind: Kind, path: &str, link: &str) -> Entry {
+        Entry {
+            path: path.into(),
+            kind,
+            link: link.into(),
+            mode: 0o4751,
+            size: if kind == Kind::File { 5 } else { 0 },
+            mtime: Time { seconds: 1000, nanoseconds: 0 },
+            ..Entry::default()
+        }
+    }
+
+    #[test]
+    fn entries_become_what_they_say() {
+        let host = Host::new("plain");
+        let entries = [
+            entry(Kind::Directory, "d/", ""),
+            entry(Kind::File, "d/f", ""),
+            entry(Kind::HardLink, "d/h", "d/f"),
+            entry(Kind::Symlink, "l", "d/f"),
+            entry(Kind::File, "/deep/er/f", ""),
+        ];
+        host.extract(&entries, Extract::default()).unwrap();
+        let target = host.0.join("root/target");
+        let file = fs::metadata(target.join("d/f")).unwrap();
+        assert_eq!((file.len(), file.mtime(), file.nlink()), (5, 1000, 2));
+        assert_eq!(file.permissions().mode() & 0o7777, 0o4751);
+        assert_eq!(fs::metadata(target.join("d")).unwrap().mtime(), 1000);
+        assert_eq!(fs::read_link(target.join("l")).unwrap(), Path::new("d/f"));
+        assert!(target.join("deep/er/f").exists());
+    }
+
+    #[test]
+    fn no_entry_reaches_the_host() {
+        let host = Host::new("hostile");
+        let canary = host.0.join("canary");
+        let outside = canary.to_str().unwrap();
+        symlink("/", host.0.join("root/target/up")).unwrap();
+        for entries in [
+            vec![entry(Kind::File, "../../canary", "")],
+            vec![entry(Kind::HardLink, "h", "../../canary")],
+            vec![entry(Kind::Symlink, "s", outside), entry(Kind::File, "s", "")],
+            vec![entry(Kind::Symlink, "s", outside), entry(Kind::HardLink, "h", "s")],
+            vec![entry(Kind::Symlink, "s", "../.."), entry(Kind::File, "s/canary", "")],
+            vec![entry(Kind::File, "up/../../canary", "")],
+            vec![entry(Kind::File, &format!("up{outside}"), "")],
+        ] {
+            // Some are errors, some stay within: what counts is the canary.
+            _ = host.extract(&entries, Extract::default());
+            assert_eq!(fs::read_to_string(&canary).unwrap(), "sings", "{entries:?}");
+            assert_eq!(fs::metadata(&canary).unwrap().nlink(), 1, "{entries:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_only_replaced_if_that_is_fine() {
+        let host = Host::new("kinds");
+        fs::create_dir(host.0.join("root/target/d")).unwrap();
+        let file = [entry(Kind::File, "d", "")];
+        let keep = Extract { keep_kinds: true, owner: None };
+        let err = host.extract(&file, keep).unwrap_err();
+        assert_eq!(err, "cannot overwrite directory \"/target/d\" with non-directory");
+        host.extract(&file, Extract::default()).unwrap();
+        assert!(host.0.join("root/target/d").is_file());
+    }
+}
