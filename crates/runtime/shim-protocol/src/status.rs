@@ -72,9 +72,18 @@ pub struct ExecStatus {
 }
 
 impl Status {
-    /// Reads `DATA/status.json`. A container without one has never run.
+    /// Reads `DATA/status.json`. A container without one has never run; one whose is empty lost it
+    /// in a crash of the machine, since it is not waited for until it is on the disk.
     pub fn load(data_dir: &Path) -> io::Result<Self> {
+        /// containerd's code for an exit of which nothing is known.
+        const UNKNOWN: i32 = 255;
         match fs::read(data_dir.join("status.json")) {
+            Ok(bytes) if bytes.is_empty() => Ok(Self {
+                phase: Phase::Exited,
+                exit_code: UNKNOWN,
+                error: "its status was lost when the machine crashed".into(),
+                ..Self::default()
+            }),
             Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
             Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(err) => Err(err),
@@ -109,4 +118,27 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     beside.push(".new");
     fs::write(&beside, bytes)?;
     fs::rename(&beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_survives_being_replaced_and_being_lost() {
+        let dir = std::env::temp_dir().join(format!("dhow-status-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        assert_eq!(Status::load(&dir).unwrap(), Status::default());
+        for exit_code in [1, 2] {
+            let status = Status { phase: Phase::Exited, exit_code, ..Status::default() };
+            status.save(&dir).unwrap();
+            assert_eq!(Status::load(&dir).unwrap(), status);
+        }
+        fs::write(dir.join("status.json"), "").unwrap();
+        let lost = Status::load(&dir).unwrap();
+        assert_eq!((lost.phase, lost.exit_code), (Phase::Exited, 255));
+        fs::write(dir.join("status.json"), "{\"phase\"").unwrap();
+        assert!(Status::load(&dir).is_err());
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }

@@ -159,8 +159,11 @@ impl Server {
     fn on_accept(&mut self, on: &Poller) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         while let Ok(socket) = rustix::net::accept_with(&self.accept, flags) {
-            if self.askers.len() >= MAX_ASKERS {
-                continue;
+            // Who has been idle for longest makes room: it may be one who never asks.
+            if self.askers.len() >= MAX_ASKERS
+                && let Some(idle) = self.askers.iter().min_by_key(|(_, a)| a.until).map(|(k, _)| *k)
+            {
+                self.askers.remove(&idle);
             }
             let key = self.new_key();
             let mut socket = Watched::new(socket, Token::Dns(DnsToken::Asker(key)));

@@ -98,7 +98,7 @@ fn supervise(run_dir: &Path, control: OwnedFd) -> Result<(), Error> {
     };
     let on_exit = config.on_exit.clone();
     let spare = control.try_clone().map_err(Error::file("duplicate", "the control connection"))?;
-    let mut supervisor = match Supervisor::prepare(run_dir, config, control) {
+    let mut supervisor = match Supervisor::prepare(run_dir, config, control, &hold) {
         Ok(supervisor) => supervisor,
         Err(err) => {
             clean_up(run_dir, &hold, &OnExit::End);

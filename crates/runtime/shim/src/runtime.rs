@@ -5,7 +5,7 @@
 //! each would cost more than what they do.
 
 use std::ffi::{CString, OsStr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use container::Store;
@@ -39,8 +39,12 @@ impl Caller {
     ///
     /// The runtime gets an environment of its own: where its hooks find programs, and a test's
     /// failpoints.
-    pub(crate) fn new(runtime: &Runtime, id: &str) -> Result<Self, Error> {
-        let own = (OsStr::new("/proc/self/exe"), OsStr::new("dhow-runtime"));
+    ///
+    /// `own`, which must stay open, is our own program, where it is to be the runtime.
+    pub(crate) fn new(runtime: &Runtime, id: &str, own: Option<&OwnedFd>) -> Result<Self, Error> {
+        let own =
+            own.map_or("/proc/self/exe".into(), |fd| format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        let own = (OsStr::new(&own), OsStr::new("dhow-runtime"));
         let (program, name) =
             runtime.program.as_ref().map_or(own, |path| (path.as_os_str(), path.as_os_str()));
         let mut prefix = vec![c_string(name)?, c"--root".into(), c_string(&runtime.root)?];

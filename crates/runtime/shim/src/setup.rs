@@ -47,6 +47,9 @@ pub(crate) struct Hold {
     pub(crate) host_mounts: OwnedFd,
     /// Its own: it ends, and with it all its mounts, when this is closed.
     pub(crate) own_mounts: OwnedFd,
+    /// Our own program as the runtime is to be run from, see [`sys::read_only_exe`]. `None` where
+    /// that cannot be had: the runtime then takes care of itself, with a copy.
+    pub(crate) program: Option<OwnedFd>,
 }
 
 /// Reads `RUN/shim.json`; `RUN` is the working directory.
@@ -79,6 +82,8 @@ pub(crate) fn detach() -> Result<Hold, Error> {
     sys::set_child_subreaper()?;
     sys::signal_block_all()?;
 
+    // Before the namespace changes: after that the program is in another one.
+    let program = sys::read_only_exe().ok();
     let host_mounts = open_namespace("/proc/self/ns/mnt")?;
     failpoint::hit("shim.unshare")?;
     sys::unshare(CloneFlags::NEWNS)?;
@@ -86,12 +91,17 @@ pub(crate) fn detach() -> Result<Hold, Error> {
     mount::set_propagation(Path::new("/"), mount::Propagation::Slave, true)?;
     failpoint::hit("shim.unshared")?;
     let own_mounts = open_namespace("/proc/self/ns/mnt")?;
-    Ok(Hold { _lock: lock, host_mounts, own_mounts })
+    Ok(Hold { _lock: lock, host_mounts, own_mounts, program })
 }
 
 impl Supervisor {
     /// Opens all that does not need the container yet.
-    pub(crate) fn prepare(run: &Path, config: Config, control: OwnedFd) -> Result<Self, Error> {
+    pub(crate) fn prepare(
+        run: &Path,
+        config: Config,
+        control: OwnedFd,
+        hold: &Hold,
+    ) -> Result<Self, Error> {
         let bundle = Bundle::load(&config.bundle)?;
         let status = Status::load(&config.data_dir)
             .map_err(Error::file("read", config.data_dir.join("status.json")))?;
@@ -101,7 +111,7 @@ impl Supervisor {
             .and_then(|flags| rustix::fs::fcntl_setfl(&control, flags & !OFlags::NONBLOCK))
             .call(|| "fcntl(F_SETFL)")?;
         Ok(Self {
-            caller: Caller::new(&config.runtime, &config.id)?,
+            caller: Caller::new(&config.runtime, &config.id, hold.program.as_ref())?,
             poller: Poller::new()?,
             signals: Watched::new(sys::signalfd(&[Signal::CHILD])?, Token::Signals),
             control: Some(Watched::new(control, Token::Control)),

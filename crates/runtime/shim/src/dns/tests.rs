@@ -247,3 +247,30 @@ fn both_sides_of_a_tcp_question_use_tcp() {
         assert_eq!(read_response(&message), (0, strings([want])));
     }
 }
+
+#[test]
+fn connections_that_never_ask_hold_nobody_up() {
+    let mut at = Fixture::new("idle");
+    let address = address(&at.server.accept);
+    let mut idle = Vec::new();
+    for n in 0..3 * MAX_ASKERS {
+        let mut connection = TcpStream::connect(address).unwrap();
+        // Half of a length, an empty message, half of a message.
+        connection.write_all([&b"\0"[..], b"\0\0", b"\0\x40half"][n % 3]).unwrap();
+        idle.push(connection);
+        at.turn();
+    }
+    assert!(at.server.askers.len() <= MAX_ASKERS);
+    let mut asker = TcpStream::connect(address).unwrap();
+    let query = question(7, "web", A);
+    asker.write_all(&(query.len() as u16).to_be_bytes()).unwrap();
+    asker.write_all(&query).unwrap();
+    asker.set_nonblocking(true).unwrap();
+    let mut length = [0; 2];
+    while asker.read_exact(&mut length).is_err() {
+        at.turn();
+    }
+    let late = at.server.deadline().unwrap() + ASKER_IDLE;
+    at.server.pass_time(&at.poller, late);
+    assert!(at.server.askers.is_empty());
+}

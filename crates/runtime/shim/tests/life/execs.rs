@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     ("an_exec_that_cannot_run", an_exec_that_cannot_run),
     ("many_execs_at_once", many_execs_at_once),
     ("execs_end_with_the_container", execs_end_with_the_container),
+    ("clients_and_execs_leave_no_descriptor", clients_and_execs_leave_no_descriptor),
     ("an_exec_with_a_child_that_stays", an_exec_with_a_child_that_stays),
 ];
 
@@ -141,5 +142,24 @@ fn an_exec_with_a_child_that_stays() {
     pid_of(&reply);
     assert_eq!(unframe(&read_all(&client)).0, "done\n");
     assert_eq!(it.exec_status("ff").exit_code, Some(0));
+    stop(it);
+}
+
+fn clients_and_execs_leave_no_descriptor() {
+    let it = running();
+    let n_open = || std::fs::read_dir(format!("/proc/{}/fd", it.shim_pid())).unwrap().count();
+    let before = n_open();
+    for round in 0..300 {
+        drop(it.attach(ALL));
+        let resize = Request::Resize { exec: Some("none".into()), width: 1, height: 1 };
+        assert!(matches!(it.request(&resize).1, Reply::Error(_)));
+        if round % 10 == 0 {
+            let terminal = round % 20 == 0;
+            let (client, reply) = it.exec(&format!("n{round}"), &["true"], ALL, terminal);
+            pid_of(&reply);
+            drop(client);
+        }
+    }
+    wait_until("all descriptors are closed", || n_open() == before);
     stop(it);
 }
