@@ -46,6 +46,12 @@ pub fn is_protected() -> bool {
     read_only || sealed
 }
 
+/// The same as a mount only, which costs nothing to hold. Must be asked for in the mount namespace
+/// in which the program was executed: in another one the kernel answers `EINVAL`.
+pub fn read_only_exe() -> Result<OwnedFd, Error> {
+    read_only_mount(SELF)
+}
+
 fn read_only_mount(file: &str) -> Result<OwnedFd, Error> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = rustix::mount::open_tree(CWD, file, flags)

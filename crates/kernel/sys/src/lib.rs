@@ -35,7 +35,7 @@ pub use cred::{
     set_no_new_privs, setgroups, setresgid, setresuid,
 };
 pub use error::{Call, Error, FdName};
-pub use exe::{is_protected, protected_exe};
+pub use exe::{is_protected, protected_exe, read_only_exe};
 pub use exec::{execve, execveat, exit_now};
 pub use fd::{close_all_but, close_range, dup2, recv_fd, send_fd, take_fd};
 pub use keyring::keyctl_join_session;
