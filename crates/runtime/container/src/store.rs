@@ -90,9 +90,14 @@ impl Store {
             }
             other => other.call(|| format!("mkdir({dir:?})")).doing(|| "state directory")?,
         }
-        let lock = lock(&dir)?;
-        failpoint("runtime.state-dir.made")?;
-        Ok(Container { id: id.to_owned(), dir, lock: Some(lock) })
+        match lock(&dir).and_then(|lock| failpoint("runtime.state-dir.made").map(|()| lock)) {
+            Ok(lock) => Ok(Container { id: id.to_owned(), dir, lock: Some(lock) }),
+            Err(error) => {
+                // Empty still; that it cannot be removed is less than what was wrong before.
+                let _kept = std::fs::remove_dir(&dir);
+                Err(error)
+            }
+        }
     }
 
     /// The container `id`, locked against others that change it: waits for one that does.

@@ -3,6 +3,7 @@
 
 mod bundle;
 mod exec;
+mod failpoints;
 mod hooks;
 mod hostile;
 mod lifecycle;
