@@ -6,7 +6,8 @@
 //! oci-layout            {"imageLayoutVersion":"1.0.0"}
 //! index.json            the manifests that have names, replaced as a whole
 //! blobs/sha256/HEX      never seen half-written: made in ingest/, synced, renamed
-//! ingest/               what is being written now, each file locked by its writer
+//! ingest/               what is being written now, each file locked by its writer; and what came
+//!                       of blobs from far away, as DIGEST.part, to be gone on with
 //! lock                  held shared while blobs are put in place and recorded, alone while
 //!                       blobs that no record names are deleted
 //! index.lock            held while index.json is replaced
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod incoming;
 mod read;
 mod write;
 
@@ -31,6 +33,7 @@ use oci::{Algorithm, Digest};
 use rustix::fs::{FlockOperation, flock};
 
 pub use error::Error;
+pub use incoming::{Follower, Incoming};
 pub use read::Reader;
 pub use write::{Finished, Writer};
 
@@ -87,6 +90,12 @@ impl Store {
     /// A new blob, of at most `limit` bytes.
     pub fn writer(&self, limit: u64) -> Result<Writer, Error> {
         Writer::create(self, Algorithm::Sha256, limit)
+    }
+
+    /// A blob that comes from far away, piece by piece: begun, or gone on with where an earlier
+    /// fetch of it has ended.
+    pub fn incoming(&self, digest: &Digest, size: u64) -> Result<Incoming, Error> {
+        Incoming::begin(self, digest, size)
     }
 
     /// Keeps these bytes.

@@ -124,3 +124,85 @@ fn the_lock_is_shared_or_alone() {
     drop(alone);
     flock(&raw, FlockOperation::NonBlockingLockShared).unwrap();
 }
+
+/// The file that an unfinished blob leaves.
+fn part(dir: &Dir, digest: &Digest) -> PathBuf {
+    dir.0.join(format!("ingest/sha256-{}.part", digest.hex()))
+}
+
+#[test]
+fn a_blob_can_be_read_while_it_comes() {
+    let dir = Dir::new("follow");
+    let store = &dir.1;
+    let bytes: Vec<u8> = (0..300_000u32).map(|n| n as u8).collect();
+    let digest = Digest::sha256(&bytes);
+    let mut incoming = store.incoming(&digest, bytes.len() as u64).unwrap();
+    let mut follower = incoming.follow().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut read = Vec::new();
+        follower.read_to_end(&mut read).map(|_| read)
+    });
+    for piece in bytes.chunks(1000) {
+        incoming.write_all(piece).unwrap();
+    }
+    incoming.finish().unwrap();
+    assert_eq!(reader.join().unwrap().unwrap(), bytes);
+    assert_eq!(store.read(&digest, 1 << 20).unwrap(), bytes);
+    assert_eq!(files(&dir.0.join("ingest")), 0);
+}
+
+#[test]
+fn what_has_come_is_gone_on_with() {
+    let dir = Dir::new("resume");
+    let store = &dir.1;
+    let digest = Digest::sha256(b"hello world");
+    let mut incoming = store.incoming(&digest, 11).unwrap();
+    let mut follower = incoming.follow().unwrap();
+    incoming.write_all(b"hello").unwrap();
+    // Somebody else at the same time begins anew, and leaves nothing.
+    let other = store.incoming(&digest, 11).unwrap();
+    assert_eq!((other.size(), files(&dir.0.join("ingest"))), (0, 2));
+    drop(other);
+    drop(incoming);
+    let error = follower.read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+
+    assert_eq!(store.sweep().unwrap(), 0);
+    let mut incoming = store.incoming(&digest, 11).unwrap();
+    assert_eq!((incoming.size(), incoming.digest()), (5, Digest::sha256(b"hello")));
+    assert!(incoming.write(b" world, and more").is_err());
+    incoming.write_all(b" world").unwrap();
+    incoming.finish().unwrap();
+    assert_eq!(store.read(&digest, 20).unwrap(), b"hello world");
+    assert_eq!(files(&dir.0.join("ingest")), 0);
+}
+
+#[test]
+fn what_has_come_is_not_trusted() {
+    let dir = Dir::new("distrust");
+    let store = &dir.1;
+    let digest = Digest::sha256(b"hello");
+    for (left, rest) in [(&b"hx"[..], &b"llo"[..]), (b"much more than that", b"hallo")] {
+        fs::write(part(&dir, &digest), left).unwrap();
+        let mut incoming = store.incoming(&digest, 5).unwrap();
+        incoming.write_all(rest).unwrap();
+        assert!(matches!(incoming.finish(), Err(Error::WrongDigest { .. })));
+        assert_eq!(files(&dir.0.join("ingest")), 0);
+    }
+    let incoming = store.incoming(&digest, 5).unwrap();
+    assert!(matches!(incoming.finish(), Err(Error::WrongSize { .. })));
+    assert_eq!(store.size(&digest).unwrap(), None);
+    std::os::unix::fs::symlink("/etc/hostname", part(&dir, &digest)).unwrap();
+    assert!(store.incoming(&digest, 5).is_err());
+}
+
+#[test]
+fn what_nobody_goes_on_with_is_swept() {
+    let dir = Dir::new("old");
+    let digest = Digest::sha256(b"hello");
+    fs::write(part(&dir, &digest), b"he").unwrap();
+    let file = File::options().write(true).open(part(&dir, &digest)).unwrap();
+    let old = std::time::SystemTime::now() - incoming::LIFE * 2;
+    file.set_modified(old).unwrap();
+    assert_eq!(dir.1.sweep().unwrap(), 1);
+}

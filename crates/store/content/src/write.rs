@@ -10,6 +10,7 @@ use oci::{Algorithm, Digest, Hasher};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::error::At as _;
+use crate::incoming::is_young_part;
 use crate::{Error, Store};
 
 /// Makes names of one process differ.
@@ -36,10 +37,10 @@ pub struct Finished {
 
 /// A file in `ingest/`, deleted when dropped.
 #[derive(Debug)]
-struct Temporary {
+pub(crate) struct Temporary {
     file: File,
-    path: PathBuf,
-    renamed: bool,
+    pub(crate) path: PathBuf,
+    pub(crate) renamed: bool,
 }
 
 impl Drop for Temporary {
@@ -161,13 +162,13 @@ impl Finished {
 }
 
 /// Makes a name last.
-fn sync_folder_of(path: &Path) -> Result<(), Error> {
+pub(crate) fn sync_folder_of(path: &Path) -> Result<(), Error> {
     let Some(dir) = path.parent() else { return Ok(()) };
     File::open(dir).and_then(|dir| dir.sync_all()).at("fsync", dir)
 }
 
 impl Temporary {
-    fn create(dir: &Path) -> Result<Self, Error> {
+    pub(crate) fn create(dir: &Path) -> Result<Self, Error> {
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = dir.join(format!("{}-{number}", std::process::id()));
@@ -188,11 +189,14 @@ impl Temporary {
     }
 }
 
-/// Deletes the files that no writer holds locked.
+/// Deletes the files that no writer holds locked, but for what may still be gone on with.
 pub(crate) fn sweep(dir: &Path) -> Result<usize, Error> {
     let mut n_swept = 0;
     for entry in fs::read_dir(dir).at("readdir", dir)? {
         let path = entry.at("readdir", dir)?.path();
+        if is_young_part(&path) {
+            continue;
+        }
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

@@ -88,6 +88,11 @@ fn image(row: &Row<'_>) -> rusqlite::Result<Image> {
     })
 }
 
+/// The image that the rest of a query finds by one text.
+pub(crate) fn image_by(tx: &Read, rest: &str, text: &str) -> Result<Option<Image>, Error> {
+    tx.first("look up an image", &format!("SELECT {IMAGE} FROM images {rest}"), [text], image)
+}
+
 fn tag(row: &Row<'_>) -> rusqlite::Result<Tag> {
     Ok(Tag {
         reference: row.get(0)?,
@@ -193,17 +198,18 @@ impl Read {
         Ok(count.unwrap_or(0) as u64)
     }
 
-    /// Whether an image still needs this blob: as layer, configuration or manifest.
+    /// Whether an image still needs this blob, as layer, configuration or manifest, or a pull.
     pub fn blob_is_used(&self, blob: &Digest) -> Result<bool, Error> {
         let sql = "SELECT 1 FROM image_layers WHERE blob = ?1
-                   UNION ALL SELECT 1 FROM images WHERE id = ?1 OR manifest = ?1 LIMIT 1";
+                   UNION ALL SELECT 1 FROM images WHERE id = ?1 OR manifest = ?1
+                   UNION ALL SELECT 1 FROM pull_holds WHERE target = ?1 LIMIT 1";
         Ok(self.first("look for a blob's images", sql, [Text(blob)], |_| Ok(()))?.is_some())
     }
 
-    /// Every blob that an image needs.
+    /// Every blob that an image or a pull needs.
     pub fn used_blobs(&self) -> Result<HashSet<Digest>, Error> {
         let sql = "SELECT blob FROM image_layers UNION SELECT id FROM images
-                   UNION SELECT manifest FROM images";
+                   UNION SELECT manifest FROM images UNION SELECT target FROM pull_holds";
         let blobs =
             self.all("list blobs in use", sql, [], |row| Ok(row.get::<_, Text<Digest>>(0)?.0))?;
         Ok(blobs.into_iter().collect())
@@ -300,11 +306,12 @@ impl Write {
         Ok(())
     }
 
-    /// Forgets an unpacked layer, unless an image has it or another layer lies on it. Whether it
-    /// was forgotten.
+    /// Forgets an unpacked layer, unless an image or a pull has it or another layer lies on it.
+    /// Whether it was forgotten.
     pub fn delete_unused_layer(&self, chain: &ChainId) -> Result<bool, Error> {
         let sql = "DELETE FROM layers WHERE chain = ?1
                    AND NOT EXISTS (SELECT 1 FROM image_layers WHERE chain = ?1)
+                   AND NOT EXISTS (SELECT 1 FROM pull_holds WHERE target = ?1)
                    AND NOT EXISTS (SELECT 1 FROM layers WHERE parent = ?1)";
         Ok(self.execute("remove a layer", sql, [Text(chain)])? > 0)
     }

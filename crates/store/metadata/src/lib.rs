@@ -22,6 +22,7 @@ mod error;
 mod image;
 mod network;
 mod operation;
+mod pull;
 mod schema;
 mod text;
 mod volume;
@@ -39,6 +40,7 @@ pub use error::Error;
 pub use image::{Archive, Image, ImageLayer, Layer, Tag};
 pub use network::{Lease, Network, Port};
 pub use operation::Operation;
+pub use pull::RepoDigest;
 pub use volume::Volume;
 
 /// How long a writer waits for another one.

@@ -459,3 +459,26 @@ fn what_opening_costs() {
     }
     println!("one change: {:?}", start.elapsed() / 100);
 }
+
+#[test]
+fn what_a_pull_counts_on_is_kept() {
+    let dir = Dir::new("holds");
+    let chain = ChainId(Digest::sha256(b"layer"));
+    let blob = Digest::sha256(b"blob");
+    write(&dir.db(), |tx| {
+        tx.insert_layer(&Layer {
+            chain: chain.clone(),
+            diff: DiffId(chain.0.clone()),
+            parent: None,
+            size: 1,
+            created: 0,
+        })?;
+        tx.hold("pull", [&chain.0, &blob], 100)?;
+        assert!(!tx.delete_unused_layer(&chain)? && tx.blob_is_used(&blob)?);
+        assert!(tx.used_blobs()?.contains(&blob));
+        tx.hold("pull", [&chain.0], 200)?;
+        assert!(!tx.blob_is_used(&blob)? && !tx.let_go_of_old(199)?);
+        assert!(tx.let_go_of_old(200)? && tx.delete_unused_layer(&chain)?);
+        Ok(())
+    });
+}

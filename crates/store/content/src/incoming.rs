@@ -1,0 +1,258 @@
+//! A blob that comes from far away: it can be read while it comes, and what has come survives a
+//! crash, so that it can be gone on with.
+//!
+//! It lies in `ingest/ALGORITHM-HEX.part`, locked by whoever fetches it. That name is good for one
+//! blob only, and its bytes are hashed again before they are gone on with: a file that is wrong
+//! costs a download, never a wrong blob.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use oci::{Digest, Hasher};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::At as _;
+use crate::write::{Temporary, sync_folder_of};
+use crate::{Error, Store};
+
+/// The end of the name of what can be gone on with.
+const PART: &str = ".part";
+/// What nobody has gone on with for this long is swept.
+pub(crate) const LIFE: Duration = Duration::from_hours(24);
+
+/// A blob that is being fetched. Dropped before [`Incoming::finish`], it leaves what has come.
+#[derive(Debug)]
+pub struct Incoming {
+    file: File,
+    path: PathBuf,
+    /// Deletes the file where nobody could go on with it.
+    unique: Option<Temporary>,
+    digest: Digest,
+    promised: u64,
+    hasher: Hasher,
+    size: u64,
+    shared: Arc<Shared>,
+    store: Store,
+}
+
+/// Reads a blob while it is being fetched: waits for what has not come yet, and ends when it is
+/// whole and right.
+#[derive(Debug)]
+pub struct Follower {
+    file: File,
+    at: u64,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct State {
+    n_bytes: u64,
+    end: Option<End>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Whole,
+    GivenUp,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+}
+
+impl Incoming {
+    /// Begins, or goes on with what an earlier one left.
+    pub(crate) fn begin(store: &Store, digest: &Digest, size: u64) -> Result<Self, Error> {
+        let dir = store.root().join("ingest");
+        let path = dir.join(format!("{}-{}{PART}", digest.algorithm().name(), digest.hex()));
+        let (file, path, unique) = if let Some(file) = open(&path)? {
+            (file, path, None)
+        } else {
+            // Somebody else fetches it: then it is fetched twice, under another name.
+            let unique = Temporary::create(&dir)?;
+            let file = OpenOptions::new().read(true).write(true).open(&unique.path);
+            (file.at("open", &unique.path)?, unique.path.clone(), Some(unique))
+        };
+        let mut incoming = Self {
+            file,
+            path,
+            unique,
+            digest: digest.clone(),
+            promised: size,
+            hasher: Hasher::new(digest.algorithm()),
+            size: 0,
+            shared: Arc::new(Shared {
+                state: Mutex::new(State { n_bytes: 0, end: None }),
+                changed: Condvar::new(),
+            }),
+            store: store.clone(),
+        };
+        incoming.take_stock()?;
+        Ok(incoming)
+    }
+
+    /// Hashes what is there.
+    fn take_stock(&mut self) -> Result<(), Error> {
+        let found = self.file.metadata().at("stat", &self.path)?.len();
+        if found > self.promised {
+            self.file.set_len(0).at("truncate", &self.path)?;
+        }
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match self.file.read(&mut buffer).at("read", &self.path)? {
+                0 => break,
+                n => {
+                    self.hasher.update(&buffer[..n]);
+                    self.size += n as u64;
+                }
+            }
+        }
+        let n_bytes = self.size;
+        self.shared.change(|state| state.n_bytes = n_bytes);
+        Ok(())
+    }
+
+    /// How many bytes have come.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// What they hash to.
+    pub fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+
+    /// Reads it from its start, while it comes.
+    pub fn follow(&self) -> Result<Follower, Error> {
+        // A duplicate of our descriptor would hold our lock.
+        let file = File::open(&self.path).at("open", &self.path)?;
+        Ok(Follower { file, at: 0, shared: Arc::clone(&self.shared) })
+    }
+
+    /// Puts the blob in its place, if it is what was promised; if not, nothing of it is kept.
+    pub fn finish(mut self) -> Result<(), Error> {
+        let checked = self.check();
+        if checked.is_err() && self.unique.is_none() {
+            fs::remove_file(&self.path).at("unlink", &self.path)?;
+        }
+        checked?;
+        failpoint::hit("content.sync").at("fsync", &self.path)?;
+        self.file.sync_all().at("fsync", &self.path)?;
+        let place = self.store.blob_path(&self.digest);
+        failpoint::hit("content.rename").at("rename", &self.path)?;
+        fs::rename(&self.path, &place).at("rename", &self.path)?;
+        if let Some(unique) = &mut self.unique {
+            unique.renamed = true;
+        }
+        failpoint::hit("content.renamed").at("rename", &place)?;
+        sync_folder_of(&place)?;
+        self.shared.change(|state| state.end = Some(End::Whole));
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.size != self.promised {
+            let (digest, expected, found) = (self.digest.clone(), self.promised, self.size);
+            return Err(Error::WrongSize { digest, expected, found });
+        }
+        let found = self.digest();
+        if found != self.digest {
+            return Err(Error::WrongDigest { expected: self.digest.clone(), found });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.shared.change(|state| state.end = state.end.or(Some(End::GivenUp)));
+    }
+}
+
+impl Write for Incoming {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.size + bytes.len() as u64 > self.promised {
+            let why = format!("more than the {} bytes that were promised", self.promised);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+        }
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        self.size += written as u64;
+        let n_bytes = self.size;
+        self.shared.change(|state| state.n_bytes = n_bytes);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Follower {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut state = self.shared.lock();
+        while state.n_bytes <= self.at {
+            match state.end {
+                Some(End::Whole) => return Ok(0),
+                Some(End::GivenUp) => {
+                    let why = "the rest of the blob did not come";
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+                }
+                None => {}
+            }
+            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let n_there = state.n_bytes - self.at;
+        drop(state);
+        let n = buffer.len().min(usize::try_from(n_there).unwrap_or(usize::MAX));
+        let n_read = self.file.read_at(&mut buffer[..n], self.at)?;
+        self.at += n_read as u64;
+        Ok(n_read)
+    }
+}
+
+/// The file of this name, locked; `None` where somebody else has it.
+fn open(path: &Path) -> Result<Option<File>, Error> {
+    loop {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+        let file = options.custom_flags(flags).open(path).at("open", path)?;
+        failpoint::hit("content.create").at("open", path)?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Ok(None);
+        }
+        // Before the lock was ours, the file may have become a blob.
+        let ours = file.metadata().at("stat", path)?;
+        match fs::symlink_metadata(path) {
+            Ok(there) if there.ino() == ours.ino() => return Ok(Some(file)),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(Error::Io { call: "stat", path: path.into(), source }),
+        }
+    }
+}
+
+/// Whether a file of `ingest/` may still be gone on with.
+pub(crate) fn is_young_part(path: &Path) -> bool {
+    let is_part = path.to_str().is_some_and(|name| name.ends_with(PART));
+    let age = || SystemTime::now().duration_since(fs::metadata(path).ok()?.modified().ok()?).ok();
+    is_part && age().is_none_or(|age| age < LIFE)
+}
