@@ -23,6 +23,7 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     GET "/events" => system::events,
     GET "/system/df" => system::disk_usage,
     POST "/auth" => system::auth,
+    POST "/commit" => image::commit,
     GET "/plugins" => system::plugins,
     GET "/plugins/{}/json" => system::plugin,
 
@@ -88,7 +89,6 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
 /// What Docker has and we do not, and how it is called in the answer.
 const NOT_BUILT: &[(Method, &str, &str)] = &[
     (Method::GET, "/containers/{}/attach/ws", "attaching over a WebSocket"),
-    (Method::POST, "/commit", "making an image from a container (commit)"),
     (Method::POST, "/build", "building images (build)"),
     (Method::POST, "/build/prune", "building images (build prune)"),
     (Method::POST, "/build/cancel", "building images (build cancel)"),

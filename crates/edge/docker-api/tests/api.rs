@@ -217,7 +217,7 @@ async fn errors_are_dockerds() {
             POST /build 
                 501 {"message":"not there yet: building images (build)"}
             POST /commit 
-                501 {"message":"not there yet: making an image from a container (commit)"}
+                404 {"message":"No such container: "}
             GET /services 
                 501 {"message":"not there yet: Swarm (services)"}
             POST /auth {}

@@ -18,6 +18,7 @@ mod attachment;
 mod change;
 mod changes;
 mod clock;
+mod commit;
 mod control;
 mod copy;
 mod create;
@@ -55,6 +56,7 @@ mod volumes;
 mod wait;
 mod watch;
 
+pub use commit::CommitOptions;
 pub use engine::{Engine, EngineConfig};
 pub use error::{Class, Error};
 pub use events::Events;

@@ -5,9 +5,9 @@ use std::{
     io::{BufWriter, Write},
 };
 
-use containers::{Engine, ListOptions};
+use containers::{CommitOptions, Engine, ListOptions};
 use docker::{
-    List, Map,
+    ContainerConfig, IdResponse, List, Map,
     image::{
         DeleteResponse, Descriptor, History, Inspect, Metadata, PruneResponse, RootFs, Summary,
     },
@@ -20,7 +20,7 @@ use oci::image::Platform;
 use reference::Reference;
 
 use crate::{
-    call::{Call, Reply, empty, ok, reply, to_value},
+    call::{Call, Reply, created, empty, ok, reply, to_value},
     error::Error,
     http::body::{BodyWriter, ReplyBody, pieces},
     legacy,
@@ -229,6 +229,24 @@ async fn pull(call: Call) -> Reply {
         }),
         Err(err) => Err(err),
     }
+}
+
+/// `POST /commit?container=ID`
+pub(crate) async fn commit(mut call: Call) -> Reply {
+    let config: Option<ContainerConfig> = call.json().await?;
+    let container = call.query.text("container").to_owned();
+    let name = joined(call.query.text("repo"), call.query.text("tag"));
+    let text = |key: &str| Some(call.query.text(key).to_owned()).filter(|text| !text.is_empty());
+    let options = CommitOptions {
+        reference: if name.is_empty() { None } else { Some(parse(&name)?) },
+        changes: call.query.all("changes").flat_map(str::lines).map(str::to_owned).collect(),
+        author: text("author"),
+        message: text("comment"),
+        pause: call.query.bool_or("pause", true),
+        config: config.unwrap_or_default(),
+    };
+    let id = call.engine(move |engine| engine.commit(&container, &options)).await?;
+    created(&IdResponse { id: id.to_string() })
 }
 
 /// `POST /images/load`
