@@ -24,6 +24,9 @@ pub enum Error {
     /// There is no such image.
     #[error("No such image: {0}")]
     NoImage(String),
+    /// There is nothing to push under this name.
+    #[error("An image does not exist locally with the tag: {0}")]
+    NotInRepository(String),
     /// Several ids start like that.
     #[error("multiple IDs found with provided prefix: {0}")]
     Ambiguous(String),
@@ -94,7 +97,7 @@ impl Error {
     /// What kind of mistake it is.
     pub fn class(&self) -> Class {
         match self {
-            Self::NoImage(_) => Class::NotFound,
+            Self::NoImage(_) | Self::NotInRepository(_) => Class::NotFound,
             Self::Conflict(_) => Class::Conflict,
             Self::Rootfs { source, .. } => source.class(),
             Self::Metadata(error) if error.is_busy() => Class::Unavailable,

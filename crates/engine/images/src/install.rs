@@ -189,7 +189,7 @@ impl Images {
 
     /// Writes the two documents, then the record, then the index. `more` adds to the same change, and says how
     /// large the image is.
-    fn record(
+    pub(crate) fn record(
         &self,
         config: &[u8],
         manifest: &[u8],

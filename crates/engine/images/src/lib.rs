@@ -27,6 +27,8 @@ mod import;
 mod install;
 mod list;
 mod load;
+mod pull;
+mod push;
 mod remove;
 mod resolve;
 mod save;
@@ -49,6 +51,8 @@ pub use embedded::EmbeddedImage;
 pub use error::{Class, Error};
 pub use import::Import;
 pub use list::{Details, HistoryEntry, Summary};
+pub use pull::{Pull, PullBlob, Step};
+pub use push::Push;
 pub use remove::{Pruned, Removed};
 
 /// The name of the machine's own root as an image.

@@ -86,17 +86,23 @@ impl Images {
         });
         let until = until.collect::<Result<Vec<i64>, Error>>()?.into_iter().min();
 
-        let (rows, mut tags, containers) = self.db.read(|tx| {
+        let (rows, mut tags, mut called, containers) = self.db.read(|tx| {
             let mut tags: BTreeMap<Digest, Vec<Tag>> = BTreeMap::new();
             for tag in tx.tags()? {
                 tags.entry(tag.image.clone()).or_default().push(tag);
             }
-            Ok::<_, Error>((tx.images()?, tags, tx.containers_by_image()?))
+            let mut called: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
+            for digest in tx.repo_digests()? {
+                called.entry(digest.image).or_default().push(digest.reference);
+            }
+            Ok::<_, Error>((tx.images()?, tags, called, tx.containers_by_image()?))
         })?;
         let mut summaries = Vec::new();
         for row in rows {
             let names = names(tags.remove(&row.id).unwrap_or_default());
-            let wanted = dangling.is_none_or(|dangling| names.is_empty() == dangling)
+            let called = called.remove(&row.id).unwrap_or_default();
+            let is_dangling = names.is_empty() && called.is_empty();
+            let wanted = dangling.is_none_or(|dangling| is_dangling == dangling)
                 && before.is_none_or(|before| row.created < before)
                 && since.is_none_or(|since| row.created > since)
                 && until.is_none_or(|until| row.created < until);
@@ -116,7 +122,7 @@ impl Images {
                 continue;
             }
             let repo_tags = shown.iter().map(|name| name.familiar()).collect();
-            let repo_digests = digests(shown.iter().copied(), &row.manifest);
+            let repo_digests = digests(shown.iter().copied(), &called, &row.manifest);
             let containers = containers.get(&row.id).copied().unwrap_or(0);
             summaries.push(Summary { row, repo_tags, repo_digests, labels, containers });
         }
@@ -140,14 +146,16 @@ impl Images {
         let found = self.find(name)?;
         let mut image = self.get(&found.id)?;
         image.reference = found.reference;
-        let (row, tags) =
-            self.db.read(|tx| Ok::<_, Error>((tx.image(&image.id)?, tx.tags_of(&image.id)?)))?;
+        let (row, tags, called) = self.db.read(|tx| {
+            let id = &image.id;
+            Ok::<_, Error>((tx.image(id)?, tx.tags_of(id)?, tx.repo_digests_of(id)?))
+        })?;
         let row = row.ok_or_else(|| Error::NoImage(name.into()))?;
         let last_tag_time = tags.iter().map(|tag| tag.updated).max();
         let names = names(tags);
         Ok(Details {
             repo_tags: names.iter().map(Reference::familiar).collect(),
-            repo_digests: digests(names.iter(), &row.manifest),
+            repo_digests: digests(names.iter(), &called, &row.manifest),
             manifest_size: self.content.size(&row.manifest)?.unwrap_or(0),
             last_tag_time,
             added: row.added,
@@ -199,11 +207,21 @@ fn names(tags: Vec<Tag>) -> Vec<Reference> {
     tags.into_iter().filter_map(|tag| tag.reference.parse().ok()).collect()
 }
 
-/// One digest for each repository.
-fn digests<'a>(names: impl Iterator<Item = &'a Reference>, manifest: &Digest) -> Vec<String> {
-    let mut digests: Vec<_> =
-        names.map(|name| format!("{}@{manifest}", name.familiar_name())).collect();
-    digests.dedup();
+/// What registries call an image; and for each of its other repositories, what they would call it.
+fn digests<'a>(
+    names: impl Iterator<Item = &'a Reference>,
+    called: &[String],
+    manifest: &Digest,
+) -> Vec<String> {
+    let called = called.iter().filter_map(|text| text.parse::<Reference>().ok());
+    let mut known: Vec<Reference> = called.collect();
+    let mut digests: Vec<String> = known.iter().map(Reference::familiar).collect();
+    for name in names {
+        if !known.iter().any(|known| known.name() == name.name()) {
+            digests.push(format!("{}@{manifest}", name.familiar_name()));
+            known.push(name.clone());
+        }
+    }
     digests
 }
 

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use docker::filters::Filters;
 use metadata::Read;
 use oci::{ChainId, Digest};
+use reference::Reference;
 use snapshot::Snapshotter as _;
 
-use crate::{Error, Images};
+use crate::{Error, Images, now};
 
 /// What a removal did, one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,12 +84,18 @@ impl Images {
                 ));
             }
         }
-        let going = match &by_name {
-            Some(reference) => vec![reference.to_string()],
-            None => tags,
+        let called = self.db.read(|tx| tx.repo_digests_of(&id))?;
+        let (going, forgotten) = match &by_name {
+            // What its registry calls it goes with the last tag of that repository.
+            Some(reference) if is_last || is_last_of(reference, &tags) => {
+                let ours = called.into_iter().filter(|one| is_last || is_of(one, reference));
+                (vec![reference.to_string()], ours.collect())
+            }
+            Some(reference) => (vec![reference.to_string()], Vec::new()),
+            None => (tags, called),
         };
         self.with_note(|| {
-            let mut removed = self.untag(&going)?;
+            let mut removed = self.untag(&going, &forgotten)?;
             if is_last && users.is_empty() {
                 removed.extend(self.delete(&id)?.removed);
             }
@@ -97,12 +104,17 @@ impl Images {
         })
     }
 
-    fn untag(&self, tags: &[String]) -> Result<Vec<Removed>, Error> {
+    fn untag(&self, tags: &[String], called: &[String]) -> Result<Vec<Removed>, Error> {
         self.db.write(|tx| {
             let mut removed = Vec::new();
             for tag in tags {
                 if tx.delete_tag(tag)? {
                     removed.push(Removed::Untagged(familiar(tag)));
+                }
+            }
+            for digest in called {
+                if tx.delete_repo_digest(digest)? {
+                    removed.push(Removed::Untagged(familiar(digest)));
                 }
             }
             Ok(removed)
@@ -131,7 +143,8 @@ impl Images {
                 if !users.is_empty() {
                     continue;
                 }
-                pruned.removed.extend(self.untag(&tags)?);
+                let called = self.db.read(|tx| tx.repo_digests_of(&image.row.id))?;
+                pruned.removed.extend(self.untag(&tags, &called)?);
                 let deleted = self.delete(&image.row.id)?;
                 pruned.removed.extend(deleted.removed);
                 pruned.reclaimed += deleted.reclaimed;
@@ -146,11 +159,14 @@ impl Images {
     pub fn sweep(&self) -> Result<usize, Error> {
         let mut n_swept = self.content.sweep()? + self.snapshots.sweep()?;
         let notes = self.notes()?;
-        if notes.is_empty() {
+        // Looked for before it is changed: a change waits for others.
+        let is_old = self.db.read(|tx| tx.has_old_holds(now()))?;
+        if notes.is_empty() && !is_old {
             return Ok(n_swept);
         }
         // While somebody works with files the notes may be theirs; then it is for a later sweep.
         let Some(_lock) = self.content.try_lock_alone()? else { return Ok(n_swept) };
+        self.db.write(|tx| tx.let_go_of_old(now()))?;
         n_swept += self.collect()?;
         self.write_index()?;
         self.forget(&notes)?;
@@ -244,9 +260,19 @@ impl Images {
     }
 }
 
+/// Whether `reference` is the only one of `tags` of its repository.
+fn is_last_of(reference: &Reference, tags: &[String]) -> bool {
+    tags.iter().filter(|tag| is_of(tag, reference)).count() <= 1
+}
+
+/// Whether a name is of the same repository.
+fn is_of(name: &str, reference: &Reference) -> bool {
+    name.parse::<Reference>().is_ok_and(|name| name.name() == reference.name())
+}
+
 /// A name as people write it.
 fn familiar(tag: &str) -> String {
-    tag.parse::<reference::Reference>().map_or_else(|_| tag.into(), |name| name.familiar())
+    tag.parse::<Reference>().map_or_else(|_| tag.into(), |name| name.familiar())
 }
 
 /// The start of a container's id, as tables show it.

@@ -117,10 +117,13 @@ impl Images {
         self.db.read(|tx| {
             if let Some(reference) = &reference {
                 let row = match reference.digest() {
-                    Some(digest) => match tx.image_by_manifest(digest)? {
-                        None => tx.image(digest)?,
-                        found => found,
-                    },
+                    Some(digest) => {
+                        let called = format!("{}@{digest}", reference.name());
+                        match (tx.image_by_repo_digest(&called)?, tx.image_by_manifest(digest)?) {
+                            (None, None) => tx.image(digest)?,
+                            (called, made) => called.or(made),
+                        }
+                    }
                     None => tx.tagged_image(&reference.to_string())?,
                 };
                 if let Some(row) = row {

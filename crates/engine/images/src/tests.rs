@@ -13,6 +13,7 @@ mod crash;
 mod hostile;
 mod layers;
 mod names;
+mod pull;
 
 /// A root of images that goes when the test ends.
 pub(crate) struct Home {

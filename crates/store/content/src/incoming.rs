@@ -41,9 +41,10 @@ pub struct Incoming {
 
 /// Reads a blob while it is being fetched: waits for what has not come yet, and ends when it is
 /// whole and right.
+/// A clone begins at the start.
 #[derive(Debug)]
 pub struct Follower {
-    file: File,
+    file: Arc<File>,
     at: u64,
     shared: Arc<Shared>,
 }
@@ -143,7 +144,7 @@ impl Incoming {
     pub fn follow(&self) -> Result<Follower, Error> {
         // A duplicate of our descriptor would hold our lock.
         let file = File::open(&self.path).at("open", &self.path)?;
-        Ok(Follower { file, at: 0, shared: Arc::clone(&self.shared) })
+        Ok(Follower { file: Arc::new(file), at: 0, shared: Arc::clone(&self.shared) })
     }
 
     /// Puts the blob in its place, if it is what was promised; if not, nothing of it is kept.
@@ -205,12 +206,24 @@ impl Write for Incoming {
     }
 }
 
-impl Read for Follower {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl Clone for Follower {
+    fn clone(&self) -> Self {
+        Self { file: Arc::clone(&self.file), at: 0, shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Follower {
+    /// Waits until the blob is whole, right, and in its place.
+    pub fn wait(&self) -> io::Result<()> {
+        self.wait_for(u64::MAX).map(drop)
+    }
+
+    /// Waits until there is more than `at` bytes. How many there are; `at` or fewer: that is all.
+    fn wait_for(&self, at: u64) -> io::Result<u64> {
         let mut state = self.shared.lock();
-        while state.n_bytes <= self.at {
+        while state.n_bytes <= at {
             match state.end {
-                Some(End::Whole) => return Ok(0),
+                Some(End::Whole) => break,
                 Some(End::GivenUp) => {
                     let why = "the rest of the blob did not come";
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
@@ -219,8 +232,13 @@ impl Read for Follower {
             }
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let n_there = state.n_bytes - self.at;
-        drop(state);
+        Ok(state.n_bytes)
+    }
+}
+
+impl Read for Follower {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n_there = self.wait_for(self.at)?.saturating_sub(self.at);
         let n = buffer.len().min(usize::try_from(n_there).unwrap_or(usize::MAX));
         let n_read = self.file.read_at(&mut buffer[..n], self.at)?;
         self.at += n_read as u64;

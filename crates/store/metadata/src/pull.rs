@@ -29,6 +29,12 @@ impl Read {
         self.all("list an image's digests", sql, [Text(id)], |row| row.get(0))
     }
 
+    /// Whether something is held that nobody holds any more at the time `now`.
+    pub fn has_old_holds(&self, now: i64) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM pull_holds WHERE until <= ?1 LIMIT 1";
+        Ok(self.first("look for old holds", sql, [now], |_| Ok(()))?.is_some())
+    }
+
     /// The image that a registry calls so: `NAME@DIGEST`, in full.
     pub fn image_by_repo_digest(&self, reference: &str) -> Result<Option<Image>, Error> {
         image_by(

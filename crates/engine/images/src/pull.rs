@@ -1,0 +1,293 @@
+//! Images that come from a registry, whoever speaks to it: blobs are unpacked while they come, and
+//! what has come is kept for the next attempt.
+//!
+//! ```text
+//! begin_pull   hold what is there and what will come ─▶ PullBlob for each that is missing
+//!     ├─ whoever fetches: PullBlob::take ─▶ content::Incoming ─▶ finish
+//!     └─ finish_pull, meanwhile: unpack layer by layer, then record, then let go
+//! ```
+//!
+//! No lock is held while a pull waits for the network: what it counts on is held in the database
+//! ([`metadata::Write::hold`]), for a day at most if its process dies.
+
+use std::collections::BTreeMap;
+use std::io::{BufReader, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use content::{Follower, Incoming};
+use metadata::ImageLayer;
+use oci::image::{Descriptor, ImageConfig, Manifest, media_type};
+use oci::{ChainId, Digest};
+use reference::Reference;
+
+use crate::install::parse_config;
+use crate::{Error, Image, Images, now};
+
+/// How long what a pull has brought is kept for the next one, in nanoseconds.
+const LIFE: i64 = 24 * 3600 * 1_000_000_000;
+/// The largest blob that is taken.
+const MAX_BLOB: u64 = 1 << 40;
+/// No image has more layers that could be stacked.
+const MAX_LAYERS: usize = 1000;
+
+/// An image that is on its way.
+#[derive(Debug)]
+pub struct Pull {
+    manifest: Vec<u8>,
+    config: Vec<u8>,
+    parsed: ImageConfig,
+    id: Digest,
+    holder: String,
+    chain: Vec<ChainId>,
+    layers: Vec<Arc<PullBlob>>,
+    /// The image is there already, perhaps under another name.
+    is_known: bool,
+}
+
+/// The blob of a layer that is on its way, or there.
+#[derive(Debug)]
+pub struct PullBlob {
+    descriptor: Descriptor,
+    coming: Option<Coming>,
+}
+
+#[derive(Debug)]
+struct Coming {
+    follower: Follower,
+    incoming: Mutex<Option<Incoming>>,
+}
+
+/// How far the unpacking of a layer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// So many bytes of its archive have been unpacked.
+    Unpacked(u64),
+    /// It is in its place.
+    Done,
+}
+
+impl PullBlob {
+    /// What it is.
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    /// Whether it has to be fetched.
+    pub fn is_missing(&self) -> bool {
+        self.coming.is_some()
+    }
+
+    /// Where what is fetched goes; `None` where there is nothing to fetch, or somebody does. Whoever
+    /// takes it has to finish or to drop it: the unpacking waits for that.
+    pub fn take(&self) -> Option<Incoming> {
+        let coming = self.coming.as_ref()?;
+        coming.incoming.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Reads it from its start, as far as it is there.
+    fn open(&self, content: &content::Store) -> Result<Box<dyn Read>, Error> {
+        match &self.coming {
+            Some(coming) => Ok(Box::new(coming.follower.clone())),
+            None => Ok(Box::new(content.reader(&self.descriptor.digest)?)),
+        }
+    }
+}
+
+impl Pull {
+    /// The layers' blobs, lowest first. One that comes twice is the same one.
+    pub fn layers(&self) -> &[Arc<PullBlob>] {
+        &self.layers
+    }
+
+    /// The image's id.
+    pub fn id(&self) -> &Digest {
+        &self.id
+    }
+
+    /// Whether the image is there already.
+    pub fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    /// Gives up what nobody has taken, so that nobody waits for it.
+    pub fn give_up(&self) {
+        for layer in &self.layers {
+            drop(layer.take());
+        }
+    }
+}
+
+impl Images {
+    /// The id of the image of this name, if there is one.
+    pub fn id_of(&self, reference: &Reference) -> Result<Option<Digest>, Error> {
+        match self.find(&reference.to_string()) {
+            Ok(found) => Ok(Some(found.id)),
+            Err(Error::NoImage(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins to take an image of which the manifest and the configuration have come; both are what
+    /// their digests say. Hashes what an earlier pull has left of the layers.
+    pub fn begin_pull(&self, manifest: Vec<u8>, config: Vec<u8>) -> Result<Pull, Error> {
+        let digest = Digest::sha256(&manifest);
+        let what = || format!("read manifest {digest}");
+        let read =
+            Manifest::parse(&manifest).map_err(|source| Error::Format { what: what(), source })?;
+        let parsed = check(&read, &config)?;
+        let diffs = &parsed.rootfs.diff_ids;
+        let chain = ChainId::chain(diffs);
+        let id = read.config.digest.clone();
+        let holder = format!("pull-{}-{}", std::process::id(), digest.hex());
+        let is_known = {
+            // Nobody who deletes has looked already and not deleted yet.
+            let _lock = self.content.lock_shared()?;
+            let blobs = read.layers.iter().map(|layer| &layer.digest);
+            let held = chain.iter().map(ChainId::digest).chain(blobs).chain([&id, &digest]);
+            self.db.write(|tx| {
+                tx.hold(&holder, held, now().saturating_add(LIFE))?;
+                Ok::<_, Error>(tx.image(&id)?.is_some())
+            })?
+        };
+        let mut blobs: BTreeMap<Digest, Arc<PullBlob>> = BTreeMap::new();
+        let mut layers = Vec::new();
+        for descriptor in &read.layers {
+            let blob = match blobs.get(&descriptor.digest) {
+                Some(blob) => Arc::clone(blob),
+                None => Arc::new(self.pull_blob(descriptor, is_known)?),
+            };
+            blobs.insert(descriptor.digest.clone(), Arc::clone(&blob));
+            layers.push(blob);
+        }
+        Ok(Pull { manifest, config, parsed, id, holder, chain, layers, is_known })
+    }
+
+    fn pull_blob(&self, descriptor: &Descriptor, is_known: bool) -> Result<PullBlob, Error> {
+        let is_there = is_known || self.content.size(&descriptor.digest)? == Some(descriptor.size);
+        let coming = if is_there {
+            None
+        } else {
+            let incoming = self.content.incoming(&descriptor.digest, descriptor.size)?;
+            let follower = incoming.follow()?;
+            Some(Coming { follower, incoming: Mutex::new(Some(incoming)) })
+        };
+        Ok(PullBlob { descriptor: descriptor.clone(), coming })
+    }
+
+    /// Unpacks the layers while they come, one on the other, and records the image: as `name`, and
+    /// as what the registry calls it, `digest` of the same repository.
+    pub fn finish_pull(
+        &self,
+        pull: &Pull,
+        name: &Reference,
+        digest: &Digest,
+        on_step: &(dyn Fn(usize, Step) + Sync),
+    ) -> Result<Image, Error> {
+        // One that was asked for by digest is known by its digest, whatever its tag is at the moment.
+        let tag = Some(name).filter(|name| name.tag().is_some() && name.digest().is_none());
+        let image = if pull.is_known {
+            self.name_known(pull, tag)?
+        } else {
+            let rows = self.unpack(pull, on_step)?;
+            let _lock = self.content.lock_shared()?;
+            self.with_note(|| {
+                let size = self.size_of(&pull.chain)?;
+                self.record(&pull.config, &pull.manifest, &rows, tag, |_| Ok(size))
+            })?
+        };
+        let called = format!("{}@{digest}", name.name());
+        self.db.write(|tx| {
+            tx.set_repo_digest(&called, &image.id)?;
+            tx.let_go(&pull.holder)
+        })?;
+        Ok(Image { reference: Some(name.clone()), ..image })
+    }
+
+    /// Gives an image that is there its name.
+    fn name_known(&self, pull: &Pull, tag: Option<&Reference>) -> Result<Image, Error> {
+        if let Some(tag) = tag {
+            let _lock = self.content.lock_shared()?;
+            self.with_note(|| {
+                self.set_tag(tag, &pull.id)?;
+                self.write_index()
+            })?;
+        }
+        self.get(&pull.id)
+    }
+
+    fn unpack(
+        &self,
+        pull: &Pull,
+        on_step: &(dyn Fn(usize, Step) + Sync),
+    ) -> Result<Vec<ImageLayer>, Error> {
+        let diffs = &pull.parsed.rootfs.diff_ids;
+        let mut rows = Vec::new();
+        for (layer_idx, blob) in pull.layers.iter().enumerate() {
+            self.ensure_layer(&pull.chain, diffs, layer_idx, || {
+                let reader =
+                    Counting { inner: blob.open(&self.content)?, n: 0, layer_idx, on_step };
+                Ok(Box::new(BufReader::with_capacity(128 << 10, reader)) as Box<dyn Read>)
+            })?;
+            if let Some(coming) = &blob.coming {
+                coming.follower.wait().map_err(diff::Error::Read)?;
+            }
+            on_step(layer_idx, Step::Done);
+            rows.push(ImageLayer {
+                chain: pull.chain[layer_idx].clone(),
+                diff: diffs[layer_idx].clone(),
+                blob: blob.descriptor.digest.clone(),
+            });
+        }
+        Ok(rows)
+    }
+
+    /// Of all files of these layers, in bytes.
+    fn size_of(&self, chain: &[ChainId]) -> Result<u64, Error> {
+        self.db.read(|tx| {
+            let sizes = chain.iter().map(|layer| Ok(tx.layer(layer)?.map_or(0, |row| row.size)));
+            sizes.sum()
+        })
+    }
+}
+
+/// What can be known before a layer comes. The configuration, read.
+fn check(manifest: &Manifest, config: &[u8]) -> Result<ImageConfig, Error> {
+    if !media_type::is_config(&manifest.config.media_type) {
+        let kind = &manifest.config.media_type;
+        return Err(Error::Invalid(format!("an artifact of type `{kind}`, not an image")));
+    }
+    for layer in &manifest.layers {
+        if !media_type::is_layer(&layer.media_type) {
+            return Err(Error::Invalid(format!("a layer of type `{}`", layer.media_type)));
+        }
+        if layer.size > MAX_BLOB {
+            let (digest, size) = (&layer.digest, layer.size);
+            return Err(Error::Invalid(format!("layer {digest} is said to have {size} bytes")));
+        }
+    }
+    let parsed = parse_config(config)?;
+    let (n_diffs, n_layers) = (parsed.rootfs.diff_ids.len(), manifest.layers.len());
+    if n_diffs != n_layers || n_layers > MAX_LAYERS {
+        return Err(Error::Invalid(format!(
+            "the image's configuration has {n_diffs} layers, its manifest {n_layers}"
+        )));
+    }
+    Ok(parsed)
+}
+
+/// Tells how much has been read.
+struct Counting<'a> {
+    inner: Box<dyn Read>,
+    n: u64,
+    layer_idx: usize,
+    on_step: &'a (dyn Fn(usize, Step) + Sync),
+}
+
+impl Read for Counting<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n_read = self.inner.read(buffer)?;
+        self.n += n_read as u64;
+        (self.on_step)(self.layer_idx, Step::Unpacked(self.n));
+        Ok(n_read)
+    }
+}
