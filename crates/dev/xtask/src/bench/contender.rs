@@ -46,6 +46,9 @@ impl Place {
         for name in ["floor/upper", "floor/work", "floor/root", "bundle/rootfs", "root", "state"] {
             std::fs::create_dir_all(self.path(name))?;
         }
+        // As `/run` is on most machines; seen by this mount namespace alone.
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "mode=700", "tmpfs"]).arg(self.path("state")).status()?;
         testkit::busybox_rootfs(&self.path("rootfs.tar"));
         let rootfs = self.path("bundle/rootfs");
         let mut unpack = Command::new("tar");
@@ -71,6 +74,11 @@ impl Place {
 
     /// Removes it all.
     pub(crate) fn clean(&self) {
+        // A supervisor that is still on its way out holds nothing there any more.
+        let unmounted = Command::new("umount").arg(self.path("state")).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            eprintln!("umount {}", self.path("state").display());
+        }
         if let Err(error) = std::fs::remove_dir_all(&self.directory) {
             eprintln!("{}: {error}", self.directory.display());
         }
