@@ -78,9 +78,11 @@ impl Supervisor {
     pub(crate) fn serve(&mut self) -> Result<End, Error> {
         self.signals.watch(&self.poller, Interest::READ)?;
         self.accept.watch(&self.poller, Interest::READ)?;
-        if let Some(control) = &mut self.control {
-            control.watch(&self.poller, Interest::READ)?;
-        }
+        // The engine died before it could be told that the container is there.
+        let Some(control) = &mut self.control else {
+            return Ok(End::NeverStarted(Error::Abandoned));
+        };
+        control.watch(&self.poller, Interest::READ)?;
         self.refresh(CONTAINER);
         let mut events = Vec::new();
         loop {
