@@ -1,12 +1,15 @@
 //! Commands on containers that do not join their streams.
 
-use docker::container::{FilesystemChange, TopResponse, WaitResponse};
+use docker::container::{
+    FilesystemChange, TopResponse, UpdateRequest, UpdateResponse, WaitResponse,
+};
 use serde_json::{Value, json};
 
-use crate::args::{KillArgs, LogsArgs, PruneArgs, RmArgs, StopArgs, TopArgs};
+use crate::args::{KillArgs, LogsArgs, PruneArgs, RmArgs, StopArgs, TopArgs, UpdateArgs};
 use crate::client::{Client, empty, encode};
 use crate::error::{Error, Result};
 use crate::format::{human, table};
+use crate::request;
 use crate::stream::Output;
 
 /// Does the same to each container, and prints the name of each with which it went well. One
@@ -150,6 +153,21 @@ pub(crate) fn host_address(ip: &str, port: &str) -> String {
     if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }
 
+/// `update`.
+pub(crate) async fn update(client: &Client, args: &UpdateArgs) -> Result<i32> {
+    let resources = request::update(args)?;
+    let update = UpdateRequest { resources, ..UpdateRequest::default() };
+    each(&args.names.containers, async |name: &str| {
+        let path = format!("/containers/{}/update", encode(name));
+        let answer: UpdateResponse = client.post(&path, &update).await?;
+        for warning in &answer.warnings {
+            eprintln!("WARNING: {warning}");
+        }
+        Ok(())
+    })
+    .await
+}
+
 /// `diff`.
 pub(crate) async fn diff(client: &Client, container: &str) -> Result<i32> {
     let path = format!("/containers/{}/changes", encode(container));
@@ -213,7 +231,7 @@ pub(crate) async fn prune(client: &Client, args: &PruneArgs, what: &str) -> Resu
     if !args.force && !confirmed(warning)? {
         return Ok(0);
     }
-    let mut filters = crate::request::filters(&args.filter)?;
+    let mut filters = request::filters(&args.filter)?;
     if what == "images" {
         filters.add("dangling", (!args.all).to_string());
     } else if args.all {

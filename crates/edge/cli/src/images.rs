@@ -1,23 +1,19 @@
 //! Commands on images.
 
-use std::io::{self, IsTerminal as _, Read, Write as _};
-use std::path::Path;
-use std::thread;
+use std::io::{self, IsTerminal as _, Write as _};
 
-use bytes::Bytes;
 use docker::image::{DeleteResponse, History, Summary};
 use docker::progress::Message;
 use http_body_util::BodyExt as _;
 use hyper::Method;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
-use crate::args::{HistoryArgs, ImagesArgs, ImportArgs, RmiArgs};
+use crate::args::{CommitArgs, HistoryArgs, ImagesArgs, ImportArgs, RmiArgs};
 use crate::client::{Client, Pieces, empty, encode};
 use crate::error::{Error, Result};
 use crate::format::human;
 use crate::list::{self, Column};
-use crate::{progress, request};
+use crate::{archive, progress, request};
 
 const COLUMNS: &[Column] = &[
     Column { field: "Repository", header: "REPOSITORY" },
@@ -41,8 +37,6 @@ const HISTORY: &[Column] = &[
     Column { field: "Size", header: "SIZE" },
     Column { field: "Comment", header: "COMMENT" },
 ];
-/// How much of an archive is read at once.
-const CHUNK_BYTES: usize = 256 * 1024;
 const ID_WIDTH: usize = 12;
 const NONE: &str = "<none>";
 
@@ -180,7 +174,7 @@ pub(crate) async fn tag(client: &Client, source: &str, target: &str) -> Result<i
 }
 
 /// A reference's name and tag; the tag is empty where there is none.
-fn split_tag(reference: &str) -> (&str, &str) {
+pub(crate) fn split_tag(reference: &str) -> (&str, &str) {
     match reference.rsplit_once(':') {
         Some((name, tag)) if !tag.contains('/') => (name, tag),
         _ => (reference, ""),
@@ -189,7 +183,7 @@ fn split_tag(reference: &str) -> (&str, &str) {
 
 /// `import`: prints the new image's id.
 pub(crate) async fn import(client: &Client, args: &ImportArgs) -> Result<i32> {
-    let (reader, total) = open(&args.file)?;
+    let (reader, total) = archive::open(&args.file)?;
     let (repository, tag) = split_tag(args.reference.as_deref().unwrap_or_default());
     let mut path = format!(
         "/images/create?fromSrc=-&repo={}&tag={}&message={}&platform={}",
@@ -202,7 +196,8 @@ pub(crate) async fn import(client: &Client, args: &ImportArgs) -> Result<i32> {
         path.push_str("&changes=");
         path.push_str(&encode(change));
     }
-    let body = Pieces(read_on_a_thread(reader, progress::Bytes::new("importing", total))).boxed();
+    let body =
+        Pieces(archive::read_on_a_thread(reader, progress::Bytes::new("importing", total))).boxed();
     let response = client.call(Method::POST, &path, body).await?;
     let id = follow(client, response, &mut |message: &Message| {
         (!message.status.is_empty()).then(|| message.status.clone())
@@ -212,48 +207,25 @@ pub(crate) async fn import(client: &Client, args: &ImportArgs) -> Result<i32> {
     Ok(0)
 }
 
-fn open(file: &Path) -> Result<(Box<dyn Read + Send>, Option<u64>)> {
-    if file == Path::new("-") {
-        return Ok((Box::new(io::stdin()), None));
+/// `commit`: prints the new image's id.
+pub(crate) async fn commit(client: &Client, args: &CommitArgs) -> Result<i32> {
+    let (repository, tag) = split_tag(args.reference.as_deref().unwrap_or_default());
+    let mut path = format!(
+        "/commit?container={}&repo={}&tag={}&author={}&comment={}&pause={}",
+        encode(&args.container),
+        encode(repository),
+        encode(tag),
+        encode(&args.author),
+        encode(&args.message),
+        u8::from(args.pause.unwrap_or(true))
+    );
+    for change in &args.change {
+        path.push_str("&changes=");
+        path.push_str(&encode(change));
     }
-    let failed = |source| Error::Io { what: format!("open {}", file.display()), source };
-    let opened = std::fs::File::open(file).map_err(failed)?;
-    let metadata = opened.metadata().map_err(failed)?;
-    if metadata.is_dir() {
-        return Err(Error::Usage(format!(
-            "{} is a directory: give a root file system archive (tar, gzip or zstd)",
-            file.display()
-        )));
-    }
-    let total = metadata.is_file().then_some(metadata.len());
-    Ok((Box::new(opened), total))
-}
-
-fn read_on_a_thread(
-    mut reader: Box<dyn Read + Send>,
-    mut progress: progress::Bytes,
-) -> mpsc::Receiver<io::Result<Bytes>> {
-    let (sender, receiver) = mpsc::channel(4);
-    thread::spawn(move || {
-        loop {
-            let mut buffer = vec![0; CHUNK_BYTES];
-            let piece = match reader.read(&mut buffer) {
-                Ok(0) => return,
-                Ok(n) => {
-                    progress.add(n as u64);
-                    buffer.truncate(n);
-                    Ok(Bytes::from(buffer))
-                }
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-                Err(err) => Err(err),
-            };
-            let failed = piece.is_err();
-            if sender.blocking_send(piece).is_err() || failed {
-                return;
-            }
-        }
-    });
-    receiver
+    let made: docker::IdResponse = client.post(&path, &json!({})).await?;
+    println!("{}", made.id);
+    Ok(0)
 }
 
 /// `pull`.
@@ -290,7 +262,7 @@ pub(crate) async fn pull(client: &Client, name: &str, platform: &str, quiet: boo
 
 /// Reads lines of JSON to their end. What `take` keeps of the last one is the result; a line that
 /// reports an error ends with it.
-async fn follow(
+pub(crate) async fn follow(
     client: &Client,
     mut response: hyper::Response<hyper::body::Incoming>,
     take: &mut (dyn FnMut(&Message) -> Option<String> + Send),

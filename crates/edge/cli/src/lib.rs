@@ -14,6 +14,7 @@
 #[macro_use]
 mod output;
 
+mod archive;
 mod args;
 mod client;
 mod containers;
@@ -158,6 +159,12 @@ async fn container(client: &Client, command: ContainerCommand, entered_ns: u64) 
             containers::port(client, &container, port.as_deref()).await
         }
         ContainerCommand::Diff { container } => containers::diff(client, &container).await,
+        ContainerCommand::Update(args) => containers::update(client, &args).await,
+        ContainerCommand::Commit(args) => images::commit(client, &args).await,
+        ContainerCommand::Export { output, container } => {
+            let path = format!("/containers/{}/export", client::encode(&container));
+            archive::fetch(client, &path, output.as_deref()).await
+        }
     }
 }
 
@@ -166,6 +173,12 @@ async fn image(client: &Client, command: ImageCommon) -> Result<i32> {
         ImageCommon::Import(args) => images::import(client, &args).await,
         ImageCommon::Tag { source, target } => images::tag(client, &source, &target).await,
         ImageCommon::History(args) => images::history(client, &args).await,
+        ImageCommon::Save { output, images } => {
+            let names: Vec<String> = images.iter().map(|name| client::encode(name)).collect();
+            let path = format!("/images/get?names={}", names.join("&names="));
+            archive::fetch(client, &path, output.as_deref()).await
+        }
+        ImageCommon::Load { input, quiet } => archive::load(client, input.as_deref(), quiet).await,
         ImageCommon::Pull { quiet, platform, name } => {
             images::pull(client, &name, platform.as_deref().unwrap_or_default(), quiet).await?;
             println!("{}", images::with_tag(&name));

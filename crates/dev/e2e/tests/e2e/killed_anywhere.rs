@@ -4,41 +4,62 @@
 use crate::busybox;
 use testkit::{Sandbox, needs};
 
+/// Steps that no command of the day takes, or that cannot tell that they were taken, and where they
+/// are held instead.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("cgroup.join", "a process that is put into a cgroup by another: cgroup's own tests"),
+    ("cgroup.joined", "the same"),
+    ("content.link", "an image that came in pieces: images' own tests"),
+    ("content.linked", "the same"),
+    ("engine.extract", "docker cp: containers' own tests"),
+    ("engine.extracted", "the same"),
+    ("runtime.kill", "the runtime's own command line: dhow-runtime's tests"),
+    ("runtime.lock-down", "in the container, where the list of what was passed is not seen"),
+];
+
 /// A day in the life of an engine: every kind of thing is made and unmade once. What fails because
 /// something was killed is of no interest here; what is left is.
 fn day(sandbox: &Sandbox, archive: &str) {
+    let run = |line: &str| sandbox.dhow(&line.split(' ').collect::<Vec<_>>());
     sandbox.dhow(&["import", archive, "another:image"]);
-    sandbox.dhow(&["network", "create", "net"]);
-    sandbox.dhow(&[
-        "run",
-        "-d",
-        "--name",
-        "victim",
-        "--network",
-        "net",
-        "-p",
-        "8080:80",
-        "--memory",
-        "64m",
-        // A log so small that it is rotated.
-        "--log-opt",
-        "max-size=1k",
-        "--log-opt",
-        "max-file=2",
-        "busybox",
-        "sh",
-        "-c",
-        "seq 1 100; sleep 600",
-    ]);
-    sandbox.dhow(&["exec", "victim", "true"]);
-    sandbox.dhow(&["pause", "victim"]);
-    sandbox.dhow(&["unpause", "victim"]);
-    sandbox.dhow(&["restart", "-t", "0", "victim"]);
-    sandbox.dhow(&["stop", "-t", "0", "victim"]);
-    sandbox.dhow(&["rm", "-f", "victim"]);
-    sandbox.dhow(&["run", "--rm", "--name", "brief", "busybox", "true"]);
-    sandbox.dhow(&["network", "rm", "net"]);
-    sandbox.dhow(&["rmi", "-f", "another:image"]);
+    run("network create net");
+    run("volume create vol");
+    // A log so small that it is rotated.
+    let victim = "run -d --name victim --network net -p 8080:80 --memory 64m -v vol:/data \
+                  --log-opt max-size=1k --log-opt max-file=2 busybox sh -c";
+    let words: Vec<&str> = victim.split_whitespace().chain(["seq 1 100; sleep 600"]).collect();
+    sandbox.dhow(&words);
+    run("exec victim true");
+    run("pause victim");
+    run("unpause victim");
+    run("update --memory 96m --memory-swap 96m victim");
+    run("restart -t 0 victim");
+    run("rename victim other");
+    run("rename other victim");
+    run("stop -t 0 victim");
+    run("network disconnect net victim");
+    run("network connect net victim");
+    run("rm -f victim");
+    run("volume rm vol");
+    run("run --rm --name brief busybox true");
+    lose_a_shim(sandbox);
+    run("network rm net");
+    run("rmi -f another:image");
+}
+
+/// Kills the supervisor of a container, and has the next command find that.
+fn lose_a_shim(sandbox: &Sandbox) {
+    sandbox.dhow(&["run", "-d", "--name", "lost", "-p", "8081:80", "busybox", "sleep", "600"]);
+    let pid = sandbox.dhow(&["inspect", "-f", "{{.State.Pid}}", "lost"]).stdout;
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap_or_default();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).map(str::trim);
+    // A shim that died before leaves its container to process 1.
+    if let Some(parent) = parent.filter(|parent| *parent != "1") {
+        sandbox.sh(&format!("kill -9 {parent}"));
+    }
+    sandbox.dhow(&["ps", "-a"]);
+    sandbox.dhow(&["rm", "-f", "lost"]);
 }
 
 /// What a person does the day after.
@@ -46,6 +67,10 @@ fn tidy(sandbox: &Sandbox) {
     let left = sandbox.ok(&["ps", "-aq"]);
     for id in left.lines() {
         sandbox.ok(&["rm", "-f", id]);
+    }
+    let volumes = sandbox.ok(&["volume", "ls", "-q"]);
+    for volume in volumes.lines() {
+        sandbox.ok(&["volume", "rm", volume]);
     }
     let networks = sandbox.ok(&["network", "ls", "--format", "{{.Name}}"]);
     if networks.lines().any(|name| name == "net") {
@@ -84,8 +109,10 @@ fn walk(name: &str, action: &str, first: usize, of: usize) {
         sandbox.set_env("DHOW_FAILPOINTS", &format!("{point}={action}@{}", passed.display()));
         day(&sandbox, &archive);
         sandbox.unset_env("DHOW_FAILPOINTS");
-        if std::fs::read_to_string(&passed).unwrap().is_empty() {
-            complaints.push(format!("{action} at {point}: never passed"));
+        let was_passed = !std::fs::read_to_string(&passed).unwrap().is_empty();
+        if was_passed == ELSEWHERE.iter().any(|(elsewhere, _)| elsewhere == point) {
+            let how = if was_passed { "passed after all" } else { "never passed" };
+            complaints.push(format!("{action} at {point}: {how}"));
         }
         std::fs::write(&passed, "").unwrap();
         tidy(&sandbox);

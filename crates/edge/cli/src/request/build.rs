@@ -8,6 +8,7 @@ use docker::{
 };
 
 use super::{Attach, Create, mounts, values};
+use crate::args::UpdateArgs;
 use crate::error::{Error, Result};
 use crate::run_args::ContainerArgs;
 use crate::terminal;
@@ -213,11 +214,6 @@ fn resources(args: &ContainerArgs) -> Result<Resources> {
     }
     let size =
         |flag: &str, text: Option<&String>| text.map_or(Ok(0), |text| values::bytes(flag, text));
-    let swap = match args.memory_swap.as_deref() {
-        Some("-1") => -1,
-        Some(text) => values::bytes("memory-swap", text)?,
-        None => 0,
-    };
     let throttles = |flag: &str, list: &[String], sizes: bool| {
         list.iter()
             .map(|one| values::throttle(flag, one, sizes))
@@ -248,13 +244,39 @@ fn resources(args: &ContainerArgs) -> Result<Resources> {
         device_cgroup_rules: args.device_cgroup_rule.clone().into(),
         device_requests: args.gpus.iter().map(|gpus| gpu_request(gpus)).collect::<Result<_>>()?,
         memory_reservation: size("memory-reservation", args.memory_reservation.as_ref())?,
-        memory_swap: swap,
+        memory_swap: swap(args.memory_swap.as_deref())?,
         memory_swappiness: args.memory_swappiness.filter(|value| *value != -1),
         oom_kill_disable: args.oom_kill_disable.then_some(true),
         pids_limit: args.pids_limit,
         ulimits: args.ulimit.iter().map(|ulimit| values::ulimit(ulimit)).collect::<Result<_>>()?,
         ..Resources::default()
     })
+}
+
+/// What `update` changes. What is not given stays as it is.
+pub(crate) fn update(args: &UpdateArgs) -> Result<Resources> {
+    let size =
+        |flag: &str, text: Option<&String>| text.map_or(Ok(0), |text| values::bytes(flag, text));
+    Ok(Resources {
+        cpu_shares: args.cpu_shares.unwrap_or(0),
+        nano_cpus: args.cpus.as_deref().map_or(Ok(0), values::nano_cpus)?,
+        cpuset_cpus: args.cpuset_cpus.clone().unwrap_or_default(),
+        cpuset_mems: args.cpuset_mems.clone().unwrap_or_default(),
+        memory: size("memory", args.memory.as_ref())?,
+        memory_reservation: size("memory-reservation", args.memory_reservation.as_ref())?,
+        memory_swap: swap(args.memory_swap.as_deref())?,
+        pids_limit: args.pids_limit,
+        ..Resources::default()
+    })
+}
+
+/// `--memory-swap`: -1 is no limit.
+fn swap(text: Option<&str>) -> Result<i64> {
+    match text {
+        Some("-1") => Ok(-1),
+        Some(text) => values::bytes("memory-swap", text),
+        None => Ok(0),
+    }
 }
 
 /// `all`, a count, or `device=ID[;ID...]`.

@@ -1,0 +1,161 @@
+//! Commands on images.
+
+#![allow(clippy::doc_markdown, reason = "these comments are what --help prints")]
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{InspectArgs, PruneArgs};
+
+/// Commands on images.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ImageCommand {
+    /// List images
+    Images(ImagesArgs),
+    /// Remove one or more images
+    Rmi(RmiArgs),
+    #[command(flatten)]
+    Common(ImageCommon),
+}
+
+/// Commands on images that have one name at the top and under `image`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ImageCommon {
+    /// Import the contents of a tarball to create an image
+    #[command(
+        after_help = "Example:\n  dhow import rootfs.tar.zst debian:base --change 'CMD [\"bash\"]'"
+    )]
+    Import(ImportArgs),
+    /// Create a tag that refers to an image
+    Tag {
+        /// The image
+        source: String,
+        /// Its new name
+        target: String,
+    },
+    /// Show the history of an image
+    History(HistoryArgs),
+    /// Save one or more images to a tar archive (streamed to STDOUT by default)
+    Save {
+        /// Write to a file, instead of STDOUT
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+        /// Names or ids
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+    /// Load an image from a tar archive or STDIN
+    Load {
+        /// Read from tar archive file, instead of STDIN
+        #[arg(short, long)]
+        input: Option<PathBuf>,
+        /// Suppress the load output
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// Download an image from a registry
+    Pull {
+        /// Suppress verbose output
+        #[arg(short, long)]
+        quiet: bool,
+        /// Set platform if server is multi-platform capable
+        #[arg(long)]
+        platform: Option<String>,
+        /// NAME[:TAG|@DIGEST]
+        name: String,
+    },
+}
+
+/// `dhow image ...`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ImageGroup {
+    #[command(flatten)]
+    Common(ImageCommon),
+    /// List images
+    #[command(aliases = ["list"])]
+    Ls(ImagesArgs),
+    /// Remove one or more images
+    #[command(visible_alias = "remove")]
+    Rm(RmiArgs),
+    /// Display detailed information on one or more images
+    Inspect(InspectArgs),
+    /// Remove unused images
+    Prune(PruneArgs),
+}
+
+/// `images`.
+#[derive(Args, Debug)]
+pub(crate) struct ImagesArgs {
+    /// Show all images (default hides intermediate images)
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Show digests
+    #[arg(long)]
+    pub(crate) digests: bool,
+    /// Filter output based on conditions provided
+    #[arg(short, long)]
+    pub(crate) filter: Vec<String>,
+    /// Format output using a Go template, `table TEMPLATE`, or `json`
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// Don't truncate output
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Only show image IDs
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// REPOSITORY[:TAG]
+    pub(crate) reference: Option<String>,
+}
+
+/// `rmi`.
+#[derive(Args, Debug)]
+pub(crate) struct RmiArgs {
+    /// Force removal of the image
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Do not delete untagged parents
+    #[arg(long)]
+    pub(crate) no_prune: bool,
+    /// Names or ids
+    #[arg(required = true)]
+    pub(crate) images: Vec<String>,
+}
+
+/// `import`.
+#[derive(Args, Debug)]
+pub(crate) struct ImportArgs {
+    /// Apply Dockerfile instruction to the created image
+    #[arg(short, long)]
+    pub(crate) change: Vec<String>,
+    /// Set commit message for imported image
+    #[arg(short, long, default_value_t)]
+    pub(crate) message: String,
+    /// Set platform of the image
+    #[arg(long, default_value_t)]
+    pub(crate) platform: String,
+    /// The archive (tar, gzip or zstd), or `-` for standard input
+    pub(crate) file: PathBuf,
+    /// REPOSITORY[:TAG]
+    pub(crate) reference: Option<String>,
+}
+
+/// `history`.
+#[derive(Args, Debug)]
+pub(crate) struct HistoryArgs {
+    /// Format output using a Go template, `table TEMPLATE`, or `json`
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// Print sizes and dates in human readable format
+    #[arg(short = 'H', long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) human: Option<bool>,
+    /// Don't truncate output
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Only show image IDs
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// The image
+    pub(crate) image: String,
+}

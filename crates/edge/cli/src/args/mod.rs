@@ -1,0 +1,177 @@
+//! The commands, as they are typed. Management commands (`dhow container ls`) and their short
+//! forms (`dhow ps`) lead to one and the same.
+#![allow(clippy::doc_markdown, reason = "these comments are what --help prints")]
+
+mod container;
+mod image;
+mod network;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use container::*;
+pub(crate) use image::*;
+pub(crate) use network::*;
+
+use crate::run_args::RunArgs;
+
+const EXAMPLES: &str = "Examples:
+  dhow run hello                          what a container sees of itself
+  dhow run --rm -it host sh               this machine's own files, safe to destroy
+  dhow run -d --name web -p 8080:80 IMAGE
+  dhow ps; dhow logs -f web; dhow exec -it web sh; dhow rm -f web";
+
+/// A container engine in one static binary.
+#[derive(Parser, Debug)]
+#[command(name = "dhow", version, disable_help_subcommand = true, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What goes before the command.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Global {
+    /// Engine to connect to (unix:///PATH, tcp://HOST:PORT); without it, none is needed
+    #[arg(short = 'H', long)]
+    pub host: Option<String>,
+    /// Where images, containers and volumes are kept [env: DHOW_ROOT] [default: /var/lib/dhow]
+    #[arg(long)]
+    pub root: Option<PathBuf>,
+    /// Where sockets and all that may vanish at a reboot are kept [env: DHOW_STATE] [default: /run/dhow]
+    #[arg(long)]
+    pub state: Option<PathBuf>,
+}
+
+/// A command.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Create and run a new container from an image
+    #[command(
+        after_help = "Example:\n  dhow run --rm -it --memory 512m --cpus 0.5 debian:base bash"
+    )]
+    Run(Box<RunArgs>),
+    #[command(flatten)]
+    Container(ContainerCommand),
+    /// Manage containers
+    #[command(name = "container", subcommand)]
+    ContainerGroup(ContainerGroup),
+    #[command(flatten)]
+    Image(ImageCommand),
+    /// Manage images
+    #[command(name = "image", subcommand)]
+    ImageGroup(ImageGroup),
+    /// Manage networks
+    #[command(subcommand)]
+    Network(NetworkCommand),
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(VolumeCommand),
+    /// Manage the engine
+    #[command(subcommand)]
+    System(SystemCommand),
+    /// Return low-level information on containers, images, networks and volumes
+    Inspect(InspectArgs),
+    /// Show version information
+    Version(FormatArg),
+    /// Display system-wide information
+    Info(FormatArg),
+    /// Get real time events from the engine
+    Events(EventsArgs),
+    /// Serve the Docker Engine API on a socket
+    #[command(after_help = "Example:\n  dhow daemon &\n  docker -H unix:///run/dhow/dhow.sock ps")]
+    Daemon(DaemonArgs),
+}
+
+/// `inspect`.
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// Format output using a Go template, or `json`
+    #[arg(short, long)]
+    pub(crate) format: Option<String>,
+    /// Display total file sizes if the type is container
+    #[arg(short, long)]
+    pub(crate) size: bool,
+    /// Only inspect objects of the given type (container, image, network, volume)
+    #[arg(long)]
+    pub(crate) r#type: Option<String>,
+    /// Names or ids
+    #[arg(required = true)]
+    pub(crate) objects: Vec<String>,
+}
+
+/// `... prune`.
+#[derive(Args, Debug)]
+pub(crate) struct PruneArgs {
+    /// Filter what is removed
+    #[arg(long)]
+    pub(crate) filter: Vec<String>,
+    /// Do not prompt for confirmation
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// All that is unused, not only what is dangling or anonymous
+    #[arg(short, long)]
+    pub(crate) all: bool,
+}
+
+/// A lone `--format`.
+#[derive(Args, Debug)]
+pub(crate) struct FormatArg {
+    /// Format output using a Go template, or `json`
+    #[arg(short, long)]
+    pub(crate) format: Option<String>,
+}
+
+/// `network ls` and `volume ls`.
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// Filter output based on conditions provided
+    #[arg(short, long)]
+    pub(crate) filter: Vec<String>,
+    /// Format output using a Go template, `table TEMPLATE`, or `json`
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// Do not truncate the output
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Only display names or ids
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// `dhow system ...`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum SystemCommand {
+    /// Display system-wide information
+    Info(FormatArg),
+    /// Get real time events from the engine
+    Events(EventsArgs),
+}
+
+/// `events`.
+#[derive(Args, Debug)]
+pub(crate) struct EventsArgs {
+    /// Filter output based on conditions provided
+    #[arg(short, long)]
+    pub(crate) filter: Vec<String>,
+    /// Format output using a Go template, or `json`
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// Show all events created since timestamp
+    #[arg(long)]
+    pub(crate) since: Option<String>,
+    /// Stream events until this timestamp
+    #[arg(long)]
+    pub(crate) until: Option<String>,
+}
+
+/// `daemon`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DaemonArgs {
+    /// Where to listen, unix:///path; may be given several times
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Vec<String>,
+}
