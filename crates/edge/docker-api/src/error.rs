@@ -83,6 +83,27 @@ impl From<network::Error> for Error {
     }
 }
 
+impl From<transfer::Error> for Error {
+    fn from(err: transfer::Error) -> Self {
+        let status = match err.class() {
+            transfer::Class::NotFound => StatusCode::NOT_FOUND,
+            transfer::Class::Denied => StatusCode::UNAUTHORIZED,
+            transfer::Class::Invalid => StatusCode::BAD_REQUEST,
+            // As `dockerd` has it for a registry that does not answer.
+            transfer::Class::Unavailable | transfer::Class::Internal => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        Self::new(status, chain(&err))
+    }
+}
+
+impl From<registry::Error> for Error {
+    fn from(err: registry::Error) -> Self {
+        transfer::Error::from(err).into()
+    }
+}
+
 impl From<docker::filters::Error> for Error {
     fn from(err: docker::filters::Error) -> Self {
         Self::invalid(err.to_string())

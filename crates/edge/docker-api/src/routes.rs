@@ -3,7 +3,9 @@
 use hyper::Method;
 
 use crate::{
-    handlers::{archive, container, dhow, exec, image, network, process, stream, system, volume},
+    handlers::{
+        archive, container, dhow, exec, image, network, process, registry, stream, system, volume,
+    },
     http::route::Routes,
     server::Handler,
 };
@@ -22,7 +24,7 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     GET "/info" => system::info,
     GET "/events" => system::events,
     GET "/system/df" => system::disk_usage,
-    POST "/auth" => system::auth,
+    POST "/auth" => registry::auth,
     POST "/commit" => image::commit,
     GET "/plugins" => system::plugins,
     GET "/plugins/{}/json" => system::plugin,
@@ -66,6 +68,7 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     GET "/images/{}/json" => image::inspect,
     GET "/images/{}/history" => image::history,
     POST "/images/{}/tag" => image::tag,
+    POST "/images/{}/push" => registry::push,
     DELETE "/images/{}" => image::remove,
 
     GET "/networks" => network::list,
@@ -94,7 +97,6 @@ const NOT_BUILT: &[(Method, &str, &str)] = &[
     (Method::POST, "/build/cancel", "building images (build cancel)"),
     (Method::POST, "/session", "building images (BuildKit's session)"),
     (Method::POST, "/grpc", "building images (BuildKit's API)"),
-    (Method::POST, "/images/{}/push", "pushing to a registry"),
     (Method::GET, "/images/search", "searching a registry"),
     (Method::GET, "/images/{}/attestations", "attestations of images"),
     (Method::GET, "/distribution/{}/json", "looking into a registry (distribution)"),

@@ -133,7 +133,7 @@ async fn errors_are_dockerds() {
             ("GET /images/json?filters=%7B%22foo%22%3A%5B%22a%22%5D%7D", ""),
             ("DELETE /images/nope", ""),
             ("POST /images/nope/tag?repo=x", ""),
-            ("POST /images/create?fromImage=nope&tag=1", ""),
+            ("POST /images/create?fromImage=127.0.0.1:1/nope&tag=1", ""),
             ("GET /networks/nope", ""),
             ("DELETE /networks/bridge", ""),
             ("POST /networks/create", "{}"),
@@ -142,7 +142,7 @@ async fn errors_are_dockerds() {
             ("POST /build", ""),
             ("POST /commit", ""),
             ("GET /services", ""),
-            ("POST /auth", "{}"),
+            ("POST /auth", r#"{"serveraddress":"127.0.0.1:1"}"#),
             ("POST /dhow/rootfs?path=relative", ""),
         ],
         expect![[r#"
@@ -202,8 +202,8 @@ async fn errors_are_dockerds() {
                 404 {"message":"No such image: nope:latest"}
             POST /images/nope/tag?repo=x 
                 404 {"message":"No such image: nope:latest"}
-            POST /images/create?fromImage=nope&tag=1 
-                501 {"message":"pulling from a registry is not there yet: nope:1 is not here; make it of a root file system with `import`, or `load` it"}
+            POST /images/create?fromImage=127.0.0.1:1/nope&tag=1 
+                500 {"message":"Get \"https://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: Connection refused (os error 111)"}
             GET /networks/nope 
                 404 {"message":"network nope not found"}
             DELETE /networks/bridge 
@@ -220,8 +220,8 @@ async fn errors_are_dockerds() {
                 404 {"message":"No such container: "}
             GET /services 
                 501 {"message":"not there yet: Swarm (services)"}
-            POST /auth {}
-                501 {"message":"not there yet: logging in to a registry (there is no registry client yet)"}
+            POST /auth {"serveraddress":"127.0.0.1:1"}
+                500 {"message":"Get \"https://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: Connection refused (os error 111)"}
             POST /dhow/rootfs?path=relative 
                 400 {"message":"`path` must be an absolute path of an archive"}
         "#]],

@@ -39,7 +39,7 @@ pub struct Engine {
     pub(crate) shared: Arc<Shared>,
     pub(crate) exe: PathBuf,
     pub(crate) embedded: &'static [EmbeddedImage],
-    pub(crate) images: Images,
+    pub(crate) images: Arc<Images>,
     pub(crate) networks: Networks,
     pub(crate) machine: OnceLock<Machine>,
     /// Supervisors that this process started: to be waited for when they end.
@@ -68,7 +68,7 @@ impl Engine {
         make_dir(&paths.state.join("networks"), 0o711)?;
         make_dir(&paths.runtime(), 0o700)?;
         let db = Arc::new(Db::open(&paths.root.join("dhow.db"))?);
-        let images = Images::open(&paths.root, Arc::clone(&db), config.embedded)?;
+        let images = Arc::new(Images::open(&paths.root, Arc::clone(&db), config.embedded)?);
         let networks = Networks::new(paths.prefix(), &paths.state);
         networks.ensure_predefined(&db)?;
         let engine = Self {
@@ -85,7 +85,7 @@ impl Engine {
     }
 
     /// The images.
-    pub fn images(&self) -> &Images {
+    pub fn images(&self) -> &Arc<Images> {
         &self.images
     }
 

@@ -18,6 +18,14 @@ pub struct EmbeddedImage {
 const LABEL: &str = "dev.dhow.";
 
 impl Images {
+    /// Whether no registry has what is meant: an image that this program carries, or the machine's
+    /// own root.
+    pub fn is_built_in(&self, reference: &Reference) -> bool {
+        let name = reference.familiar();
+        name == format!("{}:{}", crate::HOST, reference::DEFAULT_TAG)
+            || self.embedded.iter().any(|embedded| embedded.reference == name)
+    }
+
     /// Makes sure that the image is there, if `name` is the name of one that this program carries.
     /// An image that a person gave the name to is left alone; that of an older program is replaced.
     pub(crate) fn ensure_embedded(&self, name: &str) -> Result<(), Error> {

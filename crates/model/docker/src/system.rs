@@ -334,5 +334,21 @@ wire! {
         /// Registry.
         #[serde(rename = "serveraddress", skip_serializing_if = "String::is_empty")]
         pub server_address: String,
+        /// Instead of a password: what token servers give tokens for.
+        #[serde(rename = "identitytoken", skip_serializing_if = "String::is_empty")]
+        pub identity_token: String,
+        /// Instead of all others: a token for the registry itself.
+        #[serde(rename = "registrytoken", skip_serializing_if = "String::is_empty")]
+        pub registry_token: String,
+    }
+
+    /// The answer of `POST /auth`.
+    pub struct AuthResponse {
+        /// `Login Succeeded`.
+        #[serde(rename = "Status")]
+        pub status: String,
+        /// What to keep instead of the password, if the registry gave it.
+        #[serde(rename = "IdentityToken")]
+        pub identity_token: String,
     }
 }

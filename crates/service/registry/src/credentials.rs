@@ -193,6 +193,14 @@ pub fn server_key(domain: &str) -> &str {
     if domain == reference::DEFAULT_DOMAIN { HUB_KEY } else { domain }
 }
 
+/// The registry that is called so in `config.json`, or by a person, as references name it.
+pub fn server_domain(server: &str) -> &str {
+    match host_of(server) {
+        "" | "index.docker.io" | "registry-1.docker.io" => reference::DEFAULT_DOMAIN,
+        host => host,
+    }
+}
+
 /// `https://HOST/v1/` and the like without all but the host.
 fn host_of(key: &str) -> &str {
     let rest = key.split_once("://").map_or(key, |(_, rest)| rest);
@@ -291,6 +299,20 @@ mod tests {
             assert_eq!(keys.of(domain).unwrap(), want, "{domain}");
         }
         assert_eq!(keys.of("id.test").unwrap().unwrap().identity_token.as_deref(), Some("t"));
+    }
+
+    #[test]
+    fn what_registries_are_called() {
+        for (server, want) in [
+            ("", "docker.io"),
+            ("https://index.docker.io/v1/", "docker.io"),
+            ("docker.io", "docker.io"),
+            ("https://r.test:5000/", "r.test:5000"),
+            ("r.test", "r.test"),
+        ] {
+            assert_eq!(server_domain(server), want, "{server}");
+        }
+        assert_eq!(server_domain(server_key("docker.io")), "docker.io");
     }
 
     #[test]

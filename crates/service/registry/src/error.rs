@@ -30,7 +30,7 @@ pub enum Class {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A request got no answer.
-    #[error("{method} \"{url}\"")]
+    #[error("{} \"{url}\"", as_go(.method))]
     Request {
         /// What was tried.
         method: Method,
@@ -209,6 +209,12 @@ pub enum Error {
         /// What it said, or why it did not run.
         why: String,
     },
+}
+
+/// `Get`, as the errors of Go's client begin, which people search for.
+fn as_go(method: &Method) -> String {
+    let (first, rest) = method.as_str().split_at(1);
+    format!("{first}{}", rest.to_ascii_lowercase())
 }
 
 /// Why a request got no answer.

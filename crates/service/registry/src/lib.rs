@@ -32,12 +32,13 @@ mod repository;
 mod resolve;
 mod retry;
 mod settings;
+mod tags;
 mod tls;
 mod url;
 
 pub use blob::{Progress, Sink};
 pub use client::Registry;
-pub use credentials::{Credentials, Keys, server_key};
+pub use credentials::{Credentials, Keys, server_domain, server_key};
 pub use error::{Class, Error, Refused, Transport};
 pub use proxy::Proxies;
 pub use push::{Pushed, Source};

@@ -223,7 +223,7 @@ impl Repository<'_> {
         Ok(bytes)
     }
 
-    async fn bytes(&self, answer: Answer, max: usize) -> Result<Bytes, Error> {
+    pub(crate) async fn bytes(&self, answer: Answer, max: usize) -> Result<Bytes, Error> {
         let url = answer.url.to_string();
         let silence = self.registry.http.settings.retry.silence;
         collect(answer.response, max, silence).await.map_err(|error| match error {

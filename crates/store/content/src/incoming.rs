@@ -6,7 +6,7 @@
 //! costs a download, never a wrong blob.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek as _, Write};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -124,6 +124,13 @@ impl Incoming {
                     self.size += n as u64;
                 }
             }
+        }
+        if self.size == self.promised && self.digest() != self.digest {
+            // To go on with it would be to fail again for ever.
+            self.file.set_len(0).at("truncate", &self.path)?;
+            self.file.rewind().at("seek", &self.path)?;
+            self.hasher = Hasher::new(self.digest.algorithm());
+            self.size = 0;
         }
         let n_bytes = self.size;
         self.shared.change(|state| state.n_bytes = n_bytes);

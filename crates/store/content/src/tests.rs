@@ -189,7 +189,10 @@ fn what_has_come_is_not_trusted() {
         assert!(matches!(incoming.finish(), Err(Error::WrongDigest { .. })));
         assert_eq!(files(&dir.0.join("ingest")), 0);
     }
-    let incoming = store.incoming(&digest, 5).unwrap();
+    fs::write(part(&dir, &digest), b"hallo").unwrap();
+    let mut incoming = store.incoming(&digest, 5).unwrap();
+    assert_eq!(incoming.size(), 0);
+    incoming.write_all(b"hell").unwrap();
     assert!(matches!(incoming.finish(), Err(Error::WrongSize { .. })));
     assert_eq!(store.size(&digest).unwrap(), None);
     std::os::unix::fs::symlink("/etc/hostname", part(&dir, &digest)).unwrap();

@@ -22,6 +22,7 @@ use reference::Reference;
 use crate::{
     call::{Call, Reply, created, empty, ok, reply, to_value},
     error::Error,
+    handlers::registry,
     http::body::{BodyWriter, ReplyBody, pieces},
     legacy,
     until::Until,
@@ -178,7 +179,7 @@ pub(crate) async fn create(call: Call) -> Reply {
         ("", "") => Err(Error::invalid("either fromImage or fromSrc is needed")),
         ("", "-") => import(call, platform).await,
         ("", _) => Err(Error::not_there_yet("importing from a URL (give the archive itself)")),
-        _ => pull(call).await,
+        _ => registry::pull(call, platform).await,
     }
 }
 
@@ -201,34 +202,6 @@ async fn import(mut call: Call, platform: Option<Platform>) -> Reply {
         .engine(move |engine| engine.images().import(&mut archive, &import, &mut |_| ()))
         .await?;
     lines(&[Message::status(image.id.to_string())])
-}
-
-/// There is no registry client yet: what is here is up to date as far as anyone can tell.
-async fn pull(call: Call) -> Reply {
-    let name = joined(call.query.text("fromImage"), call.query.text("tag"));
-    let reference = parse(&name)?.with_default_tag();
-    let familiar = reference.familiar();
-    let found = call.engine({
-        let familiar = familiar.clone();
-        move |engine| engine.images().resolve(&familiar)
-    });
-    match found.await {
-        Ok(_) => lines(&[
-            Message {
-                id: reference.tag().unwrap_or_default().to_owned(),
-                ..Message::status(format!("Pulling from {}", reference.path()))
-            },
-            Message::status(format!("Status: Image is up to date for {familiar}")),
-        ]),
-        Err(err) if err.status == StatusCode::NOT_FOUND => Err(Error {
-            message: format!(
-                "pulling from a registry is not there yet: {familiar} is not here; make it of a \
-                 root file system with `import`, or `load` it"
-            ),
-            status: StatusCode::NOT_IMPLEMENTED,
-        }),
-        Err(err) => Err(err),
-    }
 }
 
 /// `POST /commit?container=ID`
@@ -307,7 +280,7 @@ pub(crate) async fn tag(call: Call) -> Reply {
 }
 
 /// A name and its tag or digest, as clients send them apart.
-fn joined(name: &str, tag: &str) -> String {
+pub(crate) fn joined(name: &str, tag: &str) -> String {
     match tag {
         "" => name.to_owned(),
         digest if digest.contains(':') => format!("{name}@{digest}"),
@@ -315,7 +288,7 @@ fn joined(name: &str, tag: &str) -> String {
     }
 }
 
-fn parse(name: &str) -> Result<Reference, Error> {
+pub(crate) fn parse(name: &str) -> Result<Reference, Error> {
     name.parse().map_err(|err: reference::Error| Error::invalid(err.to_string()))
 }
 
@@ -341,7 +314,7 @@ fn platform(text: &str) -> Result<Option<Platform>, Error> {
 }
 
 /// Lines of JSON.
-fn lines(messages: &[Message]) -> Reply {
+pub(crate) fn lines(messages: &[Message]) -> Reply {
     let mut body = Vec::new();
     for message in messages {
         serde_json::to_writer(&mut body, message)

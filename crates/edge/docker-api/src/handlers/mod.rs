@@ -7,6 +7,7 @@ pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod network;
 pub(crate) mod process;
+pub(crate) mod registry;
 pub(crate) mod stream;
 pub(crate) mod system;
 pub(crate) mod volume;

@@ -187,11 +187,6 @@ fn limits(info: &mut Info) {
     }
 }
 
-/// `POST /auth`
-pub(crate) async fn auth(_call: Call) -> Reply {
-    Err(Error::not_there_yet("logging in to a registry (there is no registry client yet)"))
-}
-
 /// `GET /plugins`: there are none.
 pub(crate) async fn plugins(_call: Call) -> Reply {
     ok(&[(); 0])

@@ -88,7 +88,7 @@ async fn names_are_looked_up_in_files_and_at_servers() {
     }
     let registry = Registry::new(settings(&dir).await, "nowhere.example", None);
     let said = told(resolve(&registry, "1").await);
-    let want = r#"GET "https://nowhere.example/v2/a/b/manifests/1": dial tcp: lookup nowhere.example: no such host"#;
+    let want = r#"Get "https://nowhere.example/v2/a/b/manifests/1": dial tcp: lookup nowhere.example: no such host"#;
     assert_eq!(said, want);
 }
 

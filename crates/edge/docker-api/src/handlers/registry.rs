@@ -1,0 +1,264 @@
+//! Pulling, pushing, and proving who one is: what leads to a registry, told line by line.
+
+use std::sync::Arc;
+
+use ::registry::{Credentials, Registry, Settings, server_domain};
+use docker::progress::{Detail, Message};
+use docker::system::{AuthConfig, AuthResponse};
+use hyper::StatusCode;
+use oci::image::Platform;
+use reference::Reference;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use transfer::{Event, Events, Layer, Request};
+
+use crate::{
+    call::{Call, Reply, blocking, ok, reply},
+    error::Error,
+    handlers::image::{joined, lines, parse},
+    http::body::{Broken, pieces},
+};
+
+const AUTH: &str = "X-Registry-Auth";
+
+/// `POST /images/create?fromImage=…`
+pub(crate) async fn pull(call: Call, platform: Option<Platform>) -> Reply {
+    let tag = call.query.text("tag");
+    let name = joined(call.query.text("fromImage"), tag);
+    let reference = parse(&name)?;
+    // Without a tag all are meant; clients send the one that people leave out.
+    let all = reference.tag().is_none() && reference.digest().is_none();
+    if call.engine.images().is_built_in(&reference.clone().with_default_tag()) {
+        return built_in(&call, reference.with_default_tag()).await;
+    }
+    let request = request(&call, reference, platform).await?;
+    let images = Arc::clone(call.engine.images());
+    told(move |events| async move {
+        if all {
+            return transfer::pull_all(&images, &request, &events).await;
+        }
+        transfer::pull(&images, &request, &events).await.map(drop)
+    })
+    .await
+}
+
+/// What comes with the program is as new as the program.
+async fn built_in(call: &Call, reference: Reference) -> Reply {
+    let familiar = reference.familiar();
+    let name = familiar.clone();
+    call.engine(move |engine| engine.images().resolve(&name)).await?;
+    lines(&[
+        Message {
+            id: reference.tag().unwrap_or_default().to_owned(),
+            ..Message::status(format!("Pulling from {}", reference.path()))
+        },
+        Message::status(format!("Status: Image is up to date for {familiar}")),
+    ])
+}
+
+/// `POST /images/NAME/push`
+pub(crate) async fn push(call: Call) -> Reply {
+    let tag = call.query.text("tag");
+    let reference = parse(&joined(&call.id, tag))?;
+    let all = reference.tag().is_none();
+    let request = request(&call, reference, None).await?;
+    let images = Arc::clone(call.engine.images());
+    told(move |events| async move { transfer::push(&images, &request, all, &events).await }).await
+}
+
+/// `POST /auth`
+pub(crate) async fn auth(mut call: Call) -> Reply {
+    let given: AuthConfig = call.json().await?;
+    let domain = server_domain(&given.server_address).to_owned();
+    let some = |text: String| Some(text).filter(|text| !text.is_empty());
+    let credentials = Credentials {
+        username: given.username,
+        password: given.password,
+        identity_token: some(given.identity_token),
+        registry_token: some(given.registry_token),
+    };
+    let settings = settings().await?;
+    Registry::new(settings, &domain, Some(credentials)).log_in().await?;
+    ok(&AuthResponse { status: "Login Succeeded".into(), identity_token: String::new() })
+}
+
+async fn request(
+    call: &Call,
+    reference: Reference,
+    platform: Option<Platform>,
+) -> Result<Request, Error> {
+    let header = call.headers.get(AUTH).map(|value| value.to_str().unwrap_or("?"));
+    let credentials = Credentials::from_header(header.unwrap_or_default())?;
+    Ok(Request { reference, platform, credentials, settings: settings().await? })
+}
+
+/// Files may be read for it.
+async fn settings() -> Result<Settings, Error> {
+    blocking(|| Settings::of_this_machine(&|name| std::env::var(name).ok())).await
+}
+
+/// Runs `work`, and answers with what it tells, a line of JSON each. What fails before there is
+/// anything to tell is an error with its status; later it is the last line.
+async fn told<F, W>(work: F) -> Reply
+where
+    F: FnOnce(Arc<Events>) -> W,
+    W: Future<Output = Result<(), transfer::Error>> + Send + 'static,
+{
+    let (teller, mut events) = mpsc::unbounded_channel::<Event>();
+    let tell: Arc<Events> = Arc::new(move |event| {
+        // Nobody listens any more; then the work is being ended.
+        _ = teller.send(event);
+    });
+    // A set ends its tasks when it is dropped: with the client, or with this request.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(work(tell));
+    let Some(first) = events.recv().await else {
+        end(&mut tasks).await?;
+        return lines(&[]);
+    };
+    let (sender, body) = pieces();
+    tokio::spawn(async move {
+        let mut next = Some(first);
+        while let Some(event) = next {
+            for message in messages(event) {
+                if sender.send(line(&message)).await.is_err() {
+                    return;
+                }
+            }
+            next = tokio::select! {
+                event = events.recv() => event,
+                () = sender.closed() => return,
+            };
+        }
+        if let Err(err) = end(&mut tasks).await {
+            // A client that has gone knows that it does not know.
+            _ = sender.send(line(&Message::error(err.message))).await;
+        }
+    });
+    Ok(reply(StatusCode::OK, "application/json", body))
+}
+
+async fn end(tasks: &mut JoinSet<Result<(), transfer::Error>>) -> Result<(), Error> {
+    match tasks.join_next().await {
+        Some(Ok(result)) => Ok(result?),
+        Some(Err(err)) => Err(Error::internal(format!("the transfer panicked: {err}"))),
+        None => Ok(()),
+    }
+}
+
+fn line(message: &Message) -> Result<bytes::Bytes, Broken> {
+    let mut line = serde_json::to_vec(message).map_err(|_| Broken)?;
+    line.extend_from_slice(b"\r\n");
+    Ok(line.into())
+}
+
+/// In `dockerd`'s words.
+fn messages(event: Event) -> Vec<Message> {
+    match event {
+        Event::Pulling { tag, repository } => {
+            vec![Message { id: tag, ..Message::status(format!("Pulling from {repository}")) }]
+        }
+        Event::Pushing { repository } => {
+            vec![Message::status(format!("The push refers to repository [{repository}]"))]
+        }
+        Event::Layer { id, layer } => of_layer(&id, &layer),
+        Event::Pulled { digest, name, is_same } => {
+            let what = if is_same { "Image is up to date" } else { "Downloaded newer image" };
+            vec![
+                Message::status(format!("Digest: {digest}")),
+                Message::status(format!("Status: {what} for {name}")),
+            ]
+        }
+        Event::Pushed { tag, digest, size } => vec![
+            Message::status(format!("{tag}: digest: {digest} size: {size}")),
+            Message {
+                progress_detail: Some(Detail::default()),
+                aux: Some(serde_json::json!({
+                    "Tag": tag, "Digest": digest.to_string(), "Size": size
+                })),
+                ..Message::default()
+            },
+        ],
+    }
+}
+
+fn of_layer(id: &str, layer: &Layer) -> Vec<Message> {
+    let detail = |current: u64, total: u64| Detail {
+        current: current as i64,
+        total: total as i64,
+        ..Detail::default()
+    };
+    let message = |status: &str, progress_detail: Option<Detail>| Message {
+        id: id.to_owned(),
+        progress_detail,
+        ..Message::status(status)
+    };
+    let plain = |status: &str| vec![message(status, Some(Detail::default()))];
+    match layer {
+        Layer::Found => plain("Pulling fs layer"),
+        Layer::Waiting => plain("Waiting"),
+        Layer::Downloading(at, of) => vec![message("Downloading", Some(detail(*at, *of)))],
+        Layer::Downloaded => plain("Download complete"),
+        Layer::Extracting(at, of) => vec![message("Extracting", Some(detail(*at, *of)))],
+        Layer::Complete => plain("Pull complete"),
+        Layer::Here => plain("Already exists"),
+        Layer::Preparing => plain("Preparing"),
+        Layer::Pushing(at, of) => vec![message("Pushing", Some(detail(*at, *of)))],
+        Layer::Pushed => plain("Pushed"),
+        Layer::Mounted(from) => plain(&format!("Mounted from {from}")),
+        Layer::There => plain("Layer already exists"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oci::Digest;
+
+    use super::*;
+
+    fn said(event: Event) -> String {
+        let messages = messages(event);
+        let lines = messages.iter().map(|one| serde_json::to_string(one).unwrap());
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn dockers_lines() {
+        let layer = |layer| said(Event::Layer { id: "abc".into(), layer });
+        let digest = Digest::sha256(b"");
+        let pulled =
+            Event::Pulled { digest: digest.clone(), name: "debian:12".into(), is_same: true };
+        let pushed = Event::Pushed { tag: "1".into(), digest: digest.clone(), size: 7 };
+        for (got, want) in [
+            (
+                said(Event::Pulling { tag: "12".into(), repository: "library/debian".into() }),
+                r#"{"status":"Pulling from library/debian","id":"12"}"#.to_owned(),
+            ),
+            (
+                layer(Layer::Found),
+                r#"{"status":"Pulling fs layer","progressDetail":{},"id":"abc"}"#.to_owned(),
+            ),
+            (
+                layer(Layer::Downloading(1, 2)),
+                r#"{"status":"Downloading","progressDetail":{"current":1,"total":2},"id":"abc"}"#
+                    .to_owned(),
+            ),
+            (
+                said(pulled),
+                format!(
+                    "{{\"status\":\"Digest: {digest}\"}}\n\
+                     {{\"status\":\"Status: Image is up to date for debian:12\"}}"
+                ),
+            ),
+            (
+                said(pushed),
+                format!(
+                    "{{\"status\":\"1: digest: {digest} size: 7\"}}\n{{\"progressDetail\":{{}},\
+                     \"aux\":{{\"Digest\":\"{digest}\",\"Size\":7,\"Tag\":\"1\"}}}}"
+                ),
+            ),
+        ] {
+            assert_eq!(got, want);
+        }
+    }
+}

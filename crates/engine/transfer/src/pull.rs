@@ -1,0 +1,337 @@
+//! Pulling an image.
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use content::Incoming;
+use images::{Image, Images, Pull, PullBlob, Step};
+use oci::Digest;
+use oci::image::{Descriptor, ImageConfig, MAX_CONFIG, Platform};
+use reference::Reference;
+use registry::{Credentials, Registry, Resolved, Settings, Sink};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::timeout;
+
+use crate::event::{Meter, id, tag};
+use crate::{AT_ONCE, Error, Event, Events, Layer};
+
+/// How long the unpacking that has failed waits for a download that has failed to say why.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// What is asked for, and how it is reached.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The image; with a tag, or a digest, or both.
+    pub reference: Reference,
+    /// For which platform; this machine's where it is `None`.
+    pub platform: Option<Platform>,
+    /// Who we are to the registry.
+    pub credentials: Option<Credentials>,
+    /// How registries are reached.
+    pub settings: Settings,
+}
+
+/// What has come.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    /// The image.
+    pub image: Image,
+    /// What the registry calls it: the index's digest, or the manifest's if there is none.
+    pub digest: Digest,
+}
+
+/// Where a download goes.
+struct To(Incoming);
+
+impl Sink for To {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn digest(&self) -> Digest {
+        self.0.digest()
+    }
+}
+
+/// Pulls an image: from the mirrors of its registry, where there are any, and else from itself.
+pub async fn pull(
+    images: &Arc<Images>,
+    request: &Request,
+    events: &Arc<Events>,
+) -> Result<Pulled, Error> {
+    let reference = request.reference.clone().with_default_tag();
+    let registries = Registry::with_mirrors(
+        request.settings.clone(),
+        reference.domain(),
+        request.credentials.clone(),
+    );
+    let mut registries = registries.into_iter().peekable();
+    loop {
+        let Some(registry) = registries.next() else {
+            return Err(Error::Invalid(format!("no registry has {}", reference.familiar())));
+        };
+        let from = From { images, registry: Arc::new(registry), reference: &reference, events };
+        match from.pull(request.platform.as_ref()).await {
+            // A mirror may lack anything; that is no news.
+            Err(Error::Registry(_)) if registries.peek().is_some() => {}
+            result => return result,
+        }
+    }
+}
+
+/// Pulls every tag of a repository, from its registry itself.
+pub async fn pull_all(
+    images: &Arc<Images>,
+    request: &Request,
+    events: &Arc<Events>,
+) -> Result<(), Error> {
+    let reference = &request.reference;
+    let settings = request.settings.clone();
+    let registry = Registry::new(settings, reference.domain(), request.credentials.clone());
+    let registry = Arc::new(registry);
+    for tag in registry.repository(reference.path()).tags(reference).await? {
+        let reference = reference.clone().with_tag(&tag);
+        let reference =
+            reference.map_err(|error| Error::Invalid(format!("tag `{tag}`: {error}")))?;
+        let registry = Arc::clone(&registry);
+        let from = From { images, registry, reference: &reference, events };
+        from.pull(request.platform.as_ref()).await?;
+    }
+    Ok(())
+}
+
+/// One registry to pull one image from.
+struct From<'a> {
+    images: &'a Arc<Images>,
+    registry: Arc<Registry>,
+    reference: &'a Reference,
+    events: &'a Arc<Events>,
+}
+
+/// Where a layer is on its way, for those who are told.
+struct Track {
+    id: String,
+    size: u64,
+    /// Nothing is told of one that was there.
+    is_new: bool,
+    is_here: AtomicBool,
+    meter: Meter,
+}
+
+/// Ends what waits for downloads when nobody waits for it any more.
+struct GiveUp(Arc<Pull>);
+
+impl Drop for GiveUp {
+    fn drop(&mut self) {
+        self.0.give_up();
+    }
+}
+
+impl From<'_> {
+    async fn pull(&self, platform: Option<&Platform>) -> Result<Pulled, Error> {
+        let repository = self.registry.repository(self.reference.path());
+        let native = Platform::native();
+        let resolved = repository.resolve(self.reference, platform.unwrap_or(&native)).await?;
+        let before = {
+            let reference = self.reference.clone();
+            self.blocking(move |images| Ok(images.id_of(&reference)?)).await?
+        };
+        let config = self.config(&resolved.manifest.config).await?;
+        check_platform(self.reference, &config, platform)?;
+        (self.events)(Event::Pulling {
+            tag: tag(self.reference),
+            repository: self.reference.path().to_owned(),
+        });
+        let manifest = resolved.document.bytes.to_vec();
+        let pull = self.blocking(move |images| Ok(images.begin_pull(manifest, config)?)).await?;
+        let image = self.fetch(&resolved, Arc::new(pull)).await?;
+        (self.events)(Event::Pulled {
+            digest: resolved.digest.clone(),
+            name: self.reference.familiar(),
+            is_same: before.as_ref() == Some(&image.id),
+        });
+        Ok(Pulled { image, digest: resolved.digest })
+    }
+
+    /// The configuration, which may be here.
+    async fn config(&self, config: &Descriptor) -> Result<Vec<u8>, Error> {
+        let digest = config.digest.clone();
+        let read = move |images: &Images| match images.content().read(&digest, MAX_CONFIG as u64) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(content::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+        if let Some(here) = self.blocking(read).await? {
+            return Ok(here);
+        }
+        let repository = self.registry.repository(self.reference.path());
+        Ok(repository.small_blob(config).await?.to_vec())
+    }
+
+    /// Downloads what is missing, and unpacks it meanwhile.
+    async fn fetch(&self, resolved: &Resolved, pull: Arc<Pull>) -> Result<Image, Error> {
+        let tracks: Arc<Vec<Track>> =
+            Arc::new(pull.layers().iter().map(|one| track(one)).collect());
+        for track in tracks.iter() {
+            self.tell(track, if track.is_new { Layer::Found } else { Layer::Here });
+        }
+        let _give_up = GiveUp(Arc::clone(&pull));
+        let mut downloads = self.downloads(&pull, &tracks);
+        let mut unpacking = {
+            let (images, pull) = (Arc::clone(self.images), Arc::clone(&pull));
+            let (reference, digest) = (self.reference.clone(), resolved.digest.clone());
+            let (tracks, events) = (Arc::clone(&tracks), Arc::clone(self.events));
+            spawn_blocking(move || {
+                let on_step = |idx: usize, step: Step| stepped(&tracks[idx], step, &events);
+                images.finish_pull(&pull, &reference, &digest, &on_step)
+            })
+        };
+        let lost = |what| move |source| Error::Lost { what, source };
+        loop {
+            tokio::select! {
+                // What failed first says why; the unpacking only says that nothing came.
+                biased;
+                Some(download) = downloads.join_next() => {
+                    download.map_err(lost("a download"))??;
+                }
+                image = &mut unpacking => {
+                    let image = image.map_err(lost("the unpacking"))?;
+                    if image.is_err() {
+                        // A download that failed may have made it fail: that one ends now.
+                        let rest = async {
+                            while let Some(download) = downloads.join_next().await {
+                                download.map_err(lost("a download"))??;
+                            }
+                            Ok::<_, Error>(())
+                        };
+                        timeout(LAST_WORDS, rest).await.unwrap_or(Ok(()))?;
+                    }
+                    return Ok(image?);
+                }
+            }
+        }
+    }
+
+    fn downloads(&self, pull: &Pull, tracks: &Arc<Vec<Track>>) -> JoinSet<Result<(), Error>> {
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        let mut downloads = JoinSet::new();
+        for (idx, blob) in pull.layers().iter().enumerate() {
+            let (blob, tracks) = (Arc::clone(blob), Arc::clone(tracks));
+            let (registry, turns) = (Arc::clone(&self.registry), Arc::clone(&turns));
+            let (path, events) = (self.reference.path().to_owned(), Arc::clone(self.events));
+            if idx >= AT_ONCE {
+                self.tell_new(&tracks[idx], Layer::Waiting);
+            }
+            downloads.spawn(async move {
+                // Nobody closes it.
+                let _turn = turns.acquire().await;
+                download(&registry, &path, &blob, &tracks[idx], &events).await
+            });
+        }
+        downloads
+    }
+
+    fn tell(&self, track: &Track, layer: Layer) {
+        (self.events)(Event::Layer { id: track.id.clone(), layer });
+    }
+
+    fn tell_new(&self, track: &Track, layer: Layer) {
+        if track.is_new {
+            self.tell(track, layer);
+        }
+    }
+
+    async fn blocking<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Images) -> Result<T, Error> + Send + 'static,
+    {
+        let images = Arc::clone(self.images);
+        let done = spawn_blocking(move || work(&images)).await;
+        done.unwrap_or_else(|source| Err(Error::Lost { what: "a look at the images", source }))
+    }
+}
+
+fn track(blob: &PullBlob) -> Track {
+    let descriptor = blob.descriptor();
+    Track {
+        id: id(&descriptor.digest),
+        size: descriptor.size,
+        is_new: blob.is_missing(),
+        is_here: AtomicBool::new(!blob.is_missing()),
+        meter: Meter::default(),
+    }
+}
+
+async fn download(
+    registry: &Registry,
+    path: &str,
+    blob: &PullBlob,
+    track: &Track,
+    events: &Arc<Events>,
+) -> Result<(), Error> {
+    // One that comes twice in an image is fetched once.
+    let Some(incoming) = blob.take() else { return Ok(()) };
+    let tell = |layer| events(Event::Layer { id: track.id.clone(), layer });
+    let progress = |at| {
+        if track.meter.is_due() {
+            tell(Layer::Downloading(at, track.size));
+        }
+    };
+    let repository = registry.repository(path);
+    let sink = repository.download(blob.descriptor(), To(incoming), &progress).await?;
+    // Told before the unpacking can see it.
+    track.is_here.store(true, Ordering::Relaxed);
+    tell(Layer::Downloaded);
+    let finished = spawn_blocking(move || sink.0.finish()).await;
+    finished.map_err(|source| Error::Lost { what: "the writing of a layer", source })??;
+    Ok(())
+}
+
+/// Tells of a layer that is being unpacked, if it is not still being told how it comes.
+fn stepped(track: &Track, step: Step, events: &Arc<Events>) {
+    if !track.is_new {
+        return;
+    }
+    let layer = match step {
+        Step::Done => Layer::Complete,
+        Step::Unpacked(n) if track.is_here.load(Ordering::Relaxed) && track.meter.is_due() => {
+            Layer::Extracting(n, track.size)
+        }
+        Step::Unpacked(_) => return,
+    };
+    events(Event::Layer { id: track.id.clone(), layer });
+}
+
+/// An image that is not in an index says itself what it runs on. Where nobody asked for something
+/// else, it is taken as it is.
+fn check_platform(
+    reference: &Reference,
+    config: &[u8],
+    wanted: Option<&Platform>,
+) -> Result<(), Error> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    // What is no configuration is refused where it is taken.
+    let Ok(config) = ImageConfig::parse(config) else { return Ok(()) };
+    let fits = config.architecture.is_empty()
+        || (&config.os, &config.architecture) == (&wanted.os, &wanted.architecture);
+    if fits {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "image with reference {} was found but its platform ({}/{}) does not match the specified \
+         platform ({}/{})",
+        reference.familiar(),
+        config.os,
+        config.architecture,
+        wanted.os,
+        wanted.architecture
+    )))
+}

@@ -1,0 +1,160 @@
+//! Pushing an image.
+
+use std::fs::File;
+use std::io::{self, Read, Seek as _, SeekFrom};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use images::{Images, Push};
+use oci::image::Descriptor;
+use reference::Reference;
+use registry::{Pushed, Registry, Source};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, spawn_blocking};
+
+use crate::event::{Meter, id};
+use crate::pull::Request;
+use crate::{AT_ONCE, Error, Event, Events, Layer};
+
+/// A blob in the content store. The registry checks what comes.
+struct Blob(PathBuf);
+
+impl Source for Blob {
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        let mut file = File::open(&self.0)?;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(Box::new(file))
+    }
+}
+
+/// Pushes the image of this name; with `all`, every tag of its repository.
+pub async fn push(
+    images: &Arc<Images>,
+    request: &Request,
+    all: bool,
+    events: &Arc<Events>,
+) -> Result<(), Error> {
+    let reference = &request.reference;
+    if reference.digest().is_some() {
+        return Err(Error::Invalid("cannot push a digest reference".into()));
+    }
+    let names = {
+        let reference = reference.clone();
+        blocking(images, move |images| images.names_to_push(&reference, all)).await?
+    };
+    let settings = request.settings.clone();
+    let registry = Registry::new(settings, reference.domain(), request.credentials.clone());
+    let registry = Arc::new(registry);
+    for (nth, name) in names.into_iter().enumerate() {
+        let begun = {
+            let name = name.clone();
+            blocking(images, move |images| images.begin_push(&name)).await?
+        };
+        if nth == 0 {
+            events(Event::Pushing { repository: reference.name() });
+        }
+        let sent = send(images, &registry, &name, &begun, events).await;
+        let pushed = sent.is_ok().then(|| name.clone());
+        let push = begun.clone();
+        blocking(images, move |images| images.end_push(&push, pushed.as_ref())).await?;
+        sent?;
+        events(Event::Pushed {
+            tag: name.tag().unwrap_or_default().to_owned(),
+            digest: begun.digest,
+            size: begun.manifest.len() as u64,
+        });
+    }
+    Ok(())
+}
+
+async fn send(
+    images: &Arc<Images>,
+    registry: &Arc<Registry>,
+    name: &Reference,
+    push: &Push,
+    events: &Arc<Events>,
+) -> Result<(), Error> {
+    let turns = Arc::new(Semaphore::new(AT_ONCE));
+    let mut uploads = JoinSet::new();
+    for layer in &push.layers {
+        events(Event::Layer { id: id(&layer.digest), layer: Layer::Preparing });
+        let elsewhere = push.elsewhere.get(&layer.digest).cloned().unwrap_or_default();
+        let upload = Upload::new(images, registry, name, layer, elsewhere);
+        let (turns, events) = (Arc::clone(&turns), Arc::clone(events));
+        uploads.spawn(async move {
+            // Nobody closes it.
+            let _turn = turns.acquire().await;
+            upload.send(Some(&events)).await
+        });
+    }
+    while let Some(upload) = uploads.join_next().await {
+        upload.map_err(|source| Error::Lost { what: "an upload", source })??;
+    }
+    Upload::new(images, registry, name, &push.config, Vec::new()).send(None).await?;
+    let repository = registry.repository(name.path());
+    let manifest = push.manifest.clone().into();
+    let tag = name.tag().unwrap_or(reference::DEFAULT_TAG);
+    Ok(repository.put_manifest(tag, &push.media_type, manifest).await?)
+}
+
+/// A blob that is to be sent.
+struct Upload {
+    registry: Arc<Registry>,
+    path: String,
+    blob: Descriptor,
+    source: Arc<dyn Source>,
+    elsewhere: Vec<String>,
+}
+
+impl Upload {
+    fn new(
+        images: &Images,
+        registry: &Arc<Registry>,
+        name: &Reference,
+        blob: &Descriptor,
+        elsewhere: Vec<String>,
+    ) -> Self {
+        Self {
+            registry: Arc::clone(registry),
+            path: name.path().to_owned(),
+            blob: blob.clone(),
+            source: Arc::new(Blob(images.content().blob_path(&blob.digest))),
+            elsewhere,
+        }
+    }
+
+    async fn send(&self, events: Option<&Arc<Events>>) -> Result<(), Error> {
+        let tell = |layer| {
+            if let Some(events) = events {
+                events(Event::Layer { id: id(&self.blob.digest), layer });
+            }
+        };
+        let meter = Meter::default();
+        let progress = |at| {
+            if meter.is_due() {
+                tell(Layer::Pushing(at, self.blob.size));
+            }
+        };
+        let repository = self.registry.repository(&self.path);
+        let pushed =
+            repository.upload(&self.blob, &self.source, &self.elsewhere, None, &progress).await?;
+        tell(match pushed {
+            Pushed::Existed => Layer::There,
+            Pushed::Mounted(from) => Layer::Mounted(from),
+            Pushed::Sent => Layer::Pushed,
+        });
+        Ok(())
+    }
+}
+
+async fn blocking<T, F>(images: &Arc<Images>, work: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: FnOnce(&Images) -> Result<T, images::Error> + Send + 'static,
+{
+    let images = Arc::clone(images);
+    match spawn_blocking(move || work(&images)).await {
+        Ok(done) => Ok(done?),
+        Err(source) => Err(Error::Lost { what: "a look at the images", source }),
+    }
+}
