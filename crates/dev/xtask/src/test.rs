@@ -9,16 +9,17 @@ use crate::shell::{cargo, find, run};
 use crate::workspace::Workspace;
 
 /// Failpoints are compiled into what the tests run.
-pub(crate) const FEATURES: &str = "dhow/failpoints";
+pub(crate) const FEATURES: &str = "dhow/failpoints,dhow-runtime/failpoints";
 
 /// Programs that tests use, and Debian's packages that have them.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("busybox", "busybox-static"),
     ("curl", "curl"),
     ("ip", "iproute2"),
     ("mmdebstrap", "mmdebstrap"),
     ("nft", "nftables"),
     ("script", "bsdextrautils"),
+    ("setfattr", "attr"),
     ("tmux", "tmux"),
     ("unshare", "util-linux"),
 ];

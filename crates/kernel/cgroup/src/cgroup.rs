@@ -1,7 +1,6 @@
 //! One path in all trees: made, joined, looked at, removed.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -118,29 +117,6 @@ impl Cgroup {
     /// The path from the roots of the trees, with a leading slash.
     pub fn path(&self) -> String {
         format!("/{}", self.path)
-    }
-
-    /// On a machine with v2 alone: the directory, for `CLONE_INTO_CGROUP`, after which there is
-    /// nothing left to join. Elsewhere `None`: [`Cgroup::join`] it.
-    pub fn fd(&self) -> Option<OwnedFd> {
-        let [member] = self.members.as_slice() else { return None };
-        if self.mode != Mode::V2 || member.tree.version != Version::V2 {
-            return None;
-        }
-        member.dir.for_reading().ok()
-    }
-
-    /// Moves the process `pid` (0: the caller) with all its threads into the cgroup, in each tree.
-    ///
-    /// The first move after a pause may take 13 ms, a grace period of the kernel. A process that is
-    /// yet to be made can do without: [`Cgroup::entry`].
-    pub fn join(&self, pid: i32) -> Result<(), Error> {
-        pass("cgroup.join")?;
-        let pid = pid.to_string();
-        for member in &self.members {
-            member.dir.write("cgroup.procs", &pid)?;
-        }
-        pass("cgroup.joined")
     }
 
     /// The cgroup's directories, by controller; `unified` is the v2 tree's.

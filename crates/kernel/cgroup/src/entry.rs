@@ -12,10 +12,10 @@ use crate::tree::Version;
 /// The way of a process into a cgroup's v1 trees, open before it is needed: it works from inside any
 /// namespace, and with the rights of who opened it.
 ///
-/// Moving another process, or one with threads, makes the kernel wait until nobody anywhere forks or
-/// exits, which takes about 13 ms when nothing was moved for a while ([`Cgroup::join`]). A process
-/// with one thread that moves itself spares that: the kernel (5.6 and later) knows that it cannot
-/// fork meanwhile.
+/// Moving another process (writing its PID to `cgroup.procs`), or one with threads, makes the kernel
+/// wait until nobody anywhere forks or exits, which takes about 13 ms when nothing was moved for a
+/// while. A process with one thread that moves itself spares that: the kernel (5.6 and later) knows
+/// that it cannot fork meanwhile.
 ///
 /// The v2 tree has no such way. A process is to be born in it: [`Cgroup::v2_dir`].
 #[derive(Debug, Default)]

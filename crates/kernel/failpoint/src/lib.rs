@@ -24,8 +24,6 @@ pub const ALL: &[&str] = &[
     "cgroup.create",
     "cgroup.creating",
     "cgroup.created",
-    "cgroup.join",
-    "cgroup.joined",
     "cgroup.enter",
     "cgroup.entered",
     "cgroup.limit",

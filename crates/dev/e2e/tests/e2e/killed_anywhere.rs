@@ -7,8 +7,6 @@ use testkit::{Sandbox, needs};
 /// Steps that no command of the day takes, or that cannot tell that they were taken, and where they
 /// are held instead.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("cgroup.join", "a process that is put into a cgroup by another: cgroup's own tests"),
-    ("cgroup.joined", "the same"),
     ("content.link", "an image that came in pieces: images' own tests"),
     ("content.linked", "the same"),
     ("engine.extract", "docker cp: containers' own tests"),
