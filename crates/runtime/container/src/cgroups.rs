@@ -28,10 +28,17 @@ pub(crate) fn check_unused(hierarchy: &Hierarchy, path: &str) -> Result<(), Erro
 
 /// Kills what is in the cgroup, and removes it.
 pub(crate) fn destroy(path: &str) -> Result<(), Error> {
-    let Some(cgroup) = open(path)? else { return Ok(()) };
-    cgroup.kill_all()?;
-    cgroup.remove()?;
-    Ok(())
+    let hierarchy = Hierarchy::detect()?;
+    // Mostly its processes have ended and it has no children: then nothing needs to be listed.
+    cgroup::remove_if_empty(&hierarchy, path)?;
+    match Cgroup::open(&hierarchy, path) {
+        Err(cgroup::Error::NotFound(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+        Ok(cgroup) => {
+            cgroup.kill_all()?;
+            Ok(cgroup.remove()?)
+        }
+    }
 }
 
 /// The trees as the container may see them, from the directories of its cgroup.

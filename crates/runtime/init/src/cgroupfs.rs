@@ -43,7 +43,7 @@ pub(crate) fn mount(
     match trees.trees.as_slice() {
         [] => Err(Error::refused("", "no cgroup hierarchy is mounted on this machine")),
         [only] if only.v2 => {
-            let mnt = one(trees, only, mount.set)?;
+            let mnt = unified(trees, only, mount.set)?;
             mount::move_to_fd(mnt.as_fd(), target).doing(String::new)?;
             attributes(mnt.as_fd(), mount)
         }
@@ -61,7 +61,7 @@ pub(crate) fn mount(
             for tree in several {
                 let mode = Mode::from_raw_mode(0o755);
                 let place = root.mkdir_all(&tree.name, mode).doing(String::new)?;
-                let mnt = one(trees, tree, mount.set)?;
+                let mnt = own_directory(&tree.own, mount.set)?;
                 mount::move_to_fd(mnt.as_fd(), place.as_fd()).doing(String::new)?;
                 links(&root, tree)?;
             }
@@ -88,37 +88,23 @@ fn links(root: &Root, tree: &CgroupTree) -> Result<(), Error> {
     Ok(())
 }
 
-/// The mount of one tree, detached: a new one whose root is that of the cgroup namespace, or without
-/// such a namespace the container's own directory.
-fn one(trees: &CgroupTrees, tree: &CgroupTree, set: MountAttr) -> Result<OwnedFd, Error> {
-    if trees.namespace {
-        let made = if tree.v2 {
-            mount::fs_mount("cgroup2", Some("cgroup"), &[], set)
-        } else {
-            let options: Vec<(&str, Option<&str>)> = tree
-                .controllers
-                .iter()
-                .map(|name| match name.split_once('=') {
-                    Some((key, value)) => (key, Some(value)),
-                    None => (name.as_str(), None),
-                })
-                .collect();
-            mount::fs_mount("cgroup", Some("cgroup"), &options, set)
-        };
-        return made.or_else(|error| bind(tree, set, error));
+/// The mount of v2 by itself, detached: a new one whose root is that of the cgroup namespace. Where
+/// that is not allowed (no such namespace of this user namespace), the container's directory.
+fn unified(trees: &CgroupTrees, tree: &CgroupTree, set: MountAttr) -> Result<OwnedFd, Error> {
+    if !trees.namespace {
+        return own_directory(&tree.own, set);
     }
-    own_directory(&tree.own, set)
-}
-
-/// Where a new mount is not allowed (no cgroup namespace of this user namespace, or busy), the
-/// container's directory takes its place.
-fn bind(tree: &CgroupTree, set: MountAttr, error: sys::Error) -> Result<OwnedFd, Error> {
-    match error.errno() {
-        Errno::PERM | Errno::BUSY => own_directory(&tree.own, set),
-        _ => Err(error).doing(String::new),
+    match mount::fs_mount("cgroup2", Some("cgroup"), &[], set) {
+        Err(error) if matches!(error.errno(), Errno::PERM | Errno::BUSY) => {
+            own_directory(&tree.own, set)
+        }
+        made => made.doing(String::new),
     }
 }
 
+/// The container's directory of a tree. Seen from its cgroup namespace that is the root, as if the
+/// tree were mounted anew; but there is no other file system to be made and taken down, of which a
+/// machine with v1 would have ten.
 fn own_directory(own: &Path, set: MountAttr) -> Result<OwnedFd, Error> {
     let mnt = mount::bind(own, false).doing(String::new)?;
     let private = Some(Propagation::Private);
