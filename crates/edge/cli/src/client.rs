@@ -131,6 +131,23 @@ impl Client {
         self.check(response).await
     }
 
+    /// The same with headers; those without a value are left out.
+    pub(crate) async fn call_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: RequestBody,
+    ) -> Result<Response<Incoming>> {
+        let mut request = self.request(method, path, body)?;
+        for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
+            let value = value.parse().map_err(|e| self.odd(&e))?;
+            request.headers_mut().insert(*name, value);
+        }
+        let response = self.send(request).await?;
+        self.check(response).await
+    }
+
     /// POST that turns the connection into a raw stream.
     pub(crate) async fn hijack(&self, path: &str, body: &impl Serialize) -> Result<Upgraded> {
         let mut request = self.request(Method::POST, path, self.json_body(body)?)?;
@@ -183,7 +200,9 @@ impl Client {
         body: RequestBody,
     ) -> Result<Request<RequestBody>> {
         let uri = format!("/v{}{path}", self.version);
-        let json = method == Method::POST && !path.starts_with("/images/create");
+        let json = method == Method::POST
+            && !path.starts_with("/images/create")
+            && !path.contains("/push?");
         let mut request = Request::builder().method(method).uri(uri).header(HOST, "dhow");
         if json {
             request = request.header(CONTENT_TYPE, "application/json");

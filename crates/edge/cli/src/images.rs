@@ -1,7 +1,5 @@
 //! Commands on images.
 
-use std::io::{self, IsTerminal as _, Write as _};
-
 use docker::image::{DeleteResponse, History, Summary};
 use docker::progress::Message;
 use http_body_util::BodyExt as _;
@@ -9,7 +7,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::args::{CommitArgs, HistoryArgs, ImagesArgs, ImportArgs, RmiArgs};
-use crate::client::{Client, Pieces, empty, encode};
+use crate::client::{Client, Pieces, encode};
 use crate::error::{Error, Result};
 use crate::format::human;
 use crate::list::{self, Column};
@@ -226,38 +224,6 @@ pub(crate) async fn commit(client: &Client, args: &CommitArgs) -> Result<i32> {
     let made: docker::IdResponse = client.post(&path, &json!({})).await?;
     println!("{}", made.id);
     Ok(0)
-}
-
-/// `pull`.
-pub(crate) async fn pull(client: &Client, name: &str, platform: &str, quiet: bool) -> Result<()> {
-    let name = with_tag(name);
-    let (repository, tag) = split_tag(&name);
-    let path = format!(
-        "/images/create?fromImage={}&tag={}&platform={}",
-        encode(repository),
-        encode(tag),
-        encode(platform)
-    );
-    let response = client.call(Method::POST, &path, empty()).await?;
-    let shows = !quiet && io::stderr().is_terminal();
-    follow(client, response, &mut |message: &Message| {
-        if !quiet && message.progress_detail.is_none() && !message.status.is_empty() {
-            let prefix =
-                if message.id.is_empty() { String::new() } else { format!("{}: ", message.id) };
-            eprintln!("{prefix}{}", message.status);
-        } else if shows && !message.progress.is_empty() {
-            let _ = write!(
-                io::stderr(),
-                "\r\x1b[K{}: {} {}",
-                message.id,
-                message.status,
-                message.progress
-            );
-        }
-        None
-    })
-    .await
-    .map(drop)
 }
 
 /// Reads lines of JSON to their end. What `take` keeps of the last one is the result; a line that

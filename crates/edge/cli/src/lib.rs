@@ -16,6 +16,7 @@ mod output;
 
 mod archive;
 mod args;
+mod board;
 mod client;
 mod containers;
 mod error;
@@ -26,6 +27,7 @@ mod list;
 mod networks;
 mod progress;
 mod ps;
+mod registry;
 mod request;
 mod run;
 mod run_args;
@@ -126,6 +128,8 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         Command::System(SystemCommand::Events(args)) | Command::Events(args) => {
             system::events(client, &args).await
         }
+        Command::Login(args) => registry::login(client, &args).await,
+        Command::Logout { server } => registry::logout(server.as_deref()),
         Command::Inspect(args) => inspect::inspect(client, &args, None).await,
         Command::Version(args) => system::version(client, &args).await,
         Command::Daemon(_) => Ok(0),
@@ -179,11 +183,8 @@ async fn image(client: &Client, command: ImageCommon) -> Result<i32> {
             archive::fetch(client, &path, output.as_deref()).await
         }
         ImageCommon::Load { input, quiet } => archive::load(client, input.as_deref(), quiet).await,
-        ImageCommon::Pull { quiet, platform, name } => {
-            images::pull(client, &name, platform.as_deref().unwrap_or_default(), quiet).await?;
-            println!("{}", images::with_tag(&name));
-            Ok(0)
-        }
+        ImageCommon::Pull(args) => registry::pull(client, &args).await,
+        ImageCommon::Push(args) => registry::push(client, &args).await,
     }
 }
 

@@ -7,8 +7,10 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::args::{AttachArgs, ExecArgs, StartArgs};
+use crate::board::Out;
 use crate::client::{Client, encode};
 use crate::error::{Error, Result};
+use crate::registry::{self, Wanted};
 use crate::request;
 use crate::run_args::{ContainerArgs, RunArgs};
 use crate::stream::{self, Ended, Streams};
@@ -71,6 +73,12 @@ pub(crate) async fn create(client: &Client, args: ContainerArgs, entered_ns: u64
     Ok(0)
 }
 
+async fn pull_image(client: &Client, name: &str, platform: &str, quiet: bool) -> Result<()> {
+    let wanted = Wanted { name, platform, all: false };
+    let out = if quiet { Out::Nowhere } else { Out::Stderr };
+    registry::fetch(client, &wanted, out).await.map(drop)
+}
+
 /// Creates the container, and pulls its image first where that is asked for or missing.
 async fn make(
     client: &Client,
@@ -94,7 +102,7 @@ async fn make(
     }
     let image = create.body.config.image.clone();
     match pull.as_str() {
-        "always" => crate::images::pull(client, &image, &platform, quiet).await?,
+        "always" => pull_image(client, &image, &platform, quiet).await?,
         "missing" | "never" => {}
         other => {
             return Err(Error::Usage(format!(
@@ -110,7 +118,7 @@ async fn make(
         && pull == "missing"
     {
         eprintln!("Unable to find image '{}' locally", crate::images::with_tag(&image));
-        crate::images::pull(client, &image, &platform, quiet).await?;
+        pull_image(client, &image, &platform, quiet).await?;
         created = client.post::<CreateResponse>(&path, &create.body).await;
     }
     let created = created?;

@@ -3,15 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use hyper::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::secret;
 use crate::{Error, base64};
+
+pub(crate) mod helper;
 
 /// What Docker's own registry is called in `config.json`, for reasons of history.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -166,14 +167,19 @@ impl Keys {
         Ok(Self(file))
     }
 
+    /// The program that keeps those for the registry `domain`.
+    pub(crate) fn helper_for(&self, domain: &str) -> Option<&str> {
+        let helpers = &self.0.cred_helpers;
+        let own = helpers.get(domain).or_else(|| helpers.get(server_key(domain)));
+        let store = Some(&self.0.creds_store).filter(|store| !store.is_empty());
+        own.or(store).map(String::as_str)
+    }
+
     /// Those for the registry `domain`, as references name it. A helper that fails is an error:
     /// who else's credentials would be right then (CVE-2021-41092)?
     pub fn of(&self, domain: &str) -> Result<Option<Credentials>, Error> {
         let server = server_key(domain);
-        let helpers = &self.0.cred_helpers;
-        let helper = helpers.get(domain).or_else(|| helpers.get(server));
-        let store = Some(&self.0.creds_store).filter(|store| !store.is_empty());
-        if let Some(name) = helper.or(store)
+        if let Some(name) = self.helper_for(domain)
             && let Some(found) = ask_helper(name, server)?
         {
             return Ok(Some(found));
@@ -207,46 +213,14 @@ fn host_of(key: &str) -> &str {
     rest.split('/').next().unwrap_or(rest)
 }
 
-/// `docker-credential-NAME get`: the server goes in, JSON comes out.
+/// What a helper keeps for a server.
 fn ask_helper(name: &str, server: &str) -> Result<Option<Credentials>, Error> {
-    let program = format!("docker-credential-{name}");
-    let failed = |why: String| Error::Helper { program: program.clone(), why };
-    let is_name = !name.is_empty()
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    if !is_name {
-        return Err(failed("not the name of a helper".into()));
-    }
-    let mut child = Command::new(&program)
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| failed(error.to_string()))?;
-    if let Some(mut input) = child.stdin.take() {
-        match input.write_all(format!("{server}\n").as_bytes()) {
-            // One that knows what to say without having read.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-            written => written.map_err(|error| failed(error.to_string()))?,
-        }
-    }
-    let mut said = Vec::new();
-    if let Some(output) = child.stdout.take() {
-        let read = output.take(MAX_BYTES).read_to_end(&mut said);
-        read.map_err(|error| failed(error.to_string()))?;
-    }
-    let status = child.wait().map_err(|error| failed(error.to_string()))?;
-    if !status.success() {
-        let why = String::from_utf8_lossy(&said).trim().to_owned();
-        if why.starts_with("credentials not found") {
-            return Ok(None);
-        }
-        let why = if why.is_empty() { status.to_string() } else { why };
-        return Err(failed(why));
-    }
+    let Some(said) = helper::run(name, "get", server)? else { return Ok(None) };
     // What it says is secret: the error must not repeat it.
-    let kept: Kept =
-        serde_json::from_slice(&said).map_err(|_| failed("it does not answer with JSON".into()))?;
+    let kept: Kept = serde_json::from_slice(&said).map_err(|_| Error::Helper {
+        program: helper::program(name),
+        why: "it does not answer with JSON".into(),
+    })?;
     Ok(kept.credentials())
 }
 

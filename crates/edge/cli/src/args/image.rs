@@ -55,16 +55,11 @@ pub(crate) enum ImageCommon {
         quiet: bool,
     },
     /// Download an image from a registry
-    Pull {
-        /// Suppress verbose output
-        #[arg(short, long)]
-        quiet: bool,
-        /// Set platform if server is multi-platform capable
-        #[arg(long)]
-        platform: Option<String>,
-        /// NAME[:TAG|@DIGEST]
-        name: String,
-    },
+    #[command(after_help = "Example:\n  dhow pull --platform linux/arm64 debian:12")]
+    Pull(PullArgs),
+    /// Upload an image to a registry
+    #[command(after_help = "Example:\n  dhow push registry.example.com:5000/me/app:1.2")]
+    Push(PushArgs),
 }
 
 /// `dhow image ...`.
@@ -158,4 +153,49 @@ pub(crate) struct HistoryArgs {
     pub(crate) quiet: bool,
     /// The image
     pub(crate) image: String,
+}
+
+/// `pull`.
+#[derive(Args, Debug)]
+pub(crate) struct PullArgs {
+    /// Download all tagged images in the repository
+    #[arg(short, long)]
+    pub(crate) all_tags: bool,
+    /// Set platform if server is multi-platform capable
+    #[arg(long)]
+    pub(crate) platform: Option<String>,
+    /// Suppress verbose output
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// NAME[:TAG|@DIGEST]
+    pub(crate) name: String,
+}
+
+/// `push`.
+#[derive(Args, Debug)]
+pub(crate) struct PushArgs {
+    /// Push all tags of an image to the repository
+    #[arg(short, long)]
+    pub(crate) all_tags: bool,
+    /// Suppress verbose output
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// NAME[:TAG]
+    pub(crate) name: String,
+}
+
+/// `login`.
+#[derive(Args, Debug)]
+pub(crate) struct LoginArgs {
+    /// Username
+    #[arg(short, long)]
+    pub(crate) username: Option<String>,
+    /// Password or Personal Access Token
+    #[arg(short, long)]
+    pub(crate) password: Option<String>,
+    /// Take the password from stdin
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+    /// The registry; Docker Hub where there is none
+    pub(crate) server: Option<String>,
 }

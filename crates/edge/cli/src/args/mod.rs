@@ -75,6 +75,16 @@ pub(crate) enum Command {
     System(SystemCommand),
     /// Return low-level information on containers, images, networks and volumes
     Inspect(InspectArgs),
+    /// Authenticate to a registry
+    #[command(
+        after_help = "Example:\n  dhow login --username me --password-stdin registry.example.com < token"
+    )]
+    Login(LoginArgs),
+    /// Log out from a registry
+    Logout {
+        /// The registry; Docker Hub where there is none
+        server: Option<String>,
+    },
     /// Show version information
     Version(FormatArg),
     /// Display system-wide information
