@@ -32,6 +32,8 @@ pub enum Need {
     UserNamespace,
     /// Docker's own client.
     Docker,
+    /// The distribution project's registry, `docker-registry`.
+    Registry,
     /// `mmdebstrap`, and a mirror of Debian that answers.
     Mmdebstrap,
     /// A `busybox` that is linked statically.
@@ -82,6 +84,7 @@ impl Need {
             }
             Self::UserNamespace => shell("unshare -U true"),
             Self::Docker => shell("docker --version"),
+            Self::Registry => shell("docker-registry --version"),
             Self::Mmdebstrap => shell("mmdebstrap --version"),
             Self::Busybox => met(crate::rootfs::busybox().is_some(), || {
                 "no static busybox in /bin or /usr/bin".into()

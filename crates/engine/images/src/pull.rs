@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use content::{Follower, Incoming};
@@ -198,7 +199,13 @@ impl Images {
         let called = format!("{}@{digest}", name.name());
         self.db.write(|tx| {
             tx.set_repo_digest(&called, &image.id)?;
-            tx.let_go(&pull.holder)
+            // Also what earlier pulls of it held, whose processes have died.
+            for holder in tx.holders()? {
+                if holder == pull.holder || is_dead(&holder, &pull.holder) {
+                    tx.let_go(&holder)?;
+                }
+            }
+            Ok::<_, metadata::Error>(())
         })?;
         Ok(Image { reference: Some(name.clone()), ..image })
     }
@@ -248,6 +255,18 @@ impl Images {
             sizes.sum()
         })
     }
+}
+
+/// Whether a holder, `pull-PID-MANIFEST`, is of a dead process that pulled the same as `ours`.
+fn is_dead(holder: &str, ours: &str) -> bool {
+    let parts = |holder: &str| {
+        let mut parts = holder.splitn(3, '-').map(str::to_owned);
+        (parts.next(), parts.next(), parts.next())
+    };
+    let ((kind, pid, manifest), (our_kind, _, our_manifest)) = (parts(holder), parts(ours));
+    kind == our_kind
+        && manifest == our_manifest
+        && pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
 }
 
 /// What can be known before a layer comes. The configuration, read.

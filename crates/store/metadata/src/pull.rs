@@ -35,6 +35,11 @@ impl Read {
         Ok(self.first("look for old holds", sql, [now], |_| Ok(()))?.is_some())
     }
 
+    /// Who holds something.
+    pub fn holders(&self) -> Result<Vec<String>, Error> {
+        self.all("list holders", "SELECT DISTINCT holder FROM pull_holds", [], |row| row.get(0))
+    }
+
     /// The image that a registry calls so: `NAME@DIGEST`, in full.
     pub fn image_by_repo_digest(&self, reference: &str) -> Result<Option<Image>, Error> {
         image_by(

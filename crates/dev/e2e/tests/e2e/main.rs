@@ -15,6 +15,7 @@ mod killed_anywhere;
 mod lifecycle;
 mod limits;
 mod network;
+mod registry;
 mod rootfs;
 mod streams;
 mod terminal;

@@ -142,6 +142,9 @@ fn a_pull_that_fails_leaves_what_the_next_one_needs() {
 
     // Its process dies; others come and look for what nobody needs.
     drop(pull);
+    home.images.db.write(|tx| tx.hold("pull-0-x", [&called()], i64::MAX)).unwrap();
+    let dead = format!("pull-0-{}", Digest::sha256(&remote.manifest).hex());
+    home.images.db.write(|tx| tx.hold(&dead, [&called()], i64::MAX)).unwrap();
     home.images.with_note(|| Err::<(), _>(Error::Invalid("killed".into()))).unwrap_err();
     home.images.sweep().unwrap();
     assert!(home.list(&[]).is_empty());
@@ -149,6 +152,8 @@ fn a_pull_that_fails_leaves_what_the_next_one_needs() {
     assert!(!pull.layers()[0].is_missing());
     assert_eq!(remote.send(&pull), remote.layers[1].len() - 700);
     finish(&home, &pull, "r.test/a:1").unwrap();
+    assert_eq!(home.images.db.read(metadata::Read::holders).unwrap(), ["pull-0-x"]);
+    home.images.db.write(|tx| tx.let_go("pull-0-x")).unwrap();
     home.check();
 }
 

@@ -1,0 +1,139 @@
+//! Images from a registry and to one, which is the distribution project's own.
+
+use std::process::{Child, Stdio};
+
+use crate::{busybox, inspect};
+use testkit::{Sandbox, needs, wait_until};
+
+/// Where it answers, in the sandbox's own network.
+const HOST: &str = "localhost:5000";
+/// `user:secret`, as `htpasswd -B` writes it.
+const HTPASSWD: &str = "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
+
+/// A registry, until it is dropped.
+struct Registry(Child);
+
+impl Registry {
+    fn start(sandbox: &Sandbox, more: &str) -> Self {
+        let work = sandbox.work();
+        let dir = work.display();
+        let config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: \
+             {dir}/registry}}\nhttp: {{addr: '127.0.0.1:5000'}}\n{}",
+            more.replace("DIR", &dir.to_string())
+        );
+        std::fs::write(work.join("registry.yml"), config).unwrap();
+        std::fs::write(work.join("htpasswd"), HTPASSWD).unwrap();
+        let child = sandbox
+            .command("docker-registry")
+            .arg("serve")
+            .arg(work.join("registry.yml"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let listens = "grep -q ' 0100007F:1388 00000000:0000 0A' /proc/net/tcp";
+        wait_until("the registry listens", || sandbox.sh(listens).code == 0);
+        Self(child)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_was_pushed_runs_elsewhere() {
+    needs!(Root, Overlay, Netns, Busybox, Registry);
+    let sandbox = busybox("push-pull");
+    let _registry = Registry::start(&sandbox, "");
+    let name = format!("{HOST}/me/app:1");
+    let id = inspect(&sandbox, "busybox")["Id"].clone();
+    sandbox.ok(&["tag", "busybox", &name]);
+    assert!(sandbox.ok(&["push", &name]).contains("\n1: digest: sha256:"));
+    let digest = inspect(&sandbox, &name)["RepoDigests"][0].as_str().unwrap().to_owned();
+    assert!(digest.starts_with(&format!("{HOST}/me/app@sha256:")), "{digest}");
+    sandbox.ok(&["rmi", &name, "busybox"]);
+    sandbox.baseline();
+
+    let ran = sandbox.dhow(&["run", "--rm", &name, "echo", "hi"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "hi\n"));
+    let unable = format!("Unable to find image '{name}' locally\n1: Pulling from me/app\n");
+    assert!(ran.stderr.starts_with(&unable), "{}", ran.stderr);
+    let found = inspect(&sandbox, &name);
+    assert_eq!((&found["Id"], found["RepoDigests"][0].as_str()), (&id, Some(digest.as_str())));
+    assert!(sandbox.ok(&["pull", &name]).contains("Status: Image is up to date for "));
+    assert_eq!(sandbox.ok(&["pull", "-q", &digest]), digest);
+    assert_eq!(sandbox.ok(&["run", "--rm", "--pull", "always", "-q", &digest, "echo", "x"]), "x");
+
+    let missing = sandbox.dhow(&["run", "--rm", &format!("{HOST}/me/app:2"), "true"]);
+    assert_eq!(missing.code, 125);
+    let why =
+        format!("manifest for {HOST}/me/app:2 not found: manifest unknown: manifest unknown\n");
+    assert!(missing.stderr.ends_with(&why), "{}", missing.stderr);
+    sandbox.ok(&["rmi", &name]);
+    sandbox.finish();
+}
+
+#[test]
+fn a_password_is_kept_and_used() {
+    needs!(Root, Overlay, Netns, Busybox, Registry);
+    let sandbox = busybox("login");
+    let auth = "auth:\n  htpasswd: {realm: test, path: DIR/htpasswd}\n";
+    let _registry = Registry::start(&sandbox, auth);
+    let name = format!("{HOST}/me/app:1");
+    sandbox.ok(&["tag", "busybox", &name]);
+    let refused = sandbox.dhow(&["push", &name]);
+    assert!(refused.code == 1 && refused.stderr.contains("unauthorized: "), "{refused:?}");
+    let login = |password: &str| {
+        let dhow = testkit::dhow_program();
+        let script =
+            format!("printf {password} | {} login -u user --password-stdin {HOST}", dhow.display());
+        sandbox.sh(&script)
+    };
+    assert_eq!(login("wrong").code, 1);
+    assert!(!sandbox.work().join(".docker/config.json").exists());
+    assert_eq!(login("secret").stdout, "Login Succeeded\n");
+    sandbox.ok(&["push", &name]);
+    sandbox.ok(&["rmi", "busybox", &name]);
+    sandbox.baseline();
+    sandbox.ok(&["pull", &name]);
+    sandbox.ok(&["logout", HOST]);
+    assert_eq!(sandbox.dhow(&["pull", &name]).code, 1);
+    sandbox.ok(&["rmi", &name]);
+    sandbox.finish();
+}
+
+#[test]
+fn a_pull_that_is_killed_goes_on() {
+    needs!(Root, Overlay, Netns, Busybox, Registry, Failpoints);
+    let sandbox = busybox("pull-killed");
+    let _registry = Registry::start(&sandbox, "");
+    let name = format!("{HOST}/me/app:1");
+    sandbox.ok(&["tag", "busybox", &name]);
+    sandbox.ok(&["push", &name]);
+    sandbox.ok(&["rmi", "busybox", &name]);
+    sandbox.baseline();
+    for point in [
+        "content.create",
+        "content.sync",
+        "content.rename",
+        "content.renamed",
+        "snapshot.commit",
+        "images.record",
+        "images.recorded",
+    ] {
+        sandbox.set_env("DHOW_FAILPOINTS", &format!("{point}=kill"));
+        assert_ne!(sandbox.dhow(&["pull", &name]).code, 0, "{point} was not passed");
+        sandbox.unset_env("DHOW_FAILPOINTS");
+        sandbox.ok(&["ps"]);
+        sandbox.ok(&["pull", &name]);
+        assert_eq!(sandbox.ok(&["run", "--rm", &name, "echo", point]), point);
+        sandbox.ok(&["rmi", &name]);
+    }
+    sandbox.finish();
+}
