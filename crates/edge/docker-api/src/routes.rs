@@ -69,6 +69,7 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     GET "/images/{}/history" => image::history,
     POST "/images/{}/tag" => image::tag,
     POST "/images/{}/push" => registry::push,
+    GET "/distribution/{}/json" => registry::distribution,
     DELETE "/images/{}" => image::remove,
 
     GET "/networks" => network::list,
@@ -99,7 +100,6 @@ const NOT_BUILT: &[(Method, &str, &str)] = &[
     (Method::POST, "/grpc", "building images (BuildKit's API)"),
     (Method::GET, "/images/search", "searching a registry"),
     (Method::GET, "/images/{}/attestations", "attestations of images"),
-    (Method::GET, "/distribution/{}/json", "looking into a registry (distribution)"),
     (Method::PUT, "/volumes/{}", "updating volumes (cluster volumes)"),
     (Method::GET, "/plugins/privileges", "plugins"),
     (Method::POST, "/plugins/pull", "plugins"),

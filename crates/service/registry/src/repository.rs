@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
-use oci::image::{Descriptor, Index, MAX_CONFIG, MAX_MANIFEST, Manifest, Platform, media_type};
+use oci::image::{
+    Descriptor, ImageConfig, Index, MAX_CONFIG, MAX_MANIFEST, Manifest, Platform, media_type,
+};
 use oci::{Digest, Hasher};
 use reference::Reference;
 use serde::Deserialize;
@@ -120,6 +122,39 @@ impl Repository<'_> {
             wanted: platform::shown(wanted),
         })?;
         Ok(Resolved { digest, document, manifest })
+    }
+
+    /// What has this name, and the platforms that it is for.
+    pub async fn describe(
+        &self,
+        reference: &Reference,
+    ) -> Result<(Descriptor, Vec<Platform>), Error> {
+        let name = match (reference.digest(), reference.tag()) {
+            (Some(digest), _) => digest.to_string(),
+            (None, tag) => tag.unwrap_or(reference::DEFAULT_TAG).to_owned(),
+        };
+        let document = self.document(&name, reference.digest(), None).await;
+        let document = document.map_err(|error| error.pulling(reference))?;
+        let size = document.bytes.len() as u64;
+        let descriptor = Descriptor::new(&document.media_type, document.digest.clone(), size);
+        let platforms = match read(&document, reference)? {
+            Kind::Index(index) => {
+                index.manifests.into_iter().filter_map(|entry| entry.platform).collect()
+            }
+            Kind::Manifest(manifest) => {
+                let config = self.small_blob(&manifest.config).await?;
+                // Of an artifact nobody says what it runs on.
+                let config = ImageConfig::parse(&config).ok();
+                let platform = config.map(|config| Platform {
+                    architecture: config.architecture,
+                    os: config.os,
+                    variant: config.variant,
+                    ..Platform::default()
+                });
+                platform.into_iter().filter(|one| !one.os.is_empty()).collect()
+            }
+        };
+        Ok((descriptor, platforms))
     }
 
     /// The manifest that a document is or leads to.

@@ -82,6 +82,17 @@ pub(crate) async fn auth(mut call: Call) -> Reply {
     ok(&AuthResponse { status: "Login Succeeded".into(), identity_token: String::new() })
 }
 
+/// `GET /distribution/NAME/json`
+pub(crate) async fn distribution(call: Call) -> Reply {
+    let reference = parse(&call.id)?.with_default_tag();
+    let request = request(&call, reference, None).await?;
+    let domain = request.reference.domain();
+    let registry = Registry::new(request.settings, domain, request.credentials);
+    let repository = registry.repository(request.reference.path());
+    let (descriptor, platforms) = repository.describe(&request.reference).await?;
+    ok(&serde_json::json!({ "Descriptor": descriptor, "Platforms": platforms }))
+}
+
 async fn request(
     call: &Call,
     reference: Reference,

@@ -47,7 +47,16 @@ async fn an_index_leads_to_the_image_for_this_machine() {
     let registry = registry(&server);
 
     let resolved = resolve(&registry, "all").await.unwrap();
-    assert_eq!((resolved.digest, resolved.document.digest), (index.digest, amd.digest));
+    assert_eq!((&resolved.digest, resolved.document.digest), (&index.digest, amd.digest));
+    let repository = registry.repository("a/b");
+    for (tag, digest, want) in
+        [("all", &index.digest, vec!["arm64", "amd64"]), ("arm", &arm.digest, vec!["arm64"])]
+    {
+        let reference = format!("{}/a/b:{tag}", server.host()).parse().unwrap();
+        let (described, platforms) = repository.describe(&reference).await.unwrap();
+        let found: Vec<_> = platforms.iter().map(|one| one.architecture.as_str()).collect();
+        assert_eq!((&described.digest, found), (digest, want));
+    }
     let error = resolve(&registry, "arm-only").await.unwrap_err();
     assert_eq!(error.class(), Class::NotFound);
     let want = "no matching manifest for linux/amd64 in the manifest list entries of ";
