@@ -34,6 +34,12 @@ pub struct Sandbox {
     environment: RefCell<BTreeMap<String, String>>,
 }
 
+/// Where programs are: the usual places, and then ours, where some are unpacked for the tests.
+fn path() -> String {
+    const USUAL: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    std::env::var("PATH").map_or(USUAL.to_owned(), |ours| format!("{USUAL}:{ours}"))
+}
+
 impl Sandbox {
     /// A new one. `name` is for people.
     pub fn new(name: &str) -> Self {
@@ -124,7 +130,7 @@ impl Sandbox {
             .arg("--")
             .arg(program)
             .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("PATH", path())
             .env("HOME", self.work())
             .env("TERM", "xterm")
             .env("LC_ALL", "C.UTF-8")

@@ -114,28 +114,33 @@ fn install(root: &Path) -> Result<Tools, String> {
         apt(&["update"])?;
         apt(&[&["install"], packages.as_slice()].concat())?;
     }
-    Ok(Tools { bin: docker_client(root) })
+    Ok(Tools { bin: unpack(root) })
 }
 
-/// Docker's client where there is none: unpacked and not installed, since its package would start
-/// a daemon that changes the machine's firewall. Without it the tests that need it are skipped.
-fn docker_client(root: &Path) -> Option<PathBuf> {
-    if find("docker").is_some() {
-        return None;
-    }
-    let directory = root.join("target/docker-client");
+/// Programs whose packages would start a daemon (one of them changes the machine's firewall), and
+/// the packages that have them.
+const UNPACKED: &[(&str, &str)] =
+    &[("docker", "docker-cli docker.io"), ("docker-registry", "docker-registry")];
+
+/// Gets them where there are none, unpacked and not installed. Without them the tests that need
+/// them are skipped.
+fn unpack(root: &Path) -> Option<PathBuf> {
+    let directory = root.join("target/unpacked");
     let bin = directory.join("usr/bin");
-    if bin.join("docker").is_file() {
-        return Some(bin);
+    let is_there = |program: &str| find(program).is_some() || bin.join(program).is_file();
+    for (program, packages) in UNPACKED.iter().filter(|(program, _)| !is_there(program)) {
+        std::fs::create_dir_all(&directory).ok()?;
+        let script = format!(
+            "for package in {packages}; do
+                apt-get -qq download $package 2>/dev/null || continue
+                dpkg-deb -x $package*.deb . && rm $package*.deb && test -x usr/bin/{program} && exit 0
+            done
+            exit 1"
+        );
+        // One that cannot be had is skipped by its tests.
+        _ = Command::new("sh").args(["-c", &script]).current_dir(&directory).status();
     }
-    std::fs::create_dir_all(&directory).ok()?;
-    let script = "for package in docker-cli docker.io; do
-        apt-get -qq download $package 2>/dev/null || continue
-        dpkg-deb -x $package*.deb . && rm $package*.deb && test -x usr/bin/docker && exit 0
-    done
-    exit 1";
-    let status = Command::new("sh").args(["-c", script]).current_dir(&directory).status().ok()?;
-    status.success().then_some(bin)
+    bin.is_dir().then_some(bin)
 }
 
 /// What came of the tests.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::secret;
 use crate::{Error, base64};
 
-pub(crate) mod helper;
+pub(crate) mod program;
 
 /// What Docker's own registry is called in `config.json`, for reasons of history.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -215,10 +215,10 @@ fn host_of(key: &str) -> &str {
 
 /// What a helper keeps for a server.
 fn ask_helper(name: &str, server: &str) -> Result<Option<Credentials>, Error> {
-    let Some(said) = helper::run(name, "get", server)? else { return Ok(None) };
+    let Some(said) = program::run(name, "get", server)? else { return Ok(None) };
     // What it says is secret: the error must not repeat it.
     let kept: Kept = serde_json::from_slice(&said).map_err(|_| Error::Helper {
-        program: helper::program(name),
+        program: program::name_of(name),
         why: "it does not answer with JSON".into(),
     })?;
     Ok(kept.credentials())

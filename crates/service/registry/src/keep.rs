@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::credentials::{Credentials, Keys, helper, server_key};
+use crate::credentials::{Credentials, Keys, program, server_key};
 use crate::{Error, base64};
 
 /// Where credentials went.
@@ -38,7 +38,7 @@ pub fn keep(config: &Path, domain: &str, credentials: &Credentials) -> Result<Ke
         None => (credentials.username.as_str(), &credentials.password),
     };
     let document = json!({ "ServerURL": server, "Username": user, "Secret": secret });
-    helper::run(&name, "store", &document.to_string())?;
+    program::run(&name, "store", &document.to_string())?;
     // As Docker marks a registry whose credentials are elsewhere.
     change(config, |auths| drop(auths.insert(server.to_owned(), json!({}))))?;
     Ok(Kept::With(name))
@@ -50,7 +50,7 @@ pub fn forget(config: &Path, domain: &str) -> Result<bool, Error> {
     let server = server_key(domain);
     let mut was_there = false;
     if let Some(name) = keys.helper_for(domain) {
-        helper::run(name, "erase", server)?;
+        program::run(name, "erase", server)?;
         was_there = true;
     }
     if config.exists() {

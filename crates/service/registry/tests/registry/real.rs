@@ -1,6 +1,6 @@
 //! Against the registry that the distribution project makes, where Debian's package is installed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,11 +31,12 @@ impl Drop for Running {
 impl Running {
     /// `None` where there is no such program.
     async fn start(name: &str, more: &str) -> Option<Self> {
-        let program = Path::new("/usr/bin/docker-registry");
-        if !program.exists() {
-            println!("skipped: {name}: no docker-registry is installed");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut places = std::env::split_paths(&path).map(|dir| dir.join("docker-registry"));
+        let Some(program) = places.find(|place| place.is_file()) else {
+            println!("skipped: Registry: no docker-registry for {name}");
             return None;
-        }
+        };
         let dir = std::env::temp_dir().join(format!("dhow-registry-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         // The port is free again when the registry asks for it, unless somebody was very quick.

@@ -7,13 +7,13 @@ use std::process::{Command, Stdio};
 use super::MAX_BYTES;
 use crate::Error;
 
-pub(crate) fn program(name: &str) -> String {
+pub(crate) fn name_of(name: &str) -> String {
     format!("docker-credential-{name}")
 }
 
 /// What a helper says; `None` where it does not know the server.
 pub(crate) fn run(name: &str, action: &str, input: &str) -> Result<Option<Vec<u8>>, Error> {
-    let program = program(name);
+    let program = name_of(name);
     let failed = |why: String| Error::Helper { program: program.clone(), why };
     let is_name = !name.is_empty()
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
