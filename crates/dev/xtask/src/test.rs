@@ -12,12 +12,13 @@ use crate::workspace::Workspace;
 pub(crate) const FEATURES: &str = "dhow/failpoints,dhow-runtime/failpoints";
 
 /// Programs that tests use, and Debian's packages that have them.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("busybox", "busybox-static"),
     ("curl", "curl"),
     ("ip", "iproute2"),
     ("mmdebstrap", "mmdebstrap"),
     ("nft", "nftables"),
+    ("openssl", "openssl"),
     ("script", "bsdextrautils"),
     ("setfattr", "attr"),
     ("tmux", "tmux"),

@@ -11,6 +11,7 @@ use oci::{ChainId, DiffId, Digest};
 use reference::Reference;
 use snapshot::{Snapshotter as _, Unpacking};
 
+use crate::pull::Holder;
 use crate::{Error, Image, Images, RootKind, created, now};
 
 /// The kind of the note that files may lie around that no record names.
@@ -52,6 +53,35 @@ pub(crate) trait LayerSource {
 
     /// Puts the archive into the content store. Its digest.
     fn keep(&self, content: &content::Store) -> Result<Digest, Error>;
+}
+
+/// What an image is to be called.
+#[derive(Clone, Copy)]
+pub(crate) struct Names<'a> {
+    pub(crate) tag: Option<&'a Reference>,
+    /// What its registry calls it, and who has pulled it.
+    pub(crate) pulled: Option<(&'a str, &'a Holder)>,
+}
+
+impl<'a> From<Option<&'a Reference>> for Names<'a> {
+    fn from(tag: Option<&'a Reference>) -> Self {
+        Self { tag, pulled: None }
+    }
+}
+
+impl Names<'_> {
+    /// Gives an image its names; it is recorded, so nobody has to hold what it needs.
+    pub(crate) fn set(&self, tx: &Write, id: &Digest) -> Result<(), metadata::Error> {
+        if let Some(tag) = self.tag {
+            let (reference, image) = (tag.to_string(), id.clone());
+            tx.set_tag(&metadata::Tag { reference, image, updated: now() })?;
+        }
+        if let Some((called, holder)) = self.pulled {
+            tx.set_repo_digest(called, id)?;
+            holder.let_go(tx)?;
+        }
+        Ok(())
+    }
 }
 
 impl Images {
@@ -189,14 +219,15 @@ impl Images {
 
     /// Writes the two documents, then the record, then the index. `more` adds to the same change, and says how
     /// large the image is.
-    pub(crate) fn record(
+    pub(crate) fn record<'a>(
         &self,
         config: &[u8],
         manifest: &[u8],
         layers: &[ImageLayer],
-        reference: Option<&Reference>,
+        names: impl Into<Names<'a>>,
         more: impl FnOnce(&Write) -> Result<u64, Error>,
     ) -> Result<Image, Error> {
+        let names = names.into();
         let parsed = parse_config(config)?;
         let id = self.content.put(media_type::CONFIG, config)?.digest;
         let manifest = self.content.put(media_type::MANIFEST, manifest)?.digest;
@@ -211,13 +242,7 @@ impl Images {
                 added: now(),
             };
             tx.insert_image(&row, layers)?;
-            if let Some(reference) = reference {
-                tx.set_tag(&metadata::Tag {
-                    reference: reference.to_string(),
-                    image: id.clone(),
-                    updated: now(),
-                })?;
-            }
+            names.set(tx, &id)?;
             // An image that was there keeps the manifest that it had.
             let row = tx.image(&id)?.unwrap_or(row);
             Ok::<_, Error>((row.size, row.manifest))
@@ -227,7 +252,7 @@ impl Images {
         Ok(Image {
             id,
             manifest: Some(manifest),
-            reference: reference.cloned(),
+            reference: names.tag.cloned(),
             created: created(&parsed),
             config: parsed,
             chain: layers.iter().map(|layer| layer.chain.clone()).collect(),

@@ -21,7 +21,7 @@ use oci::image::{Descriptor, ImageConfig, Manifest, media_type};
 use oci::{ChainId, Digest};
 use reference::Reference;
 
-use crate::install::parse_config;
+use crate::install::{Names, parse_config};
 use crate::{Error, Image, Images, now};
 
 /// How long what a pull has brought is kept for the next one, in nanoseconds.
@@ -38,7 +38,7 @@ pub struct Pull {
     config: Vec<u8>,
     parsed: ImageConfig,
     id: Digest,
-    holder: String,
+    holder: Holder,
     chain: Vec<ChainId>,
     layers: Vec<Arc<PullBlob>>,
     /// The image is there already, perhaps under another name.
@@ -139,14 +139,14 @@ impl Images {
         let diffs = &parsed.rootfs.diff_ids;
         let chain = ChainId::chain(diffs);
         let id = read.config.digest.clone();
-        let holder = format!("pull-{}-{}", std::process::id(), digest.hex());
+        let holder = Holder::new(&digest);
         let is_known = {
             // Nobody who deletes has looked already and not deleted yet.
             let _lock = self.content.lock_shared()?;
             let blobs = read.layers.iter().map(|layer| &layer.digest);
             let held = chain.iter().map(ChainId::digest).chain(blobs).chain([&id, &digest]);
             self.db.write(|tx| {
-                tx.hold(&holder, held, now().saturating_add(LIFE))?;
+                tx.hold(&holder.name, held, now().saturating_add(LIFE))?;
                 Ok::<_, Error>(tx.image(&id)?.is_some())
             })?
         };
@@ -186,40 +186,24 @@ impl Images {
     ) -> Result<Image, Error> {
         // One that was asked for by digest is known by its digest, whatever its tag is at the moment.
         let tag = Some(name).filter(|name| name.tag().is_some() && name.digest().is_none());
-        let image = if pull.is_known {
-            self.name_known(pull, tag)?
-        } else {
-            let rows = self.unpack(pull, on_step)?;
-            let _lock = self.content.lock_shared()?;
-            self.with_note(|| {
-                let size = self.size_of(&pull.chain)?;
-                self.record(&pull.config, &pull.manifest, &rows, tag, |_| Ok(size))
-            })?
-        };
         let called = format!("{}@{digest}", name.name());
-        self.db.write(|tx| {
-            tx.set_repo_digest(&called, &image.id)?;
-            // Also what earlier pulls of it held, whose processes have died.
-            for holder in tx.holders()? {
-                if holder == pull.holder || is_dead(&holder, &pull.holder) {
-                    tx.let_go(&holder)?;
-                }
+        let names = Names { tag, pulled: Some((&called, &pull.holder)) };
+        let rows = if pull.is_known { Vec::new() } else { self.unpack(pull, on_step)? };
+        let _lock = self.content.lock_shared()?;
+        let image = self.with_note(|| {
+            if pull.is_known {
+                // It may have gone since it was looked for.
+                self.db.write_durable(|tx| match tx.image(&pull.id)? {
+                    Some(_) => Ok(names.set(tx, &pull.id)?),
+                    None => Err(Error::NoImage(name.familiar())),
+                })?;
+                self.write_index()?;
+                return self.get(&pull.id);
             }
-            Ok::<_, metadata::Error>(())
+            let size = self.size_of(&pull.chain)?;
+            self.record(&pull.config, &pull.manifest, &rows, names, |_| Ok(size))
         })?;
         Ok(Image { reference: Some(name.clone()), ..image })
-    }
-
-    /// Gives an image that is there its name.
-    fn name_known(&self, pull: &Pull, tag: Option<&Reference>) -> Result<Image, Error> {
-        if let Some(tag) = tag {
-            let _lock = self.content.lock_shared()?;
-            self.with_note(|| {
-                self.set_tag(tag, &pull.id)?;
-                self.write_index()
-            })?;
-        }
-        self.get(&pull.id)
     }
 
     fn unpack(
@@ -257,16 +241,32 @@ impl Images {
     }
 }
 
-/// Whether a holder, `pull-PID-MANIFEST`, is of a dead process that pulled the same as `ours`.
-fn is_dead(holder: &str, ours: &str) -> bool {
-    let parts = |holder: &str| {
-        let mut parts = holder.splitn(3, '-').map(str::to_owned);
-        (parts.next(), parts.next(), parts.next())
-    };
-    let ((kind, pid, manifest), (our_kind, _, our_manifest)) = (parts(holder), parts(ours));
-    kind == our_kind
-        && manifest == our_manifest
-        && pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+/// Who holds what an image needs until it is recorded: a process, for one manifest.
+#[derive(Debug)]
+pub(crate) struct Holder {
+    name: String,
+    manifest: String,
+}
+
+impl Holder {
+    fn new(manifest: &Digest) -> Self {
+        let manifest = format!("-{}", manifest.hex());
+        Self { name: format!("pull-{}{manifest}", std::process::id()), manifest }
+    }
+
+    /// Lets go; also of what earlier pulls of the same held, whose processes have died.
+    pub(crate) fn let_go(&self, tx: &metadata::Write) -> Result<(), metadata::Error> {
+        for holder in tx.holders()? {
+            let pid = holder
+                .strip_prefix("pull-")
+                .and_then(|rest| rest.strip_suffix(self.manifest.as_str()));
+            let is_dead = pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists());
+            if is_dead || holder == self.name {
+                tx.let_go(&holder)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What can be known before a layer comes. The configuration, read.

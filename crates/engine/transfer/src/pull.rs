@@ -137,6 +137,11 @@ impl Drop for GiveUp {
 impl From<'_> {
     async fn pull(&self, platform: Option<&Platform>) -> Result<Pulled, Error> {
         let repository = self.registry.repository(self.reference.path());
+        if platform.is_none()
+            && let Some(pulled) = self.unchanged().await?
+        {
+            return Ok(pulled);
+        }
         let native = Platform::native();
         let resolved = repository.resolve(self.reference, platform.unwrap_or(&native)).await?;
         let before = {
@@ -145,19 +150,36 @@ impl From<'_> {
         };
         let config = self.config(&resolved.manifest.config).await?;
         check_platform(self.reference, &config, platform)?;
-        (self.events)(Event::Pulling {
-            tag: tag(self.reference),
-            repository: self.reference.path().to_owned(),
-        });
+        self.tell_pulling();
         let manifest = resolved.document.bytes.to_vec();
         let pull = self.blocking(move |images| Ok(images.begin_pull(manifest, config)?)).await?;
         let image = self.fetch(&resolved, Arc::new(pull)).await?;
-        (self.events)(Event::Pulled {
-            digest: resolved.digest.clone(),
-            name: self.reference.familiar(),
-            is_same: before.as_ref() == Some(&image.id),
-        });
+        self.tell_pulled(&resolved.digest, before.as_ref() == Some(&image.id));
         Ok(Pulled { image, digest: resolved.digest })
+    }
+
+    /// The image, if the registry says that its tag still means the same. To ask is cheap, and
+    /// registries that count pulls do not count it.
+    async fn unchanged(&self) -> Result<Option<Pulled>, Error> {
+        let reference = self.reference.clone();
+        let here = self.blocking(move |images| Ok(images.id_of(&reference)?)).await?;
+        let Some(id) = here.filter(|_| self.reference.digest().is_none()) else {
+            return Ok(None);
+        };
+        let repository = self.registry.repository(self.reference.path());
+        // Why it cannot be asked shows when it is asked for the image.
+        let Ok(Some(digest)) = repository.digest_of(self.reference).await else {
+            return Ok(None);
+        };
+        let called = format!("{}@{digest}", self.reference.name());
+        let same = self.blocking(move |images| {
+            let known = called.parse().ok().map(|called| images.id_of(&called)).transpose()?;
+            Ok(if known.flatten().as_ref() == Some(&id) { Some(images.get(&id)?) } else { None })
+        });
+        let Some(image) = same.await? else { return Ok(None) };
+        self.tell_pulling();
+        self.tell_pulled(&digest, true);
+        Ok(Some(Pulled { image, digest }))
     }
 
     /// The configuration, which may be here.
@@ -179,7 +201,8 @@ impl From<'_> {
     async fn fetch(&self, resolved: &Resolved, pull: Arc<Pull>) -> Result<Image, Error> {
         let tracks: Arc<Vec<Track>> =
             Arc::new(pull.layers().iter().map(|one| track(one)).collect());
-        for track in tracks.iter() {
+        // Of an image that is here there is nothing to tell layer by layer.
+        for track in tracks.iter().filter(|_| !pull.is_known()) {
             self.tell(track, if track.is_new { Layer::Found } else { Layer::Here });
         }
         let _give_up = GiveUp(Arc::clone(&pull));
@@ -236,6 +259,18 @@ impl From<'_> {
             });
         }
         downloads
+    }
+
+    fn tell_pulling(&self) {
+        (self.events)(Event::Pulling {
+            tag: tag(self.reference),
+            repository: self.reference.path().to_owned(),
+        });
+    }
+
+    fn tell_pulled(&self, digest: &Digest, is_same: bool) {
+        let (digest, name) = (digest.clone(), self.reference.familiar());
+        (self.events)(Event::Pulled { digest, name, is_same });
     }
 
     fn tell(&self, track: &Track, layer: Layer) {

@@ -48,3 +48,6 @@ pub use repository::{Document, Repository, Resolved};
 pub use resolve::Resolver;
 pub use retry::Retry;
 pub use settings::Settings;
+
+#[cfg(test)]
+mod junk;

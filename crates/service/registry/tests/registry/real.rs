@@ -167,7 +167,7 @@ async fn tls_is_verified_by_certs_d() {
         .stderr(Stdio::null())
         .status();
     if !made.is_ok_and(|status| status.success()) {
-        println!("skipped: real-tls: no openssl to make a certificate");
+        println!("skipped: Openssl: no openssl to make a certificate");
         return;
     }
     let tls = tls.replace("DIR", &dir.display().to_string());
