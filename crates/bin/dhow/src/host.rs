@@ -52,8 +52,8 @@ impl cli::Host for Host {
 
 /// Removes a container that has ended, as its supervisor's last deed.
 pub(crate) fn remove(root: PathBuf, state: PathBuf, id: &str) -> i32 {
-    let removed = open(root, state)
-        .and_then(|engine| engine.internal_remove(id).map_err(|err| chain(&err)));
+    let removed =
+        open(root, state).and_then(|engine| engine.internal_remove(id).map_err(|err| chain(&err)));
     match removed {
         Ok(()) => 0,
         Err(err) => {
@@ -79,7 +79,9 @@ fn state(global: &Global) -> PathBuf {
 /// Of the flag, the environment and the default, the first that says something.
 fn place(flag: Option<&PathBuf>, variable: &str, default: &str) -> PathBuf {
     let from_environment = || std::env::var_os(variable).filter(|path| !path.is_empty());
-    flag.cloned().or_else(|| from_environment().map(PathBuf::from)).unwrap_or_else(|| default.into())
+    flag.cloned()
+        .or_else(|| from_environment().map(PathBuf::from))
+        .unwrap_or_else(|| default.into())
 }
 
 /// Turns true when a signal asks the daemon to end. Containers go on.

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::args::{AttachArgs, ExecArgs, StartArgs};
 use crate::board::Out;
-use crate::client::{Client, encode};
+use crate::client::{Client, empty, encode};
 use crate::error::{Error, Result};
 use crate::registry::{self, Wanted};
 use crate::request;
@@ -43,7 +43,7 @@ pub(crate) async fn run(client: &Client, args: RunArgs, entered_ns: u64) -> Resu
     } else {
         None
     };
-    let exit = wait(client, &id, if auto_remove { "removed" } else { "next-exit" });
+    let exit = wait(client, &id, if auto_remove { "removed" } else { "next-exit" }).await?;
     let raw = if tty && attach.stdin { terminal::raw_mode()? } else { None };
     if let Err(err) = client.post_empty(&format!("/containers/{id}/start")).await {
         drop(raw);
@@ -142,11 +142,17 @@ async fn rootfs_image(client: &Client, path: &std::path::Path) -> Result<String>
     Ok(made.id)
 }
 
-/// Asks for the exit code, from now on, so that an end right after the start is not missed.
-fn wait(client: &Client, id: &str, condition: &str) -> JoinHandle<Result<WaitResponse>> {
+/// Asks for the exit code. When this returns the engine has begun to wait (it sends the head of its
+/// answer at once), so that an end right after the start is not missed.
+async fn wait(
+    client: &Client,
+    id: &str,
+    condition: &str,
+) -> Result<JoinHandle<Result<WaitResponse>>> {
     let client = client.clone();
     let path = format!("/containers/{id}/wait?condition={condition}");
-    tokio::spawn(async move { client.post(&path, &json!({})).await })
+    let answer = client.call(hyper::Method::POST, &path, empty()).await?;
+    Ok(tokio::spawn(async move { client.parse(answer).await }))
 }
 
 async fn joined(exit: JoinHandle<Result<WaitResponse>>) -> Result<i32> {
@@ -196,7 +202,8 @@ pub(crate) async fn start(client: &Client, args: StartArgs) -> Result<i32> {
     let signals = terminal::catch_signals();
     let connection = client.hijack(&attach_path(&info.id, attach), &json!({})).await?;
     let exit =
-        wait(client, &info.id, if info.host_config.auto_remove { "removed" } else { "next-exit" });
+        wait(client, &info.id, if info.host_config.auto_remove { "removed" } else { "next-exit" })
+            .await?;
     let raw = if tty && attach.stdin { terminal::raw_mode()? } else { None };
     client.post_empty(&format!("/containers/{}/start", info.id)).await?;
     tokio::spawn(terminal::proxy_signals(client.clone(), info.id.clone(), signals));
@@ -233,7 +240,7 @@ pub(crate) async fn attach(client: &Client, args: AttachArgs) -> Result<i32> {
         stream::parse_detach_keys(args.detach_keys.as_deref().unwrap_or(stream::DETACH_KEYS))?;
     let streams =
         Streams { stdin: attach.stdin, tty, detach_keys: if tty { keys } else { Vec::new() } };
-    let exit = wait(client, &info.id, "not-running");
+    let exit = wait(client, &info.id, "not-running").await?;
     let connection = client.hijack(&attach_path(&info.id, attach), &json!({})).await?;
     let raw = if tty && attach.stdin { terminal::raw_mode()? } else { None };
     if args.sig_proxy.unwrap_or(true) {

@@ -11,6 +11,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("content.linked", "the same"),
     ("engine.extract", "docker cp: containers' own tests"),
     ("engine.extracted", "the same"),
+    ("network.sweep", "rules of a network that is gone: network's own tests"),
+    ("network.swept", "the same"),
     ("runtime.kill", "the runtime's own command line: dhow-runtime's tests"),
     ("runtime.lock-down", "in the container, where the list of what was passed is not seen"),
 ];
