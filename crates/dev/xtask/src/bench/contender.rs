@@ -155,11 +155,14 @@ impl Contender {
         }
     }
 
-    /// Its own words for which version it is.
+    /// Its own words for which version it is. A program that was named in the environment may be a
+    /// script around the real one, whose time counts: that is told.
     pub(crate) fn version(&self) -> String {
         let output = Command::new(&self.program).arg("--version").output();
         let text = output.map(|output| output.stdout).unwrap_or_default();
-        String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
+        let line = String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned();
+        let is_script = std::fs::read(&self.program).is_ok_and(|bytes| bytes.starts_with(b"#!"));
+        if is_script { format!("{line} (through a script)") } else { line }
     }
 
     /// Does it once. Answers in how many seconds.
