@@ -56,7 +56,7 @@ fn tests(root: &Path) -> Command {
 }
 
 /// The program that the tests run.
-fn program(root: &Path) -> Result<PathBuf, String> {
+pub(crate) fn program(root: &Path) -> Result<PathBuf, String> {
     let metadata = crate::workspace::metadata(&["--no-deps"])?;
     let target = PathBuf::from(crate::workspace::text(&metadata, "target_directory"));
     // With a `build.target`, as .cargo/config.toml sets it, its name is one more folder.
