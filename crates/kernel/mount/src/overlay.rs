@@ -1,6 +1,7 @@
 //! The overlay file system: many read-only directories and one that takes the changes.
 
 use std::borrow::Cow;
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,10 @@ pub fn overlay(
     upper: Option<(&Path, &Path)>,
     extra: &[(&str, &str)],
 ) -> Result<OwnedFd, Error> {
+    // Asked for what it does not know, an older one writes a line into the kernel's log each time.
+    if is_before_6_5(rustix::system::uname().release()) {
+        return by_option_string(lower, upper, extra);
+    }
     match by_parameters(lower, upper, extra) {
         Err(err) if err.errno() == Errno::INVAL && !takes_lowers_singly() => {
             by_option_string(lower, upper, extra)
@@ -91,6 +96,17 @@ fn takes_lowers_singly() -> bool {
     matches!(context.set("lowerdir+", Some("/proc/self/none")), Err(err) if err.errno() == Errno::NOENT)
 }
 
+/// Whether a kernel of this release has an overlay without `lowerdir+`. One that got it early, from
+/// its distribution, works either way.
+fn is_before_6_5(release: &CStr) -> bool {
+    let release = release.to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < (6, 5),
+        _ => false,
+    }
+}
+
 /// mount(2) with one option string, for overlay before Linux 6.5, which fsconfig(2) can tell no
 /// value longer than 255 bytes.
 pub(crate) fn by_option_string(
@@ -136,4 +152,24 @@ fn option_string(
         if value.is_empty() { (*key).to_owned() } else { format!("{key}={value}") }
     }));
     Ok(options.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_compared_by_number() {
+        for (release, before) in [
+            (c"6.1.0-56-cloud-amd64", true),
+            (c"5.14.0-427.el9", true),
+            (c"6.4", true),
+            (c"6.5.0", false),
+            (c"6.18.44", false),
+            (c"10.0", false),
+            (c"unknown", false),
+        ] {
+            assert_eq!(is_before_6_5(release), before, "{release:?}");
+        }
+    }
 }
