@@ -24,21 +24,32 @@ impl Lock {
         Self::take(data, FlockOperation::NonBlockingLockExclusive)
     }
 
+    /// The folder itself is what is locked. A file in it would go before the folder does, and who
+    /// came in between would make another: two locks, and a folder that is not empty.
     fn take(data: &Path, operation: FlockOperation) -> Result<Option<Self>, Error> {
-        let path = data.join("lock");
-        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = match rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600)) {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let folder = match rustix::fs::open(data, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
-            opened => opened.at("open", &path)?,
+            opened => opened.at("open", data)?,
         };
         loop {
-            match rustix::fs::flock(&file, operation) {
+            match rustix::fs::flock(&folder, operation) {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(None),
                 locked => {
-                    locked.at("flock", &path)?;
-                    return Ok(Some(Self(file)));
+                    locked.at("flock", data)?;
+                    break;
                 }
+            }
+        }
+        // Whoever had it before may have removed the folder.
+        let here = rustix::fs::fstat(&folder).at("fstat", data)?;
+        match rustix::fs::lstat(data) {
+            Err(Errno::NOENT) => Ok(None),
+            there => {
+                let there = there.at("lstat", data)?;
+                let same = (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino);
+                Ok(same.then_some(Self(folder)))
             }
         }
     }
@@ -58,5 +69,27 @@ pub(crate) fn shim_lives(run: &Path) -> Result<bool, Error> {
             locked.at("flock", &path)?;
             Ok(false)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_went_meanwhile_is_not_locked() {
+        let data = std::env::temp_dir().join(format!("dhow-lock-{}", std::process::id()));
+        assert!(Lock::wait(&data).unwrap().is_none());
+        std::fs::create_dir(&data).unwrap();
+        let first = Lock::wait(&data).unwrap().unwrap();
+        assert!(Lock::attempt(&data).unwrap().is_none());
+        let waiting = {
+            let data = data.clone();
+            std::thread::spawn(move || Lock::wait(&data).unwrap().is_none())
+        };
+        std::fs::remove_dir(&data).unwrap();
+        drop(first);
+        assert!(waiting.join().unwrap());
+        assert!(!data.exists());
     }
 }
