@@ -103,8 +103,10 @@ fn no_input_is_dev_null() {
 }
 
 fn a_terminal_is_raw_both_ways() {
-    let script = "stty size; test -t 0 && test -t 2 && echo tty; trap 'stty size' WINCH; \
-                  while ! read line; do :; done; echo got $line; exit 3";
+    // The trap is set before the test is told to resize; and the shell looks for signals between
+    // reads, so that one which comes just before a read is not left until the next line.
+    let script = "trap 'stty size' WINCH; stty size; test -t 0 && test -t 2 && echo tty; \
+                  while ! read -t 1 line; do :; done; echo got $line; exit 3";
     let mut it = Container::new(script).with_terminal();
     let client = it.launch_attached(ALL);
     read_until(&client, "40 100\r\n");
