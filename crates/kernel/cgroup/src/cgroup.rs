@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, pass};
 use crate::hierarchy::{Hierarchy, Mode};
+use crate::parse;
 use crate::tree::{Dir, Tree, Version, present};
 
 /// How often a directory is made again when another process removes its parent meanwhile.
@@ -176,7 +177,7 @@ impl Cgroup {
         }
         let (name, member) = (v2?, self.v2()?);
         let given = member.dir.read_if_there("cgroup.controllers").ok()??;
-        given.split_whitespace().any(|given| given == name).then_some(member)
+        parse::words(&given).contains(&name).then_some(member)
     }
 
     /// Removes the cgroup and all below it, in each tree. One that is gone already is fine. Waits
@@ -281,10 +282,11 @@ fn make_components(tree: &Tree, mode: Mode, names: &[&str]) -> Result<(Dir, bool
 /// processes in it may not hand down some) is missing in the child, and told when it is asked for.
 fn hand_down_controllers(parent: &Dir) {
     let read = |file| parent.read(file).unwrap_or_default();
-    let given = read("cgroup.subtree_control");
-    let missing: Vec<String> = read("cgroup.controllers")
-        .split_whitespace()
-        .filter(|name| !given.split_whitespace().any(|given| given == *name))
+    let (given, there) = (read("cgroup.subtree_control"), read("cgroup.controllers"));
+    let given = parse::words(&given);
+    let missing: Vec<String> = parse::words(&there)
+        .into_iter()
+        .filter(|name| !given.contains(name))
         .map(|name| format!("+{name}"))
         .collect();
     if missing.is_empty() || parent.write("cgroup.subtree_control", &missing.join(" ")).is_ok() {
@@ -314,9 +316,7 @@ fn procs_below(dir: &Dir) -> Result<Vec<i32>, sys::Error> {
             Err(error) if error.errno() == Errno::OPNOTSUPP => return Ok(()),
             other => other?,
         };
-        // 0 stands for a process that this PID namespace does not see.
-        let seen = |line: &str| line.trim().parse::<i32>().ok().filter(|pid| *pid > 0);
-        pids.extend(text.unwrap_or_default().lines().filter_map(seen));
+        pids.extend(parse::pids(&text.unwrap_or_default()));
         Ok(())
     })?;
     pids.sort_unstable();

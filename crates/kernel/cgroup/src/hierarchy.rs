@@ -1,12 +1,12 @@
 //! Which trees are mounted, and where.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::{Mode as FileMode, OFlags};
 use sys::Call;
 
 use crate::error::Error;
+use crate::parse::{self, Mounted};
 use crate::tree::{Dir, Tree, Version};
 
 /// linux/magic.h.
@@ -37,7 +37,7 @@ impl Hierarchy {
         let text = std::fs::read_to_string("/proc/self/mountinfo")
             .call(|| "read(\"/proc/self/mountinfo\")")?;
         let mut trees: Vec<Arc<Tree>> = Vec::new();
-        for mounted in mounted_trees(&text) {
+        for mounted in parse::mountinfo(&text) {
             // A tree can be mounted more than once; the first place is as good as any.
             if trees.iter().any(|tree| mounted.is(tree)) {
                 continue;
@@ -97,20 +97,9 @@ impl Hierarchy {
     }
 }
 
-/// A line of mountinfo that is a cgroup tree.
-#[derive(Debug, PartialEq, Eq)]
-struct Mounted {
-    version: Version,
-    device: (u32, u32),
-    point: PathBuf,
-    /// v1: from the options of its superblock.
-    controllers: Vec<String>,
-}
-
 impl Mounted {
     fn is(&self, tree: &Tree) -> bool {
-        self.version == tree.version
-            && (self.version == Version::V2 || self.controllers == tree.controllers)
+        self.version() == tree.version && (self.v2 || self.controllers == tree.controllers)
     }
 
     /// `None` when something else is mounted over it.
@@ -119,124 +108,21 @@ impl Mounted {
         let text = || format!("open({:?}, O_PATH | O_DIRECTORY)", self.point);
         let fd = rustix::fs::open(&self.point, flags, FileMode::empty()).call(text)?;
         let magic = rustix::fs::fstatfs(&fd).call(|| format!("fstatfs({:?})", self.point))?.f_type;
-        let wanted = match self.version {
-            Version::V1 => CGROUP_SUPER_MAGIC,
-            Version::V2 => CGROUP2_SUPER_MAGIC,
-        };
+        let wanted = if self.v2 { CGROUP2_SUPER_MAGIC } else { CGROUP_SUPER_MAGIC };
         let device = rustix::fs::fstat(&fd).call(|| format!("fstat({:?})", self.point))?.st_dev;
         let device = (rustix::fs::major(device), rustix::fs::minor(device));
         if magic as u64 != wanted || device != self.device {
             return Ok(None);
         }
+        let version = self.version();
         let root = Dir::new(fd, self.point);
-        let controllers = match self.version {
+        let controllers = match version {
             Version::V1 => self.controllers,
             Version::V2 => {
                 let text = root.read_if_there("cgroup.controllers")?.unwrap_or_default();
-                text.split_whitespace().map(str::to_owned).collect()
+                parse::words(&text).into_iter().map(str::to_owned).collect()
             }
         };
-        Ok(Some(Tree { version: self.version, controllers, root }))
-    }
-}
-
-/// The cgroup trees in a mountinfo: `proc_pid_mountinfo(5)`.
-fn mounted_trees(mountinfo: &str) -> Vec<Mounted> {
-    mountinfo.lines().filter_map(mounted_tree).collect()
-}
-
-fn mounted_tree(line: &str) -> Option<Mounted> {
-    let (mount, superblock) = line.split_once(" - ")?;
-    let mut superblock = superblock.split(' ');
-    let version = match superblock.next()? {
-        "cgroup" => Version::V1,
-        "cgroup2" => Version::V2,
-        _ => return None,
-    };
-    let mut mount = mount.split(' ').skip(2);
-    let (major, minor) = mount.next()?.split_once(':')?;
-    let device = (major.parse().ok()?, minor.parse().ok()?);
-    let point = unescape(mount.nth(1)?);
-    let options = superblock.nth(1)?;
-    let controllers = match version {
-        Version::V1 => options.split(',').filter(|o| is_controller(o)).map(str::to_owned).collect(),
-        Version::V2 => Vec::new(),
-    };
-    Some(Mounted { version, device, point, controllers })
-}
-
-/// Whether an option of a v1 superblock names a controller or a tree, rather than a behaviour.
-fn is_controller(option: &str) -> bool {
-    let behaviour =
-        ["rw", "ro", "xattr", "noprefix", "clone_children", "cpuset_v2_mode", "seclabel"];
-    !behaviour.contains(&option)
-        && !option.starts_with("release_agent=")
-        && !option.starts_with("favordynmods")
-        && !option.starts_with("nofavordynmods")
-}
-
-/// Undoes `\040` and its like.
-fn unescape(field: &str) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let octal = || std::str::from_utf8(tail.get(..3)?).ok();
-        let code = (first == b'\\').then(octal).flatten();
-        if let Some(byte) = code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            bytes.push(byte);
-            rest = &tail[3..];
-        } else {
-            bytes.push(first);
-            rest = tail;
-        }
-    }
-    std::ffi::OsString::from_vec(bytes).into()
-}
-
-#[cfg(test)]
-#[allow(clippy::needless_raw_string_hashes, reason = "expect-test writes them so")]
-mod tests {
-    use expect_test::{Expect, expect};
-
-    use super::*;
-
-    #[track_caller]
-    fn check(mountinfo: &str, want: &Expect) {
-        let lines: Vec<String> = mounted_trees(mountinfo)
-            .iter()
-            .map(|m| format!("{:?} {:?} {:?} {:?}\n", m.version, m.device, m.point, m.controllers))
-            .collect();
-        want.assert_eq(&lines.concat());
-    }
-
-    #[test]
-    fn v1_trees_are_known_by_their_superblock() {
-        check(
-            "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
-             32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw shared:4 - cgroup cgroup rw,cpu,cpuacct\n\
-             33 31 0:36 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
-             34 31 0:37 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n",
-            &expect![[r#"
-                V1 (0, 29) "/sys/fs/cgroup/cpu,cpuacct" ["cpu", "cpuacct"]
-                V1 (0, 36) "/sys/fs/cgroup/systemd" ["name=systemd"]
-                V2 (0, 37) "/sys/fs/cgroup/unified" []
-            "#]],
-        );
-    }
-
-    #[test]
-    fn a_mount_point_is_unescaped() {
-        check(
-            "34 31 0:37 / /a\\040b rw - cgroup2 cgroup2 rw\n",
-            &expect![[r#"
-                V2 (0, 37) "/a b" []
-            "#]],
-        );
-    }
-
-    #[test]
-    fn a_torn_line_is_none() {
-        check("34 31\n35 31 0:3 / /x rw - cgroup\n", &expect![""]);
+        Ok(Some(Tree { version, controllers, root }))
     }
 }

@@ -21,6 +21,7 @@ mod entry;
 mod error;
 mod hierarchy;
 mod kill;
+pub mod parse;
 mod program;
 mod resources;
 mod stats;
@@ -35,4 +36,4 @@ pub use resources::{
     Cpu, Cpuset, DeviceRate, DeviceWeight, Hugetlb, InterfacePriority, Io, Limit, Memory, Network,
     Rate, Rdma, Resources,
 };
-pub use stats::{BlockEntry, CpuStats, MemoryStats, PidsStats, Stats};
+pub use stats::{BlockEntry, CpuStats, MemoryStats, PidsStats, Pressure, PressureLine, Stats};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::cgroup::Cgroup;
 use crate::error::Error;
+use crate::parse;
 use crate::tree::{Dir, Version};
 
 /// What a cgroup uses. A controller that is not there leaves its part at zero.
@@ -81,6 +82,28 @@ pub struct BlockEntry {
     pub value: u64,
 }
 
+/// How long processes had to wait for something that was short: `Documentation/accounting/psi.rst`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pressure {
+    /// At least one of them.
+    pub some: PressureLine,
+    /// All of them at the same time.
+    pub full: PressureLine,
+}
+
+/// One line of that.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PressureLine {
+    /// Percent of the last ten seconds.
+    pub avg10: f64,
+    /// Percent of the last minute.
+    pub avg60: f64,
+    /// Percent of the last five minutes.
+    pub avg300: f64,
+    /// Microseconds.
+    pub total: u64,
+}
+
 /// A kernel clock tick, in which v1 counts user and system time: `USER_HZ` is 100 everywhere.
 const TICK_NS: u64 = 10_000_000;
 
@@ -127,7 +150,7 @@ impl Cgroup {
             let each = dir.read_if_there("cpuacct.usage_percpu")?.unwrap_or_default();
             cpu.per_cpu = each.split_whitespace().filter_map(|n| n.parse().ok()).collect();
             let ticks = keyed(dir, "cpuacct.stat")?;
-            let ns = |key| ticks.get(key).copied().unwrap_or(0) * TICK_NS;
+            let ns = |key| ticks.get(key).copied().unwrap_or(0).saturating_mul(TICK_NS);
             (cpu.user, cpu.system) = (ns("user"), ns("system"));
         }
         // v2 counts processor time also without the cpu controller.
@@ -139,9 +162,10 @@ impl Cgroup {
         if member.tree.version == Version::V1 {
             cpu.throttled_time = get("throttled_time");
         } else {
-            cpu.throttled_time = get("throttled_usec") * 1000;
-            cpu.total = get("usage_usec") * 1000;
-            (cpu.user, cpu.system) = (get("user_usec") * 1000, get("system_usec") * 1000);
+            cpu.throttled_time = get("throttled_usec").saturating_mul(1000);
+            cpu.total = get("usage_usec").saturating_mul(1000);
+            (cpu.user, cpu.system) =
+                (get("user_usec").saturating_mul(1000), get("system_usec").saturating_mul(1000));
         }
         Ok(())
     }
@@ -150,11 +174,11 @@ impl Cgroup {
         let Some(member) = self.member("blkio", Some("io")) else { return Ok(()) };
         if member.tree.version == Version::V2 {
             let text = member.dir.read_if_there("io.stat")?.unwrap_or_default();
-            (stats.block_bytes, stats.block_operations) = io_stat(&text);
+            (stats.block_bytes, stats.block_operations) = parse::io_stat(&text);
             return Ok(());
         }
         let read = |file| -> Result<Vec<BlockEntry>, Error> {
-            Ok(blkio_entries(&member.dir.read_if_there(file)?.unwrap_or_default()))
+            Ok(parse::blkio(&member.dir.read_if_there(file)?.unwrap_or_default()))
         };
         stats.block_bytes = read("blkio.throttle.io_service_bytes_recursive")?;
         stats.block_operations = read("blkio.throttle.io_serviced_recursive")?;
@@ -192,75 +216,11 @@ fn memory_v2(dir: &Dir) -> Result<MemoryStats, Error> {
 /// The number in a file; 0 where the kernel has no such file.
 fn number(dir: &Dir, file: &str) -> Result<u64, Error> {
     let text = dir.read_if_there(file)?.unwrap_or_default();
-    Ok(text.trim().parse().unwrap_or(0))
+    Ok(parse::number(&text).unwrap_or(0))
 }
 
 /// The lines `KEY NUMBER` of a file; none where the kernel has no such file.
 fn keyed(dir: &Dir, file: &str) -> Result<BTreeMap<String, u64>, Error> {
     let text = dir.read_if_there(file)?.unwrap_or_default();
-    let pair = |line: &str| {
-        let (key, value) = line.split_once(' ')?;
-        Some((key.to_owned(), value.trim().parse().ok()?))
-    };
-    Ok(text.lines().filter_map(pair).collect())
-}
-
-fn device(word: &str) -> Option<(u32, u32)> {
-    let (major, minor) = word.split_once(':')?;
-    Some((major.parse().ok()?, minor.parse().ok()?))
-}
-
-/// v1: lines `MAJOR:MINOR OPERATION NUMBER`, and a total over all devices, which is left out.
-fn blkio_entries(text: &str) -> Vec<BlockEntry> {
-    let entry = |line: &str| {
-        let mut words = line.split_whitespace();
-        let (major, minor) = device(words.next()?)?;
-        let operation = words.next()?.to_owned();
-        Some(BlockEntry { major, minor, operation, value: words.next()?.parse().ok()? })
-    };
-    text.lines().filter_map(entry).collect()
-}
-
-/// v2: lines `MAJOR:MINOR rbytes=N wbytes=N rios=N wios=N ...`, as bytes and as operations.
-fn io_stat(text: &str) -> (Vec<BlockEntry>, Vec<BlockEntry>) {
-    let (mut bytes, mut operations) = (Vec::new(), Vec::new());
-    for line in text.lines() {
-        let mut words = line.split_whitespace();
-        let Some((major, minor)) = words.next().and_then(device) else { continue };
-        for (key, value) in words.filter_map(|word| word.split_once('=')) {
-            let (list, operation) = match key {
-                "rbytes" => (&mut bytes, "Read"),
-                "wbytes" => (&mut bytes, "Write"),
-                "rios" => (&mut operations, "Read"),
-                "wios" => (&mut operations, "Write"),
-                _ => continue,
-            };
-            let Ok(value) = value.parse() else { continue };
-            list.push(BlockEntry { major, minor, operation: operation.to_owned(), value });
-        }
-    }
-    (bytes, operations)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(operation: &str, value: u64) -> BlockEntry {
-        BlockEntry { major: 8, minor: 16, operation: operation.to_owned(), value }
-    }
-
-    #[test]
-    fn v1_counts_are_read_without_their_total() {
-        let text = "8:16 Read 4096\n8:16 Write 512\nTotal 4608\n";
-        assert_eq!(blkio_entries(text), [entry("Read", 4096), entry("Write", 512)]);
-    }
-
-    #[test]
-    fn v2_counts_are_parted_into_bytes_and_operations() {
-        let text = "8:16 rbytes=4096 wbytes=512 rios=2 wios=1 dbytes=0 dios=0\n7:0 \n";
-        let (bytes, operations) = io_stat(text);
-        assert_eq!(bytes, [entry("Read", 4096), entry("Write", 512)]);
-        assert_eq!(operations, [entry("Read", 2), entry("Write", 1)]);
-    }
+    Ok(parse::flat(&text))
 }
