@@ -139,10 +139,27 @@ fn default_root() -> PathBuf {
     user.map_or_else(|| PathBuf::from(DEFAULT_ROOT), |dir| PathBuf::from(dir).join("dhow-runtime"))
 }
 
-/// Executes this very command line again from a file that nothing in a container can write. Does
-/// nothing when that is what runs already.
+/// What of the environment the runtime itself uses. Everything else is its caller's, and may be
+/// secret: a process on its way into a container still has it in its memory.
+const ENVIRONMENT: [&str; 8] = [
+    "PATH",
+    "HOME",
+    "XDG_RUNTIME_DIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "NOTIFY_SOCKET",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "DHOW_FAILPOINTS",
+];
+
+fn is_ours(name: &std::ffi::OsStr) -> bool {
+    ENVIRONMENT.iter().any(|own| name == *own)
+}
+
+/// Executes this very command line again from a file that nothing in a container can write, and with
+/// no more of the environment than it needs. Does nothing when that is what runs already.
 pub(crate) fn protect() -> Result<(), Failure> {
-    if sys::is_protected() {
+    if sys::is_protected() && std::env::vars_os().all(|(name, _)| is_ours(&name)) {
         return Ok(());
     }
     let line = |error: &sys::Error| {
@@ -153,6 +170,7 @@ pub(crate) fn protect() -> Result<(), Failure> {
     let c_string = |word: OsString| CString::new(word.into_vec()).unwrap_or_default();
     let argv: Vec<CString> = std::env::args_os().map(c_string).collect();
     let env: Vec<CString> = std::env::vars_os()
+        .filter(|(name, _)| is_ours(name))
         .map(|(name, value)| {
             let mut word = name;
             word.push("=");

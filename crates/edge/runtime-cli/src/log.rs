@@ -90,7 +90,9 @@ impl Log {
     }
 }
 
+/// Warnings and debug messages, too, hold words of images: none of them acts on the terminal.
 fn print(line: &str) {
+    let line = container::one_line(line.trim_end()) + "\n";
     let _closed = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
 }
 

@@ -1,5 +1,6 @@
 //! Making a container: from a bundle to a process that waits to be started.
 
+use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions};
 use sys::{Call, CloneArgs, CloneFlags, Cloned, SingleThreaded};
 
 use crate::error::{Doing, Error, failpoint};
+use crate::exec::warn;
 use crate::record::{Record, now};
 use crate::store::{Container, Store};
 use crate::{cgroups, facts, prepare, process};
@@ -58,8 +60,33 @@ pub enum Waits {
 /// Reads a bundle's configuration.
 pub fn read_spec(bundle: &Path) -> Result<Spec, Error> {
     let path = bundle.join("config.json");
-    let json = std::fs::read(&path).call(|| format!("read({path:?})")).doing(|| "bundle")?;
+    let json = read_document(&path, "bundle")?;
     serde_json::from_slice(&json).map_err(|source| Error::Document { path, source })
+}
+
+/// The largest document that is read, in bytes: a configuration has some ten thousand.
+const LARGEST_DOCUMENT: u64 = 16 << 20;
+
+/// Reads a file that is no larger than a document may be, and does not wait for one that is none.
+pub(crate) fn read_document(path: &Path, what: &str) -> Result<Vec<u8>, Error> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let text = || format!("read({path:?})");
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let file = std::fs::File::options()
+        .read(true)
+        .custom_flags(flags.bits() as i32)
+        .open(path)
+        .call(|| format!("open({path:?})"))
+        .doing(|| what)?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST_DOCUMENT + 1).read_to_end(&mut bytes).call(text).doing(|| what)?;
+    if bytes.len() as u64 > LARGEST_DOCUMENT {
+        return Err(Error::Refused(format!(
+            "{path:?} is larger than {} MiB",
+            LARGEST_DOCUMENT >> 20
+        )));
+    }
+    Ok(bytes)
 }
 
 /// Makes container `id`. On failure nothing of it is left.
@@ -173,6 +200,7 @@ impl Making {
         let proc = fsroot::proc::open_host().doing(|| "/proc")?;
         let mounts = prepare::mounts(proof, &plan.init.rootfs, &proc)?;
         let join = prepare::namespaces(&plan.namespaces.join)?;
+        prepare::check_not_the_hosts(&join, &plan.init)?;
         let start = match waits {
             Waits::Here => Start::Socket,
             Waits::AtFifo => self.container.make_start()?,
@@ -187,6 +215,7 @@ impl Making {
             binds: mounts.binds,
             devices: mounts.devices,
             null: mounts.null,
+            dev_mount: None,
             proc,
             entry: cgroup.entry()?,
             cgroups: cgroups::trees(&cgroup, plan.namespaces.has(NamespaceKind::Cgroup)),
@@ -308,13 +337,9 @@ impl Making {
     fn adopt(&mut self, sync: &RuntimeEnd, warnings: &mut Vec<String>) -> Result<(), Error> {
         loop {
             match sync.receive().doing(|| "sync")? {
-                FromInit::Warning(text) => warnings.push(text),
+                FromInit::Warning(text) => warn(warnings, text),
                 FromInit::Pid(pid) => {
-                    let number = Pid::from_raw(pid).ok_or(Error::Ended("created"))?;
-                    let flags = rustix::process::PidfdFlags::empty();
-                    let pidfd = rustix::process::pidfd_open(number, flags)
-                        .call(|| format!("pidfd_open({pid})"))
-                        .doing(|| "the first process")?;
+                    let pidfd = process::open_child(pid)?;
                     if let Some((_, intermediate)) = self.child.replace((pid, pidfd)) {
                         reap(&intermediate)?;
                     }
@@ -334,9 +359,8 @@ impl Making {
         loop {
             match sync.receive().doing(|| "sync")? {
                 FromInit::Ready => return Ok(()),
-                FromInit::Warning(text) => warnings.push(text),
-                FromInit::Hooks => {
-                    self.hooks = true;
+                FromInit::Warning(text) => warn(warnings, text),
+                FromInit::Hooks if !std::mem::replace(&mut self.hooks, true) => {
                     let state = json(&self.record.state(Status::Creating))?;
                     init::hook::run(&plan.hooks.create_runtime, &state)?;
                     sync.send(ToInit::Done).doing(|| "sync")?;
@@ -472,6 +496,9 @@ pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<(), Error> {
     let doing = || "--pid-file";
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let new = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    std::fs::write(&new, pid.to_string()).call(|| format!("write({new:?})")).doing(doing)?;
+    // Never through what somebody else has put there under that name.
+    let created = std::fs::File::options().write(true).create_new(true).open(&new);
+    let mut file = created.call(|| format!("creat({new:?}, O_EXCL)")).doing(doing)?;
+    file.write_all(pid.to_string().as_bytes()).call(|| format!("write({new:?})")).doing(doing)?;
     std::fs::rename(&new, path).call(|| format!("rename({new:?}, {path:?})")).doing(doing)
 }

@@ -96,7 +96,7 @@ impl Error {
             line += &error.to_string();
             source = error.source();
         }
-        line.replace('\n', " ")
+        init::one_line(&line)
     }
 }
 

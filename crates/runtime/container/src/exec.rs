@@ -7,12 +7,11 @@ use init::Joining;
 use init::sync::{FromInit, RuntimeEnd, ToInit};
 use oci::runtime::{Process as ProcessSpec, Status};
 use plan::{Filter, Process};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use sys::{Call, CloneArgs, CloneFlags, Cloned, SingleThreaded};
 
-use crate::create::{console, reap, send_listener, unexpected, write_pid_file};
+use crate::create::{console, read_document, reap, send_listener, unexpected, write_pid_file};
 use crate::error::{Doing, Error, failpoint};
 use crate::record::Record;
 use crate::store::Store;
@@ -71,7 +70,7 @@ pub fn exec(
     let mut warnings = Vec::new();
     let namespaces = CloneFlags::from_bits_retain(record.namespaces);
     let own_user = namespaces.contains(CloneFlags::NEWUSER);
-    let plan = Process::new(spec, id, own_user, &facts, options.plan, &mut warnings)?;
+    let plan = Process::new(spec, own_user, &facts, options.plan, &mut warnings)?;
     let filter = container.filter()?;
     let terminal = plan.terminal.is_some();
     let console = console(terminal, options.console_socket.as_deref(), options.console.as_deref())?;
@@ -183,19 +182,23 @@ impl Child {
         }
         sync.send(ToInit::Attached).doing(|| "sync")?;
         let mut ready = false;
+        // From where it is inside the PID namespace, what runs there may have taken it over (with
+        // CAP_SYS_PTRACE): it is believed what it may say, once.
+        let mut adopted = false;
+        let mut listener = record.listener.is_some();
         loop {
             match sync.receive().doing(|| "sync")? {
                 FromInit::Ready => ready = true,
                 // Its end closes on exec.
                 FromInit::Closed if ready => return Ok(()),
-                FromInit::Warning(text) => warnings.push(text),
-                FromInit::Pid(pid) => self.adopt(pid)?,
+                FromInit::Warning(text) => warn(warnings, text),
+                FromInit::Pid(pid) if !std::mem::replace(&mut adopted, true) => self.adopt(pid)?,
                 FromInit::Limits => {
                     init::set_limits(Pid::from_raw(self.pid), &plan.limits)
                         .map_err(|error| Error::Refused(error.line()))?;
                     sync.send(ToInit::Done).doing(|| "sync")?;
                 }
-                FromInit::Listener(fd) => {
+                FromInit::Listener(fd) if std::mem::take(&mut listener) => {
                     let state = record.state(Status::Running);
                     send_listener(record.listener.as_ref(), &fd, self.pid, state)?;
                     sync.send(ToInit::Done).doing(|| "sync")?;
@@ -206,12 +209,19 @@ impl Child {
     }
 
     fn adopt(&mut self, pid: i32) -> Result<(), Error> {
-        let number = Pid::from_raw(pid).ok_or(Error::Ended("executed"))?;
-        let pidfd = rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty())
-            .call(|| format!("pidfd_open({pid})"))
-            .doing(|| "the process")?;
+        let pidfd = process::open_child(pid)?;
         let intermediate = std::mem::replace(self, Self { pid, pidfd });
         reap(&intermediate.pidfd)
+    }
+}
+
+/// How many warnings of a new process are kept: it makes a few, whatever was asked for.
+const MOST_WARNINGS: usize = 64;
+
+/// Keeps a warning.
+pub(crate) fn warn(warnings: &mut Vec<String>, text: String) {
+    if warnings.len() < MOST_WARNINGS {
+        warnings.push(text);
     }
 }
 
@@ -237,10 +247,6 @@ pub(crate) fn set_oom_score(
 
 /// Reads a process's description, for `exec --process`.
 pub fn read_process(path: &std::path::Path) -> Result<ProcessSpec, Error> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty())
-        .call(|| format!("open({path:?})"))
-        .doing(|| "--process")?;
-    serde_json::from_reader(std::io::BufReader::new(std::fs::File::from(file)))
+    serde_json::from_slice(&read_document(path, "--process")?)
         .map_err(|source| Error::Document { path: path.to_owned(), source })
 }

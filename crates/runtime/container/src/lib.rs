@@ -28,6 +28,7 @@ mod store;
 pub use create::{CreateOptions, Created, Waits, create, read_spec};
 pub use error::Error;
 pub use exec::{ExecOptions, Executed, exec, read_process};
+pub use init::one_line;
 pub use lifecycle::{
     delete, kill, list, pause, processes, record, resume, start, state, stats, update, wait_stopped,
 };

@@ -234,6 +234,43 @@ pub(crate) fn namespaces(
         .collect()
 }
 
+/// A namespace of the host's that is joined is not the container's own to change, though the
+/// configuration names one: its parameters and names stay as they are (GHSA-w2j5-3rcx-vx7x).
+pub(crate) fn check_not_the_hosts(
+    join: &[(NamespaceKind, std::path::PathBuf, OwnedFd)],
+    plan: &plan::InitPlan,
+) -> Result<(), Error> {
+    for (kind, path, fd) in join {
+        let changes = plan
+            .sysctls
+            .iter()
+            .find(|sysctl| sysctl.namespace == *kind)
+            .map(|sysctl| format!("linux.sysctl: {}", sysctl.path))
+            .or_else(|| {
+                (*kind == NamespaceKind::Uts && plan.hostname.is_some()).then(|| "hostname".into())
+            })
+            .or_else(|| {
+                (*kind == NamespaceKind::Uts && plan.domainname.is_some())
+                    .then(|| "domainname".into())
+            });
+        let Some(field) = changes else { continue };
+        let doing = || format!("the {kind} namespace {}", path.display());
+        let joined = rustix::fs::fstat(fd).call(|| "fstat()").doing(doing)?;
+        // Ours, and that of the machine's first process, where we may see it.
+        let is_host = ["self", "1"].iter().any(|who| {
+            rustix::fs::stat(format!("/proc/{who}/ns/{}", kind.proc_name()))
+                .is_ok_and(|own| (own.st_dev, own.st_ino) == (joined.st_dev, joined.st_ino))
+        });
+        if is_host {
+            return Err(Error::Refused(format!(
+                "{field} would change the host: {} is the host's {kind} namespace",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// A namespace file's own name is `kind:[inode]`.
 fn check_kind(fd: &OwnedFd, join: &Join) -> Result<(), Error> {
     const NSFS_MAGIC: u64 = 0x6e73_6673;

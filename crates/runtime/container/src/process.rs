@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 use sys::Call;
 
 use crate::error::{Doing, Error};
@@ -46,6 +46,22 @@ pub(crate) fn open(pid: i32, started: u64) -> Result<Option<OwnedFd>, Error> {
     // Looked at after the handle exists: the handle is of the process that is seen here, or of one
     // that ended before.
     Ok(alive(pid, started).then_some(pidfd))
+}
+
+/// A handle of a child whose number another process told. Whatever that process is by then: only a
+/// child of this one is taken.
+pub(crate) fn open_child(pid: i32) -> Result<OwnedFd, Error> {
+    let doing = || "the process that was made";
+    let number =
+        Pid::from_raw(pid).filter(|_| pid > 0).ok_or(Error::Ended("made, and told no number"))?;
+    let pidfd = rustix::process::pidfd_open(number, PidfdFlags::empty())
+        .call(|| format!("pidfd_open({pid})"))
+        .doing(doing)?;
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), look))
+        .call(|| format!("waitid(pidfd of {pid})"))
+        .doing(doing)?;
+    Ok(pidfd)
 }
 
 /// SIGKILL.

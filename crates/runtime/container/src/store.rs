@@ -5,7 +5,7 @@
 //! - `seccomp.bpf`: the compiled filter, for processes that are executed later.
 
 use std::fs::{DirBuilder, File};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,9 @@ const RECORD: &str = "state.json";
 const FIFO: &str = "exec.fifo";
 const START_ERROR: &str = "start.error";
 const FILTER: &str = "seccomp.bpf";
+
+/// How much of such an error is read, in bytes.
+const LONGEST_NOTE: u64 = 4096;
 
 /// The directory of all containers.
 #[derive(Clone, Debug)]
@@ -252,7 +255,10 @@ impl Container {
 
     /// What went wrong after the start, if anything.
     pub(crate) fn start_error(&self) -> Option<Vec<u8>> {
-        std::fs::read(self.dir.join(START_ERROR)).ok().filter(|note| !note.is_empty())
+        let mut note = Vec::new();
+        let file = File::open(self.dir.join(START_ERROR)).ok()?;
+        file.take(LONGEST_NOTE).read_to_end(&mut note).ok()?;
+        (!note.is_empty()).then_some(note)
     }
 
     /// Removes the fifo: it is started.

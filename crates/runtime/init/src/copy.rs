@@ -65,7 +65,13 @@ fn one(
             );
             let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | open;
             let target = rustix::fs::openat(to, name, create, mode).call(|| text("creat"))?;
-            let mut source = std::fs::File::from(source.call(|| text("open"))?);
+            let source = source.call(|| text("open"))?;
+            // It may have become something that never ends in the meantime.
+            let now = rustix::fs::fstat(&source).call(|| text("fstat"))?;
+            if (now.st_dev, now.st_ino) != (stat.st_dev, stat.st_ino) {
+                return Err(Error::new(text("copy"), Errno::STALE));
+            }
+            let mut source = std::fs::File::from(source);
             std::io::copy(&mut source, &mut std::fs::File::from(target)).call(|| text("copy"))?;
         }
         FileType::Symlink => {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use fsroot::Root;
 use plan::{Device, Rootfs};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, StatxFlags, Uid};
 use rustix::io::Errno;
 use sys::Call;
 
@@ -27,6 +27,7 @@ const LINKS: [(&str, &str); 5] = [
 pub(crate) fn fill(root: &Root, plan: &Rootfs, inherited: &mut Inherited) -> Result<(), Error> {
     let dev =
         root.mkdir_all("/dev", Mode::from_raw_mode(0o755)).doing(|| "make the directory /dev")?;
+    check_place(root, dev.as_fd(), inherited.dev_mount)?;
     for (i, device) in plan.devices.iter().enumerate() {
         let bind = inherited.devices.get_mut(i).and_then(Option::take);
         one(root, dev.as_fd(), device, bind)?;
@@ -42,6 +43,31 @@ pub(crate) fn fill(root: &Root, plan: &Rootfs, inherited: &mut Inherited) -> Res
         }
     }
     ptmx(root, dev.as_fd())
+}
+
+/// A `/dev` that is a link of the image must not lead into a directory of the host that is mounted
+/// in the container: what is removed and made here would be removed and made there (CVE-2026-41579).
+/// `own` is the mount that the configuration has on `/dev`.
+fn check_place(root: &Root, dev: BorrowedFd<'_>, own: Option<u64>) -> Result<(), Error> {
+    let plain = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    if rustix::fs::openat2(root.as_fd(), "dev", plain, Mode::empty(), how).is_ok() {
+        return Ok(());
+    }
+    let place = mount_id(dev)?;
+    if place.is_some() && (place == mount_id(root.as_fd())? || place == own) {
+        return Ok(());
+    }
+    Err(Error::refused("/dev", "is a symbolic link into a directory of the host"))
+}
+
+/// Which mount a descriptor is on. `None`: the kernel does not tell (before 5.8).
+pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> Result<Option<u64>, Error> {
+    let mask = StatxFlags::MNT_ID;
+    let stat = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, mask)
+        .call(|| "statx(STATX_MNT_ID)")
+        .doing(|| "/dev")?;
+    Ok(StatxFlags::from_bits_retain(stat.stx_mask).contains(mask).then_some(stat.stx_mnt_id))
 }
 
 /// `/dev/ptmx` leads to the container's own terminals, whatever the image has there.

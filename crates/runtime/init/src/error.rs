@@ -94,8 +94,25 @@ impl Error {
             line += &error.to_string();
             source = error.source();
         }
-        line.replace('\n', " ")
+        one_line(&line)
     }
+}
+
+/// `text` as it may be printed on a person's terminal: names, values and what hooks say come from
+/// images too, and neither a line of their own nor an escape sequence is theirs to write.
+pub fn one_line(text: &str) -> String {
+    // What turns the reading direction round shows a line other than it is.
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => line.push(' '),
+            '\t' => line.push(c),
+            c if c.is_control() || turns(c) => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    line
 }
 
 /// Says what a call was for.

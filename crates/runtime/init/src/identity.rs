@@ -30,6 +30,9 @@ pub(crate) fn lock_down(
     enter_directory(process)?;
     sys::set_keep_caps(false).doing(|| "user")?;
     let missing = caps::apply(&process.caps).doing(|| "capabilities")?;
+    // Each change of identity leaves it as `fs.suid_dumpable` says, and a process that stays root
+    // changes nothing. Until its program is executed, nothing in the container may look into it.
+    sys::set_dumpable(false).doing(|| "hide from the container")?;
     if !missing.is_empty() {
         let names: Vec<String> = missing.iter().map(|cap| cap.to_string()).collect();
         sync.warn(&format!("capabilities not held: {}: left out", names.join(", ")))?;

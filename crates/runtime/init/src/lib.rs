@@ -34,7 +34,7 @@ mod stdio;
 pub mod sync;
 
 pub use cgroupfs::{CgroupTree, CgroupTrees};
-pub use error::{Class, Error};
+pub use error::{Class, Error, one_line};
 use error::{Doing, failpoint};
 pub use joining::{Joining, join};
 use sync::{InitEnd, ToInit};
@@ -52,6 +52,8 @@ pub struct Inherited {
     pub devices: Vec<Option<OwnedFd>>,
     /// The null device, detached: it covers masked files.
     pub null: Option<OwnedFd>,
+    /// The mount that the configuration has on `/dev`, when it is there.
+    pub dev_mount: Option<u64>,
     /// The host's procfs.
     pub proc: OwnedFd,
     /// The way into the container's cgroup, where it was not born.
@@ -327,7 +329,7 @@ fn start(plan: &InitPlan, hooks: &Hooks, inherited: &Inherited, made: &Made) -> 
 /// What runc's init says on standard error: `exec /bin/x: exec format error`.
 fn said(error: &Error) -> String {
     match error {
-        Error::Exec { program, why, .. } => format!("exec {program}: {why}"),
+        Error::Exec { program, why, .. } => one_line(&format!("exec {program}: {why}")),
         other => other.line(),
     }
 }
@@ -357,10 +359,13 @@ fn call_hooks(hooks: &[plan::Hook], state: &State) -> Result<(), Error> {
     hook::run(hooks, &json).map_err(Error::from)
 }
 
-/// Joins a new session keyring, where the kernel has any.
+/// Joins a new session keyring, where the kernel has any. It has no name of its own: a keyring that
+/// another container had made under that name would be joined instead.
 fn join_keyring(process: &Process) -> Result<(), Error> {
-    let Some(name) = &process.keyring else { return Ok(()) };
-    match sys::keyctl_join_session(name) {
+    if !process.new_keyring {
+        return Ok(());
+    }
+    match sys::keyctl_join_session() {
         Err(err) if matches!(err.errno(), Errno::NOSYS | Errno::PERM) => Ok(()),
         other => other.map(drop).doing(|| "session keyring"),
     }

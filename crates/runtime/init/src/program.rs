@@ -1,11 +1,12 @@
 //! Finding the container's program, and becoming it.
 
 use std::ffi::{CStr, CString};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use plan::Process;
-use rustix::fs::{Access, AtFlags, FileType};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Class, Error};
@@ -103,20 +104,22 @@ pub(crate) fn home(uid: u32) -> Option<CString> {
     CString::new(format!("HOME={home}")).ok()
 }
 
-/// The file, if it is one and of a sensible size: what the image has there may be anything.
+/// The file, if it is one and of a sensible size: what the image has there may be anything, also a
+/// link to what this process still has open (`/proc/self/fd/N`), or a device.
 fn passwd() -> Option<String> {
     use std::io::Read;
-    use std::os::unix::fs::OpenOptionsExt;
     const LARGEST: u64 = 4 << 20;
-    let nonblock = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(nonblock.bits() as i32)
-        .open("/etc/passwd")
-        .ok()?;
-    if !file.metadata().ok()?.is_file() {
+    let root = fsroot::Root::open(Path::new("/")).ok()?;
+    let found = root.open_path("/etc/passwd").ok()?;
+    if crate::rootfs::file_type(found.as_fd()).ok()? != FileType::RegularFile {
         return None;
     }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = root.open_with("/etc/passwd", flags, Mode::empty()).ok()?;
+    if crate::rootfs::file_type(file.as_fd()).ok()? != FileType::RegularFile {
+        return None;
+    }
+    let file = std::fs::File::from(file);
     let mut bytes = Vec::new();
     file.take(LARGEST).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
@@ -124,7 +127,7 @@ fn passwd() -> Option<String> {
 
 fn find_home(passwd: &str, uid: u32) -> Option<String> {
     passwd.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
+        let fields: Vec<&str> = line.splitn(7, ':').collect();
         let found = fields.len() >= 6 && fields[2].parse() == Ok(uid) && !fields[5].is_empty();
         found.then(|| fields[5].to_owned())
     })

@@ -148,7 +148,7 @@ fn one(
             cgroupfs::mount(&inherited.cgroups, mount, target.as_fd())
         }
         What::Fs { kind, source, data, copy_up } => {
-            let target = target(root, mount, true, false)?;
+            let target = target(root, mount, true, kind == "proc")?;
             let tree = file_system(kind, source, data, mount, target.as_fd())?;
             if *copy_up {
                 crate::copy::tree(target.as_fd(), tree.as_fd()).doing(|| "tmpcopyup")?;
@@ -159,6 +159,9 @@ fn one(
                 }
             }
             mount::move_to_fd(tree.as_fd(), target.as_fd()).doing(String::new)?;
+            if mount.target == Path::new("/dev") {
+                inherited.dev_mount = dev::mount_id(tree.as_fd())?;
+            }
             if mount.rec_set.is_empty()
                 && mount.rec_clear.is_empty()
                 && mount.propagation.is_empty()
@@ -236,8 +239,12 @@ fn target(root: &Root, mount: &Mount, directory: bool, is_procfs: bool) -> Resul
     if path == Path::new("/") {
         return root.open_path("/").doing(String::new);
     }
-    if mount.wants_plain_directory() {
-        return plain_directory(root, path);
+    // Also where the host's are bound there.
+    let proc_or_sys = directory && (path == Path::new("/proc") || path == Path::new("/sys"));
+    if mount.wants_plain_directory() || proc_or_sys {
+        let target = plain_directory(root, path)?;
+        check_not_in_proc(mount, target.as_fd(), is_procfs)?;
+        return Ok(target);
     }
     let target = if directory {
         root.mkdir_all(path, Mode::from_raw_mode(0o755)).doing(String::new)?

@@ -49,8 +49,8 @@ pub struct Process {
     pub terminal: Option<(u16, u16)>,
     /// How many descriptors after standard error it gets.
     pub preserve_fds: u32,
-    /// The session keyring's name; `None` keeps the runtime's.
-    pub keyring: Option<CString>,
+    /// It gets a session keyring of its own, and not the runtime's.
+    pub new_keyring: bool,
 }
 
 /// Users and groups, inside the container.
@@ -89,11 +89,10 @@ fn c_string(field: impl FnOnce() -> String, text: &str) -> Result<CString, Error
 }
 
 impl Process {
-    /// The plan for `spec`. `id` names the keyring; `own_user_namespace` says that the container's
-    /// user namespace is not the runtime's, so that all capabilities exist inside it.
+    /// The plan for `spec`. `own_user_namespace` says that the container's user namespace is not the
+    /// runtime's, so that all capabilities exist inside it.
     pub fn new(
         spec: &Spec,
-        id: &str,
         own_user_namespace: bool,
         facts: &Facts,
         options: Options,
@@ -157,9 +156,7 @@ impl Process {
                 size.map_or((0, 0), |size| (narrow(size.width), narrow(size.height)))
             }),
             preserve_fds: options.preserve_fds,
-            keyring: (!options.no_new_keyring)
-                .then(|| c_string(|| "the container's id".into(), &format!("_ses.{id}")))
-                .transpose()?,
+            new_keyring: !options.no_new_keyring,
         })
     }
 }

@@ -12,6 +12,8 @@ use crate::namespace::Namespaces;
 pub struct Sysctl {
     /// Relative to `/proc`.
     pub path: String,
+    /// The namespace that it belongs to.
+    pub namespace: NamespaceKind,
     /// The value.
     pub value: String,
 }
@@ -69,7 +71,7 @@ fn one(key: &str, value: &str, namespaces: &Namespaces) -> Result<Sysctl, Error>
             format!("needs {what} namespace of the container's own"),
         ));
     }
-    Ok(Sysctl { path: format!("sys/{path}"), value: value.to_owned() })
+    Ok(Sysctl { path: format!("sys/{path}"), namespace: needs, value: value.to_owned() })
 }
 
 /// The file of a parameter. As in sysctl(8), whichever of `.` and `/` comes first separates; the
