@@ -68,6 +68,12 @@ impl Paths {
         self.state.join("events.jsonl")
     }
 
+    /// There while networks may have something left of a run that died: from before what says so is
+    /// taken away until they were swept.
+    pub(crate) fn unswept(&self) -> PathBuf {
+        self.state.join("unswept")
+    }
+
     /// What names in the kernel that are not below one of our folders start with: `dhow`, or
     /// `dhow-HASH` for a root other than the usual one, so that two engines never meet.
     pub(crate) fn prefix(&self) -> String {

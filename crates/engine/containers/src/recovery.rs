@@ -33,22 +33,40 @@ const LOST: &str = "its supervisor was killed";
 impl Engine {
     /// Finds what processes left that died, and finishes or undoes it. Cheap where nothing is.
     pub(crate) fn recover(&self) -> Result<(), Error> {
-        let mut found = false;
         for operation in self.shared.db.read(metadata::Read::operations)? {
             if Self::is_abandoned(&operation) {
-                found = true;
+                self.note_unswept()?;
                 self.finish(&operation)?;
             }
         }
         for id in self.runs()? {
-            found |= self.recover_run(&id)?;
+            self.recover_run(&id)?;
         }
-        if found {
-            self.networks.sweep(&self.shared.db, &|id| self.paths().run(id).exists())?;
-        }
+        self.sweep_networks()?;
         // A dead import leaves no intent of ours, only files; three empty folders say that none did.
         self.images.sweep()?;
         Ok(())
+    }
+
+    /// Notes that networks have to be swept. What led here is gone once the rest is cleaned up, and
+    /// this process may die in between.
+    fn note_unswept(&self) -> Result<(), Error> {
+        let path = self.paths().unswept();
+        fs::write(&path, "").at("write", &path)
+    }
+
+    /// Takes down what networks have left of runs that died, if there were any.
+    fn sweep_networks(&self) -> Result<(), Error> {
+        let path = self.paths().unswept();
+        if !path.exists() {
+            return Ok(());
+        }
+        self.networks.sweep(&self.shared.db, &|id| self.paths().run(id).exists())?;
+        match fs::remove_file(&path) {
+            // Another process swept as well.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed.at("unlink", &path),
+        }
     }
 
     fn is_abandoned(operation: &Operation) -> bool {
@@ -125,22 +143,23 @@ impl Engine {
         Ok(true)
     }
 
-    /// Looks at one folder of a run. Whether there was something to do.
-    fn recover_run(&self, id: &str) -> Result<bool, Error> {
+    /// Looks at one folder of a run.
+    fn recover_run(&self, id: &str) -> Result<(), Error> {
         let data = self.paths().data(id);
         let lock = Lock::attempt(&data)?;
         if lock.is_none() && data.exists() {
             // Somebody starts or removes it.
-            return Ok(false);
+            return Ok(());
         }
         if shim_lives(&self.paths().run(id))? {
-            return Ok(false);
+            return Ok(());
         }
+        self.note_unswept()?;
         let row = self.shared.db.read(|tx| tx.container(id))?;
         let (Some(row), Some(lock)) = (row, lock) else {
             let cgroup = format!("/{}/{id}", self.paths().prefix());
             self.clean_up_after_shim(id, &cgroup)?;
-            return Ok(true);
+            return Ok(());
         };
         let phase = self.shared.status(id)?.phase;
         if matches!(phase, Phase::Running | Phase::Paused) {
@@ -153,7 +172,7 @@ impl Engine {
                 self.emit(&events::container("destroy", &container));
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// A container whose supervisor was killed: it ends here.

@@ -7,12 +7,10 @@ use testkit::{Sandbox, needs};
 /// Steps that no command of the day takes, or that cannot tell that they were taken, and where they
 /// are held instead.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("content.link", "an image that came in pieces: images' own tests"),
+    ("content.link", "an image that came in pieces: images, tests/crash.rs"),
     ("content.linked", "the same"),
-    ("engine.extract", "docker cp: containers' own tests"),
+    ("engine.extract", "files copied in: `while_files_are_copied_in`"),
     ("engine.extracted", "the same"),
-    ("network.sweep", "rules of a network that is gone: network's own tests"),
-    ("network.swept", "the same"),
     ("runtime.kill", "the runtime's own command line: dhow-runtime's tests"),
     ("runtime.lock-down", "in the container, where the list of what was passed is not seen"),
 ];
@@ -55,8 +53,13 @@ fn lose_a_shim(sandbox: &Sandbox) {
         std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap_or_default();
     let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).map(str::trim);
     // A shim that died before leaves its container to process 1.
-    if let Some(parent) = parent.filter(|parent| *parent != "1") {
+    if let Some(parent) = parent.filter(|parent| *parent != "1" && *parent != "0") {
         sandbox.sh(&format!("kill -9 {parent}"));
+        let exe = format!("/proc/{parent}/exe");
+        testkit::wait_until("the shim is gone", || std::fs::read_link(&exe).is_err());
+        // And rules of a network that nobody knows: whoever finds the loss sweeps them.
+        let table = format!("{}-net-0123456789ab", sandbox.engine_name());
+        sandbox.sh(&format!("nft add table ip {table}"));
     }
     sandbox.dhow(&["ps", "-a"]);
     sandbox.dhow(&["rm", "-f", "lost"]);
@@ -129,24 +132,63 @@ fn walk(name: &str, action: &str, first: usize, of: usize) {
 
 #[test]
 fn by_sigkill_odd() {
-    needs!(Root, Overlay, Netns, Busybox, Failpoints);
+    needs!(Root, Overlay, Netns, Nft, Busybox, Failpoints);
     walk("killed-odd", "kill", 0, 2);
 }
 
 #[test]
 fn by_sigkill_even() {
-    needs!(Root, Overlay, Netns, Busybox, Failpoints);
+    needs!(Root, Overlay, Netns, Nft, Busybox, Failpoints);
     walk("killed-even", "kill", 1, 2);
 }
 
 #[test]
 fn or_by_an_error_of_the_step_odd() {
-    needs!(Root, Overlay, Netns, Busybox, Failpoints);
+    needs!(Root, Overlay, Netns, Nft, Busybox, Failpoints);
     walk("failed-odd", "error", 0, 2);
 }
 
 #[test]
 fn or_by_an_error_of_the_step_even() {
-    needs!(Root, Overlay, Netns, Busybox, Failpoints);
+    needs!(Root, Overlay, Netns, Nft, Busybox, Failpoints);
     walk("failed-even", "error", 1, 2);
+}
+
+/// A daemon is killed, or fails, while it unpacks what a client copies in; the copy is not finished,
+/// and nothing else is left.
+#[test]
+fn while_files_are_copied_in() {
+    needs!(Root, Overlay, Netns, Nft, Busybox, Failpoints);
+    let (sandbox, archive) = engine("killed-copying");
+    sandbox.ok(&["create", "--name", "target", "busybox", "true"]);
+    let socket = sandbox.state().join("dhow.sock");
+    let url = "http://d/v1.47/containers/target/archive?path=/";
+    for point in ["engine.extract", "engine.extracted"] {
+        for action in ["kill", "error"] {
+            sandbox.set_env("DHOW_FAILPOINTS", &format!("{point}={action}"));
+            let mut daemon = sandbox.dhow_command(&["daemon"]).spawn().unwrap();
+            sandbox.unset_env("DHOW_FAILPOINTS");
+            testkit::wait_until("the daemon answers", || {
+                let ping = format!("curl -sf --unix-socket {} http://d/_ping", socket.display());
+                sandbox.sh(&ping).code == 0
+            });
+            let put = format!("curl -sf --unix-socket {} -T {archive} {url}", socket.display());
+            assert_ne!(sandbox.sh(&put).code, 0, "{action} at {point} is no success");
+            if action == "error" {
+                sandbox.sh(&format!("kill -TERM {}", daemon.id()));
+            }
+            let status = daemon.wait().unwrap();
+            let by_signal = std::os::unix::process::ExitStatusExt::signal(&status);
+            assert_eq!(by_signal == Some(9), action == "kill", "{action} at {point}: {status}");
+        }
+    }
+    tidy(&sandbox);
+    sandbox.finish();
+}
+
+#[test]
+fn what_is_held_elsewhere_is_a_failpoint() {
+    for (point, _) in ELSEWHERE {
+        assert!(failpoint::ALL.contains(point), "{point}");
+    }
 }
