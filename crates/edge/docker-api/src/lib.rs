@@ -16,7 +16,6 @@
 
 #![forbid(unsafe_code)]
 
-mod base64;
 mod call;
 mod error;
 mod handlers;

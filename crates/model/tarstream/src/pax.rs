@@ -131,29 +131,11 @@ pub(crate) fn percent_decode(text: &[u8]) -> Option<Vec<u8>> {
 /// Base 64 with or without padding, as libarchive has it in the values of attributes.
 pub(crate) fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
     let end = text.iter().position(|byte| *byte == b'=').unwrap_or(text.len());
-    if text[end..].len() > 2 || !text[end..].iter().all(|byte| *byte == b'=') {
+    let (digits, padding) = text.split_at(end);
+    if padding.len() > 2 || padding.iter().any(|byte| *byte != b'=') {
         return None;
     }
-    let mut decoded = Vec::with_capacity(end * 3 / 4);
-    let (mut bits, mut n_bits) = (0u32, 0);
-    for byte in &text[..end] {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        n_bits += 6;
-        if n_bits >= 8 {
-            n_bits -= 8;
-            decoded.push((bits >> n_bits) as u8);
-            bits &= (1 << n_bits) - 1;
-        }
-    }
-    (n_bits < 6).then_some(decoded)
+    data_encoding::BASE64_NOPAD.decode(digits).ok()
 }
 
 #[cfg(test)]

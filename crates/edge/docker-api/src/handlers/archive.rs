@@ -7,7 +7,6 @@ use docker::container::PathStat;
 use hyper::StatusCode;
 
 use crate::{
-    base64,
     call::{Call, Reply, empty, ok, reply, with_header},
     error::Error,
     http::{
@@ -72,7 +71,7 @@ fn place(call: &Call) -> Result<(String, String), Error> {
 
 fn stat_header(stat: &PathStat) -> Result<String, Error> {
     let json = serde_json::to_vec(stat).map_err(|err| Error::internal(err.to_string()))?;
-    Ok(base64::encode(&json))
+    Ok(data_encoding::BASE64.encode(&json))
 }
 
 fn stream(archive: Archive, content_type: &'static str) -> Answer {
