@@ -2,7 +2,7 @@
 
 use crate::shell::{cargo, find, run, step};
 use crate::workspace::Workspace;
-use crate::{failpoints, layers, licences, report, test, tidy, unsafe_code};
+use crate::{failpoints, layers, licences, report, test, tidy, unsafe_code, vm};
 
 /// All checks, those that take seconds first; then the tests.
 pub(crate) fn ci() -> Result<(), String> {
@@ -28,5 +28,6 @@ pub(crate) fn ci() -> Result<(), String> {
             run(check.env("CUSTOM_LIBFUZZER_PATH", "/nowhere/libFuzzer.a"))
         })?;
     }
-    step("test", || test::test(&[]))
+    step("test", || test::test(&[]))?;
+    step("guest", || vm::lane_run(vm::Lane::V2, "6.1", &[]))
 }

@@ -23,7 +23,7 @@ usage: cargo xtask COMMAND
 
   test        install what the tests need (apt, as root), build, run every test
   bench       latency and memory beside docker, podman, runc and crun; writes docs/bench
-  vm          the tests in a guest with cgroup v2 alone (emulated: some minutes)
+  vm          the runtime's tests in an emulated guest with other cgroups or another kernel
   ci          all checks, then all tests
   layers      imports follow the layers
   unsafe      unsafe code is in kernel/sys only
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     let result = match args.first().map(String::as_str) {
         Some("test") => test::test(&args[1..]),
         Some("bench") => bench::bench(&args[1..]),
-        Some("vm") => vm::vm(),
+        Some("vm") => vm::vm(&args[1..]),
         Some("ci") => ci::ci(),
         Some("layers") => Workspace::load().and_then(|w| report(&layers::check(&w))),
         Some("unsafe") => Workspace::load().and_then(|w| report(&unsafe_code::check(&w))),

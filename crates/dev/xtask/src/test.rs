@@ -79,7 +79,7 @@ fn allowed_skips(root: &Path) -> Option<PathBuf> {
 }
 
 /// Programs that are unpacked for the tests alone.
-struct Tools {
+pub(crate) struct Tools {
     bin: Option<PathBuf>,
 }
 
@@ -93,7 +93,7 @@ impl Tools {
 }
 
 /// Installs the packages of programs that are missing: on Debian, as root.
-fn install(root: &Path) -> Result<Tools, String> {
+pub(crate) fn install(root: &Path) -> Result<Tools, String> {
     let missing = PROGRAMS.iter().filter(|(program, _)| find(program).is_none());
     let mut packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
     packages.dedup();
@@ -105,17 +105,22 @@ fn install(root: &Path) -> Result<Tools, String> {
         return Ok(Tools { bin: None });
     }
     if !packages.is_empty() {
-        println!("installing {}", packages.join(" "));
-        let apt = |args: &[&str]| {
-            let mut command = Command::new("apt-get");
-            command.args(["-qq", "-y", "--no-install-recommends"]).args(args);
-            command.env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
-            run(&mut command)
-        };
-        apt(&["update"])?;
-        apt(&[&["install"], packages.as_slice()].concat())?;
+        install_packages(&packages)?;
     }
     Ok(Tools { bin: unpack(root) })
+}
+
+/// Installs packages of Debian's.
+pub(crate) fn install_packages(packages: &[&str]) -> Result<(), String> {
+    println!("installing {}", packages.join(" "));
+    let apt = |args: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(["-qq", "-y", "--no-install-recommends"]).args(args);
+        command.env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
+        run(&mut command)
+    };
+    apt(&["update"])?;
+    apt(&[&["install"], packages].concat())
 }
 
 /// Programs whose packages would start a daemon (one of them changes the machine's firewall), and

@@ -91,7 +91,7 @@ fn by_parameters(
 
 /// Whether overlay knows `lowerdir+` (Linux 6.5). An older one notes every parameter down and
 /// complains at the end; a newer one looks the directory up at once.
-fn takes_lowers_singly() -> bool {
+pub(crate) fn takes_lowers_singly() -> bool {
     let Ok(context) = Context::open("overlay") else { return true };
     matches!(context.set("lowerdir+", Some("/proc/self/none")), Err(err) if err.errno() == Errno::NOENT)
 }

@@ -1,0 +1,185 @@
+//! The privileged tests in a guest of their own: what a machine with other cgroups, another kernel
+//! or no systemd cannot show.
+//!
+//! QEMU emulates the processor (`/dev/kvm` may open and still not boot a kernel, so it is never
+//! tried). The kernel is Debian's for virtual machines, unpacked and not installed; the root is an
+//! archive in memory with busybox, a few programs of this machine and the tests, which are static.
+//! The tests run one by one, each in a process of its own, and their results come back by name over
+//! a second serial port. Nothing but `target/vm` is written, and nothing outlives the command.
+
+mod archive;
+mod debian;
+mod guest;
+mod kernel;
+mod machine;
+mod results;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use crate::shell::{cargo, find, run};
+use crate::workspace::Workspace;
+
+pub(crate) const USAGE: &str = "\
+usage: cargo xtask vm [--systemd] [--v1 | --hybrid] [--kernel VERSION] [WORD...]
+
+  --systemd         a Debian with systemd as its init: the tests of the runtime's program
+  --v1, --hybrid    cgroup v1 alone, or v1 with a v2 tree beside it, in place of v2 alone
+  --kernel VERSION  5.10, 6.1 (as it is without) or 6.12
+  WORD              only tests whose names have one of these words in them
+";
+
+/// Where the guest has its controllers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cgroups {
+    V2,
+    V1,
+    Hybrid,
+}
+
+/// What the guest has for cgroups and for an init.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lane {
+    pub(crate) cgroups: Cgroups,
+    /// systemd is its init, of a whole Debian; else a script is.
+    pub(crate) systemd: bool,
+}
+
+impl Lane {
+    /// cgroup v2 alone, and no systemd.
+    pub(crate) const V2: Self = Self { cgroups: Cgroups::V2, systemd: false };
+
+    /// Its name: of the list of what may be skipped, too (`tests/skips/guest-NAME.txt`).
+    fn name(self) -> String {
+        let cgroups = match self.cgroups {
+            Cgroups::V2 => "v2",
+            Cgroups::V1 => "v1",
+            Cgroups::Hybrid => "hybrid",
+        };
+        if self.systemd { format!("systemd-{cgroups}") } else { cgroups.to_owned() }
+    }
+}
+
+/// A test to run in the guest.
+#[derive(Clone, Debug)]
+struct Test {
+    /// The program's number, and what it is called.
+    program: usize,
+    /// Its crate and program, as nextest writes it.
+    of: String,
+    /// The test's own name.
+    name: String,
+}
+
+/// A program that was built and has tests in it.
+struct Program {
+    name: String,
+    path: PathBuf,
+}
+
+/// Runs the tests in a guest.
+pub(crate) fn vm(args: &[String]) -> Result<(), String> {
+    let (lane, version, words) = options(args)?;
+    lane_run(lane, &version, &words)
+}
+
+fn options(args: &[String]) -> Result<(Lane, String, Vec<String>), String> {
+    let (mut lane, mut version, mut words) = (Lane::V2, "6.1".to_owned(), Vec::new());
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--v2" => lane.cgroups = Cgroups::V2,
+            "--v1" => lane.cgroups = Cgroups::V1,
+            "--hybrid" => lane.cgroups = Cgroups::Hybrid,
+            "--systemd" => lane.systemd = true,
+            "--kernel" => version = args.next().cloned().ok_or("--kernel needs a version")?,
+            other if other.starts_with('-') => return Err(format!("{other}?\n{USAGE}")),
+            word => words.push(word.to_owned()),
+        }
+    }
+    if lane.systemd && words.is_empty() {
+        words.push("dhow-runtime::runtime ".to_owned());
+    }
+    Ok((lane, version, words))
+}
+
+/// Runs the tests of one lane.
+pub(crate) fn lane_run(lane: Lane, version: &str, words: &[String]) -> Result<(), String> {
+    let workspace = Workspace::load()?;
+    let root = &workspace.root;
+    crate::test::install(root)?;
+    if find("qemu-system-x86_64").is_none() {
+        crate::test::install_packages(&["qemu-system-x86"])?;
+    }
+    let place = root.join("target/vm");
+    std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
+    let kernel = kernel::get(&place, version)?;
+    let programs = build(&workspace)?;
+    let tests = list(&programs, words)?;
+    println!(
+        "{} tests of {} programs, Linux {version}, cgroup {}",
+        tests.len(),
+        programs.len(),
+        lane.name()
+    );
+    let initrd = place.join(format!("initrd-{}", std::process::id()));
+    let debian = if lane.systemd { Some(debian::get(&place)?) } else { None };
+    let made = guest::pack(&initrd, lane, debian.as_deref(), &kernel, &programs, &tests);
+    let append = guest::append(lane);
+    let outcome = made.and_then(|()| machine::boot(&kernel.image, &initrd, &append, &tests));
+    _ = std::fs::remove_file(&initrd);
+    let skips = root.join(format!("tests/skips/guest-{}.txt", lane.name()));
+    outcome?.summarise(&tests, &skips)
+}
+
+/// Builds the tests of `kernel` and `runtime` and those of the runtime's program, and it.
+fn build(workspace: &Workspace) -> Result<Vec<Program>, String> {
+    let mut args = vec!["test", "--no-run", "--message-format", "json"];
+    args.extend(["--features", "dhow-runtime/failpoints", "-p", "dhow-runtime"]);
+    let members =
+        workspace.packages.iter().filter(|p| ["kernel", "runtime"].contains(&p.layer.as_str()));
+    args.extend(members.flat_map(|member| ["-p", member.name.as_str()]));
+    let output = cargo(&workspace.root, &args).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| format!("cargo test --no-run: {error}"))?;
+    let mut programs = Vec::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else { continue };
+        let Some(path) = message["executable"].as_str() else { continue };
+        let of = Path::new(message["manifest_path"].as_str().unwrap_or_default());
+        let package = of.parent().and_then(Path::file_name).unwrap_or_default();
+        let target = message["target"]["name"].as_str().unwrap_or_default();
+        let name = format!("{}::{target}", package.to_string_lossy());
+        if message["profile"]["test"].as_bool() == Some(true) {
+            programs.push(Program { name, path: PathBuf::from(path) });
+        }
+    }
+    if output.status.success() && !programs.is_empty() {
+        return Ok(programs);
+    }
+    Err("the tests were not built".to_owned())
+}
+
+/// The tests that the programs have: they tell.
+fn list(programs: &[Program], words: &[String]) -> Result<Vec<Test>, String> {
+    let mut tests = Vec::new();
+    for (program, one) in programs.iter().enumerate() {
+        let output = std::process::Command::new(&one.path)
+            .args(["--list", "--format", "terse"])
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("{}: {error}", one.path.display()))?;
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let Some(name) = line.strip_suffix(": test") else { continue };
+            let whole = format!("{} {name}", one.name);
+            if words.is_empty() || words.iter().any(|word| whole.contains(word.as_str())) {
+                tests.push(Test { program, of: one.name.clone(), name: name.to_owned() });
+            }
+        }
+    }
+    if tests.is_empty() { Err("no such test".to_owned()) } else { Ok(tests) }
+}
+
+/// Runs a script of the shell in `directory`.
+fn shell(directory: &Path, script: &str) -> Result<(), String> {
+    run(std::process::Command::new("sh").args(["-ec", script]).current_dir(directory))
+}
