@@ -37,6 +37,13 @@ pub const ALL: &[&str] = &[
     "cgroup.remove",
     "cgroup.removing",
     "cgroup.removed",
+    // kernel/systemd
+    "systemd.start",
+    "systemd.started",
+    "systemd.set",
+    "systemd.was-set",
+    "systemd.stop",
+    "systemd.stopped",
     // runtime/container, runtime/init
     "runtime.state-dir",
     "runtime.state-dir.made",

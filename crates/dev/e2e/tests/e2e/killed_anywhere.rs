@@ -12,6 +12,12 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("engine.extract", "files copied in: `while_files_are_copied_in`"),
     ("engine.extracted", "the same"),
     ("runtime.kill", "the runtime's own command line: dhow-runtime's tests"),
+    ("systemd.start", "systemd's cgroup driver: dhow-runtime's tests, where systemd runs"),
+    ("systemd.started", "the same"),
+    ("systemd.set", "the same"),
+    ("systemd.was-set", "the same"),
+    ("systemd.stop", "the same"),
+    ("systemd.stopped", "the same"),
     ("runtime.lock-down", "in the container, where the list of what was passed is not seen"),
 ];
 
