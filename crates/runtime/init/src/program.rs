@@ -61,7 +61,8 @@ fn check(path: &Path) -> Result<(), Cannot> {
         other => Cannot::Missing(other),
     })?;
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => return Err(Cannot::Denied("is a directory")),
+        // Docker and Podman look for the second half: that is exit code 126.
+        FileType::Directory => return Err(Cannot::Denied("is a directory: permission denied")),
         FileType::RegularFile => {}
         _ => return Err(Cannot::Denied("permission denied")),
     }

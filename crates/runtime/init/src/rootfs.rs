@@ -148,8 +148,10 @@ fn one(
             cgroupfs::mount(&inherited.cgroups, mount, target.as_fd())
         }
         What::Fs { kind, source, data, copy_up } => {
+            let covers = kind == "tmpfs" && root.exists(&mount.target).doing(String::new)?;
             let target = target(root, mount, true, kind == "proc")?;
-            let tree = file_system(kind, source, data, mount, target.as_fd())?;
+            let covered = covers.then(|| target.as_fd());
+            let tree = file_system(kind, source, data, mount, covered)?;
             if *copy_up {
                 crate::copy::tree(target.as_fd(), tree.as_fd()).doing(|| "tmpcopyup")?;
                 if mount.set.contains(MountAttr::RDONLY) {
@@ -173,13 +175,14 @@ fn one(
     }
 }
 
-/// A new file system with the attributes of `mount`, detached.
+/// A new file system with the attributes of `mount`, detached. `covered` is the directory that the
+/// image has where a tmpfs goes.
 fn file_system(
     kind: &str,
     source: &str,
     data: &[String],
     mount: &Mount,
-    target: BorrowedFd<'_>,
+    covered: Option<BorrowedFd<'_>>,
 ) -> Result<OwnedFd, Error> {
     let mut options: Vec<(&str, Option<&str>)> = data
         .iter()
@@ -188,10 +191,13 @@ fn file_system(
             None => (option.as_str(), None),
         })
         .collect();
-    // A tmpfs looks like the directory that it covers, unless it is told otherwise.
+    // A tmpfs looks like the directory that it covers, unless it is told otherwise. Where there was
+    // none, anyone may write to it: it is as the kernel makes it.
     let mode;
-    if kind == "tmpfs" && !options.iter().any(|(key, _)| *key == "mode") {
-        let stat = rustix::fs::fstat(target).call(|| "fstat(target)").doing(String::new)?;
+    if let Some(covered) = covered
+        && !options.iter().any(|(key, _)| *key == "mode")
+    {
+        let stat = rustix::fs::fstat(covered).call(|| "fstat(target)").doing(String::new)?;
         mode = format!("{:o}", stat.st_mode & 0o7777);
         options.push(("mode", Some(&mode)));
     }
@@ -249,7 +255,13 @@ fn target(root: &Root, mount: &Mount, directory: bool, is_procfs: bool) -> Resul
     let target = if directory {
         root.mkdir_all(path, Mode::from_raw_mode(0o755)).doing(String::new)?
     } else {
-        root.create_file(path, Mode::from_raw_mode(0o644)).doing(String::new)?
+        match root.create_file(path, Mode::from_raw_mode(0o644)) {
+            // The last words are those by which Docker knows what is wrong.
+            Err(err) if err.errno() == Errno::ISDIR => {
+                return Err(Error::refused("", "a file cannot cover a directory: not a directory"));
+            }
+            other => other.doing(String::new)?,
+        }
     };
     check_not_in_proc(mount, target.as_fd(), is_procfs)?;
     Ok(target)

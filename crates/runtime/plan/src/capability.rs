@@ -41,9 +41,11 @@ pub(crate) fn sets(
     let effective = read("effective", &spec.effective, permitted, "is not permitted");
     let inheritable =
         read("inheritable", &spec.inheritable, bounding, "is not in the bounding set");
+    // Buildah empties the inheritable set of what it asks for and leaves the ambient one as it is
+    // (CVE-2022-27651). Nothing can be ambient then, and to say so of each would fill its output.
     let ambient = read(
         "ambient",
-        &spec.ambient,
+        if spec.inheritable.is_empty() { &[] } else { &spec.ambient },
         permitted & inheritable,
         "is not both permitted and inheritable",
     );

@@ -219,7 +219,7 @@ fn what_this_process_may_not_raise_stays_with_a_warning() {
     let spec = spec(
         r#"{"process":{"rlimits":[{"type":"RLIMIT_NOFILE","soft":150,"hard":200}],
             "capabilities":{"bounding":["CAP_CHOWN","CAP_SYS_ADMIN"],"permitted":["CAP_CHOWN","CAP_KILL","CAP_NONE"],
-            "effective":["CAP_CHOWN"],"ambient":["CAP_CHOWN"]}}}"#,
+            "effective":["CAP_CHOWN"],"inheritable":["CAP_CHOWN"],"ambient":["CAP_KILL"]}}}"#,
     );
     let plan = Plan::new(&spec, "c", Path::new("/b"), &facts, Options::default()).unwrap();
     let limit = plan.init.process.limits[0];
@@ -230,7 +230,7 @@ fn what_this_process_may_not_raise_stays_with_a_warning() {
         RLIMIT_NOFILE: the hard limit stays 100: raising it needs CAP_SYS_RESOURCE
         process.capabilities.bounding: CAP_SYS_ADMIN is not in this process's own: left out
         process.capabilities.permitted: `CAP_NONE` is not known: left out
-        process.capabilities.ambient: CAP_CHOWN is not both permitted and inheritable: left out"]]
+        process.capabilities.ambient: CAP_KILL is not both permitted and inheritable: left out"]]
     .assert_eq(&plan.warnings.join("\n"));
 }
 

@@ -92,7 +92,7 @@ fn what_cannot_be_executed_is_told_at_create() {
             "/bin/foo",
             "dhow-runtime: exec: \"/bin/foo\": stat /bin/foo: no such file or directory\n",
         ),
-        ("/etc", "dhow-runtime: exec: \"/etc\": is a directory\n"),
+        ("/etc", "dhow-runtime: exec: \"/etc\": is a directory: permission denied\n"),
         ("/etc/data", "dhow-runtime: exec: \"/etc/data\": permission denied\n"),
     ] {
         b.args(&[args]).write();

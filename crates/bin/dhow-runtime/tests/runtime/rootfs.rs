@@ -59,6 +59,29 @@ fn a_tmpfs_can_begin_with_what_it_covers() {
 }
 
 #[test]
+fn a_tmpfs_that_covers_nothing_is_for_everyone() {
+    let Some(mut b) = bundle("a_tmpfs_that_covers_nothing_is_for_everyone") else { return };
+    b.mount(json!({ "destination": "/new/place", "type": "tmpfs", "source": "tmpfs" }));
+    b.mount(json!({ "destination": "/etc", "type": "tmpfs", "source": "tmpfs" }));
+    assert_eq!(
+        b.script("stat -c '%n %a' /new/place /etc").run().ok(),
+        "/new/place 1777\n/etc 755\n"
+    );
+}
+
+#[test]
+fn a_file_does_not_cover_a_directory_nor_the_other_way_round() {
+    for (source, target) in [("rootfs/etc/passwd", "/etc"), ("rootfs/etc", "/etc/passwd")] {
+        let name = "a_file_does_not_cover_a_directory_nor_the_other_way_round";
+        let Some(mut b) = bundle(name) else { return };
+        b.mount(json!({ "destination": target, "source": source, "options": ["bind"] }));
+        let ran = b.script("true").run();
+        assert!(ran.err.to_lowercase().contains("not a directory"), "{}", ran.err);
+        ran.fails(&format!("on {target:?}"));
+    }
+}
+
+#[test]
 fn masked_and_read_only_paths_hold() {
     let Some(mut b) = bundle("masked_and_read_only_paths_hold") else { return };
     b.config["linux"]["maskedPaths"] =
