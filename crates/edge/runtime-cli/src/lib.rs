@@ -10,6 +10,7 @@
 
 mod args;
 mod changes;
+mod checkpoint;
 mod features;
 mod foreground;
 mod help;
@@ -39,7 +40,7 @@ const GLOBAL: &[Opt] = &[
     value(&["root"], "the directory of the containers' state"),
     flag(&["systemd-cgroup"], "have systemd make cgroups (not supported)"),
     value(&["rootless"], "ignore errors of cgroup permissions: auto or false"),
-    value(&["criu"], "ignored, as in runc"),
+    value(&["criu"], "ignored, as in runc: criu is the one in PATH"),
     flag(&["help", "h"], "show this"),
     flag(&["version", "v"], "print the version"),
 ];
@@ -127,6 +128,9 @@ fn run(args: impl Iterator<Item = OsString>, log: &mut Log) -> Result<i32, Failu
     let root = global.get("root").map_or_else(default_root, PathBuf::from);
     let mut context = Context { store: Store::new(root), log: std::mem::take(log) };
     context.log.debug(&format!("{} {}", command.name, parsed.words.join(" ")));
+    if global.get("criu").is_some() {
+        context.log.warn("--criu is ignored: criu is the one in PATH");
+    }
     let result = (command.run)(&mut context, &parsed);
     *log = context.log;
     result
@@ -305,17 +309,17 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "checkpoint",
         words: "ID",
-        help: "save a running container (not supported)",
-        options: &[],
-        order: Order::OptionsFirst,
-        run: |_, _| Err("checkpoint is not supported".to_owned().into()),
+        help: "save a running container with criu",
+        options: checkpoint::CHECKPOINT,
+        order: Order::Mixed,
+        run: checkpoint::checkpoint,
     },
     Command {
         name: "restore",
         words: "ID",
-        help: "restore a saved container (not supported)",
-        options: &[],
-        order: Order::OptionsFirst,
-        run: |_, _| Err("restore is not supported".to_owned().into()),
+        help: "restore a container that checkpoint has saved",
+        options: checkpoint::RESTORE,
+        order: Order::Mixed,
+        run: checkpoint::restore,
     },
 ];

@@ -11,13 +11,15 @@ use crate::args::{Opt, Parsed, flag, value};
 use crate::foreground::{Console, Foreground};
 use crate::{Context, Failure, protect};
 
-const BUNDLE: Opt = value(&["bundle", "b"], "the bundle's directory (default: this one)");
-const CONSOLE_SOCKET: Opt = value(&["console-socket"], "the unix socket that gets the terminal");
-const PID_FILE: Opt = value(&["pid-file"], "the file that gets the process id");
+pub(crate) const BUNDLE: Opt =
+    value(&["bundle", "b"], "the bundle's directory (default: this one)");
+pub(crate) const CONSOLE_SOCKET: Opt =
+    value(&["console-socket"], "the unix socket that gets the terminal");
+pub(crate) const PID_FILE: Opt = value(&["pid-file"], "the file that gets the process id");
 const PRESERVE_FDS: Opt = value(&["preserve-fds"], "how many more descriptors to pass on");
-const NO_PIVOT: Opt = flag(&["no-pivot"], "move the root instead of pivot_root");
+pub(crate) const NO_PIVOT: Opt = flag(&["no-pivot"], "move the root instead of pivot_root");
 const NO_NEW_KEYRING: Opt = flag(&["no-new-keyring"], "keep the session keyring");
-const DETACH: Opt = flag(&["detach", "d"], "do not wait for the process to end");
+pub(crate) const DETACH: Opt = flag(&["detach", "d"], "do not wait for the process to end");
 
 pub(crate) const CREATE: &[Opt] =
     &[BUNDLE, CONSOLE_SOCKET, PID_FILE, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS];
@@ -53,7 +55,7 @@ pub(crate) const EXEC: &[Opt] = &[
     flag(&["ignore-paused"], "also when the container is paused"),
 ];
 
-fn proof() -> Result<SingleThreaded, Failure> {
+pub(crate) fn proof() -> Result<SingleThreaded, Failure> {
     SingleThreaded::check().map_err(|error| Failure::from(error.to_string()))
 }
 
@@ -61,7 +63,7 @@ fn absolute(path: &str) -> Result<PathBuf, Failure> {
     std::fs::canonicalize(path).map_err(|error| Failure::from(format!("bundle {path:?}: {error}")))
 }
 
-fn create_options(parsed: &Parsed) -> Result<CreateOptions, Failure> {
+pub(crate) fn create_options(parsed: &Parsed) -> Result<CreateOptions, Failure> {
     let bundle = parsed.get("bundle").filter(|bundle| !bundle.is_empty()).unwrap_or(".");
     Ok(CreateOptions {
         bundle: absolute(bundle)?,

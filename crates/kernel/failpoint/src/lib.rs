@@ -64,6 +64,8 @@ pub const ALL: &[&str] = &[
     "runtime.destroy",
     "runtime.forget",
     "runtime.forgotten",
+    "runtime.criu",
+    "runtime.restored",
     // runtime/shim
     "shim.lock",
     "shim.locked",

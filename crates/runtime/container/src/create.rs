@@ -150,7 +150,7 @@ pub(crate) fn console(
     }
 }
 
-fn record(spec: &Spec, plan: &Plan, id: &str, options: &CreateOptions) -> Record {
+pub(crate) fn record(spec: &Spec, plan: &Plan, id: &str, options: &CreateOptions) -> Record {
     let hooks = spec.hooks.clone().unwrap_or_default();
     let joined = plan.namespaces.join.iter().fold(CloneFlags::empty(), |all, j| all | flag(j.kind));
     Record {
@@ -174,12 +174,12 @@ fn record(spec: &Spec, plan: &Plan, id: &str, options: &CreateOptions) -> Record
 }
 
 /// A container that is being made, and what has to be undone when that fails.
-struct Making {
-    container: Container,
-    record: Record,
-    cgroup_is_ours: bool,
-    child: Option<(i32, OwnedFd)>,
-    hooks: bool,
+pub(crate) struct Making {
+    pub(crate) container: Container,
+    pub(crate) record: Record,
+    pub(crate) cgroup_is_ours: bool,
+    pub(crate) child: Option<(i32, OwnedFd)>,
+    pub(crate) hooks: bool,
 }
 
 impl Making {
@@ -383,7 +383,7 @@ impl Making {
     }
 
     /// Takes everything down again, and says what could not be.
-    fn undo(mut self, error: Error) -> Error {
+    pub(crate) fn undo(mut self, error: Error) -> Error {
         let mut left = Vec::new();
         let mut step = |result: Result<(), Error>| {
             if let Err(error) = result {

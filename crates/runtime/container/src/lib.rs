@@ -15,17 +15,24 @@
 #![forbid(unsafe_code)]
 
 mod cgroups;
+mod checkpoint;
 mod create;
 mod error;
 mod exec;
 mod facts;
 mod lifecycle;
+mod mountinfo;
 mod prepare;
 mod process;
 mod record;
+mod restore;
 mod store;
+mod swrk;
+mod verify;
 
+pub use checkpoint::checkpoint;
 pub use create::{CreateOptions, Created, Waits, create, read_spec};
+pub use criu::CgroupMode;
 pub use error::Error;
 pub use exec::{ExecOptions, Executed, exec, read_process};
 pub use init::one_line;
@@ -33,4 +40,6 @@ pub use lifecycle::{
     delete, kill, list, pause, processes, record, resume, start, state, stats, update, wait_stopped,
 };
 pub use record::{Record, rfc3339};
+pub use restore::{Restored, restore};
 pub use store::{Container, Store, check_id};
+pub use swrk::CriuOptions;

@@ -165,7 +165,7 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<Vec<String>, Error
 }
 
 /// Kills the first process and waits until it has ended.
-fn end(record: &Record) -> Result<(), Error> {
+pub(crate) fn end(record: &Record) -> Result<(), Error> {
     failpoint("runtime.kill")?;
     let Some(pidfd) = process::open(record.pid, record.start_time)? else { return Ok(()) };
     process::signal(&pidfd, process::KILL)?;
@@ -178,7 +178,7 @@ fn end(record: &Record) -> Result<(), Error> {
 }
 
 /// Removes what is left of a container that has stopped; its poststop hooks' failures are warnings.
-fn destroy(container: &Container, record: &Record) -> Result<Vec<String>, Error> {
+pub(crate) fn destroy(container: &Container, record: &Record) -> Result<Vec<String>, Error> {
     failpoint("runtime.destroy")?;
     cgroups::destroy(&record.cgroup_path)?;
     container.remove()?;

@@ -61,7 +61,8 @@ fn check_root(root: &Root) -> Result<OwnedFd, Error> {
     }
 }
 
-fn root(root: &Root) -> Result<OwnedFd, Error> {
+/// The root directory as a detached mount.
+pub(crate) fn root(root: &Root) -> Result<OwnedFd, Error> {
     let directory = check_root(root)?;
     let tree = mount::bind_fd(directory.as_fd(), true).doing(|| "root.path")?;
     // A later `shared` or `unbindable` comes when all is mounted; until then nothing may travel.

@@ -11,6 +11,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("content.linked", "the same"),
     ("engine.extract", "files copied in: `while_files_are_copied_in`"),
     ("engine.extracted", "the same"),
+    ("runtime.criu", "checkpoint and restore: dhow-runtime's tests"),
+    ("runtime.restored", "the same"),
     ("runtime.kill", "the runtime's own command line: dhow-runtime's tests"),
     ("systemd.start", "systemd's cgroup driver: dhow-runtime's tests, where systemd runs"),
     ("systemd.started", "the same"),

@@ -1,0 +1,283 @@
+//! What criu has restored, held against the configuration, before any of it runs.
+//!
+//! Images say of every process what it may do and of every mount where it comes from, and criu does
+//! as they say. They may be older than the configuration, or somebody else's: what goes beyond the
+//! configuration is refused (CVE-2026-95837, CVE-2024-8676).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use caps::CapSet;
+use cgroup::Cgroup;
+use oci::runtime::NamespaceKind;
+use plan::Plan;
+use rustix::fs::{FileType, Mode, OFlags};
+use sys::{Call, MountAttr};
+
+use crate::checkpoint::{externals, mount_point, namespace, word};
+use crate::error::{Doing, Error};
+use crate::mountinfo::{self, Line};
+
+/// File systems that a namespace has one of, whoever mounts it.
+const OF_A_NAMESPACE: [&str; 4] = ["mqueue", "proc", "sysfs", "devpts"];
+
+/// The machine as it was before.
+pub(crate) struct Host {
+    devices: Vec<String>,
+    namespaces: BTreeMap<&'static str, (u64, u64)>,
+}
+
+impl Host {
+    pub(crate) fn see() -> Result<Self, Error> {
+        let mut namespaces = BTreeMap::new();
+        for kind in KINDS {
+            let word = word(kind);
+            if let Ok(one) = namespace(Path::new(&format!("/proc/self/ns/{word}"))) {
+                namespaces.insert(word, one);
+            }
+        }
+        let lines = mountinfo::read("self")?;
+        Ok(Self { devices: lines.into_iter().map(|line| line.device).collect(), namespaces })
+    }
+}
+
+const KINDS: [NamespaceKind; 8] = [
+    NamespaceKind::Pid,
+    NamespaceKind::Network,
+    NamespaceKind::Mount,
+    NamespaceKind::Ipc,
+    NamespaceKind::Uts,
+    NamespaceKind::User,
+    NamespaceKind::Cgroup,
+    NamespaceKind::Time,
+];
+
+/// Looks at all processes from `first` on down, which criu holds.
+pub(crate) fn check(plan: &Plan, host: &Host, cgroup: &Cgroup, first: i32) -> Result<(), Error> {
+    let mut processes = vec![first];
+    let mut next = 0;
+    while let Some(pid) = processes.get(next).copied() {
+        next += 1;
+        processes.extend(children(pid)?);
+        privileges(plan, pid)?;
+        namespaces(plan, host, pid, first)?;
+        place(cgroup, pid)?;
+    }
+    mounts(plan, host, cgroup, first)
+}
+
+fn refuse(why: impl std::fmt::Display) -> Error {
+    Error::Refused(format!("the checkpoint is not of a container with this configuration: {why}"))
+}
+
+fn children(pid: i32) -> Result<Vec<i32>, Error> {
+    let mut all = Vec::new();
+    let tasks = format!("/proc/{pid}/task");
+    let entries = std::fs::read_dir(&tasks).call(|| format!("readdir({tasks:?})"));
+    for task in entries.doing(|| "restored processes")?.flatten() {
+        let path = task.path().join("children");
+        let text = std::fs::read_to_string(&path).call(|| format!("read({path:?})"));
+        let text = text.doing(|| "restored processes")?;
+        all.extend(text.split_ascii_whitespace().filter_map(|word| word.parse::<i32>().ok()));
+    }
+    Ok(all)
+}
+
+fn privileges(plan: &Plan, pid: i32) -> Result<(), Error> {
+    let path = format!("/proc/{pid}/status");
+    let text = std::fs::read_to_string(&path).call(|| format!("read({path:?})"));
+    let status = Status::of(&text.doing(|| "restored processes")?)
+        .ok_or_else(|| refuse(format!("{path} cannot be read")))?;
+    let process = &plan.init.process;
+    let most = process.caps.bounding | process.caps.permitted;
+    for (set, has, may) in [
+        ("bounding", status.bounding, most),
+        ("permitted", status.permitted, most),
+        ("inheritable", status.inheritable, process.caps.inheritable),
+        ("ambient", status.ambient, process.caps.ambient),
+    ] {
+        let more = has - may;
+        if more != CapSet::EMPTY {
+            return Err(refuse(format!("a process has {more:?} in its {set} set")));
+        }
+    }
+    if process.no_new_privs && !status.no_new_privileges {
+        return Err(refuse("a process may gain privileges (no_new_privs is not set)"));
+    }
+    if plan.init.filter.is_some() && !status.filtered {
+        return Err(refuse("a process has no seccomp filter"));
+    }
+    Ok(())
+}
+
+/// What `proc_pid_status(5)` says.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Status {
+    bounding: CapSet,
+    permitted: CapSet,
+    inheritable: CapSet,
+    ambient: CapSet,
+    no_new_privileges: bool,
+    filtered: bool,
+}
+
+impl Status {
+    fn of(text: &str) -> Option<Self> {
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.map(str::trim)
+        };
+        let set = |name| u64::from_str_radix(field(name)?, 16).ok().map(CapSet);
+        Some(Self {
+            bounding: set("CapBnd")?,
+            permitted: set("CapPrm")? | set("CapEff")?,
+            inheritable: set("CapInh")?,
+            ambient: set("CapAmb")?,
+            no_new_privileges: field("NoNewPrivs")? == "1",
+            // Kernels without seccomp lack the field.
+            filtered: field("Seccomp") == Some("2"),
+        })
+    }
+}
+
+fn namespaces(plan: &Plan, host: &Host, pid: i32, first: i32) -> Result<(), Error> {
+    for kind in KINDS {
+        let word = word(kind);
+        let has = |who: &str| namespace(Path::new(&format!("/proc/{who}/ns/{word}")));
+        let Some(before) = host.namespaces.get(word) else { continue };
+        let its = has(&pid.to_string())?;
+        // Where criu is makes the mount namespace of this process another than before.
+        if plan.namespaces.is_new(kind) && (*before == its || has("self")? == its) {
+            return Err(refuse(format!("a process is in the {word} namespace of the host")));
+        }
+        let joined = plan.namespaces.join.iter().find(|join| join.kind == kind);
+        // What is mounted is looked at in one of them.
+        if kind == NamespaceKind::Mount && its != has(&first.to_string())? {
+            return Err(refuse("a process has a mount namespace of its own"));
+        }
+        if let Some(join) = joined.filter(|_| pid == first)
+            && namespace(&join.path)? != its
+        {
+            let path = &join.path;
+            return Err(refuse(format!("its {word} namespace is not that of {path:?}")));
+        }
+    }
+    Ok(())
+}
+
+/// In every tree a process is in the container's cgroup or below it.
+fn place(cgroup: &Cgroup, pid: i32) -> Result<(), Error> {
+    let path = format!("/proc/{pid}/cgroup");
+    let text = std::fs::read_to_string(&path).call(|| format!("read({path:?})"));
+    let trees = cgroup.paths();
+    let own = cgroup.path();
+    for line in text.doing(|| "restored processes")?.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let is_ours = match controllers {
+            "" => trees.contains_key("unified"),
+            names => names.split(',').any(|name| {
+                trees.contains_key(name) || trees.contains_key(name.trim_start_matches("name="))
+            }),
+        };
+        let inside =
+            path.strip_prefix(&own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        if is_ours && !inside {
+            return Err(refuse(format!("a process is in the cgroup {path:?}")));
+        }
+    }
+    Ok(())
+}
+
+/// What is mounted of the host's is what the configuration names, from where it says, and no more
+/// writable than it says.
+fn mounts(plan: &Plan, host: &Host, cgroup: &Cgroup, first: i32) -> Result<(), Error> {
+    let root = format!("/proc/{first}/root");
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&root, flags, Mode::empty())
+        .call(|| format!("open({root:?})"))
+        .doing(|| "restored mounts")?;
+    let root = fsroot::Root::from_fd(root);
+    let lines = mountinfo::read(&first.to_string())?;
+    let mut known: Vec<PathBuf> = Vec::new();
+    for (target, source) in externals(plan, cgroup) {
+        let Some(point) = mount_point(&root, &target, &lines)? else { continue };
+        if same_file(&root, &target, &source)? {
+            known.push(point);
+        } else {
+            return Err(refuse(format!("what is mounted on {target:?} is not {source:?}")));
+        }
+    }
+    for mount in &plan.init.rootfs.mounts {
+        let Some(point) = mount_point(&root, &mount.target, &lines)? else { continue };
+        let line = lines.iter().rev().find(|line| line.point == point);
+        for (attribute, word) in [
+            (MountAttr::RDONLY, "ro"),
+            (MountAttr::NOSUID, "nosuid"),
+            (MountAttr::NODEV, "nodev"),
+            (MountAttr::NOEXEC, "noexec"),
+        ] {
+            let has = line.is_some_and(|line| line.options.iter().any(|option| option == word));
+            if (mount.set | mount.rec_set).contains(attribute) && !has {
+                return Err(refuse(format!("the mount on {:?} is not `{word}`", mount.target)));
+            }
+        }
+    }
+    let rootfs = &plan.init.rootfs;
+    let is_root = |line: &&Line| line.point == Path::new("/");
+    if lines.iter().filter(is_root).count() != 1
+        || !same_file(&root, Path::new("/"), &rootfs.root.path)?
+    {
+        return Err(refuse(format!("its root is not {:?}", rootfs.root.path)));
+    }
+    let is_known = |line: &Line| {
+        let masks = rootfs.masked_paths.contains(&line.point) && is_null(&root, &line.point);
+        !host.devices.contains(&line.device)
+            || OF_A_NAMESPACE.contains(&line.kind.as_str())
+            || line.point == Path::new("/")
+            || known.contains(&line.point)
+            || masks
+    };
+    match lines.iter().find(|line| !is_known(line)) {
+        None => Ok(()),
+        Some(line) => {
+            Err(refuse(format!("a file system of the host is mounted on {:?}", line.point)))
+        }
+    }
+}
+
+/// Whether this is the null device.
+fn is_null(root: &fsroot::Root, path: &Path) -> bool {
+    let stat = root.open_path(path).ok().and_then(|fd| rustix::fs::fstat(&fd).ok());
+    stat.is_some_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+            && stat.st_rdev == rustix::fs::makedev(1, 3)
+    })
+}
+
+/// Whether `target` inside the root is the very file `source` of the host.
+fn same_file(root: &fsroot::Root, target: &Path, source: &Path) -> Result<bool, Error> {
+    let inside = root.open_path(target).doing(|| "restored mounts")?;
+    let inside = rustix::fs::fstat(&inside).call(|| "fstat()").doing(|| "restored mounts")?;
+    let outside = rustix::fs::stat(source)
+        .call(|| format!("stat({source:?})"))
+        .doing(|| "restored mounts")?;
+    Ok((inside.st_dev, inside.st_ino) == (outside.st_dev, outside.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_is_read() {
+        let text = "Name:\tx\nCapInh:\t0000000000000001\nCapPrm:\t0000000000000002\n\
+                    CapEff:\t0000000000000004\nCapBnd:\t0000000000000008\n\
+                    CapAmb:\t0000000000000010\nNoNewPrivs:\t1\nSeccomp:\t2\n";
+        let status = Status::of(text).unwrap();
+        assert_eq!((status.inheritable.0, status.permitted.0), (1, 6));
+        assert_eq!((status.bounding.0, status.ambient.0), (8, 16));
+        assert!(status.no_new_privileges && status.filtered);
+        assert_eq!(Status::of("Name:\tx\n"), None);
+    }
+}
