@@ -3,6 +3,7 @@
 
 mod bench;
 mod ci;
+mod engines;
 mod failpoints;
 mod layers;
 mod licences;

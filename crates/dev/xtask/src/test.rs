@@ -107,6 +107,8 @@ pub(crate) fn install(root: &Path) -> Result<Tools, String> {
     if !packages.is_empty() {
         install_packages(&packages)?;
     }
+    crate::engines::fetch(root);
+    crate::engines::fetch_criu(root);
     Ok(Tools { bin: unpack(root) })
 }
 

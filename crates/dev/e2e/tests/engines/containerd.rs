@@ -1,0 +1,83 @@
+//! `ctr run` through containerd's own shim, which executes the runtime that it is told to.
+
+use crate::machine::Machine;
+
+/// A machine with containerd and a root file system for its containers at `/r`.
+fn containerd(name: &str) -> Option<Machine> {
+    let machine = Machine::new(&format!("containerd-{name}"))?;
+    machine.daemon("containerd", "containerd", "ctr version");
+    machine.ok("mkdir /r; tar -C /r -xf /image/busybox.tar");
+    Some(machine)
+}
+
+const RUN: &str = "ctr run --runc-binary /usr/local/bin/dhow-runtime --rootfs";
+
+#[test]
+fn what_containerd_runs_ends_as_it_should() {
+    let Some(m) = containerd("run") else { return };
+    assert_eq!(m.ok(&format!("{RUN} --rm /r engines-a /bin/echo hi")), "hi");
+    assert_eq!(m.run(&format!("{RUN} --rm /r engines-a /bin/sh -c 'exit 9'")).code, 9);
+    assert!(m.terminal(&format!("{RUN} --rm -t /r engines-a /bin/tty")).contains("/dev/pts/0"));
+    let missing = m.run(&format!("{RUN} --rm /r engines-a /no/program"));
+    assert!(missing.stderr.contains("no such file or directory"), "{}", missing.stderr);
+    let limits =
+        "--memory-limit 33554432 --cpus 0.5 --mount type=cgroup,dst=/sys/fs/cgroup,options=ro";
+    let inside = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max";
+    assert_eq!(
+        m.ok(&format!("{RUN} --rm {limits} /r engines-a /bin/sh -c '{inside}'")),
+        "33554432"
+    );
+    m.finish();
+}
+
+#[test]
+fn a_task_of_containerd_lives_as_long_as_it_should() {
+    let Some(m) = containerd("life") else { return };
+    let script = r#"trap "exit 5" TERM; while :; do sleep 0.05; done"#;
+    m.ok(&format!("{RUN} -d /r engines-b /bin/sh -c '{script}'"));
+    let exec = "ctr task exec --exec-id e";
+    let said = m.run(&format!("{exec} engines-b /bin/sh -c 'echo in; exit 4'"));
+    assert_eq!((said.stdout.as_str(), said.code), ("in\n", 4));
+    assert_eq!(
+        m.ok(&format!("{exec} --user 1000 --cwd /tmp engines-b /bin/sh -c 'id -u; pwd'")),
+        "1000\n/tmp"
+    );
+    assert!(m.terminal(&format!("{exec} -t engines-b /bin/tty")).contains("/dev/pts/"));
+    let status = "ctr task ls | awk '$1 == \"engines-b\" {print $3}'";
+    m.ok("ctr task pause engines-b");
+    assert_eq!(m.ok(status), "PAUSED");
+    m.ok("ctr task resume engines-b");
+    assert_eq!(m.ok(status), "RUNNING");
+    assert!(m.ok("ctr task ps engines-b").lines().count() >= 2);
+    assert!(m.ok("ctr task metrics engines-b").contains("memory"));
+    m.ok("ctr task kill -s TERM engines-b");
+    m.ok(&format!("until [ \"$({status})\" = STOPPED ]; do sleep 0.05; done"));
+    let removed = m.run("ctr task rm engines-b; ctr c rm engines-b");
+    assert!(removed.stderr.contains("exit code 5"), "{}", removed.stderr);
+    m.ok(&format!("{RUN} -d /r engines-c /bin/sleep 1000"));
+    m.ok("ctr task kill -a -s KILL engines-c; ctr task rm -f engines-c; ctr c rm engines-c");
+    m.finish();
+}
+
+#[test]
+fn containerd_locks_a_container_down() {
+    let Some(m) = containerd("locked") else { return };
+    let run = format!("{RUN} --rm");
+    let status = "/bin/grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status";
+    assert_eq!(
+        m.ok(&format!("{run} --seccomp /r engines-d {status}")),
+        "NoNewPrivs:\t1\nSeccomp:\t2"
+    );
+    assert_eq!(m.run(&format!("{run} --read-only /r engines-d /bin/touch /x")).code, 1);
+    assert_eq!(
+        m.ok(&format!(
+            "{run} --privileged /r engines-d /bin/sh -c 'mount -t tmpfs t /tmp && echo mounted'"
+        )),
+        "mounted"
+    );
+    let mount = "--mount type=bind,src=/image,dst=/v,options=rbind:ro";
+    assert_eq!(m.ok(&format!("{run} {mount} /r engines-d /bin/ls /v")), "busybox.tar");
+    let place = "/bin/grep -c /own/place /proc/self/cgroup";
+    assert_ne!(m.ok(&format!("{run} --cgroup /own/place /r engines-d {place}")), "0");
+    m.finish();
+}

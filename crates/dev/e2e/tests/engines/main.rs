@@ -1,0 +1,10 @@
+//! Other engines, with `dhow-runtime` as their runtime: Docker, containerd, Podman and Buildah as
+//! Debian packages them, on a machine of their own.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod buildah;
+mod containerd;
+mod docker;
+mod machine;
+mod podman;

@@ -1,0 +1,98 @@
+//! Other engines for the tests, as Debian packages them: unpacked as a root file system of their own
+//! beneath `target`. Nothing is installed on the machine, and none of their daemons is started.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::shell::find;
+
+/// What the tests use, and what that needs beyond what it depends on.
+const PACKAGES: &str = "docker.io,containerd,runc,podman,buildah,conmon,netavark,iptables,iproute2,\
+    bsdutils,busybox-static,catatonit,procps,tini,uidmap";
+
+/// A mirror that is a snapshot is older than its lists say they are good for.
+const AGED: &str = "--aptopt=Acquire::Check-Valid-Until \"false\"";
+
+/// Fetches them, once. Without them the tests that need them are skipped.
+pub(crate) fn fetch(root: &Path) {
+    let directory = root.join("target/unpacked/engines");
+    let Some(suite) = suite() else { return };
+    if directory.join("usr/bin/podman").is_file() || find("mmdebstrap").is_none() {
+        return;
+    }
+    println!("unpacking docker, containerd, podman and buildah from Debian's {suite}");
+    // Beside its place first: a half of it must not be taken for the whole.
+    let new = root.join("target/unpacked/engines.new");
+    let _absent = std::fs::remove_dir_all(&new);
+    let _there = std::fs::create_dir_all(root.join("target/unpacked"));
+    // Docker's client is a package of its own in later releases.
+    let is_split = Command::new("apt-cache").args(["show", "docker-cli"]).output();
+    let client =
+        if is_split.is_ok_and(|output| output.status.success()) { ",docker-cli" } else { "" };
+    let mut command = Command::new("mmdebstrap");
+    command.args(["--quiet", "--variant=minbase", "--mode=root", AGED]);
+    command.arg(format!("--include={PACKAGES}{client}")).arg(&suite).arg(&new).args(mirror());
+    let fetched = command.stdin(Stdio::null()).status();
+    if fetched.is_ok_and(|status| status.success()) {
+        let _skipped = std::fs::rename(&new, &directory);
+    }
+}
+
+/// criu starts with the loader and the libraries that were unpacked with it.
+const CRIU: &str = "#!/bin/sh
+here=$(dirname \"$(readlink -f \"$0\")\")/../../criu
+for lib in \"$here\"/usr/lib/*-linux-gnu; do
+  exec \"$lib\"/ld-linux-*.so.* --library-path \"$lib\" --argv0 criu \"$here/usr/sbin/criu\" \"$@\"
+done
+";
+
+/// Fetches criu, once, where there is none that works on this kernel: new kernels need a new criu,
+/// so it is that of Debian's sid.
+pub(crate) fn fetch_criu(root: &Path) {
+    let works = Command::new("criu").arg("check").stderr(Stdio::null()).output();
+    let bin = root.join("target/unpacked/usr/bin");
+    if works.is_ok_and(|output| output.status.success()) || bin.join("criu").is_file() {
+        return;
+    }
+    if suite().is_none() || find("mmdebstrap").is_none() {
+        return;
+    }
+    println!("unpacking criu from Debian's sid");
+    let (new, directory) =
+        (root.join("target/unpacked/criu.new"), root.join("target/unpacked/criu"));
+    let _absent = std::fs::remove_dir_all(&new);
+    let _there = std::fs::create_dir_all(&bin);
+    let mut command = Command::new("mmdebstrap");
+    command.args(["--quiet", "--variant=extract", "--mode=root", AGED, "--include=criu", "sid"]);
+    let fetched = command.arg(&new).args(mirror()).stdin(Stdio::null()).status();
+    if fetched.is_ok_and(|status| status.success()) && std::fs::rename(&new, &directory).is_ok() {
+        let _skipped = write_program(&bin.join("criu"), CRIU);
+    }
+}
+
+fn write_program(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, text)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+}
+
+/// The name of this machine's release of Debian.
+fn suite() -> Option<String> {
+    let release = std::fs::read_to_string("/etc/os-release").ok()?;
+    let value = |key: &str| {
+        let line = release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        line.map(|value| value.trim_matches('"').to_owned())
+    };
+    (value("ID")? == "debian").then(|| value("VERSION_CODENAME")).flatten()
+}
+
+/// Where this machine has its packages from. mmdebstrap's own choice otherwise.
+fn mirror() -> Option<String> {
+    let lists = std::fs::read_dir("/etc/apt/sources.list.d").ok()?;
+    let texts = lists.flatten().filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+    let uris = |text: String| {
+        let line = text.lines().find_map(|line| line.strip_prefix("URIs:").map(str::trim));
+        line.and_then(|uris| uris.split(' ').next()).map(str::to_owned)
+    };
+    texts.filter_map(uris).next()
+}
