@@ -56,7 +56,8 @@ struct AttachAttr {
     replace_bpf_fd: u32,
 }
 
-/// The same for `BPF_PROG_QUERY`.
+/// The same for `BPF_PROG_QUERY`, to its end: Linux 6.17 to 7.1 write `revision` whatever size they
+/// are told, so that a shorter one would have its neighbours in memory overwritten.
 #[repr(C)]
 #[derive(Default)]
 struct QueryAttr {
@@ -67,7 +68,13 @@ struct QueryAttr {
     prog_ids: u64,
     prog_cnt: u32,
     reserved: u32,
+    prog_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
 }
+
+const _: () = assert!(std::mem::offset_of!(QueryAttr, revision) == 56, "union bpf_attr, query");
 
 /// bpf(2) with an attribute of one of the types above.
 fn bpf<A>(
@@ -91,20 +98,30 @@ fn number(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().cast_unsigned()
 }
 
-/// Loads a device program. When the verifier refuses it, what it says is in the error's text.
+/// How often a load that a signal interrupts is tried again.
+const LOAD_RETRIES: usize = 30;
+
+/// Loads a device program. `EPERM` without `CAP_BPF`, and before Linux 5.11 also where
+/// `RLIMIT_MEMLOCK` is too small for it. When the verifier refuses it, what it says is in the error's text.
 pub fn bpf_load_cgroup_device(insns: &[BpfInsn]) -> Result<OwnedFd, Error> {
     let text = || format!("bpf(PROG_LOAD, CGROUP_DEVICE, {} instructions)", insns.len());
     let count = u32::try_from(insns.len()).map_err(|_| Error::new(text(), Errno::TOOBIG))?;
+    // The program says nothing that needs a helper for GPL programs only.
     let mut attr = LoadAttr {
         prog_type: BPF_PROG_TYPE_CGROUP_DEVICE,
         insn_cnt: count,
         insns: insns.as_ptr() as u64,
-        license: c"GPL".as_ptr() as u64,
+        license: c"Apache-2.0".as_ptr() as u64,
         ..LoadAttr::default()
     };
-    let first = match bpf(BPF_PROG_LOAD, &mut attr, text) {
-        Ok(fd) => return Ok(owned(fd)),
-        Err(err) => err,
+    let mut tries = 0;
+    let first = loop {
+        match bpf(BPF_PROG_LOAD, &mut attr, text) {
+            Ok(fd) => return Ok(owned(fd)),
+            // A signal came while the verifier was at it.
+            Err(err) if err.errno() == Errno::AGAIN && tries < LOAD_RETRIES => tries += 1,
+            Err(err) => break err,
+        }
     };
     // Again, with a log: asking for it at once would cost every start.
     let mut log = vec![0_u8; 16 * 1024];
@@ -120,7 +137,8 @@ pub fn bpf_load_cgroup_device(insns: &[BpfInsn]) -> Result<OwnedFd, Error> {
     Err(Error::new(format!("{} ({last})", text()), first.errno()))
 }
 
-/// Attaches `prog` to `cgroup`, beside those that are there or in place of `replace`.
+/// Attaches `prog` to `cgroup`, beside those that are there or in place of `replace`, which is
+/// `EINVAL` before Linux 5.6.
 pub fn bpf_attach_cgroup_device(
     cgroup: BorrowedFd<'_>,
     prog: BorrowedFd<'_>,
