@@ -11,6 +11,7 @@
 mod args;
 mod changes;
 mod checkpoint;
+mod events;
 mod features;
 mod foreground;
 mod help;
@@ -261,10 +262,10 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "events",
         words: "ID",
-        help: "print what a container uses",
-        options: show::EVENTS,
+        help: "print what a container uses and when it has no memory left",
+        options: events::EVENTS,
         order: Order::Mixed,
-        run: show::events,
+        run: events::events,
     },
     Command {
         name: "pause",

@@ -1,9 +1,7 @@
-//! Commands that show: `state`, `list`, `ps`, `events`.
-
-use std::time::Duration;
+//! Commands that show: `state`, `list`, `ps`.
 
 use container::Record;
-use oci::runtime::{State, Status};
+use oci::runtime::State;
 use serde_json::{Value, json};
 
 use crate::args::{Opt, Parsed, flag, value};
@@ -14,11 +12,6 @@ pub(crate) const LIST: &[Opt] =
     &[value(&["format", "f"], "table or json"), flag(&["quiet", "q"], "only ids")];
 
 pub(crate) const PS: &[Opt] = &[value(&["format", "f"], "table or json")];
-
-pub(crate) const EVENTS: &[Opt] = &[
-    flag(&["stats"], "print once what the container uses, and end"),
-    value(&["interval"], "seconds between two reports (default 5)"),
-];
 
 /// A container as runc describes it.
 fn describe(state: &State, record: &Record) -> Value {
@@ -137,77 +130,4 @@ fn host_ps(arguments: &[String], pids: &[i32]) -> Result<String, Failure> {
     };
     let lines: Vec<&str> = std::iter::once(header).chain(lines.filter(ours)).collect();
     Ok(lines.join("\n") + "\n")
-}
-
-pub(crate) fn events(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
-    let id = parsed.id()?;
-    if parsed.is_set("stats") {
-        print(&report(context, id)?)?;
-        return Ok(0);
-    }
-    let seconds = parsed.get("interval").map_or(Ok(5), |text| {
-        text.trim_end_matches('s').parse::<u64>().ok().filter(|s| *s > 0).ok_or_else(|| {
-            format!("invalid value {text:?} for --interval: it must be a number of seconds")
-        })
-    })?;
-    loop {
-        let (state, _) = container::state(&context.store, id)?;
-        if state.status == Status::Stopped {
-            return Ok(0);
-        }
-        print(&report(context, id)?)?;
-        let deadline = std::time::Instant::now() + Duration::from_secs(seconds);
-        if container::wait_stopped(&context.store, id, deadline)? {
-            return Ok(0);
-        }
-    }
-}
-
-/// One line in the form of runc's.
-fn report(context: &Context, id: &str) -> Result<String, Failure> {
-    let stats = container::stats(&context.store, id)?;
-    let entries = |list: &[cgroup::BlockEntry]| -> Vec<Value> {
-        list.iter()
-            .map(|one| {
-                json!({ "major": one.major, "minor": one.minor, "op": one.operation, "value": one.value })
-            })
-            .collect()
-    };
-    let memory = &stats.memory;
-    let value = json!({
-        "type": "stats",
-        "id": id,
-        "data": {
-            "cpu": {
-                "usage": {
-                    "total": stats.cpu.total,
-                    "percpu": stats.cpu.per_cpu,
-                    "kernel": stats.cpu.system,
-                    "user": stats.cpu.user,
-                },
-                "throttling": {
-                    "periods": stats.cpu.periods,
-                    "throttledPeriods": stats.cpu.throttled_periods,
-                    "throttledTime": stats.cpu.throttled_time,
-                },
-            },
-            "memory": {
-                "usage": {
-                    "limit": memory.limit,
-                    "usage": memory.usage,
-                    "max": memory.max_usage,
-                    "failcnt": memory.failcnt,
-                },
-                "swap": { "usage": memory.swap },
-                "cache": memory.stat.get("cache").or(memory.stat.get("file")).unwrap_or(&0),
-                "raw": memory.stat,
-            },
-            "pids": { "current": stats.pids.current, "limit": stats.pids.limit },
-            "blkio": {
-                "ioServiceBytesRecursive": entries(&stats.block_bytes),
-                "ioServicedRecursive": entries(&stats.block_operations),
-            },
-        },
-    });
-    Ok(format!("{value}\n"))
 }

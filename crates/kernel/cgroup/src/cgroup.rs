@@ -115,6 +115,11 @@ impl Cgroup {
         Ok(Self { mode: hierarchy.mode(), path, members })
     }
 
+    /// Which versions of cgroups there are.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
     /// The path from the roots of the trees, with a leading slash.
     pub fn path(&self) -> String {
         format!("/{}", self.path)
@@ -180,6 +185,31 @@ impl Cgroup {
         parse::words(&given).contains(&name).then_some(member)
     }
 
+    /// As [`Cgroup::member`], for a limit that was asked for: on a hybrid machine a controller of the
+    /// v2 tree is handed down to the cgroup first.
+    pub(crate) fn member_for_limit(&self, v1: &str, v2: Option<&str>) -> Option<&Member> {
+        let found = self.member(v1, v2);
+        let (None, Mode::Hybrid, Some(name), Some(member)) = (&found, self.mode, v2, self.v2())
+        else {
+            return found;
+        };
+        if !member.tree.has(name) {
+            return None;
+        }
+        let parts: Vec<&str> = self.path.split('/').collect();
+        for depth in 0..parts.len() {
+            let Ok(parent) = member.tree.root.open_or_self(&parts[..depth].join("/")) else {
+                break;
+            };
+            let given = parent.read("cgroup.subtree_control").unwrap_or_default();
+            if !parse::words(&given).contains(&name) {
+                // Whether it came down to the cgroup is seen below.
+                let _ = parent.write("cgroup.subtree_control", &format!("+{name}"));
+            }
+        }
+        self.member(v1, v2)
+    }
+
     /// Removes the cgroup and all below it, in each tree. One that is gone already is fine. Waits
     /// up to two seconds for processes that are ending; [`Error::Busy`] names those that do not.
     pub fn remove(self) -> Result<(), Error> {
@@ -188,7 +218,9 @@ impl Cgroup {
         let (parent, leaf) = split(&names);
         let patience = Instant::now() + REMOVE_PATIENCE;
         for (nth, member) in self.members.iter().enumerate() {
-            remove_below(&member.dir, patience)?;
+            member.dir.walk_below(&mut |parent, name, dir| {
+                rmdir_patiently(parent, name, dir, patience)
+            })?;
             if let Some(parent) = present(member.tree.root.open_or_self(&parent))? {
                 rmdir_patiently(&parent, leaf, &member.dir, patience)?;
             }
@@ -261,20 +293,27 @@ fn make_in_tree(tree: &Tree, mode: Mode, names: &[&str]) -> Result<(Dir, bool), 
 fn make_components(tree: &Tree, mode: Mode, names: &[&str]) -> Result<(Dir, bool), sys::Error> {
     let mut at: Option<Dir> = None;
     let mut new = false;
-    for name in names {
+    for (nth, name) in names.iter().enumerate() {
         let parent = at.as_ref().unwrap_or(&tree.root);
-        // On a hybrid machine v2's controllers are the host's business.
+        // On a hybrid machine v2's controllers are the host's business, until one is asked for.
         if mode == Mode::V2 && tree.version == Version::V2 {
             hand_down_controllers(parent);
         }
         new = parent.mkdir(name)?;
         let child = parent.open(name)?;
         if tree.version == Version::V1 && tree.has("cpuset") {
-            inherit_cpuset(parent, &child)?;
+            match inherit_cpuset(parent, &child) {
+                // A sibling has some for itself alone; which the container gets is told by a limit.
+                Err(error) if nth + 1 == names.len() && error.errno() == Errno::INVAL => {}
+                other => other?,
+            }
         }
         at = Some(child);
     }
     let dir = at.ok_or_else(|| sys::Error::new("mkdir(\"\")", Errno::INVAL))?;
+    if mode == Mode::V2 && tree.version == Version::V2 && new {
+        make_valid(&dir)?;
+    }
     Ok((dir, new))
 }
 
@@ -295,6 +334,17 @@ fn hand_down_controllers(parent: &Dir) {
     for one in missing {
         let _ = parent.write("cgroup.subtree_control", &one);
     }
+}
+
+/// Below a threaded cgroup no other can hold processes, and a new one is not threaded by itself:
+/// cgroups(7), "Threaded mode". The controllers that are not threaded (memory, io) are missing in it
+/// then, and told when they are asked for.
+fn make_valid(dir: &Dir) -> Result<(), sys::Error> {
+    let kind = dir.read_if_there("cgroup.type")?.unwrap_or_default();
+    if kind.trim() == "domain invalid" {
+        dir.write("cgroup.type", "threaded")?;
+    }
+    Ok(())
 }
 
 /// A cpuset of v1 without processors or nodes takes no process.
@@ -322,17 +372,6 @@ fn procs_below(dir: &Dir) -> Result<Vec<i32>, sys::Error> {
     pids.sort_unstable();
     pids.dedup();
     Ok(pids)
-}
-
-/// Removes what is below `dir`.
-fn remove_below(dir: &Dir, patience: Instant) -> Result<(), Error> {
-    for name in present(dir.children())?.unwrap_or_default() {
-        if let Some(child) = dir.find(&name)? {
-            remove_below(&child, patience)?;
-            rmdir_patiently(dir, &name, &child, patience)?;
-        }
-    }
-    Ok(())
 }
 
 fn rmdir_patiently(parent: &Dir, name: &str, dir: &Dir, patience: Instant) -> Result<(), Error> {

@@ -256,6 +256,134 @@ fn frozen_processes_can_be_thawed_and_killed() {
     child.wait().unwrap();
 }
 
+#[test]
+fn a_failed_update_changes_nothing() {
+    let Some(scratch) = Scratch::new("undo") else { return };
+    if !scratch.has("memory") || !scratch.has("pids") {
+        return;
+    }
+    let cgroup = scratch.create();
+    let of = |max, pids| Resources {
+        memory: Memory { max: Some(Limit::At(max)), ..Memory::default() },
+        pids: Some(Limit::At(pids)),
+        ..Resources::default()
+    };
+    cgroup.apply(&of(64 << 20, 7)).unwrap();
+    let read = || {
+        let memory = scratch.read("memory", "memory.limit_in_bytes", "memory.max");
+        (memory, scratch.read("pids", "pids.max", "pids.max"))
+    };
+    let before = read();
+    // More than any kernel can have.
+    let error = cgroup.update(&of(128 << 20, 1 << 40)).unwrap_err();
+    assert!(matches!(error, Error::Unchanged(_)), "{error:?}");
+    assert_eq!(read(), before);
+    cgroup.update(&of(128 << 20, 8)).unwrap();
+    assert_eq!(read(), ("134217728".to_owned(), "8".to_owned()));
+}
+
+#[test]
+fn a_watch_tells_of_want_of_memory_and_of_the_end() {
+    let Some(scratch) = Scratch::new("watch") else { return };
+    if !scratch.has("memory") {
+        return;
+    }
+    let cgroup = scratch.create();
+    let memory = Memory { max: Some(Limit::At(16 << 20)), ..Memory::default() };
+    cgroup.apply(&Resources { memory, ..Resources::default() }).unwrap();
+    let mut watch = cgroup.watch_oom().unwrap();
+    let mut child = shell_inside(&cgroup, "exec dd if=/dev/zero of=/dev/null bs=200M count=1");
+    assert!(!child.wait().unwrap().success());
+    let wait = |watch: &crate::OomWatch| {
+        let mut fds =
+            [rustix::event::PollFd::from_borrowed_fd(watch.fd(), rustix::event::PollFlags::IN)];
+        let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut fds, Some(&limit)).unwrap(), 1, "nothing is told");
+    };
+    wait(&watch);
+    assert!(watch.news().unwrap().out_of_memory);
+    cgroup.remove().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !watch.news().unwrap().ended {
+        assert!(Instant::now() < deadline, "the end is not told");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_parent_without_real_time_gets_as_much() {
+    let Some(scratch) = Scratch::new("real-time") else { return };
+    let child = Cgroup::create(&scratch.hierarchy, &format!("{}/child", scratch.path)).unwrap();
+    let cpu = child.member("cpu", Some("cpu"));
+    if cpu.is_none_or(|member| !member.dir.has("cpu.rt_runtime_us")) {
+        println!("skipped: cgroup v1: no real-time scheduling by cgroup");
+        return;
+    }
+    let cpu = Cpu { rt_runtime: Some(1000), rt_period: Some(500_000), ..Cpu::default() };
+    child.apply(&Resources { cpu, ..Resources::default() }).unwrap();
+    assert_eq!(scratch.read("cpu", "cpu.rt_runtime_us", ""), "1000");
+    child.remove().unwrap();
+}
+
+/// A controller that the v2 tree of a hybrid machine has.
+#[test]
+fn a_controller_of_v2_beside_v1_is_found() {
+    let Some(scratch) = Scratch::new("beside") else { return };
+    let v2 = scratch.hierarchy.trees.iter().find(|tree| tree.version == Version::V2);
+    let there = v2.filter(|tree| tree.has("hugetlb"));
+    let (Mode::Hybrid, Some(tree)) = (scratch.hierarchy.mode(), there) else {
+        println!("skipped: cgroup v2 hugetlb beside v1: this machine has none");
+        return;
+    };
+    let given = tree.root.read("cgroup.subtree_control").unwrap();
+    let cgroup = scratch.create();
+    let of = |page_size: &str| Resources {
+        hugetlb: vec![crate::Hugetlb { page_size: page_size.into(), max: 4 << 20 }],
+        ..Resources::default()
+    };
+    let applied = cgroup.apply(&of("2MB"));
+    let missing = cgroup.apply(&of("3MB"));
+    let read = cgroup.v2().unwrap().dir.read("hugetlb.2MB.max");
+    cgroup.remove().unwrap();
+    if !given.contains("hugetlb") {
+        // As it was; another test may need it just now.
+        let _ = tree.root.write("cgroup.subtree_control", "-hugetlb");
+    }
+    applied.unwrap();
+    assert_eq!(read.unwrap().trim(), "4194304");
+    assert_eq!(
+        missing.unwrap_err().to_string(),
+        "this kernel has no `hugetlb.3MB.max`, and a limit on huge pages needs it"
+    );
+}
+
+#[test]
+fn all_that_is_used_is_told() {
+    let Some(scratch) = Scratch::new("stats") else { return };
+    let cgroup = scratch.create();
+    let mut child =
+        shell_inside(&cgroup, "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exec sleep 100");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let stats = loop {
+        let stats = cgroup.stats().unwrap();
+        let memory = stats.memory.usage > 0 || !scratch.hierarchy.has("memory");
+        if stats.cpu.total > 0 && memory || Instant::now() > deadline {
+            break stats;
+        }
+    };
+    assert!(stats.cpu.total > 0, "{stats:?}");
+    assert_eq!(stats.pids.current, 1);
+    if scratch.hierarchy.has("cpuset") && scratch.hierarchy.mode() != Mode::V2 {
+        assert!(!stats.cpuset.cpus.is_empty() && !stats.cpuset.mems.is_empty(), "{stats:?}");
+    }
+    if scratch.has("memory") {
+        assert!(stats.memory.usage > 0 && !stats.memory.stat.is_empty(), "{stats:?}");
+        assert!(stats.memory.memsw.usage >= stats.memory.usage / 2, "{stats:?}");
+    }
+    cgroup.kill_all().unwrap();
+    child.wait().unwrap();
+}
+
 fn null_only() -> Vec<DeviceRule> {
     let (kind, major) = (DeviceKind::Char, Some(1));
     vec![DeviceRule { allow: true, kind, major, minor: Some(3), access: Access::READ }]
@@ -314,9 +442,15 @@ fn a_missing_controller_is_named() {
         cgroup.apply(&asked).unwrap_err().to_string(),
         "the cgroup controller `pids` is not available here, and a limit on processes needs it"
     );
-    let unified = [("memory.max/../x".to_owned(), "1".to_owned())].into();
+    assert_eq!(cgroup.apply(&asked).unwrap_err().missing_controller(), Some("pids"));
+    let unified = [("pids.max".to_owned(), "1".to_owned())].into();
     let error = cgroup.apply(&Resources { unified, ..Resources::default() }).unwrap_err();
-    assert!(error.to_string().contains("is not the name of a cgroup file"), "{error}");
+    let want = if scratch.hierarchy.mode() == Mode::V2 {
+        "unified resource `pids.max`: controller `pids` is not available"
+    } else {
+        "unified resource `pids.max`: cannot use unified on cgroup v1"
+    };
+    assert_eq!(error.to_string(), want);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Which devices a cgroup may use: the rules, and what they mean.
 //!
 //! Nothing is allowed at first. A later rule overrules an earlier one, for each kind of access by
-//! itself: after `allow c *:* rwm` and `deny c 1:3 w`, `/dev/null` can be read and not written.
-//! v2 runs exactly that as a program (`program`). v1 knows only a default and exceptions from it,
-//! so the rules are brought into that form first ([`Exceptions`]).
+//! itself: after `allow c 1:3 rwm` and `deny c 1:3 w`, `/dev/null` can be read and not written. v1
+//! knows only a default and exceptions from it, so the rules are brought into that form first
+//! ([`Exceptions`]); v2 runs a program that decides by the same form (`program`), so that a
+//! configuration means the same on every machine.
 
 use std::fmt;
 
@@ -91,6 +92,25 @@ pub struct DeviceRule {
 }
 
 impl DeviceRule {
+    /// A line of `devices.list`: `c 1:3 rwm`.
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        let kind = match words.next()? {
+            "a" => DeviceKind::All,
+            "c" => DeviceKind::Char,
+            "b" => DeviceKind::Block,
+            _ => return None,
+        };
+        let (major, minor) = words.next()?.split_once(':')?;
+        let number = |text: &str| match text {
+            "*" => Some(None),
+            digits => digits.parse().ok().map(Some),
+        };
+        let (major, minor) = (number(major)?, number(minor)?);
+        let access = Access::parse(words.next()?)?;
+        Some(Self { allow: true, kind, major, minor, access })
+    }
+
     /// Whether every device that `other` names is named by this one too.
     fn covers(&self, other: &Self) -> bool {
         let number = |mine: Option<u32>, theirs: Option<u32>| mine.is_none() || mine == theirs;
@@ -130,7 +150,7 @@ impl fmt::Display for DeviceRule {
     }
 }
 
-/// What v1 can hold: one answer for all devices, and exceptions that have the other.
+/// One answer for all devices, and exceptions that have the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Exceptions {
     pub(crate) allow_by_default: bool,
@@ -138,7 +158,8 @@ pub(crate) struct Exceptions {
 }
 
 impl Exceptions {
-    /// Fails where a rule cuts a hole into a wider exception, which v1 cannot express.
+    /// Fails where a rule cuts a hole into a wider exception, which v1 cannot express: it would
+    /// ignore the rule.
     pub(crate) fn of(rules: &[DeviceRule]) -> Result<Self, Error> {
         let mut all = Self::default();
         for rule in rules {
@@ -175,7 +196,7 @@ impl Exceptions {
             } else if rule.meets(old) && !rule.access.and(old.access).is_none() {
                 return Err(Error::Value {
                     limit: format!("device rule `{rule}`"),
-                    why: format!("cgroup v1 cannot make an exception from `{old}`"),
+                    why: format!("cannot punch a hole in the wider rule `{old}`"),
                 });
             }
         }
@@ -183,16 +204,49 @@ impl Exceptions {
         Ok(())
     }
 
-    /// The files to write and what to, in order.
-    pub(crate) fn writes(&self) -> Vec<(&'static str, String)> {
-        let (all, each) = if self.allow_by_default {
-            ("devices.allow", "devices.deny")
-        } else {
-            ("devices.deny", "devices.allow")
+    /// What `devices.list` says. Where all is allowed by default the kernel does not list what is
+    /// not; that is `None`.
+    fn listed(list: &str) -> Option<Self> {
+        let mut all = Self::default();
+        for line in list.lines() {
+            let rule = DeviceRule::parse(line)?;
+            if rule.kind == DeviceKind::All {
+                return None;
+            }
+            all.rules.push(rule);
+        }
+        Some(all)
+    }
+
+    /// The files to write and what to, in order, for a cgroup whose `devices.list` is `list`. What is
+    /// there already is not denied even for a moment.
+    pub(crate) fn writes_from(&self, list: &str) -> Vec<(&'static str, String)> {
+        const ALLOW: &str = "devices.allow";
+        const DENY: &str = "devices.deny";
+        let (all, each) = if self.allow_by_default { (ALLOW, DENY) } else { (DENY, ALLOW) };
+        let mut writes = Vec::new();
+        let old = match Self::listed(list) {
+            Some(old) if !self.allow_by_default => old.rules,
+            _ => {
+                writes.push((all, "a".to_owned()));
+                Vec::new()
+            }
         };
-        std::iter::once((all, "a".to_owned()))
-            .chain(self.rules.iter().map(|rule| (each, rule.to_string())))
-            .collect()
+        let same = |a: &DeviceRule, b: &DeviceRule| {
+            (a.kind, a.major, a.minor) == (b.kind, b.major, b.minor)
+        };
+        let left = |rule: &DeviceRule, others: &[DeviceRule]| {
+            let access = others
+                .iter()
+                .filter(|other| same(rule, other))
+                .fold(rule.access, |left, other| left.without(other.access));
+            (!access.is_none()).then(|| DeviceRule { access, ..rule.clone() }.to_string())
+        };
+        let dropped = old.iter().filter_map(|rule| left(rule, &self.rules));
+        writes.extend(dropped.map(|rule| (DENY, rule)));
+        let gained = self.rules.iter().filter_map(|rule| left(rule, &old));
+        writes.extend(gained.map(|rule| (each, rule)));
+        writes
     }
 }
 

@@ -1,4 +1,7 @@
-//! The two forms of the rules agree: v1's exceptions and v2's program, run by a small interpreter.
+//! The two forms of the rules agree: v1's list, as the kernel reads it, and v2's program, run by a
+//! small interpreter.
+
+use proptest::prelude::*;
 
 use crate::program::{
     AND, EXIT, JUMP_EQ, JUMP_NE, LOAD_U32, MOV, MOV_REG, SHIFT_RIGHT, device_program,
@@ -78,44 +81,48 @@ fn means(rules: &[DeviceRule], device: &DeviceRule) -> bool {
     })
 }
 
-/// What v1 answers: allowed by default unless an exception meets it; denied by default unless one
-/// exception has all of it.
+/// What v1 answers (`devcgroup_check_permission`): allowed by default unless an exception denies a
+/// part of it; denied by default unless one exception has all of it.
 fn v1_answers(all: &Exceptions, device: &DeviceRule) -> bool {
     if all.allow_by_default {
         !all.rules.iter().any(|r| r.covers(device) && !r.access.and(device.access).is_none())
     } else {
-        let granted = all.rules.iter().filter(|r| r.covers(device));
-        granted.fold(device.access, |left, r| left.without(r.access)).is_none()
+        all.rules.iter().any(|r| r.covers(device) && device.access.without(r.access).is_none())
     }
+}
+
+/// The program says what v1's list says; for a single kind of access that is what the rules mean, and
+/// no access has more than its parts.
+fn agree(rules: &[DeviceRule]) -> Result<(), String> {
+    let Ok(exceptions) = Exceptions::of(rules) else { return Ok(()) };
+    let program = device_program(&exceptions);
+    for device in accesses() {
+        let number = if device.kind == DeviceKind::Block { 1 } else { 2 };
+        let (major, minor) = (device.major.unwrap(), device.minor.unwrap());
+        let v2 = run(&program, number, major, minor, device.access);
+        let v1 = v1_answers(&exceptions, &device);
+        let meant = means(rules, &device);
+        let single = device.access.0.is_power_of_two();
+        if v1 != v2 || v1 && !meant || single && v1 != meant {
+            return Err(format!("{device}: v1 {v1}, v2 {v2}, meant {meant}"));
+        }
+    }
+    Ok(())
 }
 
 #[track_caller]
 fn check(text: &str) {
-    let rules = rules(text);
-    let program = device_program(&rules);
-    let exceptions = Exceptions::of(&rules).unwrap();
-    for kind in [DeviceKind::Block, DeviceKind::Char] {
-        for (major, minor) in [(1, 3), (1, 5), (5, 0), (8, 0), (10, 200), (u32::MAX, 3)] {
-            for bits in 1..8 {
-                let access = Access(bits);
-                let (major, minor) = (Some(major), Some(minor));
-                let device = DeviceRule { allow: true, kind, major, minor, access };
-                let want = means(&rules, &device);
-                let number = if kind == DeviceKind::Block { 1 } else { 2 };
-                let got = run(&program, number, major.unwrap(), minor.unwrap(), access);
-                assert_eq!(got, want, "v2: {device} under\n{text}");
-                assert_eq!(v1_answers(&exceptions, &device), want, "v1: {device} under\n{text}");
-            }
-        }
-    }
+    assert_eq!(agree(&rules(text)), Ok(()), "under\n{text}");
+    assert!(Exceptions::of(&rules(text)).is_ok());
 }
 
 #[test]
 fn nothing_is_allowed_without_a_rule() {
     check("deny a *:* rwm");
     check("allow c 1:3 rw");
-    assert!(!run(&device_program(&[]), 2, 1, 3, Access::READ));
-    assert_eq!(Exceptions::of(&[]).unwrap().writes(), [("devices.deny", "a".to_owned())]);
+    assert!(!run(&device_program(&Exceptions::default()), 2, 1, 3, Access::READ));
+    let writes = Exceptions::of(&[]).unwrap().writes_from("a *:* rwm\n");
+    assert_eq!(writes, [("devices.deny", "a".to_owned())]);
 }
 
 #[test]
@@ -130,20 +137,159 @@ fn the_last_rule_that_matches_decides() {
 }
 
 #[test]
-fn v1_cannot_cut_a_hole() {
+fn a_hole_cannot_be_cut() {
     let error = Exceptions::of(&rules("allow c *:* rwm\ndeny c 1:3 w")).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "device rule `c 1:3 w`: cgroup v1 cannot make an exception from `c *:* rwm`"
+        "device rule `c 1:3 w`: cannot punch a hole in the wider rule `c *:* rwm`"
     );
 }
 
 #[test]
 fn v1_gets_the_default_first() {
     let rules = rules("allow c 1:3 r\nallow c 1:3 w\nallow b *:* m");
-    let writes = Exceptions::of(&rules).unwrap().writes();
+    let writes = Exceptions::of(&rules).unwrap().writes_from("a *:* rwm\n");
     let want = [("devices.deny", "a"), ("devices.allow", "c 1:3 rw"), ("devices.allow", "b *:* m")];
     assert_eq!(writes, want.map(|(file, value)| (file, value.to_owned())));
+}
+
+/// What the kernel makes of the writes: `Documentation/admin-guide/cgroup-v1/devices.rst`.
+fn kernel(list: &str, writes: &[(&str, String)]) -> Exceptions {
+    let mut all = Exceptions::listed(list)
+        .unwrap_or(Exceptions { allow_by_default: true, rules: Vec::new() });
+    for (file, value) in writes {
+        let allow = *file == "devices.allow";
+        if value == "a" {
+            all = Exceptions { allow_by_default: allow, rules: Vec::new() };
+            continue;
+        }
+        let rule = DeviceRule { allow, ..DeviceRule::parse(value).unwrap() };
+        let found = all
+            .rules
+            .iter_mut()
+            .find(|old| (old.kind, old.major, old.minor) == (rule.kind, rule.major, rule.minor));
+        match (allow == all.allow_by_default, found) {
+            (true, Some(old)) => old.access = old.access.without(rule.access),
+            // What no exception is named by exactly is ignored.
+            (true, None) => {}
+            (false, Some(old)) => old.access = Access(old.access.0 | rule.access.0),
+            (false, None) => all.rules.push(rule),
+        }
+        all.rules.retain(|old| !old.access.is_none());
+    }
+    all
+}
+
+fn any_rule() -> impl Strategy<Value = DeviceRule> {
+    let number = || prop_oneof![Just(None), (1..4_u32).prop_map(Some), Just(Some(u32::MAX))];
+    let kind = prop_oneof![
+        1 => Just(DeviceKind::All),
+        3 => Just(DeviceKind::Char),
+        3 => Just(DeviceKind::Block),
+    ];
+    (any::<bool>(), kind, number(), number(), 1..8_u8).prop_map(
+        |(allow, kind, major, minor, access)| DeviceRule {
+            allow,
+            kind,
+            major,
+            minor,
+            access: Access(access),
+        },
+    )
+}
+
+fn any_rules() -> impl Strategy<Value = Vec<DeviceRule>> {
+    let everything = |allow| DeviceRule {
+        allow,
+        kind: DeviceKind::All,
+        major: None,
+        minor: None,
+        access: Access::ALL,
+    };
+    let rule = prop_oneof![
+        1 => any::<bool>().prop_map(everything),
+        9 => any_rule(),
+    ];
+    prop::collection::vec(rule, 0..9)
+}
+
+/// Every access to some devices that rules name, and to some that none does.
+fn accesses() -> impl Iterator<Item = DeviceRule> {
+    let numbers = [1, 2, 3, 5, 8, u32::MAX];
+    let kinds = [DeviceKind::Char, DeviceKind::Block];
+    kinds.into_iter().flat_map(move |kind| {
+        numbers.into_iter().flat_map(move |major| {
+            numbers.into_iter().flat_map(move |minor| {
+                (1..8).map(move |bits| DeviceRule {
+                    allow: true,
+                    kind,
+                    major: Some(major),
+                    minor: Some(minor),
+                    access: Access(bits),
+                })
+            })
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn both_versions_give_the_same_verdict(rules in any_rules()) {
+        prop_assert_eq!(agree(&rules), Ok(()));
+    }
+
+    /// From any list to any other, the kernel ends with the one that was meant; and what both allow
+    /// is allowed at every moment between, unless the default had to change.
+    #[test]
+    fn a_list_becomes_another(before in any_rules(), after in any_rules()) {
+        let (Ok(before), Ok(after)) = (Exceptions::of(&before), Exceptions::of(&after)) else {
+            return Ok(());
+        };
+        let list: String = if before.allow_by_default {
+            "a *:* rwm\n".to_owned()
+        } else {
+            before.rules.iter().map(|rule| format!("{rule}\n")).collect()
+        };
+        let writes = after.writes_from(&list);
+        for end in 0..=writes.len() {
+            let now = kernel(&list, &writes[..end]);
+            for device in accesses() {
+                let granted = |all: &Exceptions| v1_answers(all, &device);
+                if end == writes.len() {
+                    prop_assert_eq!(granted(&now), granted(&after), "{}", device);
+                } else if !before.allow_by_default
+                    && !after.allow_by_default
+                    && device.access.0.is_power_of_two()
+                    && one_rule(&before, &device)
+                    && one_rule(&after, &device)
+                {
+                    prop_assert!(granted(&now), "{} after {} writes", device, end);
+                }
+            }
+        }
+    }
+
+    /// Only what is named with everything is a rule for everything.
+    #[test]
+    fn a_rule_is_what_it_prints(rule in any_rule()) {
+        let read = DeviceRule::parse(&rule.to_string()).unwrap();
+        prop_assert_eq!(DeviceRule { allow: rule.allow, ..read }, rule);
+    }
+
+    #[test]
+    fn any_list_is_taken(text in any::<String>()) {
+        let _ = Exceptions::default().writes_from(&text);
+    }
+}
+
+/// Whether a rule of the same name in both lists allows it, so that it is never taken away.
+fn one_rule(all: &Exceptions, device: &DeviceRule) -> bool {
+    all.rules.iter().any(|rule| {
+        (rule.kind, rule.major, rule.minor) == (device.kind, device.major, device.minor)
+            && device.access.without(rule.access).is_none()
+    })
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub(crate) enum Step {
     FirstOf(Vec<Write>),
     /// Write it if the file exists.
     IfThere(Write),
+    /// Write it, and see that the kernel has taken just that, not something in its range.
+    Exactly(Write),
 }
 
 fn write(file: impl Into<String>, value: impl Display) -> Write {
@@ -93,7 +95,11 @@ fn memory_v2(memory: &Memory) -> Result<Vec<Step>, Error> {
     let word = |limit| word(limit, Version::V2);
     let mut steps = Vec::new();
     // Swap first: lowering memory pushes pages out, and where to must be settled.
-    steps.extend(swap_max(memory)?.map(|swap| one("memory.swap.max", word(swap))));
+    steps.extend(swap_max(memory)?.map(|swap| match swap {
+        // Where swap is not counted there is none to be limited, or none at all.
+        Limit::Max | Limit::At(0) => Step::IfThere(write("memory.swap.max", word(swap))),
+        Limit::At(_) => one("memory.swap.max", word(swap)),
+    }));
     steps.extend(memory.max.map(|max| one("memory.max", word(max))));
     steps.extend(memory.low.map(|low| one("memory.low", word(low))));
     Ok(steps)
@@ -109,7 +115,7 @@ pub(crate) fn swap_max(memory: &Memory) -> Result<Option<Limit>, Error> {
         (None, Some(Limit::Max)) | (Some(Limit::Max), _) => Ok(Some(Limit::Max)),
         (None, _) => Ok(None),
         (Some(memsw), Some(Limit::Max)) => Ok(Some(memsw)),
-        (Some(Limit::At(_)), None) => wrong("needs a limit on memory as well"),
+        (Some(Limit::At(_)), None) => wrong("cannot be set without a limit on memory"),
         (Some(Limit::At(memsw)), Some(Limit::At(max))) => match memsw.checked_sub(max) {
             Some(swap) => Ok(Some(Limit::At(swap))),
             None => wrong("is below the limit on memory"),
@@ -128,17 +134,22 @@ fn cpu_v1(cpu: &Cpu) -> Vec<Step> {
     let mut steps = Vec::new();
     let shares = cpu.shares.filter(|shares| *shares != 0 && cpu.idle != Some(true));
     steps.extend(cpu.idle.map(|idle| one("cpu.idle", u8::from(idle))));
-    steps.extend(shares.map(|shares| one("cpu.shares", shares)));
+    steps.extend(shares.map(|shares| Step::Exactly(write("cpu.shares", shares))));
     let mut bandwidth = Vec::new();
     bandwidth.extend(cpu.period.map(|us| write("cpu.cfs_period_us", us)));
     bandwidth.extend(cpu.quota.map(|us| write("cpu.cfs_quota_us", word(us, Version::V1))));
     bandwidth.extend(cpu.burst.map(|us| write("cpu.cfs_burst_us", us)));
     steps.extend((!bandwidth.is_empty()).then_some(Step::All(bandwidth)));
-    let mut real_time = Vec::new();
-    real_time.extend(cpu.rt_period.map(|us| write("cpu.rt_period_us", us)));
-    real_time.extend(cpu.rt_runtime.map(|us| write("cpu.rt_runtime_us", us)));
-    steps.extend((!real_time.is_empty()).then_some(Step::All(real_time)));
+    steps.extend(real_time(cpu));
     steps
+}
+
+/// v1's real-time scheduling, which v2 does not have.
+pub(crate) fn real_time(cpu: &Cpu) -> Option<Step> {
+    let mut writes = Vec::new();
+    writes.extend(cpu.rt_period.map(|us| write("cpu.rt_period_us", us)));
+    writes.extend(cpu.rt_runtime.map(|us| write("cpu.rt_runtime_us", us)));
+    (!writes.is_empty()).then_some(Step::All(writes))
 }
 
 fn cpu_v2(cpu: &Cpu) -> Result<Vec<Step>, Error> {
@@ -193,17 +204,14 @@ pub(crate) fn io(io: &Io, version: Version) -> Result<Vec<Step>, Error> {
     let mut steps = Vec::new();
     match version {
         Version::V1 => {
-            let weights = [("weight", io.weight), ("leaf_weight", io.leaf_weight)];
-            for (what, weight) in weights {
-                steps.extend(weight.map(|w| blkio_weight(what, &w)));
-            }
+            // BFQ, which replaced CFQ, has no weights of leaves.
+            steps.extend(io.weight.map(|w| blkio_weight("weight", &w)));
+            steps.extend(io.leaf_weight.map(|w| one("blkio.leaf_weight", w)));
             for device in &io.weight_device {
-                let weights = [("weight", device.weight), ("leaf_weight", device.leaf_weight)];
-                for (what, weight) in weights {
-                    let value = |w| format!("{} {w}", number(device.major, device.minor));
-                    steps
-                        .extend(weight.map(|w| blkio_weight(&format!("{what}_device"), &value(w))));
-                }
+                let value = |w| format!("{} {w}", number(device.major, device.minor));
+                steps.extend(device.weight.map(|w| blkio_weight("weight_device", &value(w))));
+                let leaf = device.leaf_weight;
+                steps.extend(leaf.map(|w| one("blkio.leaf_weight_device", value(w))));
             }
             steps.extend(io.throttle.iter().map(throttle_v1));
         }
@@ -285,13 +293,15 @@ pub(crate) fn hugetlb(pages: &[Hugetlb], version: Version) -> Vec<Step> {
     steps
 }
 
+/// What is not named stays.
 pub(crate) fn rdma(devices: &[Rdma]) -> Vec<Step> {
-    let value = |n: Option<u32>| n.map_or("max".to_owned(), |n| n.to_string());
     let line = |one: &Rdma| {
-        let (handle, object) = (value(one.hca_handle), value(one.hca_object));
-        format!("{} hca_handle={handle} hca_object={object}", one.device)
+        let handle = one.hca_handle.map(|n| format!(" hca_handle={n}"));
+        let object = one.hca_object.map(|n| format!(" hca_object={n}"));
+        let limits = handle.unwrap_or_default() + &object.unwrap_or_default();
+        (!limits.is_empty()).then(|| format!("{}{limits}", one.device))
     };
-    devices.iter().map(|device| one("rdma.max", line(device))).collect()
+    devices.iter().filter_map(line).map(|line| one("rdma.max", line)).collect()
 }
 
 pub(crate) fn net_cls(network: &Network) -> Vec<Step> {

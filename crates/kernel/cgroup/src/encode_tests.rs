@@ -10,6 +10,7 @@ fn lines(steps: &[Step]) -> String {
         Step::All(writes) => writes.iter().map(line).collect::<Vec<_>>().join(" & ") + "\n",
         Step::FirstOf(writes) => writes.iter().map(line).collect::<Vec<_>>().join(" or ") + "\n",
         Step::IfThere(write) => format!("if there: {}\n", line(write)),
+        Step::Exactly(write) => format!("exactly: {}\n", line(write)),
     };
     steps.iter().map(each).collect()
 }
@@ -63,14 +64,28 @@ fn swap_is_its_own_limit_on_v2() {
     check(
         memory(&of(Some(Limit::Max), None), Version::V2),
         &expect![[r#"
-            memory.swap.max=max
+            if there: memory.swap.max=max
+            memory.max=max
+        "#]],
+    );
+    check(
+        memory(&of(Some(Limit::At(512)), Some(Limit::At(512))), Version::V2),
+        &expect![[r#"
+            if there: memory.swap.max=0
+            memory.max=512
+        "#]],
+    );
+    check(
+        memory(&of(Some(Limit::Max), Some(Limit::At(512))), Version::V2),
+        &expect![[r#"
+            memory.swap.max=512
             memory.max=max
         "#]],
     );
     check(
         memory(&of(None, Some(Limit::At(5))), Version::V2),
         &expect![[r#"
-            a limit on memory and swap: needs a limit on memory as well
+            a limit on memory and swap: cannot be set without a limit on memory
         "#]],
     );
     check(
@@ -99,7 +114,7 @@ fn processor_time_is_one_file_on_v2() {
     check(
         cpu(&limits, Version::V1),
         &expect![[r#"
-            cpu.shares=1024
+            exactly: cpu.shares=1024
             cpu.cfs_period_us=100000 & cpu.cfs_quota_us=200000 & cpu.cfs_burst_us=5000
         "#]],
     );
@@ -122,6 +137,33 @@ fn shares_become_weights_along_a_curve() {
     // runc's own table has 2 -> 1, 1024 -> 100, 262144 -> 10000.
     assert_eq!(weights, [1, 1, 1, 2, 59, 100, 174, 10_000, 10_000, 10_000]);
     assert_eq!([10, 500, 1000].map(io_weight), [1, 4950, 10_000]);
+}
+
+#[test]
+fn weights_of_leaves_are_v1_cfqs() {
+    let limits = Io {
+        leaf_weight: Some(100),
+        weight_device: vec![DeviceWeight {
+            major: 8,
+            minor: 0,
+            weight: None,
+            leaf_weight: Some(200),
+        }],
+        ..Io::default()
+    };
+    check(
+        io(&limits, Version::V1),
+        &expect![[r#"
+            blkio.leaf_weight=100
+            blkio.leaf_weight_device=8:0 200
+        "#]],
+    );
+    check(
+        io(&limits, Version::V2),
+        &expect![[r#"
+            this kernel has no `blkio.leaf_weight`, and a leaf weight needs it
+        "#]],
+    );
 }
 
 #[test]
@@ -172,7 +214,7 @@ fn the_rest_is_written_as_it_is() {
     );
     check(Ok(pids(Limit::Max)), &expect!["pids.max=max\n"]);
     let devices = [Rdma { device: "mlx4_0".into(), hca_handle: Some(2), hca_object: None }];
-    check(Ok(rdma(&devices)), &expect!["rdma.max=mlx4_0 hca_handle=2 hca_object=max\n"]);
+    check(Ok(rdma(&devices)), &expect!["rdma.max=mlx4_0 hca_handle=2\n"]);
     let sets = Cpuset { cpus: Some("0-1".into()), mems: Some("0".into()) };
     check(
         Ok(cpuset(&sets)),

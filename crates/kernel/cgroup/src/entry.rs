@@ -17,22 +17,36 @@ use crate::tree::Version;
 /// while. A process with one thread that moves itself spares that: the kernel (5.6 and later) knows
 /// that it cannot fork meanwhile.
 ///
-/// The v2 tree has no such way. A process is to be born in it: [`Cgroup::v2_dir`].
+/// The v2 tree has no such way. A process is to be born in it: [`Cgroup::v2_dir`]; where that cannot
+/// be, [`Cgroup::entry_everywhere`] has the slow way too.
 #[derive(Debug, Default)]
 pub struct Entry {
-    /// The `tasks` of each tree, with the call for the error.
+    /// The `tasks` of each tree (v2: `cgroup.procs`), with the call for the error.
     tasks: Vec<(OwnedFd, String)>,
 }
 
 impl Cgroup {
     /// Opens the way into the v1 trees.
     pub fn entry(&self) -> Result<Entry, Error> {
-        let v1 = self.members.iter().filter(|member| member.tree.version == Version::V1);
+        self.entry_to(|version| version == Version::V1)
+    }
+
+    /// Opens the way into all trees.
+    pub fn entry_everywhere(&self) -> Result<Entry, Error> {
+        self.entry_to(|_| true)
+    }
+
+    fn entry_to(&self, wanted: impl Fn(Version) -> bool) -> Result<Entry, Error> {
         let open = |member: &crate::cgroup::Member| {
-            let text = format!("write({:?}, \"0\")", member.dir.path().join("tasks"));
-            Ok((member.dir.for_writing("tasks")?, text))
+            let file = match member.tree.version {
+                Version::V1 => "tasks",
+                Version::V2 => "cgroup.procs",
+            };
+            let text = format!("write({:?}, \"0\")", member.dir.path().join(file));
+            Ok((member.dir.for_writing(file)?, text))
         };
-        Ok(Entry { tasks: v1.map(open).collect::<Result<_, sys::Error>>()? })
+        let members = self.members.iter().filter(|member| wanted(member.tree.version));
+        Ok(Entry { tasks: members.map(open).collect::<Result<_, sys::Error>>()? })
     }
 
     /// The directory in the v2 tree, for `CLONE_INTO_CGROUP`, if there is such a tree. On a machine

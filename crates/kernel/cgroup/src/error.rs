@@ -54,6 +54,52 @@ pub enum Error {
         why: String,
     },
 
+    /// The kernel took the nearest value that it has.
+    #[error("`{file}` is {is} after {wanted} was written")]
+    Inexact {
+        /// The file.
+        file: String,
+        /// What was asked for.
+        wanted: u64,
+        /// What it is.
+        is: u64,
+    },
+
+    /// A limit below what is in use, where that would kill.
+    #[error("rejecting {what} limit {max} <= usage {used}")]
+    Rejected {
+        /// `memory` or `memory+swap`.
+        what: &'static str,
+        /// The limit, bytes.
+        max: u64,
+        /// What is in use, bytes.
+        used: u64,
+    },
+
+    /// A limit below what is in use, and what is in use cannot be reclaimed.
+    #[error("unable to set memory limit to {max} (current usage: {used}, peak usage: {peak})")]
+    MemoryInUse {
+        /// The limit, bytes.
+        max: u64,
+        /// What is in use, bytes.
+        used: u64,
+        /// The most that was ever, bytes.
+        peak: u64,
+    },
+
+    /// An update failed, and every limit is as it was before.
+    #[error("no limit was changed")]
+    Unchanged(#[source] Box<Error>),
+
+    /// An update failed, and some limits could not be changed back.
+    #[error("limits were changed and could not be changed back: {}", files.join("; "))]
+    Changed {
+        /// The files, and what was in them.
+        files: Vec<String>,
+        /// What failed.
+        source: Box<Error>,
+    },
+
     /// Processes that do not go away.
     #[error("cgroup `{path}` still holds processes: {pids:?}")]
     Busy {
@@ -80,6 +126,17 @@ pub enum Error {
         /// With what.
         source: io::Error,
     },
+}
+
+impl Error {
+    /// The controller that is missing, if that is what is wrong: its name on v1.
+    pub fn missing_controller(&self) -> Option<&'static str> {
+        match self {
+            Self::MissingController { controller, .. } => Some(controller),
+            Self::Unchanged(source) | Self::Changed { source, .. } => source.missing_controller(),
+            _ => None,
+        }
+    }
 }
 
 /// Passes a failpoint.

@@ -49,7 +49,7 @@ impl Hierarchy {
         Self::new(trees)
     }
 
-    fn new(trees: Vec<Arc<Tree>>) -> Result<Self, Error> {
+    pub(crate) fn new(trees: Vec<Arc<Tree>>) -> Result<Self, Error> {
         if trees.is_empty() {
             return Err(Error::NotMounted);
         }

@@ -1,8 +1,10 @@
 //! Stopping for a while, and for good.
 
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
 
 use crate::cgroup::{Cgroup, FIRST_PAUSE, Member, longer};
 use crate::error::{Error, pass};
@@ -15,7 +17,13 @@ const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long one sweep waits for its victims before it looks again.
-const SWEEP: Duration = Duration::from_millis(500);
+const SWEEP: Duration = Duration::from_millis(200);
+
+/// How long a sweep waits for the processes to be frozen.
+const HOLD: Duration = Duration::from_millis(100);
+
+/// SIGKILL.
+const KILL: i32 = 9;
 
 impl Cgroup {
     /// Stops all processes in the cgroup and below it until [`Cgroup::thaw`]. Returns when they have
@@ -38,12 +46,16 @@ impl Cgroup {
         pass("cgroup.thawed")
     }
 
-    /// Whether the cgroup was frozen with [`Cgroup::freeze`].
+    /// Whether the cgroup was frozen with [`Cgroup::freeze`]: not whether one above it was.
     pub fn is_frozen(&self) -> Result<bool, Error> {
-        Ok(match self.freezer()? {
-            Freezer::V2(member) => member.dir.read("cgroup.freeze")?.trim() == "1",
-            Freezer::V1(member) => member.dir.read("freezer.state")?.trim() != "THAWED",
-        })
+        let says = |member: &Member, file, yes| -> Result<bool, Error> {
+            Ok(member.dir.read(file)?.trim() == yes)
+        };
+        match self.freezer()? {
+            Freezer::V2(member) => says(member, "cgroup.freeze", "1"),
+            Freezer::V1(member) if says(member, "freezer.state", "THAWED")? => Ok(false),
+            Freezer::V1(member) => says(member, "freezer.self_freezing", "1"),
+        }
     }
 
     /// The freezer of v1 where there is one, since that is where other programs look on such a
@@ -81,11 +93,37 @@ impl Cgroup {
 
     /// Kills all processes in the cgroup and below it, frozen ones too, and waits up to ten seconds
     /// until none is left (children that nobody has waited for do not count).
+    ///
+    /// No fork escapes: `cgroup.kill` (Linux 5.14) reaches processes that are just being made, and
+    /// without it they are frozen while they are killed, again and again until none is left.
     pub fn kill_all(&self) -> Result<(), Error> {
+        self.kill_all_by(self.v2().filter(|member| member.dir.has("cgroup.kill")))
+    }
+
+    /// The same, as on a kernel without `cgroup.kill`: to be tested on any.
+    #[doc(hidden)]
+    pub fn kill_all_by_freezing(&self) -> Result<(), Error> {
+        self.kill_all_by(None)
+    }
+
+    fn kill_all_by(&self, whole: Option<&Member>) -> Result<(), Error> {
         pass("cgroup.kill")?;
         let patience = Instant::now() + KILL_PATIENCE;
-        let mut whole = self.kill_whole()?;
+        // What is only in one of v1's trees, because something moved it there, is for the sweep.
+        let mut is_first = true;
         loop {
+            match whole {
+                // A cgroup that another process has just removed holds nothing.
+                Some(member) => {
+                    present(member.dir.write("cgroup.kill", "1"))?;
+                    self.thaw_for_death();
+                    if !is_first {
+                        self.sweep(KILL)?;
+                    }
+                }
+                None => self.sweep(KILL)?,
+            }
+            is_first = false;
             if wait_until_empty(self, (Instant::now() + SWEEP).min(patience))? {
                 return pass("cgroup.killed");
             }
@@ -94,41 +132,78 @@ impl Cgroup {
                 let path = self.members.first().map(|m| m.dir.path().to_owned());
                 return Err(Error::Busy { path: path.unwrap_or_default(), pids });
             }
-            // Some are only in v1's trees, or `cgroup.kill` is not there (Linux 5.14).
-            if !std::mem::take(&mut whole) {
-                self.kill_whole()?;
-            }
-            self.sweep()?;
         }
     }
 
-    /// Kills all that the v2 tree holds in one call; no fork can escape it. Without it, one sweep.
-    fn kill_whole(&self) -> Result<bool, Error> {
-        let Some(member) = self.v2().filter(|member| member.dir.has("cgroup.kill")) else {
-            self.sweep()?;
-            return Ok(false);
-        };
-        // A cgroup that another process has just removed holds nothing.
-        present(member.dir.write("cgroup.kill", "1"))?;
-        self.thaw_for_death();
-        Ok(true)
+    /// Sends a signal to all processes in the cgroup and below it, stopped meanwhile so that none is
+    /// missed. One that was frozen before stays so, and gets it when it is thawed.
+    pub fn signal_all(&self, signal: i32) -> Result<(), Error> {
+        let was_frozen = self.is_frozen().unwrap_or(false);
+        self.hold();
+        let sent = self.send(signal);
+        if !was_frozen {
+            self.let_go();
+        }
+        sent
     }
 
-    /// Freezes, so that nothing forks and no PID is given to another process meanwhile; kills;
+    /// Freezes, so that nothing forks and no PID is given to another process meanwhile; signals;
     /// thaws. A failure to freeze only means that another sweep may be needed.
-    fn sweep(&self) -> Result<(), Error> {
-        if let Some(member) = self.member("freezer", None) {
-            let _ = member.dir.write("freezer.state", "FROZEN");
-        }
-        let pids = self.procs_everywhere();
-        for pid in pids.as_deref().unwrap_or_default() {
-            if let Some(pid) = Pid::from_raw(*pid) {
-                // It may have ended already.
-                let _ = rustix::process::kill_process(pid, Signal::KILL);
+    fn sweep(&self, signal: i32) -> Result<(), Error> {
+        self.hold();
+        let sent = self.send(signal);
+        self.let_go();
+        self.thaw_for_death();
+        sent
+    }
+
+    fn send(&self, signal: i32) -> Result<(), Error> {
+        for pid in self.procs_everywhere()? {
+            let Some(pid) = Pid::from_raw(pid) else { continue };
+            // It may have ended already.
+            match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+                Ok(pidfd) => match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
+                    Err(error) if error.errno() != Errno::SRCH => return Err(error.into()),
+                    _ => {}
+                },
+                Err(Errno::SRCH | Errno::INVAL) => {}
+                Err(errno) => {
+                    let text = format!("pidfd_open({})", pid.as_raw_nonzero());
+                    return Err(sys::Error::new(text, errno).into());
+                }
             }
         }
-        self.thaw_for_death();
-        pids.map(drop)
+        Ok(())
+    }
+
+    /// Freezes as far as that is possible in a short time.
+    fn hold(&self) {
+        let Ok(freezer) = self.freezer() else { return };
+        let deadline = Instant::now() + HOLD;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let (wished, held) = match &freezer {
+                Freezer::V1(Member { dir, .. }) => {
+                    (dir.write("freezer.state", "FROZEN"), says(dir, "freezer.state", "FROZEN"))
+                }
+                Freezer::V2(Member { dir, .. }) => {
+                    (dir.write("cgroup.freeze", "1"), says(dir, "cgroup.events", "frozen 1"))
+                }
+            };
+            if wished.is_err() || held || Instant::now() > deadline {
+                return;
+            }
+            std::thread::sleep(pause);
+            pause = longer(pause);
+        }
+    }
+
+    fn let_go(&self) {
+        let _ = match self.freezer() {
+            Ok(Freezer::V1(member)) => member.dir.write("freezer.state", "THAWED"),
+            Ok(Freezer::V2(member)) => member.dir.write("cgroup.freeze", "0"),
+            Err(_) => return,
+        };
     }
 
     /// A process that v1 has frozen, in the cgroup or in one below it, does not see its SIGKILL
@@ -141,6 +216,11 @@ impl Cgroup {
             });
         }
     }
+}
+
+/// Whether a line of a file is this.
+fn says(dir: &Dir, file: &str, line: &str) -> bool {
+    dir.read(file).is_ok_and(|text| text.lines().any(|one| one == line))
 }
 
 enum Freezer<'a> {

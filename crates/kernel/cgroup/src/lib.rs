@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod carry;
 mod cgroup;
 mod device;
 mod encode;
@@ -21,6 +22,7 @@ mod entry;
 mod error;
 mod hierarchy;
 mod kill;
+mod oom;
 pub mod parse;
 mod program;
 mod resources;
@@ -32,8 +34,15 @@ pub use device::{Access, DeviceKind, DeviceRule};
 pub use entry::Entry;
 pub use error::Error;
 pub use hierarchy::{Hierarchy, Mode};
+pub use oom::{OomNews, OomWatch};
 pub use resources::{
     Cpu, Cpuset, DeviceRate, DeviceWeight, Hugetlb, InterfacePriority, Io, Limit, Memory, Network,
     Rate, Rdma, Resources,
 };
-pub use stats::{BlockEntry, CpuStats, MemoryStats, PidsStats, Pressure, PressureLine, Stats};
+pub use stats::{
+    BlockEntry, BlockStats, CpuStats, CpusetStats, HugetlbStats, MemoryCounter, MemoryStats,
+    PidsStats, Pressure, PressureLine, RdmaStats, Stats,
+};
+
+#[cfg(test)]
+mod fake_tests;

@@ -220,10 +220,8 @@ pub fn io_stat(text: &str) -> (Vec<BlockEntry>, Vec<BlockEntry>) {
             let (list, operation) = match key {
                 "rbytes" => (&mut bytes, "Read"),
                 "wbytes" => (&mut bytes, "Write"),
-                "dbytes" => (&mut bytes, "Discard"),
                 "rios" => (&mut operations, "Read"),
                 "wios" => (&mut operations, "Write"),
-                "dios" => (&mut operations, "Discard"),
                 _ => continue,
             };
             let Ok(value) = value.parse() else { continue };

@@ -104,8 +104,8 @@ fn v1_counts_are_read_without_their_total() {
 fn v2_counts_are_parted_into_bytes_and_operations() {
     let text = "8:16 rbytes=4096 wbytes=512 rios=2 wios=1 dbytes=0 dios=0\n7:0 \n";
     let (bytes, operations) = io_stat(text);
-    assert_eq!(bytes, [entry("Read", 4096), entry("Write", 512), entry("Discard", 0)]);
-    assert_eq!(operations, [entry("Read", 2), entry("Write", 1), entry("Discard", 0)]);
+    assert_eq!(bytes, [entry("Read", 4096), entry("Write", 512)]);
+    assert_eq!(operations, [entry("Read", 2), entry("Write", 1)]);
 }
 
 #[test]

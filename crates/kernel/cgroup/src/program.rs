@@ -1,13 +1,12 @@
 //! The device rules as a program of v2: what the kernel runs whenever a device is used.
 //!
 //! The program gets `struct bpf_cgroup_dev_ctx` (kind and access, major, minor) and answers 1
-//! (allowed) or 0. It goes through the rules from the last to the first with the accesses that are
-//! still undecided: a rule that denies one of them ends with 0, and when rules have allowed them
-//! all, it ends with 1. What no rule allows is denied.
+//! (allowed) or 0. It decides as v1 does with the same exceptions: where nothing is allowed by
+//! default, one exception has to allow the whole access; where all is, none may deny a part of it.
 
 use sys::BpfInsn;
 
-use crate::device::{DeviceKind, DeviceRule};
+use crate::device::{DeviceKind, DeviceRule, Exceptions};
 
 // linux/bpf.h. The jumps compare 32 bits, so that no number is sign-extended.
 pub(crate) const LOAD_U32: u8 = 0x61;
@@ -24,8 +23,7 @@ const ANSWER: u8 = 0;
 /// The context, at first.
 const CONTEXT: u8 = 1;
 const KIND: u8 = 2;
-/// The accesses that no rule has decided.
-const UNDECIDED: u8 = 3;
+const ACCESS: u8 = 3;
 const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
 
@@ -36,40 +34,40 @@ fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> BpfInsn {
     BpfInsn { code, regs: dst | src << 4, off, imm }
 }
 
-/// The program that decides as `rules` do.
-pub(crate) fn device_program(rules: &[DeviceRule]) -> Vec<BpfInsn> {
+/// The program that decides as `all` does.
+pub(crate) fn device_program(all: &Exceptions) -> Vec<BpfInsn> {
     let mut program = vec![
         insn(LOAD_U32, KIND, CONTEXT, 0, 0),
         insn(LOAD_U32, MAJOR, CONTEXT, 4, 0),
         insn(LOAD_U32, MINOR, CONTEXT, 8, 0),
-        insn(MOV_REG, UNDECIDED, KIND, 0, 0),
-        insn(SHIFT_RIGHT, UNDECIDED, 0, 0, 16),
+        insn(MOV_REG, ACCESS, KIND, 0, 0),
+        insn(SHIFT_RIGHT, ACCESS, 0, 0, 16),
         insn(AND, KIND, 0, 0, 0xffff),
     ];
-    for rule in rules.iter().rev() {
-        push_rule(&mut program, rule);
+    for rule in &all.rules {
+        push_exception(&mut program, rule, all.allow_by_default);
     }
-    program.extend(answer(0));
+    program.extend(answer(all.allow_by_default));
     program
 }
 
-fn answer(value: i32) -> [BpfInsn; 2] {
-    [insn(MOV, ANSWER, 0, 0, value), insn(EXIT, 0, 0, 0, 0)]
+fn answer(allowed: bool) -> [BpfInsn; 2] {
+    [insn(MOV, ANSWER, 0, 0, i32::from(allowed)), insn(EXIT, 0, 0, 0, 0)]
 }
 
-fn push_rule(program: &mut Vec<BpfInsn>, rule: &DeviceRule) {
+fn push_exception(program: &mut Vec<BpfInsn>, rule: &DeviceRule, allow_by_default: bool) {
     let access = i32::from(rule.access.0);
-    let mut body = Vec::new();
-    if rule.allow {
-        body.push(insn(AND, UNDECIDED, 0, 0, !access));
-        body.push(insn(JUMP_NE, UNDECIDED, 0, 2, 0));
-        body.extend(answer(1));
-    } else {
-        body.push(insn(MOV_REG, ANSWER, UNDECIDED, 0, 0));
+    let mut body = vec![insn(MOV_REG, ANSWER, ACCESS, 0, 0)];
+    if allow_by_default {
+        // Is some of it denied here?
         body.push(insn(AND, ANSWER, 0, 0, access));
         body.push(insn(JUMP_EQ, ANSWER, 0, 2, 0));
-        body.extend(answer(0));
+    } else {
+        // Is none of it missing here?
+        body.push(insn(AND, ANSWER, 0, 0, !access));
+        body.push(insn(JUMP_NE, ANSWER, 0, 2, 0));
     }
+    body.extend(answer(!allow_by_default));
     let kind = match rule.kind {
         DeviceKind::All => None,
         DeviceKind::Char => Some(CHAR),
@@ -80,12 +78,11 @@ fn push_rule(program: &mut Vec<BpfInsn>, rule: &DeviceRule) {
         (MAJOR, rule.major.map(u32::cast_signed)),
         (MINOR, rule.minor.map(u32::cast_signed)),
     ];
-    let mut tests: Vec<_> = tests.iter().filter_map(|(reg, n)| n.map(|n| (*reg, n))).collect();
+    let tests: Vec<_> = tests.iter().filter_map(|(reg, n)| n.map(|n| (*reg, n))).collect();
     // Each test that fails jumps over the tests after it and the body.
-    while !tests.is_empty() {
-        let (register, wanted) = tests.remove(0);
-        let over = (tests.len() + body.len()) as i16;
-        program.push(insn(JUMP_NE, register, 0, over, wanted));
+    for (nth, (register, wanted)) in tests.iter().enumerate() {
+        let over = (tests.len() - nth - 1 + body.len()) as i16;
+        program.push(insn(JUMP_NE, *register, 0, over, *wanted));
     }
     program.extend(body);
 }

@@ -161,6 +161,12 @@ impl Dir {
         present(self.read(file))
     }
 
+    /// A file of it, open for reading.
+    pub(crate) fn for_reading_of(&self, file: &str) -> Result<OwnedFd, sys::Error> {
+        let text = || format!("open({:?}, O_RDONLY)", self.path.join(file));
+        self.resolve(file, OFlags::RDONLY).call(text)
+    }
+
     /// Writes `value`, in one call, as every cgroup file wants it.
     pub(crate) fn write(&self, file: &str, value: &str) -> Result<(), sys::Error> {
         let text = || format!("write({:?}, {value:?})", self.path.join(file));
@@ -180,12 +186,50 @@ impl Dir {
         &self,
         visit: &mut impl FnMut(&Self) -> Result<(), E>,
     ) -> Result<(), E> {
-        for name in present(self.children())?.unwrap_or_default() {
-            if let Some(child) = self.find(&name)? {
-                child.walk(visit)?;
-            }
-        }
+        self.walk_below(&mut |_, _, dir| visit(dir))?;
         visit(self)
+    }
+
+    /// Calls `visit` with each cgroup below this one, its parent and its name; the deepest first.
+    ///
+    /// A container may have nested cgroups deeper than a process can have descriptors, or a path
+    /// can be long: so only the way down is remembered, by names, and the way up is `..`, which a
+    /// directory of a cgroup tree keeps (none can be moved to another parent).
+    pub(crate) fn walk_below<E: From<sys::Error>>(
+        &self,
+        visit: &mut impl FnMut(&Self, &str, &Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let listed = |dir: &Self| present(dir.children()).map(Option::unwrap_or_default);
+        // The names on the way from here to `at`, and at each place those still to be visited.
+        let mut way: Vec<String> = Vec::new();
+        let mut left = vec![listed(self)?];
+        let mut at: Option<Self> = None;
+        while let Some(names) = left.last_mut() {
+            let here = at.as_ref().unwrap_or(self);
+            if let Some(name) = names.pop() {
+                if let Some(child) = here.find(&name)? {
+                    left.push(listed(&child)?);
+                    way.push(name);
+                    at = Some(child);
+                }
+                continue;
+            }
+            left.pop();
+            let (Some(child), Some(name)) = (at.take(), way.pop()) else { break };
+            let parent = (!way.is_empty()).then(|| child.parent()).transpose()?;
+            visit(parent.as_ref().unwrap_or(self), &name, &child)?;
+            at = parent;
+        }
+        Ok(())
+    }
+
+    /// The parent of a cgroup below another one that is held open.
+    fn parent(&self) -> Result<Self, sys::Error> {
+        let path = self.path.parent().unwrap_or(&self.path).to_owned();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, "..", flags, Mode::empty())
+            .call(|| format!("open({path:?}, O_PATH | O_DIRECTORY)"))?;
+        Ok(Self { fd, path })
     }
 }
 

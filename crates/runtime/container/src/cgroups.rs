@@ -14,6 +14,24 @@ pub(crate) fn open(path: &str) -> Result<Option<Cgroup>, Error> {
     }
 }
 
+/// Says which field of the configuration asked for what is missing.
+pub(crate) fn limit_error(error: cgroup::Error) -> Error {
+    let field = match error.missing_controller() {
+        Some("memory") => "linux.resources.memory",
+        Some("cpu") => "linux.resources.cpu",
+        Some("cpuset") => "linux.resources.cpu: cpus and mems",
+        Some("pids") => "linux.resources.pids",
+        Some("blkio") => "linux.resources.blockIO",
+        Some("hugetlb") => "linux.resources.hugepageLimits",
+        Some("rdma") => "linux.resources.rdma",
+        Some("net_cls") => "linux.resources.network.classID",
+        Some("net_prio") => "linux.resources.network.priorities",
+        Some("devices") => "linux.resources.devices",
+        _ => return error.into(),
+    };
+    Error::Limit { field, source: error }
+}
+
 /// Refuses a cgroup that others are in: what is done to the container would be done to them.
 pub(crate) fn check_unused(hierarchy: &Hierarchy, path: &str) -> Result<(), Error> {
     match Cgroup::open(hierarchy, path) {

@@ -4,11 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use cgroup::{Cgroup, Hierarchy};
+use cgroup::{Cgroup, Hierarchy, Resources};
 use init::sync::{FromInit, RuntimeEnd, ToInit};
 use init::{Inherited, Start};
 use oci::runtime::{ContainerProcessState, NamespaceKind, Spec, State, Status};
 use plan::{Plan, flag};
+use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 use sys::{Call, CloneArgs, CloneFlags, Cloned, SingleThreaded};
 
@@ -173,6 +174,34 @@ pub(crate) fn record(spec: &Spec, plan: &Plan, id: &str, options: &CreateOptions
     }
 }
 
+/// Makes a process that is born in the cgroup's v2 tree. Where the kernel cannot (before Linux 5.7),
+/// or a filter hides clone3(2), the process goes there itself, by the `entry`.
+pub(crate) fn clone_into(
+    proof: &SingleThreaded,
+    flags: CloneFlags,
+    cgroup: &Cgroup,
+    entry: &mut cgroup::Entry,
+) -> Result<Cloned, Error> {
+    let clone = |into: Option<&OwnedFd>| {
+        let flags = if into.is_some() { flags | CloneFlags::INTO_CGROUP } else { flags };
+        let cgroup = into.map(AsFd::as_fd);
+        let exit_signal = Some(init::EXIT_SIGNAL);
+        sys::clone3(proof, &CloneArgs { flags, cgroup, exit_signal })
+    };
+    let into = cgroup.v2_dir()?;
+    match clone(into.as_ref()) {
+        Err(error)
+            if into.is_some()
+                && matches!(error.errno(), Errno::NOSYS | Errno::TOOBIG | Errno::INVAL) =>
+        {
+            *entry = cgroup.entry_everywhere()?;
+            clone(None)
+        }
+        other => other,
+    }
+    .doing(|| "make the process")
+}
+
 /// A container that is being made, and what has to be undone when that fails.
 pub(crate) struct Making {
     pub(crate) container: Container,
@@ -207,8 +236,9 @@ impl Making {
         };
         self.cgroup_is_ours = true;
         let cgroup = Cgroup::create(hierarchy, &plan.cgroup_path)?;
-        cgroup.apply(&plan.resources)?;
-        let into = cgroup.v2_dir()?;
+        // The limit on processes comes when there is one: it would count those that help to make it.
+        let limits = Resources { pids: None, ..plan.resources.clone() };
+        cgroup.apply(&limits).map_err(cgroups::limit_error)?;
         let inherited = Inherited {
             sync: theirs,
             root: mounts.root,
@@ -226,8 +256,8 @@ impl Making {
             state: self.record.state(Status::Creating),
         };
         let ours = inherited.proc.try_clone().call(|| "dup(/proc)").doing(|| "/proc")?;
-        let sync = self.spawn(proof, plan, inherited, into.as_ref(), sync)?;
-        self.attend(plan, &ours, &sync).map(|warnings| (sync, warnings))
+        let sync = self.spawn(proof, plan, inherited, &cgroup, sync)?;
+        self.attend(plan, &cgroup, &ours, &sync).map(|warnings| (sync, warnings))
     }
 
     /// Clones, and leaves the child to `init`.
@@ -236,7 +266,7 @@ impl Making {
         proof: &SingleThreaded,
         plan: &Plan,
         mut inherited: Inherited,
-        cgroup: Option<&OwnedFd>,
+        cgroup: &Cgroup,
         sync: RuntimeEnd,
     ) -> Result<RuntimeEnd, Error> {
         let course = Course::of(plan);
@@ -257,21 +287,13 @@ impl Making {
             None
         };
         flags -= CloneFlags::NEWTIME | CloneFlags::NEWCGROUP;
-        if cgroup.is_some() {
-            flags |= CloneFlags::INTO_CGROUP;
-        }
         // Among the processes of a namespace that is joined, the new one must not be traced before
         // it has let go of its privileges (CVE-2016-9962).
         if !plan.namespaces.join.is_empty() {
             sys::set_dumpable(false).doing(|| "hide from joined namespaces")?;
         }
         failpoint("runtime.clone")?;
-        let args = CloneArgs {
-            flags,
-            cgroup: cgroup.map(AsFd::as_fd),
-            exit_signal: Some(init::EXIT_SIGNAL),
-        };
-        match sys::clone3(proof, &args).doing(|| "make the first process")? {
+        match clone_into(proof, flags, cgroup, &mut inherited.entry)? {
             Cloned::Child => {
                 // Else it would keep the socket open by itself, and never see the runtime end.
                 drop(sync);
@@ -299,6 +321,7 @@ impl Making {
     fn attend(
         &mut self,
         plan: &Plan,
+        cgroup: &Cgroup,
         proc: &OwnedFd,
         sync: &RuntimeEnd,
     ) -> Result<Vec<String>, Error> {
@@ -323,6 +346,10 @@ impl Making {
         self.container.save(&self.record)?;
         if let Some(value) = plan.init.process.oom_score_adj {
             crate::exec::set_oom_score(proc, pid, value, &mut warnings)?;
+        }
+        if plan.resources.pids.is_some() {
+            let pids = Resources { pids: plan.resources.pids, ..Resources::default() };
+            cgroup.apply(&pids).map_err(cgroups::limit_error)?;
         }
         sync.send(ToInit::Attached).doing(|| "sync")?;
         self.serve(plan, sync, &mut warnings)?;

@@ -56,6 +56,14 @@ pub enum Error {
     /// The cgroup.
     #[error("cgroup")]
     Cgroup(#[from] cgroup::Error),
+    /// A limit was asked for whose controller is missing.
+    #[error("{field}")]
+    Limit {
+        /// Which.
+        field: &'static str,
+        /// What is missing.
+        source: cgroup::Error,
+    },
     /// The cgroup is in use by others.
     #[error("linux.cgroupsPath: `{path}` is not empty: {count} processes are in it")]
     CgroupInUse {

@@ -11,7 +11,9 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use sys::{Call, CloneArgs, CloneFlags, Cloned, SingleThreaded};
 
-use crate::create::{console, read_document, reap, send_listener, unexpected, write_pid_file};
+use crate::create::{
+    clone_into, console, read_document, reap, send_listener, unexpected, write_pid_file,
+};
 use crate::error::{Doing, Error, failpoint};
 use crate::record::Record;
 use crate::store::Store;
@@ -80,11 +82,11 @@ pub fn exec(
         status: Status::Stopped,
     })?;
     let (sync, theirs) = init::sync::pair().doing(|| "sync")?;
-    let (into, entry) = match &cgroup {
-        Some(cgroup) => (cgroup.v2_dir()?, cgroup.entry()?),
-        None => (None, cgroup::Entry::default()),
+    let entry = match &cgroup {
+        Some(cgroup) => cgroup.entry()?,
+        None => cgroup::Entry::default(),
     };
-    let joining = Joining {
+    let mut joining = Joining {
         sync: theirs,
         entry,
         namespaces: to_join(namespaces, record.pid)?,
@@ -96,17 +98,16 @@ pub fn exec(
     };
     // From here on nothing in the container may trace what enters it (CVE-2016-9962).
     sys::set_dumpable(false).doing(|| "hide from the container")?;
-    let mut flags = CloneFlags::empty();
-    if into.is_some() {
-        flags |= CloneFlags::INTO_CGROUP;
-    }
     failpoint("runtime.exec")?;
-    let args = CloneArgs {
-        flags,
-        cgroup: into.as_ref().map(AsFd::as_fd),
-        exit_signal: Some(init::EXIT_SIGNAL),
+    let none = CloneFlags::empty();
+    let cloned = if let Some(cgroup) = &cgroup {
+        clone_into(proof, none, cgroup, &mut joining.entry)?
+    } else {
+        let exit_signal = Some(init::EXIT_SIGNAL);
+        sys::clone3(proof, &CloneArgs { flags: none, cgroup: None, exit_signal })
+            .doing(|| "make the process")?
     };
-    match sys::clone3(proof, &args).doing(|| "make the process")? {
+    match cloned {
         Cloned::Child => {
             drop(sync);
             init::join(proof, &plan, filter.as_ref(), joining)

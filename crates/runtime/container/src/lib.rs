@@ -18,6 +18,7 @@ mod cgroups;
 mod checkpoint;
 mod create;
 mod error;
+mod events;
 mod exec;
 mod facts;
 mod lifecycle;
@@ -34,11 +35,10 @@ pub use checkpoint::checkpoint;
 pub use create::{CreateOptions, Created, Waits, create, read_spec};
 pub use criu::CgroupMode;
 pub use error::Error;
+pub use events::{Event, Interface, Usage, usage, watch};
 pub use exec::{ExecOptions, Executed, exec, read_process};
 pub use init::one_line;
-pub use lifecycle::{
-    delete, kill, list, pause, processes, record, resume, start, state, stats, update, wait_stopped,
-};
+pub use lifecycle::{delete, kill, list, pause, processes, record, resume, start, state, update};
 pub use record::{Record, rfc3339};
 pub use restore::{Restored, restore};
 pub use store::{Container, Store, check_id};

@@ -1,6 +1,6 @@
 //! What happens to a container after it was made.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use oci::runtime::{Resources, State, Status};
 use plan::Hooks;
@@ -97,17 +97,26 @@ pub(crate) fn poststop(record: &Record) -> Result<(), Error> {
 }
 
 /// Sends a signal to the container's first process, or to all processes in its cgroup.
+///
+/// SIGKILL to the first process ends them all: by the kernel where it is the first of its PID
+/// namespace, and else by us. So it reaches also what the first process has left behind.
 pub fn kill(store: &Store, id: &str, signal: i32, all: bool) -> Result<(), Error> {
     let container = store.find(id)?;
     let record = container.expect_record()?;
+    let first = process::open(record.pid, record.start_time)?;
     if all {
-        return kill_all(&record, signal);
+        return kill_all(&record, signal).map(drop);
     }
-    let sent = match process::open(record.pid, record.start_time)? {
-        Some(pidfd) => process::signal(&pidfd, signal)?,
-        None => false,
-    };
-    if sent {
+    if signal == process::KILL && !first.as_ref().is_some_and(|_| process::is_first(record.pid)) {
+        // Without a cgroup, which a user may have been denied, there is still the first process.
+        let killed = kill_all(&record, signal)?;
+        let sent = first.map(|pidfd| process::signal(&pidfd, signal)).transpose()?;
+        if killed || sent.is_some() {
+            return Ok(());
+        }
+    } else if let Some(pidfd) = first
+        && process::signal(&pidfd, signal)?
+    {
         return wake_for(&record, signal);
     }
     Err(Error::Refused("container not running".to_owned()))
@@ -117,26 +126,25 @@ pub fn kill(store: &Store, id: &str, signal: i32, all: bool) -> Result<(), Error
 fn wake_for(record: &Record, signal: i32) -> Result<(), Error> {
     if signal == process::KILL
         && let Some(cgroup) = cgroups::open(&record.cgroup_path)?
-        && cgroup.is_frozen()?
+        && cgroup.is_frozen().unwrap_or(false)
     {
         cgroup.thaw()?;
     }
     Ok(())
 }
 
-fn kill_all(record: &Record, signal: i32) -> Result<(), Error> {
-    let Some(cgroup) = cgroups::open(&record.cgroup_path)? else { return Ok(()) };
+/// Answers whether there was any process.
+fn kill_all(record: &Record, signal: i32) -> Result<bool, Error> {
+    let Some(cgroup) = cgroups::open(&record.cgroup_path)? else { return Ok(false) };
+    if cgroup.procs()?.is_empty() {
+        return Ok(false);
+    }
     if signal == process::KILL {
-        return Ok(cgroup.kill_all()?);
+        cgroup.kill_all()?;
+    } else {
+        cgroup.signal_all(signal)?;
     }
-    for pid in cgroup.procs()? {
-        if let Some(started) = process::start_time(pid)
-            && let Some(pidfd) = process::open(pid, started)?
-        {
-            process::signal(&pidfd, signal)?;
-        }
-    }
-    Ok(())
+    Ok(true)
 }
 
 /// Removes a container and all that was made for it. With `force` also one that runs, and one that
@@ -214,7 +222,11 @@ pub fn list(store: &Store) -> Result<Vec<(State, Record)>, Error> {
 }
 
 /// The cgroup of a container that is not stopped.
-fn live(store: &Store, id: &str, what: &'static str) -> Result<(cgroup::Cgroup, Status), Error> {
+pub(crate) fn live(
+    store: &Store,
+    id: &str,
+    what: &'static str,
+) -> Result<(cgroup::Cgroup, Status), Error> {
     let container = store.find(id)?;
     let record = container.expect_record()?;
     let status = container.status(&record)?;
@@ -241,29 +253,17 @@ pub fn resume(store: &Store, id: &str) -> Result<(), Error> {
     }
 }
 
-/// Changes the limits of a container; what `resources` does not name stays.
-pub fn update(store: &Store, id: &str, resources: &Resources) -> Result<(), Error> {
+/// Changes the limits of a container; what `resources` does not name stays, and when one cannot be
+/// had, all stay. Answers what was asked for and is not done.
+pub fn update(store: &Store, id: &str, resources: &Resources) -> Result<Vec<String>, Error> {
+    // One at a time: each looks at what is there.
+    let _locked = store.lock(id)?;
     let (cgroup, _) = live(store, id, "update")?;
-    Ok(cgroup.apply(&plan::limits(resources)?)?)
+    cgroup.update(&plan::limits(resources)?).map_err(cgroups::limit_error)?;
+    Ok(plan::ignored(resources))
 }
 
 /// The processes in a container, by their ids on the host.
 pub fn processes(store: &Store, id: &str) -> Result<Vec<i32>, Error> {
     Ok(live(store, id, "list the processes of")?.0.procs()?)
-}
-
-/// What a container has used.
-pub fn stats(store: &Store, id: &str) -> Result<cgroup::Stats, Error> {
-    Ok(live(store, id, "measure")?.0.stats()?)
-}
-
-/// Waits until the first process of a container has ended, at most until `deadline`.
-pub fn wait_stopped(store: &Store, id: &str, deadline: Instant) -> Result<bool, Error> {
-    let record = store.find(id)?.expect_record()?;
-    match process::open(record.pid, record.start_time)? {
-        None => Ok(true),
-        Some(pidfd) => {
-            process::wait_end(&pidfd, deadline.saturating_duration_since(Instant::now()))
-        }
-    }
 }

@@ -36,6 +36,15 @@ pub(crate) fn alive(pid: i32, started: u64) -> bool {
             if start_time == started && !matches!(state, 'Z' | 'X' | 'x'))
 }
 
+/// Whether the process is the first of a PID namespace, with which all others in it end.
+pub(crate) fn is_first(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    // The last is the one in its own namespace; a single one is ours.
+    let mut numbers = numbers.unwrap_or_default().split_ascii_whitespace();
+    numbers.clone().count() > 1 && numbers.next_back() == Some("1")
+}
+
 /// A handle of this very process. `None` when it has ended.
 pub(crate) fn open(pid: i32, started: u64) -> Result<Option<OwnedFd>, Error> {
     let Some(number) = Pid::from_raw(pid) else { return Ok(None) };

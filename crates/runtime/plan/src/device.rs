@@ -116,5 +116,7 @@ pub(crate) fn rules(specs: &[DeviceRule]) -> Vec<DeviceRule> {
     }
     rules.push(allow("c", Some(136), None, "rwm")); // /dev/pts/*
     rules.push(allow("c", Some(5), Some(2), "rwm")); // /dev/ptmx
+    // Containers with CAP_NET_ADMIN make /dev/net/tun themselves, and count on it.
+    rules.push(allow("c", Some(10), Some(200), "rwm"));
     rules
 }

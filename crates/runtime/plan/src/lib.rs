@@ -35,7 +35,7 @@ pub use mounts::{Mount, What};
 pub use namespace::{IdMaps, Join, Namespaces, flag};
 pub use policy::MemoryPolicy;
 pub use process::{Ids, Process, SeccompWhen};
-pub use resources::{limits, resources};
+pub use resources::{ignored, limits, resources};
 pub use root::{Enter, Root, Rootfs};
 pub use seccomp_filter::{Filter, Listener};
 pub use sysctl::Sysctl;
@@ -112,7 +112,10 @@ impl Plan {
         let nonempty = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         Ok(Self {
             cgroup_path: cgroup_path(&linux.cgroups_path, id)?,
-            resources: resources(linux.resources.as_ref(), facts)?,
+            resources: {
+                warnings.extend(linux.resources.as_ref().map(ignored).unwrap_or_default());
+                resources(linux.resources.as_ref(), facts)?
+            },
             hooks: spec.hooks.as_ref().map(Hooks::new).transpose()?.unwrap_or_default(),
             init: InitPlan {
                 rootfs: root::rootfs(spec, linux, bundle, &namespaces, options)?,

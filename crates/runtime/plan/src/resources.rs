@@ -1,5 +1,7 @@
 //! Limits of the cgroup, from the specification's words to the kernel's.
 
+use std::collections::BTreeMap;
+
 use cgroup::{
     Access, Cpu, Cpuset, DeviceKind, DeviceRate, DeviceRule, DeviceWeight, Hugetlb,
     InterfacePriority, Io, Limit, Memory, Network, Rate, Rdma, Resources,
@@ -13,6 +15,9 @@ pub fn resources(spec: Option<&spec::Resources>, facts: &Facts) -> Result<Resour
     let none = spec::Resources::default();
     let spec = spec.unwrap_or(&none);
     let mut resources = limits(spec)?;
+    if let (Some(Limit::At(_)), None) = (resources.memory.memsw, resources.memory.max) {
+        return Err(Error::conflict(field("memory.swap"), "needs memory.limit"));
+    }
     // In a user namespace nobody may change them; the kernel allows no device there anyway.
     resources.devices = (!facts.in_user_namespace)
         .then(|| device::rules(&spec.devices).iter().enumerate().map(device_rule).collect())
@@ -20,49 +25,96 @@ pub fn resources(spec: Option<&spec::Resources>, facts: &Facts) -> Result<Resour
     Ok(resources)
 }
 
-/// The limits of `spec`, without any rule for devices: what `update` changes.
+/// What `spec` asks for and gets only as far as every kernel does it anyway.
+pub fn ignored(spec: &spec::Resources) -> Vec<String> {
+    let Some(memory) = &spec.memory else { return Vec::new() };
+    let mut warnings = Vec::new();
+    if memory.kernel.is_some_and(|limit| limit > 0) {
+        let why = "ignored: memory of the kernel counts as memory, and has no limit of its own";
+        warnings.push(format!("{}: {why}", field("memory.kernel")));
+    }
+    if memory.use_hierarchy == Some(false) {
+        let why = "ignored: what is below a cgroup always counts";
+        warnings.push(format!("{}: {why}", field("memory.useHierarchy")));
+    }
+    warnings
+}
+
+/// The limits of `spec`, without any rule for devices: what `update` changes. (Something else may
+/// have given the container more devices meanwhile, which it is to keep; runc leaves them as well.)
 pub fn limits(spec: &spec::Resources) -> Result<Resources, Error> {
     Ok(Resources {
         memory: memory(spec.memory.as_ref())?,
         cpu: cpu(spec.cpu.as_ref())?,
         cpuset: cpuset(spec.cpu.as_ref()),
-        // 0 is what Go programs write for "not set"; below it is unlimited.
+        // 0 is a limit like any other (config-linux.md, "PIDs"). A container that has its first
+        // process already cannot be told from one with 1, and systemd takes no 0.
         pids: spec
             .pids
             .as_ref()
             .and_then(|pids| pids.limit)
-            .filter(|limit| *limit != 0)
-            .map(Limit::from_signed),
+            .map(|limit| Limit::from_signed(if limit == 0 { 1 } else { limit })),
         io: block_io(spec.block_io.as_ref())?,
-        hugetlb: spec
-            .hugepage_limits
-            .iter()
-            .map(|one| Hugetlb { page_size: one.page_size.clone(), max: one.limit })
-            .collect(),
-        rdma: spec
-            .rdma
-            .iter()
-            .map(|(device, one)| Rdma {
-                device: device.clone(),
-                hca_handle: one.hca_handles,
-                hca_object: one.hca_objects,
-            })
-            .collect(),
-        network: network(spec.network.as_ref()),
+        hugetlb: hugetlb(&spec.hugepage_limits)?,
+        rdma: rdma(&spec.rdma)?,
+        network: network(spec.network.as_ref())?,
         devices: None,
         unified: unified(spec)?,
     })
 }
 
-fn unified(spec: &spec::Resources) -> Result<std::collections::BTreeMap<String, String>, Error> {
+/// Files of `cgroup.` that limit, while the others move, kill and freeze.
+const CGROUP_LIMITS: [&str; 3] = ["cgroup.max.depth", "cgroup.max.descendants", "cgroup.pressure"];
+
+fn unified(spec: &spec::Resources) -> Result<BTreeMap<String, String>, Error> {
     for (file, value) in &spec.unified {
         let field = || format!("linux.resources.unified.{}", file.escape_debug());
         // One file of the container's own cgroup, never one that moves or kills processes.
-        if file.contains('/') || !file.contains('.') || file.starts_with("cgroup.") {
+        let limits = !file.starts_with("cgroup.") || CGROUP_LIMITS.contains(&file.as_str());
+        if file.contains(['/', '\0']) || file.starts_with('.') || !file.contains('.') || !limits {
             return Err(Error::invalid(field(), value.escape_debug(), "is for no limit's file"));
         }
     }
     Ok(spec.unified.clone())
+}
+
+fn hugetlb(limits: &[spec::HugepageLimit]) -> Result<Vec<Hugetlb>, Error> {
+    let one = |(index, one): (usize, &spec::HugepageLimit)| {
+        let (size, name) = (&one.page_size, field(&format!("hugepageLimits[{index}].pageSize")));
+        let digits = ["KB", "MB", "GB"].iter().find_map(|unit| size.strip_suffix(unit));
+        let is_size = digits.is_some_and(|digits| {
+            !digits.starts_with('0') && !digits.is_empty() && is_decimal(digits)
+        });
+        if !is_size {
+            let why = "is not a size such as 64KB, 2MB or 1GB";
+            return Err(Error::invalid(name, size.escape_debug(), why));
+        }
+        Ok(Hugetlb { page_size: size.clone(), max: one.limit })
+    };
+    limits.iter().enumerate().map(one).collect()
+}
+
+fn is_decimal(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A name that stands in a line of a cgroup's file, and must not become two of them.
+fn word(field: String, name: &str) -> Result<String, Error> {
+    if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(Error::invalid(field, name.escape_debug(), "is no name"));
+    }
+    Ok(name.to_owned())
+}
+
+fn rdma(devices: &BTreeMap<String, spec::Rdma>) -> Result<Vec<Rdma>, Error> {
+    let one = |(device, one): (&String, &spec::Rdma)| {
+        Ok(Rdma {
+            device: word(field("rdma"), device)?,
+            hca_handle: one.hca_handles,
+            hca_object: one.hca_objects,
+        })
+    };
+    devices.iter().map(one).collect()
 }
 
 fn field(name: &str) -> String {
@@ -76,6 +128,14 @@ fn nonzero(value: Option<i64>) -> Option<i64> {
 
 fn memory(spec: Option<&spec::Memory>) -> Result<Memory, Error> {
     let Some(spec) = spec else { return Ok(Memory::default()) };
+    for (name, value) in
+        [("limit", spec.limit), ("swap", spec.swap), ("reservation", spec.reservation)]
+    {
+        if let Some(value) = value.filter(|value| *value < -1) {
+            let why = "is below -1, which is unlimited";
+            return Err(Error::invalid(field(&format!("memory.{name}")), value, why));
+        }
+    }
     let (limit, swap) = (nonzero(spec.limit), nonzero(spec.swap));
     if let (Some(limit), Some(swap)) = (limit, swap)
         && limit > 0
@@ -85,12 +145,9 @@ fn memory(spec: Option<&spec::Memory>) -> Result<Memory, Error> {
         let why = format!("is memory and swap together, and less than the memory limit {limit}");
         return Err(Error::invalid(field("memory.swap"), swap, why));
     }
-    if let (Some(swap), None) = (swap, limit)
-        && swap > 0
-    {
-        return Err(Error::conflict(field("memory.swap"), "needs memory.limit"));
-    }
-    if let Some(swappiness) = spec.swappiness.filter(|value| *value > 100) {
+    // What Docker writes for "not set" is -1, which becomes the largest number.
+    let swappiness = spec.swappiness.filter(|value| *value != u64::MAX);
+    if let Some(swappiness) = swappiness.filter(|value| *value > 100) {
         return Err(Error::invalid(field("memory.swappiness"), swappiness, "is more than 100"));
     }
     Ok(Memory {
@@ -98,7 +155,7 @@ fn memory(spec: Option<&spec::Memory>) -> Result<Memory, Error> {
         memsw: swap.map(Limit::from_signed),
         low: nonzero(spec.reservation).map(Limit::from_signed),
         kmem_tcp: nonzero(spec.kernel_tcp).map(Limit::from_signed),
-        swappiness: spec.swappiness,
+        swappiness,
         oom_kill_disable: spec.disable_oom_killer.unwrap_or(false),
         check_before_update: spec.check_before_update.unwrap_or(false),
     })
@@ -178,16 +235,16 @@ fn block_io(spec: Option<&spec::BlockIo>) -> Result<Io, Error> {
     })
 }
 
-fn network(spec: Option<&spec::Network>) -> Network {
-    let Some(spec) = spec else { return Network::default() };
-    Network {
+fn network(spec: Option<&spec::Network>) -> Result<Network, Error> {
+    let Some(spec) = spec else { return Ok(Network::default()) };
+    let one = |(index, one): (usize, &spec::InterfacePriority)| {
+        let name = field(&format!("network.priorities[{index}].name"));
+        Ok(InterfacePriority { interface: word(name, &one.name)?, priority: one.priority })
+    };
+    Ok(Network {
         class_id: spec.class_id.filter(|class| *class != 0),
-        priorities: spec
-            .priorities
-            .iter()
-            .map(|one| InterfacePriority { interface: one.name.clone(), priority: one.priority })
-            .collect(),
-    }
+        priorities: spec.priorities.iter().enumerate().map(one).collect::<Result<_, _>>()?,
+    })
 }
 
 fn device_rule((index, rule): (usize, &spec::DeviceRule)) -> Result<DeviceRule, Error> {

@@ -265,13 +265,70 @@ fn namespaces_are_joined_in_an_order_that_works() {
 }
 
 #[test]
+fn limits_that_make_no_sense_are_named() {
+    for (resources, why) in [
+        (r#"{"memory":{"swap":5}}"#, "linux.resources.memory.swap needs memory.limit"),
+        (
+            r#"{"memory":{"reservation":-2}}"#,
+            "linux.resources.memory.reservation: `-2` is below -1, which is unlimited",
+        ),
+        (
+            r#"{"memory":{"swappiness":101}}"#,
+            "linux.resources.memory.swappiness: `101` is more than 100",
+        ),
+        (
+            r#"{"hugepageLimits":[{"pageSize":"2MB","limit":1},{"pageSize":"../x","limit":1}]}"#,
+            "linux.resources.hugepageLimits[1].pageSize: `../x` is not a size such as 64KB, 2MB or 1GB",
+        ),
+        (r#"{"rdma":{"a b":{"hcaHandles":1}}}"#, "linux.resources.rdma: `a b` is no name"),
+        (
+            r#"{"network":{"priorities":[{"name":"a\nb","priority":1}]}}"#,
+            "linux.resources.network.priorities[0].name: `a\\nb` is no name",
+        ),
+        (
+            r#"{"unified":{"cgroup.kill":"1"}}"#,
+            "linux.resources.unified.cgroup.kill: `1` is for no limit's file",
+        ),
+    ] {
+        let error = plan(&format!(r#"{{"linux":{{"resources":{resources}}}}}"#)).unwrap_err();
+        assert_eq!(error.to_string(), why);
+    }
+}
+
+#[test]
+fn numbers_of_limits_mean_what_the_specification_says() {
+    use cgroup::Limit;
+    let limits =
+        |json: &str| plan(&format!(r#"{{"linux":{{"resources":{json}}}}}"#)).unwrap().resources;
+    let pids = |limit| limits(&format!(r#"{{"pids":{{"limit":{limit}}}}}"#)).pids;
+    assert_eq!(limits(r#"{"pids":{}}"#).pids, None);
+    assert_eq!(pids(-1), Some(Limit::Max));
+    assert_eq!(pids(0), Some(Limit::At(1)));
+    assert_eq!(pids(7), Some(Limit::At(7)));
+    let memory = limits(r#"{"memory":{"limit":-1,"swap":0,"swappiness":18446744073709551615}}"#);
+    assert_eq!((memory.memory.max, memory.memory.memsw), (Some(Limit::Max), None));
+    assert_eq!(memory.memory.swappiness, None);
+    // An update may name swap alone: the container has a limit on memory already.
+    let spec = serde_json::from_str(r#"{"memory":{"swap":5}}"#).unwrap();
+    assert_eq!(crate::limits(&spec).unwrap().memory.memsw, Some(Limit::At(5)));
+}
+
+#[test]
+fn what_is_ignored_is_said() {
+    let json = r#"{"linux":{"resources":{"memory":{"kernel":5,"useHierarchy":false}}}}"#;
+    let warnings = plan(json).unwrap().warnings.join("\n");
+    assert!(warnings.contains("linux.resources.memory.kernel: ignored"), "{warnings}");
+    assert!(warnings.contains("linux.resources.memory.useHierarchy: ignored"), "{warnings}");
+}
+
+#[test]
 fn devices_are_denied_unless_allowed() {
     let rules = plan("{}").unwrap().resources.devices.unwrap();
     assert_eq!(rules[0].to_string(), "a *:* rwm");
     assert!(!rules[0].allow);
     assert_eq!(
         rules[1..].iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-        "c *:* m, b *:* m, c 1:3 rwm, c 1:8 rwm, c 1:7 rwm, c 5:0 rwm, c 1:5 rwm, c 1:9 rwm, c 136:* rwm, c 5:2 rwm"
+        "c *:* m, b *:* m, c 1:3 rwm, c 1:8 rwm, c 1:7 rwm, c 5:0 rwm, c 1:5 rwm, c 1:9 rwm, c 136:* rwm, c 5:2 rwm, c 10:200 rwm"
     );
 }
 

@@ -64,7 +64,7 @@ pub struct DeviceRule {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pids {
-    /// The most processes and threads; 0 and below is unlimited.
+    /// The most processes and threads; -1 is unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<i64>,
 }
@@ -190,7 +190,7 @@ pub struct Memory {
     /// Memory and swap together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap: Option<i64>,
-    /// Kernel memory; kernels since 5.4 ignore it.
+    /// Kernel memory; runtimes ignore it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<i64>,
     /// Buffers of TCP sockets.
