@@ -66,12 +66,10 @@ fn duration(text: &str) -> Option<Duration> {
     (!text.is_empty() && nanos < 9.2e18).then(|| Duration::from_nanos(nanos as u64))
 }
 
+/// In runc's order: what reads it may count on that.
 fn line(id: &str, kind: &str, data: Option<Value>) -> String {
-    let mut event = json!({ "type": kind, "id": id });
-    if let Some(data) = data {
-        event["data"] = data;
-    }
-    format!("{event}\n")
+    let data = data.map(|data| format!(",\"data\":{data}")).unwrap_or_default();
+    format!("{{\"type\":{},\"id\":{}{data}}}\n", json!(kind), json!(id))
 }
 
 /// An object without the members that runc leaves out: those that are zero or empty.

@@ -33,6 +33,9 @@ use log::Log;
 /// Where containers are kept when `--root` does not say it.
 const DEFAULT_ROOT: &str = "/run/dhow-runtime";
 
+/// The exit status for a command that there is none of, as runc's.
+const NO_SUCH_COMMAND: i32 = 3;
+
 /// The options before the command.
 const GLOBAL: &[Opt] = &[
     flag(&["debug"], "enable debug messages"),
@@ -113,7 +116,7 @@ fn run(args: impl Iterator<Item = OsString>, log: &mut Log) -> Result<i32, Failu
     let command = COMMANDS
         .iter()
         .find(|command| command.name == name)
-        .ok_or_else(|| format!("no such command: {name}"))?;
+        .ok_or_else(|| Failure::Failed(format!("No help topic for '{name}'"), NO_SUCH_COMMAND))?;
     if rest.first().is_some_and(|word| matches!(word.as_str(), "-h" | "-help" | "--help")) {
         help::print_command(command)?;
         return Ok(0);
@@ -128,7 +131,10 @@ fn run(args: impl Iterator<Item = OsString>, log: &mut Log) -> Result<i32, Failu
         .map_err(|why| format!("{}: {why}", command.name))?;
     let root = global.get("root").map_or_else(default_root, PathBuf::from);
     let mut context = Context { store: Store::new(root), log: std::mem::take(log) };
-    context.log.debug(&format!("{} {}", command.name, parsed.words.join(" ")));
+    // Not again when it is executed again.
+    if !sys::is_protected() {
+        context.log.debug(&format!("{} {}", command.name, parsed.words.join(" ")));
+    }
     if global.get("criu").is_some() {
         context.log.warn("--criu is ignored: criu is the one in PATH");
     }
@@ -189,7 +195,7 @@ pub(crate) fn protect() -> Result<(), Failure> {
 const COMMANDS: &[Command] = &[
     Command {
         name: "create",
-        words: "ID",
+        words: "<container-id>",
         help: "create a container from a bundle",
         options: make::CREATE,
         order: Order::Mixed,
@@ -197,7 +203,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "start",
-        words: "ID",
+        words: "<container-id>",
         help: "start a container that was created",
         options: &[],
         order: Order::Mixed,
@@ -205,7 +211,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "run",
-        words: "ID",
+        words: "<container-id>",
         help: "create and start a container",
         options: make::RUN,
         order: Order::Mixed,
@@ -213,7 +219,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "exec",
-        words: "ID [COMMAND [ARGUMENT...]]",
+        words: "<container-id> <command> [command options]  || -p process.json <container-id>",
         help: "execute another process in a container",
         options: make::EXEC,
         order: Order::OptionsFirst,
@@ -221,7 +227,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "kill",
-        words: "ID [SIGNAL]",
+        words: "<container-id> [signal]",
         help: "send a signal (default SIGTERM) to a container's first process",
         options: changes::KILL,
         order: Order::Mixed,
@@ -229,7 +235,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "delete",
-        words: "ID",
+        words: "<container-id>",
         help: "remove all that was made for a container",
         options: changes::DELETE,
         order: Order::Mixed,
@@ -237,7 +243,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "state",
-        words: "ID",
+        words: "<container-id>",
         help: "print the state of a container",
         options: &[],
         order: Order::Mixed,
@@ -253,7 +259,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "ps",
-        words: "ID [ARGUMENT OF ps...]",
+        words: "<container-id> [ps options]",
         help: "list the processes in a container",
         options: show::PS,
         order: Order::OptionsFirst,
@@ -261,7 +267,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "events",
-        words: "ID",
+        words: "<container-id>",
         help: "print what a container uses and when it has no memory left",
         options: events::EVENTS,
         order: Order::Mixed,
@@ -269,7 +275,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "pause",
-        words: "ID",
+        words: "<container-id>",
         help: "freeze all processes of a container",
         options: &[],
         order: Order::Mixed,
@@ -277,7 +283,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "resume",
-        words: "ID",
+        words: "<container-id>",
         help: "let the processes of a paused container go on",
         options: &[],
         order: Order::Mixed,
@@ -285,7 +291,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "update",
-        words: "ID",
+        words: "<container-id>",
         help: "change the limits of a container",
         options: changes::UPDATE,
         order: Order::Mixed,
@@ -309,7 +315,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "checkpoint",
-        words: "ID",
+        words: "<container-id>",
         help: "save a running container with criu",
         options: checkpoint::CHECKPOINT,
         order: Order::Mixed,
@@ -317,7 +323,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "restore",
-        words: "ID",
+        words: "<container-id>",
         help: "restore a container that checkpoint has saved",
         options: checkpoint::RESTORE,
         order: Order::Mixed,

@@ -73,17 +73,17 @@ impl Log {
         if self.file.is_some() {
             self.write("debug", text);
         } else {
-            print(&format!("{NAME}: {text}\n"));
+            print(&format!("{}\n", text_line("debug", text)));
         }
     }
 
     fn write(&mut self, level: &str, text: &str) {
         let Some(file) = &mut self.file else { return };
-        let time = humane(SystemTime::now());
         let line = if self.json {
+            let time = humane(SystemTime::now());
             serde_json::json!({ "level": level, "msg": text, "time": time }).to_string()
         } else {
-            format!("time={time:?} level={level} msg={text:?}")
+            text_line(level, text)
         };
         // A full disk must not change what the command does.
         let _full = file.write_all((line + "\n").as_bytes());
@@ -94,6 +94,11 @@ impl Log {
 fn print(line: &str) {
     let line = container::one_line(line.trim_end()) + "\n";
     let _closed = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+}
+
+/// A message in the form of runc's text log.
+fn text_line(level: &str, text: &str) -> String {
+    format!("time={:?} level={level} msg={text:?}", humane(SystemTime::now()))
 }
 
 /// RFC 3339 in whole seconds, UTC.

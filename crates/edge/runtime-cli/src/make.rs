@@ -51,7 +51,7 @@ pub(crate) const EXEC: &[Opt] = &[
     value(&["apparmor"], "the AppArmor profile"),
     flag(&["no-new-privs"], "set no_new_privs"),
     value(&["cap", "c"], "a capability to add; can be repeated"),
-    value(&["cgroup"], "a cgroup below the container's"),
+    value(&["cgroup"], "a cgroup below the container's, [CONTROLLER[,...]:]PATH; can be repeated"),
     flag(&["ignore-paused"], "also when the container is paused"),
 ];
 
@@ -78,11 +78,30 @@ pub(crate) fn create_options(parsed: &Parsed) -> Result<CreateOptions, Failure> 
     })
 }
 
+/// The last of the messages of `--debug`, whose words are runc's: people look for them.
+const CLOSED: &str = "init: closing the pipe to signal completion";
+
+/// Makes a container, and says so where `--debug` asks for it.
+fn make(
+    context: &mut Context,
+    proof: &SingleThreaded,
+    id: &str,
+    options: &CreateOptions,
+    waits: Waits,
+) -> Result<container::Created, Failure> {
+    context.log.debug("nsexec container setup");
+    let created = container::create(proof, &context.store, id, options, waits)?;
+    context.log.debug(&format!("child process in init(): pid {}", created.pid));
+    Ok(created)
+}
+
 pub(crate) fn create(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     let id = parsed.id()?;
     let options = create_options(parsed)?;
     protect()?;
-    let created = container::create(&proof()?, &context.store, id, &options, Waits::AtFifo)?;
+    let proof = proof()?;
+    let created = make(context, &proof, id, &options, Waits::AtFifo)?;
+    context.log.debug(CLOSED);
     context.log.warn_all(&created.warnings);
     Ok(0)
 }
@@ -98,7 +117,7 @@ pub(crate) fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure
     options.console = console.as_ref().map(Console::container_end);
     let foreground = (!detach).then(|| Foreground::start(!parsed.is_set("no-subreaper")));
     let foreground = foreground.transpose()?;
-    let created = container::create(&proof, &context.store, id, &options, Waits::Here)?;
+    let created = make(context, &proof, id, &options, Waits::Here)?;
     drop(options);
     context.log.warn_all(&created.warnings);
     let delete = |context: &mut Context| -> Result<(), Failure> {
@@ -109,7 +128,10 @@ pub(crate) fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure
     let console = console.filter(|_| created.terminal);
     let relay = console.map(Console::receive).transpose();
     let relay = match relay.and_then(|relay| Ok(created.start().map(|()| relay)?)) {
-        Ok(relay) => relay,
+        Ok(relay) => {
+            context.log.debug(CLOSED);
+            relay
+        }
         Err(failure) => {
             delete(context)?;
             return Err(failure);
@@ -132,10 +154,11 @@ fn execute(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     let Some((id, command)) = parsed.words.split_first() else {
         return Err(Failure::from("a container id is needed".to_owned()));
     };
+    // Before the process is read: from a pipe that can be done only once.
+    protect()?;
     let record = container::record(&context.store, id)?;
     let process = process(&record, parsed, command)?;
     let detach = parsed.is_set("detach");
-    protect()?;
     let proof = proof()?;
     let console = (!detach && process.terminal).then(Console::new).transpose()?;
     let options = ExecOptions {
@@ -148,10 +171,13 @@ fn execute(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
             preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0),
         },
         ignore_paused: parsed.is_set("ignore-paused"),
-        cgroup: parsed.get("cgroup").unwrap_or_default().to_owned(),
+        cgroup: parsed.all("cgroup").map(str::to_owned).collect(),
     };
     let foreground = (!detach).then(|| Foreground::start(true)).transpose()?;
+    context.log.debug("nsexec container setup");
     let executed = container::exec(&proof, &context.store, id, &process, &options)?;
+    context.log.debug(&format!("child process in init(): pid {}", executed.pid));
+    context.log.debug(&format!("setns_init: about to exec {:?}", process.args.first()));
     drop(options);
     context.log.warn_all(&executed.warnings);
     let relay = console.map(Console::receive).transpose()?;

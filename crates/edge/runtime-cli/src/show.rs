@@ -1,8 +1,12 @@
 //! Commands that show: `state`, `list`, `ps`.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use container::Record;
-use oci::runtime::State;
-use serde_json::{Value, json};
+use oci::runtime::{State, Status};
+use serde::Serialize;
+use serde_json::json;
 
 use crate::args::{Opt, Parsed, flag, value};
 use crate::help::print;
@@ -13,22 +17,34 @@ pub(crate) const LIST: &[Opt] =
 
 pub(crate) const PS: &[Opt] = &[value(&["format", "f"], "table or json")];
 
-/// A container as runc describes it.
-fn describe(state: &State, record: &Record) -> Value {
-    let mut value = json!({
-        "ociVersion": state.oci_version,
-        "id": state.id,
-        "pid": state.pid,
-        "status": state.status,
-        "bundle": state.bundle,
-        "rootfs": record.rootfs,
-        "created": record.created,
-        "owner": owner(record),
-    });
-    if !state.annotations.is_empty() {
-        value["annotations"] = json!(state.annotations);
+/// A container as runc describes it, in the order of runc's.
+#[derive(Serialize)]
+struct Description<'a> {
+    #[serde(rename = "ociVersion")]
+    oci_version: &'a str,
+    id: &'a str,
+    pid: i32,
+    status: Status,
+    bundle: &'a str,
+    rootfs: &'a Path,
+    created: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
+    owner: String,
+}
+
+fn describe<'a>(state: &'a State, record: &'a Record) -> Description<'a> {
+    Description {
+        oci_version: &state.oci_version,
+        id: &state.id,
+        pid: state.pid,
+        status: state.status,
+        bundle: &state.bundle,
+        rootfs: &record.rootfs,
+        created: &record.created,
+        annotations: &state.annotations,
+        owner: owner(record),
     }
-    value
 }
 
 /// The user who created it, by name as far as there is one.
@@ -39,13 +55,15 @@ fn owner(record: &Record) -> String {
     }
 }
 
-fn pretty(value: &Value) -> String {
-    format!("{value:#}\n")
+fn json_line<T: Serialize + ?Sized>(value: &T, pretty: bool) -> Result<String, Failure> {
+    let text =
+        if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+    Ok(text.map_err(|error| format!("write JSON: {error}"))? + "\n")
 }
 
 pub(crate) fn state(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     let (state, record) = container::state(&context.store, parsed.id()?)?;
-    print(&pretty(&describe(&state, &record)))?;
+    print(&json_line(&describe(&state, &record), true)?)?;
     Ok(0)
 }
 
@@ -61,8 +79,8 @@ pub(crate) fn list(context: &mut Context, parsed: &Parsed) -> Result<i32, Failur
     }
     match parsed.get("format").unwrap_or("table") {
         "json" => {
-            let all: Vec<Value> = all.iter().map(|(s, record)| describe(s, record)).collect();
-            print(&format!("{}\n", Value::from(all)))?;
+            let all: Vec<_> = all.iter().map(|(state, record)| describe(state, record)).collect();
+            print(&json_line(&all, false)?)?;
         }
         "table" => print(&table(&all))?,
         other => return Err(Failure::from(format!("invalid format option: {other}"))),

@@ -48,7 +48,8 @@ pub(crate) fn parse(text: &str) -> Result<i32, String> {
         Ok(number) => number,
         Err(_) => by_name(&text.to_ascii_uppercase()).ok_or_else(unknown)?,
     };
-    if (1..=31).contains(&number) || REAL_TIME.contains(&number) {
+    // 0 only asks whether there is a process.
+    if (0..=31).contains(&number) || REAL_TIME.contains(&number) {
         Ok(number)
     } else {
         Err(unknown())
@@ -83,10 +84,11 @@ mod tests {
             ("SIGRTMIN+3", 37),
             ("RTMAX-1", 63),
             ("64", 64),
+            ("0", 0),
         ] {
             assert_eq!(parse(text), Ok(number), "{text}");
         }
-        for text in ["", "0", "-1", "65", "SIGNONE", "RTMIN+x"] {
+        for text in ["", "-1", "65", "SIGNONE", "RTMIN+x"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

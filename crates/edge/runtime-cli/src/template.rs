@@ -38,6 +38,14 @@ pub(crate) fn spec(_: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
 /// runc's template, field by field.
 fn template() -> Value {
     let caps = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
+    let mut namespaces: Vec<Value> = ["pid", "network", "ipc", "uts", "mount"]
+        .iter()
+        .map(|kind| json!({ "type": kind }))
+        .collect();
+    // Where the container's own cgroup is read-only anyway, as on v1, it is left as it is.
+    if cgroup::Hierarchy::detect().is_ok_and(|hierarchy| hierarchy.mode() == cgroup::Mode::V2) {
+        namespaces.push(json!({ "type": "cgroup" }));
+    }
     json!({
         "ociVersion": oci::runtime::VERSION,
         "process": {
@@ -69,10 +77,7 @@ fn template() -> Value {
         ],
         "linux": {
             "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
-            "namespaces": [
-                { "type": "pid" }, { "type": "network" }, { "type": "ipc" }, { "type": "uts" },
-                { "type": "mount" }, { "type": "cgroup" },
-            ],
+            "namespaces": namespaces,
             "maskedPaths": [
                 "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
                 "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware",

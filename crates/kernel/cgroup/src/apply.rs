@@ -238,7 +238,7 @@ impl<'a> Applying<'a> {
             let limit = format!("unified resource `{}`", file.escape_debug());
             let wrong = |why: &str| Err(Error::Value { limit: limit.clone(), why: why.to_owned() });
             if self.cgroup.mode() != Mode::V2 {
-                return wrong("cannot use unified on cgroup v1");
+                return wrong("invalid configuration: cannot use unified on cgroup v1");
             }
             if file.contains('/') || file.starts_with('.') || !file.contains('.') {
                 return wrong("is not the name of a cgroup file");

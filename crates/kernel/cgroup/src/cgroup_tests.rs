@@ -448,7 +448,7 @@ fn a_missing_controller_is_named() {
     let want = if scratch.hierarchy.mode() == Mode::V2 {
         "unified resource `pids.max`: controller `pids` is not available"
     } else {
-        "unified resource `pids.max`: cannot use unified on cgroup v1"
+        "unified resource `pids.max`: invalid configuration: cannot use unified on cgroup v1"
     };
     assert_eq!(error.to_string(), want);
 }

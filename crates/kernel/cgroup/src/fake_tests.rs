@@ -252,7 +252,7 @@ fn what_only_v2_has_is_refused_by_name_on_v1() {
     let limits = Resources { unified, ..Resources::default() };
     assert_eq!(
         fake.cgroup().apply(&limits).unwrap_err().to_string(),
-        "unified resource `memory.high`: cannot use unified on cgroup v1"
+        "unified resource `memory.high`: invalid configuration: cannot use unified on cgroup v1"
     );
 }
 

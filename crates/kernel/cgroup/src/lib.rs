@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod below;
 mod carry;
 mod cgroup;
 mod device;

@@ -34,7 +34,7 @@ pub enum Error {
     #[error("errno {0} of a seccomp rule is above 4095")]
     ErrnoRange(u32),
     /// `SCMP_ACT_NOTIFY` where it would stop the runtime itself.
-    #[error("seccomp action `SCMP_ACT_NOTIFY` cannot be used for {0}")]
+    #[error("SCMP_ACT_NOTIFY cannot be used for {0}")]
     Notify(&'static str),
     /// More instructions than the kernel takes.
     #[error("seccomp profile compiles to {0} instructions, more than the kernel's 4096")]

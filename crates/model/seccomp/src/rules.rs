@@ -77,7 +77,7 @@ impl<'a> Parsed<'a> {
         let action = Action::parse(&rule.action, rule.errno_ret)?;
         // The runtime itself writes after the filter is there: nobody would answer it.
         if action == Action::NOTIFY && rule.names.iter().any(|name| name == "write") {
-            return Err(Error::Notify("`write`"));
+            return Err(Error::Notify("the write syscall"));
         }
         for arg in &rule.args {
             Condition::new(&rule.names[0], arg, false)?;

@@ -255,7 +255,7 @@ fn faults_are_named() {
         (&|s| s.default_action = "ALLOW".into(), "unknown seccomp action `ALLOW`"),
         (
             &|s| s.default_action = "SCMP_ACT_NOTIFY".into(),
-            "seccomp action `SCMP_ACT_NOTIFY` cannot be used for the default action",
+            "SCMP_ACT_NOTIFY cannot be used for the default action",
         ),
         (&|s| s.architectures = vec!["PDP11".into()], "unknown seccomp architecture `PDP11`"),
         (&|s| s.syscalls[0].names.clear(), "seccomp rule number 0 names no system call"),
@@ -271,7 +271,7 @@ fn faults_are_named() {
         ),
         (
             &|s| s.syscalls[0] = rule(&["write"], "SCMP_ACT_NOTIFY", &[]),
-            "seccomp action `SCMP_ACT_NOTIFY` cannot be used for `write`",
+            "SCMP_ACT_NOTIFY cannot be used for the write syscall",
         ),
     ];
     for (change, message) in checks {

@@ -32,16 +32,30 @@ pub(crate) fn limit_error(error: cgroup::Error) -> Error {
     Error::Limit { field, source: error }
 }
 
-/// Refuses a cgroup that others are in: what is done to the container would be done to them.
-pub(crate) fn check_unused(hierarchy: &Hierarchy, path: &str) -> Result<(), Error> {
-    match Cgroup::open(hierarchy, path) {
-        Err(cgroup::Error::NotFound(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-        Ok(cgroup) => match cgroup.procs()?.len() {
-            0 => Ok(()),
-            count => Err(Error::CgroupInUse { path: path.to_owned(), count }),
-        },
+/// Looks at a cgroup before it becomes the container's. `Some`: others are in it, as the warning
+/// says. In one that is frozen nothing would ever start.
+pub(crate) fn check(hierarchy: &Hierarchy, path: &str) -> Result<Option<String>, Error> {
+    let cgroup = match Cgroup::open(hierarchy, path) {
+        Err(cgroup::Error::NotFound(_)) => return Ok(None),
+        other => other?,
+    };
+    if cgroup.is_frozen()? {
+        return Err(Error::Refused(format!(
+            "container's cgroup unexpectedly frozen: linux.cgroupsPath: `{path}`"
+        )));
     }
+    let count = cgroup.procs()?.len();
+    Ok((count > 0).then(|| {
+        format!(
+            "container's cgroup is not empty: {count} process(es) found in `{path}`: they share its \
+             limits, and are frozen and measured with it"
+        )
+    }))
+}
+
+/// Removes a cgroup that others were in already: theirs it stays.
+pub(crate) fn leave(path: &str) -> Result<(), Error> {
+    Ok(cgroup::remove_if_empty(&Hierarchy::detect()?, path)?)
 }
 
 /// Kills what is in the cgroup, and removes it.

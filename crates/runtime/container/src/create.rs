@@ -163,6 +163,7 @@ pub(crate) fn record(spec: &Spec, plan: &Plan, id: &str, options: &CreateOptions
         pid: 0,
         start_time: 0,
         cgroup_path: plan.cgroup_path.clone(),
+        cgroup_shared: false,
         namespaces: (plan.namespaces.new | joined).bits(),
         owner: rustix::process::getuid().as_raw(),
         no_new_keyring: options.plan.no_new_keyring,
@@ -220,7 +221,8 @@ impl Making {
         console: Option<OwnedFd>,
         waits: Waits,
     ) -> Result<(RuntimeEnd, Vec<String>), Error> {
-        cgroups::check_unused(hierarchy, &plan.cgroup_path)?;
+        let shared = cgroups::check(hierarchy, &plan.cgroup_path)?;
+        self.record.cgroup_shared = shared.is_some();
         self.container.save(&self.record)?;
         if let Some(filter) = &plan.init.filter {
             self.container.save_filter(filter)?;
@@ -257,7 +259,9 @@ impl Making {
         };
         let ours = inherited.proc.try_clone().call(|| "dup(/proc)").doing(|| "/proc")?;
         let sync = self.spawn(proof, plan, inherited, &cgroup, sync)?;
-        self.attend(plan, &cgroup, &ours, &sync).map(|warnings| (sync, warnings))
+        let mut warnings: Vec<String> = shared.into_iter().collect();
+        warnings.extend(self.attend(plan, &cgroup, &ours, &sync)?);
+        Ok((sync, warnings))
     }
 
     /// Clones, and leaves the child to `init`.
@@ -423,7 +427,7 @@ impl Making {
             step(reap(&pidfd));
         }
         if self.cgroup_is_ours {
-            step(cgroups::destroy(&self.record.cgroup_path));
+            step(crate::lifecycle::remove_cgroup(&self.record));
         }
         if had_child {
             step(crate::lifecycle::poststop(&self.record));
@@ -503,7 +507,10 @@ pub(crate) fn send_listener(
         path: "the seccomp listener's state".into(),
         source,
     })?;
-    let socket = prepare::connect(Path::new(&listener.path), "linux.seccomp.listenerPath")?;
+    let socket = prepare::connect(
+        Path::new(&listener.path),
+        "linux.seccomp.listenerPath: failed to connect with seccomp agent",
+    )?;
     sys::send_fd(socket.as_fd(), &message, fd.as_fd()).doing(|| "linux.seccomp.listenerPath")
 }
 

@@ -64,14 +64,6 @@ pub enum Error {
         /// What is missing.
         source: cgroup::Error,
     },
-    /// The cgroup is in use by others.
-    #[error("linux.cgroupsPath: `{path}` is not empty: {count} processes are in it")]
-    CgroupInUse {
-        /// The cgroup.
-        path: String,
-        /// How many.
-        count: usize,
-    },
     /// Something that was asked for contradicts something else.
     #[error("{0}")]
     Refused(String),

@@ -17,7 +17,7 @@ use crate::create::{
 use crate::error::{Doing, Error, failpoint};
 use crate::record::Record;
 use crate::store::Store;
-use crate::{cgroups, facts, process};
+use crate::{cgroups, facts, process, sub_cgroup};
 
 /// What is asked for besides the process.
 #[derive(Clone, Debug, Default)]
@@ -32,8 +32,8 @@ pub struct ExecOptions {
     pub plan: plan::Options,
     /// Do it also when the container is paused: the process waits until it is resumed.
     pub ignore_paused: bool,
-    /// A cgroup below the container's; empty is the container's own.
-    pub cgroup: String,
+    /// Cgroups below the container's, `[CONTROLLER[,...]:]PATH`; none is the container's own.
+    pub cgroup: Vec<String>,
 }
 
 /// A process that was executed.
@@ -149,18 +149,16 @@ fn to_join(namespaces: CloneFlags, pid: i32) -> Result<CloneFlags, Error> {
 }
 
 fn cgroup(record: &Record, options: &ExecOptions) -> Result<Option<cgroup::Cgroup>, Error> {
-    let sub = options.cgroup.trim_matches('/');
-    if sub.is_empty() {
-        return cgroups::open(&record.cgroup_path);
+    let mut cgroup = cgroups::open(&record.cgroup_path)?;
+    match &mut cgroup {
+        Some(cgroup) => sub_cgroup::descend(cgroup, &options.cgroup)?,
+        None if options.cgroup.is_empty() => {}
+        None => {
+            let why = "--cgroup: the container has no cgroup";
+            return Err(Error::Refused(why.to_owned()));
+        }
     }
-    if sub.split('/').any(|part| part == "..") {
-        return Err(Error::Refused(format!("--cgroup: `{sub}` leads out of the container's")));
-    }
-    let path = format!("{}/{sub}", record.cgroup_path);
-    match cgroups::open(&path)? {
-        Some(cgroup) => Ok(Some(cgroup)),
-        None => Err(Error::Refused(format!("--cgroup: `{path}` does not exist"))),
-    }
+    Ok(cgroup)
 }
 
 /// The process on its way into the container.

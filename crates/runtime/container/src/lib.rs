@@ -28,6 +28,7 @@ mod process;
 mod record;
 mod restore;
 mod store;
+mod sub_cgroup;
 mod swrk;
 mod verify;
 

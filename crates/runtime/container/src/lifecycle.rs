@@ -188,7 +188,7 @@ pub(crate) fn end(record: &Record) -> Result<(), Error> {
 /// Removes what is left of a container that has stopped; its poststop hooks' failures are warnings.
 pub(crate) fn destroy(container: &Container, record: &Record) -> Result<Vec<String>, Error> {
     failpoint("runtime.destroy")?;
-    cgroups::destroy(&record.cgroup_path)?;
+    remove_cgroup(record)?;
     container.remove()?;
     Ok(match poststop(record) {
         Ok(()) => Vec::new(),
@@ -263,7 +263,21 @@ pub fn update(store: &Store, id: &str, resources: &Resources) -> Result<Vec<Stri
     Ok(plan::ignored(resources))
 }
 
-/// The processes in a container, by their ids on the host.
+/// The processes in a container, by their ids on the host. One that has stopped has none.
 pub fn processes(store: &Store, id: &str) -> Result<Vec<i32>, Error> {
-    Ok(live(store, id, "list the processes of")?.0.procs()?)
+    let container = store.find(id)?;
+    let record = container.expect_record()?;
+    if container.status_without_cgroup(&record)? == Some(Status::Stopped) {
+        return Ok(Vec::new());
+    }
+    let cgroup = cgroups::open(&record.cgroup_path)?;
+    Ok(cgroup.map(|cgroup| cgroup.procs()).transpose()?.unwrap_or_default())
+}
+
+/// Removes a container's cgroup, with what is left in it if that is all its own.
+pub(crate) fn remove_cgroup(record: &Record) -> Result<(), Error> {
+    if record.cgroup_shared {
+        return cgroups::leave(&record.cgroup_path);
+    }
+    cgroups::destroy(&record.cgroup_path)
 }

@@ -214,7 +214,8 @@ fn map_with_helper(
         .map(|dir| format!("{dir}/{tool}"))
         .find(|path| Path::new(path).exists())
         .ok_or_else(|| Error::Refused(format!("{field}: `{tool}` is not installed")))?;
-    let hook = plan::Hook { path: c_string(path), argv, env: Vec::new(), timeout: None };
+    let (name, path) = (tool.to_owned(), c_string(path));
+    let hook = plan::Hook { name, path, argv, env: Vec::new(), timeout: None };
     init::hook::run(&[hook], b"").map_err(Error::from)
 }
 

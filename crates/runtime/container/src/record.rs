@@ -28,6 +28,9 @@ pub struct Record {
     pub start_time: u64,
     /// The cgroup, in all hierarchies.
     pub cgroup_path: String,
+    /// Others were in it before: what is in it is not all the container's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cgroup_shared: bool,
     /// The namespaces that are not the runtime's: `CLONE_NEW*`.
     pub namespaces: u64,
     /// The user who created it.

@@ -119,7 +119,11 @@ struct Task<'a> {
 
 impl Task<'_> {
     fn make(&self, making: &mut Making, hierarchy: &Hierarchy) -> Result<(), Error> {
-        cgroups::check_unused(hierarchy, &self.plan.cgroup_path)?;
+        let found = cgroups::check(hierarchy, &self.plan.cgroup_path)?;
+        // criu would take what is in it for the container's.
+        if let Some(others) = found {
+            return Err(Error::Refused(others));
+        }
         making.container.save(&making.record)?;
         if let Some(filter) = &self.plan.init.filter {
             making.container.save_filter(filter)?;

@@ -17,8 +17,10 @@ const KEPT: usize = 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It could not be started or waited for.
-    #[error("hook {path:?}")]
+    #[error("error running {name}: error running hook {path:?}")]
     Call {
+        /// Which hook.
+        name: String,
         /// The hook's program.
         path: CString,
         /// The call.
@@ -26,8 +28,10 @@ pub enum Error {
         source: sys::Error,
     },
     /// It ended with an error.
-    #[error("hook {path:?} {how}{}", said(output))]
+    #[error("error running {name}: error running hook {path:?}: {how}{}", said(output))]
     Failed {
+        /// Which hook.
+        name: String,
         /// The hook's program.
         path: CString,
         /// With which status or signal.
@@ -36,8 +40,13 @@ pub enum Error {
         output: String,
     },
     /// It did not end in time and was killed.
-    #[error("hook {path:?} did not end within {} s{}", timeout.as_secs(), said(output))]
+    #[error(
+        "error running {name}: error running hook {path:?}: it did not end within {} s{}",
+        timeout.as_secs(), said(output)
+    )]
     Timeout {
+        /// Which hook.
+        name: String,
         /// The hook's program.
         path: CString,
         /// The limit.
@@ -45,6 +54,28 @@ pub enum Error {
         /// What it said.
         output: String,
     },
+}
+
+/// A signal in words, those of Go's programs.
+fn signal_words(number: i32) -> String {
+    let words = match number {
+        1 => "hangup",
+        2 => "interrupt",
+        3 => "quit",
+        4 => "illegal instruction",
+        6 => "aborted",
+        7 => "bus error",
+        8 => "floating point exception",
+        9 => "killed",
+        11 => "segmentation fault",
+        13 => "broken pipe",
+        14 => "alarm clock",
+        15 => "terminated",
+        24 => "CPU time limit exceeded",
+        31 => "bad system call",
+        _ => return format!("signal {number}"),
+    };
+    words.to_owned()
 }
 
 fn said(output: &str) -> String {
@@ -61,7 +92,8 @@ pub fn run(hooks: &[Hook], state: &[u8]) -> Result<(), Error> {
 }
 
 fn run_one(hook: &Hook, state: &[u8]) -> Result<(), Error> {
-    let call = |source| Error::Call { path: hook.path.clone(), source };
+    let (name, path) = (|| hook.name.clone(), || hook.path.clone());
+    let call = |source| Error::Call { name: name(), path: path(), source };
     let stdin = input(state).map_err(call)?;
     let (output, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .call(|| "pipe2()")
@@ -91,16 +123,17 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<(), Error> {
     let how = match status {
         _ if !ended => {
             let timeout = hook.timeout.unwrap_or_default();
-            return Err(Error::Timeout { path: hook.path.clone(), timeout, output: output.text() });
+            let output = output.text();
+            return Err(Error::Timeout { name: name(), path: path(), timeout, output });
         }
         Some(status) => match (status.exit_status(), status.terminating_signal()) {
             (Some(0), _) => return Ok(()),
-            (Some(code), _) => format!("exited with status {code}"),
-            (_, signal) => format!("was killed by signal {}", signal.unwrap_or(0)),
+            (Some(code), _) => format!("exit status {code}"),
+            (_, signal) => format!("signal: {}", signal_words(signal.unwrap_or(0))),
         },
-        None => "is gone".to_owned(),
+        None => "it is gone".to_owned(),
     };
-    Err(Error::Failed { path: hook.path.clone(), how, output: output.text() })
+    Err(Error::Failed { name: name(), path: path(), how, output: output.text() })
 }
 
 /// The state, as a file in memory: a hook that does not read it blocks nobody.
@@ -182,6 +215,7 @@ mod tests {
     fn hook(script: &str, timeout: Option<u64>) -> Hook {
         let c = |text: &str| CString::new(text).unwrap();
         Hook {
+            name: "prestart hook #0".to_owned(),
             path: c("/bin/sh"),
             argv: vec![c("sh"), c("-c"), c(script)],
             env: vec![c("WORD=said")],
@@ -200,16 +234,19 @@ mod tests {
             run(&[hook("echo no; echo way >&2; exit 3", None), hook("kill -9 $$", None)], b"");
         assert_eq!(
             err.unwrap_err().to_string(),
-            "hook \"/bin/sh\" exited with status 3, and said: no; way"
+            "error running prestart hook #0: error running hook \"/bin/sh\": exit status 3, and said: no; way"
         );
         let err = run(&[hook("kill -9 $$", None)], b"").unwrap_err();
-        assert_eq!(err.to_string(), "hook \"/bin/sh\" was killed by signal 9");
+        assert_eq!(
+            err.to_string(),
+            "error running prestart hook #0: error running hook \"/bin/sh\": signal: killed"
+        );
     }
 
     #[test]
     fn one_that_does_not_end_is_killed() {
         let err = run(&[hook("exec sleep 100", Some(1))], b"").unwrap_err();
-        assert_eq!(err.to_string(), "hook \"/bin/sh\" did not end within 1 s");
+        assert!(err.to_string().ends_with("hook \"/bin/sh\": it did not end within 1 s"), "{err}");
     }
 
     #[test]
@@ -217,6 +254,6 @@ mod tests {
         let mut missing = hook("", None);
         missing.path = CString::new("/nonexistent/hook").unwrap();
         let err = run(&[missing], b"").unwrap_err();
-        assert_eq!(err.to_string(), "hook \"/nonexistent/hook\"");
+        assert!(err.to_string().ends_with("error running hook \"/nonexistent/hook\""), "{err}");
     }
 }

@@ -25,6 +25,7 @@ mod copy;
 mod cover;
 mod dev;
 mod error;
+mod exposed;
 pub mod hook;
 mod identity;
 mod joining;
@@ -266,9 +267,13 @@ fn enter_root(plan: &InitPlan, hooks: &Hooks, inherited: &mut Inherited) -> Resu
         if !hooks.create_runtime.is_empty() {
             sync.hooks()?;
         }
-        call_hooks(&hooks.create_container, &inherited.state)?;
+        if !hooks.create_container.is_empty() {
+            // Where runc calls them.
+            prepared.go_there()?;
+            call_hooks(&hooks.create_container, &inherited.state)?;
+        }
         prepared.finish(rootfs, inherited)?;
-        prepared.enter(rootfs.enter)?;
+        prepared.enter(rootfs.enter, &rootfs.root.path, inherited.proc.as_fd())?;
         console.map_or(Ok(()), console::Console::take)
     })();
     inherited.sync = sync;

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use sys::{Call, MountAttr, Propagation};
 
 use crate::error::{Doing, Error, failpoint};
-use crate::{Inherited, cgroupfs, cover, dev, sync::ToInit};
+use crate::{Inherited, cgroupfs, cover, dev, exposed, sync::ToInit};
 
 /// The magic number of procfs: statfs(2).
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
@@ -22,6 +22,8 @@ const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 /// What is left to do when the mounts are there: it comes after the hooks.
 pub(crate) struct Prepared {
     pub(crate) root: Root,
+    /// Mounts that become read-only when nothing will be made in them any more.
+    read_only: Vec<OwnedFd>,
 }
 
 /// Mounts all, fills `/dev`, and returns the root. Waits for the runtime to have recorded the
@@ -33,8 +35,10 @@ pub(crate) fn prepare(
     cwd: &Path,
 ) -> Result<Prepared, Error> {
     let root = attach_root(plan, inherited)?;
+    let mut read_only = Vec::new();
     for mount in &plan.mounts {
-        one(&root, mount, inherited, attach).map_err(|error| name_mount(error, mount))?;
+        one(&root, mount, inherited, attach, &mut read_only)
+            .map_err(|error| name_mount(error, mount))?;
     }
     if plan.fill_dev {
         dev::fill(&root, plan, inherited)?;
@@ -43,7 +47,7 @@ pub(crate) fn prepare(
         // Like runc and Docker: it is made, inside the root.
         root.mkdir_all(cwd, Mode::from_raw_mode(0o755)).doing(|| "make the working directory")?;
     }
-    Ok(Prepared { root })
+    Ok(Prepared { root, read_only })
 }
 
 impl Prepared {
@@ -56,8 +60,12 @@ impl Prepared {
         for path in &plan.masked_paths {
             masks.mask(&self.root, path)?;
         }
+        let none = MountAttr::empty();
+        for tree in &self.read_only {
+            sys::mount_setattr(tree.as_fd(), false, MountAttr::RDONLY, none, None, None)
+                .doing(|| "make a mount read-only")?;
+        }
         if plan.root.readonly {
-            let none = MountAttr::empty();
             sys::mount_setattr(self.root.as_fd(), false, MountAttr::RDONLY, none, None, None)
                 .doing(|| "make the root read-only")?;
         }
@@ -68,14 +76,21 @@ impl Prepared {
         }
     }
 
+    /// Makes it the working directory.
+    pub(crate) fn go_there(&self) -> Result<(), Error> {
+        rustix::process::fchdir(self.root.as_fd())
+            .call(|| "fchdir(root)")
+            .doing(|| "go to the root for hooks")
+    }
+
     /// Makes it the root of this process.
-    pub(crate) fn enter(self, how: Enter) -> Result<(), Error> {
+    pub(crate) fn enter(self, how: Enter, root: &Path, proc: BorrowedFd<'_>) -> Result<(), Error> {
         failpoint("runtime.pivot")?;
         match how {
             Enter::PivotRoot => {
                 mount::pivot_root_into(self.root.as_fd()).doing(|| "change the root")
             }
-            Enter::Move => move_root(&self.root),
+            Enter::Move => move_root(&self.root, root, proc),
             Enter::Chroot => change_root(self.root.as_fd()),
         }
     }
@@ -126,6 +141,7 @@ fn one(
     mount: &Mount,
     inherited: &mut Inherited,
     attach: &mut Attach<'_>,
+    read_only: &mut Vec<OwnedFd>,
 ) -> Result<(), Error> {
     failpoint("runtime.mount")?;
     match &mount.what {
@@ -154,25 +170,33 @@ fn one(
             let tree = file_system(kind, source, data, mount, covered)?;
             if *copy_up {
                 crate::copy::tree(target.as_fd(), tree.as_fd()).doing(|| "tmpcopyup")?;
-                if mount.set.contains(MountAttr::RDONLY) {
-                    let none = MountAttr::empty();
-                    sys::mount_setattr(tree.as_fd(), false, MountAttr::RDONLY, none, None, None)
-                        .doing(String::new)?;
-                }
             }
             mount::move_to_fd(tree.as_fd(), target.as_fd()).doing(String::new)?;
             if mount.target == Path::new("/dev") {
                 inherited.dev_mount = dev::mount_id(tree.as_fd())?;
             }
-            if mount.rec_set.is_empty()
-                && mount.rec_clear.is_empty()
-                && mount.propagation.is_empty()
-            {
+            let more = !(mount.rec_set | mount.rec_clear).is_empty();
+            if fills_later(mount) {
+                let rw = Mount { set: mount.set - MountAttr::RDONLY, ..mount.clone() };
+                if more || !mount.propagation.is_empty() {
+                    attributes(tree.as_fd(), &rw)?;
+                }
+                read_only.push(tree);
                 return Ok(());
             }
-            attributes(tree.as_fd(), mount)
+            if more || !mount.propagation.is_empty() {
+                attributes(tree.as_fd(), mount)?;
+            }
+            Ok(())
         }
     }
+}
+
+/// Whether a read-only mount has to wait with that: mount points, device files and what is copied
+/// are still to be made in it.
+fn fills_later(mount: &Mount) -> bool {
+    let empty = matches!(&mount.what, What::Fs { kind, .. } if kind == "tmpfs");
+    mount.set.contains(MountAttr::RDONLY) && (empty || mount.target == Path::new("/dev"))
 }
 
 /// A new file system with the attributes of `mount`, detached. `covered` is the directory that the
@@ -202,7 +226,7 @@ fn file_system(
         options.push(("mode", Some(&mode)));
     }
     let mut attrs = mount.set;
-    if matches!(&mount.what, What::Fs { copy_up: true, .. }) {
+    if fills_later(mount) {
         attrs.remove(MountAttr::RDONLY);
     }
     match fs_mount(kind, Some(source), &options, attrs) {
@@ -314,8 +338,10 @@ pub(crate) fn file_type(fd: BorrowedFd<'_>) -> Result<FileType, Error> {
     Ok(FileType::from_raw_mode(stat.st_mode))
 }
 
-/// `--no-pivot`: the root's mount covers `/`, for a host root in the initramfs.
-fn move_root(root: &Root) -> Result<(), Error> {
+/// `--no-pivot`: the root's mount covers `/`, for a host root in the initramfs. What it covers stays
+/// in the mount namespace.
+fn move_root(root: &Root, path: &Path, proc: BorrowedFd<'_>) -> Result<(), Error> {
+    exposed::cover(path, proc)?;
     mount::move_to_path(root.as_fd(), Path::new("/")).doing(|| "move the root")?;
     change_root(root.as_fd())
 }

@@ -10,6 +10,8 @@ use crate::Error;
 /// One hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
+    /// What it is called in errors: its kind and its place in the list, from 0.
+    pub name: String,
     /// The program.
     pub path: CString,
     /// Its arguments, its name first.
@@ -51,10 +53,11 @@ impl Hooks {
 }
 
 fn list(name: &str, specs: &[Spec]) -> Result<Vec<Hook>, Error> {
-    specs.iter().enumerate().map(|(i, spec)| one(&format!("hooks.{name}[{i}]"), spec)).collect()
+    let one = |(i, spec)| one(&format!("hooks.{name}[{i}]"), format!("{name} hook #{i}"), spec);
+    specs.iter().enumerate().map(one).collect()
 }
 
-fn one(field: &str, spec: &Spec) -> Result<Hook, Error> {
+fn one(field: &str, name: String, spec: &Spec) -> Result<Hook, Error> {
     let c_string = |name: &str, text: &str| {
         CString::new(text).map_err(|_| {
             Error::invalid(format!("{field}.{name}"), text.escape_debug(), "contains a NUL")
@@ -82,6 +85,7 @@ fn one(field: &str, spec: &Spec) -> Result<Hook, Error> {
         argv.push(c_string("path", &spec.path)?);
     }
     Ok(Hook {
+        name,
         path: c_string("path", &spec.path)?,
         argv,
         env: spec.env.iter().map(|one| c_string("env", one)).collect::<Result<_, _>>()?,

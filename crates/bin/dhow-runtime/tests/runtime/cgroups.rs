@@ -251,7 +251,7 @@ fn unified_is_for_v2_alone() {
         b.call(&["create", "c"]).fails("controller `nothing` is not available");
     } else {
         b.call(&["create", "c"])
-            .fails("unified resource `memory.high`: cannot use unified on cgroup v1");
+            .fails("unified resource `memory.high`: invalid configuration: cannot use unified on cgroup v1");
     }
     b.assert_nothing_left();
 }

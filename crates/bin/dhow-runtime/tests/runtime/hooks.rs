@@ -47,7 +47,8 @@ fn one_that_fails_ends_the_container() {
         b.config["hooks"] =
             json!({ kind: [{ "path": "/bin/sh", "args": ["sh", "-c", "echo no; exit 3"] }] });
         b.args(&["true"]).write();
-        b.call(&["create", "c"]).fails("hook \"/bin/sh\" exited with status 3, and said: no");
+        b.call(&["create", "c"])
+            .fails("hook #0: error running hook \"/bin/sh\": exit status 3, and said: no");
         b.assert_nothing_left();
     }
     b.config["hooks"] =
@@ -58,6 +59,6 @@ fn one_that_fails_ends_the_container() {
         .stderr(std::process::Stdio::null())
         .status()
         .unwrap();
-    b.call(&["start", "c"]).fails("hook \"/bin/sh\" exited with status 4");
+    b.call(&["start", "c"]).fails("hook \"/bin/sh\": exit status 4");
     assert_eq!(b.status(), "stopped");
 }

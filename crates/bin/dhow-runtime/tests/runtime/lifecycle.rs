@@ -131,9 +131,9 @@ fn bad_input_is_one_line_and_leaves_nothing() {
     b.call(&["create"]).fails("a container id is needed");
     b.call(&["create", "--nope", "c"]).fails("flag provided but not defined: -nope");
     b.call(&["create", "--bundle", "/nonexistent", "c"]).fails("bundle \"/nonexistent\"");
-    b.call(&["frobnicate"]).fails("no such command: frobnicate");
+    b.call(&["frobnicate"]).fails("No help topic for 'frobnicate'");
     b.call(&["kill", "c", "NOPE"]).fails("unknown signal \"NOPE\"");
-    b.call(&["checkpoint", "c"]).fails("checkpoint is not supported");
+    b.call(&["checkpoint", "c"]).fails("container `c` does not exist");
     std::fs::write(b.dir.join("config.json"), "{").unwrap();
     b.call(&["create", "c"]).fails("config.json\": EOF while parsing");
     let good = b.config.clone();
@@ -198,14 +198,30 @@ fn errors_also_go_to_the_log_as_json() {
 }
 
 #[test]
-fn a_cgroup_that_others_are_in_is_not_taken() {
-    let Some(mut b) = bundle("a_cgroup_that_others_are_in_is_not_taken") else { return };
+fn a_cgroup_that_others_are_in_stays_theirs() {
+    let Some(mut b) = bundle("a_cgroup_that_others_are_in_stays_theirs") else { return };
     b.args(&["sleep", "1000"]).start();
-    let mut command = b.command(&["create", "d"]);
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(text.contains("is not empty: 1 processes are in it"), "{text}");
+    let err = std::fs::File::create(b.dir.join("err")).unwrap();
+    let created = b.command(&["create", "d"]).stdout(Stdio::null()).stderr(err).status().unwrap();
+    let text = std::fs::read_to_string(b.dir.join("err")).unwrap();
+    assert!(created.success(), "{text}");
+    assert!(text.contains("container's cgroup is not empty: 1 process(es) found"), "{text}");
+    b.call(&["delete", "--force", "d"]).ok();
     assert_eq!(b.status(), "running");
+}
+
+#[test]
+fn a_frozen_cgroup_is_refused() {
+    let Some(mut b) = bundle("a_frozen_cgroup_is_refused") else { return };
+    let hierarchy = cgroup::Hierarchy::detect().unwrap();
+    let path = b.config["linux"]["cgroupsPath"].as_str().unwrap().to_owned();
+    let cgroup = cgroup::Cgroup::create(&hierarchy, &path).unwrap();
+    cgroup.freeze().unwrap();
+    b.args(&["true"]).write();
+    b.call(&["create", "c"]).fails("container's cgroup unexpectedly frozen");
+    cgroup.thaw().unwrap();
+    cgroup.remove().unwrap();
+    b.assert_nothing_left();
 }
 
 #[test]
