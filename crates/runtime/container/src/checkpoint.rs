@@ -158,7 +158,7 @@ fn request(
             continue;
         };
         let inode = namespace(&join.path)?.1;
-        request.external.push(format!("{}[{inode}]:{}", word(kind), external_name(kind)));
+        request.external.push(format!("{}[{inode}]:{}", kind.proc_name(), external_name(kind)));
     }
     if !options.pre_dump {
         request.mounts = mounts(plan, record, cgroup)?;
@@ -176,23 +176,9 @@ pub(crate) fn reachable(rootfs: &Rootfs) -> Vec<&Path> {
     std::iter::once(rootfs.root.path.as_path()).chain(binds).collect()
 }
 
-/// criu's word for a namespace.
-pub(crate) fn word(kind: NamespaceKind) -> &'static str {
-    match kind {
-        NamespaceKind::Pid => "pid",
-        NamespaceKind::Network => "net",
-        NamespaceKind::Mount => "mnt",
-        NamespaceKind::Ipc => "ipc",
-        NamespaceKind::Uts => "uts",
-        NamespaceKind::User => "user",
-        NamespaceKind::Cgroup => "cgroup",
-        NamespaceKind::Time => "time",
-    }
-}
-
 /// The name of a namespace of the host's in the images, as runc has it.
 pub(crate) fn external_name(kind: NamespaceKind) -> String {
-    let word = word(kind);
+    let word = kind.proc_name();
     let (first, rest) = word.split_at(1);
     format!("extRoot{}{rest}NS", first.to_uppercase())
 }

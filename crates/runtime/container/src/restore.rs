@@ -13,19 +13,17 @@ use criu::{CgroupMode, External, InheritFd, JoinNamespace, Kind, Options, Respon
 use oci::runtime::{NamespaceKind, Status};
 use plan::{Mount, Plan, What};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, PidfdFlags};
 use sys::{Call, CloneFlags, Propagation, SingleThreaded};
 
 use crate::checkpoint::{
     DESCRIPTORS, NULL, check_possible, external_name, externals, namespace, reachable, started,
-    word,
 };
 use crate::create::{CreateOptions, Making, console, json, read_spec, record, write_pid_file};
 use crate::error::{Doing, Error, failpoint};
 use crate::store::Store;
 use crate::swrk::{self, CriuOptions, Directories, Place, Service};
 use crate::verify::{self, Host};
-use crate::{cgroups, facts, prepare};
+use crate::{cgroups, facts, prepare, process};
 
 const LOG: &str = "restore.log";
 
@@ -128,6 +126,9 @@ impl Task<'_> {
         if let Some(filter) = &self.plan.init.filter {
             making.container.save_filter(filter)?;
         }
+        let join = prepare::namespaces(&self.plan.namespaces.join)?;
+        prepare::check_not_the_hosts(&join, &self.plan.init)?;
+        drop(join);
         self.place_root()?;
         making.cgroup_is_ours = true;
         let cgroup = Cgroup::create(hierarchy, &self.plan.cgroup_path)?;
@@ -266,7 +267,7 @@ impl Task<'_> {
                 kind => {
                     namespace(&join.path)?;
                     let path = join.path.to_string_lossy().into_owned();
-                    request.join.push(JoinNamespace { kind: word(kind).to_owned(), path });
+                    request.join.push(JoinNamespace { kind: kind.proc_name().to_owned(), path });
                 }
             }
         }
@@ -330,11 +331,7 @@ impl Task<'_> {
 
 /// Records the first process.
 fn adopt(making: &mut Making, pid: i32) -> Result<(), Error> {
-    let number = Pid::from_raw(pid).ok_or(Error::Ended("restored"))?;
-    let pidfd = rustix::process::pidfd_open(number, PidfdFlags::empty())
-        .call(|| format!("pidfd_open({pid})"))
-        .doing(|| "the restored process")?;
-    making.child = Some((pid, pidfd));
+    making.child = Some((pid, process::open_child(pid)?));
     making.record.pid = pid;
     making.record.start_time = started(pid)?;
     // criu restores the clocks with a time namespace, where there was none before.

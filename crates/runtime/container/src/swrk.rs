@@ -105,10 +105,12 @@ impl Directories {
         })
     }
 
-    /// What went wrong, in criu's words: the first error in its log.
-    pub(crate) fn explain(&self) -> String {
+    /// What went wrong, in criu's words: the first error in its log, or else what it answers, which
+    /// may begin with what does not matter.
+    fn explain(&self, answer: &str) -> String {
         match first_error(&self.log) {
             Some(line) => format!("{line} (more in {:?})", self.log),
+            None if !answer.is_empty() => format!("{answer} (more in {:?})", self.log),
             None => format!("see {:?}", self.log),
         }
     }
@@ -283,10 +285,7 @@ impl Service {
         let mut request = Request::Do(kind, options);
         let failed = |answer: &Response| {
             let what = if kind == Kind::Restore { "restore" } else { "checkpoint" };
-            let mut why = directories.explain();
-            if !answer.message.is_empty() {
-                why = format!("{}: {why}", answer.message);
-            }
+            let why = directories.explain(&answer.message);
             Error::Refused(format!("criu cannot {what} the container: {why}"))
         };
         loop {

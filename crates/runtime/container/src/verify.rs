@@ -14,7 +14,7 @@ use plan::Plan;
 use rustix::fs::{FileType, Mode, OFlags};
 use sys::{Call, MountAttr};
 
-use crate::checkpoint::{externals, mount_point, namespace, word};
+use crate::checkpoint::{externals, mount_point, namespace};
 use crate::error::{Doing, Error};
 use crate::mountinfo::{self, Line};
 
@@ -31,7 +31,7 @@ impl Host {
     pub(crate) fn see() -> Result<Self, Error> {
         let mut namespaces = BTreeMap::new();
         for kind in KINDS {
-            let word = word(kind);
+            let word = kind.proc_name();
             if let Ok(one) = namespace(Path::new(&format!("/proc/self/ns/{word}"))) {
                 namespaces.insert(word, one);
             }
@@ -142,7 +142,7 @@ impl Status {
 
 fn namespaces(plan: &Plan, host: &Host, pid: i32, first: i32) -> Result<(), Error> {
     for kind in KINDS {
-        let word = word(kind);
+        let word = kind.proc_name();
         let has = |who: &str| namespace(Path::new(&format!("/proc/{who}/ns/{word}")));
         let Some(before) = host.namespaces.get(word) else { continue };
         let its = has(&pid.to_string())?;
