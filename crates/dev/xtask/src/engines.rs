@@ -8,7 +8,7 @@ use crate::shell::find;
 
 /// What the tests use, and what that needs beyond what it depends on.
 const PACKAGES: &str = "docker.io,containerd,runc,podman,buildah,conmon,netavark,iptables,iproute2,\
-    bsdutils,busybox-static,catatonit,procps,tini,uidmap";
+    bsdutils,busybox-static,catatonit,criu,procps,tini,uidmap";
 
 /// A mirror that is a snapshot is older than its lists say they are good for.
 const AGED: &str = "--aptopt=Acquire::Check-Valid-Until \"false\"";

@@ -70,24 +70,35 @@ fn refuse(why: impl std::fmt::Display) -> Error {
     Error::Refused(format!("the checkpoint is not of a container with this configuration: {why}"))
 }
 
-fn children(pid: i32) -> Result<Vec<i32>, Error> {
-    let mut all = Vec::new();
+/// The threads of a process: its directories in `/proc`.
+fn threads(pid: i32) -> Result<Vec<PathBuf>, Error> {
     let tasks = format!("/proc/{pid}/task");
     let entries = std::fs::read_dir(&tasks).call(|| format!("readdir({tasks:?})"));
-    for task in entries.doing(|| "restored processes")?.flatten() {
-        let path = task.path().join("children");
-        let text = std::fs::read_to_string(&path).call(|| format!("read({path:?})"));
-        let text = text.doing(|| "restored processes")?;
+    Ok(entries.doing(|| "restored processes")?.flatten().map(|entry| entry.path()).collect())
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).call(|| format!("read({path:?})")).doing(|| "restored processes")
+}
+
+fn children(pid: i32) -> Result<Vec<i32>, Error> {
+    let mut all = Vec::new();
+    for thread in threads(pid)? {
+        let text = read(&thread.join("children"))?;
         all.extend(text.split_ascii_whitespace().filter_map(|word| word.parse::<i32>().ok()));
     }
     Ok(all)
 }
 
+/// Of every thread: each has privileges of its own.
 fn privileges(plan: &Plan, pid: i32) -> Result<(), Error> {
-    let path = format!("/proc/{pid}/status");
-    let text = std::fs::read_to_string(&path).call(|| format!("read({path:?})"));
-    let status = Status::of(&text.doing(|| "restored processes")?)
-        .ok_or_else(|| refuse(format!("{path} cannot be read")))?;
+    threads(pid)?.iter().try_for_each(|thread| privileges_of(plan, thread))
+}
+
+fn privileges_of(plan: &Plan, thread: &Path) -> Result<(), Error> {
+    let path = thread.join("status");
+    let status = Status::of(&read(&path)?)
+        .ok_or_else(|| refuse(format!("{} cannot be read", path.display())))?;
     let process = &plan.init.process;
     let most = process.caps.bounding | process.caps.permitted;
     for (set, has, may) in [
@@ -167,11 +178,10 @@ fn namespaces(plan: &Plan, host: &Host, pid: i32, first: i32) -> Result<(), Erro
 
 /// In every tree a process is in the container's cgroup or below it.
 fn place(cgroup: &Cgroup, pid: i32) -> Result<(), Error> {
-    let path = format!("/proc/{pid}/cgroup");
-    let text = std::fs::read_to_string(&path).call(|| format!("read({path:?})"));
+    let text = read(Path::new(&format!("/proc/{pid}/cgroup")))?;
     let trees = cgroup.paths();
     let own = cgroup.path();
-    for line in text.doing(|| "restored processes")?.lines() {
+    for line in text.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
         let is_ours = match controllers {

@@ -64,7 +64,7 @@ impl Machine {
         let mut holder = enter(&trees)
             .args(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--cgroup"])
             .args(["--uts", "--ipc", "--propagation", "private", "bash", "-c", SCRIPT, "machine"])
-            .args([&debian, &work, &runtime()])
+            .args([&debian, &work, &runtime(), &debian.with_file_name("")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,7 +1,7 @@
 # Makes the root of a test's machine and becomes its process 1. In new mount, network, pid, cgroup,
-# uts and ipc namespaces: machine.sh DEBIAN WORK RUNTIME
+# uts and ipc namespaces: machine.sh DEBIAN WORK RUNTIME UNPACKED
 set -e
-debian=$1 work=$2 runtime=$3
+debian=$1 work=$2 runtime=$3 unpacked=$4
 root=$work/root
 mount -t overlay -o "lowerdir=$debian,upperdir=$work/upper,workdir=$work/overlay" machine "$root"
 mount -t proc proc "$root/proc"
@@ -55,6 +55,12 @@ for place in docker containers containerd; do
 done
 touch "$root/usr/local/bin/dhow-runtime"
 mount --bind "$runtime" "$root/usr/local/bin/dhow-runtime"
+# A criu for kernels that are too new for that of the packages.
+if [ -x "$unpacked/usr/bin/criu" ]; then
+  mkdir -p "$root/unpacked"
+  mount --bind "$unpacked" "$root/unpacked"
+  ln -s /unpacked/usr/bin/criu "$root/usr/local/bin/criu"
+fi
 mkdir -p "$root/image"
 mount --bind "$work/image" "$root/image"
 

@@ -144,3 +144,32 @@ P play kube /tmp/kube.yaml"#);
     m.ok("P play kube --down /tmp/kube.yaml");
     m.finish();
 }
+
+#[test]
+fn podman_saves_and_restores_a_container() {
+    let Some(m) = podman("criu") else { return };
+    let check = m.run("criu check");
+    if check.code != 0 {
+        testkit::skip("Criu", check.stderr.lines().last().unwrap_or("criu check fails"));
+        return;
+    }
+    let count = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done";
+    m.ok(&format!(
+        "P run -d --name c --memory 64m -v /image:/v:ro -p 8080:80 busybox sh -c '{count}'"
+    ));
+    let counted = || m.ok("P logs c | tail -n 1").parse::<u64>().unwrap_or(0);
+    m.ok("until P logs c | grep -q 3; do sleep 0.05; done");
+    m.ok("P container checkpoint c");
+    assert_eq!(m.ok("P inspect -f '{{.State.Running}} {{.State.Checkpointed}}' c"), "false true");
+    let saved = counted();
+    m.ok("P container restore c");
+    testkit::wait_until("it counts on", || counted() > saved);
+    assert_eq!(m.ok("P exec c ls /v"), "busybox.tar");
+    m.ok("P container checkpoint -e /tmp/c.tar.gz c");
+    m.ok("P rm -f -t 0 c");
+    // Under another name, and so in another cgroup.
+    m.ok("P container restore -i /tmp/c.tar.gz -n other");
+    assert_eq!(m.ok("P exec other ls /v"), "busybox.tar");
+    m.ok("P rm -f -t 0 other");
+    m.finish();
+}
