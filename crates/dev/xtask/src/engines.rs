@@ -89,10 +89,10 @@ fn suite() -> Option<String> {
 /// Where this machine has its packages from. mmdebstrap's own choice otherwise.
 fn mirror() -> Option<String> {
     let lists = std::fs::read_dir("/etc/apt/sources.list.d").ok()?;
-    let texts = lists.flatten().filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+    let mut texts = lists.flatten().filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
     let uris = |text: String| {
         let line = text.lines().find_map(|line| line.strip_prefix("URIs:").map(str::trim));
         line.and_then(|uris| uris.split(' ').next()).map(str::to_owned)
     };
-    texts.filter_map(uris).next()
+    texts.find_map(uris)
 }
