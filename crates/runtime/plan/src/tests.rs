@@ -163,6 +163,10 @@ fn what_is_wrong_is_named_with_its_value() {
             r#"{"linux":{"resources":{"devices":[{"allow":true,"access":"x"}]}}}"#,
             "linux.resources.devices[0].access: `x` has letters besides r, w, m",
         ),
+        (
+            r#"{"linux":{"resources":{"devices":[{"allow":true,"access":"a"}]}}}"#,
+            "linux.resources.devices[0].access: `a` has letters besides r, w, m",
+        ),
         (r#"{"mounts":[{"destination":"/x","type":"bind"}]}"#, "mounts[0].source is missing"),
         (r#"{"mounts":[{"destination":"","type":"tmpfs"}]}"#, "mounts[0].destination is missing"),
         (

@@ -172,6 +172,8 @@ pub struct Cpu {
 #[serde(rename_all = "camelCase")]
 pub struct HugepageLimit {
     /// `2MB`, `1GB`, ...
+    // Programs in Go do not mind the case, and runc's own tests write it small.
+    #[serde(alias = "pagesize")]
     pub page_size: String,
     /// Bytes.
     pub limit: u64,
