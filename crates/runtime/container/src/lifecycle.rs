@@ -104,10 +104,15 @@ pub fn kill(store: &Store, id: &str, signal: i32, all: bool) -> Result<(), Error
     let container = store.find(id)?;
     let record = container.expect_record()?;
     let first = process::open(record.pid, record.start_time)?;
-    if all {
+    // In a cgroup that others were in already, most are not the container's.
+    let is_own = !record.cgroup_shared;
+    if all && is_own {
         return kill_all(&record, signal).map(drop);
     }
-    if signal == process::KILL && !first.as_ref().is_some_and(|_| process::is_first(record.pid)) {
+    if signal == process::KILL
+        && is_own
+        && !first.as_ref().is_some_and(|_| process::is_first(record.pid))
+    {
         // Without a cgroup, which a user may have been denied, there is still the first process.
         let killed = kill_all(&record, signal)?;
         let sent = first.map(|pidfd| process::signal(&pidfd, signal)).transpose()?;
