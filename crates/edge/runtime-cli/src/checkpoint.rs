@@ -6,7 +6,7 @@ use container::{CgroupMode, CriuOptions};
 
 use crate::args::{Opt, Parsed, flag, value};
 use crate::foreground::{Console, Foreground};
-use crate::make::{BUNDLE, CONSOLE_SOCKET, DETACH, NO_PIVOT, PID_FILE, create_options, proof};
+use crate::make::{BUNDLE, CONSOLE_SOCKET, DETACH, PID_FILE, create_options, proof};
 use crate::{Context, Failure, protect};
 
 const IMAGE_PATH: Opt = value(&["image-path"], "the directory of the images (default: checkpoint)");
@@ -54,7 +54,7 @@ pub(crate) const RESTORE: &[Opt] = &[
     DETACH,
     PID_FILE,
     flag(&["no-subreaper"], "do not become the parent of orphans"),
-    NO_PIVOT,
+    flag(&["no-pivot"], "changes nothing: criu enters the root in its own way"),
     EMPTY_NS,
     AUTO_DEDUP,
     LAZY_PAGES,

@@ -17,7 +17,7 @@ pub(crate) const CONSOLE_SOCKET: Opt =
     value(&["console-socket"], "the unix socket that gets the terminal");
 pub(crate) const PID_FILE: Opt = value(&["pid-file"], "the file that gets the process id");
 const PRESERVE_FDS: Opt = value(&["preserve-fds"], "how many more descriptors to pass on");
-pub(crate) const NO_PIVOT: Opt = flag(&["no-pivot"], "move the root instead of pivot_root");
+const NO_PIVOT: Opt = flag(&["no-pivot"], "move the root instead of pivot_root");
 const NO_NEW_KEYRING: Opt = flag(&["no-new-keyring"], "keep the session keyring");
 pub(crate) const DETACH: Opt = flag(&["detach", "d"], "do not wait for the process to end");
 

@@ -21,6 +21,7 @@ mod error;
 mod events;
 mod exec;
 mod facts;
+mod images;
 mod lifecycle;
 mod mountinfo;
 mod prepare;

@@ -62,8 +62,11 @@ pub fn restore(
     mount::set_propagation(Path::new("/"), Propagation::Slave, true)
         .doing(|| "cut the mount namespace off")?;
     // In that namespace: criu mounts something there for itself.
-    let directories = Directories::open(criu, LOG)?;
+    let mut directories = Directories::open(criu, LOG)?;
     let streams = streams(&directories)?;
+    if plan.namespaces.maps.is_some() {
+        directories.open_to_all()?;
+    }
     let hierarchy = Hierarchy::detect()?;
     let container = store.reserve(id)?;
     let mut making = Making {
@@ -290,11 +293,16 @@ impl Task<'_> {
         fd: Option<OwnedFd>,
     ) -> Result<(), Error> {
         match answer.stage.as_str() {
-            "setup-namespaces" if !self.plan.hooks.create_runtime.is_empty() => {
-                making.hooks = true;
-                let mut state = making.record.state(Status::Creating);
-                state.pid = answer.pid;
-                init::hook::run(&self.plan.hooks.create_runtime, &json(&state)?)?;
+            "setup-namespaces" => {
+                if self.plan.init.loopback {
+                    loopback_up(answer.pid)?;
+                }
+                if !self.plan.hooks.create_runtime.is_empty() {
+                    making.hooks = true;
+                    let mut state = making.record.state(Status::Creating);
+                    state.pid = answer.pid;
+                    init::hook::run(&self.plan.hooks.create_runtime, &json(&state)?)?;
+                }
             }
             "post-restore" => adopt(making, answer.pid)?,
             "orphan-pts-master" => self.hand_over(fd)?,
@@ -343,6 +351,24 @@ fn adopt(making: &mut Making, pid: i32) -> Result<(), Error> {
     }
     making.container.save(&making.record)?;
     failpoint("runtime.restored")
+}
+
+/// Takes the loopback interface up in the network namespace of `pid`, which criu leaves empty.
+fn loopback_up(pid: i32) -> Result<(), Error> {
+    let open = |who: &str| {
+        let path = format!("/proc/{who}/ns/net");
+        rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .call(|| format!("open({path:?})"))
+            .doing(|| "the network namespace")
+    };
+    let enter = |namespace: &OwnedFd| {
+        sys::setns(namespace.as_fd(), CloneFlags::NEWNET).doing(|| "the network namespace")
+    };
+    let (own, theirs) = (open("self")?, open(&pid.to_string())?);
+    enter(&theirs)?;
+    let up = init::loopback_up().map_err(|error| Error::Refused(error.line()));
+    enter(&own)?;
+    up
 }
 
 /// The cgroups that criu is in, as the roots of those that it restores.

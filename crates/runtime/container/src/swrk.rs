@@ -105,10 +105,21 @@ impl Directories {
         })
     }
 
+    /// Lets processes of another user namespace read the images: see [`crate::images`].
+    pub(crate) fn open_to_all(&mut self) -> Result<(), Error> {
+        let all = crate::images::open_to_all(&self.images)?;
+        let images = std::mem::replace(&mut self.images, all);
+        // The log stays where it would be.
+        self.work.get_or_insert(images);
+        Ok(())
+    }
+
     /// What went wrong, in criu's words: the first error in its log, or else what it answers, which
     /// may begin with what does not matter.
     fn explain(&self, answer: &str) -> String {
-        match first_error(&self.log) {
+        // Not by its path: something may be mounted there by now.
+        let directory = self.work.as_ref().unwrap_or(&self.images);
+        match self.log.file_name().and_then(|name| first_error(directory, name)) {
             Some(line) => format!("{line} (more in {:?})", self.log),
             None if !answer.is_empty() => format!("{answer} (more in {:?})", self.log),
             None => format!("see {:?}", self.log),
@@ -133,10 +144,11 @@ fn directory(path: &Path, option: &str) -> Result<OwnedFd, Error> {
 }
 
 /// The first line of a log that tells of an error, without its time. The last megabyte is looked at.
-fn first_error(log: &Path) -> Option<String> {
+fn first_error(directory: &OwnedFd, log: &OsStr) -> Option<String> {
     const MOST: u64 = 1 << 20;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut file = std::fs::File::from(rustix::fs::open(log, flags, Mode::empty()).ok()?);
+    let file = rustix::fs::openat(directory, log, flags, Mode::empty()).ok()?;
+    let mut file = std::fs::File::from(file);
     let length = file.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(MOST))).ok()?;
     let mut bytes = Vec::new();
@@ -401,15 +413,18 @@ mod tests {
 
     #[test]
     fn the_first_error_is_told_without_its_place() {
-        let log = std::env::temp_dir().join(format!("dhow-criu-log-{}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("dhow-criu-log-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
         let text = "(00.01) Warn  (criu/x.c:1): no\n\
                     (00.02) Error (criu/util.c:1534): rlimit: Can't setup RLIMIT_NOFILE\n\
                     (00.03) Error (criu/net.c:3436): net: Locking network failed\n\
                     (00.04) Error (criu/cr-dump.c:1): Dumping FAILED.\n";
-        std::fs::write(&log, text).unwrap();
-        assert_eq!(first_error(&log).as_deref(), Some("net: Locking network failed"));
-        std::fs::remove_file(&log).unwrap();
-        assert_eq!(first_error(&log), None);
+        std::fs::write(dir.join("log"), text).unwrap();
+        let open = directory(&dir, "--work-path").unwrap();
+        let read = |name: &str| first_error(&open, OsStr::new(name));
+        assert_eq!(read("log").as_deref(), Some("net: Locking network failed"));
+        assert_eq!(read("none"), None);
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

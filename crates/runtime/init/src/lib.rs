@@ -376,7 +376,8 @@ fn join_keyring(process: &Process) -> Result<(), Error> {
     }
 }
 
-fn loopback_up() -> Result<(), Error> {
+/// Takes the loopback interface of the calling process's network namespace up.
+pub fn loopback_up() -> Result<(), Error> {
     let mut requests = netlink::Requests::new();
     requests.set_loopback_up();
     netlink::RouteSocket::open()

@@ -93,6 +93,8 @@ fn a_container_goes_on_where_it_was_saved() {
             assert_eq!(call(&b, &["exec", "c", "cat", "/link/f"]).ok(), "bound\n");
             assert_eq!(call(&b, &["exec", "c", "touch", "/link/f"]).status, 1, "it is read-only");
             assert_eq!(call(&b, &["exec", "c", "cat", "/proc/keys"]).ok(), "");
+            let flags = call(&b, &["exec", "c", "cat", "/sys/class/net/lo/flags"]).ok();
+            assert_eq!(flags.trim(), "0x9", "the loopback interface is up");
             let pid = std::fs::read_to_string(b.dir.join("pid")).unwrap();
             for kind in ["cgroup", "mnt", "pid", "net", "ipc", "uts"] {
                 let namespace = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/{kind}"));
@@ -182,6 +184,25 @@ fn the_terminal_goes_to_the_console_socket() {
     let mut second = master();
     second.write_all(b"this\n").unwrap();
     hears(&mut second, "heard this");
+}
+
+#[test]
+fn a_container_with_users_of_its_own_goes_on_too() {
+    let Some(mut b) = with_criu("a_container_with_users_of_its_own_goes_on_too") else { return };
+    b.namespace("user", None);
+    b.config["linux"]["uidMappings"] =
+        json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+    b.config["linux"]["gidMappings"] = b.config["linux"]["uidMappings"].clone();
+    std::os::unix::fs::chown(b.rootfs(), Some(100_000), Some(100_000)).unwrap();
+    counting(&mut b);
+    call(&b, &["checkpoint", "c"]).ok();
+    let saved = count(&b);
+    call(&b, &["restore", "-d", "c"]).ok();
+    counts_on(&b, saved);
+    let map = call(&b, &["exec", "c", "cat", "/proc/1/uid_map"]).ok();
+    assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"]);
+    let mode = std::fs::metadata(b.dir.join("checkpoint")).unwrap().permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o700);
 }
 
 /// What the images say must not win over the configuration (CVE-2026-95837, CVE-2024-8676).
