@@ -1,13 +1,13 @@
 //! Saving a running container, with criu.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
 use criu::{External, Kind, Options, Request, Response};
 use oci::runtime::{NamespaceKind, Status};
-use plan::{Enter, Plan, Rootfs, What};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
+use plan::{Enter, Mount, Plan, Rootfs, What};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use sys::{Call, SingleThreaded};
 
 use crate::create::read_spec;
@@ -201,8 +201,10 @@ fn mounts(plan: &Plan, record: &Record, cgroup: &Cgroup) -> Result<Vec<External>
     let lines = mountinfo::read(&record.pid.to_string())?;
     let mut mounts = Vec::new();
     let mut add = |target: &Path, name: &Path| -> Result<(), Error> {
-        let Some(point) = mount_point(&root, target, &lines)? else { return Ok(()) };
-        let (key, value) = (swrk::name(&point)?, swrk::name(name)?);
+        // Nothing is mounted there any more when it is on the root's.
+        let line = mount_of(&root, target, &lines)?.filter(|line| line.point != Path::new("/"));
+        let Some(line) = line else { return Ok(()) };
+        let (key, value) = (swrk::name(&line.point)?, swrk::name(name)?);
         if !mounts.iter().any(|one: &External| one.key == key) {
             mounts.push(External { key, value });
         }
@@ -222,7 +224,8 @@ fn mounts(plan: &Plan, record: &Record, cgroup: &Cgroup) -> Result<Vec<External>
 /// The mounts that come from the host: their targets, and what is bound there.
 pub(crate) fn externals(plan: &Plan, cgroup: &Cgroup) -> Vec<(PathBuf, PathBuf)> {
     let mut all = Vec::new();
-    for mount in &plan.init.rootfs.mounts {
+    let mounts = &plan.init.rootfs.mounts;
+    for mount in mounts.iter().filter(|mount| !hidden(mounts, mount)) {
         match &mount.what {
             What::Bind { source, .. } => all.push((mount.target.clone(), source.clone())),
             What::Cgroup => {
@@ -248,6 +251,13 @@ pub(crate) fn externals(plan: &Plan, cgroup: &Cgroup) -> Vec<(PathBuf, PathBuf)>
     all
 }
 
+/// Whether a later mount covers this one.
+pub(crate) fn hidden(mounts: &[Mount], mount: &Mount) -> bool {
+    mounts[mount.index + 1..].iter().any(|later| {
+        !matches!(later.what, What::Remount) && mount.target.starts_with(&later.target)
+    })
+}
+
 fn is_directory(root: &fsroot::Root, path: &Path) -> bool {
     root.open_path(path).is_ok_and(|fd| file_type(&fd) == Some(FileType::Directory))
 }
@@ -256,23 +266,19 @@ fn file_type(fd: &OwnedFd) -> Option<FileType> {
     rustix::fs::fstat(fd).ok().map(|stat| FileType::from_raw_mode(stat.st_mode))
 }
 
-/// Where the mount is that `target` leads to. `None`: there is none (any more).
-pub(crate) fn mount_point(
+/// The mount that `target` is on. `None`: there is no such file.
+pub(crate) fn mount_of<'l>(
     root: &fsroot::Root,
     target: &Path,
-    lines: &[Line],
-) -> Result<Option<PathBuf>, Error> {
+    lines: &'l [Line],
+) -> Result<Option<&'l Line>, Error> {
     let Ok(fd) = root.open_path(target) else { return Ok(None) };
-    let id = mount_id(&fd)?;
-    let line = lines.iter().find(|line| line.id == id);
-    Ok(line.filter(|line| line.point != Path::new("/")).map(|line| line.point.clone()))
-}
-
-fn mount_id(fd: &OwnedFd) -> Result<u64, Error> {
-    rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)
-        .call(|| "statx(STATX_MNT_ID)")
-        .doing(|| "mounts")
-        .map(|statx| statx.stx_mnt_id)
+    // Also on kernels whose statx(2) does not tell.
+    let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
+    let text = std::fs::read_to_string(&path).call(|| format!("read({path:?})"));
+    let text = text.doing(|| "mounts")?;
+    let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+    Ok(lines.iter().find(|line| Some(line.id) == id))
 }
 
 /// Writes down what the standard streams are, so that whoever restores can give the container its

@@ -23,6 +23,13 @@ pub(crate) struct Line {
     pub(crate) kind: String,
 }
 
+impl Line {
+    /// Whether the mount has an option.
+    pub(crate) fn has(&self, option: &str) -> bool {
+        self.options.iter().any(|one| one == option)
+    }
+}
+
 /// All mounts of a process.
 pub(crate) fn read(pid: &str) -> Result<Vec<Line>, Error> {
     let path = format!("/proc/{pid}/mountinfo");

@@ -4,6 +4,8 @@
 //! as they say. They may be older than the configuration, or somebody else's: what goes beyond the
 //! configuration is refused (CVE-2026-95837, CVE-2024-8676).
 
+mod mounts;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -11,15 +13,11 @@ use caps::CapSet;
 use cgroup::Cgroup;
 use oci::runtime::NamespaceKind;
 use plan::Plan;
-use rustix::fs::{FileType, Mode, OFlags};
-use sys::{Call, MountAttr};
+use sys::Call;
 
-use crate::checkpoint::{externals, mount_point, namespace};
+use crate::checkpoint::namespace;
 use crate::error::{Doing, Error};
-use crate::mountinfo::{self, Line};
-
-/// File systems that a namespace has one of, whoever mounts it.
-const OF_A_NAMESPACE: [&str; 4] = ["mqueue", "proc", "sysfs", "devpts"];
+use crate::mountinfo;
 
 /// The machine as it was before.
 pub(crate) struct Host {
@@ -63,7 +61,7 @@ pub(crate) fn check(plan: &Plan, host: &Host, cgroup: &Cgroup, first: i32) -> Re
         namespaces(plan, host, pid, first)?;
         place(cgroup, pid)?;
     }
-    mounts(plan, host, cgroup, first)
+    mounts::check(plan, &host.devices, cgroup, first)
 }
 
 fn refuse(why: impl std::fmt::Display) -> Error {
@@ -197,82 +195,6 @@ fn place(cgroup: &Cgroup, pid: i32) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// What is mounted of the host's is what the configuration names, from where it says, and no more
-/// writable than it says.
-fn mounts(plan: &Plan, host: &Host, cgroup: &Cgroup, first: i32) -> Result<(), Error> {
-    let root = format!("/proc/{first}/root");
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(&root, flags, Mode::empty())
-        .call(|| format!("open({root:?})"))
-        .doing(|| "restored mounts")?;
-    let root = fsroot::Root::from_fd(root);
-    let lines = mountinfo::read(&first.to_string())?;
-    let mut known: Vec<PathBuf> = Vec::new();
-    for (target, source) in externals(plan, cgroup) {
-        let Some(point) = mount_point(&root, &target, &lines)? else { continue };
-        if same_file(&root, &target, &source)? {
-            known.push(point);
-        } else {
-            return Err(refuse(format!("what is mounted on {target:?} is not {source:?}")));
-        }
-    }
-    for mount in &plan.init.rootfs.mounts {
-        let Some(point) = mount_point(&root, &mount.target, &lines)? else { continue };
-        let line = lines.iter().rev().find(|line| line.point == point);
-        for (attribute, word) in [
-            (MountAttr::RDONLY, "ro"),
-            (MountAttr::NOSUID, "nosuid"),
-            (MountAttr::NODEV, "nodev"),
-            (MountAttr::NOEXEC, "noexec"),
-        ] {
-            let has = line.is_some_and(|line| line.options.iter().any(|option| option == word));
-            if (mount.set | mount.rec_set).contains(attribute) && !has {
-                return Err(refuse(format!("the mount on {:?} is not `{word}`", mount.target)));
-            }
-        }
-    }
-    let rootfs = &plan.init.rootfs;
-    let is_root = |line: &&Line| line.point == Path::new("/");
-    if lines.iter().filter(is_root).count() != 1
-        || !same_file(&root, Path::new("/"), &rootfs.root.path)?
-    {
-        return Err(refuse(format!("its root is not {:?}", rootfs.root.path)));
-    }
-    let is_known = |line: &Line| {
-        let masks = rootfs.masked_paths.contains(&line.point) && is_null(&root, &line.point);
-        !host.devices.contains(&line.device)
-            || OF_A_NAMESPACE.contains(&line.kind.as_str())
-            || line.point == Path::new("/")
-            || known.contains(&line.point)
-            || masks
-    };
-    match lines.iter().find(|line| !is_known(line)) {
-        None => Ok(()),
-        Some(line) => {
-            Err(refuse(format!("a file system of the host is mounted on {:?}", line.point)))
-        }
-    }
-}
-
-/// Whether this is the null device.
-fn is_null(root: &fsroot::Root, path: &Path) -> bool {
-    let stat = root.open_path(path).ok().and_then(|fd| rustix::fs::fstat(&fd).ok());
-    stat.is_some_and(|stat| {
-        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-            && stat.st_rdev == rustix::fs::makedev(1, 3)
-    })
-}
-
-/// Whether `target` inside the root is the very file `source` of the host.
-fn same_file(root: &fsroot::Root, target: &Path, source: &Path) -> Result<bool, Error> {
-    let inside = root.open_path(target).doing(|| "restored mounts")?;
-    let inside = rustix::fs::fstat(&inside).call(|| "fstat()").doing(|| "restored mounts")?;
-    let outside = rustix::fs::stat(source)
-        .call(|| format!("stat({source:?})"))
-        .doing(|| "restored mounts")?;
-    Ok((inside.st_dev, inside.st_ino) == (outside.st_dev, outside.st_ino))
 }
 
 #[cfg(test)]
