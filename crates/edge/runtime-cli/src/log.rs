@@ -79,6 +79,7 @@ impl Log {
 
     fn write(&mut self, level: &str, text: &str) {
         let Some(file) = &mut self.file else { return };
+        let text = &container::one_line(text);
         let line = if self.json {
             let time = humane(SystemTime::now());
             serde_json::json!({ "level": level, "msg": text, "time": time }).to_string()

@@ -156,20 +156,33 @@ impl Root {
     }
 
     /// What `path` leads to (a directory is `EISDIR`), or a new empty file there, made with the
-    /// directories on the way to it (mode 0755). For mount points of files. The descriptor of a new
-    /// file is open for reading, that of an old one is `O_PATH`.
+    /// directories on the way to it (mode 0755). For mount points of files. A link at the end is
+    /// followed inside the root also when it dangles. The descriptor of a new file is open for
+    /// reading, that of an old one is `O_PATH`.
     pub fn create_file(&self, path: impl AsRef<Path>, mode: Mode) -> Result<OwnedFd, Error> {
-        let path = path.as_ref();
-        match self.open_path(path) {
-            Err(err) if err.errno() == Errno::NOENT => {}
-            other => return other.and_then(|fd| not_a_directory(fd, path)),
+        let asked = path.as_ref();
+        let mut path = asked.to_owned();
+        for _ in 0..MAX_LINKS {
+            match self.open_path(&path) {
+                Err(err) if err.errno() == Errno::NOENT => {}
+                other => return other.and_then(|fd| not_a_directory(fd, asked)),
+            }
+            let (dir, name) = split(&path)?;
+            let parent = self.mkdir_all(dir, Mode::from_raw_mode(0o755))?;
+            // Without EXCL, so that a dangling link is followed (in the root) as open(2) does. What
+            // another process puts there meanwhile is opened without waiting for a fifo's other end.
+            let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+            let error = match self.open_with(&path, flags, mode) {
+                Err(err) if err.errno() == Errno::NOENT => err,
+                other => return other,
+            };
+            // Directories are missing on the way that the link names.
+            let Ok(target) = rustix::fs::readlinkat(&parent, name, Vec::new()) else {
+                return Err(error);
+            };
+            path = dir.join(OsStr::from_bytes(target.as_bytes()));
         }
-        let (dir, _) = split(path)?;
-        self.mkdir_all(dir, Mode::from_raw_mode(0o755))?;
-        // Without EXCL, so that a dangling link is followed (in the root) as open(2) does. What
-        // another process puts there meanwhile is opened without waiting for a fifo's other end.
-        let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        self.open_with(path, flags, mode)
+        Err(Error::new(format!("open({asked:?}, O_CREAT)"), Errno::LOOP))
     }
 
     /// Makes a device, fifo or socket; nothing is followed at the end. Its mode is `mode` less the

@@ -137,6 +137,13 @@ fn what_is_made_is_made_inside() {
         let err = root.mkdir_all(path, MODE).unwrap_err();
         assert_eq!((err.to_string(), err.errno()), (format!("mkdir({path:?})"), errno));
     }
+    // What systemd's machines have at /etc/resolv.conf, in an image where nothing is there yet.
+    place.link("../run/resolve/stub", "etc/resolv.conf");
+    root.create_file("etc/resolv.conf", MODE).unwrap();
+    assert!(place.inside("run/resolve/stub").is_file());
+    place.link("resolv2", "etc/resolv1");
+    place.link("resolv1", "etc/resolv2");
+    assert_eq!(root.create_file("etc/resolv1", MODE).unwrap_err().errno(), Errno::LOOP);
     assert_eq!(root.create_file("dir", MODE).unwrap_err().errno(), Errno::ISDIR);
     place.check_outside();
 }

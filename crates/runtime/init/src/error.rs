@@ -98,13 +98,20 @@ impl Error {
     }
 }
 
+/// Where a line is cut, in bytes: a value can be of any length.
+const LONGEST_LINE: usize = 4096;
+
 /// `text` as it may be printed on a person's terminal: names, values and what hooks say come from
 /// images too, and neither a line of their own nor an escape sequence is theirs to write.
 pub fn one_line(text: &str) -> String {
     // What turns the reading direction round shows a line other than it is.
     let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let mut line = String::with_capacity(text.len());
+    let mut line = String::new();
     for c in text.chars() {
+        if line.len() >= LONGEST_LINE {
+            line.push_str("...");
+            break;
+        }
         match c {
             '\n' => line.push(' '),
             '\t' => line.push(c),

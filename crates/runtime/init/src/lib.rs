@@ -273,7 +273,7 @@ fn enter_root(plan: &InitPlan, hooks: &Hooks, inherited: &mut Inherited) -> Resu
             call_hooks(&hooks.create_container, &inherited.state)?;
         }
         prepared.finish(rootfs, inherited)?;
-        prepared.enter(rootfs.enter, &rootfs.root.path, inherited.proc.as_fd())?;
+        prepared.enter(rootfs, inherited.proc.as_fd())?;
         console.map_or(Ok(()), console::Console::take)
     })();
     inherited.sync = sync;

@@ -69,11 +69,7 @@ impl Prepared {
             sys::mount_setattr(self.root.as_fd(), false, MountAttr::RDONLY, none, None, None)
                 .doing(|| "make the root read-only")?;
         }
-        match plan.root.propagation {
-            Propagation::Slave | Propagation::Private => Ok(()),
-            other => mount::set_propagation_fd(self.root.as_fd(), other, false)
-                .doing(|| "propagation of the root"),
-        }
+        Ok(())
     }
 
     /// Makes it the working directory.
@@ -84,14 +80,20 @@ impl Prepared {
     }
 
     /// Makes it the root of this process.
-    pub(crate) fn enter(self, how: Enter, root: &Path, proc: BorrowedFd<'_>) -> Result<(), Error> {
+    pub(crate) fn enter(self, plan: &Rootfs, proc: BorrowedFd<'_>) -> Result<(), Error> {
         failpoint("runtime.pivot")?;
-        match how {
+        match plan.enter {
             Enter::PivotRoot => {
-                mount::pivot_root_into(self.root.as_fd()).doing(|| "change the root")
+                mount::pivot_root_into(self.root.as_fd()).doing(|| "change the root")?;
             }
-            Enter::Move => move_root(&self.root, root, proc),
-            Enter::Chroot => change_root(self.root.as_fd()),
+            Enter::Move => move_root(&self.root, &plan.root.path, proc)?,
+            Enter::Chroot => return change_root(self.root.as_fd()),
+        }
+        // Not before: pivot_root(2) refuses a root that is shared.
+        match plan.root.propagation {
+            Propagation::Slave | Propagation::Private => Ok(()),
+            other => mount::set_propagation_fd(self.root.as_fd(), other, false)
+                .doing(|| "propagation of the root"),
         }
     }
 }
