@@ -2,7 +2,7 @@
 
 use crate::shell::{cargo, find, run, step};
 use crate::workspace::Workspace;
-use crate::{failpoints, layers, licences, report, test, tidy, unsafe_code, vm};
+use crate::{failpoints, layers, licences, report, security, test, tidy, unsafe_code, vm};
 
 /// All checks, those that take seconds first; then the tests.
 pub(crate) fn ci() -> Result<(), String> {
@@ -12,6 +12,7 @@ pub(crate) fn ci() -> Result<(), String> {
     step("layers", || report(&layers::check(&workspace)))?;
     step("unsafe", || report(&unsafe_code::check(&workspace)))?;
     step("failpoints", || report(&failpoints::check(&workspace)))?;
+    step("security", || report(&security::check(&workspace)))?;
     step("tidy", || report(&tidy::check(&workspace)))?;
     step("licences", || report(&licences::check(&workspace)?))?;
     if find("cargo-deny").is_some() {

@@ -7,6 +7,7 @@ mod engines;
 mod failpoints;
 mod layers;
 mod licences;
+mod security;
 mod shell;
 mod source;
 mod test;
@@ -29,6 +30,7 @@ usage: cargo xtask COMMAND
   layers      imports follow the layers
   unsafe      unsafe code is in kernel/sys only
   failpoints  the names in the sources and in the list agree
+  security    the table of attacks in docs/security.md and their tests agree
   tidy        sizes of files, names of modules
   licences    licences of all dependencies are in deny.toml
 ";
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Some("layers") => Workspace::load().and_then(|w| report(&layers::check(&w))),
         Some("unsafe") => Workspace::load().and_then(|w| report(&unsafe_code::check(&w))),
         Some("failpoints") => Workspace::load().and_then(|w| report(&failpoints::check(&w))),
+        Some("security") => Workspace::load().and_then(|w| report(&security::check(&w))),
         Some("tidy") => Workspace::load().and_then(|w| report(&tidy::check(&w))),
         Some("licences") => Workspace::load().and_then(|w| report(&licences::check(&w)?)),
         _ => {

@@ -52,6 +52,12 @@ impl Ran {
     }
 }
 
+/// The runtime that is tested: ours, unless `DHOW_TEST_RUNTIME` names another one.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("DHOW_TEST_RUNTIME")
+        .map_or_else(|| env!("CARGO_BIN_EXE_dhow-runtime").into(), PathBuf::from)
+}
+
 /// The bundle, or `None` with a word about why the test cannot run here.
 pub(crate) fn bundle(test: &str) -> Option<Bundle> {
     if !rustix::process::geteuid().is_root() {
@@ -154,7 +160,7 @@ impl Bundle {
 
     /// A command of the runtime.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dhow-runtime"));
+        let mut command = Command::new(program());
         command.arg("--root").arg(self.dir.join("state")).args(args).current_dir(&self.dir);
         command.stdin(Stdio::null());
         command
