@@ -429,6 +429,9 @@ fn the_device_program_holds_in_the_v2_tree() {
         other => other.unwrap(),
     }
     cgroup.apply(&rules).unwrap();
+    let dir = cgroup.v2().unwrap().dir.for_reading().unwrap();
+    let attached = sys::bpf_query_cgroup_device(std::os::fd::AsFd::as_fd(&dir)).unwrap();
+    assert_eq!(attached.len(), 1, "the second has replaced the first");
     devices_are_held(&cgroup);
 }
 

@@ -27,18 +27,22 @@ fn main() {
         return;
     }
     match Hierarchy::detect() {
-        Ok(hierarchy) => a_new_process_is_in_every_tree(&hierarchy),
+        Ok(hierarchy) => {
+            a_new_process_is_in_every_tree(&hierarchy, true);
+            a_new_process_is_in_every_tree(&hierarchy, false);
+        }
         Err(error) => println!("skipped: cgroup: {error}"),
     }
     println!("test {NAME} ... ok");
 }
 
-/// It is born in the v2 tree, and moves itself in the others.
-fn a_new_process_is_in_every_tree(hierarchy: &Hierarchy) {
+/// It is born in the v2 tree, and moves itself in the others; or, as on older kernels, moves itself in
+/// all of them.
+fn a_new_process_is_in_every_tree(hierarchy: &Hierarchy, is_born_there: bool) {
     let path = format!("/dhow-test-{}-entry", std::process::id());
     let cgroup = Cgroup::create(hierarchy, &path).unwrap();
-    let entry = cgroup.entry().unwrap();
-    let v2 = cgroup.v2_dir().unwrap();
+    let entry = if is_born_there { cgroup.entry() } else { cgroup.entry_everywhere() }.unwrap();
+    let v2 = cgroup.v2_dir().unwrap().filter(|_| is_born_there);
     let into = if v2.is_some() { CloneFlags::INTO_CGROUP } else { CloneFlags::empty() };
     let args = CloneArgs {
         flags: into,

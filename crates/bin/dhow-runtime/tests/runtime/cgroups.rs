@@ -37,7 +37,11 @@ const MEMORY: [&str; 2] = ["memory.limit_in_bytes", "memory.max"];
 fn a_container_sees_no_cgroup_but_its_own() {
     let Some(mut b) = bundle("a_container_sees_no_cgroup_but_its_own") else { return };
     mount_cgroups(&mut b, "ro");
-    b.script("cat /proc/self/cgroup; grep cgroup /proc/self/mountinfo; cat /proc/self/cpuset");
+    // The file of the root that names a program for the host to run (CVE-2022-0492) is not there.
+    b.script(
+        "cat /proc/self/cgroup; grep cgroup /proc/self/mountinfo; cat /proc/self/cpuset; \
+         ls /sys/fs/cgroup/release_agent /sys/fs/cgroup/*/release_agent 2>/dev/null; true",
+    );
     let ran = b.run();
     let out = ran.ok();
     for line in out.lines() {
@@ -48,6 +52,7 @@ fn a_container_sees_no_cgroup_but_its_own() {
         }
     }
     assert!(!out.contains(&b.cgroup) && !out.contains("dhow-test"), "{out}");
+    assert!(out.contains(" - cgroup") && !out.contains("release_agent\n"), "{out}");
     // And one that is executed in it later sees the same.
     b.args(&["sleep", "1000"]).start();
     let seen = b.call(&["exec", "c", "cat", "/proc/self/cgroup"]).ok();
@@ -318,6 +323,25 @@ fn what_outlives_the_first_process_can_be_killed() {
     b.call(&["kill", "--all", "c", "KILL"]).ok();
     b.call(&["delete", "c"]).ok();
     b.assert_nothing_left();
+}
+
+#[test]
+fn a_kill_in_a_shared_cgroup_spares_the_others() {
+    let Some(mut b) = bundle("a_kill_in_a_shared_cgroup_spares_the_others") else { return };
+    b.config["linux"]["namespaces"].as_array_mut().unwrap().retain(|ns| ns["type"] != "pid");
+    b.args(&["sleep", "1000"]).start();
+    let second = |args: &[&str]| {
+        let null = || Stdio::null();
+        b.command(args).stdout(null()).stderr(null()).status().unwrap().success()
+    };
+    assert!(second(&["create", "d"]) && second(&["start", "d"]));
+    for args in [&["kill", "--all", "d", "TERM"][..], &["kill", "d", "KILL"]] {
+        assert!(second(args), "{args:?}");
+    }
+    let state = || b.call(&["state", "d"]).ok();
+    wait_until("the second has stopped", || state().contains("stopped"));
+    b.call(&["delete", "d"]).ok();
+    assert_eq!(b.status(), "running");
 }
 
 /// Deeper than the runtime may have descriptors.
