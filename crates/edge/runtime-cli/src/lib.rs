@@ -17,6 +17,7 @@ mod foreground;
 mod help;
 mod log;
 mod make;
+mod rootless;
 mod show;
 mod signal;
 mod template;
@@ -30,9 +31,6 @@ use args::{Opt, Order, Parsed, flag, value};
 use container::Store;
 use log::Log;
 
-/// Where containers are kept when `--root` does not say it.
-const DEFAULT_ROOT: &str = "/run/dhow-runtime";
-
 /// The exit status for a command that there is none of, as runc's.
 const NO_SUCH_COMMAND: i32 = 3;
 
@@ -43,7 +41,7 @@ const GLOBAL: &[Opt] = &[
     value(&["log-format"], "the form of messages in that file: text or json"),
     value(&["root"], "the directory of the containers' state"),
     flag(&["systemd-cgroup"], "have systemd make cgroups (not supported)"),
-    value(&["rootless"], "ignore errors of cgroup permissions: auto or false"),
+    value(&["rootless"], "do without a cgroup that cannot be had: true, false or auto"),
     value(&["criu"], "ignored, as in runc: criu is the one in PATH"),
     flag(&["help", "h"], "show this"),
     flag(&["version", "v"], "print the version"),
@@ -70,6 +68,8 @@ impl From<container::Error> for Failure {
 /// What a command gets.
 pub(crate) struct Context {
     pub(crate) store: Store,
+    /// A cgroup that cannot be had is done without.
+    pub(crate) rootless: bool,
     pub(crate) log: Log,
 }
 
@@ -124,13 +124,14 @@ fn run(args: impl Iterator<Item = OsString>, log: &mut Log) -> Result<i32, Failu
     if global.is_set("systemd-cgroup") {
         return Err(Failure::from("--systemd-cgroup is not supported".to_owned()));
     }
-    if let Some(other) = global.get("rootless").filter(|mode| !matches!(*mode, "auto" | "false")) {
-        return Err(Failure::from(format!("--rootless={other} is not supported")));
-    }
+    let rootless = rootless::cgroups(global.get("rootless"))?;
     let parsed = Parsed::new(rest, command.options, command.order)
         .map_err(|why| format!("{}: {why}", command.name))?;
-    let root = global.get("root").map_or_else(default_root, PathBuf::from);
-    let mut context = Context { store: Store::new(root), log: std::mem::take(log) };
+    let store = match global.get("root") {
+        Some(root) => Store::new(PathBuf::from(root)),
+        None => rootless::default_store(),
+    };
+    let mut context = Context { store, rootless, log: std::mem::take(log) };
     // Not again when it is executed again.
     if !sys::is_protected() {
         context.log.debug(&format!("{} {}", command.name, parsed.words.join(" ")));
@@ -143,18 +144,12 @@ fn run(args: impl Iterator<Item = OsString>, log: &mut Log) -> Result<i32, Failu
     result
 }
 
-/// An unprivileged user's own directory takes the place of the system's.
-fn default_root() -> PathBuf {
-    let user =
-        std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !rustix::process::geteuid().is_root());
-    user.map_or_else(|| PathBuf::from(DEFAULT_ROOT), |dir| PathBuf::from(dir).join("dhow-runtime"))
-}
-
 /// What of the environment the runtime itself uses. Everything else is its caller's, and may be
 /// secret: a process on its way into a container still has it in its memory.
-const ENVIRONMENT: [&str; 8] = [
+const ENVIRONMENT: [&str; 9] = [
     "PATH",
     "HOME",
+    "USER",
     "XDG_RUNTIME_DIR",
     "DBUS_SESSION_BUS_ADDRESS",
     "NOTIFY_SOCKET",

@@ -74,6 +74,7 @@ pub(crate) fn create_options(parsed: &Parsed) -> Result<CreateOptions, Failure> 
             no_pivot: parsed.is_set("no-pivot"),
             no_new_keyring: parsed.is_set("no-new-keyring"),
             preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0),
+            rootless: false,
         },
     })
 }
@@ -97,7 +98,8 @@ fn make(
 
 pub(crate) fn create(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     let id = parsed.id()?;
-    let options = create_options(parsed)?;
+    let mut options = create_options(parsed)?;
+    options.plan.rootless = context.rootless;
     protect()?;
     let proof = proof()?;
     let created = make(context, &proof, id, &options, Waits::AtFifo)?;
@@ -109,6 +111,7 @@ pub(crate) fn create(context: &mut Context, parsed: &Parsed) -> Result<i32, Fail
 pub(crate) fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     let id = parsed.id()?;
     let mut options = create_options(parsed)?;
+    options.plan.rootless = context.rootless;
     let detach = parsed.is_set("detach");
     protect()?;
     let proof = proof()?;
@@ -169,6 +172,7 @@ fn execute(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
             no_pivot: false,
             no_new_keyring: record.no_new_keyring,
             preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0),
+            rootless: context.rootless,
         },
         ignore_paused: parsed.is_set("ignore-paused"),
         cgroup: parsed.all("cgroup").map(str::to_owned).collect(),

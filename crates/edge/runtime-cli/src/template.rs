@@ -96,7 +96,9 @@ fn make_rootless(config: &mut Value) {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     config["linux"]["uidMappings"] = json!([{ "containerID": 0, "hostID": uid, "size": 1 }]);
     config["linux"]["gidMappings"] = json!([{ "containerID": 0, "hostID": gid, "size": 1 }]);
-    config["linux"]["resources"] = Value::Null;
+    if let Some(linux) = config["linux"].as_object_mut() {
+        linux.remove("resources");
+    }
     if let Some(namespaces) = config["linux"]["namespaces"].as_array_mut() {
         namespaces.retain(|ns| ns["type"] != "network");
         namespaces.push(json!({ "type": "user" }));
@@ -110,7 +112,10 @@ fn make_rootless(config: &mut Value) {
                 });
             }
             if let Some(options) = mount["options"].as_array_mut() {
-                options.retain(|option| option != "gid=5");
+                let owner = |option: &Value| {
+                    option.as_str().is_some_and(|o| o.starts_with("uid=") || o.starts_with("gid="))
+                };
+                options.retain(|option| !owner(option));
             }
         }
     }

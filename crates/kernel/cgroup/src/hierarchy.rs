@@ -65,6 +65,17 @@ impl Hierarchy {
         Ok(Self { mode, trees })
     }
 
+    /// Every tree: its controllers (of a named one `name=NAME`; of v2 [`None`]) and where it is.
+    pub fn trees(&self) -> impl Iterator<Item = (Option<&[String]>, &std::path::Path)> {
+        self.trees.iter().map(|tree| {
+            let controllers = match tree.version {
+                Version::V1 => Some(tree.controllers.as_slice()),
+                Version::V2 => None,
+            };
+            (controllers, tree.root.path())
+        })
+    }
+
     /// Which versions there are.
     pub fn mode(&self) -> Mode {
         self.mode

@@ -2,11 +2,15 @@
 
 use cgroup::{Cgroup, Hierarchy};
 use init::{CgroupTree, CgroupTrees};
+use plan::Plan;
 
 use crate::error::Error;
 
-/// Opens the cgroup of a container. `None`: it has none (any more).
+/// Opens the cgroup of a container. `None`: it has none, or not any more.
 pub(crate) fn open(path: &str) -> Result<Option<Cgroup>, Error> {
+    if path.is_empty() {
+        return Ok(None);
+    }
     match Cgroup::open(&Hierarchy::detect()?, path) {
         Ok(cgroup) => Ok(Some(cgroup)),
         Err(cgroup::Error::NotFound(_)) => Ok(None),
@@ -30,6 +34,75 @@ pub(crate) fn limit_error(error: cgroup::Error) -> Error {
         _ => return error.into(),
     };
     Error::Limit { field, source: error }
+}
+
+/// The trees of this machine. `None` where there are none and that is fine.
+pub(crate) fn hierarchy(optional: bool) -> Result<Option<Hierarchy>, Error> {
+    match Hierarchy::detect() {
+        Err(cgroup::Error::NotMounted) if optional => Ok(None),
+        other => Ok(other.map(Some)?),
+    }
+}
+
+/// Makes the container's cgroup, with its limits. `None` where this user may not have one, and
+/// nothing was asked of it.
+pub(crate) fn make(hierarchy: &Hierarchy, plan: &Plan) -> Result<Option<Cgroup>, Error> {
+    let cgroup = match Cgroup::create(hierarchy, &plan.cgroup_path) {
+        Err(error) if is_denied(&error) && plan.cgroup_optional => return none(plan, Some(error)),
+        Err(error) if is_denied(&error) => return Err(denied(&error)),
+        other => other?,
+    };
+    // The limit on processes comes when there is one: it would count those that help to make it.
+    let limits = cgroup::Resources { pids: None, ..plan.resources.clone() };
+    cgroup.apply(&limits).map_err(limit_error)?;
+    match cgroup.entry() {
+        Err(error) if is_denied(&error) && plan.cgroup_optional => {
+            cgroup.remove()?;
+            none(plan, Some(error))
+        }
+        Err(error) if is_denied(&error) => Err(denied(&error)),
+        other => other.map(|_| Some(cgroup)).map_err(Error::from),
+    }
+}
+
+/// Does without a cgroup, which limits do not allow.
+pub(crate) fn none(plan: &Plan, why: Option<cgroup::Error>) -> Result<Option<Cgroup>, Error> {
+    let limits = cgroup::Resources { devices: None, ..plan.resources.clone() };
+    if limits == cgroup::Resources::default() {
+        return Ok(None);
+    }
+    let why = why.map_or_else(|| "no cgroup file system is mounted".to_owned(), |e| line(&e));
+    Err(Error::Refused(format!(
+        "linux.resources: rootless needs no limits + no cgrouppath when no permission is granted \
+         for cgroups: {why}"
+    )))
+}
+
+/// A cgroup that was asked for and that this user may not have.
+pub(crate) fn denied(error: &cgroup::Error) -> Error {
+    Error::Refused(format!("unable to apply cgroup configuration: {}", line(error)))
+}
+
+/// The chain of an error, with the errno in the words of Go's programs.
+fn line(error: &cgroup::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        line += ": ";
+        line += &error.to_string();
+        source = error.source();
+    }
+    line.replace("Permission denied", "permission denied")
+}
+
+fn is_denied(error: &cgroup::Error) -> bool {
+    use rustix::io::Errno;
+    match error {
+        cgroup::Error::Call(call) => {
+            matches!(call.errno(), Errno::ACCESS | Errno::PERM | Errno::ROFS)
+        }
+        _ => false,
+    }
 }
 
 /// Looks at a cgroup before it becomes the container's. `Some`: others are in it, as the warning
@@ -60,6 +133,9 @@ pub(crate) fn leave(path: &str) -> Result<(), Error> {
 
 /// Kills what is in the cgroup, and removes it.
 pub(crate) fn destroy(path: &str) -> Result<(), Error> {
+    if path.is_empty() {
+        return Ok(());
+    }
     let hierarchy = Hierarchy::detect()?;
     // Mostly its processes have ended and it has no children: then nothing needs to be listed.
     cgroup::remove_if_empty(&hierarchy, path)?;
@@ -78,7 +154,7 @@ pub(crate) fn trees(cgroup: &Cgroup, namespace: bool) -> CgroupTrees {
     let mut trees: Vec<CgroupTree> = Vec::new();
     let suffix = cgroup.path();
     for (controller, own) in cgroup.paths() {
-        if let Some(tree) = trees.iter_mut().find(|tree| tree.own == own) {
+        if let Some(tree) = trees.iter_mut().find(|tree| tree.own.as_ref() == Some(&own)) {
             tree.controllers.push(controller);
             continue;
         }
@@ -90,8 +166,20 @@ pub(crate) fn trees(cgroup: &Cgroup, namespace: bool) -> CgroupTrees {
             v2,
             controllers: if v2 { Vec::new() } else { vec![controller] },
             name,
-            own,
+            own: Some(own),
         });
     }
     CgroupTrees { trees, namespace }
+}
+
+/// The trees for a container that has no cgroup in them.
+pub(crate) fn trees_without(hierarchy: Option<&Hierarchy>, namespace: bool) -> CgroupTrees {
+    let trees = hierarchy.into_iter().flat_map(Hierarchy::trees);
+    let trees = trees.map(|(controllers, path)| CgroupTree {
+        v2: controllers.is_none(),
+        controllers: controllers.unwrap_or_default().to_vec(),
+        name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        own: None,
+    });
+    CgroupTrees { trees: trees.collect(), namespace }
 }

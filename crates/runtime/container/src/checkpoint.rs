@@ -233,12 +233,12 @@ pub(crate) fn externals(plan: &Plan, cgroup: &Cgroup) -> Vec<(PathBuf, PathBuf)>
                 let trees = cgroups::trees(cgroup, namespace).trees;
                 match trees.as_slice() {
                     [only] if only.v2 && namespace => {}
-                    [only] if only.v2 => all.push((mount.target.clone(), only.own.clone())),
-                    several => all.extend(
-                        several
-                            .iter()
-                            .map(|tree| (mount.target.join(&tree.name), tree.own.clone())),
-                    ),
+                    [only] if only.v2 => {
+                        all.extend(only.own.clone().map(|own| (mount.target.clone(), own)));
+                    }
+                    several => all.extend(several.iter().filter_map(|tree| {
+                        Some((mount.target.join(&tree.name), tree.own.clone()?))
+                    })),
                 }
             }
             What::Fs { .. } | What::Remount => {}

@@ -17,7 +17,7 @@ use crate::error::{Doing, Error, failpoint};
 use crate::exec::warn;
 use crate::record::{Record, now};
 use crate::store::{Container, Store};
-use crate::{cgroups, facts, prepare, process};
+use crate::{cgroups, facts, maps, prepare, process};
 
 /// What is asked for besides the configuration.
 #[derive(Clone, Debug, Default)]
@@ -104,7 +104,7 @@ pub fn create(
     let plan = Plan::new(&spec, id, &options.bundle, &facts, options.plan)?;
     let terminal = plan.init.process.terminal.is_some();
     let console = console(terminal, options.console_socket.as_deref(), options.console.as_deref())?;
-    let hierarchy = Hierarchy::detect()?;
+    let hierarchy = cgroups::hierarchy(plan.cgroup_optional)?;
     let container = store.reserve(id)?;
     let mut making = Making {
         record: record(&spec, &plan, id, options),
@@ -113,7 +113,7 @@ pub fn create(
         child: None,
         hooks: false,
     };
-    match making.make(proof, &plan, &hierarchy, console, waits) {
+    match making.make(proof, &plan, hierarchy.as_ref(), console, waits) {
         Ok((sync, mut warnings)) => {
             if let Some(path) = &options.pid_file
                 && let Err(error) = write_pid_file(path, making.record.pid)
@@ -124,6 +124,13 @@ pub fn create(
                 return Err(making.undo(Error::Ended("created")));
             };
             warnings.splice(0..0, plan.warnings);
+            if making.record.cgroup_path.is_empty() && !plan.namespaces.has(NamespaceKind::Pid) {
+                warnings.push(
+                    "a container with neither a cgroup nor a PID namespace of its own: its \
+                     processes cannot all be found and killed"
+                        .to_owned(),
+                );
+            }
             Ok(Created { pid, pidfd, terminal, warnings, record: making.record, sync })
         }
         Err(error) => Err(making.undo(error)),
@@ -217,11 +224,14 @@ impl Making {
         &mut self,
         proof: &SingleThreaded,
         plan: &Plan,
-        hierarchy: &Hierarchy,
+        hierarchy: Option<&Hierarchy>,
         console: Option<OwnedFd>,
         waits: Waits,
     ) -> Result<(RuntimeEnd, Vec<String>), Error> {
-        let shared = cgroups::check(hierarchy, &plan.cgroup_path)?;
+        let shared = match hierarchy {
+            Some(hierarchy) => cgroups::check(hierarchy, &plan.cgroup_path)?,
+            None => None,
+        };
         self.record.cgroup_shared = shared.is_some();
         self.container.save(&self.record)?;
         if let Some(filter) = &plan.init.filter {
@@ -229,28 +239,38 @@ impl Making {
         }
         let (sync, theirs) = init::sync::pair().doing(|| "sync")?;
         let proc = fsroot::proc::open_host().doing(|| "/proc")?;
-        let mounts = prepare::mounts(proof, &plan.init.rootfs, &proc)?;
+        let sources = prepare::sources(proof, &plan.init.rootfs, &proc)?;
         let join = prepare::namespaces(&plan.namespaces.join)?;
         prepare::check_not_the_hosts(&join, &plan.init)?;
+        if let Some(wanted) = &plan.namespaces.joined_maps {
+            maps::check_joined(proof, &join, &proc, wanted)?;
+        }
         let start = match waits {
             Waits::Here => Start::Socket,
             Waits::AtFifo => self.container.make_start()?,
         };
         self.cgroup_is_ours = true;
-        let cgroup = Cgroup::create(hierarchy, &plan.cgroup_path)?;
-        // The limit on processes comes when there is one: it would count those that help to make it.
-        let limits = Resources { pids: None, ..plan.resources.clone() };
-        cgroup.apply(&limits).map_err(cgroups::limit_error)?;
+        let mut cgroup = match hierarchy {
+            Some(hierarchy) => cgroups::make(hierarchy, plan)?,
+            None => cgroups::none(plan, None)?,
+        };
+        if cgroup.is_none() {
+            self.without_cgroup()?;
+        }
+        let entry = cgroup.as_ref().map(Cgroup::entry).transpose()?.unwrap_or_default();
+        let namespace = plan.namespaces.has(NamespaceKind::Cgroup);
         let inherited = Inherited {
             sync: theirs,
-            root: mounts.root,
-            binds: mounts.binds,
-            devices: mounts.devices,
-            null: mounts.null,
+            sources,
             dev_mount: None,
             proc,
-            entry: cgroup.entry()?,
-            cgroups: cgroups::trees(&cgroup, plan.namespaces.has(NamespaceKind::Cgroup)),
+            entry,
+            cgroups: match &cgroup {
+                Some(cgroup) => cgroups::trees(cgroup, namespace),
+                None => cgroups::trees_without(hierarchy, namespace),
+            },
+            hidden: !plan.namespaces.join.is_empty(),
+            own_score: oom_score_inside(),
             console,
             join,
             maps: plan.namespaces.maps.is_some(),
@@ -258,10 +278,49 @@ impl Making {
             state: self.record.state(Status::Creating),
         };
         let ours = inherited.proc.try_clone().call(|| "dup(/proc)").doing(|| "/proc")?;
-        let sync = self.spawn(proof, plan, inherited, &cgroup, sync)?;
+        let sync = self.spawn(proof, plan, inherited, &mut cgroup, sync)?;
         let mut warnings: Vec<String> = shared.into_iter().collect();
-        warnings.extend(self.attend(plan, &cgroup, &ours, &sync)?);
+        warnings.extend(self.attend(plan, cgroup.as_ref(), &ours, &sync)?);
         Ok((sync, warnings))
+    }
+
+    /// There is no cgroup, and from here on nobody looks for one.
+    fn without_cgroup(&mut self) -> Result<(), Error> {
+        self.cgroup_is_ours = false;
+        self.record.cgroup_path.clear();
+        self.container.save(&self.record)
+    }
+
+    /// Clones, into the cgroup if there is one.
+    fn born(
+        &mut self,
+        proof: &SingleThreaded,
+        plan: &Plan,
+        flags: CloneFlags,
+        cgroup: &mut Option<Cgroup>,
+        inherited: &mut Inherited,
+    ) -> Result<Cloned, Error> {
+        if let Some(own) = cgroup {
+            match clone_into(proof, flags, own, &mut inherited.entry) {
+                // The way there leads through a cgroup that is not this user's.
+                Err(Error::Call { source, .. }) if is_denied(&source) => {
+                    if !plan.cgroup_optional {
+                        return Err(cgroups::denied(&source.into()));
+                    }
+                    *cgroup = cgroups::none(plan, Some(source.into()))?;
+                }
+                other => return other,
+            }
+            cgroups::leave(&self.record.cgroup_path)?;
+            self.without_cgroup()?;
+            inherited.entry = cgroup::Entry::default();
+            for tree in &mut inherited.cgroups.trees {
+                tree.own = None;
+            }
+        }
+        let exit_signal = Some(init::EXIT_SIGNAL);
+        sys::clone3(proof, &CloneArgs { flags, cgroup: None, exit_signal })
+            .doing(|| "make the process")
     }
 
     /// Clones, and leaves the child to `init`.
@@ -270,7 +329,7 @@ impl Making {
         proof: &SingleThreaded,
         plan: &Plan,
         mut inherited: Inherited,
-        cgroup: &Cgroup,
+        cgroup: &mut Option<Cgroup>,
         sync: RuntimeEnd,
     ) -> Result<RuntimeEnd, Error> {
         let course = Course::of(plan);
@@ -291,13 +350,8 @@ impl Making {
             None
         };
         flags -= CloneFlags::NEWTIME | CloneFlags::NEWCGROUP;
-        // Among the processes of a namespace that is joined, the new one must not be traced before
-        // it has let go of its privileges (CVE-2016-9962).
-        if !plan.namespaces.join.is_empty() {
-            sys::set_dumpable(false).doing(|| "hide from joined namespaces")?;
-        }
         failpoint("runtime.clone")?;
-        match clone_into(proof, flags, cgroup, &mut inherited.entry)? {
+        match self.born(proof, plan, flags, cgroup, &mut inherited)? {
             Cloned::Child => {
                 // Else it would keep the socket open by itself, and never see the runtime end.
                 drop(sync);
@@ -325,22 +379,22 @@ impl Making {
     fn attend(
         &mut self,
         plan: &Plan,
-        cgroup: &Cgroup,
+        cgroup: Option<&Cgroup>,
         proc: &OwnedFd,
         sync: &RuntimeEnd,
     ) -> Result<Vec<String>, Error> {
         let course = Course::of(plan);
         let mut warnings = Vec::new();
-        if let Some(maps) = &plan.namespaces.maps
+        if let Some(ids) = &plan.namespaces.maps
             && course != Course::Staged
         {
-            prepare::write_maps(proc, self.child_pid()?, maps)?;
+            maps::write(proc, self.child_pid()?, ids)?;
             sync.send(ToInit::Mapped).doing(|| "sync")?;
         }
         if course != Course::Direct {
             self.adopt(sync, &mut warnings)?;
-            if let (Some(maps), Course::Staged) = (&plan.namespaces.maps, course) {
-                prepare::write_maps(proc, self.child_pid()?, maps)?;
+            if let (Some(ids), Course::Staged) = (&plan.namespaces.maps, course) {
+                maps::write(proc, self.child_pid()?, ids)?;
                 sync.send(ToInit::Mapped).doing(|| "sync")?;
             }
         }
@@ -348,10 +402,10 @@ impl Making {
         self.record.pid = pid;
         self.record.start_time = process::start_time(pid).ok_or(Error::Ended("created"))?;
         self.container.save(&self.record)?;
-        if let Some(value) = plan.init.process.oom_score_adj {
+        if let Some(value) = plan.init.process.oom_score_adj.filter(|_| !oom_score_inside()) {
             crate::exec::set_oom_score(proc, pid, value, &mut warnings)?;
         }
-        if plan.resources.pids.is_some() {
+        if let Some(cgroup) = cgroup.filter(|_| plan.resources.pids.is_some()) {
             let pids = Resources { pids: plan.resources.pids, ..Resources::default() };
             cgroup.apply(&pids).map_err(cgroups::limit_error)?;
         }
@@ -464,12 +518,22 @@ impl Course {
     }
 }
 
+/// An ordinary user cannot write to the new process's `oom_score_adj` once that has become its
+/// user namespace's root: so the new process does it, at the very beginning.
+pub(crate) fn oom_score_inside() -> bool {
+    !rustix::process::geteuid().is_root()
+}
+
 fn own_namespace(name: &str) -> Result<OwnedFd, Error> {
     let path = format!("/proc/self/ns/{name}");
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
     rustix::fs::open(&path, flags, rustix::fs::Mode::empty())
         .call(|| format!("open({path:?})"))
         .doing(|| "the own namespace")
+}
+
+fn is_denied(error: &sys::Error) -> bool {
+    matches!(error.errno(), rustix::io::Errno::ACCESS | rustix::io::Errno::NOENT)
 }
 
 /// What a message means that should not have come: mostly that the process failed.

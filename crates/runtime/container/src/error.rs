@@ -86,6 +86,15 @@ pub enum Error {
     },
 }
 
+impl From<init::Error> for Error {
+    fn from(error: init::Error) -> Self {
+        match error {
+            init::Error::Call { doing, source } => Self::Call { doing, source },
+            other => Self::Refused(other.line()),
+        }
+    }
+}
+
 impl Error {
     /// The whole chain as one line.
     pub fn line(&self) -> String {

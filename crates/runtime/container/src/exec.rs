@@ -12,7 +12,8 @@ use rustix::process::Pid;
 use sys::{Call, CloneArgs, CloneFlags, Cloned, SingleThreaded};
 
 use crate::create::{
-    clone_into, console, read_document, reap, send_listener, unexpected, write_pid_file,
+    clone_into, console, oom_score_inside, read_document, reap, send_listener, unexpected,
+    write_pid_file,
 };
 use crate::error::{Doing, Error, failpoint};
 use crate::record::Record;
@@ -93,11 +94,10 @@ pub fn exec(
         pidfd: init,
         proc: fsroot::proc::open_host().doing(|| "/proc")?,
         console,
+        own_score: oom_score_inside(),
         filter_allows_fork: filter.as_ref().is_none_or(Filter::allows_fork),
         limits_from_outside: plan.limits_from_outside,
     };
-    // From here on nothing in the container may trace what enters it (CVE-2016-9962).
-    sys::set_dumpable(false).doing(|| "hide from the container")?;
     failpoint("runtime.exec")?;
     let none = CloneFlags::empty();
     let cloned = if let Some(cgroup) = &cgroup {
@@ -175,7 +175,7 @@ impl Child {
         sync: &RuntimeEnd,
         warnings: &mut Vec<String>,
     ) -> Result<(), Error> {
-        if let Some(value) = plan.oom_score_adj {
+        if let Some(value) = plan.oom_score_adj.filter(|_| !oom_score_inside()) {
             let proc = fsroot::proc::open_host().doing(|| "/proc")?;
             set_oom_score(&proc, self.pid, value, warnings)?;
         }
@@ -235,9 +235,7 @@ pub(crate) fn set_oom_score(
     let text = value.to_string();
     match fsroot::proc::write_checked(proc.as_fd(), &path, text.as_bytes()) {
         Err(err) if matches!(err.errno(), Errno::ACCESS | Errno::PERM) => {
-            warnings.push(format!(
-                "process.oomScoreAdj: {value} is lower than what this process may set: left as it is"
-            ));
+            warnings.push(init::score_stays(value));
             Ok(())
         }
         other => other.doing(|| format!("process.oomScoreAdj: {value}")),

@@ -3,7 +3,6 @@
 use caps::CapSet;
 use oci::runtime::Process;
 use plan::Facts;
-use sys::Call;
 
 use crate::error::{Doing, Error};
 
@@ -17,7 +16,8 @@ pub(crate) fn gather(process: Option<&Process>) -> Result<Facts, Error> {
         bounding: bounding(known),
         known: known.0,
         euid: rustix::process::geteuid().as_raw(),
-        in_user_namespace: in_user_namespace()?,
+        egid: rustix::process::getegid().as_raw(),
+        in_user_namespace: in_user_namespace(),
         hard_limits: plan::limited_resources()
             .map(|resource| (resource, rustix::process::getrlimit(resource).maximum))
             .collect(),
@@ -40,11 +40,10 @@ fn has_apparmor() -> bool {
         .is_ok_and(|text| text.starts_with('Y'))
 }
 
-/// The first user namespace maps all ids to themselves.
-fn in_user_namespace() -> Result<bool, Error> {
-    let map = std::fs::read_to_string("/proc/self/uid_map")
-        .call(|| "read(\"/proc/self/uid_map\")")
-        .doing(|| "look at the user namespace")?;
-    let fields: Vec<&str> = map.split_ascii_whitespace().collect();
-    Ok(fields != ["0", "0", "4294967295"])
+/// Whether this process is in a user namespace of somebody's: the first one maps all ids to
+/// themselves.
+pub fn in_user_namespace() -> bool {
+    // A kernel without user namespaces does not have the file.
+    std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| !map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
 }

@@ -104,6 +104,9 @@ pub fn kill(store: &Store, id: &str, signal: i32, all: bool) -> Result<(), Error
     let container = store.find(id)?;
     let record = container.expect_record()?;
     let first = process::open(record.pid, record.start_time)?;
+    if all && record.cgroup_path.is_empty() {
+        return kill_without_cgroup(&record, signal);
+    }
     // In a cgroup that others were in already, most are not the container's.
     let is_own = !record.cgroup_shared;
     if all && is_own {
@@ -150,6 +153,23 @@ fn kill_all(record: &Record, signal: i32) -> Result<bool, Error> {
         cgroup.signal_all(signal)?;
     }
     Ok(true)
+}
+
+/// Without a cgroup only the first process is known. Where it has a PID namespace of its own, the
+/// others end with it.
+fn kill_without_cgroup(record: &Record, signal: i32) -> Result<(), Error> {
+    let namespaces = sys::CloneFlags::from_bits_retain(record.namespaces);
+    if let Some(pidfd) = process::open(record.pid, record.start_time)? {
+        if !namespaces.contains(sys::CloneFlags::NEWPID) {
+            return Err(Error::Refused(format!(
+                "cannot find all processes of {}: it has neither a cgroup nor a PID namespace of \
+                 its own",
+                record.id
+            )));
+        }
+        process::signal(&pidfd, signal)?;
+    }
+    Ok(())
 }
 
 /// Removes a container and all that was made for it. With `force` also one that runs, and one that
@@ -238,6 +258,11 @@ pub(crate) fn live(
     let missing = || Error::Status { what, id: id.to_owned(), status: Status::Stopped };
     if status == Status::Stopped {
         return Err(missing());
+    }
+    if record.cgroup_path.is_empty() {
+        return Err(Error::Refused(format!(
+            "cannot {what} the container {id}: it has no cgroup, which this user may not make"
+        )));
     }
     Ok((cgroups::open(&record.cgroup_path)?.ok_or_else(missing)?, status))
 }

@@ -164,7 +164,7 @@ impl Task<'_> {
     /// criu wants the root to be a mount, and what is mounted in it to have its place.
     fn place_root(&self) -> Result<(), Error> {
         let rootfs = &self.plan.init.rootfs;
-        let tree = prepare::root(&rootfs.root)?;
+        let tree = init::source::root(&rootfs.root)?;
         let root = fsroot::Root::open(&rootfs.root.path).doing(|| "root.path")?;
         mount::move_to_fd(tree.as_fd(), root.as_fd()).doing(|| "mount the root")?;
         let root = fsroot::Root::from_fd(tree);

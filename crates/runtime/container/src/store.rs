@@ -32,6 +32,8 @@ const LONGEST_NOTE: u64 = 4096;
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    /// Its directory is marked as one that is in use.
+    sticky: bool,
 }
 
 /// The longest id: it is the name of a directory.
@@ -58,7 +60,13 @@ pub fn check_id(id: &str) -> Result<(), Error> {
 impl Store {
     /// The store in `root`, which is made when the first container is.
     pub fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, sticky: false }
+    }
+
+    /// The same in a user's `XDG_RUNTIME_DIR`, whose specification has files be cleaned up that
+    /// nobody uses, but for those with the sticky bit.
+    pub fn of_user(root: PathBuf) -> Self {
+        Self { root, sticky: true }
     }
 
     /// The ids of all containers, sorted.
@@ -85,6 +93,11 @@ impl Store {
             .create(&self.root)
             .call(|| format!("mkdir({:?})", self.root))
             .doing(|| "--root")?;
+        if self.sticky {
+            rustix::fs::chmod(&self.root, Mode::from_raw_mode(0o1700))
+                .call(|| format!("chmod({:?}, 01700)", self.root))
+                .doing(|| "--root")?;
+        }
         let dir = self.root.join(id);
         failpoint("runtime.state-dir")?;
         match DirBuilder::new().mode(0o700).create(&dir) {

@@ -30,8 +30,8 @@ pub struct CgroupTree {
     pub controllers: Vec<String>,
     /// The name of its directory in `/sys/fs/cgroup`.
     pub name: String,
-    /// The container's directory, on the host.
-    pub own: PathBuf,
+    /// The container's directory, on the host. `None`: it has no cgroup of its own.
+    pub own: Option<PathBuf>,
 }
 
 /// Mounts the trees on `target`.
@@ -40,7 +40,11 @@ pub(crate) fn mount(
     mount: &Mount,
     target: BorrowedFd<'_>,
 ) -> Result<(), Error> {
+    let nowhere = trees.trees.iter().all(|tree| tree.own.is_none());
     match trees.trees.as_slice() {
+        // Without a namespace it would see, and as this user perhaps change, what is the host's
+        // (CVE-2023-25809).
+        _ if nowhere && !trees.namespace => nothing(target),
         [] => Err(Error::refused("", "no cgroup hierarchy is mounted on this machine")),
         [only] if only.v2 => {
             let mnt = unified(trees, only, mount.set)?;
@@ -61,7 +65,10 @@ pub(crate) fn mount(
             for tree in several {
                 let mode = Mode::from_raw_mode(0o755);
                 let place = root.mkdir_all(&tree.name, mode).doing(String::new)?;
-                let mnt = own_directory(&tree.own, mount.set)?;
+                let mnt = match &tree.own {
+                    Some(own) => own_directory(own, mount.set)?,
+                    None => seen_from_namespace(tree, mount.set)?,
+                };
                 mount::move_to_fd(mnt.as_fd(), place.as_fd()).doing(String::new)?;
                 links(&root, tree)?;
             }
@@ -91,15 +98,39 @@ fn links(root: &Root, tree: &CgroupTree) -> Result<(), Error> {
 /// The mount of v2 by itself, detached: a new one whose root is that of the cgroup namespace. Where
 /// that is not allowed (no such namespace of this user namespace), the container's directory.
 fn unified(trees: &CgroupTrees, tree: &CgroupTree, set: MountAttr) -> Result<OwnedFd, Error> {
-    if !trees.namespace {
-        return own_directory(&tree.own, set);
-    }
+    let own = match &tree.own {
+        Some(own) if !trees.namespace => return own_directory(own, set),
+        Some(own) => own,
+        None => return seen_from_namespace(tree, set),
+    };
     match mount::fs_mount("cgroup2", Some("cgroup"), &[], set) {
-        Err(error) if matches!(error.errno(), Errno::PERM | Errno::BUSY) => {
-            own_directory(&tree.own, set)
-        }
+        Err(error) if matches!(error.errno(), Errno::PERM | Errno::BUSY) => own_directory(own, set),
         made => made.doing(String::new),
     }
+}
+
+/// A tree of which the container has no cgroup of its own: the namespace's root is the cgroup that
+/// the runtime runs in, and others may be in it. So it can be looked at only.
+fn seen_from_namespace(tree: &CgroupTree, set: MountAttr) -> Result<OwnedFd, Error> {
+    let set = set | MountAttr::RDONLY;
+    if tree.v2 {
+        return mount::fs_mount("cgroup2", Some("cgroup"), &[], set).doing(String::new);
+    }
+    let options: Vec<(&str, Option<&str>)> = tree
+        .controllers
+        .iter()
+        .flat_map(|controller| match controller.split_once('=') {
+            Some((key, name)) => vec![("none", None), (key, Some(name))],
+            None => vec![(controller.as_str(), None)],
+        })
+        .collect();
+    mount::fs_mount("cgroup", Some("cgroup"), &options, set).doing(String::new)
+}
+
+/// An empty directory in place of the trees.
+fn nothing(target: BorrowedFd<'_>) -> Result<(), Error> {
+    let empty = crate::cover::empty_directory()?;
+    mount::move_to_fd(empty.as_fd(), target).doing(String::new)
 }
 
 /// The container's directory of a tree. Seen from its cgroup namespace that is the root, as if the

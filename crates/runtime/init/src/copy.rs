@@ -82,8 +82,11 @@ fn one(
         _ => rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev).call(|| text("mknod"))?,
     }
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-        .call(|| text("chown"))?;
+    match rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
+        // An owner that the user namespace does not map: the copy is its root's.
+        Ok(()) | Err(Errno::INVAL) => {}
+        Err(errno) => return Err(errno).call(|| text("chown")),
+    }
     // chown(2) takes the set-id bits away.
     if kind == FileType::Symlink || stat.st_mode & 0o6000 == 0 {
         return Ok(());

@@ -87,7 +87,7 @@ impl Cover {
     }
 }
 
-fn empty_directory() -> Result<OwnedFd, Error> {
+pub(crate) fn empty_directory() -> Result<OwnedFd, Error> {
     let attrs = MountAttr::RDONLY | MountAttr::NOSUID | MountAttr::NODEV | MountAttr::NOEXEC;
     mount::fs_mount(
         "tmpfs",

@@ -29,7 +29,7 @@ pub(crate) fn fill(root: &Root, plan: &Rootfs, inherited: &mut Inherited) -> Res
         root.mkdir_all("/dev", Mode::from_raw_mode(0o755)).doing(|| "make the directory /dev")?;
     check_place(root, dev.as_fd(), inherited.dev_mount)?;
     for (i, device) in plan.devices.iter().enumerate() {
-        let bind = inherited.devices.get_mut(i).and_then(Option::take);
+        let bind = inherited.sources.devices.get_mut(i).and_then(Option::take);
         one(root, dev.as_fd(), device, bind)?;
     }
     for (target, name) in LINKS {

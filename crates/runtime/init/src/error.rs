@@ -73,7 +73,8 @@ impl Class {
 }
 
 impl Error {
-    pub(crate) fn refused(doing: impl Into<String>, why: impl Into<String>) -> Self {
+    /// Something that is not as it must be.
+    pub fn refused(doing: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Refused { doing: doing.into(), why: why.into() }
     }
 

@@ -56,8 +56,19 @@ fn become_user(ids: &Ids) -> Result<(), Error> {
     }
     let groups: Vec<Gid> = ids.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     set_groups(&groups, ids)?;
-    sys::setresgid(Gid::from_raw(ids.gid)).doing(|| format!("process.user.gid: {}", ids.gid))?;
-    sys::setresuid(Uid::from_raw(ids.uid)).doing(|| format!("process.user.uid: {}", ids.uid))
+    unmapped("process.user.gid", ids.gid, sys::setresgid(Gid::from_raw(ids.gid)))?;
+    unmapped("process.user.uid", ids.uid, sys::setresuid(Uid::from_raw(ids.uid)))
+}
+
+/// To an id that the user namespace does not have the kernel says a bare `EINVAL`.
+fn unmapped(field: &str, id: u32, result: Result<(), sys::Error>) -> Result<(), Error> {
+    match result {
+        Err(err) if err.errno() == Errno::INVAL => Err(Error::refused(
+            format!("{field}: `{id}`"),
+            "is not mapped in the container's user namespace",
+        )),
+        other => other.doing(|| format!("{field}: {id}")),
+    }
 }
 
 /// An unprivileged user's namespace forbids setgroups(2); there the process has no groups to lose,
@@ -65,6 +76,15 @@ fn become_user(ids: &Ids) -> Result<(), Error> {
 fn set_groups(groups: &[Gid], ids: &Ids) -> Result<(), Error> {
     match sys::setgroups(groups) {
         Err(err) if err.errno() == Errno::PERM && groups == [Gid::from_raw(ids.gid)] => Ok(()),
+        Err(err) if err.errno() == Errno::PERM => Err(Error::refused(
+            format!("process.user.additionalGids: {:?}", ids.groups),
+            "cannot be had: setgroups(2) is denied in the user namespace of a rootless container \
+             with a single group",
+        )),
+        Err(err) if err.errno() == Errno::INVAL => Err(Error::refused(
+            format!("process.user: one of the groups {:?}", ids.groups),
+            "is not mapped in the container's user namespace",
+        )),
         other => other.doing(|| "process.user.additionalGids"),
     }
 }

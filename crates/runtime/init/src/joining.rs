@@ -30,6 +30,8 @@ pub struct Joining {
     pub proc: OwnedFd,
     /// Where the terminal goes.
     pub console: Option<OwnedFd>,
+    /// The process sets its `oom_score_adj` by itself.
+    pub own_score: bool,
     /// Whether the filter lets the locked-down process make one more.
     pub filter_allows_fork: bool,
     /// Limits are raised, which only the runtime outside the user namespace can do.
@@ -56,7 +58,12 @@ fn prepare(
 ) -> Result<Error, Error> {
     failpoint("runtime.join")?;
     std::mem::take(&mut joining.entry).enter(proof)?;
+    if joining.own_score {
+        crate::own_oom_score(process, joining.proc.as_fd(), &joining.sync)?;
+    }
     joining.sync.wait(ToInit::Attached)?;
+    // From here on nothing in the container may trace this process (CVE-2016-9962).
+    sys::set_dumpable(false).doing(|| "hide from the container")?;
     enter(joining)?;
     let needs_fork = joining.namespaces.contains(CloneFlags::NEWPID);
     crate::join_keyring(process)?;

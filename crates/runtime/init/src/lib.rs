@@ -31,6 +31,7 @@ mod identity;
 mod joining;
 mod program;
 mod rootfs;
+pub mod source;
 mod stdio;
 pub mod sync;
 
@@ -45,14 +46,8 @@ use sync::{InitEnd, ToInit};
 pub struct Inherited {
     /// This end of the socket.
     pub sync: InitEnd,
-    /// The root's mount, detached; `None` without a mount namespace.
-    pub root: Option<OwnedFd>,
-    /// The sources of bind mounts, detached, by the mount's number.
-    pub binds: Vec<Option<OwnedFd>>,
-    /// The host's device files, detached, by the device's number; where they cannot be made.
-    pub devices: Vec<Option<OwnedFd>>,
-    /// The null device, detached: it covers masked files.
-    pub null: Option<OwnedFd>,
+    /// What is mounted from the host, where the runtime could open it.
+    pub sources: source::Sources,
     /// The mount that the configuration has on `/dev`, when it is there.
     pub dev_mount: Option<u64>,
     /// The host's procfs.
@@ -67,6 +62,10 @@ pub struct Inherited {
     pub join: Vec<(NamespaceKind, PathBuf, OwnedFd)>,
     /// The runtime writes the ids of the new user namespace.
     pub maps: bool,
+    /// The process hides from the namespaces that it joins, before it does.
+    pub hidden: bool,
+    /// The process sets its `oom_score_adj` by itself.
+    pub own_score: bool,
     /// How the process learns that it is started.
     pub start: Start,
     /// The state that hooks get, but for the process id.
@@ -106,6 +105,7 @@ pub fn intermediate(
     mut inherited: Inherited,
 ) -> ! {
     let entered = (|| {
+        begin(plan, &mut inherited)?;
         if inherited.maps && !new.contains(CloneFlags::NEWUSER) {
             inherited.sync.wait(ToInit::Mapped)?;
             inherited.maps = false;
@@ -127,6 +127,35 @@ pub fn intermediate(
             sys::exit_now(i32::from(told.is_err()))
         }
     }
+}
+
+/// What comes before anything that others could see: once, in the process that was cloned first.
+fn begin(plan: &InitPlan, inherited: &mut Inherited) -> Result<(), Error> {
+    if std::mem::take(&mut inherited.own_score) {
+        own_oom_score(&plan.process, inherited.proc.as_fd(), &inherited.sync)?;
+    }
+    // Among the processes of a namespace that is joined, this one must not be traced before it has
+    // let go of its privileges (CVE-2016-9962).
+    if std::mem::take(&mut inherited.hidden) {
+        sys::set_dumpable(false).doing(|| "hide from joined namespaces")?;
+    }
+    Ok(())
+}
+
+/// Sets this process's own `oom_score_adj`. Lower than it may be: it stays, with a warning.
+fn own_oom_score(process: &Process, proc: BorrowedFd<'_>, sync: &InitEnd) -> Result<(), Error> {
+    let Some(value) = process.oom_score_adj else { return Ok(()) };
+    match fsroot::proc::write_checked(proc, "self/oom_score_adj", value.to_string().as_bytes()) {
+        Err(err) if matches!(err.errno(), Errno::ACCESS | Errno::PERM) => {
+            sync.warn(&score_stays(value))
+        }
+        other => other.doing(|| format!("process.oomScoreAdj: {value}")),
+    }
+}
+
+/// What is said of an `oom_score_adj` that needs `CAP_SYS_RESOURCE`.
+pub fn score_stays(value: i32) -> String {
+    format!("process.oomScoreAdj: {value} is lower than what this process may set: left as it is")
 }
 
 /// Makes a time namespace for the children of this process, and sets its offsets.
@@ -204,12 +233,16 @@ fn make(
     inherited: &mut Inherited,
 ) -> Result<Made, Error> {
     failpoint("runtime.init")?;
+    begin(plan, inherited)?;
     std::mem::take(&mut inherited.entry).enter(proof)?;
     if inherited.maps {
         inherited.sync.wait(ToInit::Mapped)?;
+        // As the user who called the runtime, if it can be: what that one may see is what counts.
+        open_sources(plan, inherited)?;
         become_root();
     }
     enter_all(&std::mem::take(&mut inherited.join))?;
+    open_sources(plan, inherited)?;
     let process = &plan.process;
     rustix::process::setsid().call(|| "setsid()").doing(|| "new session")?;
     join_keyring(process)?;
@@ -243,6 +276,18 @@ fn make(
     let program = program::find(process)?;
     last_steps(process, plan.filter.as_ref(), &inherited.sync)?;
     Ok(Made { program, home })
+}
+
+/// Opens what is mounted from the host where the runtime could not. Once, in the mount namespace
+/// of the container's own.
+fn open_sources(plan: &InitPlan, inherited: &mut Inherited) -> Result<(), Error> {
+    if !plan.rootfs.open_inside || inherited.sources.root.is_some() {
+        return Ok(());
+    }
+    inherited.sources = source::open(&plan.rootfs, &mut |_| {
+        Err(Error::refused("id-mapped mounts", "are not supported for rootless containers"))
+    })?;
+    Ok(())
 }
 
 /// From the host's root to the container's.

@@ -36,18 +36,59 @@ pub(crate) fn prepare(
 ) -> Result<Prepared, Error> {
     let root = attach_root(plan, inherited)?;
     let mut read_only = Vec::new();
+    fill(&root, plan, inherited, attach, cwd, &mut read_only)
+        .map_err(|error| name_owner(error, &root, plan))?;
+    Ok(Prepared { root, read_only })
+}
+
+/// Mounts all, and makes what is missing.
+fn fill(
+    root: &Root,
+    plan: &Rootfs,
+    inherited: &mut Inherited,
+    attach: &mut Attach<'_>,
+    cwd: &Path,
+    read_only: &mut Vec<OwnedFd>,
+) -> Result<(), Error> {
     for mount in &plan.mounts {
-        one(&root, mount, inherited, attach, &mut read_only)
-            .map_err(|error| name_mount(error, mount))?;
+        one(root, mount, inherited, attach, read_only).map_err(|error| name_mount(error, mount))?;
     }
     if plan.fill_dev {
-        dev::fill(&root, plan, inherited)?;
+        dev::fill(root, plan, inherited)?;
     }
     if !root.exists(cwd).doing(|| "working directory")? {
         // Like runc and Docker: it is made, inside the root.
         root.mkdir_all(cwd, Mode::from_raw_mode(0o755)).doing(|| "make the working directory")?;
     }
-    Ok(Prepared { root, read_only })
+    Ok(())
+}
+
+/// In a user namespace, what is denied is mostly denied because the root's files are somebody else's.
+fn name_owner(error: Error, root: &Root, plan: &Rootfs) -> Error {
+    /// What the kernel shows for an id that is not mapped: the default of
+    /// `/proc/sys/kernel/overflowuid`.
+    const OVERFLOW: u32 = 65534;
+    let Error::Call { doing, source } = error else { return error };
+    let denied = matches!(source.errno(), Errno::ACCESS | Errno::OVERFLOW);
+    let owner = rustix::fs::fstat(root.as_fd()).map(|stat| (stat.st_uid, stat.st_gid));
+    let (true, true, Ok((uid, gid))) = (denied, plan.bind_devices, owner) else {
+        return Error::Call { doing, source };
+    };
+    let whose = match (uid, gid) {
+        (0, 0) => return Error::Call { doing, source },
+        (OVERFLOW, _) | (_, OVERFLOW) => {
+            "to an id that the container's user namespace does not map".to_owned()
+        }
+        _ => format!("to {uid}:{gid} of the container"),
+    };
+    let path = &plan.root.path;
+    Error::Call {
+        doing: format!(
+            "root.path: {path:?} belongs {whose}: give it to the ids that linux.uidMappings and \
+             linux.gidMappings have for 0 (chown -R): {doing}"
+        ),
+        source,
+    }
 }
 
 impl Prepared {
@@ -56,7 +97,7 @@ impl Prepared {
         for path in &plan.readonly_paths {
             cover::make_read_only(&self.root, path)?;
         }
-        let mut masks = cover::Masks::new(inherited.null.take());
+        let mut masks = cover::Masks::new(inherited.sources.null.take());
         for path in &plan.masked_paths {
             masks.mask(&self.root, path)?;
         }
@@ -122,6 +163,7 @@ fn attach_root(plan: &Rootfs, inherited: &mut Inherited) -> Result<Root, Error> 
     mount::set_propagation(Path::new("/"), everything, true)
         .doing(|| "cut the mount namespace off")?;
     let tree = inherited
+        .sources
         .root
         .take()
         .ok_or_else(|| Error::refused("root.path", "its mount was not handed over"))?;
@@ -152,8 +194,11 @@ fn one(
             attributes(target.as_fd(), mount)
         }
         What::Bind { .. } => {
-            let tree = inherited.binds[mount.index]
-                .take()
+            let tree = inherited
+                .sources
+                .binds
+                .get_mut(mount.index)
+                .and_then(Option::take)
                 .ok_or_else(|| Error::refused("", "its source was not handed over"))?;
             let directory = file_type(tree.as_fd())? == FileType::Directory;
             let is_procfs = fsroot::proc::check_root(tree.as_fd()).is_ok();
@@ -234,7 +279,25 @@ fn file_system(
     match fs_mount(kind, Some(source), &options, attrs) {
         // Another user namespace owns the network namespace: a sysfs of it cannot be made.
         Err(err) if kind == "sysfs" && err.errno() == Errno::PERM => host_sysfs(mount, err),
+        Err(err) if err.errno() == Errno::PERM && denied(kind).is_some() => {
+            Err(err).doing(|| denied(kind).unwrap_or_default())
+        }
         other => other.doing(String::new),
+    }
+}
+
+/// Why a file system of the kernel's cannot be mounted in a user namespace.
+fn denied(kind: &str) -> Option<&'static str> {
+    match kind {
+        "proc" => Some(
+            "the PID namespace belongs to another user namespace, or the procfs of this mount \
+             namespace is partly covered (a bind mount of /proc can take its place)",
+        ),
+        "mqueue" => Some(
+            "the IPC namespace belongs to another user namespace (a bind mount of /dev/mqueue can \
+             take its place)",
+        ),
+        _ => None,
     }
 }
 

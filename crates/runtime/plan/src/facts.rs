@@ -13,6 +13,8 @@ pub struct Facts {
     pub known: u64,
     /// The effective user id.
     pub euid: u32,
+    /// The effective group id.
+    pub egid: u32,
     /// This process is in a user namespace that is not the machine's first.
     pub in_user_namespace: bool,
     /// The hard limits of this process; `None` is unlimited.
@@ -23,10 +25,18 @@ pub struct Facts {
     pub selinux: bool,
 }
 
+/// `CAP_SYS_ADMIN`, as a bit.
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+
 /// `CAP_SYS_RESOURCE`, as a bit.
 const CAP_SYS_RESOURCE: u64 = 1 << 24;
 
 impl Facts {
+    /// Whether this process may mount by itself. Else only the new process may, in a user namespace.
+    pub fn may_mount(&self) -> bool {
+        self.permitted & CAP_SYS_ADMIN != 0
+    }
+
     pub(crate) fn may_raise_limits(&self) -> bool {
         self.permitted & CAP_SYS_RESOURCE != 0 && !self.in_user_namespace
     }
@@ -45,4 +55,6 @@ pub struct Options {
     pub no_new_keyring: bool,
     /// How many descriptors after standard error the program gets.
     pub preserve_fds: u32,
+    /// A cgroup that cannot be had is done without, where neither a path nor a limit was asked for.
+    pub rootless: bool,
 }

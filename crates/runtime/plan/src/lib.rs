@@ -18,6 +18,7 @@ mod policy;
 mod process;
 mod resources;
 mod root;
+mod rootless;
 mod schedule;
 mod seccomp_filter;
 mod sysctl;
@@ -31,12 +32,13 @@ pub use error::Error;
 pub use facts::{Facts, Options};
 pub use hook::{Hook, Hooks};
 pub use limit::{Limit, resources as limited_resources};
-pub use mounts::{Mount, What};
+pub use mounts::{IdMap, MapIds, Mount, What};
 pub use namespace::{IdMaps, Join, Namespaces, flag};
 pub use policy::MemoryPolicy;
 pub use process::{Ids, Process, SeccompWhen};
 pub use resources::{ignored, limits, resources};
 pub use root::{Enter, Root, Rootfs};
+pub use rootless::maps_only;
 pub use seccomp_filter::{Filter, Listener};
 pub use sysctl::Sysctl;
 
@@ -47,6 +49,9 @@ pub struct Plan {
     pub namespaces: Namespaces,
     /// Its cgroup's path in the hierarchy, absolute.
     pub cgroup_path: String,
+    /// Its cgroup was not asked for, neither by path nor by a limit: it is done without one where it
+    /// cannot be had.
+    pub cgroup_optional: bool,
     /// Its cgroup's limits.
     pub resources: cgroup::Resources,
     /// Its hooks.
@@ -109,16 +114,18 @@ impl Plan {
             check_uts(field, name, &namespaces)?;
         }
         let own_user_namespace = namespaces.has(NamespaceKind::User);
+        rootless::check(process, &namespaces, facts)?;
         let nonempty = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         Ok(Self {
             cgroup_path: cgroup_path(&linux.cgroups_path, id)?,
+            cgroup_optional: options.rootless && linux.cgroups_path.is_empty(),
             resources: {
                 warnings.extend(linux.resources.as_ref().map(ignored).unwrap_or_default());
                 resources(linux.resources.as_ref(), facts)?
             },
             hooks: spec.hooks.as_ref().map(Hooks::new).transpose()?.unwrap_or_default(),
             init: InitPlan {
-                rootfs: root::rootfs(spec, linux, bundle, &namespaces, options)?,
+                rootfs: root::rootfs(spec, linux, bundle, &namespaces, facts, options)?,
                 hostname: nonempty(&spec.hostname),
                 domainname: nonempty(&spec.domainname),
                 sysctls: sysctl::sysctls(&linux.sysctl, &namespaces)?,

@@ -6,8 +6,8 @@ use mount::options;
 use oci::runtime::{Mount as Spec, NamespaceKind};
 use sys::{MountAttr, Propagation};
 
-use crate::Error;
 use crate::namespace::{IdMaps, Namespaces, check_maps};
+use crate::{Error, Facts};
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +28,26 @@ pub struct Mount {
     pub rec_clear: MountAttr,
     /// How it propagates, and whether those below do likewise; in this order.
     pub propagation: Vec<(Propagation, bool)>,
-    /// The ids of an id-mapped mount, and whether those below it have them too.
-    pub idmap: Option<(IdMaps, bool)>,
+    /// Its ids are mapped.
+    pub idmap: Option<IdMap>,
+}
+
+/// How an id-mapped mount is mapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdMap {
+    /// Inside is what the file system has, outside is what is seen through the mount.
+    pub ids: MapIds,
+    /// The mounts below it have the mapping too.
+    pub recursive: bool,
+}
+
+/// Where the ids of an id-mapped mount come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MapIds {
+    /// These: its own, or those of the container's new user namespace.
+    Maps(IdMaps),
+    /// The user namespace that the container joins, by its file.
+    Namespace(PathBuf),
 }
 
 /// What is mounted.
@@ -110,11 +128,12 @@ pub(crate) fn mounts(
     bundle: &Path,
     namespaces: &Namespaces,
     mount_label: &str,
+    facts: &Facts,
 ) -> Result<Vec<Mount>, Error> {
     specs
         .iter()
         .enumerate()
-        .map(|(index, spec)| one(index, spec, bundle, namespaces, mount_label))
+        .map(|(index, spec)| one(index, spec, bundle, namespaces, mount_label, facts))
         .collect()
 }
 
@@ -124,6 +143,7 @@ fn one(
     bundle: &Path,
     namespaces: &Namespaces,
     mount_label: &str,
+    facts: &Facts,
 ) -> Result<Mount, Error> {
     let field = |name: &str| format!("mounts[{index}].{name}");
     if spec.destination.is_empty() {
@@ -149,6 +169,13 @@ fn one(
     let idmap = idmap(index, spec, &parsed, namespaces)?;
     if idmap.is_some() && !matches!(what, What::Bind { .. }) {
         return Err(Error::conflict(field("uidMappings"), "need a bind mount"));
+    }
+    if idmap.is_some() && !facts.may_mount() {
+        let why = "ask for an id-mapped mount, which is not supported for rootless containers";
+        return Err(Error::conflict(field("options"), why));
+    }
+    if let (What::Fs { data, .. }, Some(maps)) = (&what, &namespaces.maps) {
+        check_owners(&field("options"), data, maps)?;
     }
     let may_be_proc = match &what {
         What::Fs { kind, .. } => kind == "proc",
@@ -211,33 +238,53 @@ fn file_system(
     }
 }
 
+/// Owners of a new file system must be ids of its user namespace; the kernel says a bare `EINVAL`.
+fn check_owners(field: &str, data: &[String], maps: &IdMaps) -> Result<(), Error> {
+    for option in data {
+        let (list, id) = match option.split_once('=') {
+            Some(("uid", id)) => (&maps.uid, id),
+            Some(("gid", id)) => (&maps.gid, id),
+            _ => continue,
+        };
+        if id.parse().is_ok_and(|id| IdMaps::host(list, id).is_none()) {
+            let why = "names an id that is not mapped in the container's user namespace";
+            return Err(Error::invalid(field, option.escape_debug(), why));
+        }
+    }
+    Ok(())
+}
+
 fn idmap(
     index: usize,
     spec: &Spec,
     parsed: &options::Parsed,
     namespaces: &Namespaces,
-) -> Result<Option<(IdMaps, bool)>, Error> {
+) -> Result<Option<IdMap>, Error> {
     let field = format!("mounts[{index}].uidMappings");
+    let recursive = parsed.idmap == Some(true);
     let given = (!spec.uid_mappings.is_empty(), !spec.gid_mappings.is_empty());
-    match given {
+    let ids = match given {
         (true, true) => {
             check_maps(&field, &spec.uid_mappings)?;
             check_maps(&format!("mounts[{index}].gidMappings"), &spec.gid_mappings)?;
             let maps = IdMaps { uid: spec.uid_mappings.clone(), gid: spec.gid_mappings.clone() };
-            Ok(Some((maps, parsed.idmap == Some(true))))
+            MapIds::Maps(maps)
         }
-        (false, false) => match (parsed.idmap, &namespaces.maps) {
-            (None, _) => Ok(None),
-            (Some(recursive), Some(maps)) => Ok(Some((maps.clone(), recursive))),
-            (Some(_), None) if namespaces.joins(NamespaceKind::User) => Err(Error::conflict(
-                format!("mounts[{index}].options"),
-                "have `idmap`, which needs mappings of its own when a user namespace is joined",
-            )),
-            (Some(_), None) => Err(Error::conflict(
-                format!("mounts[{index}].options"),
-                "have `idmap` without mappings or a user namespace to take them from",
-            )),
-        },
-        _ => Err(Error::conflict(field, "and gidMappings must be there together")),
-    }
+        (false, false) if parsed.idmap.is_none() => return Ok(None),
+        (false, false) => {
+            let joined = namespaces.join.iter().find(|join| join.kind == NamespaceKind::User);
+            match (&namespaces.maps, joined) {
+                (Some(maps), _) => MapIds::Maps(maps.clone()),
+                (None, Some(join)) => MapIds::Namespace(join.path.clone()),
+                (None, None) => {
+                    return Err(Error::conflict(
+                        format!("mounts[{index}].options"),
+                        "have `idmap` without mappings or a user namespace to take them from",
+                    ));
+                }
+            }
+        }
+        _ => return Err(Error::conflict(field, "and gidMappings must be there together")),
+    };
+    Ok(Some(IdMap { ids, recursive }))
 }

@@ -16,6 +16,8 @@ pub struct Namespaces {
     pub join: Vec<Join>,
     /// The ids of a new user namespace.
     pub maps: Option<IdMaps>,
+    /// The ids that a user namespace which is joined must have, if the configuration names any.
+    pub joined_maps: Option<IdMaps>,
     /// The lines of `timens_offsets` for a new time namespace.
     pub time_offsets: Option<String>,
 }
@@ -106,11 +108,14 @@ impl Namespaces {
             NamespaceKind::Pid => 3,
             _ => 1,
         });
-        Ok(Self { new, join, maps: id_maps(linux, new)?, time_offsets: time_offsets(linux, new)? })
+        let maps = id_maps(linux)?;
+        let (maps, joined_maps) =
+            if new.contains(CloneFlags::NEWUSER) { (maps, None) } else { (None, maps) };
+        Ok(Self { new, join, maps, joined_maps, time_offsets: time_offsets(linux, new)? })
     }
 }
 
-fn id_maps(linux: &Linux, new: CloneFlags) -> Result<Option<IdMaps>, Error> {
+fn id_maps(linux: &Linux) -> Result<Option<IdMaps>, Error> {
     let user = linux.namespaces.iter().find(|ns| ns.kind == NamespaceKind::User);
     let mapped = !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty();
     match user {
@@ -118,7 +123,7 @@ fn id_maps(linux: &Linux, new: CloneFlags) -> Result<Option<IdMaps>, Error> {
             Err(Error::conflict("linux.uidMappings", "are there without a user namespace"))
         }
         None => Ok(None),
-        Some(_) if !new.contains(CloneFlags::NEWUSER) => Ok(None),
+        Some(user) if !user.path.is_empty() && !mapped => Ok(None),
         Some(_) => {
             check_maps("linux.uidMappings", &linux.uid_mappings)?;
             check_maps("linux.gidMappings", &linux.gid_mappings)?;
@@ -129,8 +134,20 @@ fn id_maps(linux: &Linux, new: CloneFlags) -> Result<Option<IdMaps>, Error> {
 
 /// Checks what the kernel would answer with a bare `EINVAL`.
 pub(crate) fn check_maps(field: &str, maps: &[IdMapping]) -> Result<(), Error> {
+    /// `user_namespaces(7)`: lines, and bytes of one write.
+    const MOST: usize = 340;
+    const LONGEST: usize = 4095;
     if maps.is_empty() {
         return Err(Error::missing(field));
+    }
+    if maps.len() > MOST {
+        let why = format!("ranges are more than the kernel takes ({MOST})");
+        return Err(Error::invalid(field, maps.len(), why));
+    }
+    let bytes = IdMaps::lines(maps).len();
+    if bytes > LONGEST {
+        let why = format!("bytes as text are more than the kernel takes ({LONGEST})");
+        return Err(Error::invalid(field, bytes, why));
     }
     for (i, map) in maps.iter().enumerate() {
         let value = || format!("{} {} {}", map.container_id, map.host_id, map.size);

@@ -19,7 +19,7 @@ pub fn resources(spec: Option<&spec::Resources>, facts: &Facts) -> Result<Resour
         return Err(Error::conflict(field("memory.swap"), "needs memory.limit"));
     }
     // In a user namespace nobody may change them; the kernel allows no device there anyway.
-    resources.devices = (!facts.in_user_namespace)
+    resources.devices = (!facts.in_user_namespace && facts.may_mount())
         .then(|| device::rules(&spec.devices).iter().enumerate().map(device_rule).collect())
         .transpose()?;
     Ok(resources)

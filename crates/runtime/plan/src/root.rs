@@ -8,7 +8,7 @@ use sys::Propagation;
 use crate::device::{self, Device};
 use crate::mounts::{self, Mount, What, clean};
 use crate::namespace::Namespaces;
-use crate::{Error, Options};
+use crate::{Error, Facts, Options};
 
 /// The root directory, and all that is mounted in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Rootfs {
     pub devices: Vec<Device>,
     /// Bind the host's device files: a user namespace cannot make any.
     pub bind_devices: bool,
+    /// The new process opens what is mounted from the host: the runtime may not mount.
+    pub open_inside: bool,
     /// Paths that are made read-only.
     pub readonly_paths: Vec<PathBuf>,
     /// Paths that are covered.
@@ -58,6 +60,7 @@ pub(crate) fn rootfs(
     linux: &Linux,
     bundle: &Path,
     namespaces: &Namespaces,
+    facts: &Facts,
     options: Options,
 ) -> Result<Rootfs, Error> {
     let root = spec.root.as_ref().ok_or_else(|| Error::missing("root"))?;
@@ -69,7 +72,7 @@ pub(crate) fn rootfs(
     }
     let masked_paths = paths("linux.maskedPaths", &linux.masked_paths)?;
     let readonly_paths = paths("linux.readonlyPaths", &linux.readonly_paths)?;
-    let mounts = mounts::mounts(&spec.mounts, bundle, namespaces, &linux.mount_label)?;
+    let mounts = mounts::mounts(&spec.mounts, bundle, namespaces, &linux.mount_label, facts)?;
     let enter = match namespaces.has(NamespaceKind::Mount) {
         false => Enter::Chroot,
         true if options.no_pivot => Enter::Move,
@@ -104,7 +107,8 @@ pub(crate) fn rootfs(
         enter,
         mounts,
         devices,
-        bind_devices: namespaces.has(NamespaceKind::User),
+        bind_devices: namespaces.has(NamespaceKind::User) || facts.in_user_namespace,
+        open_inside: !facts.may_mount(),
         readonly_paths,
         masked_paths,
     })

@@ -215,7 +215,7 @@ fn a_sysctl_must_belong_to_a_namespace_of_the_container() {
 #[test]
 fn what_this_process_may_not_raise_stays_with_a_warning() {
     let facts = Facts {
-        permitted: 0x3f & !(1 << 24),
+        permitted: 0x3f | 1 << 21,
         bounding: 0xff,
         hard_limits: vec![(rustix::process::Resource::Nofile, Some(100))],
         ..facts()
