@@ -30,6 +30,10 @@ pub enum Need {
     SysResource,
     /// To make a user namespace.
     UserNamespace,
+    /// The helpers of ordinary users with several ids: `newuidmap`, set-user-id.
+    NewUidMap,
+    /// Id-mapped mounts of tmpfs.
+    IdMappedTmpfs,
     /// Docker's own client.
     Docker,
     /// The distribution project's registry, `docker-registry`.
@@ -83,6 +87,12 @@ impl Need {
                 met(bits.unwrap_or(0) >> 24 & 1 == 1, || "the process lacks it".into())
             }
             Self::UserNamespace => shell("unshare -U true"),
+            Self::NewUidMap => shell(
+                "for tool in newuidmap newgidmap; do test -u \"$(command -v $tool)\" || \
+                 { echo no set-user-id $tool >&2; exit 1; }; done",
+            ),
+            // Linux 6.3. mount(8) of 2.39 could say it directly.
+            Self::IdMappedTmpfs => kernel((6, 3)),
             Self::Docker => shell("docker --version"),
             Self::Registry => shell("docker-registry --version"),
             Self::Mmdebstrap => shell("mmdebstrap --version"),
@@ -106,6 +116,16 @@ impl Need {
 
 fn met(is_there: bool, why: impl FnOnce() -> String) -> Result<(), String> {
     if is_there { Ok(()) } else { Err(why()) }
+}
+
+/// Whether the kernel is at least this new.
+fn kernel(least: (u32, u32)) -> Result<(), String> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let has = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    met(has >= least, || {
+        format!("Linux {}.{} is needed, this is {}", least.0, least.1, release.trim())
+    })
 }
 
 fn controller(v1: &str, v2: &str) -> Result<(), String> {

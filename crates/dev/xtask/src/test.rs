@@ -12,11 +12,12 @@ use crate::workspace::Workspace;
 pub(crate) const FEATURES: &str = "dhow/failpoints,dhow-runtime/failpoints";
 
 /// Programs that tests use, and Debian's packages that have them.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("busybox", "busybox-static"),
     ("curl", "curl"),
     ("ip", "iproute2"),
     ("mmdebstrap", "mmdebstrap"),
+    ("newuidmap", "uidmap"),
     ("nft", "nftables"),
     ("openssl", "openssl"),
     ("script", "bsdextrautils"),

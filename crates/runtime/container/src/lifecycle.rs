@@ -260,9 +260,7 @@ pub(crate) fn live(
         return Err(missing());
     }
     if record.cgroup_path.is_empty() {
-        return Err(Error::Refused(format!(
-            "cannot {what} the container {id}: it has no cgroup, which this user may not make"
-        )));
+        return Err(without_cgroup(what, id));
     }
     Ok((cgroups::open(&record.cgroup_path)?.ok_or_else(missing)?, status))
 }
@@ -293,12 +291,21 @@ pub fn update(store: &Store, id: &str, resources: &Resources) -> Result<Vec<Stri
     Ok(plan::ignored(resources))
 }
 
+fn without_cgroup(what: &str, id: &str) -> Error {
+    Error::Refused(format!(
+        "cannot {what} the container {id}: it has no cgroup, which this user may not make"
+    ))
+}
+
 /// The processes in a container, by their ids on the host. One that has stopped has none.
 pub fn processes(store: &Store, id: &str) -> Result<Vec<i32>, Error> {
     let container = store.find(id)?;
     let record = container.expect_record()?;
     if container.status_without_cgroup(&record)? == Some(Status::Stopped) {
         return Ok(Vec::new());
+    }
+    if record.cgroup_path.is_empty() {
+        return Err(without_cgroup("list the processes of", id));
     }
     let cgroup = cgroups::open(&record.cgroup_path)?;
     Ok(cgroup.map(|cgroup| cgroup.procs()).transpose()?.unwrap_or_default())

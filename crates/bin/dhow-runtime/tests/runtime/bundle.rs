@@ -78,7 +78,7 @@ pub(crate) fn bundle(test: &str) -> Option<Bundle> {
     let applets = [
         "sh", "cat", "echo", "env", "false", "grep", "head", "hostname", "id", "kill", "ls",
         "mkdir", "mknod", "mount", "ps", "pwd", "readlink", "rm", "sleep", "stat", "stty", "touch",
-        "true", "tty", "uname", "awk", "ln", "umask", "test", "chmod", "wc", "setsid",
+        "true", "tty", "uname", "awk", "ln", "umask", "test", "chmod", "wc", "setsid", "find",
     ];
     for applet in applets {
         std::os::unix::fs::symlink("busybox", dir.join("rootfs/bin").join(applet)).unwrap();
