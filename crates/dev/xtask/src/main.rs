@@ -5,6 +5,7 @@ mod bench;
 mod ci;
 mod engines;
 mod failpoints;
+mod fuzz;
 mod layers;
 mod licences;
 mod security;
@@ -25,7 +26,10 @@ usage: cargo xtask COMMAND
 
   test        install what the tests need (apt, as root), build, run every test
   bench       latency and memory beside docker, podman, runc and crun; writes docs/bench
+  bench runtime
+              OCI runtimes: ours, Debian's runc and crun, and the kernel's floor
   vm          the runtime's tests in an emulated guest with other cgroups or another kernel
+  fuzz        builds the fuzz targets and runs them over their seeds
   ci          all checks, then all tests
   layers      imports follow the layers
   unsafe      unsafe code is in kernel/sys only
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
     let result = match args.first().map(String::as_str) {
         Some("test") => test::test(&args[1..]),
         Some("bench") => bench::bench(&args[1..]),
+        Some("fuzz") => Workspace::load().and_then(|w| fuzz::fuzz(&w.root)),
         Some("vm") => vm::vm(&args[1..]),
         Some("ci") => ci::ci(),
         Some("layers") => Workspace::load().and_then(|w| report(&layers::check(&w))),

@@ -20,6 +20,21 @@ pub struct Call {
     pub args: [u64; 6],
 }
 
+/// The names of all calls.
+pub fn names() -> impl ExactSizeIterator<Item = &'static str> {
+    crate::table::SYSCALLS.iter().map(|row| row.0)
+}
+
+/// The number of the call `name`, as `seccomp_data.nr` has it.
+pub fn number(arch: Arch, name: &str) -> Option<u32> {
+    arch.number(name)
+}
+
+/// Whether only the lower half of argument `index` of the call `name` is compared.
+pub fn compares_half(arch: Arch, name: &str, index: usize) -> bool {
+    !arch.is_64_bit() || is_narrow(name, index)
+}
+
 /// What `program` returns for `call`; `None` for a program that the kernel would refuse.
 pub fn run(program: &[Insn], call: &Call) -> Option<Action> {
     let mut data = [0_u8; 64];

@@ -48,10 +48,24 @@ impl Error {
         value: impl std::fmt::Display,
         why: impl Into<String>,
     ) -> Self {
-        Self::Invalid { field: field.into(), value: value.to_string(), why: why.into() }
+        Self::Invalid {
+            field: plain(field.into()),
+            value: plain(value.to_string()),
+            why: why.into(),
+        }
     }
 
     pub(crate) fn conflict(field: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::Conflict { field: field.into(), why: why.into() }
+        Self::Conflict { field: plain(field.into()), why: why.into() }
     }
+}
+
+/// The same with control characters escaped: an error is one line, and no message to a terminal.
+fn plain(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() })
+        .collect()
 }

@@ -54,6 +54,11 @@ fn what_is_wrong_is_named_with_its_value() {
         (r#"{"root":null}"#, "root is missing"),
         (r#"{"linux":null}"#, "linux is missing"),
         (r#"{"process":{"args":[]}}"#, "process.args is missing"),
+        // Found by fuzzing: it was two lines.
+        (
+            r#"{"linux":{"resources":{"devices":[{"allow":true,"access":"a\nb"}]}}}"#,
+            "linux.resources.devices[0].access: `a\\nb` has letters besides r, w, m",
+        ),
         (r#"{"process":{"args":["a\u0000b"]}}"#, "process.args[0]: `a\\0b` contains a NUL"),
         (r#"{"process":{"cwd":"x"}}"#, "process.cwd: `x` is not an absolute path"),
         (
