@@ -5,12 +5,16 @@
 //! ipc, uts, cgroup), mounts one overlay (of `DIRECTORY`'s `lower`, `upper` and `work`) as the root,
 //! makes one veth pair with its host's end called `LINK` (`-`: none), runs the program, and ends with
 //! its exit code. No cgroup, no seccomp, no record of anything.
+//!
+//! `dhow-floor container`, `dhow-floor enter` and `dhow-floor peak` are for the benchmark of OCI
+//! runtimes, see [`container`].
 #![forbid(unsafe_code)]
+
+mod container;
 
 use std::error::Error;
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use netlink::{Requests, RouteSocket, Veth};
@@ -21,11 +25,14 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
-    let [directory, link, program @ ..] = args.as_slice() else {
-        eprintln!("usage: dhow-floor DIRECTORY LINK PROGRAM [ARGS...]");
-        std::process::exit(125);
+    let result = match args.as_slice() {
+        [mode, rest @ ..] if mode == "container" => container::run(rest),
+        [mode, rest @ ..] if mode == "enter" => container::enter(rest),
+        [mode, rest @ ..] if mode == "peak" => container::peak(rest),
+        [directory, link, program @ ..] => run(Path::new(directory), link, program),
+        _ => Err("usage: dhow-floor DIRECTORY LINK PROGRAM [ARGS...]".into()),
     };
-    match run(Path::new(directory), link, program) {
+    match result {
         Ok(code) => std::process::exit(code),
         Err(error) => {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
@@ -36,10 +43,7 @@ fn main() {
 }
 
 fn run(directory: &Path, link: &OsStr, program: &[std::ffi::OsString]) -> Result<i32> {
-    let argv: Vec<CString> = program
-        .iter()
-        .map(|arg| CString::new(arg.as_bytes()))
-        .collect::<std::result::Result<_, _>>()?;
+    let argv = container::c_strings(program)?;
     let link = link.to_str().ok_or("the link's name is not UTF-8")?;
     let (ready, done) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let args = CloneArgs {

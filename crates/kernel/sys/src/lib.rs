@@ -15,6 +15,7 @@ mod error;
 mod exe;
 mod exec;
 mod fd;
+mod file;
 mod keyring;
 mod memory;
 mod mount;
@@ -38,8 +39,9 @@ pub use error::{Call, Error, FdName};
 pub use exe::{is_protected, protected_exe, read_only_exe};
 pub use exec::{execve, execveat, exit_now};
 pub use fd::{close_all_but, close_range, dup2, recv_fd, send_fd, take_fd};
+pub use file::read_file;
 pub use keyring::keyctl_join_session;
-pub use memory::drop_program_pages;
+pub use memory::{drop_program_pages, peak_memory_of_children};
 pub use mount::{MountAttr, Propagation, mount_setattr};
 pub use netlink::netlink_ext_ack;
 pub use process::{

@@ -37,6 +37,20 @@ pub fn drop_program_pages() -> Result<usize, Error> {
     Ok(n_bytes)
 }
 
+/// The most memory, in bytes, that any of the children had that were waited for, and theirs: the
+/// largest of them, not the sum, see getrusage(2).
+pub fn peak_memory_of_children() -> u64 {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY:
+    // - `usage` is alive and writable for the whole call, and as large as the kernel's structure.
+    // - All of its fields are numbers, for which zero is a value too, also when the call fails.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    u64::try_from(usage.ru_maxrss).unwrap_or(0) << 10
+}
+
 /// The mappings in a `smaps` (`proc_pid_smaps(5)`) that are private, of a file, not writable, and
 /// without changed pages.
 fn unchanged_file_mappings(smaps: &str) -> Vec<Range<usize>> {

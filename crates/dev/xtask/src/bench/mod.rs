@@ -10,9 +10,11 @@
 
 mod bundle;
 mod contender;
+mod docker_bundle;
 mod measure;
 mod plot;
 mod report;
+mod runtime;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -73,17 +75,25 @@ pub(crate) struct Results {
     pub(crate) left_out: Vec<String>,
 }
 
-/// `cargo xtask bench [BURST [PAUSED]]`: how many times each is run.
-pub(crate) fn bench(args: &[String]) -> Result<(), String> {
+/// `cargo xtask bench [runtime] [BURST [PAUSED]]`: how many times each is run.
+pub(crate) fn bench(all: &[String]) -> Result<(), String> {
+    let (runtimes, args) = match all {
+        [first, rest @ ..] if first == "runtime" => (true, rest),
+        all => (false, all),
+    };
     let number = |nth: usize, default: usize| {
         args.get(nth).map_or(Ok(default), |arg| arg.parse().map_err(|e| format!("{arg}: {e}")))
     };
     let (burst, paused) = (number(0, 30)?, number(1, 10)?);
     if std::env::var_os(INSIDE).is_none() {
-        return enter(args);
+        return enter(all, runtimes);
     }
     let workspace = Workspace::load()?;
-    let place = Place::new(&programs(&workspace.root)?)?;
+    let programs = programs(&workspace.root)?;
+    if runtimes {
+        return runtime::bench(&workspace.root, &programs, burst, paused);
+    }
+    let place = Place::new(&programs)?;
     let results = compare(&place, burst, paused);
     place.clean();
     let results = results?;
@@ -95,20 +105,26 @@ pub(crate) fn bench(args: &[String]) -> Result<(), String> {
     };
     let text = report::markdown(&results, burst, paused);
     write("latency.md", &text)?;
-    write("latency.svg", &plot::svg(&results))?;
+    let title = |row: &Row| format!("{}, {}", row.scenario.title(), row.pace.words());
+    let groups: Vec<_> =
+        results.rows.iter().map(|row| (title(row), row.samples.as_slice())).collect();
+    write("latency.svg", &plot::svg(&groups))?;
     println!("{text}");
     println!("written to docs/bench");
     Ok(())
 }
 
 /// Builds, and runs this again in namespaces of its own.
-fn enter(args: &[String]) -> Result<(), String> {
+fn enter(args: &[String], runtimes: bool) -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("containers are measured by root".to_owned());
     }
     let workspace = Workspace::load()?;
-    let packages = ["-p", "dhow", "-p", "dhow-runtime", "-p", "dhow-floor"];
-    run(&mut cargo(&workspace.root, &[&["build", "--release"], packages.as_slice()].concat()))?;
+    let mut packages = vec!["build", "--release", "-p", "dhow-runtime", "-p", "dhow-floor"];
+    if !runtimes {
+        packages.extend(["-p", "dhow"]);
+    }
+    run(&mut cargo(&workspace.root, &packages))?;
     let own = std::env::current_exe().map_err(|error| format!("own program: {error}"))?;
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "--propagation", "private", "sh", "-c"]);
@@ -120,8 +136,8 @@ fn enter(args: &[String]) -> Result<(), String> {
 fn programs(root: &Path) -> Result<PathBuf, String> {
     let host = format!("target/{}-unknown-linux-gnu/release", std::env::consts::ARCH);
     let places = [root.join(host), root.join("target/release")];
-    let found = places.iter().find(|place| place.join("dhow").is_file());
-    found.cloned().ok_or("no release build of dhow".to_owned())
+    let found = places.iter().find(|place| place.join("dhow-runtime").is_file());
+    found.cloned().ok_or("no release build of dhow-runtime".to_owned())
 }
 
 /// Everyone that can be measured here.

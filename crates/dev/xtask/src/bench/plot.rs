@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Results, Row};
+use super::measure::Samples;
 
 const WIDTH: f64 = 760.0;
 const LABELS: f64 = 110.0;
@@ -12,11 +12,11 @@ const HEAD: f64 = 30.0;
 
 /// One group of bars for each thing that was measured, each to its own scale, since they differ by
 /// orders of magnitude and only those of one group compare.
-pub(crate) fn svg(results: &Results) -> String {
+pub(crate) fn svg(groups: &[(String, &[(String, Samples)])]) -> String {
     let mut body = String::new();
     let mut y = 10.0;
-    for row in results.rows.iter().filter(|row| !row.samples.is_empty()) {
-        y = group(&mut body, row, y);
+    for (title, samples) in groups.iter().filter(|(_, samples)| !samples.is_empty()) {
+        y = group(&mut body, title, samples, y);
     }
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{y}\" \
@@ -26,12 +26,11 @@ pub(crate) fn svg(results: &Results) -> String {
 }
 
 /// Draws one group below `y`. Answers where it ends.
-fn group(body: &mut String, row: &Row, mut y: f64) -> f64 {
-    let longest = row.samples.iter().map(|(_, samples)| samples.median()).fold(0.0, f64::max);
-    let title = format!("{}, {}", row.scenario.title(), row.pace.words());
+fn group(body: &mut String, title: &str, all: &[(String, Samples)], mut y: f64) -> f64 {
+    let longest = all.iter().map(|(_, samples)| samples.median()).fold(0.0, f64::max);
     let _ = writeln!(body, "<text x=\"10\" y=\"{}\" font-weight=\"bold\">{title}</text>", y + 16.0);
     y += HEAD;
-    for (name, samples) in &row.samples {
+    for (name, samples) in all {
         let median = samples.median();
         let width = (median / longest * (WIDTH - LABELS - 90.0)).max(1.0);
         let middle = y + BAR - 3.0;

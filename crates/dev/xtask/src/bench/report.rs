@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::measure::Samples;
 use super::{Results, Row};
 
 /// The page.
@@ -46,15 +47,21 @@ fn table(page: &mut String, row: &Row) {
         return;
     }
     let _ = writeln!(page, "\n## `{}`, {}\n", row.scenario.title(), row.pace.words());
-    page.push_str("| | median | 10 % | 90 % | times the floor | times dhow's |\n");
+    let own =
+        if row.samples.iter().any(|(name, _)| name == "dhow") { "dhow" } else { "dhow-runtime" };
+    page.push_str(&rows(&row.samples, own));
+}
+
+/// A table of who took how long, `own` being the one of us.
+pub(crate) fn rows(all: &[(String, Samples)], own: &str) -> String {
+    let mut page = "| | median | 10 % | 90 % | times the floor | times dhow's |\n".to_owned();
     page.push_str("|---|---:|---:|---:|---:|---:|\n");
     let median = |name: &str| {
-        let found = row.samples.iter().find(|(one, _)| one == name);
+        let found = all.iter().find(|(one, _)| one == name);
         found.map(|(_, samples)| samples.median())
     };
-    let floor = median("floor");
-    let own = median("dhow").or(median("dhow-runtime"));
-    for (name, samples) in &row.samples {
+    let (floor, own) = (median("floor"), median(own));
+    for (name, samples) in all {
         let ratio = |to: Option<f64>| {
             to.map_or(String::new(), |to| format!("{:.1}", samples.median() / to))
         };
@@ -67,10 +74,11 @@ fn table(page: &mut String, row: &Row) {
             ratio(own)
         );
     }
+    page
 }
 
 /// The kernel and the size of the machine, without its name.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let kernel = release.split('-').next().unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
