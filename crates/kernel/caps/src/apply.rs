@@ -23,21 +23,28 @@ pub struct Sets {
 /// Drops everything that is not in `keep` from the bounding set. Needs `CAP_SETPCAP`, unless nothing
 /// is left to drop, so it comes before the change of user.
 pub fn apply_bounding(keep: CapSet) -> Result<(), Error> {
-    // Asked of the kernel, not of /proc: a container may have none, or one of its own making.
-    for number in 0..64 {
-        match in_bounding_set(number)? {
-            Some(true) if (keep & CapSet(1 << number)).is_empty() => sys::drop_bounding(number)?,
-            Some(_) => {}
-            None => break,
+    for number in (0..64).filter(|number| (keep & CapSet(1 << number)).is_empty()) {
+        match sys::drop_bounding(number) {
+            // The kernel has none so high.
+            Err(err) if err.errno() == Errno::INVAL => break,
+            // Fine without the right to drop, if it is not there. Asked of the kernel, not of /proc:
+            // a container may have none, or one of its own making.
+            Err(err) if err.errno() == Errno::PERM => match in_bounding_set(number)? {
+                Some(true) => return Err(err),
+                Some(false) => {}
+                None => break,
+            },
+            other => other?,
         }
     }
     Ok(())
 }
 
-/// Puts `sets` on the calling thread.
+/// Puts `sets` on the calling thread, but for the bounding set, which [`apply_bounding`] does first:
+/// while `CAP_SETPCAP` is still there.
 ///
-/// The order is the kernel's: the bounding set while `CAP_SETPCAP` is still there, then the three
-/// sets of capset(2), then the ambient set, which takes only what is permitted and inheritable.
+/// The order is the kernel's: the three sets of capset(2), then the ambient set, which takes only
+/// what is permitted and inheritable.
 ///
 /// What the thread itself does not have (virtual machines often lack `CAP_SYS_RESOURCE`) is left
 /// out, as Docker does; the result is what was left out. A thread that has called `apply_bounding`
@@ -46,7 +53,6 @@ pub fn apply(sets: &Sets) -> Result<CapSet, Error> {
     let have = CapSet(sys::capget()?.permitted);
     let wanted = sets.permitted | sets.effective | sets.inheritable | sets.ambient;
     let missing = wanted - have;
-    apply_bounding(sets.bounding)?;
     sys::capset((sets.effective & have).0, (sets.permitted & have).0, (sets.inheritable & have).0)?;
     match sys::clear_ambient_caps() {
         // Kernels without ambient capabilities (before 4.3) have none to clear.
@@ -57,6 +63,20 @@ pub fn apply(sets: &Sets) -> Result<CapSet, Error> {
         sys::set_ambient_cap(number)?;
     }
     Ok(missing)
+}
+
+/// The capabilities that the kernel knows, and which of them are in the bounding set.
+///
+/// Asks with `PR_CAPBSET_READ`, not `/proc/sys/kernel/cap_last_cap`: inside a container that path
+/// may be the image's own.
+pub fn known_and_bounding() -> Result<(CapSet, CapSet), Error> {
+    let (mut known, mut bounding) = (0, 0);
+    for number in 0..64 {
+        let Some(is_in) = in_bounding_set(number)? else { break };
+        known |= 1 << number;
+        bounding |= u64::from(is_in) << number;
+    }
+    Ok((CapSet(known), CapSet(bounding)))
 }
 
 /// Whether capability `number` is in the bounding set; `None` when the kernel has none so high.
@@ -101,6 +121,7 @@ mod tests {
                 inheritable: ambient,
                 ambient,
             };
+            apply_bounding(sets.bounding).unwrap();
             assert_eq!(apply(&sets).unwrap(), CapSet::EMPTY);
             assert_eq!(status("CapBnd"), keep.0);
             assert_eq!(status("CapEff"), keep.0);

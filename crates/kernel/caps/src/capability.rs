@@ -118,18 +118,8 @@ impl CapSet {
     pub const EMPTY: Self = Self(0);
 
     /// All that the running kernel has, also those that are newer than this program.
-    ///
-    /// Asks with `PR_CAPBSET_READ`, not `/proc/sys/kernel/cap_last_cap`: inside a container that
-    /// path may be the image's own.
     pub fn all_supported() -> Result<Self, sys::Error> {
-        let mut all = 0;
-        for number in 0..64 {
-            if crate::apply::in_bounding_set(number)?.is_none() {
-                break;
-            }
-            all |= 1 << number;
-        }
-        Ok(Self(all))
+        Ok(crate::known_and_bounding()?.0)
     }
 
     /// Whether `cap` is in it.

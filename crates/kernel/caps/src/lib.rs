@@ -7,5 +7,5 @@
 mod apply;
 mod capability;
 
-pub use apply::{Sets, apply, apply_bounding};
+pub use apply::{Sets, apply, apply_bounding, known_and_bounding};
 pub use capability::{CapSet, Capability, UnknownCapability};

@@ -219,10 +219,7 @@ impl<'a> Applying<'a> {
         let exceptions = Exceptions::of(rules)?;
         if let Some(member) = self.cgroup.member("devices", None) {
             let list = member.dir.read("devices.list")?;
-            for (file, value) in exceptions.writes_from(&list) {
-                member.dir.write(file, &value)?;
-            }
-            return Ok(());
+            return Ok(member.dir.write_each(&exceptions.writes_from(&list))?);
         }
         match self.cgroup.v2() {
             Some(member) => attach_program(&member.dir, &exceptions),

@@ -232,19 +232,26 @@ impl Cgroup {
     }
 }
 
-/// Removes the cgroup `path` in each tree where it is empty: no process, no cgroup below it. For a
-/// parent that is not needed any more.
-pub fn remove_if_empty(hierarchy: &Hierarchy, path: &str) -> Result<(), Error> {
+/// Removes the cgroup `path` in each tree where it is empty: no process, no cgroup below it. Answers
+/// whether it is in no tree any more.
+pub fn remove_if_empty(hierarchy: &Hierarchy, path: &str) -> Result<bool, Error> {
     let names = components(path)?;
     let (parent, leaf) = split(&names);
+    let mut gone = true;
     for tree in &hierarchy.trees {
-        let Some(parent) = present(tree.root.open_or_self(&parent))? else { continue };
-        match parent.rmdir(leaf) {
-            Err(error) if error.errno() != Errno::BUSY => return Err(error.into()),
-            _ => {}
+        let removed = if parent.is_empty() {
+            tree.root.rmdir(leaf)
+        } else {
+            let Some(parent) = present(tree.root.open(&parent))? else { continue };
+            parent.rmdir(leaf)
+        };
+        match removed {
+            Ok(_) => {}
+            Err(error) if error.errno() == Errno::BUSY => gone = false,
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
+    Ok(gone)
 }
 
 /// The components of a path, checked: absolute, at least one, nothing that leads elsewhere.

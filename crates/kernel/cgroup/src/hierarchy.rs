@@ -34,7 +34,7 @@ pub struct Hierarchy {
 impl Hierarchy {
     /// The trees that this process sees mounted.
     pub fn detect() -> Result<Self, Error> {
-        let text = std::fs::read_to_string("/proc/self/mountinfo")
+        let text = sys::read_file("/proc/self/mountinfo", 16 << 10)
             .call(|| "read(\"/proc/self/mountinfo\")")?;
         let mut trees: Vec<Arc<Tree>> = Vec::new();
         for mounted in parse::mountinfo(&text) {

@@ -169,10 +169,32 @@ impl Dir {
 
     /// Writes `value`, in one call, as every cgroup file wants it.
     pub(crate) fn write(&self, file: &str, value: &str) -> Result<(), sys::Error> {
+        self.write_to(&self.for_writing_with(file, value)?, file, value)
+    }
+
+    /// Writes each value to its file, opening one anew only where it is not that of the value before.
+    pub(crate) fn write_each(&self, writes: &[(&str, String)]) -> Result<(), sys::Error> {
+        let mut open: Option<(&str, OwnedFd)> = None;
+        for (file, value) in writes {
+            let fd = match open.take() {
+                Some((name, fd)) if name == *file => fd,
+                _ => self.for_writing_with(file, value)?,
+            };
+            self.write_to(&fd, file, value)?;
+            open = Some((file, fd));
+        }
+        Ok(())
+    }
+
+    fn for_writing_with(&self, file: &str, value: &str) -> Result<OwnedFd, sys::Error> {
+        self.resolve(file, OFlags::WRONLY)
+            .call(|| format!("write({:?}, {value:?})", self.path.join(file)))
+    }
+
+    fn write_to(&self, fd: &OwnedFd, file: &str, value: &str) -> Result<(), sys::Error> {
         let text = || format!("write({:?}, {value:?})", self.path.join(file));
-        let fd = self.resolve(file, OFlags::WRONLY).call(text)?;
         loop {
-            match rustix::io::write(&fd, value.as_bytes()) {
+            match rustix::io::write(fd, value.as_bytes()) {
                 Err(Errno::INTR) => {}
                 Ok(n) if n < value.len() => return Err(sys::Error::new(text(), Errno::IO)),
                 other => return other.map(drop).call(text),

@@ -20,10 +20,15 @@ pub struct SingleThreaded(PhantomData<*const ()>);
 impl SingleThreaded {
     /// Counts the threads of this process. `EBUSY` when there are others.
     pub fn check() -> Result<Self, Error> {
-        let tasks = std::fs::read_dir("/proc/self/task").call(|| "readdir(\"/proc/self/task\")")?;
-        match tasks.count() {
-            1 => Ok(Self(PhantomData)),
-            n => Err(Error::new(format!("fork a process that has {n} threads"), Errno::BUSY)),
+        // A directory has a link for its name, its own `.`, and the `..` of each one in it: that of
+        // each thread here, which procfs counts.
+        let tasks = rustix::fs::stat("/proc/self/task").call(|| "stat(\"/proc/self/task\")")?;
+        match tasks.st_nlink {
+            3 => Ok(Self(PhantomData)),
+            n => {
+                let n = i128::from(n) - 2;
+                Err(Error::new(format!("fork a process that has {n} threads"), Errno::BUSY))
+            }
         }
     }
 }

@@ -107,8 +107,18 @@ impl Arch {
 
     /// The number of the call `name`, as `seccomp_data.nr` has it.
     pub(crate) fn number(self, name: &str) -> Option<u32> {
+        self.number_in(Self::numbers(name)?)
+    }
+
+    /// The numbers of the call `name` on all architectures; `None` for a name that is no call's.
+    pub(crate) fn numbers(name: &str) -> Option<&'static [i32; 5]> {
         let row = SYSCALLS.binary_search_by_key(&name, |row| row.0).ok()?;
-        let number = SYSCALLS[row].1[self as usize];
+        Some(&SYSCALLS[row].1)
+    }
+
+    /// This architecture's among the numbers of one call.
+    pub(crate) fn number_in(self, numbers: &[i32; 5]) -> Option<u32> {
+        let number = numbers[self as usize];
         (number != NONE).then(|| self.tagged(number.cast_unsigned()))
     }
 
@@ -120,46 +130,45 @@ impl Arch {
     /// The call that is several in one, and which of them `name` is: on 32-bit x86 some calls can
     /// also be made as `socketcall` and `ipc`, with their real arguments out of a filter's sight.
     pub(crate) fn multiplexed(self, name: &str) -> Option<(&'static str, u32)> {
-        const SOCKETCALL: &[(&str, u32)] = &[
-            ("socket", 1),
-            ("bind", 2),
-            ("connect", 3),
-            ("listen", 4),
-            ("accept", 5),
-            ("getsockname", 6),
-            ("getpeername", 7),
-            ("socketpair", 8),
-            ("send", 9),
-            ("recv", 10),
-            ("sendto", 11),
-            ("recvfrom", 12),
-            ("shutdown", 13),
-            ("setsockopt", 14),
-            ("getsockopt", 15),
-            ("sendmsg", 16),
-            ("recvmsg", 17),
-            ("accept4", 18),
-            ("recvmmsg", 19),
-            ("sendmmsg", 20),
-        ];
-        const IPC: &[(&str, u32)] = &[
-            ("semop", 1),
-            ("semget", 2),
-            ("semctl", 3),
-            ("semtimedop", 4),
-            ("msgsnd", 11),
-            ("msgrcv", 12),
-            ("msgget", 13),
-            ("msgctl", 14),
-            ("shmat", 21),
-            ("shmdt", 22),
-            ("shmget", 23),
-            ("shmctl", 24),
-        ];
         if self != Self::X86 {
             return None;
         }
-        let find = |list: &[(&str, u32)]| list.iter().find(|(n, _)| *n == name).map(|(_, id)| *id);
-        find(SOCKETCALL).map(|id| ("socketcall", id)).or_else(|| find(IPC).map(|id| ("ipc", id)))
+        let socketcall = |id| Some(("socketcall", id));
+        let ipc = |id| Some(("ipc", id));
+        match name {
+            "socket" => socketcall(1),
+            "bind" => socketcall(2),
+            "connect" => socketcall(3),
+            "listen" => socketcall(4),
+            "accept" => socketcall(5),
+            "getsockname" => socketcall(6),
+            "getpeername" => socketcall(7),
+            "socketpair" => socketcall(8),
+            "send" => socketcall(9),
+            "recv" => socketcall(10),
+            "sendto" => socketcall(11),
+            "recvfrom" => socketcall(12),
+            "shutdown" => socketcall(13),
+            "setsockopt" => socketcall(14),
+            "getsockopt" => socketcall(15),
+            "sendmsg" => socketcall(16),
+            "recvmsg" => socketcall(17),
+            "accept4" => socketcall(18),
+            "recvmmsg" => socketcall(19),
+            "sendmmsg" => socketcall(20),
+            "semop" => ipc(1),
+            "semget" => ipc(2),
+            "semctl" => ipc(3),
+            "semtimedop" => ipc(4),
+            "msgsnd" => ipc(11),
+            "msgrcv" => ipc(12),
+            "msgget" => ipc(13),
+            "msgctl" => ipc(14),
+            "shmat" => ipc(21),
+            "shmdt" => ipc(22),
+            "shmget" => ipc(23),
+            "shmctl" => ipc(24),
+            _ => None,
+        }
     }
 }

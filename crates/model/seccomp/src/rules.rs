@@ -1,7 +1,5 @@
 //! The profile's rules, sorted by architecture and number.
 
-use std::collections::BTreeMap;
-
 use oci::runtime::{Seccomp, SyscallArg, SyscallRule};
 
 use crate::action::Action;
@@ -30,8 +28,8 @@ impl Decision {
 
 /// What happens to all calls of one architecture.
 pub(crate) struct ArchRules {
-    /// By number; those that are missing get the default action.
-    pub(crate) decisions: BTreeMap<u32, Decision>,
+    /// By number, sorted; those that are missing get the default action.
+    pub(crate) decisions: Vec<(u32, Decision)>,
     /// What happens to numbers above the last of `decisions`.
     pub(crate) beyond: Action,
 }
@@ -46,6 +44,8 @@ pub(crate) struct Rules {
 struct Parsed<'a> {
     rule: &'a SyscallRule,
     action: Action,
+    /// Its names, each with the numbers that it has, if it is a call's.
+    calls: Vec<(&'a str, Option<&'static [i32; 5]>)>,
 }
 
 impl Rules {
@@ -82,7 +82,8 @@ impl<'a> Parsed<'a> {
         for arg in &rule.args {
             Condition::new(&rule.names[0], arg, false)?;
         }
-        Ok(Self { rule, action })
+        let calls = rule.names.iter().map(|name| (name.as_str(), Arch::numbers(name))).collect();
+        Ok(Self { rule, action, calls })
     }
 }
 
@@ -105,42 +106,53 @@ fn architectures(seccomp: &Seccomp, native: Arch) -> Result<Vec<Arch>, Error> {
     Ok(arches)
 }
 
-/// The cases and the rest of one call while rules are read.
-#[derive(Default)]
-struct Collected {
+/// What one rule says about one call.
+struct Said {
+    number: u32,
     cases: Vec<Case>,
     unconditional: Option<Action>,
 }
 
 impl ArchRules {
     fn new(arch: Arch, default: Action, parsed: &[Parsed<'_>]) -> Result<Self, Error> {
-        let mut calls: BTreeMap<u32, Collected> = BTreeMap::new();
-        for Parsed { rule, action } in parsed {
-            for name in &rule.names {
-                if let Some(number) = arch.number(name) {
-                    let call = calls.entry(number).or_default();
+        let mut said: Vec<Said> = Vec::with_capacity(512);
+        for Parsed { rule, action, calls } in parsed {
+            for (name, numbers) in calls {
+                if let Some(number) = numbers.and_then(|numbers| arch.number_in(numbers)) {
                     let cases = conjunctions(arch, name, &rule.args)?;
-                    if rule.args.is_empty() {
-                        call.unconditional.get_or_insert(*action);
-                    }
-                    call.cases.extend(cases.into_iter().map(|all| (all, *action)));
+                    said.push(Said {
+                        number,
+                        cases: cases.into_iter().map(|all| (all, *action)).collect(),
+                        unconditional: rule.args.is_empty().then_some(*action),
+                    });
                 }
-                if let Some((outer, selector)) = multiplexed(arch, name, rule, *action) {
-                    let call = calls.entry(outer).or_default();
-                    call.cases.push((vec![selector], *action));
+                if let Some((number, selector)) = multiplexed(arch, name, rule, *action) {
+                    let cases = vec![(vec![selector], *action)];
+                    said.push(Said { number, cases, unconditional: None });
                 }
             }
         }
-        let beyond = beyond(default, !calls.is_empty());
-        let decisions = calls
-            .into_iter()
-            .map(|(number, call)| {
-                let otherwise = call.unconditional.unwrap_or(default);
-                (number, Decision { cases: call.cases, otherwise }.simplified())
-            })
-            .collect();
-        Ok(Self { decisions, beyond })
+        let beyond = beyond(default, !said.is_empty());
+        Ok(Self { decisions: decide(said, default), beyond })
     }
+}
+
+/// What happens to each call that something was said about: cases in the order of the rules, then
+/// the first rule without conditions.
+fn decide(mut said: Vec<Said>, default: Action) -> Vec<(u32, Decision)> {
+    // Stable: the order of the rules is kept.
+    said.sort_by_key(|one| one.number);
+    let mut decisions: Vec<(u32, Decision)> = Vec::with_capacity(said.len());
+    let mut rest = said.into_iter().peekable();
+    while let Some(Said { number, mut cases, mut unconditional }) = rest.next() {
+        while let Some(more) = rest.next_if(|more| more.number == number) {
+            cases.extend(more.cases);
+            unconditional = unconditional.or(more.unconditional);
+        }
+        let otherwise = unconditional.unwrap_or(default);
+        decisions.push((number, Decision { cases, otherwise }.simplified()));
+    }
+    decisions
 }
 
 impl Decision {
@@ -161,6 +173,9 @@ fn beyond(default: Action, any: bool) -> Action {
 /// The conditions of a rule, as lists of which one must hold in full. A rule that looks at one
 /// argument twice means "or", as runc has it; else all must hold.
 fn conjunctions(arch: Arch, call: &str, args: &[SyscallArg]) -> Result<Vec<Vec<Condition>>, Error> {
+    if args.is_empty() {
+        return Ok(Vec::new());
+    }
     let conditions = args
         .iter()
         .map(|arg| {
@@ -169,10 +184,10 @@ fn conjunctions(arch: Arch, call: &str, args: &[SyscallArg]) -> Result<Vec<Vec<C
         })
         .collect::<Result<Vec<_>, Error>>()?;
     let twice = (0..6).any(|index| conditions.iter().filter(|c| c.index == index).count() > 1);
-    Ok(match (conditions.is_empty(), twice) {
-        (true, _) => Vec::new(),
-        (false, true) => conditions.into_iter().map(|condition| vec![condition]).collect(),
-        (false, false) => vec![conditions],
+    Ok(if twice {
+        conditions.into_iter().map(|condition| vec![condition]).collect()
+    } else {
+        vec![conditions]
     })
 }
 

@@ -138,7 +138,9 @@ pub(crate) fn destroy(path: &str) -> Result<(), Error> {
     }
     let hierarchy = Hierarchy::detect()?;
     // Mostly its processes have ended and it has no children: then nothing needs to be listed.
-    cgroup::remove_if_empty(&hierarchy, path)?;
+    if cgroup::remove_if_empty(&hierarchy, path)? {
+        return Ok(());
+    }
     match Cgroup::open(&hierarchy, path) {
         Err(cgroup::Error::NotFound(_)) => Ok(()),
         Err(error) => Err(error.into()),

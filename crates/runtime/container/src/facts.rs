@@ -1,6 +1,5 @@
 //! What the plan has to know about this machine and this process.
 
-use caps::CapSet;
 use oci::runtime::Process;
 use plan::Facts;
 
@@ -10,10 +9,11 @@ use crate::error::{Doing, Error};
 pub(crate) fn gather(process: Option<&Process>) -> Result<Facts, Error> {
     let wants = |label: fn(&Process) -> &String| process.is_some_and(|p| !label(p).is_empty());
     let held = sys::capget().doing(|| "look at this process's capabilities")?;
-    let known = CapSet::all_supported().doing(|| "look at the kernel's capabilities")?;
+    let (known, bounding) =
+        caps::known_and_bounding().doing(|| "look at the kernel's capabilities")?;
     Ok(Facts {
         permitted: held.permitted,
-        bounding: bounding(known),
+        bounding: bounding.0,
         known: known.0,
         euid: rustix::process::geteuid().as_raw(),
         egid: rustix::process::getegid().as_raw(),
@@ -27,14 +27,6 @@ pub(crate) fn gather(process: Option<&Process>) -> Result<Facts, Error> {
     })
 }
 
-fn bounding(known: CapSet) -> u64 {
-    known
-        .numbers()
-        .map(|number| rustix::thread::CapabilitySet::from_bits_retain(1 << number))
-        .filter(|bit| rustix::thread::capability_is_in_bounding_set(*bit).unwrap_or(false))
-        .fold(0, |all, bit| all | bit.bits())
-}
-
 fn has_apparmor() -> bool {
     std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
         .is_ok_and(|text| text.starts_with('Y'))
@@ -44,6 +36,6 @@ fn has_apparmor() -> bool {
 /// themselves.
 pub fn in_user_namespace() -> bool {
     // A kernel without user namespaces does not have the file.
-    std::fs::read_to_string("/proc/self/uid_map")
+    sys::read_file("/proc/self/uid_map", 1 << 10)
         .is_ok_and(|map| !map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
 }

@@ -14,7 +14,7 @@ use crate::error::{Doing, Error};
 /// What `/proc/PID/stat` says: the state's letter and the start time. `None`: there is no such
 /// process.
 fn stat(pid: i32) -> Option<(char, u64)> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let text = sys::read_file(format!("/proc/{pid}/stat"), 1 << 10).ok()?;
     // The name is in parentheses and may hold anything, also parentheses.
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
