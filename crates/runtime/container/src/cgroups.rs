@@ -1,17 +1,29 @@
 //! The container's cgroup: made for it, and gone with it.
 
+use std::sync::OnceLock;
+
 use cgroup::{Cgroup, Hierarchy};
 use init::{CgroupTree, CgroupTrees};
 use plan::Plan;
 
 use crate::error::Error;
 
+/// The mounted trees. Looked at once: this process stays in its mount namespace.
+fn mounted() -> Result<&'static Hierarchy, cgroup::Error> {
+    static HIERARCHY: OnceLock<Hierarchy> = OnceLock::new();
+    if let Some(hierarchy) = HIERARCHY.get() {
+        return Ok(hierarchy);
+    }
+    let found = Hierarchy::detect()?;
+    Ok(HIERARCHY.get_or_init(|| found))
+}
+
 /// Opens the cgroup of a container. `None`: it has none, or not any more.
 pub(crate) fn open(path: &str) -> Result<Option<Cgroup>, Error> {
     if path.is_empty() {
         return Ok(None);
     }
-    match Cgroup::open(&Hierarchy::detect()?, path) {
+    match Cgroup::open(mounted()?, path) {
         Ok(cgroup) => Ok(Some(cgroup)),
         Err(cgroup::Error::NotFound(_)) => Ok(None),
         Err(error) => Err(error.into()),
@@ -37,8 +49,8 @@ pub(crate) fn limit_error(error: cgroup::Error) -> Error {
 }
 
 /// The trees of this machine. `None` where there are none and that is fine.
-pub(crate) fn hierarchy(optional: bool) -> Result<Option<Hierarchy>, Error> {
-    match Hierarchy::detect() {
+pub(crate) fn hierarchy(optional: bool) -> Result<Option<&'static Hierarchy>, Error> {
+    match mounted() {
         Err(cgroup::Error::NotMounted) if optional => Ok(None),
         other => Ok(other.map(Some)?),
     }
@@ -128,7 +140,7 @@ pub(crate) fn check(hierarchy: &Hierarchy, path: &str) -> Result<Option<String>,
 
 /// Removes a cgroup that others were in already: theirs it stays.
 pub(crate) fn leave(path: &str) -> Result<(), Error> {
-    Ok(cgroup::remove_if_empty(&Hierarchy::detect()?, path)?)
+    Ok(cgroup::remove_if_empty(mounted()?, path).map(drop)?)
 }
 
 /// Kills what is in the cgroup, and removes it.
@@ -136,12 +148,12 @@ pub(crate) fn destroy(path: &str) -> Result<(), Error> {
     if path.is_empty() {
         return Ok(());
     }
-    let hierarchy = Hierarchy::detect()?;
+    let hierarchy = mounted()?;
     // Mostly its processes have ended and it has no children: then nothing needs to be listed.
-    if cgroup::remove_if_empty(&hierarchy, path)? {
+    if cgroup::remove_if_empty(hierarchy, path)? {
         return Ok(());
     }
-    match Cgroup::open(&hierarchy, path) {
+    match Cgroup::open(hierarchy, path) {
         Err(cgroup::Error::NotFound(_)) => Ok(()),
         Err(error) => Err(error.into()),
         Ok(cgroup) => {

@@ -47,6 +47,8 @@ pub struct Created {
     pub warnings: Vec<String>,
     pub(crate) record: Record,
     pub(crate) sync: RuntimeEnd,
+    /// It knows already that it is started, see [`starts_at_once`].
+    pub(crate) told: bool,
 }
 
 /// How the process will learn that it is started.
@@ -106,14 +108,16 @@ pub fn create(
     let console = console(terminal, options.console_socket.as_deref(), options.console.as_deref())?;
     let hierarchy = cgroups::hierarchy(plan.cgroup_optional)?;
     let container = store.reserve(id)?;
+    let told = starts_at_once(&plan, options, waits);
     let mut making = Making {
+        starts_at_once: told,
         record: record(&spec, &plan, id, options),
         container,
         cgroup_is_ours: false,
         child: None,
         hooks: false,
     };
-    match making.make(proof, &plan, hierarchy.as_ref(), console, waits) {
+    match making.make(proof, &plan, hierarchy, console, waits) {
         Ok((sync, mut warnings)) => {
             if let Some(path) = &options.pid_file
                 && let Err(error) = write_pid_file(path, making.record.pid)
@@ -131,10 +135,24 @@ pub fn create(
                         .to_owned(),
                 );
             }
-            Ok(Created { pid, pidfd, terminal, warnings, record: making.record, sync })
+            Ok(Created { pid, pidfd, terminal, warnings, record: making.record, sync, told })
         }
         Err(error) => Err(making.undo(error)),
     }
+}
+
+/// Whether the process may execute its program as soon as it is ready: for `run`, where nothing is
+/// to be done here in between. It spares the process to wait, asleep, for an answer.
+fn starts_at_once(plan: &Plan, options: &CreateOptions, waits: Waits) -> bool {
+    let process = &plan.init.process;
+    let asks = !plan.hooks.create_runtime.is_empty()
+        || process.limits_from_outside
+        || plan.init.filter.as_ref().is_some_and(|filter| filter.listener.is_some());
+    waits == Waits::Here
+        && Course::of(plan) == Course::Direct
+        && !asks
+        && process.terminal.is_none()
+        && options.pid_file.is_none()
 }
 
 /// The socket that the terminal goes to.
@@ -212,6 +230,8 @@ pub(crate) fn clone_into(
 
 /// A container that is being made, and what has to be undone when that fails.
 pub(crate) struct Making {
+    /// It is told at once that it is started, see [`starts_at_once`].
+    pub(crate) starts_at_once: bool,
     pub(crate) container: Container,
     pub(crate) record: Record,
     pub(crate) cgroup_is_ours: bool,
@@ -410,6 +430,10 @@ impl Making {
             cgroup.apply(&pids).map_err(cgroups::limit_error)?;
         }
         sync.send(ToInit::Attached).doing(|| "sync")?;
+        if self.starts_at_once {
+            failpoint("runtime.start")?;
+            sync.send(ToInit::Start).doing(|| "sync")?;
+        }
         self.serve(plan, sync, &mut warnings)?;
         Ok(warnings)
     }

@@ -70,6 +70,7 @@ pub fn restore(
     let hierarchy = Hierarchy::detect()?;
     let container = store.reserve(id)?;
     let mut making = Making {
+        starts_at_once: false,
         record: record(&spec, &plan, id, options),
         container,
         cgroup_is_ours: false,
