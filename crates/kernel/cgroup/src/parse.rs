@@ -121,7 +121,8 @@ pub fn membership(text: &str) -> Vec<Membership> {
             controllers.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         Some(Membership { controllers, path: path.to_owned(), deleted })
     };
-    text.lines().filter_map(line).collect()
+    // A name may end in `\r`, which `lines` would take for a part of the line's end.
+    text.split('\n').filter_map(line).collect()
 }
 
 /// The process ids in `cgroup.procs`. 0 stands for a process that this PID namespace does not see,

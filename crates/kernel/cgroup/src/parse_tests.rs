@@ -175,3 +175,10 @@ proptest! {
         all(&text);
     }
 }
+
+#[test]
+fn a_carriage_return_is_part_of_a_name() {
+    let found = membership("3:memory:/a\r\n0::/b\r\n");
+    let paths: Vec<&str> = found.iter().map(|one| one.path.as_str()).collect();
+    assert_eq!(paths, ["/a\r", "/b\r"]);
+}
