@@ -459,7 +459,7 @@ fn a_missing_controller_is_named() {
     let unified = [("pids.max".to_owned(), "1".to_owned())].into();
     let error = cgroup.apply(&Resources { unified, ..Resources::default() }).unwrap_err();
     let want = if scratch.hierarchy.mode() == Mode::V2 {
-        "unified resource `pids.max`: controller `pids` is not available"
+        "unified resource `pids.max`: the cgroup is not there"
     } else {
         "unified resource `pids.max`: invalid configuration: cannot use unified on cgroup v1"
     };
