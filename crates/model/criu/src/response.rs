@@ -121,6 +121,13 @@ fn version(message: &[u8]) -> Result<Version, Error> {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_is_an_answer_or_an_error(bytes: Vec<u8>) {
+            let _any = Response::decode(&bytes);
+        }
+    }
+
     #[test]
     fn answers_are_read() {
         let notify = [0x08, 6, 0x10, 1, 0x2a, 7, 0x0a, 2, b'h', b'i', 0x10, 0xac, 0x02];

@@ -1,6 +1,6 @@
 //! `ctr run` through containerd's own shim, which executes the runtime that it is told to.
 
-use crate::machine::Machine;
+use crate::machine::{Machine, TTY};
 
 /// A machine with containerd and a root file system for its containers at `/r`.
 fn containerd(name: &str) -> Option<Machine> {
@@ -17,7 +17,7 @@ fn what_containerd_runs_ends_as_it_should() {
     let Some(m) = containerd("run") else { return };
     assert_eq!(m.ok(&format!("{RUN} --rm /r engines-a /bin/echo hi")), "hi");
     assert_eq!(m.run(&format!("{RUN} --rm /r engines-a /bin/sh -c 'exit 9'")).code, 9);
-    assert!(m.terminal(&format!("{RUN} --rm -t /r engines-a /bin/tty")).contains("/dev/pts/0"));
+    assert!(m.terminal(&format!("{RUN} --rm -t /r engines-a /bin/{TTY}")).contains("/dev/pts/0"));
     let missing = m.run(&format!("{RUN} --rm /r engines-a /no/program"));
     assert!(missing.stderr.contains("no such file or directory"), "{}", missing.stderr);
     let limits =
@@ -42,7 +42,7 @@ fn a_task_of_containerd_lives_as_long_as_it_should() {
         m.ok(&format!("{exec} --user 1000 --cwd /tmp engines-b /bin/sh -c 'id -u; pwd'")),
         "1000\n/tmp"
     );
-    assert!(m.terminal(&format!("{exec} -t engines-b /bin/tty")).contains("/dev/pts/"));
+    assert!(m.terminal(&format!("{exec} -t engines-b /bin/{TTY}")).contains("/dev/pts/"));
     let status = "ctr task ls | awk '$1 == \"engines-b\" {print $3}'";
     m.ok("ctr task pause engines-b");
     assert_eq!(m.ok(status), "PAUSED");

@@ -12,6 +12,10 @@ use testkit::{Need, Output, capture, skip, wait_until};
 const SCRIPT: &str = include_str!("machine.sh");
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Tells which terminal it has, and waits until somebody may have read it: engines lose what a
+/// container says on a terminal that is gone at once, whatever their runtime.
+pub(crate) const TTY: &str = r#"sh -c "tty; sleep 0.5""#;
+
 /// The machine.
 pub(crate) struct Machine {
     work: PathBuf,
@@ -118,6 +122,15 @@ impl Machine {
     pub(crate) fn daemon(&self, name: &str, start: &str, ready: &str) {
         self.ok(&format!("setsid {start} </dev/null >/var/log/{name}.log 2>&1 &"));
         wait_until(&format!("{name} answers"), || self.run(ready).code == 0);
+    }
+
+    /// Whether there is a criu that works on this kernel; says so when there is none.
+    pub(crate) fn has_criu(&self) -> bool {
+        let check = self.run("criu check");
+        if check.code != 0 {
+            skip("Criu", check.stderr.lines().last().unwrap_or("criu check fails"));
+        }
+        check.code == 0
     }
 
     fn logs(&self) -> String {
