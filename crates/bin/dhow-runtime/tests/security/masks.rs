@@ -90,11 +90,15 @@ fn a11_masks_resist_an_exchange_of_the_null_device() {
 fn a23_a_read_only_path_is_found_once() {
     let Some(mut b) = bundle("a23_a_read_only_path_is_found_once") else { return };
     let volume = b.dir.join("volume");
-    for name in ["d/ro", "e/ro", "d/masked", "e/masked"] {
-        std::fs::create_dir_all(volume.join(name)).unwrap();
+    // Many of them, so that an exchange falls between the two looks at one.
+    let names: Vec<String> = (0..60).map(|n| format!("ro{n}")).collect();
+    for name in names.iter().map(String::as_str).chain(["masked"]) {
+        std::fs::create_dir_all(volume.join("d").join(name)).unwrap();
+        std::fs::create_dir_all(volume.join("e").join(name)).unwrap();
     }
     b.mount(json!({ "destination": "/volume", "source": "volume", "options": ["bind"] }));
-    b.config["linux"]["readonlyPaths"] = json!(["/volume/d/ro", "/proc/sys"]);
+    let paths: Vec<String> = names.iter().map(|name| format!("/volume/d/{name}")).collect();
+    b.config["linux"]["readonlyPaths"] = json!(paths);
     b.config["linux"]["maskedPaths"] = json!(["/volume/d/masked"]);
     b.args(&["true"]).write();
     at_rest("a23", (&volume.join("d"), &volume.join("e")), |swapped| {
@@ -102,15 +106,37 @@ fn a23_a_read_only_path_is_found_once() {
             create(&b).ok();
             return;
         }
-        // Nothing moves now: the mount is where the directory is that it shows.
-        let pid = pid(&b);
-        let mounts = mounts_of(pid);
-        let covers: Vec<_> = mounts.iter().filter(|mount| mount.target.ends_with("/ro")).collect();
-        assert_eq!(covers.len(), 1, "{mounts:?}");
-        assert!(covers[0].root.ends_with(&covers[0].target), "{:?}", covers[0]);
+        // Nothing moves now: each mount is where the directory is that it shows.
+        let mounts = mounts_of(pid(&b));
+        let covers: Vec<_> = mounts.iter().filter(|mount| mount.target.contains("/ro")).collect();
+        assert_eq!(covers.len(), names.len(), "{mounts:?}");
+        for cover in covers {
+            assert!(cover.root.ends_with(&cover.target), "{cover:?}");
+        }
         assert!(mounts.iter().any(|mount| mount.target.ends_with("/masked")), "{mounts:?}");
         b.call(&["delete", "--force", "c"]).ok();
     });
+}
+
+/// X23: in a container without a filter, a process makes a user namespace, and in it a procfs or sysfs
+/// that nothing masks. The kernel forbids it as long as the only ones there are masked: a runtime that
+/// leaves another one in the mount namespace, even out of sight, gives everything away.
+#[test]
+fn x23_a_namespace_inside_brings_no_unmasked_proc() {
+    let Some(mut b) = bundle("x23_a_namespace_inside_brings_no_unmasked_proc") else { return };
+    let script = "busybox unshare -U -r -m -n -p -f sh -c 'mkdir -p /tmp/x; mount -t proc proc /tmp/x 2>/dev/null && echo PROC; \
+        mount -t sysfs sysfs /tmp/x 2>/dev/null && echo SYS; echo done'";
+    // As an ordinary user: root may map itself only with a capability that it does not have here.
+    b.config["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+    b.script(script).write();
+    for args in [&["run", "c"][..], &["run", "--no-pivot", "c"]] {
+        assert_eq!(b.call(args).ok(), "done\n", "{args:?}");
+    }
+    // The control: without masks the kernel has nothing against it.
+    b.config["linux"]["maskedPaths"] = json!([]);
+    b.config["linux"]["readonlyPaths"] = json!([]);
+    let out = b.run().ok();
+    assert!(out.contains("PROC"), "{out}");
 }
 
 /// C04 to C08, CVE-2015-3630, CVE-2017-16539, CVE-2018-10892, GHSA-jq35-85cj-fj4p, GHSA-6fw5-f8r9-fgfm:
