@@ -74,7 +74,7 @@ pub(crate) fn checkpoint(context: &mut Context, parsed: &Parsed) -> Result<i32, 
 pub(crate) fn restore(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     let id = parsed.id()?;
     let criu = options(parsed)?;
-    let mut options = create_options(parsed)?;
+    let mut options = create_options(context, parsed)?;
     let detach = parsed.is_set("detach");
     protect()?;
     let proof = proof()?;

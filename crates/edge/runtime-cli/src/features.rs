@@ -87,7 +87,7 @@ pub(crate) fn features(_: &mut Context, _: &Parsed) -> Result<i32, Failure> {
             "namespaces": namespaces,
             "capabilities": capabilities,
             "cgroup": {
-                "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true,
+                "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true,
             },
             "seccomp": {
                 "enabled": true,

@@ -40,7 +40,7 @@ const GLOBAL: &[Opt] = &[
     value(&["log"], "the file that messages go to, besides standard error"),
     value(&["log-format"], "the form of messages in that file: text or json"),
     value(&["root"], "the directory of the containers' state"),
-    flag(&["systemd-cgroup"], "have systemd make cgroups (not supported)"),
+    flag(&["systemd-cgroup"], "have systemd make the cgroup; cgroupsPath is SLICE:PREFIX:NAME"),
     value(&["rootless"], "do without a cgroup that cannot be had: true, false or auto"),
     value(&["criu"], "ignored, as in runc: criu is the one in PATH"),
     flag(&["help", "h"], "show this"),
@@ -70,6 +70,8 @@ pub(crate) struct Context {
     pub(crate) store: Store,
     /// A cgroup that cannot be had is done without.
     pub(crate) rootless: bool,
+    /// systemd makes the cgroups.
+    pub(crate) systemd_cgroup: bool,
     pub(crate) log: Log,
 }
 
@@ -121,9 +123,6 @@ fn run(args: impl Iterator<Item = OsString>, log: &mut Log) -> Result<i32, Failu
         help::print_command(command)?;
         return Ok(0);
     }
-    if global.is_set("systemd-cgroup") {
-        return Err(Failure::from("--systemd-cgroup is not supported".to_owned()));
-    }
     let rootless = rootless::cgroups(global.get("rootless"))?;
     let parsed = Parsed::new(rest, command.options, command.order)
         .map_err(|why| format!("{}: {why}", command.name))?;
@@ -131,7 +130,8 @@ fn run(args: impl Iterator<Item = OsString>, log: &mut Log) -> Result<i32, Failu
         Some(root) => Store::new(PathBuf::from(root)),
         None => rootless::default_store(),
     };
-    let mut context = Context { store, rootless, log: std::mem::take(log) };
+    let systemd_cgroup = global.is_set("systemd-cgroup");
+    let mut context = Context { store, rootless, systemd_cgroup, log: std::mem::take(log) };
     // Not again when it is executed again.
     if !sys::is_protected() {
         context.log.debug(&format!("{} {}", command.name, parsed.words.join(" ")));

@@ -63,7 +63,7 @@ fn absolute(path: &str) -> Result<PathBuf, Failure> {
     std::fs::canonicalize(path).map_err(|error| Failure::from(format!("bundle {path:?}: {error}")))
 }
 
-pub(crate) fn create_options(parsed: &Parsed) -> Result<CreateOptions, Failure> {
+pub(crate) fn create_options(context: &Context, parsed: &Parsed) -> Result<CreateOptions, Failure> {
     let bundle = parsed.get("bundle").filter(|bundle| !bundle.is_empty()).unwrap_or(".");
     Ok(CreateOptions {
         bundle: absolute(bundle)?,
@@ -71,6 +71,7 @@ pub(crate) fn create_options(parsed: &Parsed) -> Result<CreateOptions, Failure> 
         console_socket: parsed.get("console-socket").map(PathBuf::from),
         console: None,
         plan: plan::Options {
+            systemd_cgroup: context.systemd_cgroup,
             no_pivot: parsed.is_set("no-pivot"),
             no_new_keyring: parsed.is_set("no-new-keyring"),
             preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0),
@@ -98,7 +99,7 @@ fn make(
 
 pub(crate) fn create(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     let id = parsed.id()?;
-    let mut options = create_options(parsed)?;
+    let mut options = create_options(context, parsed)?;
     options.plan.rootless = context.rootless;
     protect()?;
     let proof = proof()?;
@@ -110,7 +111,7 @@ pub(crate) fn create(context: &mut Context, parsed: &Parsed) -> Result<i32, Fail
 
 pub(crate) fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     let id = parsed.id()?;
-    let mut options = create_options(parsed)?;
+    let mut options = create_options(context, parsed)?;
     options.plan.rootless = context.rootless;
     let detach = parsed.is_set("detach");
     protect()?;
@@ -169,6 +170,7 @@ fn execute(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
         console_socket: parsed.get("console-socket").map(PathBuf::from),
         console: console.as_ref().map(Console::container_end),
         plan: plan::Options {
+            systemd_cgroup: false,
             no_pivot: false,
             no_new_keyring: record.no_new_keyring,
             preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0),

@@ -14,9 +14,11 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod attach;
 mod below;
 mod carry;
 mod cgroup;
+mod convert;
 mod device;
 mod encode;
 mod entry;
@@ -31,6 +33,7 @@ mod stats;
 mod tree;
 
 pub use cgroup::{Cgroup, remove_if_empty};
+pub use convert::allowed_devices;
 pub use device::{Access, DeviceKind, DeviceRule};
 pub use entry::Entry;
 pub use error::Error;

@@ -26,6 +26,8 @@ pub const ALL: &[&str] = &[
     "cgroup.created",
     "cgroup.enter",
     "cgroup.entered",
+    "cgroup.attach",
+    "cgroup.attached",
     "cgroup.limit",
     "cgroup.limited",
     "cgroup.freeze",

@@ -75,6 +75,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a unit of the name is there already.
+    pub fn is_taken(&self) -> bool {
+        self.is("UnitExists")
+    }
+
     /// Whether systemd's refusal is the error of this name, such as `NoSuchUnit`.
     pub(crate) fn is(&self, short: &str) -> bool {
         matches!(self, Self::Refused { name, .. }

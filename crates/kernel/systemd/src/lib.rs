@@ -16,7 +16,7 @@ mod manager;
 use std::path::Path;
 
 pub use error::Error;
-pub use manager::{Manager, Property, Whose};
+pub use manager::{Manager, Property, Whose, has_user_bus};
 
 /// Whether systemd is this machine's init: `sd_booted(3)`.
 pub fn is_running() -> bool {

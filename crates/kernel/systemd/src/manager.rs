@@ -240,6 +240,11 @@ fn list(properties: &[Property]) -> Value {
     Value::Array(property(), properties.iter().map(one).collect())
 }
 
+/// Whether the environment says where the calling user's bus is.
+pub fn has_user_bus() -> bool {
+    user_addresses().is_ok()
+}
+
 /// Where the user's bus is: as runc looks for it.
 fn user_addresses() -> Result<Vec<Address>, Error> {
     let told = std::env::var("DBUS_SESSION_BUS_ADDRESS").unwrap_or_default();

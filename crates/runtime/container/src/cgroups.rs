@@ -1,5 +1,7 @@
 //! The container's cgroup: made for it, and gone with it.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use cgroup::{Cgroup, Hierarchy};
@@ -165,15 +167,23 @@ pub(crate) fn destroy(path: &str) -> Result<(), Error> {
 
 /// The trees as the container may see them, from the directories of its cgroup.
 pub(crate) fn trees(cgroup: &Cgroup, namespace: bool) -> CgroupTrees {
+    trees_at(cgroup.paths(), &cgroup.path(), namespace)
+}
+
+/// The same from where they will be.
+pub(crate) fn trees_at(
+    places: BTreeMap<String, PathBuf>,
+    suffix: &str,
+    namespace: bool,
+) -> CgroupTrees {
     let mut trees: Vec<CgroupTree> = Vec::new();
-    let suffix = cgroup.path();
-    for (controller, own) in cgroup.paths() {
+    for (controller, own) in places {
         if let Some(tree) = trees.iter_mut().find(|tree| tree.own.as_ref() == Some(&own)) {
             tree.controllers.push(controller);
             continue;
         }
         let point = own.to_string_lossy();
-        let point = point.strip_suffix(suffix.as_str()).unwrap_or(&point);
+        let point = point.strip_suffix(suffix).unwrap_or(&point);
         let name = point.rsplit('/').next().unwrap_or_default().to_owned();
         let v2 = controller == "unified";
         trees.push(CgroupTree {

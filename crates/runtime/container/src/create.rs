@@ -17,7 +17,7 @@ use crate::error::{Doing, Error, failpoint};
 use crate::exec::warn;
 use crate::record::{Record, now};
 use crate::store::{Container, Store};
-use crate::{cgroups, facts, maps, prepare, process};
+use crate::{cgroups, facts, maps, prepare, process, unit};
 
 /// What is asked for besides the configuration.
 #[derive(Clone, Debug, Default)]
@@ -103,10 +103,13 @@ pub fn create(
     crate::store::check_id(id)?;
     let spec = read_spec(&options.bundle)?;
     let facts = facts::gather(spec.process.as_ref())?;
-    let plan = Plan::new(&spec, id, &options.bundle, &facts, options.plan)?;
+    let mut plan = Plan::new(&spec, id, &options.bundle, &facts, options.plan)?;
     let terminal = plan.init.process.terminal.is_some();
     let console = console(terminal, options.console_socket.as_deref(), options.console.as_deref())?;
     let hierarchy = cgroups::hierarchy(plan.cgroup_optional)?;
+    if let Some(unit) = &plan.unit {
+        plan.cgroup_path = unit::path(unit, hierarchy.as_ref())?;
+    }
     let container = store.reserve(id)?;
     let told = starts_at_once(&plan, options, waits);
     let mut making = Making {
@@ -189,6 +192,7 @@ pub(crate) fn record(spec: &Spec, plan: &Plan, id: &str, options: &CreateOptions
         start_time: 0,
         cgroup_path: plan.cgroup_path.clone(),
         cgroup_shared: false,
+        unit: plan.unit.as_ref().map(|unit| unit.id.clone()),
         namespaces: (plan.namespaces.new | joined).bits(),
         owner: rustix::process::getuid().as_raw(),
         no_new_keyring: options.plan.no_new_keyring,
@@ -205,7 +209,7 @@ pub(crate) fn record(spec: &Spec, plan: &Plan, id: &str, options: &CreateOptions
 pub(crate) fn clone_into(
     proof: &SingleThreaded,
     flags: CloneFlags,
-    cgroup: &Cgroup,
+    cgroup: Option<&Cgroup>,
     entry: &mut cgroup::Entry,
 ) -> Result<Cloned, Error> {
     let clone = |into: Option<&OwnedFd>| {
@@ -214,13 +218,15 @@ pub(crate) fn clone_into(
         let exit_signal = Some(init::EXIT_SIGNAL);
         sys::clone3(proof, &CloneArgs { flags, cgroup, exit_signal })
     };
-    let into = cgroup.v2_dir()?;
+    let into = cgroup.map(Cgroup::v2_dir).transpose()?.flatten();
     match clone(into.as_ref()) {
         Err(error)
             if into.is_some()
                 && matches!(error.errno(), Errno::NOSYS | Errno::TOOBIG | Errno::INVAL) =>
         {
-            *entry = cgroup.entry_everywhere()?;
+            if let Some(cgroup) = cgroup {
+                *entry = cgroup.entry_everywhere()?;
+            }
             clone(None)
         }
         other => other,
@@ -270,11 +276,13 @@ impl Making {
             Waits::AtFifo => self.container.make_start()?,
         };
         self.cgroup_is_ours = true;
-        let mut cgroup = match hierarchy {
-            Some(hierarchy) => cgroups::make(hierarchy, plan)?,
-            None => cgroups::none(plan, None)?,
+        let mut cgroup = match (hierarchy, &plan.unit) {
+            // systemd makes it around the process.
+            (_, Some(_)) => None,
+            (Some(hierarchy), None) => cgroups::make(hierarchy, plan)?,
+            (None, None) => cgroups::none(plan, None)?,
         };
-        if cgroup.is_none() {
+        if cgroup.is_none() && plan.unit.is_none() {
             self.without_cgroup()?;
         }
         let entry = cgroup.as_ref().map(Cgroup::entry).transpose()?.unwrap_or_default();
@@ -285,9 +293,13 @@ impl Making {
             dev_mount: None,
             proc,
             entry,
-            cgroups: match &cgroup {
-                Some(cgroup) => cgroups::trees(cgroup, namespace),
-                None => cgroups::trees_without(hierarchy, namespace),
+            cgroups: match (&cgroup, hierarchy, &plan.unit) {
+                (Some(cgroup), ..) => cgroups::trees(cgroup, namespace),
+                (None, Some(hierarchy), Some(_)) => {
+                    let places = hierarchy.places(&plan.cgroup_path);
+                    cgroups::trees_at(places, &plan.cgroup_path, namespace)
+                }
+                _ => cgroups::trees_without(hierarchy, namespace),
             },
             hidden: !plan.namespaces.join.is_empty(),
             own_score: oom_score_inside(),
@@ -422,6 +434,9 @@ impl Making {
         self.record.pid = pid;
         self.record.start_time = process::start_time(pid).ok_or(Error::Ended("created"))?;
         self.container.save(&self.record)?;
+        if let Some(unit) = &plan.unit {
+            unit::start(unit, plan, pid, &mut self.cgroup_is_ours)?;
+        }
         if let Some(value) = plan.init.process.oom_score_adj.filter(|_| !oom_score_inside()) {
             crate::exec::set_oom_score(proc, pid, value, &mut warnings)?;
         }

@@ -64,6 +64,9 @@ pub enum Error {
         /// What is missing.
         source: cgroup::Error,
     },
+    /// systemd, which makes the cgroup.
+    #[error(transparent)]
+    Systemd(#[from] systemd::Error),
     /// Something that was asked for contradicts something else.
     #[error("{0}")]
     Refused(String),

@@ -9,7 +9,7 @@ use oci::runtime::{Process as ProcessSpec, Status};
 use plan::{Filter, Process};
 use rustix::io::Errno;
 use rustix::process::Pid;
-use sys::{Call, CloneArgs, CloneFlags, Cloned, SingleThreaded};
+use sys::{Call, CloneFlags, Cloned, SingleThreaded};
 
 use crate::create::{
     clone_into, console, oom_score_inside, read_document, reap, send_listener, unexpected,
@@ -18,7 +18,7 @@ use crate::create::{
 use crate::error::{Doing, Error, failpoint};
 use crate::record::Record;
 use crate::store::Store;
-use crate::{cgroups, facts, process, sub_cgroup};
+use crate::{cgroups, facts, process, sub_cgroup, unit};
 
 /// What is asked for besides the process.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +83,7 @@ pub fn exec(
         status: Status::Stopped,
     })?;
     let (sync, theirs) = init::sync::pair().doing(|| "sync")?;
+    let cgroup = cgroup.filter(|_| !unit::needs_help(record.unit.as_ref()));
     let entry = match &cgroup {
         Some(cgroup) => cgroup.entry()?,
         None => cgroup::Entry::default(),
@@ -100,13 +101,7 @@ pub fn exec(
     };
     failpoint("runtime.exec")?;
     let none = CloneFlags::empty();
-    let cloned = if let Some(cgroup) = &cgroup {
-        clone_into(proof, none, cgroup, &mut joining.entry)?
-    } else {
-        let exit_signal = Some(init::EXIT_SIGNAL);
-        sys::clone3(proof, &CloneArgs { flags: none, cgroup: None, exit_signal })
-            .doing(|| "make the process")?
-    };
+    let cloned = clone_into(proof, none, cgroup.as_ref(), &mut joining.entry)?;
     match cloned {
         Cloned::Child => {
             drop(sync);
@@ -115,7 +110,8 @@ pub fn exec(
         Cloned::Parent { pid, pidfd } => {
             drop(joining);
             let mut child = Child { pid: pid.as_raw_nonzero().get(), pidfd };
-            let attended = child.attend(&plan, &record, &sync, &mut warnings);
+            let joined = unit::join(record.unit.as_ref(), &options.cgroup, child.pid);
+            let attended = joined.and_then(|()| child.attend(&plan, &record, &sync, &mut warnings));
             let written = attended.and_then(|()| match &options.pid_file {
                 Some(path) => write_pid_file(path, child.pid),
                 None => Ok(()),

@@ -11,13 +11,15 @@ pub(crate) fn gather(process: Option<&Process>) -> Result<Facts, Error> {
     let held = sys::capget().doing(|| "look at this process's capabilities")?;
     let (known, bounding) =
         caps::known_and_bounding().doing(|| "look at the kernel's capabilities")?;
+    let in_user_namespace = in_user_namespace();
     Ok(Facts {
+        user_systemd: crate::unit::is_users(in_user_namespace),
         permitted: held.permitted,
         bounding: bounding.0,
         known: known.0,
         euid: rustix::process::geteuid().as_raw(),
         egid: rustix::process::getegid().as_raw(),
-        in_user_namespace: in_user_namespace(),
+        in_user_namespace,
         hard_limits: plan::limited_resources()
             .map(|resource| (resource, rustix::process::getrlimit(resource).maximum))
             .collect(),

@@ -32,6 +32,7 @@ mod restore;
 mod store;
 mod sub_cgroup;
 mod swrk;
+mod unit;
 mod verify;
 
 pub use checkpoint::checkpoint;

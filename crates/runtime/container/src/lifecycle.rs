@@ -11,7 +11,7 @@ use crate::create::{Created, json};
 use crate::error::{Doing, Error, failpoint};
 use crate::record::Record;
 use crate::store::{Container, Store};
-use crate::{cgroups, process};
+use crate::{cgroups, process, unit};
 
 /// How long a killed process may take to be gone.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
@@ -289,7 +289,11 @@ pub fn update(store: &Store, id: &str, resources: &Resources) -> Result<Vec<Stri
     // One at a time: each looks at what is there.
     let _locked = store.lock(id)?;
     let (cgroup, _) = live(store, id, "update")?;
-    cgroup.update(&plan::limits(resources)?).map_err(cgroups::limit_error)?;
+    let limits = plan::limits(resources)?;
+    match record(store, id)?.unit {
+        Some(unit) => unit::update(&unit, &cgroup, &limits)?,
+        None => cgroup.update(&limits).map_err(cgroups::limit_error)?,
+    }
     Ok(plan::ignored(resources))
 }
 
@@ -318,5 +322,6 @@ pub(crate) fn remove_cgroup(record: &Record) -> Result<(), Error> {
     if record.cgroup_shared {
         return cgroups::leave(&record.cgroup_path);
     }
-    cgroups::destroy(&record.cgroup_path)
+    cgroups::destroy(&record.cgroup_path)?;
+    unit::stop(record.unit.as_ref())
 }

@@ -31,6 +31,9 @@ pub struct Record {
     /// Others were in it before: what is in it is not all the container's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cgroup_shared: bool,
+    /// The unit of systemd that has this cgroup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<plan::UnitId>,
     /// The namespaces that are not the runtime's: `CLONE_NEW*`.
     pub namespaces: u64,
     /// The user who created it.

@@ -54,6 +54,11 @@ pub fn restore(
     let spec = read_spec(&options.bundle)?;
     let facts = facts::gather(spec.process.as_ref())?;
     let plan = Plan::new(&spec, id, &options.bundle, &facts, options.plan)?;
+    if plan.unit.is_some() {
+        let why = "restore: not supported with --systemd-cgroup: criu makes the first process, and \
+                   systemd makes no scope before there is one";
+        return Err(Error::Refused(why.to_owned()));
+    }
     check_possible(&plan)?;
     let terminal = plan.init.process.terminal.is_some();
     let console = console(terminal, options.console_socket.as_deref(), options.console.as_deref())?;

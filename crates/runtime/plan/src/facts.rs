@@ -17,6 +17,8 @@ pub struct Facts {
     pub egid: u32,
     /// This process is in a user namespace that is not the machine's first.
     pub in_user_namespace: bool,
+    /// Units are the calling user's own systemd's to make.
+    pub user_systemd: bool,
     /// The hard limits of this process; `None` is unlimited.
     pub hard_limits: Vec<(Resource, Option<u64>)>,
     /// `AppArmor` is enabled; may be left out where no profile is asked for.
@@ -49,6 +51,8 @@ impl Facts {
 /// What the caller asks for besides the configuration: options of the command line.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
+    /// Have systemd make the cgroup.
+    pub systemd_cgroup: bool,
     /// Change the root by moving the mount instead of `pivot_root` (for a root in the initramfs).
     pub no_pivot: bool,
     /// Keep the session keyring.

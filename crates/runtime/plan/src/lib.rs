@@ -22,6 +22,7 @@ mod rootless;
 mod schedule;
 mod seccomp_filter;
 mod sysctl;
+mod unit;
 
 use std::path::Path;
 
@@ -41,6 +42,7 @@ pub use root::{Enter, Root, Rootfs};
 pub use rootless::maps_only;
 pub use seccomp_filter::{Filter, Listener};
 pub use sysctl::Sysctl;
+pub use unit::{Systemd, Unit, UnitId, limits as unit_limits};
 
 /// All that is needed to make a container.
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub struct Plan {
     /// Its cgroup was not asked for, neither by path nor by a limit: it is done without one where it
     /// cannot be had.
     pub cgroup_optional: bool,
+    /// The unit of systemd that has this cgroup; its path is from that of the manager of units.
+    pub unit: Option<Unit>,
     /// Its cgroup's limits.
     pub resources: cgroup::Resources,
     /// Its hooks.
@@ -113,12 +117,21 @@ impl Plan {
         for (field, name) in [("hostname", &spec.hostname), ("domainname", &spec.domainname)] {
             check_uts(field, name, &namespaces)?;
         }
+        let path = &linux.cgroups_path;
+        let unit = options
+            .systemd_cgroup
+            .then(|| Unit::new(path, id, &spec.annotations, facts.user_systemd))
+            .transpose()?;
         let own_user_namespace = namespaces.has(NamespaceKind::User);
         rootless::check(process, &namespaces, facts)?;
         let nonempty = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         Ok(Self {
-            cgroup_path: cgroup_path(&linux.cgroups_path, id)?,
-            cgroup_optional: options.rootless && linux.cgroups_path.is_empty(),
+            cgroup_path: match &unit {
+                Some(unit) => unit.path.clone(),
+                None => cgroup_path(&linux.cgroups_path, id)?,
+            },
+            cgroup_optional: options.rootless && linux.cgroups_path.is_empty() && unit.is_none(),
+            unit,
             resources: {
                 warnings.extend(linux.resources.as_ref().map(ignored).unwrap_or_default());
                 resources(linux.resources.as_ref(), facts)?

@@ -15,6 +15,7 @@ mod lockdown;
 mod namespaces;
 mod rootfs;
 mod rootless;
+mod systemd;
 mod terminal;
 mod user;
 mod userns;

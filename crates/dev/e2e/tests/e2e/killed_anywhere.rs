@@ -7,6 +7,8 @@ use testkit::{Sandbox, needs};
 /// Steps that no command of the day takes, or that cannot tell that they were taken, and where they
 /// are held instead.
 const ELSEWHERE: &[(&str, &str)] = &[
+    ("cgroup.attach", "systemd's cgroup driver: dhow-runtime's tests, where systemd runs"),
+    ("cgroup.attached", "the same"),
     ("content.link", "an image that came in pieces: images, tests/crash.rs"),
     ("content.linked", "the same"),
     ("engine.extract", "files copied in: `while_files_are_copied_in`"),
@@ -14,7 +16,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("runtime.criu", "checkpoint and restore: dhow-runtime's tests"),
     ("runtime.restored", "the same"),
     ("runtime.kill", "the runtime's own command line: dhow-runtime's tests"),
-    ("systemd.start", "systemd's cgroup driver: dhow-runtime's tests, where systemd runs"),
+    ("systemd.start", "the same as cgroup.attach"),
     ("systemd.started", "the same"),
     ("systemd.set", "the same"),
     ("systemd.was-set", "the same"),

@@ -51,8 +51,9 @@ exec /bin/busybox switch_root /mnt {init} </dev/console >/dev/console 2>&1
 
 /// Then: the mounts of a machine, the modules, the tests, the end.
 const SECOND: &str = r"#!/bin/busybox sh
-/bin/busybox --install -s /guest/busybox
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin:/guest/busybox HOME=/root
+# What this machine has no program of its own for.
+/bin/busybox --install -s /usr/bin 2>/dev/null
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 mkdir -p /proc /sys /dev /run /tmp /var/tmp /root
 mount -t proc proc /proc; mount -t sysfs sysfs /sys
 grep -q ' /dev ' /proc/mounts || mount -t devtmpfs dev /dev
@@ -73,12 +74,12 @@ poweroff -f
 const TESTS: &str = r"#!/bin/busybox sh
 while read module; do insmod $module; done </guest/modules
 # A file system as machines have it: with id-mapped mounts and attributes of users.
-truncate -s 2G /disk && mkfs.ext4 -q -E lazy_itable_init=1 /disk && mount -o loop /disk /tmp
-chmod 1777 /tmp; rmdir /tmp/lost+found
+truncate -s 2G /disk && mkfs.ext4 -q -E lazy_itable_init=1 /disk && mount -o loop /disk /var/tmp
+chmod 1777 /var/tmp; rmdir /var/tmp/lost+found; export TMPDIR=/var/tmp
 stty -F /dev/ttyS1 raw -echo
 echo @begin $(uname -r) >/dev/ttyS1
 xargs -P 2 -n 3 /guest/one </guest/plan
-{ find /sys/fs/cgroup -name 'dhow*' -type d; ls -d /run/dhow* /tmp/dhow*; grep dhow /proc/mounts
+{ find /sys/fs/cgroup -name 'dhow*' -type d; ls -d /run/dhow* /tmp/dhow* /var/tmp/dhow*; grep dhow /proc/mounts
 } 2>/dev/null | sed 's/^/@left /' >/dev/ttyS1
 echo @end >/dev/ttyS1
 sync
@@ -167,10 +168,11 @@ fn base(archive: &mut Archive<BufWriter<File>>) -> Result<(), String> {
         archive.directory(&format!("/{target}"), 0o755)?;
         archive.link(link, target)?;
     }
-    for directory in ["/guest/busybox", "/dev", "/proc", "/sys", "/etc", "/var/lib", "/home"] {
+    for directory in ["/guest", "/dev", "/proc", "/sys", "/etc", "/var/lib", "/home"] {
         archive.directory(directory, 0o755)?;
     }
     archive.directory("/tmp", 0o1777)?;
+    archive.directory("/var/tmp", 0o1777)?;
     archive.device("/dev/console", 5, 1)?;
     archive.device("/dev/null", 1, 3)?;
     archive.file("/etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\nuser:x:1000:1000::/home:/bin/sh\n")?;
