@@ -80,7 +80,7 @@ fn allowed_skips(root: &Path) -> Option<PathBuf> {
 }
 
 /// Programs that are unpacked for the tests alone.
-pub(crate) struct Tools {
+struct Tools {
     bin: Option<PathBuf>,
 }
 
@@ -94,23 +94,29 @@ impl Tools {
 }
 
 /// Installs the packages of programs that are missing: on Debian, as root.
-pub(crate) fn install(root: &Path) -> Result<Tools, String> {
-    let missing = PROGRAMS.iter().filter(|(program, _)| find(program).is_none());
-    let mut packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
-    packages.dedup();
-    let can = rustix::process::geteuid().is_root() && find("apt-get").is_some();
-    if !can {
-        if !packages.is_empty() {
-            println!("not installed (not root, or no apt): {}", packages.join(" "));
-        }
+fn install(root: &Path) -> Result<Tools, String> {
+    if !install_programs()? {
         return Ok(Tools { bin: None });
-    }
-    if !packages.is_empty() {
-        install_packages(&packages)?;
     }
     crate::engines::fetch(root);
     crate::engines::fetch_criu(root);
     Ok(Tools { bin: unpack(root) })
+}
+
+/// Installs the packages of programs that are missing. Answers whether it can.
+pub(crate) fn install_programs() -> Result<bool, String> {
+    let missing = PROGRAMS.iter().filter(|(program, _)| find(program).is_none());
+    let mut packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    packages.dedup();
+    let can = rustix::process::geteuid().is_root() && find("apt-get").is_some();
+    match (can, packages.is_empty()) {
+        (_, true) => {}
+        (true, false) => install_packages(&packages)?,
+        (false, false) => {
+            println!("not installed (not root, or no apt): {}", packages.join(" "));
+        }
+    }
+    Ok(can)
 }
 
 /// Installs packages of Debian's.

@@ -72,6 +72,8 @@ pub(crate) fn pack(archive: &mut Archive<BufWriter<File>>, debian: &Path) -> Res
     archive.link(&format!("{UNITS}/default.target"), "/lib/systemd/system/multi-user.target")?;
     archive.link(&format!("{UNITS}/multi-user.target.wants/tests.service"), "../tests.service")?;
     archive.file("/etc/fstab", 0o644, b"")?;
+    // The workspace may be beneath /tmp.
+    archive.file("/etc/tmpfiles.d/tmp.conf", 0o644, b"")?;
     archive.file("/etc/hostname", 0o644, b"guest\n")?;
     archive.file("/etc/machine-id", 0o644, b"00000000000000000000000000000001\n")?;
     archive.directory("/guest/busybox", 0o755)?;
@@ -86,7 +88,7 @@ pub(crate) fn pack(archive: &mut Archive<BufWriter<File>>, debian: &Path) -> Res
         archive.file(&format!("/{file}"), 0o644, (text + line).as_bytes())?;
     }
     // Nobody logs in, and nothing is to be done by the clock.
-    for unit in ["getty.target", "timers.target", "systemd-journal-flush.service"] {
+    for unit in ["getty.target", "tmp.mount", "timers.target", "systemd-journal-flush.service"] {
         archive.link(&format!("{UNITS}/{unit}"), "/dev/null")?;
     }
     walk(archive, debian, debian)

@@ -107,12 +107,13 @@ fn options(args: &[String]) -> Result<(Lane, String, Vec<String>), String> {
 pub(crate) fn lane_run(lane: Lane, version: &str, words: &[String]) -> Result<(), String> {
     let workspace = Workspace::load()?;
     let root = &workspace.root;
-    crate::test::install(root)?;
+    crate::test::install_programs()?;
     if find("qemu-system-x86_64").is_none() {
         crate::test::install_packages(&["qemu-system-x86"])?;
     }
     let place = root.join("target/vm");
     std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
+    remove_old(&place);
     let kernel = kernel::get(&place, version)?;
     let programs = build(&workspace)?;
     let tests = list(&programs, words)?;
@@ -130,6 +131,18 @@ pub(crate) fn lane_run(lane: Lane, version: &str, words: &[String]) -> Result<()
     _ = std::fs::remove_file(&initrd);
     let skips = root.join(format!("tests/skips/guest-{}.txt", lane.name()));
     outcome?.summarise(&tests, &skips)
+}
+
+/// Removes what a run has left that was killed: it is named by its process.
+fn remove_old(place: &Path) {
+    for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(rest) = name.strip_prefix("initrd-") else { continue };
+        let pid = rest.split('.').next().unwrap_or_default();
+        if !Path::new("/proc").join(pid).exists() {
+            _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Builds the tests of `kernel` and `runtime` and those of the runtime's program, and it.
