@@ -51,20 +51,22 @@ impl Bus {
 
     /// Says who it is: whom the kernel says the socket's other end is. The name is left empty, for
     /// in a user namespace it is another than on the other side.
+    ///
+    /// All is said in one breath, as systemd's own clients do: its server looks at a first message
+    /// that came together with `BEGIN` only when more comes.
     fn authenticate(&mut self) -> Result<(), Error> {
         const DOING: &str = "say to the bus who is calling";
         let deadline = Instant::now() + self.patience;
-        self.write(b"\0AUTH EXTERNAL\r\n", DOING, deadline)?;
+        self.write(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n", DOING, deadline)?;
         let first = self.line(DOING, deadline)?;
         if first != "DATA" {
             return Err(Error::Protocol { doing: DOING.to_owned(), answer: first });
         }
-        self.write(b"DATA\r\n", DOING, deadline)?;
         let second = self.line(DOING, deadline)?;
         if second != "OK" && !second.starts_with("OK ") {
             return Err(Error::Protocol { doing: DOING.to_owned(), answer: second });
         }
-        self.write(b"BEGIN\r\n", DOING, deadline)
+        Ok(())
     }
 
     /// A line, byte by byte: what follows the last one is a message.
