@@ -1,7 +1,7 @@
 //! systemd's cgroup driver: `--systemd-cgroup`.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
@@ -33,6 +33,12 @@ fn start(b: &Bundle) -> i32 {
     assert!(status.success(), "create: {}", b.output());
     call(b, &["start", "c"]).ok();
     std::fs::read_to_string(b.dir.join("pid")).unwrap().parse().unwrap()
+}
+
+/// Runs a command whose process goes on, and would keep a pipe open.
+fn detached(command: &mut Command) {
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    assert!(status.success(), "{command:?}: {status}");
 }
 
 /// What systemd says of a unit: `KEY=VALUE` by key.
@@ -99,7 +105,8 @@ fn a_container_is_a_scope_for_its_whole_life() {
             .all(|line| line.ends_with(":/") || line.contains("systemd") || line.contains("misc")),
         "{inside}"
     );
-    call(&b, &["exec", "--detach", "--pid-file", "exec", "c", "sleep", "1000"]).ok();
+    let args = ["--systemd-cgroup", "exec", "--detach", "--pid-file", "exec", "c", "sleep", "1000"];
+    detached(&mut b.command(&args));
     let other: i32 = std::fs::read_to_string(b.dir.join("exec")).unwrap().parse().unwrap();
     assert_eq!(path_of(other), path);
     // A change reaches both.
@@ -230,8 +237,8 @@ fn whatever_kills_the_runtime_force_removes_the_unit() {
                 let status = b
                     .command(&args)
                     .env("DHOW_FAILPOINTS", format!("{name}={action}"))
-                    .stdout(std::process::Stdio::null())
-                    .stderr(std::process::Stdio::null())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
                     .status();
                 !status.unwrap().success()
             });
@@ -256,4 +263,60 @@ fn without_systemd_it_says_so() {
     call(&b, &["run", "c"])
         .fails("systemd not running on this host, cannot use systemd cgroups manager");
     b.assert_nothing_left();
+}
+
+/// The user that the guest has a session of systemd's for.
+const USER: &str = "1000";
+
+/// A command of the runtime, as that user.
+fn as_user(b: &Bundle, args: &[&str]) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", USER, "--regid", USER, "--clear-groups", "--reset-env", "--"]);
+    command.arg("env").arg(format!("XDG_RUNTIME_DIR=/run/user/{USER}"));
+    command.arg(b.dir.join("dhow-runtime")).arg("--root").arg(b.dir.join("state"));
+    command.arg("--systemd-cgroup").args(args).current_dir(&b.dir).stdin(Stdio::null());
+    command
+}
+
+/// It, and it succeeds.
+fn well(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_user_has_scopes_of_their_own() {
+    let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    if !v2 || !Path::new("/run/user").join(USER).join("bus").exists() {
+        println!("skipped: UserSystemd: user {USER} has no session of systemd's with cgroup v2");
+        return;
+    }
+    let Some((mut b, unit)) = in_scope("a_user_has_scopes_of_their_own") else { return };
+    b.namespace("user", None);
+    let map = json!([{ "containerID": 0, "hostID": 1000, "size": 1 }]);
+    b.config["linux"]["uidMappings"] = map.clone();
+    b.config["linux"]["gidMappings"] = map;
+    b.config["linux"]["resources"] = json!({ "pids": { "limit": 30 } });
+    b.write();
+    std::fs::copy(env!("CARGO_BIN_EXE_dhow-runtime"), b.dir.join("dhow-runtime")).unwrap();
+    let owner = format!("{USER}:{USER}");
+    assert!(Command::new("chown").args(["-R", &owner]).arg(&b.dir).status().unwrap().success());
+    let out = std::fs::File::create(b.dir.join("out")).unwrap();
+    let mut command = as_user(&b, &["run", "--detach", "--pid-file", "pid", "c"]);
+    let status = command.stdout(out.try_clone().unwrap()).stderr(out).status().unwrap();
+    assert!(status.success(), "run: {}", b.output());
+    let pid: i32 = std::fs::read_to_string(b.dir.join("pid")).unwrap().parse().unwrap();
+    let path = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let path = path.trim().trim_start_matches("0::").to_owned();
+    let own = format!("/user.slice/user-{USER}.slice/user@{USER}.service");
+    assert_eq!(path, format!("{own}/dhowtest.slice/dhowtest-sub.slice/{unit}"));
+    assert_eq!(read(&path, [("", ""), ("", "pids.max")]), "30");
+    detached(&mut as_user(&b, &["exec", "--detach", "--pid-file", "exec", "c", "sleep", "1000"]));
+    let other: i32 = std::fs::read_to_string(b.dir.join("exec")).unwrap().parse().unwrap();
+    let other = std::fs::read_to_string(format!("/proc/{other}/cgroup")).unwrap();
+    assert_eq!(other.trim(), format!("0::{path}"));
+    well(&mut as_user(&b, &["update", "--pids-limit", "20", "c"]));
+    assert_eq!(read(&path, [("", ""), ("", "pids.max")]), "20");
+    well(&mut as_user(&b, &["delete", "--force", "c"]));
+    assert!(!Path::new(&format!("/sys/fs/cgroup{path}")).exists());
 }
