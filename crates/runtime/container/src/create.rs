@@ -333,7 +333,7 @@ impl Making {
         inherited: &mut Inherited,
     ) -> Result<Cloned, Error> {
         if let Some(own) = cgroup {
-            match clone_into(proof, flags, own, &mut inherited.entry) {
+            match clone_into(proof, flags, Some(own), &mut inherited.entry) {
                 // The way there leads through a cgroup that is not this user's.
                 Err(Error::Call { source, .. }) if is_denied(&source) => {
                     if !plan.cgroup_optional {
