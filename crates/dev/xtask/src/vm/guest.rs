@@ -79,7 +79,8 @@ chmod 1777 /var/tmp; rmdir /var/tmp/lost+found; export TMPDIR=/var/tmp
 stty -F /dev/ttyS1 raw -echo
 echo @begin $(uname -r) >/dev/ttyS1
 xargs -P 2 -n 3 /guest/one </guest/plan
-{ find /sys/fs/cgroup -name 'dhow*' -type d; ls -d /run/dhow* /tmp/dhow* /var/tmp/dhow*; grep dhow /proc/mounts
+# Slices are systemd's to keep.
+{ find /sys/fs/cgroup -name 'dhow*' -type d ! -name '*.slice'; ls -d /run/dhow* /tmp/dhow* /var/tmp/dhow*; grep dhow /proc/mounts
 } 2>/dev/null | sed 's/^/@left /' >/dev/ttyS1
 echo @end >/dev/ttyS1
 sync
