@@ -108,7 +108,7 @@ pub fn create(
     let console = console(terminal, options.console_socket.as_deref(), options.console.as_deref())?;
     let hierarchy = cgroups::hierarchy(plan.cgroup_optional)?;
     if let Some(unit) = &plan.unit {
-        plan.cgroup_path = unit::path(unit, hierarchy.as_ref())?;
+        plan.cgroup_path = unit::path(unit, hierarchy)?;
     }
     let container = store.reserve(id)?;
     let told = starts_at_once(&plan, options, waits);
