@@ -64,6 +64,7 @@ chmod 1777 /tmp /var/tmp /dev/shm
 mount -t securityfs securityfs /sys/kernel/security
 mount --make-rshared /
 ln -s /proc/self/fd /dev/fd
+for one in 0:stdin 1:stdout 2:stderr; do ln -s /proc/self/fd/${one%:*} /dev/${one#*:}; done
 /guest/cgroups
 ip link set lo up; hostname guest
 /guest/tests
