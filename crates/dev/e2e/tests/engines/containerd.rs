@@ -10,12 +10,15 @@ fn containerd(name: &str) -> Option<Machine> {
     Some(machine)
 }
 
+/// containerd's client gives up on output that it has not begun to read when the task has ended.
+const READ: &str = "/bin/sleep 0.3";
+
 const RUN: &str = "ctr run --runc-binary /usr/local/bin/dhow-runtime --rootfs";
 
 #[test]
 fn what_containerd_runs_ends_as_it_should() {
     let Some(m) = containerd("run") else { return };
-    assert_eq!(m.ok(&format!("{RUN} --rm /r engines-a /bin/echo hi")), "hi");
+    assert_eq!(m.ok(&format!("{RUN} --rm /r engines-a /bin/sh -c 'echo hi; {READ}'")), "hi");
     assert_eq!(m.run(&format!("{RUN} --rm /r engines-a /bin/sh -c 'exit 9'")).code, 9);
     assert!(m.terminal(&format!("{RUN} --rm -t /r engines-a /bin/{TTY}")).contains("/dev/pts/0"));
     let missing = m.run(&format!("{RUN} --rm /r engines-a /no/program"));
@@ -24,7 +27,7 @@ fn what_containerd_runs_ends_as_it_should() {
         "--memory-limit 33554432 --cpus 0.5 --mount type=cgroup,dst=/sys/fs/cgroup,options=ro";
     let inside = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max";
     assert_eq!(
-        m.ok(&format!("{RUN} --rm {limits} /r engines-a /bin/sh -c '{inside}'")),
+        m.ok(&format!("{RUN} --rm {limits} /r engines-a /bin/sh -c '{inside}; {READ}'")),
         "33554432"
     );
     m.finish();
@@ -36,10 +39,10 @@ fn a_task_of_containerd_lives_as_long_as_it_should() {
     let script = r#"trap "exit 5" TERM; while :; do sleep 0.05; done"#;
     m.ok(&format!("{RUN} -d /r engines-b /bin/sh -c '{script}'"));
     let exec = "ctr task exec --exec-id e";
-    let said = m.run(&format!("{exec} engines-b /bin/sh -c 'echo in; exit 4'"));
+    let said = m.run(&format!("{exec} engines-b /bin/sh -c 'echo in; {READ}; exit 4'"));
     assert_eq!((said.stdout.as_str(), said.code), ("in\n", 4));
     assert_eq!(
-        m.ok(&format!("{exec} --user 1000 --cwd /tmp engines-b /bin/sh -c 'id -u; pwd'")),
+        m.ok(&format!("{exec} --user 1000 --cwd /tmp engines-b /bin/sh -c 'id -u; pwd; {READ}'")),
         "1000\n/tmp"
     );
     assert!(m.terminal(&format!("{exec} -t engines-b /bin/{TTY}")).contains("/dev/pts/"));
@@ -63,7 +66,8 @@ fn a_task_of_containerd_lives_as_long_as_it_should() {
 fn containerd_locks_a_container_down() {
     let Some(m) = containerd("locked") else { return };
     let run = format!("{RUN} --rm");
-    let status = "/bin/grep -E '^(Seccomp|NoNewPrivs):' /proc/self/status";
+    let status =
+        format!("/bin/sh -c 'grep -E \"^(Seccomp|NoNewPrivs):\" /proc/self/status; {READ}'");
     assert_eq!(
         m.ok(&format!("{run} --seccomp /r engines-d {status}")),
         "NoNewPrivs:\t1\nSeccomp:\t2"
@@ -71,13 +75,16 @@ fn containerd_locks_a_container_down() {
     assert_eq!(m.run(&format!("{run} --read-only /r engines-d /bin/touch /x")).code, 1);
     assert_eq!(
         m.ok(&format!(
-            "{run} --privileged /r engines-d /bin/sh -c 'mount -t tmpfs t /tmp && echo mounted'"
+            "{run} --privileged /r engines-d /bin/sh -c 'mount -t tmpfs t /tmp && echo mounted; {READ}'"
         )),
         "mounted"
     );
     let mount = "--mount type=bind,src=/image,dst=/v,options=rbind:ro";
-    assert_eq!(m.ok(&format!("{run} {mount} /r engines-d /bin/ls /v")), "busybox.tar");
-    let place = "/bin/grep -c /own/place /proc/self/cgroup";
+    assert_eq!(
+        m.ok(&format!("{run} {mount} /r engines-d /bin/sh -c 'ls /v; {READ}'")),
+        "busybox.tar"
+    );
+    let place = format!("/bin/sh -c 'grep -c /own/place /proc/self/cgroup; {READ}'");
     assert_ne!(m.ok(&format!("{run} --cgroup /own/place /r engines-d {place}")), "0");
     m.finish();
 }
