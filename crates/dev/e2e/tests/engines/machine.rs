@@ -121,7 +121,7 @@ impl Machine {
     #[track_caller]
     pub(crate) fn daemon(&self, name: &str, start: &str, ready: &str) {
         self.ok(&format!("setsid {start} </dev/null >/var/log/{name}.log 2>&1 &"));
-        wait_until(&format!("{name} answers"), || self.run(ready).code == 0);
+        self.ok(&format!("until {ready} >/dev/null 2>&1; do sleep 0.1; done"));
     }
 
     /// Whether there is a criu that works on this kernel; says so when there is none.
