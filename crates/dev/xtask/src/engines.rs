@@ -86,13 +86,35 @@ fn suite() -> Option<String> {
     (value("ID")? == "debian").then(|| value("VERSION_CODENAME")).flatten()
 }
 
-/// Where this machine has its packages from. mmdebstrap's own choice otherwise.
+/// Where this machine has its packages from: the first source of its own release, of all that it may
+/// have. mmdebstrap's own choice otherwise.
 fn mirror() -> Option<String> {
-    let lists = std::fs::read_dir("/etc/apt/sources.list.d").ok()?;
+    let (suite, lists) = (suite()?, std::fs::read_dir("/etc/apt/sources.list.d").ok()?);
     let mut texts = lists.flatten().filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
-    let uris = |text: String| {
-        let line = text.lines().find_map(|line| line.strip_prefix("URIs:").map(str::trim));
-        line.and_then(|uris| uris.split(' ').next()).map(str::to_owned)
-    };
-    texts.find_map(uris)
+    texts.find_map(|text| mirror_in(&text, &suite))
+}
+
+/// The address in the first paragraph of a file of sources that has the release `suite`.
+fn mirror_in(text: &str, suite: &str) -> Option<String> {
+    text.split("\n\n").find_map(|paragraph| {
+        let field = |name: &str| paragraph.lines().find_map(|line| line.strip_prefix(name));
+        let has = field("Suites:")?.split_whitespace().any(|word| word == suite);
+        let uri = field("URIs:")?.split_whitespace().next()?;
+        has.then(|| uri.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mirror_is_that_of_the_release() {
+        let other = "Types: deb\nURIs: https://other.example/x\nSuites: any\nComponents: main\n";
+        let debian = "# Ours\nTypes: deb\nURIs: http://deb.debian.org/debian-security\n\
+                      Suites: bookworm-security\n\nTypes: deb\nURIs: http://deb.debian.org/debian\n\
+                      Suites: bookworm bookworm-updates\n";
+        assert_eq!(mirror_in(other, "bookworm"), None);
+        assert_eq!(mirror_in(debian, "bookworm").as_deref(), Some("http://deb.debian.org/debian"));
+    }
 }
