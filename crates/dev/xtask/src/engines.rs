@@ -35,6 +35,8 @@ pub(crate) fn fetch(root: &Path) {
     let fetched = command.stdin(Stdio::null()).status();
     if fetched.is_ok_and(|status| status.success()) {
         let _skipped = std::fs::rename(&new, &directory);
+    } else {
+        let _kept = std::fs::remove_dir_all(&new);
     }
 }
 
@@ -67,6 +69,8 @@ pub(crate) fn fetch_criu(root: &Path) {
     let fetched = command.arg(&new).args(mirror()).stdin(Stdio::null()).status();
     if fetched.is_ok_and(|status| status.success()) && std::fs::rename(&new, &directory).is_ok() {
         let _skipped = write_program(&bin.join("criu"), CRIU);
+    } else {
+        let _kept = std::fs::remove_dir_all(&new);
     }
 }
 
@@ -90,7 +94,10 @@ fn suite() -> Option<String> {
 /// have. mmdebstrap's own choice otherwise.
 fn mirror() -> Option<String> {
     let (suite, lists) = (suite()?, std::fs::read_dir("/etc/apt/sources.list.d").ok()?);
-    let mut texts = lists.flatten().filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+    let paths = lists.flatten().map(|entry| entry.path());
+    let mut texts = paths
+        .filter(|path| path.extension().is_some_and(|end| end == "sources"))
+        .filter_map(|path| std::fs::read_to_string(path).ok());
     texts.find_map(|text| mirror_in(&text, &suite))
 }
 
