@@ -1,6 +1,6 @@
 //! Device files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci::runtime::{Device as Spec, DeviceRule};
 use rustix::fs::FileType;
@@ -44,6 +44,8 @@ pub(crate) fn devices(specs: &[Spec]) -> Result<Vec<Device>, Error> {
         .enumerate()
         .map(|(i, spec)| one(&format!("linux.devices[{i}]"), spec))
         .collect::<Result<Vec<_>, _>>()?;
+    // That is a link to the container's own terminals, whatever is asked for.
+    devices.retain(|device| device.path != Path::new("/dev/ptmx"));
     for (path, major, minor) in DEFAULT {
         let path = PathBuf::from(path);
         if !devices.iter().any(|device| device.path == path) {
