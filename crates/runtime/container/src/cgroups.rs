@@ -59,23 +59,43 @@ pub(crate) fn hierarchy(optional: bool) -> Result<Option<&'static Hierarchy>, Er
 }
 
 /// Makes the container's cgroup, with its limits. `None` where this user may not have one, and
-/// nothing was asked of it.
-pub(crate) fn make(hierarchy: &Hierarchy, plan: &Plan) -> Result<Option<Cgroup>, Error> {
+/// nothing was asked of it. `ours` becomes whether there is something to remove when the rest fails.
+pub(crate) fn make(
+    hierarchy: &Hierarchy,
+    plan: &Plan,
+    ours: &mut bool,
+) -> Result<Option<Cgroup>, Error> {
+    *ours = false;
     let cgroup = match Cgroup::create(hierarchy, &plan.cgroup_path) {
         Err(error) if is_denied(&error) && plan.cgroup_optional => return none(plan, Some(error)),
         Err(error) if is_denied(&error) => return Err(denied(&error)),
         other => other?,
     };
+    *ours = true;
+    match cgroup.entry() {
+        // It was there already, and is somebody else's.
+        Err(error) if is_denied(&error) => {
+            *ours = false;
+            give_up(&plan.cgroup_path)?;
+            return if plan.cgroup_optional {
+                none(plan, Some(error))
+            } else {
+                Err(denied(&error))
+            };
+        }
+        other => drop(other?),
+    }
     // The limit on processes comes when there is one: it would count those that help to make it.
     let limits = cgroup::Resources { pids: None, ..plan.resources.clone() };
     cgroup.apply(&limits).map_err(limit_error)?;
-    match cgroup.entry() {
-        Err(error) if is_denied(&error) && plan.cgroup_optional => {
-            cgroup.remove()?;
-            none(plan, Some(error))
-        }
-        Err(error) if is_denied(&error) => Err(denied(&error)),
-        other => other.map(|_| Some(cgroup)).map_err(Error::from),
+    Ok(Some(cgroup))
+}
+
+/// Removes what was made of a cgroup that this user may not be in; not what is somebody else's.
+pub(crate) fn give_up(path: &str) -> Result<(), Error> {
+    match leave(path) {
+        Err(Error::Cgroup(error)) if is_denied(&error) => Ok(()),
+        other => other,
     }
 }
 

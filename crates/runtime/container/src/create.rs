@@ -279,7 +279,7 @@ impl Making {
         let mut cgroup = match (hierarchy, &plan.unit) {
             // systemd makes it around the process.
             (_, Some(_)) => None,
-            (Some(hierarchy), None) => cgroups::make(hierarchy, plan)?,
+            (Some(hierarchy), None) => cgroups::make(hierarchy, plan, &mut self.cgroup_is_ours)?,
             (None, None) => cgroups::none(plan, None)?,
         };
         if cgroup.is_none() && plan.unit.is_none() {
@@ -303,6 +303,7 @@ impl Making {
             },
             hidden: !plan.namespaces.join.is_empty(),
             own_score: oom_score_inside(),
+            visible: oom_score_inside() && plan.namespaces.join.is_empty(),
             console,
             join,
             maps: plan.namespaces.maps.is_some(),
@@ -336,6 +337,8 @@ impl Making {
             match clone_into(proof, flags, Some(own), &mut inherited.entry) {
                 // The way there leads through a cgroup that is not this user's.
                 Err(Error::Call { source, .. }) if is_denied(&source) => {
+                    self.cgroup_is_ours = false;
+                    cgroups::give_up(&self.record.cgroup_path)?;
                     if !plan.cgroup_optional {
                         return Err(cgroups::denied(&source.into()));
                     }
@@ -343,7 +346,6 @@ impl Making {
                 }
                 other => return other,
             }
-            cgroups::leave(&self.record.cgroup_path)?;
             self.without_cgroup()?;
             inherited.entry = cgroup::Entry::default();
             for tree in &mut inherited.cgroups.trees {

@@ -66,6 +66,9 @@ pub struct Inherited {
     pub hidden: bool,
     /// The process sets its `oom_score_adj` by itself.
     pub own_score: bool,
+    /// While it waits to be started, the user who made it may look at it: to execute something in
+    /// it, as root may anyway.
+    pub visible: bool,
     /// How the process learns that it is started.
     pub start: Start,
     /// The state that hooks get, but for the process id.
@@ -273,6 +276,10 @@ fn make(
         keep.extend([fifo.as_fd(), errors.as_fd()]);
     }
     lock(process, plan.filter.as_ref(), &inherited.sync, &keep)?;
+    if inherited.visible {
+        // A change of user has hidden it. By now it has nothing that its container has not.
+        sys::set_dumpable(true).doing(|| "show the process to its user")?;
+    }
     let program = program::find(process)?;
     last_steps(process, plan.filter.as_ref(), &inherited.sync)?;
     Ok(Made { program, home })

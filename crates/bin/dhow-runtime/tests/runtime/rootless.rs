@@ -78,6 +78,35 @@ fn more_ids_come_through_the_helpers() {
 }
 
 #[test]
+fn a_container_that_waits_can_be_looked_at() {
+    testkit::needs!(NewUidMap);
+    let maps = [(0, SUB.0, 1000), (1000, UID, 1)];
+    let Some(mut u) = user("a_container_that_waits_can_be_looked_at", &maps) else { return };
+    u.b.config["process"]["user"] = json!({ "uid": 5, "gid": 5 });
+    u.b.config["linux"]["devices"] =
+        json!([{ "type": "c", "path": "/dev/ptmx", "major": 5, "minor": 2 }]);
+    u.b.args(&["sleep", "1000"]);
+    u.create();
+    assert_eq!(u.call(&["exec", "c", "readlink", "/dev/ptmx"]).ok(), "pts/ptmx\n");
+    u.call(&["start", "c"]).ok();
+    assert!(u.call(&["exec", "c", "id"]).ok().starts_with("uid=5 gid=5"));
+}
+
+#[test]
+fn somebody_elses_cgroup_is_left_alone() {
+    let Some(mut u) = user("somebody_elses_cgroup_is_left_alone", &SINGLE) else { return };
+    let hierarchy = cgroup::Hierarchy::detect().unwrap();
+    cgroup::Cgroup::create(&hierarchy, &format!("{}/c", u.b.cgroup)).unwrap();
+    let dirs = u.b.cgroups();
+    assert!(!dirs.is_empty());
+    u.b.config["linux"]["cgroupsPath"] = json!(format!("{}/c", u.b.cgroup));
+    u.b.write();
+    u.call(&["create", "c"]).fails("unable to apply cgroup configuration");
+    assert_eq!(u.b.cgroups(), dirs);
+    cgroup::Cgroup::open(&hierarchy, &format!("{}/c", u.b.cgroup)).unwrap().remove().unwrap();
+}
+
+#[test]
 fn root_may_be_a_subordinate_id() {
     testkit::needs!(NewUidMap);
     let maps = [(0, SUB.0, 1000), (1000, UID, 1)];
