@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+mod field;
 mod linux;
 mod resources;
 mod seccomp;
 mod state;
 
+pub use field::field_at;
 pub use linux::{
     Device, IntelRdt, Linux, MemoryPolicy, Namespace, NamespaceKind, NetDevice, Personality,
     TimeOffset,
