@@ -115,9 +115,16 @@ pub(crate) fn features(_: &mut Context, _: &Parsed) -> Result<i32, Failure> {
             },
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
-            "intelRdt": { "enabled": false },
+            "memoryPolicy": {
+                "modes": plan::MemoryPolicy::modes().collect::<Vec<_>>(),
+                "flags": plan::MemoryPolicy::flags().collect::<Vec<_>>(),
+            },
+            "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
             "mountExtensions": { "idmap": { "enabled": true } },
-            "netDevices": { "enabled": false },
+            "netDevices": { "enabled": true },
+        },
+        "annotations": {
+            "org.dhow.version": env!("CARGO_PKG_VERSION"),
         },
     });
     print(&format!("{value:#}\n"))?;

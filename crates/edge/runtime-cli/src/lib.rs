@@ -25,7 +25,6 @@ mod template;
 use std::ffi::{CString, OsString};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
 
 use args::{Opt, Order, Parsed, flag, value};
 use container::Store;
@@ -127,7 +126,9 @@ fn run(args: impl Iterator<Item = OsString>, log: &mut Log) -> Result<i32, Failu
     let parsed = Parsed::new(rest, command.options, command.order)
         .map_err(|why| format!("{}: {why}", command.name))?;
     let store = match global.get("root") {
-        Some(root) => Store::new(PathBuf::from(root)),
+        Some(root) => {
+            Store::new(std::path::absolute(root).map_err(|error| format!("--root: {error}"))?)
+        }
         None => rootless::default_store(),
     };
     let systemd_cgroup = global.is_set("systemd-cgroup");
@@ -146,7 +147,7 @@ fn run(args: impl Iterator<Item = OsString>, log: &mut Log) -> Result<i32, Failu
 
 /// What of the environment the runtime itself uses. Everything else is its caller's, and may be
 /// secret: a process on its way into a container still has it in its memory.
-const ENVIRONMENT: [&str; 9] = [
+const ENVIRONMENT: [&str; 10] = [
     "PATH",
     "HOME",
     "USER",
@@ -156,6 +157,7 @@ const ENVIRONMENT: [&str; 9] = [
     "LISTEN_FDS",
     "LISTEN_PID",
     "DHOW_FAILPOINTS",
+    "DHOW_FAKE_RESCTRL",
 ];
 
 fn is_ours(name: &std::ffi::OsStr) -> bool {

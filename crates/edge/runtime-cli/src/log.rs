@@ -45,12 +45,14 @@ impl Log {
 
     /// What ends the command.
     pub(crate) fn error(&mut self, text: &str) {
+        let text = &container::one_line(text);
         self.write("error", text);
         print(&format!("{NAME}: {text}\n"));
     }
 
     /// What was asked for and is not done.
     pub(crate) fn warn(&mut self, text: &str) {
+        let text = &container::one_line(text);
         if self.file.is_some() {
             self.write("warning", text);
         } else {

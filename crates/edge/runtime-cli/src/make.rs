@@ -65,10 +65,16 @@ fn absolute(path: &str) -> Result<PathBuf, Failure> {
 
 pub(crate) fn create_options(context: &Context, parsed: &Parsed) -> Result<CreateOptions, Failure> {
     let bundle = parsed.get("bundle").filter(|bundle| !bundle.is_empty()).unwrap_or(".");
+    let path = |name: &str| -> Result<Option<PathBuf>, Failure> {
+        let absolute = |path: &str| {
+            std::path::absolute(path).map_err(|error| format!("--{name} {path:?}: {error}"))
+        };
+        Ok(parsed.get(name).map(absolute).transpose()?)
+    };
     Ok(CreateOptions {
         bundle: absolute(bundle)?,
-        pid_file: parsed.get("pid-file").map(PathBuf::from),
-        console_socket: parsed.get("console-socket").map(PathBuf::from),
+        pid_file: path("pid-file")?,
+        console_socket: path("console-socket")?,
         console: None,
         plan: plan::Options {
             systemd_cgroup: context.systemd_cgroup,
@@ -97,11 +103,18 @@ fn make(
     Ok(created)
 }
 
+/// Goes to the bundle: hooks begin there, as runc's do.
+fn enter(bundle: &Path) -> Result<(), Failure> {
+    std::env::set_current_dir(bundle)
+        .map_err(|error| Failure::from(format!("bundle {bundle:?}: {error}")))
+}
+
 pub(crate) fn create(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     let id = parsed.id()?;
     let mut options = create_options(context, parsed)?;
     options.plan.rootless = context.rootless;
     protect()?;
+    enter(&options.bundle)?;
     let proof = proof()?;
     let created = make(context, &proof, id, &options, Waits::AtFifo)?;
     context.log.debug(CLOSED);
@@ -115,6 +128,7 @@ pub(crate) fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure
     options.plan.rootless = context.rootless;
     let detach = parsed.is_set("detach");
     protect()?;
+    enter(&options.bundle)?;
     let proof = proof()?;
     // In the foreground this process itself plays the terminal, if there is one.
     let console = (!detach).then(Console::new).transpose()?;
@@ -200,7 +214,11 @@ fn process(record: &Record, parsed: &Parsed, command: &[String]) -> Result<Proce
         if !command.is_empty() {
             return Err(Failure::from("--process and a command exclude each other".to_owned()));
         }
-        return Ok(container::read_process(Path::new(path))?);
+        let mut process = container::read_process(Path::new(path))?;
+        if process.exec_cpu_affinity.is_none() {
+            process.exec_cpu_affinity.clone_from(&record.process.exec_cpu_affinity);
+        }
+        return Ok(process);
     }
     if command.is_empty() {
         return Err(Failure::from("process args cannot be empty".to_owned()));

@@ -46,6 +46,11 @@ pub const ALL: &[&str] = &[
     "systemd.was-set",
     "systemd.stop",
     "systemd.stopped",
+    // kernel/resctrl
+    "resctrl.create",
+    "resctrl.created",
+    "resctrl.remove",
+    "resctrl.removed",
     // runtime/container, runtime/init
     "runtime.state-dir",
     "runtime.state-dir.made",
@@ -58,6 +63,8 @@ pub const ALL: &[&str] = &[
     "runtime.mount",
     "runtime.pivot",
     "runtime.lock-down",
+    "runtime.net-device",
+    "runtime.net-device.moved",
     "runtime.start",
     "runtime.started",
     "runtime.exec",

@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
-use sys::{Error, MountAttr};
+use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags};
+use sys::{Error, FdName, MountAttr};
 
 /// One parameter of a file system: `key=value`, or a flag.
 pub type FsOption<'a> = (&'a str, Option<&'a str>);
@@ -31,6 +31,20 @@ pub fn fs_mount(
     }
     context.create()?;
     context.mount(attrs)
+}
+
+/// Changes parameters of the file system that `mnt`, the root of a mount, shows: for all mounts of
+/// it. Attributes of the mount stay, see [`sys::mount_setattr`].
+pub fn reconfigure(mnt: BorrowedFd<'_>, options: &[FsOption<'_>]) -> Result<(), Error> {
+    let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+    let fd = rustix::mount::fspick(mnt, "", flags)
+        .map_err(|errno| Error::new(format!("fspick({})", FdName(mnt)), errno))?;
+    let context = Context { fstype: "remount", fd };
+    for (key, value) in options {
+        context.set(key, *value)?;
+    }
+    rustix::mount::fsconfig_reconfigure(context.fd.as_fd())
+        .map_err(|errno| context.error("fsconfig(RECONFIGURE)", errno))
 }
 
 /// A file system that is being configured.

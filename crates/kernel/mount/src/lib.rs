@@ -15,7 +15,7 @@ mod overlay;
 mod pivot;
 mod tree;
 
-pub use filesystem::{FsOption, fs_mount};
+pub use filesystem::{FsOption, fs_mount, reconfigure};
 pub use overlay::overlay;
 pub use pivot::pivot_root_into;
 pub use sys::{MountAttr, Propagation, mount_setattr};

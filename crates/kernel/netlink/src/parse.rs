@@ -45,6 +45,26 @@ pub struct Address {
     pub address: IpAddr,
     /// The length of its network's prefix, in bits.
     pub prefix: u8,
+    /// The other end's address, on a point-to-point link.
+    pub peer: Option<IpAddr>,
+    /// Where all of the network is reached at once.
+    pub broadcast: Option<IpAddr>,
+    /// `IFA_F_*`, see [`Address::is_permanent`].
+    pub flags: u32,
+    /// `RT_SCOPE_*`, see [`Address::is_global`].
+    pub scope: u8,
+}
+
+impl Address {
+    /// Whether it was set to stay, and not leased or made up by the kernel (`IFA_F_PERMANENT`).
+    pub fn is_permanent(&self) -> bool {
+        self.flags & 0x80 != 0
+    }
+
+    /// Whether it is good everywhere (`RT_SCOPE_UNIVERSE`).
+    pub fn is_global(&self) -> bool {
+        self.scope == 0
+    }
 }
 
 /// A route.
@@ -92,17 +112,21 @@ pub fn parse_address(message: &Message<'_>) -> Option<Address> {
     }
     let header = message.payload.get(..ADDRESS_HEADER_BYTES)?;
     let (family, prefix, index) = (*header.first()?, *header.get(1)?, u32_at(header, 4)?);
-    let mut found = None;
+    let (mut flags, scope) = (u32::from(*header.get(2)?), *header.get(3)?);
+    let (mut address, mut local, mut broadcast) = (None, None, None);
     for attribute in message.attributes(ADDRESS_HEADER_BYTES) {
         let attribute = attribute.ok()?;
         match attribute.kind {
-            // On a point-to-point link the first is the other end's, and the second is ours.
-            ifa::ADDRESS if found.is_none() => found = ip(family, attribute.value),
-            ifa::LOCAL => found = ip(family, attribute.value),
+            ifa::ADDRESS => address = ip(family, attribute.value),
+            ifa::LOCAL => local = ip(family, attribute.value),
+            ifa::BROADCAST => broadcast = ip(family, attribute.value),
+            ifa::FLAGS => flags = attribute.u32()?,
             _ => {}
         }
     }
-    Some(Address { index, address: found?, prefix })
+    // On a point-to-point link the one is the other end's, and the other is ours.
+    let peer = address.filter(|address| local.is_some_and(|local| local != *address));
+    Some(Address { index, address: local.or(address)?, prefix, peer, broadcast, flags, scope })
 }
 
 /// Reads a route; `None` is a message of another kind or family.

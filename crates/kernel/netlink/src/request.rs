@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nlmsg::{Writer, flag};
 use rustix::io::Errno;
 
-use crate::LOOPBACK_INDEX;
+use crate::{Address, LOOPBACK_INDEX};
 
 pub(crate) const RTM_NEWLINK: u16 = 16;
 pub(crate) const RTM_DELLINK: u16 = 17;
@@ -54,6 +54,7 @@ pub(crate) mod ifa {
     pub(crate) const ADDRESS: u16 = 1;
     pub(crate) const LOCAL: u16 = 2;
     pub(crate) const BROADCAST: u16 = 4;
+    pub(crate) const FLAGS: u16 = 8;
 }
 
 /// Attributes of routes (`linux/rtnetlink.h`).
@@ -67,6 +68,9 @@ pub(crate) mod rta {
 const UP: u32 = 1;
 /// `IFA_F_NODAD`: no one else can have it, so do not spend a second asking.
 const NO_DUPLICATE_DETECTION: u8 = 2;
+/// Flags of an address that are an administrator's to set, and not what the kernel found out about
+/// it: `IFA_F_NODAD`, `HOMEADDRESS`, `MANAGETEMPADDR`, `NOPREFIXROUTE`, `MCAUTOJOIN`.
+const SETTABLE_FLAGS: u32 = 0x02 | 0x10 | 0x100 | 0x200 | 0x400;
 /// `IN6_ADDR_GEN_MODE_NONE`.
 const NO_LINK_LOCAL: u8 = 1;
 
@@ -172,6 +176,39 @@ impl Requests {
             });
         });
         self.step(format!("isolate port {name}"), RTM_NEWLINK, 0, body);
+    }
+
+    /// Moves a link to the network namespace `netns`, where it is called `name`; with `%d` at its
+    /// end the kernel finds a number. It is down there and has no addresses. `now` is for errors.
+    pub fn move_link(&mut self, index: u32, now: &str, netns: BorrowedFd<'_>, name: &str) {
+        let body = link_body(index, 0, |w| {
+            w.attr_u32(ifla::NET_NS_FD, netns.as_raw_fd().cast_unsigned());
+            w.attr_str(ifla::IFNAME, name);
+        });
+        self.step(
+            format!("move {now} to another network namespace as {name}"),
+            RTM_NEWLINK,
+            0,
+            body,
+        );
+    }
+
+    /// Gives a link the address that another has, or had. `name` is for errors.
+    pub fn restore_address(&mut self, index: u32, name: &str, address: &Address) {
+        let family = if address.address.is_ipv4() { AF_INET } else { AF_INET6 };
+        let mut header = vec![family, address.prefix, 0, address.scope];
+        header.extend_from_slice(&index.to_ne_bytes());
+        let body = body(&header, |w| {
+            w.attr(ifa::LOCAL, &octets(address.address));
+            w.attr(ifa::ADDRESS, &octets(address.peer.unwrap_or(address.address)));
+            if let Some(broadcast) = address.broadcast {
+                w.attr(ifa::BROADCAST, &octets(broadcast));
+            }
+            w.attr_u32(ifa::FLAGS, address.flags & SETTABLE_FLAGS);
+        });
+        let doing = format!("add address {}/{} to {name}", address.address, address.prefix);
+        self.step(doing, RTM_NEWADDR, flag::CREATE | flag::EXCL, body);
+        self.forgive(Errno::EXIST);
     }
 
     /// Sets a link up.

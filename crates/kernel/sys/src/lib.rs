@@ -45,11 +45,12 @@ pub use memory::{drop_program_pages, peak_memory_of_children};
 pub use mount::{MountAttr, Propagation, mount_setattr};
 pub use netlink::netlink_ext_ack;
 pub use process::{
-    CloneArgs, CloneFlags, Cloned, SingleThreaded, clone3, personality, set_child_subreaper,
-    set_dumpable, set_pdeathsig, setns, unshare,
+    CloneArgs, CloneFlags, Cloned, SingleThreaded, clone3, namespace_kind, personality,
+    set_child_subreaper, set_dumpable, set_pdeathsig, setns, unshare,
 };
 pub use sched::{
-    IoPriorityClass, SchedAttr, ioprio_set, prlimit_set, sched_setattr, set_mempolicy,
+    IoPriorityClass, SchedAttr, ioprio_set, prlimit_set, sched_getaffinity, sched_setaffinity,
+    sched_setattr, set_mempolicy,
 };
 pub use seccomp::{SeccompFlags, SockFilter, seccomp_set_filter};
 pub use signal::{

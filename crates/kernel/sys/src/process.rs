@@ -203,6 +203,17 @@ pub fn unshare(flags: CloneFlags) -> Result<(), Error> {
     check(ret, || format!("unshare({flags:?})")).map(drop)
 }
 
+/// Which kind of namespace `ns` is, one of the flags: `NS_GET_NSTYPE` of `ioctl_ns(2)`. `ENOTTY` for
+/// what is none.
+pub fn namespace_kind(ns: BorrowedFd<'_>) -> Result<CloneFlags, Error> {
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+    // SAFETY: this request takes no argument; on a file that is no namespace it is another's, or
+    // none: type 0xb7 is the namespaces' alone.
+    let ret = unsafe { libc::ioctl(ns.as_raw_fd(), NS_GET_NSTYPE) };
+    let kind = check(ret.into(), || format!("ioctl({}, NS_GET_NSTYPE)", FdName(ns)))?;
+    Ok(CloneFlags::from_bits_retain(kind as u64))
+}
+
 /// Moves the calling thread into the namespace that `ns` refers to (a file of `/proc/PID/ns`), or
 /// into those of a process (a pidfd) that `flags` names, see setns(2).
 ///

@@ -1,6 +1,7 @@
 //! Limits and priorities of a process.
 
 use rustix::process::{Pid, Resource, Rlimit};
+use rustix::thread::CpuSet;
 
 use crate::error::{Call, Error, check};
 
@@ -65,6 +66,33 @@ pub fn sched_setattr(attr: &SchedAttr) -> Result<(), Error> {
     // SAFETY: `raw` is a live repr(C) value that says its own size; the kernel only reads it.
     let ret = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const raw, 0) };
     check(ret, || format!("sched_setattr({attr:?})")).map(drop)
+}
+
+/// The processors of a thread: a bit for each, the first 64 in the first word.
+fn cpu_set(cpus: &[u64]) -> CpuSet {
+    let mut set = CpuSet::new();
+    for cpu in 0..CpuSet::MAX_CPU {
+        if cpus.get(cpu / 64).is_some_and(|word| word >> (cpu % 64) & 1 == 1) {
+            set.set(cpu);
+        }
+    }
+    set
+}
+
+/// Lets the calling thread run on `cpus` only, a bit for each: `sched_setaffinity(2)`.
+pub fn sched_setaffinity(cpus: &[u64]) -> Result<(), Error> {
+    rustix::thread::sched_setaffinity(None, &cpu_set(cpus))
+        .call(|| format!("sched_setaffinity({cpus:x?})"))
+}
+
+/// The processors that the calling thread may run on.
+pub fn sched_getaffinity() -> Result<Vec<u64>, Error> {
+    let set = rustix::thread::sched_getaffinity(None).call(|| "sched_getaffinity()")?;
+    let mut cpus = vec![0; CpuSet::MAX_CPU / 64];
+    for cpu in (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)) {
+        cpus[cpu / 64] |= 1 << (cpu % 64);
+    }
+    Ok(cpus)
 }
 
 /// A class of I/O priority: `ioprio_set(2)`.

@@ -42,7 +42,7 @@ pub fn checkpoint(
         )));
     }
     let spec = read_spec(&record.bundle)?;
-    let facts = facts::gather(spec.process.as_ref())?;
+    let facts = facts::of_container(&spec)?;
     let plan = Plan::new(&spec, id, &record.bundle, &facts, plan::Options::default())?;
     check_possible(&plan)?;
     let cgroup = cgroups::open(&record.cgroup_path)?
@@ -241,7 +241,7 @@ pub(crate) fn externals(plan: &Plan, cgroup: &Cgroup) -> Vec<(PathBuf, PathBuf)>
                     })),
                 }
             }
-            What::Fs { .. } | What::Remount => {}
+            What::Fs { .. } | What::Remount { .. } => {}
         }
     }
     if plan.init.rootfs.bind_devices {
@@ -254,7 +254,7 @@ pub(crate) fn externals(plan: &Plan, cgroup: &Cgroup) -> Vec<(PathBuf, PathBuf)>
 /// Whether a later mount covers this one.
 pub(crate) fn hidden(mounts: &[Mount], mount: &Mount) -> bool {
     mounts[mount.index + 1..].iter().any(|later| {
-        !matches!(later.what, What::Remount) && mount.target.starts_with(&later.target)
+        !matches!(later.what, What::Remount { .. }) && mount.target.starts_with(&later.target)
     })
 }
 

@@ -1,6 +1,6 @@
 //! Making a container: from a bundle to a process that waits to be started.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -15,9 +15,10 @@ use sys::{Call, CloneArgs, CloneFlags, Cloned, SingleThreaded};
 
 use crate::error::{Doing, Error, failpoint};
 use crate::exec::warn;
+use crate::netdev::Moved;
 use crate::record::{Record, now};
 use crate::store::{Container, Store};
-use crate::{cgroups, facts, maps, prepare, process, unit};
+use crate::{cgroups, facts, maps, prepare, process, rdt, unit};
 
 /// What is asked for besides the configuration.
 #[derive(Clone, Debug, Default)]
@@ -62,34 +63,7 @@ pub enum Waits {
 
 /// Reads a bundle's configuration.
 pub fn read_spec(bundle: &Path) -> Result<Spec, Error> {
-    let path = bundle.join("config.json");
-    let json = read_document(&path, "bundle")?;
-    serde_json::from_slice(&json).map_err(|source| Error::Document { path, source })
-}
-
-/// The largest document that is read, in bytes: a configuration has some ten thousand.
-const LARGEST_DOCUMENT: u64 = 16 << 20;
-
-/// Reads a file that is no larger than a document may be, and does not wait for one that is none.
-pub(crate) fn read_document(path: &Path, what: &str) -> Result<Vec<u8>, Error> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let text = || format!("read({path:?})");
-    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
-    let file = std::fs::File::options()
-        .read(true)
-        .custom_flags(flags.bits() as i32)
-        .open(path)
-        .call(|| format!("open({path:?})"))
-        .doing(|| what)?;
-    let mut bytes = Vec::new();
-    file.take(LARGEST_DOCUMENT + 1).read_to_end(&mut bytes).call(text).doing(|| what)?;
-    if bytes.len() as u64 > LARGEST_DOCUMENT {
-        return Err(Error::Refused(format!(
-            "{path:?} is larger than {} MiB",
-            LARGEST_DOCUMENT >> 20
-        )));
-    }
-    Ok(bytes)
+    crate::document::read(&bundle.join("config.json"), "bundle")
 }
 
 /// Makes container `id`. On failure nothing of it is left.
@@ -102,7 +76,7 @@ pub fn create(
 ) -> Result<Created, Error> {
     crate::store::check_id(id)?;
     let spec = read_spec(&options.bundle)?;
-    let facts = facts::gather(spec.process.as_ref())?;
+    let facts = facts::of_container(&spec)?;
     let mut plan = Plan::new(&spec, id, &options.bundle, &facts, options.plan)?;
     let terminal = plan.init.process.terminal.is_some();
     let console = console(terminal, options.console_socket.as_deref(), options.console.as_deref())?;
@@ -119,6 +93,7 @@ pub fn create(
         cgroup_is_ours: false,
         child: None,
         hooks: false,
+        net_devices: None,
     };
     match making.make(proof, &plan, hierarchy, console, waits) {
         Ok((sync, mut warnings)) => {
@@ -199,6 +174,7 @@ pub(crate) fn record(spec: &Spec, plan: &Plan, id: &str, options: &CreateOptions
         process: spec.process.clone().unwrap_or_default(),
         annotations: spec.annotations.clone(),
         listener: plan.init.filter.as_ref().and_then(|filter| filter.listener.clone()),
+        rdt: None,
         poststart: hooks.poststart,
         poststop: hooks.poststop,
     }
@@ -243,6 +219,7 @@ pub(crate) struct Making {
     pub(crate) cgroup_is_ours: bool,
     pub(crate) child: Option<(i32, OwnedFd)>,
     pub(crate) hooks: bool,
+    pub(crate) net_devices: Option<Moved>,
 }
 
 impl Making {
@@ -259,6 +236,8 @@ impl Making {
             None => None,
         };
         self.record.cgroup_shared = shared.is_some();
+        let rdt = plan.rdt.as_ref().map(rdt::prepare).transpose()?;
+        self.record.rdt = rdt.as_ref().map(|rdt| rdt.class.clone());
         self.container.save(&self.record)?;
         if let Some(filter) = &plan.init.filter {
             self.container.save_filter(filter)?;
@@ -275,6 +254,8 @@ impl Making {
             Waits::Here => Start::Socket,
             Waits::AtFifo => self.container.make_start()?,
         };
+        // The namespace that is joined by then belongs to the new process alone.
+        let joined = prepare::clone_namespaces(&join, NamespaceKind::Network)?;
         self.cgroup_is_ours = true;
         let mut cgroup = match (hierarchy, &plan.unit) {
             // systemd makes it around the process.
@@ -312,8 +293,9 @@ impl Making {
         };
         let ours = inherited.proc.try_clone().call(|| "dup(/proc)").doing(|| "/proc")?;
         let sync = self.spawn(proof, plan, inherited, &mut cgroup, sync)?;
+        let host = Host { proc: ours, joined, rdt };
         let mut warnings: Vec<String> = shared.into_iter().collect();
-        warnings.extend(self.attend(plan, cgroup.as_ref(), &ours, &sync)?);
+        warnings.extend(self.attend(plan, cgroup.as_ref(), &host, &sync)?);
         Ok((sync, warnings))
     }
 
@@ -414,9 +396,10 @@ impl Making {
         &mut self,
         plan: &Plan,
         cgroup: Option<&Cgroup>,
-        proc: &OwnedFd,
+        host: &Host,
         sync: &RuntimeEnd,
     ) -> Result<Vec<String>, Error> {
+        let proc = &host.proc;
         let course = Course::of(plan);
         let mut warnings = Vec::new();
         if let Some(ids) = &plan.namespaces.maps
@@ -445,6 +428,13 @@ impl Making {
         if let Some(cgroup) = cgroup.filter(|_| plan.resources.pids.is_some()) {
             let pids = Resources { pids: plan.resources.pids, ..Resources::default() };
             cgroup.apply(&pids).map_err(cgroups::limit_error)?;
+        }
+        if let (Some(plan), Some(prepared)) = (&plan.rdt, &host.rdt) {
+            prepared.apply(plan, pid)?;
+        }
+        if !plan.net_devices.is_empty() {
+            let moved = self.net_devices.insert(Moved::new(&host.joined, pid)?);
+            plan.net_devices.iter().try_for_each(|device| moved.take(device))?;
         }
         sync.send(ToInit::Attached).doing(|| "sync")?;
         if self.starts_at_once {
@@ -497,7 +487,9 @@ impl Making {
                         .map_err(|error| Error::Refused(error.line()))?;
                     sync.send(ToInit::Done).doing(|| "sync")?;
                 }
-                FromInit::Listener(fd) => {
+                FromInit::ListenerAt(number) => {
+                    let pidfd = self.child.as_ref().map(|(_, pidfd)| pidfd);
+                    let fd = take_listener(sync, pidfd.ok_or(Error::Ended("created"))?, number)?;
                     let listener = plan.init.filter.as_ref().and_then(|f| f.listener.as_ref());
                     let state = self.record.state(Status::Creating);
                     send_listener(listener, &fd, self.record.pid, state)?;
@@ -516,6 +508,9 @@ impl Making {
                 left.push(error.line());
             }
         };
+        if let Some(moved) = self.net_devices.take() {
+            step(moved.give_back());
+        }
         let had_child = self.child.is_some();
         if let Some((_, pidfd)) = self.child.take() {
             step(process::signal(&pidfd, process::KILL).map(drop));
@@ -524,12 +519,23 @@ impl Making {
         if self.cgroup_is_ours {
             step(crate::lifecycle::remove_cgroup(&self.record));
         }
+        if let Some(class) = &self.record.rdt {
+            step(class.remove());
+        }
         if had_child {
             step(crate::lifecycle::poststop(&self.record));
         }
         step(self.container.remove());
         if left.is_empty() { error } else { Error::NotUndone { first: error.line(), undone: left } }
     }
+}
+
+/// What of the host is needed while the new process is attended to.
+struct Host {
+    proc: OwnedFd,
+    /// The network namespace that is joined, if one is.
+    joined: prepare::Namespaces,
+    rdt: Option<rdt::Prepared>,
 }
 
 /// How the first process is made.
@@ -587,8 +593,29 @@ pub(crate) fn unexpected(message: FromInit) -> Error {
 }
 
 pub(crate) fn json(state: &State) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(state)
-        .map_err(|source| Error::Document { path: "the state for hooks".into(), source })
+    serde_json::to_vec(state).map_err(|source| Error::document("the state for hooks", source))
+}
+
+/// Takes the listener of a filter, descriptor `number` of the process: that needs nothing of what
+/// the filter may forbid. Where this process may not, it is sent.
+pub(crate) fn take_listener(
+    sync: &RuntimeEnd,
+    pidfd: &OwnedFd,
+    number: i32,
+) -> Result<OwnedFd, Error> {
+    let flags = rustix::process::PidfdGetfdFlags::empty();
+    match rustix::process::pidfd_getfd(pidfd, number, flags) {
+        Ok(fd) => Ok(fd),
+        // Not traceable by this user, or a kernel before 5.6.
+        Err(rustix::io::Errno::PERM | rustix::io::Errno::NOSYS) => {
+            sync.send(ToInit::HandOver).doing(|| "sync")?;
+            match sync.receive().doing(|| "sync")? {
+                FromInit::Listener(fd) => Ok(fd),
+                other => Err(unexpected(other)),
+            }
+        }
+        Err(errno) => Err(errno).call(|| "pidfd_getfd(listener)").doing(|| "linux.seccomp"),
+    }
 }
 
 /// Sends the listener of a filter to the socket that the configuration names.
@@ -608,10 +635,8 @@ pub(crate) fn send_listener(
         metadata: listener.metadata.clone(),
         state,
     };
-    let message = serde_json::to_vec(&message).map_err(|source| Error::Document {
-        path: "the seccomp listener's state".into(),
-        source,
-    })?;
+    let message = serde_json::to_vec(&message)
+        .map_err(|source| Error::document("the seccomp listener's state", source))?;
     let socket = prepare::connect(
         Path::new(&listener.path),
         "linux.seccomp.listenerPath: failed to connect with seccomp agent",

@@ -27,10 +27,12 @@ pub enum Error {
         status: Status,
     },
     /// `config.json` or another document cannot be read as what it must be.
-    #[error("{path:?}")]
+    #[error("{path:?}{}", in_field(.field))]
     Document {
         /// The file.
         path: PathBuf,
+        /// Where in it, as a path from its top; may be empty.
+        field: String,
         /// What is wrong with it.
         #[source]
         source: serde_json::Error,
@@ -67,6 +69,18 @@ pub enum Error {
     /// systemd, which makes the cgroup.
     #[error(transparent)]
     Systemd(#[from] systemd::Error),
+    /// An interface of the host could not be moved.
+    #[error("linux.netDevices: `{name}`")]
+    NetDevice {
+        /// Its name on the host.
+        name: String,
+        /// Why.
+        #[source]
+        source: netlink::Error,
+    },
+    /// The class of service.
+    #[error("linux.intelRdt")]
+    Rdt(#[from] resctrl::Error),
     /// Something that was asked for contradicts something else.
     #[error("{0}")]
     Refused(String),
@@ -98,7 +112,16 @@ impl From<init::Error> for Error {
     }
 }
 
+fn in_field(field: &str) -> String {
+    if field.is_empty() { String::new() } else { format!(": {field}") }
+}
+
 impl Error {
+    /// A document of our own that is not what it must be.
+    pub(crate) fn document(path: impl Into<PathBuf>, source: serde_json::Error) -> Self {
+        Self::Document { path: path.into(), field: String::new(), source }
+    }
+
     /// The whole chain as one line.
     pub fn line(&self) -> String {
         let mut line = self.to_string();

@@ -12,7 +12,7 @@ use rustix::process::Pid;
 use sys::{Call, CloneFlags, Cloned, SingleThreaded};
 
 use crate::create::{
-    clone_into, console, oom_score_inside, read_document, reap, send_listener, unexpected,
+    clone_into, console, oom_score_inside, reap, send_listener, take_listener, unexpected,
     write_pid_file,
 };
 use crate::error::{Doing, Error, failpoint};
@@ -69,7 +69,7 @@ pub fn exec(
         }
         status => return Err(Error::Status { what: "exec in", id: id.to_owned(), status }),
     }
-    let facts = facts::gather(Some(spec))?;
+    let facts = facts::of_process(spec)?;
     let mut warnings = Vec::new();
     let namespaces = CloneFlags::from_bits_retain(record.namespaces);
     let own_user = namespaces.contains(CloneFlags::NEWUSER);
@@ -99,6 +99,7 @@ pub fn exec(
         filter_allows_fork: filter.as_ref().is_none_or(Filter::allows_fork),
         limits_from_outside: plan.limits_from_outside,
     };
+    let affinity = plan.exec_affinity.initial.as_deref().map(Affinity::set).transpose()?;
     failpoint("runtime.exec")?;
     let none = CloneFlags::empty();
     let cloned = clone_into(proof, none, cgroup.as_ref(), &mut joining.entry)?;
@@ -109,6 +110,7 @@ pub fn exec(
         }
         Cloned::Parent { pid, pidfd } => {
             drop(joining);
+            drop(affinity);
             let mut child = Child { pid: pid.as_raw_nonzero().get(), pidfd };
             let joined = unit::join(record.unit.as_ref(), &options.cgroup, child.pid);
             let attended = joined.and_then(|()| child.attend(&plan, &record, &sync, &mut warnings));
@@ -125,6 +127,26 @@ pub fn exec(
                 }
             }
         }
+    }
+}
+
+/// The processors of this process, which the new one inherits. Dropped, they are again what they
+/// were.
+struct Affinity(Vec<u64>);
+
+impl Affinity {
+    fn set(initial: &[u64]) -> Result<Self, Error> {
+        let doing = || "process.execCPUAffinity.initial";
+        let before = sys::sched_getaffinity().doing(doing)?;
+        sys::sched_setaffinity(initial).doing(doing)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Affinity {
+    fn drop(&mut self) {
+        // What this process may no longer use it can do without.
+        let _less = sys::sched_setaffinity(&self.0);
     }
 }
 
@@ -175,6 +197,9 @@ impl Child {
             let proc = fsroot::proc::open_host().doing(|| "/proc")?;
             set_oom_score(&proc, self.pid, value, warnings)?;
         }
+        if let Some(class) = &record.rdt {
+            class.assign(self.pid)?;
+        }
         sync.send(ToInit::Attached).doing(|| "sync")?;
         let mut ready = false;
         // From where it is inside the PID namespace, what runs there may have taken it over (with
@@ -193,7 +218,8 @@ impl Child {
                         .map_err(|error| Error::Refused(error.line()))?;
                     sync.send(ToInit::Done).doing(|| "sync")?;
                 }
-                FromInit::Listener(fd) if std::mem::take(&mut listener) => {
+                FromInit::ListenerAt(number) if std::mem::take(&mut listener) => {
+                    let fd = take_listener(sync, &self.pidfd, number)?;
                     let state = record.state(Status::Running);
                     send_listener(record.listener.as_ref(), &fd, self.pid, state)?;
                     sync.send(ToInit::Done).doing(|| "sync")?;
@@ -240,6 +266,5 @@ pub(crate) fn set_oom_score(
 
 /// Reads a process's description, for `exec --process`.
 pub fn read_process(path: &std::path::Path) -> Result<ProcessSpec, Error> {
-    serde_json::from_slice(&read_document(path, "--process")?)
-        .map_err(|source| Error::Document { path: path.to_owned(), source })
+    crate::document::read(path, "--process")
 }

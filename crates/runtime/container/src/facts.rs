@@ -1,12 +1,21 @@
 //! What the plan has to know about this machine and this process.
 
-use oci::runtime::Process;
+use oci::runtime::{Process, Spec};
 use plan::Facts;
 
 use crate::error::{Doing, Error};
 
-/// Gathers the facts that matter to `process`.
-pub(crate) fn gather(process: Option<&Process>) -> Result<Facts, Error> {
+/// The facts that matter to a container.
+pub(crate) fn of_container(spec: &Spec) -> Result<Facts, Error> {
+    gather(spec.process.as_ref(), spec.linux.as_ref().is_some_and(|l| !l.mount_label.is_empty()))
+}
+
+/// The facts that matter to a process that is executed.
+pub(crate) fn of_process(process: &Process) -> Result<Facts, Error> {
+    gather(Some(process), false)
+}
+
+fn gather(process: Option<&Process>, labels_mounts: bool) -> Result<Facts, Error> {
     let wants = |label: fn(&Process) -> &String| process.is_some_and(|p| !label(p).is_empty());
     let held = sys::capget().doing(|| "look at this process's capabilities")?;
     let (known, bounding) =
@@ -24,7 +33,7 @@ pub(crate) fn gather(process: Option<&Process>) -> Result<Facts, Error> {
             .map(|resource| (resource, rustix::process::getrlimit(resource).maximum))
             .collect(),
         apparmor: wants(|process| &process.apparmor_profile) && has_apparmor(),
-        selinux: wants(|process| &process.selinux_label)
+        selinux: (wants(|process| &process.selinux_label) || labels_mounts)
             && std::path::Path::new("/sys/fs/selinux/enforce").exists(),
     })
 }

@@ -216,6 +216,9 @@ pub(crate) fn end(record: &Record) -> Result<(), Error> {
 pub(crate) fn destroy(container: &Container, record: &Record) -> Result<Vec<String>, Error> {
     failpoint("runtime.destroy")?;
     remove_cgroup(record)?;
+    if let Some(class) = &record.rdt {
+        class.remove()?;
+    }
     container.remove()?;
     Ok(match poststop(record) {
         Ok(()) => Vec::new(),

@@ -1,7 +1,7 @@
 //! What is opened before the clone, in the runtime's own namespaces: sources of mounts as detached
 //! mounts, namespaces, the console socket. The new process only puts them into their places.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use init::source::Sources;
@@ -34,10 +34,26 @@ pub(crate) fn sources(
     opened.map_err(|error| failed.unwrap_or_else(|| Error::from(error)))
 }
 
+/// Namespaces that are open: kind, file, descriptor.
+pub(crate) type Namespaces = Vec<(NamespaceKind, std::path::PathBuf, OwnedFd)>;
+
+/// Those of `kind`, once more.
+pub(crate) fn clone_namespaces(
+    namespaces: &Namespaces,
+    kind: NamespaceKind,
+) -> Result<Namespaces, Error> {
+    namespaces
+        .iter()
+        .filter(|(other, ..)| *other == kind)
+        .map(|(kind, path, fd)| {
+            let fd = fd.try_clone().call(|| format!("dup({path:?})")).doing(|| "namespaces")?;
+            Ok((*kind, path.clone(), fd))
+        })
+        .collect()
+}
+
 /// Opens the namespaces that are joined, each checked to be of its kind.
-pub(crate) fn namespaces(
-    join: &[Join],
-) -> Result<Vec<(NamespaceKind, std::path::PathBuf, OwnedFd)>, Error> {
+pub(crate) fn namespaces(join: &[Join]) -> Result<Namespaces, Error> {
     join.iter()
         .map(|join| {
             let doing = || format!("the {} namespace {}", join.kind, join.path.display());
@@ -88,18 +104,15 @@ pub(crate) fn check_not_the_hosts(
     Ok(())
 }
 
-/// A namespace file's own name is `kind:[inode]`.
+/// A path that is no namespace, or one of another kind, is refused by name.
 fn check_kind(fd: &OwnedFd, join: &Join) -> Result<(), Error> {
     const NSFS_MAGIC: u64 = 0x6e73_6673;
     let doing = || format!("the {} namespace {}", join.kind, join.path.display());
     let magic = rustix::fs::fstatfs(fd).call(|| "fstatfs()").doing(doing)?.f_type as u64;
-    let name = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap_or_default();
-    let name = name.to_string_lossy();
-    let named = |prefix: &str| name.split(':').next() == Some(prefix);
-    // Where it is mounted on a file, the link shows that file's path instead of the kind.
-    if magic != NSFS_MAGIC || name.contains(":[") && !named(join.kind.proc_name()) {
+    let is = |flag| sys::namespace_kind(fd.as_fd()).is_ok_and(|kind| kind == flag);
+    if magic != NSFS_MAGIC || !is(plan::flag(join.kind)) {
         return Err(Error::Refused(format!(
-            "{} is not a {} namespace",
+            "linux.namespaces: `{}` is not a {} namespace",
             join.path.display(),
             join.kind
         )));

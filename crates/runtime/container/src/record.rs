@@ -48,6 +48,9 @@ pub struct Record {
     /// Who decides about system calls with `SCMP_ACT_NOTIFY`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener: Option<plan::Listener>,
+    /// Its class of service of resctrl.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rdt: Option<crate::rdt::Class>,
     /// Hooks for after the start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub poststart: Vec<Hook>,

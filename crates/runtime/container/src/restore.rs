@@ -52,7 +52,7 @@ pub fn restore(
 ) -> Result<Restored, Error> {
     crate::store::check_id(id)?;
     let spec = read_spec(&options.bundle)?;
-    let facts = facts::gather(spec.process.as_ref())?;
+    let facts = facts::of_container(&spec)?;
     let plan = Plan::new(&spec, id, &options.bundle, &facts, options.plan)?;
     if plan.unit.is_some() {
         let why = "restore: not supported with --systemd-cgroup: criu makes the first process, and \
@@ -81,6 +81,7 @@ pub fn restore(
         cgroup_is_ours: false,
         child: None,
         hooks: false,
+        net_devices: None,
     };
     let task = Task { proof, plan: &plan, host, criu, directories, streams, console };
     let made = task.make(&mut making, &hierarchy).and_then(|()| match &options.pid_file {
@@ -109,8 +110,7 @@ fn streams(directories: &Directories) -> Result<Vec<String>, Error> {
         .read_to_string(&mut text)
         .call(|| format!("read({DESCRIPTORS:?})"))
         .doing(|| "--image-path")?;
-    serde_json::from_str(&text)
-        .map_err(|source| Error::Document { path: DESCRIPTORS.into(), source })
+    serde_json::from_str(&text).map_err(|source| Error::document(DESCRIPTORS, source))
 }
 
 /// All that a restore is made from.

@@ -175,8 +175,7 @@ impl Container {
     /// Writes the record, whole or not at all.
     pub(crate) fn save(&self, record: &Record) -> Result<(), Error> {
         let (new, path) = (self.dir.join(".state.json"), self.dir.join(RECORD));
-        let json = serde_json::to_vec(record)
-            .map_err(|source| Error::Document { path: path.clone(), source })?;
+        let json = serde_json::to_vec(record).map_err(|source| Error::document(&path, source))?;
         failpoint("runtime.record")?;
         write(&new, &json)?;
         std::fs::rename(&new, &path)
@@ -191,7 +190,7 @@ impl Container {
         match std::fs::read(&path) {
             Ok(json) => serde_json::from_slice(&json)
                 .map(Some)
-                .map_err(|source| Error::Document { path, source }),
+                .map_err(|source| Error::document(&path, source)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).call(|| format!("read({path:?})")).doing(|| "state"),
         }

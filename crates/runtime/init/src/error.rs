@@ -103,7 +103,8 @@ impl Error {
 const LONGEST_LINE: usize = 4096;
 
 /// `text` as it may be printed on a person's terminal: names, values and what hooks say come from
-/// images too, and neither a line of their own nor an escape sequence is theirs to write.
+/// images too, and neither a line of their own nor an escape sequence is theirs to write. What is
+/// very long is cut.
 pub fn one_line(text: &str) -> String {
     // What turns the reading direction round shows a line other than it is.
     let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -149,4 +150,16 @@ pub(crate) fn failpoint(name: &str) -> Result<(), Error> {
         doing: "failpoint".into(),
         source: sys::Error::from_io(name, &error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn a_message_is_one_line_of_printable_text() {
+        assert_eq!(one_line("a\nb\u{1b}[31m\0"), "a b\\u{1b}[31m\\u{0}");
+        let long = one_line(&"ä".repeat(100_000));
+        assert!(long.ends_with("...") && long.len() < 4200);
+    }
 }

@@ -62,6 +62,9 @@ fn prepare(
         crate::own_oom_score(process, joining.proc.as_fd(), &joining.sync)?;
     }
     joining.sync.wait(ToInit::Attached)?;
+    if let Some(cpus) = &process.exec_affinity.last {
+        sys::sched_setaffinity(cpus).doing(|| "process.execCPUAffinity.final")?;
+    }
     // From here on nothing in the container may trace this process (CVE-2016-9962).
     sys::set_dumpable(false).doing(|| "hide from the container")?;
     enter(joining)?;

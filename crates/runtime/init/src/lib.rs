@@ -12,7 +12,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use oci::runtime::{NamespaceKind, State};
+use oci::runtime::{NamespaceKind, State, Status};
 use plan::{Enter, Hooks, InitPlan, Limit, Process, SeccompWhen};
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
@@ -365,7 +365,8 @@ fn start(plan: &InitPlan, hooks: &Hooks, inherited: &Inherited, made: &Made) -> 
     if let Err(error) = wait_for_start(inherited) {
         fail(sync, &error);
     }
-    let error = match call_hooks(&hooks.start_container, &inherited.state) {
+    let state = State { status: Status::Created, ..inherited.state.clone() };
+    let error = match call_hooks(&hooks.start_container, &state) {
         Err(error) => error,
         Ok(()) => program::execute(&made.program, &plan.process, made.home.clone()),
     };

@@ -189,8 +189,11 @@ fn one(
 ) -> Result<(), Error> {
     failpoint("runtime.mount")?;
     match &mount.what {
-        What::Remount => {
+        What::Remount { data } => {
             let target = root.open_path(&mount.target).doing(String::new)?;
+            if !data.is_empty() {
+                mount::reconfigure(target.as_fd(), &options(data)).doing(String::new)?;
+            }
             attributes(target.as_fd(), mount)
         }
         What::Bind { .. } => {
@@ -255,13 +258,7 @@ fn file_system(
     mount: &Mount,
     covered: Option<BorrowedFd<'_>>,
 ) -> Result<OwnedFd, Error> {
-    let mut options: Vec<(&str, Option<&str>)> = data
-        .iter()
-        .map(|option| match option.split_once('=') {
-            Some((key, value)) => (key, Some(value)),
-            None => (option.as_str(), None),
-        })
-        .collect();
+    let mut options = options(data);
     // A tmpfs looks like the directory that it covers, unless it is told otherwise. Where there was
     // none, anyone may write to it: it is as the kernel makes it.
     let mode;
@@ -276,7 +273,20 @@ fn file_system(
     if fills_later(mount) {
         attrs.remove(MountAttr::RDONLY);
     }
-    match fs_mount(kind, Some(source), &options, attrs) {
+    // Of a device, the file system is read-only like the mount: else a device that is so itself
+    // could not be mounted.
+    if attrs.contains(MountAttr::RDONLY) && source.starts_with('/') && kind != "tmpfs" {
+        options.push(("ro", None));
+    }
+    let made = match fs_mount(kind, Some(source), &options, attrs) {
+        // To mount(2) this is a flag, which file systems that have no such thing do not see.
+        Err(err) if err.errno() == Errno::INVAL && options.contains(&("iversion", None)) => {
+            options.retain(|option| *option != ("iversion", None));
+            fs_mount(kind, Some(source), &options, attrs)
+        }
+        made => made,
+    };
+    match made {
         // Another user namespace owns the network namespace: a sysfs of it cannot be made.
         Err(err) if kind == "sysfs" && err.errno() == Errno::PERM => host_sysfs(mount, err),
         Err(err) if err.errno() == Errno::PERM && denied(kind).is_some() => {
@@ -299,6 +309,16 @@ fn denied(kind: &str) -> Option<&'static str> {
         ),
         _ => None,
     }
+}
+
+/// Parameters of a file system as keys and values.
+fn options(data: &[String]) -> Vec<mount::FsOption<'_>> {
+    data.iter()
+        .map(|option| match option.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (option.as_str(), None),
+        })
+        .collect()
 }
 
 /// The host's `/sys` in place of one of the container's own, as it may always be seen: read-only.

@@ -10,7 +10,9 @@
 //!     |  <------------- Done --------- |
 //!     |  -- Limits -------------->     |  (limits that only the runtime may raise)
 //!     |  <------------- Done --------- |
-//!     |  -- Listener + descriptor ->   |  (seccomp with SCMP_ACT_NOTIFY)
+//!     |  -- ListenerAt ----------->    |  (seccomp with SCMP_ACT_NOTIFY: the descriptor's number)
+//!     |  <------------- HandOver ----- |  (only where the runtime may not take it)
+//!     |  -- Listener + descriptor ->   |
 //!     |  <------------- Done --------- |
 //!     |  -- Ready --------------->     |  all is made; it waits to be started
 //!     |  <------------- Start -------- |  (`run` only; after `create` the fifo says it)
@@ -19,9 +21,9 @@
 //! `Failed` and `Warning` can come at any time from the new process. Either end closing means that
 //! the other side is gone: the new process then ends, the runtime undoes what it did. Nothing but
 //! read(2) and write(2) is needed on the child's side, which may be under a seccomp filter already
-//! (`Listener` needs sendmsg(2)).
+//! (after `HandOver`, also sendmsg(2)).
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -38,6 +40,8 @@ pub enum FromInit {
     Hooks,
     /// Raise my limits.
     Limits,
+    /// The listener of my seccomp filter is my descriptor of this number.
+    ListenerAt(i32),
     /// Here is the listener of my seccomp filter.
     Listener(OwnedFd),
     /// Something that was asked for is not done.
@@ -57,6 +61,8 @@ pub enum ToInit {
     Mapped,
     /// It is in the runtime's records.
     Attached,
+    /// The listener cannot be taken: send it.
+    HandOver,
     /// What was asked for is done.
     Done,
     /// Execute the program.
@@ -68,6 +74,7 @@ impl ToInit {
         match self {
             Self::Mapped => b'm',
             Self::Attached => b'a',
+            Self::HandOver => b'h',
             Self::Done => b'd',
             Self::Start => b's',
         }
@@ -127,6 +134,10 @@ impl RuntimeEnd {
                 let bytes = rest.try_into().map_err(|_| garbled())?;
                 Ok(FromInit::Pid(i32::from_ne_bytes(bytes)))
             }
+            (b'N', None) => {
+                let bytes = rest.try_into().map_err(|_| garbled())?;
+                Ok(FromInit::ListenerAt(i32::from_ne_bytes(bytes)))
+            }
             (b'H', None) => Ok(FromInit::Hooks),
             (b'L', None) => Ok(FromInit::Limits),
             (b'F', Some(fd)) => Ok(FromInit::Listener(fd)),
@@ -183,6 +194,12 @@ impl InitEnd {
 
     /// Hands over the listener of the seccomp filter.
     pub(crate) fn listener(&self, fd: BorrowedFd<'_>) -> Result<(), crate::Error> {
+        self.write(b'N', &fd.as_raw_fd().to_ne_bytes())?;
+        match self.hear()? {
+            byte if byte == ToInit::Done.byte() => return Ok(()),
+            byte if byte == ToInit::HandOver.byte() => {}
+            _ => return Err(crate::Error::Abandoned),
+        }
         sys::send_fd(self.0.as_fd(), b"F", fd).map_err(|source| crate::Error::Call {
             doing: "hand over the seccomp listener".into(),
             source,
@@ -215,9 +232,13 @@ impl InitEnd {
 
     /// Waits for one message of the runtime.
     pub(crate) fn wait(&self, wanted: ToInit) -> Result<(), crate::Error> {
+        if self.hear()? == wanted.byte() { Ok(()) } else { Err(crate::Error::Abandoned) }
+    }
+
+    fn hear(&self) -> Result<u8, crate::Error> {
         let mut byte = [0];
         match rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut byte)) {
-            Ok(1) if byte[0] == wanted.byte() => Ok(()),
+            Ok(1) => Ok(byte[0]),
             _ => Err(crate::Error::Abandoned),
         }
     }

@@ -26,8 +26,10 @@ pub(crate) fn sets(
         let mut kept = CapSet::EMPTY;
         for name in names {
             match name.parse::<Capability>() {
-                Err(_) => warnings
-                    .push(format!("process.capabilities.{set}: `{name}` is not known: left out")),
+                Err(_) => warnings.push(format!(
+                    "process.capabilities.{set}: `{}` is not known: left out",
+                    name.escape_debug()
+                )),
                 Ok(cap) if limit.contains(cap) => kept.insert(cap),
                 Ok(_) => {
                     warnings.push(format!("process.capabilities.{set}: {name} {why}: left out"));

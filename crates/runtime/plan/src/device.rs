@@ -69,7 +69,8 @@ fn one(field: &str, spec: &Spec) -> Result<Device, Error> {
         "b" => FileType::BlockDevice,
         "p" => FileType::Fifo,
         _ => {
-            return Err(Error::invalid(format!("{field}.type"), &spec.kind, "is not c, b, u or p"));
+            let kind = spec.kind.escape_debug();
+            return Err(Error::invalid(format!("{field}.type"), kind, "is not c, b, u or p"));
         }
     };
     if !spec.path.starts_with('/') || spec.path.contains('\0') {

@@ -27,12 +27,6 @@ pub enum Error {
         /// What it contradicts.
         why: String,
     },
-    /// Something that this runtime does not do.
-    #[error("{field} is not supported")]
-    Unsupported {
-        /// The field, with its value where that is what is not supported.
-        field: String,
-    },
     /// The seccomp profile cannot be compiled.
     #[error("linux.seccomp")]
     Seccomp(#[source] seccomp::Error),

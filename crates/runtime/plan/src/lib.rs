@@ -6,6 +6,7 @@
 //! chooses no order any more. Nothing here touches the machine.
 #![forbid(unsafe_code)]
 
+mod affinity;
 mod capability;
 mod device;
 mod error;
@@ -14,8 +15,10 @@ mod hook;
 mod limit;
 mod mounts;
 mod namespace;
+mod netdev;
 mod policy;
 mod process;
+mod rdt;
 mod resources;
 mod root;
 mod rootless;
@@ -23,11 +26,13 @@ mod schedule;
 mod seccomp_filter;
 mod sysctl;
 mod unit;
+mod version;
 
 use std::path::Path;
 
-use oci::runtime::{NamespaceKind, Spec};
+use oci::runtime::{Linux, NamespaceKind, Spec};
 
+pub use affinity::Affinity;
 pub use device::Device;
 pub use error::Error;
 pub use facts::{Facts, Options};
@@ -35,8 +40,10 @@ pub use hook::{Hook, Hooks};
 pub use limit::{Limit, resources as limited_resources};
 pub use mounts::{IdMap, MapIds, Mount, What};
 pub use namespace::{IdMaps, Join, Namespaces, flag};
+pub use netdev::NetDevice;
 pub use policy::MemoryPolicy;
 pub use process::{Ids, Process, SeccompWhen};
+pub use rdt::{Closid, Rdt};
 pub use resources::{ignored, limits, resources};
 pub use root::{Enter, Root, Rootfs};
 pub use rootless::maps_only;
@@ -58,6 +65,10 @@ pub struct Plan {
     pub unit: Option<Unit>,
     /// Its cgroup's limits.
     pub resources: cgroup::Resources,
+    /// Network interfaces of the host that become its own.
+    pub net_devices: Vec<NetDevice>,
+    /// Its share of caches and memory bandwidth.
+    pub rdt: Option<Rdt>,
     /// Its hooks.
     pub hooks: Hooks,
     /// What happens inside the new process.
@@ -101,18 +112,18 @@ impl Plan {
         facts: &Facts,
         options: Options,
     ) -> Result<Self, Error> {
-        check_version(&spec.oci_version)?;
-        let linux = spec.linux.as_ref().ok_or_else(|| Error::missing("linux"))?;
+        version::check(&spec.oci_version)?;
+        let none = Linux::default();
+        let linux = spec.linux.as_ref().unwrap_or(&none);
         let process = spec.process.as_ref().ok_or_else(|| Error::missing("process"))?;
         let mut warnings = Vec::new();
         let namespaces = Namespaces::new(linux)?;
-        for (field, there) in [
-            ("linux.intelRdt", linux.intel_rdt.is_some()),
-            ("linux.netDevices", !linux.net_devices.is_empty()),
-        ] {
-            if there {
-                return Err(Error::Unsupported { field: field.to_owned() });
-            }
+        if spec.annotations.contains_key("") {
+            return Err(Error::conflict("annotations", "have an empty key"));
+        }
+        if !linux.mount_label.is_empty() && !facts.selinux {
+            let why = "cannot be set: SELinux is not enabled on this machine";
+            return Err(Error::invalid("linux.mountLabel", &linux.mount_label, why));
         }
         for (field, name) in [("hostname", &spec.hostname), ("domainname", &spec.domainname)] {
             check_uts(field, name, &namespaces)?;
@@ -136,6 +147,8 @@ impl Plan {
                 warnings.extend(linux.resources.as_ref().map(ignored).unwrap_or_default());
                 resources(linux.resources.as_ref(), facts)?
             },
+            net_devices: netdev::devices(&linux.net_devices, &namespaces)?,
+            rdt: linux.intel_rdt.as_ref().map(|spec| rdt::rdt(spec, id)).transpose()?,
             hooks: spec.hooks.as_ref().map(Hooks::new).transpose()?.unwrap_or_default(),
             init: InitPlan {
                 rootfs: root::rootfs(spec, linux, bundle, &namespaces, facts, options)?,
@@ -155,18 +168,6 @@ impl Plan {
     }
 }
 
-/// Accepts every version with the major number 1, and the drafts that led to it.
-fn check_version(version: &str) -> Result<(), Error> {
-    let invalid = |why: &str| Err(Error::invalid("ociVersion", version, why));
-    let core = version.split(['-', '+']).next().unwrap_or_default();
-    let numbers: Option<Vec<u32>> = core.split('.').map(|part| part.parse().ok()).collect();
-    match numbers.as_deref() {
-        Some([0 | 1, _, _]) => Ok(()),
-        Some([_, _, _]) => invalid("is newer than what this runtime knows (1.3)"),
-        _ => invalid("is not a version"),
-    }
-}
-
 fn check_uts(field: &str, name: &str, namespaces: &Namespaces) -> Result<(), Error> {
     const LONGEST: usize = 64;
     if name.is_empty() {
@@ -177,6 +178,9 @@ fn check_uts(field: &str, name: &str, namespaces: &Namespaces) -> Result<(), Err
     }
     if name.len() > LONGEST {
         return Err(Error::invalid(field, name, format!("is longer than {LONGEST} bytes")));
+    }
+    if name.contains('\0') {
+        return Err(Error::invalid(field, name.escape_debug(), "contains a NUL"));
     }
     Ok(())
 }

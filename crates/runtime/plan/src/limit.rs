@@ -65,7 +65,8 @@ pub(crate) fn limits(
     for (i, rlimit) in rlimits.iter().enumerate() {
         let field = || format!("process.rlimits[{i}]");
         let Some((_, resource)) = RESOURCES.iter().find(|(name, _)| *name == rlimit.kind) else {
-            return Err(Error::invalid(field() + ".type", &rlimit.kind, "is not a resource limit"));
+            let kind = rlimit.kind.escape_debug();
+            return Err(Error::invalid(field() + ".type", kind, "is not a resource limit"));
         };
         if limits.iter().any(|limit| limit.resource == *resource) {
             return Err(Error::invalid(field() + ".type", &rlimit.kind, "is there twice"));

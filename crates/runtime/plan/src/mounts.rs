@@ -74,7 +74,10 @@ pub enum What {
     /// The cgroup hierarchy, as the container may see it.
     Cgroup,
     /// What is mounted there already, with other attributes.
-    Remount,
+    Remount {
+        /// Parameters of its file system that change.
+        data: Vec<String>,
+    },
 }
 
 /// File systems through which the kernel is told things: their mount point must be a directory and
@@ -156,11 +159,14 @@ fn one(
             return Err(Error::invalid(field(name), text.escape_debug(), "contains a NUL"));
         }
     }
+    if let Some(option) = spec.options.iter().find(|option| option.contains('\0')) {
+        return Err(Error::invalid(field("options"), option.escape_debug(), "contains a NUL"));
+    }
     let parsed = options::parse(&spec.options);
     let target = clean(&spec.destination);
     let bind = parsed.bind.or_else(|| (spec.kind == "bind").then_some(false));
     let what = if parsed.remount && bind.is_none() {
-        What::Remount
+        What::Remount { data: parsed.data.clone() }
     } else if let Some(recursive) = bind {
         bind_source(&field("source"), spec, bundle, recursive)?
     } else {
@@ -180,7 +186,7 @@ fn one(
     let may_be_proc = match &what {
         What::Fs { kind, .. } => kind == "proc",
         What::Cgroup => false,
-        What::Bind { .. } | What::Remount => true,
+        What::Bind { .. } | What::Remount { .. } => true,
     };
     if target == Path::new("/proc") && !may_be_proc {
         let why = "must not be covered by anything but procfs";

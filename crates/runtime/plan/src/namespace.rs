@@ -92,6 +92,10 @@ impl Namespaces {
             if linux.namespaces[..i].iter().any(|other| other.kind == ns.kind) {
                 return Err(Error::invalid(field + ".type", ns.kind, "is there twice"));
             }
+            if ns.path.contains('\0') {
+                let path = ns.path.escape_debug();
+                return Err(Error::invalid(field + ".path", path, "contains a NUL"));
+            }
             if ns.path.is_empty() {
                 new |= flag(ns.kind);
             } else if ns.path.starts_with('/') {
@@ -188,7 +192,7 @@ fn time_offsets(linux: &Linux, new: CloneFlags) -> Result<Option<String>, Error>
         if clock != "monotonic" && clock != "boottime" {
             return Err(Error::invalid(
                 "linux.timeOffsets",
-                clock,
+                clock.escape_debug(),
                 "is not a clock with an offset",
             ));
         }

@@ -3,6 +3,7 @@
 use oci::runtime::{MemoryPolicy as MemorySpec, Personality};
 
 use crate::Error;
+use crate::affinity::bits;
 
 /// The arguments of `set_mempolicy(2)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +12,18 @@ pub struct MemoryPolicy {
     pub mode: i32,
     /// A bit for each node.
     pub nodes: Vec<u64>,
+}
+
+impl MemoryPolicy {
+    /// The names of all modes.
+    pub fn modes() -> impl Iterator<Item = &'static str> {
+        MODES.iter().map(|(name, ..)| *name)
+    }
+
+    /// The names of all flags.
+    pub fn flags() -> impl Iterator<Item = &'static str> {
+        FLAGS.iter().map(|(name, _)| *name)
+    }
 }
 
 const MODES: [(&str, i32, Nodes); 7] = [
@@ -53,7 +66,11 @@ pub(crate) fn personality(spec: &Personality) -> Result<u32, Error> {
 
 pub(crate) fn memory(spec: &MemorySpec) -> Result<MemoryPolicy, Error> {
     let Some((_, mode, wanted)) = MODES.iter().find(|(name, ..)| *name == spec.mode) else {
-        return Err(Error::invalid("linux.memoryPolicy.mode", &spec.mode, "is not known"));
+        return Err(Error::invalid(
+            "linux.memoryPolicy.mode",
+            spec.mode.escape_debug(),
+            "is not known",
+        ));
     };
     let mut mode = *mode;
     for flag in &spec.flags {
@@ -62,7 +79,7 @@ pub(crate) fn memory(spec: &MemorySpec) -> Result<MemoryPolicy, Error> {
         };
         mode |= bit;
     }
-    let nodes = nodes(&spec.nodes)?;
+    let nodes = bits("linux.memoryPolicy.nodes", &spec.nodes, MAX_NODES)?;
     match (wanted, nodes.is_empty()) {
         (Nodes::None, false) => Err(Error::conflict(
             "linux.memoryPolicy.nodes",
@@ -71,27 +88,4 @@ pub(crate) fn memory(spec: &MemorySpec) -> Result<MemoryPolicy, Error> {
         (Nodes::Some, true) => Err(Error::missing("linux.memoryPolicy.nodes")),
         _ => Ok(MemoryPolicy { mode, nodes }),
     }
-}
-
-/// A list such as `0-3,7` as bits.
-fn nodes(list: &str) -> Result<Vec<u64>, Error> {
-    let invalid = |why: &str| Error::invalid("linux.memoryPolicy.nodes", list, why);
-    let mut bits = Vec::new();
-    for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number =
-            |text: &str| text.parse::<u32>().map_err(|_| invalid("is not a list of nodes"));
-        let (first, last) = (number(first)?, number(last)?);
-        if first > last || last >= MAX_NODES {
-            return Err(invalid("has a range that no machine has"));
-        }
-        for node in first..=last {
-            let word = node as usize / 64;
-            if bits.len() <= word {
-                bits.resize(word + 1, 0);
-            }
-            bits[word] |= 1 << (node % 64);
-        }
-    }
-    Ok(bits)
 }

@@ -8,7 +8,7 @@ use rustix::process::Resource;
 use sys::{IoPriorityClass, SchedAttr};
 
 use crate::limit::{self, Limit};
-use crate::{Error, Facts, Options};
+use crate::{Affinity, Error, Facts, Options};
 
 /// All that a process gets between the clone and the exec.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub struct Process {
     pub selinux: Option<String>,
     /// Scheduling.
     pub scheduler: Option<SchedAttr>,
+    /// The processors of an executed process; a container's first one ignores them.
+    pub exec_affinity: Affinity,
     /// Priority of disk accesses.
     pub io_priority: Option<(IoPriorityClass, u8)>,
     /// Its terminal's size in columns and rows; `Some` gives it a terminal.
@@ -145,20 +147,36 @@ impl Process {
             limits_from_outside: own_user_namespace && limits.iter().any(raises),
             limits,
             oom_score_adj: oom_score_adj(spec.oom_score_adj)?,
-            apparmor: label("process.apparmorProfile", &spec.apparmor_profile, facts.apparmor)?
-                .filter(|profile| profile != "unconfined"),
-            selinux: label("process.selinuxLabel", &spec.selinux_label, facts.selinux)?,
+            apparmor: match spec.apparmor_profile.as_str() {
+                "unconfined" => None,
+                name => label("process.apparmorProfile", name, facts.apparmor, "AppArmor")?,
+            },
+            selinux: label("process.selinuxLabel", &spec.selinux_label, facts.selinux, "SELinux")?,
             scheduler: spec.scheduler.as_ref().map(crate::schedule::scheduler).transpose()?,
             io_priority: spec.io_priority.as_ref().map(crate::schedule::io_priority).transpose()?,
-            terminal: spec.terminal.then(|| {
-                let size = spec.console_size.as_ref();
-                let narrow = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
-                size.map_or((0, 0), |size| (narrow(size.width), narrow(size.height)))
-            }),
+            exec_affinity: spec
+                .exec_cpu_affinity
+                .as_ref()
+                .map(crate::affinity::affinity)
+                .transpose()?
+                .unwrap_or_default(),
+            terminal: if spec.terminal { Some(terminal_size(spec)?) } else { None },
             preserve_fds: options.preserve_fds,
             new_keyring: !options.no_new_keyring,
         })
     }
+}
+
+/// Columns and rows; none is (0, 0).
+fn terminal_size(spec: &Spec) -> Result<(u16, u16), Error> {
+    let Some(size) = &spec.console_size else { return Ok((0, 0)) };
+    let narrow = |name: &str, number: u64| {
+        u16::try_from(number).map_err(|_| {
+            let field = format!("process.consoleSize.{name}");
+            Error::invalid(field, number, "is more than 65535")
+        })
+    };
+    Ok((narrow("width", size.width)?, narrow("height", size.height)?))
 }
 
 fn hard(facts: &Facts, resource: Resource) -> u64 {
@@ -203,19 +221,16 @@ fn oom_score_adj(value: Option<i32>) -> Result<Option<i32>, Error> {
     }
 }
 
-fn label(field: &str, value: &str, enabled: bool) -> Result<Option<String>, Error> {
-    if value.is_empty() || value == "unconfined" {
+fn label(field: &str, value: &str, enabled: bool, module: &str) -> Result<Option<String>, Error> {
+    if value.is_empty() {
         return Ok(None);
-    }
-    if !enabled {
-        return Err(Error::invalid(
-            field,
-            value,
-            "cannot be set: it is not enabled on this machine",
-        ));
     }
     if value.contains(['\0', '\n']) {
         return Err(Error::invalid(field, value.escape_debug(), "has a line break or NUL in it"));
+    }
+    if !enabled {
+        let why = format!("cannot be set: {module} is not enabled on this machine");
+        return Err(Error::invalid(field, value, why));
     }
     Ok(Some(value.to_owned()))
 }

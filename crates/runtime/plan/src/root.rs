@@ -136,7 +136,7 @@ fn propagation(name: &str) -> Result<Propagation, Error> {
         "unbindable" | "runbindable" => Ok(Propagation::Unbindable),
         _ => {
             let why = "is not shared, slave, private or unbindable";
-            Err(Error::invalid("linux.rootfsPropagation", name, why))
+            Err(Error::invalid("linux.rootfsPropagation", name.escape_debug(), why))
         }
     }
 }

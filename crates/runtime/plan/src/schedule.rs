@@ -29,10 +29,14 @@ fn find<T: Copy>(table: &[(&str, T)], field: &str, name: &str) -> Result<T, Erro
         .iter()
         .find(|(known, _)| *known == name)
         .map(|(_, value)| *value)
-        .ok_or_else(|| Error::invalid(field, name, "is not known"))
+        .ok_or_else(|| Error::invalid(field, name.escape_debug(), "is not known"))
 }
 
 pub(crate) fn scheduler(spec: &Scheduler) -> Result<SchedAttr, Error> {
+    if spec.policy == "SCHED_ISO" {
+        let why = "is not implemented by Linux";
+        return Err(Error::invalid("process.scheduler.policy", &spec.policy, why));
+    }
     let policy = find(&POLICIES, "process.scheduler.policy", &spec.policy)?;
     let nice = spec.nice.unwrap_or(0);
     if !(-20..=19).contains(&nice) {

@@ -54,8 +54,22 @@ impl Filter {
         if !spec.listener_metadata.is_empty() && spec.listener_path.is_empty() {
             return Err(Error::conflict("linux.seccomp.listenerMetadata", "needs listenerPath"));
         }
+        if spec.listener_path.contains('\0') {
+            let path = spec.listener_path.escape_debug();
+            return Err(Error::invalid("linux.seccomp.listenerPath", path, "contains a NUL"));
+        }
+        if flags.contains(SeccompFlags::WAIT_KILLABLE_RECV) && !notifies {
+            return Err(Error::conflict(
+                "linux.seccomp.flags",
+                "have SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, which needs SCMP_ACT_NOTIFY",
+            ));
+        }
         if notifies {
             flags |= SeccompFlags::NEW_LISTENER;
+            // With both, the kernel wants to be told how to say that a thread was in the way.
+            if flags.contains(SeccompFlags::TSYNC) {
+                flags |= SeccompFlags::TSYNC_ESRCH;
+            }
         }
         Ok(Self {
             program: program

@@ -52,7 +52,6 @@ fn what_is_wrong_is_named_with_its_value() {
         (r#"{"ociVersion":"x"}"#, "ociVersion: `x` is not a version"),
         (r#"{"process":null}"#, "process is missing"),
         (r#"{"root":null}"#, "root is missing"),
-        (r#"{"linux":null}"#, "linux is missing"),
         (r#"{"process":{"args":[]}}"#, "process.args is missing"),
         // Found by fuzzing: it was two lines.
         (
@@ -75,7 +74,7 @@ fn what_is_wrong_is_named_with_its_value() {
         ),
         (
             r#"{"process":{"apparmorProfile":"p"}}"#,
-            "process.apparmorProfile: `p` cannot be set: it is not enabled on this machine",
+            "process.apparmorProfile: `p` cannot be set: AppArmor is not enabled on this machine",
         ),
         (
             r#"{"process":{"rlimits":[{"type":"RLIMIT_X","soft":1,"hard":1}]}}"#,
@@ -91,7 +90,7 @@ fn what_is_wrong_is_named_with_its_value() {
         ),
         (
             r#"{"process":{"scheduler":{"policy":"SCHED_ISO"}}}"#,
-            "process.scheduler.policy: `SCHED_ISO` is not known",
+            "process.scheduler.policy: `SCHED_ISO` is not implemented by Linux",
         ),
         (
             r#"{"process":{"ioPriority":{"class":"IOPRIO_CLASS_BE","priority":8}}}"#,
@@ -147,7 +146,84 @@ fn what_is_wrong_is_named_with_its_value() {
             r#"{"linux":{"devices":[{"type":"c","path":"/dev/x","minor":1}]}}"#,
             "linux.devices[0].major is missing",
         ),
-        (r#"{"linux":{"intelRdt":{}}}"#, "linux.intelRdt is not supported"),
+        (
+            r#"{"linux":{"intelRdt":{"closID":"a/b"}}}"#,
+            "linux.intelRdt.closID: `a/b` is not a directory's name",
+        ),
+        (
+            r#"{"linux":{"intelRdt":{"closID":".."}}}"#,
+            "linux.intelRdt.closID: `..` is not a directory's name",
+        ),
+        (
+            r#"{"linux":{"intelRdt":{"memBwSchema":"L3:0=1"}}}"#,
+            "linux.intelRdt.memBwSchema: `L3:0=1` does not begin with `MB:`",
+        ),
+        (
+            r#"{"linux":{"intelRdt":{"l3CacheSchema":"MB:0=1"}}}"#,
+            "linux.intelRdt.l3CacheSchema: `MB:0=1` does not begin with `L3`",
+        ),
+        (
+            r#"{"linux":{"intelRdt":{"schemata":["L3:0=1","a\nb"]}}}"#,
+            "linux.intelRdt.schemata[1]: `a\\nb` has a line break or NUL in it",
+        ),
+        (
+            r#"{"linux":{"netDevices":{"eth0":{}}}}"#,
+            "linux.netDevices need a network namespace of the container's own",
+        ),
+        (
+            r#"{"linux":{"namespaces":[{"type":"network"}],"netDevices":{"a/b":{}}}}"#,
+            "linux.netDevices: `a/b` is not an interface's name",
+        ),
+        (
+            r#"{"linux":{"namespaces":[{"type":"network"}],"netDevices":{"sixteen-letters!":{}}}}"#,
+            "linux.netDevices: `sixteen-letters!` is not an interface's name",
+        ),
+        (
+            r#"{"linux":{"namespaces":[{"type":"network"}],"netDevices":{"a":{"name":"x"},"b":{"name":"x"}}}}"#,
+            "linux.netDevices.b.name: `x` is there twice",
+        ),
+        (
+            r#"{"linux":{"namespaces":[{"type":"network"}],"netDevices":{"a":{"name":"%dx"}}}}"#,
+            "linux.netDevices.a.name: `%dx` may have a `%` only as `%d` at its end",
+        ),
+        (
+            r#"{"process":{"execCPUAffinity":{"initial":"0-x"}}}"#,
+            "process.execCPUAffinity.initial: `0-x` is not a list of numbers and ranges",
+        ),
+        (
+            r#"{"process":{"terminal":true,"consoleSize":{"height":65536,"width":1}}}"#,
+            "process.consoleSize.height: `65536` is more than 65535",
+        ),
+        (
+            r#"{"process":{"selinuxLabel":"l"}}"#,
+            "process.selinuxLabel: `l` cannot be set: SELinux is not enabled on this machine",
+        ),
+        (
+            r#"{"linux":{"mountLabel":"l"}}"#,
+            "linux.mountLabel: `l` cannot be set: SELinux is not enabled on this machine",
+        ),
+        (r#"{"annotations":{"":"x"}}"#, "annotations have an empty key"),
+        (r#"{"hostname":"a\u0000b"}"#, "hostname: `a\\0b` contains a NUL"),
+        (
+            r#"{"mounts":[{"destination":"/x","type":"tmpfs","options":["a\u0000b"]}]}"#,
+            "mounts[0].options: `a\\0b` contains a NUL",
+        ),
+        (
+            r#"{"linux":{"namespaces":[{"type":"ipc","path":"/a\u0000b"}]}}"#,
+            "linux.namespaces[0].path: `/a\\0b` contains a NUL",
+        ),
+        (
+            r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","flags":["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]}}}"#,
+            "linux.seccomp.flags have SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, which needs SCMP_ACT_NOTIFY",
+        ),
+        (
+            r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","listenerMetadata":"m"}}}"#,
+            "linux.seccomp.listenerMetadata needs listenerPath",
+        ),
+        (
+            r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}]}}}"#,
+            "linux.seccomp.listenerPath is missing, and SCMP_ACT_NOTIFY needs it",
+        ),
         (
             r#"{"linux":{"personality":{"domain":"BSD"}}}"#,
             "linux.personality.domain: `BSD` is not LINUX or LINUX32",

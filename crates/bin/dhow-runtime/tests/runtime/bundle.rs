@@ -79,6 +79,7 @@ pub(crate) fn bundle(test: &str) -> Option<Bundle> {
         "sh", "cat", "echo", "env", "false", "grep", "head", "hostname", "id", "kill", "ls",
         "mkdir", "mknod", "mount", "ps", "pwd", "readlink", "rm", "sleep", "stat", "stty", "touch",
         "true", "tty", "uname", "awk", "ln", "umask", "test", "chmod", "wc", "setsid", "find",
+        "ip", "taskset", "sort", "tr", "cut", "sed", "df",
     ];
     for applet in applets {
         std::os::unix::fs::symlink("busybox", dir.join("rootfs/bin").join(applet)).unwrap();

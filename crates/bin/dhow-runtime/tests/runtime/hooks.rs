@@ -35,7 +35,7 @@ fn all_are_called_in_order_with_the_state() {
     assert_eq!(
         std::fs::read_to_string(&log).unwrap(),
         "prestart creating outside\ncreateRuntime creating outside\n\
-         createContainer creating outside\nstartContainer creating inside\n\
+         createContainer creating outside\nstartContainer created inside\n\
          poststart running outside\npoststop stopped outside\n"
     );
 }

@@ -143,12 +143,12 @@ fn bad_input_is_one_line_and_leaves_nothing() {
         (
             "/linux/namespaces/1",
             json!({"type":"network","path":"/etc/passwd"}),
-            "/etc/passwd is not a network namespace",
+            "linux.namespaces: `/etc/passwd` is not a network namespace",
         ),
         (
             "/linux/namespaces/1",
             json!({"type":"network","path":"/proc/self/ns/uts"}),
-            "/proc/self/ns/uts is not a network namespace",
+            "`/proc/self/ns/uts` is not a network namespace",
         ),
         ("/process/cwd", json!("relative"), "process.cwd: `relative` is not an absolute path"),
         (

@@ -13,6 +13,8 @@ mod idmap;
 mod lifecycle;
 mod lockdown;
 mod namespaces;
+mod netdevices;
+mod rdt;
 mod rootfs;
 mod rootless;
 mod systemd;
