@@ -185,7 +185,7 @@ impl Engine {
 fn remove_parent(prefix: &str) -> Result<(), Error> {
     match cgroup::remove_if_empty(&Hierarchy::detect()?, &format!("/{prefix}")) {
         Err(cgroup::Error::NotFound(_)) => Ok(()),
-        removed => Ok(removed?),
+        removed => Ok(removed.map(drop)?),
     }
 }
 
