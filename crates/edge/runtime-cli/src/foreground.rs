@@ -176,7 +176,12 @@ pub(crate) struct Relay {
     _raw: Option<RawGuard>,
     input: bool,
     output: bool,
+    /// What the container wrote and nobody has taken yet. While there is any, no more is read.
+    pending: Vec<u8>,
 }
+
+/// What can be written to a pipe that poll(2) calls writable, without waiting: pipe(7), `PIPE_BUF`.
+const CHUNK: usize = 4096;
 
 impl Relay {
     fn new(master: OwnedFd) -> Result<Self, Failure> {
@@ -185,7 +190,7 @@ impl Relay {
             Err(err) if matches!(err.errno(), Errno::NOTTY | Errno::INVAL) => None,
             Err(err) => return Err(err.into()),
         };
-        Ok(Self { master, _raw: raw, input: true, output: true })
+        Ok(Self { master, _raw: raw, input: true, output: true, pending: Vec::new() })
     }
 
     /// Gives the container's terminal the size of the person's.
@@ -206,7 +211,11 @@ impl Relay {
             PollFd::from_borrowed_fd(signals, never)
         });
         if self.output {
-            fds.push(PollFd::new(&self.master, PollFlags::IN));
+            fds.push(if self.pending.is_empty() {
+                PollFd::new(&self.master, PollFlags::IN)
+            } else {
+                PollFd::from_borrowed_fd(rustix::stdio::stdout(), PollFlags::OUT)
+            });
         }
     }
 
@@ -215,21 +224,63 @@ impl Relay {
             self.input = copy(rustix::stdio::stdin(), self.master.as_fd());
         }
         if self.output && ready.get(1) == Some(&true) {
-            self.output = copy(self.master.as_fd(), rustix::stdio::stdout());
+            self.output = if self.pending.is_empty() { self.take() } else { self.give() };
         }
+    }
+
+    /// Reads what the container has written. `false`: there will be no more.
+    fn take(&mut self) -> bool {
+        let mut buffer = [0; 16 * 1024];
+        match rustix::io::read(&self.master, &mut buffer) {
+            Ok(0) => false,
+            Ok(n) => {
+                self.pending.extend_from_slice(&buffer[..n]);
+                true
+            }
+            Err(Errno::AGAIN | Errno::INTR) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// Writes as much of it as nobody has to wait for: who does not read must not keep signals from
+    /// the process. `false`: nobody will ever read it.
+    fn give(&mut self) -> bool {
+        while !self.pending.is_empty() && writable(Some(0)) {
+            let chunk = &self.pending[..self.pending.len().min(CHUNK)];
+            match rustix::io::write(rustix::stdio::stdout(), chunk) {
+                Ok(n) => drop(self.pending.drain(..n)),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+        true
     }
 
     /// What the process wrote before it ended.
     fn drain(&mut self) {
-        loop {
+        while self.output {
+            if !self.pending.is_empty() {
+                self.output = writable(None) && self.give();
+                continue;
+            }
             let mut fds = [PollFd::new(&self.master, PollFlags::IN)];
             let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
             let readable = matches!(rustix::event::poll(&mut fds, Some(&now)), Ok(n) if n > 0);
-            if !self.output || !readable || !copy(self.master.as_fd(), rustix::stdio::stdout()) {
+            if !readable || !self.take() {
                 return;
             }
         }
     }
+}
+
+/// Whether standard output takes something, or has an error to tell of, within so many seconds; for
+/// ever with `None`.
+fn writable(seconds: Option<i64>) -> bool {
+    let stdout = rustix::stdio::stdout();
+    let mut fds = [PollFd::from_borrowed_fd(stdout, PollFlags::OUT)];
+    let time = seconds.map(|tv_sec| rustix::event::Timespec { tv_sec, tv_nsec: 0 });
+    let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, time.as_ref()));
+    matches!(ready, Ok(n) if n > 0)
 }
 
 /// Copies what can be read now. `false` when one side is closed.

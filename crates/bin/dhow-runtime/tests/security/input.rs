@@ -431,6 +431,28 @@ fn x21_a_full_pipe_does_not_keep_a_container() {
     b.assert_nothing_left();
 }
 
+/// X21 with a terminal, whose output the runtime itself carries: a signal still reaches the process, and
+/// nothing that it wrote is lost once somebody reads. A runtime that waits in write(2) passes nothing on.
+#[test]
+fn x21_a_full_pipe_keeps_no_signal_from_a_container() {
+    let Some(mut b) = bundle("x21_a_full_pipe_keeps_no_signal_from_a_container") else { return };
+    b.config["process"]["terminal"] = json!(true);
+    b.script("busybox yes & trap 'kill $!; exit 3' TERM; echo ready; while :; do wait; done")
+        .write();
+    let mut child =
+        b.command(&["run", "c"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    crate::bundle::wait_until("it runs", || b.call(&["state", "c"]).out.contains("\"running\""));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let runtime = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+    rustix::process::kill_process(runtime, rustix::process::Signal::TERM).unwrap();
+    crate::bundle::wait_until("it ends", || b.call(&["state", "c"]).out.contains("\"stopped\""));
+    let mut out = String::new();
+    std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut out).unwrap();
+    assert!(out.contains("ready") && out.matches('y').count() > 10_000, "{} bytes", out.len());
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    b.assert_nothing_left();
+}
+
 /// X22: the pid file's neighbour, by which it is written, was put there before by somebody else, as a link.
 #[test]
 fn x22_a_pid_file_is_written_through_no_link() {
