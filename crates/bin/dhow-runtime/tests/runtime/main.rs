@@ -2,21 +2,25 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod as_runc;
+mod bad_input;
 mod bundle;
 mod cgroups;
 mod checkpoint;
 mod exec;
 mod failpoints;
+mod fields;
 mod hooks;
 mod hostile;
 mod idmap;
 mod lifecycle;
 mod lockdown;
+mod mounts;
 mod namespaces;
 mod netdevices;
 mod rdt;
 mod rootfs;
 mod rootless;
+mod seccomp;
 mod systemd;
 mod terminal;
 mod user;

@@ -20,6 +20,9 @@ pub fn field_at(json: &[u8], line: usize, column: usize) -> String {
     scan.path()
 }
 
+/// The longest path, in bytes, but for its last name: what is nested deeper is nobody's field.
+const LONGEST: usize = 200;
+
 /// An object or array that is not closed yet.
 enum Frame {
     /// The name that was read last.
@@ -86,6 +89,9 @@ impl Scan<'_> {
     fn path(&self) -> String {
         let mut path = String::new();
         for frame in &self.frames {
+            if path.len() > LONGEST {
+                return path + "...";
+            }
             match frame {
                 Frame::Object(Some(name)) if path.is_empty() => path.push_str(name),
                 Frame::Object(Some(name)) => path += &format!(".{name}"),

@@ -1,0 +1,148 @@
+//! Mount options and propagation, as the container's own mountinfo has them.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::bundle::{Bundle, bundle};
+
+/// Each mount point below `/m`, its attributes, its propagation, and the flags of its file system.
+const SCRIPT: &str = "awk '$5 ~ \"^/m/\" {o=\"\"; for (i=7; $i != \"-\"; i++) o = o \" \" $i; print $5, $6, \"|\" o, \"|\", $NF}' \
+     /proc/self/mountinfo";
+
+#[track_caller]
+fn sh(script: &str) {
+    let status = Command::new("sh").args(["-ec", script]).status().unwrap();
+    assert!(status.success(), "{script}");
+}
+
+/// A mount namespace for this thread and what it runs, in which `source` of the bundle is a shared
+/// mount with another, `sub`, below it.
+fn with_source(b: &Bundle) -> String {
+    sys::unshare(sys::CloneFlags::NEWNS).unwrap();
+    let source = b.dir.join("source").to_string_lossy().into_owned();
+    std::fs::create_dir_all(&source).unwrap();
+    sh(&format!(
+        "mount --make-rprivate /; mount -t tmpfs a {source}; mkdir {source}/sub; \
+         mount -t tmpfs b {source}/sub; mount --make-rshared {source}"
+    ));
+    source
+}
+
+#[test]
+fn bind_mounts_take_every_option() {
+    let Some(mut b) = bundle("bind_mounts_take_every_option") else { return };
+    let source = with_source(&b);
+    let cases: &[(&str, &str, &str)] = &[
+        // The options; then what must be there of the mount, and of the one below it.
+        ("ro", "ro,", "rw,"),
+        ("nosuid,nodev,noexec", "nosuid,nodev,noexec", "rw,relatime"),
+        ("noatime", "noatime", "relatime"),
+        ("nodiratime", "nodiratime", "relatime"),
+        ("strictatime", "rw |", "relatime"),
+        ("noatime,relatime", "relatime", "relatime"),
+        ("noatime,atime", "relatime", "relatime"),
+        ("nosymfollow", "nosymfollow", "relatime"),
+        ("nosuid,suid,nodev,dev,noexec,exec,ro,rw", "rw,relatime", "rw,relatime"),
+        ("nodiratime,diratime,nosymfollow,symfollow", "rw,relatime", "rw,relatime"),
+        ("strictatime,nostrictatime,norelatime", "rw,relatime", "rw,relatime"),
+        ("rro", "ro,", "ro,"),
+        ("rnosuid,rnodev,rnoexec", "nosuid,nodev,noexec", "nosuid,nodev,noexec"),
+        ("rnoatime", "noatime", "noatime"),
+        ("rnodiratime", "nodiratime", "nodiratime"),
+        ("rstrictatime", "rw |", "rw |"),
+        ("rnosymfollow", "nosymfollow", "nosymfollow"),
+        ("rro,rrw,rnosuid,rsuid,rnodev,rdev,rnoexec,rexec", "rw,relatime", "rw,relatime"),
+        ("rnodiratime,rdiratime,rnosymfollow,rsymfollow", "rw,relatime", "rw,relatime"),
+        ("rnoatime,rrelatime", "relatime", "relatime"),
+        ("rnoatime,ratime", "relatime", "relatime"),
+        ("rstrictatime,rnostrictatime,rnorelatime", "relatime", "relatime"),
+        ("defaults,async,silent,loud,nomand,nolazytime,noiversion", "rw,relatime", "rw,relatime"),
+        // Without a word: what is mounted on the host appears, and never the other way.
+        ("", "master:", "master:"),
+        ("private", "relatime | |", "shared:"),
+        ("rprivate", "relatime | |", "relatime | |"),
+        ("slave", "master:", "shared:"),
+        ("rslave", "master:", "master:"),
+        ("shared", "shared:", "shared:"),
+        ("rshared", "shared:", "shared:"),
+        ("unbindable", "unbindable", "shared:"),
+        ("runbindable", "unbindable", "unbindable"),
+    ];
+    for (i, (options, ..)) in cases.iter().enumerate() {
+        let options: Vec<&str> =
+            options.split(',').filter(|one| !one.is_empty()).chain(["rbind"]).collect();
+        b.mount(json!({ "destination": format!("/m/{i}"), "source": source, "options": options }));
+    }
+    let out = b.script(SCRIPT).run().ok();
+    for (i, (options, top, below)) in cases.iter().enumerate() {
+        for (path, wanted) in [(format!("/m/{i}"), top), (format!("/m/{i}/sub"), below)] {
+            let line = out.lines().find(|line| line.starts_with(&format!("{path} ")));
+            let line = line.unwrap_or_else(|| panic!("{path} is missing: {out}"));
+            assert!(line.contains(wanted), "`{options}`: no `{wanted}` in `{line}`");
+        }
+    }
+    // Without `rbind` there is nothing below it.
+    b.mount(json!({ "destination": "/m/one", "source": source, "options": ["bind"] }));
+    let out = b.script(SCRIPT).run().ok();
+    assert!(out.contains("/m/one ") && !out.contains("/m/one/sub"), "{out}");
+}
+
+#[test]
+fn file_systems_take_their_own_options() {
+    let Some(mut b) = bundle("file_systems_take_their_own_options") else { return };
+    let tmpfs = |destination: &str, options: Value| json!({ "destination": destination, "type": "tmpfs", "source": "t", "options": options });
+    for (name, options) in [
+        ("sync", json!(["sync"])),
+        ("dirsync", json!(["dirsync"])),
+        ("lazytime", json!(["lazytime"])),
+        ("undone", json!(["sync", "async", "lazytime", "nolazytime"])),
+        ("iversion", json!(["iversion", "mand"])),
+        ("size", json!(["size=1m", "mode=0711", "nosuid"])),
+    ] {
+        b.mount(tmpfs(&format!("/m/{name}"), options));
+    }
+    // Mounted again, other parameters count.
+    b.mount(json!({ "destination": "/m/size", "options": ["remount", "size=2m", "noexec"] }));
+    let out = b.script(&format!("{SCRIPT}; stat -c %a /m/size")).run().ok();
+    let line = |name: &str| {
+        let line = out.lines().find(|line| line.starts_with(&format!("/m/{name} ")));
+        line.unwrap_or_else(|| panic!("{name}: {out}")).to_owned()
+    };
+    assert!(line("sync").contains("rw,sync"), "{out}");
+    assert!(line("dirsync").contains("rw,dirsync"), "{out}");
+    assert!(line("lazytime").contains("lazytime"), "{out}");
+    assert!(!line("undone").contains("sync") && !line("undone").contains("lazytime"), "{out}");
+    assert!(line("iversion").contains("| rw"), "{out}");
+    let size = line("size");
+    assert!(
+        size.contains("nosuid") && size.contains("noexec") && size.contains("size=2048k"),
+        "{out}"
+    );
+    assert!(out.ends_with("711\n"), "{out}");
+    b.mount(tmpfs("/m/bad", json!(["rubbish"])));
+    b.run().fails("Unknown parameter 'rubbish'");
+    b.assert_nothing_left();
+}
+
+#[test]
+fn the_root_propagates_as_asked_for() {
+    let Some(mut b) = bundle("the_root_propagates_as_asked_for") else { return };
+    sys::unshare(sys::CloneFlags::NEWNS).unwrap();
+    let dir = b.dir.to_string_lossy().into_owned();
+    sh(&format!("mount --make-rprivate /; mount --bind {dir} {dir}; mount --make-shared {dir}"));
+    for (value, there, not) in [
+        ("", "master:", "shared:"),
+        ("slave", "master:", "shared:"),
+        ("rslave", "master:", "shared:"),
+        ("private", "", ":"),
+        ("rprivate", "", ":"),
+        ("shared", "shared:", "unbindable"),
+        ("unbindable", "unbindable", ":"),
+    ] {
+        b.config["linux"]["rootfsPropagation"] = json!(value);
+        let script = "awk '$5 == \"/\" {for (i=7; $i != \"-\"; i++) printf \"%s \", $i}' /proc/self/mountinfo";
+        let out = b.script(script).run().ok();
+        assert!(out.contains(there) && !out.contains(not), "{value:?}: {out:?}");
+    }
+}
