@@ -173,6 +173,7 @@ pub(crate) fn enter(args: &[OsString]) -> Result<i32> {
         target.to_str().and_then(|pid| Pid::from_raw(pid.parse().ok()?)).ok_or("no PID")?;
     let common = Common::new(rest)?;
     let groups = common.groups()?;
+    let proof = SingleThreaded::check()?;
     let pidfd = rustix::process::pidfd_open(target, rustix::process::PidfdFlags::empty())?;
     join(&groups)?;
     let namespaces = CloneFlags::NEWNS
@@ -184,7 +185,7 @@ pub(crate) fn enter(args: &[OsString]) -> Result<i32> {
     sys::setns(pidfd.as_fd(), namespaces)?;
     let clone =
         CloneArgs { flags: CloneFlags::empty(), cgroup: None, exit_signal: Some(Signal::CHILD) };
-    match sys::clone3(&SingleThreaded::check()?, &clone)? {
+    match sys::clone3(&proof, &clone)? {
         Cloned::Child => end_child(common.become_program()),
         Cloned::Parent { pid, .. } => wait(pid),
     }

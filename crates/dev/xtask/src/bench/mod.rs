@@ -121,7 +121,9 @@ fn enter(args: &[String], runtimes: bool) -> Result<(), String> {
     }
     let workspace = Workspace::load()?;
     let mut packages = vec!["build", "--release", "-p", "dhow-runtime", "-p", "dhow-floor"];
-    if !runtimes {
+    if runtimes {
+        runtime::peers(&workspace.root);
+    } else {
         packages.extend(["-p", "dhow"]);
     }
     run(&mut cargo(&workspace.root, &packages))?;

@@ -6,7 +6,7 @@
 //! it is seen.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Seek as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -168,8 +168,8 @@ fn cgroup_trees() -> String {
     points.join(":")
 }
 
-/// Debian's packages of the peers, unpacked.
-fn peers(root: &Path) -> PathBuf {
+/// Debian's packages of the peers, unpacked: while there is a network.
+pub(super) fn peers(root: &Path) -> PathBuf {
     let directory = root.join("target/peers");
     let script = "for package in runc crun libyajl2; do
             apt-get -qq download $package 2>/dev/null && dpkg-deb -x $package*.deb . && rm $package*.deb
@@ -235,21 +235,25 @@ impl Peer {
 
     /// Runs a command in this one's world. Answers how long it took, in seconds.
     fn timed(&self, mut command: Command, ours: &OwnedFd) -> Result<f64, String> {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        // Not a pipe: a container that stays would keep it open.
+        let mut said = tempfile()?;
+        let stderr = said.try_clone().map_err(|error| error.to_string())?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let enter = |world: &OwnedFd| {
             move_into_link_name_space(world.as_fd(), Some(LinkNameSpaceType::Mount))
                 .map_err(|errno| format!("setns: {errno}"))
         };
         self.world.as_ref().map(enter).transpose()?;
         let start = Instant::now();
-        let output = command.output();
+        let status = command.status();
         let took = start.elapsed().as_secs_f64();
         self.world.as_ref().map(|_| enter(ours)).transpose()?;
-        let output = output.map_err(|error| format!("{command:?}: {error}"))?;
-        if output.status.success() {
+        let status = status.map_err(|error| format!("{command:?}: {error}"))?;
+        if status.success() {
             return Ok(took);
         }
-        let text = String::from_utf8_lossy(&output.stderr);
+        let mut text = String::new();
+        _ = said.rewind().and_then(|()| said.read_to_string(&mut text));
         Err(text.trim().lines().last().unwrap_or("it fails").to_owned())
     }
 
@@ -324,6 +328,13 @@ impl Peer {
         let text = text.unwrap_or_default();
         String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
     }
+}
+
+/// A file without a name.
+fn tempfile() -> Result<std::fs::File, String> {
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let fd = rustix::fs::memfd_create("stderr", flags).map_err(|errno| errno.to_string())?;
+    Ok(fd.into())
 }
 
 fn pid(file: &str) -> Option<u32> {
