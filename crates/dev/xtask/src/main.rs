@@ -3,6 +3,7 @@
 
 mod bench;
 mod ci;
+mod conformance;
 mod engines;
 mod failpoints;
 mod fuzz;
@@ -30,6 +31,7 @@ usage: cargo xtask COMMAND
               OCI runtimes: ours, Debian's runc and crun, and the kernel's floor
   vm          the runtime's tests in an emulated guest with other cgroups or another kernel
   fuzz        builds the fuzz targets and runs them over their seeds
+  conformance runc's own integration tests, fetched from Debian, against dhow-runtime
   ci          all checks, then all tests
   layers      imports follow the layers
   unsafe      unsafe code is in kernel/sys only
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::bench(&args[1..]),
         Some("fuzz") => Workspace::load().and_then(|w| fuzz::fuzz(&w.root)),
         Some("vm") => vm::vm(&args[1..]),
+        Some("conformance") => conformance::conformance(&args[1..]),
         Some("ci") => ci::ci(),
         Some("layers") => Workspace::load().and_then(|w| report(&layers::check(&w))),
         Some("unsafe") => Workspace::load().and_then(|w| report(&unsafe_code::check(&w))),

@@ -58,13 +58,18 @@ fn tests(root: &Path) -> Command {
 
 /// The program that the tests run.
 pub(crate) fn program(root: &Path) -> Result<PathBuf, String> {
+    built(root, "dhow")
+}
+
+/// A program of the workspace that was built.
+pub(crate) fn built(root: &Path, name: &str) -> Result<PathBuf, String> {
     let metadata = crate::workspace::metadata(&["--no-deps"])?;
     let target = PathBuf::from(crate::workspace::text(&metadata, "target_directory"));
     // With a `build.target`, as .cargo/config.toml sets it, its name is one more folder.
     let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let places = [target.join(host).join("debug/dhow"), target.join("debug/dhow")];
+    let places = [target.join(host).join("debug").join(name), target.join("debug").join(name)];
     let found = places.iter().find(|path| path.is_file());
-    found.cloned().ok_or(format!("no dhow was built beneath {}", root.join("target").display()))
+    found.cloned().ok_or(format!("no {name} was built beneath {}", root.join("target").display()))
 }
 
 /// The list of what may be skipped on a machine of this kind: `tests/skips/KIND.txt`.
