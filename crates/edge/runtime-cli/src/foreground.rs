@@ -185,7 +185,9 @@ const CHUNK: usize = 4096;
 
 impl Relay {
     fn new(master: OwnedFd) -> Result<Self, Failure> {
-        let raw = match pty::raw_mode(rustix::stdio::stdin()) {
+        // As with runc: what reads the output from a pipe gets it as the program wrote it.
+        pty::plain_line_feeds(master.as_fd())?;
+        let raw = match pty::raw_input(rustix::stdio::stdin()) {
             Ok(guard) => Some(guard),
             Err(err) if matches!(err.errno(), Errno::NOTTY | Errno::INVAL) => None,
             Err(err) => return Err(err.into()),

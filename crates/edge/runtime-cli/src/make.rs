@@ -270,10 +270,19 @@ fn add_capabilities(process: &mut Process, parsed: &Parsed) {
     for cap in parsed.all("cap") {
         let caps = process.capabilities.get_or_insert_with(Capabilities::default);
         for set in [&mut caps.bounding, &mut caps.effective, &mut caps.permitted] {
-            if !set.iter().any(|have| have == cap) {
-                set.push(cap.to_owned());
-            }
+            add(set, cap);
         }
+        // As runc: only where the configuration has inheritable ones. It can be raised only if it is
+        // among them.
+        if caps.inheritable.iter().any(|have| have == cap) {
+            add(&mut caps.ambient, cap);
+        }
+    }
+}
+
+fn add(set: &mut Vec<String>, cap: &str) {
+    if !set.iter().any(|have| have == cap) {
+        set.push(cap.to_owned());
     }
 }
 

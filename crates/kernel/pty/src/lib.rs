@@ -8,4 +8,4 @@ mod open;
 mod raw;
 
 pub use open::{Pty, set_size, size};
-pub use raw::{RawGuard, raw_mode};
+pub use raw::{RawGuard, plain_line_feeds, raw_input, raw_mode};

@@ -32,6 +32,16 @@ pub enum Error {
         /// Whether it is missing or cannot be run.
         class: Class,
     },
+    /// The program was found, and the kernel does not execute it.
+    #[error("exec {program}: {why}")]
+    Execve {
+        /// The program's file.
+        program: String,
+        /// In the words that Docker's clients look for.
+        why: String,
+        /// Whether something is missing (its interpreter) or it cannot be run.
+        class: Class,
+    },
     /// The process cannot move itself.
     #[error("join the cgroup")]
     Cgroup(#[from] cgroup::Error),
@@ -81,7 +91,7 @@ impl Error {
     /// What a caller can do about it.
     pub fn class(&self) -> Class {
         match self {
-            Self::Exec { class, .. } => *class,
+            Self::Exec { class, .. } | Self::Execve { class, .. } => *class,
             _ => Class::Other,
         }
     }

@@ -366,7 +366,12 @@ fn start(plan: &InitPlan, hooks: &Hooks, inherited: &Inherited, made: &Made) -> 
         fail(sync, &error);
     }
     let state = State { status: Status::Created, ..inherited.state.clone() };
-    let error = match call_hooks(&hooks.start_container, &state) {
+    let mut hooks = hooks.start_container.clone();
+    for hook in hooks.iter_mut().filter(|hook| hook.env.is_empty()) {
+        // As runc: it runs in the program's place, so it has its environment.
+        hook.env = plan.process.env.iter().chain(&made.home).cloned().collect();
+    }
+    let error = match call_hooks(&hooks, &state) {
         Err(error) => error,
         Ok(()) => program::execute(&made.program, &plan.process, made.home.clone()),
     };
@@ -377,18 +382,10 @@ fn start(plan: &InitPlan, hooks: &Hooks, inherited: &Inherited, made: &Made) -> 
             note.extend_from_slice(error.line().as_bytes());
             // Where `start` looks for it; and where a person looks, as runc's does.
             let _full = rustix::io::write(errors, &note);
-            let line = format!("{}\n", said(&error));
+            let line = format!("{}\n", error.line());
             let _closed = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
             sys::exit_now(255)
         }
-    }
-}
-
-/// What runc's init says on standard error: `exec /bin/x: exec format error`.
-fn said(error: &Error) -> String {
-    match error {
-        Error::Exec { program, why, .. } => one_line(&format!("exec {program}: {why}")),
-        other => other.line(),
     }
 }
 

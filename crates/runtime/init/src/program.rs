@@ -95,7 +95,7 @@ pub(crate) fn execute(path: &CStr, process: &Process, home: Option<CString>) -> 
         Errno::NOENT => Class::NotFound,
         _ => Class::NotExecutable,
     };
-    Error::Exec { program: path.to_string_lossy().into_owned(), why: words(error.errno()), class }
+    Error::Execve { program: path.to_string_lossy().into_owned(), why: words(error.errno()), class }
 }
 
 /// `HOME=` from the container's `/etc/passwd`; `/` for a user that is not in it.

@@ -31,6 +31,10 @@ pub(crate) fn sets(
                     name.escape_debug()
                 )),
                 Ok(cap) if limit.contains(cap) => kept.insert(cap),
+                // In runc's words.
+                Ok(_) if set == "ambient" => {
+                    warnings.push(format!("can't raise ambient capability {name}: it {why}"));
+                }
                 Ok(_) => {
                     warnings.push(format!("process.capabilities.{set}: {name} {why}: left out"));
                 }

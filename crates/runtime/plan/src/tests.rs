@@ -315,7 +315,7 @@ fn what_this_process_may_not_raise_stays_with_a_warning() {
         RLIMIT_NOFILE: the hard limit stays 100: raising it needs CAP_SYS_RESOURCE
         process.capabilities.bounding: CAP_SYS_ADMIN is not in this process's own: left out
         process.capabilities.permitted: `CAP_NONE` is not known: left out
-        process.capabilities.ambient: CAP_KILL is not both permitted and inheritable: left out"]]
+        can't raise ambient capability CAP_KILL: it is not both permitted and inheritable"]]
     .assert_eq(&plan.warnings.join("\n"));
 }
 

@@ -111,7 +111,7 @@ fn a_program_of_the_wrong_format_is_told_at_start() {
     b.args(&["/bin/odd"]).write();
     let out = std::fs::File::create(b.dir.join("out")).unwrap();
     b.command(&["create", "c"]).stdout(Stdio::null()).stderr(out).status().unwrap();
-    b.call(&["start", "c"]).fails("exec: \"/bin/odd\": exec format error");
+    b.call(&["start", "c"]).fails("exec /bin/odd: exec format error");
     assert_eq!(b.output(), "exec /bin/odd: exec format error\n");
     // It lets go of the fifo, for which `start` waits, right before it ends.
     crate::bundle::wait_until("it has stopped", || b.status() == "stopped");

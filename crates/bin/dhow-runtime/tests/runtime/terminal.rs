@@ -106,7 +106,7 @@ fn in_the_foreground_the_runtime_plays_the_terminal() {
     let Some(mut b) = bundle("in_the_foreground_the_runtime_plays_the_terminal") else { return };
     b.config["process"]["terminal"] = json!(true);
     let ran = b.script("tty; exit 5").run();
-    assert_eq!((ran.status, ran.out.as_str()), (5, "/dev/pts/0\r\n"), "{}", ran.err);
+    assert_eq!((ran.status, ran.out.as_str()), (5, "/dev/pts/0\n"), "{}", ran.err);
 }
 
 #[test]
