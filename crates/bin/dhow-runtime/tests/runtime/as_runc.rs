@@ -29,6 +29,8 @@ fn a_process_can_be_read_from_a_pipe() {
         "user": { "uid": 0, "gid": 0 } });
     let mut command = b.command(&["exec", "-p", "/dev/stdin", "c"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // Whoever writes may be later than the runtime that reads.
+    std::thread::sleep(std::time::Duration::from_millis(100));
     child.stdin.take().unwrap().write_all(process.to_string().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "from a pipe\n");
@@ -59,6 +61,17 @@ fn exec_goes_below_the_cgroup_and_not_beside_it() {
         let in_sub = out.lines().filter(|line| line.ends_with("/sub")).collect::<Vec<_>>();
         assert!(matches!(in_sub[..], [line] if line.contains("pids")), "{out}");
     }
+}
+
+#[test]
+fn a_cgroup_that_is_there_in_one_tree_is_taken() {
+    let Some(mut b) = bundle("a_cgroup_that_is_there_in_one_tree_is_taken") else { return };
+    let path = b.config["linux"]["cgroupsPath"].as_str().unwrap().to_owned();
+    let tree = ["cpu", "pids", "."].map(|name| format!("/sys/fs/cgroup/{name}"));
+    let tree = tree.iter().find(|tree| std::path::Path::new(tree).join("cgroup.procs").exists());
+    std::fs::create_dir_all(format!("{}{path}", tree.unwrap())).unwrap();
+    b.args(&["true"]).run().ok();
+    b.assert_nothing_left();
 }
 
 #[test]
