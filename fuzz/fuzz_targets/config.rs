@@ -167,6 +167,7 @@ fn facts() -> [Facts; 2] {
         hard_limits: plan::limited_resources().map(|resource| (resource, Some(1024))).collect(),
         apparmor: true,
         selinux: true,
+        ..Facts::default()
     };
     [all, few]
 }
@@ -177,9 +178,10 @@ fuzz_target!(|text: &str| {
     let written = serde_json::to_string(&spec).expect("a spec is JSON");
     assert_eq!(serde_json::from_str::<Spec>(&written).ok().as_ref(), Some(&spec));
     for facts in facts() {
-        for options in
-            [Options::default(), Options { no_pivot: true, no_new_keyring: true, preserve_fds: 3 }]
-        {
+        for options in [
+            Options::default(),
+            Options { no_pivot: true, no_new_keyring: true, preserve_fds: 3, ..Options::default() },
+        ] {
             match Plan::new(&spec, "c", Path::new(BUNDLE), &facts, options) {
                 Ok(plan) => {
                     check_host(&spec, &plan);
