@@ -11,11 +11,10 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use sys::{Call, CloneFlags, Cloned, SingleThreaded};
 
-use crate::create::{
-    clone_into, console, oom_score_inside, reap, send_listener, take_listener, unexpected,
-    write_pid_file,
-};
+use crate::create::{console, reap, unexpected, write_pid_file};
 use crate::error::{Doing, Error, failpoint};
+use crate::listener::{send_listener, take_listener};
+use crate::making::{clone_into, oom_score_inside};
 use crate::record::Record;
 use crate::store::Store;
 use crate::{cgroups, facts, process, sub_cgroup, unit};

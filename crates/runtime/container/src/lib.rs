@@ -24,6 +24,8 @@ mod exec;
 mod facts;
 mod images;
 mod lifecycle;
+mod listener;
+mod making;
 mod maps;
 mod mountinfo;
 mod netdev;

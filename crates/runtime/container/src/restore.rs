@@ -18,8 +18,9 @@ use sys::{Call, CloneFlags, Propagation, SingleThreaded};
 use crate::checkpoint::{
     DESCRIPTORS, NULL, check_possible, external_name, externals, namespace, reachable, started,
 };
-use crate::create::{CreateOptions, Making, console, json, read_spec, record, write_pid_file};
+use crate::create::{CreateOptions, console, json, read_spec, record, write_pid_file};
 use crate::error::{Doing, Error, failpoint};
+use crate::making::Making;
 use crate::store::Store;
 use crate::swrk::{self, CriuOptions, Directories, Place, Service};
 use crate::verify::{self, Host};
