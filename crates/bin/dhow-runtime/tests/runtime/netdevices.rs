@@ -107,3 +107,30 @@ fn what_cannot_move_is_named_and_what_moved_comes_back() {
     b.run().fails("hook \"/bin/false\": exit status 1");
     assert_eq!(dev0(), before);
 }
+
+#[test]
+fn killed_at_a_move_nothing_but_the_interface_is_lost() {
+    let name = "killed_at_a_move_nothing_but_the_interface_is_lost";
+    if !cfg!(feature = "failpoints") {
+        println!("skipped: {name}: needs the feature failpoints");
+        return;
+    }
+    let Some(mut b) = prepare(name) else { return };
+    b.config["linux"]["netDevices"] = json!({ "dev0": { "name": "inner0" } });
+    b.args(&["sleep", "1000"]).write();
+    for (point, moved) in [("runtime.net-device", false), ("runtime.net-device.moved", true)] {
+        let status = b
+            .command(&["create", "c"])
+            .env("DHOW_FAILPOINTS", format!("{point}=kill"))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .status();
+        assert!(!status.unwrap().success(), "{point} was never passed");
+        assert_eq!(b.call(&["delete", "--force", "c"]).status, 0, "{point}");
+        b.assert_nothing_left();
+        // It went down with the container's namespace, or was never taken.
+        crate::bundle::wait_until("the pair is where it should be", || {
+            ip("-o link").contains(" dev0@") != moved
+        });
+    }
+}

@@ -131,3 +131,29 @@ fn what_does_not_fit_is_refused() {
     b.with(&root, &["run", "c"]).fails("hook \"/bin/false\": exit status 1");
     assert!(!root.join("c").exists());
 }
+
+#[test]
+fn killed_at_any_step_its_class_goes_by_force() {
+    let Some((mut b, root)) = with_fake("killed_at_any_step_its_class_goes_by_force") else {
+        return;
+    };
+    b.config["linux"]["intelRdt"] = json!({ "schemata": ["L3:0=1"], "enableMonitoring": true });
+    b.args(&["sleep", "1000"]).write();
+    for name in failpoint::ALL.iter().filter(|name| name.starts_with("resctrl.")) {
+        let died = |args: &[&str]| {
+            let status = b
+                .command(args)
+                .env("DHOW_FAKE_RESCTRL", &root)
+                .env("DHOW_FAILPOINTS", format!("{name}=kill"))
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .status();
+            !status.unwrap().success()
+        };
+        let killed = died(&["create", "c"]) || died(&["delete", "--force", "c"]);
+        assert!(killed, "{name} was never passed");
+        b.with(&root, &["delete", "--force", "c"]).ok();
+        assert!(!root.join("c").exists(), "{name} leaves the class");
+        b.assert_nothing_left();
+    }
+}
