@@ -3,7 +3,7 @@
 use oci::runtime::{BlockIo, Cpu, Memory, Pids, Resources};
 
 use crate::args::{Opt, Parsed, flag, value};
-use crate::{Context, Failure, signal};
+use crate::{Context, Failure};
 
 pub(crate) const KILL: &[Opt] = &[flag(&["all", "a"], "to all processes of the container")];
 
@@ -44,7 +44,12 @@ pub(crate) fn kill(context: &mut Context, parsed: &Parsed) -> Result<i32, Failur
         [id, name] => (id, name.as_str()),
         [_, _, more, ..] => return Err(Failure::from(format!("too many arguments: {more}"))),
     };
-    container::kill(&context.store, id, signal::parse(name)?, parsed.is_set("all"))?;
+    let signal = match name {
+        // It only asks whether there is a process.
+        "0" => 0,
+        name => oci::signal::parse(name).map_err(|_| format!("unknown signal {name:?}"))?,
+    };
+    container::kill(&context.store, id, signal, parsed.is_set("all"))?;
     Ok(0)
 }
 

@@ -19,7 +19,6 @@ mod log;
 mod make;
 mod rootless;
 mod show;
-mod signal;
 mod template;
 
 use std::ffi::{CString, OsString};

@@ -220,5 +220,5 @@ pub(crate) fn not_running<T>(container: &Container) -> Result<T, Error> {
 }
 
 fn parse_signal(text: &str) -> Result<i32, Error> {
-    docker::signal::parse(text).map_err(|err| Error::Invalid(err.to_string()))
+    oci::signal::parse(text).map_err(|err| Error::Invalid(err.to_string()))
 }

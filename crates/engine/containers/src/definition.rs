@@ -206,8 +206,7 @@ fn program(config: &ContainerConfig) -> Result<(), Error> {
         )));
     }
     if !config.stop_signal.is_empty() {
-        docker::signal::parse(&config.stop_signal)
-            .map_err(|err| Error::Invalid(err.to_string()))?;
+        oci::signal::parse(&config.stop_signal).map_err(|err| Error::Invalid(err.to_string()))?;
     }
     for port in config.exposed_ports.keys() {
         port.parse::<nat::Port>().map_err(|err| Error::Invalid(err.to_string()))?;

@@ -60,7 +60,7 @@ pub(crate) fn apply(config: &mut Config, text: &str) -> Result<(), Error> {
         }
         "STOPSIGNAL" => {
             let signal = single(config, "STOPSIGNAL", rest)?;
-            docker::signal::parse(&signal).map_err(|error| Error::Invalid(error.to_string()))?;
+            oci::signal::parse(&signal).map_err(|error| Error::Invalid(error.to_string()))?;
             config.stop_signal = Some(signal);
         }
         "HEALTHCHECK" => config.healthcheck = Some(healthcheck(rest)?),

@@ -1,5 +1,5 @@
 //! The Docker Engine API's types (v1.55 and what older clients still send), as they go over the
-//! wire, and the small languages that come with it: port specs, sizes, filters, signal names.
+//! wire, and the small languages that come with it: port specs, sizes, filters.
 //!
 //! The types follow Go's rules where a client could tell the difference: a field that is absent or
 //! `null` reads as the zero value, a list or a map knows whether it is `null` or empty
@@ -22,7 +22,6 @@ pub mod image;
 pub mod nat;
 pub mod network;
 pub mod progress;
-pub mod signal;
 pub mod stats;
 pub mod system;
 pub mod timestamp;

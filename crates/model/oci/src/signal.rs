@@ -1,4 +1,5 @@
-//! Signal names and numbers of Linux, as `docker kill --signal` takes them.
+//! Signal names and numbers of Linux, as the image specification's `StopSignal` and every command
+//! line take them: `SIGKILL`, `kill`, `9`, `SIGRTMIN+3`.
 
 /// Not a signal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
