@@ -292,6 +292,6 @@ mod tests {
             value["blkio"].to_string(),
             r#"{"ioServiceBytesRecursive":[{"major":8,"op":"Read","value":7}]}"#
         );
-        assert_eq!(line("c", "oom", None), "{\"id\":\"c\",\"type\":\"oom\"}\n");
+        assert_eq!(line("c", "oom", None), "{\"type\":\"oom\",\"id\":\"c\"}\n");
     }
 }

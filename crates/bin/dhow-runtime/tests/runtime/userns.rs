@@ -123,7 +123,7 @@ fn a_joined_user_namespace_has_the_maps_that_are_named() {
     second.call(&["create", "c"]).fails("process.user.uid: `5000`: is not mapped");
     second.namespace("user", Some("/proc/self/ns/net"));
     second.write();
-    second.call(&["create", "c"]).fails("/proc/self/ns/net is not a user namespace");
+    second.call(&["create", "c"]).fails("`/proc/self/ns/net` is not a user namespace");
 }
 
 #[test]
