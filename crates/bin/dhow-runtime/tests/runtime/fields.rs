@@ -36,7 +36,13 @@ fn an_executed_process_runs_where_it_should() {
     };
     write(json!({ "initial": last.to_string() }));
     let exec = ["exec", "--process", process.to_str().unwrap(), "c"];
-    assert_eq!(b.call(&exec).ok(), format!("Cpus_allowed_list:\t{last}\n"));
+    // Without the second half it is the kernel's to say, and before Linux 6.2 a process that comes into
+    // another cpuset forgets where it was.
+    let out = b.call(&exec).ok();
+    assert!(
+        [format!("Cpus_allowed_list:\t{last}"), own].contains(&out.trim_end().to_owned()),
+        "{out}"
+    );
     write(json!({ "final": "0-x" }));
     b.call(&exec).fails("process.execCPUAffinity.final: `0-x` is not a list of numbers and ranges");
     write(json!({ "final": "1000" }));
