@@ -437,17 +437,23 @@ fn x21_a_full_pipe_does_not_keep_a_container() {
 fn x21_a_full_pipe_keeps_no_signal_from_a_container() {
     let Some(mut b) = bundle("x21_a_full_pipe_keeps_no_signal_from_a_container") else { return };
     b.config["process"]["terminal"] = json!(true);
-    b.script("busybox yes & trap 'kill $!; exit 3' TERM; echo ready; while :; do wait; done")
+    b.script("trap 'kill $!; exit 3' TERM; echo ready; busybox yes & while :; do wait; done")
         .write();
     let mut child =
         b.command(&["run", "c"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    crate::bundle::wait_until("it runs", || b.call(&["state", "c"]).out.contains("\"running\""));
+    let mut stdout = child.stdout.take().unwrap();
+    let mut out = String::new();
+    while !out.contains("ready") {
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut stdout, &mut byte).unwrap();
+        out.push(char::from(byte[0]));
+    }
+    // Until the pipe is full.
     std::thread::sleep(std::time::Duration::from_millis(300));
     let runtime = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
     rustix::process::kill_process(runtime, rustix::process::Signal::TERM).unwrap();
     crate::bundle::wait_until("it ends", || b.call(&["state", "c"]).out.contains("\"stopped\""));
-    let mut out = String::new();
-    std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut out).unwrap();
+    std::io::Read::read_to_string(&mut stdout, &mut out).unwrap();
     assert!(out.contains("ready") && out.matches('y').count() > 10_000, "{} bytes", out.len());
     assert_eq!(child.wait().unwrap().code(), Some(3));
     b.assert_nothing_left();
