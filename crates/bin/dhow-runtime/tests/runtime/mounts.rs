@@ -16,9 +16,18 @@ fn sh(script: &str) {
     assert!(status.success(), "{script}");
 }
 
+/// Takes a mount away when the test is over: a directory that one is on cannot be removed.
+struct Mounted(String);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _gone = Command::new("umount").args(["-l", &self.0]).status();
+    }
+}
+
 /// A mount namespace for this thread and what it runs, in which `source` of the bundle is a shared
 /// mount with another, `sub`, below it.
-fn with_source(b: &Bundle) -> String {
+fn with_source(b: &Bundle) -> (String, Mounted) {
     sys::unshare(sys::CloneFlags::NEWNS).unwrap();
     let source = b.dir.join("source").to_string_lossy().into_owned();
     std::fs::create_dir_all(&source).unwrap();
@@ -26,13 +35,13 @@ fn with_source(b: &Bundle) -> String {
         "mount --make-rprivate /; mount -t tmpfs a {source}; mkdir {source}/sub; \
          mount -t tmpfs b {source}/sub; mount --make-rshared {source}"
     ));
-    source
+    (source.clone(), Mounted(source))
 }
 
 #[test]
 fn bind_mounts_take_every_option() {
     let Some(mut b) = bundle("bind_mounts_take_every_option") else { return };
-    let source = with_source(&b);
+    let (source, _mounted) = with_source(&b);
     let cases: &[(&str, &str, &str)] = &[
         // The options; then what must be there of the mount, and of the one below it.
         ("ro", "ro,", "rw,"),
@@ -131,6 +140,7 @@ fn the_root_propagates_as_asked_for() {
     sys::unshare(sys::CloneFlags::NEWNS).unwrap();
     let dir = b.dir.to_string_lossy().into_owned();
     sh(&format!("mount --make-rprivate /; mount --bind {dir} {dir}; mount --make-shared {dir}"));
+    let _mounted = Mounted(dir);
     for (value, there, not) in [
         ("", "master:", "shared:"),
         ("slave", "master:", "shared:"),
