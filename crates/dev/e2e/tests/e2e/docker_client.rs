@@ -21,7 +21,8 @@ impl<'s> Daemon<'s> {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        wait_until("the socket is there", || std::fs::metadata(&socket).is_ok());
+        // One that was killed leaves its socket, on which nobody listens.
+        wait_until("it listens", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
         Self { sandbox, child, socket }
     }
 
