@@ -167,6 +167,13 @@ fn no_descriptor_of_the_host_is_left() {
     assert!(!none.contains("passwd") && !none.contains("group"), "{none}");
     let one = shell("--preserve-fds 1");
     assert!(one.contains("3 /etc/passwd") && !one.contains("group"), "{one}");
+    // Not what hooks that run in between get, and not lost over them.
+    let hook =
+        json!({ "path": "/bin/sh", "args": ["sh", "-c", "! test -e /proc/self/fd/3 || exit 9"] });
+    b.config["hooks"] = json!({ "createContainer": [&hook], "startContainer": [&hook] });
+    b.write();
+    let hooked = shell("--preserve-fds 1");
+    assert!(hooked.contains("3 /etc/passwd") && !hooked.contains("group"), "{hooked}");
 }
 
 #[test]
