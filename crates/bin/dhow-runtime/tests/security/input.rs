@@ -448,8 +448,14 @@ fn x21_a_full_pipe_keeps_no_signal_from_a_container() {
         std::io::Read::read_exact(&mut stdout, &mut byte).unwrap();
         out.push(char::from(byte[0]));
     }
-    // Until the pipe is full.
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    // Until the pipe is full: nothing is added any more. In one that is not, all that there is finds
+    // room, and the container is gone before anybody could see it stopped.
+    let mut held = 0;
+    crate::bundle::wait_until("the pipe is full", || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let before = std::mem::replace(&mut held, rustix::io::ioctl_fionread(&stdout).unwrap());
+        held > 10_000 && held == before
+    });
     let runtime = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
     rustix::process::kill_process(runtime, rustix::process::Signal::TERM).unwrap();
     crate::bundle::wait_until("it ends", || b.call(&["state", "c"]).out.contains("\"stopped\""));
