@@ -64,6 +64,25 @@ pub fn dup2(from: BorrowedFd<'_>, to: i32) -> Result<(), Error> {
     check(ret.into(), text).map(drop)
 }
 
+/// Those of the numbers from `first` to `first + count` that are open and stay so on exec.
+pub fn open_on_exec(first: i32, count: u32) -> Vec<i32> {
+    let stays = |n: &i32| {
+        // SAFETY: fcntl with F_GETFD takes a number and answers EBADF for one that is not open.
+        let flags = unsafe { libc::fcntl(*n, libc::F_GETFD) };
+        flags >= 0 && flags & libc::FD_CLOEXEC == 0
+    };
+    (first..).take(count as usize).take_while(|n| *n > 0).filter(stays).collect()
+}
+
+/// Has descriptors stay open on exec, such as [`open_on_exec`] has found: a [`Spawn`](crate::Spawn) in
+/// between has marked them to be closed. One that is not open any more is passed over.
+pub fn keep_on_exec(numbers: &[i32]) {
+    for n in numbers {
+        // SAFETY: fcntl with F_SETFD takes a number and answers EBADF for one that is not open.
+        unsafe { libc::fcntl(*n, libc::F_SETFD, 0) };
+    }
+}
+
 /// Takes the descriptor that this process was started with under number `n`, and marks it to be
 /// closed on exec. `EBADF` when there is none.
 ///

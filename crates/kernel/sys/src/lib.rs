@@ -38,7 +38,9 @@ pub use cred::{
 pub use error::{Call, Error, FdName};
 pub use exe::{is_protected, protected_exe, read_only_exe};
 pub use exec::{execve, execveat, exit_now};
-pub use fd::{close_all_but, close_range, dup2, recv_fd, send_fd, take_fd};
+pub use fd::{
+    close_all_but, close_range, dup2, keep_on_exec, open_on_exec, recv_fd, send_fd, take_fd,
+};
 pub use file::read_file;
 pub use keyring::keyctl_join_session;
 pub use memory::{drop_program_pages, peak_memory_of_children};

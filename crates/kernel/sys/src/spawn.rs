@@ -42,6 +42,9 @@ impl Spawn<'_> {
     pub fn spawn(&self) -> Result<Spawned, Error> {
         let text = || format!("posix_spawn({:?})", self.program);
         let attributes = Attributes::new(self.new_session)?;
+        // What this process has inherited from a shell may lack the flag, and a long-lived child
+        // would keep it open: somebody's pipe would never end.
+        crate::close_range(3, true)?;
         // Under numbers that are above all targets first, so that no target overwrites a source.
         let floor = self.fds.iter().map(|(_, to)| to + 1).max().unwrap_or(3).max(3);
         let sources = self
@@ -54,13 +57,6 @@ impl Spawn<'_> {
         for (source, (_, to)) in sources.iter().zip(self.fds) {
             actions.dup2(source.as_fd(), *to)?;
         }
-        // What this process has inherited from a shell may lack the flag to close it, and a long-lived
-        // child would keep it open: somebody's pipe would never end. In the child alone, since this
-        // process may yet have to pass it on itself.
-        for other in (3..floor).filter(|n| self.fds.iter().all(|(_, to)| to != n)) {
-            actions.close(other)?;
-        }
-        actions.close_from(floor)?;
         let (args, env) = (pointers(self.argv), pointers(self.env));
         let mut pid: libc::pid_t = 0;
         // SAFETY: `pid`, `actions` and `attributes` are live and initialised; `program` is
@@ -112,20 +108,6 @@ impl FileActions {
             libc::posix_spawn_file_actions_adddup2(&raw mut self.0, from.as_raw_fd(), to)
         };
         check(ret, "posix_spawn_file_actions_adddup2()")
-    }
-
-    /// Closes number `n`, if it is open.
-    fn close(&mut self, n: i32) -> Result<(), Error> {
-        // SAFETY: `self.0` is initialised; the number is only noted, and used in the child.
-        let ret = unsafe { libc::posix_spawn_file_actions_addclose(&raw mut self.0, n) };
-        check(ret, "posix_spawn_file_actions_addclose()")
-    }
-
-    /// Closes all numbers from `first` on.
-    fn close_from(&mut self, first: i32) -> Result<(), Error> {
-        // SAFETY: as above.
-        let ret = unsafe { libc::posix_spawn_file_actions_addclosefrom_np(&raw mut self.0, first) };
-        check(ret, "posix_spawn_file_actions_addclosefrom_np()")
     }
 }
 

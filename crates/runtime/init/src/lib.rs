@@ -226,6 +226,8 @@ pub fn main(proof: &SingleThreaded, plan: &InitPlan, hooks: &Hooks, inherited: I
 struct Made {
     program: std::ffi::CString,
     home: Option<std::ffi::CString>,
+    /// What the caller passes on to the program; hooks in between do not get it.
+    preserved: Vec<i32>,
 }
 
 /// Everything up to the moment in which it waits to be started.
@@ -236,6 +238,7 @@ fn make(
     inherited: &mut Inherited,
 ) -> Result<Made, Error> {
     failpoint("runtime.init")?;
+    let preserved = sys::open_on_exec(3, plan.process.preserve_fds);
     begin(plan, inherited)?;
     std::mem::take(&mut inherited.entry).enter(proof)?;
     if inherited.maps {
@@ -282,7 +285,7 @@ fn make(
     }
     let program = program::find(process)?;
     last_steps(process, plan.filter.as_ref(), &inherited.sync)?;
-    Ok(Made { program, home })
+    Ok(Made { program, home, preserved })
 }
 
 /// Opens what is mounted from the host where the runtime could not. Once, in the mount namespace
@@ -371,10 +374,10 @@ fn start(plan: &InitPlan, hooks: &Hooks, inherited: &Inherited, made: &Made) -> 
         // As runc: it runs in the program's place, so it has its environment.
         hook.env = plan.process.env.iter().chain(&made.home).cloned().collect();
     }
-    let error = match call_hooks(&hooks, &state) {
-        Err(error) => error,
-        Ok(()) => program::execute(&made.program, &plan.process, made.home.clone()),
-    };
+    let error = call_hooks(&hooks, &state).err().unwrap_or_else(|| {
+        sys::keep_on_exec(&made.preserved);
+        program::execute(&made.program, &plan.process, made.home.clone())
+    });
     match &inherited.start {
         Start::Socket => fail(sync, &error),
         Start::Fifo { errors, .. } => {
