@@ -85,7 +85,7 @@ fn mounts(trees: &[Tree]) {
             controllers,
         });
     }
-    assert_eq!(parse::mountinfo(&text), wanted, "{text}");
+    assert_eq!(parse::mountinfo(text.as_bytes()), wanted, "{text}");
 }
 
 fn named(picks: &[u8]) -> Vec<String> {
@@ -185,7 +185,7 @@ fn points(text: &str) -> Vec<PathBuf> {
 }
 
 fn any(text: &str) {
-    for one in parse::mountinfo(text) {
+    for one in parse::mountinfo(text.as_bytes()) {
         assert!(points(text).contains(&one.point), "{:?}", one.point);
         assert!(one.controllers.iter().all(|name| text.contains(name.as_str())));
     }

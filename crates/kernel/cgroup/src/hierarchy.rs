@@ -34,8 +34,7 @@ pub struct Hierarchy {
 impl Hierarchy {
     /// The trees that this process sees mounted.
     pub fn detect() -> Result<Self, Error> {
-        let text = sys::read_file("/proc/self/mountinfo", 16 << 10)
-            .call(|| "read(\"/proc/self/mountinfo\")")?;
+        let text = mount::mountinfo::read("self")?;
         let mut trees: Vec<Arc<Tree>> = Vec::new();
         for mounted in parse::mountinfo(&text) {
             // A tree can be mounted more than once; the first place is as good as any.

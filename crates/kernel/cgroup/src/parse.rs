@@ -33,29 +33,23 @@ impl Mounted {
 }
 
 /// The cgroup trees in a mountinfo: `proc_pid_mountinfo(5)`.
-pub fn mountinfo(text: &str) -> Vec<Mounted> {
-    text.lines().filter_map(mounted).collect()
+pub fn mountinfo(text: &[u8]) -> Vec<Mounted> {
+    mount::mountinfo::mounts(text).filter_map(|line| mounted(&line)).collect()
 }
 
-fn mounted(line: &str) -> Option<Mounted> {
-    let (mount, superblock) = line.split_once(" - ")?;
-    let mut superblock = superblock.split(' ');
-    let v2 = match superblock.next()? {
-        "cgroup" => false,
-        "cgroup2" => true,
+fn mounted(line: &mount::mountinfo::Mounted<'_>) -> Option<Mounted> {
+    let v2 = match line.kind {
+        b"cgroup" => false,
+        b"cgroup2" => true,
         _ => return None,
     };
-    let mut mount = mount.split(' ').skip(2);
-    let device = device(mount.next()?)?;
-    let root = unescape(mount.next()?);
-    let point = unescape(mount.next()?);
-    let options = superblock.nth(1)?;
     let controllers = if v2 {
         Vec::new()
     } else {
+        let options = String::from_utf8_lossy(line.super_options);
         options.split(',').filter(|option| is_controller(option)).map(str::to_owned).collect()
     };
-    Some(Mounted { v2, device, root, point, controllers })
+    Some(Mounted { v2, device: line.device, root: line.root(), point: line.point(), controllers })
 }
 
 /// Whether an option of a v1 superblock names a controller or a tree, rather than a behaviour.
@@ -66,31 +60,6 @@ fn is_controller(option: &str) -> bool {
         && !option.starts_with("release_agent=")
         && !option.starts_with("favordynmods")
         && !option.starts_with("nofavordynmods")
-}
-
-/// Undoes `\040` and its like.
-fn unescape(field: &str) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let code = (first == b'\\').then(|| tail.get(..3).and_then(octal)).flatten();
-        if let Some(byte) = code {
-            bytes.push(byte);
-            rest = &tail[3..];
-        } else {
-            bytes.push(first);
-            rest = tail;
-        }
-    }
-    std::ffi::OsString::from_vec(bytes).into()
-}
-
-fn octal(digits: &[u8]) -> Option<u8> {
-    digits.iter().try_fold(0_u8, |value, digit| match digit {
-        b'0'..=b'7' => value.checked_mul(8)?.checked_add(digit - b'0'),
-        _ => None,
-    })
 }
 
 /// A line of `/proc/PID/cgroup`: cgroups(7).

@@ -52,7 +52,7 @@ impl Resctrl {
             return Ok(Some(Self { root: root.into(), fake: true }));
         }
         let path = "/proc/self/mountinfo";
-        let text = std::fs::read_to_string(path).map_err(|source| Error {
+        let text = std::fs::read(path).map_err(|source| Error {
             doing: format!("read({path:?})"),
             said: String::new(),
             source,
@@ -184,15 +184,10 @@ fn failpoint(name: &str) -> Result<(), Error> {
     })
 }
 
-/// Where resctrl is mounted, from `mountinfo`: `proc_pid_mountinfo(5)`.
-fn mount_point(mountinfo: &str) -> Option<PathBuf> {
-    mountinfo.lines().find_map(|line| {
-        let (before, after) = line.split_once(" - ")?;
-        let kind = after.split(' ').next()?;
-        let point = before.split(' ').nth(4)?;
-        // Blanks in it are `\040`; resctrl has its fixed place, where there are none.
-        (kind == "resctrl").then(|| PathBuf::from(point))
-    })
+/// Where resctrl is mounted.
+fn mount_point(mountinfo: &[u8]) -> Option<PathBuf> {
+    let mut mounts = mount::mountinfo::mounts(mountinfo);
+    mounts.find(|line| line.kind == b"resctrl").map(|line| line.point())
 }
 
 #[cfg(test)]

@@ -69,6 +69,6 @@ fn an_error_has_the_kernels_words() {
 fn the_mount_is_found_by_its_type() {
     let mountinfo = "22 1 0:20 / /proc rw,nosuid shared:5 - proc proc rw\n\
                      23 1 0:21 / /sys/fs/resctrl rw,relatime shared:6 master:1 - resctrl resctrl rw\n";
-    assert_eq!(mount_point(mountinfo).unwrap(), Path::new("/sys/fs/resctrl"));
-    assert_eq!(mount_point(&mountinfo.replace("resctrl", "tmpfs")), None);
+    assert_eq!(mount_point(mountinfo.as_bytes()).unwrap(), Path::new("/sys/fs/resctrl"));
+    assert_eq!(mount_point(mountinfo.replace("resctrl", "tmpfs").as_bytes()), None);
 }

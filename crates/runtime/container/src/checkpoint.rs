@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
 use criu::{External, Kind, Options, Request, Response};
+use mount::mountinfo::{self, Mounted};
 use oci::runtime::{NamespaceKind, Status};
 use plan::{Enter, Mount, Plan, Rootfs, What};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -12,7 +13,6 @@ use sys::{Call, SingleThreaded};
 
 use crate::create::read_spec;
 use crate::error::{Doing, Error};
-use crate::mountinfo::{self, Line};
 use crate::record::Record;
 use crate::store::Store;
 use crate::swrk::{self, CriuOptions, Directories, Service};
@@ -198,13 +198,13 @@ fn mounts(plan: &Plan, record: &Record, cgroup: &Cgroup) -> Result<Vec<External>
         .call(|| format!("open({root:?})"))
         .doing(|| "the container's root")?;
     let root = fsroot::Root::from_fd(root);
-    let lines = mountinfo::read(&record.pid.to_string())?;
+    let text = mountinfo::read(&record.pid.to_string()).doing(|| "mounts")?;
     let mut mounts = Vec::new();
     let mut add = |target: &Path, name: &Path| -> Result<(), Error> {
         // Nothing is mounted there any more when it is on the root's.
-        let line = mount_of(&root, target, &lines)?.filter(|line| line.point != Path::new("/"));
+        let line = mount_of(&root, target, &text)?.filter(|line| !line.is_at(Path::new("/")));
         let Some(line) = line else { return Ok(()) };
-        let (key, value) = (swrk::name(&line.point)?, swrk::name(name)?);
+        let (key, value) = (swrk::name(&line.point())?, swrk::name(name)?);
         if !mounts.iter().any(|one: &External| one.key == key) {
             mounts.push(External { key, value });
         }
@@ -266,19 +266,19 @@ fn file_type(fd: &OwnedFd) -> Option<FileType> {
     rustix::fs::fstat(fd).ok().map(|stat| FileType::from_raw_mode(stat.st_mode))
 }
 
-/// The mount that `target` is on. `None`: there is no such file.
-pub(crate) fn mount_of<'l>(
+/// The mount that `target` is on, of those in a mountinfo. `None`: there is no such file.
+pub(crate) fn mount_of<'t>(
     root: &fsroot::Root,
     target: &Path,
-    lines: &'l [Line],
-) -> Result<Option<&'l Line>, Error> {
+    mounts: &'t [u8],
+) -> Result<Option<Mounted<'t>>, Error> {
     let Ok(fd) = root.open_path(target) else { return Ok(None) };
     // Also on kernels whose statx(2) does not tell.
     let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
     let text = std::fs::read_to_string(&path).call(|| format!("read({path:?})"));
     let text = text.doing(|| "mounts")?;
     let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
-    Ok(lines.iter().find(|line| Some(line.id) == id))
+    Ok(mountinfo::mounts(mounts).find(|line| Some(line.id) == id))
 }
 
 /// Writes down what the standard streams are, so that whoever restores can give the container its

@@ -27,7 +27,6 @@ mod lifecycle;
 mod listener;
 mod making;
 mod maps;
-mod mountinfo;
 mod netdev;
 mod prepare;
 mod process;

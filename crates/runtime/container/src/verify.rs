@@ -11,17 +11,17 @@ use std::path::{Path, PathBuf};
 
 use caps::CapSet;
 use cgroup::Cgroup;
+use mount::mountinfo;
 use oci::runtime::NamespaceKind;
 use plan::Plan;
 use sys::Call;
 
 use crate::checkpoint::namespace;
 use crate::error::{Doing, Error};
-use crate::mountinfo;
 
 /// The machine as it was before.
 pub(crate) struct Host {
-    devices: Vec<String>,
+    devices: Vec<(u32, u32)>,
     namespaces: BTreeMap<&'static str, (u64, u64)>,
 }
 
@@ -34,8 +34,9 @@ impl Host {
                 namespaces.insert(word, one);
             }
         }
-        let lines = mountinfo::read("self")?;
-        Ok(Self { devices: lines.into_iter().map(|line| line.device).collect(), namespaces })
+        let text = mountinfo::read("self").doing(|| "mounts")?;
+        let devices = mountinfo::mounts(&text).map(|line| line.device).collect();
+        Ok(Self { devices, namespaces })
     }
 }
 

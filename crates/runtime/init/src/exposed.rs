@@ -5,10 +5,11 @@
 //! any, is still in the mount namespace, out of sight: a process could make a user namespace in the
 //! container and have a procfs without masks.
 
+use std::io::Read;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use mount::mountinfo::{Mounted, mounts};
 use mount::{MountAttr, fs_mount};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -24,13 +25,12 @@ pub(crate) fn cover(root: &Path, proc: BorrowedFd<'_>) -> Result<(), Error> {
     let file: OwnedFd = rustix::fs::openat(proc, "self/mountinfo", flags, Mode::empty())
         .call(|| "open(mountinfo)")
         .doing(doing)?;
-    let text = std::io::read_to_string(std::fs::File::from(file))
-        .call(|| "read(mountinfo)")
-        .doing(doing)?;
+    let mut text = Vec::new();
+    std::fs::File::from(file).read_to_end(&mut text).call(|| "read(mountinfo)").doing(doing)?;
     // The last mount of a place is the one that its path leads to.
     let mut covered = Vec::new();
-    for point in text.lines().rev().filter_map(whole).filter(|point| !point.starts_with(root)) {
-        if covered.contains(&point) {
+    for point in mounts(&text).rev().filter(whole).map(|mounted| mounted.point()) {
+        if point.starts_with(root) || covered.contains(&point) {
             continue;
         }
         match mount::umount_detach(&point) {
@@ -47,29 +47,9 @@ pub(crate) fn cover(root: &Path, proc: BorrowedFd<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The mount point of a line of mountinfo, if it is that of a procfs or sysfs from its root on.
-fn whole(line: &str) -> Option<PathBuf> {
-    let (mount, fs) = line.split_once(" - ")?;
-    let kind = fs.split(' ').next()?;
-    let mut fields = mount.split(' ').skip(3);
-    let (from, point) = (fields.next()?, fields.next()?);
-    (from == "/" && matches!(kind, "proc" | "sysfs")).then(|| unescape(point))
-}
-
-/// A path as mountinfo has it: `\\040` is a space.
-fn unescape(text: &str) -> PathBuf {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    let mut byte;
-    while let Some((first, after)) = rest.split_first() {
-        let octal = (*first == b'\\').then(|| after.get(..3)).flatten();
-        let number = octal
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        (byte, rest) = number.map_or((*first, after), |byte| (byte, &after[3..]));
-        bytes.push(byte);
-    }
-    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+/// Whether a mount is a procfs or sysfs from its root on.
+fn whole(mounted: &Mounted<'_>) -> bool {
+    matches!(mounted.kind, b"proc" | b"sysfs") && mounted.root() == Path::new("/")
 }
 
 #[cfg(test)]
@@ -78,14 +58,17 @@ mod tests {
 
     #[test]
     fn only_a_whole_one_counts() {
-        for (line, point) in [
-            ("25 1 0:22 / /proc rw,relatime shared:5 - proc proc rw", Some("/proc")),
-            ("26 1 0:23 / /a\\040b rw - sysfs sysfs rw", Some("/a b")),
-            ("27 25 0:22 /sys /proc/sys ro - proc proc rw", None),
-            ("28 1 8:1 / / rw - ext4 /dev/sda rw", None),
-            ("nonsense", None),
+        for (line, counts) in [
+            ("25 1 0:22 / /proc rw,relatime shared:5 - proc proc rw", true),
+            ("26 1 0:23 / /a\\040b rw - sysfs sysfs rw", true),
+            ("27 25 0:22 /sys /proc/sys ro - proc proc rw", false),
+            ("28 1 8:1 / / rw - ext4 /dev/sda rw", false),
         ] {
-            assert_eq!(whole(line), point.map(PathBuf::from), "{line}");
+            assert_eq!(
+                mounts(line.as_bytes()).filter(whole).count(),
+                usize::from(counts),
+                "{line}"
+            );
         }
     }
 }

@@ -140,10 +140,10 @@ fn cannot_map(mount: &Mount, source: &Path, tree: &OwnedFd, error: sys::Error) -
 /// The type of the file system that a mount is of, from mountinfo.
 fn file_system(tree: &OwnedFd) -> Option<String> {
     let device = rustix::fs::fstat(tree).ok()?.st_dev;
-    let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some(device.as_str()))?;
-    line.split_once(" - ")?.1.split(' ').next().map(str::to_owned)
+    let device = (rustix::fs::major(device), rustix::fs::minor(device));
+    let text = mount::mountinfo::read("self").ok()?;
+    let mounted = mount::mountinfo::mounts(&text).find(|mounted| mounted.device == device)?;
+    Some(String::from_utf8_lossy(mounted.kind).into_owned())
 }
 
 /// The host's file of a device, if it really is that device. Fifos are made, not bound.

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
+use mount::mountinfo::{self, Mounted};
 use plan::{Mount, Plan, What};
 use rustix::fs::{FileType, Mode, OFlags};
 use sys::{Call, MountAttr};
@@ -11,15 +12,14 @@ use sys::{Call, MountAttr};
 use super::refuse;
 use crate::checkpoint::{externals, hidden, mount_of};
 use crate::error::{Doing, Error};
-use crate::mountinfo::{self, Line};
 
 /// File systems that a namespace has one of, whoever mounts it.
-const OF_A_NAMESPACE: [&str; 4] = ["mqueue", "proc", "sysfs", "devpts"];
+const OF_A_NAMESPACE: [&[u8]; 4] = [b"mqueue", b"proc", b"sysfs", b"devpts"];
 
 /// The mounts of the first process. `host`: the file systems that were mounted before.
 pub(super) fn check(
     plan: &Plan,
-    host: &[String],
+    host: &[(u32, u32)],
     cgroup: &Cgroup,
     first: i32,
 ) -> Result<(), Error> {
@@ -28,8 +28,8 @@ pub(super) fn check(
     let root = rustix::fs::open(&root, flags, Mode::empty())
         .call(|| format!("open({root:?})"))
         .doing(|| "restored mounts")?;
-    let inside =
-        Inside { root: fsroot::Root::from_fd(root), lines: mountinfo::read(&first.to_string())? };
+    let text = mountinfo::read(&first.to_string()).doing(|| "restored mounts")?;
+    let inside = Inside { root: fsroot::Root::from_fd(root), text };
     let known = inside.bound(plan, cgroup)?;
     let mounts = &plan.init.rootfs.mounts;
     for mount in mounts.iter().filter(|mount| !hidden(mounts, mount)) {
@@ -42,20 +42,21 @@ pub(super) fn check(
 
 struct Inside {
     root: fsroot::Root,
-    lines: Vec<Line>,
+    /// Its mountinfo.
+    text: Vec<u8>,
 }
 
 impl Inside {
     /// The mount that a path of the container is on.
-    fn at(&self, path: &Path) -> Result<Option<&Line>, Error> {
-        mount_of(&self.root, path, &self.lines)
+    fn at(&self, path: &Path) -> Result<Option<Mounted<'_>>, Error> {
+        mount_of(&self.root, path, &self.text)
     }
 
     /// What comes from outside is what the configuration names. Returns where it is.
     fn bound(&self, plan: &Plan, cgroup: &Cgroup) -> Result<Vec<PathBuf>, Error> {
         let mut known = Vec::new();
         for (target, source) in externals(plan, cgroup) {
-            let point = self.at(&target)?.map(|line| line.point.clone());
+            let point = self.at(&target)?.map(|line| line.point());
             if point.is_none() || !self.same_file(&target, &source)? {
                 return Err(refuse(format!("what is mounted on {target:?} is not {source:?}")));
             }
@@ -71,7 +72,7 @@ impl Inside {
             return Err(refuse(format!("nothing is mounted on {target:?}")));
         };
         if let What::Fs { kind, .. } = &mount.what
-            && (*kind != line.kind || line.point == Path::new("/"))
+            && (kind.as_bytes() != line.kind || line.is_at(Path::new("/")))
         {
             return Err(refuse(format!("there is no {kind} on {target:?}")));
         }
@@ -90,7 +91,7 @@ impl Inside {
 
     fn root(&self, plan: &Plan) -> Result<(), Error> {
         let root = &plan.init.rootfs.root;
-        let mut lines = self.lines.iter().filter(|line| line.point == Path::new("/"));
+        let mut lines = mountinfo::mounts(&self.text).filter(|line| line.is_at(Path::new("/")));
         let (Some(line), None) = (lines.next(), lines.next()) else {
             return Err(refuse("something is mounted on its root"));
         };
@@ -110,7 +111,7 @@ impl Inside {
             let Ok(file) = self.root.open_path(path) else { continue };
             let stat = rustix::fs::fstat(&file).call(|| "fstat()").doing(|| "restored mounts")?;
             let covers = self.at(path)?.is_some_and(|line| {
-                line.kind == "tmpfs" && line.point != Path::new("/") && line.has("ro")
+                line.kind == b"tmpfs" && !line.is_at(Path::new("/")) && line.has("ro")
             });
             let masked = match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => covers,
@@ -131,23 +132,29 @@ impl Inside {
     }
 
     /// No file system of the host's is mounted that the configuration does not name.
-    fn nothing_else(&self, plan: &Plan, host: &[String], known: &[PathBuf]) -> Result<(), Error> {
-        let masks = |line: &Line| {
-            let stat = self.root.open_path(&line.point).ok();
+    fn nothing_else(
+        &self,
+        plan: &Plan,
+        host: &[(u32, u32)],
+        known: &[PathBuf],
+    ) -> Result<(), Error> {
+        let masks = |point: &PathBuf| {
+            let stat = self.root.open_path(point).ok();
             let stat = stat.and_then(|file| rustix::fs::fstat(&file).ok());
-            plan.init.rootfs.masked_paths.contains(&line.point) && stat.is_some_and(|s| is_null(&s))
+            plan.init.rootfs.masked_paths.contains(point) && stat.is_some_and(|s| is_null(&s))
         };
-        let is_known = |line: &Line| {
+        let is_known = |line: &Mounted<'_>| {
+            let point = line.point();
             !host.contains(&line.device)
-                || OF_A_NAMESPACE.contains(&line.kind.as_str())
-                || line.point == Path::new("/")
-                || known.contains(&line.point)
-                || masks(line)
+                || OF_A_NAMESPACE.contains(&line.kind)
+                || point == Path::new("/")
+                || known.contains(&point)
+                || masks(&point)
         };
-        match self.lines.iter().find(|line| !is_known(line)) {
+        match mountinfo::mounts(&self.text).find(|line| !is_known(line)) {
             None => Ok(()),
             Some(line) => {
-                Err(refuse(format!("a file system of the host is mounted on {:?}", line.point)))
+                Err(refuse(format!("a file system of the host is mounted on {:?}", line.point())))
             }
         }
     }
