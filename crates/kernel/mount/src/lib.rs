@@ -6,7 +6,8 @@
 //! - [`move_to_fd`] puts it where a descriptor says, so that no path is resolved a second time.
 //!
 //! [`options`] sorts the option strings of fstab(5) into what belongs to the mount and what belongs
-//! to the file system, and [`mountinfo`] tells what is mounted where. Errors are [`sys::Error`], and hold what the kernel's file system says.
+//! to the file system, and [`mountinfo`] tells what is mounted where. Errors are [`sys::Error`], and
+//! hold what the kernel's file system says.
 #![forbid(unsafe_code)]
 
 mod filesystem;
