@@ -9,12 +9,14 @@ use rustix::fs::{AtFlags, CWD, Dev, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use sys::{Call, Error};
 
+use crate::walk::{self, Links};
+
 /// How often a resolution that raced with a rename is tried again. The kernel gives up at the first
 /// rename anywhere on the machine while `..` is resolved, so a few are normal.
 const RACE_RETRIES: usize = 1000;
 
-/// How many symbolic links may be followed while missing directories are made, as in the kernel.
-const MAX_LINKS: usize = 40;
+/// How many symbolic links may be followed in one resolution, as in the kernel.
+pub(crate) const MAX_LINKS: usize = 40;
 
 /// The path under which this process reaches what `fd` refers to: `/proc/self/fd/N`.
 pub fn fd_path(fd: impl AsFd) -> PathBuf {
@@ -78,15 +80,39 @@ impl Root {
         // Unlike open(2), openat2(2) refuses a mode that it has no use for.
         let makes = flags.contains(OFlags::CREATE) || flags.contains(OFlags::TMPFILE);
         let mode = if makes { mode } else { Mode::empty() };
-        let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        self.resolve_with(path, flags, mode, Links::Follow)
+    }
+
+    fn resolve_with(
+        &self,
+        path: &Path,
+        flags: OFlags,
+        mode: Mode,
+        links: Links,
+    ) -> Result<OwnedFd, Errno> {
+        let how = ResolveFlags::IN_ROOT
+            | match links {
+                Links::Follow => ResolveFlags::NO_MAGICLINKS,
+                Links::Refuse => ResolveFlags::NO_SYMLINKS,
+            };
         let mut tries = 0;
         loop {
             match rustix::fs::openat2(&self.fd, path, flags | OFlags::CLOEXEC, mode, how) {
                 Err(Errno::AGAIN) if tries < RACE_RETRIES => tries += 1,
                 Err(Errno::INTR) => {}
+                Err(Errno::NOSYS) => return walk::open(self.as_fd(), path, flags, mode, links),
                 other => return other,
             }
         }
+    }
+
+    /// The directory `path` (`O_PATH`), to which no symbolic link leads: `ELOOP` where one is on the
+    /// way, `ENOTDIR` where one is at the end.
+    pub fn open_plain_directory(&self, path: impl AsRef<Path>) -> Result<OwnedFd, Error> {
+        let path = path.as_ref();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        self.resolve_with(path, flags, Mode::empty(), Links::Refuse)
+            .call(|| format!("openat2({path:?}, NO_SYMLINKS)"))
     }
 
     /// Whether `path` leads to something. A dangling link does not.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use fsroot::Root;
 use plan::{Device, Rootfs};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, StatxFlags, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, StatxFlags, Uid};
 use rustix::io::Errno;
 use sys::Call;
 
@@ -49,9 +49,7 @@ pub(crate) fn fill(root: &Root, plan: &Rootfs, inherited: &mut Inherited) -> Res
 /// in the container: what is removed and made here would be removed and made there (CVE-2026-41579).
 /// `own` is the mount that the configuration has on `/dev`.
 fn check_place(root: &Root, dev: BorrowedFd<'_>, own: Option<u64>) -> Result<(), Error> {
-    let plain = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-    if rustix::fs::openat2(root.as_fd(), "dev", plain, Mode::empty(), how).is_ok() {
+    if root.open_plain_directory("dev").is_ok() {
         return Ok(());
     }
     let place = mount_id(dev)?;

@@ -9,7 +9,7 @@ use std::path::Path;
 use fsroot::Root;
 use mount::fs_mount;
 use plan::{Enter, Mount, Rootfs, What};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 use sys::{Call, MountAttr, Propagation};
 
@@ -379,23 +379,18 @@ fn target(root: &Root, mount: &Mount, directory: bool, is_procfs: bool) -> Resul
 /// A directory that no symbolic link leads to: a link in the image must not decide where procfs or
 /// sysfs goes.
 fn plain_directory(root: &Root, path: &Path) -> Result<OwnedFd, Error> {
-    let open = || {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-        rustix::fs::openat2(root.as_fd(), path, flags, Mode::empty(), how)
-    };
-    let opened = match open() {
-        Err(Errno::NOENT) => {
+    let opened = match root.open_plain_directory(path) {
+        Err(err) if err.errno() == Errno::NOENT => {
             root.mkdir_all(path, Mode::from_raw_mode(0o755)).doing(String::new)?;
-            open()
+            root.open_plain_directory(path)
         }
         other => other,
     };
     match opened {
-        Err(Errno::LOOP | Errno::NOTDIR) => {
+        Err(err) if matches!(err.errno(), Errno::LOOP | Errno::NOTDIR) => {
             Err(Error::refused("", "must be mounted on ordinary directory, not on a link or file"))
         }
-        other => other.call(|| format!("openat2({path:?}, NO_SYMLINKS)")).doing(String::new),
+        other => other.doing(String::new),
     }
 }
 
