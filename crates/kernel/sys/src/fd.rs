@@ -18,12 +18,7 @@ use crate::error::{Call, Error, FdName, check};
 /// Closing at once takes descriptors away from values that own them: only for a process that will
 /// use none of those from here on, a child shortly before exec.
 pub fn close_range(first: u32, cloexec: bool) -> Result<(), Error> {
-    let flags = if cloexec { libc::CLOSE_RANGE_CLOEXEC } else { 0 };
-    // SAFETY: no pointer is passed. That descriptors owned by values of this program may be closed
-    // is the documented purpose; using such a value afterwards fails with EBADF.
-    let ret = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
-    let flag = if cloexec { ", CLOEXEC" } else { "" };
-    check(ret, || format!("close_range({first}, max{flag})")).map(drop)
+    close_between(first, u32::MAX, cloexec)
 }
 
 /// Closes all descriptors from `first` on but those in `keep`. For a child shortly before exec, like
@@ -37,17 +32,46 @@ pub fn close_all_but(first: u32, keep: &[BorrowedFd<'_>]) -> Result<(), Error> {
     let mut from = first;
     for fd in kept.into_iter().filter(|fd| *fd >= first) {
         if fd > from {
-            close_between(from, fd - 1)?;
+            close_between(from, fd - 1, false)?;
         }
         from = fd + 1;
     }
-    close_between(from, u32::MAX)
+    close_between(from, u32::MAX, false)
 }
 
-fn close_between(first: u32, last: u32) -> Result<(), Error> {
-    // SAFETY: as in `close_range`: no pointer is passed, and closing is the documented purpose.
-    let ret = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-    check(ret, || format!("close_range({first}, {last})")).map(drop)
+fn close_between(first: u32, last: u32, cloexec: bool) -> Result<(), Error> {
+    let flags = if cloexec { libc::CLOSE_RANGE_CLOEXEC } else { 0 };
+    // SAFETY: no pointer is passed. That descriptors owned by values of this program may be closed
+    // is the documented purpose; using such a value afterwards fails with EBADF.
+    let ret = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+    let flag = if cloexec { ", CLOEXEC" } else { "" };
+    match check(ret, || format!("close_range({first}, {last}{flag})")) {
+        // The call is of Linux 5.9, its flag of 5.11.
+        Err(error) if error.errno() == Errno::NOSYS || cloexec && error.errno() == Errno::INVAL => {
+            close_each(first, last, cloexec);
+            Ok(())
+        }
+        other => other.map(drop),
+    }
+}
+
+/// The same one by one, which takes some 50 ms. `/proc/self/fd` would tell which there are, but a
+/// process that has entered a container cannot trust it.
+fn close_each(first: u32, last: u32, cloexec: bool) {
+    /// The default of `/proc/sys/fs/nr_open`. It is often raised, to a number too large to count to,
+    /// and hardly ever used.
+    const MOST: u32 = 1 << 20;
+    for n in first..=last.min(MOST) {
+        // SAFETY: fcntl with F_SETFD and close take a number and answer EBADF for one that is not
+        // open. Closing what values of this program own is the documented purpose, as above.
+        unsafe {
+            if cloexec {
+                libc::fcntl(n as i32, libc::F_SETFD, libc::FD_CLOEXEC);
+            } else {
+                libc::close(n as i32);
+            }
+        }
+    }
 }
 
 /// Makes number `to` refer to what `from` refers to, and stay open on exec, see dup(2).
@@ -142,4 +166,24 @@ pub fn recv_fd(sock: BorrowedFd<'_>) -> Result<(Vec<u8>, Option<OwnedFd>), Error
     }
     data.truncate(message.bytes);
     Ok((data, fds.pop()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_close_range_it_is_the_same() {
+        let file = std::fs::File::open("/proc/self/exe").unwrap();
+        let is_open = |n| std::fs::exists(format!("/proc/self/fd/{n}")).unwrap();
+        for n in [900, 901, 903] {
+            dup2(std::os::fd::AsFd::as_fd(&file), n).unwrap();
+        }
+        close_each(900, 901, true);
+        assert_eq!(open_on_exec(900, 4), [903]);
+        close_each(901, 902, false);
+        assert!(is_open(900) && !is_open(901) && is_open(903));
+        close_each(900, 903, false);
+        assert!(!is_open(900) && !is_open(903));
+    }
 }
