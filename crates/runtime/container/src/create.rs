@@ -82,15 +82,7 @@ pub fn create(
     }
     let container = store.reserve(id)?;
     let told = starts_at_once(&plan, options, waits);
-    let mut making = Making {
-        starts_at_once: told,
-        record: record(&spec, &plan, id, options),
-        container,
-        cgroup_is_ours: false,
-        child: None,
-        hooks: false,
-        net_devices: None,
-    };
+    let mut making = Making::new(container, record(&spec, &plan, id, options), told);
     match making.make(proof, &plan, hierarchy, console, waits) {
         Ok((sync, mut warnings)) => {
             if let Some(path) = &options.pid_file

@@ -63,6 +63,19 @@ pub(crate) struct Making {
 }
 
 impl Making {
+    /// One of which nothing is there yet but its directory.
+    pub(crate) fn new(container: Container, record: Record, starts_at_once: bool) -> Self {
+        Self {
+            starts_at_once,
+            container,
+            record,
+            cgroup_is_ours: false,
+            child: None,
+            hooks: false,
+            net_devices: None,
+        }
+    }
+
     /// Makes all of it, up to a process that waits to be started. Warnings come back.
     pub(crate) fn make(
         &mut self,

@@ -75,15 +75,7 @@ pub fn restore(
     }
     let hierarchy = Hierarchy::detect()?;
     let container = store.reserve(id)?;
-    let mut making = Making {
-        starts_at_once: false,
-        record: record(&spec, &plan, id, options),
-        container,
-        cgroup_is_ours: false,
-        child: None,
-        hooks: false,
-        net_devices: None,
-    };
+    let mut making = Making::new(container, record(&spec, &plan, id, options), false);
     let task = Task { proof, plan: &plan, host, criu, directories, streams, console };
     let made = task.make(&mut making, &hierarchy).and_then(|()| match &options.pid_file {
         Some(path) => write_pid_file(path, making.record.pid),
