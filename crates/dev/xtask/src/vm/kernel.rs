@@ -1,4 +1,4 @@
-//! The guest's kernel: one of Debian's for virtual machines, unpacked.
+//! The guest's kernel: one of Debian's for virtual machines, or an older one of Ubuntu's, unpacked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,40 @@ pub(crate) struct Kernel {
 
 /// Versions, and the releases of Debian that have them.
 const RELEASES: [(&str, &str); 3] = [("5.10", "bullseye"), ("6.1", "bookworm"), ("6.12", "trixie")];
+
+/// Where Ubuntu keeps its packages, and kernels that no release of Debian has any more: each with
+/// the packages of its image and its modules, and their SHA-256, since a Debian knows no keys of
+/// Ubuntu's.
+const UBUNTU: &str = "http://archive.ubuntu.com/ubuntu/pool/main/l";
+const PINNED: [(&str, [(&str, &str); 2]); 2] = [
+    (
+        "4.18",
+        [
+            (
+                "linux-hwe/linux-image-unsigned-4.18.0-25-generic_4.18.0-25.26~18.04.1_amd64.deb",
+                "48255bba33b59127b69a9b8fdca27a25187bffd151ed0762bf7205b23474a08a",
+            ),
+            (
+                "linux-hwe/linux-modules-4.18.0-25-generic_4.18.0-25.26~18.04.1_amd64.deb",
+                "d21662c73ba590cce15b4360a282120d7f12b0c2febb72dd655ffe2ee92d7eee",
+            ),
+        ],
+    ),
+    (
+        "5.4",
+        [
+            (
+                "linux-hwe-5.4/\
+                 linux-image-unsigned-5.4.0-150-generic_5.4.0-150.167~18.04.1_amd64.deb",
+                "7dbbc78dcca32e96c11b1dad0e516ed5efc771cf905371d63e7363b65802a973",
+            ),
+            (
+                "linux-hwe-5.4/linux-modules-5.4.0-150-generic_5.4.0-150.167~18.04.1_amd64.deb",
+                "efa339a2f568e03cd9285ec8a1c13bff5385c64d1d8c7d4bc1dbe9ac4e837c14",
+            ),
+        ],
+    ),
+];
 
 /// What a container needs of the modules, with what these depend on. Some are built in, in some
 /// kernels.
@@ -40,12 +74,9 @@ const MODULES: [&str; 19] = [
 
 /// The kernel of a version, fetched unless it is there.
 pub(crate) fn get(place: &Path, version: &str) -> Result<Kernel, String> {
-    let release = RELEASES.iter().find(|(known, _)| *known == version).map(|(_, release)| *release);
-    let known = || RELEASES.map(|(version, _)| version).join(", ");
-    let release = release.ok_or_else(|| format!("--kernel {version} is none of {}", known()))?;
     let directory = place.join(format!("linux-{version}"));
     if !directory.join("boot").is_dir() {
-        fetch(place, release, &directory)?;
+        fetch(place, version, &directory)?;
     }
     let boot = std::fs::read_dir(directory.join("boot"));
     let mut files = boot.map_err(|error| format!("{}: {error}", directory.display()))?.flatten();
@@ -61,9 +92,37 @@ pub(crate) fn get(place: &Path, version: &str) -> Result<Kernel, String> {
     Ok(Kernel { image, modules })
 }
 
+fn fetch(place: &Path, version: &str, directory: &Path) -> Result<(), String> {
+    if let Some((_, packages)) = PINNED.iter().find(|(known, _)| *known == version) {
+        return fetch_pinned(place, packages, directory);
+    }
+    let release = RELEASES.iter().find(|(known, _)| *known == version).map(|(_, release)| *release);
+    let release = release.ok_or_else(|| {
+        let known = PINNED.iter().map(|(known, _)| *known);
+        let known: Vec<_> = known.chain(RELEASES.iter().map(|(known, _)| *known)).collect();
+        format!("--kernel {version} is none of {}", known.join(", "))
+    })?;
+    fetch_debian(place, release, directory)
+}
+
+/// The very packages that are named, or none.
+fn fetch_pinned(place: &Path, packages: &[(&str, &str)], directory: &Path) -> Result<(), String> {
+    let mut script = format!("new={}.new; rm -rf $new; mkdir $new\n", directory.display());
+    script += "trap 'rm -rf $new' EXIT\n";
+    for (package, sum) in packages {
+        println!("fetching {package}");
+        script += &format!(
+            "curl -sSfL -o $new/deb '{UBUNTU}/{package}'
+            echo '{sum}  '$new/deb | sha256sum -c --quiet; dpkg-deb -x $new/deb $new/root\n"
+        );
+    }
+    script += &format!("mv $new/root {}", directory.display());
+    super::shell(place, &script).map_err(|why| format!("fetch a kernel of Ubuntu: {why}"))
+}
+
 /// With lists of packages of our own, so that any release's kernel can be had, and the machine's
 /// lists stay as they are.
-fn fetch(place: &Path, release: &str, directory: &Path) -> Result<(), String> {
+fn fetch_debian(place: &Path, release: &str, directory: &Path) -> Result<(), String> {
     println!("fetching the kernel of Debian {release}");
     let script = format!(
         "new={new}.new; rm -rf $new; mkdir -p $new/apt/lists/partial $new/apt/archives/partial

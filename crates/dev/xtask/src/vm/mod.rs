@@ -2,10 +2,11 @@
 //! or no systemd cannot show.
 //!
 //! QEMU emulates the processor (`/dev/kvm` may open and still not boot a kernel, so it is never
-//! tried). The kernel is Debian's for virtual machines, unpacked and not installed; the root is an
-//! archive in memory with busybox, a few programs of this machine and the tests, which are static.
-//! The tests run one by one, each in a process of its own, and their results come back by name over
-//! a second serial port. Nothing but `target/vm` is written, and nothing outlives the command.
+//! tried). The kernel is Debian's for virtual machines, or an older one of Ubuntu's, unpacked and
+//! not installed; the root is an archive in memory with busybox, a few programs of this machine and
+//! the tests, which are static. The tests run one by one, each in a process of its own, and their
+//! results come back by name over a second serial port. Nothing but `target/vm` is written, and
+//! nothing outlives the command.
 
 mod archive;
 mod debian;
@@ -25,7 +26,7 @@ usage: cargo xtask vm [--systemd] [--v1 | --hybrid] [--kernel VERSION] [WORD...]
 
   --systemd         a Debian with systemd as its init: the tests of the runtime's program
   --v1, --hybrid    cgroup v1 alone, or v1 with a v2 tree beside it, in place of v2 alone
-  --kernel VERSION  5.10, 6.1 (as it is without) or 6.12
+  --kernel VERSION  4.18, 5.4, 5.10, 6.1 (as it is without) or 6.12
   WORD              only tests whose names have one of these words in them
 ";
 
