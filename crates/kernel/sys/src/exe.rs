@@ -2,66 +2,114 @@
 
 use std::io::{Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
+use rustix::fs::{FsWord, MemfdFlags, Mode, OFlags, SealFlags, Stat};
 use rustix::io::Errno;
-use rustix::mount::OpenTreeFlags;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use crate::error::{Call, Error};
-use crate::mount::{MountAttr, mount_setattr};
 
 const SELF: &str = "/proc/self/exe";
 
 const SEALS: SealFlags =
     SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::WRITE);
 
-/// A descriptor (`O_PATH` or read-only) of our own program that nobody can write through, to be run
-/// with [`crate::execveat`] or as `/proc/self/fd/N`.
+/// `OVERLAYFS_SUPER_MAGIC` of `statfs(2)`.
+const OVERLAYFS: FsWord = 0x794c_7630;
+
+/// Directories of which one is the second lower layer: an overlay without an upper one needs two,
+/// neither within the other. None is ever looked at, since our file is found in the first.
+const SECOND_LAYERS: [&str; 4] = ["/run", "/dev", "/usr", "/tmp"];
+
+/// A descriptor of our own program that nobody can write through, and nobody can keep the program
+/// from being executed through; to be run with [`crate::execveat`] or as `/proc/self/fd/N`.
 ///
 /// A process in a container can reach the program that set it up as `/proc/self/exe` and, once that
-/// has ended, open it for writing (CVE-2019-5736). Run from here, what it reaches is a read-only
-/// mount of the file, or where mounts cannot be made a sealed copy in memory.
+/// has ended, open it for writing (CVE-2019-5736). What it reaches of us is, in this order:
 ///
-/// The mount is in no namespace: it was dissolved while this descriptor holds on to it, so that
-/// `mount_setattr(2)` refuses to make it writable again, whatever capabilities the caller has.
+/// 1. a file of a read-only overlay that has only our directory in it, which is another inode than
+///    the host's file;
+/// 2. where that cannot be made, a sealed copy in memory: another inode too, but it takes the time
+///    and the memory of a copy.
+///
+/// A read-only bind mount would be cheaper than both, but it is the same inode. An `open(O_WRONLY)`
+/// of it fails only after it has been counted as a writer, and whoever executes the host's file in
+/// that moment is told "Text file busy".
+///
+/// The overlay is in no namespace: it was dissolved while this descriptor holds on to it, so that
+/// no call can change it.
 pub fn protected_exe() -> Result<OwnedFd, Error> {
-    match read_only_mount(SELF) {
-        Ok(fd) => Ok(fd),
-        Err(err) if matches!(err.errno(), Errno::PERM | Errno::NOSYS | Errno::INVAL) => {
-            sealed_copy()
-        }
-        Err(err) => Err(err),
-    }
+    overlaid_exe().or_else(|_| sealed_copy())
 }
 
-/// Whether this process runs from a file that a container cannot write through its
-/// `/proc/self/exe`: a read-only mount or a sealed copy.
+/// The same as an overlay only, which costs nothing to hold. Must be asked for where the path of the
+/// program leads to it: in the mount namespace in which it was executed.
+pub fn overlaid_exe() -> Result<OwnedFd, Error> {
+    overlay(Path::new(SELF))
+}
+
+/// Whether this process runs from what [`protected_exe`] hands out.
 pub fn is_protected() -> bool {
     let Ok(exe) = rustix::fs::open(SELF, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
         return false;
     };
-    let read_only =
-        rustix::fs::fstatvfs(&exe).is_ok_and(|st| st.f_flag.contains(StatVfsMountFlags::RDONLY));
     let sealed = rustix::fs::fcntl_get_seals(&exe).is_ok_and(|seals| seals.contains(SEALS));
-    read_only || sealed
+    sealed || is_ours_alone(&exe)
 }
 
-/// The same as a mount only, which costs nothing to hold. Must be asked for in the mount namespace
-/// in which the program was executed: in another one the kernel answers `EINVAL`.
-pub fn read_only_exe() -> Result<OwnedFd, Error> {
-    read_only_mount(SELF)
+/// Whether `exe` is a file at the root of an overlay, as it is in ours. A host's own root can be an
+/// overlay, but a program is not at its top.
+fn is_ours_alone(exe: &OwnedFd) -> bool {
+    let overlay = rustix::fs::fstatfs(exe).is_ok_and(|st| st.f_type == OVERLAYFS);
+    overlay
+        && std::fs::read_link(SELF)
+            .is_ok_and(|path| path.parent().is_some_and(|p| p == Path::new("/")))
 }
 
-fn read_only_mount(file: &str) -> Result<OwnedFd, Error> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = rustix::mount::open_tree(CWD, file, flags)
-        .call(|| format!("open_tree({file:?}, CLONE)"))?;
-    mount_setattr(tree.as_fd(), false, MountAttr::RDONLY, MountAttr::empty(), None, None)?;
-    // Opened again, because closing `tree` takes the mount out of the anonymous namespace that it
-    // is in, in which it could still be changed.
-    let again = format!("/proc/self/fd/{}", tree.as_raw_fd());
-    rustix::fs::open(&again, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .call(|| format!("open(\"{again}\")"))
+/// The file at `link`, a link of procfs, in an overlay of its directory.
+fn overlay(link: &Path) -> Result<OwnedFd, Error> {
+    let what = || format!("an overlay for {link:?}");
+    let file = std::fs::read_link(link).call(|| format!("readlink({link:?})"))?;
+    let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else {
+        return Err(Error::new(what(), Errno::NOENT));
+    };
+    // By descriptor, because a colon or a comma in a path means something else to the overlay.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let first = rustix::fs::open(directory, flags, Mode::empty())
+        .call(|| format!("open({directory:?})"))?;
+    let mnt = SECOND_LAYERS
+        .iter()
+        .find_map(|second| {
+            read_only_overlay(&format!("/proc/self/fd/{}:{second}", first.as_raw_fd())).ok()
+        })
+        .ok_or_else(|| Error::new(what(), Errno::NODEV))?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let found = rustix::fs::openat(&mnt, name, flags, Mode::empty()).call(what)?;
+    // The path may lead elsewhere by now, for example because a new version was installed.
+    let own = rustix::fs::stat(link).call(what)?;
+    if !same_file(&own, &rustix::fs::fstat(&found).call(what)?) {
+        return Err(Error::new(what(), Errno::STALE));
+    }
+    Ok(found)
+}
+
+/// Whether an overlay's file is this one of its layers. The number of the device is the overlay's.
+fn same_file(own: &Stat, found: &Stat) -> bool {
+    let words = |st: &Stat| (st.st_ino, st.st_size, st.st_mtime, st.st_mtime_nsec, st.st_mode);
+    words(own) == words(found)
+}
+
+fn read_only_overlay(layers: &str) -> Result<OwnedFd, Error> {
+    let what = || format!("mount(overlay, lowerdir={layers})");
+    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).call(what)?;
+    let set = |key, value| rustix::mount::fsconfig_set_string(context.as_fd(), key, value);
+    set("lowerdir", layers).call(what)?;
+    // Or the kernel says in its log that it does without, each time.
+    set("xino", "off").call(what)?;
+    rustix::mount::fsconfig_create(context.as_fd()).call(what)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY;
+    rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).call(what)
 }
 
 fn sealed_copy() -> Result<OwnedFd, Error> {

@@ -36,7 +36,7 @@ pub use cred::{
     set_no_new_privs, setgroups, setresgid, setresuid,
 };
 pub use error::{Call, Error, FdName};
-pub use exe::{is_protected, protected_exe, read_only_exe};
+pub use exe::{is_protected, overlaid_exe, protected_exe};
 pub use exec::{execve, execveat, exit_now};
 pub use fd::{
     close_all_but, close_range, dup2, keep_on_exec, open_on_exec, recv_fd, send_fd, take_fd,

@@ -47,7 +47,7 @@ pub(crate) struct Hold {
     pub(crate) host_mounts: OwnedFd,
     /// Its own: it ends, and with it all its mounts, when this is closed.
     pub(crate) own_mounts: OwnedFd,
-    /// Our own program as the runtime is to be run from, see [`sys::read_only_exe`]. `None` where
+    /// Our own program as the runtime is to be run from, see [`sys::overlaid_exe`]. `None` where
     /// that cannot be had: the runtime then takes care of itself, with a copy.
     pub(crate) program: Option<OwnedFd>,
 }
@@ -83,7 +83,7 @@ pub(crate) fn detach() -> Result<Hold, Error> {
     sys::signal_block_all()?;
 
     // Before the namespace changes: after that the program is in another one.
-    let program = sys::read_only_exe().ok();
+    let program = sys::overlaid_exe().ok();
     let host_mounts = open_namespace("/proc/self/ns/mnt")?;
     failpoint::hit("shim.unshare")?;
     sys::unshare(CloneFlags::NEWNS)?;
