@@ -89,7 +89,7 @@ pub(crate) fn restore(context: &mut Context, parsed: &Parsed) -> Result<i32, Fai
     context.log.warn_all(&restored.warnings);
     let Some(foreground) = foreground else { return Ok(0) };
     let relay = console.filter(|_| restored.terminal).map(Console::receive).transpose();
-    let status = relay.and_then(|relay| foreground.wait(restored.pid, &restored.pidfd, relay));
+    let status = relay.and_then(|relay| foreground.wait(restored.pid, &restored.handle, relay));
     let warnings = container::delete(&context.store, id, true)?;
     context.log.warn_all(&warnings);
     status

@@ -58,7 +58,7 @@ impl Foreground {
     pub(crate) fn wait(
         self,
         pid: i32,
-        pidfd: &OwnedFd,
+        process: &sys::Handle,
         relay: Option<Relay>,
     ) -> Result<i32, Failure> {
         let mut relay = relay;
@@ -80,7 +80,7 @@ impl Foreground {
                 relay.serve(&ready[1..]);
             }
             if ready[0]
-                && let Some(status) = self.take_signals(pid, pidfd, relay.as_ref())?
+                && let Some(status) = self.take_signals(pid, process, relay.as_ref())?
             {
                 if let Some(relay) = &mut relay {
                     relay.drain();
@@ -94,7 +94,7 @@ impl Foreground {
     fn take_signals(
         &self,
         pid: i32,
-        pidfd: &OwnedFd,
+        process: &sys::Handle,
         relay: Option<&Relay>,
     ) -> Result<Option<i32>, Failure> {
         let mut ended = None;
@@ -106,7 +106,7 @@ impl Foreground {
                         relay.resize();
                     }
                 }
-                signal => match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
+                signal => match process.signal(signal) {
                     // It has just ended: its SIGCHLD is on the way.
                     Err(err) if err.errno() == Errno::SRCH => {}
                     other => other?,

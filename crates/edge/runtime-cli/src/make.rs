@@ -156,7 +156,7 @@ pub(crate) fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure
         }
     };
     let Some(foreground) = foreground else { return Ok(0) };
-    let status = foreground.wait(created.pid, &created.pidfd, relay);
+    let status = foreground.wait(created.pid, &created.handle, relay);
     if !parsed.is_set("keep") {
         delete(context)?;
     }
@@ -202,7 +202,7 @@ fn execute(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     context.log.warn_all(&executed.warnings);
     let relay = console.map(Console::receive).transpose()?;
     match foreground {
-        Some(foreground) => foreground.wait(executed.pid, &executed.pidfd, relay),
+        Some(foreground) => foreground.wait(executed.pid, &executed.handle, relay),
         None => Ok(0),
     }
 }

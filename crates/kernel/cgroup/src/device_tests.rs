@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use crate::program::{
-    AND, EXIT, JUMP_EQ, JUMP_NE, LOAD_U32, MOV, MOV_REG, SHIFT_RIGHT, device_program,
+    AND, EXIT, JUMP_EQ, JUMP_NE, JUMP_NE_REG, LOAD_U32, MOV, MOV_REG, SHIFT_RIGHT, device_program,
 };
 
 use super::*;
@@ -61,8 +61,9 @@ fn run(program: &[sys::BpfInsn], kind: u32, major: u32, minor: u32, access: Acce
                 registers[dst] >>= imm;
                 false
             }
-            JUMP_EQ => registers[dst] == imm,
-            JUMP_NE => registers[dst] != imm,
+            JUMP_EQ => i64::from(registers[dst]) == i64::from(insn.imm),
+            JUMP_NE => i64::from(registers[dst]) != i64::from(insn.imm),
+            JUMP_NE_REG => registers[dst] != registers[src],
             EXIT => return registers[0] == 1,
             other => panic!("unknown instruction {other:#x}"),
         };

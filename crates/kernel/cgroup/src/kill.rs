@@ -1,10 +1,9 @@
 //! Stopping for a while, and for good.
 
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::Pid;
 
 use crate::cgroup::{Cgroup, FIRST_PAUSE, Member, longer};
 use crate::error::{Error, pass};
@@ -46,12 +45,17 @@ impl Cgroup {
         pass("cgroup.thawed")
     }
 
-    /// Whether the cgroup was frozen with [`Cgroup::freeze`]: not whether one above it was.
+    /// Whether the cgroup was frozen with [`Cgroup::freeze`]: not whether one above it was. Where
+    /// nothing can freeze it (v2 before Linux 5.2), it was not.
     pub fn is_frozen(&self) -> Result<bool, Error> {
         let says = |member: &Member, file, yes| -> Result<bool, Error> {
             Ok(member.dir.read(file)?.trim() == yes)
         };
-        match self.freezer()? {
+        let freezer = match self.freezer() {
+            Err(Error::MissingController { .. }) => return Ok(false),
+            other => other?,
+        };
+        match freezer {
             Freezer::V2(member) => says(member, "cgroup.freeze", "1"),
             Freezer::V1(member) if says(member, "freezer.state", "THAWED")? => Ok(false),
             Freezer::V1(member) => says(member, "freezer.self_freezing", "1"),
@@ -161,16 +165,12 @@ impl Cgroup {
         for pid in self.procs_everywhere()? {
             let Some(pid) = Pid::from_raw(pid) else { continue };
             // It may have ended already.
-            match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-                Ok(pidfd) => match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
-                    Err(error) if error.errno() != Errno::SRCH => return Err(error.into()),
-                    _ => {}
-                },
-                Err(Errno::SRCH | Errno::INVAL) => {}
-                Err(errno) => {
-                    let text = format!("pidfd_open({})", pid.as_raw_nonzero());
-                    return Err(sys::Error::new(text, errno).into());
+            let sent = sys::Handle::open(pid).and_then(|handle| handle.signal(signal));
+            match sent {
+                Err(error) if !matches!(error.errno(), Errno::SRCH | Errno::INVAL) => {
+                    return Err(error.into());
                 }
+                _ => {}
             }
         }
         Ok(())

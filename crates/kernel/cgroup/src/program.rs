@@ -8,14 +8,16 @@ use sys::BpfInsn;
 
 use crate::device::{DeviceKind, DeviceRule, Exceptions};
 
-// linux/bpf.h. The jumps compare 32 bits, so that no number is sign-extended.
+// linux/bpf.h. The jumps compare 64 bits: those of 32 are of Linux 5.1. What is computed of 32 bits, and
+// what is loaded, fills the rest with zeroes, but the number in a jump is sign-extended.
 pub(crate) const LOAD_U32: u8 = 0x61;
 pub(crate) const MOV_REG: u8 = 0xbc;
 pub(crate) const MOV: u8 = 0xb4;
 pub(crate) const AND: u8 = 0x54;
 pub(crate) const SHIFT_RIGHT: u8 = 0x74;
-pub(crate) const JUMP_EQ: u8 = 0x16;
-pub(crate) const JUMP_NE: u8 = 0x56;
+pub(crate) const JUMP_EQ: u8 = 0x15;
+pub(crate) const JUMP_NE: u8 = 0x55;
+pub(crate) const JUMP_NE_REG: u8 = 0x5d;
 pub(crate) const EXIT: u8 = 0x95;
 
 /// The answer.
@@ -26,6 +28,8 @@ const KIND: u8 = 2;
 const ACCESS: u8 = 3;
 const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
+/// A number that a jump cannot hold.
+const LARGE: u8 = 6;
 
 const BLOCK: i32 = 1;
 const CHAR: i32 = 2;
@@ -78,11 +82,19 @@ fn push_exception(program: &mut Vec<BpfInsn>, rule: &DeviceRule, allow_by_defaul
         (MAJOR, rule.major.map(u32::cast_signed)),
         (MINOR, rule.minor.map(u32::cast_signed)),
     ];
-    let tests: Vec<_> = tests.iter().filter_map(|(reg, n)| n.map(|n| (*reg, n))).collect();
     // Each test that fails jumps over the tests after it and the body.
-    for (nth, (register, wanted)) in tests.iter().enumerate() {
-        let over = (tests.len() - nth - 1 + body.len()) as i16;
-        program.push(insn(JUMP_NE, *register, 0, over, *wanted));
+    for (register, wanted) in tests.iter().rev().filter_map(|(reg, n)| n.map(|n| (*reg, n))) {
+        let mut test = unless(register, wanted, body.len() as i16);
+        test.append(&mut body);
+        body = test;
     }
-    program.extend(body);
+    program.append(&mut body);
+}
+
+/// Jumps over the next `over` instructions unless the register is `wanted`, an unsigned number.
+fn unless(register: u8, wanted: i32, over: i16) -> Vec<BpfInsn> {
+    if wanted >= 0 {
+        return vec![insn(JUMP_NE, register, 0, over, wanted)];
+    }
+    vec![insn(MOV, LARGE, 0, 0, wanted), insn(JUMP_NE_REG, register, LARGE, over, 0)]
 }

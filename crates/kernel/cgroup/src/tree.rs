@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use sys::Call;
 
@@ -53,16 +53,7 @@ impl Dir {
     }
 
     fn resolve(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let how = ResolveFlags::BENEATH
-            | ResolveFlags::NO_SYMLINKS
-            | ResolveFlags::NO_MAGICLINKS
-            | ResolveFlags::NO_XDEV;
-        loop {
-            match rustix::fs::openat2(&self.fd, name, flags | OFlags::CLOEXEC, Mode::empty(), how) {
-                Err(Errno::INTR | Errno::AGAIN) => {}
-                other => return other,
-            }
-        }
+        sys::open_beneath(self.fd.as_fd(), name, flags)
     }
 
     /// The cgroup `name` (components divided by `/`) below this one.

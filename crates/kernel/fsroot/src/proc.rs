@@ -6,6 +6,7 @@
 //! it reached.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -41,11 +42,27 @@ pub fn open(proc: BorrowedFd<'_>, path: impl AsRef<Path>, flags: OFlags) -> Resu
     let fd = loop {
         match rustix::fs::openat2(proc, path, flags | OFlags::CLOEXEC, Mode::empty(), how) {
             Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(Errno::NOSYS) => break by_hand(proc, path, flags)?,
             other => break other.call(|| format!("openat2({}, {path:?})", FdName(proc)))?,
         }
     };
     check_magic(fd.as_fd())?;
     Ok(fd)
+}
+
+/// The same before Linux 5.6, which has no openat2(2): the links that may be first are read here.
+fn by_hand(proc: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Error> {
+    let text = || format!("open({}, {path:?})", FdName(proc));
+    let mut components = path.components();
+    let first = components.next().map(|first| first.as_os_str().to_owned()).unwrap_or_default();
+    let path = match first.to_str() {
+        Some("self" | "thread-self") => {
+            let target = rustix::fs::readlinkat(proc, &first, Vec::new()).call(text)?;
+            Path::new(std::ffi::OsStr::from_bytes(target.to_bytes())).join(components)
+        }
+        _ => path.to_owned(),
+    };
+    sys::open_beneath(proc, path, flags).call(text)
 }
 
 /// Writes `bytes` to the file `path` below `proc`, in one write(2) as such files want it.

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 /// One directory on the way down: its name in the one above, and which it is.
@@ -87,13 +87,7 @@ fn remove_directory(dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
 }
 
 fn enter(dir: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
-    let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    loop {
-        match rustix::fs::openat2(dir, name, DIRECTORY, Mode::empty(), how) {
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            other => return other,
-        }
-    }
+    sys::open_beneath(dir, name, DIRECTORY)
 }
 
 fn identity(fd: &OwnedFd) -> Result<(u64, u64), Errno> {

@@ -6,6 +6,8 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags};
 use sys::{Error, FdName, MountAttr};
 
+use crate::yard;
+
 /// One parameter of a file system: `key=value`, or a flag.
 pub type FsOption<'a> = (&'a str, Option<&'a str>);
 
@@ -22,6 +24,9 @@ pub fn fs_mount(
     options: &[FsOption<'_>],
     attrs: MountAttr,
 ) -> Result<OwnedFd, Error> {
+    if yard::is_open() {
+        return yard::fs_mount(fstype, source, options, attrs);
+    }
     let context = Context::open(fstype)?;
     if let Some(source) = source {
         context.set("source", Some(source))?;
@@ -34,8 +39,11 @@ pub fn fs_mount(
 }
 
 /// Changes parameters of the file system that `mnt`, the root of a mount, shows: for all mounts of
-/// it. Attributes of the mount stay, see [`sys::mount_setattr`].
+/// it. Attributes of the mount stay, see [`crate::mount_setattr`].
 pub fn reconfigure(mnt: BorrowedFd<'_>, options: &[FsOption<'_>]) -> Result<(), Error> {
+    if yard::is_open() {
+        return yard::reconfigure(mnt, options);
+    }
     let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
     let fd = rustix::mount::fspick(mnt, "", flags)
         .map_err(|errno| Error::new(format!("fspick({})", FdName(mnt)), errno))?;

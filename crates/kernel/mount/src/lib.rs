@@ -2,8 +2,10 @@
 //! about it is right.
 //!
 //! - [`bind`], [`fs_mount`] and [`overlay`] make a detached mount;
-//! - [`sys::mount_setattr`] changes what it may do while nobody sees it yet;
+//! - [`mount_setattr`] changes what it may do while nobody sees it yet;
 //! - [`move_to_fd`] puts it where a descriptor says, so that no path is resolved a second time.
+//!
+//! On a kernel that does not have it, an open [`Yard`] stands in for it.
 //!
 //! [`options`] sorts the option strings of fstab(5) into what belongs to the mount and what belongs
 //! to the file system, and [`mountinfo`] tells what is mounted where. Errors are [`sys::Error`], and
@@ -16,15 +18,17 @@ pub mod options;
 mod overlay;
 mod pivot;
 mod tree;
+mod yard;
 
 pub use filesystem::{FsOption, fs_mount, reconfigure};
 pub use overlay::overlay;
 pub use pivot::pivot_root_into;
-pub use sys::{MountAttr, Propagation, mount_setattr};
+pub use sys::{MountAttr, Propagation};
 pub use tree::{
-    bind, bind_fd, is_mountpoint, is_mountpoint_fd, move_to_fd, move_to_path, open_tree,
-    open_tree_fd, set_propagation, set_propagation_fd, umount_detach,
+    bind, bind_fd, cut_off, is_mountpoint, is_mountpoint_fd, mount_setattr, move_to_fd,
+    move_to_path, open_tree, open_tree_fd, set_propagation, set_propagation_fd, umount_detach,
 };
+pub use yard::Yard;
 
 #[cfg(test)]
 mod tests;

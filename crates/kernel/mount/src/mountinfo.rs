@@ -13,6 +13,8 @@ use sys::{Call, Error};
 pub struct Mounted<'t> {
     /// Its number; `statx(2)` and `/proc/PID/fdinfo` call it `mnt_id`.
     pub id: u64,
+    /// The number of the mount that it is on.
+    pub parent: u64,
     /// Major and minor number of the file system.
     pub device: (u32, u32),
     /// The type of the file system: `ext4`, or `fuse.sshfs`.
@@ -29,7 +31,7 @@ pub fn mounts(text: &[u8]) -> impl DoubleEndedIterator<Item = Mounted<'_>> {
     text.split(|byte| *byte == b'\n').filter_map(parse)
 }
 
-/// The text of a process's mountinfo: `self`, or its number.
+/// The text of a process's mountinfo: `self`, `thread-self`, or its number.
 pub fn read(process: &str) -> Result<Vec<u8>, Error> {
     let path = format!("/proc/{process}/mountinfo");
     // In one go, mostly: what the kernel has to say is not told beforehand.
@@ -65,14 +67,15 @@ impl Mounted<'_> {
 fn parse(line: &[u8]) -> Option<Mounted<'_>> {
     let mut fields = line.split(|byte| *byte == b' ');
     let id = number(fields.next()?)?;
-    let device = fields.nth(1)?;
+    let parent = number(fields.next()?)?;
+    let device = fields.next()?;
     let colon = device.iter().position(|byte| *byte == b':')?;
     let device = (number(&device[..colon])?, number(&device[colon + 1..])?);
     let (root, point, options) = (fields.next()?, fields.next()?, fields.next()?);
     // Any number of optional fields comes before a hyphen.
     let kind = fields.by_ref().skip_while(|field| *field != b"-").nth(1)?;
     let super_options = fields.nth(1)?;
-    Some(Mounted { id, device, kind, super_options, root, point, options })
+    Some(Mounted { id, parent, device, kind, super_options, root, point, options })
 }
 
 fn number<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
@@ -105,7 +108,7 @@ mod tests {
         let text = b"47 48 254:0 /a /b\\040c\\134 ro,nosuid master:3 - ext4 /dev/vda rw,x\n";
         let all: Vec<_> = mounts(text).collect();
         let [line] = all[..] else { panic!("{all:?}") };
-        assert_eq!((line.id, line.device), (47, (254, 0)));
+        assert_eq!((line.id, line.parent, line.device), (47, 48, (254, 0)));
         assert_eq!((line.root(), line.point()), (PathBuf::from("/a"), PathBuf::from("/b c\\")));
         assert_eq!((line.kind, line.super_options), (&b"ext4"[..], &b"rw,x"[..]));
         assert!(line.has("ro") && line.has("nosuid") && !line.has("nodev") && !line.has("nosu"));

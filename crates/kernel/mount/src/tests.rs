@@ -13,7 +13,7 @@ use super::*;
 /// Runs `test` on a thread with a mount namespace of its own, with an empty tmpfs to work in. All of
 /// it ends with the thread.
 #[track_caller]
-fn in_namespace(name: &str, test: impl FnOnce(&Path) + Send + 'static) {
+pub(crate) fn in_namespace(name: &str, test: impl FnOnce(&Path) + Send + 'static) {
     let name = name.to_owned();
     let ran = std::thread::spawn(move || {
         match sys::unshare(CloneFlags::FS | CloneFlags::NEWNS) {
@@ -25,15 +25,25 @@ fn in_namespace(name: &str, test: impl FnOnce(&Path) + Send + 'static) {
         }
         set_propagation(Path::new("/"), Propagation::Private, true).unwrap();
         let place = Path::new("/tmp");
-        let tmpfs = fs_mount("tmpfs", None, &[("mode", Some("755"))], MountAttr::empty()).unwrap();
-        move_to_path(tmpfs.as_fd(), place).unwrap();
+        let none = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("tmpfs", place, "tmpfs", none, c"mode=755").unwrap();
         test(place);
     });
     ran.join().unwrap();
 }
 
+/// The same with all of the mount API.
+#[track_caller]
+fn with_the_mount_api(name: &str, test: impl FnOnce(&Path) + Send + 'static) {
+    if sys::has_mount_setattr() {
+        in_namespace(name, test);
+    } else {
+        println!("skipped: {name}: no mount_setattr(2) (Linux 5.12)");
+    }
+}
+
 /// Makes a directory with one file.
-fn dir(path: PathBuf, file: &str, text: &str) -> PathBuf {
+pub(crate) fn dir(path: PathBuf, file: &str, text: &str) -> PathBuf {
     fs::create_dir_all(&path).unwrap();
     fs::write(path.join(file), text).unwrap();
     path
@@ -45,7 +55,7 @@ fn put(mnt: &OwnedFd, place: PathBuf) -> PathBuf {
     place
 }
 
-fn errno(result: std::io::Result<()>) -> Option<Errno> {
+pub(crate) fn errno(result: std::io::Result<()>) -> Option<Errno> {
     result.err().and_then(|err| Errno::from_io_error(&err))
 }
 
@@ -91,7 +101,7 @@ fn upper(scratch: &Path) -> (PathBuf, PathBuf) {
 
 #[test]
 fn an_overlay_of_any_number_of_layers() {
-    in_namespace("an_overlay_of_any_number_of_layers", |scratch| {
+    with_the_mount_api("an_overlay_of_any_number_of_layers", |scratch| {
         for n in [2, 130] {
             let lower = lowers(scratch, n);
             for make in [overlay, overlay::by_option_string] {
@@ -105,7 +115,7 @@ fn an_overlay_of_any_number_of_layers() {
 
 #[test]
 fn an_overlay_takes_any_path() {
-    in_namespace("an_overlay_takes_any_path", |scratch| {
+    with_the_mount_api("an_overlay_takes_any_path", |scratch| {
         let strange = scratch.join(r"a,b:c\d").join("long".repeat(40)).join("long".repeat(40));
         fs::create_dir_all(&strange).unwrap();
         let lower = lowers(&strange, 2);
@@ -119,7 +129,7 @@ fn an_overlay_takes_any_path() {
 
 #[test]
 fn an_overlay_without_an_upper_is_read_only() {
-    in_namespace("an_overlay_without_an_upper_is_read_only", |scratch| {
+    with_the_mount_api("an_overlay_without_an_upper_is_read_only", |scratch| {
         let mnt = overlay(&lowers(scratch, 2), None, &[]).unwrap();
         let root = put(&mnt, scratch.join("merged"));
         assert_eq!(errno(fs::write(root.join("new"), "")), Some(Errno::ROFS));
@@ -128,7 +138,7 @@ fn an_overlay_without_an_upper_is_read_only() {
 
 #[test]
 fn an_overlay_names_what_is_wrong() {
-    in_namespace("an_overlay_names_what_is_wrong", |scratch| {
+    with_the_mount_api("an_overlay_names_what_is_wrong", |scratch| {
         let missing = [scratch.join("nowhere"), scratch.join("lower-0")];
         let err = overlay(&missing, None, &[]).unwrap_err();
         assert_eq!(err.errno(), Errno::NOENT);
@@ -146,7 +156,7 @@ fn an_overlay_names_what_is_wrong() {
 
 #[test]
 fn a_bind_can_be_made_read_only_with_all_below() {
-    in_namespace("a_bind_can_be_made_read_only_with_all_below", |scratch| {
+    with_the_mount_api("a_bind_can_be_made_read_only_with_all_below", |scratch| {
         let source = dir(scratch.join("source"), "file", "x");
         let tmpfs = fs_mount("tmpfs", None, &[], MountAttr::NOEXEC).unwrap();
         put(&tmpfs, source.join("sub"));
@@ -168,7 +178,7 @@ fn a_bind_can_be_made_read_only_with_all_below() {
 
 #[test]
 fn a_file_is_mounted_on_exactly_the_descriptor() {
-    in_namespace("a_file_is_mounted_on_exactly_the_descriptor", |scratch| {
+    with_the_mount_api("a_file_is_mounted_on_exactly_the_descriptor", |scratch| {
         dir(scratch.to_owned(), "source", "source");
         dir(scratch.to_owned(), "target", "target");
         let root = rustix::fs::open(scratch, rustix::fs::OFlags::PATH, rustix::fs::Mode::empty());
@@ -195,7 +205,7 @@ fn a_file_is_mounted_on_exactly_the_descriptor() {
 
 #[test]
 fn file_systems_are_made_with_options_and_attributes() {
-    in_namespace("file_systems_are_made_with_options_and_attributes", |scratch| {
+    with_the_mount_api("file_systems_are_made_with_options_and_attributes", |scratch| {
         let attrs = MountAttr::NOSUID | MountAttr::NODEV | MountAttr::NOEXEC;
         let options = [("size", Some("64k")), ("mode", Some("1777"))];
         let tmpfs = fs_mount("tmpfs", Some("shm"), &options, attrs).unwrap();
@@ -220,7 +230,7 @@ fn file_systems_are_made_with_options_and_attributes() {
 
 #[test]
 fn propagation_is_what_was_set() {
-    in_namespace("propagation_is_what_was_set", |scratch| {
+    with_the_mount_api("propagation_is_what_was_set", |scratch| {
         let tmpfs = fs_mount("tmpfs", None, &[], MountAttr::empty()).unwrap();
         let place = put(&tmpfs, scratch.join("p"));
         let words = || {
@@ -244,7 +254,7 @@ fn propagation_is_what_was_set() {
 
 #[test]
 fn after_pivot_root_nothing_of_the_old_root_is_left() {
-    in_namespace("after_pivot_root_nothing_of_the_old_root_is_left", |scratch| {
+    with_the_mount_api("after_pivot_root_nothing_of_the_old_root_is_left", |scratch| {
         // The new root is seen by others until then, and the old one propagates nothing.
         set_propagation(Path::new("/"), Propagation::Shared, true).unwrap();
         set_propagation(Path::new("/"), Propagation::Slave, true).unwrap();

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
@@ -51,8 +51,7 @@ impl Pty {
             return Err(Error::new(text, Errno::NOTTY));
         }
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        let master = rustix::fs::openat2(devpts, "ptmx", flags, Mode::empty(), how)
+        let master = sys::open_beneath(devpts, "ptmx", flags)
             .call(|| format!("openat2({}, \"ptmx\")", FdName(devpts)))?;
         check_device(master.as_fd(), |device| device == PTMX)?;
         Self::unlock(master)

@@ -91,5 +91,10 @@ pub(crate) fn check<S: Into<String>>(
     ret: libc::c_long,
     text: impl FnOnce() -> S,
 ) -> Result<libc::c_long, Error> {
-    if ret == -1 { Err(Error::new(text(), last_errno())) } else { Ok(ret) }
+    if ret != -1 {
+        return Ok(ret);
+    }
+    // Before the text, which asks the kernel for names.
+    let errno = last_errno();
+    Err(Error::new(text(), errno))
 }

@@ -7,8 +7,10 @@
 //! What is not here: any policy. Which namespaces, which capabilities, which order is decided by
 //! those who call.
 //!
-//! The oldest kernel that everything here works on is 5.12 (`mount_setattr`).
+//! The oldest kernel is 4.18. What a call needs beyond that it says, and where the runtime has to do
+//! without it, what is done instead is here too.
 
+mod beneath;
 mod bpf;
 mod cred;
 mod error;
@@ -16,6 +18,7 @@ mod exe;
 mod exec;
 mod fd;
 mod file;
+mod handle;
 mod keyring;
 mod memory;
 mod mount;
@@ -27,6 +30,7 @@ mod signal;
 mod spawn;
 mod tty;
 
+pub use beneath::{mount_id, open_beneath};
 pub use bpf::{
     BpfInsn, bpf_attach_cgroup_device, bpf_detach_cgroup_device, bpf_load_cgroup_device,
     bpf_prog_by_id, bpf_query_cgroup_device,
@@ -42,9 +46,10 @@ pub use fd::{
     close_all_but, close_range, dup2, keep_on_exec, open_on_exec, recv_fd, send_fd, take_fd,
 };
 pub use file::read_file;
+pub use handle::Handle;
 pub use keyring::keyctl_join_session;
 pub use memory::{drop_program_pages, peak_memory_of_children};
-pub use mount::{MountAttr, Propagation, mount_setattr};
+pub use mount::{MountAttr, Propagation, has_mount_setattr, mount_setattr};
 pub use netlink::netlink_ext_ack;
 pub use process::{
     CloneArgs, CloneFlags, Cloned, SingleThreaded, clone3, namespace_kind, personality,
@@ -56,8 +61,8 @@ pub use sched::{
 };
 pub use seccomp::{SeccompFlags, SockFilter, seccomp_set_filter};
 pub use signal::{
-    SignalInfo, ignore_signals, pidfd_send_signal, read_signal, reset_signals, signal_block_all,
-    signal_unblock_all, signalfd,
+    SignalInfo, ignore_signals, read_signal, reset_signals, signal_block_all, signal_unblock_all,
+    signalfd,
 };
 pub use spawn::{Spawn, Spawned};
 pub use tty::set_controlling_tty;

@@ -5,7 +5,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use bitflags::bitflags;
 
-use crate::error::{Error, FdName, check};
+use rustix::io::Errno;
+
+use crate::error::{Error, FdName, check, last_errno};
 
 bitflags! {
     /// Attributes of one mount: `MOUNT_ATTR_*` of `mount_setattr(2)`.
@@ -88,6 +90,14 @@ struct RawMountAttr {
 }
 
 const _: () = assert!(size_of::<RawMountAttr>() == 32, "MOUNT_ATTR_SIZE_VER0");
+
+/// Whether this kernel has `mount_setattr(2)`: Linux 5.12, and with it all of the mount API.
+pub fn has_mount_setattr() -> bool {
+    let no_path = std::ptr::null::<libc::c_char>();
+    // SAFETY: the size 0 is none that the kernel takes, so it looks at nothing else.
+    let ret = unsafe { libc::syscall(libc::SYS_mount_setattr, -1, no_path, 0, no_path, 0_usize) };
+    ret != -1 || last_errno() != Errno::NOSYS
+}
 
 /// Changes the attributes of the mount that `mnt` refers to, and with `recursive` of all below it;
 /// all or none of them, see `mount_setattr(2)`.

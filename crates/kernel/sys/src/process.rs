@@ -5,9 +5,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use bitflags::bitflags;
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal};
+use rustix::process::{DumpableBehavior, Pid, Signal};
 
 use crate::error::{Call, Error, FdName, check};
+use crate::handle::Handle;
 
 /// Proof that this process has one thread.
 ///
@@ -96,8 +97,8 @@ pub enum Cloned {
     Parent {
         /// The child's PID as the caller sees it.
         pid: Pid,
-        /// A handle of the child that no other process can take over.
-        pidfd: OwnedFd,
+        /// The child itself.
+        handle: Handle,
     },
 }
 
@@ -157,14 +158,14 @@ pub fn clone3(_proof: &SingleThreaded, args: &CloneArgs<'_>) -> Result<Cloned, E
         Ok(pid) => {
             // SAFETY: the kernel put a new descriptor there (CLONE_PIDFD), and nobody else has it.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok(Cloned::Parent { pid: child_pid(pid, text)?, pidfd })
+            Ok(Cloned::Parent { pid: child_pid(pid, text)?, handle: Handle::Pidfd(pidfd) })
         }
         Err(err) if err.errno() == Errno::NOSYS => clone_without_pidfd(args, exit_signal),
         Err(err) => Err(err),
     }
 }
 
-/// clone(2) and `pidfd_open(2)`, for where clone3 does not exist.
+/// clone(2), for where clone3 does not exist.
 fn clone_without_pidfd(args: &CloneArgs<'_>, exit_signal: i32) -> Result<Cloned, Error> {
     let text = || format!("clone({:?})", args.flags);
     if args.flags.intersects(CloneFlags::INTO_CGROUP | CloneFlags::NEWTIME) {
@@ -181,9 +182,7 @@ fn clone_without_pidfd(args: &CloneArgs<'_>, exit_signal: i32) -> Result<Cloned,
             let pid = child_pid(pid, text)?;
             // The child cannot have been reaped yet, so the number is still its own. (Not so with
             // PARENT, whose parent we are not; nobody reaps a process that has not run, though.)
-            let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
-                .call(|| format!("pidfd_open({})", pid.as_raw_nonzero()))?;
-            Ok(Cloned::Parent { pid, pidfd })
+            Ok(Cloned::Parent { pid, handle: Handle::of_child(pid)? })
         }
     }
 }

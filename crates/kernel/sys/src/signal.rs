@@ -1,7 +1,7 @@
 //! Signals as a descriptor, and as the next program expects them.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -81,18 +81,6 @@ pub fn read_signal(fd: BorrowedFd<'_>) -> Result<Option<SignalInfo>, Error> {
         uid: word(16).cast_unsigned(),
         status: word(40),
     }))
-}
-
-/// Sends the signal of number `signal` (0 only checks) to the process that `pidfd` refers to, see
-/// `pidfd_send_signal(2)`. Real-time signals have no names and so no [`Signal`].
-pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Error> {
-    let info = std::ptr::null::<libc::siginfo_t>();
-    // SAFETY: `pidfd` is borrowed for the whole call. A null pointer stands for the information
-    // that kill(2) would give, and the kernel reads nothing else.
-    let ret = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0_u32)
-    };
-    check(ret, || format!("pidfd_send_signal({}, {signal})", FdName(pidfd))).map(drop)
 }
 
 /// Ignores every signal, and so forgets those that are pending, blocked or not: sigaction(2). For

@@ -5,10 +5,11 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::Pid;
 
 use crate::error::{Call, Error};
 use crate::exec::pointers;
+use crate::handle::Handle;
 use crate::signal::signal_set;
 
 /// What to start. The child gets exactly `env` and, of our descriptors, exactly `fds`.
@@ -33,8 +34,8 @@ pub struct Spawn<'a> {
 pub struct Spawned {
     /// Its PID.
     pub pid: Pid,
-    /// A handle of it that no other process can take over.
-    pub pidfd: OwnedFd,
+    /// The child itself.
+    pub handle: Handle,
 }
 
 impl Spawn<'_> {
@@ -77,9 +78,7 @@ impl Spawn<'_> {
         }
         let pid = Pid::from_raw(pid).ok_or_else(|| Error::new(text(), Errno::SRCH))?;
         // Nobody has waited for it yet, so the number is still its own.
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
-            .call(|| format!("pidfd_open({})", pid.as_raw_nonzero()))?;
-        Ok(Spawned { pid, pidfd })
+        Ok(Spawned { pid, handle: Handle::of_child(pid)? })
     }
 }
 

@@ -6,12 +6,12 @@
 )]
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal, WaitIdOptions};
 use sys::{CloneArgs, CloneFlags, Cloned, SingleThreaded, SockFilter, clone3};
 
 /// A case, and the signal that its process must end with.
@@ -55,8 +55,8 @@ fn args(flags: CloneFlags) -> CloneArgs<'static> {
     CloneArgs { flags, cgroup: None, exit_signal: Some(Signal::CHILD) }
 }
 
-fn wait(pidfd: &OwnedFd) -> Option<i32> {
-    let status = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+fn wait(child: &sys::Handle) -> Option<i32> {
+    let status = child.wait(WaitIdOptions::EXITED);
     status.unwrap().and_then(|status| status.exit_status())
 }
 
@@ -82,7 +82,7 @@ fn the_child_is_first_in_its_namespaces() {
             let all_new = inside.iter().all(|ns| !outside.contains(ns));
             sys::exit_now(if first && all_new { 7 } else { 1 });
         }
-        Cloned::Parent { pidfd, .. } => assert_eq!(wait(&pidfd), Some(7)),
+        Cloned::Parent { handle, .. } => assert_eq!(wait(&handle), Some(7)),
     }
 }
 
@@ -107,7 +107,7 @@ fn without_clone3_the_older_call_does_it() {
         Cloned::Child => {
             sys::exit_now(if rustix::process::getpid() == Pid::INIT { 7 } else { 1 });
         }
-        Cloned::Parent { pidfd, .. } => assert_eq!(wait(&pidfd), Some(7)),
+        Cloned::Parent { handle, .. } => assert_eq!(wait(&handle), Some(7)),
     }
     let into_cgroup = clone3(&proof, &args(CloneFlags::INTO_CGROUP)).unwrap_err();
     assert_eq!(into_cgroup.errno(), Errno::NOSYS);
@@ -128,7 +128,7 @@ fn the_child_becomes_another_program() {
                 }
                 sys::exit_now(1);
             }
-            Cloned::Parent { pidfd, .. } => assert_eq!(wait(&pidfd), Some(5)),
+            Cloned::Parent { handle, .. } => assert_eq!(wait(&handle), Some(5)),
         }
     }
     let err = sys::execve(c"/nowhere/sh", &argv, &env);
@@ -139,7 +139,7 @@ fn a_sibling_has_our_parent() {
     let proof = SingleThreaded::check().unwrap();
     sys::set_child_subreaper().unwrap();
     let me = rustix::process::getpid();
-    let Cloned::Parent { pidfd, .. } = (match clone3(&proof, &args(CloneFlags::empty())).unwrap() {
+    let Cloned::Parent { handle, .. } = (match clone3(&proof, &args(CloneFlags::empty())).unwrap() {
         Cloned::Child => match clone3(&proof, &args(CloneFlags::PARENT)).unwrap() {
             Cloned::Child => {
                 let ours = rustix::process::getppid() == Some(me);
@@ -151,7 +151,7 @@ fn a_sibling_has_our_parent() {
     }) else {
         return;
     };
-    assert_eq!(wait(&pidfd), Some(0));
+    assert_eq!(wait(&handle), Some(0));
     let status = rustix::process::wait(rustix::process::WaitOptions::empty()).unwrap().unwrap();
     assert_eq!(status.1.exit_status(), Some(7));
 }

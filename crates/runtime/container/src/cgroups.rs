@@ -146,12 +146,7 @@ pub(crate) fn check(hierarchy: &Hierarchy, path: &str) -> Result<Option<String>,
         Err(cgroup::Error::NotFound(_)) => return Ok(None),
         other => other?,
     };
-    let frozen = match cgroup.is_frozen() {
-        // It is there in other trees only.
-        Err(cgroup::Error::MissingController { .. }) => false,
-        other => other?,
-    };
-    if frozen {
+    if cgroup.is_frozen()? {
         return Err(Error::Refused(format!(
             "container's cgroup unexpectedly frozen: linux.cgroupsPath: `{path}`"
         )));

@@ -1,14 +1,14 @@
 //! Making a container: from a bundle to a process that waits to be started.
 
 use std::io::Write as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use init::sync::{FromInit, RuntimeEnd};
 use oci::runtime::{NamespaceKind, Spec, State};
 use plan::{Plan, flag};
-use rustix::process::{WaitId, WaitIdOptions};
-use sys::{Call, CloneFlags, SingleThreaded};
+use rustix::process::WaitIdOptions;
+use sys::{Call, CloneFlags, Handle, SingleThreaded};
 
 use crate::error::{Doing, Error};
 use crate::making::{Course, Making};
@@ -37,7 +37,7 @@ pub struct Created {
     /// Its first process.
     pub pid: i32,
     /// A handle of that.
-    pub pidfd: OwnedFd,
+    pub handle: Handle,
     /// It has a terminal.
     pub terminal: bool,
     /// What was asked for and is not done.
@@ -90,7 +90,7 @@ pub fn create(
             {
                 return Err(making.undo(error));
             }
-            let Some((pid, pidfd)) = making.child.take() else {
+            let Some((pid, handle)) = making.child.take() else {
                 return Err(making.undo(Error::Ended("created")));
             };
             warnings.splice(0..0, plan.warnings);
@@ -101,7 +101,7 @@ pub fn create(
                         .to_owned(),
                 );
             }
-            Ok(Created { pid, pidfd, terminal, warnings, record: making.record, sync, told })
+            Ok(Created { pid, handle, terminal, warnings, record: making.record, sync, told })
         }
         Err(error) => Err(making.undo(error)),
     }
@@ -182,13 +182,12 @@ pub(crate) fn json(state: &State) -> Result<Vec<u8>, Error> {
 }
 
 /// Waits for a child that ends.
-pub(crate) fn reap(pidfd: &OwnedFd) -> Result<(), Error> {
-    match rustix::io::retry_on_intr(|| {
-        rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
-    }) {
+pub(crate) fn reap(process: &Handle) -> Result<(), Error> {
+    match process.wait(WaitIdOptions::EXITED) {
+        Ok(_) => Ok(()),
         // Not our child: whoever is its parent waits for it.
-        Ok(_) | Err(rustix::io::Errno::CHILD) => Ok(()),
-        Err(errno) => Err(errno).call(|| "waitid(pidfd)").doing(|| "wait for the process to end"),
+        Err(err) if err.errno() == rustix::io::Errno::CHILD => Ok(()),
+        Err(err) => Err(err).doing(|| "wait for the process to end"),
     }
 }
 

@@ -1,6 +1,5 @@
 //! What a container uses, and what happens to it, for as long as it runs.
 
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use oci::runtime::Status;
@@ -89,18 +88,18 @@ pub fn watch<E: From<Error>>(
     };
     let mut next = Instant::now() + interval;
     loop {
-        let mut fds = vec![PollFd::from_borrowed_fd(first.as_fd(), PollFlags::IN)];
-        fds.extend(
-            memory.as_ref().map(|watch| PollFd::from_borrowed_fd(watch.fd(), PollFlags::IN)),
-        );
-        let timeout = Timespec::try_from(next.saturating_duration_since(Instant::now())).ok();
+        let told = memory.as_ref().map(|watch| PollFd::from_borrowed_fd(watch.fd(), PollFlags::IN));
+        let mut fds: Vec<_> = told.into_iter().chain(first.poll_fd()).collect();
+        let timeout = next.saturating_duration_since(Instant::now());
+        let timeout = first.patience(Some(timeout));
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         match rustix::event::poll(&mut fds, timeout.as_ref()) {
             Err(rustix::io::Errno::INTR) => continue,
             other => other.call(|| "poll(events)").doing(|| "wait for events")?,
         };
-        let has_ended = !fds[0].revents().is_empty();
-        let is_told = fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
+        let is_told = memory.is_some() && !fds[0].revents().is_empty();
         drop(fds);
+        let has_ended = first.has_ended().doing(|| "wait for events")?;
         // What killed the first process is told before the end, also where both come at once.
         if let (true, Some(watch)) = (is_told || has_ended, &mut memory) {
             let news = watch.news().map_err(Error::from)?;

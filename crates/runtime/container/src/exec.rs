@@ -9,7 +9,7 @@ use oci::runtime::{Process as ProcessSpec, Status};
 use plan::{Filter, Process};
 use rustix::io::Errno;
 use rustix::process::Pid;
-use sys::{Call, CloneFlags, Cloned, SingleThreaded};
+use sys::{Call, CloneFlags, Cloned, Handle, SingleThreaded};
 
 use crate::create::{console, reap, unexpected, write_pid_file};
 use crate::error::{Doing, Error, failpoint};
@@ -42,7 +42,7 @@ pub struct Executed {
     /// Its id.
     pub pid: i32,
     /// A handle of it. It is a child of this process.
-    pub pidfd: OwnedFd,
+    pub handle: Handle,
     /// What was asked for and is not done.
     pub warnings: Vec<String>,
 }
@@ -91,7 +91,7 @@ pub fn exec(
         sync: theirs,
         entry,
         namespaces: to_join(namespaces, record.pid)?,
-        pidfd: init,
+        first: init,
         proc: fsroot::proc::open_host().doing(|| "/proc")?,
         console,
         own_score: oom_score_inside(),
@@ -107,10 +107,10 @@ pub fn exec(
             drop(sync);
             init::join(proof, &plan, filter.as_ref(), joining)
         }
-        Cloned::Parent { pid, pidfd } => {
+        Cloned::Parent { pid, handle } => {
             drop(joining);
             drop(affinity);
-            let mut child = Child { pid: pid.as_raw_nonzero().get(), pidfd };
+            let mut child = Child { pid: pid.as_raw_nonzero().get(), handle };
             let joined = unit::join(record.unit.as_ref(), &options.cgroup, child.pid);
             let attended = joined.and_then(|()| child.attend(&plan, &record, &sync, &mut warnings));
             let written = attended.and_then(|()| match &options.pid_file {
@@ -118,10 +118,10 @@ pub fn exec(
                 None => Ok(()),
             });
             match written {
-                Ok(()) => Ok(Executed { pid: child.pid, pidfd: child.pidfd, warnings }),
+                Ok(()) => Ok(Executed { pid: child.pid, handle: child.handle, warnings }),
                 Err(error) => {
-                    process::signal(&child.pidfd, process::KILL)?;
-                    reap(&child.pidfd)?;
+                    process::signal(&child.handle, process::KILL)?;
+                    reap(&child.handle)?;
                     Err(error)
                 }
             }
@@ -181,7 +181,7 @@ fn cgroup(record: &Record, options: &ExecOptions) -> Result<Option<cgroup::Cgrou
 /// The process on its way into the container.
 struct Child {
     pid: i32,
-    pidfd: OwnedFd,
+    handle: Handle,
 }
 
 impl Child {
@@ -218,7 +218,7 @@ impl Child {
                     sync.send(ToInit::Done).doing(|| "sync")?;
                 }
                 FromInit::ListenerAt(number) if std::mem::take(&mut listener) => {
-                    let fd = take_listener(sync, &self.pidfd, number)?;
+                    let fd = take_listener(sync, &self.handle, number)?;
                     let state = record.state(Status::Running);
                     send_listener(record.listener.as_ref(), &fd, self.pid, state)?;
                     sync.send(ToInit::Done).doing(|| "sync")?;
@@ -229,9 +229,9 @@ impl Child {
     }
 
     fn adopt(&mut self, pid: i32) -> Result<(), Error> {
-        let pidfd = process::open_child(pid)?;
-        let intermediate = std::mem::replace(self, Self { pid, pidfd });
-        reap(&intermediate.pidfd)
+        let handle = process::open_child(pid)?;
+        let intermediate = std::mem::replace(self, Self { pid, handle });
+        reap(&intermediate.handle)
     }
 }
 

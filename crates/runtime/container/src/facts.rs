@@ -22,6 +22,7 @@ fn gather(process: Option<&Process>, labels_mounts: bool) -> Result<Facts, Error
         caps::known_and_bounding().doing(|| "look at the kernel's capabilities")?;
     let in_user_namespace = in_user_namespace();
     Ok(Facts {
+        old_mounts: !sys::has_mount_setattr(),
         user_systemd: crate::unit::is_users(in_user_namespace),
         permitted: held.permitted,
         bounding: bounding.0,

@@ -37,6 +37,10 @@ pub fn start(store: &Store, id: &str) -> Result<(), Error> {
     container.remove_fifo()?;
     failpoint("runtime.started")?;
     if let Some(note) = container.start_error() {
+        // It has closed the fifo, and is about to end.
+        if let Some(handle) = process::open(record.pid, record.start_time)? {
+            process::wait_end(&handle, KILL_PATIENCE)?;
+        }
         let (class, text) = init::note(&note);
         return Err(Error::Init { class, text });
     }
@@ -76,8 +80,8 @@ fn poststart(record: &Record) -> Result<(), Error> {
     let hooks = oci::runtime::Hooks { poststart: record.poststart.clone(), ..Default::default() };
     let called =
         init::hook::run(&Hooks::new(&hooks)?.poststart, &json(&record.state(Status::Running))?);
-    if let (Err(_), Some(pidfd)) = (&called, process::open(record.pid, record.start_time)?) {
-        process::signal(&pidfd, process::KILL)?;
+    if let (Err(_), Some(handle)) = (&called, process::open(record.pid, record.start_time)?) {
+        process::signal(&handle, process::KILL)?;
     }
     Ok(called?)
 }
@@ -120,12 +124,12 @@ pub fn kill(store: &Store, id: &str, signal: i32, all: bool) -> Result<(), Error
     {
         // Without a cgroup, which a user may have been denied, there is still the first process.
         let killed = kill_all(&record, signal)?;
-        let sent = first.map(|pidfd| process::signal(&pidfd, signal)).transpose()?;
+        let sent = first.map(|handle| process::signal(&handle, signal)).transpose()?;
         if killed || sent.is_some() {
             return Ok(());
         }
-    } else if let Some(pidfd) = first
-        && process::signal(&pidfd, signal)?
+    } else if let Some(handle) = first
+        && process::signal(&handle, signal)?
     {
         return wake_for(&record, signal);
     }
@@ -161,7 +165,7 @@ fn kill_all(record: &Record, signal: i32) -> Result<bool, Error> {
 /// others end with it.
 fn kill_without_cgroup(record: &Record, signal: i32) -> Result<(), Error> {
     let namespaces = sys::CloneFlags::from_bits_retain(record.namespaces);
-    if let Some(pidfd) = process::open(record.pid, record.start_time)? {
+    if let Some(handle) = process::open(record.pid, record.start_time)? {
         if !namespaces.contains(sys::CloneFlags::NEWPID) {
             return Err(Error::Refused(format!(
                 "cannot find all processes of {}: it has neither a cgroup nor a PID namespace of \
@@ -169,7 +173,7 @@ fn kill_without_cgroup(record: &Record, signal: i32) -> Result<(), Error> {
                 record.id
             )));
         }
-        process::signal(&pidfd, signal)?;
+        process::signal(&handle, signal)?;
     }
     Ok(())
 }
@@ -202,10 +206,10 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<Vec<String>, Error
 /// Kills the first process and waits until it has ended.
 pub(crate) fn end(record: &Record) -> Result<(), Error> {
     failpoint("runtime.kill")?;
-    let Some(pidfd) = process::open(record.pid, record.start_time)? else { return Ok(()) };
-    process::signal(&pidfd, process::KILL)?;
+    let Some(handle) = process::open(record.pid, record.start_time)? else { return Ok(()) };
+    process::signal(&handle, process::KILL)?;
     wake_for(record, process::KILL)?;
-    if process::wait_end(&pidfd, KILL_PATIENCE)? {
+    if process::wait_end(&handle, KILL_PATIENCE)? {
         Ok(())
     } else {
         Err(Error::Refused(format!("container {} does not end", record.id)))

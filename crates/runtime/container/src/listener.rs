@@ -5,7 +5,7 @@ use std::path::Path;
 
 use init::sync::{FromInit, RuntimeEnd, ToInit};
 use oci::runtime::{ContainerProcessState, State};
-use sys::Call;
+use sys::{Call, Handle};
 
 use crate::create::unexpected;
 use crate::error::{Doing, Error};
@@ -15,11 +15,15 @@ use crate::prepare;
 /// the filter may forbid. Where this process may not, it is sent.
 pub(crate) fn take_listener(
     sync: &RuntimeEnd,
-    pidfd: &OwnedFd,
+    process: &Handle,
     number: i32,
 ) -> Result<OwnedFd, Error> {
     let flags = rustix::process::PidfdGetfdFlags::empty();
-    match rustix::process::pidfd_getfd(pidfd, number, flags) {
+    let taken = match process.pidfd() {
+        Ok(pidfd) => rustix::process::pidfd_getfd(pidfd, number, flags),
+        Err(err) => Err(err.errno()),
+    };
+    match taken {
         Ok(fd) => Ok(fd),
         // Not traceable by this user, or a kernel before 5.6.
         Err(rustix::io::Errno::PERM | rustix::io::Errno::NOSYS) => {

@@ -9,7 +9,7 @@ use oci::runtime::{NamespaceKind, Status};
 use plan::Plan;
 use rustix::io::Errno;
 use rustix::process::Pid;
-use sys::{Call, CloneArgs, CloneFlags, Cloned, SingleThreaded};
+use sys::{Call, CloneArgs, CloneFlags, Cloned, Handle, SingleThreaded};
 
 use crate::create::{Waits, json, reap, unexpected};
 use crate::error::{Doing, Error, failpoint};
@@ -57,7 +57,7 @@ pub(crate) struct Making {
     pub(crate) container: Container,
     pub(crate) record: Record,
     pub(crate) cgroup_is_ours: bool,
-    pub(crate) child: Option<(i32, OwnedFd)>,
+    pub(crate) child: Option<(i32, Handle)>,
     pub(crate) hooks: bool,
     pub(crate) net_devices: Option<Moved>,
 }
@@ -232,9 +232,9 @@ impl Making {
                 let offsets = plan.namespaces.time_offsets.as_deref();
                 init::intermediate(proof, &plan.init, &plan.hooks, pending, offsets, inherited)
             }
-            Cloned::Parent { pid, pidfd } => {
+            Cloned::Parent { pid, handle } => {
                 inherited.join.clear();
-                self.child = Some((pid.as_raw_nonzero().get(), pidfd));
+                self.child = Some((pid.as_raw_nonzero().get(), handle));
                 if let Some(own) = restore {
                     sys::setns(own.as_fd(), CloneFlags::NEWTIME)
                         .doing(|| "return to the own time namespace")?;
@@ -309,8 +309,8 @@ impl Making {
             match sync.receive().doing(|| "sync")? {
                 FromInit::Warning(text) => warn(warnings, text),
                 FromInit::Pid(pid) => {
-                    let pidfd = process::open_child(pid)?;
-                    if let Some((_, intermediate)) = self.child.replace((pid, pidfd)) {
+                    let handle = process::open_child(pid)?;
+                    if let Some((_, intermediate)) = self.child.replace((pid, handle)) {
                         reap(&intermediate)?;
                     }
                     return Ok(());
@@ -342,8 +342,8 @@ impl Making {
                     sync.send(ToInit::Done).doing(|| "sync")?;
                 }
                 FromInit::ListenerAt(number) => {
-                    let pidfd = self.child.as_ref().map(|(_, pidfd)| pidfd);
-                    let fd = take_listener(sync, pidfd.ok_or(Error::Ended("created"))?, number)?;
+                    let child = self.child.as_ref().map(|(_, handle)| handle);
+                    let fd = take_listener(sync, child.ok_or(Error::Ended("created"))?, number)?;
                     let listener = plan.init.filter.as_ref().and_then(|f| f.listener.as_ref());
                     let state = self.record.state(Status::Creating);
                     send_listener(listener, &fd, self.record.pid, state)?;
@@ -366,9 +366,9 @@ impl Making {
             step(moved.give_back());
         }
         let had_child = self.child.is_some();
-        if let Some((_, pidfd)) = self.child.take() {
-            step(process::signal(&pidfd, process::KILL).map(drop));
-            step(reap(&pidfd));
+        if let Some((_, handle)) = self.child.take() {
+            step(process::signal(&handle, process::KILL).map(drop));
+            step(reap(&handle));
         }
         if self.cgroup_is_ours {
             step(crate::lifecycle::remove_cgroup(&self.record));

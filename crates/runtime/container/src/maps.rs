@@ -208,7 +208,7 @@ fn with_process<T>(
             theirs.wait_closed();
             sys::exit_now(0)
         }
-        Cloned::Parent { pid, pidfd } => {
+        Cloned::Parent { pid, handle } => {
             drop((theirs, ready));
             // Until it has entered, or ended.
             let _eof = rustix::io::retry_on_intr(|| rustix::io::read(&entered, &mut [0_u8; 1]));
@@ -221,7 +221,7 @@ fn with_process<T>(
                     .map(|namespace| (namespace, value))
             });
             drop(ours);
-            crate::create::reap(&pidfd)?;
+            crate::create::reap(&handle)?;
             match done {
                 Err(Error::Call { source, .. }) if source.errno() == Errno::NOENT => {
                     Err(Error::Refused("the user namespace cannot be entered".into()))

@@ -1,13 +1,11 @@
 //! Processes by number and start time, so that a number that was given to another is not taken for
 //! the same.
 
-use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
-use sys::Call;
+use rustix::process::{Pid, WaitIdOptions};
+use sys::Handle;
 
 use crate::error::{Doing, Error};
 
@@ -46,39 +44,35 @@ pub(crate) fn is_first(pid: i32) -> bool {
 }
 
 /// A handle of this very process. `None` when it has ended.
-pub(crate) fn open(pid: i32, started: u64) -> Result<Option<OwnedFd>, Error> {
+pub(crate) fn open(pid: i32, started: u64) -> Result<Option<Handle>, Error> {
     let Some(number) = Pid::from_raw(pid) else { return Ok(None) };
-    let pidfd = match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
-        Err(Errno::SRCH) => return Ok(None),
-        other => other.call(|| format!("pidfd_open({pid})")).doing(|| "find the process")?,
+    let handle = match Handle::open(number) {
+        Err(err) if err.errno() == Errno::SRCH => return Ok(None),
+        other => other.doing(|| "find the process")?,
     };
     // Looked at after the handle exists: the handle is of the process that is seen here, or of one
     // that ended before.
-    Ok(alive(pid, started).then_some(pidfd))
+    Ok(alive(pid, started).then_some(handle))
 }
 
 /// A handle of a child whose number another process told. Whatever that process is by then: only a
 /// child of this one is taken.
-pub(crate) fn open_child(pid: i32) -> Result<OwnedFd, Error> {
+pub(crate) fn open_child(pid: i32) -> Result<Handle, Error> {
     let doing = || "the process that was made";
     let number =
         Pid::from_raw(pid).filter(|_| pid > 0).ok_or(Error::Ended("made, and told no number"))?;
-    let pidfd = rustix::process::pidfd_open(number, PidfdFlags::empty())
-        .call(|| format!("pidfd_open({pid})"))
-        .doing(doing)?;
+    let handle = Handle::open(number).doing(doing)?;
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), look))
-        .call(|| format!("waitid(pidfd of {pid})"))
-        .doing(doing)?;
-    Ok(pidfd)
+    handle.wait(look).doing(doing)?;
+    Ok(handle)
 }
 
 /// SIGKILL.
 pub(crate) const KILL: i32 = 9;
 
 /// Sends a signal. `false` when the process has ended.
-pub(crate) fn signal(pidfd: &OwnedFd, signal: i32) -> Result<bool, Error> {
-    match sys::pidfd_send_signal(pidfd.as_fd(), signal) {
+pub(crate) fn signal(handle: &Handle, signal: i32) -> Result<bool, Error> {
+    match handle.signal(signal) {
         Ok(()) => Ok(true),
         Err(err) if err.errno() == Errno::SRCH => Ok(false),
         Err(err) => Err(err).doing(|| "signal"),
@@ -86,11 +80,6 @@ pub(crate) fn signal(pidfd: &OwnedFd, signal: i32) -> Result<bool, Error> {
 }
 
 /// Waits until the process has ended. `false` when the time is over.
-pub(crate) fn wait_end(pidfd: &OwnedFd, timeout: Duration) -> Result<bool, Error> {
-    let timeout = Timespec::try_from(timeout).ok();
-    let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
-    let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, timeout.as_ref()))
-        .call(|| "poll(pidfd)")
-        .doing(|| "wait for the process to end")?;
-    Ok(ready > 0)
+pub(crate) fn wait_end(handle: &Handle, timeout: Duration) -> Result<bool, Error> {
+    handle.wait_end(timeout).doing(|| "wait for the process to end")
 }

@@ -13,7 +13,7 @@ use criu::{CgroupMode, External, InheritFd, JoinNamespace, Kind, Options, Respon
 use oci::runtime::{NamespaceKind, Status};
 use plan::{Mount, Plan, What};
 use rustix::fs::{Mode, OFlags};
-use sys::{Call, CloneFlags, Propagation, SingleThreaded};
+use sys::{Call, CloneFlags, Handle, Propagation, SingleThreaded};
 
 use crate::checkpoint::{
     DESCRIPTORS, NULL, check_possible, external_name, externals, namespace, reachable, started,
@@ -34,7 +34,7 @@ pub struct Restored {
     /// Its first process, a child of this one.
     pub pid: i32,
     /// A handle of that.
-    pub pidfd: OwnedFd,
+    pub handle: Handle,
     /// It has a terminal.
     pub terminal: bool,
     /// What was asked for and is not done.
@@ -84,10 +84,10 @@ pub fn restore(
     if let Err(error) = made {
         return Err(making.undo(error));
     }
-    let Some((pid, pidfd)) = making.child.take() else {
+    let Some((pid, handle)) = making.child.take() else {
         return Err(making.undo(Error::Ended("restored")));
     };
-    Ok(Restored { pid, pidfd, terminal, warnings: plan.warnings })
+    Ok(Restored { pid, handle, terminal, warnings: plan.warnings })
 }
 
 /// What the standard streams were when the container was saved.

@@ -198,7 +198,7 @@ pub(crate) struct Place<'a> {
 /// A child that serves.
 pub(crate) struct Service {
     socket: OwnedFd,
-    child: OwnedFd,
+    child: sys::Handle,
     pub(crate) pid: i32,
     /// Its version.
     pub(crate) version: Version,
@@ -245,10 +245,10 @@ impl Service {
                 }
                 sys::exit_now(127)
             }
-            Cloned::Parent { pid, pidfd } => {
+            Cloned::Parent { pid, handle } => {
                 drop(theirs);
                 let pid = pid.as_raw_nonzero().get();
-                let mut service = Self { socket, child: pidfd, pid, version: Version::default() };
+                let mut service = Self { socket, child: handle, pid, version: Version::default() };
                 let (answer, _) = service.ask(Request::Version).map_err(|error| match error {
                     Error::Ended(_) => Error::Refused(format!("{program:?} does not start")),
                     other => other,

@@ -73,7 +73,7 @@ pub(crate) fn mount(
                 links(&root, tree)?;
             }
             if mount.set.contains(MountAttr::RDONLY) {
-                sys::mount_setattr(root.as_fd(), false, MountAttr::RDONLY, none, None, None)
+                mount::mount_setattr(root.as_fd(), false, MountAttr::RDONLY, none, None, None)
                     .doing(String::new)?;
             }
             Ok(())
@@ -139,7 +139,7 @@ fn nothing(target: BorrowedFd<'_>) -> Result<(), Error> {
 fn own_directory(own: &Path, set: MountAttr) -> Result<OwnedFd, Error> {
     let mnt = mount::bind(own, false).doing(String::new)?;
     let private = Some(Propagation::Private);
-    sys::mount_setattr(mnt.as_fd(), false, set, MountAttr::empty(), private, None)
+    mount::mount_setattr(mnt.as_fd(), false, set, MountAttr::empty(), private, None)
         .doing(String::new)?;
     Ok(mnt)
 }

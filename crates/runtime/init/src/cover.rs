@@ -25,7 +25,7 @@ pub(crate) fn make_read_only(root: &Root, path: &Path) -> Result<(), Error> {
     let doing = || format!("make read-only {path:?}");
     let Some(target) = find(root, path, "make read-only")? else { return Ok(()) };
     let tree = mount::bind_fd(target.as_fd(), true).doing(doing)?;
-    sys::mount_setattr(tree.as_fd(), true, MountAttr::RDONLY, MountAttr::empty(), None, None)
+    mount::mount_setattr(tree.as_fd(), true, MountAttr::RDONLY, MountAttr::empty(), None, None)
         .doing(doing)?;
     mount::move_to_fd(tree.as_fd(), target.as_fd()).doing(doing)
 }
@@ -89,10 +89,11 @@ impl Cover {
 
 pub(crate) fn empty_directory() -> Result<OwnedFd, Error> {
     let attrs = MountAttr::RDONLY | MountAttr::NOSUID | MountAttr::NODEV | MountAttr::NOEXEC;
+    // One file more than its root: older kernels (4.18) do not make it with less.
     mount::fs_mount(
         "tmpfs",
         Some("tmpfs"),
-        &[("size", Some("0")), ("nr_inodes", Some("1")), ("mode", Some("0555"))],
+        &[("size", Some("0")), ("nr_inodes", Some("2")), ("mode", Some("0555"))],
         attrs,
     )
     .doing(|| "make a directory to mask with")

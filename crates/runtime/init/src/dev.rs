@@ -6,7 +6,7 @@ use std::path::Path;
 
 use fsroot::Root;
 use plan::{Device, Rootfs};
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, StatxFlags, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use sys::Call;
 
@@ -59,13 +59,9 @@ fn check_place(root: &Root, dev: BorrowedFd<'_>, own: Option<u64>) -> Result<(),
     Err(Error::refused("/dev", "is a symbolic link into a directory of the host"))
 }
 
-/// Which mount a descriptor is on. `None`: the kernel does not tell (before 5.8).
+/// Which mount a descriptor is on, see [`sys::mount_id`].
 pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> Result<Option<u64>, Error> {
-    let mask = StatxFlags::MNT_ID;
-    let stat = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, mask)
-        .call(|| "statx(STATX_MNT_ID)")
-        .doing(|| "/dev")?;
-    Ok(StatxFlags::from_bits_retain(stat.stx_mask).contains(mask).then_some(stat.stx_mnt_id))
+    sys::mount_id(fd).doing(|| "/dev")
 }
 
 /// `/dev/ptmx` leads to the container's own terminals, whatever the image has there.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use plan::Hook;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::process::{Signal, WaitIdOptions};
 use sys::{Call, Spawn};
 
 /// How much of what a hook says is kept for an error, in bytes.
@@ -109,17 +109,11 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<(), Error> {
     .map_err(call)?;
     drop(write);
     let mut output = Output::new(output);
-    let ended = wait(child.pidfd.as_fd(), &mut output, hook.timeout).map_err(call)?;
+    let ended = wait(&child.handle, &mut output, hook.timeout).map_err(call)?;
     if !ended {
-        rustix::process::pidfd_send_signal(&child.pidfd, Signal::KILL)
-            .call(|| "pidfd_send_signal(SIGKILL)")
-            .map_err(call)?;
+        child.handle.signal(Signal::KILL.as_raw()).map_err(call)?;
     }
-    let status = rustix::io::retry_on_intr(|| {
-        rustix::process::waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED)
-    })
-    .call(|| "waitid()")
-    .map_err(call)?;
+    let status = child.handle.wait(WaitIdOptions::EXITED).map_err(call)?;
     let how = match status {
         _ if !ended => {
             let timeout = hook.timeout.unwrap_or_default();
@@ -151,7 +145,7 @@ fn input(state: &[u8]) -> Result<OwnedFd, sys::Error> {
 /// Waits for the end of the process and reads what it says meanwhile, so that it never blocks on a
 /// full pipe. `false` when the time is over.
 fn wait(
-    pidfd: std::os::fd::BorrowedFd<'_>,
+    process: &sys::Handle,
     output: &mut Output,
     timeout: Option<Duration>,
 ) -> Result<bool, sys::Error> {
@@ -161,21 +155,19 @@ fn wait(
         if left.is_some_and(|left| left.is_zero()) {
             return Ok(false);
         }
+        let left = process.patience(left);
         let left = left.and_then(|left| Timespec::try_from(left).ok());
-        let mut fds = vec![PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
-        if let Some(pipe) = &output.pipe {
-            fds.push(PollFd::new(pipe, PollFlags::IN));
-        }
+        let pipe = output.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN));
+        let mut fds: Vec<_> = pipe.into_iter().chain(process.poll_fd()).collect();
         match rustix::event::poll(&mut fds, left.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno).call(|| "poll()"),
         }
-        let ended = !fds[0].revents().is_empty();
-        let readable = fds.get(1).is_some_and(|fd| !fd.revents().is_empty());
+        let readable = output.pipe.is_some() && !fds[0].revents().is_empty();
         if readable {
             output.read();
         }
-        if ended {
+        if process.has_ended()? {
             return Ok(true);
         }
     }

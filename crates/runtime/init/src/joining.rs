@@ -20,8 +20,8 @@ use crate::{console, identity, program, stdio};
 pub struct Joining {
     /// Its end of the socket.
     pub sync: InitEnd,
-    /// A handle of the container's first process.
-    pub pidfd: OwnedFd,
+    /// The container's first process.
+    pub first: sys::Handle,
     /// The way into the container's cgroup, where it was not born.
     pub entry: cgroup::Entry,
     /// The namespaces of that process that are not the runtime's own.
@@ -116,7 +116,10 @@ fn enter(joining: &Joining) -> Result<(), Error> {
     if joining.namespaces.is_empty() {
         return Ok(());
     }
-    sys::setns(joining.pidfd.as_fd(), joining.namespaces).doing(|| "join the container")?;
+    joining
+        .first
+        .enter_namespaces(joining.namespaces, joining.proc.as_fd())
+        .doing(|| "join the container")?;
     if joining.namespaces.contains(CloneFlags::NEWUSER) {
         crate::become_root();
     }

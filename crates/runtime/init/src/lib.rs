@@ -244,11 +244,11 @@ fn make(
     if inherited.maps {
         inherited.sync.wait(ToInit::Mapped)?;
         // As the user who called the runtime, if it can be: what that one may see is what counts.
-        open_sources(plan, inherited)?;
+        open_sources(plan, inherited, false)?;
         become_root();
     }
     enter_all(&std::mem::take(&mut inherited.join))?;
-    open_sources(plan, inherited)?;
+    open_sources(plan, inherited, true)?;
     let process = &plan.process;
     rustix::process::setsid().call(|| "setsid()").doing(|| "new session")?;
     join_keyring(process)?;
@@ -290,13 +290,29 @@ fn make(
 
 /// Opens what is mounted from the host where the runtime could not. Once, in the mount namespace
 /// of the container's own.
-fn open_sources(plan: &InitPlan, inherited: &mut Inherited) -> Result<(), Error> {
+fn open_sources(plan: &InitPlan, inherited: &mut Inherited, is_root: bool) -> Result<(), Error> {
     if !plan.rootfs.open_inside || inherited.sources.root.is_some() {
         return Ok(());
     }
+    let old = !sys::has_mount_setattr() && plan.rootfs.enter != Enter::Chroot;
+    if old && !is_root {
+        // Only as a user whom its namespace knows can anything be made there.
+        return Ok(());
+    }
+    let yard = if old {
+        Some(mount::Yard::open().doing(|| "mount without the mount API of Linux 5.12")?)
+    } else {
+        None
+    };
     inherited.sources = source::open(&plan.rootfs, &mut |_| {
-        Err(Error::refused("id-mapped mounts", "are not supported for rootless containers"))
+        let why = if old {
+            "need mount_setattr(2) (Linux 5.12), which this kernel does not have"
+        } else {
+            "are not supported for rootless containers"
+        };
+        Err(Error::refused("id-mapped mounts", why))
     })?;
+    inherited.sources.yard = yard;
     Ok(())
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Prepared {
     pub(crate) root: Root,
     /// Mounts that become read-only when nothing will be made in them any more.
     read_only: Vec<OwnedFd>,
+    /// Where mounts were before they were moved.
+    yard: Option<mount::Yard>,
 }
 
 /// Mounts all, fills `/dev`, and returns the root. Waits for the runtime to have recorded the
@@ -38,7 +40,7 @@ pub(crate) fn prepare(
     let mut read_only = Vec::new();
     fill(&root, plan, inherited, attach, cwd, &mut read_only)
         .map_err(|error| name_owner(error, &root, plan))?;
-    Ok(Prepared { root, read_only })
+    Ok(Prepared { root, read_only, yard: inherited.sources.yard.take() })
 }
 
 /// Mounts all, and makes what is missing.
@@ -103,11 +105,11 @@ impl Prepared {
         }
         let none = MountAttr::empty();
         for tree in &self.read_only {
-            sys::mount_setattr(tree.as_fd(), false, MountAttr::RDONLY, none, None, None)
+            mount::mount_setattr(tree.as_fd(), false, MountAttr::RDONLY, none, None, None)
                 .doing(|| "make a mount read-only")?;
         }
         if plan.root.readonly {
-            sys::mount_setattr(self.root.as_fd(), false, MountAttr::RDONLY, none, None, None)
+            mount::mount_setattr(self.root.as_fd(), false, MountAttr::RDONLY, none, None, None)
                 .doing(|| "make the root read-only")?;
         }
         Ok(())
@@ -125,6 +127,7 @@ impl Prepared {
         failpoint("runtime.pivot")?;
         match plan.enter {
             Enter::PivotRoot => {
+                drop(self.yard);
                 mount::pivot_root_into(self.root.as_fd()).doing(|| "change the root")?;
             }
             Enter::Move => move_root(&self.root, &plan.root.path, proc)?,
@@ -133,7 +136,7 @@ impl Prepared {
         // Not before: pivot_root(2) refuses a root that is shared.
         match plan.root.propagation {
             Propagation::Slave | Propagation::Private => Ok(()),
-            other => mount::set_propagation_fd(self.root.as_fd(), other, false)
+            other => mount::set_propagation(Path::new("/"), other, false)
                 .doing(|| "propagation of the root"),
         }
     }
@@ -160,8 +163,7 @@ fn attach_root(plan: &Rootfs, inherited: &mut Inherited) -> Result<Root, Error> 
         Propagation::Private => Propagation::Private,
         _ => Propagation::Slave,
     };
-    mount::set_propagation(Path::new("/"), everything, true)
-        .doing(|| "cut the mount namespace off")?;
+    mount::cut_off(everything).doing(|| "cut the mount namespace off")?;
     let tree = inherited
         .sources
         .root
@@ -327,8 +329,15 @@ fn host_sysfs(mount: &Mount, error: sys::Error) -> Result<OwnedFd, Error> {
         return Err(error).doing(String::new);
     };
     let set = mount.set | MountAttr::RDONLY;
-    sys::mount_setattr(tree.as_fd(), true, set, MountAttr::empty(), Some(Propagation::Slave), None)
-        .doing(String::new)?;
+    mount::mount_setattr(
+        tree.as_fd(),
+        true,
+        set,
+        MountAttr::empty(),
+        Some(Propagation::Slave),
+        None,
+    )
+    .doing(String::new)?;
     Ok(tree)
 }
 
@@ -338,7 +347,7 @@ pub(crate) fn attributes(mnt: BorrowedFd<'_>, mount: &Mount) -> Result<(), Error
         if MountAttr::is_empty(&(set | clear)) {
             return Ok(());
         }
-        sys::mount_setattr(mnt, recursive, set, clear, None, None).doing(String::new)
+        mount::mount_setattr(mnt, recursive, set, clear, None, None).doing(String::new)
     };
     set(false, mount.set, mount.clear)?;
     set(true, mount.rec_set, mount.rec_clear)?;

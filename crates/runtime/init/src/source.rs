@@ -24,6 +24,8 @@ pub struct Sources {
     pub devices: Vec<Option<OwnedFd>>,
     /// The null device: it covers masked files.
     pub null: Option<OwnedFd>,
+    /// Where the mounts are until they are moved, on a kernel that has none without a place.
+    pub yard: Option<mount::Yard>,
 }
 
 /// Opens everything that is mounted from the host. `user_namespace` answers with the one that holds
@@ -51,7 +53,7 @@ pub fn open(
         Vec::new()
     };
     let null = if plan.masked_paths.is_empty() { None } else { Some(null()?) };
-    Ok(Sources { root: Some(root(&plan.root)?), binds, devices, null })
+    Ok(Sources { root: Some(root(&plan.root)?), binds, devices, null, yard: None })
 }
 
 fn check_root(root: &Root) -> Result<OwnedFd, Error> {
@@ -92,7 +94,7 @@ fn bind(
         let none = MountAttr::empty();
         let id_map = MountAttr::IDMAP;
         let below = idmap.recursive;
-        sys::mount_setattr(tree.as_fd(), below, id_map, none, None, Some(userns.as_fd()))
+        mount::mount_setattr(tree.as_fd(), below, id_map, none, None, Some(userns.as_fd()))
             .map_err(|error| cannot_map(mount, source, &tree, error))?;
     }
     // The clone is a peer of the host's mount: what is mounted in the container would appear there.
@@ -106,7 +108,7 @@ fn bind(
         if (set | clear).is_empty() {
             continue;
         }
-        match sys::mount_setattr(tree.as_fd(), recursive, set, clear, None, None) {
+        match mount::mount_setattr(tree.as_fd(), recursive, set, clear, None, None) {
             // What it had before, nosuid say, nobody but its owner may take away.
             Err(err) if err.errno() == Errno::PERM && !clear.is_empty() => {
                 let why = format!("{clear:?} is locked by the user namespace that mounted it");

@@ -38,11 +38,28 @@ fn open_null() -> Option<std::os::fd::OwnedFd> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let how = ResolveFlags::NO_SYMLINKS;
     let path = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let found = rustix::fs::openat2(rustix::fs::CWD, "/dev/null", path, Mode::empty(), how).ok()?;
+    let found = match rustix::fs::openat2(rustix::fs::CWD, "/dev/null", path, Mode::empty(), how) {
+        Err(Errno::NOSYS) => return open_null_by_hand(),
+        other => other.ok()?,
+    };
     if !is_null(&rustix::fs::fstat(&found).ok()?) {
         return None;
     }
     let null = rustix::fs::openat2(rustix::fs::CWD, "/dev/null", flags, Mode::empty(), how).ok()?;
+    is_null(&rustix::fs::fstat(&null).ok()?).then_some(null)
+}
+
+/// The same before Linux 5.6, which has no openat2(2).
+fn open_null_by_hand() -> Option<std::os::fd::OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dev = rustix::fs::open("/dev", flags, Mode::empty()).ok()?;
+    let path = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let found = rustix::fs::openat(&dev, "null", path, Mode::empty()).ok()?;
+    if !is_null(&rustix::fs::fstat(&found).ok()?) {
+        return None;
+    }
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let null = rustix::fs::openat(&dev, "null", flags, Mode::empty()).ok()?;
     is_null(&rustix::fs::fstat(&null).ok()?).then_some(null)
 }
 

@@ -17,6 +17,8 @@ pub struct Facts {
     pub egid: u32,
     /// This process is in a user namespace that is not the machine's first.
     pub in_user_namespace: bool,
+    /// The kernel has no mounts without a place: before Linux 5.12.
+    pub old_mounts: bool,
     /// Units are the calling user's own systemd's to make.
     pub user_systemd: bool,
     /// The hard limits of this process; `None` is unlimited.

@@ -108,7 +108,7 @@ pub(crate) fn rootfs(
         mounts,
         devices,
         bind_devices: namespaces.has(NamespaceKind::User) || facts.in_user_namespace,
-        open_inside: !facts.may_mount(),
+        open_inside: !facts.may_mount() || facts.old_mounts,
         readonly_paths,
         masked_paths,
     })

@@ -1,7 +1,5 @@
 //! What clients ask for.
 
-use std::os::fd::AsFd;
-
 use rustix::process::Signal;
 use shim_protocol::{Attach, Phase, Reply, Request};
 
@@ -121,7 +119,7 @@ impl Supervisor {
 
     fn kill(&mut self, signal: i32) -> Result<(), Error> {
         let Some((_, handle)) = &self.init else { return Err(Error::NotRunning) };
-        sys::pidfd_send_signal(handle.as_fd(), signal)?;
+        handle.signal(signal)?;
         // What is frozen does not even die.
         if self.status.phase == Phase::Paused && signal == Signal::KILL.as_raw() {
             self.set_paused(Phase::Paused, Phase::Running)?;

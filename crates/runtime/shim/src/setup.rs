@@ -13,9 +13,9 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use rustix::process::{Pid, Signal};
 use shim_protocol::{Config, Status};
-use sys::{Call, CloneFlags};
+use sys::{Call, CloneFlags, Handle};
 
 use crate::bundle::Bundle;
 use crate::error::Error;
@@ -168,8 +168,7 @@ impl Supervisor {
         };
         self.streams.insert(CONTAINER, streams);
         let pid = read_pid(&pid_file)?;
-        let handle = pidfd_open(pid, PidfdFlags::empty())
-            .call(|| format!("pidfd_open({})", pid.as_raw_nonzero()))?;
+        let handle = Handle::open(pid)?;
         self.init = Some((pid, handle));
         self.status.pid = pid.as_raw_nonzero().get();
         self.status.shim_pid = rustix::process::getpid().as_raw_nonzero().get();

@@ -1,7 +1,7 @@
 //! The loop: one owner of everything, one thread, one closed set of events.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ pub(crate) struct Supervisor {
     pub(crate) before: Status,
     pub(crate) log: Option<Log>,
     /// The container's init, and a handle of it.
-    pub(crate) init: Option<(Pid, OwnedFd)>,
+    pub(crate) init: Option<(Pid, sys::Handle)>,
     pub(crate) streams: BTreeMap<u32, Streams>,
     pub(crate) execs: BTreeMap<u32, Exec>,
     pub(crate) clients: BTreeMap<u32, Client>,

@@ -75,7 +75,7 @@ fn a_cgroup_that_is_there_in_one_tree_is_taken() {
 }
 
 #[test]
-fn without_a_pivot_the_hosts_proc_is_out_of_reach() {
+pub(crate) fn without_a_pivot_the_hosts_proc_is_out_of_reach() {
     let Some(mut b) = bundle("without_a_pivot_the_hosts_proc_is_out_of_reach") else { return };
     b.config["linux"]["maskedPaths"] = json!(["/proc/sysrq-trigger"]);
     // Without this one the kernel does not map root.
@@ -105,7 +105,7 @@ fn a_read_only_tmpfs_still_gets_its_devices_and_mounts() {
 }
 
 #[test]
-fn a_container_hook_begins_in_the_root() {
+pub(crate) fn a_container_hook_begins_in_the_root() {
     let Some(mut b) = bundle("a_container_hook_begins_in_the_root") else { return };
     b.config["hooks"] = json!({ "createContainer": [
         { "path": "/bin/sh", "args": ["sh", "-c", "touch ./etc/made-by-hook"] } ] });

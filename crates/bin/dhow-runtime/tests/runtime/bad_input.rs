@@ -62,7 +62,7 @@ fn each_wrong_field_is_named_with_its_value() {
         ("/hostname", json!("h".repeat(65)), "is longer than 64 bytes"),
         ("/hostname", json!(["h"]), "hostname: invalid type"),
         ("/mounts/0/type", json!(null), "mounts[0].type"),
-        ("/mounts/3/type", json!("nofs"), "fsopen(\"nofs\")"),
+        ("/mounts/3/type", json!("nofs"), "(\"nofs\""),
         ("/mounts/0/options", json!("ro"), "mounts[0].options: invalid type: string \"ro\""),
         ("/mounts/1/options", json!(["nosuchoption=1"]), "mounts[1]"),
         (

@@ -34,7 +34,7 @@ fn mount_cgroups(b: &mut Bundle, access: &str) {
 const MEMORY: [&str; 2] = ["memory.limit_in_bytes", "memory.max"];
 
 #[test]
-fn a_container_sees_no_cgroup_but_its_own() {
+pub(crate) fn a_container_sees_no_cgroup_but_its_own() {
     let Some(mut b) = bundle("a_container_sees_no_cgroup_but_its_own") else { return };
     mount_cgroups(&mut b, "ro");
     // The file of the root that names a program for the host to run (CVE-2022-0492) is not there.
@@ -60,7 +60,7 @@ fn a_container_sees_no_cgroup_but_its_own() {
 }
 
 #[test]
-fn without_a_namespace_the_mount_is_still_only_its_own() {
+pub(crate) fn without_a_namespace_the_mount_is_still_only_its_own() {
     let Some(mut b) = bundle("without_a_namespace_the_mount_is_still_only_its_own") else { return };
     b.config["linux"]["namespaces"].as_array_mut().unwrap().retain(|ns| ns["type"] != "cgroup");
     mount_cgroups(&mut b, "ro");
@@ -275,7 +275,7 @@ fn the_smallest_limit_on_processes_lets_it_start() {
 const BOMB: &str = "b() { while :; do b & done; }; (b 2>/dev/null) & exec sleep 1000";
 
 #[test]
-fn a_fork_bomb_is_killed_with_its_container() {
+pub(crate) fn a_fork_bomb_is_killed_with_its_container() {
     let Some(mut b) = bundle("a_fork_bomb_is_killed_with_its_container") else { return };
     b.config["linux"]["resources"] = json!({ "pids": { "limit": 60 } });
     for own_pid_namespace in [true, false] {
@@ -396,7 +396,7 @@ fn events_have_runcs_form() {
 }
 
 #[test]
-fn events_tell_of_want_of_memory_until_the_end() {
+pub(crate) fn events_tell_of_want_of_memory_until_the_end() {
     let Some(mut b) = bundle("events_tell_of_want_of_memory_until_the_end") else { return };
     b.config["linux"]["resources"] = json!({ "memory": { "limit": 33_554_432 } });
     b.script(
@@ -425,7 +425,7 @@ fn events_tell_of_want_of_memory_until_the_end() {
 }
 
 #[test]
-fn a_paused_container_is_changed_signalled_and_killed() {
+pub(crate) fn a_paused_container_is_changed_signalled_and_killed() {
     let Some(mut b) = bundle("a_paused_container_is_changed_signalled_and_killed") else { return };
     b.script("trap 'echo got' USR1; echo up; while :; do sleep 0.02; done").start();
     wait_until("it is up", || b.output() == "up\n");

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::bundle::bundle;
 
 #[test]
-fn options_change_what_is_executed() {
+pub(crate) fn options_change_what_is_executed() {
     let Some(mut b) = bundle("options_change_what_is_executed") else { return };
     b.config["process"]["env"] = json!(["PATH=/bin", "A=1"]);
     b.args(&["sleep", "1000"]).start();
@@ -61,7 +61,7 @@ fn a_process_can_be_described_by_a_file() {
 }
 
 #[test]
-fn a_detached_process_goes_on_in_the_containers_cgroup() {
+pub(crate) fn a_detached_process_goes_on_in_the_containers_cgroup() {
     let Some(mut b) = bundle("a_detached_process_goes_on_in_the_containers_cgroup") else { return };
     b.args(&["sleep", "1000"]).start();
     let status = b
@@ -85,7 +85,7 @@ fn a_detached_process_goes_on_in_the_containers_cgroup() {
 }
 
 #[test]
-fn a_process_enters_a_user_namespace_as_its_root() {
+pub(crate) fn a_process_enters_a_user_namespace_as_its_root() {
     let Some(mut b) = bundle("a_process_enters_a_user_namespace_as_its_root") else { return };
     b.namespace("user", None);
     for field in ["uidMappings", "gidMappings"] {
@@ -105,7 +105,7 @@ fn a_process_enters_a_user_namespace_as_its_root() {
 }
 
 #[test]
-fn signals_reach_what_is_executed_in_the_foreground() {
+pub(crate) fn signals_reach_what_is_executed_in_the_foreground() {
     let Some(mut b) = bundle("signals_reach_what_is_executed_in_the_foreground") else { return };
     b.args(&["sleep", "1000"]).start();
     let script = "trap 'exit 9' TERM; touch /tmp/ready; while :; do sleep 0.05; done";

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::bundle::bundle;
 
 #[test]
-fn all_are_called_in_order_with_the_state() {
+pub(crate) fn all_are_called_in_order_with_the_state() {
     let Some(mut b) = bundle("all_are_called_in_order_with_the_state") else { return };
     let log = b.dir.join("hooks.log");
     std::fs::write(&log, "").unwrap();
@@ -41,7 +41,7 @@ fn all_are_called_in_order_with_the_state() {
 }
 
 #[test]
-fn one_that_fails_ends_the_container() {
+pub(crate) fn one_that_fails_ends_the_container() {
     let Some(mut b) = bundle("one_that_fails_ends_the_container") else { return };
     for kind in ["prestart", "createRuntime", "createContainer"] {
         b.config["hooks"] =

@@ -60,7 +60,7 @@ fn proc_and_sys_must_be_directories() {
 }
 
 #[test]
-fn a_dev_that_leads_out_makes_nothing_there() {
+pub(crate) fn a_dev_that_leads_out_makes_nothing_there() {
     let Some(mut b) = bundle("a_dev_that_leads_out_makes_nothing_there") else { return };
     let canary = canary(&b);
     replace(&b, "dev", &canary);
@@ -77,7 +77,7 @@ fn a_dev_that_leads_out_makes_nothing_there() {
 }
 
 #[test]
-fn device_files_that_are_links_harm_nobody() {
+pub(crate) fn device_files_that_are_links_harm_nobody() {
     let Some(mut b) = bundle("device_files_that_are_links_harm_nobody") else { return };
     let canary = canary(&b);
     // No tmpfs on /dev: the image's own files are there.
@@ -98,7 +98,7 @@ fn device_files_that_are_links_harm_nobody() {
 }
 
 #[test]
-fn mount_targets_that_are_links_stay_inside() {
+pub(crate) fn mount_targets_that_are_links_stay_inside() {
     let Some(mut b) = bundle("mount_targets_that_are_links_stay_inside") else { return };
     let canary = canary(&b);
     std::fs::write(b.dir.join("hosts"), "ours\n").unwrap();
@@ -147,7 +147,7 @@ fn a_program_through_a_descriptor_is_refused() {
 }
 
 #[test]
-fn the_runtimes_own_file_cannot_be_written() {
+pub(crate) fn the_runtimes_own_file_cannot_be_written() {
     let Some(mut b) = bundle("the_runtimes_own_file_cannot_be_written") else { return };
     let before = std::fs::read(env!("CARGO_BIN_EXE_dhow-runtime")).unwrap();
     // What a container executes as /proc/self/exe is the runtime, in the container.

@@ -17,6 +17,7 @@ mod lockdown;
 mod mounts;
 mod namespaces;
 mod netdevices;
+mod older;
 mod rdt;
 mod rootfs;
 mod rootless;

@@ -39,7 +39,7 @@ fn with_source(b: &Bundle) -> (String, Mounted) {
 }
 
 #[test]
-fn bind_mounts_take_every_option() {
+pub(crate) fn bind_mounts_take_every_option() {
     let Some(mut b) = bundle("bind_mounts_take_every_option") else { return };
     let (source, _mounted) = with_source(&b);
     let cases: &[(&str, &str, &str)] = &[
@@ -135,7 +135,7 @@ fn file_systems_take_their_own_options() {
 }
 
 #[test]
-fn the_root_propagates_as_asked_for() {
+pub(crate) fn the_root_propagates_as_asked_for() {
     let Some(mut b) = bundle("the_root_propagates_as_asked_for") else { return };
     sys::unshare(sys::CloneFlags::NEWNS).unwrap();
     let dir = b.dir.to_string_lossy().into_owned();

@@ -64,7 +64,7 @@ fn all_eight_can_be_new() {
 }
 
 #[test]
-fn all_but_the_mount_namespace_can_be_joined() {
+pub(crate) fn all_but_the_mount_namespace_can_be_joined() {
     let Some(mut first) = bundle("all_but_the_mount_namespace_can_be_joined") else { return };
     let Some(mut second) = bundle("all_but_the_mount_namespace_can_be_joined") else { return };
     with_user_namespace(&mut first);
@@ -100,7 +100,7 @@ fn all_but_the_mount_namespace_can_be_joined() {
 }
 
 #[test]
-fn a_namespace_can_be_joined_beside_a_new_user_namespace() {
+pub(crate) fn a_namespace_can_be_joined_beside_a_new_user_namespace() {
     let name = "a_namespace_can_be_joined_beside_a_new_user_namespace";
     let Some(mut first) = bundle(name) else { return };
     let Some(mut second) = bundle(name) else { return };

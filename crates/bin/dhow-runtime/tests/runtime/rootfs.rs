@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::bundle::bundle;
 
 #[test]
-fn bind_mounts_have_the_attributes_asked_for() {
+pub(crate) fn bind_mounts_have_the_attributes_asked_for() {
     let Some(mut b) = bundle("bind_mounts_have_the_attributes_asked_for") else { return };
     let source = b.dir.join("source");
     std::fs::create_dir_all(source.join("deep")).unwrap();
@@ -38,7 +38,7 @@ fn bind_mounts_have_the_attributes_asked_for() {
 }
 
 #[test]
-fn a_tmpfs_can_begin_with_what_it_covers() {
+pub(crate) fn a_tmpfs_can_begin_with_what_it_covers() {
     let Some(mut b) = bundle("a_tmpfs_can_begin_with_what_it_covers") else { return };
     let dir = b.rootfs().join("data/sub");
     std::fs::create_dir_all(&dir).unwrap();
@@ -82,7 +82,7 @@ fn a_file_does_not_cover_a_directory_nor_the_other_way_round() {
 }
 
 #[test]
-fn masked_and_read_only_paths_hold() {
+pub(crate) fn masked_and_read_only_paths_hold() {
     let Some(mut b) = bundle("masked_and_read_only_paths_hold") else { return };
     b.config["linux"]["maskedPaths"] =
         json!(["/etc/secret", "/etc/dir", "/etc/other", "/etc/more", "/nothing"]);
@@ -111,7 +111,7 @@ fn masked_and_read_only_paths_hold() {
 }
 
 #[test]
-fn a_read_only_root_is_read_only_and_its_mounts_are_not() {
+pub(crate) fn a_read_only_root_is_read_only_and_its_mounts_are_not() {
     let Some(mut b) = bundle("a_read_only_root_is_read_only_and_its_mounts_are_not") else {
         return;
     };
@@ -121,7 +121,7 @@ fn a_read_only_root_is_read_only_and_its_mounts_are_not() {
 }
 
 #[test]
-fn devices_are_those_of_the_specification_and_those_asked_for() {
+pub(crate) fn devices_are_those_of_the_specification_and_those_asked_for() {
     let Some(mut b) = bundle("devices_are_those_of_the_specification_and_those_asked_for") else {
         return;
     };
@@ -148,7 +148,7 @@ fn devices_are_those_of_the_specification_and_those_asked_for() {
 }
 
 #[test]
-fn in_a_user_namespace_devices_are_bound() {
+pub(crate) fn in_a_user_namespace_devices_are_bound() {
     let Some(mut b) = bundle("in_a_user_namespace_devices_are_bound") else { return };
     b.namespace("user", None);
     for field in ["uidMappings", "gidMappings"] {
@@ -186,7 +186,7 @@ fn id_mapped_mounts_show_other_owners() {
 }
 
 #[test]
-fn nothing_but_procfs_covers_proc() {
+pub(crate) fn nothing_but_procfs_covers_proc() {
     let Some(mut b) = bundle("nothing_but_procfs_covers_proc") else { return };
     let good = b.config.clone();
     std::fs::create_dir(b.dir.join("fake")).unwrap();

@@ -12,7 +12,7 @@ fn status(pid: i32, field: &str) -> String {
 }
 
 #[test]
-fn a_container_of_one_id_lives_and_ends() {
+pub(crate) fn a_container_of_one_id_lives_and_ends() {
     let Some(mut u) = user("a_container_of_one_id_lives_and_ends", &SINGLE) else { return };
     u.b.script(
         "id; cat /proc/self/setgroups /proc/self/uid_map; stat -c '%t %T' /dev/null; \

@@ -46,7 +46,7 @@ fn create(b: &Bundle, socket: &str) {
 }
 
 #[test]
-fn the_terminal_is_the_containers_own() {
+pub(crate) fn the_terminal_is_the_containers_own() {
     let Some(mut b) = bundle("the_terminal_is_the_containers_own") else { return };
     let socket = b.dir.join("console.sock");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -70,7 +70,7 @@ fn the_terminal_is_the_containers_own() {
 }
 
 #[test]
-fn a_process_can_have_a_terminal_too() {
+pub(crate) fn a_process_can_have_a_terminal_too() {
     let Some(mut b) = bundle("a_process_can_have_a_terminal_too") else { return };
     b.args(&["sleep", "1000"]).start();
     let socket = b.dir.join("console.sock");
@@ -110,7 +110,7 @@ fn in_the_foreground_the_runtime_plays_the_terminal() {
 }
 
 #[test]
-fn a_console_that_is_a_link_is_covered_and_not_followed() {
+pub(crate) fn a_console_that_is_a_link_is_covered_and_not_followed() {
     let Some(mut b) = bundle("a_console_that_is_a_link_is_covered_and_not_followed") else {
         return;
     };

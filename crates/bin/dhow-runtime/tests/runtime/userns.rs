@@ -127,7 +127,7 @@ fn a_joined_user_namespace_has_the_maps_that_are_named() {
 }
 
 #[test]
-fn namespaces_of_other_owners_are_joined_beside_a_user_namespace() {
+pub(crate) fn namespaces_of_other_owners_are_joined_beside_a_user_namespace() {
     let name = "namespaces_of_other_owners_are_joined_beside_a_user_namespace";
     let Some(mut owner) = bundle(name) else { return };
     let Some(mut other) = bundle(name) else { return };

@@ -2,13 +2,13 @@ use std::ffi::CString;
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
-use rustix::process::{Resource, WaitId, WaitIdOptions};
+use rustix::process::{Resource, WaitIdOptions};
 
 use super::{in_child, on_a_thread};
 use crate::{CloneFlags, IoPriorityClass, SchedAttr, SingleThreaded, Spawn, Spawned, unshare};
 
-fn wait(pidfd: &std::os::fd::OwnedFd) -> Option<i32> {
-    let status = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+fn wait(child: &crate::Handle) -> Option<i32> {
+    let status = child.wait(WaitIdOptions::EXITED);
     status.unwrap().and_then(|status| status.exit_status())
 }
 
@@ -86,11 +86,11 @@ fn a_spawned_program_gets_what_was_given() {
     };
     let missing = Spawn { program: c"/nowhere", ..spawn }.spawn().unwrap_err();
     assert_eq!(missing.errno(), Errno::NOENT);
-    let Spawned { pid, pidfd } = spawn.spawn().unwrap();
+    let Spawned { pid, handle } = spawn.spawn().unwrap();
     drop(write);
     let mut said = String::new();
     std::io::Read::read_to_string(&mut std::fs::File::from(read), &mut said).unwrap();
-    assert_eq!(wait(&pidfd), Some(3));
+    assert_eq!(wait(&handle), Some(3));
     let pid = pid.as_raw_nonzero();
     // 3 is the shell's own, for what it reads from `ls`.
     assert_eq!(said.trim_end(), format!("{pid} {pid} b [0 1 2 3 5 6 ]"));

@@ -142,7 +142,7 @@ impl Container {
     /// Kills the shim, as recovery has to expect it.
     pub(crate) fn kill_shim(&mut self) {
         let (shim, _) = self.shim.as_ref().unwrap();
-        sys::pidfd_send_signal(shim.pidfd.as_fd(), 9).unwrap();
+        shim.handle.signal(9).unwrap();
     }
 
     /// The control connection.
@@ -283,7 +283,7 @@ impl Drop for Container {
     fn drop(&mut self) {
         if let Some((shim, _)) = self.shim.take() {
             // After a test that failed halfway: the runtime ends what the shim can no more.
-            let _ = sys::pidfd_send_signal(shim.pidfd.as_fd(), 9);
+            let _ = shim.handle.signal(9);
             if self.state.join("runtime").join(&self.config.id).exists() {
                 self.delete_in_runtime();
             }
