@@ -4,13 +4,14 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use rustix::fs::{Dir, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
 };
 
-use crate::error::{Call, Error, FdName, check};
+use crate::error::{Call, Error, FdName, check, last_errno};
 
 /// Closes all descriptors from `first` on, or with `cloexec` marks them to be closed on exec,
 /// see `close_range(2)`.
@@ -26,9 +27,18 @@ pub fn close_range(first: u32, cloexec: bool) -> Result<(), Error> {
 ///
 /// Marking them to be closed on exec is not enough before a path of somebody else's is resolved:
 /// `/proc/self/fd/N/...` would lead through them (CVE-2024-21626).
-pub fn close_all_but(first: u32, keep: &[BorrowedFd<'_>]) -> Result<(), Error> {
+///
+/// `proc` is a procfs that can be trusted: before Linux 5.9 it tells which descriptors there are.
+pub fn close_all_but(
+    first: u32,
+    keep: &[BorrowedFd<'_>],
+    proc: BorrowedFd<'_>,
+) -> Result<(), Error> {
     let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).collect();
     kept.sort_unstable();
+    if !has_close_range() && close_listed(first, &kept, proc).is_ok() {
+        return Ok(());
+    }
     let mut from = first;
     for fd in kept.into_iter().filter(|fd| *fd >= first) {
         if fd > from {
@@ -53,6 +63,28 @@ fn close_between(first: u32, last: u32, cloexec: bool) -> Result<(), Error> {
         }
         other => other.map(drop),
     }
+}
+
+fn has_close_range() -> bool {
+    // SAFETY: no pointer is passed, and a range that ends before it begins is refused.
+    let ret = unsafe { libc::syscall(libc::SYS_close_range, 1, 0, 0) };
+    ret != -1 || last_errno() != Errno::NOSYS
+}
+
+/// Closes those that procfs lists.
+fn close_listed(first: u32, keep: &[u32], proc: BorrowedFd<'_>) -> Result<(), Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let what = || "read(\"thread-self/fd\")";
+    let directory = rustix::fs::openat(proc, "thread-self/fd", flags, Mode::empty()).call(what)?;
+    let mut open = Vec::new();
+    for entry in Dir::new(directory).call(what)? {
+        let entry = entry.call(what)?;
+        open.extend(entry.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok()));
+    }
+    for n in open.into_iter().filter(|n| *n >= first && !keep.contains(n)) {
+        close_each(n, n, false);
+    }
+    Ok(())
 }
 
 /// The same one by one, which takes some 50 ms. `/proc/self/fd` would tell which there are, but a
@@ -185,5 +217,12 @@ mod tests {
         assert!(is_open(900) && !is_open(901) && is_open(903));
         close_each(900, 903, false);
         assert!(!is_open(900) && !is_open(903));
+        let proc = std::fs::File::open("/proc").unwrap();
+        for n in [900, 910, 911] {
+            dup2(std::os::fd::AsFd::as_fd(&file), n).unwrap();
+        }
+        close_listed(901, &[911], std::os::fd::AsFd::as_fd(&proc)).unwrap();
+        assert!(is_open(900) && !is_open(910) && is_open(911));
+        close_each(900, 911, false);
     }
 }

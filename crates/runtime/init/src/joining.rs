@@ -93,14 +93,14 @@ fn prepare(
     let mut keep = vec![joining.sync.as_fd()];
     keep.extend(terminal.as_ref().map(AsFd::as_fd));
     if locks_first {
-        crate::lock(process, filter, &joining.sync, &keep)?;
+        crate::lock(process, filter, &joining.sync, &keep, joining.proc.as_fd())?;
     }
     if needs_fork {
         fork_inside(proof, joining)?;
     }
     rustix::process::setsid().call(|| "setsid()").doing(|| "new session")?;
     if !locks_first {
-        crate::lock(process, filter, &joining.sync, &keep)?;
+        crate::lock(process, filter, &joining.sync, &keep, joining.proc.as_fd())?;
     }
     if let Some(terminal) = terminal {
         terminal.take()?;

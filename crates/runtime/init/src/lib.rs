@@ -278,7 +278,7 @@ fn make(
     if let Start::Fifo { fifo, errors } = &inherited.start {
         keep.extend([fifo.as_fd(), errors.as_fd()]);
     }
-    lock(process, plan.filter.as_ref(), &inherited.sync, &keep)?;
+    lock(process, plan.filter.as_ref(), &inherited.sync, &keep, inherited.proc.as_fd())?;
     if inherited.visible {
         // A change of user has hidden it. By now it has nothing that its container has not.
         sys::set_dumpable(true).doing(|| "show the process to its user")?;
@@ -358,10 +358,11 @@ fn lock(
     filter: Option<&plan::Filter>,
     sync: &InitEnd,
     keep: &[BorrowedFd<'_>],
+    proc: BorrowedFd<'_>,
 ) -> Result<(), Error> {
     failpoint("runtime.lock-down")?;
     stdio::give_to(process.user.uid)?;
-    sys::close_all_but(3 + process.preserve_fds, keep).doing(|| "close descriptors")?;
+    sys::close_all_but(3 + process.preserve_fds, keep, proc).doing(|| "close descriptors")?;
     identity::lock_down(process, filter, sync)
 }
 
