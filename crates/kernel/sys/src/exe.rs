@@ -4,7 +4,7 @@ use std::io::{Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FsWord, MemfdFlags, Mode, OFlags, SealFlags, Stat};
+use rustix::fs::{FsWord, MemfdFlags, Mode, OFlags, SealFlags, Stat, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
@@ -55,16 +55,16 @@ pub fn is_protected() -> bool {
         return false;
     };
     let sealed = rustix::fs::fcntl_get_seals(&exe).is_ok_and(|seals| seals.contains(SEALS));
-    sealed || is_ours_alone(&exe)
+    sealed || std::fs::read_link(SELF).is_ok_and(|path| is_ours_alone(&exe, &path))
 }
 
-/// Whether `exe` is a file at the root of an overlay, as it is in ours. A host's own root can be an
-/// overlay, but a program is not at its top.
-fn is_ours_alone(exe: &OwnedFd) -> bool {
-    let overlay = rustix::fs::fstatfs(exe).is_ok_and(|st| st.f_type == OVERLAYFS);
-    overlay
-        && std::fs::read_link(SELF)
-            .is_ok_and(|path| path.parent().is_some_and(|p| p == Path::new("/")))
+/// Whether `exe`, whose path is `path`, is a file at the root of a read-only overlay, as it is in
+/// ours. In the image of a container, in which we can be too, it may well be at the root of an
+/// overlay, but one that can be written.
+fn is_ours_alone(exe: &OwnedFd, path: &Path) -> bool {
+    path.parent() == Some(Path::new("/"))
+        && rustix::fs::fstatfs(exe).is_ok_and(|st| st.f_type == OVERLAYFS)
+        && rustix::fs::fstatvfs(exe).is_ok_and(|st| st.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// The file at `link`, a link of procfs, in an overlay of its directory.

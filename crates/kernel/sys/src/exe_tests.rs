@@ -73,3 +73,40 @@ fn a_program_that_runs_protected_knows_it() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
 }
+
+/// As in a container whose image is nothing but this program: the overlay that it is at the top of is
+/// the container's, and can be written.
+#[test]
+fn an_overlay_that_can_be_written_protects_nothing() {
+    let test = || {
+        match crate::unshare(crate::CloneFlags::FS | crate::CloneFlags::NEWNS) {
+            Err(err) if err.errno() == Errno::PERM => {
+                println!(
+                    "skipped: an_overlay_that_can_be_written_protects_nothing: no CAP_SYS_ADMIN"
+                );
+                return;
+            }
+            other => other.unwrap(),
+        }
+        let private = rustix::mount::MountPropagationFlags::PRIVATE
+            | rustix::mount::MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", private).unwrap();
+        let none = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("tmpfs", "/tmp", "tmpfs", none, None).unwrap();
+        for name in ["lower", "upper", "work", "merged"] {
+            std::fs::create_dir(Path::new("/tmp").join(name)).unwrap();
+        }
+        std::fs::write("/tmp/lower/program", "").unwrap();
+        let path = Path::new("/program");
+        for (options, ours) in [
+            (c"lowerdir=/tmp/lower,upperdir=/tmp/upper,workdir=/tmp/work", false),
+            (c"lowerdir=/tmp/lower:/tmp/upper", true),
+        ] {
+            rustix::mount::mount("overlay", "/tmp/merged", "overlay", none, options).unwrap();
+            let program = std::fs::File::open("/tmp/merged/program").unwrap().into();
+            assert_eq!(is_ours_alone(&program, path), ours, "{options:?}");
+            assert!(!is_ours_alone(&program, Path::new("/usr/program")));
+        }
+    };
+    std::thread::spawn(test).join().unwrap();
+}
