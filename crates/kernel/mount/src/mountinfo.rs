@@ -15,6 +15,8 @@ pub struct Mounted<'t> {
     pub id: u64,
     /// The number of the mount that it is on.
     pub parent: u64,
+    /// What is mounted on it appears on its peers, and the other way round.
+    pub shared: bool,
     /// Major and minor number of the file system.
     pub device: (u32, u32),
     /// The type of the file system: `ext4`, or `fuse.sshfs`.
@@ -73,9 +75,11 @@ fn parse(line: &[u8]) -> Option<Mounted<'_>> {
     let device = (number(&device[..colon])?, number(&device[colon + 1..])?);
     let (root, point, options) = (fields.next()?, fields.next()?, fields.next()?);
     // Any number of optional fields comes before a hyphen.
-    let kind = fields.by_ref().skip_while(|field| *field != b"-").nth(1)?;
+    let optional = fields.by_ref().take_while(|field| *field != b"-");
+    let shared = optional.fold(false, |shared, field| shared | field.starts_with(b"shared:"));
+    let kind = fields.next()?;
     let super_options = fields.nth(1)?;
-    Some(Mounted { id, parent, device, kind, super_options, root, point, options })
+    Some(Mounted { id, parent, shared, device, kind, super_options, root, point, options })
 }
 
 fn number<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
@@ -105,10 +109,12 @@ mod tests {
 
     #[test]
     fn a_line_is_read() {
-        let text = b"47 48 254:0 /a /b\\040c\\134 ro,nosuid master:3 - ext4 /dev/vda rw,x\n";
+        let text =
+            b"47 48 254:0 /a /b\\040c\\134 ro,nosuid master:3 shared:1 - ext4 /dev/vda rw,x\n";
         let all: Vec<_> = mounts(text).collect();
         let [line] = all[..] else { panic!("{all:?}") };
         assert_eq!((line.id, line.parent, line.device), (47, 48, (254, 0)));
+        assert!(line.shared);
         assert_eq!((line.root(), line.point()), (PathBuf::from("/a"), PathBuf::from("/b c\\")));
         assert_eq!((line.kind, line.super_options), (&b"ext4"[..], &b"rw,x"[..]));
         assert!(line.has("ro") && line.has("nosuid") && !line.has("nodev") && !line.has("nosu"));

@@ -141,18 +141,23 @@ pub(crate) fn set_propagation(
     rustix::mount::mount_change(path, flags).call(|| format!("mount({path:?}, {propagation})"))
 }
 
-/// The same for all mounts of the namespace that can be reached, but for those in the yard: what is
-/// bound there keeps what it has of the host's, for who wants that.
+/// The same for all mounts of the namespace but for those in the yard: what is bound there keeps what
+/// it has of the host's, for who wants that. Where a shared one is covered by another, and so cannot be
+/// reached by itself, those in the yard are not spared: it must not be left out.
 pub(crate) fn set_propagation_of_all(propagation: Propagation) -> Result<(), Error> {
     let text = crate::mountinfo::read("thread-self")?;
-    for point in crate::mountinfo::mounts(&text).map(|mounted| mounted.point()) {
+    for mounted in crate::mountinfo::mounts(&text) {
+        let point = mounted.point();
         if point.starts_with(PLACE) {
             continue;
         }
-        match set_propagation(&point, propagation, false) {
-            // Covered by another.
-            Err(err) if matches!(err.errno(), Errno::NOENT | Errno::INVAL | Errno::NOTDIR) => {}
-            other => other?,
+        let found = open_place(&point).and_then(|mnt| Ok((sys::mount_id(mnt.as_fd())?, mnt)));
+        match found {
+            Ok((id, mnt)) if id == Some(mounted.id) => {
+                set_propagation_fd(mnt.as_fd(), propagation, false)?;
+            }
+            _ if mounted.shared => return set_propagation(Path::new("/"), propagation, true),
+            _ => {}
         }
     }
     Ok(())
