@@ -1,6 +1,6 @@
 //! Saving a running container, with criu.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
@@ -273,11 +273,7 @@ pub(crate) fn mount_of<'t>(
     mounts: &'t [u8],
 ) -> Result<Option<Mounted<'t>>, Error> {
     let Ok(fd) = root.open_path(target) else { return Ok(None) };
-    // Also on kernels whose statx(2) does not tell.
-    let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
-    let text = std::fs::read_to_string(&path).call(|| format!("read({path:?})"));
-    let text = text.doing(|| "mounts")?;
-    let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+    let id = sys::mount_id(fd.as_fd()).doing(|| "mounts")?;
     Ok(mountinfo::mounts(mounts).find(|line| Some(line.id) == id))
 }
 

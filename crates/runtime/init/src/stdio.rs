@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
+use rustix::fs::{FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
 use sys::Call;
 
@@ -35,26 +35,11 @@ pub(crate) fn reopen_null() -> Result<(), Error> {
 }
 
 fn open_null() -> Option<std::os::fd::OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let how = ResolveFlags::NO_SYMLINKS;
-    let path = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let found = match rustix::fs::openat2(rustix::fs::CWD, "/dev/null", path, Mode::empty(), how) {
-        Err(Errno::NOSYS) => return open_null_by_hand(),
-        other => other.ok()?,
-    };
-    if !is_null(&rustix::fs::fstat(&found).ok()?) {
-        return None;
-    }
-    let null = rustix::fs::openat2(rustix::fs::CWD, "/dev/null", flags, Mode::empty(), how).ok()?;
-    is_null(&rustix::fs::fstat(&null).ok()?).then_some(null)
-}
-
-/// The same before Linux 5.6, which has no openat2(2).
-fn open_null_by_hand() -> Option<std::os::fd::OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dev = rustix::fs::open("/dev", flags, Mode::empty()).ok()?;
-    let path = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let found = rustix::fs::openat(&dev, "null", path, Mode::empty()).ok()?;
+    // As a place first: opening some devices is an action in itself.
+    let place = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let found = rustix::fs::openat(&dev, "null", place, Mode::empty()).ok()?;
     if !is_null(&rustix::fs::fstat(&found).ok()?) {
         return None;
     }
