@@ -81,9 +81,19 @@ pub(crate) fn create_options(context: &Context, parsed: &Parsed) -> Result<Creat
             no_pivot: parsed.is_set("no-pivot"),
             no_new_keyring: parsed.is_set("no-new-keyring"),
             preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0),
+            listen_fds: listen_fds(),
             rootless: false,
         },
     })
+}
+
+/// How many sockets this process was started with that are for the container's program, by
+/// `sd_listen_fds(3)`: what is meant for another process is not passed on.
+fn listen_fds() -> u32 {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+    let is_meant = std::env::var_os("LISTEN_PID").is_none()
+        || number("LISTEN_PID") == Some(std::process::id());
+    number("LISTEN_FDS").filter(|_| is_meant).unwrap_or(0)
 }
 
 /// The last of the messages of `--debug`, whose words are runc's: people look for them.
@@ -188,6 +198,7 @@ fn execute(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
             no_pivot: false,
             no_new_keyring: record.no_new_keyring,
             preserve_fds: parsed.number("preserve-fds")?.unwrap_or(0),
+            listen_fds: 0,
             rootless: context.rootless,
         },
         ignore_paused: parsed.is_set("ignore-paused"),

@@ -227,10 +227,23 @@ impl Container {
 
     /// What the process and the fifo tell: only between running and paused the cgroup decides.
     pub(crate) fn status_without_cgroup(&self, record: &Record) -> Result<Option<Status>, Error> {
+        if record.pid == 0 && self.is_being_made() {
+            return Ok(Some(Status::Creating));
+        }
         if !process::alive(record.pid, record.start_time) {
             return Ok(Some(Status::Stopped));
         }
         Ok(self.waits_for_start()?.then_some(Status::Created))
+    }
+
+    /// Whether somebody else has it locked: for one without a process, its creator.
+    fn is_being_made(&self) -> bool {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        self.lock.is_none()
+            && rustix::fs::open(&self.dir, flags, Mode::empty()).is_ok_and(|dir| {
+                let locked = rustix::fs::flock(&dir, FlockOperation::NonBlockingLockShared);
+                locked == Err(Errno::WOULDBLOCK)
+            })
     }
 
     /// Whether its process still waits at the fifo: that has a reader then.

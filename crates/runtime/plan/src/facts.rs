@@ -61,6 +61,8 @@ pub struct Options {
     pub no_new_keyring: bool,
     /// How many descriptors after standard error the program gets.
     pub preserve_fds: u32,
+    /// How many more there are before those: sockets on which it is to listen, see `sd_listen_fds(3)`.
+    pub listen_fds: u32,
     /// A cgroup that cannot be had is done without, where neither a path nor a limit was asked for.
     pub rootless: bool,
 }

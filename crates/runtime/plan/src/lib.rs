@@ -154,7 +154,7 @@ impl Plan {
                 rootfs: root::rootfs(spec, linux, bundle, &namespaces, facts, options)?,
                 hostname: nonempty(&spec.hostname),
                 domainname: nonempty(&spec.domainname),
-                sysctls: sysctl::sysctls(&linux.sysctl, &namespaces)?,
+                sysctls: sysctl::sysctls(&linux.sysctl, &spec.domainname, &namespaces)?,
                 loopback: namespaces.is_new(NamespaceKind::Network),
                 cgroup_namespace: namespaces.is_new(NamespaceKind::Cgroup),
                 personality: linux.personality.as_ref().map(policy::personality).transpose()?,

@@ -115,7 +115,8 @@ impl Process {
                 .map(|(i, text)| c_string(|| format!("process.{what}[{i}]"), text))
                 .collect()
         };
-        let env: Vec<&String> = last_of_each_name(&spec.env);
+        let listens = listening(options.listen_fds);
+        let env: Vec<&String> = last_of_each_name(spec.env.iter().chain(&listens));
         let path = env.iter().find_map(|one| one.strip_prefix("PATH="));
         let home = env.iter().find_map(|one| one.strip_prefix("HOME="));
         let limits = limit::limits(&spec.rlimits, facts, warnings)?;
@@ -161,7 +162,7 @@ impl Process {
                 .transpose()?
                 .unwrap_or_default(),
             terminal: if spec.terminal { Some(terminal_size(spec)?) } else { None },
-            preserve_fds: options.preserve_fds,
+            preserve_fds: options.listen_fds.saturating_add(options.preserve_fds),
             new_keyring: !options.no_new_keyring,
         })
     }
@@ -183,12 +184,21 @@ fn hard(facts: &Facts, resource: Resource) -> u64 {
     facts.hard_limit(resource).unwrap_or(u64::MAX)
 }
 
+/// What tells a program of sockets on which it is to listen, see `sd_listen_fds(3)`. Its number is 1
+/// for whoever reads it: the container's first process.
+fn listening(count: u32) -> Vec<String> {
+    match count {
+        0 => Vec::new(),
+        count => vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()],
+    }
+}
+
 /// The environment without the earlier ones of entries with the same name: programs disagree on
 /// which of two counts.
-fn last_of_each_name(env: &[String]) -> Vec<&String> {
+fn last_of_each_name<'a>(env: impl DoubleEndedIterator<Item = &'a String>) -> Vec<&'a String> {
     let name = |one: &String| one.split('=').next().unwrap_or_default().to_owned();
     let mut seen = std::collections::HashSet::new();
-    let mut kept: Vec<&String> = env.iter().rev().filter(|one| seen.insert(name(one))).collect();
+    let mut kept: Vec<&String> = env.rev().filter(|one| seen.insert(name(one))).collect();
     kept.reverse();
     kept
 }

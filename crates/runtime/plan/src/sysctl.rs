@@ -32,9 +32,17 @@ const IPC: [&str; 9] = [
 
 pub(crate) fn sysctls(
     specs: &BTreeMap<String, String>,
+    domainname: &str,
     namespaces: &Namespaces,
 ) -> Result<Vec<Sysctl>, Error> {
-    specs.iter().map(|(key, value)| one(key, value, namespaces)).collect()
+    let sysctls: Vec<Sysctl> =
+        specs.iter().map(|(key, value)| one(key, value, namespaces)).collect::<Result<_, _>>()?;
+    let other = |one: &&Sysctl| one.path == "sys/kernel/domainname" && one.value != domainname;
+    if let Some(other) = sysctls.iter().find(other).filter(|_| !domainname.is_empty()) {
+        let why = format!("is `{}` and domainname is `{domainname}`", other.value.escape_debug());
+        return Err(Error::conflict("linux.sysctl.kernel.domainname", why));
+    }
+    Ok(sysctls)
 }
 
 fn one(key: &str, value: &str, namespaces: &Namespaces) -> Result<Sysctl, Error> {

@@ -259,6 +259,10 @@ fn what_is_wrong_is_named_with_its_value() {
             "mounts[0].options have `idmap` without mappings or a user namespace to take them from",
         ),
         (
+            r#"{"domainname":"a","linux":{"sysctl":{"kernel.domainname":"b"},"namespaces":[{"type":"uts"}]}}"#,
+            "linux.sysctl.kernel.domainname is `b` and domainname is `a`",
+        ),
+        (
             r#"{"hooks":{"prestart":[{"path":"x"}]}}"#,
             "hooks.prestart[0].path: `x` is not an absolute path",
         ),

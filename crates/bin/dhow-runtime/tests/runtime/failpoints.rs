@@ -83,3 +83,18 @@ fn a_step_that_fails_is_told_and_undone() {
         b.assert_nothing_left();
     }
 }
+
+#[test]
+fn a_container_that_is_being_made_is_creating() {
+    let Some(b) = prepare("a_container_that_is_being_made_is_creating") else { return };
+    assert!(go_through(&b, "runtime.fifo", "kill"));
+    assert_eq!(b.status(), "stopped");
+    // Its creator has the directory locked as long as it is at work.
+    let directory = std::fs::File::open(b.dir.join("state/c")).unwrap();
+    directory.lock().unwrap();
+    assert_eq!(b.status(), "creating");
+    b.call(&["exec", "c", "true"]).fails("cannot exec in a container that is creating: c");
+    drop(directory);
+    b.call(&["delete", "--force", "c"]).ok();
+    b.assert_nothing_left();
+}

@@ -177,6 +177,28 @@ fn no_descriptor_of_the_host_is_left() {
 }
 
 #[test]
+fn sockets_to_listen_on_are_passed_on() {
+    let Some(mut b) = bundle("sockets_to_listen_on_are_passed_on") else { return };
+    let script = "echo $LISTEN_FDS $LISTEN_PID; readlink /proc/self/fd/3; readlink /proc/self/fd/4";
+    b.script(script).write();
+    let shell = |before: &str, options: &str| {
+        let runtime = env!("CARGO_BIN_EXE_dhow-runtime");
+        let script = format!(
+            "exec 3</etc/passwd 4</etc/group; {before} exec {runtime} --root state run {options} c"
+        );
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &script]).current_dir(&b.dir).stdin(std::process::Stdio::null());
+        String::from_utf8(shell.output().unwrap().stdout).unwrap()
+    };
+    let (one, both) = ("1 1\n/etc/passwd\n", "1 1\n/etc/passwd\n/etc/group\n");
+    assert_eq!(shell("LISTEN_PID=$$ LISTEN_FDS=1", ""), one);
+    assert_eq!(shell("LISTEN_FDS=1", ""), one);
+    assert_eq!(shell("LISTEN_PID=$$ LISTEN_FDS=1", "--preserve-fds 1"), both);
+    // They are for somebody else.
+    assert_eq!(shell("LISTEN_PID=$PPID LISTEN_FDS=1", ""), "\n");
+}
+
+#[test]
 fn devices_are_denied_unless_allowed() {
     let Some(mut b) = bundle("devices_are_denied_unless_allowed") else { return };
     b.config["linux"]["resources"] = json!({ "devices": [] });

@@ -138,7 +138,8 @@ fn fetch_debian(place: &Path, release: &str, directory: &Path) -> Result<(), Str
         package=$(apt apt-cache depends linux-image-cloud-amd64 | awk '/Depends/{{print $2; exit}}')
         test -n \"$package\"
         cd $new; apt apt-get download $package
-        mkdir root; dpkg-deb -x $package*.deb root
+        mkdir -p root/lib; dpkg-deb -x $package*.deb root
+        test ! -d root/usr/lib/modules || mv root/usr/lib/modules root/lib
         find root/lib/modules -name '*.ko.xz' -exec xz -d {{}} +
         rm -rf {new}; mv root {new}",
         new = directory.display()
