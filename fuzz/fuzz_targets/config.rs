@@ -182,7 +182,8 @@ fuzz_target!(|text: &str| {
             Options::default(),
             Options { no_pivot: true, no_new_keyring: true, preserve_fds: 3, ..Options::default() },
         ] {
-            match Plan::new(&spec, "c", Path::new(BUNDLE), &facts, options) {
+            let mut warnings = Vec::new();
+            match Plan::new(&spec, "c", Path::new(BUNDLE), &facts, options, &mut warnings) {
                 Ok(plan) => {
                     check_host(&spec, &plan);
                     check_inside(&plan);

@@ -84,9 +84,11 @@ pub(crate) fn restore(context: &mut Context, parsed: &Parsed) -> Result<i32, Fai
     options.console = console.as_ref().map(Console::container_end);
     let foreground = (!detach).then(|| Foreground::start(!parsed.is_set("no-subreaper")));
     let foreground = foreground.transpose()?;
-    let restored = container::restore(&proof, &context.store, id, &options, &criu)?;
+    let mut warnings = Vec::new();
+    let restored = container::restore(&proof, &context.store, id, &options, &criu, &mut warnings);
     drop(options);
-    context.log.warn_all(&restored.warnings);
+    context.log.warn_all(&warnings);
+    let restored = restored?;
     let Some(foreground) = foreground else { return Ok(0) };
     let relay = console.filter(|_| restored.terminal).map(Console::receive).transpose();
     let status = relay.and_then(|relay| foreground.wait(restored.pid, &restored.handle, relay));

@@ -47,7 +47,7 @@ impl Log {
     pub(crate) fn error(&mut self, text: &str) {
         let text = &container::one_line(text);
         self.write("error", text);
-        print(&format!("{NAME}: {text}\n"));
+        print(&format!("{NAME}: error: {text}\n"));
     }
 
     /// What was asked for and is not done.

@@ -108,7 +108,10 @@ fn make(
     waits: Waits,
 ) -> Result<container::Created, Failure> {
     context.log.debug("nsexec container setup");
-    let created = container::create(proof, &context.store, id, options, waits)?;
+    let mut warnings = Vec::new();
+    let created = container::create(proof, &context.store, id, options, waits, &mut warnings);
+    context.log.warn_all(&warnings);
+    let created = created?;
     context.log.debug(&format!("child process in init(): pid {}", created.pid));
     Ok(created)
 }
@@ -126,9 +129,8 @@ pub(crate) fn create(context: &mut Context, parsed: &Parsed) -> Result<i32, Fail
     protect()?;
     enter(&options.bundle)?;
     let proof = proof()?;
-    let created = make(context, &proof, id, &options, Waits::AtFifo)?;
+    make(context, &proof, id, &options, Waits::AtFifo)?;
     context.log.debug(CLOSED);
-    context.log.warn_all(&created.warnings);
     Ok(0)
 }
 
@@ -147,7 +149,6 @@ pub(crate) fn run(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure
     let foreground = foreground.transpose()?;
     let created = make(context, &proof, id, &options, Waits::Here)?;
     drop(options);
-    context.log.warn_all(&created.warnings);
     let delete = |context: &mut Context| -> Result<(), Failure> {
         let warnings = container::delete(&context.store, id, true)?;
         context.log.warn_all(&warnings);
@@ -206,11 +207,13 @@ fn execute(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     };
     let foreground = (!detach).then(|| Foreground::start(true)).transpose()?;
     context.log.debug("nsexec container setup");
-    let executed = container::exec(&proof, &context.store, id, &process, &options)?;
+    let mut warnings = Vec::new();
+    let executed = container::exec(&proof, &context.store, id, &process, &options, &mut warnings);
+    context.log.warn_all(&warnings);
+    let executed = executed?;
     context.log.debug(&format!("child process in init(): pid {}", executed.pid));
     context.log.debug(&format!("setns_init: about to exec {:?}", process.args.first()));
     drop(options);
-    context.log.warn_all(&executed.warnings);
     let relay = console.map(Console::receive).transpose()?;
     match foreground {
         Some(foreground) => foreground.wait(executed.pid, &executed.handle, relay),
@@ -253,6 +256,13 @@ fn process(record: &Record, parsed: &Parsed, command: &[String]) -> Result<Proce
     }
     if let Some(user) = parsed.get("user") {
         (process.user.uid, process.user.gid) = parse_user(user, process.user.gid)?;
+        // A process whose primary group is not among the others can lose it through a set-group-id
+        // program, and with it what that group is forbidden (CVE-2022-36109). Whoever writes a
+        // configuration sees to that there; here nobody else does.
+        let gid = process.user.gid;
+        if !process.user.additional_gids.contains(&gid) {
+            process.user.additional_gids.insert(0, gid);
+        }
     }
     for gid in parsed.all("additional-gids") {
         let gid = gid.parse().map_err(|_| format!("additional-gids: {gid:?} is not an id"))?;

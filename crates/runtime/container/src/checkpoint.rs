@@ -43,7 +43,10 @@ pub fn checkpoint(
     }
     let spec = read_spec(&record.bundle)?;
     let facts = facts::of_container(&spec)?;
-    let plan = Plan::new(&spec, id, &record.bundle, &facts, plan::Options::default())?;
+    // They were told when it was made.
+    let mut warnings = Vec::new();
+    let plain = plan::Options::default();
+    let plan = Plan::new(&spec, id, &record.bundle, &facts, plain, &mut warnings)?;
     check_possible(&plan)?;
     let cgroup = cgroups::open(&record.cgroup_path)?
         .ok_or_else(|| Error::Refused(format!("the cgroup of container {id} is gone")))?;

@@ -40,8 +40,6 @@ pub struct Created {
     pub handle: Handle,
     /// It has a terminal.
     pub terminal: bool,
-    /// What was asked for and is not done.
-    pub warnings: Vec<String>,
     pub(crate) record: Record,
     pub(crate) sync: RuntimeEnd,
     /// It knows already that it is started, see [`starts_at_once`].
@@ -62,18 +60,20 @@ pub fn read_spec(bundle: &Path) -> Result<Spec, Error> {
     crate::document::read(&bundle.join("config.json"), "bundle")
 }
 
-/// Makes container `id`. On failure nothing of it is left.
+/// Makes container `id`. On failure nothing of it is left. What was asked for and is not done is added
+/// to `warnings`, also on failure.
 pub fn create(
     proof: &SingleThreaded,
     store: &Store,
     id: &str,
     options: &CreateOptions,
     waits: Waits,
+    warnings: &mut Vec<String>,
 ) -> Result<Created, Error> {
     crate::store::check_id(id)?;
     let spec = read_spec(&options.bundle)?;
     let facts = facts::of_container(&spec)?;
-    let mut plan = Plan::new(&spec, id, &options.bundle, &facts, options.plan)?;
+    let mut plan = Plan::new(&spec, id, &options.bundle, &facts, options.plan, warnings)?;
     let terminal = plan.init.process.terminal.is_some();
     let console = console(terminal, options.console_socket.as_deref(), options.console.as_deref())?;
     let hierarchy = cgroups::hierarchy(plan.cgroup_optional)?;
@@ -83,8 +83,8 @@ pub fn create(
     let container = store.reserve(id)?;
     let told = starts_at_once(&plan, options, waits);
     let mut making = Making::new(container, record(&spec, &plan, id, options), told);
-    match making.make(proof, &plan, hierarchy, console, waits) {
-        Ok((sync, mut warnings)) => {
+    match making.make(proof, &plan, hierarchy, console, waits, warnings) {
+        Ok(sync) => {
             if let Some(path) = &options.pid_file
                 && let Err(error) = write_pid_file(path, making.record.pid)
             {
@@ -93,7 +93,6 @@ pub fn create(
             let Some((pid, handle)) = making.child.take() else {
                 return Err(making.undo(Error::Ended("created")));
             };
-            warnings.splice(0..0, plan.warnings);
             if making.record.cgroup_path.is_empty() && !plan.namespaces.has(NamespaceKind::Pid) {
                 warnings.push(
                     "a container with neither a cgroup nor a PID namespace of its own: its \
@@ -101,7 +100,7 @@ pub fn create(
                         .to_owned(),
                 );
             }
-            Ok(Created { pid, handle, terminal, warnings, record: making.record, sync, told })
+            Ok(Created { pid, handle, terminal, record: making.record, sync, told })
         }
         Err(error) => Err(making.undo(error)),
     }

@@ -43,17 +43,17 @@ pub struct Executed {
     pub pid: i32,
     /// A handle of it. It is a child of this process.
     pub handle: Handle,
-    /// What was asked for and is not done.
-    pub warnings: Vec<String>,
 }
 
-/// Executes `spec` in container `id`.
+/// Executes `spec` in container `id`. What was asked for and is not done is added to `warnings`, also
+/// on failure.
 pub fn exec(
     proof: &SingleThreaded,
     store: &Store,
     id: &str,
     spec: &ProcessSpec,
     options: &ExecOptions,
+    warnings: &mut Vec<String>,
 ) -> Result<Executed, Error> {
     let container = store.find(id)?;
     let record = container.expect_record()?;
@@ -69,10 +69,9 @@ pub fn exec(
         status => return Err(Error::Status { what: "exec in", id: id.to_owned(), status }),
     }
     let facts = facts::of_process(spec)?;
-    let mut warnings = Vec::new();
     let namespaces = CloneFlags::from_bits_retain(record.namespaces);
     let own_user = namespaces.contains(CloneFlags::NEWUSER);
-    let plan = Process::new(spec, own_user, &facts, options.plan, &mut warnings)?;
+    let plan = Process::new(spec, own_user, &facts, options.plan, warnings)?;
     let filter = container.filter()?;
     let terminal = plan.terminal.is_some();
     let console = console(terminal, options.console_socket.as_deref(), options.console.as_deref())?;
@@ -112,13 +111,13 @@ pub fn exec(
             drop(affinity);
             let mut child = Child { pid: pid.as_raw_nonzero().get(), handle };
             let joined = unit::join(record.unit.as_ref(), &options.cgroup, child.pid);
-            let attended = joined.and_then(|()| child.attend(&plan, &record, &sync, &mut warnings));
+            let attended = joined.and_then(|()| child.attend(&plan, &record, &sync, warnings));
             let written = attended.and_then(|()| match &options.pid_file {
                 Some(path) => write_pid_file(path, child.pid),
                 None => Ok(()),
             });
             match written {
-                Ok(()) => Ok(Executed { pid: child.pid, handle: child.handle, warnings }),
+                Ok(()) => Ok(Executed { pid: child.pid, handle: child.handle }),
                 Err(error) => {
                     process::signal(&child.handle, process::KILL)?;
                     reap(&child.handle)?;

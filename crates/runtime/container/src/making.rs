@@ -76,7 +76,7 @@ impl Making {
         }
     }
 
-    /// Makes all of it, up to a process that waits to be started. Warnings come back.
+    /// Makes all of it, up to a process that waits to be started.
     pub(crate) fn make(
         &mut self,
         proof: &SingleThreaded,
@@ -84,7 +84,8 @@ impl Making {
         hierarchy: Option<&Hierarchy>,
         console: Option<OwnedFd>,
         waits: Waits,
-    ) -> Result<(RuntimeEnd, Vec<String>), Error> {
+        warnings: &mut Vec<String>,
+    ) -> Result<RuntimeEnd, Error> {
         let shared = match hierarchy {
             Some(hierarchy) => cgroups::check(hierarchy, &plan.cgroup_path)?,
             None => None,
@@ -148,9 +149,9 @@ impl Making {
         let ours = inherited.proc.try_clone().call(|| "dup(/proc)").doing(|| "/proc")?;
         let sync = self.spawn(proof, plan, inherited, &mut cgroup, sync)?;
         let host = Host { proc: ours, joined, rdt };
-        let mut warnings: Vec<String> = shared.into_iter().collect();
-        warnings.extend(self.attend(plan, cgroup.as_ref(), &host, &sync)?);
-        Ok((sync, warnings))
+        warnings.extend(shared);
+        self.attend(plan, cgroup.as_ref(), &host, &sync, warnings)?;
+        Ok(sync)
     }
 
     /// There is no cgroup, and from here on nobody looks for one.
@@ -252,10 +253,10 @@ impl Making {
         cgroup: Option<&Cgroup>,
         host: &Host,
         sync: &RuntimeEnd,
-    ) -> Result<Vec<String>, Error> {
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Error> {
         let proc = &host.proc;
         let course = Course::of(plan);
-        let mut warnings = Vec::new();
         if let Some(ids) = &plan.namespaces.maps
             && course != Course::Staged
         {
@@ -263,7 +264,7 @@ impl Making {
             sync.send(ToInit::Mapped).doing(|| "sync")?;
         }
         if course != Course::Direct {
-            self.adopt(sync, &mut warnings)?;
+            self.adopt(sync, warnings)?;
             if let (Some(ids), Course::Staged) = (&plan.namespaces.maps, course) {
                 maps::write(proc, self.child_pid()?, ids)?;
                 sync.send(ToInit::Mapped).doing(|| "sync")?;
@@ -277,7 +278,7 @@ impl Making {
             unit::start(unit, plan, pid, &mut self.cgroup_is_ours)?;
         }
         if let Some(value) = plan.init.process.oom_score_adj.filter(|_| !oom_score_inside()) {
-            crate::exec::set_oom_score(proc, pid, value, &mut warnings)?;
+            crate::exec::set_oom_score(proc, pid, value, warnings)?;
         }
         if let Some(cgroup) = cgroup.filter(|_| plan.resources.pids.is_some()) {
             let pids = Resources { pids: plan.resources.pids, ..Resources::default() };
@@ -295,8 +296,7 @@ impl Making {
             failpoint("runtime.start")?;
             sync.send(ToInit::Start).doing(|| "sync")?;
         }
-        self.serve(plan, sync, &mut warnings)?;
-        Ok(warnings)
+        self.serve(plan, sync, warnings)
     }
 
     fn child_pid(&self) -> Result<i32, Error> {

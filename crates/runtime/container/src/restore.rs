@@ -37,11 +37,10 @@ pub struct Restored {
     pub handle: Handle,
     /// It has a terminal.
     pub terminal: bool,
-    /// What was asked for and is not done.
-    pub warnings: Vec<String>,
 }
 
-/// Restores container `id` from images. On failure nothing of it is left.
+/// Restores container `id` from images. On failure nothing of it is left. What was asked for and is not
+/// done is added to `warnings`, also on failure.
 ///
 /// This process leaves the mount namespace of its caller, in which no mount of a container is made.
 pub fn restore(
@@ -50,11 +49,12 @@ pub fn restore(
     id: &str,
     options: &CreateOptions,
     criu: &CriuOptions,
+    warnings: &mut Vec<String>,
 ) -> Result<Restored, Error> {
     crate::store::check_id(id)?;
     let spec = read_spec(&options.bundle)?;
     let facts = facts::of_container(&spec)?;
-    let plan = Plan::new(&spec, id, &options.bundle, &facts, options.plan)?;
+    let plan = Plan::new(&spec, id, &options.bundle, &facts, options.plan, warnings)?;
     if plan.unit.is_some() {
         let why = "restore: not supported with --systemd-cgroup: criu makes the first process, and \
                    systemd makes no scope before there is one";
@@ -87,7 +87,7 @@ pub fn restore(
     let Some((pid, handle)) = making.child.take() else {
         return Err(making.undo(Error::Ended("restored")));
     };
-    Ok(Restored { pid, handle, terminal, warnings: plan.warnings })
+    Ok(Restored { pid, handle, terminal })
 }
 
 /// What the standard streams were when the container was saved.

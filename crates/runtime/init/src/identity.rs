@@ -74,8 +74,9 @@ fn unmapped(field: &str, id: u32, result: Result<(), sys::Error>) -> Result<(), 
 /// An unprivileged user's namespace forbids setgroups(2); there the process has no groups to lose,
 /// and asking for more than its own is an error.
 fn set_groups(groups: &[Gid], ids: &Ids) -> Result<(), Error> {
+    let is_own = groups == [Gid::from_raw(ids.gid)];
     match sys::setgroups(groups) {
-        Err(err) if err.errno() == Errno::PERM && groups == [Gid::from_raw(ids.gid)] => Ok(()),
+        Err(err) if err.errno() == Errno::PERM && (groups.is_empty() || is_own) => Ok(()),
         Err(err) if err.errno() == Errno::PERM => Err(Error::refused(
             format!("process.user.additionalGids: {:?}", ids.groups),
             "cannot be had: setgroups(2) is denied in the user namespace of a rootless container \

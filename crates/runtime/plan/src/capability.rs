@@ -3,16 +3,17 @@
 use caps::{CapSet, Capability, Sets};
 use oci::runtime::Capabilities;
 
-use crate::Facts;
+use crate::{Error, Facts};
 
 /// The sets for `spec`. What is not known, or not held by this process, is left out with a warning,
-/// as the specification asks. Without `spec` nothing is kept.
+/// as the specification asks. Without `spec` nothing is kept. The kernel lets nothing be inheritable
+/// that is not in the bounding set, see capabilities(7).
 pub(crate) fn sets(
     spec: Option<&Capabilities>,
     own_user_namespace: bool,
     facts: &Facts,
     warnings: &mut Vec<String>,
-) -> Sets {
+) -> Result<Sets, Error> {
     let none = Capabilities::default();
     let spec = spec.unwrap_or(&none);
     // A new user namespace starts with all capabilities, which are good only inside it.
@@ -22,14 +23,13 @@ pub(crate) fn sets(
     } else {
         (CapSet(facts.bounding) & known, CapSet(facts.permitted) & known)
     };
+    let mut unknown: Vec<String> = Vec::new();
     let mut read = |set: &str, names: &[String], limit: CapSet, why: &str| {
         let mut kept = CapSet::EMPTY;
         for name in names {
             match name.parse::<Capability>() {
-                Err(_) => warnings.push(format!(
-                    "process.capabilities.{set}: `{}` is not known: left out",
-                    name.escape_debug()
-                )),
+                Err(_) if unknown.contains(name) => {}
+                Err(_) => unknown.push(name.clone()),
                 Ok(cap) if limit.contains(cap) => kept.insert(cap),
                 // In runc's words.
                 Ok(_) if set == "ambient" => {
@@ -55,5 +55,21 @@ pub(crate) fn sets(
         permitted & inheritable,
         "is not both permitted and inheritable",
     );
-    Sets { bounding, effective, permitted, inheritable, ambient }
+    if !unknown.is_empty() {
+        let names = unknown.join(" ");
+        // In runc's words.
+        warnings.push(format!(
+            "ignoring unknown or unavailable capabilities: [{}]",
+            names.escape_debug()
+        ));
+    }
+    let outside = |name: &&String| {
+        !spec.bounding.contains(name)
+            && name.parse::<Capability>().is_ok_and(|cap| known.contains(cap))
+    };
+    if let Some(name) = spec.inheritable.iter().find(outside) {
+        let why = "is not in the bounding set: operation not permitted";
+        return Err(Error::invalid("process.capabilities.inheritable", name, why));
+    }
+    Ok(Sets { bounding, effective, permitted, inheritable, ambient })
 }

@@ -73,8 +73,6 @@ pub struct Plan {
     pub hooks: Hooks,
     /// What happens inside the new process.
     pub init: InitPlan,
-    /// What was asked for and is not done.
-    pub warnings: Vec<String>,
 }
 
 /// What the container's first process does before it becomes its program.
@@ -104,19 +102,20 @@ pub struct InitPlan {
 }
 
 impl Plan {
-    /// The plan for container `id` with the configuration `spec`. `bundle` is absolute.
+    /// The plan for container `id` with the configuration `spec`. `bundle` is absolute. What is asked
+    /// for and will not be done is added to `warnings`, also when there is no plan.
     pub fn new(
         spec: &Spec,
         id: &str,
         bundle: &Path,
         facts: &Facts,
         options: Options,
+        warnings: &mut Vec<String>,
     ) -> Result<Self, Error> {
         version::check(&spec.oci_version)?;
         let none = Linux::default();
         let linux = spec.linux.as_ref().unwrap_or(&none);
         let process = spec.process.as_ref().ok_or_else(|| Error::missing("process"))?;
-        let mut warnings = Vec::new();
         let namespaces = Namespaces::new(linux)?;
         if spec.annotations.contains_key("") {
             return Err(Error::conflict("annotations", "have an empty key"));
@@ -160,10 +159,9 @@ impl Plan {
                 personality: linux.personality.as_ref().map(policy::personality).transpose()?,
                 memory_policy: linux.memory_policy.as_ref().map(policy::memory).transpose()?,
                 filter: linux.seccomp.as_ref().map(Filter::new).transpose()?,
-                process: Process::new(process, own_user_namespace, facts, options, &mut warnings)?,
+                process: Process::new(process, own_user_namespace, facts, options, warnings)?,
             },
             namespaces,
-            warnings,
         })
     }
 }

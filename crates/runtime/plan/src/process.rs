@@ -142,7 +142,7 @@ impl Process {
                 own_user_namespace,
                 facts,
                 warnings,
-            ),
+            )?,
             no_new_privs: spec.no_new_privileges,
             seccomp_when: SeccompWhen::new(spec.no_new_privileges),
             limits_from_outside: own_user_namespace && limits.iter().any(raises),
@@ -210,16 +210,15 @@ fn ids(user: &User) -> Result<Ids, Error> {
             return Err(Error::invalid(field, id, "is not an id"));
         }
     }
-    let mut groups = user.additional_gids.clone();
-    // A process whose primary group is not among the others can lose it through a set-group-id
-    // program, and with it what that group is forbidden (CVE-2022-36109).
-    if !groups.contains(&user.gid) {
-        groups.insert(0, user.gid);
-    }
     if let Some(umask) = user.umask.filter(|umask| *umask > 0o777) {
         return Err(Error::invalid("process.user.umask", umask, "is more than 511 (octal 777)"));
     }
-    Ok(Ids { uid: user.uid, gid: user.gid, groups, umask: user.umask })
+    Ok(Ids {
+        uid: user.uid,
+        gid: user.gid,
+        groups: user.additional_gids.clone(),
+        umask: user.umask,
+    })
 }
 
 fn oom_score_adj(value: Option<i32>) -> Result<Option<i32>, Error> {

@@ -118,12 +118,12 @@ fn paths(field: &str, list: &[String]) -> Result<Vec<PathBuf>, Error> {
     list.iter()
         .enumerate()
         .map(|(i, path)| {
-            if path.starts_with('/') && !path.contains('\0') {
-                Ok(clean(path))
-            } else {
+            // A relative one is from the root, as runc has it.
+            if path.is_empty() || path.contains('\0') {
                 let field = format!("{field}[{i}]");
-                Err(Error::invalid(field, path.escape_debug(), "is not an absolute path"))
+                return Err(Error::invalid(field, path.escape_debug(), "is not a path"));
             }
+            Ok(clean(path))
         })
         .collect()
 }

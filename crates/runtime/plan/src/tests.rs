@@ -32,7 +32,14 @@ pub(crate) fn facts() -> Facts {
 }
 
 pub(crate) fn plan(change: &str) -> Result<Plan, crate::Error> {
-    Plan::new(&spec(change), "c", Path::new("/bundle"), &facts(), Options::default())
+    plan_and_warnings(change).0
+}
+
+/// And what is told besides, with or without a plan.
+fn plan_and_warnings(change: &str) -> (Result<Plan, crate::Error>, String) {
+    let (spec, options, mut warnings) = (spec(change), Options::default(), Vec::new());
+    let plan = Plan::new(&spec, "c", Path::new("/bundle"), &facts(), options, &mut warnings);
+    (plan, warnings.join("\n"))
 }
 
 /// The error as one line.
@@ -133,7 +140,7 @@ fn what_is_wrong_is_named_with_its_value() {
             r#"{"linux":{"rootfsPropagation":"x"}}"#,
             "linux.rootfsPropagation: `x` is not shared, slave, private or unbindable",
         ),
-        (r#"{"linux":{"maskedPaths":["x"]}}"#, "linux.maskedPaths[0]: `x` is not an absolute path"),
+        (r#"{"linux":{"maskedPaths":[""]}}"#, "linux.maskedPaths[0]: `` is not a path"),
         (
             r#"{"linux":{"maskedPaths":["/x"],"namespaces":[]}}"#,
             "linux.maskedPaths needs a mount namespace of the container's own",
@@ -263,6 +270,10 @@ fn what_is_wrong_is_named_with_its_value() {
             "linux.sysctl.kernel.domainname is `b` and domainname is `a`",
         ),
         (
+            r#"{"process":{"capabilities":{"bounding":["CAP_KILL"],"inheritable":["CAP_CHOWN"]}}}"#,
+            "process.capabilities.inheritable: `CAP_CHOWN` is not in the bounding set: operation not permitted",
+        ),
+        (
             r#"{"hooks":{"prestart":[{"path":"x"}]}}"#,
             "hooks.prestart[0].path: `x` is not an absolute path",
         ),
@@ -310,7 +321,9 @@ fn what_this_process_may_not_raise_stays_with_a_warning() {
             "capabilities":{"bounding":["CAP_CHOWN","CAP_SYS_ADMIN"],"permitted":["CAP_CHOWN","CAP_KILL","CAP_NONE"],
             "effective":["CAP_CHOWN"],"inheritable":["CAP_CHOWN"],"ambient":["CAP_KILL"]}}}"#,
     );
-    let plan = Plan::new(&spec, "c", Path::new("/b"), &facts, Options::default()).unwrap();
+    let mut warnings = Vec::new();
+    let options = Options::default();
+    let plan = Plan::new(&spec, "c", Path::new("/b"), &facts, options, &mut warnings).unwrap();
     let limit = plan.init.process.limits[0];
     assert_eq!((limit.soft, limit.hard), (Some(100), Some(100)));
     let caps = plan.init.process.caps;
@@ -318,15 +331,16 @@ fn what_this_process_may_not_raise_stays_with_a_warning() {
     expect_test::expect![[r"
         RLIMIT_NOFILE: the hard limit stays 100: raising it needs CAP_SYS_RESOURCE
         process.capabilities.bounding: CAP_SYS_ADMIN is not in this process's own: left out
-        process.capabilities.permitted: `CAP_NONE` is not known: left out
-        can't raise ambient capability CAP_KILL: it is not both permitted and inheritable"]]
-    .assert_eq(&plan.warnings.join("\n"));
+        can't raise ambient capability CAP_KILL: it is not both permitted and inheritable
+        ignoring unknown or unavailable capabilities: [CAP_NONE]"]]
+    .assert_eq(&warnings.join("\n"));
 }
 
 #[test]
-fn the_primary_group_is_among_the_others() {
+fn groups_are_those_asked_for() {
     let groups = |change: &str| plan(change).unwrap().init.process.user.groups;
-    assert_eq!(groups(r#"{"process":{"user":{"gid":7,"additionalGids":[5]}}}"#), [7, 5]);
+    assert_eq!(groups(r#"{"process":{"user":{"gid":7}}}"#), [0; 0]);
+    assert_eq!(groups(r#"{"process":{"user":{"gid":7,"additionalGids":[5]}}}"#), [5]);
     assert_eq!(groups(r#"{"process":{"user":{"gid":7,"additionalGids":[5,7]}}}"#), [5, 7]);
 }
 
@@ -403,9 +417,15 @@ fn numbers_of_limits_mean_what_the_specification_says() {
 }
 
 #[test]
+fn a_relative_path_to_mask_is_from_the_root() {
+    let plan = plan(r#"{"linux":{"maskedPaths":["proc/kcore","a/../b"]}}"#).unwrap();
+    assert_eq!(plan.init.rootfs.masked_paths, [Path::new("/proc/kcore"), Path::new("/b")]);
+}
+
+#[test]
 fn what_is_ignored_is_said() {
     let json = r#"{"linux":{"resources":{"memory":{"kernel":5,"useHierarchy":false}}}}"#;
-    let warnings = plan(json).unwrap().warnings.join("\n");
+    let (_, warnings) = plan_and_warnings(json);
     assert!(warnings.contains("linux.resources.memory.kernel: ignored"), "{warnings}");
     assert!(warnings.contains("linux.resources.memory.useHierarchy: ignored"), "{warnings}");
 }

@@ -203,7 +203,7 @@ fn plain_line(line: &str) -> String {
     }
     let logged = line.strip_prefix("ERRO[").and_then(|rest| rest.split_once("] "));
     let message = logged.map_or(line, |(_, message)| message.trim());
-    message.strip_prefix("dhow-runtime: ").unwrap_or(message).to_owned()
+    message.strip_prefix("dhow-runtime: error: ").unwrap_or(message).to_owned()
 }
 
 fn c_string(text: impl AsRef<OsStr>) -> Result<CString, Error> {
@@ -226,7 +226,7 @@ mod tests {
     fn the_last_line_is_the_error() {
         check("", "runtime's `create` ended with code 1", None);
         check(
-            "dhow-runtime: mount /x: no such file or directory",
+            "dhow-runtime: error: mount /x: no such file or directory",
             "mount /x: no such file or directory",
             None,
         );

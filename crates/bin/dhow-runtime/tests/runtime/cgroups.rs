@@ -360,7 +360,7 @@ fn nested_cgroups_of_the_container_go_with_it() {
     b.start();
     wait_until("all are made", || b.output().contains("deep"));
     let program = env!("CARGO_BIN_EXE_dhow-runtime");
-    let script = "ulimit -n 32; exec \"$0\" \"$@\"";
+    let script = "ulimit -n 64; exec \"$0\" \"$@\"";
     let root = b.dir.join("state");
     let output = std::process::Command::new("sh")
         .args(["-c", script, program, "--root", root.to_str().unwrap()])

@@ -87,13 +87,13 @@ fn what_cannot_be_executed_is_told_at_create() {
     let Some(mut b) = bundle("what_cannot_be_executed_is_told_at_create") else { return };
     std::fs::write(b.rootfs().join("etc/data"), "x").unwrap();
     for (args, why) in [
-        ("foo", "dhow-runtime: exec: \"foo\": executable file not found in $PATH\n"),
+        ("foo", "dhow-runtime: error: exec: \"foo\": executable file not found in $PATH\n"),
         (
             "/bin/foo",
-            "dhow-runtime: exec: \"/bin/foo\": stat /bin/foo: no such file or directory\n",
+            "dhow-runtime: error: exec: \"/bin/foo\": stat /bin/foo: no such file or directory\n",
         ),
-        ("/etc", "dhow-runtime: exec: \"/etc\": is a directory: permission denied\n"),
-        ("/etc/data", "dhow-runtime: exec: \"/etc/data\": permission denied\n"),
+        ("/etc", "dhow-runtime: error: exec: \"/etc\": is a directory: permission denied\n"),
+        ("/etc/data", "dhow-runtime: error: exec: \"/etc/data\": permission denied\n"),
     ] {
         b.args(&[args]).write();
         let ran = b.call(&["create", "c"]);

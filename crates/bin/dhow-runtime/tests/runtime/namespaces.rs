@@ -50,7 +50,7 @@ fn all_eight_can_be_new() {
     crate::bundle::wait_until("it has said all", || b.output().contains(" /\n"));
     let out = b.output();
     let lines: Vec<&str> = out.lines().collect();
-    assert_eq!(lines[0], "uid=1000 gid=7 groups=7,8", "{out}");
+    assert_eq!(lines[0], "uid=1000 gid=7 groups=8", "{out}");
     let map: Vec<Vec<&str>> =
         lines[1..3].iter().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(map, [["0", "100000", "1000"], ["1000", "200000", "1000"]]);

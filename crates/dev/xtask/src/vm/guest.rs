@@ -122,7 +122,8 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified\n";
 
 /// The kernel's command line.
 pub(crate) fn append(lane: Lane) -> String {
-    let mut line = "console=ttyS0 quiet panic=-1 rdinit=/init".to_owned();
+    let mut line =
+        "console=ttyS0 loglevel=5 softlockup_all_cpu_backtrace=1 panic=-1 rdinit=/init".to_owned();
     if lane.systemd {
         line += " systemd.show_status=0";
         line += match lane.cgroups {
