@@ -11,7 +11,7 @@ use crate::client::{Client, Pieces, encode};
 use crate::error::{Error, Result};
 use crate::format::human;
 use crate::list::{self, Column};
-use crate::{archive, progress, request};
+use crate::{archive, explain, progress, request};
 
 const COLUMNS: &[Column] = &[
     Column { field: "Repository", header: "REPOSITORY" },
@@ -50,6 +50,9 @@ pub(crate) fn with_tag(name: &str) -> String {
 
 /// `images`.
 pub(crate) async fn list(client: &Client, args: &ImagesArgs) -> Result<i32> {
+    if args.tree {
+        return explain::tree(client, args).await;
+    }
     let mut filters = request::filters(&args.filter)?;
     if let Some(reference) = &args.reference {
         filters.add("reference", reference.as_str());

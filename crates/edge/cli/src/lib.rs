@@ -20,6 +20,7 @@ mod board;
 mod client;
 mod containers;
 mod error;
+mod explain;
 mod format;
 mod images;
 mod inspect;
@@ -118,6 +119,7 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
             ImageGroup::Rm(args) => images::rmi(client, &args).await,
             ImageGroup::Inspect(args) => inspect::inspect(client, &args, Some("image")).await,
             ImageGroup::Prune(args) => containers::prune(client, &args, "images").await,
+            ImageGroup::Explain(args) => explain::explain(client, &args).await,
             ImageGroup::Common(command) => image(client, command).await,
         },
         Command::Network(command) => network(client, command).await,

@@ -88,6 +88,8 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     DELETE "/volumes/{}" => volume::remove,
 
     POST "/dhow/rootfs" => dhow::rootfs,
+    GET "/dhow/images/{}/explain" => dhow::explain,
+    GET "/dhow/layers" => dhow::layers,
 };
 
 /// What Docker has and we do not, and how it is called in the answer.

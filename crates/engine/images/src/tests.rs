@@ -10,6 +10,7 @@ use tarstream::{Entry, Kind, Writer};
 use super::*;
 
 mod crash;
+mod explain;
 mod hostile;
 mod layers;
 mod names;

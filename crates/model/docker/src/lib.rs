@@ -14,6 +14,7 @@
 mod wire;
 
 pub mod container;
+pub mod dhow;
 pub mod error;
 pub mod event;
 pub mod exec;

@@ -8,6 +8,7 @@ mod debian;
 mod docker_client;
 mod exec;
 mod exit_codes;
+mod explain;
 mod hello;
 mod host_image;
 mod isolation;

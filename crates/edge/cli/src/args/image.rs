@@ -77,6 +77,24 @@ pub(crate) enum ImageGroup {
     Inspect(InspectArgs),
     /// Remove unused images
     Prune(PruneArgs),
+    /// Show what each layer of an image adds, changes and removes, and what of it nobody sees
+    #[command(
+        after_help = "Examples:\n  dhow image explain debian:12\n  dhow image explain --files debian:12 | grep /var/cache"
+    )]
+    Explain(ExplainArgs),
+}
+
+/// `image explain`.
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// Show every file: A added, C changed, T stored again with the same content, D removed
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) files: bool,
+    /// Format output using a Go template, `table TEMPLATE`, or `json`
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// The image
+    pub(crate) image: String,
 }
 
 /// `images`.
@@ -100,6 +118,9 @@ pub(crate) struct ImagesArgs {
     /// Only show image IDs
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Show the layers as a tree, and which images share them
+    #[arg(long)]
+    pub(crate) tree: bool,
     /// REPOSITORY[:TAG]
     pub(crate) reference: Option<String>,
 }

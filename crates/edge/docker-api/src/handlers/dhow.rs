@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use docker::IdResponse;
+use docker::dhow::{Explained, ExplainedLayer, FileChange, Layer, Tally};
+use images::{Act, Change};
 
 use crate::{
     call::{Call, Reply, ok},
@@ -18,4 +20,80 @@ pub(crate) async fn rootfs(call: Call) -> Reply {
     }
     let image = call.engine(move |engine| engine.images().rootfs_archive(&path)).await?;
     ok(&IdResponse { id: image.id.to_string() })
+}
+
+/// How many of a layer's changes are told where not all are asked for.
+const MOST_HIDING: usize = 10;
+
+/// `GET /dhow/images/NAME/explain?files=BOOL`: what each layer of an image does to the files below it.
+/// Without `files` only those changes of each layer are told that hide most.
+pub(crate) async fn explain(call: Call) -> Reply {
+    let name = call.id.clone();
+    let all = call.query.bool("files");
+    let explained = call.engine(move |engine| engine.images().explain(&name)).await?;
+    ok(&Explained {
+        id: explained.id.to_string(),
+        repo_tags: explained.repo_tags,
+        layers: explained.layers.into_iter().map(|layer| explained_layer(layer, all)).collect(),
+    })
+}
+
+fn explained_layer(layer: images::ExplainedLayer, all: bool) -> ExplainedLayer {
+    let tally = |act: Act| {
+        let those = layer.changes.iter().filter(|change| change.act == act);
+        those.fold(Tally::default(), |sum, change| Tally {
+            files: sum.files + 1,
+            bytes: sum.bytes + if act == Act::Remove { change.hidden } else { change.size },
+        })
+    };
+    let (added, changed) = (tally(Act::Add), tally(Act::Change));
+    let (touched, removed) = (tally(Act::Touch), tally(Act::Remove));
+    let mut changes: Vec<&Change> = layer.changes.iter().collect();
+    if !all {
+        changes.retain(|change| change.hidden > 0);
+        changes.sort_by_key(|change| std::cmp::Reverse(change.hidden));
+        changes.truncate(MOST_HIDING);
+    }
+    ExplainedLayer {
+        changes: changes.into_iter().map(file_change).collect(),
+        digest: layer.diff.to_string(),
+        created_by: layer.created_by,
+        stored: layer.stored,
+        size: layer.size,
+        wasted: layer.wasted,
+        added,
+        changed,
+        touched,
+        removed,
+    }
+}
+
+fn file_change(change: &Change) -> FileChange {
+    let act = match change.act {
+        Act::Add => "A",
+        Act::Change => "C",
+        Act::Touch => "T",
+        Act::Remove => "D",
+    };
+    FileChange {
+        act: act.to_owned(),
+        path: format!("/{}", String::from_utf8_lossy(&change.path)),
+        size: change.size,
+        hidden: change.hidden,
+    }
+}
+
+/// `GET /dhow/layers`: the layers of all images.
+pub(crate) async fn layers(call: Call) -> Reply {
+    let layers = call.engine(|engine| engine.images().layer_tree()).await?;
+    let layers: Vec<Layer> = layers
+        .into_iter()
+        .map(|layer| Layer {
+            chain: layer.chain.to_string(),
+            parent: layer.parent.map(|parent| parent.to_string()).unwrap_or_default(),
+            size: layer.size,
+            images: layer.images,
+        })
+        .collect();
+    ok(&layers)
 }

@@ -5,7 +5,7 @@ use oci::image::{Config, ImageConfig, Manifest, RootFs};
 use super::*;
 
 /// A layout of one image with these layers, as an archive.
-fn layout(layers: &[Vec<u8>]) -> Vec<u8> {
+pub(super) fn layout(layers: &[Vec<u8>]) -> Vec<u8> {
     let diffs = layers.iter().map(|layer| oci::DiffId(Digest::sha256(layer))).collect();
     let config = ImageConfig {
         architecture: oci::image::Platform::native().architecture,
