@@ -198,18 +198,22 @@ impl Read {
         Ok(count.unwrap_or(0) as u64)
     }
 
-    /// Whether an image still needs this blob, as layer, configuration or manifest, or a pull.
+    /// Whether an image still needs this blob, as layer, configuration or manifest, or a pull, or
+    /// what was pushed to our registry.
     pub fn blob_is_used(&self, blob: &Digest) -> Result<bool, Error> {
         let sql = "SELECT 1 FROM image_layers WHERE blob = ?1
                    UNION ALL SELECT 1 FROM images WHERE id = ?1 OR manifest = ?1
+                   UNION ALL SELECT 1 FROM served_manifests WHERE digest = ?1
+                   UNION ALL SELECT 1 FROM served_parts WHERE part = ?1
                    UNION ALL SELECT 1 FROM pull_holds WHERE target = ?1 LIMIT 1";
         Ok(self.first("look for a blob's images", sql, [Text(blob)], |_| Ok(()))?.is_some())
     }
 
-    /// Every blob that an image or a pull needs.
+    /// Every blob that an image, a pull, or what was pushed to our registry needs.
     pub fn used_blobs(&self) -> Result<HashSet<Digest>, Error> {
         let sql = "SELECT blob FROM image_layers UNION SELECT id FROM images
-                   UNION SELECT manifest FROM images UNION SELECT target FROM pull_holds";
+                   UNION SELECT manifest FROM images UNION SELECT target FROM pull_holds
+                   UNION SELECT digest FROM served_manifests UNION SELECT part FROM served_parts";
         let blobs =
             self.all("list blobs in use", sql, [], |row| Ok(row.get::<_, Text<Digest>>(0)?.0))?;
         Ok(blobs.into_iter().collect())
@@ -270,12 +274,16 @@ impl Write {
     /// Takes an image out, with its names, its list of layers and its archives. Whether there was
     /// one.
     pub fn delete_image(&self, id: &Digest) -> Result<bool, Error> {
-        self.execute("remove tags", "DELETE FROM tags WHERE image = ?1", [Text(id)])?;
+        for tag in self.tags_of(id)? {
+            self.delete_tag(&tag.reference)?;
+        }
+        self.unserve_image(id)?;
         Ok(self.execute("remove an image", "DELETE FROM images WHERE id = ?1", [Text(id)])? > 0)
     }
 
     /// Gives an image a name, which it takes from any other image that has it.
     pub fn set_tag(&self, new: &Tag) -> Result<(), Error> {
+        self.retag_served(&new.reference, &new.image)?;
         self.execute(
             "set a tag",
             "INSERT OR REPLACE INTO tags (reference, image, updated) VALUES (?1, ?2, ?3)",
@@ -284,8 +292,9 @@ impl Write {
         Ok(())
     }
 
-    /// Takes a name away. Whether there was one.
+    /// Takes a name away, and what was pushed to our registry under it. Whether there was one.
     pub fn delete_tag(&self, reference: &str) -> Result<bool, Error> {
+        self.unserve_tag(reference)?;
         Ok(self.execute("remove a tag", "DELETE FROM tags WHERE reference = ?1", [reference])? > 0)
     }
 

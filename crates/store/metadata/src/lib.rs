@@ -24,6 +24,7 @@ mod network;
 mod operation;
 mod pull;
 mod schema;
+mod served;
 mod text;
 mod volume;
 
@@ -41,6 +42,7 @@ pub use image::{Archive, Image, ImageLayer, Layer, Tag};
 pub use network::{Lease, Network, Port};
 pub use operation::Operation;
 pub use pull::RepoDigest;
+pub use served::{Served, ServedTag};
 pub use volume::Volume;
 
 /// How long a writer waits for another one.

@@ -8,6 +8,8 @@ use oci::{ChainId, DiffId, Digest};
 
 use super::*;
 
+mod served;
+
 /// A folder that goes when the test ends.
 struct Dir(PathBuf);
 
