@@ -89,7 +89,12 @@ impl Store {
 
     /// A new blob, of at most `limit` bytes.
     pub fn writer(&self, limit: u64) -> Result<Writer, Error> {
-        Writer::create(self, Algorithm::Sha256, limit)
+        self.writer_of(Algorithm::Sha256, limit)
+    }
+
+    /// A new blob whose digest is of this algorithm.
+    pub fn writer_of(&self, algorithm: Algorithm, limit: u64) -> Result<Writer, Error> {
+        Writer::create(self, algorithm, limit)
     }
 
     /// A blob that comes from far away, piece by piece: begun, or gone on with where an earlier
@@ -125,6 +130,12 @@ impl Store {
     /// those that the digest names.
     pub fn reader(&self, digest: &Digest) -> Result<Reader, Error> {
         Reader::open(self, digest)
+    }
+
+    /// A part of a blob, from byte `from` on; with its whole size in bytes. What is read is not
+    /// checked.
+    pub fn part(&self, digest: &Digest, from: u64) -> Result<(File, u64), Error> {
+        read::part(self, digest, from)
     }
 
     /// A whole blob of at most `max` bytes, checked.

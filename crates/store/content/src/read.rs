@@ -1,7 +1,7 @@
 //! Reading a blob: a changed byte is noticed.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use oci::{Digest, Hasher};
@@ -19,31 +19,39 @@ pub struct Reader {
     hasher: Option<Hasher>,
 }
 
-impl Reader {
-    pub(crate) fn open(store: &Store, digest: &Digest) -> Result<Self, Error> {
-        let path = store.blob_path(digest);
-        // A layout that somebody else has prepared may have a link or a fifo here.
-        let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32;
-        let file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::NotFound { digest: digest.clone() });
-            }
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-                return Err(Error::NotAFile { path });
-            }
-            Err(source) => return Err(Error::Io { call: "open", path, source }),
-        };
-        let found = file.metadata().at("stat", &path)?;
-        if !found.is_file() {
+/// The file of a blob, and its size.
+fn open(store: &Store, digest: &Digest) -> Result<(File, u64), Error> {
+    let path = store.blob_path(digest);
+    // A layout that somebody else has prepared may have a link or a fifo here.
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::NotFound { digest: digest.clone() });
+        }
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
             return Err(Error::NotAFile { path });
         }
-        Ok(Self {
-            file,
-            size: found.len(),
-            digest: digest.clone(),
-            hasher: Some(Hasher::new(digest.algorithm())),
-        })
+        Err(source) => return Err(Error::Io { call: "open", path, source }),
+    };
+    let found = file.metadata().at("stat", &path)?;
+    if !found.is_file() {
+        return Err(Error::NotAFile { path });
+    }
+    Ok((file, found.len()))
+}
+
+pub(crate) fn part(store: &Store, digest: &Digest, from: u64) -> Result<(File, u64), Error> {
+    let (mut file, size) = open(store, digest)?;
+    file.seek(SeekFrom::Start(from)).at("seek", &store.blob_path(digest))?;
+    Ok((file, size))
+}
+
+impl Reader {
+    pub(crate) fn open(store: &Store, digest: &Digest) -> Result<Self, Error> {
+        let (file, size) = open(store, digest)?;
+        let hasher = Some(Hasher::new(digest.algorithm()));
+        Ok(Self { file, size, digest: digest.clone(), hasher })
     }
 
     /// The blob's size in bytes.

@@ -209,3 +209,24 @@ fn what_nobody_goes_on_with_is_swept() {
     file.set_modified(old).unwrap();
     assert_eq!(dir.1.sweep().unwrap(), 1);
 }
+
+#[test]
+fn parts_and_other_digests() {
+    let dir = Dir::new("parts");
+    let store = &dir.1;
+    let mut writer = store.writer(100).unwrap();
+    writer.write_all(b"hello").unwrap();
+    let finished = writer.finish().unwrap().rehash(Algorithm::Sha512).unwrap();
+    let mut direct = store.writer_of(Algorithm::Sha512, 100).unwrap();
+    direct.write_all(b"hello").unwrap();
+    assert_eq!(finished.digest(), direct.finish().unwrap().digest());
+    let (digest, size) = finished.commit(None).unwrap();
+    assert_eq!((digest.algorithm(), size), (Algorithm::Sha512, 5));
+    let (mut file, size) = store.part(&digest, 3).unwrap();
+    let mut rest = String::new();
+    file.read_to_string(&mut rest).unwrap();
+    assert_eq!((rest.as_str(), size), ("lo", 5));
+    let other = Digest::sha256(b"hello");
+    std::os::unix::fs::symlink("/etc/passwd", store.blob_path(&other)).unwrap();
+    assert!(matches!(store.part(&other, 0), Err(Error::NotAFile { .. })));
+}

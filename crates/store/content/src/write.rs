@@ -1,7 +1,7 @@
 //! Writing a blob: to a name of its own, locked, until it is whole.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -105,6 +105,23 @@ impl Finished {
     /// Its size in bytes.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The same with its digest of another algorithm: reads all of it once more.
+    pub fn rehash(mut self, algorithm: Algorithm) -> Result<Self, Error> {
+        let mut file = self.open()?;
+        let mut hasher = Hasher::new(algorithm);
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => hasher.update(&buffer[..n]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).at("read", &self.temporary.path),
+            }
+        }
+        self.digest = hasher.finish();
+        Ok(self)
     }
 
     /// Reads what was written.
