@@ -1,4 +1,4 @@
-//! Images: import, load, commit, resolve, list, remove, save.
+//! Images: import, load, commit, resolve, list, remove, save, serve.
 //!
 //! An image is known by the digest of its configuration. Its pieces lie in two stores, blobs in
 //! `content` and unpacked layers in `snapshot`; what there is says the database. The order that
@@ -33,6 +33,7 @@ mod push;
 mod remove;
 mod resolve;
 mod save;
+mod serve;
 mod words;
 
 use std::path::Path;
@@ -56,6 +57,7 @@ pub use list::{Details, HistoryEntry, Summary};
 pub use pull::{Pull, PullBlob, Step};
 pub use push::Push;
 pub use remove::{Pruned, Removed};
+pub use serve::{Key, NewManifest, Refused, Taken};
 
 /// The name of the machine's own root as an image.
 pub const HOST: &str = "host";

@@ -184,7 +184,7 @@ impl Images {
 
     /// Takes an image's record out, then deletes the files that only it needed. Only with the lock
     /// held alone, and a note.
-    fn delete(&self, id: &Digest) -> Result<Pruned, Error> {
+    pub(crate) fn delete(&self, id: &Digest) -> Result<Pruned, Error> {
         let (layers, manifest) = self.db.read(|tx| {
             let manifest = tx.image(id)?.map(|row| row.manifest);
             Ok::<_, Error>((tx.image_layers(id)?, manifest))

@@ -15,6 +15,7 @@ mod hostile;
 mod layers;
 mod names;
 mod pull;
+mod serve;
 
 /// A root of images that goes when the test ends.
 pub(crate) struct Home {

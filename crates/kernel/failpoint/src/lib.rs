@@ -159,6 +159,10 @@ pub const ALL: &[&str] = &[
     "images.recorded",
     "images.forget",
     "images.forgotten",
+    "images.serve",
+    "images.served",
+    "images.unserve",
+    "images.unserved",
     // engine/containers
     "engine.exec",
     "engine.exec-made",

@@ -3,6 +3,7 @@
 
 use std::process::{Command, Stdio};
 
+use super::serve::{HERE, Pushed, a_day_later};
 use super::*;
 
 const ROOT: &str = "DHOW_TEST_ROOT";
@@ -22,8 +23,17 @@ fn act(images: &Images, what: &str) -> Result<(), Error> {
             .map(drop),
         "remove" => images.remove("old:1", false, &|_| false).map(drop),
         "tag" => images.tag("old:1", "other:1"),
+        "serve" => {
+            Pushed::new(&archive()).push(images, HERE, "1");
+            Ok(())
+        }
+        "unserve" => images.drop_manifest(HERE, &pushed_digest()).map(drop),
         other => panic!("{other}"),
     }
+}
+
+fn pushed_digest() -> Digest {
+    Digest::sha256(&Pushed::new(&archive()).manifest)
 }
 
 fn root_of_child() -> PathBuf {
@@ -62,11 +72,17 @@ fn killed_anywhere_everything_is_whole() {
     });
     let mut n_killed = 0;
     for point in points {
-        for what in ["import", "load", "remove", "tag"] {
+        for what in ["import", "load", "remove", "tag", "serve", "unserve"] {
             for action in ["kill", "error"] {
+                if what.ends_with("serve") && action == "error" {
+                    continue; // The same steps, in the same order.
+                }
                 let home = Home::new(&format!("crash-{what}-{action}-{point}"));
                 fs::write(home.path.join("saved.tar"), &saved).unwrap();
                 home.import("old:1", &tar(&[("old", "x")]));
+                if what == "unserve" {
+                    Pushed::new(&archive()).push(&home.images, HERE, "1");
+                }
                 let status = run_child(&home, what, &format!("{point}={action}"));
                 if status.success() {
                     continue; // This step is not on the way.
@@ -74,6 +90,10 @@ fn killed_anywhere_everything_is_whole() {
                 n_killed += 1;
                 let images = open(&home.path, &[]);
                 images.sweep().unwrap();
+                if what == "serve" {
+                    // What a push counts on is held, layers that nobody knows of with it.
+                    a_day_later(&home);
+                }
                 home.check();
                 match act_again(&home, what) {
                     Ok(()) => {}
