@@ -17,6 +17,7 @@ mod output;
 mod archive;
 mod args;
 mod board;
+mod check;
 mod client;
 mod containers;
 mod error;
@@ -130,6 +131,7 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         Command::System(SystemCommand::Events(args)) | Command::Events(args) => {
             system::events(client, &args).await
         }
+        Command::System(SystemCommand::Check(args)) => check::check(client, &args).await,
         Command::Login(args) => registry::login(client, &args).await,
         Command::Logout { server } => registry::logout(server.as_deref()),
         Command::Inspect(args) => inspect::inspect(client, &args, None).await,

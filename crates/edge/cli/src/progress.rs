@@ -34,6 +34,11 @@ impl Bytes {
         }
     }
 
+    /// So many are done now.
+    pub(crate) fn set(&mut self, done: u64) {
+        self.add(done.saturating_sub(self.done));
+    }
+
     /// Takes the line away: the result says the rest.
     pub(crate) fn clear(&mut self) {
         if self.drawn.take().is_some() {

@@ -4,7 +4,8 @@ use hyper::Method;
 
 use crate::{
     handlers::{
-        archive, container, dhow, exec, image, network, process, registry, stream, system, volume,
+        archive, check, container, dhow, exec, image, network, process, registry, stream, system,
+        volume,
     },
     http::route::Routes,
     server::Handler,
@@ -88,6 +89,7 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     DELETE "/volumes/{}" => volume::remove,
 
     POST "/dhow/rootfs" => dhow::rootfs,
+    POST "/dhow/check" => check::check,
     GET "/dhow/images/{}/explain" => dhow::explain,
     GET "/dhow/layers" => dhow::layers,
 };

@@ -17,6 +17,7 @@
 mod attachment;
 mod change;
 mod changes;
+mod check;
 mod clock;
 mod commit;
 mod control;

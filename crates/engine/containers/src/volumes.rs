@@ -206,7 +206,7 @@ impl Engine {
         Ok(())
     }
 
-    fn volume_data(&self, name: &str) -> PathBuf {
+    pub(crate) fn volume_data(&self, name: &str) -> PathBuf {
         self.paths().volumes().join(name).join("_data")
     }
 

@@ -89,15 +89,7 @@ impl Images {
     pub(crate) fn with_note<T>(&self, act: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let subject = format!("images-{}-{number}", std::process::id());
-        self.db.write(|tx| {
-            tx.begin_operation(&Operation {
-                subject: subject.clone(),
-                kind: NOTE.into(),
-                owner: std::process::id().to_string(),
-                detail: String::new(),
-                started: now(),
-            })
-        })?;
+        self.db.write(|tx| tx.begin_operation(&note(&subject)))?;
         // Where it fails the note stays, and the next sweep looks at every file.
         let value = act()?;
         self.db.write(|tx| tx.end_operation(&subject, NOTE))?;
@@ -197,6 +189,22 @@ impl Images {
         {
             return Ok(row.size);
         }
+        let (unpacking, size) = self.unpack_layer(chain, diff, layer_idx, open)?;
+        self.snapshots.commit(unpacking, here)?;
+        let parent = chain[..layer_idx].last().cloned();
+        self.db.write(|tx| insert_layer(tx, here, diff, parent, size))?;
+        Ok(size)
+    }
+
+    /// Unpacks one layer of a chain, without putting it in its place. With the size of its files in
+    /// bytes.
+    pub(crate) fn unpack_layer<'a>(
+        &self,
+        chain: &[ChainId],
+        diff: &DiffId,
+        layer_idx: usize,
+        open: impl FnOnce() -> Result<Box<dyn Read + 'a>, Error>,
+    ) -> Result<(Unpacking, u64), Error> {
         let below = &chain[..layer_idx];
         let unpacking = self.snapshots.begin(below)?;
         let mut below_paths = self.snapshots.layer_paths(below);
@@ -211,10 +219,7 @@ impl Images {
                 content::Error::WrongDigest { expected: diff.0.clone(), found: found.0 }.into()
             );
         }
-        self.snapshots.commit(unpacking, here)?;
-        let parent = below.last().cloned();
-        self.db.write(|tx| insert_layer(tx, here, diff, parent, applied.size))?;
-        Ok(applied.size)
+        Ok((unpacking, applied.size))
     }
 
     /// Writes the two documents, then the record, then the index. `more` adds to the same change, and says how
@@ -231,6 +236,9 @@ impl Images {
         let parsed = parse_config(config)?;
         let id = self.content.put(media_type::CONFIG, config)?.digest;
         let manifest = self.content.put(media_type::MANIFEST, manifest)?.digest;
+        // One that lost something gets the pieces that have come now, which may be others: its layers
+        // compressed in another way.
+        let was_whole = self.is_whole(&id)?;
         failpoint::hit("images.record").map_err(|source| io_error("record", &id, source))?;
         let (size, manifest) = self.db.write_durable(|tx| {
             let size = more(tx)?;
@@ -241,6 +249,10 @@ impl Images {
                 created: created(&parsed),
                 added: now(),
             };
+            if !was_whole && tx.replace_image(&row, layers)? {
+                // What it had before may be needed by nothing now.
+                tx.begin_operation(&note(&format!("images-{id}")))?;
+            }
             tx.insert_image(&row, layers)?;
             names.set(tx, &id)?;
             // An image that was there keeps the manifest that it had.
@@ -259,6 +271,17 @@ impl Images {
             root: RootKind::Layers,
             size,
         })
+    }
+}
+
+/// The note that files may lie around that no record names.
+fn note(subject: &str) -> Operation {
+    Operation {
+        subject: subject.into(),
+        kind: NOTE.into(),
+        owner: std::process::id().to_string(),
+        detail: String::new(),
+        started: now(),
     }
 }
 

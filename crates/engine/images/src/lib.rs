@@ -20,6 +20,7 @@
 
 mod archive;
 mod change;
+mod check;
 mod commit;
 mod embedded;
 mod error;
@@ -31,6 +32,7 @@ mod load;
 mod pull;
 mod push;
 mod remove;
+mod repair;
 mod resolve;
 mod save;
 mod serve;
@@ -48,6 +50,7 @@ use reference::Reference;
 use snapshot::Snapshotter;
 use snapshot_overlay::Overlay;
 
+pub use check::{Checked, Checking, Tell};
 pub use commit::Commit;
 pub use embedded::EmbeddedImage;
 pub use error::{Class, Error};
@@ -147,6 +150,11 @@ impl Images {
     /// Brings `index.json` in line with the database.
     fn write_index(&self) -> Result<(), Error> {
         let _lock = self.content.lock_index()?;
+        Ok(self.content.write_index(&self.index()?)?)
+    }
+
+    /// What `index.json` has to say.
+    fn index(&self) -> Result<Index, Error> {
         let (images, tags) =
             self.db.read(|tx: &Read| Ok::<_, Error>((tx.images()?, tx.tags()?)))?;
         let mut manifests = Vec::new();
@@ -162,7 +170,7 @@ impl Images {
                 manifests.push(named_descriptor(plain.clone(), &tag.reference));
             }
         }
-        Ok(self.content.write_index(&Index::new(manifests))?)
+        Ok(Index::new(manifests))
     }
 }
 

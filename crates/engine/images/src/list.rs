@@ -116,17 +116,32 @@ impl Images {
             if shown.is_empty() && filters.get("reference").next().is_some() {
                 continue;
             }
-            let config = parse_config(&self.content.read(&row.id, MAX_CONFIG as u64)?)?;
-            let labels = config.config.labels;
-            if !filters.labels("label", &labels) || !filters.not_labels(&labels) {
-                continue;
-            }
+            let Some(labels) = self.labels(&row.id, &filters)? else { continue };
             let repo_tags = shown.iter().map(|name| name.familiar()).collect();
             let repo_digests = digests(shown.iter().copied(), &called, &row.manifest);
             let containers = containers.get(&row.id).copied().unwrap_or(0);
             summaries.push(Summary { row, repo_tags, repo_digests, labels, containers });
         }
         Ok(summaries)
+    }
+
+    /// An image's labels, if the filters want them. One whose configuration is damaged, or gone, is
+    /// still listed; but nobody knows its labels, so no filter for labels wants it.
+    fn labels(
+        &self,
+        id: &Digest,
+        filters: &Filters,
+    ) -> Result<Option<BTreeMap<String, String>>, Error> {
+        let labels = match self.content.read(id, MAX_CONFIG as u64) {
+            Ok(bytes) => parse_config(&bytes)?.config.labels,
+            Err(content::Error::WrongDigest { .. } | content::Error::NotFound { .. }) => {
+                let asks = ["label", "label!"].iter().any(|key| filters.get(key).next().is_some());
+                return Ok((!asks).then(BTreeMap::new));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let wanted = filters.labels("label", &labels) && filters.not_labels(&labels);
+        Ok(wanted.then_some(labels))
     }
 
     /// All about the image that `name` means.

@@ -20,6 +20,7 @@ use metadata::ImageLayer;
 use oci::image::{Descriptor, ImageConfig, Manifest, media_type};
 use oci::{ChainId, Digest};
 use reference::Reference;
+use snapshot::Snapshotter as _;
 
 use crate::install::{Names, parse_config};
 use crate::{Error, Image, Images, now};
@@ -140,7 +141,7 @@ impl Images {
         let chain = ChainId::chain(diffs);
         let id = read.config.digest.clone();
         let holder = Holder::new(&digest);
-        let is_known = {
+        let is_recorded = {
             // Nobody who deletes has looked already and not deleted yet.
             let _lock = self.content.lock_shared()?;
             let blobs = read.layers.iter().map(|layer| &layer.digest);
@@ -150,6 +151,8 @@ impl Images {
                 Ok::<_, Error>(tx.image(&id)?.is_some())
             })?
         };
+        // One of which something was lost is brought again.
+        let is_known = is_recorded && self.is_whole(&id)?;
         let mut blobs: BTreeMap<Digest, Arc<PullBlob>> = BTreeMap::new();
         let mut layers = Vec::new();
         for descriptor in &read.layers {
@@ -232,6 +235,25 @@ impl Images {
         Ok(rows)
     }
 
+    /// Whether all that a recorded image needs is there.
+    pub(crate) fn is_whole(&self, id: &Digest) -> Result<bool, Error> {
+        let (row, layers) =
+            self.db.read(|tx| Ok::<_, Error>((tx.image(id)?, tx.image_layers(id)?)))?;
+        let Some(row) = row else { return Ok(false) };
+        let blobs = layers.iter().map(|layer| &layer.blob).chain([&row.id, &row.manifest]);
+        for blob in blobs {
+            if self.content.size(blob)?.is_none() {
+                return Ok(false);
+            }
+        }
+        for layer in &layers {
+            if !self.snapshots.has_layer(&layer.chain)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Of all files of these layers, in bytes.
     fn size_of(&self, chain: &[ChainId]) -> Result<u64, Error> {
         self.db.read(|tx| {
@@ -267,6 +289,12 @@ impl Holder {
         }
         Ok(())
     }
+}
+
+/// Whether the process of a holder lives.
+pub(crate) fn is_alive(holder: &str) -> bool {
+    let pid = holder.strip_prefix("pull-").and_then(|rest| rest.split('-').next());
+    pid.is_some_and(|pid| Path::new("/proc").join(pid).exists())
 }
 
 /// What can be known before a layer comes. The configuration, read.

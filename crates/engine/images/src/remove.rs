@@ -228,7 +228,7 @@ impl Images {
     }
 
     /// Deletes every blob and layer that no record names. Only with the lock held alone.
-    fn collect(&self) -> Result<usize, Error> {
+    pub(crate) fn collect(&self) -> Result<usize, Error> {
         let mut n_deleted = 0;
         self.db.write(|tx| {
             // Layers that were unpacked for an image that never came; the topmost first.

@@ -9,6 +9,7 @@ use tarstream::{Entry, Kind, Writer};
 
 use super::*;
 
+mod check;
 mod crash;
 mod explain;
 mod hostile;

@@ -13,6 +13,7 @@
 #[macro_use]
 mod wire;
 
+pub mod check;
 pub mod container;
 pub mod dhow;
 pub mod error;

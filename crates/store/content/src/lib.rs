@@ -17,6 +17,7 @@
 //! who holds [`Store::lock_alone`] from the question to the deletion.
 #![forbid(unsafe_code)]
 
+mod check;
 mod error;
 mod incoming;
 mod read;
@@ -32,6 +33,7 @@ use oci::image::{Descriptor, Index};
 use oci::{Algorithm, Digest};
 use rustix::fs::{FlockOperation, flock};
 
+pub use check::Verdict;
 pub use error::Error;
 pub use incoming::{Follower, Incoming};
 pub use read::Reader;

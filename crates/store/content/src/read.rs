@@ -59,6 +59,11 @@ impl Reader {
         self.size
     }
 
+    /// The file, for who hashes it himself.
+    pub(crate) fn into_file(self) -> File {
+        self.file
+    }
+
     pub(crate) fn read_all(mut self, max: u64) -> Result<Vec<u8>, Error> {
         if self.size > max {
             return Err(Error::TooLarge { digest: self.digest, size: self.size, max });

@@ -13,6 +13,7 @@
 //! Sources: image-spec layer.md; overlayfs.rst, "whiteouts and opaque directories".
 #![forbid(unsafe_code)]
 
+mod compare;
 mod decode;
 mod error;
 mod node;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 use oci::DiffId;
 
+pub use compare::{Difference, compare};
 pub use decode::{Compression, Decoder};
 pub use error::Error;
 

@@ -7,6 +7,7 @@ use tarstream::{Entry, Kind, Time, Writer};
 
 use super::*;
 
+mod comparing;
 mod hostile;
 mod layers;
 mod packing;

@@ -254,6 +254,24 @@ impl Write {
         if added == 0 {
             return Ok(());
         }
+        self.insert_image_layers(new, layers)
+    }
+
+    /// Gives an image that is there another manifest and other archives of its layers. Whether it was
+    /// there.
+    pub fn replace_image(&self, new: &Image, layers: &[ImageLayer]) -> Result<bool, Error> {
+        let sql = "UPDATE images SET manifest = ?2, size = ?3 WHERE id = ?1";
+        let values = params![Text(&new.id), Text(&new.manifest), new.size as i64];
+        if self.execute("change an image", sql, values)? == 0 {
+            return Ok(false);
+        }
+        let sql = "DELETE FROM image_layers WHERE image = ?1";
+        self.execute("change an image's layers", sql, [Text(&new.id)])?;
+        self.insert_image_layers(new, layers)?;
+        Ok(true)
+    }
+
+    fn insert_image_layers(&self, new: &Image, layers: &[ImageLayer]) -> Result<(), Error> {
         for (position, layer) in layers.iter().enumerate() {
             self.execute(
                 "add an image's layer",

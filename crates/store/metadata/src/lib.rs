@@ -17,6 +17,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod check;
 mod container;
 mod error;
 mod image;
@@ -36,6 +37,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+pub use check::Dangling;
 pub use container::Container;
 pub use error::Error;
 pub use image::{Archive, Image, ImageLayer, Layer, Tag};

@@ -19,7 +19,9 @@ use std::path::{Path, PathBuf};
 
 use oci::ChainId;
 use rustix::fs::{FlockOperation, Mode, flock};
-use snapshot::{At as _, Error, Key, Mounts, Snapshotter, Unpacking, Usage, unique_name};
+use snapshot::{
+    At as _, Error, Key, Mounts, Snapshotter, Unpacking, Usage, maker_lives, unique_name,
+};
 
 /// The most lower directories of one overlay (`OVL_MAX_STACK` in the kernel).
 const MAX_LAYERS: usize = 500;
@@ -192,6 +194,21 @@ impl Snapshotter for Overlay {
         usage::of(&upper)
     }
 
+    fn left_over(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut left = Vec::new();
+        for folder in ["trash", "new"] {
+            let dir = self.root.join(folder);
+            for name in names(&dir)? {
+                // Who deletes takes no lock; who unpacks has one.
+                if !maker_lives(&name) && !is_locked(&dir.join(&name)) {
+                    left.push(dir.join(name));
+                }
+            }
+        }
+        left.sort();
+        Ok(left)
+    }
+
     fn sweep(&self) -> Result<usize, Error> {
         let mut n_swept = 0;
         let trash = self.root.join("trash");
@@ -211,6 +228,11 @@ impl Snapshotter for Overlay {
         }
         Ok(n_swept)
     }
+}
+
+fn is_locked(path: &Path) -> bool {
+    let Ok(dir) = File::open(path) else { return false };
+    flock(&dir, FlockOperation::NonBlockingLockShared).is_err()
 }
 
 /// Gives the directory `to` the mode and owner of `from`: overlayfs shows those of the topmost.

@@ -31,8 +31,10 @@ fn the_contract_holds() {
 fn what_the_dead_left_is_swept() {
     let dir = Dir::new("dead");
     let store = Overlay::open(&dir.0).unwrap();
-    fs::create_dir_all(dir.0.join("new/1-0/fs/a")).unwrap();
-    fs::create_dir_all(dir.0.join("trash/1-1/upper/a")).unwrap();
+    fs::create_dir_all(dir.0.join("new/4194305-0/fs/a")).unwrap();
+    fs::create_dir_all(dir.0.join("trash/4194305-1/upper/a")).unwrap();
+    let left = ["new/4194305-0", "trash/4194305-1"].map(|path| dir.0.join(path));
+    assert_eq!(store.left_over().unwrap(), left);
     assert_eq!(store.sweep().unwrap(), 2);
     for folder in ["new", "trash"] {
         assert_eq!(names(&dir.0.join(folder)).unwrap(), [""; 0]);

@@ -179,6 +179,7 @@ fn sweeping_spares_the_living(open: Open<'_>) {
     let unpacking = store.begin(&[]).unwrap();
     store.prepare(&key("a"), &[]).unwrap();
     let low = layer(&*store, &[], "low");
+    assert_eq!(open().left_over().unwrap(), [""; 0].map(std::path::PathBuf::from));
     assert_eq!(open().sweep().unwrap(), 0);
     assert!(unpacking.path().exists());
     assert!(store.has_layer(&low).unwrap());

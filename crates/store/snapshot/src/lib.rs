@@ -28,7 +28,7 @@ use std::str::FromStr;
 use oci::ChainId;
 
 pub use error::{At, Error};
-pub use unpacking::{Unpacking, unique_name};
+pub use unpacking::{Unpacking, maker_lives, unique_name};
 
 /// Layers and snapshots of one root.
 pub trait Snapshotter: Send + Sync + fmt::Debug {
@@ -67,6 +67,9 @@ pub trait Snapshotter: Send + Sync + fmt::Debug {
 
     /// What a snapshot's writable layer holds.
     fn usage(&self, key: &Key) -> Result<Usage, Error>;
+
+    /// What processes that died have left half-made or half-removed: what [`Self::sweep`] deletes.
+    fn left_over(&self) -> Result<Vec<PathBuf>, Error>;
 
     /// Deletes what processes that died have left half-made or half-removed. How many trees.
     fn sweep(&self) -> Result<usize, Error>;

@@ -19,6 +19,13 @@ pub fn unique_name() -> String {
     format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Whether the process lives that chose this name. It may be another one by now: then what the first
+/// has left is found later.
+pub fn maker_lives(name: &str) -> bool {
+    let pid = name.split('-').next().unwrap_or_default();
+    pid.parse::<u32>().is_ok() && Path::new("/proc").join(pid).exists()
+}
+
 /// A directory that is being filled, under a temporary name and locked: what a dead process left
 /// is known by that nobody holds its lock. Deleted when dropped.
 #[derive(Debug)]

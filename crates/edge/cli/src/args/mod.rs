@@ -159,6 +159,27 @@ pub(crate) enum SystemCommand {
     Info(FormatArg),
     /// Get real time events from the engine
     Events(EventsArgs),
+    /// Check images, layers, containers and volumes for what is damaged, missing or left over
+    ///
+    /// Reads every blob and compares every unpacked layer with its archive. Safe beside containers
+    /// that run. Exits with 0 if all is right, and with 1 if something is wrong.
+    #[command(after_help = "Example:\n  dhow system check || dhow system check --repair")]
+    Check(CheckArgs),
+}
+
+/// `system check`.
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// Remove what nothing needs, unpack changed layers again, and drop damaged blobs, so that the
+    /// next pull fetches them; what a container may need is left alone
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Only look whether everything is there: hash no blobs, compare no layers
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Format output using a Go template, or `json`: one line for each finding
+    #[arg(short, long)]
+    pub(crate) format: Option<String>,
 }
 
 /// `events`.
