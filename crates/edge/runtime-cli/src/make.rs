@@ -211,6 +211,9 @@ fn execute(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     let executed = container::exec(&proof, &context.store, id, &process, &options, &mut warnings);
     context.log.warn_all(&warnings);
     let executed = executed?;
+    if let Some(cpus) = &executed.affinity {
+        context.log.debug(&format!("nsexec: affinity: 0x{}", hexadecimal(cpus)));
+    }
     context.log.debug(&format!("child process in init(): pid {}", executed.pid));
     context.log.debug(&format!("setns_init: about to exec {:?}", process.args.first()));
     drop(options);
@@ -270,6 +273,12 @@ fn process(record: &Record, parsed: &Parsed, command: &[String]) -> Result<Proce
     }
     add_capabilities(&mut process, parsed);
     Ok(process)
+}
+
+/// A set of processors as one number, as runc writes it.
+fn hexadecimal(cpus: &[u64]) -> String {
+    let words: String = cpus.iter().rev().map(|word| format!("{word:016x}")).collect();
+    words.trim_start_matches('0').to_owned()
 }
 
 /// `UID[:GID]`, decimal: a single digit is an id like any other (CVE-2026-30892).

@@ -43,6 +43,8 @@ pub struct Executed {
     pub pid: i32,
     /// A handle of it. It is a child of this process.
     pub handle: Handle,
+    /// The processors that it began on, a bit for each, where the container says so.
+    pub affinity: Option<Vec<u64>>,
 }
 
 /// Executes `spec` in container `id`. What was asked for and is not done is added to `warnings`, also
@@ -117,7 +119,11 @@ pub fn exec(
                 None => Ok(()),
             });
             match written {
-                Ok(()) => Ok(Executed { pid: child.pid, handle: child.handle }),
+                Ok(()) => Ok(Executed {
+                    pid: child.pid,
+                    handle: child.handle,
+                    affinity: plan.exec_affinity.initial,
+                }),
                 Err(error) => {
                     process::signal(&child.handle, process::KILL)?;
                     reap(&child.handle)?;

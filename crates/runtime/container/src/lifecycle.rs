@@ -13,6 +13,10 @@ use crate::record::Record;
 use crate::store::{Container, Store};
 use crate::{cgroups, process, unit};
 
+/// What tells the process through the fifo that it is started. Where it is still in there, nobody has
+/// read it.
+const GO: &[u8] = b"0";
+
 /// How long a killed process may take to be gone.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -30,13 +34,17 @@ pub fn start(store: &Store, id: &str) -> Result<(), Error> {
     }
     let fifo = container.open_fifo()?.ok_or(Error::Ended("started"))?;
     failpoint("runtime.start")?;
-    rustix::io::retry_on_intr(|| rustix::io::write(&fifo, b"0"))
+    rustix::io::retry_on_intr(|| rustix::io::write(&fifo, GO))
         .call(|| "write(exec.fifo)")
         .doing(|| "start")?;
     wait_for_exec(&fifo)?;
+    let note = container.start_error();
     container.remove_fifo()?;
     failpoint("runtime.started")?;
-    if let Some(note) = container.start_error() {
+    if note.as_deref() == Some(GO) {
+        return Err(Error::Ended("started"));
+    }
+    if let Some(note) = note {
         // It has closed the fifo, and is about to end.
         if let Some(handle) = process::open(record.pid, record.start_time)? {
             process::wait_end(&handle, KILL_PATIENCE)?;

@@ -1,11 +1,11 @@
 //! The directory in which the runtime keeps its containers: `ROOT/ID/`, mode 0700, with
 //! - `state.json`: the [`Record`], written by renaming;
-//! - `exec.fifo`: there until the container is started (`create` only);
-//! - `start.error`: what went wrong after the start (`create` only);
+//! - `exec.fifo`: there until the container is started (`create` only); what goes wrong after that comes
+//!   back through it;
 //! - `seccomp.bpf`: the compiled filter, for processes that are executed later.
 
 use std::fs::{DirBuilder, File};
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -22,11 +22,7 @@ use crate::record::Record;
 
 const RECORD: &str = "state.json";
 const FIFO: &str = "exec.fifo";
-const START_ERROR: &str = "start.error";
 const FILTER: &str = "seccomp.bpf";
-
-/// How much of such an error is read, in bytes.
-const LONGEST_NOTE: u64 = 4096;
 
 /// The directory of all containers.
 #[derive(Clone, Debug)]
@@ -262,27 +258,27 @@ impl Container {
         }
     }
 
-    /// Makes the fifo at which the process waits, and the file for errors after that.
+    /// Makes the fifo at which the process waits.
     pub(crate) fn make_start(&self) -> Result<init::Start, Error> {
-        let (fifo, errors) = (self.dir.join(FIFO), self.dir.join(START_ERROR));
+        let fifo = self.dir.join(FIFO);
         failpoint("runtime.fifo")?;
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
             .call(|| format!("mkfifo({fifo:?})"))
             .doing(|| "start")?;
-        let open = |path: &Path, flags| {
-            rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o600))
-                .call(|| format!("open({path:?})"))
-                .doing(|| "start")
-        };
-        let write = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL;
-        Ok(init::Start::Fifo { fifo: open(&fifo, OFlags::RDWR)?, errors: open(&errors, write)? })
+        rustix::fs::open(&fifo, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .call(|| format!("open({fifo:?})"))
+            .doing(|| "start")
+            .map(init::Start::Fifo)
     }
 
-    /// What went wrong after the start, if anything.
+    /// What went wrong after the start, if anything. The process has left it in the fifo, where it
+    /// stays for as long as the caller has that open.
     pub(crate) fn start_error(&self) -> Option<Vec<u8>> {
-        let mut note = Vec::new();
-        let file = File::open(self.dir.join(START_ERROR)).ok()?;
-        file.take(LONGEST_NOTE).read_to_end(&mut note).ok()?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fifo = rustix::fs::open(self.dir.join(FIFO), flags, Mode::empty()).ok()?;
+        let mut note = vec![0; init::LONGEST_NOTE];
+        let n_read = rustix::io::retry_on_intr(|| rustix::io::read(&fifo, &mut note)).ok()?;
+        note.truncate(n_read);
         (!note.is_empty()).then_some(note)
     }
 

@@ -13,7 +13,7 @@ use sys::{Call, CloneArgs, CloneFlags, Cloned, SingleThreaded};
 
 use crate::error::{Doing, Error, failpoint};
 use crate::sync::{InitEnd, ToInit};
-use crate::{console, identity, program, stdio};
+use crate::{console, identity, program, schedule, stdio};
 
 /// What such a process is given.
 #[derive(Debug)]
@@ -62,8 +62,12 @@ fn prepare(
         crate::own_oom_score(process, joining.proc.as_fd(), &joining.sync)?;
     }
     joining.sync.wait(ToInit::Attached)?;
-    if let Some(cpus) = &process.exec_affinity.last {
-        sys::sched_setaffinity(cpus).doing(|| "process.execCPUAffinity.final")?;
+    match (&process.exec_affinity.initial, &process.exec_affinity.last) {
+        (_, Some(cpus)) => {
+            sys::sched_setaffinity(cpus).doing(|| "process.execCPUAffinity.final")?;
+        }
+        (None, None) => schedule::all_processors(),
+        (Some(_), None) => {}
     }
     // From here on nothing in the container may trace this process (CVE-2016-9962).
     sys::set_dumpable(false).doing(|| "hide from the container")?;
@@ -78,12 +82,12 @@ fn prepare(
     if terminal.is_none() {
         stdio::reopen_null()?;
     }
-    crate::schedule_process(process)?;
+    schedule::schedule_process(process)?;
     let home = process.find_home.then(|| program::home(process.user.uid)).flatten();
     if joining.limits_from_outside {
         joining.sync.limits()?;
     } else {
-        crate::set_limits(None, &process.limits)?;
+        schedule::set_limits(None, &process.limits)?;
     }
     identity::label(process, joining.proc.as_fd())?;
     let locks_first = joining.filter_allows_fork;

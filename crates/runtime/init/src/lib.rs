@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use oci::runtime::{NamespaceKind, State, Status};
-use plan::{Enter, Hooks, InitPlan, Limit, Process, SeccompWhen};
+use plan::{Enter, Hooks, InitPlan, Process, SeccompWhen};
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -31,6 +31,7 @@ mod identity;
 mod joining;
 mod program;
 mod rootfs;
+mod schedule;
 pub mod source;
 mod stdio;
 pub mod sync;
@@ -39,6 +40,7 @@ pub use cgroupfs::{CgroupTree, CgroupTrees};
 pub use error::{Class, Error, one_line};
 use error::{Doing, failpoint};
 pub use joining::{Joining, join};
+pub use schedule::set_limits;
 use sync::{InitEnd, ToInit};
 
 /// What the runtime opened before the clone. All of it closes on exec.
@@ -80,14 +82,13 @@ pub struct Inherited {
 pub enum Start {
     /// Over the socket: the runtime that created it also starts it.
     Socket,
-    /// Another runtime process writes a byte to a fifo.
-    Fifo {
-        /// Open for reading and writing, so that reading waits until somebody writes.
-        fifo: OwnedFd,
-        /// Where an error is noted that comes after the start.
-        errors: OwnedFd,
-    },
+    /// Another runtime process writes a byte to a fifo, and reads there of an error that comes after
+    /// the start. It is open for reading and writing, so that reading waits until somebody writes.
+    Fifo(OwnedFd),
 }
+
+/// The longest note of an error, in bytes: what any pipe takes at once, see pipe(7).
+pub const LONGEST_NOTE: usize = 4096;
 
 /// Ends the process after telling the runtime why.
 fn fail(sync: &InitEnd, error: &Error) -> ! {
@@ -241,6 +242,7 @@ fn make(
     let preserved = sys::open_on_exec(3, plan.process.preserve_fds);
     begin(plan, inherited)?;
     std::mem::take(&mut inherited.entry).enter(proof)?;
+    schedule::all_processors();
     if inherited.maps {
         inherited.sync.wait(ToInit::Mapped)?;
         // As the user who called the runtime, if it can be: what that one may see is what counts.
@@ -266,17 +268,17 @@ fn make(
     if process.terminal.is_none() {
         stdio::reopen_null()?;
     }
-    schedule(plan)?;
+    schedule::schedule(plan)?;
     let home = process.find_home.then(|| program::home(process.user.uid)).flatten();
     if process.limits_from_outside {
         inherited.sync.limits()?;
     } else {
-        set_limits(None, &process.limits)?;
+        schedule::set_limits(None, &process.limits)?;
     }
     identity::label(process, inherited.proc.as_fd())?;
     let mut keep = vec![inherited.sync.as_fd()];
-    if let Start::Fifo { fifo, errors } = &inherited.start {
-        keep.extend([fifo.as_fd(), errors.as_fd()]);
+    if let Start::Fifo(fifo) = &inherited.start {
+        keep.push(fifo.as_fd());
     }
     lock(process, plan.filter.as_ref(), &inherited.sync, &keep, inherited.proc.as_fd())?;
     if inherited.visible {
@@ -397,11 +399,12 @@ fn start(plan: &InitPlan, hooks: &Hooks, inherited: &Inherited, made: &Made) -> 
     });
     match &inherited.start {
         Start::Socket => fail(sync, &error),
-        Start::Fifo { errors, .. } => {
+        Start::Fifo(fifo) => {
             let mut note = vec![error.class().to_byte()];
             note.extend_from_slice(error.line().as_bytes());
             // Where `start` looks for it; and where a person looks, as runc's does.
-            let _full = rustix::io::write(errors, &note);
+            note.truncate(LONGEST_NOTE);
+            let _full = rustix::io::write(fifo, &note);
             let line = format!("{}\n", error.line());
             let _closed = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
             sys::exit_now(255)
@@ -413,7 +416,7 @@ fn wait_for_start(inherited: &Inherited) -> Result<(), Error> {
     inherited.sync.ready()?;
     match &inherited.start {
         Start::Socket => inherited.sync.wait(ToInit::Start),
-        Start::Fifo { fifo, .. } => {
+        Start::Fifo(fifo) => {
             let mut byte = [0];
             match rustix::io::retry_on_intr(|| rustix::io::read(fifo, &mut byte)) {
                 Ok(1) => Ok(()),
@@ -472,36 +475,6 @@ fn names(plan: &InitPlan) -> Result<(), Error> {
         rustix::system::setdomainname(name.as_bytes())
             .call(|| format!("setdomainname({name:?})"))
             .doing(|| "domainname")?;
-    }
-    Ok(())
-}
-
-fn schedule(plan: &InitPlan) -> Result<(), Error> {
-    schedule_process(&plan.process)?;
-    if let Some(persona) = plan.personality {
-        sys::personality(persona).doing(|| "linux.personality")?;
-    }
-    if let Some(policy) = &plan.memory_policy {
-        sys::set_mempolicy(policy.mode, &policy.nodes).doing(|| "linux.memoryPolicy")?;
-    }
-    Ok(())
-}
-
-fn schedule_process(process: &Process) -> Result<(), Error> {
-    if let Some(attr) = &process.scheduler {
-        sys::sched_setattr(attr).doing(|| "process.scheduler")?;
-    }
-    if let Some((class, priority)) = process.io_priority {
-        sys::ioprio_set(class, priority).doing(|| "process.ioPriority")?;
-    }
-    Ok(())
-}
-
-/// Sets the limits of a process; `None` is the caller.
-pub fn set_limits(pid: Option<rustix::process::Pid>, limits: &[Limit]) -> Result<(), Error> {
-    for limit in limits {
-        sys::prlimit_set(pid, limit.resource, limit.soft, limit.hard)
-            .doing(|| format!("process.rlimits: {:?}", limit.resource))?;
     }
     Ok(())
 }

@@ -56,6 +56,29 @@ pub(crate) fn a_container_goes_through_its_states() {
 }
 
 #[test]
+fn one_that_waits_has_nothing_open_but_its_streams_and_the_way_to_be_started() {
+    let test = "one_that_waits_has_nothing_open_but_its_streams_and_the_way_to_be_started";
+    let Some(mut b) = bundle(test) else { return };
+    b.args(&["true"]).write();
+    let null = Stdio::null;
+    let create = ["create", "--pid-file", "pid", "c"];
+    assert!(b.command(&create).stdout(null()).stderr(null()).status().unwrap().success());
+    let pid = std::fs::read_to_string(b.dir.join("pid")).unwrap();
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let target = |entry: std::fs::DirEntry| std::fs::read_link(entry.path()).unwrap();
+    let mut open: Vec<_> = entries.map(|entry| target(entry.unwrap())).collect();
+    open.retain(|target| target != std::path::Path::new("/dev/null"));
+    let fifo = b.dir.join("state/c/exec.fifo");
+    assert!(
+        open.iter().all(|at| *at == fifo || at.to_string_lossy().starts_with("socket:")),
+        "{open:?}"
+    );
+    // Its end before it is started is told.
+    b.call(&["kill", "c", "KILL"]).ok();
+    b.call(&["start", "c"]).fails("cannot start a container that has stopped: c");
+}
+
+#[test]
 pub(crate) fn force_removes_what_runs_or_waits() {
     let Some(mut b) = bundle("force_removes_what_runs_or_waits") else { return };
     b.script("trap '' TERM; (setsid sleep 1000 &) ; sleep 1000").start();

@@ -199,6 +199,24 @@ fn sockets_to_listen_on_are_passed_on() {
 }
 
 #[test]
+fn a_container_has_all_processors_wherever_the_runtime_began() {
+    let Some(mut b) = bundle("a_container_has_all_processors_wherever_the_runtime_began") else {
+        return;
+    };
+    let all = sys::sched_getaffinity().unwrap();
+    let allowed = "grep Cpus_allowed_list /proc/self/status";
+    let whole = b.script(allowed).run().ok();
+    // Of one processor alone, the last that this process may use.
+    let last = all.iter().rposition(|word| *word != 0).unwrap();
+    let mut one = vec![0; all.len()];
+    one[last] = 1 << all[last].ilog2();
+    sys::sched_setaffinity(&one).unwrap();
+    assert_eq!(b.call(&["run", "c"]).ok(), whole);
+    b.args(&["sleep", "1000"]).start();
+    assert_eq!(b.call(&["exec", "c", "sh", "-c", allowed]).ok(), whole);
+}
+
+#[test]
 fn devices_are_denied_unless_allowed() {
     let Some(mut b) = bundle("devices_are_denied_unless_allowed") else { return };
     b.config["linux"]["resources"] = json!({ "devices": [] });
