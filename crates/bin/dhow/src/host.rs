@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cli::{DaemonArgs, Endpoint, Global};
 use containers::{Engine, EngineConfig};
 use docker_api::Listener;
-use images::EmbeddedImage;
+use images::{Driver, EmbeddedImage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -25,7 +25,7 @@ pub(crate) struct Host;
 
 impl cli::Host for Host {
     fn engine(&self, global: &Global) -> Result<Endpoint, String> {
-        let engine = Arc::new(open(root(global), state(global))?);
+        let engine = Arc::new(open(root(global), state(global), driver(global)?)?);
         Ok(Endpoint::InProcess(Arc::new(move || {
             let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
             tokio::spawn(docker_api::serve(Arc::clone(&engine), theirs));
@@ -35,7 +35,7 @@ impl cli::Host for Host {
 
     async fn daemon(&self, global: &Global, args: &DaemonArgs) -> Result<(), String> {
         let state = state(global);
-        let engine = Arc::new(open(root(global), state.clone())?);
+        let engine = Arc::new(open(root(global), state.clone(), driver(global)?)?);
         let addresses = if args.listen.is_empty() {
             vec![format!("unix://{}", state.join("dhow.sock").display())]
         } else {
@@ -52,8 +52,8 @@ impl cli::Host for Host {
 
 /// Removes a container that has ended, as its supervisor's last deed.
 pub(crate) fn remove(root: PathBuf, state: PathBuf, id: &str) -> i32 {
-    let removed =
-        open(root, state).and_then(|engine| engine.internal_remove(id).map_err(|err| chain(&err)));
+    let removed = open(root, state, None)
+        .and_then(|engine| engine.internal_remove(id).map_err(|err| chain(&err)));
     match removed {
         Ok(()) => 0,
         Err(err) => {
@@ -63,13 +63,20 @@ pub(crate) fn remove(root: PathBuf, state: PathBuf, id: &str) -> i32 {
     }
 }
 
-fn open(root: PathBuf, state: PathBuf) -> Result<Engine, String> {
-    let config = EngineConfig { root, state, exe: OWN_PROGRAM.into(), embedded: EMBEDDED };
+fn open(root: PathBuf, state: PathBuf, driver: Option<Driver>) -> Result<Engine, String> {
+    let config = EngineConfig { root, state, exe: OWN_PROGRAM.into(), embedded: EMBEDDED, driver };
     Engine::open(config).map_err(|err| chain(&err))
 }
 
 fn root(global: &Global) -> PathBuf {
     place(global.root.as_ref(), "DHOW_ROOT", "/var/lib/dhow")
+}
+
+fn driver(global: &Global) -> Result<Option<Driver>, String> {
+    let from_environment = || std::env::var("DHOW_STORAGE_DRIVER").ok();
+    let name = global.storage_driver.clone().or_else(from_environment);
+    let name = name.filter(|name| !name.is_empty());
+    name.map(|name| name.parse()).transpose().map_err(|err: images::Error| chain(&err))
 }
 
 fn state(global: &Global) -> PathBuf {

@@ -57,7 +57,13 @@ impl Sandbox {
             holder,
             baseline: RefCell::default(),
             finished: Cell::new(false),
-            environment: RefCell::default(),
+            // All tests can be had on another storage driver.
+            environment: RefCell::new(
+                std::env::var("DHOW_STORAGE_DRIVER")
+                    .map(|driver| ("DHOW_STORAGE_DRIVER".to_owned(), driver))
+                    .into_iter()
+                    .collect(),
+            ),
         };
         sandbox.baseline();
         sandbox

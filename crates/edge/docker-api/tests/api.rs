@@ -25,6 +25,7 @@ impl Api {
             state: folder.join("state"),
             exe: PathBuf::from("/proc/self/exe"),
             embedded: &[],
+            driver: None,
         })
         .unwrap();
         Self { engine: Arc::new(engine), folder }

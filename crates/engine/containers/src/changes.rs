@@ -1,4 +1,5 @@
-//! What a container has changed in its image: its writable layer, read as overlayfs writes it.
+//! What a container has changed in its image: its writable layer, read as overlayfs writes it, or
+//! what differs where it is a copy.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -8,11 +9,13 @@ use std::path::{Path, PathBuf};
 use docker::container::FilesystemChange;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
+use snapshot::Mounts;
 
 use crate::Error;
 use crate::engine::Engine;
 use crate::error::At as _;
 use crate::merged::{self, Directory};
+use crate::mountpoints;
 
 const MODIFIED: u8 = 0;
 const ADDED: u8 = 1;
@@ -25,14 +28,40 @@ impl Engine {
     pub fn changes(&self, wanted: &str) -> Result<Vec<FilesystemChange>, Error> {
         let container = self.find(wanted)?;
         let Some(mounts) = self.layers(&container)? else { return Ok(Vec::new()) };
-        let below = Directory::root(mounts.lower.iter().map(PathBuf::as_path))?;
+        let (lower, upper) = match &mounts {
+            Mounts::Overlay { lower, upper, .. } => (lower, upper),
+            Mounts::Directory { root, before, since } => {
+                return self.differences(root, before.as_deref(), *since);
+            }
+        };
+        let below = Directory::root(lower.iter().map(PathBuf::as_path))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let upper =
-            rustix::fs::open(&mounts.upper, flags, Mode::empty()).at("open", &mounts.upper)?;
+        let upper = rustix::fs::open(upper, flags, Mode::empty()).at("open", upper)?;
         let mut changes = Vec::new();
         walk(&upper, Path::new("/"), &below, &mut changes, 0)?;
         changes.sort_by(|a: &FilesystemChange, b| a.path.cmp(&b.path));
         Ok(changes)
+    }
+
+    fn differences(
+        &self,
+        now: &Path,
+        before: Option<&Path>,
+        since: tree::Time,
+    ) -> Result<Vec<FilesystemChange>, Error> {
+        let mountpoints = mountpoints::ensure(self.root())?;
+        let ignored = Some(mountpoints.as_path());
+        let what = tree::Compare { before, now, since: Some(since), ignored };
+        let one = |change: tree::Change| FilesystemChange {
+            kind: match change.kind {
+                tree::Kind::Modified => MODIFIED,
+                tree::Kind::Added => ADDED,
+                tree::Kind::Deleted => DELETED,
+            },
+            path: Path::new("/").join(change.path).to_string_lossy().into_owned(),
+        };
+        let found = tree::compare(&what).map_err(snapshot::Error::from)?;
+        Ok(found.into_iter().map(one).collect())
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use shim_protocol::Phase;
 
 use crate::engine::Engine;
-use crate::{Error, events};
+use crate::{Error, events, mountpoints};
 
 /// What image to make.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,7 +50,11 @@ impl Engine {
         if frozen {
             self.pause(&container.id)?;
         }
-        let made = self.images.commit(&mounts.upper, container.image.as_ref(), &commit);
+        let mountpoints = mountpoints::ensure(self.root());
+        let made = mountpoints.and_then(|mountpoints| {
+            let base = container.image.as_ref();
+            Ok(self.images.commit(&mounts, Some(&mountpoints), base, &commit)?)
+        });
         if frozen {
             // One that was killed while it was frozen is fine, too.
             match self.unpause(&container.id) {

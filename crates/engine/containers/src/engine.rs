@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use images::{EmbeddedImage, Images};
+use images::{Driver, EmbeddedImage, Images};
 use metadata::Db;
 use network::Networks;
 use shim_protocol::{Phase, Status};
@@ -30,6 +30,8 @@ pub struct EngineConfig {
     pub exe: PathBuf,
     /// The images that are part of it.
     pub embedded: &'static [EmbeddedImage],
+    /// The storage driver that the root is to have, or has. `None`: what works best, or what it has.
+    pub driver: Option<Driver>,
 }
 
 /// The containers of one root. Any number of them, in any number of processes, may be open at
@@ -68,7 +70,8 @@ impl Engine {
         make_dir(&paths.state.join("networks"), 0o711)?;
         make_dir(&paths.runtime(), 0o700)?;
         let db = Arc::new(Db::open(&paths.root.join("dhow.db"))?);
-        let images = Arc::new(Images::open(&paths.root, Arc::clone(&db), config.embedded)?);
+        let images = Images::open(&paths.root, Arc::clone(&db), config.embedded, config.driver)?;
+        let images = Arc::new(images);
         let networks = Networks::new(paths.prefix(), &paths.state);
         networks.ensure_predefined(&db)?;
         let engine = Self {

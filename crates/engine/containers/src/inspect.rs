@@ -3,6 +3,7 @@
 use docker::container::{DriverData, Inspect, NetworkSettings, State};
 use docker::{EndpointSettings, Map};
 use shim_protocol::{ExecStatus, LogConfig, Phase, Status};
+use snapshot::Mounts;
 
 use crate::engine::Engine;
 use crate::record::Container;
@@ -41,7 +42,7 @@ impl Engine {
             },
             name: format!("/{}", container.name),
             restart_count: 0,
-            driver: "overlay2".into(),
+            driver: self.images.snapshots().name().into(),
             platform: "linux".into(),
             exec_ids: self.running_execs(&container.id).into(),
             host_config: record.host.clone(),
@@ -90,18 +91,21 @@ impl Engine {
     fn graph_driver(&self, container: &Container) -> Result<Option<DriverData>, Error> {
         let Some(mounts) = self.layers(container)? else { return Ok(None) };
         let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
-        let lower: Vec<String> = mounts.lower.iter().map(|path| text(path)).collect();
+        let name = self.images.snapshots().name().to_owned();
         // It is mounted in the supervisor's own namespace, on the bundle's root.
         let merged = self.paths().run(&container.id).join("bundle").join(crate::spec::ROOTFS);
-        let data = [
-            ("ID", container.id.clone()),
-            ("LowerDir", lower.join(":")),
-            ("MergedDir", text(&merged)),
-            ("UpperDir", text(&mounts.upper)),
-            ("WorkDir", text(&mounts.work)),
-        ];
+        let mut data = vec![("ID", container.id.clone()), ("MergedDir", text(&merged))];
+        match &mounts {
+            Mounts::Overlay { lower, upper, work } => {
+                let lower: Vec<String> = lower.iter().map(|path| text(path)).collect();
+                data.push(("LowerDir", lower.join(":")));
+                data.push(("UpperDir", text(upper)));
+                data.push(("WorkDir", text(work)));
+            }
+            Mounts::Directory { root, .. } => data.push(("Dir", text(root))),
+        }
         let data = data.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Ok(Some(DriverData { data, name: "overlay2".into() }))
+        Ok(Some(DriverData { data, name }))
     }
 
     fn running_execs(&self, id: &str) -> Vec<String> {

@@ -1,11 +1,17 @@
 //! The lowest layer of every container: the files and directories that something of the engine's is
 //! mounted on, empty. An image that has its own covers these; one that has none gets no new entries
 //! in the container's writable layer, where `diff` and `commit` would take them for the container's.
+//! A root that is no overlay gets what it lacks of them as its own, which `diff` and `commit` leave
+//! out.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use fsroot::Root;
+use rustix::fs::{AtFlags, FileType, Mode, Timespec, Timestamps};
+use rustix::io::Errno;
 
 use crate::Error;
 use crate::error::At as _;
@@ -37,9 +43,66 @@ pub(crate) fn ensure(root: &Path) -> Result<PathBuf, Error> {
     Ok(layer)
 }
 
+/// Makes what is missing in the directory `root` of a container, whose directories stay as old as they
+/// are.
+pub(crate) fn fill(root: &Path) -> Result<(), Error> {
+    let inside = Root::open(root)?;
+    for (name, is_directory) in DIRECTORIES[1..]
+        .iter()
+        .map(|name| (name, true))
+        .chain(FILES.iter().map(|name| (name, false)))
+    {
+        let path = root.join(name);
+        // As it will be found: a link of the image's leads somewhere inside, or nowhere.
+        let (parent, name) = match inside.parent(name) {
+            Err(err) if matches!(err.errno(), Errno::NOENT | Errno::NOTDIR) => continue,
+            parent => parent?,
+        };
+        let before = rustix::fs::fstat(&parent).at("stat", &path)?;
+        let mode = |mode| Mode::from_raw_mode(mode);
+        let made = if is_directory {
+            rustix::fs::mkdirat(&parent, &name, mode(0o755))
+        } else {
+            rustix::fs::mknodat(&parent, &name, FileType::RegularFile, mode(0o644), 0)
+        };
+        match made {
+            Err(Errno::EXIST) => continue,
+            made => made.at("make", &path)?,
+        }
+        let time = Timespec { tv_sec: before.st_mtime, tv_nsec: before.st_mtime_nsec as _ };
+        let times = Timestamps { last_access: time, last_modification: time };
+        rustix::fs::utimensat(&parent, "", &times, AtFlags::EMPTY_PATH).at("utimensat", &path)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
+
+    #[test]
+    fn what_a_root_lacks_is_made_and_its_directories_stay_as_old() {
+        let root = std::env::temp_dir().join(format!("dhow-fill-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("etc")).unwrap();
+        std::os::unix::fs::symlink("/elsewhere", root.join("sys")).unwrap();
+        std::fs::write(root.join("etc/hosts"), "mine").unwrap();
+        let time = |name: &str| {
+            let found = std::fs::metadata(root.join(name)).unwrap();
+            (found.mtime(), found.mtime_nsec())
+        };
+        let before = (time(""), time("etc"));
+        std::thread::sleep(std::time::Duration::from_millis(12));
+        for _ in 0..2 {
+            fill(&root).unwrap();
+            assert_eq!((time(""), time("etc")), before);
+        }
+        assert!(root.join("proc").is_dir() && root.join("etc/hostname").is_file());
+        assert_eq!(std::fs::read_to_string(root.join("etc/hosts")).unwrap(), "mine");
+        assert!(std::fs::read_link(root.join("sys")).is_ok());
+        std::fs::remove_dir_all(root).unwrap();
+    }
 
     #[test]
     fn it_is_made_once_and_completed_when_that_was_cut_short() {

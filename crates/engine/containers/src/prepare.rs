@@ -17,6 +17,7 @@ use crate::error::At as _;
 use crate::etc::{self, Resolv};
 use crate::merged::{self, Directory};
 use crate::mounting::{BIND, VOLUME};
+use crate::mountpoints;
 use crate::record::Container;
 use crate::spec::namespaces::{Mode, Namespaces, Place, mode};
 use crate::spec::security::Security;
@@ -240,9 +241,13 @@ impl Engine {
         }
         failpoint::hit("engine.run-made").at("mkdir", &run)?;
         let rootfs = match mounts {
-            Some(Mounts { mut lower, upper, work }) => {
-                lower.push(crate::mountpoints::ensure(self.root())?);
+            Some(Mounts::Overlay { mut lower, upper, work }) => {
+                lower.push(mountpoints::ensure(self.root())?);
                 Rootfs::Overlay { lower, upper, work }
+            }
+            Some(Mounts::Directory { root, .. }) => {
+                mountpoints::fill(&root)?;
+                Rootfs::Directory { path: root }
             }
             None => Rootfs::Host { hidden: hidden([self.root(), self.state()]) },
         };
@@ -285,10 +290,7 @@ pub(crate) fn look_up_user(
     mounts: Option<&Mounts>,
 ) -> Result<Identity, Error> {
     let root = match mounts {
-        Some(mounts) => {
-            let lower = mounts.lower.iter().map(PathBuf::as_path);
-            Directory::root(std::iter::once(mounts.upper.as_path()).chain(lower))?
-        }
+        Some(mounts) => Directory::root(mounts.stack())?,
         None => Directory::root([Path::new("/")])?,
     };
     let passwd = merged::read(&root, Path::new("/etc/passwd"), MAX_ACCOUNTS)?;

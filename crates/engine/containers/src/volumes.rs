@@ -141,8 +141,7 @@ impl Engine {
         }
         let data = self.ensure_volume(&name, labels)?;
         if copy_up && let Some(mounts) = self.layers(container)? {
-            let layers = std::iter::once(&mounts.upper).chain(&mounts.lower);
-            let root = Directory::root(layers.map(PathBuf::as_path))?;
+            let root = Directory::root(mounts.stack())?;
             if is_empty(&data)?
                 && let Some((_, merged::Entry::Directory(directory))) =
                     merged::resolve(&root, Path::new(&destination))?

@@ -15,7 +15,7 @@ use metadata::{ImageLayer, Layer};
 use oci::image::{Index, MAX_CONFIG, MAX_MANIFEST, Manifest};
 use oci::{ChainId, Digest};
 use reference::Reference;
-use snapshot::Snapshotter as _;
+use snapshot::Form;
 
 use crate::install::parse_config;
 use crate::{Error, Images};
@@ -378,10 +378,19 @@ impl Check<'_> {
         if known {
             return Ok(());
         }
+        // Layers that are whole trees share what is wrong.
+        let is_whole = self.images.snapshots.form() == Form::Whole;
+        let below = &here[..layer_idx];
+        if is_whole && below.iter().any(|one| self.is_found(Kind::ChangedLayer, &one.chain)) {
+            let why = "a layer below it is not as it should be, whose files it has";
+            self.find_layer(Kind::ChangedLayer, &layer.chain, why);
+            return Ok(());
+        }
         let chain: Vec<ChainId> = here.iter().map(|one| one.chain.clone()).collect();
         let open = || self.images.archive_of(&layer.blob);
         let unpacked = self.images.unpack_layer(&chain, &layer.diff, layer_idx, open);
         let compared = unpacked.and_then(|(unpacking, _)| {
+            let unpacking = self.images.snapshots.finish(unpacking)?;
             let path = &self.images.snapshots.layer_paths(&chain)[layer_idx];
             Ok(diff::compare(&unpacking.path(), path, DIFFERENCES)?)
         });

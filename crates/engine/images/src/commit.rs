@@ -10,6 +10,7 @@ use oci::image::{
 };
 use oci::{DiffId, Digest};
 use reference::Reference;
+use snapshot::Mounts;
 
 use crate::install::{LayerSource, to_json};
 use crate::{Error, Image, Images, change, check_target, now};
@@ -32,11 +33,13 @@ pub struct Commit {
 }
 
 impl Images {
-    /// Makes an image of the writable layer `upper` on the layers of the image `base` (none for a
-    /// container without an image). Nothing may write to `upper` meanwhile.
+    /// Makes an image of what was written in `mounts`, on the layers of the image `base` (none for a
+    /// container without an image). Nothing may write to it meanwhile. Where it is a directory, empty
+    /// mount points as in the tree `mountpoints` are not taken for something new.
     pub fn commit(
         &self,
-        upper: &Path,
+        mounts: &Mounts,
+        mountpoints: Option<&Path>,
         base: Option<&Digest>,
         commit: &Commit,
     ) -> Result<Image, Error> {
@@ -52,7 +55,19 @@ impl Images {
             change::apply(&mut run, text)?;
         }
         let mut top = self.content.writer(diff::Limits::default().stream)?;
-        diff::pack(upper, &mut top)?;
+        match mounts {
+            Mounts::Overlay { upper, .. } => diff::pack(upper, &mut top)?,
+            Mounts::Directory { root, before, since } => {
+                let changes = tree::compare(&tree::Compare {
+                    before: before.as_deref(),
+                    now: root,
+                    since: Some(*since),
+                    ignored: mountpoints,
+                })
+                .map_err(snapshot::Error::from)?;
+                diff::pack_changes(root, &changes, &mut top)?
+            }
+        };
         let top = top.finish()?;
 
         let created = Timestamp::from_nanos(now()).to_string();

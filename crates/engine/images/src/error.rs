@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::Driver;
+
 /// What kind of mistake an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -62,6 +64,30 @@ pub enum Error {
     /// The layer store.
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
+    /// The root has another storage driver than was asked for.
+    #[error(
+        "\"{root}\" keeps layers with the storage driver {recorded}, not {asked}: remove all \
+         containers and images in it first, or use another --root",
+        root = root.display()
+    )]
+    Driver {
+        /// The folder of layers.
+        root: PathBuf,
+        /// The driver that it has.
+        recorded: Driver,
+        /// The one that was asked for.
+        asked: Driver,
+    },
+    /// A storage driver that does not work here.
+    #[error("the storage driver {driver} does not work in \"{root}\": {why}", root = root.display())]
+    NoDriver {
+        /// The driver.
+        driver: Driver,
+        /// The folder of layers.
+        root: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// A file that was named.
     #[error("{call} \"{path}\"", path = path.display())]
     Io {

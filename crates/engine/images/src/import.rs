@@ -6,7 +6,6 @@ use diff::{Limits, Options, Origin};
 use docker::timestamp::Timestamp;
 use oci::image::{Config, History, ImageConfig, Platform, RootFs};
 use reference::Reference;
-use snapshot::Snapshotter as _;
 
 use crate::install::NewLayer;
 use crate::{Error, Image, Images, change, check_target, now};
@@ -78,7 +77,8 @@ impl Images {
         let limits = Limits::default();
         let mut blob = self.content.writer(limits.stream)?;
         let unpacking = self.snapshots.begin(&[])?;
-        let options = Options { origin: Origin::Archive, below: &[], limits };
+        let whiteouts = self.whiteouts();
+        let options = Options { origin: Origin::Archive, below: &[], whiteouts, limits };
         let mut tee = Tee { input: archive, copy: &mut blob, n_read: 0, progress };
         let applied = diff::apply(&mut tee, &unpacking.path(), &options)?;
         // What follows a compressed stream counts for the blob's digest too.

@@ -9,7 +9,7 @@ use metadata::{ImageLayer, Layer, Operation, Write};
 use oci::image::{Descriptor, ImageConfig, Manifest, media_type};
 use oci::{ChainId, DiffId, Digest};
 use reference::Reference;
-use snapshot::{Snapshotter as _, Unpacking};
+use snapshot::{Form, Unpacking};
 
 use crate::pull::Holder;
 use crate::{Error, Image, Images, RootKind, created, now};
@@ -209,8 +209,15 @@ impl Images {
         let unpacking = self.snapshots.begin(below)?;
         let mut below_paths = self.snapshots.layer_paths(below);
         below_paths.reverse();
-        let options =
-            Options { origin: Origin::Layer, below: &below_paths, limits: Limits::default() };
+        if self.snapshots.form() == Form::Whole {
+            below_paths.truncate(1);
+        }
+        let options = Options {
+            origin: Origin::Layer,
+            below: &below_paths,
+            whiteouts: self.whiteouts(),
+            limits: Limits::default(),
+        };
         let mut archive = Hashing::new(open()?);
         let applied = diff::apply(&mut archive, &unpacking.path(), &options)?;
         let found = applied.diff.unwrap_or_else(|| DiffId(archive.finish()));

@@ -22,6 +22,7 @@ mod archive;
 mod change;
 mod check;
 mod commit;
+mod driver;
 mod embedded;
 mod error;
 mod explain;
@@ -47,11 +48,11 @@ use metadata::{Db, Read};
 use oci::image::{Descriptor, ImageConfig, Index, media_type};
 use oci::{ChainId, Digest};
 use reference::Reference;
-use snapshot::Snapshotter;
-use snapshot_overlay::Overlay;
+use snapshot::{Form, Snapshotter};
 
 pub use check::{Checked, Checking, Tell};
 pub use commit::Commit;
+pub use driver::Driver;
 pub use embedded::EmbeddedImage;
 pub use error::{Class, Error};
 pub use explain::{Act, Change, Explained, ExplainedLayer, TreeLayer};
@@ -70,7 +71,7 @@ pub const HOST: &str = "host";
 pub struct Images {
     db: Arc<Db>,
     content: content::Store,
-    snapshots: Overlay,
+    snapshots: Box<dyn Snapshotter>,
     embedded: &'static [EmbeddedImage],
 }
 
@@ -105,20 +106,31 @@ pub enum RootKind {
 }
 
 impl Images {
-    /// Opens the images of `root`. Cheap: a few folders are looked for.
+    /// Opens the images of `root`. Cheap: a few folders are looked for. A new root gets the storage
+    /// driver that is asked for, or that works best; one that has another than was asked for is not
+    /// opened.
     pub fn open(
         root: &Path,
         db: Arc<Db>,
         embedded: &'static [EmbeddedImage],
+        driver: Option<Driver>,
     ) -> Result<Self, Error> {
         let content = content::Store::open(&root.join("content"))?;
-        let snapshots = Overlay::open(&root.join("snapshots"))?;
+        let snapshots = driver::open(&root.join("snapshots"), driver)?;
         Ok(Self { db, content, snapshots, embedded })
     }
 
     /// Where layers and writable layers are.
     pub fn snapshots(&self) -> &dyn Snapshotter {
-        &self.snapshots
+        &*self.snapshots
+    }
+
+    /// How whiteouts of a layer are to be unpacked.
+    fn whiteouts(&self) -> diff::Whiteouts {
+        match self.snapshots.form() {
+            Form::Own => diff::Whiteouts::Overlay,
+            Form::Whole => diff::Whiteouts::Files,
+        }
     }
 
     /// Where blobs are.

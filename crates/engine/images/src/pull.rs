@@ -20,7 +20,6 @@ use metadata::ImageLayer;
 use oci::image::{Descriptor, ImageConfig, Manifest, media_type};
 use oci::{ChainId, Digest};
 use reference::Reference;
-use snapshot::Snapshotter as _;
 
 use crate::install::{Names, parse_config};
 use crate::{Error, Image, Images, now};

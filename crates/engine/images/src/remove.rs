@@ -6,7 +6,6 @@ use docker::filters::Filters;
 use metadata::Read;
 use oci::{ChainId, Digest};
 use reference::Reference;
-use snapshot::Snapshotter as _;
 
 use crate::{Error, Images, now};
 

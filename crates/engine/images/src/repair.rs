@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use docker::check::{Finding, Kind};
 use metadata::ImageLayer;
 use oci::{ChainId, Digest};
-use snapshot::Snapshotter as _;
 
 use crate::check::{View, chain_of};
 use crate::pull::is_alive;
@@ -24,6 +23,11 @@ impl Images {
         damaged: &HashMap<Digest, u64>,
         findings: &mut [Finding],
     ) -> Result<(), Error> {
+        // Lowest first: what is unpacked may have files of the layer below.
+        findings.sort_by_cached_key(|finding| {
+            let chain = finding.subject.parse::<ChainId>().ok();
+            chain.and_then(|chain| place(view, &chain)).map(|(_, layer_idx)| layer_idx)
+        });
         for finding in &mut *findings {
             match finding.kind {
                 Kind::Layout => {
@@ -39,6 +43,7 @@ impl Images {
                 _ => {}
             }
         }
+        findings.sort_by(|a, b| (a.kind, &a.subject).cmp(&(b.kind, &b.subject)));
         self.collect_found(findings)
     }
 

@@ -9,7 +9,6 @@ use metadata::Archive;
 use oci::image::{Config, ImageConfig, MAX_CONFIG, Platform, RootFs};
 use oci::{ChainId, Digest};
 use reference::Reference;
-use snapshot::Snapshotter as _;
 
 use crate::install::{parse_config, to_json};
 use crate::{Error, HOST, Image, Images, Import, RootKind};

@@ -29,6 +29,13 @@ impl Home {
         Self::with(name, &[])
     }
 
+    /// One with another storage driver.
+    fn on(name: &str, driver: Driver) -> Self {
+        let home = Self::new(name);
+        driver::open(&home.path.join("snapshots"), Some(driver)).unwrap();
+        Self { images: open(&home.path, &[]), path: std::mem::take(&mut { home }.path) }
+    }
+
     fn with(name: &str, embedded: &'static [EmbeddedImage]) -> Self {
         let path = std::env::temp_dir().join(format!("dhow-images-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
@@ -125,7 +132,7 @@ impl Drop for Home {
 
 fn open(path: &Path, embedded: &'static [EmbeddedImage]) -> Images {
     let db = Db::open(&path.join("dhow.db")).unwrap();
-    Images::open(path, Arc::new(db), embedded).unwrap()
+    Images::open(path, Arc::new(db), embedded, None).unwrap()
 }
 
 /// An archive of these files.

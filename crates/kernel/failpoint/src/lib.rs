@@ -145,7 +145,7 @@ pub const ALL: &[&str] = &[
     "content.linked",
     "content.delete",
     "content.deleted",
-    // store/snapshot-overlay
+    // store/snapshot
     "snapshot.begin",
     "snapshot.begun",
     "snapshot.commit",
@@ -155,6 +155,8 @@ pub const ALL: &[&str] = &[
     "snapshot.remove",
     "snapshot.removed",
     // engine/images
+    "images.driver",
+    "images.driver-chosen",
     "images.record",
     "images.recorded",
     "images.forget",

@@ -59,6 +59,11 @@ pub enum Rootfs {
         /// Overlayfs's own scratch directory, on the same file system as `upper`.
         work: PathBuf,
     },
+    /// A directory as it is.
+    Directory {
+        /// It.
+        path: PathBuf,
+    },
     /// The machine's own root below a writable layer in memory, which ends with the container.
     Host {
         /// Paths that are covered by an empty directory, absolute.

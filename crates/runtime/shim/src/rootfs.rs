@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use mount::MountAttr;
-use rustix::fs::{CWD, FileType, Gid, Mode, Uid, XattrFlags};
+use rustix::fs::{CWD, FileType, Gid, Mode, StatVfsMountFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 use shim_protocol::Rootfs;
 use sys::Call;
@@ -24,11 +24,35 @@ pub(crate) fn mount(rootfs: &Rootfs, target: &Path) -> Result<(), Error> {
         Rootfs::Overlay { lower, upper, work } => {
             mount::overlay(lower, Some((upper, work)), &[]).map_err(Error::Rootfs)?
         }
+        Rootfs::Directory { path } => directory(path)?,
         Rootfs::Host { hidden } => host_overlay(hidden, target)?,
     };
     mount::move_to_path(mounted.as_fd(), target).map_err(Error::Rootfs)?;
     failpoint::hit("shim.mounted")?;
     Ok(())
+}
+
+/// A directory as a detached mount. What the place where it lies forbids (`nosuid`, `nodev`, `noexec`)
+/// is no rule for a container's root, as it is none for an overlay.
+fn directory(path: &Path) -> Result<OwnedFd, Error> {
+    let mounted = mount::bind(path, false).map_err(Error::Rootfs)?;
+    let flags = rustix::fs::fstatvfs(&mounted).call(|| format!("statvfs({path:?})"))?.f_flag;
+    let mut clear = MountAttr::empty();
+    for (flag, attr) in [
+        (StatVfsMountFlags::NOSUID, MountAttr::NOSUID),
+        (StatVfsMountFlags::NODEV, MountAttr::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountAttr::NOEXEC),
+    ] {
+        if flags.contains(flag) {
+            clear |= attr;
+        }
+    }
+    if !clear.is_empty() {
+        let set = MountAttr::empty();
+        mount::mount_setattr(mounted.as_fd(), false, set, clear, None, None)
+            .map_err(Error::Rootfs)?;
+    }
+    Ok(mounted)
 }
 
 /// The machine's root below a writable layer in memory, as a detached mount.

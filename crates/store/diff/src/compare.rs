@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use tarstream::Name;
 
 use crate::Error;
-use crate::tree::file_type;
+use crate::unpacked::file_type;
 
 /// How many bytes of a file are read at once.
 const PIECE: usize = 128 << 10;
@@ -59,6 +59,9 @@ pub fn compare(wanted: &Path, found: &Path, limit: usize) -> Result<Vec<Differen
 fn compare_one(wanted: &Side, found: &Side, path: &Path) -> Result<Option<&'static str>, Error> {
     let (ours, theirs) = (wanted.stat(path)?, found.stat(path)?);
     let kind = file_type(&ours);
+    if kind != FileType::Directory && (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino) {
+        return Ok(None);
+    }
     let time = |stat: &Stat| (stat.st_mtime, stat.st_mtime_nsec);
     if kind != file_type(&theirs) {
         return Ok(Some("is of another kind"));

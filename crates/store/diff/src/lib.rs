@@ -3,12 +3,14 @@
 //! [`apply`] unpacks one layer into an empty directory: a tar archive as it is, through gzip or
 //! through zstd, told by its first bytes. The names in it are a stranger's: every parent is
 //! resolved by the kernel below the directory (openat2(2)), nothing is ever followed at the last
-//! component, and what an entry replaces is removed first. Whiteouts become those of overlayfs.
+//! component, and what an entry replaces is removed first. Whiteouts become those of overlayfs,
+//! or files.
 //!
 //! One pass: what is unpacked is hashed on the way, and nothing is read twice. Nothing is synced
 //! either, and a directory whose unpacking failed is for the caller to delete.
 //!
-//! [`pack`] writes the layer that the writable directory of an overlay is.
+//! [`pack`] writes the layer that the writable directory of an overlay is, [`pack_changes`] that of a
+//! whole tree that was changed.
 //!
 //! Sources: image-spec layer.md; overlayfs.rst, "whiteouts and opaque directories".
 #![forbid(unsafe_code)]
@@ -19,8 +21,9 @@ mod error;
 mod node;
 mod pack;
 mod path;
-mod tree;
 mod unpack;
+mod unpacked;
+mod whiteout;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -30,6 +33,7 @@ use oci::DiffId;
 pub use compare::{Difference, compare};
 pub use decode::{Compression, Decoder};
 pub use error::Error;
+pub use whiteout::Whiteouts;
 
 /// How to unpack.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +43,8 @@ pub struct Options<'a> {
     /// The directories of the layers below, topmost first. A parent that the archive does not
     /// mention looks as it does there.
     pub below: &'a [PathBuf],
+    /// How whiteouts are kept.
+    pub whiteouts: Whiteouts,
     /// How much is taken.
     pub limits: Limits,
 }
@@ -107,6 +113,16 @@ pub struct Packed {
 /// hides. Nothing in it may change meanwhile. Sockets are left out.
 pub fn pack<W: Write>(upper: &Path, out: &mut W) -> Result<Packed, Error> {
     pack::pack(upper, out)
+}
+
+/// Writes the layer that makes of a tree what `now` is, by what [`tree::compare`] has found. Nothing
+/// in it may change meanwhile.
+pub fn pack_changes<W: Write>(
+    now: &Path,
+    changes: &[tree::Change],
+    out: &mut W,
+) -> Result<Packed, Error> {
+    pack::pack_changes(now, changes, out)
 }
 
 /// Reads an archive through its compression, if it has any. Usual limits.

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use tarstream::{Entry, Kind, Name, Reader};
 
 use crate::Error;
-use crate::tree::{set_mode, set_times};
+use crate::unpacked::{set_mode, set_times};
 
 /// A call on the entry, for errors.
 fn call(entry: &Entry, call: &'static str) -> impl FnOnce(Errno) -> Error {

@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use tarstream::{Entry, Kind, Name, Time, Writer};
+use tree::Change;
 
 use crate::node::is_overlays;
-use crate::tree::{file_type, is_whiteout};
 use crate::unpack::{OPAQUE, WHITEOUT};
+use crate::unpacked::{file_type, is_whiteout};
 use crate::{Error, Packed};
 
 /// Attributes by which overlayfs says that a file's content, or a directory's, is elsewhere.
@@ -33,21 +34,51 @@ struct Packer<'a, W: Write> {
 /// Writes what the directory `upper` changes in the layers below it. Nothing in it may change
 /// meanwhile. Sockets are left out.
 pub(crate) fn pack<W: Write>(upper: &Path, out: &mut W) -> Result<Packed, Error> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root = rustix::fs::open(upper, flags, Mode::empty())
-        .map_err(|source| Error::Root { path: upper.into(), source })?;
-    let mut packer = Packer {
-        root,
-        writer: Writer::new(out),
-        linked: HashMap::new(),
-        packed: Packed::default(),
-    };
+    let mut packer = Packer::new(upper, out)?;
     packer.tree()?;
-    packer.writer.finish().map_err(Error::Write)?;
-    Ok(packer.packed)
+    packer.finish()
 }
 
-impl<W: Write> Packer<'_, W> {
+/// Writes these changes, in their order, as they are in the tree `now`.
+pub(crate) fn pack_changes<W: Write>(
+    now: &Path,
+    changes: &[Change],
+    out: &mut W,
+) -> Result<Packed, Error> {
+    let mut packer = Packer::new(now, out)?;
+    for change in changes {
+        match change.kind {
+            tree::Kind::Deleted => packer.whiteout(&change.path)?,
+            tree::Kind::Added | tree::Kind::Modified => {
+                packer.entry(&change.path)?;
+            }
+        }
+    }
+    packer.finish()
+}
+
+impl<'a, W: Write> Packer<'a, W> {
+    fn new(root: &Path, out: &'a mut W) -> Result<Self, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(root, flags, Mode::empty());
+        Ok(Self {
+            root: opened.map_err(|source| Error::Root { path: root.into(), source })?,
+            writer: Writer::new(out),
+            linked: HashMap::new(),
+            packed: Packed::default(),
+        })
+    }
+
+    fn finish(self) -> Result<Packed, Error> {
+        self.writer.finish().map_err(Error::Write)?;
+        Ok(self.packed)
+    }
+
+    fn whiteout(&mut self, path: &Path) -> Result<(), Error> {
+        let name = [WHITEOUT, path.file_name().unwrap_or_default().as_bytes()].concat();
+        self.mark(&path.with_file_name(OsStr::from_bytes(&name)))
+    }
+
     /// Every directory before what is in it, names in order.
     fn tree(&mut self) -> Result<(), Error> {
         let mut rest: Vec<PathBuf> = vec![PathBuf::new()];
@@ -72,8 +103,7 @@ impl<W: Write> Packer<'_, W> {
         let node = self.open(path, OFlags::PATH | OFlags::NOFOLLOW)?;
         let stat = rustix::fs::fstat(&node).map_err(|source| at(path, "stat", source))?;
         if is_whiteout(&stat) {
-            let name = [WHITEOUT, path.file_name().unwrap_or_default().as_bytes()].concat();
-            self.mark(&path.with_file_name(OsStr::from_bytes(&name)))?;
+            self.whiteout(path)?;
             return Ok(false);
         }
         let mut entry = describe(path, &stat);

@@ -32,7 +32,12 @@ impl Dir {
     }
 
     fn apply(&self, archive: &[u8], origin: Origin) -> Result<Applied, Error> {
-        let options = Options { origin, below: &[], limits: Limits::default() };
+        let options = Options {
+            origin,
+            below: &[],
+            whiteouts: Whiteouts::Overlay,
+            limits: Limits::default(),
+        };
         apply(&mut { archive }, &self.root(), &options)
     }
 

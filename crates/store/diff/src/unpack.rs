@@ -6,18 +6,16 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec};
 use rustix::io::Errno;
 use tarstream::{EndMark, Entry, Kind, Name, Reader};
 
 use crate::path::{ADVICE, Inside};
-use crate::tree::{Failure, Tree, file_type, is_whiteout, set_times, stat};
-use crate::{Error, Options, Origin, node};
+use crate::unpacked::{Failure, Tree, file_type, is_whiteout, set_times, stat};
+use crate::{Error, Options, Origin, Whiteouts, node};
 
-/// What a whiteout's name starts with.
-pub(crate) const WHITEOUT: &[u8] = b".wh.";
-/// Its own meaning: nothing below this directory is to be seen.
-pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
+pub(crate) use tree::{OPAQUE, WHITEOUT};
+
 /// Others of this kind are aufs's bookkeeping.
 const RESERVED: &[u8] = b".wh..wh.";
 
@@ -25,6 +23,8 @@ struct Unpacker<'a, R> {
     reader: Reader<R>,
     tree: Tree<'a>,
     options: &'a Options<'a>,
+    /// Whether something was hidden by a file of another name.
+    has_marks: bool,
     /// Times of directories, which change while something is put into them.
     times: Vec<(PathBuf, Timespec)>,
     buffer: Vec<u8>,
@@ -46,6 +46,7 @@ pub(crate) fn unpack(
         reader: Reader::with_limits(archive, limits),
         tree: Tree::open(root, options.origin, options.below)?,
         options,
+        has_marks: false,
         times: Vec::new(),
         buffer: vec![0; 128 << 10],
         size: 0,
@@ -104,10 +105,19 @@ impl<R: Read> Unpacker<'_, R> {
     /// Removes what has the name already: a later entry replaces an earlier one. Only a directory
     /// stays for a directory.
     fn make_way(&mut self, entry: &Entry, parent: &Path, name: &OsStr) -> Result<(), Error> {
-        let has_below = self.tree.has_below();
+        let (has_below, whiteouts) = (self.tree.has_below(), self.options.whiteouts);
         let dir = self.tree.parent(parent).map_err(|failure| failed(entry, failure))?;
         let call = |name| move |source| Error::Call { entry: shown(entry), call: name, source };
-        let Some(old) = stat(dir, name).map_err(call("stat"))? else { return Ok(()) };
+        let hidden = |dir: BorrowedFd<'_>| {
+            // The whiteout goes, but what it hid must stay hidden.
+            rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700)).map_err(call("mkdirat"))?;
+            whiteouts.make_opaque(dir, name).map_err(call("setxattr"))
+        };
+        let Some(old) = stat(dir, name).map_err(call("stat"))? else {
+            let was_hidden =
+                self.has_marks && whiteouts.unhide(dir, name).map_err(call("unlink"))?;
+            return if was_hidden && entry.kind == Kind::Directory { hidden(dir) } else { Ok(()) };
+        };
         let is_directory = file_type(&old) == FileType::Directory;
         if is_directory && entry.kind == Kind::Directory {
             return Ok(());
@@ -124,9 +134,7 @@ impl<R: Read> Unpacker<'_, R> {
             rustix::fs::unlinkat(dir, name, AtFlags::empty()).map_err(call("unlink"))?;
         }
         if has_below && entry.kind == Kind::Directory && is_whiteout(&old) {
-            // The whiteout goes, but what it hid must stay hidden.
-            rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700)).map_err(call("mkdirat"))?;
-            make_opaque(dir, name).map_err(call("setxattr"))?;
+            hidden(dir)?;
         }
         self.tree.forget();
         Ok(())
@@ -142,6 +150,10 @@ impl<R: Read> Unpacker<'_, R> {
         };
         let missing =
             || refused(entry, format!("is a hard link to {target}, which is not in the archive"));
+        // A whiteout, or nothing: no layer has a file of such a name.
+        if from_name.as_bytes().starts_with(WHITEOUT) {
+            return Err(missing());
+        }
         let from = match self.tree.existing_parent(from) {
             Err(Failure::Leaves) => return Err(outside()),
             Err(Failure::Call(_, Errno::NOENT) | Failure::NotADirectory(_)) => {
@@ -186,20 +198,20 @@ impl<R: Read> Unpacker<'_, R> {
         }
         let dir = self.tree.parent(parent).map_err(|failure| failed(entry, failure))?;
         let call = |name| move |source| Error::Call { entry: shown(entry), call: name, source };
+        let whiteouts = self.options.whiteouts;
         if name == OPAQUE {
-            return make_opaque(dir, OsStr::new(".")).map_err(call("setxattr"));
+            return whiteouts.make_opaque(dir, OsStr::new(".")).map_err(call("setxattr"));
         }
         let hidden = OsStr::from_bytes(hidden);
         match stat(dir, hidden).map_err(call("stat"))? {
             // Whiteouts are about the layers below only: this layer's own directory stays, alone.
             Some(old) if file_type(&old) == FileType::Directory => {
-                make_opaque(dir, hidden).map_err(call("setxattr"))
+                whiteouts.make_opaque(dir, hidden).map_err(call("setxattr"))
             }
             Some(_) => Ok(()),
             None => {
-                let mode = Mode::empty();
-                rustix::fs::mknodat(dir, hidden, FileType::CharacterDevice, mode, 0)
-                    .map_err(call("mknodat"))
+                self.has_marks |= whiteouts == Whiteouts::Files;
+                whiteouts.hide(dir, hidden).map_err(call("mknodat"))
             }
         }
     }
@@ -224,13 +236,6 @@ impl<R: Read> Unpacker<'_, R> {
         }
         Ok(())
     }
-}
-
-/// Hides what the layers below have in this directory.
-fn make_opaque(dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let dir = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-    rustix::fs::fsetxattr(dir, "trusted.overlay.opaque", b"y", XattrFlags::empty())
 }
 
 fn shown(entry: &Entry) -> Name {

@@ -37,7 +37,7 @@ fn what_the_dead_left_is_swept() {
     assert_eq!(store.left_over().unwrap(), left);
     assert_eq!(store.sweep().unwrap(), 2);
     for folder in ["new", "trash"] {
-        assert_eq!(names(&dir.0.join(folder)).unwrap(), [""; 0]);
+        assert_eq!(snapshot::folders::names(&dir.0.join(folder)).unwrap(), [""; 0]);
     }
 }
 

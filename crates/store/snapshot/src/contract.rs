@@ -15,7 +15,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use oci::{ChainId, Digest};
 
-use crate::{Error, Key, Snapshotter};
+use crate::{Error, Form, Key, Mounts, Snapshotter};
 
 /// Opens the store under trial; every call is the same store, as another process would see it.
 pub type Open<'a> = &'a dyn Fn() -> Box<dyn Snapshotter>;
@@ -36,6 +36,8 @@ pub const TRIALS: &[(&str, Trial)] = &[
     ("removing_is_idempotent", removing_is_idempotent),
     ("sweeping_spares_the_living", sweeping_spares_the_living),
     ("usage_counts_what_was_written", usage_counts_what_was_written),
+    ("layers_of_whole_trees_are_whole", layers_of_whole_trees_are_whole),
+    ("a_directory_is_what_its_layers_make", a_directory_is_what_its_layers_make),
 ];
 
 fn chain(name: &str) -> ChainId {
@@ -114,13 +116,30 @@ fn snapshots_of_one_chain_share_their_layers(open: Open<'_>) {
     let layers = [low, high];
     let one = store.prepare(&key("one"), &layers).unwrap();
     let two = store.prepare(&key("two"), &layers).unwrap();
-    assert_eq!(one.lower, two.lower);
-    assert!(one.lower[0].join("high").exists(), "topmost first");
-    assert!(one.lower[1].join("low").exists());
-    assert_ne!(one.upper, two.upper);
-    assert_eq!(fs::read_dir(&one.upper).unwrap().count(), 0);
-    let device = |path| fs::metadata(path).unwrap().dev();
-    assert_eq!(device(&one.upper), device(&one.work));
+    assert_ne!(one.writable(), two.writable());
+    match (&one, &two) {
+        (Mounts::Overlay { lower, upper, work }, Mounts::Overlay { lower: other, .. }) => {
+            assert_eq!(store.form(), Form::Own);
+            assert_eq!(lower, other);
+            assert!(lower[0].join("high").exists(), "topmost first");
+            assert!(lower[1].join("low").exists());
+            assert_eq!(fs::read_dir(upper).unwrap().count(), 0);
+            let device = |path| fs::metadata(path).unwrap().dev();
+            assert_eq!(device(upper), device(work));
+        }
+        (Mounts::Directory { root, before, .. }, Mounts::Directory { before: other, .. }) => {
+            assert_eq!(store.form(), Form::Whole);
+            assert_eq!(before, other);
+            assert_eq!(before.as_ref(), store.layer_paths(&layers).last());
+            // What is written to one is in no other, and in no layer.
+            fs::write(root.join("low"), "mine").unwrap();
+            for path in [before.as_deref().unwrap(), two.writable()] {
+                assert_eq!(fs::read_to_string(path.join("low")).unwrap(), "low");
+                assert!(path.join("high").exists());
+            }
+        }
+        other => panic!("{other:?}"),
+    }
     assert_eq!(open().mounts(&key("one"), &layers).unwrap(), one);
     let mut keys = store.keys().unwrap();
     keys.sort();
@@ -135,7 +154,8 @@ fn a_root_keeps_mode_and_owner(open: Open<'_>) {
     store.commit(unpacking, &chain("low")).unwrap();
     let high = layer(&*store, &[chain("low")], "high");
     let mounts = store.prepare(&key("a"), &[chain("low"), high]).unwrap();
-    for path in [&mounts.upper, &mounts.lower[0]] {
+    let top = store.layer_paths(&[chain("high")]);
+    for path in [mounts.writable(), &top[0]] {
         let found = fs::metadata(path).unwrap();
         assert_eq!((found.mode() & 0o7777, found.uid(), found.gid()), (0o1711, 7, 8));
     }
@@ -163,10 +183,10 @@ fn removing_is_idempotent(open: Open<'_>) {
     let store = open();
     let low = layer(&*store, &[], "low");
     let mounts = store.prepare(&key("a"), std::slice::from_ref(&low)).unwrap();
-    fs::create_dir_all(mounts.upper.join("a/b/c")).unwrap();
+    fs::create_dir_all(mounts.writable().join("a/b/c")).unwrap();
     assert!(store.remove(&key("a")).unwrap());
     assert!(!store.remove(&key("a")).unwrap());
-    assert!(!mounts.upper.exists());
+    assert!(!mounts.writable().exists());
     assert!(store.remove_layer(&low).unwrap());
     assert!(!store.remove_layer(&low).unwrap());
     assert!(!store.has_layer(&low).unwrap());
@@ -190,10 +210,83 @@ fn usage_counts_what_was_written(open: Open<'_>) {
     let store = open();
     let mounts = store.prepare(&key("a"), &[]).unwrap();
     let before = store.usage(&key("a")).unwrap();
-    fs::create_dir(mounts.upper.join("d")).unwrap();
-    fs::write(mounts.upper.join("d/file"), vec![1; 100_000]).unwrap();
-    fs::hard_link(mounts.upper.join("d/file"), mounts.upper.join("link")).unwrap();
+    let root = mounts.writable();
+    fs::create_dir(root.join("d")).unwrap();
+    fs::write(root.join("d/file"), vec![1; 100_000]).unwrap();
+    fs::hard_link(root.join("d/file"), root.join("link")).unwrap();
+    // Where blocks are given out late.
+    fs::File::open(root.join("d/file")).unwrap().sync_all().unwrap();
     let after = store.usage(&key("a")).unwrap();
     assert_eq!(after.inodes - before.inodes, 2, "a second name is no second file");
     assert!((100_000..200_000).contains(&(after.bytes - before.bytes)), "{after:?}");
+}
+
+/// Two layers, of which the upper changes, replaces and hides what the lower has.
+fn two_layers(store: &dyn Snapshotter) -> Vec<ChainId> {
+    let low = store.begin(&[]).unwrap();
+    let path = low.path();
+    for dir in ["keep", "gone", "opaque"] {
+        fs::create_dir(path.join(dir)).unwrap();
+        fs::write(path.join(dir).join("file"), "low").unwrap();
+    }
+    fs::hard_link(path.join("keep/file"), path.join("keep/name")).unwrap();
+    fs::write(path.join("file"), "low").unwrap();
+    store.commit(low, &chain("two-low")).unwrap();
+    let high = store.begin(&[chain("two-low")]).unwrap();
+    let path = high.path();
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "a layer begins empty");
+    fs::create_dir(path.join("keep")).unwrap();
+    fs::write(path.join("keep/new"), "high").unwrap();
+    fs::write(path.join(".wh.gone"), "").unwrap();
+    fs::create_dir(path.join("opaque")).unwrap();
+    fs::write(path.join("opaque/.wh..wh..opq"), "").unwrap();
+    fs::write(path.join("file"), "high").unwrap();
+    store.commit(high, &chain("two-high")).unwrap();
+    vec![chain("two-low"), chain("two-high")]
+}
+
+fn layers_of_whole_trees_are_whole(open: Open<'_>) {
+    let store = open();
+    if store.form() != Form::Whole {
+        return;
+    }
+    let layers = two_layers(&*store);
+    let paths = store.layer_paths(&layers);
+    let read = |layer: &std::path::Path, name: &str| fs::read_to_string(layer.join(name)).ok();
+    assert_eq!(read(&paths[0], "file").as_deref(), Some("low"));
+    assert_eq!(read(&paths[1], "file").as_deref(), Some("high"));
+    assert_eq!(read(&paths[1], "keep/file").as_deref(), Some("low"));
+    assert_eq!(read(&paths[1], "keep/new").as_deref(), Some("high"));
+    assert!(paths[0].join("gone/file").exists() && !paths[1].join("gone").exists());
+    assert_eq!(fs::read_dir(paths[1].join("opaque")).unwrap().count(), 0);
+    assert!(store.remove_layer(&layers[0]).unwrap());
+    assert_eq!(read(&paths[1], "keep/file").as_deref(), Some("low"), "it needs no other");
+}
+
+fn a_directory_is_what_its_layers_make(open: Open<'_>) {
+    let store = open();
+    if store.form() != Form::Whole {
+        return;
+    }
+    let layers = two_layers(&*store);
+    let mounts = store.prepare(&key("a"), &layers).unwrap();
+    let Mounts::Directory { root, before, since } = &mounts else { panic!("{mounts:?}") };
+    let compare = || -> Vec<String> {
+        let before = before.as_deref();
+        let what = tree::Compare { before, now: root, since: Some(*since), ignored: None };
+        let found = tree::compare(&what).unwrap();
+        found.into_iter().map(|change| change.path.to_string_lossy().into_owned()).collect()
+    };
+    assert!(compare().is_empty());
+    let number = |name: &str| fs::metadata(root.join(name)).unwrap().ino();
+    assert_eq!(number("keep/file"), number("keep/name"), "names of one file stay so");
+    // In place, with nothing else to be seen of it.
+    let path = root.join("keep/file");
+    let time = fs::metadata(&path).unwrap().modified().unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    std::io::Write::write_all(&mut &file, b"LOW").unwrap();
+    file.set_modified(time).unwrap();
+    assert_eq!(compare(), ["keep", "keep/file", "keep/name"]);
+    assert_eq!(fs::read_to_string(store.layer_paths(&layers)[1].join("keep/name")).unwrap(), "low");
+    assert_eq!(open().mounts(&key("a"), &layers).unwrap(), mounts);
 }

@@ -44,6 +44,9 @@ pub enum Error {
         /// The layer.
         chain: ChainId,
     },
+    /// A tree could not be copied, merged or compared.
+    #[error(transparent)]
+    Tree(#[from] tree::Error),
     /// More than can be mounted on each other.
     #[error("{found} layers, more than the {max} that can be stacked")]
     TooManyLayers {

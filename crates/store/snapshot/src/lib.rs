@@ -14,30 +14,59 @@
 //! Nothing is mounted here: [`Mounts`] says what to mount, and whoever runs the container mounts it
 //! in a namespace of its own. Which layers are still needed is for the caller to know.
 //!
+//! There are two [`Form`]s of layers: each by itself, for an overlay of them, and whole trees.
+//!
 //! [`contract`] is what every implementation must hold, as tests to call.
 #![forbid(unsafe_code)]
 
 pub mod contract;
 mod error;
+pub mod folders;
 mod unpacking;
+mod whole;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use oci::ChainId;
 
 pub use error::{At, Error};
+pub use folders::Folders;
 pub use unpacking::{Unpacking, maker_lives, unique_name};
+pub use whole::{Trees, Whole};
+
+/// What the directory of a layer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The layer's own files, with overlayfs's whiteouts.
+    Own,
+    /// All files of the layer and of those below it. One that is being unpacked holds its own, with
+    /// whiteouts that are files.
+    Whole,
+}
 
 /// Layers and snapshots of one root.
 pub trait Snapshotter: Send + Sync + fmt::Debug {
+    /// Its name, as Docker calls its storage drivers.
+    fn name(&self) -> &'static str;
+
+    /// What its layers hold.
+    fn form(&self) -> Form;
+
+    /// What a person may want to know of it: names and values.
+    fn status(&self) -> Vec<(&'static str, String)>;
+
     /// An empty directory to unpack a layer into, which will lie on `below` (lowest first). Its
     /// root has the mode and owner of the layer's below it. Dropped, it leaves nothing.
     fn begin(&self, below: &[ChainId]) -> Result<Unpacking, Error>;
 
+    /// Makes the directory of an unpacked layer what it will be once it is committed: in the form
+    /// [`Form::Whole`], lays what was unpacked over what is below.
+    fn finish(&self, unpacking: Unpacking) -> Result<Unpacking, Error>;
+
     /// Brings an unpacked layer to the disk and makes it visible under its chain id. A layer that
-    /// is there already stays.
+    /// is there already stays. It is [`Snapshotter::finish`]ed first.
     fn commit(&self, unpacking: Unpacking, chain: &ChainId) -> Result<(), Error>;
 
     /// Whether this layer is there.
@@ -65,7 +94,7 @@ pub trait Snapshotter: Send + Sync + fmt::Debug {
     /// Every snapshot's key, in no order.
     fn keys(&self) -> Result<Vec<Key>, Error>;
 
-    /// What a snapshot's writable layer holds.
+    /// What a snapshot's writable layer holds; of a whole tree, what differs from the layers below.
     fn usage(&self, key: &Key) -> Result<Usage, Error>;
 
     /// What processes that died have left half-made or half-removed: what [`Self::sweep`] deletes.
@@ -75,15 +104,47 @@ pub trait Snapshotter: Send + Sync + fmt::Debug {
     fn sweep(&self) -> Result<usize, Error>;
 }
 
-/// What makes a root: an overlay of these.
+/// What makes a root.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mounts {
-    /// Read-only directories, topmost first.
-    pub lower: Vec<PathBuf>,
-    /// The writable directory.
-    pub upper: PathBuf,
-    /// Overlayfs's own, on the same file system as `upper`.
-    pub work: PathBuf,
+pub enum Mounts {
+    /// An overlay.
+    Overlay {
+        /// Read-only directories, topmost first.
+        lower: Vec<PathBuf>,
+        /// The writable directory.
+        upper: PathBuf,
+        /// Overlayfs's own, on the same file system as `upper`.
+        work: PathBuf,
+    },
+    /// A directory.
+    Directory {
+        /// It.
+        root: PathBuf,
+        /// What it was at first; `None` is nothing.
+        before: Option<PathBuf>,
+        /// When it was made: seconds and nanoseconds since 1970, by the file system's clock.
+        since: (i64, i64),
+    },
+}
+
+impl Mounts {
+    /// The directories in which its files are found, topmost first, with overlayfs's whiteouts.
+    pub fn stack(&self) -> Vec<&Path> {
+        match self {
+            Self::Overlay { lower, upper, .. } => {
+                std::iter::once(upper.as_path()).chain(lower.iter().map(PathBuf::as_path)).collect()
+            }
+            Self::Directory { root, .. } => vec![root],
+        }
+    }
+
+    /// The directory that takes what is written.
+    pub fn writable(&self) -> &Path {
+        match self {
+            Self::Overlay { upper, .. } => upper,
+            Self::Directory { root, .. } => root,
+        }
+    }
 }
 
 /// What a writable layer holds.

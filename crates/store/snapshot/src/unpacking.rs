@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -31,19 +31,26 @@ pub fn maker_lives(name: &str) -> bool {
 #[derive(Debug)]
 pub struct Unpacking {
     temporary: PathBuf,
+    inner: &'static str,
     lock: File,
     done: bool,
 }
 
 impl Unpacking {
-    /// The name of the directory to fill, inside the temporary one.
+    /// The name of a layer's directory, inside its folder.
     pub const FS: &'static str = "fs";
 
-    /// Makes a new one in the folder `dir`. For those who implement a snapshotter.
-    pub fn create(dir: &Path) -> Result<Self, Error> {
+    /// Makes a new one in the folder `dir`, to be filled in the directory `inner` of its own folder,
+    /// which `make` makes.
+    /// For those who implement a snapshotter.
+    pub fn create(
+        dir: &Path,
+        inner: &'static str,
+        make: impl Fn(&Path) -> io::Result<()>,
+    ) -> Result<Self, Error> {
         loop {
             let temporary = dir.join(unique_name());
-            match fs::DirBuilder::new().mode(0o700).create(&temporary) {
+            match make(&temporary) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 made => made.at("mkdir", &temporary)?,
             }
@@ -56,23 +63,31 @@ impl Unpacking {
             let ours = lock.metadata().at("stat", &temporary)?.ino();
             let still = fs::symlink_metadata(&temporary).is_ok_and(|there| there.ino() == ours);
             if locked && still {
-                let unpacking = Self { temporary, lock, done: false };
-                let fs = unpacking.path();
-                fs::DirBuilder::new().mode(0o755).create(&fs).at("mkdir", &fs)?;
-                return Ok(unpacking);
+                return Ok(Self { temporary, inner, lock, done: false });
             }
         }
     }
 
     /// The directory to fill.
     pub fn path(&self) -> PathBuf {
-        self.temporary.join(Self::FS)
+        self.temporary.join(self.inner)
     }
 
-    /// Brings it to the disk, and gives it its name. An error if something has the name already.
-    /// For those who implement a snapshotter.
-    pub fn rename_to(mut self, path: &Path) -> Result<(), Error> {
-        match few_files(&self.temporary)? {
+    /// The folder that is renamed as a whole. For those who implement a snapshotter.
+    pub fn folder(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// From now on the directory is this one. For those who implement a snapshotter.
+    pub fn filled_in(mut self, inner: &'static str) -> Self {
+        self.inner = inner;
+        self
+    }
+
+    /// Brings it to the disk, if `sync`, and gives it its name. An error if something has the name
+    /// already. For those who implement a snapshotter.
+    pub fn rename_to(mut self, path: &Path, sync: bool) -> Result<(), Error> {
+        match if sync { few_files(&self.temporary)? } else { Some(Vec::new()) } {
             Some(files) => sync_each(&files)?,
             None => rustix::fs::syncfs(&self.lock).at("syncfs", &self.temporary)?,
         }

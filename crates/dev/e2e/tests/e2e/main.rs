@@ -19,6 +19,7 @@ mod limits;
 mod network;
 mod registry;
 mod rootfs;
+mod storage;
 mod streams;
 mod terminal;
 

@@ -95,6 +95,7 @@ fn information(engine: &Engine) -> Result<Info, Error> {
     let counts = engine.counts()?;
     let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<List<_>>();
     let runtime = Runtime { path: "dhow-runtime".to_owned(), ..Runtime::default() };
+    let store = engine.images().snapshots();
     let ours = Commit { id: VERSION.to_owned() };
     let mut info = Info {
         id: id(engine),
@@ -103,8 +104,12 @@ fn information(engine: &Engine) -> Result<Info, Error> {
         containers_paused: counts.paused as i64,
         containers_stopped: counts.stopped as i64,
         images: engine.images().list(&Filters::default())?.len() as i64,
-        driver: "overlayfs".to_owned(),
-        driver_status: List::empty(),
+        driver: store.name().to_owned(),
+        driver_status: store
+            .status()
+            .into_iter()
+            .map(|(name, value)| List::from(vec![name.to_owned(), value]))
+            .collect(),
         plugins: Plugins {
             volume: words(&["local"]),
             network: words(&["bridge", "host", "null"]),

@@ -20,6 +20,7 @@ use fsroot::Root;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use shim_protocol::{Phase, Status};
+use snapshot::Mounts;
 
 use crate::Error;
 use crate::engine::Engine;
@@ -122,12 +123,15 @@ impl Engine {
                     .into(),
             ));
         };
-        let mounted = if writable {
-            mount::overlay(&mounts.lower, Some((&mounts.upper, &mounts.work)), &[])?
-        } else {
-            let mut lower = vec![mounts.upper];
-            lower.extend(mounts.lower);
-            mount::overlay(&lower, None, &[])?
+        let mounted = match (&mounts, writable) {
+            (Mounts::Overlay { lower, upper, work }, true) => {
+                mount::overlay(lower, Some((upper, work)), &[])?
+            }
+            (Mounts::Overlay { .. }, false) => {
+                let all: Vec<PathBuf> = mounts.stack().into_iter().map(Into::into).collect();
+                mount::overlay(&all, None, &[])?
+            }
+            (Mounts::Directory { root, .. }, _) => mount::bind(root, false)?,
         };
         Ok(Root::from_fd(mounted))
     }

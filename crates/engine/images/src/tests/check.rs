@@ -3,6 +3,8 @@
 use docker::check::{Finding, Kind};
 use oci::DiffId;
 
+use snapshot::Mounts;
+
 use super::*;
 
 fn check(home: &Home, repair: bool) -> Vec<Finding> {
@@ -21,7 +23,8 @@ fn two_layers(home: &Home) -> (Image, Vec<u8>) {
     fs::create_dir_all(upper.join("etc")).unwrap();
     fs::write(upper.join("etc/new"), "3").unwrap();
     let commit = Commit { reference: "two:1".parse().ok(), ..Commit::default() };
-    let image = home.images.commit(&upper, Some(&base.id), &commit).unwrap();
+    let mounts = Mounts::Overlay { lower: Vec::new(), upper: upper.clone(), work: upper.clone() };
+    let image = home.images.commit(&mounts, None, Some(&base.id), &commit).unwrap();
     fs::remove_dir_all(&upper).unwrap();
     let mut saved = Vec::new();
     home.images.save(&["two:1"], &mut saved).unwrap();
@@ -110,6 +113,23 @@ fn a_changed_layer_is_unpacked_again_unless_a_container_has_it() {
     let found = check(&home, true);
     assert_eq!((kinds(&found), found[0].fixed), (vec![Kind::ChangedLayer], true));
     assert_eq!(fs::read_to_string(&file).unwrap(), "1");
+    assert_eq!(check(&home, false), []);
+    home.check();
+}
+
+#[test]
+fn layers_that_share_files_are_changed_and_unpacked_again_together() {
+    let home = Home::on("check-copies", Driver::Copy);
+    let (image, _) = two_layers(&home);
+    assert_eq!(check(&home, false), []);
+    let files = [0, 1].map(|layer_idx| layer_path(&home, &image, layer_idx).join("etc/a"));
+    let is_shared = fs::read(&files[0]).unwrap() == fs::read(&files[1]).unwrap();
+    fs::write(&files[0], "other").unwrap();
+    let found = check(&home, true);
+    let n_changed = if is_shared { 2 } else { 1 };
+    assert_eq!(kinds(&found), vec![Kind::ChangedLayer; n_changed], "{found:?}");
+    assert!(found.iter().all(|finding| finding.fixed), "{found:?}");
+    assert_eq!(fs::read_to_string(&files[0]).unwrap(), "1");
     assert_eq!(check(&home, false), []);
     home.check();
 }

@@ -62,7 +62,16 @@ fn run_child(home: &Home, what: &str, failpoints: &str) -> std::process::ExitSta
 
 #[test]
 fn killed_anywhere_everything_is_whole() {
-    let maker = Home::new("crash-maker");
+    killed_anywhere(Driver::Overlay, &["import", "load", "remove", "tag", "serve", "unserve"]);
+}
+
+#[test]
+fn killed_anywhere_everything_is_whole_of_copies() {
+    killed_anywhere(Driver::Copy, &["load", "remove"]);
+}
+
+fn killed_anywhere(driver: Driver, acts: &[&str]) {
+    let maker = Home::on("crash-maker", driver);
     maker.import("new:1", &gzip(&archive()));
     let mut saved = Vec::new();
     maker.images.save(&["new:1"], &mut saved).unwrap();
@@ -72,12 +81,12 @@ fn killed_anywhere_everything_is_whole() {
     });
     let mut n_killed = 0;
     for point in points {
-        for what in ["import", "load", "remove", "tag", "serve", "unserve"] {
+        for &what in acts {
             for action in ["kill", "error"] {
                 if what.ends_with("serve") && action == "error" {
                     continue; // The same steps, in the same order.
                 }
-                let home = Home::new(&format!("crash-{what}-{action}-{point}"));
+                let home = Home::on(&format!("crash-{driver}-{what}-{action}-{point}"), driver);
                 fs::write(home.path.join("saved.tar"), &saved).unwrap();
                 home.import("old:1", &tar(&[("old", "x")]));
                 if what == "unserve" {
@@ -106,7 +115,7 @@ fn killed_anywhere_everything_is_whole() {
             }
         }
     }
-    assert!(n_killed > 40, "only {n_killed} steps were met");
+    assert!(n_killed > 10 * acts.len(), "only {n_killed} steps were met");
 }
 
 fn act_again(home: &Home, what: &str) -> Result<(), Error> {
@@ -115,6 +124,21 @@ fn act_again(home: &Home, what: &str) -> Result<(), Error> {
         return home.images.load(&mut saved.as_slice()).map(drop);
     }
     act(&home.images, what)
+}
+
+#[test]
+fn killed_while_its_driver_is_chosen_a_root_is_whole() {
+    for point in ["images.driver", "images.driver-chosen"] {
+        for action in ["kill", "error"] {
+            let home = Home::new(&format!("crash-driver-{action}-{point}"));
+            fs::remove_dir_all(home.path.join("snapshots")).unwrap();
+            assert!(!run_child(&home, "import", &format!("{point}={action}")).success());
+            let images = open(&home.path, &[]);
+            images.sweep().unwrap();
+            act(&images, "import").unwrap();
+            home.check();
+        }
+    }
 }
 
 #[test]

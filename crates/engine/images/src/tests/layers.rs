@@ -1,6 +1,7 @@
 //! Images of many layers.
 
 use oci::image::{Config, ImageConfig, Manifest, RootFs};
+use snapshot::Mounts;
 
 use super::*;
 
@@ -59,8 +60,9 @@ fn a_hundred_and_forty_layers_are_one_root() {
 
     let one = home.images.snapshots.prepare(&"one".parse().unwrap(), &image.chain).unwrap();
     let two = home.images.snapshots.prepare(&"two".parse().unwrap(), &image.chain).unwrap();
-    assert_eq!(one.lower, two.lower, "containers share their layers");
-    let mounted = match mount::overlay(&one.lower, Some((&one.upper, &one.work)), &[]) {
+    let Mounts::Overlay { lower, upper, work } = &one else { panic!("{one:?}") };
+    assert_eq!(one.stack()[1..], two.stack()[1..], "containers share their layers");
+    let mounted = match mount::overlay(lower, Some((upper, work)), &[]) {
         Ok(mounted) => mounted,
         Err(error) => {
             println!("skipped: a_hundred_and_forty_layers_are_one_root: {}", chain(&error));
@@ -72,7 +74,7 @@ fn a_hundred_and_forty_layers_are_one_root() {
     assert_eq!(fs::read_to_string(root.join("last")).unwrap(), "139");
     assert_eq!(fs::read_dir(root.join("files")).unwrap().count(), 70);
     fs::write(root.join("written"), "x").unwrap();
-    assert!(one.upper.join("written").exists());
+    assert!(upper.join("written").exists());
     drop(mounted);
     for key in ["one", "two"] {
         home.images.snapshots.remove(&key.parse().unwrap()).unwrap();
@@ -99,11 +101,19 @@ fn images_that_share_layers_share_them() {
 
 #[test]
 fn what_a_container_changed_becomes_an_image() {
-    let home = Home::new("commit");
+    becomes_an_image(&Home::on("commit", Driver::Overlay));
+}
+
+#[test]
+fn what_was_changed_in_a_copy_becomes_an_image() {
+    becomes_an_image(&Home::on("commit-copy", Driver::Copy));
+}
+
+fn becomes_an_image(home: &Home) {
     let base = home.import("base", &tar(&[("etc/", ""), ("etc/a", "a"), ("etc/b", "b")]));
     let mounts = home.images.snapshots.prepare(&"one".parse().unwrap(), &base.chain).unwrap();
-    fs::create_dir(mounts.upper.join("etc")).unwrap();
-    fs::write(mounts.upper.join("etc/a"), "changed").unwrap();
+    fs::create_dir_all(mounts.writable().join("etc")).unwrap();
+    fs::write(mounts.writable().join("etc/a"), "changed").unwrap();
     let commit = Commit {
         reference: "next:1".parse().ok(),
         config: Config { env: vec!["A=b".into()], ..Config::default() },
@@ -112,7 +122,7 @@ fn what_a_container_changed_becomes_an_image() {
         author: Some("me".into()),
         created_by: Some("sh".into()),
     };
-    let image = home.images.commit(&mounts.upper, Some(&base.id), &commit).unwrap();
+    let image = home.images.commit(&mounts, None, Some(&base.id), &commit).unwrap();
     home.check();
     assert_eq!(image.chain.len(), 2);
     assert_eq!(image.chain[0], base.chain[0], "the base's layer is shared");
@@ -126,12 +136,40 @@ fn what_a_container_changed_becomes_an_image() {
     assert_eq!((history.len(), history[0].size, history[0].created_by.as_str()), (2, 7, "sh"));
 
     let wrong = Commit { changes: vec!["RUN x".into()], ..commit.clone() };
-    assert!(home.images.commit(&mounts.upper, Some(&base.id), &wrong).is_err());
+    assert!(home.images.commit(&mounts, None, Some(&base.id), &wrong).is_err());
     let host = home.images.resolve("host").unwrap();
-    assert!(home.images.commit(&mounts.upper, Some(&host.id), &commit).is_err());
+    assert!(home.images.commit(&mounts, None, Some(&host.id), &commit).is_err());
     home.check();
     home.images.snapshots.remove(&"one".parse().unwrap()).unwrap();
     home.images.remove("base", false, &|_| false).unwrap();
     home.check();
     assert!(home.images.resolve("next:1").is_ok());
+}
+
+#[test]
+fn layers_that_are_trees_are_what_they_would_be_on_each_other() {
+    let home = Home::on("trees", Driver::Copy);
+    let layers = [
+        tar(&[("a/", ""), ("a/x", "1"), ("a/y", "1"), ("b/x", "1"), ("c", "1")]),
+        tar(&[("a/.wh.x", ""), ("a/z", "2"), ("b/.wh..wh..opq", ""), ("b/y", "2"), ("c", "2")]),
+        tar(&[(".wh.c", ""), ("a/x", "3")]),
+    ];
+    home.images.load(&mut layout(&layers).as_slice()).unwrap();
+    home.check();
+    let image = home.images.resolve("many:1").unwrap();
+    let mounts = home.images.snapshots.prepare(&"one".parse().unwrap(), &image.chain).unwrap();
+    let read = |name: &str| fs::read_to_string(mounts.writable().join(name)).ok();
+    for (name, want) in [
+        ("a/x", Some("3")),
+        ("a/y", Some("1")),
+        ("a/z", Some("2")),
+        ("b/x", None),
+        ("b/y", Some("2")),
+        ("c", None),
+    ] {
+        assert_eq!(read(name).as_deref(), want, "{name}");
+    }
+    home.images.snapshots.remove(&"one".parse().unwrap()).unwrap();
+    home.images.remove("many:1", false, &|_| false).unwrap();
+    home.check();
 }

@@ -174,7 +174,8 @@ fn a_cut_or_corrupt_archive_is_one_clear_error() {
 fn bombs_are_bounded() {
     let home = Dir::new("bomb");
     let limits = Limits { stream: 100_000, ratio: 5_000, files: 1 << 20 };
-    let options = Options { origin: Origin::Archive, below: &[], limits };
+    let options =
+        Options { origin: Origin::Archive, below: &[], whiteouts: Whiteouts::Overlay, limits };
     let zeros = "0".repeat(200_000);
     let big = Entry { size: zeros.len() as u64, ..entry(Kind::File, "zeros", "") };
     let packed = gzip(&archive(&[(big, &zeros)]));
@@ -289,6 +290,7 @@ mod random {
         fn nothing_outside_changes(
             entries in prop::collection::vec(any_entry(), 1..14),
             is_layer in any::<bool>(),
+            is_overlay in any::<bool>(),
         ) {
             let home = Dir::new("random");
             let canary = home.0.join("canary").to_str().unwrap().to_owned();
@@ -306,10 +308,20 @@ mod random {
             let options = Options {
                 origin,
                 below: if is_layer { &below } else { &[] },
+                whiteouts: if is_overlay { Whiteouts::Overlay } else { Whiteouts::Files },
                 limits: Limits::default(),
             };
-            let _ = apply(&mut archive(&entries).as_slice(), &home.root(), &options);
+            let applied = apply(&mut archive(&entries).as_slice(), &home.root(), &options);
             home.check_canary("random");
+            if applied.is_ok() && !is_overlay {
+                // What was unpacked can always be laid over something.
+                let below = Dir::new("random-below");
+                fs::create_dir(below.root().join("a")).unwrap();
+                std::os::unix::fs::symlink("../canary", below.root().join("b")).unwrap();
+                tree::merge(&home.root(), &below.root()).unwrap();
+                below.check_canary("random");
+                home.check_canary("random");
+            }
         }
     }
 }

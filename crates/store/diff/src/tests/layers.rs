@@ -17,13 +17,41 @@ impl Stack {
         let root = self.home.0.join(format!("layer{}", self.layers.len()));
         fs::create_dir(&root).unwrap();
         let below: Vec<_> = self.layers.iter().rev().cloned().collect();
-        let options = Options { origin: Origin::Layer, below: &below, limits: Limits::default() };
+        let options = Options {
+            origin: Origin::Layer,
+            below: &below,
+            whiteouts: Whiteouts::Overlay,
+            limits: Limits::default(),
+        };
         apply(&mut archive(entries).as_slice(), &root, &options).unwrap();
+        self.merge(entries);
         self.layers.push(root);
         &self.layers[self.layers.len() - 1]
     }
 
-    /// All names that the layers together show, as overlayfs sees them.
+    /// The same layer on a whole tree.
+    fn merge(&self, entries: &[(Entry, &str)]) {
+        let here = |what: &str, n: usize| self.home.0.join(format!("{what}{n}"));
+        let n = self.layers.len();
+        let (whole, changes) = (here("whole", n), here("changes", n));
+        fs::create_dir(&whole).unwrap();
+        fs::create_dir(&changes).unwrap();
+        let below: Vec<_> = n.checked_sub(1).map(|n| here("whole", n)).into_iter().collect();
+        let options = Options {
+            origin: Origin::Layer,
+            below: &below,
+            whiteouts: Whiteouts::Files,
+            limits: Limits::default(),
+        };
+        apply(&mut archive(entries).as_slice(), &changes, &options).unwrap();
+        if let [below] = &below[..] {
+            tree::copy(below, &whole, tree::Files::Link).unwrap();
+        }
+        tree::merge(&changes, &whole).unwrap();
+    }
+
+    /// All names that the layers together show, as overlayfs sees them. The tree that was merged has
+    /// the same files.
     fn shown(&self) -> Option<Vec<String>> {
         let lower: Vec<_> = self.layers.iter().rev().cloned().collect();
         let mounted = match mount::overlay(&lower, None, &[]) {
@@ -33,6 +61,16 @@ impl Stack {
                 return None;
             }
         };
+        let all = |root: &Path| {
+            // A directory that no layer mentions has the time when it was made.
+            let script = "find . -mindepth 1 ! -type d -printf '%p %y %m %U %G %T@ %l\\n' | sort
+                find . -mindepth 1 -type d -printf '%p %m %U %G\\n' | sort
+                find . -type f -exec cksum {} + | sort";
+            let run = Command::new("sh").args(["-ec", script]).current_dir(root).output().unwrap();
+            String::from_utf8_lossy(&run.stdout).into_owned()
+        };
+        let whole = self.home.0.join(format!("whole{}", self.layers.len() - 1));
+        assert_eq!(all(&whole), all(&fsroot_path(&mounted)));
         let run = Command::new("find")
             .args([".", "-mindepth", "1"])
             .current_dir(fsroot_path(&mounted))
@@ -109,7 +147,12 @@ fn a_whiteout_does_not_reach_through_a_link() {
     let layer = stack.home.0.join("next");
     fs::create_dir(&layer).unwrap();
     let below = [stack.layers[0].clone()];
-    let options = Options { origin: Origin::Layer, below: &below, limits: Limits::default() };
+    let options = Options {
+        origin: Origin::Layer,
+        below: &below,
+        whiteouts: Whiteouts::Overlay,
+        limits: Limits::default(),
+    };
     for name in ["d/.wh.secret", "d/.wh..wh..opq"] {
         let bytes = archive(&[symlink("d", canary.to_str().unwrap()), file(name, "")]);
         let _ = apply(&mut bytes.as_slice(), &layer, &options);

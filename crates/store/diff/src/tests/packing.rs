@@ -43,15 +43,9 @@ fn path_of(mounted: &std::os::fd::OwnedFd) -> PathBuf {
     format!("/proc/{}/fd/{}", std::process::id(), mounted.as_raw_fd()).into()
 }
 
-#[test]
-fn what_a_container_changed_comes_back_as_a_layer() {
-    let home = Dir::new("pack");
-    let lower = home.0.join("lower");
-    let (upper, work) = (home.0.join("upper"), home.0.join("work"));
-    for dir in [&lower, &upper, &work] {
-        fs::create_dir(dir).unwrap();
-    }
-    let base = archive(&[
+/// The layer below.
+fn base() -> Vec<u8> {
+    archive(&[
         dir("etc"),
         file("etc/a", "a"),
         file("etc/b", "b"),
@@ -67,8 +61,24 @@ fn what_a_container_changed_comes_back_as_a_layer() {
         file("was-file", "x"),
         dir("was-dir"),
         file("was-dir/x", "x"),
-    ]);
-    let options = Options { origin: Origin::Layer, below: &[], limits: Limits::default() };
+    ])
+}
+
+#[test]
+fn what_a_container_changed_comes_back_as_a_layer() {
+    let home = Dir::new("pack");
+    let lower = home.0.join("lower");
+    let (upper, work) = (home.0.join("upper"), home.0.join("work"));
+    for dir in [&lower, &upper, &work] {
+        fs::create_dir(dir).unwrap();
+    }
+    let base = base();
+    let options = Options {
+        origin: Origin::Layer,
+        below: &[],
+        whiteouts: Whiteouts::Overlay,
+        limits: Limits::default(),
+    };
     apply(&mut base.as_slice(), &lower, &options).unwrap();
     let mounted = match mount::overlay(std::slice::from_ref(&lower), Some((&upper, &work)), &[]) {
         Ok(mounted) => mounted,
@@ -93,7 +103,12 @@ fn what_a_container_changed_comes_back_as_a_layer() {
     let layer = home.0.join("layer");
     fs::create_dir(&layer).unwrap();
     let below = [lower.clone()];
-    let options = Options { origin: Origin::Layer, below: &below, limits: Limits::default() };
+    let options = Options {
+        origin: Origin::Layer,
+        below: &below,
+        whiteouts: Whiteouts::Overlay,
+        limits: Limits::default(),
+    };
     let applied = apply(&mut packed.as_slice(), &layer, &options).unwrap();
     assert_eq!((applied.size, applied.n_entries), (stats.size, stats.n_entries));
     let mounted = mount::overlay(&[layer, lower], None, &[]).unwrap();
@@ -108,6 +123,59 @@ fn what_a_container_changed_comes_back_as_a_layer() {
     let names = String::from_utf8_lossy(&list.stdout).into_owned();
     for name in ["etc/", "etc/.wh.b", "old/", "old/.wh..wh..opq", ".wh.gone", ".wh.moved"] {
         assert!(names.lines().any(|line| line == name), "{name} not in {names}");
+    }
+}
+
+#[test]
+fn what_was_changed_in_a_tree_comes_back_as_a_layer() {
+    let home = Dir::new("pack-tree");
+    let place = |name: &str| {
+        let path = home.0.join(name);
+        fs::create_dir(&path).unwrap();
+        path
+    };
+    let (lower, now, changes, again) =
+        (place("lower"), place("now"), place("changes"), place("again"));
+    let options = |below| Options {
+        origin: Origin::Layer,
+        below,
+        whiteouts: Whiteouts::Files,
+        limits: Limits::default(),
+    };
+    apply(&mut base().as_slice(), &lower, &options(&[])).unwrap();
+    tree::copy(&lower, &now, tree::Files::Copy).unwrap();
+    let changed = Command::new("sh").args(["-ec", CHANGES]).current_dir(&now).status().unwrap();
+    assert!(changed.success());
+    let want = listing(&now);
+
+    let compare = |before, now| {
+        tree::compare(&tree::Compare { before, now, since: None, ignored: None }).unwrap()
+    };
+    let found = compare(Some(&lower), &now);
+    let mut packed = Vec::new();
+    let stats = pack_changes(&now, &found, &mut packed).unwrap();
+    assert_eq!(stats.n_entries, found.len() as u64);
+    let below = [lower.clone()];
+    apply(&mut packed.as_slice(), &changes, &options(&below)).unwrap();
+    tree::copy(&lower, &again, tree::Files::Link).unwrap();
+    tree::merge(&changes, &again).unwrap();
+    // What was linked with the layer below has more names.
+    let own = |lines: Vec<String>| -> Vec<String> {
+        lines.iter().map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()
+    };
+    assert_eq!(own(listing(&again)), own(want));
+    assert_eq!(compare(Some(&now), &again), []);
+    assert_eq!(fs::read_to_string(lower.join("etc/a")).unwrap(), "a", "what is below stays");
+
+    let text = String::from_utf8_lossy(&packed);
+    for (name, is_there) in [
+        ("etc/.wh.b", true),
+        (".wh.gone", true),
+        ("old/.wh.hidden", true),
+        ("etc/stays", false),
+        (".wh.was-dir", false),
+    ] {
+        assert_eq!(text.contains(&format!("{name}\0")), is_there, "{name}");
     }
 }
 

@@ -1,0 +1,148 @@
+//! Storage drivers: a container runs on each, what it changed is told and committed, and a root keeps
+//! the one that it has.
+
+use std::path::PathBuf;
+
+use crate::inspect;
+use testkit::{Sandbox, needs};
+
+/// An engine with this storage driver, and the image `busybox`.
+fn engine(name: &str, driver: &str) -> Sandbox {
+    let sandbox = Sandbox::new(name);
+    sandbox.set_env("DHOW_STORAGE_DRIVER", driver);
+    sandbox.import("busybox");
+    // From now on the root knows.
+    sandbox.unset_env("DHOW_STORAGE_DRIVER");
+    sandbox.ok(&["run", "--rm", "busybox", "true"]);
+    sandbox.baseline();
+    sandbox
+}
+
+/// What a container changes.
+const CHANGES: &str = "set -e; echo changed >/etc/group; rm /etc/passwd; mkdir -p /new/dir
+    echo x >/new/dir/file; ln /new/dir/file /new/name; ln -s /new /link; chmod 700 /tmp
+    rm -r /root; mkdir /root; echo y >/root/fresh; cat /proc/1/comm >/dev/null; cat /etc/hosts >/dev/null";
+
+/// A whole life: changes, restart, diff, cp, export, commit, a container of what was committed.
+fn life(sandbox: &Sandbox) {
+    sandbox.ok(&["run", "--name", "one", "busybox", "sh", "-c", CHANGES]);
+    let changes = sandbox.ok(&["diff", "one"]);
+    let mut changes: Vec<&str> = changes.lines().collect();
+    changes.sort_unstable();
+    let want = [
+        "A /link",
+        "A /new",
+        "A /new/dir",
+        "A /new/dir/file",
+        "A /new/name",
+        "A /root/fresh",
+        "C /etc",
+        "C /etc/group",
+        "C /root",
+        "C /tmp",
+        "D /etc/passwd",
+    ];
+    assert_eq!(changes, want);
+    // Its size is what it wrote, not the image's.
+    let size = inspect_size(sandbox, "one");
+    assert!((4096..200_000).contains(&size), "{size}");
+    let exported = sandbox.sh(&format!(
+        "{} export one | tar -tv | awk '{{print $1, $6}}' | grep -E ' (etc/group|etc/passwd|tmp/)$'",
+        testkit::dhow_program().display()
+    ));
+    assert_eq!(exported.stdout, "-rw-r--r-- etc/group\ndrwx------ tmp/\n");
+
+    sandbox.ok(&["commit", "one", "two:1"]);
+    let script = "cat /etc/group /root/fresh /link/name; ls /etc/passwd; stat -c %a /tmp
+        stat -c %h /new/dir/file; touch /new/again";
+    let output = sandbox.dhow(&["run", "--name", "two", "two:1", "sh", "-c", script]);
+    assert_eq!(output.stdout, "changed\ny\nx\n700\n2\n", "{output:?}");
+    let changes = sandbox.ok(&["diff", "two"]);
+    assert_eq!(changes, "C /new\nA /new/again");
+    // The first is as it was.
+    let output = sandbox.dhow(&["start", "-a", "one"]);
+    assert!(output.stderr.contains("can't remove '/etc/passwd'"), "{output:?}");
+    sandbox.ok(&["rm", "one", "two"]);
+    sandbox.ok(&["rmi", "two:1"]);
+}
+
+fn inspect_size(sandbox: &Sandbox, name: &str) -> i64 {
+    let text = sandbox.ok(&["inspect", "--size", name]);
+    let list: serde_json::Value = serde_json::from_str(&text).unwrap();
+    list[0]["SizeRw"].as_i64().unwrap()
+}
+
+#[test]
+fn a_life_on_overlays() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = engine("storage-overlay", "overlay2");
+    assert_eq!(sandbox.ok(&["info", "--format", "{{.Driver}}"]), "overlay2");
+    life(&sandbox);
+    sandbox.finish();
+}
+
+#[test]
+fn a_life_on_copies() {
+    needs!(Root, Netns, Busybox);
+    let sandbox = engine("storage-copy", "copy");
+    let info = sandbox.ok(&["info"]);
+    assert!(info.contains("Storage Driver: copy\n Backing Filesystem: "), "{info}");
+    life(&sandbox);
+
+    // Files of the image that are only read are no change, and no layer is written to.
+    sandbox.ok(&["run", "-d", "--name", "runs", "busybox", "sleep", "600"]);
+    sandbox.ok(&["exec", "runs", "sh", "-c", "echo broken >/etc/passwd"]);
+    let passwd = sandbox.ok(&["run", "--rm", "busybox", "cat", "/etc/passwd"]);
+    assert!(passwd.starts_with("root:"), "{passwd}");
+    let a = inspect(&sandbox, "runs");
+    assert_eq!(a["GraphDriver"]["Name"], "copy");
+    let root = PathBuf::from(a["GraphDriver"]["Data"]["Dir"].as_str().unwrap());
+    assert_eq!(std::fs::read_to_string(root.join("etc/passwd")).unwrap(), "broken\n");
+    sandbox.ok(&["rm", "-f", "runs"]);
+    assert!(!root.exists());
+    sandbox.finish();
+}
+
+#[test]
+fn a_root_is_not_opened_with_another_driver() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = engine("storage-keeps", "copy");
+    assert_eq!(sandbox.ok(&["info", "--format", "{{.Driver}}"]), "copy");
+    let output = sandbox.dhow(&["--storage-driver", "overlay2", "images"]);
+    assert_ne!(output.code, 0);
+    assert!(output.stderr.contains("storage driver copy, not overlay2"), "{output:?}");
+    let output = sandbox.dhow(&["--storage-driver", "aufs", "images"]);
+    assert!(output.stderr.contains("no storage driver `aufs`"), "{output:?}");
+    sandbox.finish();
+}
+
+/// A place where an overlay can lie on none: another overlay, as in a container of another engine.
+#[test]
+fn what_works_is_chosen() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = Sandbox::new("storage-chosen");
+    let place = sandbox.work();
+    let script = format!(
+        "cd {} && mkdir l u w m && mount -t overlay o -o lowerdir=l,upperdir=u,workdir=w m",
+        place.display()
+    );
+    let mounted = sandbox.sh(&script);
+    assert_eq!(mounted.code, 0, "{mounted:?}");
+    let (above, plain) = (place.join("m/root"), sandbox.root());
+    let driver = |root: &std::path::Path| {
+        sandbox.ok(&["--root", root.to_str().unwrap(), "info", "--format", "{{.Driver}}"])
+    };
+    assert_eq!(driver(&plain), "overlay2");
+    assert_eq!(driver(&above), "copy");
+    let output = sandbox.dhow(&[
+        "--root",
+        place.join("m/other").to_str().unwrap(),
+        "--storage-driver",
+        "overlay2",
+        "info",
+    ]);
+    assert!(output.stderr.contains("the storage driver overlay2 does not work in"), "{output:?}");
+    let unmounted = sandbox.sh(&format!("umount {}/m", place.display()));
+    assert_eq!(unmounted.code, 0, "{unmounted:?}");
+    sandbox.discard();
+}

@@ -1,0 +1,72 @@
+//! How a directory that a layer was unpacked into says what is not to be seen below it.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
+use rustix::io::Errno;
+
+/// Said by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whiteouts {
+    /// What overlayfs knows: a character device with the number 0:0, an attribute of a directory.
+    Overlay,
+    /// Empty files whose names an archive says it with ([`tree::WHITEOUT`], [`tree::OPAQUE`]), for
+    /// [`tree::merge`]. No layer can hold another file of such a name.
+    Files,
+}
+
+impl Whiteouts {
+    /// Hides `name`, where there is nothing.
+    pub(crate) fn hide(self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+        match self {
+            Self::Overlay => {
+                let mode = Mode::empty();
+                rustix::fs::mknodat(dir, name, FileType::CharacterDevice, mode, 0)
+            }
+            Self::Files => mark(dir, &marked(name)),
+        }
+    }
+
+    /// Takes back that `name` is hidden, where that is said by a file of another name. Whether it was.
+    pub(crate) fn unhide(self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<bool, Errno> {
+        if self == Self::Overlay {
+            return Ok(false);
+        }
+        match rustix::fs::unlinkat(dir, marked(name), AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            // A name too long to be hidden, or a directory of that name.
+            Err(Errno::NOENT | Errno::NAMETOOLONG | Errno::ISDIR) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Hides what the layers below have in this directory.
+    pub(crate) fn make_opaque(self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+        match self {
+            Self::Overlay => {
+                rustix::fs::fsetxattr(dir, "trusted.overlay.opaque", b"y", XattrFlags::empty())
+            }
+            Self::Files => mark(std::os::fd::AsFd::as_fd(&dir), OsStr::from_bytes(tree::OPAQUE)),
+        }
+    }
+}
+
+fn marked(name: &OsStr) -> OsString {
+    OsString::from_vec([tree::WHITEOUT, name.as_bytes()].concat())
+}
+
+fn mark(dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    match rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600)) {
+        // Said already. A directory of that name, which only a layer that is odd has, is none.
+        Err(Errno::EXIST) => match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) if FileType::from_raw_mode(found.st_mode).is_file() => Ok(()),
+            _ => Err(Errno::EXIST),
+        },
+        made => made.map(drop),
+    }
+}
