@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use container::{CreateOptions, ExecOptions, Record, Waits};
+use container::{Announce, CreateOptions, ExecOptions, Record, Waits};
 use oci::runtime::{Capabilities, Process};
 use sys::SingleThreaded;
 
@@ -16,18 +16,21 @@ pub(crate) const BUNDLE: Opt =
 pub(crate) const CONSOLE_SOCKET: Opt =
     value(&["console-socket"], "the unix socket that gets the terminal");
 pub(crate) const PID_FILE: Opt = value(&["pid-file"], "the file that gets the process id");
+pub(crate) const PIDFD_SOCKET: Opt =
+    value(&["pidfd-socket"], "the unix socket that gets a pidfd of the process");
 const PRESERVE_FDS: Opt = value(&["preserve-fds"], "how many more descriptors to pass on");
 const NO_PIVOT: Opt = flag(&["no-pivot"], "move the root instead of pivot_root");
 const NO_NEW_KEYRING: Opt = flag(&["no-new-keyring"], "keep the session keyring");
 pub(crate) const DETACH: Opt = flag(&["detach", "d"], "do not wait for the process to end");
 
 pub(crate) const CREATE: &[Opt] =
-    &[BUNDLE, CONSOLE_SOCKET, PID_FILE, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS];
+    &[BUNDLE, CONSOLE_SOCKET, PID_FILE, PIDFD_SOCKET, NO_PIVOT, NO_NEW_KEYRING, PRESERVE_FDS];
 
 pub(crate) const RUN: &[Opt] = &[
     BUNDLE,
     CONSOLE_SOCKET,
     PID_FILE,
+    PIDFD_SOCKET,
     NO_PIVOT,
     NO_NEW_KEYRING,
     PRESERVE_FDS,
@@ -39,6 +42,7 @@ pub(crate) const RUN: &[Opt] = &[
 pub(crate) const EXEC: &[Opt] = &[
     CONSOLE_SOCKET,
     PID_FILE,
+    PIDFD_SOCKET,
     PRESERVE_FDS,
     DETACH,
     value(&["process", "p"], "a file that describes the process"),
@@ -73,7 +77,7 @@ pub(crate) fn create_options(context: &Context, parsed: &Parsed) -> Result<Creat
     };
     Ok(CreateOptions {
         bundle: absolute(bundle)?,
-        pid_file: path("pid-file")?,
+        announce: Announce { pid_file: path("pid-file")?, pidfd_socket: path("pidfd-socket")? },
         console_socket: path("console-socket")?,
         console: None,
         plan: plan::Options {
@@ -191,7 +195,10 @@ fn execute(context: &mut Context, parsed: &Parsed) -> Result<i32, Failure> {
     let proof = proof()?;
     let console = (!detach && process.terminal).then(Console::new).transpose()?;
     let options = ExecOptions {
-        pid_file: parsed.get("pid-file").map(PathBuf::from),
+        announce: Announce {
+            pid_file: parsed.get("pid-file").map(PathBuf::from),
+            pidfd_socket: parsed.get("pidfd-socket").map(PathBuf::from),
+        },
         console_socket: parsed.get("console-socket").map(PathBuf::from),
         console: console.as_ref().map(Console::container_end),
         plan: plan::Options {

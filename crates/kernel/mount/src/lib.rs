@@ -28,7 +28,7 @@ pub use tree::{
     bind, bind_fd, cut_off, is_mountpoint, is_mountpoint_fd, mount_setattr, move_to_fd,
     move_to_path, open_tree, open_tree_fd, set_propagation, set_propagation_fd, umount_detach,
 };
-pub use yard::Yard;
+pub use yard::{Yard, attributes};
 
 #[cfg(test)]
 mod tests;

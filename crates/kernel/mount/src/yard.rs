@@ -213,7 +213,8 @@ const WORDS: [(StatVfsMountFlags, MountAttr, MountFlags); 7] = [
     (NOSYMFOLLOW, MountAttr::NOSYMFOLLOW, MountFlags::from_bits_retain(0x100)),
 ];
 
-fn attributes(mnt: BorrowedFd<'_>) -> Result<MountAttr, Error> {
+/// What a mount has, its file system's own `ro` included.
+pub fn attributes(mnt: BorrowedFd<'_>) -> Result<MountAttr, Error> {
     let said = rustix::fs::fstatvfs(mnt).call(|| format!("fstatvfs({})", FdName(mnt)))?.f_flag;
     let mut attributes = MountAttr::empty();
     for (word, attribute, _) in WORDS {

@@ -1,6 +1,5 @@
 //! Making a container: from a bundle to a process that waits to be started.
 
-use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use plan::{Plan, flag};
 use rustix::process::WaitIdOptions;
 use sys::{Call, CloneFlags, Handle, SingleThreaded};
 
+use crate::announce::Announce;
 use crate::error::{Doing, Error};
 use crate::making::{Course, Making};
 use crate::record::{Record, now};
@@ -21,8 +21,8 @@ use crate::{cgroups, facts, prepare, unit};
 pub struct CreateOptions {
     /// The bundle, absolute.
     pub bundle: PathBuf,
-    /// Gets the process id.
-    pub pid_file: Option<PathBuf>,
+    /// Who is told of the process.
+    pub announce: Announce,
     /// Gets the terminal.
     pub console_socket: Option<PathBuf>,
     /// Gets the terminal, if there is one and no other socket: the caller's own.
@@ -85,9 +85,11 @@ pub fn create(
     let mut making = Making::new(container, record(&spec, &plan, id, options), told);
     match making.make(proof, &plan, hierarchy, console, waits, warnings) {
         Ok(sync) => {
-            if let Some(path) = &options.pid_file
-                && let Err(error) = write_pid_file(path, making.record.pid)
-            {
+            let told_of = match &making.child {
+                Some((pid, handle)) => options.announce.tell(*pid, handle),
+                None => Err(Error::Ended("created")),
+            };
+            if let Err(error) = told_of {
                 return Err(making.undo(error));
             }
             let Some((pid, handle)) = making.child.take() else {
@@ -117,7 +119,7 @@ fn starts_at_once(plan: &Plan, options: &CreateOptions, waits: Waits) -> bool {
         && Course::of(plan) == Course::Direct
         && !asks
         && process.terminal.is_none()
-        && options.pid_file.is_none()
+        && options.announce.is_to_nobody()
 }
 
 /// The socket that the terminal goes to.
@@ -159,6 +161,7 @@ pub(crate) fn record(spec: &Spec, plan: &Plan, id: &str, options: &CreateOptions
         owner: rustix::process::getuid().as_raw(),
         no_new_keyring: options.plan.no_new_keyring,
         process: spec.process.clone().unwrap_or_default(),
+        personality: plan.init.personality,
         annotations: spec.annotations.clone(),
         listener: plan.init.filter.as_ref().and_then(|filter| filter.listener.clone()),
         rdt: None,
@@ -188,16 +191,4 @@ pub(crate) fn reap(process: &Handle) -> Result<(), Error> {
         Err(err) if err.errno() == rustix::io::Errno::CHILD => Ok(()),
         Err(err) => Err(err).doing(|| "wait for the process to end"),
     }
-}
-
-/// Writes a pid file, whole or not at all.
-pub(crate) fn write_pid_file(path: &Path, pid: i32) -> Result<(), Error> {
-    let doing = || "--pid-file";
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let new = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    // Never through what somebody else has put there under that name.
-    let created = std::fs::File::options().write(true).create_new(true).open(&new);
-    let mut file = created.call(|| format!("creat({new:?}, O_EXCL)")).doing(doing)?;
-    file.write_all(pid.to_string().as_bytes()).call(|| format!("write({new:?})")).doing(doing)?;
-    std::fs::rename(&new, path).call(|| format!("rename({new:?}, {path:?})")).doing(doing)
 }

@@ -11,7 +11,8 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use sys::{Call, CloneFlags, Cloned, Handle, SingleThreaded};
 
-use crate::create::{console, reap, unexpected, write_pid_file};
+use crate::announce::Announce;
+use crate::create::{console, reap, unexpected};
 use crate::error::{Doing, Error, failpoint};
 use crate::listener::{send_listener, take_listener};
 use crate::making::{clone_into, oom_score_inside};
@@ -22,8 +23,8 @@ use crate::{cgroups, facts, process, sub_cgroup, unit};
 /// What is asked for besides the process.
 #[derive(Clone, Debug, Default)]
 pub struct ExecOptions {
-    /// Gets the process id.
-    pub pid_file: Option<PathBuf>,
+    /// Who is told of the process.
+    pub announce: Announce,
     /// Gets the terminal.
     pub console_socket: Option<PathBuf>,
     /// Gets the terminal, where the caller made the socket itself.
@@ -96,6 +97,7 @@ pub fn exec(
         proc: fsroot::proc::open_host().doing(|| "/proc")?,
         console,
         own_score: oom_score_inside(),
+        personality: record.personality,
         filter_allows_fork: filter.as_ref().is_none_or(Filter::allows_fork),
         limits_from_outside: plan.limits_from_outside,
     };
@@ -114,11 +116,8 @@ pub fn exec(
             let mut child = Child { pid: pid.as_raw_nonzero().get(), handle };
             let joined = unit::join(record.unit.as_ref(), &options.cgroup, child.pid);
             let attended = joined.and_then(|()| child.attend(&plan, &record, &sync, warnings));
-            let written = attended.and_then(|()| match &options.pid_file {
-                Some(path) => write_pid_file(path, child.pid),
-                None => Ok(()),
-            });
-            match written {
+            let told = attended.and_then(|()| options.announce.tell(child.pid, &child.handle));
+            match told {
                 Ok(()) => Ok(Executed {
                     pid: child.pid,
                     handle: child.handle,

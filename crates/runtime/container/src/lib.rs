@@ -14,6 +14,7 @@
 //! and every decision that can be taken before the first call (`plan`).
 #![forbid(unsafe_code)]
 
+mod announce;
 mod cgroups;
 mod checkpoint;
 mod create;
@@ -39,6 +40,7 @@ mod swrk;
 mod unit;
 mod verify;
 
+pub use announce::Announce;
 pub use checkpoint::checkpoint;
 pub use create::{CreateOptions, Created, Waits, create, read_spec};
 pub use criu::CgroupMode;

@@ -42,6 +42,9 @@ pub struct Record {
     pub no_new_keyring: bool,
     /// What a process that is executed in it starts from.
     pub process: Process,
+    /// Its execution domain, see personality(2), which such a process has too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personality: Option<u32>,
     /// Annotations of the configuration.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,

@@ -18,7 +18,7 @@ use sys::{Call, CloneFlags, Handle, Propagation, SingleThreaded};
 use crate::checkpoint::{
     DESCRIPTORS, NULL, check_possible, external_name, externals, namespace, reachable, started,
 };
-use crate::create::{CreateOptions, console, json, read_spec, record, write_pid_file};
+use crate::create::{CreateOptions, console, json, read_spec, record};
 use crate::error::{Doing, Error, failpoint};
 use crate::making::Making;
 use crate::store::Store;
@@ -77,9 +77,9 @@ pub fn restore(
     let container = store.reserve(id)?;
     let mut making = Making::new(container, record(&spec, &plan, id, options), false);
     let task = Task { proof, plan: &plan, host, criu, directories, streams, console };
-    let made = task.make(&mut making, &hierarchy).and_then(|()| match &options.pid_file {
-        Some(path) => write_pid_file(path, making.record.pid),
-        None => Ok(()),
+    let made = task.make(&mut making, &hierarchy).and_then(|()| match &making.child {
+        Some((pid, handle)) => options.announce.tell(*pid, handle),
+        None => Err(Error::Ended("restored")),
     });
     if let Err(error) = made {
         return Err(making.undo(error));

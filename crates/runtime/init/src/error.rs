@@ -96,6 +96,16 @@ impl Error {
         }
     }
 
+    /// The same, of a part of what `at` names.
+    pub(crate) fn at(self, at: String) -> Self {
+        match self {
+            Self::Call { doing, source } if doing.is_empty() => Self::Call { doing: at, source },
+            Self::Call { doing, source } => Self::Call { doing: format!("{at}: {doing}"), source },
+            Self::Refused { why, .. } => Self::Refused { doing: at, why },
+            other => other,
+        }
+    }
+
     /// The whole chain as one line.
     pub fn line(&self) -> String {
         let mut line = self.to_string();

@@ -32,6 +32,8 @@ pub struct Joining {
     pub console: Option<OwnedFd>,
     /// The process sets its `oom_score_adj` by itself.
     pub own_score: bool,
+    /// The container's execution domain.
+    pub personality: Option<u32>,
     /// Whether the filter lets the locked-down process make one more.
     pub filter_allows_fork: bool,
     /// Limits are raised, which only the runtime outside the user namespace can do.
@@ -83,6 +85,7 @@ fn prepare(
         stdio::reopen_null()?;
     }
     schedule::schedule_process(process)?;
+    schedule::personality(joining.personality)?;
     let home = process.find_home.then(|| program::home(process.user.uid)).flatten();
     if joining.limits_from_outside {
         joining.sync.limits()?;

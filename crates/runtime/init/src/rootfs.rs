@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use sys::{Call, MountAttr, Propagation};
 
 use crate::error::{Doing, Error, failpoint};
-use crate::{Inherited, cgroupfs, cover, dev, exposed, sync::ToInit};
+use crate::{Inherited, cgroupfs, cover, dev, exposed, source, sync::ToInit};
 
 /// The magic number of procfs: statfs(2).
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
@@ -53,7 +53,9 @@ fn fill(
     read_only: &mut Vec<OwnedFd>,
 ) -> Result<(), Error> {
     for mount in &plan.mounts {
-        one(root, mount, inherited, attach, read_only).map_err(|error| name_mount(error, mount))?;
+        source::open_inside(&mut inherited.sources, root, mount, plan.bind_devices)
+            .and_then(|()| one(root, mount, inherited, attach, read_only))
+            .map_err(|error| name_mount(error, mount))?;
     }
     if plan.fill_dev {
         dev::fill(root, plan, inherited)?;
@@ -144,13 +146,7 @@ impl Prepared {
 
 /// The error of a mount says which one it was.
 fn name_mount(error: Error, mount: &Mount) -> Error {
-    let at = format!("mounts[{}] on {:?}", mount.index, mount.target);
-    match error {
-        Error::Call { doing, source } if doing.is_empty() => Error::Call { doing: at, source },
-        Error::Call { doing, source } => Error::Call { doing: format!("{at}: {doing}"), source },
-        Error::Refused { why, .. } => Error::Refused { doing: at, why },
-        other => other,
-    }
+    error.at(format!("mounts[{}] on {:?}", mount.index, mount.target))
 }
 
 /// Puts the root's mount where the root directory is, in a mount namespace in which nothing travels

@@ -14,9 +14,7 @@ pub(crate) fn all_processors() {
 /// What the process is to be like for the scheduler and the memory management.
 pub(crate) fn schedule(plan: &InitPlan) -> Result<(), Error> {
     schedule_process(&plan.process)?;
-    if let Some(persona) = plan.personality {
-        sys::personality(persona).doing(|| "linux.personality")?;
-    }
+    personality(plan.personality)?;
     if let Some(policy) = &plan.memory_policy {
         sys::set_mempolicy(policy.mode, &policy.nodes).doing(|| "linux.memoryPolicy")?;
     }
@@ -32,6 +30,14 @@ pub(crate) fn schedule_process(process: &Process) -> Result<(), Error> {
         sys::ioprio_set(class, priority).doing(|| "process.ioPriority")?;
     }
     Ok(())
+}
+
+/// Gives the process its execution domain.
+pub(crate) fn personality(persona: Option<u32>) -> Result<(), Error> {
+    match persona {
+        Some(persona) => sys::personality(persona).doing(|| "linux.personality").map(drop),
+        None => Ok(()),
+    }
 }
 
 /// Sets the limits of a process; `None` is the caller.

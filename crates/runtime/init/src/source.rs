@@ -41,8 +41,8 @@ pub fn open(
     let mut binds = Vec::with_capacity(plan.mounts.len());
     for mount in &plan.mounts {
         binds.push(match &mount.what {
-            What::Bind { source, recursive } => {
-                Some(bind(mount, source, *recursive, user_namespace)?)
+            What::Bind { source, recursive, inside: None } => {
+                Some(bind(mount, source, *recursive, plan.bind_devices, user_namespace)?)
             }
             _ => None,
         });
@@ -85,6 +85,7 @@ fn bind(
     mount: &Mount,
     source: &Path,
     recursive: bool,
+    in_user_namespace: bool,
     user_namespace: &mut dyn FnMut(&Mount) -> Result<OwnedFd, Error>,
 ) -> Result<OwnedFd, Error> {
     let doing = || format!("mounts[{}].source: {source:?}", mount.index);
@@ -97,30 +98,92 @@ fn bind(
         mount::mount_setattr(tree.as_fd(), below, id_map, none, None, Some(userns.as_fd()))
             .map_err(|error| cannot_map(mount, source, &tree, error))?;
     }
-    // The clone is a peer of the host's mount: what is mounted in the container would appear there.
-    // What is asked for explicitly comes after.
-    if mount.propagation.is_empty() {
-        mount::set_propagation_fd(tree.as_fd(), Propagation::Slave, true).doing(doing)?;
+    finish(&tree, mount, in_user_namespace).map_err(|error| error.at(doing()))?;
+    Ok(tree)
+}
+
+/// Opens the source of a bind mount that is in the container's own root, where the mounts before it
+/// are by now.
+pub(crate) fn open_inside(
+    sources: &mut Sources,
+    root: &fsroot::Root,
+    mount: &Mount,
+    in_user_namespace: bool,
+) -> Result<(), Error> {
+    let What::Bind { inside: Some(path), recursive, .. } = &mount.what else { return Ok(()) };
+    let doing = || format!("the source {path:?} in the container");
+    let source = root.open_path(path).doing(doing)?;
+    let tree = mount::bind_fd(source.as_fd(), *recursive).doing(doing)?;
+    finish(&tree, mount, in_user_namespace)?;
+    if let Some(place) = sources.binds.get_mut(mount.index) {
+        *place = Some(tree);
     }
-    for (recursive, set, clear) in
-        [(false, mount.set, mount.clear), (true, mount.rec_set, mount.rec_clear)]
-    {
-        if (set | clear).is_empty() {
-            continue;
+    Ok(())
+}
+
+/// Gives a bind mount its attributes and its propagation.
+fn finish(tree: &OwnedFd, mount: &Mount, in_user_namespace: bool) -> Result<(), Error> {
+    // The clone is a peer of the mount that it is of: what is mounted in the container would appear
+    // there. What is asked for explicitly comes after.
+    if mount.propagation.is_empty() {
+        mount::set_propagation_fd(tree.as_fd(), Propagation::Slave, true).doing(String::new)?;
+    }
+    attributes(tree, mount, in_user_namespace)?;
+    for (propagation, below) in &mount.propagation {
+        mount::set_propagation_fd(tree.as_fd(), *propagation, *below).doing(String::new)?;
+    }
+    Ok(())
+}
+
+/// Those that a user namespace may not take away from a mount that it did not make, see
+/// `mount_namespaces(7)`.
+const LOCKABLE: MountAttr =
+    MountAttr::RDONLY.union(MountAttr::NOSUID).union(MountAttr::NODEV).union(MountAttr::NOEXEC);
+
+/// Gives a bind mount its attributes. As with runc, which has it from mount(2): where any is asked for,
+/// those that are not are cleared, and where none is, all stay as they are. In a user namespace what
+/// the host's mount has stays in force, whoever made the bind mount.
+fn attributes(tree: &OwnedFd, mount: &Mount, in_user_namespace: bool) -> Result<(), Error> {
+    let set_attributes = |recursive, set, clear| {
+        mount::mount_setattr(tree.as_fd(), recursive, set, clear, None, None)
+    };
+    let locked = |what: MountAttr| {
+        Error::refused("", format!("{what:?} is locked by the user namespace that mounted it"))
+    };
+    let (set, clear) = (mount.set, mount.clear);
+    if !(set | clear).is_empty() {
+        let before = mount::attributes(tree.as_fd()).doing(String::new)?;
+        let rest = (before & (LOCKABLE | MountAttr::NOSYMFOLLOW)) - set - clear;
+        let rest = if in_user_namespace { rest & MountAttr::NOSYMFOLLOW } else { rest };
+        let mut done = set_attributes(false, set, clear | rest);
+        for fewer in [rest & MountAttr::NOSYMFOLLOW, MountAttr::empty()] {
+            if rest != fewer && done.as_ref().is_err_and(|err| err.errno() == Errno::PERM) {
+                done = set_attributes(false, set, clear | fewer);
+            }
         }
-        match mount::mount_setattr(tree.as_fd(), recursive, set, clear, None, None) {
+        match done {
             // What it had before, nosuid say, nobody but its owner may take away.
             Err(err) if err.errno() == Errno::PERM && !clear.is_empty() => {
-                let why = format!("{clear:?} is locked by the user namespace that mounted it");
-                return Err(Error::refused(doing(), why));
+                return Err(locked(clear));
             }
-            other => other.doing(doing)?,
+            other => other.doing(String::new)?,
+        }
+        if in_user_namespace {
+            let now = mount::attributes(tree.as_fd()).doing(String::new)?;
+            let taken = (before & clear & LOCKABLE) - now;
+            if !taken.is_empty() {
+                return Err(locked(taken));
+            }
         }
     }
-    for (propagation, below) in &mount.propagation {
-        mount::set_propagation_fd(tree.as_fd(), *propagation, *below).doing(doing)?;
+    let (set, clear) = (mount.rec_set, mount.rec_clear);
+    if (set | clear).is_empty() {
+        return Ok(());
     }
-    Ok(tree)
+    match set_attributes(true, set, clear) {
+        Err(err) if err.errno() == Errno::PERM && !clear.is_empty() => Err(locked(clear)),
+        other => other.doing(String::new),
+    }
 }
 
 /// Why a mount cannot be id-mapped, of which the kernel says no more than an errno.

@@ -59,6 +59,9 @@ pub enum What {
         source: PathBuf,
         /// With the mounts below it.
         recursive: bool,
+        /// It is in the container's own root, at this path there: then what the mounts before it
+        /// have put there counts.
+        inside: Option<PathBuf>,
     },
     /// A new file system.
     Fs {
@@ -108,6 +111,23 @@ impl Mount {
     /// Whether this one may be mounted on a file of procfs.
     pub fn may_cover_proc(&self) -> bool {
         self.target.to_str().is_some_and(|target| PROC_FILES.contains(&target))
+    }
+}
+
+impl Mount {
+    /// Paths of the host that lead into the container's root mean what is there, as runc has it.
+    pub(crate) fn within(&mut self, root: &Path) {
+        // With the machine's own root for a root, all paths do.
+        if root == Path::new("/") {
+            return;
+        }
+        if let Ok(inner) = self.target.strip_prefix(root) {
+            self.target = Path::new("/").join(inner);
+        }
+        if let (What::Bind { source, inside, .. }, None) = (&mut self.what, &self.idmap) {
+            let source = clean(&source.to_string_lossy());
+            *inside = source.strip_prefix(root).ok().map(|inner| Path::new("/").join(inner));
+        }
     }
 }
 
@@ -209,7 +229,7 @@ fn bind_source(field: &str, spec: &Spec, bundle: &Path, recursive: bool) -> Resu
     if spec.source.is_empty() {
         return Err(Error::missing(field));
     }
-    Ok(What::Bind { source: bundle.join(&spec.source), recursive })
+    Ok(What::Bind { source: bundle.join(&spec.source), recursive, inside: None })
 }
 
 fn file_system(

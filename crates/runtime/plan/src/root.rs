@@ -72,7 +72,13 @@ pub(crate) fn rootfs(
     }
     let masked_paths = paths("linux.maskedPaths", &linux.masked_paths)?;
     let readonly_paths = paths("linux.readonlyPaths", &linux.readonly_paths)?;
-    let mounts = mounts::mounts(&spec.mounts, bundle, namespaces, &linux.mount_label, facts)?;
+    let mut mounts = mounts::mounts(&spec.mounts, bundle, namespaces, &linux.mount_label, facts)?;
+    if !facts.old_mounts {
+        let path = clean(&bundle.join(&root.path).to_string_lossy());
+        for mount in &mut mounts {
+            mount.within(&path);
+        }
+    }
     let enter = match namespaces.has(NamespaceKind::Mount) {
         false => Enter::Chroot,
         true if options.no_pivot => Enter::Move,

@@ -116,3 +116,44 @@ pub(crate) fn signals_reach_what_is_executed_in_the_foreground() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(9));
 }
+
+#[test]
+fn a_process_has_the_containers_execution_domain() {
+    let Some(mut b) = bundle("a_process_has_the_containers_execution_domain") else { return };
+    b.config["linux"]["personality"] = json!({ "domain": "LINUX32" });
+    b.args(&["sleep", "1000"]).start();
+    assert_eq!(b.call(&["exec", "c", "uname", "-m"]).ok(), "i686\n");
+}
+
+#[test]
+fn a_socket_gets_a_pidfd_of_what_is_made() {
+    let Some(mut b) = bundle("a_socket_gets_a_pidfd_of_what_is_made") else { return };
+    b.args(&["sleep", "1000"]).write();
+    let socket = std::os::unix::net::UnixListener::bind(b.dir.join("sock")).unwrap();
+    let arrived = || {
+        let (stream, _) = socket.accept().unwrap();
+        let (name, pidfd) = sys::recv_fd(std::os::fd::AsFd::as_fd(&stream)).unwrap();
+        assert_eq!(name, b"pidfd");
+        let pidfd = pidfd.unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&pidfd);
+        std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap()
+    };
+    let quiet = std::process::Stdio::null;
+    let call = |args: &[&str]| {
+        let mut child = b.command(args).stdout(quiet()).stderr(quiet()).spawn().unwrap();
+        let info = arrived();
+        assert!(child.wait().unwrap().success());
+        info
+    };
+    let wanted = ["--pidfd-socket", "sock", "--pid-file", "pid"];
+    for args in [
+        &[&["create"][..], &wanted, &["c"]].concat(),
+        &[&["exec", "-d"][..], &wanted, &["c", "sleep", "1000"]].concat(),
+    ] {
+        let info = call(args);
+        let pid = std::fs::read_to_string(b.dir.join("pid")).unwrap();
+        assert!(info.contains(&format!("Pid:\t{pid}\n")), "{pid}: {info}");
+    }
+    b.call(&["delete", "--force", "c"]).ok();
+    b.call(&["run", "--pidfd-socket", "none", "c"]).fails("--pidfd-socket");
+}

@@ -199,6 +199,22 @@ fn sockets_to_listen_on_are_passed_on() {
 }
 
 #[test]
+fn a_capability_is_enough_to_execute() {
+    let Some(mut b) = bundle("a_capability_is_enough_to_execute") else { return };
+    std::fs::create_dir(b.rootfs().join("mine")).unwrap();
+    let program = b.rootfs().join("mine/true");
+    std::fs::copy(b.rootfs().join("bin/busybox"), &program).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .unwrap();
+    b.config["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+    b.args(&["/mine/true"]).run().fails("permission denied");
+    for set in ["bounding", "permitted", "effective", "inheritable", "ambient"] {
+        b.config["process"]["capabilities"][set] = json!(["CAP_DAC_OVERRIDE"]);
+    }
+    b.args(&["/mine/true"]).run().ok();
+}
+
+#[test]
 fn a_container_has_all_processors_wherever_the_runtime_began() {
     let Some(mut b) = bundle("a_container_has_all_processors_wherever_the_runtime_began") else {
         return;

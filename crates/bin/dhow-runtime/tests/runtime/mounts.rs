@@ -156,3 +156,68 @@ pub(crate) fn the_root_propagates_as_asked_for() {
         assert!(out.contains(there) && !out.contains(not), "{value:?}: {out:?}");
     }
 }
+
+/// What the host's mount has: kept where nothing is asked for, else only what is asked for; and in a
+/// user namespace none of it can be taken away.
+#[test]
+fn a_bind_mount_has_what_is_asked_for_and_what_is_locked() {
+    let test = "a_bind_mount_has_what_is_asked_for_and_what_is_locked";
+    let Some(mut b) = bundle(test) else { return };
+    let (source, _mounted) = with_source(&b);
+    sh(&format!("mount -o remount,bind,ro,nodev,noexec,nosymfollow {source}"));
+    let options = |b: &mut Bundle, options: &str| {
+        b.config["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/m/x");
+        let options: Vec<&str> = options.split(',').collect();
+        b.mount(
+            json!({ "destination": "/m/x", "type": "bind", "source": source, "options": options }),
+        );
+        b.script("awk '$5 == \"/m/x\" {print $6}' /proc/self/mountinfo").run()
+    };
+    let all = "ro,nodev,noexec,relatime,nosymfollow\n";
+    for (asked, has) in [
+        ("rbind", all),
+        ("rbind,rprivate", all),
+        ("bind,dev", "rw,relatime\n"),
+        ("bind,nosuid", "rw,nosuid,relatime\n"),
+        ("bind,ro", "ro,relatime\n"),
+        ("bind,rw,nodev", "rw,nodev,relatime\n"),
+    ] {
+        assert_eq!(options(&mut b, asked).ok(), has, "{asked}");
+    }
+    crate::namespaces::with_user_namespace(&mut b);
+    for (asked, has) in [
+        ("rbind", all),
+        ("bind,nosuid", "ro,nosuid,nodev,noexec,relatime\n"),
+        ("bind,ro,symfollow", "ro,nodev,noexec,relatime\n"),
+    ] {
+        assert_eq!(options(&mut b, asked).ok(), has, "{asked}");
+    }
+    for asked in ["bind,rw", "bind,dev,nosuid", "bind,exec"] {
+        options(&mut b, asked).fails("is locked by the user namespace");
+    }
+}
+
+#[test]
+fn a_source_in_the_containers_root_is_what_is_mounted_there() {
+    let test = "a_source_in_the_containers_root_is_what_is_mounted_there";
+    let Some(mut b) = bundle(test) else { return };
+    for dir in ["host", "host/sub", "rootfs/m", "rootfs/n"] {
+        std::fs::create_dir_all(b.dir.join(dir)).unwrap();
+    }
+    std::fs::write(b.dir.join("host/sub/file"), "of the host").unwrap();
+    let root = b.rootfs().to_string_lossy().into_owned();
+    let host = b.dir.join("host").to_string_lossy().into_owned();
+    let bind = |source: &str, at: &str| json!({ "destination": at, "type": "bind", "source": source, "options": ["rbind"] });
+    b.mount(bind(&host, "/m"));
+    b.mount(bind(&format!("{root}/m/sub"), &format!("{root}/n")));
+    assert_eq!(b.script("cat /n/file").run().ok(), "of the host");
+    // A link there leads nowhere but inside.
+    std::os::unix::fs::symlink("/etc", b.dir.join("host/link")).unwrap();
+    b.config["mounts"].as_array_mut().unwrap().pop();
+    b.mount(bind(&format!("{root}/m/link"), "/n"));
+    std::fs::write(b.rootfs().join("etc/own"), "the container's").unwrap();
+    assert_eq!(b.script("cat /n/own").run().ok(), "the container's");
+    b.config["mounts"].as_array_mut().unwrap().pop();
+    b.mount(bind(&format!("{root}/m/none"), "/n"));
+    b.run().fails("the source \"/m/none\" in the container");
+}

@@ -18,7 +18,7 @@ fn of(pid: &str) -> Vec<String> {
 }
 
 /// Gives the container a user namespace, and its root the mapped root's files.
-fn with_user_namespace(b: &mut Bundle) {
+pub(crate) fn with_user_namespace(b: &mut Bundle) {
     b.namespace("user", None);
     for field in ["uidMappings", "gidMappings"] {
         b.config["linux"][field] = json!([
