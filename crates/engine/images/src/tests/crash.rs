@@ -3,6 +3,9 @@
 
 use std::process::{Command, Stdio};
 
+use snapshot::Mounts;
+
+use super::pull::Remote;
 use super::serve::{HERE, Pushed, a_day_later};
 use super::*;
 
@@ -13,16 +16,32 @@ fn archive() -> Vec<u8> {
     tar(&[("a", "x"), ("dir/b", "y")])
 }
 
+/// An image of two layers, as a registry has it.
+fn remote() -> Remote {
+    Remote::new(&[&[("old", "x")], &[("a", "1"), ("dir/b", "2")]])
+}
+
 /// What the child does.
-fn act(images: &Images, what: &str) -> Result<(), Error> {
+fn act(home: &Path, images: &Images, what: &str) -> Result<(), Error> {
     let import = Import { reference: "new:1".parse().ok(), created: Some(1), ..Import::default() };
     match what {
         "import" => images.import(&mut archive().as_slice(), &import, &mut |_| ()).map(drop),
-        "load" => images
-            .load(&mut fs::read(root_of_child().join("saved.tar")).unwrap().as_slice())
-            .map(drop),
+        "load" => images.load(&mut fs::read(home.join("saved.tar")).unwrap().as_slice()).map(drop),
         "remove" => images.remove("old:1", false, &|_| false).map(drop),
         "tag" => images.tag("old:1", "other:1"),
+        "pull" => remote().pull_into(images, "r.test/a/b:1").map(drop),
+        "commit" => {
+            let commit = Commit { reference: "made:1".parse().ok(), ..Commit::default() };
+            let base = images.resolve("old:1")?.id;
+            let upper = home.join("upper");
+            let mounts = Mounts::Overlay { lower: Vec::new(), work: upper.clone(), upper };
+            images.commit(&mounts, None, Some(&base), &commit).map(drop)
+        }
+        "prune" => {
+            let mut filters = Filters::default();
+            filters.add("dangling", "false");
+            images.prune(&filters).map(drop)
+        }
         "serve" => {
             Pushed::new(&archive()).push(images, HERE, "1");
             Ok(())
@@ -45,7 +64,7 @@ fn root_of_child() -> PathBuf {
 fn child_that_acts() {
     let Ok(what) = std::env::var(WHAT) else { return };
     let images = open(&root_of_child(), &[]);
-    act(&images, &what).unwrap();
+    act(&root_of_child(), &images, &what).unwrap();
 }
 
 fn run_child(home: &Home, what: &str, failpoints: &str) -> std::process::ExitStatus {
@@ -60,18 +79,10 @@ fn run_child(home: &Home, what: &str, failpoints: &str) -> std::process::ExitSta
         .unwrap()
 }
 
-#[test]
-fn killed_anywhere_everything_is_whole() {
-    killed_anywhere(Driver::Overlay, &["import", "load", "remove", "tag", "serve", "unserve"]);
-}
-
-#[test]
-fn killed_anywhere_everything_is_whole_of_copies() {
-    killed_anywhere(Driver::Copy, &["load", "remove"]);
-}
-
-fn killed_anywhere(driver: Driver, acts: &[&str]) {
-    let maker = Home::on("crash-maker", driver);
+/// Walks over every step of the store's, and has the child die at it, or the step fail. Afterwards a
+/// check finds nothing wrong, and the same command succeeds.
+fn walk(driver: Driver, what: &str, n_steps: usize) {
+    let maker = Home::on(&format!("crash-maker-{driver}-{what}"), driver);
     maker.import("new:1", &gzip(&archive()));
     let mut saved = Vec::new();
     maker.images.save(&["new:1"], &mut saved).unwrap();
@@ -79,66 +90,96 @@ fn killed_anywhere(driver: Driver, acts: &[&str]) {
     let points = failpoint::ALL.iter().filter(|name| {
         name.starts_with("content.") || name.starts_with("snapshot.") || name.starts_with("images.")
     });
-    let mut n_killed = 0;
+    let mut n_met = 0;
     for point in points {
-        for &what in acts {
-            for action in ["kill", "error"] {
-                if what.ends_with("serve") && action == "error" {
-                    continue; // The same steps, in the same order.
-                }
-                let home = Home::on(&format!("crash-{driver}-{what}-{action}-{point}"), driver);
-                fs::write(home.path.join("saved.tar"), &saved).unwrap();
-                home.import("old:1", &tar(&[("old", "x")]));
-                if what == "unserve" {
-                    Pushed::new(&archive()).push(&home.images, HERE, "1");
-                }
-                let status = run_child(&home, what, &format!("{point}={action}"));
-                if status.success() {
-                    continue; // This step is not on the way.
-                }
-                n_killed += 1;
-                let images = open(&home.path, &[]);
-                images.sweep().unwrap();
-                if what == "serve" {
-                    // What a push counts on is held, layers that nobody knows of with it.
-                    a_day_later(&home);
-                }
-                home.check();
-                match act_again(&home, what) {
-                    Ok(()) => {}
-                    // It was done already, all but the last step.
-                    Err(Error::NoImage(_)) if what == "remove" => {}
-                    Err(error) => panic!("{what} after {point}={action}: {}", chain(&error)),
-                }
-                home.check();
-                fs::remove_file(home.path.join("saved.tar")).unwrap();
-            }
-        }
-    }
-    assert!(n_killed > 10 * acts.len(), "only {n_killed} steps were met");
-}
-
-fn act_again(home: &Home, what: &str) -> Result<(), Error> {
-    if what == "load" {
-        let saved = fs::read(home.path.join("saved.tar")).unwrap();
-        return home.images.load(&mut saved.as_slice()).map(drop);
-    }
-    act(&home.images, what)
-}
-
-#[test]
-fn killed_while_its_driver_is_chosen_a_root_is_whole() {
-    for point in ["images.driver", "images.driver-chosen"] {
         for action in ["kill", "error"] {
-            let home = Home::new(&format!("crash-driver-{action}-{point}"));
-            fs::remove_dir_all(home.path.join("snapshots")).unwrap();
-            assert!(!run_child(&home, "import", &format!("{point}={action}")).success());
+            if what.ends_with("serve") && action == "error" {
+                continue; // The same steps, in the same order.
+            }
+            let home = Home::on(&format!("crash-{driver}-{what}-{action}-{point}"), driver);
+            fs::write(home.path.join("saved.tar"), &saved).unwrap();
+            fs::create_dir(home.path.join("upper")).unwrap();
+            fs::write(home.path.join("upper/new"), "x").unwrap();
+            home.import("old:1", &tar(&[("old", "x")]));
+            if what == "unserve" {
+                Pushed::new(&archive()).push(&home.images, HERE, "1");
+            }
+            let status = run_child(&home, what, &format!("{point}={action}"));
+            if status.success() {
+                continue; // This step is not on the way.
+            }
+            n_met += 1;
             let images = open(&home.path, &[]);
             images.sweep().unwrap();
-            act(&images, "import").unwrap();
+            if what == "serve" {
+                // What a push counts on is held, layers that nobody knows of with it.
+                a_day_later(&home);
+            }
+            nothing_is_wrong(&images, &format!("{what} after {point}={action}"));
+            match act(&home.path, &home.images, what) {
+                Ok(()) => {}
+                // It was done already, all but the last step.
+                Err(Error::NoImage(_)) if what == "remove" => {}
+                Err(error) => panic!("{what} after {point}={action}: {}", chain(&error)),
+            }
+            nothing_is_wrong(&images, &format!("{what} again after {point}={action}"));
             home.check();
         }
     }
+    assert!(n_met >= n_steps, "only {n_met} steps of {what} were met");
+}
+
+fn nothing_is_wrong(images: &Images, when: &str) {
+    let checked = images.check(Checking::default(), &mut |_| Ok(())).unwrap();
+    assert_eq!(checked.findings, [], "{when}");
+    assert_eq!(checked.summary.skipped, [""; 0], "{when}");
+}
+
+#[test]
+fn killed_anywhere_in_an_import_everything_is_whole() {
+    walk(Driver::Overlay, "import", 20);
+}
+
+#[test]
+fn killed_anywhere_in_a_load_everything_is_whole() {
+    walk(Driver::Overlay, "load", 20);
+}
+
+#[test]
+fn killed_anywhere_in_a_pull_everything_is_whole() {
+    walk(Driver::Overlay, "pull", 20);
+}
+
+#[test]
+fn killed_anywhere_in_a_commit_everything_is_whole() {
+    walk(Driver::Overlay, "commit", 20);
+}
+
+#[test]
+fn killed_anywhere_in_a_removal_everything_is_whole() {
+    walk(Driver::Overlay, "remove", 10);
+}
+
+#[test]
+fn killed_anywhere_in_a_prune_everything_is_whole() {
+    walk(Driver::Overlay, "prune", 10);
+}
+
+#[test]
+fn killed_anywhere_in_a_tagging_everything_is_whole() {
+    walk(Driver::Overlay, "tag", 5);
+}
+
+#[test]
+fn killed_anywhere_in_a_push_to_us_everything_is_whole() {
+    walk(Driver::Overlay, "serve", 10);
+    walk(Driver::Overlay, "unserve", 5);
+}
+
+#[test]
+fn killed_anywhere_everything_is_whole_of_copies() {
+    walk(Driver::Copy, "load", 20);
+    walk(Driver::Copy, "remove", 10);
 }
 
 #[test]

@@ -7,14 +7,14 @@ use oci::image::{ImageConfig, Manifest, RootFs};
 use super::*;
 
 /// An image as a registry has it: its manifest, its configuration, its layers.
-struct Remote {
+pub(super) struct Remote {
     manifest: Vec<u8>,
     config: Vec<u8>,
     layers: Vec<Vec<u8>>,
 }
 
 impl Remote {
-    fn new(layers: &[&[(&str, &str)]]) -> Self {
+    pub(super) fn new(layers: &[&[(&str, &str)]]) -> Self {
         let layers: Vec<_> = layers.iter().map(|files| tar(files)).collect();
         let diffs = layers.iter().map(|layer| oci::DiffId(Digest::sha256(layer))).collect();
         let config = ImageConfig {
@@ -26,6 +26,18 @@ impl Remote {
         let blobs = layers.iter().map(|layer| Descriptor::of(media_type::LAYER, layer)).collect();
         let manifest = Manifest::new(Descriptor::of(media_type::CONFIG, &config), blobs);
         Self { manifest: serde_json::to_vec(&manifest).unwrap(), config, layers }
+    }
+
+    /// The whole pull.
+    pub(super) fn pull_into(&self, images: &Images, name: &str) -> Result<Image, Error> {
+        let pull = images.begin_pull(self.manifest.clone(), self.config.clone())?;
+        for (blob, bytes) in pull.layers().iter().zip(&self.layers) {
+            let Some(mut incoming) = blob.take() else { continue };
+            let failed = |source| Error::Io { call: "write", path: name.into(), source };
+            incoming.write_all(&bytes[incoming.size() as usize..]).map_err(failed)?;
+            incoming.finish()?;
+        }
+        images.finish_pull(&pull, &name.parse().unwrap(), &called(), &|_, _| ())
     }
 
     fn begin(&self, home: &Home) -> Pull {
