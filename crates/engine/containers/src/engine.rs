@@ -11,7 +11,7 @@ use metadata::Db;
 use network::Networks;
 use shim_protocol::{Phase, Status};
 
-use crate::error::At as _;
+use crate::error::{At as _, is_out_of_space};
 use crate::lock::{Lock, shim_lives};
 use crate::paths::Paths;
 use crate::record::Container;
@@ -83,7 +83,12 @@ impl Engine {
             machine: OnceLock::new(),
             children: Mutex::default(),
         };
-        engine.recover()?;
+        match engine.recover() {
+            // What was left stays until there is room to note that it has gone; meanwhile a person can
+            // look, and make room.
+            Err(err) if is_out_of_space(&err) => {}
+            recovered => recovered?,
+        }
         Ok(engine)
     }
 

@@ -160,6 +160,31 @@ impl Error {
     }
 }
 
+/// Whether something failed since the disk is full.
+pub(crate) fn is_out_of_space(err: &Error) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(err);
+    while let Some(err) = next {
+        let io = err.downcast_ref::<io::Error>().map(io::Error::kind);
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        if io.is_some_and(|kind| full.contains(&kind)) || is_full(err) {
+            return true;
+        }
+        next = err.source();
+    }
+    false
+}
+
+/// Of errors that pass through others without showing as their source, the innermost.
+fn is_full(err: &(dyn std::error::Error + 'static)) -> bool {
+    let database = |err: &metadata::Error| err.is_full();
+    let image = |err: &images::Error| matches!(err, images::Error::Metadata(err) if err.is_full());
+    match err.downcast_ref::<Error>() {
+        Some(Error::Metadata(err)) => database(err),
+        Some(Error::Image(err)) => image(err),
+        _ => false,
+    }
+}
+
 fn image_class(class: images::Class) -> Class {
     match class {
         images::Class::NotFound => Class::NotFound,

@@ -78,6 +78,16 @@ impl Error {
         }
     }
 
+    /// There was no room on the disk.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Sqlite { source, .. } | Self::Open { source, .. } => {
+                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            }
+            _ => false,
+        }
+    }
+
     /// There is none of that name.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })

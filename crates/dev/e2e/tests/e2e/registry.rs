@@ -6,15 +6,15 @@ use crate::{busybox, inspect};
 use testkit::{Sandbox, needs, wait_until};
 
 /// Where it answers, in the sandbox's own network.
-const HOST: &str = "localhost:5000";
+pub(crate) const HOST: &str = "localhost:5000";
 /// `user:secret`, as `htpasswd -B` writes it.
 const HTPASSWD: &str = "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
 
 /// A registry, until it is dropped.
-struct Registry(Child);
+pub(crate) struct Registry(Child);
 
 impl Registry {
-    fn start(sandbox: &Sandbox, more: &str) -> Self {
+    pub(crate) fn start(sandbox: &Sandbox, more: &str) -> Self {
         let work = sandbox.work();
         let dir = work.display();
         let config = format!(
