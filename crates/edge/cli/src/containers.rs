@@ -3,9 +3,9 @@
 use docker::container::{
     FilesystemChange, TopResponse, UpdateRequest, UpdateResponse, WaitResponse,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::args::{KillArgs, LogsArgs, PruneArgs, RmArgs, StopArgs, TopArgs, UpdateArgs};
+use crate::args::{KillArgs, LogsArgs, RmArgs, StopArgs, TopArgs, UpdateArgs};
 use crate::client::{Client, empty, encode};
 use crate::error::{Error, Result};
 use crate::format::{human, table};
@@ -215,56 +215,4 @@ pub(crate) fn timestamp(given: Option<&str>) -> Result<String> {
     let time =
         docker::timestamp::Timestamp::parse(given).map_err(|err| Error::Usage(err.to_string()))?;
     Ok(format!("{}.{:09}", time.seconds, time.nanos))
-}
-
-/// `container prune` and its kin.
-pub(crate) async fn prune(client: &Client, args: &PruneArgs, what: &str) -> Result<i32> {
-    let (warning, deleted) = match what {
-        "containers" => ("all stopped containers", "ContainersDeleted"),
-        "images" if args.all => {
-            ("all images without at least one container associated to them", "ImagesDeleted")
-        }
-        "images" => ("all dangling images", "ImagesDeleted"),
-        "networks" => ("all custom networks not used by at least one container", "NetworksDeleted"),
-        _ => ("anonymous local volumes not used by at least one container", "VolumesDeleted"),
-    };
-    if !args.force && !confirmed(warning)? {
-        return Ok(0);
-    }
-    let mut filters = request::filters(&args.filter)?;
-    if what == "images" {
-        filters.add("dangling", (!args.all).to_string());
-    } else if args.all {
-        filters.add("all", "true");
-    }
-    let path = format!("/{what}/prune?filters={}", encode(&filters.to_json()));
-    let report: Value = client.post(&path, &json!({})).await?;
-    let gone = report[deleted].as_array().map(Vec::as_slice).unwrap_or_default();
-    if !gone.is_empty() {
-        let (first, rest) = deleted.split_at(deleted.len() - "Deleted".len());
-        println!("{rest} {first}:");
-        for item in gone {
-            match item.as_str().or(item["Untagged"].as_str()) {
-                Some(name) => println!("{name}"),
-                None => println!("deleted: {}", item["Deleted"].as_str().unwrap_or_default()),
-            }
-        }
-        println!();
-    }
-    if let Some(bytes) = report["SpaceReclaimed"].as_i64() {
-        println!("Total reclaimed space: {}", human::size(bytes));
-    }
-    Ok(0)
-}
-
-fn confirmed(what: &str) -> Result<bool> {
-    use std::io::{BufRead as _, Write as _};
-    print!("WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] ");
-    std::io::stdout().flush().map_err(Error::io("write to standard output"))?;
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(Error::io("read from standard input"))?;
-    Ok(matches!(answer.trim(), "y" | "Y"))
 }

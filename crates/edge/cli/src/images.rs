@@ -84,7 +84,7 @@ pub(crate) async fn list(client: &Client, args: &ImagesArgs) -> Result<i32> {
 }
 
 /// A row for each tag; one for an image without any.
-fn rows(image: &Summary, whole: bool) -> Vec<Value> {
+pub(crate) fn rows(image: &Summary, whole: bool) -> Vec<Value> {
     let row = |repository: &str, tag: &str, digest: &str| {
         json!({
             "Repository": repository,
@@ -96,7 +96,7 @@ fn rows(image: &Summary, whole: bool) -> Vec<Value> {
             "Size": human::size(image.size),
             "Containers": if image.containers < 0 { "N/A".to_owned() } else { image.containers.to_string() },
             "SharedSize": if image.shared_size < 0 { "N/A".to_owned() } else { human::size(image.shared_size) },
-            "UniqueSize": "N/A",
+            "UniqueSize": if image.shared_size < 0 { "N/A".to_owned() } else { human::size(image.size - image.shared_size) },
         })
     };
     let digest_of = |repository: &str| {

@@ -20,6 +20,7 @@ mod board;
 mod check;
 mod client;
 mod containers;
+mod df;
 mod error;
 mod explain;
 mod format;
@@ -28,6 +29,7 @@ mod inspect;
 mod list;
 mod networks;
 mod progress;
+mod prune;
 mod ps;
 mod registry;
 mod request;
@@ -108,7 +110,7 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
             inspect::inspect(client, &args, Some("container")).await
         }
         Command::ContainerGroup(ContainerGroup::Prune(args)) => {
-            containers::prune(client, &args, "containers").await
+            prune::prune(client, &args, "containers").await
         }
         Command::Image(command) => match command {
             ImageCommand::Images(args) => images::list(client, &args).await,
@@ -119,7 +121,7 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
             ImageGroup::Ls(args) => images::list(client, &args).await,
             ImageGroup::Rm(args) => images::rmi(client, &args).await,
             ImageGroup::Inspect(args) => inspect::inspect(client, &args, Some("image")).await,
-            ImageGroup::Prune(args) => containers::prune(client, &args, "images").await,
+            ImageGroup::Prune(args) => prune::prune(client, &args, "images").await,
             ImageGroup::Explain(args) => explain::explain(client, &args).await,
             ImageGroup::Common(command) => image(client, command).await,
         },
@@ -132,6 +134,8 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
             system::events(client, &args).await
         }
         Command::System(SystemCommand::Check(args)) => check::check(client, &args).await,
+        Command::System(SystemCommand::Df(args)) => df::df(client, &args).await,
+        Command::System(SystemCommand::Prune(args)) => prune::system(client, &args).await,
         Command::Login(args) => registry::login(client, &args).await,
         Command::Logout { server } => registry::logout(server.as_deref()),
         Command::Inspect(args) => inspect::inspect(client, &args, None).await,
@@ -202,7 +206,7 @@ async fn network(client: &Client, command: NetworkCommand) -> Result<i32> {
         NetworkCommand::Disconnect { force, network, container } => {
             networks::disconnect(client, &network, container, force).await
         }
-        NetworkCommand::Prune(args) => containers::prune(client, &args, "networks").await,
+        NetworkCommand::Prune(args) => prune::prune(client, &args, "networks").await,
     }
 }
 
@@ -214,7 +218,7 @@ async fn volume(client: &Client, command: VolumeCommand) -> Result<i32> {
         VolumeCommand::Ls(args) => volumes::list(client, &args).await,
         VolumeCommand::Inspect(args) => inspect::inspect(client, &args, Some("volume")).await,
         VolumeCommand::Rm { force, volumes } => volumes::rm(client, &volumes, force).await,
-        VolumeCommand::Prune(args) => containers::prune(client, &args, "volumes").await,
+        VolumeCommand::Prune(args) => prune::prune(client, &args, "volumes").await,
     }
 }
 

@@ -62,7 +62,8 @@ pub(crate) async fn ps(client: &Client, args: &PsArgs) -> Result<i32> {
     list::print(args.format.as_deref(), &columns, MORE, &rows)
 }
 
-fn row(container: &ContainerSummary, whole: bool) -> Value {
+/// One container's row.
+pub(crate) fn row(container: &ContainerSummary, whole: bool) -> Value {
     let command = human::printable(&container.command);
     let command = if whole { command } else { human::ellipsis(&command, COMMAND_WIDTH) };
     let names: Vec<&str> = container

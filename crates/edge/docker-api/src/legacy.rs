@@ -57,6 +57,7 @@ pub(crate) fn event(mut event: event::Message, version: Version) -> event::Messa
 /// the lists on request; v1.52 itself has both.
 pub(crate) fn disk_usage(
     usage: &DiskUsage,
+    active_layers: u64,
     version: Version,
     verbose: bool,
 ) -> Result<Value, Error> {
@@ -88,8 +89,12 @@ pub(crate) fn disk_usage(
         if old[list].is_null() {
             continue;
         }
-        let total: i64 = sizes.iter().map(|(_, size)| size).sum();
-        let active: i64 = sizes.iter().filter(|(used, _)| *used).map(|(_, size)| size).sum();
+        let mut total: i64 = sizes.iter().map(|(_, size)| size).sum();
+        let mut active: i64 = sizes.iter().filter(|(used, _)| *used).map(|(_, size)| size).sum();
+        if list == "Images" {
+            // Layers that several have count once.
+            (total, active) = (usage.layers_size, active_layers as i64);
+        }
         let mut kind = json!({
             "ActiveCount": sizes.iter().filter(|(used, _)| *used).count(),
             "TotalCount": sizes.len(),

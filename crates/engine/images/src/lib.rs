@@ -37,6 +37,7 @@ mod repair;
 mod resolve;
 mod save;
 mod serve;
+mod usage;
 mod words;
 
 use std::path::Path;
@@ -62,6 +63,7 @@ pub use pull::{Pull, PullBlob, Step};
 pub use push::Push;
 pub use remove::{Pruned, Removed};
 pub use serve::{Key, NewManifest, Refused, Taken};
+pub use usage::LayerUsage;
 
 /// The name of the machine's own root as an image.
 pub const HOST: &str = "host";

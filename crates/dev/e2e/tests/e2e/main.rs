@@ -18,6 +18,7 @@ mod killed_anywhere;
 mod lifecycle;
 mod limits;
 mod network;
+mod prune;
 mod registry;
 mod rootfs;
 mod storage;

@@ -168,6 +168,42 @@ pub(crate) enum SystemCommand {
     /// that run. Exits with 0 if all is right, and with 1 if something is wrong.
     #[command(after_help = "Example:\n  dhow system check || dhow system check --repair")]
     Check(CheckArgs),
+    /// Show disk usage
+    #[command(after_help = "Example:\n  dhow system df --format 'table {{.Type}}\\t{{.Size}}'")]
+    Df(DfArgs),
+    /// Remove unused data
+    #[command(
+        after_help = "Example:\n  dhow system prune --all --filter until=720h --filter 'label!=keep'"
+    )]
+    Prune(SystemPruneArgs),
+}
+
+/// `system df`.
+#[derive(Args, Debug)]
+pub(crate) struct DfArgs {
+    /// Format output using a Go template, `table TEMPLATE`, or `json`
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// Show detailed information on space usage
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+/// `system prune`.
+#[derive(Args, Debug)]
+pub(crate) struct SystemPruneArgs {
+    /// Remove all unused images not just dangling ones
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Provide filter values (label=KEY[=VALUE], label!=KEY[=VALUE], until=TIME)
+    #[arg(long)]
+    pub(crate) filter: Vec<String>,
+    /// Do not prompt for confirmation
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Prune anonymous volumes
+    #[arg(long)]
+    pub(crate) volumes: bool,
 }
 
 /// `system check`.

@@ -15,7 +15,7 @@ use docker::{
     timestamp::{Timestamp, ZERO},
 };
 use hyper::StatusCode;
-use images::{Details, Image, Import, Removed};
+use images::{Details, Image, Import, LayerUsage, Removed};
 use oci::image::Platform;
 use reference::Reference;
 
@@ -36,14 +36,20 @@ const PIECE_BYTES: usize = 64 << 10;
 /// `GET /images/json`
 pub(crate) async fn list(call: Call) -> Reply {
     let filters = call.query.filters(FILTERS)?;
-    let version = call.version;
-    let list = call.engine(move |engine| engine.images().list(&filters)).await?;
-    let list: Vec<_> = list.iter().map(summary).collect();
+    let (version, shared) = (call.version, call.query.bool("shared-size"));
+    let (list, layers) = call
+        .engine(move |engine| {
+            let layers = shared.then(|| engine.images().layer_usage()).transpose()?;
+            Ok::<_, Error>((engine.images().list(&filters)?, layers))
+        })
+        .await?;
+    let list: Vec<_> = list.iter().map(|one| summary(one, layers.as_ref())).collect();
     ok(&legacy::images(&list, version)?)
 }
 
-/// A line of a list.
-pub(crate) fn summary(image: &images::Summary) -> Summary {
+/// A line of a list; where layers were measured, with what of it is shared.
+pub(crate) fn summary(image: &images::Summary, layers: Option<&LayerUsage>) -> Summary {
+    let shared = layers.map(|layers| layers.shared.get(&image.row.id).copied().unwrap_or(0));
     Summary {
         containers: image.containers as i64,
         created: seconds(image.row.created),
@@ -53,7 +59,7 @@ pub(crate) fn summary(image: &images::Summary) -> Summary {
         descriptor: None,
         repo_digests: image.repo_digests.clone().into(),
         repo_tags: image.repo_tags.clone().into(),
-        shared_size: -1,
+        shared_size: shared.map_or(-1, |bytes| bytes as i64),
         size: image.row.size as i64,
     }
 }

@@ -20,6 +20,7 @@ use hyper::{
     StatusCode,
     header::{CACHE_CONTROL, HeaderValue, PRAGMA},
 };
+use images::LayerUsage;
 
 use crate::{
     call::{Call, Reply, ok, reply},
@@ -251,26 +252,28 @@ pub(crate) async fn disk_usage(call: Call) -> Reply {
     let wanted = |kind| kinds.is_empty() || kinds.contains(&kind);
     let (containers, images, volumes) = (wanted("container"), wanted("image"), wanted("volume"));
     let build_cache = wanted("build-cache");
-    let mut usage = call
+    let (mut usage, layers) = call
         .engine(move |engine| {
             let mut usage = DiskUsage::default();
+            let mut layers = LayerUsage::default();
             if containers {
                 let all = ListOptions { all: true, size: true, ..ListOptions::default() };
                 usage.containers = engine.list(&all)?.into();
             }
             if images {
                 let list = engine.images().list(&Filters::default())?;
-                usage.layers_size = list.iter().map(|image| image.row.size as i64).sum();
-                usage.images = list.iter().map(image::summary).collect();
+                layers = engine.images().layer_usage()?;
+                usage.layers_size = layers.total as i64;
+                usage.images = list.iter().map(|one| image::summary(one, Some(&layers))).collect();
             }
             if volumes {
                 usage.volumes = engine.volumes(&Filters::default())?.into();
             }
-            Ok::<_, Error>(usage)
+            Ok::<_, Error>((usage, layers))
         })
         .await?;
     if build_cache {
         usage.build_cache = List::empty();
     }
-    ok(&legacy::disk_usage(&usage, call.version, call.query.bool("verbose"))?)
+    ok(&legacy::disk_usage(&usage, layers.active, call.version, call.query.bool("verbose"))?)
 }

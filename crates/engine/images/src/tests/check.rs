@@ -233,3 +233,18 @@ fn what_others_are_doing_is_not_wrong() {
     assert_eq!(check(&home, false), []);
     home.check();
 }
+
+#[test]
+fn shared_layers_count_once() {
+    let home = Home::new("usage");
+    let (two, _) = two_layers(&home);
+    let usage = home.images.layer_usage().unwrap();
+    let base = home.images.resolve("base:1").unwrap();
+    assert_eq!((usage.total, usage.active), (3, 0));
+    assert_eq!((usage.shared[&base.id], usage.shared[&two.id]), (2, 2));
+    home.container("aa", &base);
+    assert_eq!(home.images.layer_usage().unwrap().active, 2);
+    home.images.remove("two:1", false, &|_| false).unwrap();
+    let usage = home.images.layer_usage().unwrap();
+    assert_eq!((usage.total, usage.shared[&base.id]), (2, 0));
+}

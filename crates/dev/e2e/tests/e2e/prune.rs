@@ -1,0 +1,84 @@
+//! What nobody needs goes, and only that.
+
+use serde_json::Value;
+
+use crate::busybox;
+use testkit::{Sandbox, needs};
+
+/// One kind's row of `system df`.
+fn usage(sandbox: &Sandbox, kind: &str) -> Value {
+    let text = sandbox.ok(&["system", "df", "--format", "json"]);
+    let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    rows.into_iter().find(|row| row["Type"] == kind).expect("a row")
+}
+
+#[test]
+fn images_go_by_the_filters() {
+    needs!(Root, Netns);
+    let sandbox = Sandbox::new("prune-images");
+    let archive = sandbox.work().join("a.tar");
+    testkit::archive(&archive, |tar| tar.file("a", 0o644, b"a"));
+    let archive = archive.to_str().unwrap();
+    for (label, name) in [("keep=yes", "kept"), ("keep=no", "other"), ("team=a", "a")] {
+        sandbox.ok(&["import", "-c", &format!("LABEL {label}"), archive, name]);
+    }
+    // One without a name: its name went to another.
+    sandbox.ok(&["import", "-c", "LABEL old=1", archive, "b"]);
+    sandbox.ok(&["import", archive, "b"]);
+    let prune = |filters: &[&str]| {
+        let filters: Vec<_> = filters.iter().flat_map(|one| ["--filter", one]).collect();
+        let said = sandbox.ok(&[&["image", "prune", "-f"], &filters[..]].concat());
+        said.lines().filter(|line| line.starts_with("deleted: ")).count()
+    };
+    assert_eq!(prune(&["until=1h"]), 0);
+    assert_eq!(prune(&["until=2000-01-01"]), 0);
+    assert_eq!(prune(&["label=new"]), 0);
+    assert_eq!(prune(&["label!=old"]), 0);
+    assert_eq!(prune(&["label=old=1"]), 1, "the layer is others' too");
+    let all = |filters: &[&str]| {
+        let filters: Vec<_> = filters.iter().flat_map(|one| ["--filter", one]).collect();
+        let said = sandbox.ok(&[&["image", "prune", "-af"], &filters[..]].concat());
+        said.lines().filter(|line| line.starts_with("deleted: ")).count()
+    };
+    assert_eq!(all(&["label=keep=no"]), 1);
+    assert_eq!(all(&["label!=keep", "until=1h"]), 0);
+    assert_eq!(all(&["label!=keep"]), 2);
+    let refused = sandbox.dhow(&["image", "prune", "-f", "--filter", "color=red"]);
+    assert!(refused.code == 1 && refused.stderr.contains("color"), "{refused:?}");
+    assert_eq!(sandbox.ok(&["images", "--format", "{{.Repository}}"]), "kept");
+    sandbox.ok(&["system", "check"]);
+    sandbox.ok(&["rmi", "kept"]);
+    sandbox.discard();
+}
+
+#[test]
+fn shared_layers_are_counted_once_and_all_goes_together() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("prune-system");
+    sandbox.ok(&["create", "--name", "source", "busybox", "true"]);
+    let before = usage(&sandbox, "Images");
+    sandbox.ok(&["commit", "source", "child"]);
+    let after = usage(&sandbox, "Images");
+    assert_eq!((&before["Size"], &before["TotalCount"]), (&after["Size"], &"1".into()));
+    assert_eq!((&after["TotalCount"], &after["Active"]), (&"2".into(), &"1".into()));
+    assert_eq!(after["Reclaimable"], "0B (0%)", "the container needs the layer");
+    let verbose = sandbox.ok(&["system", "df", "-v"]);
+    let line = verbose.lines().find(|line| line.starts_with("child ")).unwrap();
+    assert!(line.ends_with("0B            0"), "nothing of it is its own: {line}");
+
+    sandbox.ok(&["network", "create", "net"]);
+    sandbox.ok(&["run", "-d", "--name", "busy", "--network", "net", "busybox", "sleep", "600"]);
+    let until = sandbox.dhow(&["system", "prune", "-f", "--volumes", "--filter", "until=1h"]);
+    assert!(until.code == 1 && until.stderr.contains("until"), "{until:?}");
+    sandbox.ok(&["system", "prune", "-af", "--filter", "until=1h"]);
+    assert_eq!(sandbox.ok(&["ps", "-aq"]).lines().count(), 2);
+    let said = sandbox.ok(&["system", "prune", "-af", "--volumes"]);
+    assert!(said.contains("Deleted Containers:\n") && said.contains("untagged: child:latest\n"));
+    assert!(!said.contains("Deleted Networks:"), "one is in use: {said}");
+    assert_eq!(sandbox.ok(&["ps", "-a", "--format", "{{.Names}}"]), "busy");
+    assert_eq!(sandbox.ok(&["images", "--format", "{{.Repository}}"]), "busybox");
+    sandbox.ok(&["rm", "-f", "busy"]);
+    assert!(sandbox.ok(&["system", "prune", "-f"]).contains("Deleted Networks:\nnet\n"));
+    sandbox.ok(&["system", "check"]);
+    sandbox.finish();
+}
