@@ -62,7 +62,7 @@ pub use list::{Details, HistoryEntry, Summary};
 pub use pull::{Pull, PullBlob, Step};
 pub use push::Push;
 pub use remove::{Pruned, Removed};
-pub use serve::{Key, NewManifest, Refused, Taken};
+pub use serve::{Key, NewManifest, Referrers, Refused, Taken};
 pub use usage::LayerUsage;
 
 /// The name of the machine's own root as an image.

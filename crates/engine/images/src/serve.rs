@@ -86,6 +86,17 @@ pub enum Key {
     Digest(Digest),
 }
 
+/// Which referrers are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Referrers {
+    /// Only those of this type.
+    pub artifact: Option<String>,
+    /// Only those after this one.
+    pub after: Option<Digest>,
+    /// No more of them.
+    pub limit: usize,
+}
+
 /// A manifest that is pushed.
 #[derive(Clone, Debug)]
 pub struct NewManifest {
@@ -191,13 +202,24 @@ impl Images {
         Ok(size)
     }
 
-    /// The manifests of a repository that are about another one, the oldest first.
+    /// The manifests of a repository that are about another one, the oldest first; and whether
+    /// there are more than were wanted.
     pub fn referrers_of(
         &self,
         repository: &str,
         subject: &Digest,
-    ) -> Result<Vec<Descriptor>, Error> {
-        let rows = self.db.read(|tx| tx.served_referrers(repository, subject))?;
+        wanted: &Referrers,
+    ) -> Result<(Vec<Descriptor>, bool), Error> {
+        let mut rows = self.db.read(|tx| tx.served_referrers(repository, subject))?;
+        if let Some(after) = &wanted.after {
+            let start = rows.iter().position(|row| row.digest == *after).map_or(0, |idx| idx + 1);
+            rows.drain(..start);
+        }
+        if wanted.artifact.is_some() {
+            rows.retain(|row| row.artifact == wanted.artifact);
+        }
+        let has_more = rows.len() > wanted.limit;
+        rows.truncate(wanted.limit);
         let mut referrers = Vec::new();
         for row in rows {
             let bytes = match self.content.read(&row.digest, MAX_MANIFEST as u64) {
@@ -213,7 +235,7 @@ impl Images {
             }
             referrers.push(found);
         }
-        Ok(referrers)
+        Ok((referrers, has_more))
     }
 
     /// Keeps a blob that was pushed to a repository, if it is what was announced.

@@ -248,7 +248,8 @@ fn is_path_component(text: &str) -> bool {
         })
 }
 
-fn is_tag(text: &str) -> bool {
+/// Whether this can be a tag.
+pub fn is_tag(text: &str) -> bool {
     let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     text.len() <= MAX_TAG
         && text.bytes().next().is_some_and(is_word)

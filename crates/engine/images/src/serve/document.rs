@@ -24,7 +24,7 @@ pub(crate) enum Body {
 impl Document {
     /// Reads what came as `announced`, the header's media type, if it had one that says something.
     pub(crate) fn read(announced: Option<&str>, bytes: &[u8]) -> Result<Self, Refused> {
-        let announced = announced.filter(|name| *name != "application/json");
+        let announced = announced.filter(|name| !matches!(*name, "" | "application/json"));
         if let Some(name) = announced
             && !media_type::is_manifest(name)
             && !media_type::is_index(name)

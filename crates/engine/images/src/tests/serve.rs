@@ -3,7 +3,7 @@
 use oci::image::{ImageConfig, Manifest, Platform, RootFs};
 
 use super::*;
-use crate::serve::{Key, NewManifest, Refused, Taken};
+use crate::serve::{Key, NewManifest, Referrers, Refused, Taken};
 
 pub(super) const HERE: &str = "localhost:5000/me/app";
 
@@ -207,13 +207,26 @@ fn artifacts_and_what_they_are_about() {
     assert_eq!((first.subject.as_ref(), first.no_image), (Some(&pushed.digest()), None));
     pushed.push(&home.images, HERE, "1");
     let second = home.images.take_manifest(HERE, &named(&about(None), &[])).unwrap();
-    let found = home.images.referrers_of(HERE, &pushed.digest()).unwrap();
+    let all = Referrers { limit: 9, ..Referrers::default() };
+    let (found, more) = home.images.referrers_of(HERE, &pushed.digest(), &all).unwrap();
+    assert!(!more);
     let digests: Vec<_> = found.iter().map(|one| one.digest.clone()).collect();
     assert_eq!(digests, [first.digest.clone(), second.digest]);
     let kinds: Vec<_> = found.iter().map(|one| one.artifact_type.as_deref().unwrap()).collect();
     assert_eq!(kinds, ["x/sbom", "application/vnd.oci.empty.v1+json"]);
     assert_eq!(found[0].annotations["key"], "value");
-    assert!(home.images.referrers_of("localhost:5000/x", &pushed.digest()).unwrap().is_empty());
+    let elsewhere = home.images.referrers_of("localhost:5000/x", &pushed.digest(), &all).unwrap();
+    assert!(elsewhere.0.is_empty());
+    let look = |wanted: &Referrers| {
+        let (found, more) = home.images.referrers_of(HERE, &pushed.digest(), wanted).unwrap();
+        (found.into_iter().map(|one| one.digest).collect::<Vec<_>>(), more)
+    };
+    let one = Referrers { limit: 1, ..Referrers::default() };
+    assert_eq!(look(&one), (vec![digests[0].clone()], true));
+    let next = Referrers { after: Some(digests[0].clone()), ..one.clone() };
+    assert_eq!(look(&next), (vec![digests[1].clone()], false));
+    let sboms = Referrers { artifact: Some("x/sbom".into()), ..all };
+    assert_eq!(look(&sboms), (vec![digests[0].clone()], false));
     assert_eq!(home.list(&[]), ["localhost:5000/me/app:1"]);
     // An artifact under an image's tag: the name means no image any more.
     home.images.take_manifest(HERE, &named(&about(Some("x/y")), &["1"])).unwrap();
