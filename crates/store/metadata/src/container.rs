@@ -90,7 +90,7 @@ impl Read {
 }
 
 impl Write {
-    /// Adds a container. [`Error::InUse`] where its name is taken.
+    /// Adds a container, and notes that its image is used. [`Error::InUse`] where its name is taken.
     pub fn insert_container(&self, new: &Container) -> Result<(), Error> {
         self.check_container_name(&new.name)?;
         self.execute(
@@ -107,7 +107,7 @@ impl Write {
                 new.config
             ],
         )?;
-        Ok(())
+        new.image.as_ref().map_or(Ok(()), |image| self.note_use(image, new.created))
     }
 
     /// Gives a container another name. [`Error::InUse`] where it is taken.
@@ -135,6 +135,9 @@ impl Write {
     /// Takes a container out, with its addresses' leases released as of `now` (nanoseconds since
     /// 1970), its ports and its pending operations. Whether there was one.
     pub fn delete_container(&self, id: &str, now: i64) -> Result<bool, Error> {
+        if let Some(image) = self.container(id)?.and_then(|container| container.image) {
+            self.note_use(&image, now)?;
+        }
         self.release_addresses(id, now)?;
         self.release_ports(id)?;
         self.execute("forget operations", "DELETE FROM operations WHERE subject = ?1", [id])?;

@@ -27,6 +27,7 @@ mod pull;
 mod schema;
 mod served;
 mod text;
+mod uses;
 mod volume;
 
 use std::ops::Deref;

@@ -484,3 +484,25 @@ fn what_a_pull_counts_on_is_kept() {
         Ok(())
     });
 }
+
+#[test]
+fn an_image_is_used_by_its_names_and_containers() {
+    let dir = Dir::new("uses");
+    let db = dir.db();
+    let id = Digest::sha256(b"x");
+    let image = Image { id: id.clone(), manifest: id.clone(), size: 0, created: 9, added: 10 };
+    let used = || db.read(|tx| Ok::<_, Error>(tx.last_uses()?[&id])).unwrap();
+    write(&db, |tx| tx.insert_image(&image, &[]));
+    assert_eq!(used(), 10);
+    let tag = Tag { reference: "docker.io/library/x:1".into(), image: id.clone(), updated: 20 };
+    write(&db, |tx| tx.set_tag(&tag));
+    assert_eq!(used(), 20);
+    let new = Container { image: Some(id.clone()), created: 30, ..container("aa", "aa") };
+    write(&db, |tx| tx.insert_container(&new));
+    assert_eq!(used(), 30);
+    write(&db, |tx| tx.delete_container("aa", 40));
+    assert_eq!(used(), 40);
+    write(&db, |tx| tx.delete_image(&id));
+    write(&db, |tx| tx.note_use(&id, 50));
+    assert!(db.read(Read::last_uses).unwrap().is_empty());
+}
