@@ -25,6 +25,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod disk;
 mod need;
 mod output;
 mod program;
@@ -32,6 +33,7 @@ mod rootfs;
 mod sandbox;
 mod world;
 
+pub use disk::Disk;
 pub use need::{Need, skip};
 pub use output::{Output, capture, wait_until};
 pub use program::dhow_program;

@@ -14,6 +14,8 @@ pub enum Need {
     Root,
     /// To mount an overlay, with directories of the place where tests put theirs.
     Overlay,
+    /// To mount a new btrfs on a loop device, and `mkfs.btrfs`.
+    Btrfs,
     /// To make a network namespace and links in it, and `ip`.
     Netns,
     /// To change nftables in a network namespace, and `nft`.
@@ -70,6 +72,11 @@ impl Need {
             Self::Overlay => shell(
                 "d=$(mktemp -d) && cd $d && mkdir l u w m && unshare -m sh -c \
                  'mount -t overlay none m -o lowerdir=l,upperdir=u,workdir=w'; r=$?; rm -rf $d; exit $r",
+            ),
+            Self::Btrfs => shell(
+                "mkfs.btrfs --version >/dev/null && grep -qw btrfs /proc/filesystems || \
+                 { echo the kernel has no btrfs >&2; exit 1; }; \
+                 test -w /dev/loop-control || { echo no loop devices >&2; exit 1; }",
             ),
             Self::Netns => shell("unshare -n ip link add probe0 type veth peer name probe1"),
             Self::Nft => shell("unshare -n nft add table inet probe"),

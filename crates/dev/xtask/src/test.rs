@@ -12,10 +12,11 @@ use crate::workspace::Workspace;
 pub(crate) const FEATURES: &str = "dhow/failpoints,dhow-runtime/failpoints";
 
 /// Programs that tests use, and Debian's packages that have them.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("busybox", "busybox-static"),
     ("curl", "curl"),
     ("ip", "iproute2"),
+    ("mkfs.btrfs", "btrfs-progs"),
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
     ("nft", "nftables"),

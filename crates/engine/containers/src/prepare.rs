@@ -246,6 +246,8 @@ impl Engine {
                 Rootfs::Overlay { lower, upper, work }
             }
             Some(Mounts::Directory { root, .. }) => {
+                // What `diff` and `commit` will compare with.
+                mountpoints::ensure(self.root())?;
                 mountpoints::fill(&root)?;
                 Rootfs::Directory { path: root }
             }

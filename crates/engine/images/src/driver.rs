@@ -23,6 +23,8 @@ const FILE: &str = "driver";
 pub enum Driver {
     /// Layers on each other, by overlayfs.
     Overlay,
+    /// Whole trees, which are subvolumes of btrfs.
+    Btrfs,
     /// Whole trees, copied, with blocks shared where the file system can.
     Copy,
 }
@@ -32,6 +34,7 @@ impl Driver {
     pub fn name(self) -> &'static str {
         match self {
             Self::Overlay => "overlay2",
+            Self::Btrfs => "btrfs",
             Self::Copy => "copy",
         }
     }
@@ -49,9 +52,10 @@ impl FromStr for Driver {
     fn from_str(text: &str) -> Result<Self, Error> {
         match text {
             "overlay2" | "overlay" | "overlayfs" => Ok(Self::Overlay),
+            "btrfs" => Ok(Self::Btrfs),
             "copy" | "vfs" | "native" => Ok(Self::Copy),
             _ => Err(Error::Invalid(format!(
-                "no storage driver `{text}`: there are overlay2 and copy"
+                "no storage driver `{text}`: there are overlay2, btrfs and copy"
             ))),
         }
     }
@@ -78,6 +82,7 @@ pub(crate) fn open(root: &Path, asked: Option<Driver>) -> Result<Box<dyn Snapsho
 fn store(root: &Path, driver: Driver) -> Result<Box<dyn Snapshotter>, Error> {
     Ok(match driver {
         Driver::Overlay => Box::new(Overlay::open(root)?),
+        Driver::Btrfs => Box::new(snapshot_btrfs::open(root)?),
         Driver::Copy => Box::new(snapshot_copy::open(root)?),
     })
 }
@@ -97,13 +102,12 @@ fn recorded(root: &Path) -> Result<Option<Driver>, Error> {
 
 /// Chooses a driver and writes it down, unless another process was faster.
 fn choose(root: &Path, asked: Option<Driver>, replace: bool) -> Result<Driver, Error> {
-    let driver = match asked {
-        Some(driver) => {
-            works(root, driver)?;
-            driver
-        }
-        None if works(root, Driver::Overlay).is_ok() => Driver::Overlay,
-        None => Driver::Copy,
+    let driver = if let Some(driver) = asked {
+        works(root, driver)?;
+        driver
+    } else {
+        let all = [Driver::Overlay, Driver::Btrfs];
+        all.into_iter().find(|driver| works(root, *driver).is_ok()).unwrap_or(Driver::Copy)
     };
     // Where it is swept, should we die. The folder by which a store is known comes later.
     let (path, new) = (root.join(FILE), root.join("new").join(unique_name()));
@@ -143,6 +147,7 @@ fn works(root: &Path, driver: Driver) -> Result<(), Error> {
     })?;
     let works = match driver {
         Driver::Overlay => snapshot_overlay::works(&new),
+        Driver::Btrfs => snapshot_btrfs::works(&new),
         Driver::Copy => Ok(()),
     };
     works.map_err(|why| Error::NoDriver { driver, root: root.into(), why })
@@ -213,6 +218,6 @@ mod tests {
             assert_eq!(driver.name().parse::<Driver>().unwrap(), driver);
         }
         let error = "zfs".parse::<Driver>().unwrap_err().to_string();
-        assert_eq!(error, "no storage driver `zfs`: there are overlay2 and copy");
+        assert_eq!(error, "no storage driver `zfs`: there are overlay2, btrfs and copy");
     }
 }

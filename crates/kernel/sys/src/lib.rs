@@ -12,6 +12,7 @@
 
 mod beneath;
 mod bpf;
+mod btrfs;
 mod cred;
 mod error;
 mod exe;
@@ -34,6 +35,10 @@ pub use beneath::{mount_id, open_beneath};
 pub use bpf::{
     BpfInsn, bpf_attach_cgroup_device, bpf_detach_cgroup_device, bpf_load_cgroup_device,
     bpf_prog_by_id, bpf_query_cgroup_device,
+};
+pub use btrfs::{
+    BTRFS_MAGIC, btrfs_create_snapshot, btrfs_create_subvolume, btrfs_delete_subvolume,
+    btrfs_limit_exclusive, btrfs_make_writable, is_btrfs_subvolume,
 };
 pub use cred::{
     CapSets, capget, capset, clear_ambient_caps, drop_bounding, set_ambient_cap, set_keep_caps,

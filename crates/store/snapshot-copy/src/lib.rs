@@ -46,6 +46,10 @@ impl Trees for Plain {
         Ok(())
     }
 
+    fn limit(&self, _folder: &Path, _bytes: u64) -> Result<(), Error> {
+        Err(Error::NoLimit { why: "not with the storage driver copy".into() })
+    }
+
     fn status(&self, root: &Path) -> Vec<(&'static str, String)> {
         vec![("Reflinks", tree::shares_blocks(root).to_string())]
     }

@@ -1,4 +1,7 @@
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+
+use snapshot::Snapshotter as _;
 
 use super::*;
 
@@ -27,11 +30,33 @@ fn the_contract_holds() {
     }
 }
 
+/// On a file system whose files can share blocks.
+#[test]
+fn the_contract_holds_with_reflinks() {
+    testkit::needs!(Root, Btrfs);
+    let disk = testkit::Disk { kind: "btrfs", mkfs: &[], options: "noatime", size: 256 };
+    if disk.again("tests::the_contract_holds_with_reflinks").is_none() {
+        return;
+    }
+    the_contract_holds();
+
+    let dir = Dir::new("shares");
+    let store = open(&dir.0).unwrap();
+    assert!(store.status().contains(&("Reflinks", "true".into())), "{:?}", store.status());
+    let chain = oci::ChainId(oci::Digest::sha256(b"layer"));
+    let unpacking = store.begin(&[]).unwrap();
+    fs::write(unpacking.path().join("large"), vec![7; 64 << 20]).unwrap();
+    store.commit(unpacking, &chain).unwrap();
+    // Four copies of it would not fit.
+    for n in 0..6 {
+        let key = format!("a{n}").parse().unwrap();
+        let mounts = store.prepare(&key, std::slice::from_ref(&chain)).unwrap();
+        assert_eq!(fs::read(mounts.writable().join("large")).unwrap().len(), 64 << 20);
+    }
+}
+
 #[test]
 fn layers_share_files_and_snapshots_do_not() {
-    use snapshot::Snapshotter as _;
-    use std::os::unix::fs::MetadataExt as _;
-
     let dir = Dir::new("share");
     let store = open(&dir.0).unwrap();
     let chain = |name: &str| oci::ChainId(oci::Digest::sha256(name.as_bytes()));

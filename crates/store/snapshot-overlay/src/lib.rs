@@ -128,6 +128,10 @@ impl Snapshotter for Overlay {
         }
     }
 
+    fn limit(&self, _key: &Key, _bytes: u64) -> Result<(), Error> {
+        Err(Error::NoLimit { why: "not yet".into() })
+    }
+
     fn mounts(&self, key: &Key, chain: &[ChainId]) -> Result<Mounts, Error> {
         let dir = self.folders.snapshot_dir(key);
         let mounts = self.mounts_of(&dir, chain);

@@ -47,6 +47,12 @@ pub enum Error {
     /// A tree could not be copied, merged or compared.
     #[error(transparent)]
     Tree(#[from] tree::Error),
+    /// What is written to a snapshot cannot be limited here.
+    #[error("the size of a container cannot be limited here: {why}")]
+    NoLimit {
+        /// Why.
+        why: String,
+    },
     /// More than can be mounted on each other.
     #[error("{found} layers, more than the {max} that can be stacked")]
     TooManyLayers {

@@ -85,6 +85,10 @@ pub trait Snapshotter: Send + Sync + fmt::Debug {
     /// the key is taken, [`Error::NoLayer`] where a layer is missing.
     fn prepare(&self, key: &Key, chain: &[ChainId]) -> Result<Mounts, Error>;
 
+    /// Limits how many bytes a snapshot that was prepared just now may hold, without what is below it.
+    /// [`Error::NoLimit`] where that cannot be had.
+    fn limit(&self, key: &Key, bytes: u64) -> Result<(), Error>;
+
     /// What to mount for a snapshot that was prepared. [`Error::NoSnapshot`] where it was not.
     fn mounts(&self, key: &Key, chain: &[ChainId]) -> Result<Mounts, Error>;
 

@@ -34,6 +34,9 @@ pub trait Trees: Send + Sync + fmt::Debug {
     /// below. It will be written to, or never.
     fn fill(&self, below: &Path, to: &Path, is_written: bool) -> Result<(), Error>;
 
+    /// Limits how many bytes may be written to what is in the folder of a snapshot.
+    fn limit(&self, folder: &Path, bytes: u64) -> Result<(), Error>;
+
     /// What a person may want to know of the store in the folder `root`.
     fn status(&self, root: &Path) -> Vec<(&'static str, String)>;
 }
@@ -165,6 +168,10 @@ impl<T: Trees> Snapshotter for Whole<T> {
         }
         failpoint::hit("snapshot.prepared").at("rename", &dir)?;
         self.mounts_of(&dir, top)
+    }
+
+    fn limit(&self, key: &Key, bytes: u64) -> Result<(), Error> {
+        self.trees.limit(&self.folders.snapshot_dir(key), bytes)
     }
 
     fn mounts(&self, key: &Key, chain: &[ChainId]) -> Result<Mounts, Error> {

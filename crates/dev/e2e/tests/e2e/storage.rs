@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use crate::inspect;
-use testkit::{Sandbox, needs};
+use testkit::{Disk, Sandbox, needs};
 
 /// An engine with this storage driver, and the image `busybox`.
 fn engine(name: &str, driver: &str) -> Sandbox {
@@ -100,6 +100,20 @@ fn a_life_on_copies() {
     assert_eq!(std::fs::read_to_string(root.join("etc/passwd")).unwrap(), "broken\n");
     sandbox.ok(&["rm", "-f", "runs"]);
     assert!(!root.exists());
+    sandbox.finish();
+}
+
+#[test]
+fn a_life_on_subvolumes() {
+    needs!(Root, Netns, Busybox, Btrfs);
+    let disk = Disk { kind: "btrfs", mkfs: &[], options: "noatime", size: 512 };
+    if disk.again("storage::a_life_on_subvolumes").is_none() {
+        return;
+    }
+    let sandbox = engine("storage-btrfs", "btrfs");
+    let info = sandbox.ok(&["info"]);
+    assert!(info.contains("Storage Driver: btrfs\n Backing Filesystem: btrfs\n"), "{info}");
+    life(&sandbox);
     sandbox.finish();
 }
 

@@ -44,7 +44,7 @@ pub struct Global {
     /// Where sockets and all that may vanish at a reboot are kept [env: DHOW_STATE] [default: /run/dhow]
     #[arg(long)]
     pub state: Option<PathBuf>,
-    /// How a new root keeps layers: overlay2 or copy [env: DHOW_STORAGE_DRIVER] [default: what works]
+    /// How a new root keeps layers: overlay2, btrfs or copy [env: DHOW_STORAGE_DRIVER] [default: what works]
     #[arg(long, value_name = "NAME")]
     pub storage_driver: Option<String>,
 }

@@ -183,6 +183,17 @@ fn killed_anywhere_everything_is_whole_of_copies() {
 }
 
 #[test]
+fn killed_anywhere_everything_is_whole_of_subvolumes() {
+    testkit::needs!(Root, Btrfs);
+    let disk = testkit::Disk { kind: "btrfs", mkfs: &[], options: "noatime", size: 512 };
+    let name = "tests::crash::killed_anywhere_everything_is_whole_of_subvolumes";
+    if disk.again(name).is_some() {
+        walk(Driver::Btrfs, "load", 20);
+        walk(Driver::Btrfs, "remove", 10);
+    }
+}
+
+#[test]
 fn several_at_once_lose_nothing() {
     let home = Home::new("at-once");
     std::thread::scope(|scope| {
