@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cli::{DaemonArgs, Endpoint, Global};
+use cli::{DaemonArgs, Endpoint, Global, RegistryServeArgs};
 use containers::{Engine, EngineConfig};
 use docker_api::Listener;
 use images::{Driver, EmbeddedImage};
@@ -47,6 +47,30 @@ impl cli::Host for Host {
             eprintln!("dhow: serving the Docker Engine API on {address}");
         }
         docker_api::listen(engine, listeners, ended()?).await.map_err(|err| chain(&err))
+    }
+
+    async fn registry(&self, global: &Global, args: &RegistryServeArgs) -> Result<(), String> {
+        let config = registry_api::Config {
+            listen: args.listen.clone(),
+            name: args.name.clone(),
+            writable: (args.writable || args.read_only).then_some(args.writable),
+            tls: args.tls_cert.clone().zip(args.tls_key.clone()),
+            htpasswd: args.htpasswd.clone(),
+        };
+        let engine = open(root(global), state(global), driver(global)?)?;
+        let images = Arc::clone(engine.images());
+        let registry = registry_api::Registry::bind(images, &config).map_err(|err| chain(&err))?;
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
+        eprintln!(
+            "dhow: a registry on {scheme}://{}, called {}, to {}",
+            registry.address(),
+            registry.name(),
+            if registry.is_writable() { "pull from and push to" } else { "pull from" },
+        );
+        for warning in registry.warnings() {
+            eprintln!("dhow: warning: {warning}");
+        }
+        registry.serve(ended()?).await.map_err(|err| chain(&err))
     }
 }
 

@@ -45,12 +45,12 @@ use std::path::PathBuf;
 
 use clap::Parser as _;
 
-pub use args::{DaemonArgs, Global};
+pub use args::{DaemonArgs, Global, RegistryServeArgs};
 pub use client::Endpoint;
 
 use args::{
     Cli, Command, ContainerCommand, ContainerGroup, ImageCommand, ImageCommon, ImageGroup,
-    NetworkCommand, SystemCommand, VolumeCommand,
+    NetworkCommand, RegistryCommand, SystemCommand, VolumeCommand,
 };
 use client::Client;
 use error::{Error, Result};
@@ -64,6 +64,12 @@ pub trait Host {
         &self,
         global: &Global,
         args: &DaemonArgs,
+    ) -> impl Future<Output = std::result::Result<(), String>>;
+    /// Serves the images as a registry until a signal ends it. The error is one line for people.
+    fn registry(
+        &self,
+        global: &Global,
+        args: &RegistryServeArgs,
     ) -> impl Future<Output = std::result::Result<(), String>>;
 }
 
@@ -95,6 +101,13 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
     let Cli { global, command } = cli;
     if let Command::Daemon(args) = &command {
         return host.daemon(&global, args).await.map(|()| 0).map_err(Error::Usage);
+    }
+    if let Command::Registry(RegistryCommand::Serve(args)) = &command {
+        if global.host.is_some() {
+            let why = "`registry serve` serves the images of this machine: leave -H out";
+            return Err(Error::Usage(why.into()));
+        }
+        return host.registry(&global, args).await.map(|()| 0).map_err(Error::Usage);
     }
     let client = Client::new(endpoint(&global, host)?).await?;
     let client = &client;
@@ -140,7 +153,7 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         Command::Logout { server } => registry::logout(server.as_deref()),
         Command::Inspect(args) => inspect::inspect(client, &args, None).await,
         Command::Version(args) => system::version(client, &args).await,
-        Command::Daemon(_) => Ok(0),
+        Command::Daemon(_) | Command::Registry(_) => Ok(0),
     }
 }
 

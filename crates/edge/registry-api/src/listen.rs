@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use crate::error::chain;
 use crate::patience::Patient;
 use crate::server::Server;
 
@@ -61,8 +62,7 @@ pub(crate) async fn serve(
         };
         tokio::select! {
             () = stop => break,
-            // Uploads that nothing comes for are given up; whether there is room is of no interest.
-            _ = tidy.tick() => drop(server.uploads.make_room()),
+            _ = tidy.tick() => tidy_up(&server),
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             (place, accepted) = accept => match accepted {
                 Ok((stream, _)) => {
@@ -83,6 +83,18 @@ pub(crate) async fn serve(
     // Whoever is not done by then is cut.
     _ = timeout(LAST_WORDS, ended).await;
     Ok(())
+}
+
+/// Gives up uploads that nothing comes for, and deletes blobs whose manifest did not come.
+fn tidy_up(server: &Server) {
+    // Whether there is room for another one is of no interest here.
+    drop(server.uploads.make_room());
+    let images = Arc::clone(&server.images);
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = images.sweep() {
+            eprintln!("dhow: registry: sweep: {}", chain(&error));
+        }
+    });
 }
 
 /// Whether accepting may succeed again later: the client left, or descriptors ran out.

@@ -5,6 +5,7 @@
 mod container;
 mod image;
 mod network;
+mod registry;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,8 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use container::*;
 pub(crate) use image::*;
 pub(crate) use network::*;
+pub(crate) use registry::RegistryCommand;
+pub use registry::RegistryServeArgs;
 
 use crate::run_args::RunArgs;
 
@@ -97,6 +100,9 @@ pub(crate) enum Command {
     /// Serve the Docker Engine API on a socket
     #[command(after_help = "Example:\n  dhow daemon &\n  docker -H unix:///run/dhow/dhow.sock ps")]
     Daemon(DaemonArgs),
+    /// Be a registry
+    #[command(subcommand)]
+    Registry(RegistryCommand),
 }
 
 /// `inspect`.

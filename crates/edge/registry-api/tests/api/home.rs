@@ -136,7 +136,7 @@ impl Drop for Home {
 
 pub(crate) fn open(root: &Path) -> Images {
     let db = metadata::Db::open(&root.join("dhow.db")).unwrap();
-    Images::open(root, Arc::new(db), &[]).unwrap()
+    Images::open(root, Arc::new(db), &[], None).unwrap()
 }
 
 /// Pushes the blobs of an image of one layer with one file. Its manifest.
