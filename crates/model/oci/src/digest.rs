@@ -41,14 +41,15 @@ impl Algorithm {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     /// No colon.
-    #[error("digest `{0}` is not of the form ALGORITHM:HEX")]
+    #[error("digest `{}` is not of the form ALGORITHM:HEX", .0.escape_debug())]
     Form(String),
     /// Not one of ours.
-    #[error("digest `{0}` has an algorithm other than sha256 and sha512")]
+    #[error("digest `{}` has an algorithm other than sha256 and sha512", .0.escape_debug())]
     Algorithm(String),
     /// Wrong length, or something else than `0-9a-f`.
     #[error(
-        "digest `{0}` does not have the lower-case hexadecimal digits that its algorithm wants"
+        "digest `{}` does not have the lower-case hexadecimal digits that its algorithm wants",
+        .0.escape_debug()
     )]
     Hex(String),
 }

@@ -320,7 +320,7 @@ impl Kind {
             return refuse(format!("schema version {}, only 2 is known", self.schema_version));
         }
         if let Some(name) = self.media_type.as_deref().filter(|name| !is_type(name)) {
-            return refuse(format!("media type `{name}`"));
+            return refuse(format!("media type `{}`", name.escape_debug()));
         }
         match foreign.iter().find(|(_, present)| *present) {
             Some((key, _)) => refuse(format!("has the key `{key}` of another kind of document")),

@@ -94,6 +94,14 @@ impl Reference {
         // `library/a/b` would come back as another name without its first part.
         match self.path.strip_prefix(OFFICIAL).filter(|rest| !rest.contains('/')) {
             Some(short) => short.into(),
+            // `docker.io/x.io/a` would come back as `a` of another registry.
+            None if self
+                .path
+                .split_once('/')
+                .is_some_and(|(first, _)| looks_like_domain(first)) =>
+            {
+                self.name()
+            }
             None => self.path.clone(),
         }
     }

@@ -7,6 +7,8 @@ const D: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61
 #[test]
 fn a_short_name_means_a_long_one() {
     for (text, full, familiar) in [
+        ("docker.io/x.io/a", "docker.io/x.io/a", "docker.io/x.io/a"),
+        ("docker.io/localhost/a:1", "docker.io/localhost/a:1", "docker.io/localhost/a:1"),
         ("debian", "docker.io/library/debian", "debian"),
         ("debian:12", "docker.io/library/debian:12", "debian:12"),
         ("library/debian", "docker.io/library/debian", "debian"),
