@@ -40,6 +40,8 @@ pub enum Need {
     Docker,
     /// The distribution project's registry, `docker-registry`.
     Registry,
+    /// `skopeo`.
+    Skopeo,
     /// `mmdebstrap`, and a mirror of Debian that answers.
     Mmdebstrap,
     /// A `busybox` that is linked statically.
@@ -102,6 +104,7 @@ impl Need {
             Self::IdMappedTmpfs => kernel((6, 3)),
             Self::Docker => shell("docker --version"),
             Self::Registry => shell("docker-registry --version"),
+            Self::Skopeo => shell("skopeo --version"),
             Self::Mmdebstrap => shell("mmdebstrap --version"),
             Self::Busybox => met(crate::rootfs::busybox().is_some(), || {
                 "no static busybox in /bin or /usr/bin".into()

@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 pub(crate) const FEATURES: &str = "dhow/failpoints,dhow-runtime/failpoints";
 
 /// Programs that tests use, and Debian's packages that have them.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("busybox", "busybox-static"),
     ("curl", "curl"),
     ("ip", "iproute2"),
@@ -23,6 +23,7 @@ const PROGRAMS: [(&str, &str); 12] = [
     ("openssl", "openssl"),
     ("script", "bsdextrautils"),
     ("setfattr", "attr"),
+    ("skopeo", "skopeo"),
     ("tmux", "tmux"),
     ("unshare", "util-linux"),
 ];

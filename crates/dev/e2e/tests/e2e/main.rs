@@ -20,6 +20,7 @@ mod limits;
 mod network;
 mod prune;
 mod registry;
+mod registry_serve;
 mod rootfs;
 mod storage;
 mod streams;
