@@ -66,8 +66,8 @@ pub use sched::{
 };
 pub use seccomp::{SeccompFlags, SockFilter, seccomp_set_filter};
 pub use signal::{
-    SignalInfo, ignore_signals, read_signal, reset_signals, signal_block_all, signal_unblock_all,
-    signalfd,
+    SignalInfo, end_on_request, ignore_signals, read_signal, reset_signals, signal_block_all,
+    signal_unblock_all, signalfd,
 };
 pub use spawn::{Spawn, Spawned};
 pub use tty::set_controlling_tty;

@@ -98,6 +98,24 @@ pub fn ignore_signals() {
     }
 }
 
+/// Ends the process on the signals that ask it to: `HUP`, `INT`, `QUIT`, `TERM`. To the first process
+/// of a PID namespace the kernel delivers none whose action is the default, see `pid_namespaces(7)`.
+/// Exec gives them their default action again.
+pub fn end_on_request() {
+    extern "C" fn end(signal: libc::c_int) {
+        crate::exit_now(128 + signal);
+    }
+    // SAFETY: a sigaction of zeros is valid: the default action, no flags, an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = end as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // SAFETY: `action` is a live, initialised action; its handler takes a signal's number, as
+        // sigaction(2) wants without SA_SIGINFO, and does nothing but _exit(2), which is safe in a
+        // handler. The old one is not asked for.
+        unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+    }
+}
+
 /// Gives every signal its default action and blocks none, as a program expects at its start. For a
 /// child shortly before exec: Rust's own start ignores `SIGPIPE`, and exec keeps what is ignored.
 pub fn reset_signals() -> Result<(), Error> {

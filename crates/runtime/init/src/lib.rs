@@ -417,6 +417,8 @@ fn wait_for_start(inherited: &Inherited) -> Result<(), Error> {
     match &inherited.start {
         Start::Socket => inherited.sync.wait(ToInit::Start),
         Start::Fifo(fifo) => {
+            // It may wait for long, and somebody may want it to end.
+            sys::end_on_request();
             let mut byte = [0];
             match rustix::io::retry_on_intr(|| rustix::io::read(fifo, &mut byte)) {
                 Ok(1) => Ok(()),

@@ -73,8 +73,9 @@ fn one_that_waits_has_nothing_open_but_its_streams_and_the_way_to_be_started() {
         open.iter().all(|at| *at == fifo || at.to_string_lossy().starts_with("socket:")),
         "{open:?}"
     );
-    // Its end before it is started is told.
-    b.call(&["kill", "c", "KILL"]).ok();
+    // Like runc's it ends when it is asked to, although it is the first of its PID namespace.
+    b.call(&["kill", "c", "TERM"]).ok();
+    wait_until("it has stopped", || b.status() == "stopped");
     b.call(&["start", "c"]).fails("cannot start a container that has stopped: c");
 }
 
