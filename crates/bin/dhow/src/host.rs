@@ -9,8 +9,9 @@ use docker_api::Listener;
 use images::{Driver, EmbeddedImage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::embedded;
+use crate::{collector, embedded};
 
 /// What the binary carries.
 const EMBEDDED: &[EmbeddedImage] =
@@ -34,6 +35,7 @@ impl cli::Host for Host {
     }
 
     async fn daemon(&self, global: &Global, args: &DaemonArgs) -> Result<(), String> {
+        let policy = collector::policy(args.image_gc.as_deref())?;
         let state = state(global);
         let engine = Arc::new(open(root(global), state.clone(), driver(global)?)?);
         let addresses = if args.listen.is_empty() {
@@ -45,6 +47,10 @@ impl cli::Host for Host {
         let listeners = listeners.collect::<Result<Vec<_>, _>>().map_err(|err| chain(&err))?;
         for address in &addresses {
             eprintln!("dhow: serving the Docker Engine API on {address}");
+        }
+        let mut collecting = JoinSet::new();
+        if let Some(policy) = policy {
+            collecting.spawn(collector::run(Arc::clone(&engine), policy));
         }
         docker_api::listen(engine, listeners, ended()?).await.map_err(|err| chain(&err))
     }
@@ -132,7 +138,7 @@ fn ended() -> Result<watch::Receiver<bool>, String> {
 }
 
 /// An error and its causes, in one line.
-fn chain(err: &dyn std::error::Error) -> String {
+pub(crate) fn chain(err: &dyn std::error::Error) -> String {
     let mut line = err.to_string();
     let mut cause = err.source();
     while let Some(err) = cause {

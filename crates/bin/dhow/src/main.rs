@@ -12,6 +12,7 @@
 //! The first three run in a process with one thread, before anything else is set up.
 #![forbid(unsafe_code)]
 
+mod collector;
 mod embedded;
 mod host;
 

@@ -24,6 +24,7 @@ mod df;
 mod error;
 mod explain;
 mod format;
+mod gc;
 mod images;
 mod inspect;
 mod list;
@@ -136,6 +137,7 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
             ImageGroup::Inspect(args) => inspect::inspect(client, &args, Some("image")).await,
             ImageGroup::Prune(args) => prune::prune(client, &args, "images").await,
             ImageGroup::Explain(args) => explain::explain(client, &args).await,
+            ImageGroup::Gc(args) => gc::gc(client, &args).await,
             ImageGroup::Common(command) => image(client, command).await,
         },
         Command::Network(command) => network(client, command).await,

@@ -4,8 +4,8 @@ use hyper::Method;
 
 use crate::{
     handlers::{
-        archive, check, container, dhow, exec, image, network, process, registry, stream, system,
-        volume,
+        archive, check, container, dhow, exec, gc, image, network, process, registry, stream,
+        system, volume,
     },
     http::route::Routes,
     server::Handler,
@@ -90,6 +90,8 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
 
     POST "/dhow/rootfs" => dhow::rootfs,
     POST "/dhow/check" => check::check,
+    POST "/dhow/images/gc" => gc::collect,
+    GET "/dhow/images/gc" => gc::log,
     GET "/dhow/images/{}/explain" => dhow::explain,
     GET "/dhow/layers" => dhow::layers,
 };

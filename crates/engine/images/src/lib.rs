@@ -26,6 +26,7 @@ mod driver;
 mod embedded;
 mod error;
 mod explain;
+mod gc;
 mod import;
 mod install;
 mod list;

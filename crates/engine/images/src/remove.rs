@@ -138,19 +138,30 @@ impl Images {
         self.with_note(|| {
             let mut pruned = Pruned::default();
             for image in self.list(&wanted)? {
-                let (tags, users) = self.users(&image.row.id)?;
-                if !users.is_empty() {
-                    continue;
-                }
-                let called = self.db.read(|tx| tx.repo_digests_of(&image.row.id))?;
-                pruned.removed.extend(self.untag(&tags, &called)?);
-                let deleted = self.delete(&image.row.id)?;
+                let (removed, deleted) = self.take_away(&image.row.id)?;
+                pruned.removed.extend(removed);
                 pruned.removed.extend(deleted.removed);
                 pruned.reclaimed += deleted.reclaimed;
             }
             self.write_index()?;
             Ok(pruned)
         })
+    }
+
+    /// Takes an image away with all its names, if no container is made of it, and nobody makes one in
+    /// this moment. The names, and what went with them. Only with the lock held alone, and a note.
+    pub(crate) fn take_away(&self, id: &Digest) -> Result<(Vec<Removed>, Pruned), Error> {
+        let (tags, users) = self.users(id)?;
+        if !users.is_empty() {
+            return Ok((Vec::new(), Pruned::default()));
+        }
+        let called = self.db.read(|tx| tx.repo_digests_of(id))?;
+        let deleted = self.delete(id)?;
+        if deleted.removed.is_empty() {
+            return Ok((Vec::new(), deleted));
+        }
+        let names = tags.iter().chain(&called);
+        Ok((names.map(|name| Removed::Untagged(familiar(name))).collect(), deleted))
     }
 
     /// Deletes what processes that died have left: half-written blobs and layers, and, if one died
@@ -181,8 +192,8 @@ impl Images {
         })
     }
 
-    /// Takes an image's record out, then deletes the files that only it needed. Only with the lock
-    /// held alone, and a note.
+    /// Takes an image's record out, with its names, then deletes the files that only it needed; nothing
+    /// where a container is made of it. Only with the lock held alone, and a note.
     pub(crate) fn delete(&self, id: &Digest) -> Result<Pruned, Error> {
         let (layers, manifest) = self.db.read(|tx| {
             let manifest = tx.image(id)?.map(|row| row.manifest);
@@ -194,6 +205,10 @@ impl Images {
         blobs.push(id.clone());
         blobs.extend(manifest);
         self.db.write_durable(|tx| {
+            if !tx.containers_of_image(id)?.is_empty() {
+                blobs.clear();
+                return Ok(());
+            }
             if tx.delete_image(id)? {
                 pruned.removed.push(Removed::Deleted(id.clone()));
             }

@@ -12,6 +12,7 @@ use super::*;
 mod check;
 mod crash;
 mod explain;
+mod gc;
 mod hostile;
 mod layers;
 mod names;

@@ -20,6 +20,7 @@ pub mod error;
 pub mod event;
 pub mod exec;
 pub mod filters;
+pub mod gc;
 pub mod image;
 pub mod nat;
 pub mod network;

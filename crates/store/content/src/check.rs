@@ -139,6 +139,14 @@ impl Store {
         Ok(serde_json::from_slice(&bytes).map_err(|error| format!("cannot be read: {error}")))
     }
 
+    /// How many bytes of the disk that the store is on are free for others than root, and how many it
+    /// has.
+    pub fn disk(&self) -> Result<(u64, u64), Error> {
+        let found = rustix::fs::statvfs(self.root()).map_err(io::Error::from);
+        let found = found.at("statvfs", self.root())?;
+        Ok((found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize))
+    }
+
     /// What lies among the blobs and is none.
     pub fn strays(&self) -> Result<Vec<PathBuf>, Error> {
         let blobs = self.root().join("blobs");

@@ -82,3 +82,50 @@ fn shared_layers_are_counted_once_and_all_goes_together() {
     sandbox.ok(&["system", "check"]);
     sandbox.finish();
 }
+
+#[test]
+fn images_are_collected_only_where_it_is_asked_for() {
+    needs!(Root, Netns);
+    let sandbox = Sandbox::new("image-gc");
+    let archive = sandbox.work().join("a.tar");
+    testkit::archive(&archive, |tar| tar.file("a", 0o644, &[b'a'; 10_000]));
+    let archive = archive.to_str().unwrap();
+    for (label, name) in [("keep=yes", "kept"), ("keep=no", "other")] {
+        sandbox.ok(&["import", "-c", &format!("LABEL {label}"), archive, name]);
+    }
+    let refused = sandbox.dhow(&["image", "gc"]);
+    assert!(refused.code == 1 && refused.stderr.contains("needs max-age"), "{refused:?}");
+    let gc = ["image", "gc", "--max-size", "1kB", "--filter", "label!=keep=yes"];
+    let said = sandbox.ok(&gc);
+    assert_eq!(said, "Total reclaimed space: 0B", "both were used just now");
+    let gc = [&gc[..], &["--min-age", "0", "--format", "{{.Names}}: {{.Reason}}"]].concat();
+    let would = sandbox.ok(&[&gc[..], &["--dry-run"]].concat());
+    assert!(would.starts_with("other:latest: images hold ") && !would.contains('\n'), "{would}");
+    assert_eq!(sandbox.ok(&["image", "gc", "--log", "--format", "{{.Names}}"]), "");
+    assert_eq!(sandbox.ok(&gc), would);
+    assert_eq!(sandbox.ok(&["images", "--format", "{{.Repository}}"]), "kept");
+    assert_eq!(sandbox.ok(&["image", "gc", "--log", "--format", "{{.Names}}"]), "other:latest");
+
+    // By the daemon, with a policy; one without a sound one does not start.
+    let wrong = sandbox.dhow(&["daemon", "--image-gc", "max-age=soon"]);
+    assert!(wrong.code == 1 && wrong.stderr.contains("--image-gc: `max-age=soon`"), "{wrong:?}");
+    for (policy, left) in [(None, "kept"), (Some("max-size=1kB,min-age=0,every=1m"), "")] {
+        let mut args = vec!["daemon"];
+        args.extend(policy.iter().flat_map(|policy| ["--image-gc", policy]));
+        let mut daemon = sandbox.dhow_command(&args).spawn().unwrap();
+        let socket = format!("unix://{}/dhow.sock", sandbox.state().display());
+        let images = || sandbox.dhow(&["-H", &socket, "images", "--format", "{{.Repository}}"]);
+        testkit::wait_until("the daemon has looked", || {
+            let images = images();
+            images.code == 0 && images.stdout.trim() == left
+        });
+        sandbox.sh(&format!("kill -TERM {}", daemon.id()));
+        daemon.wait().unwrap();
+    }
+    assert_eq!(
+        sandbox.ok(&["image", "gc", "--log", "--format", "{{.Names}}"]),
+        "other:latest\nkept:latest"
+    );
+    sandbox.ok(&["system", "check"]);
+    sandbox.discard();
+}

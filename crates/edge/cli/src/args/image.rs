@@ -77,6 +77,15 @@ pub(crate) enum ImageGroup {
     Inspect(InspectArgs),
     /// Remove unused images
     Prune(PruneArgs),
+    /// Remove images that were not used for long, or for which there is no room
+    ///
+    /// Images that a container is made of stay, and those that were pushed to a registry served from
+    /// here. The daemon does the same from time to time where it is asked to (dhow daemon --image-gc,
+    /// or "image-gc" in /etc/dhow/daemon.json).
+    #[command(
+        after_help = "Example:\n  dhow image gc --max-age 30d --max-size 20GB --filter 'label!=keep' --dry-run"
+    )]
+    Gc(GcArgs),
     /// Show what each layer of an image adds, changes and removes, and what of it nobody sees
     #[command(
         after_help = "Examples:\n  dhow image explain debian:12\n  dhow image explain --files debian:12 | grep /var/cache"
@@ -95,6 +104,35 @@ pub(crate) struct ExplainArgs {
     pub(crate) format: Option<String>,
     /// The image
     pub(crate) image: String,
+}
+
+/// `image gc`.
+#[derive(Args, Debug)]
+pub(crate) struct GcArgs {
+    /// Remove images that were not used for this long (30d, 12h)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) max_age: Option<String>,
+    /// Remove images until all together hold no more than this (20GB)
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_size: Option<String>,
+    /// Remove images until this much of the disk is free (5GB, 10%)
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) min_free: Option<String>,
+    /// Keep images that were used within this time, whatever else is said
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    pub(crate) min_age: String,
+    /// Only remove images that fit (label=KEY[=VALUE], label!=..., reference=PATTERN, dangling=BOOL)
+    #[arg(long)]
+    pub(crate) filter: Vec<String>,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Show what was removed until now, by hand or by the daemon
+    #[arg(long, conflicts_with_all = ["max_age", "max_size", "min_free", "filter", "dry_run"])]
+    pub(crate) log: bool,
+    /// Format output using a Go template, `table TEMPLATE`, or `json`
+    #[arg(long)]
+    pub(crate) format: Option<String>,
 }
 
 /// `images`.

@@ -250,4 +250,9 @@ pub struct DaemonArgs {
     /// Where to listen, unix:///path; may be given several times
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Vec<String>,
+    /// Remove unused images from time to time, such as
+    /// max-age=30d,max-size=20GB,min-free=10%,filter=label!=keep,every=1h
+    /// (also as "image-gc" in /etc/dhow/daemon.json); without it, none is ever removed
+    #[arg(long, value_name = "POLICY")]
+    pub image_gc: Option<String>,
 }

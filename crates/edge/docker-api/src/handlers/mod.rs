@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod container;
 pub(crate) mod dhow;
 pub(crate) mod exec;
+pub(crate) mod gc;
 pub(crate) mod image;
 pub(crate) mod network;
 pub(crate) mod process;

@@ -1,0 +1,87 @@
+//! The daemon's own collection of images, where it is asked for.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use containers::Engine;
+use docker::gc::Policy;
+use serde::Deserialize;
+
+use crate::host::chain;
+
+/// Where the daemon's settings are.
+const CONFIG: &str = "/etc/dhow/daemon.json";
+
+/// The key that is about this; the others are not ours to judge.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct File {
+    image_gc: Option<String>,
+}
+
+/// The policy of the flag, else of the file; without one there is no collection.
+pub(crate) fn policy(flag: Option<&str>) -> Result<Option<Policy>, String> {
+    let (text, place) = match flag {
+        Some(flag) => (Some(flag.to_owned()), "--image-gc".to_owned()),
+        None => (of_file(Path::new(CONFIG))?, format!("\"image-gc\" in \"{CONFIG}\"")),
+    };
+    let parsed = text.map(|text| Policy::parse(&text)).transpose();
+    parsed.map_err(|err| format!("{place}: {err}"))
+}
+
+fn of_file(path: &Path) -> Result<Option<String>, String> {
+    let failed = |why: String| format!("\"{}\": {why}", path.display());
+    match std::fs::read(path) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(failed(err.to_string())),
+        Ok(bytes) => {
+            let file: File =
+                serde_json::from_slice(&bytes).map_err(|err| failed(err.to_string()))?;
+            Ok(file.image_gc)
+        }
+    }
+}
+
+/// Collects, now and then again each time that the policy says. Never ends; what goes wrong, and what
+/// went, is told on standard error.
+pub(crate) async fn run(engine: Arc<Engine>, policy: Policy) {
+    let every = Duration::from_nanos(policy.every.unsigned_abs());
+    loop {
+        let (images, once) = (Arc::clone(engine.images()), policy.clone());
+        match tokio::task::spawn_blocking(move || images.gc(&once, false)).await {
+            Ok(Ok(report)) => {
+                for one in &report.removed {
+                    let (names, size) = (one.names.join(", "), one.size);
+                    let (id, reason) = (&one.id, &one.reason);
+                    eprintln!("dhow: removed image {id} ({names}), {size} bytes: {reason}");
+                }
+            }
+            Ok(Err(err)) => eprintln!("dhow: collect images: {}", chain(&err)),
+            Err(err) => eprintln!("dhow: collect images: {err}"),
+        }
+        tokio::time::sleep(every).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_key_is_read() {
+        let path = std::env::temp_dir().join(format!("dhow-collector-{}.json", std::process::id()));
+        for (text, want) in [
+            (r#"{"image-gc": "max-age=30d", "log-driver": 1}"#, Ok(Some("max-age=30d".to_owned()))),
+            (r#"{"registry-mirrors": []}"#, Ok(None)),
+            (r#"{"image-gc": 30}"#, Err(())),
+            ("{", Err(())),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(of_file(&path).map_err(drop), want, "{text}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(of_file(&path), Ok(None));
+        assert!(policy(Some("max-age=soon")).unwrap_err().starts_with("--image-gc: "));
+    }
+}
