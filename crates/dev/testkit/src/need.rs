@@ -16,6 +16,8 @@ pub enum Need {
     Overlay,
     /// To mount a new btrfs on a loop device, and `mkfs.btrfs`.
     Btrfs,
+    /// To mount a new ext4 with quotas of projects on a loop device.
+    ProjectQuota,
     /// To make a network namespace and links in it, and `ip`.
     Netns,
     /// To change nftables in a network namespace, and `nft`.
@@ -79,6 +81,11 @@ impl Need {
                 "mkfs.btrfs --version >/dev/null && grep -qw btrfs /proc/filesystems || \
                  { echo the kernel has no btrfs >&2; exit 1; }; \
                  test -w /dev/loop-control || { echo no loop devices >&2; exit 1; }",
+            ),
+            Self::ProjectQuota => shell(
+                "d=$(mktemp -d) && cd $d && mkdir m && truncate -s 8M i && \
+                 mkfs.ext4 -q -O quota,project -E quotatype=prjquota i && \
+                 unshare -m mount -t ext4 -o loop,prjquota i m; r=$?; rm -rf $d; exit $r",
             ),
             Self::Netns => shell("unshare -n ip link add probe0 type veth peer name probe1"),
             Self::Nft => shell("unshare -n nft add table inet probe"),

@@ -34,6 +34,11 @@ impl Engine {
         definition::merge(&mut config, definition::defaults(&image));
         let warnings =
             definition::check(&config, &mut host_config, own_health_check, self.machine())?;
+        if definition::size(&host_config)?.is_some() && image.root == RootKind::Host {
+            let why =
+                "storage option size: what a container of the host's root writes is in memory";
+            return Err(Error::Invalid(why.into()));
+        }
         let id = name::new_id()?;
         definition::fill(&mut config, &mut host_config, &id);
         let others = self.mounts_of_others(&host_config.volumes_from)?;
@@ -118,7 +123,11 @@ impl Engine {
         Status::default().save(&data).at("write", &data.join("status.json"))?;
         if !container.record.host_root {
             let key: Key = container.id.parse()?;
-            self.images.snapshots().prepare(&key, &container.record.chain)?;
+            let snapshots = self.images.snapshots();
+            snapshots.prepare(&key, &container.record.chain)?;
+            if let Some(bytes) = definition::size(&container.record.host)? {
+                snapshots.limit(&key, bytes)?;
+            }
         }
         let mut changed = false;
         for at in 0..container.record.mounts.len() {

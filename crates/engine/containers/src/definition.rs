@@ -214,12 +214,26 @@ fn program(config: &ContainerConfig) -> Result<(), Error> {
     Ok(())
 }
 
+/// How many bytes a container may write to its root (`--storage-opt size=`); `None`: any number.
+pub(crate) fn size(host: &HostConfig) -> Result<Option<u64>, Error> {
+    let mut size = None;
+    for (name, value) in &host.storage_opt {
+        if name != "size" {
+            return Err(Error::Invalid(format!("unknown storage option: {name} (there is size)")));
+        }
+        let bytes = docker::units::ram_in_bytes(value)
+            .map_err(|err| Error::Invalid(format!("storage option size: {err}")))?;
+        // 0 is Docker's for no limit.
+        size = u64::try_from(bytes).ok().filter(|bytes| *bytes > 0);
+    }
+    Ok(size)
+}
+
 /// What dhow has not got, by the name under which it is asked for.
 fn not_yet(host: &HostConfig) -> Result<(), Error> {
     for (asked, what) in [
         (host.init == Some(true), "an init process (--init)"),
         (!host.links.is_empty(), "links (--link): use a network and names"),
-        (!host.storage_opt.is_empty(), "an option of the storage driver (--storage-opt)"),
         (!matches!(host.volume_driver.as_str(), "" | "local"), "a volume driver (--volume-driver)"),
     ] {
         if asked {

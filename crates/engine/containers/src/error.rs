@@ -139,6 +139,7 @@ impl Error {
             Self::Invalid(_)
             | Self::Limit(_)
             | Self::Start { exit_code: 126 | 127, .. }
+            | Self::Snapshot(snapshot::Error::NoLimit { .. })
             | Self::Metadata(metadata::Error::Ambiguous { .. }) => Class::Invalid,
             Self::Denied(_) => Class::Denied,
             Self::NotModified(_) => Class::NotModified,

@@ -152,6 +152,8 @@ pub const ALL: &[&str] = &[
     "snapshot.committed",
     "snapshot.prepare",
     "snapshot.prepared",
+    "snapshot.limit",
+    "snapshot.limited",
     "snapshot.remove",
     "snapshot.removed",
     // engine/images

@@ -25,6 +25,7 @@ mod memory;
 mod mount;
 mod netlink;
 mod process;
+mod quota;
 mod sched;
 mod seccomp;
 mod signal;
@@ -60,6 +61,7 @@ pub use process::{
     CloneArgs, CloneFlags, Cloned, SingleThreaded, clone3, namespace_kind, personality,
     set_child_subreaper, set_dumpable, set_pdeathsig, setns, unshare,
 };
+pub use quota::{ProjectQuota, limit_project, project_of, project_quota, set_project};
 pub use sched::{
     IoPriorityClass, SchedAttr, ioprio_set, prlimit_set, sched_getaffinity, sched_setaffinity,
     sched_setattr, set_mempolicy,

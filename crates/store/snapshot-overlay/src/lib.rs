@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod probe;
+mod quota;
 mod usage;
 
 use std::fs;
@@ -128,8 +129,8 @@ impl Snapshotter for Overlay {
         }
     }
 
-    fn limit(&self, _key: &Key, _bytes: u64) -> Result<(), Error> {
-        Err(Error::NoLimit { why: "not yet".into() })
+    fn limit(&self, key: &Key, bytes: u64) -> Result<(), Error> {
+        quota::limit(&self.folders.snapshot_dir(key), bytes)
     }
 
     fn mounts(&self, key: &Key, chain: &[ChainId]) -> Result<Mounts, Error> {
@@ -142,7 +143,9 @@ impl Snapshotter for Overlay {
     }
 
     fn remove(&self, key: &Key) -> Result<bool, Error> {
-        self.folders.discard(&self.folders.snapshot_dir(key))
+        let dir = self.folders.snapshot_dir(key);
+        quota::unlimit(&dir)?;
+        self.folders.discard(&dir)
     }
 
     fn keys(&self) -> Result<Vec<Key>, Error> {

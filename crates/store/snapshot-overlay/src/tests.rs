@@ -1,3 +1,5 @@
+use std::os::fd::AsFd as _;
+
 use oci::Digest;
 
 use super::*;
@@ -48,4 +50,71 @@ fn more_layers_than_the_kernel_stacks_are_refused() {
     let chain = vec![ChainId(Digest::sha256(b"x")); 501];
     let error = store.prepare(&"a".parse().unwrap(), &chain).unwrap_err();
     assert_eq!(error.to_string(), "501 layers, more than the 500 that can be stacked");
+}
+
+#[test]
+fn what_a_container_writes_can_be_limited() {
+    testkit::needs!(Root, Overlay, ProjectQuota);
+    let disk = testkit::Disk {
+        kind: "ext4",
+        mkfs: &["-O", "quota,project", "-E", "quotatype=prjquota"],
+        options: "prjquota",
+        size: 64,
+    };
+    let Some(disk) = disk.again("tests::what_a_container_writes_can_be_limited") else { return };
+    let store = Overlay::open(&disk.join("store")).unwrap();
+    let chain = ChainId(Digest::sha256(b"layer"));
+    let unpacking = store.begin(&[]).unwrap();
+    fs::write(unpacking.path().join("large"), vec![7; 8 << 20]).unwrap();
+    fs::write(unpacking.path().join("small"), "x").unwrap();
+    store.commit(unpacking, &chain).unwrap();
+    let layers = std::slice::from_ref(&chain);
+    let keys = ["a", "b"].map(|key| key.parse::<Key>().unwrap());
+    let all: Vec<_> = keys.iter().map(|key| store.prepare(key, layers).unwrap()).collect();
+    for key in &keys {
+        store.limit(key, 4 << 20).unwrap();
+    }
+    let mut full = 0;
+    for mounts in &all {
+        let Mounts::Overlay { lower, upper, work } = mounts else { panic!("{mounts:?}") };
+        let root = mount::overlay(lower, Some((upper, work)), &[]).unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&root);
+        let root = PathBuf::from(format!("/proc/self/fd/{number}"));
+        // Renaming, linking and copying up go on within the project.
+        fs::write(root.join("small"), "changed").unwrap();
+        fs::rename(root.join("small"), root.join("renamed")).unwrap();
+        fs::create_dir(root.join("dir")).unwrap();
+        fs::hard_link(root.join("renamed"), root.join("dir/link")).unwrap();
+        fs::write(root.join("written"), vec![1; 3 << 20]).unwrap();
+        let error = fs::write(root.join("more"), vec![1; 2 << 20]).unwrap_err();
+        assert!(matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded));
+        fs::remove_file(root.join("written")).unwrap();
+        fs::write(root.join("more"), vec![1; 2 << 20]).unwrap();
+        full += 1;
+    }
+    assert_eq!(full, 2, "each for itself");
+    let project = {
+        let folder = fs::File::open(store.folders.snapshot_dir(&keys[0])).unwrap();
+        sys::project_of(folder.as_fd()).unwrap()
+    };
+    let on = fs::File::open(&disk).unwrap();
+    let quota = || sys::project_quota(on.as_fd(), project).unwrap();
+    assert_eq!(quota().limit, 4 << 20);
+    store.remove(&keys[0]).unwrap();
+    assert_eq!((quota().limit, quota().bytes), (0, 0), "nothing is left of it");
+}
+
+#[test]
+fn where_there_are_no_quotas_a_limit_is_refused() {
+    let dir = Dir::new("no-quota");
+    let store = Overlay::open(&dir.0).unwrap();
+    let key = "a".parse().unwrap();
+    store.prepare(&key, &[]).unwrap();
+    match store.limit(&key, 1 << 20) {
+        Err(Error::NoLimit { why }) => assert!(why.contains("prjquota"), "{why}"),
+        // Not by others than root.
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {}
+        Ok(()) => println!("skipped: temporary files have project quotas here"),
+        other => panic!("{other:?}"),
+    }
 }

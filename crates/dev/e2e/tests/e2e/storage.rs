@@ -114,6 +114,36 @@ fn a_life_on_subvolumes() {
     let info = sandbox.ok(&["info"]);
     assert!(info.contains("Storage Driver: btrfs\n Backing Filesystem: btrfs\n"), "{info}");
     life(&sandbox);
+
+    let limited =
+        ["create", "--name", "limited", "--storage-opt", "size=4m", "busybox", "sh", "-c"];
+    let script = "dd if=/dev/urandom of=/one bs=1M count=1 && sync && dd if=/dev/urandom of=/two bs=1M count=6";
+    let limited: Vec<&str> = limited.into_iter().chain([script]).collect();
+    let output = sandbox.dhow(&limited);
+    assert!(output.stderr.contains("`btrfs quota enable` turns them on"), "{output:?}");
+    let enabled = sandbox.sh(&format!("btrfs quota enable {}", sandbox.root().display()));
+    assert_eq!(enabled.code, 0, "{enabled:?}");
+    sandbox.ok(&limited);
+    let output = sandbox.dhow(&["start", "-a", "limited"]);
+    assert!(output.code != 0 && output.stderr.contains("quota exceeded"), "{output:?}");
+    sandbox.ok(&["rm", "limited"]);
+    sandbox.finish();
+}
+
+#[test]
+fn a_size_is_refused_where_it_cannot_be_had() {
+    needs!(Root, Netns, Busybox);
+    let sandbox = engine("storage-size", "copy");
+    for (option, image, why) in [
+        ("size=1g", "busybox", "cannot be limited here: not with the storage driver copy"),
+        ("size=1x", "busybox", "storage option size: "),
+        ("dm.basesize=1g", "busybox", "unknown storage option: dm.basesize"),
+        ("size=1g", "host", "in memory"),
+    ] {
+        let output = sandbox.dhow(&["run", "--rm", "--storage-opt", option, image, "true"]);
+        assert_eq!(output.code, 125, "{option} {image}: {output:?}");
+        assert!(output.stderr.contains(why), "{option} {image}: {output:?}");
+    }
     sandbox.finish();
 }
 

@@ -50,7 +50,7 @@ const PINNED: [(&str, [(&str, &str); 2]); 2] = [
 
 /// What a container needs of the modules, with what these depend on. Some are built in, in some
 /// kernels.
-const MODULES: [&str; 19] = [
+const MODULES: [&str; 20] = [
     "overlay",
     "veth",
     "bridge",
@@ -70,6 +70,7 @@ const MODULES: [&str; 19] = [
     "dummy",
     "fuse",
     "loop",
+    "quota_v2",
 ];
 
 /// The kernel of a version, fetched unless it is there.
