@@ -163,25 +163,16 @@ impl Error {
 
 /// Whether something failed since the disk is full.
 pub(crate) fn is_out_of_space(err: &Error) -> bool {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(err);
-    while let Some(err) = next {
-        let io = err.downcast_ref::<io::Error>().map(io::Error::kind);
-        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
-        if io.is_some_and(|kind| full.contains(&kind)) || is_full(err) {
-            return true;
+    let io = |err: &io::Error| {
+        matches!(err.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    };
+    match err {
+        Error::Io { source, .. } | Error::Snapshot(snapshot::Error::Io { source, .. }) => {
+            io(source)
         }
-        next = err.source();
-    }
-    false
-}
-
-/// Of errors that pass through others without showing as their source, the innermost.
-fn is_full(err: &(dyn std::error::Error + 'static)) -> bool {
-    let database = |err: &metadata::Error| err.is_full();
-    let image = |err: &images::Error| matches!(err, images::Error::Metadata(err) if err.is_full());
-    match err.downcast_ref::<Error>() {
-        Some(Error::Metadata(err)) => database(err),
-        Some(Error::Image(err)) => image(err),
+        Error::Metadata(err) => err.is_full(),
+        Error::Image(err) => err.is_out_of_space(),
+        Error::Undo { first, .. } => is_out_of_space(first),
         _ => false,
     }
 }

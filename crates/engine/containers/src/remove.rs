@@ -9,7 +9,7 @@ use shim_protocol::{Config, Phase, Request};
 use snapshot::Key;
 
 use crate::engine::Engine;
-use crate::error::At as _;
+use crate::error::{At as _, is_out_of_space};
 use crate::intent::Intent;
 use crate::lock::Lock;
 use crate::record::Container;
@@ -33,8 +33,14 @@ impl Engine {
         if options.link {
             return Err(Error::NotYet("removing a link (--link)".into()));
         }
-        let (container, lock) = self.find_locked(wanted)?;
-        self.remove_locked(&container, &lock, options)
+        let remove = || {
+            let (container, lock) = self.find_locked(wanted)?;
+            self.remove_locked(&container, &lock, options)
+        };
+        match remove() {
+            Err(err) if is_out_of_space(&err) && self.images.make_room()? => remove(),
+            removed => removed,
+        }
     }
 
     /// Removes a container that was to go when it ends. One that is gone already is fine.

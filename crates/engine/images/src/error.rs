@@ -120,6 +120,22 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the disk is full.
+    pub fn is_out_of_space(&self) -> bool {
+        if matches!(self, Self::Metadata(error) if error.is_full()) {
+            return true;
+        }
+        let mut next = std::error::Error::source(self);
+        while let Some(error) = next {
+            let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+            if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+                return true;
+            }
+            next = error.source();
+        }
+        false
+    }
+
     /// What kind of mistake it is.
     pub fn class(&self) -> Class {
         match self {

@@ -60,6 +60,10 @@ impl Images {
         if dry_run {
             return self.collect_by(policy, &mut |_| Ok(true));
         }
+        self.with_room(|| self.gc_once(policy))
+    }
+
+    fn gc_once(&self, policy: &Policy) -> Result<Report, Error> {
         let _lock = self.content.lock_alone()?;
         let mut report = self.with_note(|| {
             let report = self.collect_by(policy, &mut |image| {

@@ -120,7 +120,22 @@ impl Images {
     ) -> Result<Self, Error> {
         let content = content::Store::open(&root.join("content"))?;
         let snapshots = driver::open(&root.join("snapshots"), driver)?;
+        // Without one all goes on as well, but for removing something on a full disk.
+        let _ = content.keep_reserve();
         Ok(Self { db, content, snapshots, embedded })
+    }
+
+    /// Gives away the room that is kept for a full disk. Whether there was any.
+    pub fn make_room(&self) -> Result<bool, Error> {
+        Ok(self.content.release_reserve()?)
+    }
+
+    /// Does what makes room; once more with the room that is kept, where the disk is full.
+    fn with_room<T>(&self, act: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+        match act() {
+            Err(error) if error.is_out_of_space() && self.make_room()? => act(),
+            done => done,
+        }
     }
 
     /// Where layers and writable layers are.

@@ -7,6 +7,7 @@ use metadata::Read;
 use oci::{ChainId, Digest};
 use reference::Reference;
 
+use crate::pull::is_alive;
 use crate::{Error, Images, now};
 
 /// What a removal did, one step.
@@ -34,6 +35,15 @@ impl Images {
     /// An image that containers are made of goes only with `force`, and then only its names do: the
     /// files stay until the containers are gone. One that a container runs on never goes.
     pub fn remove(
+        &self,
+        name: &str,
+        force: bool,
+        is_running: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<Removed>, Error> {
+        self.with_room(|| self.remove_once(name, force, is_running))
+    }
+
+    fn remove_once(
         &self,
         name: &str,
         force: bool,
@@ -121,7 +131,8 @@ impl Images {
     }
 
     /// Removes images that no container is made of: those without a name, or with `dangling=false`
-    /// all. Filters: `dangling`, `label`, `label!`, `until`.
+    /// all, and what has come of pulls that were broken off. Filters: `dangling`, `label`, `label!`,
+    /// `until`.
     pub fn prune(&self, filters: &Filters) -> Result<Pruned, Error> {
         let all =
             filters.bool("dangling").map_err(|e| Error::Invalid(e.to_string()))? == Some(false);
@@ -134,10 +145,27 @@ impl Images {
         if !all {
             wanted.add("dangling", "true");
         }
+        // All that is unused: also what has come of pulls that ended before they had all.
+        let unfinished = all && wanted.is_empty();
+        self.with_room(|| self.prune_once(&wanted, unfinished))
+    }
+
+    fn prune_once(&self, wanted: &Filters, unfinished: bool) -> Result<Pruned, Error> {
         let _lock = self.content.lock_alone()?;
         self.with_note(|| {
             let mut pruned = Pruned::default();
-            for image in self.list(&wanted)? {
+            if unfinished {
+                pruned.reclaimed += self.content.drop_parts()?;
+                self.db.write(|tx| {
+                    let holders = tx.holders()?;
+                    let pulls = holders.iter().filter(|holder| holder.starts_with("pull-"));
+                    pulls
+                        .filter(|holder| !is_alive(holder))
+                        .try_for_each(|holder| tx.let_go(holder))
+                })?;
+                self.collect()?;
+            }
+            for image in self.list(wanted)? {
                 let (removed, deleted) = self.take_away(&image.row.id)?;
                 pruned.removed.extend(removed);
                 pruned.removed.extend(deleted.removed);

@@ -275,6 +275,27 @@ fn open(path: &Path) -> Result<Option<File>, Error> {
     }
 }
 
+/// Deletes what has come of blobs that nobody fetches now, though it could be gone on with. Bytes.
+pub(crate) fn drop_parts(dir: &Path) -> Result<u64, Error> {
+    let mut n_bytes = 0;
+    for entry in fs::read_dir(dir).at("readdir", dir)? {
+        let path = entry.at("readdir", dir)?.path();
+        if !path.to_str().is_some_and(|name| name.ends_with(PART)) {
+            continue;
+        }
+        // Whoever fetches it holds it; and looks, once it is his, whether it still has its name.
+        let Ok(file) = File::open(&path) else { continue };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            n_bytes += file.metadata().at("stat", &path)?.len();
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.at("unlink", &path)?,
+            }
+        }
+    }
+    Ok(n_bytes)
+}
+
 /// Whether a file of `ingest/` may still be gone on with.
 pub(crate) fn is_young_part(path: &Path) -> bool {
     let is_part = path.to_str().is_some_and(|name| name.ends_with(PART));

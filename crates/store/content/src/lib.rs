@@ -11,6 +11,7 @@
 //! lock                  held shared while blobs are put in place and recorded, alone while
 //!                       blobs that no record names are deleted
 //! index.lock            held while index.json is replaced
+//! reserve               room to remove something when the disk is full
 //! ```
 //!
 //! What it does not do: it knows no images. Which blobs are still needed is for the caller to say,
@@ -21,6 +22,7 @@ mod check;
 mod error;
 mod incoming;
 mod read;
+mod reserve;
 mod write;
 
 use std::fs::{self, File, OpenOptions};
@@ -229,6 +231,12 @@ impl Store {
     /// Deletes what writers that died have left. Returns how many files.
     pub fn sweep(&self) -> Result<usize, Error> {
         write::sweep(&self.root.join("ingest"))
+    }
+
+    /// Deletes what has come of blobs that nobody fetches now: the next fetch of them begins anew.
+    /// Returns how many bytes.
+    pub fn drop_parts(&self) -> Result<u64, Error> {
+        incoming::drop_parts(&self.root.join("ingest"))
     }
 
     /// Puts a file with this content in the place of whatever had the name.

@@ -230,3 +230,32 @@ fn parts_and_other_digests() {
     std::os::unix::fs::symlink("/etc/passwd", store.blob_path(&other)).unwrap();
     assert!(matches!(store.part(&other, 0), Err(Error::NotAFile { .. })));
 }
+
+#[test]
+fn a_reserve_is_kept_and_given_away() {
+    let dir = Dir::new("reserve");
+    let store = &dir.1;
+    assert!(!store.release_reserve().unwrap());
+    for _ in 0..2 {
+        store.keep_reserve().unwrap();
+    }
+    let path = dir.0.join("reserve");
+    let found = std::os::unix::fs::MetadataExt::blocks(&fs::metadata(&path).unwrap()) * 512;
+    assert!(found >= 512 << 10, "{found} bytes are kept");
+    assert!(store.release_reserve().unwrap() && !path.exists());
+    assert_eq!(files(&dir.0.join("ingest")), 0);
+}
+
+#[test]
+fn what_is_fetched_now_is_not_dropped() {
+    let dir = Dir::new("drop-parts");
+    let store = &dir.1;
+    let [one, two] = [b"hello", b"world"].map(|bytes| Digest::sha256(bytes));
+    fs::write(part(&dir, &one), b"hel").unwrap();
+    let mut incoming = store.incoming(&two, 5).unwrap();
+    incoming.write_all(b"wor").unwrap();
+    assert_eq!(store.drop_parts().unwrap(), 3);
+    assert!(!part(&dir, &one).exists());
+    incoming.write_all(b"ld").unwrap();
+    incoming.finish().unwrap();
+}

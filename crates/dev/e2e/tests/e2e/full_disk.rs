@@ -1,5 +1,6 @@
 //! A disk that fills in the middle of a load, a pull, a commit. What was begun leaves nothing that
-//! is wrong, what only looks goes on working, and once there is room the same command succeeds.
+//! is wrong, what only looks or makes room goes on working, and once there is room the same command
+//! succeeds.
 
 use std::fs;
 use std::io::Read as _;
@@ -67,7 +68,10 @@ fn with_less_and_less(sandbox: &Sandbox, act: &[&str], name: &str) {
         sandbox.ok(&["system", "check"]);
         sandbox.ok(act);
         sandbox.ok(&["system", "check"]);
+        // Some room is kept for making room.
+        fill(sandbox, 0);
         sandbox.ok(&["rmi", name]);
+        make_room(sandbox);
     }
 }
 
@@ -111,7 +115,11 @@ fn in_the_middle_of_a_commit() {
     let script = format!("head -c {BIG} /dev/urandom >/big");
     sandbox.ok(&["run", "--name", "source", "busybox", "sh", "-c", &script]);
     with_less_and_less(&sandbox, &["commit", "source", "made:1"], "made:1");
+    // Whoever comes next keeps room again.
+    sandbox.ok(&["ps"]);
+    fill(&sandbox, 0);
     sandbox.ok(&["rm", "source"]);
+    make_room(&sandbox);
     sandbox.ok(&["rmi", "busybox"]);
     sandbox.finish();
 }

@@ -108,3 +108,34 @@ fn shared_layers_count_when_the_last_goes() {
     fs::remove_dir(&upper).unwrap();
     home.check();
 }
+
+#[test]
+fn what_a_broken_pull_left_goes_with_all_that_is_unused() {
+    let home = Home::new("prune-parts");
+    let kept = home.import("kept:1", &tar(&[("a", "1")]));
+    home.container("aa", &kept);
+    let part = home.path.join(format!("content/ingest/sha256-{}.part", "0".repeat(64)));
+    fs::write(&part, "part").unwrap();
+    let came = home.images.content.put("x", b"came").unwrap().digest;
+    let chain = ChainId(came.clone());
+    let unpacking = home.images.snapshots.begin(&[]).unwrap();
+    home.images.snapshots.commit(unpacking, &chain).unwrap();
+    let held = [&came];
+    home.images.db.write(|tx| tx.hold("pull-4194305-x", held, i64::MAX)).unwrap();
+    let live = format!("pull-{}-x", std::process::id());
+    let coming = home.images.content.put("x", b"coming").unwrap().digest;
+    home.images.db.write(|tx| tx.hold(&live, [&coming], i64::MAX)).unwrap();
+    let prune = |dangling: &str| {
+        let mut filters = Filters::default();
+        filters.add("dangling", dangling);
+        home.images.prune(&filters).unwrap()
+    };
+    prune("true");
+    assert!(part.exists() && home.images.content.size(&came).unwrap().is_some());
+    assert_eq!(prune("false").reclaimed, 4);
+    assert!(!part.exists() && home.images.content.size(&came).unwrap().is_none());
+    assert!(home.images.content.size(&coming).unwrap().is_some());
+    home.images.db.write(|tx| tx.let_go(&live)).unwrap();
+    home.images.content.delete(&coming).unwrap();
+    home.check();
+}
