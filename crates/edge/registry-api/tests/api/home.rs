@@ -57,9 +57,7 @@ impl Home {
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
-        stream
+        connect(self.address)
     }
 
     /// Sends a request, and reads its answer to the end.
@@ -70,22 +68,7 @@ impl Home {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Answer {
-        let mut stream = self.connect();
-        let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
-        let has = |wanted: &str| headers.iter().any(|(name, _)| *name == wanted);
-        if !has("Host") {
-            head.push_str(&format!("Host: {}\r\n", self.address));
-        }
-        if !has("Content-Length") && (!body.is_empty() || method != "GET") {
-            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
-        }
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
-        // Where the answer is an error, it may come before all was sent.
-        _ = stream.write_all(body);
-        Answer::read(&mut stream, method != "HEAD")
+        call(self.address, method, path, headers, body)
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -132,6 +115,38 @@ impl Drop for Home {
         }
         _ = std::fs::remove_dir_all(&self.root);
     }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+    stream
+}
+
+/// Sends a request to any server, and reads its answer to the end.
+pub(crate) fn call(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
+    let mut stream = connect(address);
+    let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    let has = |wanted: &str| headers.iter().any(|(name, _)| *name == wanted);
+    if !has("Host") {
+        head.push_str(&format!("Host: {address}\r\n"));
+    }
+    if !has("Content-Length") && (!body.is_empty() || method != "GET") {
+        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
+    // Where the answer is an error, it may come before all was sent.
+    _ = stream.write_all(body);
+    Answer::read(&mut stream, method != "HEAD")
 }
 
 pub(crate) fn open(root: &Path) -> Images {

@@ -4,6 +4,7 @@
 
 mod access;
 mod client;
+mod differential;
 mod home;
 mod manifests;
 mod uploads;
