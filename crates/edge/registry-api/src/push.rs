@@ -2,12 +2,14 @@
 //! deleted ("Content Management").
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName, LOCATION, RANGE};
 use images::{Key, NewManifest};
 use oci::image::MAX_MANIFEST;
 use oci::{Algorithm, Digest};
+use tokio::time::timeout;
 
 use crate::body::{ReplyBody, receive, whole};
 use crate::error::{Code, Error};
@@ -18,6 +20,8 @@ use crate::uploads::Upload;
 
 /// The largest blob that is taken, in bytes.
 const MAX_BLOB: u64 = 1 << 40;
+/// How long a manifest may take to come.
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The most tags that a manifest is given at once.
 const MAX_TAGS: usize = 100;
 
@@ -207,10 +211,13 @@ impl Call<'_> {
             return Err(invalid("invalid tag"));
         }
         let server: &Server = self.server;
-        // Nobody closes it.
-        let _turn = server.turns.acquire().await;
+        // Nobody closes them.
+        let _place = server.bodies.acquire().await;
         let body = self.body.as_mut().ok_or_else(|| invalid("no manifest"))?;
-        let bytes = whole(body, MAX_MANIFEST).await?;
+        let bytes = timeout(PATIENCE, whole(body, MAX_MANIFEST)).await;
+        let slow = || invalid("the manifest came too slowly");
+        let bytes = bytes.map_err(|_| slow().with_status(StatusCode::REQUEST_TIMEOUT))??;
+        let _turn = server.turns.acquire().await;
         let media_type = self
             .header(CONTENT_TYPE)
             .map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());

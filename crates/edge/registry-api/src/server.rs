@@ -19,6 +19,8 @@ use crate::query::{Query, decode};
 use crate::route::Route;
 use crate::uploads::Uploads;
 
+/// No more manifests come at a time: each is held in memory.
+const BODIES: usize = 64;
 /// No more manifests are taken in at a time: each may be unpacked to an image.
 const MANIFESTS: usize = 4;
 
@@ -36,6 +38,7 @@ pub(crate) struct Server {
     pub(crate) is_local: bool,
     pub(crate) htpasswd: Option<Arc<Htpasswd>>,
     pub(crate) uploads: Uploads,
+    pub(crate) bodies: Semaphore,
     pub(crate) turns: Semaphore,
 }
 
@@ -56,9 +59,16 @@ impl Server {
         is_local: bool,
         htpasswd: Option<Htpasswd>,
     ) -> Self {
-        let htpasswd = htpasswd.map(Arc::new);
-        let (uploads, turns) = (Uploads::default(), Semaphore::new(MANIFESTS));
-        Self { images, names, is_writable, is_local, htpasswd, uploads, turns }
+        Self {
+            images,
+            names,
+            is_writable,
+            is_local,
+            htpasswd: htpasswd.map(Arc::new),
+            uploads: Uploads::default(),
+            bodies: Semaphore::new(BODIES),
+            turns: Semaphore::new(MANIFESTS),
+        }
     }
 
     /// Answers one request. Errors are answers, too.
