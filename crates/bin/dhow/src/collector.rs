@@ -1,17 +1,21 @@
-//! The daemon's own collection of images, where it is asked for.
+//! What the daemon does from time to time: it cleans up what calls that failed have left, and collects
+//! images where that is asked for.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use containers::Engine;
-use docker::gc::Policy;
+use docker::gc::{Policy, Report};
 use serde::Deserialize;
 
 use crate::host::chain;
 
 /// Where the daemon's settings are.
 const CONFIG: &str = "/etc/dhow/daemon.json";
+
+/// Between two times, where no policy says otherwise.
+const HOUR: Duration = Duration::from_hours(1);
 
 /// The key that is about this; the others are not ours to judge.
 #[derive(Debug, Default, Deserialize)]
@@ -43,13 +47,22 @@ fn of_file(path: &Path) -> Result<Option<String>, String> {
     }
 }
 
-/// Collects, now and then again each time that the policy says. Never ends; what goes wrong, and what
-/// went, is told on standard error.
-pub(crate) async fn run(engine: Arc<Engine>, policy: Policy) {
-    let every = Duration::from_nanos(policy.every.unsigned_abs());
+/// Cleans up and collects, now and then again each time that the policy says. Never ends; what goes
+/// wrong, and which images went, is told on standard error.
+pub(crate) async fn run(engine: Arc<Engine>, policy: Option<Policy>) {
+    let every =
+        policy.as_ref().map_or(HOUR, |policy| Duration::from_nanos(policy.every.unsigned_abs()));
     loop {
-        let (images, once) = (Arc::clone(engine.images()), policy.clone());
-        match tokio::task::spawn_blocking(move || images.gc(&once, false)).await {
+        let (store, once) = (Arc::clone(engine.images()), policy.clone());
+        let work = move || {
+            // What a command of our own finds when it begins, nobody looks for while a daemon runs.
+            store.sweep()?;
+            once.map_or_else(
+                || Ok::<_, images::Error>(Report::default()),
+                |policy| store.gc(&policy, false),
+            )
+        };
+        match tokio::task::spawn_blocking(work).await {
             Ok(Ok(report)) => {
                 for one in &report.removed {
                     let (names, size) = (one.names.join(", "), one.size);

@@ -49,9 +49,7 @@ impl cli::Host for Host {
             eprintln!("dhow: serving the Docker Engine API on {address}");
         }
         let mut collecting = JoinSet::new();
-        if let Some(policy) = policy {
-            collecting.spawn(collector::run(Arc::clone(&engine), policy));
-        }
+        collecting.spawn(collector::run(Arc::clone(&engine), policy));
         docker_api::listen(engine, listeners, ended()?).await.map_err(|err| chain(&err))
     }
 

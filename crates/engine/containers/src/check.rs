@@ -31,7 +31,7 @@ impl Engine {
         if checking.repair {
             for finding in &mut findings {
                 if finding.repair.is_empty() && !finding.fixed {
-                    "left alone: it may be somebody's only copy".clone_into(&mut finding.repair);
+                    why_left(finding.kind).clone_into(&mut finding.repair);
                 }
             }
         }
@@ -194,6 +194,16 @@ impl Engine {
             }
         }
         Ok(findings)
+    }
+}
+
+/// Why a repair leaves it as it is.
+fn why_left(kind: Kind) -> &'static str {
+    match kind {
+        Kind::OrphanContainer | Kind::OrphanVolume => "left alone: it may be somebody's only copy",
+        Kind::MissingContainer => "left alone: remove the container, or restore what it lacks",
+        Kind::MissingVolume => "left alone: remove the volume, or restore its directory",
+        _ => "left alone: nothing here can make it right",
     }
 }
 
