@@ -2,7 +2,7 @@
 //! stand for the host's. All of it ends with the test.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -81,6 +81,11 @@ impl Machine {
         let machine = Self { work, cgroup: path, trees, holder, first };
         assert_eq!(line, "ready\n", "the machine did not start");
         Some(machine)
+    }
+
+    /// Brings a file into the machine, as `/image/NAME`.
+    pub(crate) fn bring(&self, file: &Path, name: &str) {
+        std::fs::copy(file, self.work.join("image").join(name)).unwrap();
     }
 
     /// A command in the machine.

@@ -1,5 +1,5 @@
-//! Other engines, with `dhow-runtime` as their runtime: Docker, containerd, Podman and Buildah as
-//! Debian packages them, on a machine of their own.
+//! Other engines, with `dhow-runtime` as their runtime, or as clients of our registry: Docker,
+//! containerd, Podman and Buildah as Debian packages them, on a machine of their own.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -8,3 +8,4 @@ mod containerd;
 mod docker;
 mod machine;
 mod podman;
+mod registry;
