@@ -11,7 +11,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("cgroup.attached", "the same"),
     ("content.link", "an image that came in pieces: images, tests/crash.rs"),
     ("content.linked", "the same"),
-    ("images.serve", "a registry of our own: images, tests/serve.rs"),
+    ("images.serve", "a registry of our own: images, tests/crash.rs"),
     ("images.served", "the same"),
     ("images.unserve", "the same"),
     ("images.unserved", "the same"),
