@@ -82,11 +82,14 @@ impl Need {
                  { echo the kernel has no btrfs >&2; exit 1; }; \
                  test -w /dev/loop-control || { echo no loop devices >&2; exit 1; }",
             ),
-            Self::ProjectQuota => shell(
-                "d=$(mktemp -d) && cd $d && mkdir m && truncate -s 8M i && \
+            // For quotactl_fd(2) Linux 5.14.
+            Self::ProjectQuota => kernel((5, 14)).and_then(|()| {
+                shell(
+                    "d=$(mktemp -d) && cd $d && mkdir m && truncate -s 8M i && \
                  mkfs.ext4 -q -O quota,project -E quotatype=prjquota i && \
                  unshare -m mount -t ext4 -o loop,prjquota i m; r=$?; rm -rf $d; exit $r",
-            ),
+                )
+            }),
             Self::Netns => shell("unshare -n ip link add probe0 type veth peer name probe1"),
             Self::Nft => shell("unshare -n nft add table inet probe"),
             Self::MemoryCgroup => controller("memory", "memory"),

@@ -109,7 +109,7 @@ fn attributes(from: &File, to: &File) -> rustix::io::Result<()> {
         length => length?,
     };
     for name in names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-        if name.starts_with(b"trusted.overlay.") {
+        if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
             continue;
         }
         let name = OsStr::from_bytes(name);

@@ -21,8 +21,8 @@ use crate::error::At as _;
 
 /// How many symbolic links may be on the way, as in the kernel.
 const MAX_LINKS: usize = 40;
-/// The attribute of a directory that hides those of the same name below it.
-const OPAQUE: &str = "trusted.overlay.opaque";
+/// Overlayfs's attribute of a directory that hides those of the same name below it.
+const OPAQUE: &str = "opaque";
 
 /// A directory of the merged view: those that it is made of, topmost first.
 #[derive(Debug)]
@@ -96,7 +96,9 @@ impl Directory {
 
 fn is_opaque(directory: &OwnedFd) -> bool {
     let mut value = [0; 1];
-    rustix::fs::fgetxattr(directory, OPAQUE, &mut value).is_ok_and(|len| len == 1) && value == *b"y"
+    rustix::fs::fgetxattr(directory, mount::overlay_attribute(OPAQUE), &mut value)
+        .is_ok_and(|len| len == 1)
+        && value == *b"y"
 }
 
 /// What `path` leads to in the root, links followed also at the end; with its name in its layer's
@@ -263,8 +265,12 @@ mod tests {
             Mode::empty(),
             0,
         );
-        let opaque =
-            rustix::fs::setxattr(upper.join("gone"), OPAQUE, b"y", rustix::fs::XattrFlags::empty());
+        let opaque = rustix::fs::setxattr(
+            upper.join("gone"),
+            mount::overlay_attribute(OPAQUE),
+            b"y",
+            rustix::fs::XattrFlags::empty(),
+        );
         if made.is_err() || opaque.is_err() {
             println!("skipped: whiteouts_hide_what_is_below: no right to make whiteouts");
             return;

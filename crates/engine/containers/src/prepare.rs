@@ -243,7 +243,8 @@ impl Engine {
         let rootfs = match mounts {
             Some(Mounts::Overlay { mut lower, upper, work }) => {
                 lower.push(mountpoints::ensure(self.root())?);
-                Rootfs::Overlay { lower, upper, work }
+                // After a crash of the machine it would be removed anyway.
+                Rootfs::Overlay { lower, upper, work, volatile: host.auto_remove }
             }
             Some(Mounts::Directory { root, .. }) => {
                 // What `diff` and `commit` will compare with.

@@ -16,12 +16,14 @@ mod filesystem;
 pub mod mountinfo;
 pub mod options;
 mod overlay;
+mod overlay_options;
 mod pivot;
 mod tree;
 mod yard;
 
 pub use filesystem::{FsOption, fs_mount, reconfigure};
 pub use overlay::overlay;
+pub use overlay_options::{forget_volatile, has_volatile_overlay, overlay_attribute};
 pub use pivot::pivot_root_into;
 pub use sys::{MountAttr, Propagation};
 pub use tree::{

@@ -11,6 +11,7 @@ use rustix::mount::MountFlags;
 use sys::{Call, Error, MountAttr};
 
 use crate::filesystem::Context;
+use crate::overlay_options::usual;
 use crate::tree::{bind, umount_detach};
 
 /// The longest value that fsconfig(2) takes.
@@ -21,7 +22,8 @@ const LONGEST_OPTIONS: usize = 4095;
 
 /// A detached overlay mount: `lower` from the topmost directory to the lowest, `upper` the
 /// directory for changes and its work directory (`None`: read-only), `extra` other options, see
-/// Documentation/filesystems/overlayfs.rst of the kernel.
+/// Documentation/filesystems/overlayfs.rst of the kernel. What is written is a layer by itself
+/// (`redirect_dir` and `metacopy` are off), and in a user namespace attributes are users'.
 ///
 /// Up to 500 lower directories; before Linux 6.5 some 200, and the mount is first made, unseen by others only if
 /// this is a private mount namespace, over the topmost lower directory.
@@ -30,8 +32,9 @@ pub fn overlay(
     upper: Option<(&Path, &Path)>,
     extra: &[(&str, &str)],
 ) -> Result<OwnedFd, Error> {
+    let extra = &[usual(), extra].concat()[..];
     // Asked for what it does not know, an older one writes a line into the kernel's log each time.
-    if is_before_6_5(rustix::system::uname().release()) {
+    if is_before((6, 5)) {
         return by_option_string(lower, upper, extra);
     }
     match by_parameters(lower, upper, extra) {
@@ -96,13 +99,17 @@ pub(crate) fn takes_lowers_singly() -> bool {
     matches!(context.set("lowerdir+", Some("/proc/self/none")), Err(err) if err.errno() == Errno::NOENT)
 }
 
-/// Whether a kernel of this release has an overlay without `lowerdir+`. One that got it early, from
-/// its distribution, works either way.
-fn is_before_6_5(release: &CStr) -> bool {
+/// Whether the kernel is older than this. One that got something early, from its distribution, has to
+/// work either way.
+pub(crate) fn is_before(version: (u32, u32)) -> bool {
+    release_is_before(rustix::system::uname().release(), version)
+}
+
+fn release_is_before(release: &CStr, version: (u32, u32)) -> bool {
     let release = release.to_string_lossy();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < (6, 5),
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < version,
         _ => false,
     }
 }
@@ -169,7 +176,7 @@ mod tests {
             (c"10.0", false),
             (c"unknown", false),
         ] {
-            assert_eq!(is_before_6_5(release), before, "{release:?}");
+            assert_eq!(release_is_before(release, (6, 5)), before, "{release:?}");
         }
     }
 }

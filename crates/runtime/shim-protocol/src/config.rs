@@ -58,6 +58,9 @@ pub enum Rootfs {
         upper: PathBuf,
         /// Overlayfs's own scratch directory, on the same file system as `upper`.
         work: PathBuf,
+        /// Whether what is written need not reach the disk: it goes with the container.
+        #[serde(default)]
+        volatile: bool,
     },
     /// A directory as it is.
     Directory {

@@ -21,8 +21,11 @@ const HOST_UPPER_SIZE: &str = "50%";
 pub(crate) fn mount(rootfs: &Rootfs, target: &Path) -> Result<(), Error> {
     failpoint::hit("shim.mount")?;
     let mounted = match rootfs {
-        Rootfs::Overlay { lower, upper, work } => {
-            mount::overlay(lower, Some((upper, work)), &[]).map_err(Error::Rootfs)?
+        Rootfs::Overlay { lower, upper, work, volatile } => {
+            let volatile = *volatile && mount::has_volatile_overlay();
+            mount::forget_volatile(work).map_err(Error::file("remove", work))?;
+            let extra: &[_] = if volatile { &[("volatile", "")] } else { &[] };
+            mount::overlay(lower, Some((upper, work)), extra).map_err(Error::Rootfs)?
         }
         Rootfs::Directory { path } => directory(path)?,
         Rootfs::Host { hidden } => host_overlay(hidden, target)?,
@@ -101,8 +104,8 @@ fn hide(path: &Path, mask: &Path) -> Result<(), Error> {
     let text = || format!("hide {above:?}");
     if above.is_dir() {
         make_dir(&cover, &above)?;
-        rustix::fs::setxattr(&cover, "trusted.overlay.opaque", b"y", XattrFlags::empty())
-            .call(text)?;
+        let opaque = mount::overlay_attribute("opaque");
+        rustix::fs::setxattr(&cover, opaque, b"y", XattrFlags::empty()).call(text)?;
         return Ok(());
     }
     match rustix::fs::mknodat(CWD, &cover, FileType::CharacterDevice, Mode::empty(), 0) {

@@ -21,7 +21,7 @@ use crate::unpacked::{file_type, is_whiteout};
 use crate::{Error, Packed};
 
 /// Attributes by which overlayfs says that a file's content, or a directory's, is elsewhere.
-const ELSEWHERE: [&[u8]; 2] = [b"trusted.overlay.redirect", b"trusted.overlay.metacopy"];
+const ELSEWHERE: [&str; 2] = ["redirect", "metacopy"];
 
 struct Packer<'a, W: Write> {
     root: OwnedFd,
@@ -81,6 +81,7 @@ impl<'a, W: Write> Packer<'a, W> {
 
     /// Every directory before what is in it, names in order.
     fn tree(&mut self) -> Result<(), Error> {
+        let opaque = mount::overlay_attribute("opaque");
         let mut rest: Vec<PathBuf> = vec![PathBuf::new()];
         while let Some(path) = rest.pop() {
             let is_root = path.as_os_str().is_empty();
@@ -88,7 +89,7 @@ impl<'a, W: Write> Packer<'a, W> {
                 continue;
             }
             let dir = self.open(&path, OFlags::RDONLY | OFlags::DIRECTORY)?;
-            if !is_root && attribute(&dir, b"trusted.overlay.opaque").as_deref() == Some(b"y") {
+            if !is_root && attribute(&dir, &opaque).as_deref() == Some(b"y") {
                 self.mark(&path.join(OsStr::from_bytes(OPAQUE)))?;
             }
             let mut names = names(&dir).map_err(|source| at(&path, "readdir", source))?;
@@ -165,7 +166,7 @@ impl<'a, W: Write> Packer<'a, W> {
             len => len.map_err(|source| at(path, "listxattr", source))?,
         };
         for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-            if ELSEWHERE.contains(&name) {
+            if ELSEWHERE.iter().any(|one| name == mount::overlay_attribute(one).as_bytes()) {
                 let name = String::from_utf8_lossy(name);
                 let why = format!("has its content in another layer ({name})");
                 return Err(Error::Refused { entry: shown(path), why });
@@ -240,7 +241,7 @@ fn names(dir: &OwnedFd) -> Result<Vec<OsString>, Errno> {
     Ok(names)
 }
 
-fn attribute(dir: &OwnedFd, name: &[u8]) -> Option<Vec<u8>> {
+fn attribute(dir: &OwnedFd, name: &str) -> Option<Vec<u8>> {
     let mut value = vec![0; 256];
     let len = rustix::fs::fgetxattr(dir, name, &mut value[..]).ok()?;
     value.truncate(len);

@@ -48,7 +48,8 @@ impl Whiteouts {
         let dir = rustix::fs::openat(dir, name, flags, Mode::empty())?;
         match self {
             Self::Overlay => {
-                rustix::fs::fsetxattr(dir, "trusted.overlay.opaque", b"y", XattrFlags::empty())
+                let name = mount::overlay_attribute("opaque");
+                rustix::fs::fsetxattr(dir, name, b"y", XattrFlags::empty())
             }
             Self::Files => mark(std::os::fd::AsFd::as_fd(&dir), OsStr::from_bytes(tree::OPAQUE)),
         }

@@ -28,9 +28,10 @@ pub fn works(dir: &Path) -> Result<(), String> {
         return Err("a file that is deleted in an overlay leaves no whiteout".into());
     }
     let mut value = [0; 1];
-    match rustix::fs::getxattr(upper.join("dir"), "trusted.overlay.opaque", &mut value) {
+    let opaque = mount::overlay_attribute("opaque");
+    match rustix::fs::getxattr(upper.join("dir"), &opaque, &mut value) {
         Ok(_) if value == *b"y" => Ok(()),
-        _ => Err("the file system does not keep the attribute trusted.overlay.opaque".into()),
+        _ => Err(format!("the file system does not keep the attribute {opaque}")),
     }
 }
 

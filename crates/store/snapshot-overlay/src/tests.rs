@@ -118,3 +118,26 @@ fn where_there_are_no_quotas_a_limit_is_refused() {
         other => panic!("{other:?}"),
     }
 }
+
+/// Set where a test runs in a user namespace.
+const INSIDE: &str = "DHOW_TEST_INSIDE";
+
+#[test]
+fn an_overlay_works_in_a_user_namespace() {
+    testkit::needs!(Overlay, UserNamespace);
+    if std::env::var_os(INSIDE).is_some() {
+        let dir = Dir::new("inside");
+        assert_eq!(mount::overlay_attribute("opaque"), "user.overlay.opaque");
+        works(&dir.0).unwrap();
+        assert_eq!(snapshot::folders::names(&dir.0).unwrap(), [""; 0]);
+        return;
+    }
+    let status = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "tests::an_overlay_works_in_a_user_namespace"])
+        .env(INSIDE, "1")
+        .status()
+        .unwrap();
+    assert!(status.success());
+}

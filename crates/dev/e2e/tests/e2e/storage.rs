@@ -1,7 +1,9 @@
 //! Storage drivers: a container runs on each, what it changed is told and committed, and a root keeps
 //! the one that it has.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
 
 use crate::inspect;
 use testkit::{Disk, Sandbox, needs};
@@ -68,7 +70,7 @@ fn life(sandbox: &Sandbox) {
 
 fn inspect_size(sandbox: &Sandbox, name: &str) -> i64 {
     let text = sandbox.ok(&["inspect", "--size", name]);
-    let list: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let list: Value = serde_json::from_str(&text).unwrap();
     list[0]["SizeRw"].as_i64().unwrap()
 }
 
@@ -173,7 +175,7 @@ fn what_works_is_chosen() {
     let mounted = sandbox.sh(&script);
     assert_eq!(mounted.code, 0, "{mounted:?}");
     let (above, plain) = (place.join("m/root"), sandbox.root());
-    let driver = |root: &std::path::Path| {
+    let driver = |root: &Path| {
         sandbox.ok(&["--root", root.to_str().unwrap(), "info", "--format", "{{.Driver}}"])
     };
     assert_eq!(driver(&plain), "overlay2");
@@ -189,4 +191,92 @@ fn what_works_is_chosen() {
     let unmounted = sandbox.sh(&format!("umount {}/m", place.display()));
     assert_eq!(unmounted.code, 0, "{unmounted:?}");
     sandbox.discard();
+}
+
+/// What is written goes with the container: nothing has to wait for it to be on the disk.
+#[test]
+fn what_goes_with_its_container_is_volatile() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = engine("storage-goes", "overlay2");
+    let options = |rm: &[&str]| {
+        let run = ["run"].iter().chain(rm).chain(&["busybox", "grep", " / ", "/proc/mounts"]);
+        sandbox.ok(&run.copied().collect::<Vec<_>>())
+    };
+    assert!(options(&["--rm"]).contains("volatile"));
+    assert!(!options(&["--name", "stays"]).contains("volatile"));
+    // The kernel does not mount such a one again by itself.
+    sandbox.ok(&["run", "-d", "--rm", "--name", "goes", "busybox", "sleep", "600"]);
+    sandbox.ok(&["exec", "goes", "sh", "-c", "echo x >/file; sync"]);
+    let before = crate::pid(&sandbox, "goes");
+    let restarted = sandbox.dhow(&["restart", "-t", "0", "goes"]);
+    if restarted.code == 0 {
+        assert_ne!(crate::pid(&sandbox, "goes"), before);
+        assert_eq!(sandbox.ok(&["exec", "goes", "cat", "/file"]), "x");
+        sandbox.ok(&["rm", "-f", "goes"]);
+    }
+    sandbox.ok(&["rm", "stays"]);
+    sandbox.finish();
+}
+
+/// Puts a blob into a layout. Its descriptor, but for the type.
+fn put(layout: &Path, bytes: &[u8]) -> Value {
+    let digest = oci::Digest::sha256(bytes);
+    std::fs::write(layout.join("blobs/sha256").join(digest.hex()), bytes).unwrap();
+    json!({ "digest": digest.to_string(), "size": bytes.len() })
+}
+
+fn blob(layout: &Path, descriptor: &Value) -> Value {
+    let digest = descriptor["digest"].as_str().unwrap().trim_start_matches("sha256:");
+    let bytes = std::fs::read(layout.join("blobs/sha256").join(digest)).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+#[test]
+fn a_container_of_two_hundred_layers_runs() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = engine("storage-many", "overlay2");
+    let (saved, layout) = (sandbox.work().join("saved.tar"), sandbox.work().join("layout"));
+    sandbox.ok(&["save", "-o", saved.to_str().unwrap(), "busybox"]);
+    std::fs::create_dir(&layout).unwrap();
+    let (from, to) = (saved.display(), layout.display());
+    let unpacked = sandbox.sh(&format!("tar -xf {from} -C {to} && rm -f {to}/manifest.json"));
+    assert_eq!(unpacked.code, 0, "{unpacked:?}");
+    // The image of busybox with layers on it, of which each changes one file and adds one.
+    let mut index: Value =
+        serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let mut manifest = blob(&layout, &index["manifests"][0]);
+    let mut config = blob(&layout, &manifest["config"]);
+    for n in 0..200 {
+        let archive = sandbox.work().join("layer.tar");
+        testkit::archive(&archive, |tar| {
+            tar.file("last", 0o644, n.to_string().as_bytes());
+            tar.file(&format!("file-{n}"), 0o644, b"x");
+        });
+        let mut layer = put(&layout, &std::fs::read(&archive).unwrap());
+        config["rootfs"]["diff_ids"].as_array_mut().unwrap().push(layer["digest"].clone());
+        layer["mediaType"] = "application/vnd.oci.image.layer.v1.tar".into();
+        manifest["layers"].as_array_mut().unwrap().push(layer);
+    }
+    config.as_object_mut().unwrap().remove("history");
+    let made = put(&layout, &serde_json::to_vec(&config).unwrap());
+    for field in ["digest", "size"] {
+        manifest["config"][field] = made[field].clone();
+    }
+    let mut made = put(&layout, &serde_json::to_vec(&manifest).unwrap());
+    made["mediaType"] = "application/vnd.oci.image.manifest.v1+json".into();
+    made["annotations"] = json!({ "org.opencontainers.image.ref.name": "many:1" });
+    index["manifests"] = json!([made]);
+    std::fs::write(layout.join("index.json"), serde_json::to_vec(&index).unwrap()).unwrap();
+    let packed = sandbox.sh(&format!("tar -cf {from} -C {to} ."));
+    assert_eq!(packed.code, 0, "{packed:?}");
+
+    sandbox.ok(&["load", "-i", saved.to_str().unwrap()]);
+    let layers = sandbox.ok(&["image", "inspect", "--format", "{{len .RootFS.Layers}}", "many:1"]);
+    assert_eq!(layers, "201");
+    let output =
+        sandbox.ok(&["run", "--rm", "many:1", "sh", "-c", "cat /last; ls / | grep -c file-"]);
+    assert_eq!(output, "199200");
+    sandbox.ok(&["rmi", "many:1"]);
+    sandbox.sh(&format!("rm -r {to} {from} {}/layer.tar", sandbox.work().display()));
+    sandbox.finish();
 }

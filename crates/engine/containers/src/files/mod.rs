@@ -125,6 +125,7 @@ impl Engine {
         };
         let mounted = match (&mounts, writable) {
             (Mounts::Overlay { lower, upper, work }, true) => {
+                mount::forget_volatile(work).at("remove", work)?;
                 mount::overlay(lower, Some((upper, work)), &[])?
             }
             (Mounts::Overlay { .. }, false) => {

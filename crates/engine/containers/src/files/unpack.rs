@@ -150,7 +150,10 @@ impl Unpacker {
         let by_name = fsroot::fd_path(directory.as_fd()).join(name);
         for (key, value) in &entry.xattrs {
             // How overlayfs keeps its own books is no archive's business.
-            if key.starts_with(b"trusted.overlay.") {
+            if [b"trusted.overlay.".as_slice(), b"user.overlay."]
+                .iter()
+                .any(|own| key.starts_with(own))
+            {
                 continue;
             }
             match rustix::fs::lsetxattr(&by_name, &key[..], value, XattrFlags::empty()) {

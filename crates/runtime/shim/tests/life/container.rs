@@ -60,6 +60,7 @@ impl Container {
                 lower: vec![busybox_layer().to_path_buf()],
                 upper: state.join("upper"),
                 work: state.join("work"),
+                volatile: false,
             },
             console: None,
             open_stdin: false,

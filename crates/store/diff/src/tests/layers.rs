@@ -192,3 +192,24 @@ fn many_opaque_marks_cost_no_more_than_their_number() {
     stack.add(&entries);
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }
+
+/// In a user namespace overlayfs keeps its attributes as users'.
+#[test]
+fn whiteouts_hide_in_a_user_namespace_too() {
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount"]);
+    if !command.arg("true").status().is_ok_and(|status| status.success()) {
+        println!("skipped: whiteouts_hide_in_a_user_namespace_too: no user namespaces");
+        return;
+    }
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture"])
+        .arg("tests::layers::whiteouts_hide_what_is_below_and_nothing_else")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{output:?}");
+    assert!(!text.contains("skipped"), "{text}");
+}
