@@ -250,7 +250,7 @@ mod tests {
             layer("dd", "aa", 4, &["db:1"]),
             layer("ee", "zz", 5, &["lost:1"]),
         ];
-        expect_test::expect![[r#"
+        expect_test::expect![[r"
             LAYER      SIZE      WITH THOSE BELOW   IMAGES
             aa         1kB       1kB                base:1, base:latest
             ├─ bb      20B       1.02kB
@@ -259,7 +259,7 @@ mod tests {
             ee         5B        5B                 lost:1
 
             5 layers, 1.03kB
-        "#]]
+        "]]
         .assert_eq(&draw(&layers, true));
     }
 
@@ -292,7 +292,7 @@ mod tests {
                 },
             ],
         };
-        expect_test::expect![[r#"
+        expect_test::expect![[r"
             app:1: 3.5kB in 2 layers, of which 1.5kB (42.9%) are stored and hidden by later layers
 
             LAYER                                SIZE      WASTED    ADDED     CHANGED   TOUCHED    REMOVED   CREATED BY
@@ -302,6 +302,6 @@ mod tests {
             HIDDEN    BY LAYER   WHICH                              PATH
             1kB       2          removes it                         /b 
             500B      2          stores it again for its metadata   /a
-        "#]].assert_eq(&summary(&explained, true));
+        "]].assert_eq(&summary(&explained, true));
     }
 }

@@ -46,7 +46,7 @@ fn start(kernel: &Path, initrd: &Path, append: &str, console: &Path) -> Result<C
     // Ends with this program, however that ends.
     let mut qemu = Command::new("setpriv");
     qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64", "-nodefaults", "-no-user-config"]);
-    qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-M", "q35", "-smp", "2"]);
+    qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-M", "q35", "-smp", "2"]);
     qemu.args(["-m", "4096", "-display", "none", "-monitor", "none", "-no-reboot", "-nic", "none"]);
     qemu.arg("-serial").arg(format!("file:{}", console.display())).args(["-serial", "stdio"]);
     qemu.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
