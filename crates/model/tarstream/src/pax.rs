@@ -71,16 +71,19 @@ pub(crate) fn parse_time(text: &[u8]) -> Option<Time> {
         Some(dot) => (&text[..dot], &text[dot + 1..]),
         None => (text, &b""[..]),
     };
-    let seconds = i64::try_from(number::parse_decimal(whole)?).ok()?;
+    let whole = number::parse_decimal(whole)?;
     if !fraction.iter().all(u8::is_ascii_digit) {
         return None;
     }
     let digits = fraction.iter().chain(std::iter::repeat(&b'0')).take(9);
     let nanoseconds = digits.fold(0, |value, digit| value * 10 + u32::from(digit - b'0'));
+    let below = || 0_i64.checked_sub_unsigned(whole);
     Some(match (negative, nanoseconds) {
-        (false, _) => Time { seconds, nanoseconds },
-        (true, 0) => Time { seconds: -seconds, nanoseconds },
-        (true, _) => Time { seconds: -seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds },
+        (false, _) => Time { seconds: whole.try_into().ok()?, nanoseconds },
+        (true, 0) => Time { seconds: below()?, nanoseconds },
+        (true, _) => {
+            Time { seconds: below()?.checked_sub(1)?, nanoseconds: 1_000_000_000 - nanoseconds }
+        }
     })
 }
 
@@ -184,13 +187,27 @@ mod tests {
             ("-1", -1, 0),
             ("-0.25", -1, 750_000_000),
             ("-7.9", -8, 100_000_000),
+            ("-9223372036854775808", i64::MIN, 0),
+            ("-9223372036854775807.5", i64::MIN, 500_000_000),
+            ("9223372036854775807", i64::MAX, 0),
         ] {
             let time = Time { seconds, nanoseconds };
             assert_eq!(parse_time(text.as_bytes()), Some(time), "{text}");
             assert_eq!(write_time(time), text);
         }
         assert_eq!(parse_time(b"1.1234567899").unwrap().nanoseconds, 123_456_789);
-        for bad in ["", ".", "-", "1.x", "x", "1e9", "--1", "9223372036854775808"] {
+        for bad in [
+            "",
+            ".",
+            "-",
+            "1.x",
+            "x",
+            "1e9",
+            "--1",
+            "9223372036854775808",
+            "-9223372036854775809",
+            "-9223372036854775808.5",
+        ] {
             assert_eq!(parse_time(bad.as_bytes()), None, "{bad}");
         }
     }
