@@ -92,7 +92,8 @@ impl Reference {
             return self.name();
         }
         // `library/a/b` would come back as another name without its first part.
-        match self.path.strip_prefix(OFFICIAL).filter(|rest| !rest.contains('/')) {
+        let is_short = |rest: &&str| !rest.contains('/') && !looks_like_id(rest);
+        match self.path.strip_prefix(OFFICIAL).filter(is_short) {
             Some(short) => short.into(),
             // `docker.io/x.io/a` would come back as `a` of another registry.
             None if self
@@ -159,7 +160,7 @@ impl FromStr for Reference {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        if looks_like_id(text) {
             return Err(Error::LooksLikeId(text.into()));
         }
         let (rest, digest) = match text.split_once('@') {
@@ -198,6 +199,10 @@ fn split_domain(text: &str) -> (&str, &str) {
         },
         _ => (DEFAULT_DOMAIN, text),
     }
+}
+
+fn looks_like_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn looks_like_domain(first: &str) -> bool {

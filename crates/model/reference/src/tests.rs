@@ -38,6 +38,14 @@ fn a_short_name_means_a_long_one() {
 }
 
 #[test]
+fn a_name_like_an_id_is_not_shortened_to_one() {
+    let name = format!("library/{}", "0a".repeat(32));
+    let parsed: Reference = name.parse().unwrap();
+    assert_eq!(parsed.familiar(), name);
+    assert_eq!(parsed.familiar().parse::<Reference>().unwrap(), parsed);
+}
+
+#[test]
 fn what_is_not_a_name_is_refused_in_dockers_words() {
     let long_tag = format!("a:{}", "t".repeat(129));
     let long_name = "a/".repeat(130) + "a";
