@@ -247,7 +247,7 @@ pub(crate) fn externals(plan: &Plan, cgroup: &Cgroup) -> Vec<(PathBuf, PathBuf)>
             What::Fs { .. } | What::Remount { .. } => {}
         }
     }
-    if plan.init.rootfs.bind_devices {
+    if plan.init.rootfs.in_user_namespace {
         let devices = plan.init.rootfs.devices.iter().map(|device| device.path.clone());
         all.extend(devices.map(|path| (path.clone(), path)));
     }

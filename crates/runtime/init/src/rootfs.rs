@@ -53,7 +53,7 @@ fn fill(
     read_only: &mut Vec<OwnedFd>,
 ) -> Result<(), Error> {
     for mount in &plan.mounts {
-        source::open_inside(&mut inherited.sources, root, mount, plan.bind_devices)
+        source::open_inside(&mut inherited.sources, root, mount, plan.in_user_namespace)
             .and_then(|()| one(root, mount, inherited, attach, read_only))
             .map_err(|error| name_mount(error, mount))?;
     }
@@ -75,7 +75,7 @@ fn name_owner(error: Error, root: &Root, plan: &Rootfs) -> Error {
     let Error::Call { doing, source } = error else { return error };
     let denied = matches!(source.errno(), Errno::ACCESS | Errno::OVERFLOW);
     let owner = rustix::fs::fstat(root.as_fd()).map(|stat| (stat.st_uid, stat.st_gid));
-    let (true, true, Ok((uid, gid))) = (denied, plan.bind_devices, owner) else {
+    let (true, true, Ok((uid, gid))) = (denied, plan.in_user_namespace, owner) else {
         return Error::Call { doing, source };
     };
     let whose = match (uid, gid) {

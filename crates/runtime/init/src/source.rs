@@ -42,12 +42,12 @@ pub fn open(
     for mount in &plan.mounts {
         binds.push(match &mount.what {
             What::Bind { source, recursive, inside: None } => {
-                Some(bind(mount, source, *recursive, plan.bind_devices, user_namespace)?)
+                Some(bind(mount, source, *recursive, plan.in_user_namespace, user_namespace)?)
             }
             _ => None,
         });
     }
-    let devices = if plan.bind_devices && plan.fill_dev {
+    let devices = if plan.in_user_namespace && plan.fill_dev {
         plan.devices.iter().map(device).collect::<Result<_, _>>()?
     } else {
         Vec::new()
@@ -155,13 +155,7 @@ fn attributes(tree: &OwnedFd, mount: &Mount, in_user_namespace: bool) -> Result<
         let before = mount::attributes(tree.as_fd()).doing(String::new)?;
         let rest = (before & (LOCKABLE | MountAttr::NOSYMFOLLOW)) - set - clear;
         let rest = if in_user_namespace { rest & MountAttr::NOSYMFOLLOW } else { rest };
-        let mut done = set_attributes(false, set, clear | rest);
-        for fewer in [rest & MountAttr::NOSYMFOLLOW, MountAttr::empty()] {
-            if rest != fewer && done.as_ref().is_err_and(|err| err.errno() == Errno::PERM) {
-                done = set_attributes(false, set, clear | fewer);
-            }
-        }
-        match done {
+        match set_attributes(false, set, clear | rest) {
             // What it had before, nosuid say, nobody but its owner may take away.
             Err(err) if err.errno() == Errno::PERM && !clear.is_empty() => {
                 return Err(locked(clear));

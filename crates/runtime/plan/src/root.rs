@@ -23,8 +23,9 @@ pub struct Rootfs {
     pub fill_dev: bool,
     /// Device files.
     pub devices: Vec<Device>,
-    /// Bind the host's device files: a user namespace cannot make any.
-    pub bind_devices: bool,
+    /// The container, or the runtime, is in a user namespace: that makes no device file, so the host's
+    /// are bound, and takes nothing away from the host's mounts.
+    pub in_user_namespace: bool,
     /// The new process opens what is mounted from the host: the runtime may not mount.
     pub open_inside: bool,
     /// Paths that are made read-only.
@@ -113,7 +114,7 @@ pub(crate) fn rootfs(
         enter,
         mounts,
         devices,
-        bind_devices: namespaces.has(NamespaceKind::User) || facts.in_user_namespace,
+        in_user_namespace: namespaces.has(NamespaceKind::User) || facts.in_user_namespace,
         open_inside: !facts.may_mount() || facts.old_mounts,
         readonly_paths,
         masked_paths,
