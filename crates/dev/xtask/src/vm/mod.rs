@@ -26,7 +26,7 @@ usage: cargo xtask vm [--systemd] [--v1 | --hybrid] [--kernel VERSION] [WORD...]
 
   --systemd         a Debian with systemd as its init: the tests of the runtime's program
   --v1, --hybrid    cgroup v1 alone, or v1 with a v2 tree beside it, in place of v2 alone
-  --kernel VERSION  4.18, 5.4, 5.10, 6.1 (as it is without) or 6.12
+  --kernel VERSION  4.18, 5.4, 5.10, 6.1 (as it is without) or 6.12 (which crashes in QEMU 7.2)
   WORD              only tests whose names have one of these words in them
 ";
 
