@@ -5,11 +5,7 @@ use std::ops::Bound;
 
 use oci::Digest;
 use tarstream::{Entry, Kind};
-
-/// What a whiteout's name starts with, see the image specification's layer.md.
-const WHITEOUT: &[u8] = b".wh.";
-/// Its own meaning: nothing of the layers below is to be seen in this directory.
-const OPAQUE: &[u8] = b".wh..wh..opq";
+use tree::{OPAQUE, WHITEOUT};
 
 /// What a layer does to one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
