@@ -64,8 +64,8 @@ pub(crate) struct Htpasswd {
 struct State {
     stamp: Stamp,
     users: Arc<HashMap<String, Hash>>,
-    /// What was found to be right: hashes of names, passwords and the hashes they go with, so that
-    /// not each request of a push costs a check.
+    /// What was found to be right with these users: hashes of names and passwords, so that not each
+    /// request of a push costs a check.
     known: HashSet<Digest>,
     /// Makes them worthless to whoever reads our memory's remains.
     secret: [u8; 32],
@@ -106,12 +106,21 @@ impl Htpasswd {
         if !is_right.unwrap_or(false) || !is_user {
             return Err(refused());
         }
+        self.remember(&users, key);
+        Ok(())
+    }
+
+    /// Remembers that a password is right, unless the file has changed since it was looked at: then
+    /// it may be somebody's who is in it no more.
+    fn remember(&self, users: &Arc<HashMap<String, Hash>>, key: Digest) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&state.users, users) {
+            return;
+        }
         if state.known.len() >= KNOWN {
             state.known.clear();
         }
         state.known.insert(key);
-        Ok(())
     }
 
     /// The users, and, unless the password is known to be right, what it is to be known by.
@@ -245,6 +254,12 @@ mod tests {
         }
         fs::write(&path, format!("another:{HASH}\n")).unwrap();
         assert!(!check("user", "secret").await && check("another", "secret").await);
+        // What was being checked when it changed is not known by what it was before.
+        let (before, key) = htpasswd.look("another", "other");
+        fs::write(&path, format!("# changed\nanother:{HASH}\n")).unwrap();
+        assert!(check("another", "secret").await);
+        htpasswd.remember(&before, key.unwrap());
+        assert!(!check("another", "other").await);
         // One that is broken changes nothing.
         fs::write(&path, "another").unwrap();
         assert!(check("another", "secret").await);
