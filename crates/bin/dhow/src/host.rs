@@ -1,5 +1,6 @@
 //! The engine for the command line: in this process, or behind sockets.
 
+pub(crate) use docker::error::chain;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -133,16 +134,4 @@ fn ended() -> Result<watch::Receiver<bool>, String> {
         let _ = sender.send(true);
     });
     Ok(receiver)
-}
-
-/// An error and its causes, in one line.
-pub(crate) fn chain(err: &dyn std::error::Error) -> String {
-    let mut line = err.to_string();
-    let mut cause = err.source();
-    while let Some(err) = cause {
-        line.push_str(": ");
-        line.push_str(&err.to_string());
-        cause = err.source();
-    }
-    line
 }

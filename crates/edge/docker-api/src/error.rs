@@ -1,6 +1,7 @@
 //! What goes wrong, in `dockerd`'s numbers and words: the only place that knows them.
 
 use containers::Class;
+pub(crate) use docker::error::chain;
 use hyper::StatusCode;
 
 /// An answer that is an error: its status and its one line for people.
@@ -108,16 +109,4 @@ impl From<docker::filters::Error> for Error {
     fn from(err: docker::filters::Error) -> Self {
         Self::invalid(err.to_string())
     }
-}
-
-/// An error and what caused it, in one line.
-pub(crate) fn chain(err: &dyn std::error::Error) -> String {
-    let mut text = err.to_string();
-    let mut source = err.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -1,6 +1,7 @@
 //! What goes wrong, in the numbers and words of the distribution specification ("Error Codes").
 
 use bytes::Bytes;
+pub(crate) use docker::error::chain;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use images::{Class, Refused};
@@ -163,18 +164,6 @@ impl From<Refused> for Error {
             refused => Self::new(code, refused.to_string()),
         }
     }
-}
-
-/// An error and its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    line
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What can go wrong.
 
+pub(crate) use docker::error::chain;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -208,15 +209,4 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
     fn at(self, call: &'static str, path: &Path) -> Result<T, Error> {
         self.map_err(|source| Error::Io { call, path: path.into(), source: source.into() })
     }
-}
-
-/// An error and all that it comes from, in one line.
-pub(crate) fn chain(err: &dyn std::error::Error) -> String {
-    let mut line = err.to_string();
-    let mut next = err.source();
-    while let Some(source) = next {
-        line = format!("{line}: {source}");
-        next = source.source();
-    }
-    line
 }

@@ -12,6 +12,7 @@
 //! pushed under it. A blob that was pushed, or that a client was told is there, is held for a day,
 //! until a manifest names it.
 
+use docker::error::chain;
 use std::io::Write as _;
 
 use content::Finished;
@@ -412,16 +413,4 @@ impl Images {
         })?;
         Ok(Some(image.id))
     }
-}
-
-/// An error and its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    line
 }

@@ -14,3 +14,15 @@ wire! {
         pub id: String,
     }
 }
+
+/// An error and all that it comes from as one line: what [`ErrorResponse`] and a person get.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        source = error.source();
+    }
+    line
+}
