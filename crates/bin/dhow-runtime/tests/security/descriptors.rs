@@ -30,7 +30,7 @@ fn b05_the_runtimes_file_cannot_be_written() {
     attack_with(&mut b, "binary");
     b.start();
     wait_until("the attacker is up", || b.output().contains("UP"));
-    for round in 0..40 {
+    for round in 0..400 {
         for program in ["/bin/evil", "/bin/link", "/proc/self/exe"] {
             b.call(&["exec", "c", program, "--version"]);
         }
