@@ -25,6 +25,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod catalogue;
 mod disk;
 mod need;
 mod output;
@@ -33,6 +34,7 @@ mod rootfs;
 mod sandbox;
 mod world;
 
+pub use catalogue::{Catalogue, Item, catalogue, differences};
 pub use disk::Disk;
 pub use need::{Need, skip};
 pub use output::{Output, capture, wait_until};

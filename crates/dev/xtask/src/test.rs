@@ -12,7 +12,8 @@ use crate::workspace::Workspace;
 pub(crate) const FEATURES: &str = "dhow/failpoints,dhow-runtime/failpoints";
 
 /// Programs that tests use, and Debian's packages that have them.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 15] = [
+    ("bsdtar", "libarchive-tools"),
     ("busybox", "busybox-static"),
     ("curl", "curl"),
     ("ip", "iproute2"),
@@ -21,6 +22,7 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("newuidmap", "uidmap"),
     ("nft", "nftables"),
     ("openssl", "openssl"),
+    ("python3", "python3"),
     ("script", "bsdextrautils"),
     ("setfattr", "attr"),
     ("skopeo", "skopeo"),

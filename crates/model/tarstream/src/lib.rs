@@ -14,6 +14,7 @@
 //! went in; refusing it is for whoever unpacks.
 #![forbid(unsafe_code)]
 
+mod acl;
 mod entry;
 mod error;
 mod header;

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use crate::header::Header;
 use crate::pax::{self, Records};
-use crate::{BLOCK, Entry, Error, Kind, Name, Time, number, sparse};
+use crate::{BLOCK, Entry, Error, Kind, Name, Time, acl, number, sparse};
 
 mod map;
 
@@ -394,6 +394,13 @@ fn attributes(header: &Header<'_>, records: &Records, name: &Name) -> Result<Ent
                 return Err(malformed("extended attribute"));
             };
             entry.xattrs.entry(attribute).or_insert(value);
+        }
+    }
+    for (key, attribute) in acl::KEYS {
+        // Links have none.
+        if let Some(text) = records.get(key).filter(|_| !matches!(header.kind(), b'1' | b'2')) {
+            let value = acl::parse(text).map_err(|why| wrong(name, why))?;
+            entry.xattrs.insert(attribute.to_vec(), value);
         }
     }
     // The same as written by most, so it wins.

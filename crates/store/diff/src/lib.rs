@@ -18,6 +18,7 @@
 mod compare;
 mod decode;
 mod error;
+mod late;
 mod node;
 mod pack;
 mod path;

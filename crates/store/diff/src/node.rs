@@ -90,15 +90,41 @@ pub(crate) fn directory(
     name: &OsStr,
     entry: &Entry,
 ) -> Result<OwnedFd, Error> {
-    match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700)) {
-        Ok(()) | Err(Errno::EXIST) => {}
+    let is_new = match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700)) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
         Err(errno) => return Err(call(entry, "mkdirat")(errno)),
-    }
+    };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let made =
         rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(call(entry, "openat"))?;
+    if !is_new {
+        bare(made.as_fd()).map_err(call(entry, "removexattr"))?;
+    }
     attributes(made.as_fd(), entry)?;
     Ok(made)
+}
+
+/// Takes from a directory the attributes that an earlier entry, or the layer below, has given to it.
+fn bare(dir: BorrowedFd<'_>) -> Result<(), Errno> {
+    let path = fsroot::fd_path(dir);
+    let mut names = vec![0; 64 << 10];
+    let len = match rustix::fs::listxattr(&path, &mut names[..]) {
+        Err(Errno::NOTSUP) => return Ok(()),
+        len => len?,
+    };
+    for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        // Overlayfs's own are what whiteouts have said.
+        if is_overlays(name) {
+            continue;
+        }
+        match rustix::fs::removexattr(&path, name) {
+            // One that the kernel itself gives to every file.
+            Err(Errno::NOTSUP | Errno::PERM | Errno::ACCESS) if name.starts_with(b"security.") => {}
+            removed => removed?,
+        }
+    }
+    Ok(())
 }
 
 /// Makes a symbolic link, device or fifo.
@@ -159,9 +185,13 @@ fn owner(fd: BorrowedFd<'_>, entry: &Entry) -> Result<(), Error> {
         .map_err(call(entry, "chown"))
 }
 
+/// The access list that all inherits that is made in a directory.
+pub(crate) const INHERITED: &[u8] = b"system.posix_acl_default";
+
+/// The attributes to set at once.
 fn wanted(entry: &Entry) -> impl Iterator<Item = (&[u8], &[u8])> {
     let all = entry.xattrs.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
-    all.filter(|(name, _)| !is_overlays(name))
+    all.filter(|(name, _)| !is_overlays(name) && *name != INHERITED)
 }
 
 /// A disk may know no attributes, and no attribute of others than root goes on a link or device;

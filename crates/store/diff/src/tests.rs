@@ -209,6 +209,43 @@ fn a_link_inside_the_root_may_be_on_the_way() {
     assert!(home.root().join("z").is_file());
 }
 
+/// However many they are: what is kept of them has an end.
+#[test]
+fn a_directory_keeps_its_time_and_its_children_nothing_of_its_list() {
+    let home = Dir::new("late");
+    let name = |n: usize| format!("{}{n}/", "d".repeat(100));
+    let list = b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x04\0\x05\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff";
+    let mut entries: Vec<_> = (0..400)
+        .map(|n| {
+            let mut one = dir(&name(n));
+            one.0.mtime = Time { seconds: n as i64, nanoseconds: 7 };
+            one.0.xattrs.insert(b"system.posix_acl_default".to_vec(), list.to_vec());
+            one
+        })
+        .collect();
+    entries.extend((0..400).rev().map(|n| dir(&format!("{}sub", name(n)))));
+    entries.extend((0..400).step_by(7).map(|n| file(&format!("{}f", name(n)), "x")));
+    // What is said last counts, for this one.
+    let mut last = dir(&name(5));
+    last.0.mtime.seconds = 77;
+    entries.push(last);
+    home.apply(&archive(&entries), Origin::Layer).unwrap();
+    let attributes = |path: &str| {
+        let mut names = vec![0; 1000];
+        rustix::fs::listxattr(home.root().join(path), &mut names[..]).unwrap_or(0)
+    };
+    for n in 0..400 {
+        let found = fs::metadata(home.root().join(name(n))).unwrap();
+        let want = if n == 5 { (77, 0) } else { (n as i64, 7) };
+        assert_eq!((found.mtime(), found.mtime_nsec()), want, "{n}");
+    }
+    let list_len = attributes(&name(4));
+    assert!(list_len == 25 || list_len == 0, "{list_len}: all, or a disk without lists");
+    for path in [name(5), format!("{}sub", name(4)), format!("{}f", name(7))] {
+        assert_eq!(attributes(&path), 0, "{path}");
+    }
+}
+
 #[test]
 fn compressions_are_told_by_their_first_bytes() {
     let bytes = archive(&[file("a", "hello")]);

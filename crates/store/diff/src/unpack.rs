@@ -4,14 +4,15 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec};
+use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 use tarstream::{EndMark, Entry, Kind, Name, Reader};
 
+use crate::late::Late;
 use crate::path::{ADVICE, Inside};
-use crate::unpacked::{Failure, Tree, file_type, is_whiteout, set_times, stat};
+use crate::unpacked::{Failure, Tree, file_type, is_whiteout, stat};
 use crate::{Error, Options, Origin, Whiteouts, node};
 
 pub(crate) use tree::{OPAQUE, WHITEOUT};
@@ -25,8 +26,6 @@ struct Unpacker<'a, R> {
     options: &'a Options<'a>,
     /// Whether something was hidden by a file of another name.
     has_marks: bool,
-    /// Times of directories, which change while something is put into them.
-    times: Vec<(PathBuf, Timespec)>,
     buffer: Vec<u8>,
     size: u64,
 }
@@ -47,7 +46,6 @@ pub(crate) fn unpack(
         tree: Tree::open(root, options.origin, options.below)?,
         options,
         has_marks: false,
-        times: Vec::new(),
         buffer: vec![0; 128 << 10],
         size: 0,
     };
@@ -56,7 +54,7 @@ pub(crate) fn unpack(
         unpacker.entry(&entry)?;
         n_entries += 1;
     }
-    unpacker.set_times()?;
+    unpacker.tree.finish_directories()?;
     Ok((unpacker.size, n_entries))
 }
 
@@ -85,8 +83,8 @@ impl<R: Read> Unpacker<'_, R> {
             Kind::File => node::file(dir, name, entry, &mut self.reader, &mut self.buffer),
             Kind::Directory => {
                 node::directory(dir, name, entry)?;
-                self.times.push((path.as_path().into(), node::mtime(entry)));
-                Ok(())
+                self.tree.late.put(path.as_path(), Late::of(entry));
+                if self.tree.late.are_many() { self.tree.finish_directories() } else { Ok(()) }
             }
             _ => node::special(dir, name, entry),
         }
@@ -98,7 +96,7 @@ impl<R: Read> Unpacker<'_, R> {
             return Err(refused(entry, "is the root, and not a directory"));
         }
         node::attributes(self.tree.root(), entry)?;
-        self.times.push((PathBuf::new(), node::mtime(entry)));
+        self.tree.late.put(Path::new(""), Late::of(entry));
         Ok(())
     }
 
@@ -215,35 +213,10 @@ impl<R: Read> Unpacker<'_, R> {
             }
         }
     }
-
-    fn set_times(&mut self) -> Result<(), Error> {
-        for (path, time) in std::mem::take(&mut self.times) {
-            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-                let set = set_times(self.tree.root(), time);
-                set.map_err(|source| at(&path, "utimensat", source))?;
-                continue;
-            };
-            // It may have been replaced by something else.
-            let Ok(dir) = self.tree.existing_parent(parent) else { continue };
-            let Ok(found) = rustix::fs::openat(&dir, name, flags, Mode::empty()) else { continue };
-            let is_directory = rustix::fs::fstat(&found)
-                .is_ok_and(|found| file_type(&found) == FileType::Directory);
-            if is_directory {
-                let set = set_times(std::os::fd::AsFd::as_fd(&found), time);
-                set.map_err(|source| at(&path, "utimensat", source))?;
-            }
-        }
-        Ok(())
-    }
 }
 
 fn shown(entry: &Entry) -> Name {
     Name::from(entry.path.as_slice())
-}
-
-fn at(path: &Path, call: &'static str, source: Errno) -> Error {
-    Error::Call { entry: Name::from(path.as_os_str().as_bytes()), call, source }
 }
 
 fn refused(entry: &Entry, why: impl Into<String>) -> Error {

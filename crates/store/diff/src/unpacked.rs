@@ -9,6 +9,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::late::{Late, Lates};
 use crate::{Error, Origin};
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -32,6 +33,8 @@ pub(crate) struct Tree<'a> {
     below: &'a [PathBuf],
     /// The parent that was used last: archives go directory by directory.
     last: Option<(PathBuf, OwnedFd)>,
+    /// What directories get when all is in them.
+    pub(crate) late: Lates,
 }
 
 impl<'a> Tree<'a> {
@@ -42,7 +45,7 @@ impl<'a> Tree<'a> {
             Origin::Layer => ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
             Origin::Archive => ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
         };
-        Ok(Self { root, how, below, last: None })
+        Ok(Self { root, how, below, last: None, late: Lates::default() })
     }
 
     pub(crate) fn root(&self) -> BorrowedFd<'_> {
@@ -51,7 +54,9 @@ impl<'a> Tree<'a> {
 
     /// The directory `path`, made where it is missing.
     pub(crate) fn parent(&mut self, path: &Path) -> Result<BorrowedFd<'_>, Failure> {
+        let keep = |errno| Failure::Call("stat", errno);
         if path.as_os_str().is_empty() {
+            self.late.keep(path, self.root.as_fd()).map_err(keep)?;
             return Ok(self.root.as_fd());
         }
         if self.last.as_ref().is_none_or(|(last, _)| last != path) {
@@ -59,6 +64,7 @@ impl<'a> Tree<'a> {
                 Err(Errno::NOENT) => self.make(path)?,
                 other => other.map_err(|errno| failure(path, errno))?,
             };
+            self.late.keep(path, fd.as_fd()).map_err(keep)?;
             self.last = Some((path.into(), fd));
         }
         match &self.last {
@@ -75,6 +81,16 @@ impl<'a> Tree<'a> {
     /// Something was replaced: what was resolved before may no longer be so.
     pub(crate) fn forget(&mut self) {
         self.last = None;
+    }
+
+    /// Gives directories what they get when all is in them.
+    pub(crate) fn finish_directories(&mut self) -> Result<(), Error> {
+        let mut late = std::mem::take(&mut self.late);
+        late.set(self.root.as_fd(), |path| self.existing_parent(path).ok())?;
+        self.late = late;
+        // Who comes back to one has to keep its time.
+        self.forget();
+        Ok(())
     }
 
     /// Whether there may be something for a whiteout to hide.
@@ -94,7 +110,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Makes what is missing of `path`, each directory as it looks in the layers below.
-    fn make(&self, path: &Path) -> Result<OwnedFd, Failure> {
+    fn make(&mut self, path: &Path) -> Result<OwnedFd, Failure> {
         let mut missing: Vec<OsString> = Vec::new();
         let mut known = path;
         let mut dir = loop {
@@ -120,26 +136,30 @@ impl<'a> Tree<'a> {
             })?;
             dir = rustix::fs::openat(&dir, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
                 .map_err(|errno| Failure::Call("openat", errno))?;
-            self.look_as_below(dir.as_fd(), &made)?;
+            let late = self.look_as_below(dir.as_fd(), &made)?;
+            if let Some(late) = late {
+                self.late.put(&made, late);
+            }
         }
         Ok(dir)
     }
 
     /// Gives a directory that the archive does not mention the attributes that it has in the
     /// topmost layer that has it, or those of a new one.
-    fn look_as_below(&self, dir: BorrowedFd<'_>, path: &Path) -> Result<(), Failure> {
+    /// What is to be set at the end.
+    fn look_as_below(&self, dir: BorrowedFd<'_>, path: &Path) -> Result<Option<Late>, Failure> {
         let call = |name| move |errno| Failure::Call(name, errno);
         let found = self.below.iter().find_map(|layer| directory_in(layer, path));
         let Some((from, stat)) = found else {
-            return set_mode(dir, 0o755).map_err(call("chmod"));
+            return set_mode(dir, 0o755).map_err(call("chmod")).map(|()| None);
         };
         let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
         rustix::fs::chownat(dir, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
             .map_err(call("chown"))?;
         set_mode(dir, stat.st_mode & 0o7777).map_err(call("chmod"))?;
-        copy_attributes(&from, dir).map_err(call("setxattr"))?;
+        let inherited = copy_attributes(&from, dir).map_err(call("setxattr"))?;
         let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ };
-        set_times(dir, time).map_err(call("utimensat"))
+        Ok(Some(Late { time, inherited }))
     }
 }
 
@@ -161,11 +181,13 @@ fn directory_in(layer: &Path, path: &Path) -> Option<(OwnedFd, Stat)> {
     Some((dir, stat))
 }
 
-/// Copies the extended attributes that are not overlayfs's own.
-fn copy_attributes(from: &OwnedFd, to: BorrowedFd<'_>) -> Result<(), Errno> {
+/// Copies the extended attributes that are not overlayfs's own. The list that is to be inherited comes
+/// back.
+fn copy_attributes(from: &OwnedFd, to: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
+    let mut inherited = None;
     let mut names = vec![0; 64 << 10];
     let len = match rustix::fs::flistxattr(from, &mut names[..]) {
-        Err(Errno::NOTSUP) => return Ok(()),
+        Err(Errno::NOTSUP) => return Ok(None),
         len => len?,
     };
     let to = fsroot::fd_path(to);
@@ -175,9 +197,13 @@ fn copy_attributes(from: &OwnedFd, to: BorrowedFd<'_>) -> Result<(), Errno> {
         }
         let mut value = vec![0; 64 << 10];
         let len = rustix::fs::fgetxattr(from, name, &mut value[..])?;
+        if name == crate::node::INHERITED {
+            inherited = Some(value[..len].to_vec());
+            continue;
+        }
         rustix::fs::setxattr(&to, name, &value[..len], rustix::fs::XattrFlags::empty())?;
     }
-    Ok(())
+    Ok(inherited)
 }
 
 /// Sets a mode by a descriptor that may be `O_PATH`.
