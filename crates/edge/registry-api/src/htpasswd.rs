@@ -171,7 +171,7 @@ fn read(path: &Path) -> Result<HashMap<String, Hash>, HtpasswdError> {
 }
 
 /// Reads lines of `NAME:HASH`. The first of a name counts.
-fn parse(text: &str) -> Result<HashMap<String, Hash>, (usize, String)> {
+pub(crate) fn parse(text: &str) -> Result<HashMap<String, Hash>, (usize, String)> {
     let mut users = HashMap::new();
     for (idx, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -190,7 +190,7 @@ fn parse(text: &str) -> Result<HashMap<String, Hash>, (usize, String)> {
 }
 
 /// The name and the password of a request.
-fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
+pub(crate) fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
     let header = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, rest) = header.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {

@@ -20,6 +20,8 @@
 mod bcrypt;
 mod body;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod htpasswd;
 mod listen;
 mod lists;

@@ -34,6 +34,18 @@ pub enum Event {
         /// What.
         layer: Layer,
     },
+    /// A host did not have it, or failed: the next is asked.
+    Passed {
+        /// Which.
+        host: String,
+        /// Why.
+        why: String,
+    },
+    /// It came from this host, which is not the registry itself.
+    From {
+        /// Which.
+        host: String,
+    },
     /// A tag has come.
     Pulled {
         /// What the registry calls it.

@@ -10,7 +10,7 @@ use images::{Image, Images, Pull, PullBlob, Step};
 use oci::Digest;
 use oci::image::{Descriptor, ImageConfig, MAX_CONFIG, Platform};
 use reference::Reference;
-use registry::{Credentials, Registry, Resolved, Settings, Sink};
+use registry::{Credentials, Found, Hosts, Registry, Settings, Sink};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
@@ -60,57 +60,60 @@ impl Sink for To {
     }
 }
 
-/// Pulls an image: from the mirrors of its registry, where there are any, and else from itself.
+/// Pulls an image: from the first host that has it, of those that may be asked.
 pub async fn pull(
     images: &Arc<Images>,
     request: &Request,
     events: &Arc<Events>,
 ) -> Result<Pulled, Error> {
     let reference = request.reference.clone().with_default_tag();
-    let registries = Registry::with_mirrors(
-        request.settings.clone(),
-        reference.domain(),
-        request.credentials.clone(),
-    );
-    let mut registries = registries.into_iter().peekable();
-    loop {
-        let Some(registry) = registries.next() else {
-            return Err(Error::Invalid(format!("no registry has {}", reference.familiar())));
-        };
-        let from = From { images, registry: Arc::new(registry), reference: &reference, events };
-        match from.pull(request.platform.as_ref()).await {
-            // A mirror may lack anything; that is no news.
-            Err(Error::Registry(_)) if registries.peek().is_some() => {}
-            result => return result,
-        }
-    }
+    let hosts = hosts(request).await?;
+    From { images, hosts, reference: &reference, events }.pull(request.platform.as_ref()).await
 }
 
-/// Pulls every tag of a repository, from its registry itself.
+/// Pulls every tag of a repository.
 pub async fn pull_all(
     images: &Arc<Images>,
     request: &Request,
     events: &Arc<Events>,
 ) -> Result<(), Error> {
     let reference = &request.reference;
-    let settings = request.settings.clone();
-    let registry = Registry::new(settings, reference.domain(), request.credentials.clone());
-    let registry = Arc::new(registry);
-    for tag in registry.repository(reference.path()).tags(reference).await? {
+    let hosts = hosts(request).await?;
+    let passed = |host: &Registry, error: &registry::Error| tell_passed(events, host, error);
+    for tag in hosts.tags(reference, &passed).await? {
         let reference = reference.clone().with_tag(&tag);
         let reference =
             reference.map_err(|error| Error::Invalid(format!("tag `{tag}`: {error}")))?;
-        let registry = Arc::clone(&registry);
-        let from = From { images, registry, reference: &reference, events };
+        let hosts = Arc::clone(&hosts);
+        let from = From { images, hosts, reference: &reference, events };
         from.pull(request.platform.as_ref()).await?;
     }
     Ok(())
 }
 
-/// One registry to pull one image from.
+/// Whom to ask; a file is read for it.
+pub(crate) async fn hosts(request: &Request) -> Result<Arc<Hosts>, Error> {
+    let (settings, credentials) = (request.settings.clone(), request.credentials.clone());
+    let domain = request.reference.domain().to_owned();
+    let found = spawn_blocking(move || Hosts::of(&settings, &domain, credentials.as_ref())).await;
+    let found = found.map_err(|source| Error::Lost { what: "a look at hosts.toml", source })?;
+    Ok(Arc::new(found?))
+}
+
+fn tell_passed(events: &Arc<Events>, host: &Registry, error: &registry::Error) {
+    let mut why = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        why.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    events(Event::Passed { host: host.to_string(), why });
+}
+
+/// The hosts to pull one image from.
 struct From<'a> {
     images: &'a Arc<Images>,
-    registry: Arc<Registry>,
+    hosts: Arc<Hosts>,
     reference: &'a Reference,
     events: &'a Arc<Events>,
 }
@@ -136,26 +139,51 @@ impl Drop for GiveUp {
 
 impl From<'_> {
     async fn pull(&self, platform: Option<&Platform>) -> Result<Pulled, Error> {
-        let repository = self.registry.repository(self.reference.path());
         if platform.is_none()
             && let Some(pulled) = self.unchanged().await?
         {
             return Ok(pulled);
         }
-        let native = Platform::native();
-        let resolved = repository.resolve(self.reference, platform.unwrap_or(&native)).await?;
         let before = {
             let reference = self.reference.clone();
             self.blocking(move |images| Ok(images.id_of(&reference)?)).await?
         };
-        let config = self.config(&resolved.manifest.config).await?;
+        let native = Platform::native();
+        let mut first = 0;
+        loop {
+            let wanted = platform.unwrap_or(&native);
+            let passed = |host: &Registry, error: &registry::Error| {
+                tell_passed(self.events, host, error);
+            };
+            let found = self.hosts.resolve(self.reference, wanted, first, &passed).await?;
+            match (self.pull_found(&found, platform).await, self.hosts.after(found.host)) {
+                // What one host gives is not what it should be: another may have better.
+                (Err(Error::Registry(error)), Some(next)) => {
+                    tell_passed(self.events, self.hosts.host(found.host), &error);
+                    first = next;
+                }
+                (image, _) => {
+                    let image = image?;
+                    let host = self.hosts.host(found.host);
+                    if !host.is_itself() {
+                        (self.events)(Event::From { host: host.to_string() });
+                    }
+                    let digest = found.resolved.digest;
+                    self.tell_pulled(&digest, before.as_ref() == Some(&image.id));
+                    return Ok(Pulled { image, digest });
+                }
+            }
+        }
+    }
+
+    async fn pull_found(&self, found: &Found, platform: Option<&Platform>) -> Result<Image, Error> {
+        let resolved = &found.resolved;
+        let config = self.config(&resolved.manifest.config, found.host).await?;
         check_platform(self.reference, &config, platform)?;
         self.tell_pulling();
         let manifest = resolved.document.bytes.to_vec();
         let pull = self.blocking(move |images| Ok(images.begin_pull(manifest, config)?)).await?;
-        let image = self.fetch(&resolved, Arc::new(pull)).await?;
-        self.tell_pulled(&resolved.digest, before.as_ref() == Some(&image.id));
-        Ok(Pulled { image, digest: resolved.digest })
+        self.fetch(found, Arc::new(pull)).await
     }
 
     /// The image, if the registry says that its tag still means the same. To ask is cheap, and
@@ -166,9 +194,8 @@ impl From<'_> {
         let Some(id) = here.filter(|_| self.reference.digest().is_none()) else {
             return Ok(None);
         };
-        let repository = self.registry.repository(self.reference.path());
         // Why it cannot be asked shows when it is asked for the image.
-        let Ok(Some(digest)) = repository.digest_of(self.reference).await else {
+        let Ok(Some(digest)) = self.hosts.digest_of(self.reference).await else {
             return Ok(None);
         };
         let called = format!("{}@{digest}", self.reference.name());
@@ -183,7 +210,7 @@ impl From<'_> {
     }
 
     /// The configuration, which may be here.
-    async fn config(&self, config: &Descriptor) -> Result<Vec<u8>, Error> {
+    async fn config(&self, config: &Descriptor, host: usize) -> Result<Vec<u8>, Error> {
         let digest = config.digest.clone();
         let read = move |images: &Images| match images.content().read(&digest, MAX_CONFIG as u64) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -193,12 +220,14 @@ impl From<'_> {
         if let Some(here) = self.blocking(read).await? {
             return Ok(here);
         }
-        let repository = self.registry.repository(self.reference.path());
-        Ok(repository.small_blob(config).await?.to_vec())
+        let passed =
+            |host: &Registry, error: &registry::Error| tell_passed(self.events, host, error);
+        let bytes = self.hosts.small_blob(self.reference.path(), config, host, &passed).await?;
+        Ok(bytes.to_vec())
     }
 
     /// Downloads what is missing, and unpacks it meanwhile.
-    async fn fetch(&self, resolved: &Resolved, pull: Arc<Pull>) -> Result<Image, Error> {
+    async fn fetch(&self, found: &Found, pull: Arc<Pull>) -> Result<Image, Error> {
         let tracks: Arc<Vec<Track>> =
             Arc::new(pull.layers().iter().map(|one| track(one)).collect());
         // Of an image that is here there is nothing to tell layer by layer.
@@ -206,10 +235,10 @@ impl From<'_> {
             self.tell(track, if track.is_new { Layer::Found } else { Layer::Here });
         }
         let _give_up = GiveUp(Arc::clone(&pull));
-        let mut downloads = self.downloads(&pull, &tracks);
+        let mut downloads = self.downloads(&pull, &tracks, found.host);
         let mut unpacking = {
             let (images, pull) = (Arc::clone(self.images), Arc::clone(&pull));
-            let (reference, digest) = (self.reference.clone(), resolved.digest.clone());
+            let (reference, digest) = (self.reference.clone(), found.resolved.digest.clone());
             let (tracks, events) = (Arc::clone(&tracks), Arc::clone(self.events));
             spawn_blocking(move || {
                 let on_step = |idx: usize, step: Step| stepped(&tracks[idx], step, &events);
@@ -242,12 +271,17 @@ impl From<'_> {
         }
     }
 
-    fn downloads(&self, pull: &Pull, tracks: &Arc<Vec<Track>>) -> JoinSet<Result<(), Error>> {
+    fn downloads(
+        &self,
+        pull: &Pull,
+        tracks: &Arc<Vec<Track>>,
+        host: usize,
+    ) -> JoinSet<Result<(), Error>> {
         let turns = Arc::new(Semaphore::new(AT_ONCE));
         let mut downloads = JoinSet::new();
         for (idx, blob) in pull.layers().iter().enumerate() {
             let (blob, tracks) = (Arc::clone(blob), Arc::clone(tracks));
-            let (registry, turns) = (Arc::clone(&self.registry), Arc::clone(&turns));
+            let (hosts, turns) = (Arc::clone(&self.hosts), Arc::clone(&turns));
             let (path, events) = (self.reference.path().to_owned(), Arc::clone(self.events));
             if idx >= AT_ONCE {
                 self.tell_new(&tracks[idx], Layer::Waiting);
@@ -255,7 +289,7 @@ impl From<'_> {
             downloads.spawn(async move {
                 // Nobody closes it.
                 let _turn = turns.acquire().await;
-                download(&registry, &path, &blob, &tracks[idx], &events).await
+                download(&hosts, host, &path, &blob, &tracks[idx], &events).await
             });
         }
         downloads
@@ -306,7 +340,8 @@ fn track(blob: &PullBlob) -> Track {
 }
 
 async fn download(
-    registry: &Registry,
+    hosts: &Hosts,
+    host: usize,
     path: &str,
     blob: &PullBlob,
     track: &Track,
@@ -320,8 +355,9 @@ async fn download(
             tell(Layer::Downloading(at, track.size));
         }
     };
-    let repository = registry.repository(path);
-    let sink = repository.download(blob.descriptor(), To(incoming), &progress).await?;
+    let passed = |host: &Registry, error: &registry::Error| tell_passed(events, host, error);
+    let sink = To(incoming);
+    let sink = hosts.download(path, blob.descriptor(), host, sink, &progress, &passed).await?;
     // Told before the unpacking can see it.
     track.is_here.store(true, Ordering::Relaxed);
     tell(Layer::Downloaded);

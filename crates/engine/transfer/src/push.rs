@@ -8,12 +8,12 @@ use std::sync::Arc;
 use images::{Images, Push};
 use oci::image::Descriptor;
 use reference::Reference;
-use registry::{Pushed, Registry, Source};
+use registry::{Hosts, Pushed, Source};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::event::{Meter, id};
-use crate::pull::Request;
+use crate::pull::{Request, hosts};
 use crate::{AT_ONCE, Error, Event, Events, Layer};
 
 /// A blob in the content store. The registry checks what comes.
@@ -42,9 +42,8 @@ pub async fn push(
         let reference = reference.clone();
         blocking(images, move |images| images.names_to_push(&reference, all)).await?
     };
-    let settings = request.settings.clone();
-    let registry = Registry::new(settings, reference.domain(), request.credentials.clone());
-    let registry = Arc::new(registry);
+    let hosts = hosts(request).await?;
+    hosts.for_push()?;
     for (nth, name) in names.into_iter().enumerate() {
         let begun = {
             let name = name.clone();
@@ -53,7 +52,7 @@ pub async fn push(
         if nth == 0 {
             events(Event::Pushing { repository: reference.name() });
         }
-        let sent = send(images, &registry, &name, &begun, events).await;
+        let sent = send(images, &hosts, &name, &begun, events).await;
         let pushed = sent.is_ok().then(|| name.clone());
         let push = begun.clone();
         blocking(images, move |images| images.end_push(&push, pushed.as_ref())).await?;
@@ -69,7 +68,7 @@ pub async fn push(
 
 async fn send(
     images: &Arc<Images>,
-    registry: &Arc<Registry>,
+    hosts: &Arc<Hosts>,
     name: &Reference,
     push: &Push,
     events: &Arc<Events>,
@@ -79,7 +78,7 @@ async fn send(
     for layer in &push.layers {
         events(Event::Layer { id: id(&layer.digest), layer: Layer::Preparing });
         let elsewhere = push.elsewhere.get(&layer.digest).cloned().unwrap_or_default();
-        let upload = Upload::new(images, registry, name, layer, elsewhere);
+        let upload = Upload::new(images, hosts, name, layer, elsewhere);
         let (turns, events) = (Arc::clone(&turns), Arc::clone(events));
         uploads.spawn(async move {
             // Nobody closes it.
@@ -90,8 +89,8 @@ async fn send(
     while let Some(upload) = uploads.join_next().await {
         upload.map_err(|source| Error::Lost { what: "an upload", source })??;
     }
-    Upload::new(images, registry, name, &push.config, Vec::new()).send(None).await?;
-    let repository = registry.repository(name.path());
+    Upload::new(images, hosts, name, &push.config, Vec::new()).send(None).await?;
+    let repository = hosts.for_push()?.repository(name.path());
     let manifest = push.manifest.clone().into();
     let tag = name.tag().unwrap_or(reference::DEFAULT_TAG);
     Ok(repository.put_manifest(tag, &push.media_type, manifest).await?)
@@ -99,7 +98,7 @@ async fn send(
 
 /// A blob that is to be sent.
 struct Upload {
-    registry: Arc<Registry>,
+    hosts: Arc<Hosts>,
     path: String,
     blob: Descriptor,
     source: Arc<dyn Source>,
@@ -109,13 +108,13 @@ struct Upload {
 impl Upload {
     fn new(
         images: &Images,
-        registry: &Arc<Registry>,
+        hosts: &Arc<Hosts>,
         name: &Reference,
         blob: &Descriptor,
         elsewhere: Vec<String>,
     ) -> Self {
         Self {
-            registry: Arc::clone(registry),
+            hosts: Arc::clone(hosts),
             path: name.path().to_owned(),
             blob: blob.clone(),
             source: Arc::new(Blob(images.content().blob_path(&blob.digest))),
@@ -135,7 +134,7 @@ impl Upload {
                 tell(Layer::Pushing(at, self.blob.size));
             }
         };
-        let repository = self.registry.repository(&self.path);
+        let repository = self.hosts.for_push()?.repository(&self.path);
         let pushed =
             repository.upload(&self.blob, &self.source, &self.elsewhere, None, &progress).await?;
         tell(match pushed {

@@ -53,6 +53,9 @@ pub(crate) struct Auth {
 #[derive(Default)]
 struct State {
     wanted: Wanted,
+    /// Whether a token server is asked for an identity token, and what it gave.
+    wants_identity: bool,
+    identity: Option<String>,
     tokens: HashMap<Vec<Scope>, Token>,
 }
 
@@ -72,11 +75,30 @@ enum Wanted {
 struct Token {
     header: HeaderValue,
     until: Instant,
+    identity: Option<String>,
+}
+
+/// What a token server is asked for.
+struct Asked<'a> {
+    realm: &'a Url,
+    service: Option<&'a str>,
+    scopes: &'a [Scope],
+    wants_identity: bool,
 }
 
 impl Auth {
     pub(crate) fn new(host: &str, credentials: Option<Credentials>) -> Self {
         Self { host: host.to_owned(), credentials, state: Mutex::default() }
+    }
+
+    /// Asks for an identity token with the next token (`offline_token`).
+    pub(crate) async fn want_identity(&self) {
+        self.state.lock().await.wants_identity = true;
+    }
+
+    /// What was given then.
+    pub(crate) async fn identity(&self) -> Option<String> {
+        self.state.lock().await.identity.clone()
     }
 
     /// The `Authorization` for a request to the registry, as far as it is known what it wants.
@@ -99,8 +121,15 @@ impl Auth {
                 if let Some(known) = known {
                     return Ok(Some(known.header.clone()));
                 }
-                let token = self.fetch(http, registry, &realm, service.as_deref(), scopes).await?;
+                let asked = Asked {
+                    realm: &realm,
+                    service: service.as_deref(),
+                    scopes,
+                    wants_identity: state.wants_identity,
+                };
+                let token = self.fetch(http, registry, &asked).await?;
                 let header = token.header.clone();
+                state.identity.clone_from(&token.identity);
                 state.tokens.insert(scopes.to_vec(), token);
                 Ok(Some(header))
             }
@@ -157,10 +186,9 @@ impl Auth {
         &self,
         http: &Http,
         registry: &Origin,
-        realm: &Url,
-        service: Option<&str>,
-        scopes: &[Scope],
+        asked: &Asked<'_>,
     ) -> Result<Token, Error> {
+        let realm = asked.realm;
         if self.credentials.is_some() && !is_part_of(registry, &realm.origin) {
             let allowed = &http.settings.token_servers;
             if !allowed.iter().any(|host| host.eq_ignore_ascii_case(&realm.origin.authority())) {
@@ -170,28 +198,24 @@ impl Auth {
                 });
             }
         }
-        let asked = Instant::now();
-        let bytes = self.ask(http, realm, service, scopes).await?;
+        let now = Instant::now();
+        let bytes = self.ask(http, asked).await?;
         let no_token = || Error::NoToken { realm: realm.to_string() };
         let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| no_token())?;
         let tokens = [answer.token, answer.access_token];
         let token = tokens.into_iter().flatten().find(|token| !token.is_empty());
         let life = answer.expires_in.filter(|seconds| *seconds > 0).map(Duration::from_secs);
-        let until = asked.checked_add(life.unwrap_or(LIFE).saturating_sub(MARGIN));
+        let until = now.checked_add(life.unwrap_or(LIFE).saturating_sub(MARGIN));
         Ok(Token {
             header: secret(&format!("Bearer {}", token.ok_or_else(no_token)?))?,
-            until: until.unwrap_or(asked),
+            until: until.unwrap_or(now),
+            identity: answer.refresh_token.filter(|token| !token.is_empty()),
         })
     }
 
     /// Asks the token server (token.md; oauth.md for one who has an identity token).
-    async fn ask(
-        &self,
-        http: &Http,
-        realm: &Url,
-        service: Option<&str>,
-        scopes: &[Scope],
-    ) -> Result<bytes::Bytes, Error> {
+    async fn ask(&self, http: &Http, asked: &Asked<'_>) -> Result<bytes::Bytes, Error> {
+        let Asked { realm, service, scopes, wants_identity } = *asked;
         let identity = self.credentials.as_ref().and_then(|one| one.identity_token.as_ref());
         let mut headers = HeaderMap::new();
         let mut url = realm.clone();
@@ -218,6 +242,9 @@ impl Auth {
             }
             if let Some(credentials) = &self.credentials {
                 url = url.with("client_id", CLIENT).with("account", &credentials.username);
+                if wants_identity {
+                    url = url.with("offline_token", "true");
+                }
                 headers.insert(AUTHORIZATION, credentials.basic()?);
             }
         }
@@ -268,6 +295,7 @@ struct Answer {
     token: Option<String>,
     access_token: Option<String>,
     expires_in: Option<u64>,
+    refresh_token: Option<String>,
 }
 
 /// A header that no log shows.

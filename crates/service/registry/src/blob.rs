@@ -13,7 +13,9 @@ use tokio::task::JoinHandle;
 
 use crate::client::{Answer, Target};
 use crate::error::{Error, Transport};
+use crate::hosts::Passed;
 use crate::http::next_piece;
+use crate::refused::shown;
 use crate::repository::{Repository, header};
 use crate::url::Url;
 
@@ -48,49 +50,42 @@ impl Repository<'_> {
         sink: S,
         progress: Progress<'_>,
     ) -> Result<S, Error> {
-        let at = sink.size();
-        let mut writer = Writer::start(sink, blob);
-        let fetched = self.fetch(blob, at, &mut writer, progress).await;
-        // First: where the disk failed, the network's error is only a consequence.
-        let sink = writer.finish().await?;
-        fetched?;
-        if sink.size() != blob.size {
-            let (digest, found) = (blob.digest.clone(), sink.size());
-            return Err(Error::WrongSize { digest, expected: blob.size, found });
-        }
-        let found = sink.digest();
-        if found != blob.digest {
-            return Err(Error::WrongDigest { expected: blob.digest.clone(), found });
-        }
-        Ok(sink)
+        download(&[*self], blob, sink, progress, &|_, _| ()).await
     }
 
     async fn fetch<S: Sink>(
         &self,
         blob: &Descriptor,
-        mut at: u64,
+        at: &mut u64,
         writer: &mut Writer<S>,
         progress: Progress<'_>,
     ) -> Result<(), Error> {
         let retry = &self.registry.http.settings.retry;
         let mut n_failures = 0;
-        while at < blob.size {
-            let before = at;
-            let error = match self.fetch_once(blob, &mut at, writer, progress).await {
-                Ok(()) if at == blob.size => return Ok(()),
+        let mut has_ranges = true;
+        while *at < blob.size {
+            let before = *at;
+            let result = self.fetch_once(blob, at, has_ranges, writer, progress).await;
+            let error = match result {
+                Ok(()) if *at == blob.size => return Ok(()),
                 Ok(()) => {
-                    let (digest, found) = (blob.digest.clone(), at);
+                    let (digest, found) = (blob.digest.clone(), *at);
                     Error::WrongSize { digest, expected: blob.size, found }
+                }
+                // One that does not know what it sends when it is asked for a part is asked for all.
+                Err(Error::Range { .. }) if has_ranges => {
+                    has_ranges = false;
+                    continue;
                 }
                 Err(error) => error,
             };
-            n_failures = if at > before { 1 } else { n_failures + 1 };
+            n_failures = if *at > before { 1 } else { n_failures + 1 };
             let is_worth_it = match &error {
                 Error::Request { source, .. } => source.is_outage(),
                 Error::WrongSize { found, expected, .. } => found < expected,
                 _ => false,
             };
-            if !is_worth_it || n_failures >= retry.attempts {
+            if !is_worth_it || n_failures >= self.registry.attempts() {
                 return Err(error);
             }
             tokio::time::sleep(retry.pause(n_failures)).await;
@@ -103,12 +98,14 @@ impl Repository<'_> {
         &self,
         blob: &Descriptor,
         at: &mut u64,
+        has_ranges: bool,
         writer: &mut Writer<S>,
         progress: Progress<'_>,
     ) -> Result<(), Error> {
-        let answer = self.ask(blob, *at).await?;
+        let asked = if has_ranges { *at } else { 0 };
+        let answer = self.ask(blob, asked).await?;
         let url = answer.url.to_string();
-        let mut to_skip = check_head(&answer, blob, *at)?;
+        let mut to_skip = *at - asked + check_head(&answer, blob, asked)?;
         let Answer { response, .. } = answer;
         let mut body = response.into_body();
         let silence = self.registry.http.settings.retry.silence;
@@ -175,23 +172,57 @@ fn broken(url: &str, source: Transport) -> Error {
     Error::Request { method: Method::GET, url: url.to_owned(), source }
 }
 
+/// Downloads a blob from the first of these repositories; where one fails, the next goes on from
+/// there. What has come is checked.
+pub(crate) async fn download<S: Sink>(
+    repositories: &[Repository<'_>],
+    blob: &Descriptor,
+    sink: S,
+    progress: Progress<'_>,
+    passed: Passed<'_>,
+) -> Result<S, Error> {
+    let mut at = sink.size();
+    let mut writer = Writer::start(sink, blob);
+    let mut fetched = Ok(());
+    for (nth, repository) in repositories.iter().enumerate() {
+        fetched = repository.fetch(blob, &mut at, &mut writer, progress).await;
+        match &fetched {
+            Ok(()) | Err(Error::Write { .. }) => break,
+            Err(error) if nth + 1 < repositories.len() => passed(repository.registry, error),
+            Err(_) => {}
+        }
+    }
+    // First: where the disk failed, the network's error is only a consequence.
+    let sink = writer.finish().await?;
+    fetched?;
+    if sink.size() != blob.size {
+        let (digest, found) = (blob.digest.clone(), sink.size());
+        return Err(Error::WrongSize { digest, expected: blob.size, found });
+    }
+    let found = sink.digest();
+    if found != blob.digest {
+        return Err(Error::WrongDigest { expected: blob.digest.clone(), found });
+    }
+    Ok(sink)
+}
+
 /// Checks what an answer says about itself. How many bytes of it are to be skipped: all that we
 /// have, where the registry knows no ranges.
 fn check_head(answer: &Answer, blob: &Descriptor, at: u64) -> Result<u64, Error> {
-    let protocol = |why: String| Error::Protocol { url: answer.url.to_string(), why };
+    let odd = |why: String| Error::Range { url: answer.url.to_string(), why };
     let length = length(&answer.response);
     let (to_skip, whole) = match answer.response.status() {
         StatusCode::PARTIAL_CONTENT => {
             let range = header(answer, CONTENT_RANGE.as_str()).unwrap_or_default();
             let (start, total) = parse_range(&range)
-                .ok_or_else(|| protocol(format!("content range `{range}` makes no sense")))?;
+                .ok_or_else(|| odd(format!("content range `{}` makes no sense", shown(&range))))?;
             if start != at {
-                return Err(protocol(format!("sent from byte {start}, asked for byte {at}")));
+                return Err(odd(format!("sent from byte {start}, asked for byte {at}")));
             }
             (0, total.or(length.map(|length| at + length)))
         }
         StatusCode::RANGE_NOT_SATISFIABLE => {
-            return Err(protocol(format!("has no byte {at} of {}", blob.digest)));
+            return Err(odd(format!("has no byte {at} of {}", blob.digest)));
         }
         _ => (at, length),
     };
@@ -208,7 +239,7 @@ fn length(response: &Response<Incoming>) -> Option<u64> {
 }
 
 /// The start and the total of `bytes START-END/TOTAL` (RFC 9110, 14.4).
-fn parse_range(text: &str) -> Option<(u64, Option<u64>)> {
+pub(crate) fn parse_range(text: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (start, _) = range.split_once('-')?;
     let total = if total == "*" { None } else { Some(total.parse().ok()?) };

@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 use crate::auth::{Auth, Scope};
 use crate::credentials::Credentials;
 use crate::error::{Error, Refused};
+use crate::hosts_toml::{Can, Host, ROOT};
 use crate::http::{Body, Http};
 use crate::refused::refused;
 use crate::repository::Repository;
@@ -25,6 +26,8 @@ const HUB: &str = "registry-1.docker.io";
 const MAX_REDIRECTS: usize = 10;
 /// A challenge is met once with nothing known, and once more for a token that has just expired.
 const MAX_CHALLENGES: usize = 2;
+/// How often a host is tried where others can be asked.
+const MIRROR_ATTEMPTS: u32 = 2;
 
 /// A registry, and who we are to it.
 pub struct Registry {
@@ -32,6 +35,16 @@ pub struct Registry {
     /// As references name it.
     domain: String,
     host: String,
+    /// The path of its API, `/v2` of most.
+    root: String,
+    /// Whose images are asked for, where that is to be said.
+    namespace: Option<String>,
+    /// Where it is, if that was said.
+    address: Option<Origin>,
+    pub(crate) can: Can,
+    is_itself: bool,
+    /// Others can be asked in its place.
+    has_others: bool,
     auth: Auth,
     /// Found out with the first request.
     origin: OnceCell<Origin>,
@@ -39,7 +52,19 @@ pub struct Registry {
 
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Registry({})", self.host)
+        write!(f, "Registry({self})")
+    }
+}
+
+/// `HOST[:PORT]`, with the scheme where it was named with one.
+impl std::fmt::Display for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.address {
+            Some(address) => {
+                write!(f, "{address}{}", self.root.strip_suffix(ROOT).unwrap_or(&self.root))
+            }
+            None => f.write_str(&self.host),
+        }
     }
 }
 
@@ -75,41 +100,71 @@ pub(crate) struct Answer {
 }
 
 impl Registry {
-    /// The registry that references call `domain`. Nothing is sent yet.
+    /// The registry that references call `domain`, itself. Nothing is sent yet.
     pub fn new(settings: Settings, domain: &str, credentials: Option<Credentials>) -> Self {
-        Self::over(Http::new(settings), domain, credentials)
+        Self::over(settings, domain, Host::itself(), credentials)
     }
 
-    /// Whom to ask for images of `domain`, in order: its mirrors, which get no credentials, and the
-    /// registry itself.
-    pub fn with_mirrors(
+    /// One of the hosts that may be asked for images of `domain`. It gets the credentials only if it
+    /// is the registry itself.
+    pub(crate) fn over(
         settings: Settings,
         domain: &str,
+        host: Host,
         credentials: Option<Credentials>,
-    ) -> Vec<Self> {
-        let http = Http::new(settings);
-        let mut registries = Vec::new();
-        if domain == reference::DEFAULT_DOMAIN {
-            for url in http.settings.mirrors.iter().filter_map(|text| Url::parse(text).ok()) {
-                let host = url.origin.authority();
-                let mut mirror = Self::over(Arc::clone(&http), &host, None);
-                mirror.origin = OnceCell::new_with(Some(url.origin));
-                registries.push(mirror);
+    ) -> Self {
+        let Host { url, can, own, names_registry } = host;
+        let itself = if domain == reference::DEFAULT_DOMAIN { HUB } else { domain };
+        let authority = url.as_ref().map_or(itself.to_owned(), |url| url.origin.authority());
+        let is_itself = authority == itself || authority == domain;
+        let origins = match &url {
+            // One that has TLS may also be asked with it.
+            Some(url) => {
+                vec![url.origin.clone(), Origin { scheme: Scheme::Https, ..url.origin.clone() }]
             }
-        }
-        registries.push(Self::over(http, domain, credentials));
-        registries
-    }
-
-    fn over(http: Arc<Http>, domain: &str, credentials: Option<Credentials>) -> Self {
-        let host = if domain == reference::DEFAULT_DOMAIN { HUB } else { domain };
+            None => [Scheme::Https, Scheme::Http]
+                .into_iter()
+                .filter_map(|scheme| Origin::of(scheme, itself).ok())
+                .collect(),
+        };
         Self {
-            http,
+            http: Http::new(settings, own, origins),
             domain: domain.to_owned(),
-            host: host.to_owned(),
-            auth: Auth::new(domain, credentials),
+            host: authority,
+            root: url.as_ref().map_or(ROOT.into(), |url| url.path.clone()),
+            namespace: (names_registry && !is_itself).then(|| domain.to_owned()),
+            address: url.map(|url| url.origin),
+            can,
+            auth: Auth::new(domain, credentials.filter(|_| is_itself)),
+            is_itself,
+            has_others: false,
             origin: OnceCell::new(),
         }
+    }
+
+    /// The same, where others can be asked in its place: then it is not waited for as long.
+    pub(crate) fn with_others(self) -> Self {
+        Self { has_others: true, ..self }
+    }
+
+    /// How often a request is tried in all.
+    pub(crate) fn attempts(&self) -> u32 {
+        let attempts = self.http.settings.retry.attempts;
+        if self.has_others { attempts.min(MIRROR_ATTEMPTS) } else { attempts }
+    }
+
+    /// What a repository is called in the scope of a token: a host whose API is below a path has it
+    /// below that path.
+    pub(crate) fn scoped(&self, path: &str) -> String {
+        match self.root.strip_prefix(ROOT).and_then(|rest| rest.strip_prefix('/')) {
+            Some(above) => format!("{above}/{path}"),
+            None => path.to_owned(),
+        }
+    }
+
+    /// Whether it is the registry that references name, and no other host that is asked for it.
+    pub fn is_itself(&self) -> bool {
+        self.is_itself
     }
 
     /// As references name it.
@@ -122,23 +177,29 @@ impl Registry {
         Repository { registry: self, path }
     }
 
-    /// Asks for nothing but to be let in: whether the credentials are good.
-    pub async fn log_in(&self) -> Result<(), Error> {
+    /// Asks for nothing but to be let in: whether the credentials are good. An identity token to be
+    /// used in place of the password, where the token server gives one.
+    pub async fn log_in(&self) -> Result<Option<String>, Error> {
+        self.auth.want_identity().await;
         let call = Call {
             method: Method::GET,
             target: Target::Path("/v2/"),
             headers: HeaderMap::new(),
             scopes: &[],
             body: &Body::empty,
-            attempts: self.http.settings.retry.attempts,
+            attempts: self.attempts(),
             patience: self.http.settings.retry.silence,
         };
-        self.call(&call).await.map(drop)
+        self.call(&call).await?;
+        Ok(self.auth.identity().await)
     }
 
     /// With TLS; an insecure one without, where it has none.
     pub(crate) async fn origin(&self) -> Result<&Origin, Error> {
         let find = || async {
+            if let Some(address) = &self.address {
+                return Ok(self.origin_of(address).await);
+            }
             let config = |source: crate::url::BadUrl| Error::Location {
                 what: format!("the registry {}", self.host),
                 source,
@@ -149,7 +210,8 @@ impl Registry {
             if !settings.is_insecure(&https) {
                 return Ok(https);
             }
-            let has_authority = settings.certs_of(&https).is_some();
+            let has_authority =
+                settings.has_authority(&https) || !self.http.own.authorities.is_empty();
             let has_tls = self.http.has_tls(&https).await;
             match has_tls {
                 _ if has_authority => Ok(https),
@@ -164,6 +226,28 @@ impl Registry {
             }
         };
         self.origin.get_or_try_init(find).await
+    }
+
+    /// A host that was named with its scheme. One without TLS of which something is said about TLS
+    /// may have it all the same, as containerd reads it.
+    async fn origin_of(&self, address: &Origin) -> Origin {
+        let https = Origin { scheme: Scheme::Https, ..address.clone() };
+        let is_doubtful =
+            address.scheme == Scheme::Http && address.port != 80 && self.http.own.has_tls();
+        if is_doubtful && matches!(self.http.has_tls(&https).await, Ok(true)) {
+            return https;
+        }
+        address.clone()
+    }
+
+    /// The address of a path of the API, which is given with `/v2`.
+    fn url_of(&self, origin: &Origin, path: &str) -> Url {
+        let below = path.strip_prefix(ROOT).unwrap_or(path);
+        let url = origin.url(format!("{}{below}", self.root));
+        match &self.namespace {
+            Some(namespace) => url.with("ns", namespace),
+            None => url,
+        }
     }
 
     /// Sends a request until there is an answer that is no passing error.
@@ -193,7 +277,7 @@ impl Registry {
     async fn call_once(&self, call: &Call<'_>) -> Result<Answer, Error> {
         let origin = self.origin().await?;
         let mut url = match call.target {
-            Target::Path(path) => origin.url(path),
+            Target::Path(path) => self.url_of(origin, path),
             Target::Url(url) | Target::Foreign(url) => url.clone(),
         };
         let is_foreign = matches!(call.target, Target::Foreign(_));
@@ -203,6 +287,11 @@ impl Registry {
             // Credentials are for the registry: whoever it sends us to does not get them.
             let is_registry = url.origin == *origin && !is_foreign;
             let mut headers = call.headers.clone();
+            if is_registry {
+                for (name, value) in &self.http.own.headers {
+                    headers.append(name, value.clone());
+                }
+            }
             let authorization = if is_registry {
                 self.auth.header(&self.http, origin, call.scopes).await?
             } else {

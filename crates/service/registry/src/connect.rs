@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::error::Transport;
+use crate::http::Http;
 use crate::proxy::Proxy;
 use crate::settings::Settings;
-use crate::tls::Tls;
 use crate::url::{Origin, Scheme};
 
 /// A connection may take this long, its handshakes included.
@@ -28,27 +28,19 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// Connects to `origin`, directly or through a proxy.
-pub(crate) async fn connect(
-    settings: &Settings,
-    tls: &Tls,
-    origin: &Origin,
-) -> Result<Box<dyn Io>, Transport> {
-    let connected = timeout(CONNECT, connect_patiently(settings, tls, origin));
+pub(crate) async fn connect(http: &Http, origin: &Origin) -> Result<Box<dyn Io>, Transport> {
+    let connected = timeout(CONNECT, connect_patiently(http, origin));
     connected.await.unwrap_or(Err(Transport::TimedOut(CONNECT)))
 }
 
-async fn connect_patiently(
-    settings: &Settings,
-    tls: &Tls,
-    origin: &Origin,
-) -> Result<Box<dyn Io>, Transport> {
-    let stream: Box<dyn Io> = match settings.proxies.of(origin) {
-        None => Box::new(dial(settings, origin).await?),
+async fn connect_patiently(http: &Http, origin: &Origin) -> Result<Box<dyn Io>, Transport> {
+    let stream: Box<dyn Io> = match http.proxy_of(origin) {
+        None => Box::new(dial_for(http, origin, origin).await?),
         Some(proxy) => {
-            let stream = dial(settings, &proxy.origin).await?;
+            let stream = dial_for(http, origin, &proxy.origin).await?;
             let mut stream: Box<dyn Io> = match proxy.origin.scheme {
                 Scheme::Http => Box::new(stream),
-                Scheme::Https => Box::new(tls.connect(settings, &proxy.origin, stream).await?),
+                Scheme::Https => Box::new(http.tls.connect(http, &proxy.origin, stream).await?),
             };
             if origin.scheme == Scheme::Https {
                 tunnel(&mut stream, proxy, origin).await?;
@@ -58,8 +50,18 @@ async fn connect_patiently(
     };
     match origin.scheme {
         Scheme::Http => Ok(stream),
-        Scheme::Https => Ok(Box::new(tls.connect(settings, origin, stream).await?)),
+        Scheme::Https => Ok(Box::new(http.tls.connect(http, origin, stream).await?)),
     }
+}
+
+/// Dials `whom` on the way to `origin`, for which a time may be set.
+async fn dial_for(http: &Http, origin: &Origin, whom: &Origin) -> Result<TcpStream, Transport> {
+    let dialled = dial(&http.settings, whom);
+    let Some(patience) = http.own_of(origin).and_then(|own| own.dial_timeout) else {
+        return dialled.await;
+    };
+    let late = || Transport::DialTimeout { host: whom.with_port(), patience };
+    timeout(patience, dialled).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// The first address that answers; each gets a head start over the next.

@@ -160,11 +160,21 @@ impl Keys {
         };
         let mut bytes = Vec::new();
         file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
-        let file = serde_json::from_slice(&bytes).map_err(|error| Error::Config {
+        Self::parse(&bytes).map_err(|error| Error::Config {
             what: format!("\"{}\"", path.display()),
             why: error.to_string(),
-        })?;
-        Ok(Self(file))
+        })
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes).map(Self)
+    }
+
+    /// The servers of a file that names no program.
+    #[cfg(fuzzing)]
+    pub(crate) fn without_helpers(&self) -> Option<Vec<&str>> {
+        let has_none = self.0.creds_store.is_empty() && self.0.cred_helpers.is_empty();
+        has_none.then(|| self.0.auths.keys().map(String::as_str).collect())
     }
 
     /// The program that keeps those for the registry `domain`.

@@ -126,6 +126,14 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// What was asked for from some byte on came from another, or not at all.
+    #[error("\"{url}\": {why}")]
+    Range {
+        /// Where, without its query.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A document is not what it should be.
     #[error("{what}")]
     Format {
@@ -236,6 +244,14 @@ pub enum Transport {
         /// Why.
         source: io::Error,
     },
+    /// Nobody there for as long as `dial_timeout` says.
+    #[error("dial tcp {host}: no connection within {} ms", .patience.as_millis())]
+    DialTimeout {
+        /// Who.
+        host: String,
+        /// How long it may take.
+        patience: Duration,
+    },
     /// No TLS, or not with whom it should be.
     #[error("tls: {host}")]
     Tls {
@@ -243,6 +259,20 @@ pub enum Transport {
         host: String,
         /// Why.
         source: io::Error,
+    },
+    /// With whom it should not be: in the words of Go's `crypto/x509`, which people search for.
+    #[error("tls: failed to verify certificate: x509: {why}")]
+    Certificate {
+        /// Who.
+        host: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// What answers speaks no TLS.
+    #[error("http: server gave HTTP response to HTTPS client")]
+    Plain {
+        /// Who.
+        host: String,
     },
     /// The proxy.
     #[error("proxy {proxy}: {why}")]
@@ -279,7 +309,8 @@ impl Transport {
 
     /// Whether the same may work a moment later, where it has worked before.
     pub(crate) fn is_outage(&self) -> bool {
-        self.is_passing() || matches!(self, Self::Lookup { .. } | Self::Dial { .. })
+        self.is_passing()
+            || matches!(self, Self::Lookup { .. } | Self::Dial { .. } | Self::DialTimeout { .. })
     }
 }
 

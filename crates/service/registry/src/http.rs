@@ -21,6 +21,8 @@ use tokio::time::timeout;
 
 use crate::connect::connect;
 use crate::error::Transport;
+use crate::hosts_toml::Own;
+use crate::proxy::Proxy;
 use crate::settings::Settings;
 use crate::tls::Tls;
 use crate::url::{Origin, Scheme, Url};
@@ -88,21 +90,39 @@ impl hyper::body::Body for Body {
 /// Speaks HTTP/1.1 to anyone.
 pub(crate) struct Http {
     pub(crate) settings: Settings,
-    tls: Tls,
+    /// What was said of one host,
+    pub(crate) own: Own,
+    /// and who that is.
+    own_for: Vec<Origin>,
+    pub(crate) tls: Tls,
     idle: Mutex<HashMap<Origin, Vec<SendRequest<Body>>>>,
 }
 
 impl Http {
-    pub(crate) fn new(settings: Settings) -> Arc<Self> {
-        Arc::new(Self { settings, tls: Tls::new(), idle: Mutex::new(HashMap::new()) })
+    /// With what was said of the host of these origins.
+    pub(crate) fn new(settings: Settings, own: Own, own_for: Vec<Origin>) -> Arc<Self> {
+        let idle = Mutex::new(HashMap::new());
+        Arc::new(Self { settings, own, own_for, tls: Tls::new(), idle })
+    }
+
+    /// What was said of this host alone.
+    pub(crate) fn own_of(&self, origin: &Origin) -> Option<&Own> {
+        self.own_for.contains(origin).then_some(&self.own)
+    }
+
+    /// The proxy for requests to `origin`: its own, or what the environment says.
+    pub(crate) fn proxy_of(&self, origin: &Origin) -> Option<&Proxy> {
+        let own = self.own_of(origin).and_then(|own| own.proxy.as_ref());
+        own.or_else(|| self.settings.proxies.of(origin))
     }
 
     /// Whether a TLS server answers there. One that cannot make sense of a handshake may answer it
     /// with silence.
     pub(crate) async fn has_tls(&self, origin: &Origin) -> Result<bool, Transport> {
-        match timeout(HANDSHAKE, connect(&self.settings, &self.tls, origin)).await {
-            Ok(Ok(_)) => Ok(true),
-            Ok(Err(Transport::Tls { .. })) | Err(_) => Ok(false),
+        match timeout(HANDSHAKE, connect(self, origin)).await {
+            // One that is not whom it should be has: nothing is asked of it in the clear.
+            Ok(Ok(_) | Err(Transport::Certificate { .. })) => Ok(true),
+            Ok(Err(Transport::Tls { .. } | Transport::Plain { .. })) | Err(_) => Ok(false),
             Ok(Err(error)) => Err(error),
         }
     }
@@ -131,7 +151,7 @@ impl Http {
                 },
             }
         }
-        let stream = connect(&self.settings, &self.tls, &url.origin).await?;
+        let stream = connect(self, &url.origin).await?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(Transport::Http)?;
         // It ends with the connection, which ends when nobody can send on it any more.
@@ -156,7 +176,7 @@ impl Http {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Request<Body>, Transport> {
-        let proxy = self.settings.proxies.of(&url.origin);
+        let proxy = self.proxy_of(&url.origin);
         // A proxy that forwards has to be told to whom (RFC 9112, 3.2.2).
         let proxy = proxy.filter(|_| url.origin.scheme == Scheme::Http);
         let target = match proxy {

@@ -23,6 +23,10 @@ mod client;
 mod connect;
 mod credentials;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
+mod hosts;
+mod hosts_toml;
 mod http;
 mod keep;
 mod platform;
@@ -35,12 +39,14 @@ mod retry;
 mod settings;
 mod tags;
 mod tls;
+mod toml;
 mod url;
 
 pub use blob::{Progress, Sink};
 pub use client::Registry;
 pub use credentials::{Credentials, Keys, server_domain, server_key};
 pub use error::{Class, Error, Refused, Transport};
+pub use hosts::{Found, Hosts, Passed};
 pub use keep::{Kept, forget, keep};
 pub use proxy::Proxies;
 pub use push::{Pushed, Source};

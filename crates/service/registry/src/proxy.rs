@@ -75,6 +75,16 @@ impl Proxies {
 }
 
 impl Proxy {
+    /// What `proxy` in a `hosts.toml` says: a whole address, and no more.
+    pub(crate) fn of_file(text: &str) -> Result<Self, Error> {
+        let bad = |why: &str| Error::Config { what: "proxy".into(), why: why.to_owned() };
+        let (_, rest) = text.split_once("://").ok_or_else(|| bad("not a whole address"))?;
+        if rest.trim_end_matches('/').contains(['/', '?', '#']) {
+            return Err(bad("an address of a proxy has no path"));
+        }
+        Self::parse("proxy", text)
+    }
+
     fn parse(variable: &str, text: &str) -> Result<Self, Error> {
         let bad = |why: &str| Error::Config { what: variable.to_owned(), why: why.to_owned() };
         let (scheme, rest) = match text.split_once("://") {

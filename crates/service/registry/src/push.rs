@@ -128,13 +128,15 @@ impl Repository<'_> {
     /// started an upload instead.
     async fn mount(&self, blob: &Descriptor, from: &str) -> Result<Option<Upload>, Error> {
         // The registry lets us see what is in the other one, or not.
-        let scopes =
-            [self.scope(true), crate::auth::Scope { repository: from.into(), push: false }];
+        let scopes = [
+            self.scope(true),
+            crate::auth::Scope { repository: self.registry.scoped(from), push: false },
+        ];
         let path = format!(
             "/v2/{}/blobs/uploads/?mount={}&from={}",
             self.path,
             encode(&blob.digest.to_string()),
-            encode(from)
+            encode(&self.registry.scoped(from))
         );
         let call = self.call_for(Method::POST, Target::Path(&path), &scopes);
         let answer = match self.registry.call(&call).await {

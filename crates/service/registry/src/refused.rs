@@ -65,7 +65,7 @@ fn parse(body: &[u8]) -> (String, String) {
 }
 
 /// A stranger's words go to a terminal: without what would move its cursor.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).take(MAX_SHOWN).collect()
 }
 

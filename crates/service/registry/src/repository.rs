@@ -78,7 +78,7 @@ struct Keys {
 
 impl Repository<'_> {
     pub(crate) fn scope(&self, push: bool) -> Scope {
-        Scope { repository: self.path.to_owned(), push }
+        Scope { repository: self.registry.scoped(self.path), push }
     }
 
     pub(crate) fn call_for<'a>(
@@ -94,7 +94,7 @@ impl Repository<'_> {
             headers: HeaderMap::new(),
             scopes,
             body: &Body::empty,
-            attempts: retry.attempts,
+            attempts: self.registry.attempts(),
             patience: retry.silence,
         }
     }
@@ -106,7 +106,17 @@ impl Repository<'_> {
         reference: &Reference,
         wanted: &Platform,
     ) -> Result<Resolved, Error> {
-        let first = match (reference.digest(), reference.tag()) {
+        self.resolve_as(reference, reference.digest(), wanted).await
+    }
+
+    /// The same, where what the reference means may be known already.
+    pub(crate) async fn resolve_as(
+        &self,
+        reference: &Reference,
+        digest: Option<&Digest>,
+        wanted: &Platform,
+    ) -> Result<Resolved, Error> {
+        let first = match (digest, reference.tag()) {
             (Some(digest), _) => self.document(&digest.to_string(), Some(digest), None).await,
             (None, tag) => {
                 let tag = tag.unwrap_or(reference::DEFAULT_TAG);

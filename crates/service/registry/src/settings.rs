@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::hosts_toml::folder_names;
 use crate::proxy::{in_network, network};
 use crate::url::{Origin, Url};
 use crate::{Error, Proxies, Resolver, Retry};
 
-/// Where certificates of private registries are, as `DIR/HOST[:PORT]/`.
+/// Where certificates of registries are, and `hosts.toml`, as `DIR/HOST[:PORT]/`.
 const CERTS: [&str; 2] = ["/etc/dhow/certs.d", "/etc/docker/certs.d"];
 /// Where the keys that we know of Docker's configuration are looked for; the first file counts.
 const CONFIG: [&str; 2] = ["/etc/dhow/daemon.json", "/etc/docker/daemon.json"];
@@ -18,7 +19,7 @@ const CONFIG: [&str; 2] = ["/etc/dhow/daemon.json", "/etc/docker/daemon.json"];
 /// How registries are reached.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// Folders of certificates; the first that knows a host counts.
+    /// Folders of certificates and of `hosts.toml`; the first that knows a host counts.
     pub certs: Vec<PathBuf>,
     /// Registries that need no TLS, or none that can be verified: `HOST[:PORT]`, or a network.
     /// The machine itself is always one.
@@ -79,9 +80,17 @@ impl Settings {
         origin.is_loopback() || self.insecure.iter().any(|entry| covers(entry, origin))
     }
 
+    /// Whether an authority was put there for this host.
+    pub(crate) fn has_authority(&self, origin: &Origin) -> bool {
+        let entries = self.certs_of(origin).and_then(|dir| dir.read_dir().ok());
+        let mut paths = entries.into_iter().flatten().filter_map(Result::ok).map(|one| one.path());
+        paths.any(|path| path.extension().is_some_and(|kind| kind == "crt"))
+    }
+
     /// The folder of certificates for this host.
     pub(crate) fn certs_of(&self, origin: &Origin) -> Option<PathBuf> {
-        let names = [origin.with_port(), origin.authority()];
+        let mut names = folder_names(&origin.with_port());
+        names.push(origin.authority());
         let paths = self.certs.iter().flat_map(|dir| names.iter().map(|name| dir.join(name)));
         paths.into_iter().find(|path| path.is_dir())
     }

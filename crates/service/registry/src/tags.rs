@@ -57,7 +57,7 @@ impl Repository<'_> {
 
 /// The next page: `</v2/NAME/tags/list?last=TAG&n=100>; rel="next"` (RFC 8288). On the same host
 /// only.
-fn following(url: &Url, link: &str) -> Option<Url> {
+pub(crate) fn following(url: &Url, link: &str) -> Option<Url> {
     let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
     let is_next = parameters.replace(['"', ' '], "").split(';').any(|one| one == "rel=next");
     let following = url.join(target).ok().filter(|next| next.origin == url.origin);

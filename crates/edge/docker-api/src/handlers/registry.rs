@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::registry::{Credentials, Registry, Settings, server_domain};
+use ::registry::{Credentials, Hosts, Settings, server_domain};
 use docker::progress::{Detail, Message};
 use docker::system::{AuthConfig, AuthResponse};
 use hyper::StatusCode;
@@ -77,18 +77,22 @@ pub(crate) async fn auth(mut call: Call) -> Reply {
         identity_token: some(given.identity_token),
         registry_token: some(given.registry_token),
     };
-    let settings = settings().await?;
-    Registry::new(settings, &domain, Some(credentials)).log_in().await?;
-    ok(&AuthResponse { status: "Login Succeeded".into(), identity_token: String::new() })
+    let hosts = hosts(settings().await?, domain, Some(credentials)).await?;
+    let Some(registry) = hosts.itself() else {
+        let why = format!("hosts.toml: {} is not among the hosts that are asked", hosts.domain());
+        return Err(Error::invalid(why));
+    };
+    let identity_token = registry.log_in().await?.unwrap_or_default();
+    ok(&AuthResponse { status: "Login Succeeded".into(), identity_token })
 }
 
 /// `GET /distribution/NAME/json`
 pub(crate) async fn distribution(call: Call) -> Reply {
     let reference = parse(&call.id)?.with_default_tag();
     let request = request(&call, reference, None).await?;
-    let domain = request.reference.domain();
-    let registry = Registry::new(request.settings, domain, request.credentials);
-    let repository = registry.repository(request.reference.path());
+    let domain = request.reference.domain().to_owned();
+    let hosts = hosts(request.settings, domain, request.credentials).await?;
+    let repository = hosts.last().repository(request.reference.path());
     let (descriptor, platforms) = repository.describe(&request.reference).await?;
     ok(&serde_json::json!({ "Descriptor": descriptor, "Platforms": platforms }))
 }
@@ -101,6 +105,15 @@ async fn request(
     let header = call.headers.get(AUTH).map(|value| value.to_str().unwrap_or("?"));
     let credentials = Credentials::from_header(header.unwrap_or_default())?;
     Ok(Request { reference, platform, credentials, settings: settings().await? })
+}
+
+/// Whom to ask; files may be read for it.
+async fn hosts(
+    settings: Settings,
+    domain: String,
+    credentials: Option<Credentials>,
+) -> Result<Hosts, Error> {
+    blocking(move || Hosts::of(&settings, &domain, credentials.as_ref())).await
 }
 
 /// Files may be read for it.
@@ -173,6 +186,10 @@ fn messages(event: Event) -> Vec<Message> {
             vec![Message::status(format!("The push refers to repository [{repository}]"))]
         }
         Event::Layer { id, layer } => of_layer(&id, &layer),
+        Event::Passed { host, why } => {
+            vec![Message::status(format!("{host}: {why}; asking the next host"))]
+        }
+        Event::From { host } => vec![Message::status(format!("Mirror: {host}"))],
         Event::Pulled { digest, name, is_same } => {
             let what = if is_same { "Image is up to date" } else { "Downloaded newer image" };
             vec![

@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod hostile;
+mod hosts;
 mod names;
 mod pull;
 mod push;
 mod real;
 mod server;
 mod shelf;
+mod tls;
 mod tokens;
 
 use std::io;

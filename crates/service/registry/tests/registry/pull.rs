@@ -7,7 +7,7 @@ use registry::Class;
 
 use crate::server::{Reply, Server, error};
 use crate::shelf::Shelf;
-use crate::{Memory, download, noise, quick, registry, resolve, told};
+use crate::{Memory, download, noise, registry, resolve, told};
 
 #[tokio::test]
 async fn an_image_comes_whole() {
@@ -181,20 +181,6 @@ async fn what_is_not_there_is_said_in_dockers_words() {
     let blob = Descriptor::of(media_type::LAYER, b"missing");
     let said = told(download(&registry, &blob).await);
     assert_eq!(said, "blob unknown: blob unknown to registry");
-}
-
-#[tokio::test]
-async fn a_mirror_comes_first_and_gets_no_credentials() {
-    let shelf = Arc::new(Shelf::default());
-    shelf.image("1", "amd64", &[]);
-    let mirror = Server::start(move |request| shelf.answer(request)).await;
-    let mut settings = quick();
-    settings.mirrors = vec![format!("http://{}", mirror.host())];
-    let registries = registry::Registry::with_mirrors(settings, "docker.io", Some(crate::user()));
-    assert_eq!(registries.len(), 2);
-    resolve(&registries[0], "1").await.unwrap();
-    assert!(mirror.requests().iter().all(|one| one.header("authorization").is_none()));
-    assert_eq!(registries[1].domain(), "docker.io");
 }
 
 #[tokio::test]

@@ -5,9 +5,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -116,6 +119,15 @@ impl Server {
         address: &str,
         answer: impl Fn(&Request) -> Reply + Send + Sync + 'static,
     ) -> Self {
+        Self::start_with(address, None, answer).await
+    }
+
+    /// With TLS, if there is something to do it with.
+    pub(crate) async fn start_with(
+        address: &str,
+        tls: Option<TlsAcceptor>,
+        answer: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -125,9 +137,16 @@ impl Server {
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
                     let (log, answer) = (Arc::clone(&log), Arc::clone(&answer));
+                    let tls = tls.clone();
                     tokio::spawn(async move {
                         // A client that breaks off is part of most tests.
-                        _ = serve(stream, &log, &*answer).await;
+                        _ = match tls {
+                            None => serve(stream, &log, &*answer).await,
+                            Some(tls) => match tls.accept(stream).await {
+                                Ok(stream) => serve(stream, &log, &*answer).await,
+                                Err(error) => Err(error),
+                            },
+                        };
                     });
                 }
             }
@@ -152,12 +171,18 @@ impl Server {
 }
 
 async fn serve(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     log: &Mutex<Vec<Request>>,
     answer: &(dyn Fn(&Request) -> Reply + Send + Sync),
 ) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
-    while let Some(request) = read(&mut stream).await? {
+    loop {
+        let Some(request) = read(&mut stream).await? else {
+            // As servers answer what is no request.
+            return stream
+                .write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+                .await;
+        };
         log.lock().unwrap().push(request.clone());
         let reply = answer(&request);
         let mut head = format!("HTTP/1.1 {} Whatever\r\n", reply.status);
@@ -181,11 +206,12 @@ async fn serve(
             return Ok(());
         }
     }
-    Ok(())
 }
 
 /// The next request; `None` where the client has no more, or speaks something else.
-async fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
+async fn read(
+    stream: &mut BufReader<impl AsyncRead + AsyncWrite + Unpin>,
+) -> io::Result<Option<Request>> {
     let mut line = Vec::new();
     stream.read_until(b'\n', &mut line).await?;
     let Ok(line) = String::from_utf8(line) else { return Ok(None) };
