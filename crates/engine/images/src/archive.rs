@@ -167,7 +167,7 @@ pub(crate) struct PieceLayer<'a> {
 }
 
 impl LayerSource for PieceLayer<'_> {
-    fn open(&self) -> Result<Box<dyn Read + '_>, Error> {
+    fn open(&self) -> Result<Box<dyn Read + Send + '_>, Error> {
         match self.piece {
             Piece::Large(blob) => Ok(Box::new(blob.open()?)),
             Piece::Small(bytes) => Ok(Box::new(bytes.as_slice())),
@@ -175,7 +175,11 @@ impl LayerSource for PieceLayer<'_> {
         }
     }
 
-    fn keep(&self, content: &Store) -> Result<Digest, Error> {
+    fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    fn keep(&self, content: &Store) -> Result<(), Error> {
         let expected = Some((&self.digest, self.size));
         match self.piece {
             // Several images may have the layer: a link costs nothing, a move would lose it.
@@ -187,7 +191,7 @@ impl LayerSource for PieceLayer<'_> {
             }
             Piece::Link(_) => {}
         }
-        Ok(self.digest.clone())
+        Ok(())
     }
 }
 

@@ -131,25 +131,34 @@ struct Kept<'a> {
 }
 
 impl LayerSource for Kept<'_> {
-    fn open(&self) -> Result<Box<dyn Read + '_>, Error> {
+    fn open(&self) -> Result<Box<dyn Read + Send + '_>, Error> {
         Ok(Box::new(self.content.reader(&self.digest)?))
     }
 
-    fn keep(&self, _: &content::Store) -> Result<Digest, Error> {
+    fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    fn keep(&self, _: &content::Store) -> Result<(), Error> {
         // Under the lock by now: if the base went meanwhile, its layers may have gone with it.
         match self.content.size(&self.digest)? {
-            Some(_) => Ok(self.digest.clone()),
+            Some(_) => Ok(()),
             None => Err(content::Error::NotFound { digest: self.digest.clone() }.into()),
         }
     }
 }
 
 impl LayerSource for Finished {
-    fn open(&self) -> Result<Box<dyn Read + '_>, Error> {
+    fn open(&self) -> Result<Box<dyn Read + Send + '_>, Error> {
         Ok(Box::new(Finished::open(self)?))
     }
 
-    fn keep(&self, _: &content::Store) -> Result<Digest, Error> {
-        Ok(Finished::keep(self, None)?.0)
+    fn digest(&self) -> &Digest {
+        Finished::digest(self)
+    }
+
+    fn keep(&self, _: &content::Store) -> Result<(), Error> {
+        Finished::keep(self, None)?;
+        Ok(())
     }
 }

@@ -12,6 +12,7 @@ use reference::Reference;
 use snapshot::{Form, Unpacking};
 
 use crate::pull::Holder;
+use crate::unpack::Source;
 use crate::{Error, Image, Images, RootKind, created, now};
 
 /// The kind of the note that files may lie around that no record names.
@@ -47,12 +48,31 @@ pub(crate) fn layer_type(compression: Compression) -> &'static str {
 }
 
 /// A layer of an image that comes from elsewhere: where its archive can be read, or put in place.
-pub(crate) trait LayerSource {
+pub(crate) trait LayerSource: Sync {
     /// Reads the archive, from its start.
-    fn open(&self) -> Result<Box<dyn Read + '_>, Error>;
+    fn open(&self) -> Result<Box<dyn Read + Send + '_>, Error>;
 
-    /// Puts the archive into the content store. Its digest.
-    fn keep(&self, content: &content::Store) -> Result<Digest, Error>;
+    /// The digest of the archive.
+    fn digest(&self) -> &Digest;
+
+    /// Puts the archive into the content store.
+    fn keep(&self, content: &content::Store) -> Result<(), Error>;
+}
+
+/// Layers that come from elsewhere, one on the other.
+struct Foreign<'a> {
+    layers: &'a [Box<dyn LayerSource + 'a>],
+    content: &'a content::Store,
+}
+
+impl Source for Foreign<'_> {
+    fn open(&self, layer_idx: usize) -> Result<Box<dyn Read + Send + '_>, Error> {
+        self.layers[layer_idx].open()
+    }
+
+    fn placed(&self, layer_idx: usize) -> Result<(), Error> {
+        self.layers[layer_idx].keep(self.content)
+    }
 }
 
 /// What an image is to be called.
@@ -162,14 +182,14 @@ impl Images {
         let chain = ChainId::chain(diffs);
         let _lock = self.content.lock_shared()?;
         self.with_note(|| {
-            let mut rows = Vec::new();
-            let mut size = 0;
-            for (layer_idx, layer) in layers.iter().enumerate() {
-                size += self.ensure_layer(&chain, diffs, layer_idx, || layer.open())?;
-                let blob = layer.keep(&self.content)?;
-                let (chain, diff) = (chain[layer_idx].clone(), diffs[layer_idx].clone());
-                rows.push(ImageLayer { chain, diff, blob });
-            }
+            let source = Foreign { layers, content: &self.content };
+            let size = self.unpack_chain(&chain, diffs, &source)?;
+            let row = |layer_idx: usize| ImageLayer {
+                chain: chain[layer_idx].clone(),
+                diff: diffs[layer_idx].clone(),
+                blob: layers[layer_idx].digest().clone(),
+            };
+            let rows: Vec<_> = (0..layers.len()).map(row).collect();
             self.record(config, manifest, &rows, reference, |_| Ok(size))
         })
     }
@@ -190,10 +210,22 @@ impl Images {
             return Ok(row.size);
         }
         let (unpacking, size) = self.unpack_layer(chain, diff, layer_idx, open)?;
-        self.snapshots.commit(unpacking, here)?;
-        let parent = chain[..layer_idx].last().cloned();
-        self.db.write(|tx| insert_layer(tx, here, diff, parent, size))?;
+        self.place_layer(unpacking, &chain[..=layer_idx], diff, size)?;
         Ok(size)
+    }
+
+    /// Puts an unpacked layer in its place, on top of `chain`; those below it are in theirs.
+    pub(crate) fn place_layer(
+        &self,
+        unpacking: Unpacking,
+        chain: &[ChainId],
+        diff: &DiffId,
+        size: u64,
+    ) -> Result<(), Error> {
+        let Some((here, below)) = chain.split_last() else { return Ok(()) };
+        self.snapshots.commit(unpacking, here)?;
+        self.db.write(|tx| insert_layer(tx, here, diff, below.last().cloned(), size))?;
+        Ok(())
     }
 
     /// Unpacks one layer of a chain, without putting it in its place. With the size of its files in
@@ -205,13 +237,29 @@ impl Images {
         layer_idx: usize,
         open: impl FnOnce() -> Result<Box<dyn Read + 'a>, Error>,
     ) -> Result<(Unpacking, u64), Error> {
+        self.unpack_above(chain, diff, layer_idx, open, &|| true)
+    }
+
+    /// [`Images::unpack_layer`], while the layers below may be on their way, for which `wait` waits.
+    pub(crate) fn unpack_above<'a>(
+        &self,
+        chain: &[ChainId],
+        diff: &DiffId,
+        layer_idx: usize,
+        open: impl FnOnce() -> Result<Box<dyn Read + 'a>, Error>,
+        wait: &dyn Fn() -> bool,
+    ) -> Result<(Unpacking, u64), Error> {
         let below = &chain[..layer_idx];
-        let unpacking = self.snapshots.begin(below)?;
         let mut below_paths = self.snapshots.layer_paths(below);
         below_paths.reverse();
-        if self.snapshots.form() == Form::Whole {
-            below_paths.truncate(1);
-        }
+        let unpacking = match self.snapshots.form() {
+            Form::Whole => {
+                below_paths.truncate(1);
+                self.snapshots.begin(below)?
+            }
+            // Those below need not be there yet.
+            Form::Own => self.snapshots.begin(&[])?,
+        };
         let options = Options {
             origin: Origin::Layer,
             below: &below_paths,
@@ -219,7 +267,7 @@ impl Images {
             limits: Limits::default(),
         };
         let mut archive = Hashing::new(open()?);
-        let applied = diff::apply(&mut archive, &unpacking.path(), &options)?;
+        let applied = diff::apply_above(&mut archive, &unpacking.path(), &options, wait)?;
         let found = applied.diff.unwrap_or_else(|| DiffId(archive.finish()));
         if found != *diff {
             return Err(

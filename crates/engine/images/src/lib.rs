@@ -38,6 +38,7 @@ mod repair;
 mod resolve;
 mod save;
 mod serve;
+mod unpack;
 mod usage;
 mod words;
 

@@ -18,10 +18,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use content::{Follower, Incoming};
 use metadata::ImageLayer;
 use oci::image::{Descriptor, ImageConfig, Manifest, media_type};
-use oci::{ChainId, Digest};
+use oci::{ChainId, DiffId, Digest};
 use reference::Reference;
 
 use crate::install::{Names, parse_config};
+use crate::unpack::Source;
 use crate::{Error, Image, Images, now};
 
 /// How long what a pull has brought is kept for the next one, in nanoseconds.
@@ -86,7 +87,7 @@ impl PullBlob {
     }
 
     /// Reads it from its start, as far as it is there.
-    fn open(&self, content: &content::Store) -> Result<Box<dyn Read>, Error> {
+    fn open(&self, content: &content::Store) -> Result<Box<dyn Read + Send>, Error> {
         match &self.coming {
             Some(coming) => Ok(Box::new(coming.follower.clone())),
             None => Ok(Box::new(content.reader(&self.descriptor.digest)?)),
@@ -214,24 +215,15 @@ impl Images {
         on_step: &(dyn Fn(usize, Step) + Sync),
     ) -> Result<Vec<ImageLayer>, Error> {
         let diffs = &pull.parsed.rootfs.diff_ids;
-        let mut rows = Vec::new();
-        for (layer_idx, blob) in pull.layers.iter().enumerate() {
-            self.ensure_layer(&pull.chain, diffs, layer_idx, || {
-                let reader =
-                    Counting { inner: blob.open(&self.content)?, n: 0, layer_idx, on_step };
-                Ok(Box::new(BufReader::with_capacity(128 << 10, reader)) as Box<dyn Read>)
-            })?;
-            if let Some(coming) = &blob.coming {
-                coming.follower.wait().map_err(diff::Error::Read)?;
-            }
-            on_step(layer_idx, Step::Done);
-            rows.push(ImageLayer {
-                chain: pull.chain[layer_idx].clone(),
-                diff: diffs[layer_idx].clone(),
-                blob: blob.descriptor.digest.clone(),
-            });
-        }
-        Ok(rows)
+        let source = Fetched { pull, content: &self.content, on_step };
+        self.unpack_chain(&pull.chain, diffs, &source)?;
+        let layers = pull.layers.iter().zip(&pull.chain).zip(diffs);
+        let row = |((blob, chain), diff): ((&Arc<PullBlob>, &ChainId), &DiffId)| ImageLayer {
+            chain: chain.clone(),
+            diff: diff.clone(),
+            blob: blob.descriptor.digest.clone(),
+        };
+        Ok(layers.map(row).collect())
     }
 
     /// Whether all that a recorded image needs is there.
@@ -321,9 +313,38 @@ fn check(manifest: &Manifest, config: &[u8]) -> Result<ImageConfig, Error> {
     Ok(parsed)
 }
 
+/// Layers that are being fetched, or are there.
+struct Fetched<'a> {
+    pull: &'a Pull,
+    content: &'a content::Store,
+    on_step: &'a (dyn Fn(usize, Step) + Sync),
+}
+
+impl Source for Fetched<'_> {
+    fn open(&self, layer_idx: usize) -> Result<Box<dyn Read + Send + '_>, Error> {
+        let inner = self.pull.layers[layer_idx].open(self.content)?;
+        let reader = Counting { inner, n: 0, layer_idx, on_step: self.on_step };
+        Ok(Box::new(BufReader::with_capacity(128 << 10, reader)))
+    }
+
+    fn placed(&self, layer_idx: usize) -> Result<(), Error> {
+        if let Some(coming) = &self.pull.layers[layer_idx].coming {
+            coming.follower.wait().map_err(diff::Error::Read)?;
+        }
+        (self.on_step)(layer_idx, Step::Done);
+        Ok(())
+    }
+
+    fn stop(&self) {
+        for coming in self.pull.layers.iter().filter_map(|layer| layer.coming.as_ref()) {
+            coming.follower.stop();
+        }
+    }
+}
+
 /// Tells how much has been read.
 struct Counting<'a> {
-    inner: Box<dyn Read>,
+    inner: Box<dyn Read + Send>,
     n: u64,
     layer_idx: usize,
     on_step: &'a (dyn Fn(usize, Step) + Sync),

@@ -5,12 +5,13 @@ use std::io::{BufReader, Read};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
-use metadata::Archive;
+use metadata::{Archive, ImageLayer};
 use oci::image::{Config, ImageConfig, MAX_CONFIG, Platform, RootFs};
 use oci::{ChainId, Digest};
 use reference::Reference;
 
 use crate::install::{parse_config, to_json};
+use crate::unpack::Source;
 use crate::{Error, HOST, Image, Images, Import, RootKind};
 
 /// Where programs are, in an image that does not say.
@@ -153,12 +154,24 @@ impl Images {
         let layers = self.db.read(|tx| tx.image_layers(&image.id))?;
         let diffs: Vec<_> = layers.iter().map(|layer| layer.diff.clone()).collect();
         let chain = ChainId::chain(&diffs);
-        for (layer_idx, layer) in layers.iter().enumerate() {
-            self.ensure_layer(&chain, &diffs, layer_idx, || {
-                let reader = self.content.reader(&layer.blob)?;
-                Ok(Box::new(BufReader::with_capacity(128 << 10, reader)) as Box<dyn Read>)
-            })?;
-        }
+        self.unpack_chain(&chain, &diffs, &Kept { layers: &layers, content: &self.content })?;
+        Ok(())
+    }
+}
+
+/// Layers whose archives are in the content store.
+struct Kept<'a> {
+    layers: &'a [ImageLayer],
+    content: &'a content::Store,
+}
+
+impl Source for Kept<'_> {
+    fn open(&self, layer_idx: usize) -> Result<Box<dyn Read + Send + '_>, Error> {
+        let reader = self.content.reader(&self.layers[layer_idx].blob)?;
+        Ok(Box::new(BufReader::with_capacity(128 << 10, reader)))
+    }
+
+    fn placed(&self, _layer_idx: usize) -> Result<(), Error> {
         Ok(())
     }
 }

@@ -18,6 +18,7 @@ mod layers;
 mod names;
 mod pull;
 mod serve;
+mod unpack;
 
 /// A root of images that goes when the test ends.
 pub(crate) struct Home {

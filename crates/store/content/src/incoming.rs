@@ -59,6 +59,8 @@ struct Shared {
 struct State {
     n_bytes: u64,
     end: Option<End>,
+    /// Nobody is to wait for more.
+    is_stopped: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +102,7 @@ impl Incoming {
             hasher: Hasher::new(digest.algorithm()),
             size: 0,
             shared: Arc::new(Shared {
-                state: Mutex::new(State { n_bytes: 0, end: None }),
+                state: Mutex::new(State { n_bytes: 0, end: None, is_stopped: false }),
                 changed: Condvar::new(),
             }),
             store: store.clone(),
@@ -225,6 +227,12 @@ impl Follower {
         self.wait_for(u64::MAX).map(drop)
     }
 
+    /// From now on, whoever reads it and would have to wait gets an error instead. It goes on being
+    /// fetched.
+    pub fn stop(&self) {
+        self.shared.change(|state| state.is_stopped = true);
+    }
+
     /// Waits until there is more than `at` bytes. How many there are; `at` or fewer: that is all.
     fn wait_for(&self, at: u64) -> io::Result<u64> {
         let mut state = self.shared.lock();
@@ -234,6 +242,10 @@ impl Follower {
                 Some(End::GivenUp) => {
                     let why = "the rest of the blob did not come";
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+                }
+                None if state.is_stopped => {
+                    let why = "nobody needs the rest of the blob";
+                    return Err(io::Error::other(why));
                 }
                 None => {}
             }

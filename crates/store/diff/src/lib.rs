@@ -42,7 +42,7 @@ pub struct Options<'a> {
     /// Where the archive comes from.
     pub origin: Origin,
     /// The directories of the layers below, topmost first. A parent that the archive does not
-    /// mention looks as it does there.
+    /// mention looks as it does there, and so does the root.
     pub below: &'a [PathBuf],
     /// How whiteouts are kept.
     pub whiteouts: Whiteouts,
@@ -94,8 +94,19 @@ pub struct Applied {
 
 /// Unpacks `archive` into the directory `root`, and reads it to its very end.
 pub fn apply(archive: &mut dyn Read, root: &Path, options: &Options<'_>) -> Result<Applied, Error> {
+    apply_above(archive, root, options, &|| true)
+}
+
+/// [`apply`], while the layers below may still be on their way: `wait` is called before they are
+/// looked at, and answers, once they are whole, `true`; `false` where they will not be.
+pub fn apply_above(
+    archive: &mut dyn Read,
+    root: &Path,
+    options: &Options<'_>,
+    wait: &dyn Fn() -> bool,
+) -> Result<Applied, Error> {
     let mut decoder = decode::Decoder::new(archive, options.limits)?;
-    let (size, n_entries) = unpack::unpack(&mut decoder, root, options)?;
+    let (size, n_entries) = unpack::unpack(&mut decoder, root, options, wait)?;
     decoder.drain()?;
     let compression = decoder.compression();
     Ok(Applied { compression, diff: decoder.finish(), size, n_entries })

@@ -26,6 +26,8 @@ struct Unpacker<'a, R> {
     options: &'a Options<'a>,
     /// Whether something was hidden by a file of another name.
     has_marks: bool,
+    /// Whether the archive says what the root looks like.
+    has_root: bool,
     buffer: Vec<u8>,
     size: u64,
 }
@@ -35,6 +37,7 @@ pub(crate) fn unpack(
     archive: &mut impl Read,
     root: &Path,
     options: &Options<'_>,
+    wait: &dyn Fn() -> bool,
 ) -> Result<(u64, u64), Error> {
     let end_mark = match options.origin {
         Origin::Archive => EndMark::Required,
@@ -43,9 +46,10 @@ pub(crate) fn unpack(
     let limits = tarstream::Limits { end_mark, ..tarstream::Limits::default() };
     let mut unpacker = Unpacker {
         reader: Reader::with_limits(archive, limits),
-        tree: Tree::open(root, options.origin, options.below)?,
+        tree: Tree::open(root, options.origin, options.below, wait)?,
         options,
         has_marks: false,
+        has_root: false,
         buffer: vec![0; 128 << 10],
         size: 0,
     };
@@ -53,6 +57,9 @@ pub(crate) fn unpack(
     while let Some(entry) = unpacker.reader.next_entry()? {
         unpacker.entry(&entry)?;
         n_entries += 1;
+    }
+    if !unpacker.has_root {
+        unpacker.tree.root_as_below()?;
     }
     unpacker.tree.finish_directories()?;
     Ok((unpacker.size, n_entries))
@@ -95,6 +102,7 @@ impl<R: Read> Unpacker<'_, R> {
         if entry.kind != Kind::Directory {
             return Err(refused(entry, "is the root, and not a directory"));
         }
+        self.has_root = true;
         node::attributes(self.tree.root(), entry)?;
         self.tree.late.put(Path::new(""), Late::of(entry));
         Ok(())

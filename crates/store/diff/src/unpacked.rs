@@ -8,6 +8,7 @@ use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid,
 };
 use rustix::io::Errno;
+use tarstream::Name;
 
 use crate::late::{Late, Lates};
 use crate::{Error, Origin};
@@ -26,11 +27,12 @@ pub(crate) enum Failure {
 }
 
 /// The root of what is unpacked.
-#[derive(Debug)]
 pub(crate) struct Tree<'a> {
     root: OwnedFd,
     how: ResolveFlags,
     below: &'a [PathBuf],
+    /// Waits until those are whole.
+    wait: &'a dyn Fn() -> bool,
     /// The parent that was used last: archives go directory by directory.
     last: Option<(PathBuf, OwnedFd)>,
     /// What directories get when all is in them.
@@ -38,14 +40,19 @@ pub(crate) struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    pub(crate) fn open(path: &Path, origin: Origin, below: &'a [PathBuf]) -> Result<Self, Error> {
+    pub(crate) fn open(
+        path: &Path,
+        origin: Origin,
+        below: &'a [PathBuf],
+        wait: &'a dyn Fn() -> bool,
+    ) -> Result<Self, Error> {
         let root = rustix::fs::open(path, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
             .map_err(|source| Error::Root { path: path.into(), source })?;
         let how = match origin {
             Origin::Layer => ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
             Origin::Archive => ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
         };
-        Ok(Self { root, how, below, last: None, late: Lates::default() })
+        Ok(Self { root, how, below, wait, last: None, late: Lates::default() })
     }
 
     pub(crate) fn root(&self) -> BorrowedFd<'_> {
@@ -144,11 +151,33 @@ impl<'a> Tree<'a> {
         Ok(dir)
     }
 
+    /// The root of an archive that says nothing of it.
+    pub(crate) fn root_as_below(&mut self) -> Result<(), Error> {
+        if !self.has_below() {
+            return Ok(());
+        }
+        let root = Path::new("");
+        let failed = |failure| {
+            let (call, source) = match failure {
+                Failure::Call(call, source) => (call, source),
+                _ => ("open", Errno::NOTDIR),
+            };
+            Error::Call { entry: Name::from(&b"/"[..]), call, source }
+        };
+        if let Some(late) = self.look_as_below(self.root.as_fd(), root).map_err(failed)? {
+            self.late.put(root, late);
+        }
+        Ok(())
+    }
+
     /// Gives a directory that the archive does not mention the attributes that it has in the
     /// topmost layer that has it, or those of a new one.
     /// What is to be set at the end.
     fn look_as_below(&self, dir: BorrowedFd<'_>, path: &Path) -> Result<Option<Late>, Failure> {
         let call = |name| move |errno| Failure::Call(name, errno);
+        if !self.below.is_empty() && !(self.wait)() {
+            return Err(call("wait for the layers below")(Errno::CANCELED));
+        }
         let found = self.below.iter().find_map(|layer| directory_in(layer, path));
         let Some((from, stat)) = found else {
             return set_mode(dir, 0o755).map_err(call("chmod")).map(|()| None);
@@ -176,6 +205,7 @@ fn directory_in(layer: &Path, path: &Path) -> Option<(OwnedFd, Stat)> {
     let root = rustix::fs::openat(CWD, layer, DIRECTORY, Mode::empty()).ok()?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let dir = rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve).ok()?;
     let stat = rustix::fs::fstat(&dir).ok()?;
     Some((dir, stat))
