@@ -29,6 +29,8 @@ usage: cargo xtask COMMAND
   bench       latency and memory beside docker, podman, runc and crun; writes docs/bench
   bench runtime
               OCI runtimes: ours, Debian's runc and crun, and the kernel's floor
+  bench images
+              a large image, pulled, pushed, saved and loaded, beside docker and podman
   vm          the runtime's tests in an emulated guest with other cgroups or another kernel
   fuzz        builds the fuzz targets and runs them over their seeds
   conformance runc's own integration tests, fetched from Debian, against dhow-runtime

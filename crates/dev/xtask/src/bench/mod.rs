@@ -11,6 +11,7 @@
 mod bundle;
 mod contender;
 mod docker_bundle;
+mod images;
 mod measure;
 mod plot;
 mod report;
@@ -75,23 +76,35 @@ pub(crate) struct Results {
     pub(crate) left_out: Vec<String>,
 }
 
-/// `cargo xtask bench [runtime] [BURST [PAUSED]]`: how many times each is run.
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    Engines,
+    Runtimes,
+    Images,
+}
+
+/// `cargo xtask bench [runtime] [BURST [PAUSED]]`, `cargo xtask bench images [TIMES]`: how many times
+/// each is run.
 pub(crate) fn bench(all: &[String]) -> Result<(), String> {
-    let (runtimes, args) = match all {
-        [first, rest @ ..] if first == "runtime" => (true, rest),
-        all => (false, all),
+    let (subject, args) = match all {
+        [first, rest @ ..] if first == "runtime" => (Subject::Runtimes, rest),
+        [first, rest @ ..] if first == "images" => (Subject::Images, rest),
+        all => (Subject::Engines, all),
     };
     let number = |nth: usize, default: usize| {
         args.get(nth).map_or(Ok(default), |arg| arg.parse().map_err(|e| format!("{arg}: {e}")))
     };
     let (burst, paused) = (number(0, 30)?, number(1, 10)?);
     if std::env::var_os(INSIDE).is_none() {
-        return enter(all, runtimes);
+        return enter(all, subject);
     }
     let workspace = Workspace::load()?;
     let programs = programs(&workspace.root)?;
-    if runtimes {
-        return runtime::bench(&workspace.root, &programs, burst, paused);
+    match subject {
+        Subject::Engines => {}
+        Subject::Runtimes => return runtime::bench(&workspace.root, &programs, burst, paused),
+        Subject::Images => return images::bench(&workspace.root, &programs, number(0, 5)?),
     }
     let place = Place::new(&programs)?;
     let results = compare(&place, burst, paused);
@@ -115,13 +128,13 @@ pub(crate) fn bench(all: &[String]) -> Result<(), String> {
 }
 
 /// Builds, and runs this again in namespaces of its own.
-fn enter(args: &[String], runtimes: bool) -> Result<(), String> {
+fn enter(args: &[String], subject: Subject) -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
         return Err("containers are measured by root".to_owned());
     }
     let workspace = Workspace::load()?;
     let mut packages = vec!["build", "--release", "-p", "dhow-runtime", "-p", "dhow-floor"];
-    if runtimes {
+    if subject == Subject::Runtimes {
         runtime::peers(&workspace.root);
     } else {
         packages.extend(["-p", "dhow"]);
