@@ -23,7 +23,9 @@ mod yard;
 
 pub use filesystem::{FsOption, fs_mount, reconfigure};
 pub use overlay::overlay;
-pub use overlay_options::{forget_volatile, has_volatile_overlay, overlay_attribute};
+pub use overlay_options::{
+    forget_volatile, has_volatile_overlay, in_user_namespace, overlay_attribute,
+};
 pub use pivot::pivot_root_into;
 pub use sys::{MountAttr, Propagation};
 pub use tree::{

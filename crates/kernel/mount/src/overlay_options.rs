@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 
 use crate::overlay::is_before;
 
-/// Whether attributes of overlayfs are those of users (`userxattr`, Linux 5.11): in a user namespace
-/// nobody can set the others.
-fn in_user_namespace() -> bool {
+/// Whether this process is in a user namespace that is not the initial one. Attributes of overlayfs are
+/// those of users there (`userxattr`, Linux 5.11): nobody can set the others, nor make devices.
+pub fn in_user_namespace() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| {
         let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();

@@ -129,19 +129,23 @@ fn bare(dir: BorrowedFd<'_>) -> Result<(), Errno> {
 
 /// Makes a symbolic link, device or fifo.
 pub(crate) fn special(dir: BorrowedFd<'_>, name: &OsStr, entry: &Entry) -> Result<(), Error> {
-    let node = |kind, device| {
-        let mode = Mode::from_raw_mode(0o600);
-        rustix::fs::mknodat(dir, name, kind, mode, device).map_err(call(entry, "mknodat"))
-    };
     let device = rustix::fs::makedev(entry.device.0, entry.device.1);
     match entry.kind {
         Kind::Symlink => {
             let target = OsStr::from_bytes(&entry.link);
             rustix::fs::symlinkat(target, dir, name).map_err(call(entry, "symlinkat"))?;
         }
-        Kind::CharDevice => node(FileType::CharacterDevice, device)?,
-        Kind::BlockDevice => node(FileType::BlockDevice, device)?,
-        _ => node(FileType::Fifo, 0)?,
+        Kind::CharDevice | Kind::BlockDevice => {
+            let is_block = entry.kind == Kind::BlockDevice;
+            let kind = if is_block { FileType::BlockDevice } else { FileType::CharacterDevice };
+            match rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(0o600), device) {
+                // Nobody could open it there. Containers have devices of their own.
+                Err(Errno::PERM) if mount::in_user_namespace() => return Ok(()),
+                made => made.map_err(call(entry, "mknodat"))?,
+            }
+        }
+        _ => rustix::fs::mknodat(dir, name, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+            .map_err(call(entry, "mknodat"))?,
     }
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let made =
@@ -181,8 +185,17 @@ fn owner(fd: BorrowedFd<'_>, entry: &Entry) -> Result<(), Error> {
         return Err(Error::Refused { entry: Name::from(entry.path.as_slice()), why });
     }
     let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-    rustix::fs::chownat(fd, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
-        .map_err(call(entry, "chown"))
+    match rustix::fs::chownat(fd, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH) {
+        Err(Errno::INVAL) if mount::in_user_namespace() => {
+            let why = format!(
+                "has the owner {}:{}, whom this user namespace does not have; /etc/subuid and \
+                 /etc/subgid say which it may have",
+                entry.uid, entry.gid
+            );
+            Err(Error::Refused { entry: Name::from(entry.path.as_slice()), why })
+        }
+        owned => owned.map_err(call(entry, "chown")),
+    }
 }
 
 /// The access list that all inherits that is made in a directory.
@@ -200,6 +213,14 @@ fn set(entry: &Entry, name: &[u8], result: Result<(), Errno>) -> Result<(), Erro
     match result {
         Err(Errno::NOTSUP) if name != b"security.capability" => Ok(()),
         Err(Errno::PERM) if name.starts_with(b"user.") && is_special(entry.kind) => Ok(()),
+        // Nobody could see it there, or it is a label of another machine's.
+        Err(Errno::PERM | Errno::ACCESS)
+            if mount::in_user_namespace()
+                && (name.starts_with(b"trusted.") || name.starts_with(b"security."))
+                && name != b"security.capability" =>
+        {
+            Ok(())
+        }
         other => other.map_err(call(entry, "setxattr")),
     }
 }

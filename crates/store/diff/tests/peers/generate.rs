@@ -179,9 +179,9 @@ impl Tree<'_> {
             }
             9..=11 if !self.files.is_empty() => {
                 node.kind = b'1';
-                node.link.clone_from(self.dice.of(&self.files));
+                node.link = self.dice.of(&self.files).clone();
                 if self.dice.one_in(4) && !self.links.is_empty() {
-                    node.link.clone_from(self.dice.of(&self.links));
+                    node.link = self.dice.of(&self.links).clone();
                 }
                 if node.link.len() > 100 && self.format == Format::Ustar {
                     return;
@@ -475,8 +475,7 @@ fn extended(out: &mut Vec<u8>, kind: u8, records: &[(Vec<u8>, Vec<u8>)]) {
     let mut data = Vec::new();
     for (key, value) in records {
         let rest = key.len() + value.len() + 3;
-        let len =
-            (1..=20).map(|digits| rest + digits).find(|len| len.to_string().len() + rest == *len);
+        let len = (rest..rest + 20).find(|len| rest + len.to_string().len() == *len);
         data.extend(format!("{} ", len.expect("a length")).bytes());
         data.extend_from_slice(&[key.as_slice(), b"=", value, b"\n"].concat());
     }
