@@ -1,10 +1,18 @@
-//! Archives: any bytes are read or refused; what was read is written and read again the same; and a
-//! reader and a writer that others wrote, Rust's `tar`, see in our archives what we do, and we in theirs.
+//! Archives: any bytes are read or refused; what was read is written and read again the same; and
+//! readers that others wrote see in archives what we do: libarchive in any bytes that both read, Rust's
+//! `tar` in what we write.
+//!
+//! The first byte says whether what follows is an archive, whose headers get their checksums, or a
+//! list of entries to write.
 #![no_main]
+
+#[path = "common/libarchive.rs"]
+mod libarchive;
 
 use std::io::Read;
 
-use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libarchive::Seen;
+use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use tarstream::{Entry, Kind, Limits, Reader, Writer};
 
@@ -19,11 +27,9 @@ const LIMITS: Limits = Limits {
 /// Bytes of all data of a run.
 const MOST: u64 = 1 << 20;
 
-#[derive(Arbitrary, Debug)]
-enum Input {
-    Bytes(Vec<u8>),
-    Entries(Vec<Given>),
-}
+/// The type bits of a mode.
+const S_IFREG: u32 = 0o100_000;
+const S_IFDIR: u32 = 0o040_000;
 
 #[derive(Arbitrary, Debug)]
 struct Given {
@@ -46,7 +52,8 @@ fn read(archive: &[u8]) -> Option<Vec<Read1>> {
     let mut reader = Reader::with_limits(archive, LIMITS);
     let (mut all, mut total) = (Vec::new(), 0);
     while let Some(entry) = reader.next_entry().ok()? {
-        assert!(!entry.path.is_empty() && !entry.path.contains(&0) && !entry.link.contains(&0));
+        // An empty name is refused by whoever unpacks.
+        assert!(!entry.path.contains(&0) && !entry.link.contains(&0));
         assert!(entry.path.len() <= LIMITS.path && entry.link.len() <= LIMITS.path);
         assert!(entry.mode <= 0o7777 && entry.mtime.nanoseconds < 1_000_000_000);
         assert!(entry.kind == Kind::File || entry.size == 0);
@@ -135,29 +142,102 @@ fn others_view(archive: &[u8]) -> Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> {
     all
 }
 
-fuzz_target!(|input: Input| {
-    let written = match &input {
-        Input::Bytes(bytes) => {
-            let Some(mut entries) = read(bytes) else { return };
-            // Holes are written as zeros.
-            for (entry, data) in &mut entries {
-                if let Some(pieces) = entry.sparse.take() {
-                    if entry.size > MOST {
-                        return;
-                    }
-                    let mut whole = vec![0; entry.size as usize];
-                    let mut from = 0;
-                    for piece in pieces {
-                        let (at, len) = (piece.offset as usize, piece.len as usize);
-                        whole[at..at + len].copy_from_slice(&data[from..from + len]);
-                        from += len;
-                    }
-                    *data = whole;
-                }
-            }
-            entries
+/// Gives every block that looks like a header its checksum: a mutated one would be none. libarchive
+/// takes any file with a sparse map in a GNU header for a sparse one, whatever its type: that is
+/// taken away.
+fn sealed(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for block in bytes.chunks_exact_mut(512).filter(|block| block[257..262] == *b"ustar") {
+        if block[262] == b' ' && block[156] != b'S' {
+            block[345..500].fill(0);
         }
-        Input::Entries(given) => given.iter().map(entry).collect(),
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+    bytes
+}
+
+/// What libarchive sees is what we do, where both read the whole.
+fn compare(bytes: &[u8], ours: &[Read1]) {
+    let Some(theirs) = libarchive::read(bytes, MOST as usize) else { return };
+    for (nth, (entry, data)) in ours.iter().enumerate() {
+        let shown = || format!("{nth}: {entry:?}\n{theirs:?}");
+        let Some(seen) = theirs.get(nth) else { panic!("they have fewer: {}", shown()) };
+        if differs_on_purpose(entry, seen) {
+            return;
+        }
+        assert_eq!(entry.path, seen.path, "{}", shown());
+        match entry.kind {
+            Kind::HardLink => assert_eq!(seen.link, Some((true, entry.link.clone())), "{}", shown()),
+            Kind::Symlink => assert_eq!(seen.link, Some((false, entry.link.clone())), "{}", shown()),
+            Kind::File => {
+                assert_eq!((seen.kind, seen.size), (S_IFREG, entry.size), "{}", shown());
+                let pieces = entry.sparse.clone();
+                let whole = || vec![tarstream::Segment { offset: 0, len: entry.size }];
+                let (mut from, mut want) = (0, Vec::new());
+                for piece in pieces.unwrap_or_else(whole) {
+                    let len = piece.len as usize;
+                    add(&mut want, piece.offset, &data[from..from + len]);
+                    from += len;
+                }
+                let mut found = Vec::new();
+                for (offset, block) in &seen.data {
+                    add(&mut found, *offset, block);
+                }
+                assert_eq!(found, want, "{}", shown());
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(theirs.len(), ours.len(), "they have more: {ours:?}\n{theirs:?}");
+}
+
+/// Adds a piece, to the one before it where it goes on.
+fn add(pieces: &mut Vec<(u64, Vec<u8>)>, offset: u64, block: &[u8]) {
+    match pieces.last_mut() {
+        _ if block.is_empty() => {}
+        Some((at, data)) if *at + data.len() as u64 == offset => data.extend_from_slice(block),
+        _ => pieces.push((offset, block.to_vec())),
+    }
+}
+
+/// Where libarchive is known to see something else. From there on the two are not compared.
+fn differs_on_purpose(entry: &Entry, seen: &Seen) -> bool {
+    // What it has a doubt about.
+    seen.is_odd
+        // A name with a slash at the end is a directory for it, whatever the type says.
+        || entry.kind == Kind::File && entry.path.ends_with(b"/") && seen.kind == S_IFDIR
+        // It may take what follows a link for the link's data.
+        || entry.kind == Kind::HardLink && seen.size > 0
+}
+
+fuzz_target!(|input: &[u8]| {
+    let Some((first, rest)) = input.split_first() else { return };
+    let written = if first % 2 == 0 {
+        let bytes = sealed(rest);
+        let Some(mut entries) = read(&bytes) else { return };
+        compare(&bytes, &entries);
+        // Holes are written as zeros.
+        for (entry, data) in &mut entries {
+            if let Some(pieces) = entry.sparse.take() {
+                if entry.size > MOST {
+                    return;
+                }
+                let mut whole = vec![0; entry.size as usize];
+                let mut from = 0;
+                for piece in pieces {
+                    let (at, len) = (piece.offset as usize, piece.len as usize);
+                    whole[at..at + len].copy_from_slice(&data[from..from + len]);
+                    from += len;
+                }
+                *data = whole;
+            }
+        }
+        entries
+    } else {
+        let given = Vec::<Given>::arbitrary_take_rest(Unstructured::new(rest));
+        given.unwrap_or_default().iter().map(entry).collect()
     };
     let Some(archive) = write(&written) else { return };
     let Some(again) = read(&archive) else {

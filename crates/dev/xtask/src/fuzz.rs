@@ -5,8 +5,11 @@ use std::process::{Command, Stdio};
 
 use crate::shell::{cargo, find, run};
 
-/// Debian's packages that the targets are linked with: libFuzzer is C++, and libseccomp an oracle.
-const PACKAGES: [&str; 2] = ["g++", "libseccomp-dev"];
+/// Debian's packages that the targets are linked with: libFuzzer is C++, libseccomp and libarchive
+/// are oracles.
+const PACKAGES: [&str; 3] = ["g++", "libseccomp-dev", "libarchive-dev"];
+/// What they bring.
+const HEADERS: [&str; 2] = ["/usr/include/seccomp.h", "/usr/include/archive.h"];
 
 /// Builds the targets with the nightly compiler and runs them over `fuzz/seeds`. Where that is not
 /// possible they are checked with the stable one, and why is said.
@@ -50,7 +53,8 @@ fn prepare() -> Result<(), String> {
     if !version.status().is_ok_and(|status| status.success()) {
         return Err("no nightly compiler (rustup toolchain install nightly)".to_owned());
     }
-    let missing = || find("g++").is_none() || !Path::new("/usr/include/seccomp.h").exists();
+    let missing =
+        || find("g++").is_none() || HEADERS.iter().any(|header| !Path::new(header).exists());
     if missing() && rustix::process::geteuid().is_root() && find("apt-get").is_some() {
         let mut install = Command::new("apt-get");
         install.args(["-qq", "-y", "--no-install-recommends", "install"]).args(PACKAGES);

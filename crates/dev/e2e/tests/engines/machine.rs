@@ -88,6 +88,11 @@ impl Machine {
         std::fs::copy(file, self.work.join("image").join(name)).unwrap();
     }
 
+    /// A path in the machine, as this process reaches it.
+    pub(crate) fn path(&self, inside: &str) -> PathBuf {
+        format!("/proc/{}/root/{inside}", self.first).into()
+    }
+
     /// A command in the machine.
     pub(crate) fn command(&self, script: &str) -> Command {
         let mut command = enter(&self.trees);

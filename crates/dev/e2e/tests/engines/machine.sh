@@ -9,7 +9,7 @@ mount -t sysfs sysfs "$root/sys"
 
 # The trees of the host, from the cgroup of the test on down: that is their root here.
 sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \([^ ]*\) .* - \(cgroup2*\) [^ ]* \(.*\)$/\1 \2 \3/p' \
-  /proc/self/mountinfo | grep " cgroup" | grep -v "^$root" > "$work/trees"
+  /proc/self/mountinfo | grep "^/sys/fs/cgroup.* cgroup" > "$work/trees"
 if grep -q "^/sys/fs/cgroup cgroup2 " "$work/trees"; then
   mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
   # A cgroup that has processes of its own gives no controllers to those below it.

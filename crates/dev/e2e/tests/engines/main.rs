@@ -6,6 +6,9 @@
 mod buildah;
 mod containerd;
 mod docker;
+#[path = "../../../../store/diff/tests/peers/generate.rs"]
+mod generate;
+mod layers;
 mod machine;
 mod podman;
 mod registry;
