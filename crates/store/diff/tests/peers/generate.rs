@@ -179,9 +179,9 @@ impl Tree<'_> {
             }
             9..=11 if !self.files.is_empty() => {
                 node.kind = b'1';
-                node.link = self.dice.of(&self.files).clone();
+                node.link.clone_from(self.dice.of(&self.files));
                 if self.dice.one_in(4) && !self.links.is_empty() {
-                    node.link = self.dice.of(&self.links).clone();
+                    node.link.clone_from(self.dice.of(&self.links));
                 }
                 if node.link.len() > 100 && self.format == Format::Ustar {
                     return;
@@ -527,7 +527,7 @@ fn number(field: &mut [u8], value: i64, is_elsewhere: bool) {
     }
 }
 
-fn seal(block: &mut [u8; BLOCK]) {
+pub(crate) fn seal(block: &mut [u8; BLOCK]) {
     block[148..156].fill(b' ');
     let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());

@@ -1,7 +1,7 @@
 //! GNU tar, with all that it can bring back; and archives of GNU tar, bsdtar and Python.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use testkit::{Catalogue, catalogue, differences};
 
@@ -9,8 +9,8 @@ use crate::generate::{self, Dice, Format};
 use crate::{Scratch, unpack};
 
 /// All that GNU tar can bring back of an archive.
-fn by_gnu_tar(archive: &Path, root: &Path) {
-    let output = Command::new("tar")
+pub(crate) fn extract(archive: &Path, root: &Path) -> Output {
+    Command::new("tar")
         .args(["--extract", "--preserve-permissions", "--same-owner", "--numeric-owner"])
         .args(["--acls", "--xattrs", "--xattrs-include=*", "--delay-directory-restore"])
         .arg("--warning=no-timestamp")
@@ -20,9 +20,12 @@ fn by_gnu_tar(archive: &Path, root: &Path) {
         .arg(root)
         .stdin(Stdio::null())
         .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+        .unwrap()
+}
+
+fn by_gnu_tar(archive: &Path, root: &Path) {
+    let output = extract(archive, root);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Both unpack the archive. In what they differ.

@@ -4,6 +4,7 @@
 
 mod generate;
 mod gnu_tar;
+mod mutated;
 mod user_namespace;
 
 use std::path::{Path, PathBuf};
