@@ -56,7 +56,7 @@ impl Images {
         }
         let mut top = self.content.writer(diff::Limits::default().stream)?;
         match mounts {
-            Mounts::Overlay { upper, .. } => diff::pack(upper, &mut top)?,
+            Mounts::Overlay { upper, lower, .. } => diff::pack(upper, lower, &mut top)?,
             Mounts::Directory { root, before, since } => {
                 let changes = tree::compare(&tree::Compare {
                     before: before.as_deref(),

@@ -45,7 +45,9 @@ impl<'a> Header<'a> {
     pub(crate) fn is_ambiguous(&self) -> bool {
         let has_prefix = self.0[257..262] == *b"ustar" && self.0[345] != 0;
         let is_special = matches!(self.kind(), b'x' | b'g' | b'L' | b'K');
-        self.format() == Format::V7 && (has_prefix || is_special)
+        // Some take it for ustar, whatever its version.
+        let is_device = self.0[257..262] == *b"ustar" && matches!(self.kind(), b'3' | b'4');
+        self.format() == Format::V7 && (has_prefix || is_special || is_device)
     }
 
     pub(crate) fn kind(&self) -> u8 {

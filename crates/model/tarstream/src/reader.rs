@@ -216,7 +216,7 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    /// The whole data of a header that is about another one.
+    /// The data of a header that is about another one, without what fills its last block.
     fn special(
         &mut self,
         header: &Header<'_>,
@@ -235,12 +235,12 @@ impl<R: Read> Reader<R> {
         if n_read < data.len() {
             return Err(Error::Truncated { within: within() });
         }
-        self.skip_exactly(padding(len), name)?;
         Ok(data)
     }
 
     fn records(&mut self, header: &Header<'_>, name: &Name) -> Result<Records, Error> {
         let data = self.special(header, name, "its extended header", self.limits.pax)?;
+        self.skip_exactly(padding(data.len() as u64), name)?;
         Records::parse(&data).map_err(|why| wrong(name, why))
     }
 
@@ -264,7 +264,20 @@ impl<R: Read> Reader<R> {
     fn long_name(&mut self, header: &Header<'_>, name: &Name) -> Result<Vec<u8>, Error> {
         // The NUL at the end is counted.
         let mut text = self.special(header, name, "its name", self.limits.path + 1)?;
-        let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+        let mut rest = [0; BLOCK];
+        let rest = &mut rest[..padding(text.len() as u64) as usize];
+        let within = || format!("in the header of {name}");
+        let n_read = fill(&mut self.inner, rest).map_err(|e| read_error(within(), e))?;
+        self.offset += n_read as u64;
+        if n_read < rest.len() {
+            return Err(Error::Truncated { within: within() });
+        }
+        let end = text.iter().position(|byte| *byte == 0);
+        // Some readers go by the size, others on to the NUL.
+        if end.is_none() && rest.first().is_some_and(|byte| *byte != 0) {
+            return Err(wrong(name, "a name that is longer than its size"));
+        }
+        let end = end.unwrap_or(text.len());
         text.truncate(end);
         Ok(text)
     }

@@ -27,8 +27,8 @@ pub(crate) fn from_numbers(numbers: &[u64]) -> Result<Vec<Segment>, String> {
     Ok(numbers.chunks_exact(2).map(|pair| Segment { offset: pair[0], len: pair[1] }).collect())
 }
 
-/// Holds that the pieces are in order, do not overlap, lie in the file, and are together as long as
-/// the data in the archive. Empty pieces, which writers add to mark the end, are dropped.
+/// Holds that the pieces are in order, do not overlap, end where the file ends, and are together as long
+/// as the data in the archive. Empty pieces, which writers add to mark the end, are dropped.
 pub(crate) fn check(map: Vec<Segment>, size: u64, stored: u64) -> Result<Vec<Segment>, String> {
     let (mut end, mut total) = (0u64, 0u64);
     for piece in &map {
@@ -38,6 +38,10 @@ pub(crate) fn check(map: Vec<Segment>, size: u64, stored: u64) -> Result<Vec<Seg
         };
         end = next;
         total += piece.len;
+    }
+    // Some readers make the file as long as its size says, others as its map says.
+    if end != size {
+        return Err(format!("its sparse map ends at byte {end}, but it has {size}"));
     }
     if total != stored {
         return Err(format!("its sparse map covers {total} bytes, but it has {stored}"));
@@ -60,8 +64,10 @@ mod tests {
             (&[(5, 5), (0, 1)], 20, 6),
             (&[(0, 21)], 20, 21),
             (&[(u64::MAX, 1)], 20, 1),
-            (&[(0, 5)], 20, 6),
-            (&[(0, 5)], 20, 4),
+            (&[(0, 5), (20, 0)], 20, 6),
+            (&[(0, 5), (20, 0)], 20, 4),
+            (&[(0, 5)], 20, 5),
+            (&[(0, 5), (19, 0)], 20, 5),
         ] {
             assert!(check(map(pairs), size, stored).is_err(), "{pairs:?}");
         }

@@ -121,10 +121,11 @@ pub struct Packed {
     pub n_entries: u64,
 }
 
-/// Writes the layer that the writable directory `upper` of an overlay is: what it adds, changes and
-/// hides. Nothing in it may change meanwhile. Sockets are left out.
-pub fn pack<W: Write>(upper: &Path, out: &mut W) -> Result<Packed, Error> {
-    pack::pack(upper, out)
+/// Writes the layer that the writable directory `upper` of an overlay on the directories `lower` is: what
+/// it adds, changes and hides. Sockets are left out. What is gone when its turn comes is left out as well,
+/// and what became shorter while it was read is an error.
+pub fn pack<W: Write>(upper: &Path, lower: &[PathBuf], out: &mut W) -> Result<Packed, Error> {
+    pack::pack(upper, lower, out)
 }
 
 /// Writes the layer that makes of a tree what `now` is, by what [`tree::compare`] has found. Nothing

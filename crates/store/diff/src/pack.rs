@@ -25,16 +25,21 @@ const ELSEWHERE: [&str; 2] = ["redirect", "metacopy"];
 
 struct Packer<'a, W: Write> {
     root: OwnedFd,
+    /// The layers below.
+    lower: &'a [PathBuf],
     writer: Writer<&'a mut W>,
     /// Files of several names, by device and number: the first name.
     linked: HashMap<(u64, u64), Vec<u8>>,
     packed: Packed,
 }
 
-/// Writes what the directory `upper` changes in the layers below it. Nothing in it may change
-/// meanwhile. Sockets are left out.
-pub(crate) fn pack<W: Write>(upper: &Path, out: &mut W) -> Result<Packed, Error> {
-    let mut packer = Packer::new(upper, out)?;
+/// Writes what the directory `upper` changes in the layers `lower` below it.
+pub(crate) fn pack<W: Write>(
+    upper: &Path,
+    lower: &[PathBuf],
+    out: &mut W,
+) -> Result<Packed, Error> {
+    let mut packer = Packer { lower, ..Packer::new(upper, out)? };
     packer.tree()?;
     packer.finish()
 }
@@ -63,6 +68,7 @@ impl<'a, W: Write> Packer<'a, W> {
         let opened = rustix::fs::open(root, flags, Mode::empty());
         Ok(Self {
             root: opened.map_err(|source| Error::Root { path: root.into(), source })?,
+            lower: &[],
             writer: Writer::new(out),
             linked: HashMap::new(),
             packed: Packed::default(),
@@ -88,7 +94,7 @@ impl<'a, W: Write> Packer<'a, W> {
             if !is_root && !self.entry(&path)? {
                 continue;
             }
-            let dir = self.open(&path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+            let Some(dir) = self.find(&path, OFlags::RDONLY | OFlags::DIRECTORY)? else { continue };
             if !is_root && attribute(&dir, &opaque).as_deref() == Some(b"y") {
                 self.mark(&path.join(OsStr::from_bytes(OPAQUE)))?;
             }
@@ -101,7 +107,9 @@ impl<'a, W: Write> Packer<'a, W> {
 
     /// Writes one name. Whether it is a directory, to be entered.
     fn entry(&mut self, path: &Path) -> Result<bool, Error> {
-        let node = self.open(path, OFlags::PATH | OFlags::NOFOLLOW)?;
+        let Some(node) = self.find(path, OFlags::PATH | OFlags::NOFOLLOW)? else {
+            return Ok(false);
+        };
         let stat = rustix::fs::fstat(&node).map_err(|source| at(path, "stat", source))?;
         if is_whiteout(&stat) {
             self.whiteout(path)?;
@@ -115,6 +123,8 @@ impl<'a, W: Write> Packer<'a, W> {
             FileType::CharacterDevice => Kind::CharDevice,
             FileType::BlockDevice => Kind::BlockDevice,
             FileType::Fifo => Kind::Fifo,
+            // A socket, which is left out; but not what it hides.
+            _ if self.is_below(path) => return self.whiteout(path).map(|()| false),
             _ => return Ok(false),
         };
         let is_directory = entry.kind == Kind::Directory;
@@ -140,14 +150,37 @@ impl<'a, W: Write> Packer<'a, W> {
         }
         self.attributes(path, &node, &mut entry)?;
         if entry.kind == Kind::File {
-            entry.size = stat.st_size as u64;
+            // Not a fifo that took its place, which would be waited for.
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+            let Some(file) = self.find(path, flags)? else {
+                // Its other names are not to lead here.
+                self.linked.remove(&(stat.st_dev, stat.st_ino));
+                return Ok(false);
+            };
+            let found = rustix::fs::fstat(&file).map_err(|source| at(path, "stat", source))?;
+            if (found.st_dev, found.st_ino) != (stat.st_dev, stat.st_ino) {
+                let why = "was replaced while it was read; pause the container".into();
+                return Err(Error::Refused { entry: shown(path), why });
+            }
+            entry.size = found.st_size as u64;
             self.packed.size += entry.size;
-            let mut file = File::from(self.open(path, OFlags::RDONLY | OFlags::NOFOLLOW)?);
-            self.append(path, &entry, &mut file)?;
+            self.append(path, &entry, &mut File::from(file))?;
         } else {
             self.append(path, &entry, &mut io::empty())?;
         }
         Ok(is_directory)
+    }
+
+    /// Whether any layer below has something of this name.
+    fn is_below(&self, path: &Path) -> bool {
+        let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.lower.iter().any(|layer| {
+            let flags_of_root = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(layer, flags_of_root, Mode::empty())
+                .and_then(|root| rustix::fs::openat2(&root, path, flags, Mode::empty(), how))
+                .is_ok()
+        })
     }
 
     fn attributes(&self, path: &Path, node: &OwnedFd, entry: &mut Entry) -> Result<(), Error> {
@@ -197,13 +230,21 @@ impl<'a, W: Write> Packer<'a, W> {
         self.writer.append(entry, data).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => Error::Refused {
                 entry: shown(path),
-                why: "became shorter while it was read".into(),
+                why: "became shorter while it was read; pause the container".into(),
             },
             io::ErrorKind::InvalidInput => {
                 Error::Refused { entry: shown(path), why: error.to_string() }
             }
             _ => Error::Write(error),
         })
+    }
+
+    /// Opens a path; `None` where there is nothing now.
+    fn find(&self, path: &Path, flags: OFlags) -> Result<Option<OwnedFd>, Error> {
+        match self.open(path, flags) {
+            Err(Error::Call { source: Errno::NOENT | Errno::NOTDIR | Errno::LOOP, .. }) => Ok(None),
+            opened => opened.map(Some),
+        }
     }
 
     fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Error> {

@@ -180,6 +180,12 @@ impl<'a> Tree<'a> {
         }
         let found = self.below.iter().find_map(|layer| directory_in(layer, path));
         let Some((from, stat)) = found else {
+            // It may have got the group of the directory that it is in.
+            if rustix::process::geteuid().is_root() {
+                let root = (Some(Uid::ROOT), Some(Gid::ROOT));
+                rustix::fs::chownat(dir, "", root.0, root.1, AtFlags::EMPTY_PATH)
+                    .map_err(call("chown"))?;
+            }
             return set_mode(dir, 0o755).map_err(call("chmod")).map(|()| None);
         };
         let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));

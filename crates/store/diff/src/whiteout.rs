@@ -7,13 +7,17 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
+/// Bytes of a name.
+const LONGEST: usize = 255;
+
 /// Said by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whiteouts {
     /// What overlayfs knows: a character device with the number 0:0, an attribute of a directory.
     Overlay,
-    /// Empty files whose names an archive says it with ([`tree::WHITEOUT`], [`tree::OPAQUE`]), for
-    /// [`tree::merge`]. No layer can hold another file of such a name.
+    /// Files whose names an archive says it with ([`tree::WHITEOUT`], [`tree::OPAQUE`]; where such a
+    /// name is too long, [`tree::LONG_WHITEOUT`]), for [`tree::merge`]. No layer can hold another file
+    /// of such a name.
     Files,
 }
 
@@ -25,7 +29,11 @@ impl Whiteouts {
                 let mode = Mode::empty();
                 rustix::fs::mknodat(dir, name, FileType::CharacterDevice, mode, 0)
             }
-            Self::Files => mark(dir, &marked(name)),
+            Self::Files => {
+                let marked = marked(name);
+                let content = if is_long(name) { name.as_bytes() } else { b"" };
+                mark(dir, &marked, content)
+            }
         }
     }
 
@@ -36,8 +44,8 @@ impl Whiteouts {
         }
         match rustix::fs::unlinkat(dir, marked(name), AtFlags::empty()) {
             Ok(()) => Ok(true),
-            // A name too long to be hidden, or a directory of that name.
-            Err(Errno::NOENT | Errno::NAMETOOLONG | Errno::ISDIR) => Ok(false),
+            // A directory of that name is none.
+            Err(Errno::NOENT | Errno::ISDIR) => Ok(false),
             Err(errno) => Err(errno),
         }
     }
@@ -51,16 +59,27 @@ impl Whiteouts {
                 let name = mount::overlay_attribute("opaque");
                 rustix::fs::fsetxattr(dir, name, b"y", XattrFlags::empty())
             }
-            Self::Files => mark(std::os::fd::AsFd::as_fd(&dir), OsStr::from_bytes(tree::OPAQUE)),
+            Self::Files => {
+                mark(std::os::fd::AsFd::as_fd(&dir), OsStr::from_bytes(tree::OPAQUE), b"")
+            }
         }
     }
 }
 
+/// Whether the name of a whiteout would be longer than a file's can be.
+fn is_long(name: &OsStr) -> bool {
+    tree::WHITEOUT.len() + name.len() > LONGEST
+}
+
 fn marked(name: &OsStr) -> OsString {
+    if is_long(name) {
+        let digest = oci::Digest::sha256(name.as_bytes());
+        return OsString::from_vec([tree::LONG_WHITEOUT, digest.hex().as_bytes()].concat());
+    }
     OsString::from_vec([tree::WHITEOUT, name.as_bytes()].concat())
 }
 
-fn mark(dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+fn mark(dir: BorrowedFd<'_>, name: &OsStr, content: &[u8]) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     match rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600)) {
         // Said already. A directory of that name, which only a layer that is odd has, is none.
@@ -68,6 +87,13 @@ fn mark(dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
             Ok(found) if FileType::from_raw_mode(found.st_mode).is_file() => Ok(()),
             _ => Err(Errno::EXIST),
         },
-        made => made.map(drop),
+        made => {
+            let file = made?;
+            // At most 255 bytes: written at once, or not at all.
+            if !content.is_empty() && rustix::io::write(&file, content)? != content.len() {
+                return Err(Errno::IO);
+            }
+            Ok(())
+        }
     }
 }

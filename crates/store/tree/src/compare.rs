@@ -114,12 +114,14 @@ impl Comparer<'_> {
                 Some(before) if visit.both => Some(before.directory(&visit.path)?),
                 _ => None,
             };
-            let names_now = names(&now).at("readdir", &place)?;
-            for name in &names_now {
-                let one = Visit { path: visit.path.join(name), both: false, moved: visit.moved };
-                let found = stat(&now, name).at("stat", &self.now.path.join(&one.path))?;
+            let mut names_now = Vec::new();
+            for name in names(&now).at("readdir", &place)? {
+                let one = Visit { path: visit.path.join(&name), both: false, moved: visit.moved };
+                let found = stat(&now, &name).at("stat", &self.now.path.join(&one.path))?;
+                // Where a socket is now, what was there before is deleted.
                 if let Some(found) = found.filter(|found| kind(found) != FileType::Socket) {
-                    rest.extend(self.one(one, name, &found, &now, before.as_ref())?);
+                    rest.extend(self.one(one, &name, &found, &now, before.as_ref())?);
+                    names_now.push(name);
                 }
             }
             let Some(before) = before else { continue };

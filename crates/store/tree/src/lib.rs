@@ -34,6 +34,10 @@ pub const WHITEOUT: &[u8] = b".wh.";
 /// In a directory: nothing below it is to be seen.
 pub const OPAQUE: &[u8] = b".wh..wh..opq";
 
+/// What the name of a whiteout starts with whose own name would be too long: the name that it hides is
+/// in the file.
+pub const LONG_WHITEOUT: &[u8] = b".wh..wh..long.";
+
 /// One of the two trees.
 #[derive(Debug)]
 struct Tree<'a> {

@@ -1,15 +1,19 @@
 //! Laying a layer's changes over what is below it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::attributes::{Place, transfer};
 use crate::error::At as _;
-use crate::{Error, OPAQUE, Tree, hidden_by, kind, names, stat};
+use crate::{Error, LONG_WHITEOUT, OPAQUE, Tree, hidden_by, kind, names, stat};
+
+/// Bytes of a name.
+const LONGEST: usize = 255;
 
 /// Moves all that is in the directory `changes` into the directory `tree`, as an overlay would show
 /// the two: a directory joins one of its name, all else replaces it, whiteouts remove. The root of
@@ -36,9 +40,10 @@ pub fn merge(changes: &Path, tree: &Path) -> Result<(), Error> {
             let one = stat(&from, name).at("stat", &changes.path.join(&inside))?;
             let Some(one) = one else { continue };
             if is_mark(name, &one) {
-                if let Some(hidden) = hidden_by(name).filter(|_| name.as_encoded_bytes() != OPAQUE)
-                {
-                    remove(&to, hidden).at("remove", &tree.path.join(&path).join(hidden))?;
+                let hidden = hidden(&from, name).at("read", &changes.path.join(&inside))?;
+                if let Some(hidden) = hidden {
+                    let shown = tree.path.join(&path).join(&hidden);
+                    remove(&to, &hidden).at("remove", &shown)?;
                 }
                 continue;
             }
@@ -79,16 +84,31 @@ fn is_mark(name: &OsStr, found: &Stat) -> bool {
     hidden_by(name).is_some() && kind(found) == FileType::RegularFile
 }
 
+/// What the whiteout `name` hides, of one name.
+fn hidden(dir: &OwnedFd, name: &OsStr) -> Result<Option<OsString>, Errno> {
+    if name.as_bytes() == OPAQUE {
+        return Ok(None);
+    }
+    if !name.as_bytes().starts_with(LONG_WHITEOUT) {
+        return Ok(hidden_by(name).map(OsStr::to_owned));
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    let mut text = vec![0; LONGEST + 1];
+    let len = rustix::io::read(&file, &mut text[..])?;
+    text.truncate(len);
+    let is_name = (1..=LONGEST).contains(&len) && !text.contains(&b'/') && !text.contains(&0);
+    if !is_name || matches!(text.as_slice(), b"." | b"..") {
+        return Err(Errno::INVAL);
+    }
+    Ok(Some(OsString::from_vec(text)))
+}
+
 fn remove(dir: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
     match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
         Err(Errno::NOENT) => Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => {
-            let dir = rustix::fs::openat(
-                dir,
-                ".",
-                rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
-                rustix::fs::Mode::empty(),
-            )?;
+            let dir = rustix::fs::openat(dir, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
             fsroot::Root::from_fd(dir).remove_all(name).map_err(|error| error.errno())
         }
         other => other,

@@ -126,6 +126,36 @@ fn what_readers_would_take_differently_is_refused() {
     refused(&Raw::default().sized(b'Z', b"f", b"").end(), "unknown type `Z`");
 }
 
+/// GNU tar reads a long name on to its NUL, others as far as its size says.
+#[test]
+fn a_long_name_ends_where_it_says() {
+    let entry = |size: u64, name: &[u8]| {
+        let raw = Raw::default().header(b'L', b"L", |block| {
+            block[257..265].copy_from_slice(b"ustar  \0");
+            set_size(block, size);
+        });
+        raw.data(name).sized(b'0', b"short", b"").end()
+    };
+    let long = vec![b'n'; 200];
+    for size in [200, 201, 210] {
+        assert_eq!(read_all(&entry(size, &long)).unwrap()[0].0.path, long, "{size}");
+    }
+    refused(&entry(100, &long), "a name that is longer than its size");
+}
+
+/// Some take a header for ustar whatever its version.
+#[test]
+fn a_device_in_a_header_of_no_known_version_is_refused() {
+    let device = |version: &[u8; 2]| {
+        Raw::default().header(b'3', b"null", |block| {
+            block[263..265].copy_from_slice(version);
+            block[329..345].copy_from_slice(b"0000001\x000000003\0");
+        })
+    };
+    refused(&device(b"01").end(), "a header of no known format");
+    assert_eq!(read_all(&device(b"00").end()).unwrap()[0].0.device, (1, 3));
+}
+
 #[test]
 fn numbers_that_are_none_are_refused() {
     let with = |records: &[(&str, &str)]| Raw::default().pax(records).sized(b'0', b"f", b"").end();
@@ -184,7 +214,7 @@ fn sparse_maps_that_lie_are_refused() {
     refused(&one_0(b"x\n"), "malformed sparse map");
     refused(&one_0(&[b'1'; 600]), "malformed sparse map");
     refused(&one_0(b""), "malformed sparse map");
-    let mut covered = b"1\n0\n5\n".to_vec();
+    let mut covered = b"2\n0\n5\n10\n0\n".to_vec();
     refused(&one_0(&covered), "covers 5 bytes, but it has 0");
     covered.resize(BLOCK, 0);
     covered.extend_from_slice(b"12345");
@@ -195,6 +225,8 @@ fn sparse_maps_that_lie_are_refused() {
         sparse(&[("GNU.sparse.size", "10"), ("GNU.sparse.map", map)], data)
     };
     refused(&map("0", b""), "an offset without a length");
+    refused(&map("0,5", b"12345"), "ends at byte 5, but it has 10");
+    refused(&map("0,5,9,0", b"12345"), "ends at byte 9, but it has 10");
     refused(&map("0,5,3,5", b"1234567890"), "out of order");
     refused(&map("6,5", b"12345"), "goes beyond its end");
     refused(&map("0,a", b""), "malformed sparse map");
@@ -205,7 +237,10 @@ fn sparse_maps_that_lie_are_refused() {
         "malformed sparse map",
     );
     // A file of ten terabytes that has no data at all is fine, and small.
-    let hole = sparse(&[("GNU.sparse.size", "10995116277760"), ("GNU.sparse.map", "0,0")], b"");
+    let hole = sparse(
+        &[("GNU.sparse.size", "10995116277760"), ("GNU.sparse.map", "10995116277760,0")],
+        b"",
+    );
     let mut reader = Reader::new(hole.as_slice());
     let entry = reader.next_entry().unwrap().unwrap();
     assert_eq!((entry.size, entry.sparse), (10 << 40, Some(vec![])));

@@ -194,8 +194,8 @@ fn sparse_bomb() -> Vec<u8> {
         assert_eq!(len.to_string().len(), 2);
         format!("{len} {key}={value}\n")
     };
-    let records =
-        record("GNU.sparse.size", "4611686018427387904") + &record("GNU.sparse.map", "0,0");
+    let records = record("GNU.sparse.size", "4611686018427387904")
+        + &record("GNU.sparse.map", "4611686018427387904,0");
     let header = |kind: u8, size: usize| {
         let mut block = archive(&[file("bomb", "")])[..512].to_vec();
         block[156] = kind;

@@ -94,9 +94,9 @@ fn what_a_container_changed_comes_back_as_a_layer() {
     drop(mounted);
 
     let mut packed = Vec::new();
-    let stats = pack(&upper, &mut packed).unwrap();
+    let stats = pack(&upper, &[], &mut packed).unwrap();
     let mut again = Vec::new();
-    pack(&upper, &mut again).unwrap();
+    pack(&upper, &[], &mut again).unwrap();
     assert_eq!(packed, again, "the same tree gives the same bytes");
     assert!(stats.n_entries > 15, "{stats:?}");
 
@@ -191,10 +191,10 @@ fn what_cannot_be_said_in_an_archive_is_an_error() {
         rustix::fs::XattrFlags::empty(),
     );
     if redirect.is_ok() {
-        let error = pack(&upper, &mut Vec::new()).unwrap_err().to_string();
+        let error = pack(&upper, &[], &mut Vec::new()).unwrap_err().to_string();
         assert!(error.contains("content in another layer"), "{error}");
     }
-    let error = pack(&home.0.join("none"), &mut Vec::new()).unwrap_err();
+    let error = pack(&home.0.join("none"), &[], &mut Vec::new()).unwrap_err();
     assert!(matches!(error, Error::Root { .. }));
 }
 
@@ -207,7 +207,7 @@ fn sockets_are_left_out_and_odd_names_kept() {
     fs::write(upper.join(odd), "x").unwrap();
     fs::write(upper.join("n".repeat(200)), "x").unwrap();
     let mut packed = Vec::new();
-    assert_eq!(pack(&upper, &mut packed).unwrap().n_entries, 2);
+    assert_eq!(pack(&upper, &[], &mut packed).unwrap().n_entries, 2);
     let next = Dir::new("odd-next");
     next.apply(&packed, Origin::Archive).unwrap();
     assert!(next.root().join(odd).exists());

@@ -1,8 +1,11 @@
 //! Archives with a few wrong bytes. What both take must be the same to both: a reader that takes data
 //! for a header, or the other way round, sees other files than the next one.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use testkit::{Catalogue, catalogue, differences};
 
@@ -49,6 +52,25 @@ fn without_new_times(root: &Path) -> Catalogue {
     all
 }
 
+/// GNU tar makes a directory of a file whose name ends with a slash, and now and then leaves a directory
+/// that is said twice as it was said first.
+fn differs_on_purpose(mut archive: &[u8]) -> bool {
+    let mut reader = tarstream::Reader::new(&mut archive);
+    let mut dirs = HashSet::new();
+    while let Some(entry) = reader.next_entry().unwrap() {
+        let path: PathBuf = Path::new(OsStr::from_bytes(&entry.path)).components().collect();
+        let is_odd = match entry.kind {
+            tarstream::Kind::File => entry.path.ends_with(b"/"),
+            tarstream::Kind::Directory => !dirs.insert(path),
+            _ => false,
+        };
+        if is_odd {
+            return true;
+        }
+    }
+    false
+}
+
 #[test]
 fn mutated_archives_are_taken_as_gnu_tar_takes_them_or_refused() {
     testkit::needs!(Root);
@@ -63,7 +85,7 @@ fn mutated_archives_are_taken_as_gnu_tar_takes_them_or_refused() {
         let mut archive = generate::archive(&mut dice, format, &nodes);
         mutate(&mut dice, &mut archive);
         let (ours, theirs) = (home.dir("ours"), home.dir("theirs"));
-        if unpack(&archive, &ours).is_ok() {
+        if unpack(&archive, &ours).is_ok() && !differs_on_purpose(&archive) {
             let path = home.0.join("a.tar");
             std::fs::write(&path, &archive).unwrap();
             let output = extract(&path, &theirs);
