@@ -177,7 +177,7 @@ impl Images {
     }
 
     /// Reads a layer's archive out of the content store.
-    pub(crate) fn archive_of(&self, blob: &Digest) -> Result<Box<dyn Read + 'static>, Error> {
+    pub(crate) fn archive_of(&self, blob: &Digest) -> Result<Box<dyn Read + Send>, Error> {
         Ok(Box::new(BufReader::with_capacity(128 << 10, self.content.reader(blob)?)))
     }
 }

@@ -11,6 +11,7 @@ use oci::{ChainId, DiffId, Digest};
 use reference::Reference;
 use snapshot::{Form, Unpacking};
 
+use crate::decoding::decoded;
 use crate::pull::Holder;
 use crate::unpack::Source;
 use crate::{Error, Image, Images, RootKind, created, now};
@@ -200,7 +201,7 @@ impl Images {
         chain: &[ChainId],
         diffs: &[DiffId],
         layer_idx: usize,
-        open: impl FnOnce() -> Result<Box<dyn Read + 'a>, Error>,
+        open: impl FnOnce() -> Result<Box<dyn Read + Send + 'a>, Error>,
     ) -> Result<u64, Error> {
         let (here, diff) = (&chain[layer_idx], &diffs[layer_idx]);
         let known = self.db.read(|tx| tx.layer(here))?;
@@ -235,19 +236,21 @@ impl Images {
         chain: &[ChainId],
         diff: &DiffId,
         layer_idx: usize,
-        open: impl FnOnce() -> Result<Box<dyn Read + 'a>, Error>,
+        open: impl FnOnce() -> Result<Box<dyn Read + Send + 'a>, Error>,
     ) -> Result<(Unpacking, u64), Error> {
-        self.unpack_above(chain, diff, layer_idx, open, &|| true)
+        self.unpack_above(chain, diff, layer_idx, open, &|| true, &|| ())
     }
 
     /// [`Images::unpack_layer`], while the layers below may be on their way, for which `wait` waits.
+    /// After `stop` nobody waits for more of the archive.
     pub(crate) fn unpack_above<'a>(
         &self,
         chain: &[ChainId],
         diff: &DiffId,
         layer_idx: usize,
-        open: impl FnOnce() -> Result<Box<dyn Read + 'a>, Error>,
+        open: impl FnOnce() -> Result<Box<dyn Read + Send + 'a>, Error>,
         wait: &dyn Fn() -> bool,
+        stop: &dyn Fn(),
     ) -> Result<(Unpacking, u64), Error> {
         let below = &chain[..layer_idx];
         let mut below_paths = self.snapshots.layer_paths(below);
@@ -266,15 +269,15 @@ impl Images {
             whiteouts: self.whiteouts(),
             limits: Limits::default(),
         };
-        let mut archive = Hashing::new(open()?);
-        let applied = diff::apply_above(&mut archive, &unpacking.path(), &options, wait)?;
-        let found = applied.diff.unwrap_or_else(|| DiffId(archive.finish()));
+        let (unpacked, found) = decoded(open()?, options.limits, stop, |archive| {
+            Ok(diff::unpack(archive, &unpacking.path(), &options, wait)?)
+        })?;
         if found != *diff {
             return Err(
                 content::Error::WrongDigest { expected: diff.0.clone(), found: found.0 }.into()
             );
         }
-        Ok((unpacking, applied.size))
+        Ok((unpacking, unpacked.size))
     }
 
     /// Writes the two documents, then the record, then the index. `more` adds to the same change, and says how
@@ -373,17 +376,17 @@ pub(crate) fn to_json<T: serde::Serialize>(
 }
 
 /// Hashes what is read.
-struct Hashing<R> {
+pub(crate) struct Hashing<R> {
     inner: R,
     hasher: oci::Hasher,
 }
 
 impl<R: Read> Hashing<R> {
-    fn new(inner: R) -> Self {
+    pub(crate) fn new(inner: R) -> Self {
         Self { inner, hasher: oci::Hasher::new(oci::Algorithm::Sha256) }
     }
 
-    fn finish(self) -> Digest {
+    pub(crate) fn finish(self) -> Digest {
         self.hasher.finish()
     }
 }

@@ -22,6 +22,7 @@ mod archive;
 mod change;
 mod check;
 mod commit;
+mod decoding;
 mod driver;
 mod embedded;
 mod error;

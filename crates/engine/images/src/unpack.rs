@@ -154,10 +154,17 @@ impl Job<'_> {
         {
             return Ok(Ready::There(row.size));
         }
-        let open = || self.source.open(layer_idx).map(|reader| reader as Box<dyn Read>);
+        let open = || self.source.open(layer_idx);
         let wait = || self.wait_for(layer_idx);
-        let (unpacking, size) =
-            self.images.unpack_above(self.chain, &self.diffs[layer_idx], layer_idx, open, &wait)?;
+        let stop = || self.source.stop();
+        let (unpacking, size) = self.images.unpack_above(
+            self.chain,
+            &self.diffs[layer_idx],
+            layer_idx,
+            open,
+            &wait,
+            &stop,
+        )?;
         Ok(Ready::Unpacked(unpacking, size))
     }
 

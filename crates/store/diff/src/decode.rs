@@ -78,7 +78,8 @@ impl Read for Input<'_> {
 }
 
 impl<'a> Decoder<'a> {
-    pub(crate) fn new(archive: &'a mut dyn Read, limits: Limits) -> Result<Self, Error> {
+    /// Begins, and looks at the first bytes.
+    pub fn new(archive: &'a mut dyn Read, limits: Limits) -> Result<Self, Error> {
         let mut head = Vec::with_capacity(MAX_MAGIC);
         Read::take(&mut *archive, MAX_MAGIC as u64).read_to_end(&mut head).map_err(Error::Read)?;
         let compression = sniff(&head)?;
@@ -107,23 +108,11 @@ impl<'a> Decoder<'a> {
 
     /// Reads what follows the archive's end mark: it counts for the digests.
     pub fn drain(&mut self) -> Result<(), Error> {
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            match self.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    let within = "after its last entry".into();
-                    return Err(tarstream::Error::Truncated { within }.into());
-                }
-                Err(error) => return Err(Error::Read(error)),
-            }
-        }
+        drain(self)
     }
 
     /// The digest of all that was read, if it was compressed.
-    pub(crate) fn finish(self) -> Option<DiffId> {
+    pub fn finish(self) -> Option<DiffId> {
         self.hasher.map(|hasher| DiffId(hasher.finish()))
     }
 
@@ -157,6 +146,23 @@ impl Read for Decoder<'_> {
         self.n_decoded += n_read as u64;
         self.check_limits().map_err(io::Error::other)?;
         Ok(n_read)
+    }
+}
+
+/// Reads to the end, what follows an archive's end mark.
+pub(crate) fn drain(archive: &mut impl Read) -> Result<(), Error> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match archive.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                let within = "after its last entry".into();
+                return Err(tarstream::Error::Truncated { within }.into());
+            }
+            Err(error) => return Err(Error::Read(error)),
+        }
     }
 }
 

@@ -94,22 +94,33 @@ pub struct Applied {
 
 /// Unpacks `archive` into the directory `root`, and reads it to its very end.
 pub fn apply(archive: &mut dyn Read, root: &Path, options: &Options<'_>) -> Result<Applied, Error> {
-    apply_above(archive, root, options, &|| true)
+    let mut decoder = Decoder::new(archive, options.limits)?;
+    let Unpacked { size, n_entries } = unpack(&mut decoder, root, options, &|| true)?;
+    let compression = decoder.compression();
+    Ok(Applied { compression, diff: decoder.finish(), size, n_entries })
 }
 
-/// [`apply`], while the layers below may still be on their way: `wait` is called before they are
-/// looked at, and answers, once they are whole, `true`; `false` where they will not be.
-pub fn apply_above(
-    archive: &mut dyn Read,
+/// What an archive that is not compressed was unpacked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Bytes of all files.
+    pub size: u64,
+    /// How many entries there were.
+    pub n_entries: u64,
+}
+
+/// Unpacks `archive`, which is not compressed, or not any more, and reads it to its very end. The
+/// layers below may still be on their way: `wait` is called before they are looked at, and answers,
+/// once they are whole, `true`; `false` where they will not be.
+pub fn unpack(
+    archive: &mut impl Read,
     root: &Path,
     options: &Options<'_>,
     wait: &dyn Fn() -> bool,
-) -> Result<Applied, Error> {
-    let mut decoder = decode::Decoder::new(archive, options.limits)?;
-    let (size, n_entries) = unpack::unpack(&mut decoder, root, options, wait)?;
-    decoder.drain()?;
-    let compression = decoder.compression();
-    Ok(Applied { compression, diff: decoder.finish(), size, n_entries })
+) -> Result<Unpacked, Error> {
+    let (size, n_entries) = unpack::unpack(archive, root, options, wait)?;
+    decode::drain(archive)?;
+    Ok(Unpacked { size, n_entries })
 }
 
 /// What was packed.
