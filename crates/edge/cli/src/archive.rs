@@ -52,13 +52,19 @@ pub(crate) async fn fetch(client: &Client, path: &str, output: Option<&Path>) ->
 }
 
 /// `load`.
-pub(crate) async fn load(client: &Client, input: Option<&Path>, quiet: bool) -> Result<i32> {
+pub(crate) async fn load(
+    client: &Client,
+    input: Option<&Path>,
+    platforms: &[String],
+    quiet: bool,
+) -> Result<i32> {
+    let platforms = crate::platforms::query("platform", platforms)?;
     if input.is_none() && io::stdin().is_terminal() {
         return Err(Error::Usage("requested load from stdin, but stdin is empty".to_owned()));
     }
     let (reader, total) = open(input.unwrap_or(Path::new("-")))?;
     let body = Pieces(read_on_a_thread(reader, progress::Bytes::new("loading", total))).boxed();
-    let path = format!("/images/load?quiet={}", u8::from(quiet));
+    let path = format!("/images/load?quiet={}{platforms}", u8::from(quiet));
     let response = client.call(Method::POST, &path, body).await?;
     images::follow(client, response, &mut |message: &Message| {
         if !message.stream.is_empty() {

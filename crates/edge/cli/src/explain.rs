@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
 use docker::dhow::{Explained, ExplainedLayer, Layer, Tally};
+use docker::image::Summary;
 use serde_json::{Value, json};
 
 use crate::args::{ExplainArgs, ImagesArgs};
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::format::{human, table};
 use crate::images::path_of;
 use crate::list::{self, Column};
+use crate::platforms;
 
 const COLUMNS: &[Column] = &[
     Column { field: "Layer", header: "LAYER" },
@@ -178,6 +180,11 @@ pub(crate) async fn tree(client: &Client, args: &ImagesArgs) -> Result<i32> {
     ];
     if let Some((option, _)) = odd.iter().find(|(_, given)| *given) {
         return Err(Error::Usage(format!("--tree shows all layers: it does not go with {option}")));
+    }
+    let images: Vec<Summary> = client.get("/images/json?manifests=1").await?;
+    let of_platforms = platforms::tree(&images, args.no_trunc);
+    if !of_platforms.is_empty() {
+        println!("{of_platforms}");
     }
     let layers: Vec<Layer> = client.get("/dhow/layers").await?;
     print!("{}", draw(&layers, args.no_trunc));

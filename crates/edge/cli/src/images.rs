@@ -11,7 +11,7 @@ use crate::client::{Client, Pieces, encode};
 use crate::error::{Error, Result};
 use crate::format::human;
 use crate::list::{self, Column};
-use crate::{archive, explain, progress, request};
+use crate::{archive, explain, platforms, progress, request};
 
 const COLUMNS: &[Column] = &[
     Column { field: "Repository", header: "REPOSITORY" },
@@ -136,10 +136,11 @@ pub(crate) async fn rmi(client: &Client, args: &RmiArgs) -> Result<i32> {
     let mut code = 0;
     for name in &args.images {
         let path = format!(
-            "/images/{}?force={}&noprune={}",
+            "/images/{}?force={}&noprune={}{}",
             path_of(name),
             u8::from(args.force),
-            u8::from(args.no_prune)
+            u8::from(args.no_prune),
+            platforms::query("platforms", &args.platform)?
         );
         match client.delete(&path).await {
             Ok(body) => {
@@ -256,8 +257,9 @@ pub(crate) async fn follow(
 
 /// `history`.
 pub(crate) async fn history(client: &Client, args: &HistoryArgs) -> Result<i32> {
+    let platform = platforms::query("platform", &args.platform)?.replacen('&', "?", 1);
     let history: Vec<History> =
-        client.get(&format!("/images/{}/history", path_of(&args.image))).await?;
+        client.get(&format!("/images/{}/history{platform}", path_of(&args.image))).await?;
     if args.quiet {
         for entry in &history {
             println!("{}", short(&entry.id, args.no_trunc));

@@ -2,20 +2,43 @@
 
 use serde_json::Value;
 
-use crate::args::InspectArgs;
+use crate::args::{ImageInspectArgs, InspectArgs};
 use crate::client::{Client, encode};
 use crate::error::{Error, Result};
 use crate::format::template::Template;
 use crate::images::path_of;
+use crate::platforms;
 
 /// A type of object, in the order in which a name is looked up.
 const TYPES: [&str; 4] = ["container", "image", "network", "volume"];
 
-/// Prints the objects as a JSON array, or each through a template.
+/// `image inspect`.
+pub(crate) async fn image(client: &Client, args: &ImageInspectArgs) -> Result<i32> {
+    let platform = platforms::query("platform", &args.platform)?;
+    let args = InspectArgs {
+        format: args.format.clone(),
+        size: false,
+        r#type: None,
+        objects: args.images.clone(),
+    };
+    objects(client, &args, Some("image"), &platform).await
+}
+
+/// `inspect`.
 pub(crate) async fn inspect(
     client: &Client,
     args: &InspectArgs,
     only: Option<&str>,
+) -> Result<i32> {
+    objects(client, args, only, "").await
+}
+
+/// Prints the objects as a JSON array, or each through a template.
+async fn objects(
+    client: &Client,
+    args: &InspectArgs,
+    only: Option<&str>,
+    platform: &str,
 ) -> Result<i32> {
     let only = only.or(args.r#type.as_deref());
     if let Some(other) = only.filter(|kind| !TYPES.contains(kind)) {
@@ -31,7 +54,7 @@ pub(crate) async fn inspect(
     let mut found = Vec::new();
     let mut code = 0;
     for name in &args.objects {
-        match find(client, name, only, args.size).await {
+        match find(client, name, only, args.size, platform).await {
             Ok(object) => match &template {
                 Some(template) => println!("{}", template.render(&object)?),
                 None => found.push(object),
@@ -52,11 +75,20 @@ pub(crate) async fn inspect(
     Ok(code)
 }
 
-async fn find(client: &Client, name: &str, only: Option<&str>, size: bool) -> Result<Value> {
+async fn find(
+    client: &Client,
+    name: &str,
+    only: Option<&str>,
+    size: bool,
+    platform: &str,
+) -> Result<Value> {
     for kind in TYPES.iter().filter(|kind| only.is_none_or(|only| only == **kind)) {
         let path = match *kind {
             "container" => format!("/containers/{}/json?size={}", encode(name), u8::from(size)),
-            "image" => format!("/images/{}/json", path_of(name)),
+            "image" => {
+                let path = format!("/images/{}/json{platform}", path_of(name));
+                path.replacen("/json&", "/json?", 1)
+            }
             "network" => format!("/networks/{}", encode(name)),
             _ => format!("/volumes/{}", encode(name)),
         };

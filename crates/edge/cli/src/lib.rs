@@ -29,6 +29,7 @@ mod images;
 mod inspect;
 mod list;
 mod networks;
+mod platforms;
 mod progress;
 mod prune;
 mod ps;
@@ -134,7 +135,7 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         Command::ImageGroup(command) => match command {
             ImageGroup::Ls(args) => images::list(client, &args).await,
             ImageGroup::Rm(args) => images::rmi(client, &args).await,
-            ImageGroup::Inspect(args) => inspect::inspect(client, &args, Some("image")).await,
+            ImageGroup::Inspect(args) => inspect::image(client, &args).await,
             ImageGroup::Prune(args) => prune::prune(client, &args, "images").await,
             ImageGroup::Explain(args) => explain::explain(client, &args).await,
             ImageGroup::Gc(args) => gc::gc(client, &args).await,
@@ -200,12 +201,15 @@ async fn image(client: &Client, command: ImageCommon) -> Result<i32> {
         ImageCommon::Import(args) => images::import(client, &args).await,
         ImageCommon::Tag { source, target } => images::tag(client, &source, &target).await,
         ImageCommon::History(args) => images::history(client, &args).await,
-        ImageCommon::Save { output, images } => {
+        ImageCommon::Save { output, platform, images } => {
             let names: Vec<String> = images.iter().map(|name| client::encode(name)).collect();
-            let path = format!("/images/get?names={}", names.join("&names="));
+            let platforms = platforms::query("platform", &platform)?;
+            let path = format!("/images/get?names={}{platforms}", names.join("&names="));
             archive::fetch(client, &path, output.as_deref()).await
         }
-        ImageCommon::Load { input, quiet } => archive::load(client, input.as_deref(), quiet).await,
+        ImageCommon::Load { input, platform, quiet } => {
+            archive::load(client, input.as_deref(), &platform, quiet).await
+        }
         ImageCommon::Pull(args) => registry::pull(client, &args).await,
         ImageCommon::Push(args) => registry::push(client, &args).await,
     }

@@ -15,6 +15,7 @@ use crate::board::{Board, Out};
 use crate::client::{Client, empty, encode};
 use crate::error::{Error, Result};
 use crate::images::{follow, path_of};
+use crate::platforms;
 
 /// What a registry's credentials are sent in.
 const AUTH: &str = "X-Registry-Auth";
@@ -92,21 +93,53 @@ pub(crate) async fn push(client: &Client, args: &PushArgs) -> Result<i32> {
             reference::DEFAULT_TAG.to_owned()
         }
     };
-    let path = format!("/images/{}/push?tag={}", path_of(&reference.familiar_name()), encode(&tag));
+    let platform = platforms::query("platform", &args.platform)?;
+    let path = format!(
+        "/images/{}/push?tag={}{platform}",
+        path_of(&reference.familiar_name()),
+        encode(&tag)
+    );
     let auth = auth_header(&reference)?;
     // Engines of before 2024 take no push without the header.
     let auth = if auth.is_empty() { "e30=".to_owned() } else { auth };
     let response = client.call_with(Method::POST, &path, &[(AUTH, &auth)], empty()).await?;
     let mut board = Board::new(if args.quiet { Out::Nowhere } else { Out::Stdout });
-    follow(client, response, &mut |message: &Message| {
+    let mut notes = Vec::new();
+    let pushed = follow(client, response, &mut |message: &Message| {
         board.show(message);
+        notes.extend(message.aux.as_ref().and_then(note));
         None
     })
-    .await?;
+    .await;
+    for note in &notes {
+        eprintln!(" Info -> {}", note.replace('\n', "\n         "));
+    }
+    pushed?;
     if args.quiet {
         println!("{reference}");
     }
     Ok(0)
+}
+
+/// What a person has to know of an index of which not all is here.
+fn note(aux: &serde_json::Value) -> Option<String> {
+    if aux["manifestPushedInsteadOfIndex"] == true {
+        let digest = |key: &str| aux[key]["digest"].as_str().unwrap_or_default().to_owned();
+        return Some(format!(
+            "Not all multiplatform-content is present and only the available single-platform image \
+             was pushed\n{} -> {}",
+            digest("originalIndex"),
+            digest("selectedManifest")
+        ));
+    }
+    (aux["contentMissing"] == true).then(|| {
+        "You're trying to push a manifest list/index which references multiple platform specific \
+         manifests, but not all of them are available locally\nor available to the remote \
+         repository.\n\nMake sure you have all the referenced content and try again.\n\nYou can also \
+         push only a single platform specific manifest directly by specifying the platform you want \
+         to push with the --platform flag."
+            .to_owned()
+    })
 }
 
 /// `login`.

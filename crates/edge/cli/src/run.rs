@@ -114,7 +114,9 @@ async fn make(
     let mut created = client.post::<CreateResponse>(&path, &create.body).await;
     if let Err(err) = &created
         && err.is_not_found()
-        && err.to_string().starts_with("No such image")
+        && ["No such image", "image with reference"]
+            .iter()
+            .any(|start| err.to_string().starts_with(start))
         && pull == "missing"
     {
         eprintln!("Unable to find image '{}' locally", crate::images::with_tag(&image));

@@ -24,6 +24,7 @@ mod legacy;
 mod listen;
 mod machine;
 mod pattern;
+mod platform;
 mod routes;
 mod server;
 mod stream;

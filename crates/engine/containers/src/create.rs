@@ -5,6 +5,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 
 use docker::{CreateRequest, CreateResponse};
 use images::RootKind;
+use oci::image::Platform;
 use shim_protocol::Status;
 use snapshot::Key;
 
@@ -25,15 +26,26 @@ impl Engine {
         name: Option<&str>,
         request: CreateRequest,
     ) -> Result<CreateResponse, Error> {
+        self.create_for(name, request, None)
+    }
+
+    /// The same of the image for a platform.
+    pub fn create_for(
+        &self,
+        name: Option<&str>,
+        request: CreateRequest,
+        platform: Option<&Platform>,
+    ) -> Result<CreateResponse, Error> {
         let wanted = name.filter(|name| !name.is_empty()).map(name::check).transpose()?;
         let CreateRequest { mut config, mut host_config, networking_config } = request;
         // A container's own image is its only one: nothing in the image's labels or annotations
         // decides how it runs.
-        let image = self.images.resolve(&config.image)?;
+        let image = self.images.resolve_for(&config.image, platform)?;
         let own_health_check = config.healthcheck.is_some();
         definition::merge(&mut config, definition::defaults(&image));
-        let warnings =
+        let mut warnings =
             definition::check(&config, &mut host_config, own_health_check, self.machine())?;
+        warnings.extend(other_platform(&image, platform));
         if definition::size(&host_config)?.is_some() && image.root == RootKind::Host {
             let why =
                 "storage option size: what a container of the host's root writes is in memory";
@@ -176,4 +188,23 @@ impl Engine {
         }
         Ok(all)
     }
+}
+
+/// That nobody has asked for a platform, and the image's is not this machine's.
+fn other_platform(image: &images::Image, asked: Option<&Platform>) -> Option<String> {
+    let own = images::host_platform();
+    let found = Platform {
+        architecture: image.config.architecture.clone(),
+        os: image.config.os.clone(),
+        variant: image.config.variant.clone(),
+        ..Platform::default()
+    };
+    let says_nothing = found.os.is_empty() || found.architecture.is_empty();
+    if asked.is_some() || says_nothing || own.distance(&found).is_some() {
+        return None;
+    }
+    Some(format!(
+        "The requested image's platform ({found}) does not match the detected host platform \
+         ({own}) and no specific platform was requested"
+    ))
 }

@@ -55,6 +55,8 @@ pub(crate) struct View {
     used: HashSet<Digest>,
     /// What was pushed to the registry of our own: blobs, with the names of repositories.
     served: BTreeMap<Digest, Vec<String>>,
+    /// What targets consist of: blobs, with the images that are meant.
+    parts: BTreeMap<Digest, BTreeSet<Digest>>,
     names: HashMap<Digest, String>,
     containers: HashMap<Digest, Vec<String>>,
 }
@@ -63,6 +65,11 @@ impl View {
     fn read(tx: &metadata::Read) -> Result<Self, metadata::Error> {
         let (used, served) = (tx.used_blobs()?, tx.served_blobs()?);
         let mut view = Self { used, served, ..Self::default() };
+        for target in tx.targets()? {
+            for part in tx.target_parts(&target.digest)? {
+                view.parts.entry(part).or_default().insert(target.image.clone());
+            }
+        }
         for tag in tx.tags()? {
             let name =
                 tag.reference.parse().map_or(tag.reference, |name: Reference| name.familiar());
@@ -96,6 +103,7 @@ impl View {
             image.id == *blob
                 || image.manifest == *blob
                 || layers.iter().any(|layer| layer.blob == *blob)
+                || self.parts.get(blob).is_some_and(|images| images.contains(&image.id))
         })
     }
 
@@ -240,13 +248,15 @@ impl Check<'_> {
             for blob in blobs.chain([&image.manifest, &image.id]) {
                 whole &= self.blob(blob)?;
             }
-            if whole {
+            // Of an artifact there is nothing more to know.
+            if whole && image.id != image.manifest {
                 self.documents(image, layers)?;
             }
             self.unpacked(layers)?;
         }
-        let served: Vec<Digest> = self.view.served.keys().cloned().collect();
-        for blob in &served {
+        let parts = self.view.served.keys().chain(self.view.parts.keys());
+        let parts: BTreeSet<Digest> = parts.cloned().collect();
+        for blob in &parts {
             self.blob(blob)?;
         }
         Ok(())

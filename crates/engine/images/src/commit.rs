@@ -125,9 +125,9 @@ fn blank() -> ImageConfig {
 }
 
 /// A layer whose archive is in the store already.
-struct Kept<'a> {
-    digest: Digest,
-    content: &'a content::Store,
+pub(crate) struct Kept<'a> {
+    pub(crate) digest: Digest,
+    pub(crate) content: &'a content::Store,
 }
 
 impl LayerSource for Kept<'_> {

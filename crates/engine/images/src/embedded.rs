@@ -46,7 +46,7 @@ impl Images {
                 }
             }
             let pieces = Pieces::read(&mut &*embedded.layout, &self.content)?;
-            self.load_pieces(&pieces, Some(&reference))?;
+            self.load_pieces(&pieces, Some(&reference), &[])?;
         }
         Ok(())
     }

@@ -26,6 +26,38 @@ pub enum Error {
     /// There is no such image.
     #[error("No such image: {0}")]
     NoImage(String),
+    /// An artifact was to be run, or used as an image.
+    #[error("{name} is an artifact of type `{kind}`, not an image: there is nothing in it to run")]
+    Artifact {
+        /// Its name.
+        name: String,
+        /// The type of artifact.
+        kind: String,
+    },
+    /// An image is for another platform.
+    #[error(
+        "image with reference {name} was found but its platform ({has}) does not match the \
+         specified platform ({wanted})"
+    )]
+    OtherPlatform {
+        /// The image.
+        name: String,
+        /// What it is for.
+        has: String,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// An index has nothing for a platform, or it is not here.
+    #[error(
+        "image with reference {name} was found but does not provide the specified platform \
+         ({wanted})"
+    )]
+    NotProvided {
+        /// The image.
+        name: String,
+        /// What was asked for.
+        wanted: String,
+    },
     /// There is nothing to push under this name.
     #[error("An image does not exist locally with the tag: {0}")]
     NotInRepository(String),
@@ -139,7 +171,10 @@ impl Error {
     /// What kind of mistake it is.
     pub fn class(&self) -> Class {
         match self {
-            Self::NoImage(_) | Self::NotInRepository(_) => Class::NotFound,
+            Self::NoImage(_)
+            | Self::NotInRepository(_)
+            | Self::OtherPlatform { .. }
+            | Self::NotProvided { .. } => Class::NotFound,
             Self::Conflict(_) => Class::Conflict,
             Self::Rootfs { source, .. } => source.class(),
             Self::Metadata(error) if error.is_busy() => Class::Unavailable,

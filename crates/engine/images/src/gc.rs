@@ -166,6 +166,14 @@ impl Images {
                     pieces.insert(Piece::Blob(layer.blob));
                     pieces.insert(Piece::Layer(layer.chain));
                 }
+                for target in tx.targets_meaning(&image.id)? {
+                    let parts = tx.target_parts(&target.digest)?;
+                    pieces.extend(parts.into_iter().map(Piece::Blob));
+                    for other in tx.target_images(&target.digest)? {
+                        let layers = tx.image_layers(&other.image)?;
+                        pieces.extend(layers.into_iter().map(|layer| Piece::Layer(layer.chain)));
+                    }
+                }
                 for piece in &pieces {
                     let size = match piece {
                         Piece::Blob(blob) => sizes.get(blob),

@@ -13,6 +13,7 @@ use snapshot::{Form, Unpacking};
 
 use crate::decoding::decoded;
 use crate::pull::Holder;
+use crate::target::{Recorded, Within};
 use crate::unpack::Source;
 use crate::{Error, Image, Images, RootKind, created, now};
 
@@ -76,29 +77,45 @@ impl Source for Foreign<'_> {
     }
 }
 
-/// What an image is to be called.
-#[derive(Clone, Copy)]
+/// What an image is to be called, and in what it came.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Names<'a> {
     pub(crate) tag: Option<&'a Reference>,
     /// What its registry calls it, and who has pulled it.
     pub(crate) pulled: Option<(&'a str, &'a Holder)>,
+    pub(crate) within: Within<'a>,
 }
 
 impl<'a> From<Option<&'a Reference>> for Names<'a> {
     fn from(tag: Option<&'a Reference>) -> Self {
-        Self { tag, pulled: None }
+        Self { tag, ..Self::default() }
     }
 }
 
 impl Names<'_> {
-    /// Gives an image its names; it is recorded, so nobody has to hold what it needs.
-    pub(crate) fn set(&self, tx: &Write, id: &Digest) -> Result<(), metadata::Error> {
+    /// Gives an image its names, or what it came in; it is recorded, so nobody has to hold what it
+    /// needs.
+    pub(crate) fn set(
+        &self,
+        tx: &Write,
+        id: &Digest,
+        manifest: &Digest,
+        within: Option<&Recorded>,
+    ) -> Result<(), metadata::Error> {
+        let (image, target) = match within {
+            Some(recorded) => {
+                let meant = recorded.insert(tx, manifest, id)?;
+                (meant, Some(recorded.target.digest.clone()))
+            }
+            None => (id.clone(), None),
+        };
         if let Some(tag) = self.tag {
-            let (reference, image) = (tag.to_string(), id.clone());
-            tx.set_tag(&metadata::Tag { reference, image, updated: now() })?;
+            let reference = tag.to_string();
+            let image = image.clone();
+            tx.set_tag(&metadata::Tag { reference, image, target, updated: now() })?;
         }
         if let Some((called, holder)) = self.pulled {
-            tx.set_repo_digest(called, id)?;
+            tx.set_repo_digest(called, &image)?;
             holder.let_go(tx)?;
         }
         Ok(())
@@ -163,13 +180,14 @@ impl Images {
     }
 
     /// An image from elsewhere, whose layers are still to be unpacked where they are not already.
-    pub(crate) fn install_foreign(
+    pub(crate) fn install_foreign<'a>(
         &self,
         manifest: &[u8],
         config: &[u8],
         layers: &[Box<dyn LayerSource + '_>],
-        reference: Option<&Reference>,
+        names: impl Into<Names<'a>>,
     ) -> Result<Image, Error> {
+        let names = names.into();
         let parsed = parse_config(config)?;
         let diffs = &parsed.rootfs.diff_ids;
         if diffs.len() != layers.len() {
@@ -191,7 +209,7 @@ impl Images {
                 blob: layers[layer_idx].digest().clone(),
             };
             let rows: Vec<_> = (0..layers.len()).map(row).collect();
-            self.record(config, manifest, &rows, reference, |_| Ok(size))
+            self.record(config, manifest, &rows, names, |_| Ok(size))
         })
     }
 
@@ -294,15 +312,17 @@ impl Images {
         let parsed = parse_config(config)?;
         let id = self.content.put(media_type::CONFIG, config)?.digest;
         let manifest = self.content.put(media_type::MANIFEST, manifest)?.digest;
+        let within = self.keep_target(names.within, &manifest, &id)?;
+        let alone = self.single_target(&manifest, &id)?;
         // One that lost something gets the pieces that have come now, which may be others: its layers
         // compressed in another way.
         let was_whole = self.is_whole(&id)?;
         failpoint::hit("images.record").map_err(|source| io_error("record", &id, source))?;
-        let (size, manifest) = self.db.write_durable(|tx| {
+        let row = self.db.write_durable(|tx| {
             let size = more(tx)?;
             let row = metadata::Image {
                 id: id.clone(),
-                manifest,
+                manifest: manifest.clone(),
                 size,
                 created: created(&parsed),
                 added: now(),
@@ -312,22 +332,32 @@ impl Images {
                 tx.begin_operation(&note(&format!("images-{id}")))?;
             }
             tx.insert_image(&row, layers)?;
-            names.set(tx, &id)?;
-            // An image that was there keeps the manifest that it had.
+            // An image that was there keeps the manifest that it had; its new name means the new one.
             let row = tx.image(&id)?.unwrap_or(row);
-            Ok::<_, Error>((row.size, row.manifest))
+            let is_named = names.tag.is_some() || names.pulled.is_some();
+            let within = match &within {
+                None if row.manifest != manifest && is_named => Some(&alone),
+                within => within.as_ref(),
+            };
+            if within.is_none() && row.manifest != manifest {
+                // Nobody asks for this one.
+                tx.begin_operation(&note(&format!("images-{id}")))?;
+            }
+            names.set(tx, &id, &manifest, within)?;
+            Ok::<_, Error>(row)
         })?;
         failpoint::hit("images.recorded").map_err(|source| io_error("record", &id, source))?;
         self.write_index()?;
         Ok(Image {
             id,
-            manifest: Some(manifest),
+            manifest: Some(row.manifest),
             reference: names.tag.cloned(),
             created: created(&parsed),
             config: parsed,
+            artifact: None,
             chain: layers.iter().map(|layer| layer.chain.clone()).collect(),
             root: RootKind::Layers,
-            size,
+            size: row.size,
         })
     }
 }

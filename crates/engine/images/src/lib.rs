@@ -19,6 +19,8 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod artifact;
+mod attestation;
 mod change;
 mod check;
 mod commit;
@@ -28,6 +30,7 @@ mod embedded;
 mod error;
 mod explain;
 mod gc;
+mod host;
 mod import;
 mod install;
 mod list;
@@ -39,6 +42,7 @@ mod repair;
 mod resolve;
 mod save;
 mod serve;
+mod target;
 mod unpack;
 mod usage;
 mod words;
@@ -54,18 +58,24 @@ use oci::{ChainId, Digest};
 use reference::Reference;
 use snapshot::{Form, Snapshotter};
 
+use resolve::Found;
+
+pub use artifact::ArtifactPull;
+pub use attestation::Attestation;
 pub use check::{Checked, Checking, Tell};
 pub use commit::Commit;
 pub use driver::Driver;
 pub use embedded::EmbeddedImage;
 pub use error::{Class, Error};
 pub use explain::{Act, Change, Explained, ExplainedLayer, TreeLayer};
+pub use host::platform as host_platform;
 pub use import::Import;
 pub use list::{Details, HistoryEntry, Summary};
 pub use pull::{Pull, PullBlob, Step};
-pub use push::Push;
+pub use push::{Push, PushDocument};
 pub use remove::{Pruned, Removed};
 pub use serve::{Key, NewManifest, Referrers, Refused, Taken};
+pub use target::{IndexDocument, ManifestKind, ManifestSummary};
 pub use usage::LayerUsage;
 
 /// The name of the machine's own root as an image.
@@ -91,6 +101,8 @@ pub struct Image {
     pub reference: Option<Reference>,
     /// How to run it.
     pub config: ImageConfig,
+    /// It cannot be run: an artifact of this type, whose id is the digest of its manifest.
+    pub artifact: Option<String>,
     /// Its layers, lowest first, all unpacked.
     pub chain: Vec<ChainId>,
     /// Where its files are.
@@ -161,21 +173,25 @@ impl Images {
     /// Gives the image that `source` means the name `target` too.
     pub fn tag(&self, source: &str, target: &str) -> Result<(), Error> {
         let target = tag_reference(target)?;
-        let image = self.get(&self.find(source)?.id)?;
+        let found = self.find(source)?;
         let _lock = self.content.lock_shared()?;
         self.with_note(|| {
-            self.set_tag(&target, &image.id)?;
+            self.set_tag(&target, &found)?;
             self.write_index()
         })
     }
 
-    fn set_tag(&self, target: &Reference, image: &Digest) -> Result<(), Error> {
-        let tag =
-            metadata::Tag { reference: target.to_string(), image: image.clone(), updated: now() };
+    /// Gives what was found a name.
+    pub(crate) fn set_tag(&self, name: &Reference, found: &Found) -> Result<(), Error> {
+        let (reference, image) = (name.to_string(), found.id.clone());
+        let tag = metadata::Tag { reference, image, target: found.target.clone(), updated: now() };
         // It may have gone since it was looked for.
-        self.db.write_durable(|tx| match tx.image(image)? {
-            Some(_) => Ok(tx.set_tag(&tag)?),
-            None => Err(Error::NoImage(image.to_string())),
+        self.db.write_durable(|tx| {
+            let target = tag.target.as_ref().map(|target| tx.target(target)).transpose()?;
+            match (tx.image(&tag.image)?, target) {
+                (None, _) | (_, Some(None)) => Err(Error::NoImage(tag.image.to_string())),
+                _ => Ok(tx.set_tag(&tag)?),
+            }
         })
     }
 
@@ -187,20 +203,30 @@ impl Images {
 
     /// What `index.json` has to say.
     fn index(&self) -> Result<Index, Error> {
-        let (images, tags) =
-            self.db.read(|tx: &Read| Ok::<_, Error>((tx.images()?, tx.tags()?)))?;
+        let (images, targets, within, tags) = self.db.read(|tx: &Read| {
+            Ok::<_, Error>((tx.images()?, tx.targets()?, tx.images_of_targets()?, tx.tags()?))
+        })?;
         let mut manifests = Vec::new();
-        for image in &images {
-            let size = self.content.size(&image.manifest)?;
-            let Some(size) = size else { continue };
-            let plain = Descriptor::new(media_type::MANIFEST, image.manifest.clone(), size);
-            let mut names = tags.iter().filter(|tag| tag.image == image.id).peekable();
-            if names.peek().is_none() {
+        let mut add = |plain: Descriptor, names: Vec<&metadata::Tag>, is_alone: bool| {
+            if names.is_empty() && is_alone {
                 manifests.push(plain.clone());
             }
             for tag in names {
                 manifests.push(named_descriptor(plain.clone(), &tag.reference));
             }
+        };
+        for image in &images {
+            let Some(size) = self.content.size(&image.manifest)? else { continue };
+            let plain = Descriptor::new(media_type::MANIFEST, image.manifest.clone(), size);
+            let names = tags.iter().filter(|tag| tag.image == image.id && tag.target.is_none());
+            let is_in_a_target = within.iter().any(|one| one.manifest == image.manifest);
+            add(plain, names.collect(), !is_in_a_target);
+        }
+        for target in &targets {
+            let Some(size) = self.content.size(&target.digest)? else { continue };
+            let plain = Descriptor::new(&target.media_type, target.digest.clone(), size);
+            let names = tags.iter().filter(|tag| tag.target.as_ref() == Some(&target.digest));
+            add(plain, names.collect(), true);
         }
         Ok(Index::new(manifests))
     }

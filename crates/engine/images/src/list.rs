@@ -1,12 +1,12 @@
 //! Looking at images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use docker::filters::Filters;
 use docker::timestamp::Timestamp;
 use metadata::Tag;
 use oci::Digest;
-use oci::image::MAX_CONFIG;
+use oci::image::{Descriptor, MAX_CONFIG, Platform, media_type};
 use reference::Reference;
 
 use crate::install::parse_config;
@@ -16,7 +16,7 @@ use crate::{Error, Image, Images, created};
 const FILTERS: &[&str] = &["before", "dangling", "label", "label!", "reference", "since", "until"];
 
 /// One line of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// The image's row: id, manifest, size, times.
     pub row: metadata::Image,
@@ -26,8 +26,14 @@ pub struct Summary {
     pub repo_digests: Vec<String>,
     /// The image's labels.
     pub labels: BTreeMap<String, String>,
-    /// How many containers are made of it.
+    /// How many containers are made of it, or of another platform's image of the same name.
     pub containers: u64,
+    /// Of the files of all its platforms that are unpacked, in bytes.
+    pub size: u64,
+    /// What it is: the index, or the manifest.
+    pub descriptor: Descriptor,
+    /// Repositories that it was pulled from or pushed to, in full.
+    pub origins: Vec<String>,
 }
 
 /// All that is known of one image.
@@ -39,8 +45,10 @@ pub struct Details {
     pub repo_tags: Vec<String>,
     /// `NAME@DIGEST`, short.
     pub repo_digests: Vec<String>,
-    /// Bytes of its manifest.
-    pub manifest_size: u64,
+    /// What the name means: the index, or the manifest.
+    pub descriptor: Option<Descriptor>,
+    /// Repositories that it was pulled from or pushed to, in full.
+    pub origins: Vec<String>,
     /// When it got its latest name, nanoseconds since 1970.
     pub last_tag_time: Option<i64>,
     /// When it came into the store, nanoseconds since 1970.
@@ -86,7 +94,7 @@ impl Images {
         });
         let until = until.collect::<Result<Vec<i64>, Error>>()?.into_iter().min();
 
-        let (rows, mut tags, mut called, containers) = self.db.read(|tx| {
+        let (rows, mut tags, mut called, containers, targets, within) = self.db.read(|tx| {
             let mut tags: BTreeMap<Digest, Vec<Tag>> = BTreeMap::new();
             for tag in tx.tags()? {
                 tags.entry(tag.image.clone()).or_default().push(tag);
@@ -95,12 +103,36 @@ impl Images {
             for digest in tx.repo_digests()? {
                 called.entry(digest.image).or_default().push(digest.reference);
             }
-            Ok::<_, Error>((tx.images()?, tags, called, tx.containers_by_image()?))
+            let targets = (tx.targets()?, tx.images_of_targets()?);
+            Ok::<_, Error>((
+                tx.images()?,
+                tags,
+                called,
+                tx.containers_by_image()?,
+                targets.0,
+                targets.1,
+            ))
         })?;
+        let sizes: BTreeMap<Digest, u64> =
+            rows.iter().map(|row| (row.id.clone(), row.size)).collect();
         let mut summaries = Vec::new();
         for row in rows {
-            let names = names(tags.remove(&row.id).unwrap_or_default());
+            let tags = tags.remove(&row.id).unwrap_or_default();
             let called = called.remove(&row.id).unwrap_or_default();
+            let meant: Vec<_> = targets.iter().filter(|target| target.image == row.id).collect();
+            let is_of_another = meant.is_empty() && within.iter().any(|one| one.image == row.id);
+            if is_of_another && tags.is_empty() && called.is_empty() {
+                continue;
+            }
+            let mut group: BTreeSet<&Digest> = within
+                .iter()
+                .filter(|one| meant.iter().any(|target| target.digest == one.target))
+                .map(|one| &one.image)
+                .collect();
+            group.insert(&row.id);
+            let is_alone = tags.iter().any(|tag| tag.target.is_none());
+            let target = meant.first().copied().filter(|_| !is_alone);
+            let names = names(tags);
             let is_dangling = names.is_empty() && called.is_empty();
             let wanted = dangling.is_none_or(|dangling| is_dangling == dangling)
                 && before.is_none_or(|before| row.created < before)
@@ -111,18 +143,63 @@ impl Images {
             }
             let shown: Vec<_> = names
                 .iter()
-                .filter(|name| filters.any("reference", |pattern| fits(pattern, name)))
+                .filter(|(name, _)| filters.any("reference", |pattern| fits(pattern, name)))
                 .collect();
             if shown.is_empty() && filters.get("reference").next().is_some() {
                 continue;
             }
-            let Some(labels) = self.labels(&row.id, &filters)? else { continue };
-            let repo_tags = shown.iter().map(|name| name.familiar()).collect();
+            let labels = if row.id == row.manifest {
+                // What an artifact says of itself are annotations.
+                self.labels_of_artifact(&row.id, &filters)?
+            } else {
+                self.labels(&row.id, &filters)?
+            };
+            let Some(labels) = labels else { continue };
+            let repo_tags = shown.iter().map(|(name, _)| name.familiar()).collect();
             let repo_digests = digests(shown.iter().copied(), &called, &row.manifest);
-            let containers = containers.get(&row.id).copied().unwrap_or(0);
-            summaries.push(Summary { row, repo_tags, repo_digests, labels, containers });
+            let sum = |of: &dyn Fn(&Digest) -> Option<u64>| {
+                group.iter().map(|id| of(id).unwrap_or(0)).sum::<u64>()
+            };
+            let size = sum(&|id| sizes.get(id).copied());
+            let containers = sum(&|id| containers.get(id).copied());
+            let descriptor = self.descriptor_of(target, &row)?;
+            summaries.push(Summary {
+                row,
+                repo_tags,
+                repo_digests,
+                labels,
+                containers,
+                size,
+                descriptor,
+                origins: origins(&called),
+            });
         }
         Ok(summaries)
+    }
+
+    /// What a target is, or else an image's own manifest.
+    fn descriptor_of(
+        &self,
+        target: Option<&metadata::Target>,
+        row: &metadata::Image,
+    ) -> Result<Descriptor, Error> {
+        let (kind, digest) = match target {
+            Some(target) => (target.media_type.clone(), &target.digest),
+            None => (String::new(), &row.manifest),
+        };
+        let size = self.content.size(digest)?.unwrap_or(0);
+        let mut descriptor = Descriptor::new(&kind, digest.clone(), size);
+        if kind.is_empty() {
+            let read = match self.manifest(digest) {
+                Ok(read) => read,
+                // A damaged one is still listed.
+                Err(Error::Content(content::Error::WrongDigest { .. })) => None,
+                Err(error) => return Err(error),
+            };
+            let stated = read.and_then(|(manifest, _)| manifest.media_type);
+            descriptor.media_type = stated.unwrap_or_else(|| media_type::MANIFEST.into());
+        }
+        Ok(descriptor)
     }
 
     /// An image's labels, if the filters want them. One whose configuration is damaged, or gone, is
@@ -146,12 +223,18 @@ impl Images {
 
     /// All about the image that `name` means.
     pub fn details(&self, name: &str) -> Result<Details, Error> {
+        self.details_for(name, None)
+    }
+
+    /// All about the image that `name` means for a platform.
+    pub fn details_for(&self, name: &str, wanted: Option<&Platform>) -> Result<Details, Error> {
         if name == crate::HOST {
             let image = self.resolve(name)?;
             return Ok(Details {
                 repo_tags: vec![crate::HOST.into()],
                 repo_digests: Vec::new(),
-                manifest_size: 0,
+                descriptor: None,
+                origins: Vec::new(),
                 last_tag_time: None,
                 added: image.created,
                 image,
@@ -159,19 +242,22 @@ impl Images {
         }
         self.ensure_embedded(name)?;
         let found = self.find(name)?;
-        let mut image = self.get(&found.id)?;
-        image.reference = found.reference;
-        let (row, tags, called) = self.db.read(|tx| {
-            let id = &image.id;
-            Ok::<_, Error>((tx.image(id)?, tx.tags_of(id)?, tx.repo_digests_of(id)?))
+        let mut image = self.image_for(name, &found, wanted)?;
+        let (row, target, tags, called) = self.db.read(|tx| {
+            let id = &found.id;
+            let target = found.target.as_ref().map(|target| tx.target(target)).transpose()?;
+            Ok::<_, Error>((tx.image(id)?, target, tx.tags_of(id)?, tx.repo_digests_of(id)?))
         })?;
+        image.reference = found.reference;
         let row = row.ok_or_else(|| Error::NoImage(name.into()))?;
         let last_tag_time = tags.iter().map(|tag| tag.updated).max();
         let names = names(tags);
+        let origins = origins(&called);
         Ok(Details {
-            repo_tags: names.iter().map(Reference::familiar).collect(),
+            repo_tags: names.iter().map(|(name, _)| name.familiar()).collect(),
             repo_digests: digests(names.iter(), &called, &row.manifest),
-            manifest_size: self.content.size(&row.manifest)?.unwrap_or(0),
+            descriptor: Some(self.descriptor_of(target.flatten().as_ref(), &row)?),
+            origins,
             last_tag_time,
             added: row.added,
             image,
@@ -180,7 +266,16 @@ impl Images {
 
     /// How the image that `name` means was made, the last step first.
     pub fn history(&self, name: &str) -> Result<Vec<HistoryEntry>, Error> {
-        let Details { image, repo_tags, .. } = self.details(name)?;
+        self.history_for(name, None)
+    }
+
+    /// The same of its image for a platform.
+    pub fn history_for(
+        &self,
+        name: &str,
+        wanted: Option<&Platform>,
+    ) -> Result<Vec<HistoryEntry>, Error> {
+        let Details { image, repo_tags, .. } = self.details_for(name, wanted)?;
         let mut sizes = self.db.read(|tx| {
             let layers = image.chain.iter().map(|chain| tx.layer(chain));
             let sizes = layers.map(|layer| layer.map(|layer| layer.map_or(0, |layer| layer.size)));
@@ -213,28 +308,42 @@ impl Images {
     }
 }
 
+/// The repositories that know an image.
+fn origins(called: &[String]) -> Vec<String> {
+    let names = called.iter().filter_map(|name| name.split_once('@'));
+    let mut origins: Vec<String> = names.map(|(name, _)| name.to_owned()).collect();
+    origins.dedup();
+    origins
+}
+
 fn invalid(error: &docker::filters::Error) -> Error {
     Error::Invalid(error.to_string())
 }
 
-/// The names of an image; what is no name any more, after an update, is not shown.
-fn names(tags: Vec<Tag>) -> Vec<Reference> {
-    tags.into_iter().filter_map(|tag| tag.reference.parse().ok()).collect()
+/// The names of an image, with what they mean where that is not its manifest; what is no name any
+/// more, after an update, is not shown.
+fn names(tags: Vec<Tag>) -> Vec<(Reference, Option<Digest>)> {
+    tags.into_iter().filter_map(|tag| Some((tag.reference.parse().ok()?, tag.target))).collect()
 }
 
 /// What registries call an image; and for each of its other repositories, what they would call it.
 fn digests<'a>(
-    names: impl Iterator<Item = &'a Reference>,
+    names: impl Iterator<Item = &'a (Reference, Option<Digest>)>,
     called: &[String],
     manifest: &Digest,
 ) -> Vec<String> {
     let called = called.iter().filter_map(|text| text.parse::<Reference>().ok());
     let mut known: Vec<Reference> = called.collect();
     let mut digests: Vec<String> = known.iter().map(Reference::familiar).collect();
-    for name in names {
-        if !known.iter().any(|known| known.name() == name.name()) {
-            digests.push(format!("{}@{manifest}", name.familiar_name()));
-            known.push(name.clone());
+    for (name, target) in names {
+        let digest = target.as_ref().unwrap_or(manifest);
+        let is_known = known.iter().any(|known| {
+            known.name() == name.name() && (target.is_none() || known.digest() == Some(digest))
+        });
+        if !is_known {
+            digests.push(format!("{}@{digest}", name.familiar_name()));
+            let name = name.clone().with_digest(digest.clone());
+            known.push(name);
         }
     }
     digests

@@ -22,13 +22,14 @@ use oci::{ChainId, DiffId, Digest};
 use reference::Reference;
 
 use crate::install::{Names, parse_config};
+use crate::target::{IndexDocument, Within};
 use crate::unpack::Source;
 use crate::{Error, Image, Images, now};
 
 /// How long what a pull has brought is kept for the next one, in nanoseconds.
-const LIFE: i64 = 24 * 3600 * 1_000_000_000;
+pub(crate) const LIFE: i64 = 24 * 3600 * 1_000_000_000;
 /// The largest blob that is taken.
-const MAX_BLOB: u64 = 1 << 40;
+pub(crate) const MAX_BLOB: u64 = 1 << 40;
 /// No image has more layers that could be stacked.
 const MAX_LAYERS: usize = 1000;
 
@@ -39,6 +40,9 @@ pub struct Pull {
     config: Vec<u8>,
     parsed: ImageConfig,
     id: Digest,
+    digest: Digest,
+    indexes: Vec<IndexDocument>,
+    others: Vec<Digest>,
     holder: Holder,
     chain: Vec<ChainId>,
     layers: Vec<Arc<PullBlob>>,
@@ -111,6 +115,18 @@ impl Pull {
         self.is_known
     }
 
+    /// Says in which indexes the image comes, the outermost first. They are kept with it.
+    #[must_use]
+    pub fn within(self, indexes: Vec<IndexDocument>) -> Self {
+        Self { indexes, ..self }
+    }
+
+    /// Says what else of the indexes is here, to be kept as long as the image is.
+    #[must_use]
+    pub(crate) fn with(self, others: Vec<Digest>) -> Self {
+        Self { others, ..self }
+    }
+
     /// Gives up what nobody has taken, so that nobody waits for it.
     pub fn give_up(&self) {
         for layer in &self.layers {
@@ -148,26 +164,44 @@ impl Images {
             let held = chain.iter().map(ChainId::digest).chain(blobs).chain([&id, &digest]);
             self.db.write(|tx| {
                 tx.hold(&holder.name, held, now().saturating_add(LIFE))?;
-                Ok::<_, Error>(tx.image(&id)?.is_some())
+                // What is there may have come by another manifest, its layers compressed otherwise.
+                let own = tx.image(&id)?.is_some_and(|row| row.manifest == digest);
+                Ok::<_, Error>(own || tx.image_with_manifest(&digest)?.as_ref() == Some(&id))
             })?
         };
         // One of which something was lost is brought again.
-        let is_known = is_recorded && self.is_whole(&id)?;
+        let mut is_known = is_recorded && self.is_whole(&id)?;
+        for layer in &read.layers {
+            is_known = is_known && self.content.size(&layer.digest)? == Some(layer.size);
+        }
         let mut blobs: BTreeMap<Digest, Arc<PullBlob>> = BTreeMap::new();
         let mut layers = Vec::new();
         for descriptor in &read.layers {
             let blob = match blobs.get(&descriptor.digest) {
                 Some(blob) => Arc::clone(blob),
-                None => Arc::new(self.pull_blob(descriptor, is_known)?),
+                None => Arc::new(self.pull_blob(descriptor)?),
             };
             blobs.insert(descriptor.digest.clone(), Arc::clone(&blob));
             layers.push(blob);
         }
-        Ok(Pull { manifest, config, parsed, id, holder, chain, layers, is_known })
+        let indexes = Vec::new();
+        Ok(Pull {
+            manifest,
+            config,
+            parsed,
+            id,
+            digest,
+            indexes,
+            others: Vec::new(),
+            holder,
+            chain,
+            layers,
+            is_known,
+        })
     }
 
-    fn pull_blob(&self, descriptor: &Descriptor, is_known: bool) -> Result<PullBlob, Error> {
-        let is_there = is_known || self.content.size(&descriptor.digest)? == Some(descriptor.size);
+    pub(crate) fn pull_blob(&self, descriptor: &Descriptor) -> Result<PullBlob, Error> {
+        let is_there = self.content.size(&descriptor.digest)? == Some(descriptor.size);
         let coming = if is_there {
             None
         } else {
@@ -190,14 +224,21 @@ impl Images {
         // One that was asked for by digest is known by its digest, whatever its tag is at the moment.
         let tag = Some(name).filter(|name| name.tag().is_some() && name.digest().is_none());
         let called = format!("{}@{digest}", name.name());
-        let names = Names { tag, pulled: Some((&called, &pull.holder)) };
+        let within = Within::Indexes(&pull.indexes, &pull.others);
+        let names = Names { tag, pulled: Some((&called, &pull.holder)), within };
         let rows = if pull.is_known { Vec::new() } else { self.unpack(pull, on_step)? };
         let _lock = self.content.lock_shared()?;
         let image = self.with_note(|| {
             if pull.is_known {
+                let within = self.keep_target(names.within, &pull.digest, &pull.id)?;
+                let alone = self.single_target(&pull.digest, &pull.id)?;
                 // It may have gone since it was looked for.
                 self.db.write_durable(|tx| match tx.image(&pull.id)? {
-                    Some(_) => Ok(names.set(tx, &pull.id)?),
+                    Some(row) => {
+                        let alone = Some(&alone).filter(|_| row.manifest != pull.digest);
+                        let within = within.as_ref().or(alone);
+                        Ok(names.set(tx, &pull.id, &pull.digest, within)?)
+                    }
                     None => Err(Error::NoImage(name.familiar())),
                 })?;
                 self.write_index()?;
@@ -257,12 +298,12 @@ impl Images {
 /// Who holds what an image needs until it is recorded: a process, for one manifest.
 #[derive(Debug)]
 pub(crate) struct Holder {
-    name: String,
+    pub(crate) name: String,
     manifest: String,
 }
 
 impl Holder {
-    fn new(manifest: &Digest) -> Self {
+    pub(crate) fn new(manifest: &Digest) -> Self {
         let manifest = format!("-{}", manifest.hex());
         Self { name: format!("pull-{}{manifest}", std::process::id()), manifest }
     }

@@ -3,11 +3,14 @@
 use std::collections::HashSet;
 
 use docker::filters::Filters;
-use metadata::Read;
+use metadata::{Read, Tag};
+use oci::image::Platform;
 use oci::{ChainId, Digest};
 use reference::Reference;
 
 use crate::pull::is_alive;
+use crate::resolve::Found;
+use crate::target::{Match, attests};
 use crate::{Error, Images, now};
 
 /// What a removal did, one step.
@@ -17,6 +20,13 @@ pub enum Removed {
     Untagged(String),
     /// An image, or a layer.
     Deleted(Digest),
+}
+
+/// What was in targets that are gone.
+#[derive(Debug, Default)]
+struct Dissolved {
+    images: Vec<Digest>,
+    parts: Vec<Digest>,
 }
 
 /// What a prune did.
@@ -29,7 +39,7 @@ pub struct Pruned {
 }
 
 impl Images {
-    /// Removes the name `name`, and the image with its last name; or, where `name` is an id, the
+    /// Removes the name `name`, and with the last name what it means; or, where `name` is an id, the
     /// image. `is_running` says whether a container (by its id) runs.
     ///
     /// An image that containers are made of goes only with `force`, and then only its names do: the
@@ -51,66 +61,193 @@ impl Images {
     ) -> Result<Vec<Removed>, Error> {
         let _lock = self.content.lock_alone()?;
         let found = self.find(name)?;
-        let id = found.id;
-        let (tags, users) = self.users(&id)?;
-        let short = id.short();
-        let running = users.iter().find(|user| is_running(user));
-        let by_name = found.reference.filter(|reference| reference.digest().is_none());
-        let is_last = match &by_name {
-            Some(_) => tags.len() <= 1,
-            None => true,
+        let id = found.id.clone();
+        let tags: Vec<Tag> = self.db.read(|tx| tx.tags_of(&id))?;
+        let by_name = found.reference.clone().filter(|reference| reference.digest().is_none());
+        let is_last = by_name.is_none() || tags.len() <= 1;
+        // By a name its target goes, where nothing else means it; by an id all of the image's.
+        let names: Vec<String> = tags.iter().map(|tag| tag.reference.clone()).collect();
+        let targets: Vec<Digest> = match &by_name {
+            Some(_) => {
+                let others = tags.iter().filter(|tag| tag.target == found.target).count();
+                found.target.clone().into_iter().filter(|_| others <= 1).collect()
+            }
+            None => self.db.read(|tx| {
+                let targets = tx.targets_meaning(&id)?.into_iter().map(|target| target.digest);
+                Ok::<_, Error>(targets.collect())
+            })?,
         };
-        let conflict = |why: String| Err(Error::Conflict(why));
-        if let (Some(reference), true, false, Some(user)) =
-            (&by_name, is_last, force, users.first())
-        {
-            return conflict(format!(
-                "unable to remove repository reference \"{}\" (must force) - container {} is \
-                 using its referenced image {short}",
-                reference.familiar(),
-                start(user),
-            ));
-        }
-        if let (true, Some(user)) = (is_last, running) {
-            return conflict(format!(
-                "unable to delete {short} (cannot be forced) - image is being used by running \
-                 container {}",
-                start(user),
-            ));
-        }
-        if by_name.is_none() && !force {
-            if tags.len() > 1 {
-                return conflict(format!(
-                    "unable to delete {short} (must be forced) - image is referenced in multiple \
-                     repositories"
-                ));
-            }
-            if let Some(user) = users.first() {
-                return conflict(format!(
-                    "unable to delete {short} (must be forced) - image is being used by stopped \
-                     container {}",
-                    start(user),
-                ));
-            }
-        }
+        let users = self.users(&id, &targets)?;
+        check_removal(&found, by_name.as_ref(), is_last, names.len(), force, &users, is_running)?;
         let called = self.db.read(|tx| tx.repo_digests_of(&id))?;
         let (going, forgotten) = match &by_name {
             // What its registry calls it goes with the last tag of that repository.
-            Some(reference) if is_last || is_last_of(reference, &tags) => {
+            Some(reference) if is_last || is_last_of(reference, &names) => {
                 let ours = called.into_iter().filter(|one| is_last || is_of(one, reference));
                 (vec![reference.to_string()], ours.collect())
             }
-            Some(reference) => (vec![reference.to_string()], Vec::new()),
-            None => (tags, called),
+            // Another index of the same repository has its own.
+            Some(reference) => {
+                let ours = called.into_iter().filter(|one| {
+                    let digest = one.rsplit_once('@').and_then(|(_, digest)| digest.parse().ok());
+                    is_of(one, reference)
+                        && digest.is_some_and(|digest: Digest| targets.contains(&digest))
+                });
+                (vec![reference.to_string()], ours.collect())
+            }
+            None => (names, called),
         };
         self.with_note(|| {
             let mut removed = self.untag(&going, &forgotten)?;
+            let dissolved = self.dissolve(&targets)?;
             if is_last && users.is_empty() {
                 removed.extend(self.delete(&id)?.removed);
             }
+            removed.extend(self.delete_dissolved(&dissolved)?.removed);
             self.write_index()?;
             Ok(removed)
         })
+    }
+
+    /// Removes what is here of some platforms of what `name` means. The name stays as long as any
+    /// platform of it is here, and goes with the last one.
+    pub fn remove_platforms(
+        &self,
+        name: &str,
+        platforms: &[Platform],
+        force: bool,
+        is_running: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<Removed>, Error> {
+        self.with_room(|| {
+            let mut removed = Vec::new();
+            for platform in platforms {
+                removed.extend(self.remove_platform(name, platform, force, is_running)?);
+            }
+            Ok(removed)
+        })
+    }
+
+    fn remove_platform(
+        &self,
+        name: &str,
+        platform: &Platform,
+        force: bool,
+        is_running: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<Removed>, Error> {
+        // What is meant by the name afterwards has to be unpacked; that takes a lock of its own.
+        let (found, _, others) = self.of_platform(name, platform)?;
+        if let (Some(target), Some(other)) = (&found.target, others.first()) {
+            let mut is_unpacked = false;
+            for other in &others {
+                is_unpacked |= self.image_of_manifest(other)?.is_some();
+            }
+            if !is_unpacked {
+                self.unpack_manifest(target, other)?;
+            }
+        }
+        let lock = self.content.lock_alone()?;
+        let (found, manifest, others) = self.of_platform(name, platform)?;
+        let Some(target) = found.target.as_ref().filter(|_| !others.is_empty()) else {
+            drop(lock);
+            return self.remove_once(name, force, is_running);
+        };
+        let image = self.image_of_manifest(&manifest)?;
+        if let Some(image) = &image {
+            let users = self.users(image, &[])?;
+            let this = Found { id: image.clone(), ..found.clone() };
+            check_removal(&this, None, true, 1, force, &users, is_running)?;
+        }
+        let meant = self.db.read(|tx| tx.target_images(target))?;
+        let next = meant.iter().find(|one| one.manifest != manifest).map(|one| one.image.clone());
+        let Some(next) = next else {
+            return Err(Error::Conflict(format!("{name} is being changed: try again")));
+        };
+        let mut kept: HashSet<Digest> = self.index_tree(target)?.0.into_iter().collect();
+        for other in &others {
+            kept.extend(self.parts_of(other)?);
+        }
+        // What BuildKit says about it goes with it.
+        let mut parts = self.parts_of(&manifest)?;
+        for entry in self.entries(&found)? {
+            if attests(&entry).as_ref() == Some(&manifest) {
+                parts.extend(self.parts_of(&entry.digest)?);
+            }
+        }
+        parts.retain(|part| !kept.contains(part));
+        self.with_note(|| {
+            self.db.write(|tx| {
+                tx.delete_target_image(target, &manifest, &parts)?;
+                tx.set_target_image(target, &next)
+            })?;
+            let mut removed = vec![Removed::Deleted(manifest.clone())];
+            let dissolved = Dissolved { images: image.into_iter().collect(), parts: parts.clone() };
+            removed.extend(self.delete_dissolved(&dissolved)?.removed);
+            self.write_index()?;
+            Ok(removed)
+        })
+    }
+
+    /// What `name` means, its manifest for a platform, and those of its other images that are here.
+    fn of_platform(
+        &self,
+        name: &str,
+        platform: &Platform,
+    ) -> Result<(Found, Digest, Vec<Digest>), Error> {
+        let found = self.find(name)?;
+        let Some(manifest) = self.choose_manifest(&found, platform, Match::Same)? else {
+            return Err(self.not_for(name, &found, platform)?);
+        };
+        let mut others = Vec::new();
+        for entry in self.entries(&found)? {
+            let is_image = attests(&entry).is_none() && entry.digest != manifest;
+            if is_image && self.is_available(&entry.digest)? {
+                others.push(entry.digest);
+            }
+        }
+        Ok((found, manifest, others))
+    }
+
+    /// Takes targets out that no tag means any more.
+    fn dissolve(&self, targets: &[Digest]) -> Result<Dissolved, Error> {
+        self.db.write(|tx| {
+            let mut dissolved = Dissolved::default();
+            for target in targets {
+                if tx.target_is_named(target)? {
+                    continue;
+                }
+                dissolved.images.extend(tx.target_images(target)?.into_iter().map(|one| one.image));
+                dissolved.parts.extend(tx.target_parts(target)?);
+                tx.delete_target(target)?;
+            }
+            Ok(dissolved)
+        })
+    }
+
+    /// Deletes what was only in targets that are gone: images without a name that no container is
+    /// made of, and blobs.
+    fn delete_dissolved(&self, dissolved: &Dissolved) -> Result<Pruned, Error> {
+        let mut pruned = Pruned::default();
+        for image in &dissolved.images {
+            let is_wanted = self.db.read(|tx| {
+                Ok::<_, Error>(
+                    tx.image(image)?.is_none()
+                        || !tx.tags_of(image)?.is_empty()
+                        || !tx.repo_digests_of(image)?.is_empty()
+                        || !tx.targets_with(image)?.is_empty(),
+                )
+            })?;
+            if !is_wanted {
+                let deleted = self.delete(image)?;
+                pruned.removed.extend(deleted.removed);
+                pruned.reclaimed += deleted.reclaimed;
+            }
+        }
+        for part in &dissolved.parts {
+            if !self.db.read(|tx| tx.blob_is_used(part))? {
+                self.content.delete(part)?;
+            }
+        }
+        Ok(pruned)
     }
 
     fn untag(&self, tags: &[String], called: &[String]) -> Result<Vec<Removed>, Error> {
@@ -179,15 +316,26 @@ impl Images {
     /// Takes an image away with all its names, if no container is made of it, and nobody makes one in
     /// this moment. The names, and what went with them. Only with the lock held alone, and a note.
     pub(crate) fn take_away(&self, id: &Digest) -> Result<(Vec<Removed>, Pruned), Error> {
-        let (tags, users) = self.users(id)?;
-        if !users.is_empty() {
+        let (tags, called, targets) = self.db.read(|tx| {
+            let tags: Vec<String> = tx.tags_of(id)?.into_iter().map(|tag| tag.reference).collect();
+            let targets = tx.targets_meaning(id)?.into_iter().map(|target| target.digest);
+            Ok::<_, Error>((tags, tx.repo_digests_of(id)?, targets.collect::<Vec<Digest>>()))
+        })?;
+        if !self.users(id, &targets)?.is_empty() {
             return Ok((Vec::new(), Pruned::default()));
         }
-        let called = self.db.read(|tx| tx.repo_digests_of(id))?;
-        let deleted = self.delete(id)?;
+        let mut dissolved = Dissolved::default();
+        for target in &targets {
+            let images = self.db.read(|tx| tx.target_images(target))?;
+            dissolved.images.extend(images.into_iter().map(|one| one.image));
+        }
+        let mut deleted = self.delete(id)?;
         if deleted.removed.is_empty() {
             return Ok((Vec::new(), deleted));
         }
+        let more = self.delete_dissolved(&dissolved)?;
+        deleted.removed.extend(more.removed);
+        deleted.reclaimed += more.reclaimed;
         let names = tags.iter().chain(&called);
         Ok((names.map(|name| Removed::Untagged(familiar(name))).collect(), deleted))
     }
@@ -211,27 +359,43 @@ impl Images {
         Ok(n_swept)
     }
 
-    /// The names of an image, and the ids of the containers made of it.
-    fn users(&self, id: &Digest) -> Result<(Vec<String>, Vec<String>), Error> {
+    /// The ids of the containers made of an image, or of another one of these targets that has no
+    /// name of its own.
+    fn users(&self, id: &Digest, targets: &[Digest]) -> Result<Vec<String>, Error> {
         self.db.read(|tx| {
-            let tags = tx.tags_of(id)?.into_iter().map(|tag| tag.reference).collect();
-            let users = tx.containers_of_image(id)?.into_iter().map(|one| one.id).collect();
-            Ok((tags, users))
+            let mut images = vec![id.clone()];
+            for target in targets {
+                for one in tx.target_images(target)? {
+                    let is_named = !tx.tags_of(&one.image)?.is_empty();
+                    if !is_named && !images.contains(&one.image) {
+                        images.push(one.image);
+                    }
+                }
+            }
+            let mut users = Vec::new();
+            for image in &images {
+                users.extend(tx.containers_of_image(image)?.into_iter().map(|one| one.id));
+            }
+            Ok(users)
         })
     }
 
     /// Takes an image's record out, with its names, then deletes the files that only it needed; nothing
     /// where a container is made of it. Only with the lock held alone, and a note.
     pub(crate) fn delete(&self, id: &Digest) -> Result<Pruned, Error> {
-        let (layers, manifest) = self.db.read(|tx| {
+        let (layers, manifest, parts) = self.db.read(|tx| {
             let manifest = tx.image(id)?.map(|row| row.manifest);
-            Ok::<_, Error>((tx.image_layers(id)?, manifest))
+            let mut parts = Vec::new();
+            for target in tx.targets_meaning(id)? {
+                parts.extend(tx.target_parts(&target.digest)?);
+            }
+            Ok::<_, Error>((tx.image_layers(id)?, manifest, parts))
         })?;
         let mut pruned = Pruned::default();
         let mut chain = Vec::new();
         let mut blobs: Vec<Digest> = layers.iter().map(|layer| layer.blob.clone()).collect();
         blobs.push(id.clone());
-        blobs.extend(manifest);
+        blobs.extend(manifest.into_iter().chain(parts));
         self.db.write_durable(|tx| {
             if !tx.containers_of_image(id)?.is_empty() {
                 blobs.clear();
@@ -300,6 +464,53 @@ impl Images {
         }
         Ok(n_deleted)
     }
+}
+
+/// Whether what was found may be removed, in Docker's words.
+#[allow(clippy::too_many_arguments, reason = "what Docker's rules are about")]
+fn check_removal(
+    found: &Found,
+    by_name: Option<&Reference>,
+    is_last: bool,
+    n_names: usize,
+    force: bool,
+    users: &[String],
+    is_running: &dyn Fn(&str) -> bool,
+) -> Result<(), Error> {
+    let short = found.id.short();
+    let conflict = |why: String| Err(Error::Conflict(why));
+    let running = users.iter().find(|user| is_running(user));
+    if let (Some(reference), true, false, Some(user)) = (by_name, is_last, force, users.first()) {
+        return conflict(format!(
+            "unable to remove repository reference \"{}\" (must force) - container {} is \
+             using its referenced image {short}",
+            reference.familiar(),
+            start(user),
+        ));
+    }
+    if let (true, Some(user)) = (is_last, running) {
+        return conflict(format!(
+            "unable to delete {short} (cannot be forced) - image is being used by running \
+             container {}",
+            start(user),
+        ));
+    }
+    if by_name.is_none() && !force {
+        if n_names > 1 {
+            return conflict(format!(
+                "unable to delete {short} (must be forced) - image is referenced in multiple \
+                 repositories"
+            ));
+        }
+        if let Some(user) = users.first() {
+            return conflict(format!(
+                "unable to delete {short} (must be forced) - image is being used by stopped \
+                 container {}",
+                start(user),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Whether `reference` is the only one of `tags` of its repository.

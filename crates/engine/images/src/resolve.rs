@@ -11,6 +11,7 @@ use oci::{ChainId, Digest};
 use reference::Reference;
 
 use crate::install::{parse_config, to_json};
+use crate::target::{Match, platform_of};
 use crate::unpack::Source;
 use crate::{Error, HOST, Image, Images, Import, RootKind};
 
@@ -18,25 +19,96 @@ use crate::{Error, HOST, Image, Images, Import, RootKind};
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What was found, and by which name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) id: Digest,
     pub(crate) reference: Option<Reference>,
+    /// What is meant, where that is not the image's own manifest.
+    pub(crate) target: Option<Digest>,
 }
 
 impl Images {
     /// The image that `name` means (a name, an id or the start of one, or [`HOST`]), with all its
     /// layers unpacked. [`Error::NoImage`] where there is none.
     pub fn resolve(&self, name: &str) -> Result<Image, Error> {
+        self.resolve_for(name, None)
+    }
+
+    /// The same for a platform: of an index the image for it, which is unpacked where only its
+    /// blobs are here.
+    pub fn resolve_for(&self, name: &str, wanted: Option<&Platform>) -> Result<Image, Error> {
         if name == HOST {
             return host();
         }
         self.ensure_embedded(name)?;
         let found = self.find(name)?;
-        let mut image = self.get(&found.id)?;
+        let mut image = match wanted {
+            None => self.get(&found.id)?,
+            Some(wanted) => {
+                let chosen = self.choose_manifest(&found, wanted, Match::Runs)?;
+                let manifest = chosen
+                    .ok_or_else(|| self.not_for(name, &found, wanted).unwrap_or_else(|e| e))?;
+                match (self.image_of_manifest(&manifest)?, &found.target) {
+                    (Some(id), _) => self.get(&id)?,
+                    (None, Some(target)) => self.unpack_manifest(target, &manifest)?,
+                    (None, None) => return Err(Error::NoImage(name.into())),
+                }
+            }
+        };
+        if let Some(kind) = &image.artifact {
+            return Err(Error::Artifact { name: name.into(), kind: kind.clone() });
+        }
         image.reference = found.reference;
         self.ensure_unpacked(&image)?;
         Ok(image)
+    }
+
+    /// That what was found is not for a platform.
+    pub(crate) fn not_for(
+        &self,
+        name: &str,
+        found: &Found,
+        wanted: &Platform,
+    ) -> Result<Error, Error> {
+        let is_index = self.entries(found)?.len() > 1;
+        let name = found.reference.as_ref().map_or_else(|| name.into(), Reference::familiar);
+        let wanted = wanted.to_string();
+        if is_index {
+            return Ok(Error::NotProvided { name, wanted });
+        }
+        let has = platform_of(&self.get(&found.id)?.config).unwrap_or_default().to_string();
+        Ok(Error::OtherPlatform { name, has, wanted })
+    }
+
+    /// The image of what was found for a platform, whether it is unpacked or not.
+    pub(crate) fn image_for(
+        &self,
+        name: &str,
+        found: &Found,
+        wanted: Option<&Platform>,
+    ) -> Result<Image, Error> {
+        let Some(wanted) = wanted else { return self.get(&found.id) };
+        let Some(manifest) = self.choose_manifest(found, wanted, Match::Same)? else {
+            return Err(self.not_for(name, found, wanted)?);
+        };
+        if let Some(id) = self.image_of_manifest(&manifest)? {
+            return self.get(&id);
+        }
+        let Some((read, _)) = self.manifest(&manifest)? else {
+            return Err(Error::NoImage(name.into()));
+        };
+        let config = parse_config(&self.content.read(&read.config.digest, MAX_CONFIG as u64)?)?;
+        Ok(Image {
+            id: read.config.digest,
+            manifest: Some(manifest),
+            reference: None,
+            created: crate::created(&config),
+            chain: ChainId::chain(&config.rootfs.diff_ids),
+            config,
+            artifact: None,
+            root: RootKind::Layers,
+            size: 0,
+        })
     }
 
     /// The image with exactly this id.
@@ -49,12 +121,17 @@ impl Images {
             None => Ok(None),
         })?;
         let Some((row, layers)) = found else { return Err(Error::NoImage(id.to_string())) };
-        let config = parse_config(&self.content.read(id, MAX_CONFIG as u64)?)?;
+        let (config, artifact) = if row.id == row.manifest {
+            (ImageConfig::default(), Some(self.artifact_type(id)?))
+        } else {
+            (parse_config(&self.content.read(id, MAX_CONFIG as u64)?)?, None)
+        };
         Ok(Image {
             id: row.id,
             manifest: Some(row.manifest),
             reference: None,
             config,
+            artifact,
             chain: layers.into_iter().map(|layer| layer.chain).collect(),
             root: RootKind::Layers,
             size: row.size,
@@ -101,12 +178,20 @@ impl Images {
 
     /// The id that `name` means.
     pub(crate) fn find(&self, name: &str) -> Result<Found, Error> {
-        let by_id =
-            |id: Option<metadata::Image>| id.map(|row| Found { id: row.id, reference: None });
-        // A whole digest is an id; a name that looks like one would be refused as a name.
+        let by_id = |tx: &metadata::Read, id: Digest| {
+            let target = tx.target_of_image(&id)?;
+            Ok::<_, Error>(Found { id, reference: None, target })
+        };
+        // A whole digest is an id, or of a target; a name that looks like one would be refused as a
+        // name.
         if let Ok(digest) = name.parse::<Digest>() {
-            let row = self.db.read(|tx| tx.image(&digest))?;
-            return by_id(row).ok_or_else(|| Error::NoImage(name.into()));
+            return self.db.read(|tx| match (tx.image(&digest)?, tx.target(&digest)?) {
+                (_, Some(target)) => {
+                    Ok(Found { id: target.image, reference: None, target: Some(digest) })
+                }
+                (Some(row), None) => by_id(tx, row.id),
+                (None, None) => Err(Error::NoImage(name.into())),
+            });
         }
         let reference = match name.parse::<Reference>() {
             Ok(reference) => Some(reference.with_default_tag()),
@@ -116,22 +201,27 @@ impl Images {
         };
         self.db.read(|tx| {
             if let Some(reference) = &reference {
-                let row = match reference.digest() {
-                    Some(digest) => {
-                        let called = format!("{}@{digest}", reference.name());
+                let found = if let Some(digest) = reference.digest() {
+                    let called = format!("{}@{digest}", reference.name());
+                    let row =
                         match (tx.image_by_repo_digest(&called)?, tx.image_by_manifest(digest)?) {
                             (None, None) => tx.image(digest)?,
                             (called, made) => called.or(made),
-                        }
+                        };
+                    match (tx.target(digest)?, row) {
+                        (Some(target), _) => Some((target.image, Some(target.digest))),
+                        (None, row) => row.map(|row| (row.id, None)),
                     }
-                    None => tx.tagged_image(&reference.to_string())?,
+                } else {
+                    let tagged = tx.tagged(&reference.to_string())?;
+                    tagged.map(|(row, target)| (row.id, target))
                 };
-                if let Some(row) = row {
-                    return Ok(Found { id: row.id, reference: Some(reference.clone()) });
+                if let Some((id, target)) = found {
+                    return Ok(Found { id, reference: Some(reference.clone()), target });
                 }
             }
             match tx.image_by_prefix(name) {
-                Ok(Some(row)) => Ok(Found { id: row.id, reference: None }),
+                Ok(Some(row)) => by_id(tx, row.id),
                 Err(metadata::Error::Ambiguous { .. }) => Err(Error::Ambiguous(name.into())),
                 Err(error) => Err(error.into()),
                 Ok(None) => Err(Error::NoImage(
@@ -197,6 +287,7 @@ fn host() -> Result<Image, Error> {
         manifest: None,
         reference: HOST.parse().ok(),
         config,
+        artifact: None,
         chain: Vec::new(),
         root: RootKind::Host,
         size: 0,

@@ -1,16 +1,19 @@
 //! Writing images as an archive that every engine loads: an OCI image layout, with the
-//! `manifest.json` of older ones beside it.
+//! `manifest.json` and `repositories` of older ones beside it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 
 use oci::Digest;
-use oci::image::{Descriptor, Index, MAX_MANIFEST, Manifest, media_type};
+use oci::image::{Descriptor, Index, Platform, media_type};
+use reference::Reference;
 use serde::Serialize;
 use tarstream::{Entry, Kind, Writer};
 
 use crate::archive::blob_path;
 use crate::install::to_json;
+use crate::resolve::Found;
+use crate::target::Match;
 use crate::{Error, Images, named_descriptor};
 
 /// One image of `manifest.json`.
@@ -22,57 +25,177 @@ struct DockerImage {
     layers: Vec<String>,
 }
 
+/// What is to be in an archive.
+#[derive(Default)]
+struct Contents {
+    manifests: Vec<Descriptor>,
+    docker: Vec<DockerImage>,
+    /// Name, tag, the topmost layer.
+    repositories: BTreeMap<String, BTreeMap<String, String>>,
+    blobs: BTreeSet<Digest>,
+}
+
 impl Images {
-    /// Writes the images of these names: the same bytes for the same images.
+    /// Writes the images of these names, of all their platforms that are here: the same bytes for the
+    /// same images. A name without a tag means all tags of it.
     pub fn save(&self, names: &[&str], out: &mut dyn Write) -> Result<(), Error> {
+        self.save_for(names, &[], out)
+    }
+
+    /// The same, but only what is for these platforms, where any are named.
+    pub fn save_for(
+        &self,
+        names: &[&str],
+        platforms: &[Platform],
+        out: &mut dyn Write,
+    ) -> Result<(), Error> {
         // Nothing of it may go while it is written.
         let _lock = self.content.lock_shared()?;
-        let mut blobs = BTreeSet::new();
-        let mut manifests = Vec::new();
-        let mut docker: Vec<DockerImage> = Vec::new();
-        for name in names {
-            let found = self.find(name)?;
-            let image = self.get(&found.id)?;
-            let Some(digest) = image.manifest else { continue };
-            let bytes = self.content.read(&digest, MAX_MANIFEST as u64)?;
-            let manifest = Manifest::parse(&bytes)
-                .map_err(|source| Error::Format { what: format!("read {digest}"), source })?;
-            blobs.insert(digest.clone());
-            blobs.insert(image.id.clone());
-            blobs.extend(manifest.layers.iter().map(|layer| layer.digest.clone()));
-            let plain = Descriptor::new(media_type::MANIFEST, digest, bytes.len() as u64);
-            let mut tags = Vec::new();
-            match found.reference.filter(|reference| reference.tag().is_some()) {
-                None => manifests.push(plain),
-                Some(reference) => {
-                    tags.push(reference.familiar());
-                    manifests.push(named_descriptor(plain, &reference.to_string()));
-                }
-            }
-            let config = blob_path(&image.id);
-            match docker.iter_mut().find(|one| one.config == config) {
-                Some(known) => known.repo_tags.extend(tags),
-                None => docker.push(DockerImage {
-                    config,
-                    repo_tags: tags,
-                    layers: manifest.layers.iter().map(|layer| blob_path(&layer.digest)).collect(),
-                }),
-            }
-        }
+        let contents = self.contents(names, platforms)?;
         let mut writer = Writer::new(out);
-        let index = to_json("the index", &Index::new(manifests))?;
-        let docker = to_json("the manifest", &docker)?;
-        for (name, bytes) in [
+        let index = to_json("the index", &Index::new(contents.manifests))?;
+        let docker = to_json("the manifest", &contents.docker)?;
+        let repositories = to_json("the repositories", &contents.repositories)?;
+        let mut documents = vec![
             ("oci-layout", &br#"{"imageLayoutVersion":"1.0.0"}"#[..]),
             ("index.json", &index),
             ("manifest.json", &docker),
-        ] {
+        ];
+        if !contents.repositories.is_empty() {
+            documents.push(("repositories", &repositories));
+        }
+        for (name, bytes) in documents {
             append(&mut writer, name, bytes.len() as u64, &mut &*bytes)?;
         }
-        for blob in blobs {
+        for blob in contents.blobs {
             self.append_blob(&mut writer, &blob)?;
         }
         writer.finish().map_err(Error::Write)?;
+        Ok(())
+    }
+
+    /// Whether all of it could be saved.
+    pub fn check_save(&self, names: &[&str], platforms: &[Platform]) -> Result<(), Error> {
+        for name in names {
+            self.ensure_embedded(name)?;
+        }
+        let _lock = self.content.lock_shared()?;
+        self.contents(names, platforms).map(drop)
+    }
+
+    fn contents(&self, names: &[&str], platforms: &[Platform]) -> Result<Contents, Error> {
+        let mut contents = Contents::default();
+        for name in names {
+            for found in self.all_of(name)? {
+                self.add(name, &found, platforms, &mut contents)?;
+            }
+        }
+        Ok(contents)
+    }
+
+    /// What a name means; without a tag all tags of it.
+    fn all_of(&self, name: &str) -> Result<Vec<Found>, Error> {
+        let bare = |name: &Reference| name.tag().is_none() && name.digest().is_none();
+        let reference = name.parse::<Reference>().ok().filter(bare);
+        let tags = match &reference {
+            Some(reference) => self.db.read(|tx| tx.tags_in(&reference.name()))?,
+            None => Vec::new(),
+        };
+        if tags.is_empty() {
+            return Ok(vec![self.find(name)?]);
+        }
+        let name = reference.map(|reference| reference.name()).unwrap_or_default();
+        tags.iter().map(|(tag, _)| self.find(&format!("{name}:{tag}"))).collect()
+    }
+
+    fn add(
+        &self,
+        name: &str,
+        found: &Found,
+        platforms: &[Platform],
+        contents: &mut Contents,
+    ) -> Result<(), Error> {
+        let Some(row) = self.db.read(|tx| tx.image(&found.id))? else {
+            return Err(Error::NoImage(name.into()));
+        };
+        let mut root = found.target.clone().unwrap_or_else(|| row.manifest.clone());
+        let target = self.db.read(|tx| tx.target(&root))?;
+        let is_index = target.as_ref().is_some_and(|one| media_type::is_index(&one.media_type));
+        let mut wanted = Vec::new();
+        for platform in platforms {
+            let Some(manifest) = self.choose_manifest(found, platform, Match::Same)? else {
+                return Err(self.not_for(name, found, platform)?);
+            };
+            wanted.push(manifest);
+        }
+        // What older engines load: the image that is meant on this machine.
+        let mut shown = match &target {
+            Some(target) if target.digest == root && !is_index => target.digest.clone(),
+            _ => row.manifest.clone(),
+        };
+        match wanted.as_slice() {
+            [] => {}
+            [one] => (root, shown) = (one.clone(), one.clone()),
+            [first, ..] => shown = first.clone(),
+        }
+        let mut kind = media_type::MANIFEST.to_owned();
+        if is_index && Some(&root) == target.as_ref().map(|target| &target.digest) {
+            kind = target.map(|target| target.media_type).unwrap_or_default();
+            let (documents, entries) = self.index_tree(&root)?;
+            contents.blobs.extend(documents);
+            for entry in entries {
+                if wanted.is_empty() || wanted.contains(&entry.digest) {
+                    self.add_parts(&entry.digest, contents)?;
+                }
+            }
+        } else {
+            self.add_parts(&root, contents)?;
+        }
+        let size = self.content.size(&root)?.unwrap_or(0);
+        let plain = Descriptor::new(&kind, root, size);
+        let reference = found.reference.as_ref().filter(|reference| reference.tag().is_some());
+        contents.manifests.push(match reference {
+            None => plain,
+            Some(reference) => named_descriptor(plain, &reference.to_string()),
+        });
+        if row.id != row.manifest {
+            self.add_for_docker(&shown, reference, contents)?;
+        }
+        Ok(())
+    }
+
+    /// A manifest and what of its blobs is here.
+    fn add_parts(&self, manifest: &Digest, contents: &mut Contents) -> Result<(), Error> {
+        for part in self.parts_of(manifest)? {
+            if self.content.size(&part)?.is_some() {
+                contents.blobs.insert(part);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_for_docker(
+        &self,
+        manifest: &Digest,
+        reference: Option<&Reference>,
+        contents: &mut Contents,
+    ) -> Result<(), Error> {
+        let Some((manifest, _)) = self.manifest(manifest)? else { return Ok(()) };
+        let config = blob_path(&manifest.config.digest);
+        let tags = reference.map(Reference::familiar);
+        if let (Some(reference), Some(top)) = (reference, manifest.layers.last()) {
+            let of_name = contents.repositories.entry(reference.familiar_name()).or_default();
+            let tag = reference.tag().unwrap_or_default();
+            of_name.insert(tag.to_owned(), top.digest.hex().to_owned());
+        }
+        match contents.docker.iter_mut().find(|one| one.config == config) {
+            Some(known) => known.repo_tags.extend(tags),
+            None => contents.docker.push(DockerImage {
+                config,
+                repo_tags: tags.into_iter().collect(),
+                layers: manifest.layers.iter().map(|layer| blob_path(&layer.digest)).collect(),
+            }),
+        }
         Ok(())
     }
 

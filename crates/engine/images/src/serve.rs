@@ -17,11 +17,13 @@ use std::io::Write as _;
 
 use content::Finished;
 use metadata::{Served, ServedTag};
-use oci::image::{Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest, media_type};
+use oci::image::platform::choose;
+use oci::image::{Descriptor, Index, MAX_CONFIG, MAX_MANIFEST, Manifest, media_type};
 use oci::{Algorithm, Digest};
 use reference::Reference;
 
-use crate::{Class, Error, Images, now};
+use crate::target::IndexDocument;
+use crate::{Class, Error, Images, host, now};
 
 mod document;
 mod unserve;
@@ -165,20 +167,41 @@ impl Images {
             if let Some(row) = served {
                 return Ok::<_, Error>(Some((row.digest, Some(row.media_type))));
             }
-            let image = match key {
-                Key::Tag(tag) => tx.tagged_image(&format!("{repository}:{tag}"))?,
-                Key::Digest(digest) => tx.image_in(repository, digest)?,
+            let digest = match key {
+                Key::Tag(tag) => {
+                    let tagged = tx.tagged(&format!("{repository}:{tag}"))?;
+                    tagged.map(|(image, target)| target.unwrap_or(image.manifest))
+                }
+                Key::Digest(digest) => {
+                    let own = tx.image_in(repository, digest)?.map(|image| image.manifest);
+                    let mut is_part = false;
+                    if own.is_none() {
+                        for target in tx.targets_in(repository)? {
+                            is_part |= tx.target_parts(&target)?.contains(digest);
+                        }
+                    }
+                    own.or(Some(digest.clone()).filter(|_| is_part))
+                }
             };
-            Ok(image.map(|image| (image.manifest, None)))
+            let Some(digest) = digest else { return Ok(None) };
+            let kind = tx.target(&digest)?.map(|target| target.media_type);
+            Ok(Some((digest, kind)))
         })?;
         let Some((digest, kind)) = found else { return Ok(None) };
         let Some(size) = self.content.size(&digest)? else { return Ok(None) };
         let kind = if let Some(kind) = kind {
             kind
         } else {
-            let bytes = self.content.read(&digest, MAX_MANIFEST as u64)?;
-            let stated = Manifest::parse(&bytes).ok().and_then(|read| read.media_type);
-            stated.unwrap_or_else(|| media_type::MANIFEST.into())
+            // A blob that is no manifest, but a part of one, is none here.
+            let bytes = match self.content.read(&digest, MAX_MANIFEST as u64) {
+                Err(content::Error::TooLarge { .. }) => return Ok(None),
+                bytes => bytes?,
+            };
+            match (Manifest::parse(&bytes), Index::parse(&bytes)) {
+                (Ok(read), _) => read.media_type.unwrap_or_else(|| media_type::MANIFEST.into()),
+                (_, Ok(read)) => read.media_type.unwrap_or_else(|| media_type::INDEX.into()),
+                _ => return Ok(None),
+            }
         };
         Ok(Some(Descriptor::new(&kind, digest, size)))
     }
@@ -380,10 +403,23 @@ impl Images {
         document: &Document,
     ) -> Result<Option<Digest>, Error> {
         let read;
+        let (mut indexes, mut others) = (Vec::new(), Vec::new());
         let (child, manifest) = match &document.body {
             Body::Image(manifest) => (digest, &**manifest),
             Body::Index(index) => {
-                let Some(child) = document::native(index) else { return Ok(None) };
+                let is_named = |one: &&&Descriptor| one.platform.is_some();
+                let own = choose(&index.manifests, host::platform());
+                let own = own.iter().find(is_named).copied();
+                let is_manifest = |one: &&Descriptor| media_type::is_manifest(&one.media_type);
+                let Some(child) = own.filter(is_manifest) else { return Ok(None) };
+                let bytes = self.content.read(digest, MAX_MANIFEST as u64)?;
+                let media_type = document.media_type.clone();
+                indexes.push(IndexDocument { media_type, bytes });
+                for entry in &index.manifests {
+                    if media_type::is_manifest(&entry.media_type) {
+                        others.extend(self.parts_of(&entry.digest)?);
+                    }
+                }
                 let bytes = self.content.read(&child.digest, MAX_MANIFEST as u64)?;
                 read = Manifest::parse(&bytes).map_err(|source| Error::Format {
                     what: format!("read {}", child.digest),
@@ -392,7 +428,7 @@ impl Images {
                 (&child.digest, &read)
             }
         };
-        if !media_type::is_config(&manifest.config.media_type) {
+        if !manifest.is_image() {
             return Ok(None);
         }
         let missing = || Error::Invalid("not all of its layers are here".into());
@@ -403,7 +439,13 @@ impl Images {
         }
         let config = self.content.read(&manifest.config.digest, MAX_CONFIG as u64)?;
         let bytes = self.content.read(child, MAX_MANIFEST as u64)?;
-        let pull = self.begin_pull(bytes, config)?;
+        let mut here = Vec::new();
+        for part in others {
+            if self.content.size(&part)?.is_some() {
+                here.push(part);
+            }
+        }
+        let pull = self.begin_pull(bytes, config)?.within(indexes).with(here);
         // Whatever is not here nobody will send.
         pull.give_up();
         let image = self.finish_pull(&pull, name, digest, &|_, _| ())?;

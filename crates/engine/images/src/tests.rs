@@ -16,6 +16,7 @@ mod gc;
 mod hostile;
 mod layers;
 mod names;
+mod platforms;
 mod pull;
 mod serve;
 mod unpack;
@@ -121,7 +122,16 @@ impl Home {
         let tagged: BTreeSet<_> = tags.into_iter().map(|tag| tag.reference).collect();
         assert_eq!(in_index, tagged, "index.json");
         let manifests: BTreeSet<_> = index.manifests.iter().map(|one| one.digest.clone()).collect();
-        let wanted: BTreeSet<_> = rows.into_iter().map(|row| row.manifest).collect();
+        let (targets, within, tags) = images
+            .db
+            .read(|tx| Ok::<_, Error>((tx.targets()?, tx.images_of_targets()?, tx.tags()?)))
+            .unwrap();
+        let by_itself = |row: &metadata::Image| {
+            let named = |tag: &metadata::Tag| tag.image == row.id && tag.target.is_none();
+            tags.iter().any(named) || !within.iter().any(|one| one.manifest == row.manifest)
+        };
+        let alone = rows.iter().filter(|row| by_itself(row)).map(|row| row.manifest.clone());
+        let wanted: BTreeSet<_> = alone.chain(targets.into_iter().map(|one| one.digest)).collect();
         assert_eq!(manifests, wanted, "index.json");
     }
 }

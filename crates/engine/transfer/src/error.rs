@@ -30,6 +30,12 @@ pub enum Error {
     /// What was asked for makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// An index names a manifest that is neither here nor at the registry.
+    #[error(
+        "missing content: manifest {0} is not here: pull it with --platform, or push one platform \
+         with --platform"
+    )]
+    Missing(oci::Digest),
     /// A thread or task of ours ended before its time.
     #[error("{what} ended before its time")]
     Lost {
@@ -58,6 +64,7 @@ impl Error {
                 images::Class::Internal => Class::Internal,
             },
             Self::Invalid(_) => Class::Invalid,
+            Self::Missing(_) => Class::NotFound,
             Self::Content(_) | Self::Lost { .. } => Class::Internal,
         }
     }

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use oci::Digest;
+use oci::image::Descriptor;
 use reference::Reference;
 
 /// The shortest time between two numbers about one layer.
@@ -13,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub type Events = dyn Fn(Event) + Send + Sync;
 
 /// What happens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// The image is at the registry.
     Pulling {
@@ -55,6 +56,15 @@ pub enum Event {
         /// It was there before, and is the same.
         is_same: bool,
     },
+    /// An index was to go of which not all is here: one of its images has gone in its place.
+    Instead {
+        /// The index.
+        index: Box<Descriptor>,
+        /// The image's manifest.
+        manifest: Box<Descriptor>,
+    },
+    /// An index cannot go: this manifest is neither here nor at the registry.
+    Missing(Box<Descriptor>),
     /// A tag has gone.
     Pushed {
         /// The tag.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use content::Incoming;
-use images::{Image, Images, Pull, PullBlob, Step};
+use images::{Image, Images, IndexDocument, Pull, PullBlob, Step};
 use oci::Digest;
 use oci::image::{Descriptor, ImageConfig, MAX_CONFIG, Platform};
 use reference::Reference;
@@ -148,10 +148,9 @@ impl From<'_> {
             let reference = self.reference.clone();
             self.blocking(move |images| Ok(images.id_of(&reference)?)).await?
         };
-        let native = Platform::native();
         let mut first = 0;
         loop {
-            let wanted = platform.unwrap_or(&native);
+            let wanted = platform.unwrap_or(images::host_platform());
             let passed = |host: &Registry, error: &registry::Error| {
                 tell_passed(self.events, host, error);
             };
@@ -178,12 +177,42 @@ impl From<'_> {
 
     async fn pull_found(&self, found: &Found, platform: Option<&Platform>) -> Result<Image, Error> {
         let resolved = &found.resolved;
+        if !resolved.manifest.is_image() {
+            return self.artifact(found).await;
+        }
         let config = self.config(&resolved.manifest.config, found.host).await?;
         check_platform(self.reference, &config, platform)?;
         self.tell_pulling();
         let manifest = resolved.document.bytes.to_vec();
-        let pull = self.blocking(move |images| Ok(images.begin_pull(manifest, config)?)).await?;
+        let indexes = resolved.indexes.iter().map(|index| IndexDocument {
+            media_type: index.media_type.clone(),
+            bytes: index.bytes.to_vec(),
+        });
+        let indexes: Vec<_> = indexes.collect();
+        let begin = move |images: &Images| Ok(images.begin_pull(manifest, config)?.within(indexes));
+        let pull = self.blocking(begin).await?;
         self.fetch(found, Arc::new(pull)).await
+    }
+
+    /// Something that is no image: its blobs are kept, and nothing is unpacked.
+    async fn artifact(&self, found: &Found) -> Result<Image, Error> {
+        self.tell_pulling();
+        let manifest = found.resolved.document.bytes.to_vec();
+        let pull = self.blocking(move |images| Ok(images.begin_artifact(manifest)?)).await?;
+        let tracks: Arc<Vec<Track>> = Arc::new(pull.blobs().iter().map(|one| track(one)).collect());
+        for track in tracks.iter() {
+            self.tell(track, if track.is_new { Layer::Found } else { Layer::Here });
+        }
+        let mut downloads = self.downloads(pull.blobs(), &tracks, found.host);
+        while let Some(download) = downloads.join_next().await {
+            download.map_err(|source| Error::Lost { what: "a download", source })??;
+        }
+        for track in tracks.iter() {
+            self.tell_new(track, Layer::Complete);
+        }
+        let (reference, digest) = (self.reference.clone(), found.resolved.digest.clone());
+        let finish = move |images: &Images| Ok(images.finish_artifact(&pull, &reference, &digest)?);
+        self.blocking(finish).await
     }
 
     /// The image, if the registry says that its tag still means the same. To ask is cheap, and
@@ -191,18 +220,15 @@ impl From<'_> {
     async fn unchanged(&self) -> Result<Option<Pulled>, Error> {
         let reference = self.reference.clone();
         let here = self.blocking(move |images| Ok(images.id_of(&reference)?)).await?;
-        let Some(id) = here.filter(|_| self.reference.digest().is_none()) else {
+        if here.is_none() || self.reference.digest().is_some() {
             return Ok(None);
-        };
+        }
         // Why it cannot be asked shows when it is asked for the image.
         let Ok(Some(digest)) = self.hosts.digest_of(self.reference).await else {
             return Ok(None);
         };
-        let called = format!("{}@{digest}", self.reference.name());
-        let same = self.blocking(move |images| {
-            let known = called.parse().ok().map(|called| images.id_of(&called)).transpose()?;
-            Ok(if known.flatten().as_ref() == Some(&id) { Some(images.get(&id)?) } else { None })
-        });
+        let (reference, wanted) = (self.reference.clone(), digest.clone());
+        let same = self.blocking(move |images| Ok(images.current(&reference, &wanted)?));
         let Some(image) = same.await? else { return Ok(None) };
         self.tell_pulling();
         self.tell_pulled(&digest, true);
@@ -235,7 +261,7 @@ impl From<'_> {
             self.tell(track, if track.is_new { Layer::Found } else { Layer::Here });
         }
         let _give_up = GiveUp(Arc::clone(&pull));
-        let mut downloads = self.downloads(&pull, &tracks, found.host);
+        let mut downloads = self.downloads(pull.layers(), &tracks, found.host);
         let mut unpacking = {
             let (images, pull) = (Arc::clone(self.images), Arc::clone(&pull));
             let (reference, digest) = (self.reference.clone(), found.resolved.digest.clone());
@@ -273,13 +299,13 @@ impl From<'_> {
 
     fn downloads(
         &self,
-        pull: &Pull,
+        blobs: &[Arc<PullBlob>],
         tracks: &Arc<Vec<Track>>,
         host: usize,
     ) -> JoinSet<Result<(), Error>> {
         let turns = Arc::new(Semaphore::new(AT_ONCE));
         let mut downloads = JoinSet::new();
-        for (idx, blob) in pull.layers().iter().enumerate() {
+        for (idx, blob) in blobs.iter().enumerate() {
             let (blob, tracks) = (Arc::clone(blob), Arc::clone(tracks));
             let (hosts, turns) = (Arc::clone(&self.hosts), Arc::clone(&turns));
             let (path, events) = (self.reference.path().to_owned(), Arc::clone(self.events));
@@ -391,18 +417,19 @@ fn check_platform(
     let Some(wanted) = wanted else { return Ok(()) };
     // What is no configuration is refused where it is taken.
     let Ok(config) = ImageConfig::parse(config) else { return Ok(()) };
-    let fits = config.architecture.is_empty()
-        || (&config.os, &config.architecture) == (&wanted.os, &wanted.architecture);
-    if fits {
+    let found = Platform {
+        architecture: config.architecture,
+        os: config.os,
+        variant: config.variant,
+        ..Platform::default()
+    };
+    if found.architecture.is_empty() || wanted.distance(&found).is_some() {
         return Ok(());
     }
-    Err(Error::Invalid(format!(
-        "image with reference {} was found but its platform ({}/{}) does not match the specified \
-         platform ({}/{})",
-        reference.familiar(),
-        config.os,
-        config.architecture,
-        wanted.os,
-        wanted.architecture
-    )))
+    Err(images::Error::OtherPlatform {
+        name: reference.familiar(),
+        has: found.to_string(),
+        wanted: wanted.to_string(),
+    }
+    .into())
 }

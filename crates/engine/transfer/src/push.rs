@@ -46,24 +46,59 @@ pub async fn push(
     hosts.for_push()?;
     for (nth, name) in names.into_iter().enumerate() {
         let begun = {
-            let name = name.clone();
-            blocking(images, move |images| images.begin_push(&name)).await?
+            let (name, platform) = (name.clone(), request.platform.clone());
+            blocking(images, move |images| images.begin_push_for(&name, platform.as_ref())).await?
         };
         if nth == 0 {
             events(Event::Pushing { repository: reference.name() });
         }
-        let sent = send(images, &hosts, &name, &begun, events).await;
+        let (push, sent) = match possible(&hosts, &name, &begun).await {
+            Ok(true) => (&begun, send(images, &hosts, &name, &begun, events).await),
+            Ok(false) => match &begun.instead {
+                Some(one) => (&**one, send(images, &hosts, &name, one, events).await),
+                None => (&begun, Err(lacking(&begun, events))),
+            },
+            Err(error) => (&begun, Err(error)),
+        };
         let pushed = sent.is_ok().then(|| name.clone());
-        let push = begun.clone();
-        blocking(images, move |images| images.end_push(&push, pushed.as_ref())).await?;
+        let (all, sent_push) = (begun.clone(), push.clone());
+        let end = move |images: &Images| {
+            images.end_push(&sent_push, pushed.as_ref())?;
+            images.end_push(&all, None)
+        };
+        blocking(images, end).await?;
         sent?;
+        if push.root != begun.root {
+            let (index, manifest) = (begun.descriptor(), push.descriptor());
+            events(Event::Instead { index: index.into(), manifest: manifest.into() });
+        }
         events(Event::Pushed {
             tag: name.tag().unwrap_or_default().to_owned(),
-            digest: begun.digest,
-            size: begun.manifest.len() as u64,
+            digest: push.root.digest.clone(),
+            size: push.root.bytes.len() as u64,
         });
     }
     Ok(())
+}
+
+/// Whether the registry has what an index names and is not here.
+async fn possible(hosts: &Hosts, name: &Reference, push: &Push) -> Result<bool, Error> {
+    let repository = hosts.for_push()?.repository(name.path());
+    for missing in &push.missing {
+        if !repository.has_manifest(&missing.digest).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// That an index cannot be pushed.
+fn lacking(push: &Push, events: &Arc<Events>) -> Error {
+    events(Event::Missing(push.descriptor().into()));
+    match push.missing.first() {
+        Some(missing) => Error::Missing(missing.digest.clone()),
+        None => Error::Invalid("nothing to push".into()),
+    }
 }
 
 async fn send(
@@ -89,11 +124,18 @@ async fn send(
     while let Some(upload) = uploads.join_next().await {
         upload.map_err(|source| Error::Lost { what: "an upload", source })??;
     }
-    Upload::new(images, hosts, name, &push.config, Vec::new()).send(None).await?;
+    for config in &push.configs {
+        Upload::new(images, hosts, name, config, Vec::new()).send(None).await?;
+    }
     let repository = hosts.for_push()?.repository(name.path());
-    let manifest = push.manifest.clone().into();
+    for document in &push.documents {
+        let digest = document.digest.to_string();
+        let bytes = document.bytes.clone().into();
+        repository.put_manifest(&digest, &document.media_type, bytes).await?;
+    }
     let tag = name.tag().unwrap_or(reference::DEFAULT_TAG);
-    Ok(repository.put_manifest(tag, &push.media_type, manifest).await?)
+    let root = push.root.bytes.clone().into();
+    Ok(repository.put_manifest(tag, &push.root.media_type, root).await?)
 }
 
 /// A blob that is to be sent.

@@ -2,6 +2,7 @@
 
 use crate::{
     container::{ContainerConfig, DriverData, Platform},
+    manifest::{Identity, ManifestSummary},
     wire::{List, Map, Words, is_zero},
 };
 
@@ -21,6 +22,9 @@ wire! {
         /// What the image is.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub descriptor: Option<Descriptor>,
+        /// What it consists of, where that was asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub manifests: Option<List<ManifestSummary>>,
         /// `NAME@sha256:…`.
         pub repo_digests: Words,
         /// `NAME:TAG`.
@@ -75,6 +79,12 @@ wire! {
         /// What the image is.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub descriptor: Option<Descriptor>,
+        /// What it consists of, where that was asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub manifests: Option<List<ManifestSummary>>,
+        /// Where it comes from.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub identity: Option<Identity>,
     }
 
     /// An image's layers.

@@ -22,6 +22,7 @@ pub mod exec;
 pub mod filters;
 pub mod gc;
 pub mod image;
+pub mod manifest;
 pub mod nat;
 pub mod network;
 pub mod progress;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::digest::{DiffId, Digest};
 
 mod config;
+pub mod platform;
 
 pub use config::{Config, Healthcheck, History, ImageConfig, RootFs};
 
@@ -237,6 +238,11 @@ impl Manifest {
             subject: None,
             annotations: BTreeMap::new(),
         }
+    }
+
+    /// Whether it is of an image, by its own word, and not of an artifact.
+    pub fn is_image(&self) -> bool {
+        media_type::is_config(&self.config.media_type) && self.artifact_type.is_none()
     }
 
     /// Reads a manifest.

@@ -130,6 +130,13 @@ impl Reference {
         Ok(self)
     }
 
+    /// The same with this digest and without the tag.
+    pub fn with_digest(mut self, digest: Digest) -> Self {
+        self.digest = Some(digest);
+        self.tag = None;
+        self
+    }
+
     /// The same without the digest.
     pub fn without_digest(mut self) -> Self {
         self.digest = None;

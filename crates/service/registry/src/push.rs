@@ -9,7 +9,7 @@ use bytes::Bytes;
 use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
 use hyper::{Method, StatusCode};
 use oci::Digest;
-use oci::image::Descriptor;
+use oci::image::{Descriptor, Index, Manifest, media_type};
 use tokio::sync::mpsc;
 
 use crate::blob::Progress;
@@ -27,6 +27,9 @@ const PIECES: usize = 4;
 const PATIENCE: Duration = Duration::from_mins(15);
 /// How often the progress of an upload is looked at.
 const TICK: Duration = Duration::from_millis(100);
+
+/// By which a registry says that it has listed a manifest under the one that it is about.
+const SUBJECT_HEADER: &str = "oci-subject";
 
 /// Where a blob that is to be pushed can be read. Shared with a thread that may block.
 pub trait Source: Send + Sync + 'static {
@@ -91,16 +94,32 @@ impl Repository<'_> {
         }
     }
 
-    /// Names a manifest `name` (a tag, or its digest), when all that it names is there.
+    /// Names a manifest `name` (a tag, or its digest), when all that it names is there. One that is
+    /// about another one is noted as that, where the registry does not do so itself.
     pub async fn put_manifest(
         &self,
         name: &str,
         media_type: &str,
         bytes: Bytes,
     ) -> Result<(), Error> {
+        let answer = self.put(name, media_type, &bytes).await?;
+        if let Some((subject, referrer)) = about(media_type, &bytes)
+            && header(&answer, SUBJECT_HEADER).is_none()
+        {
+            self.note_referrer(&subject, referrer).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn put(
+        &self,
+        name: &str,
+        media_type: &str,
+        bytes: &Bytes,
+    ) -> Result<Answer, Error> {
         let scopes = [self.scope(true)];
         let path = format!("/v2/{}/manifests/{name}", self.path);
-        let body = body_of(&bytes);
+        let body = body_of(bytes);
         let mut call = self.call_for(Method::PUT, Target::Path(&path), &scopes);
         let kind = HeaderValue::from_str(media_type).map_err(|_| Error::Config {
             what: "media type".into(),
@@ -109,7 +128,7 @@ impl Repository<'_> {
         call.headers.insert(CONTENT_TYPE, kind);
         call.body = &body;
         call.patience = PATIENCE;
-        self.registry.call(&call).await.map(drop)
+        self.registry.call(&call).await
     }
 
     /// Whether the repository has this blob.
@@ -240,6 +259,22 @@ impl Repository<'_> {
         }
         sent.map_err(|error| unreadable(error, &blob.digest))
     }
+}
+
+/// What a manifest is about, if it is about another one, and how it is listed there.
+fn about(media_type: &str, bytes: &[u8]) -> Option<(Digest, Descriptor)> {
+    let mut referrer = Descriptor::of(media_type, bytes);
+    if media_type::is_index(media_type) {
+        let index = Index::parse(bytes).ok()?;
+        referrer.artifact_type = index.artifact_type;
+        referrer.annotations = index.annotations;
+        return Some((index.subject?.digest, referrer));
+    }
+    let manifest = Manifest::parse(bytes).ok()?;
+    let stated = manifest.artifact_type.filter(|kind| !kind.is_empty());
+    referrer.artifact_type = stated.or(Some(manifest.config.media_type));
+    referrer.annotations = manifest.annotations;
+    Some((manifest.subject?.digest, referrer))
 }
 
 /// An upload that the registry has started.

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use oci::image::platform::choose;
 use oci::image::{
     Descriptor, ImageConfig, Index, MAX_CONFIG, MAX_MANIFEST, Manifest, Platform, media_type,
 };
@@ -16,7 +17,6 @@ use crate::auth::Scope;
 use crate::client::{Answer, Call, Registry, Target};
 use crate::error::Error;
 use crate::http::{Body, BodyError, collect};
-use crate::platform;
 
 /// What we can read, the most wanted first.
 const ACCEPTED: [&str; 4] = [
@@ -60,6 +60,8 @@ pub struct Resolved {
     pub document: Document,
     /// The same, read.
     pub manifest: Manifest,
+    /// The indexes on the way to it, the outermost first.
+    pub indexes: Vec<Document>,
 }
 
 enum Kind {
@@ -126,12 +128,12 @@ impl Repository<'_> {
         let first = first.map_err(|error| error.pulling(reference))?;
         let digest = first.digest.clone();
         let mut search = Search { reference, wanted, seen: HashSet::new() };
-        let found = self.follow(first, 0, &mut search).await?;
-        let (document, manifest) = found.ok_or_else(|| Error::NoPlatform {
+        let found = self.follow(first, Vec::new(), &mut search).await?;
+        let (document, manifest, indexes) = found.ok_or_else(|| Error::NoPlatform {
             reference: reference.familiar(),
-            wanted: platform::shown(wanted),
+            wanted: wanted.to_string(),
         })?;
-        Ok(Resolved { digest, document, manifest })
+        Ok(Resolved { digest, document, manifest, indexes })
     }
 
     /// What has this name, and the platforms that it is for.
@@ -167,27 +169,28 @@ impl Repository<'_> {
         Ok((descriptor, platforms))
     }
 
-    /// The manifest that a document is or leads to.
+    /// The manifest that a document is or leads to, and the indexes on the way.
     async fn follow(
         &self,
         document: Document,
-        depth: usize,
+        mut indexes: Vec<Document>,
         search: &mut Search<'_>,
-    ) -> Result<Option<(Document, Manifest)>, Error> {
+    ) -> Result<Option<(Document, Manifest, Vec<Document>)>, Error> {
         let index = match read(&document, search.reference)? {
-            Kind::Manifest(manifest) => return Ok(Some((document, *manifest))),
+            Kind::Manifest(manifest) => return Ok(Some((document, *manifest, indexes))),
             Kind::Index(index) => index,
         };
-        for entry in platform::choose(&index.manifests, search.wanted) {
+        indexes.push(document);
+        for entry in choose(&index.manifests, search.wanted) {
             if !search.seen.insert(entry.digest.clone()) {
                 continue;
             }
-            if depth == MAX_DEPTH || search.seen.len() > MAX_DOCUMENTS {
+            if indexes.len() > MAX_DEPTH || search.seen.len() > MAX_DOCUMENTS {
                 return Err(Error::TooDeep(search.reference.familiar()));
             }
             let name = entry.digest.to_string();
             let inner = self.document(&name, Some(&entry.digest), Some(entry.size)).await?;
-            let found = Box::pin(self.follow(inner, depth + 1, search)).await?;
+            let found = Box::pin(self.follow(inner, indexes.clone(), search)).await?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -196,7 +199,7 @@ impl Repository<'_> {
     }
 
     /// The manifest or index of this name, which is a tag or a digest.
-    async fn document(
+    pub(crate) async fn document(
         &self,
         name: &str,
         digest: Option<&Digest>,
@@ -286,7 +289,7 @@ struct Search<'a> {
     seen: HashSet<Digest>,
 }
 
-fn accepting() -> HeaderMap {
+pub(crate) fn accepting() -> HeaderMap {
     let mut headers = HeaderMap::new();
     for accepted in ACCEPTED {
         headers.append(ACCEPT, HeaderValue::from_static(accepted));

@@ -42,6 +42,8 @@ pub struct Tag {
     pub reference: String,
     /// The image's id.
     pub image: Digest,
+    /// What it means, where that is not the image's manifest: a [`crate::Target`].
+    pub target: Option<Digest>,
     /// Nanoseconds since 1970.
     pub updated: i64,
 }
@@ -97,7 +99,8 @@ fn tag(row: &Row<'_>) -> rusqlite::Result<Tag> {
     Ok(Tag {
         reference: row.get(0)?,
         image: row.get::<_, Text<Digest>>(1)?.0,
-        updated: row.get(2)?,
+        target: row.get::<_, Option<Text<Digest>>>(2)?.map(|text| text.0),
+        updated: row.get(3)?,
     })
 }
 
@@ -168,13 +171,13 @@ impl Read {
 
     /// All names, in order.
     pub fn tags(&self) -> Result<Vec<Tag>, Error> {
-        let sql = "SELECT reference, image, updated FROM tags ORDER BY reference";
+        let sql = "SELECT reference, image, target, updated FROM tags ORDER BY reference";
         self.all("list tags", sql, [], tag)
     }
 
     /// The names of an image, in order.
     pub fn tags_of(&self, id: &Digest) -> Result<Vec<Tag>, Error> {
-        let sql = "SELECT reference, image, updated FROM tags WHERE image = ?1 ORDER BY reference";
+        let sql = "SELECT reference, image, target, updated FROM tags WHERE image = ?1 ORDER BY reference";
         self.all("list an image's tags", sql, [Text(id)], tag)
     }
 
@@ -205,6 +208,7 @@ impl Read {
                    UNION ALL SELECT 1 FROM images WHERE id = ?1 OR manifest = ?1
                    UNION ALL SELECT 1 FROM served_manifests WHERE digest = ?1
                    UNION ALL SELECT 1 FROM served_parts WHERE part = ?1
+                   UNION ALL SELECT 1 FROM target_parts WHERE part = ?1
                    UNION ALL SELECT 1 FROM pull_holds WHERE target = ?1 LIMIT 1";
         Ok(self.first("look for a blob's images", sql, [Text(blob)], |_| Ok(()))?.is_some())
     }
@@ -213,7 +217,8 @@ impl Read {
     pub fn used_blobs(&self) -> Result<HashSet<Digest>, Error> {
         let sql = "SELECT blob FROM image_layers UNION SELECT id FROM images
                    UNION SELECT manifest FROM images UNION SELECT target FROM pull_holds
-                   UNION SELECT digest FROM served_manifests UNION SELECT part FROM served_parts";
+                   UNION SELECT digest FROM served_manifests UNION SELECT part FROM served_parts
+                   UNION SELECT part FROM target_parts";
         let blobs =
             self.all("list blobs in use", sql, [], |row| Ok(row.get::<_, Text<Digest>>(0)?.0))?;
         Ok(blobs.into_iter().collect())
@@ -289,11 +294,14 @@ impl Write {
         Ok(())
     }
 
-    /// Takes an image out, with its names, its list of layers and its archives. Whether there was
-    /// one.
+    /// Takes an image out, with its names, its list of layers, its archives, and the targets in which
+    /// it is meant. Whether there was one.
     pub fn delete_image(&self, id: &Digest) -> Result<bool, Error> {
         for tag in self.tags_of(id)? {
             self.delete_tag(&tag.reference)?;
+        }
+        for target in self.targets_meaning(id)? {
+            self.delete_target(&target.digest)?;
         }
         self.unserve_image(id)?;
         Ok(self.execute("remove an image", "DELETE FROM images WHERE id = ?1", [Text(id)])? > 0)
@@ -301,11 +309,12 @@ impl Write {
 
     /// Gives an image a name, which it takes from any other image that has it.
     pub fn set_tag(&self, new: &Tag) -> Result<(), Error> {
-        self.retag_served(&new.reference, &new.image)?;
+        self.retag_served(new)?;
         self.execute(
             "set a tag",
-            "INSERT OR REPLACE INTO tags (reference, image, updated) VALUES (?1, ?2, ?3)",
-            params![new.reference, Text(&new.image), new.updated],
+            "INSERT OR REPLACE INTO tags (reference, image, target, updated)
+             VALUES (?1, ?2, ?3, ?4)",
+            params![new.reference, Text(&new.image), new.target.as_ref().map(Text), new.updated],
         )?;
         Ok(())
     }

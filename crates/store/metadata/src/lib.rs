@@ -26,6 +26,7 @@ mod operation;
 mod pull;
 mod schema;
 mod served;
+mod target;
 mod text;
 mod uses;
 mod volume;
@@ -46,6 +47,7 @@ pub use network::{Lease, Network, Port};
 pub use operation::Operation;
 pub use pull::RepoDigest;
 pub use served::{Served, ServedTag};
+pub use target::{Target, TargetImage};
 pub use volume::Volume;
 
 /// How long a writer waits for another one.

@@ -10,7 +10,7 @@ use oci::Digest;
 use rusqlite::{Row, params};
 
 use crate::text::Text;
-use crate::{Error, Image, Read, Write};
+use crate::{Error, Image, Read, Tag, Write};
 
 /// A manifest that was pushed to a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,6 +173,10 @@ impl Read {
         let sql = format!(
             "SELECT 1 FROM served_parts WHERE repository = ?6 AND part = ?1
              UNION ALL SELECT 1 FROM served_manifests WHERE repository = ?6 AND digest = ?1
+             UNION ALL SELECT 1 FROM target_parts WHERE part = ?1 AND target IN
+                (SELECT target FROM tags WHERE reference > ?2 AND reference < ?3
+                 UNION SELECT digest FROM targets
+                 JOIN repo_digests ON reference = ?6 || '@' || digest)
              UNION ALL SELECT 1 FROM images
                 WHERE (id = ?1 OR manifest = ?1) AND id IN ({NAMED})
              UNION ALL SELECT 1 FROM image_layers WHERE blob = ?1 AND image IN ({NAMED}) LIMIT 1"
@@ -302,12 +306,14 @@ impl Write {
     }
 
     /// A name means another image from now on: not what was pushed under it any more.
-    pub(crate) fn retag_served(&self, reference: &str, image: &Digest) -> Result<(), Error> {
-        let Some((repository, tag)) = reference.rsplit_once(':') else { return Ok(()) };
+    pub(crate) fn retag_served(&self, new: &Tag) -> Result<(), Error> {
+        let Some((repository, tag)) = new.reference.rsplit_once(':') else { return Ok(()) };
+        let is_other = |row: &ServedTag| {
+            row.image.as_ref() != Some(&new.image)
+                || new.target.as_ref().is_some_and(|target| *target != row.manifest)
+        };
         match self.served_tag(repository, tag)? {
-            Some(row) if row.image.as_ref() != Some(image) => {
-                self.delete_served_tag(repository, tag).map(drop)
-            }
+            Some(row) if is_other(&row) => self.delete_served_tag(repository, tag).map(drop),
             _ => Ok(()),
         }
     }

@@ -238,6 +238,7 @@ fn images_share_layers_and_names_move() {
             tx.set_tag(&Tag {
                 reference: "docker.io/library/x:latest".into(),
                 image: id.clone(),
+                target: None,
                 updated: 1,
             })
         })
@@ -494,7 +495,12 @@ fn an_image_is_used_by_its_names_and_containers() {
     let used = || db.read(|tx| Ok::<_, Error>(tx.last_uses()?[&id])).unwrap();
     write(&db, |tx| tx.insert_image(&image, &[]));
     assert_eq!(used(), 10);
-    let tag = Tag { reference: "docker.io/library/x:1".into(), image: id.clone(), updated: 20 };
+    let tag = Tag {
+        reference: "docker.io/library/x:1".into(),
+        image: id.clone(),
+        target: None,
+        updated: 20,
+    };
     write(&db, |tx| tx.set_tag(&tag));
     assert_eq!(used(), 20);
     let new = Container { image: Some(id.clone()), created: 30, ..container("aa", "aa") };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{InspectArgs, PruneArgs};
+use super::PruneArgs;
 
 /// Commands on images.
 #[derive(Subcommand, Debug)]
@@ -41,6 +41,9 @@ pub(crate) enum ImageCommon {
         /// Write to a file, instead of STDOUT
         #[arg(short, long)]
         output: Option<PathBuf>,
+        /// Save only the given platform(s) (linux/amd64,linux/arm64/v8)
+        #[arg(long)]
+        platform: Vec<String>,
         /// Names or ids
         #[arg(required = true)]
         images: Vec<String>,
@@ -50,6 +53,9 @@ pub(crate) enum ImageCommon {
         /// Read from tar archive file, instead of STDIN
         #[arg(short, long)]
         input: Option<PathBuf>,
+        /// Load only the given platform(s) (linux/amd64,linux/arm64/v8)
+        #[arg(long)]
+        platform: Vec<String>,
         /// Suppress the load output
         #[arg(short, long)]
         quiet: bool,
@@ -74,7 +80,7 @@ pub(crate) enum ImageGroup {
     #[command(visible_alias = "remove")]
     Rm(RmiArgs),
     /// Display detailed information on one or more images
-    Inspect(InspectArgs),
+    Inspect(ImageInspectArgs),
     /// Remove unused images
     Prune(PruneArgs),
     /// Remove images that were not used for long, or for which there is no room
@@ -91,6 +97,20 @@ pub(crate) enum ImageGroup {
         after_help = "Examples:\n  dhow image explain debian:12\n  dhow image explain --files debian:12 | grep /var/cache"
     )]
     Explain(ExplainArgs),
+}
+
+/// `image inspect`.
+#[derive(Args, Debug)]
+pub(crate) struct ImageInspectArgs {
+    /// Format output using a Go template, or `json`
+    #[arg(short, long)]
+    pub(crate) format: Option<String>,
+    /// Inspect a specific platform of the multi-platform image (linux/amd64)
+    #[arg(long)]
+    pub(crate) platform: Option<String>,
+    /// Names or ids
+    #[arg(required = true)]
+    pub(crate) images: Vec<String>,
 }
 
 /// `image explain`.
@@ -156,7 +176,8 @@ pub(crate) struct ImagesArgs {
     /// Only show image IDs
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// Show the layers as a tree, and which images share them
+    /// Show images of several platforms with what is in them, and the layers as a tree with the images
+    /// that share them
     #[arg(long)]
     pub(crate) tree: bool,
     /// REPOSITORY[:TAG]
@@ -172,6 +193,9 @@ pub(crate) struct RmiArgs {
     /// Do not delete untagged parents
     #[arg(long)]
     pub(crate) no_prune: bool,
+    /// Remove only the given platform variant (linux/amd64)
+    #[arg(long)]
+    pub(crate) platform: Vec<String>,
     /// Names or ids
     #[arg(required = true)]
     pub(crate) images: Vec<String>,
@@ -207,6 +231,9 @@ pub(crate) struct HistoryArgs {
     /// Don't truncate output
     #[arg(long)]
     pub(crate) no_trunc: bool,
+    /// Show history for the given platform (linux/amd64)
+    #[arg(long)]
+    pub(crate) platform: Option<String>,
     /// Only show image IDs
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -236,6 +263,9 @@ pub(crate) struct PushArgs {
     /// Push all tags of an image to the repository
     #[arg(short, long)]
     pub(crate) all_tags: bool,
+    /// Push the image of one platform, not the index (linux/amd64)
+    #[arg(long)]
+    pub(crate) platform: Option<String>,
     /// Suppress verbose output
     #[arg(short, long)]
     pub(crate) quiet: bool,

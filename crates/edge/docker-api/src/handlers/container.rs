@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use crate::{
     call::{Call, Reply, created, done, empty, ok},
     error::Error,
-    legacy,
+    legacy, platform,
 };
 
 /// `GET /containers/json`
@@ -31,9 +31,11 @@ pub(crate) async fn create(mut call: Call) -> Reply {
     }
     let request: CreateRequest = serde_json::from_value(body).map_err(|err| Error::json(&err))?;
     let name = call.query.get("name").map(|name| name.trim_start_matches('/').to_owned());
+    let platform = platform::from_text(call.query.text("platform"))?;
     let response = call
         .engine(move |engine| {
-            engine.create(name.as_deref().filter(|name| !name.is_empty()), request)
+            let name = name.as_deref().filter(|name| !name.is_empty());
+            engine.create_for(name, request, platform.as_ref())
         })
         .await?;
     created(&response)

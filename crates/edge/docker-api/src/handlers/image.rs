@@ -8,9 +8,8 @@ use std::{
 use containers::{CommitOptions, Engine, ListOptions};
 use docker::{
     ContainerConfig, IdResponse, List, Map,
-    image::{
-        DeleteResponse, Descriptor, History, Inspect, Metadata, PruneResponse, RootFs, Summary,
-    },
+    image::{DeleteResponse, History, Inspect, Metadata, PruneResponse, RootFs, Summary},
+    manifest::AttestationStatement,
     progress::Message,
     timestamp::{Timestamp, ZERO},
 };
@@ -24,8 +23,9 @@ use crate::{
     error::Error,
     handlers::registry,
     http::body::{BodyWriter, ReplyBody, pieces},
-    legacy,
+    legacy, platform,
     until::Until,
+    version::Version,
 };
 
 const FILTERS: &[&str] = &["before", "dangling", "label", "label!", "reference", "since", "until"];
@@ -37,14 +37,32 @@ const PIECE_BYTES: usize = 64 << 10;
 pub(crate) async fn list(call: Call) -> Reply {
     let filters = call.query.filters(FILTERS)?;
     let (version, shared) = (call.version, call.query.bool("shared-size"));
-    let (list, layers) = call
+    let identity = call.query.bool("identity") && version >= Version(54);
+    let manifests = (call.query.bool("manifests") || identity) && version >= Version(47);
+    let list = call
         .engine(move |engine| {
             let layers = shared.then(|| engine.images().layer_usage()).transpose()?;
-            Ok::<_, Error>((engine.images().list(&filters)?, layers))
+            let mut list = Vec::new();
+            for image in engine.images().list(&filters)? {
+                let mut shown = summary(&image, layers.as_ref());
+                if manifests {
+                    let id = image.row.id.to_string();
+                    let known = identity.then(|| identity_of(&image)).flatten();
+                    let found = engine.images().manifests(&id)?;
+                    let found = found.iter().map(|one| platform::manifest(one, known.as_ref()));
+                    shown.manifests = Some(found.collect());
+                }
+                list.push(shown);
+            }
+            Ok::<_, Error>(list)
         })
         .await?;
-    let list: Vec<_> = list.iter().map(|one| summary(one, layers.as_ref())).collect();
     ok(&legacy::images(&list, version)?)
+}
+
+/// Where an image comes from, as far as its names tell.
+fn identity_of(image: &images::Summary) -> Option<docker::manifest::Identity> {
+    platform::identity(&image.origins)
 }
 
 /// A line of a list; where layers were measured, with what of it is shared.
@@ -56,11 +74,12 @@ pub(crate) fn summary(image: &images::Summary, layers: Option<&LayerUsage>) -> S
         id: image.row.id.to_string(),
         labels: if image.labels.is_empty() { Map::NIL } else { image.labels.clone().into() },
         parent_id: String::new(),
-        descriptor: None,
+        descriptor: Some(platform::descriptor(&image.descriptor)),
         repo_digests: image.repo_digests.clone().into(),
         repo_tags: image.repo_tags.clone().into(),
         shared_size: shared.map_or(-1, |bytes| bytes as i64),
-        size: image.row.size as i64,
+        size: image.size as i64,
+        ..Summary::default()
     }
 }
 
@@ -73,22 +92,59 @@ pub(crate) async fn inspect(call: Call) -> Reply {
             "conflicting options: manifests and platform options cannot both be set",
         ));
     }
-    let details = call.engine(move |engine| engine.images().details(&name)).await?;
+    let wanted = platform::from_json(call.query.text("platform"))?;
+    let manifests = call.query.bool("manifests") && version >= Version(48);
+    let (details, manifests) = call
+        .engine(move |engine| {
+            let images = engine.images();
+            let details = images.details_for(&name, wanted.as_ref())?;
+            let has_any = manifests && details.image.manifest.is_some();
+            let manifests = has_any.then(|| images.manifests(&name)).transpose()?;
+            Ok::<_, Error>((details, manifests))
+        })
+        .await?;
     let config = to_value(&details.image.config.config)?;
-    ok(&legacy::image(&view(details), config, version)?)
+    let mut view = view(details);
+    if version < Version(53) {
+        view.identity = None;
+    }
+    view.manifests =
+        manifests.map(|all| all.iter().map(|one| platform::manifest(one, None)).collect());
+    ok(&legacy::image(&view, config, version)?)
+}
+
+/// `GET /images/NAME/attestations`
+pub(crate) async fn attestations(call: Call) -> Reply {
+    let name = call.id.clone();
+    let mut wanted = platform::all_from_json(call.query.all("platform"))?;
+    if wanted.len() > 1 {
+        return Err(Error::invalid("only one platform can be asked for"));
+    }
+    let wanted = wanted.pop();
+    let kinds: Vec<String> = call.query.all("type").map(str::to_owned).collect();
+    let whole = call.query.bool("statement");
+    let found = call
+        .engine(move |engine| engine.images().attestations(&name, wanted.as_ref(), &kinds, whole))
+        .await?;
+    let mut statements = Vec::new();
+    for one in found {
+        let statement = one.statement.map(|bytes| serde_json::from_slice(&bytes)).transpose();
+        statements.push(AttestationStatement {
+            descriptor: platform::descriptor(&one.descriptor),
+            predicate_type: one.predicate_type,
+            statement: statement
+                .map_err(|err| Error::internal(format!("the statement is not JSON: {err}")))?,
+        });
+    }
+    ok(&statements)
 }
 
 fn view(details: Details) -> Inspect {
-    let Image { id, manifest, config, size, .. } = details.image;
+    let is_artifact = details.image.artifact.is_some();
+    let Image { id, config, size, .. } = details.image;
     let layers = config.rootfs.diff_ids.iter().map(ToString::to_string);
     let native = Platform::native();
     let or = |text: String, default: String| if text.is_empty() { default } else { text };
-    let descriptor = manifest.map(|digest| Descriptor {
-        media_type: oci::image::media_type::MANIFEST.to_owned(),
-        digest: digest.to_string(),
-        size: details.manifest_size as i64,
-        ..Descriptor::default()
-    });
     Inspect {
         id: id.to_string(),
         repo_tags: details.repo_tags.into(),
@@ -97,9 +153,12 @@ fn view(details: Details) -> Inspect {
         created: config.created.unwrap_or_default(),
         docker_version: config.docker_version.unwrap_or_default(),
         author: config.author.unwrap_or_default(),
-        architecture: or(config.architecture, native.architecture),
+        architecture: or(
+            config.architecture,
+            if is_artifact { "unknown".into() } else { native.architecture },
+        ),
         variant: config.variant.unwrap_or_default(),
-        os: or(config.os, native.os),
+        os: or(config.os, if is_artifact { "unknown".into() } else { native.os }),
         os_version: config.os_version.unwrap_or_default(),
         size: size as i64,
         root_fs: RootFs { kind: "layers".to_owned(), layers: layers.collect() },
@@ -108,7 +167,8 @@ fn view(details: Details) -> Inspect {
                 .last_tag_time
                 .map_or(ZERO.to_owned(), |at| Timestamp::from_nanos(at).to_string()),
         },
-        descriptor,
+        descriptor: details.descriptor.as_ref().map(platform::descriptor),
+        identity: platform::identity(&details.origins),
         ..Inspect::default()
     }
 }
@@ -116,7 +176,9 @@ fn view(details: Details) -> Inspect {
 /// `GET /images/NAME/history`
 pub(crate) async fn history(call: Call) -> Reply {
     let name = call.id.clone();
-    let history = call.engine(move |engine| engine.images().history(&name)).await?;
+    let wanted = platform::from_json(call.query.text("platform"))?;
+    let history =
+        call.engine(move |engine| engine.images().history_for(&name, wanted.as_ref())).await?;
     let history: Vec<History> = history
         .into_iter()
         .map(|step| History {
@@ -135,11 +197,17 @@ pub(crate) async fn history(call: Call) -> Reply {
 pub(crate) async fn remove(call: Call) -> Reply {
     let name = call.id.clone();
     let force = call.query.bool("force");
+    let platforms = platform::all_from_json(call.query.all("platforms"))?;
     let removed = call
         .engine(move |engine| {
             let running = running(engine)?;
             let is_running = |id: &str| running.contains(id);
-            Ok::<_, Error>(engine.images().remove(&name, force, &is_running)?)
+            let images = engine.images();
+            Ok::<_, Error>(if platforms.is_empty() {
+                images.remove(&name, force, &is_running)?
+            } else {
+                images.remove_platforms(&name, &platforms, force, &is_running)?
+            })
         })
         .await?;
     ok(&removed.into_iter().map(step).collect::<Vec<_>>())
@@ -180,7 +248,7 @@ fn seconds(nanos: i64) -> i64 {
 
 /// `POST /images/create`
 pub(crate) async fn create(call: Call) -> Reply {
-    let platform = platform(call.query.text("platform"))?;
+    let platform = platform::from_text(call.query.text("platform"))?;
     match (call.query.text("fromImage"), call.query.text("fromSrc")) {
         ("", "") => Err(Error::invalid("either fromImage or fromSrc is needed")),
         ("", "-") => import(call, platform).await,
@@ -230,8 +298,10 @@ pub(crate) async fn commit(mut call: Call) -> Reply {
 
 /// `POST /images/load`
 pub(crate) async fn load(mut call: Call) -> Reply {
+    let platforms = platform::all_from_json(call.query.all("platform"))?;
     let mut archive = call.reader();
-    let loaded = call.engine(move |engine| engine.images().load(&mut archive)).await?;
+    let load = move |engine: &Engine| engine.images().load_for(&mut archive, &platforms);
+    let loaded = call.engine(load).await?;
     let told: Vec<Message> = loaded
         .iter()
         .map(|image| match &image.reference {
@@ -259,17 +329,21 @@ pub(crate) async fn save_many(call: Call) -> Reply {
 
 async fn archive(call: Call, names: Vec<String>) -> Reply {
     // A name that is wrong is an answer; what goes wrong later can only break the stream off.
-    let wanted = names.clone();
-    call.engine(move |engine| {
-        wanted.iter().try_for_each(|name| engine.images().resolve(name).map(|_: Image| ()))
-    })
-    .await?;
+    let platforms = platform::all_from_json(call.query.all("platform"))?;
+    let (names, platforms) = call
+        .engine(move |engine| {
+            let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
+            engine.images().check_save(&wanted, &platforms)?;
+            Ok::<_, images::Error>((names, platforms))
+        })
+        .await?;
     let (sender, body) = pieces();
     let engine = call.engine.clone();
     tokio::task::spawn_blocking(move || {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut out = BufWriter::with_capacity(PIECE_BYTES, BodyWriter::new(sender));
-        let saved = engine.images().save(&names, &mut out).is_ok() && out.flush().is_ok();
+        let saved = engine.images().save_for(&names, &platforms, &mut out);
+        let saved = saved.is_ok() && out.flush().is_ok();
         if !saved {
             out.into_parts().0.break_off();
         }
@@ -296,27 +370,6 @@ pub(crate) fn joined(name: &str, tag: &str) -> String {
 
 pub(crate) fn parse(name: &str) -> Result<Reference, Error> {
     name.parse().map_err(|err: reference::Error| Error::invalid(err.to_string()))
-}
-
-/// `OS/ARCHITECTURE[/VARIANT]`, or nothing.
-fn platform(text: &str) -> Result<Option<Platform>, Error> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let mut parts = text.split('/');
-    let (Some(os), Some(architecture), variant, None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(Error::invalid(format!(
-            "\"{text}\" is an invalid platform: give OS/ARCHITECTURE, like linux/amd64"
-        )));
-    };
-    Ok(Some(Platform {
-        os: os.to_owned(),
-        architecture: architecture.to_owned(),
-        variant: variant.map(str::to_owned),
-        ..Platform::native()
-    }))
 }
 
 /// Lines of JSON.

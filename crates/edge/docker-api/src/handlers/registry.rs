@@ -17,6 +17,7 @@ use crate::{
     error::Error,
     handlers::image::{joined, lines, parse},
     http::body::{Broken, pieces},
+    platform,
 };
 
 const AUTH: &str = "X-Registry-Auth";
@@ -61,7 +62,8 @@ pub(crate) async fn push(call: Call) -> Reply {
     let tag = call.query.text("tag");
     let reference = parse(&joined(&call.id, tag))?;
     let all = reference.tag().is_none();
-    let request = request(&call, reference, None).await?;
+    let platform = platform::from_json(call.query.text("platform"))?;
+    let request = request(&call, reference, platform).await?;
     let images = Arc::clone(call.engine.images());
     told(move |events| async move { transfer::push(&images, &request, all, &events).await }).await
 }
@@ -197,17 +199,24 @@ fn messages(event: Event) -> Vec<Message> {
                 Message::status(format!("Status: {what} for {name}")),
             ]
         }
+        Event::Instead { index, manifest } => vec![aux(serde_json::json!({
+            "manifestPushedInsteadOfIndex": true,
+            "originalIndex": index,
+            "selectedManifest": manifest,
+        }))],
+        Event::Missing(index) => {
+            vec![aux(serde_json::json!({ "contentMissing": true, "desc": index }))]
+        }
         Event::Pushed { tag, digest, size } => vec![
             Message::status(format!("{tag}: digest: {digest} size: {size}")),
-            Message {
-                progress_detail: Some(Detail::default()),
-                aux: Some(serde_json::json!({
-                    "Tag": tag, "Digest": digest.to_string(), "Size": size
-                })),
-                ..Message::default()
-            },
+            aux(serde_json::json!({ "Tag": tag, "Digest": digest.to_string(), "Size": size })),
         ],
     }
+}
+
+/// What is not for the terminal.
+fn aux(value: serde_json::Value) -> Message {
+    Message { progress_detail: Some(Detail::default()), aux: Some(value), ..Message::default() }
 }
 
 fn of_layer(id: &str, layer: &Layer) -> Vec<Message> {

@@ -1,7 +1,7 @@
 //! What a manifest says that is pushed to the registry of our own.
 
 use oci::Digest;
-use oci::image::{Descriptor, Index, Manifest, Platform, media_type};
+use oci::image::{Descriptor, Index, Manifest, media_type};
 
 use super::Refused;
 
@@ -87,21 +87,6 @@ fn invalid(error: &oci::image::Error) -> Refused {
     Refused::Invalid(format!("{error}{cause}"))
 }
 
-/// The image of an index that this machine can run.
-pub(crate) fn native(index: &Index) -> Option<&Descriptor> {
-    let wanted = Platform::native();
-    let fits = |entry: &&Descriptor| {
-        let platform = entry.platform.as_ref();
-        media_type::is_manifest(&entry.media_type)
-            && platform
-                .is_some_and(|one| one.os == wanted.os && one.architecture == wanted.architecture)
-    };
-    let variant = |entry: &&Descriptor| entry.platform.as_ref().map(|one| one.variant.clone());
-    let mut fitting = index.manifests.iter().filter(fits);
-    let first = fitting.clone().next();
-    fitting.find(|entry| variant(entry) == Some(wanted.variant.clone())).or(first)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,26 +125,5 @@ mod tests {
         for wrong in ["", "{}", "[]", "{\"schemaVersion\":1}", "null", "\u{0}"] {
             assert!(kind(None, wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn the_machines_own_image_is_chosen() {
-        let entry = |name: &str, os: &str, architecture: &str| {
-            let mut entry = Descriptor::of(media_type::MANIFEST, name.as_bytes());
-            let (os, architecture) = (os.into(), architecture.into());
-            entry.platform = Some(Platform { os, architecture, ..Platform::default() });
-            entry
-        };
-        let own = Platform::native().architecture;
-        let others = vec![
-            entry("a", "unknown", "unknown"),
-            entry("b", "windows", &own),
-            entry("c", "linux", "vax"),
-        ];
-        assert_eq!(native(&Index::new(others.clone())), None);
-        let mut all = others;
-        all.push(entry("d", "linux", &own));
-        let index = Index::new(all);
-        assert_eq!(native(&index), index.manifests.last());
     }
 }

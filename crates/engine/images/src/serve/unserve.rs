@@ -46,7 +46,10 @@ impl Images {
                 for (tag, image) in tx.tags_in(repository)? {
                     let stands_for = match tx.served_tag(repository, &tag)? {
                         Some(row) => row.manifest,
-                        None => image.manifest,
+                        None => match tx.tagged(&format!("{repository}:{tag}"))? {
+                            Some((_, Some(target))) => target,
+                            _ => image.manifest,
+                        },
                     };
                     if stands_for == *digest {
                         tx.delete_served_tag(repository, &tag)?;
@@ -75,7 +78,7 @@ impl Images {
             })?;
             failpoint::hit("images.unserved").map_err(at)?;
             for id in &gone {
-                self.delete(id)?;
+                self.take_away(id)?;
             }
             for blob in &blobs {
                 if !self.db.read(|tx| tx.blob_is_used(blob))? {

@@ -89,7 +89,7 @@ fn indexes_that_go_in_circles_end() {
 }
 
 #[test]
-fn an_artifact_is_no_image() {
+fn an_artifact_without_its_blobs_is_refused() {
     let config = "{}";
     let manifest = format!(
         r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.example","digest":"{}","size":2}},"layers":[]}}"#,
@@ -102,5 +102,5 @@ fn an_artifact_is_no_image() {
         manifest.len()
     );
     let path = format!("blobs/sha256/{}", digest.hex());
-    refused("artifact", &[("index.json", &index), (&path, &manifest)], "an artifact of type");
+    refused("artifact", &[("index.json", &index), (&path, &manifest)], "has no file");
 }

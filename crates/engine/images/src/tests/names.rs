@@ -87,7 +87,7 @@ fn lists_and_their_filters() {
 
     let details = home.images.details("one:2").unwrap();
     assert_eq!(details.repo_tags, ["one:1", "one:2"]);
-    assert!(details.manifest_size > 100 && details.last_tag_time.is_some());
+    assert!(details.descriptor.unwrap().size > 100 && details.last_tag_time.is_some());
     let history = home.images.history("one:1").unwrap();
     assert_eq!((history.len(), history[0].size, history[0].created), (1, 5, 1_000_000_000));
     assert_eq!(history[0].tags, ["one:1", "one:2"]);

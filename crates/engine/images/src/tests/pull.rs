@@ -240,13 +240,16 @@ fn what_is_pushed_is_what_was_pulled() {
         ["r.test/to:2", "r.test/to:3"]
     );
     let push = home.images.begin_push(&names[0]).unwrap();
-    assert_eq!((&push.manifest, &push.media_type[..]), (&remote.manifest, media_type::MANIFEST));
+    assert_eq!(
+        (&push.root.bytes, &push.root.media_type[..]),
+        (&remote.manifest, media_type::MANIFEST)
+    );
     assert_eq!(push.elsewhere[&push.layers[0].digest], ["from"]);
     home.images.end_push(&push, Some(&names[0])).unwrap();
     let digests = home.images.details(&image.id.to_string()).unwrap().repo_digests;
     assert_eq!(
         digests,
-        [format!("r.test/from@{}", called()), format!("r.test/to@{}", push.digest)]
+        [format!("r.test/from@{}", called()), format!("r.test/to@{}", push.root.digest)]
     );
     let nothing: Reference = "r.test/nothing:1".parse().unwrap();
     let error = home.images.begin_push(&nothing).unwrap_err().to_string();

@@ -35,7 +35,7 @@ fn image(name: &str, manifest: &str) -> Image {
 }
 
 fn tag(reference: &str, image: &str) -> Tag {
-    Tag { reference: reference.into(), image: digest(image), updated: 1 }
+    Tag { reference: reference.into(), image: digest(image), target: None, updated: 1 }
 }
 
 fn there(db: &Db, name: &str) -> bool {
