@@ -28,6 +28,7 @@ mod gc;
 mod images;
 mod inspect;
 mod list;
+mod manifest;
 mod networks;
 mod platforms;
 mod progress;
@@ -37,6 +38,7 @@ mod registry;
 mod request;
 mod run;
 mod run_args;
+mod search;
 mod stream;
 mod system;
 mod terminal;
@@ -111,6 +113,9 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         }
         return host.registry(&global, args).await.map(|()| 0).map_err(Error::Usage);
     }
+    if let Command::Manifest(command) = command {
+        return manifest::manifest(command).await;
+    }
     let client = Client::new(endpoint(&global, host)?).await?;
     let client = &client;
     match command {
@@ -152,11 +157,12 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         Command::System(SystemCommand::Check(args)) => check::check(client, &args).await,
         Command::System(SystemCommand::Df(args)) => df::df(client, &args).await,
         Command::System(SystemCommand::Prune(args)) => prune::system(client, &args).await,
+        Command::Search(args) => search::search(client, &args).await,
         Command::Login(args) => registry::login(client, &args).await,
         Command::Logout { server } => registry::logout(server.as_deref()),
         Command::Inspect(args) => inspect::inspect(client, &args, None).await,
         Command::Version(args) => system::version(client, &args).await,
-        Command::Daemon(_) | Command::Registry(_) => Ok(0),
+        Command::Daemon(_) | Command::Registry(_) | Command::Manifest(_) => Ok(0),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::images::{follow, path_of};
 use crate::platforms;
 
 /// What a registry's credentials are sent in.
-const AUTH: &str = "X-Registry-Auth";
+pub(crate) const AUTH: &str = "X-Registry-Auth";
 
 /// What is to be pulled.
 pub(crate) struct Wanted<'a> {
@@ -268,14 +268,18 @@ impl Drop for Silent {
 
 /// Who we are to the registry of an image; empty where nothing is known.
 fn auth_header(reference: &Reference) -> Result<String> {
-    let domain = reference.domain();
+    auth_of(reference.domain())
+}
+
+/// Who we are to a registry; empty where nothing is known.
+pub(crate) fn auth_of(domain: &str) -> Result<String> {
     let known =
         Keys::read(&config_file()).and_then(|keys| keys.of(domain)).map_err(|err| refused(&err))?;
     Ok(known.map(|known| known.to_header(server_key(domain))).unwrap_or_default())
 }
 
 /// `DOCKER_CONFIG/config.json`, or the one of the home directory.
-fn config_file() -> PathBuf {
+pub(crate) fn config_file() -> PathBuf {
     let dir = std::env::var_os("DOCKER_CONFIG").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".docker");
     dir.unwrap_or_else(home).join("config.json")
@@ -286,7 +290,7 @@ fn parse(name: &str) -> Result<Reference> {
 }
 
 /// An error and what caused it, in one line.
-fn refused(err: &registry::Error) -> Error {
+pub(crate) fn refused(err: &registry::Error) -> Error {
     let mut text = err.to_string();
     let mut source = std::error::Error::source(err);
     while let Some(cause) = source {

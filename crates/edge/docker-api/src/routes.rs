@@ -4,8 +4,8 @@ use hyper::Method;
 
 use crate::{
     handlers::{
-        archive, check, container, dhow, exec, gc, image, network, process, registry, stream,
-        system, volume,
+        archive, check, container, dhow, exec, gc, image, network, process, registry, search,
+        stream, system, volume,
     },
     http::route::Routes,
     server::Handler,
@@ -65,6 +65,7 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     POST "/images/prune" => image::prune,
     POST "/images/load" => image::load,
     GET "/images/get" => image::save_many,
+    GET "/images/search" => search::search,
     GET "/images/{}/get" => image::save,
     GET "/images/{}/json" => image::inspect,
     GET "/images/{}/history" => image::history,
@@ -105,7 +106,6 @@ const NOT_BUILT: &[(Method, &str, &str)] = &[
     (Method::POST, "/build/cancel", "building images (build cancel)"),
     (Method::POST, "/session", "building images (BuildKit's session)"),
     (Method::POST, "/grpc", "building images (BuildKit's API)"),
-    (Method::GET, "/images/search", "searching a registry"),
     (Method::PUT, "/volumes/{}", "updating volumes (cluster volumes)"),
     (Method::GET, "/plugins/privileges", "plugins"),
     (Method::POST, "/plugins/pull", "plugins"),

@@ -23,7 +23,7 @@ use crate::url::{Origin, Scheme, Url};
 /// Where Docker's own registry is.
 const HUB: &str = "registry-1.docker.io";
 /// No sane answer is further away.
-const MAX_REDIRECTS: usize = 10;
+pub(crate) const MAX_REDIRECTS: usize = 10;
 /// A challenge is met once with nothing known, and once more for a token that has just expired.
 const MAX_CHALLENGES: usize = 2;
 /// How often a host is tried where others can be asked.
@@ -347,7 +347,7 @@ fn denied(mut refused: Refused, has_token: bool) -> Refused {
     refused
 }
 
-fn is_redirect(method: &Method, status: StatusCode) -> bool {
+pub(crate) fn is_redirect(method: &Method, status: StatusCode) -> bool {
     match status.as_u16() {
         307 | 308 => true,
         301..=303 => *method == Method::GET || *method == Method::HEAD,
@@ -355,7 +355,7 @@ fn is_redirect(method: &Method, status: StatusCode) -> bool {
     }
 }
 
-fn redirected(from: &Url, headers: &HeaderMap) -> Result<Url, Error> {
+pub(crate) fn redirected(from: &Url, headers: &HeaderMap) -> Result<Url, Error> {
     let location = headers.get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let to = from.join(location).map_err(|source| Error::Location {
         what: format!("the redirection of \"{from}\""),

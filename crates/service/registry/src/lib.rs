@@ -36,11 +36,13 @@ mod refused;
 mod repository;
 mod resolve;
 mod retry;
+mod search;
 mod settings;
 mod tags;
 mod tls;
 mod toml;
 mod url;
+mod web;
 
 pub use blob::{Progress, Sink};
 pub use client::Registry;
@@ -53,7 +55,9 @@ pub use push::{Pushed, Source};
 pub use repository::{Document, Repository, Resolved};
 pub use resolve::Resolver;
 pub use retry::Retry;
+pub use search::{SEARCH_DOMAIN, SearchHit};
 pub use settings::Settings;
+pub use web::{WebFile, web_file};
 
 #[cfg(test)]
 mod junk;

@@ -94,6 +94,15 @@ impl Repository<'_> {
         }
     }
 
+    /// Sees to it that the repository has a blob that another one of the same registry has, without
+    /// sending it. Whether it has it now.
+    pub async fn take_over(&self, blob: &Descriptor, from: &str) -> Result<bool, Error> {
+        if self.path == from || self.has(&blob.digest).await? {
+            return Ok(true);
+        }
+        Ok(self.mount(blob, from).await?.is_none())
+    }
+
     /// Names a manifest `name` (a tag, or its digest), when all that it names is there. One that is
     /// about another one is noted as that, where the registry does not do so itself.
     pub async fn put_manifest(

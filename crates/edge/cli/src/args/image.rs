@@ -288,3 +288,22 @@ pub(crate) struct LoginArgs {
     /// The registry; Docker Hub where there is none
     pub(crate) server: Option<String>,
 }
+
+/// `search`.
+#[derive(Args, Debug)]
+pub(crate) struct SearchArgs {
+    /// Filter output based on conditions provided (stars=NUMBER, is-official=BOOL)
+    #[arg(short, long)]
+    pub(crate) filter: Vec<String>,
+    /// Format output using a Go template, `table TEMPLATE`, or `json`
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// Max number of search results
+    #[arg(long, default_value_t)]
+    pub(crate) limit: i64,
+    /// Don't truncate output
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// What to search for, [REGISTRY/]TERM
+    pub(crate) term: String,
+}

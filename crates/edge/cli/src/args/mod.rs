@@ -4,6 +4,7 @@
 
 mod container;
 mod image;
+mod manifest;
 mod network;
 mod registry;
 
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use container::*;
 pub(crate) use image::*;
+pub(crate) use manifest::*;
 pub(crate) use network::*;
 pub(crate) use registry::RegistryCommand;
 pub use registry::RegistryServeArgs;
@@ -81,6 +83,12 @@ pub(crate) enum Command {
     System(SystemCommand),
     /// Return low-level information on containers, images, networks and volumes
     Inspect(InspectArgs),
+    /// Search a registry for images
+    #[command(after_help = "Example:\n  dhow search --filter is-official=true --limit 5 debian")]
+    Search(SearchArgs),
+    /// Manage manifests and manifest lists, at a registry
+    #[command(subcommand)]
+    Manifest(ManifestCommand),
     /// Authenticate to a registry
     #[command(
         after_help = "Example:\n  dhow login --username me --password-stdin registry.example.com < token"

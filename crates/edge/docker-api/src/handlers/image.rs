@@ -2,9 +2,10 @@
 
 use std::{
     collections::HashSet,
-    io::{BufWriter, Write},
+    io::{BufWriter, Read, Write},
 };
 
+use bytes::Bytes;
 use containers::{CommitOptions, Engine, ListOptions};
 use docker::{
     ContainerConfig, IdResponse, List, Map,
@@ -252,30 +253,88 @@ pub(crate) async fn create(call: Call) -> Reply {
     match (call.query.text("fromImage"), call.query.text("fromSrc")) {
         ("", "") => Err(Error::invalid("either fromImage or fromSrc is needed")),
         ("", "-") => import(call, platform).await,
-        ("", _) => Err(Error::not_there_yet("importing from a URL (give the archive itself)")),
+        ("", _) => import_from_web(call, platform).await,
         _ => registry::pull(call, platform).await,
     }
 }
 
-/// The archive is the body.
-async fn import(mut call: Call, platform: Option<Platform>) -> Reply {
+/// What to make of an archive that comes from `source`.
+fn how_to_import(call: &Call, platform: Option<Platform>, source: &str) -> Result<Import, Error> {
     let name = joined(call.query.text("repo"), call.query.text("tag"));
     let message = match call.query.text("message") {
-        "" => "Imported from -",
-        message => message,
+        "" => format!("Imported from {source}"),
+        message => message.to_owned(),
     };
-    let import = Import {
+    Ok(Import {
         reference: if name.is_empty() { None } else { Some(parse(&name)?) },
-        changes: call.query.all("changes").map(str::to_owned).collect(),
-        message: Some(message.to_owned()),
+        changes: call.query.all("changes").flat_map(str::lines).map(str::to_owned).collect(),
+        message: Some(message),
         platform,
         created: None,
-    };
+    })
+}
+
+/// The archive is the body.
+async fn import(mut call: Call, platform: Option<Platform>) -> Reply {
+    let import = how_to_import(&call, platform, "-")?;
     let mut archive = call.reader();
     let image = call
         .engine(move |engine| engine.images().import(&mut archive, &import, &mut |_| ()))
         .await?;
     lines(&[Message::status(image.id.to_string())])
+}
+
+/// The archive is a file somewhere.
+async fn import_from_web(call: Call, platform: Option<Platform>) -> Reply {
+    let address = call.query.text("fromSrc");
+    let has_scheme = address.contains("://");
+    let address = if has_scheme { address.to_owned() } else { format!("http://{address}") };
+    let import = how_to_import(&call, platform, &address)?;
+    let mut file = ::registry::web_file(registry::settings().await?, &address).await?;
+    let (sender, receiver) = tokio::sync::mpsc::channel(WEB_PIECES);
+    let fetching = tokio::spawn(async move {
+        while let Some(piece) = file.next().await? {
+            if sender.send(piece).await.is_err() {
+                break;
+            }
+        }
+        Ok::<_, ::registry::Error>(())
+    });
+    let mut archive = Coming { receiver, piece: Bytes::new() };
+    let image =
+        call.engine(move |engine| engine.images().import(&mut archive, &import, &mut |_| ())).await;
+    // Where the file did not come, that is why it was no archive.
+    match fetching.await {
+        Ok(fetched) => fetched?,
+        Err(err) => return Err(Error::internal(format!("the download panicked: {err}"))),
+    }
+    lines(&[
+        Message::status(format!("Downloading from {address}")),
+        Message::status(image?.id.to_string()),
+    ])
+}
+
+/// Pieces between the network and the disk.
+const WEB_PIECES: usize = 8;
+
+/// What comes through a channel. Its end is the file's: what broke off is told by who fetches.
+struct Coming {
+    receiver: tokio::sync::mpsc::Receiver<Bytes>,
+    piece: Bytes,
+}
+
+impl Read for Coming {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.receiver.blocking_recv() {
+                Some(piece) => self.piece = piece,
+                None => return Ok(0),
+            }
+        }
+        let n = self.piece.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&self.piece.split_to(n));
+        Ok(n)
+    }
 }
 
 /// `POST /commit?container=ID`

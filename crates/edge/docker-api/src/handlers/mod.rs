@@ -10,6 +10,7 @@ pub(crate) mod image;
 pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod registry;
+pub(crate) mod search;
 pub(crate) mod stream;
 pub(crate) mod system;
 pub(crate) mod volume;

@@ -20,7 +20,7 @@ use crate::{
     platform,
 };
 
-const AUTH: &str = "X-Registry-Auth";
+pub(crate) const AUTH: &str = "X-Registry-Auth";
 
 /// `POST /images/create?fromImage=…`
 pub(crate) async fn pull(call: Call, platform: Option<Platform>) -> Reply {
@@ -119,7 +119,7 @@ async fn hosts(
 }
 
 /// Files may be read for it.
-async fn settings() -> Result<Settings, Error> {
+pub(crate) async fn settings() -> Result<Settings, Error> {
     blocking(|| Settings::of_this_machine(&|name| std::env::var(name).ok())).await
 }
 

@@ -152,6 +152,12 @@ impl Platform {
     }
 }
 
+/// Whether system and architecture are names that Go knows.
+pub fn is_known(platform: &Platform) -> bool {
+    SYSTEMS.contains(&platform.os.as_str())
+        && ARCHITECTURES.contains(&platform.architecture.as_str())
+}
+
 /// The entries of an index that run on `wanted`, the best first. Entries that name no platform come
 /// last: what they are shows when they are read.
 pub fn choose<'a>(manifests: &'a [Descriptor], wanted: &Platform) -> Vec<&'a Descriptor> {
