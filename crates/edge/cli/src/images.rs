@@ -183,12 +183,22 @@ pub(crate) fn split_tag(reference: &str) -> (&str, &str) {
     }
 }
 
+/// Whether what is to be imported is for the engine to fetch.
+fn is_address(text: &str) -> bool {
+    ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme))
+}
+
 /// `import`: prints the new image's id.
 pub(crate) async fn import(client: &Client, args: &ImportArgs) -> Result<i32> {
-    let (reader, total) = archive::open(&args.file)?;
+    let address = args.file.to_str().filter(|text| is_address(text));
+    let source = match address {
+        Some(_) => None,
+        None => Some(archive::open(&args.file)?),
+    };
     let (repository, tag) = split_tag(args.reference.as_deref().unwrap_or_default());
     let mut path = format!(
-        "/images/create?fromSrc=-&repo={}&tag={}&message={}&platform={}",
+        "/images/create?fromSrc={}&repo={}&tag={}&message={}&platform={}",
+        encode(address.unwrap_or("-")),
         encode(repository),
         encode(tag),
         encode(&args.message),
@@ -198,8 +208,13 @@ pub(crate) async fn import(client: &Client, args: &ImportArgs) -> Result<i32> {
         path.push_str("&changes=");
         path.push_str(&encode(change));
     }
-    let body =
-        Pieces(archive::read_on_a_thread(reader, progress::Bytes::new("importing", total))).boxed();
+    let body = match source {
+        Some((reader, total)) => {
+            let progress = progress::Bytes::new("importing", total);
+            Pieces(archive::read_on_a_thread(reader, progress)).boxed()
+        }
+        None => crate::client::empty(),
+    };
     let response = client.call(Method::POST, &path, body).await?;
     let id = follow(client, response, &mut |message: &Message| {
         (!message.status.is_empty()).then(|| message.status.clone())

@@ -213,7 +213,7 @@ pub(crate) struct ImportArgs {
     /// Set platform of the image
     #[arg(long, default_value_t)]
     pub(crate) platform: String,
-    /// The archive (tar, gzip or zstd), or `-` for standard input
+    /// The archive (tar, gzip or zstd), its address (http://, https://), or `-` for standard input
     pub(crate) file: PathBuf,
     /// REPOSITORY[:TAG]
     pub(crate) reference: Option<String>,
