@@ -6,14 +6,14 @@ use crate::busybox;
 use testkit::{Output, Sandbox, needs, wait_until};
 
 /// A daemon, until it is dropped.
-struct Daemon<'s> {
+pub(crate) struct Daemon<'s> {
     sandbox: &'s Sandbox,
     child: Child,
     socket: String,
 }
 
 impl<'s> Daemon<'s> {
-    fn start(sandbox: &'s Sandbox) -> Self {
+    pub(crate) fn start(sandbox: &'s Sandbox) -> Self {
         let socket = sandbox.state().join("dhow.sock").to_string_lossy().into_owned();
         let child = sandbox
             .dhow_command(&["daemon"])
@@ -26,14 +26,14 @@ impl<'s> Daemon<'s> {
         Self { sandbox, child, socket }
     }
 
-    fn docker(&self, args: &[&str]) -> Output {
+    pub(crate) fn docker(&self, args: &[&str]) -> Output {
         let mut command = self.sandbox.command("docker");
         command.args(["-H", &format!("unix://{}", self.socket)]).args(args);
         testkit::capture(&mut command)
     }
 
     #[track_caller]
-    fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         self.docker(args).success().trim_end_matches('\n').to_owned()
     }
 }

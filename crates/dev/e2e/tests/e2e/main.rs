@@ -10,6 +10,7 @@ mod docker_client;
 mod exec;
 mod exit_codes;
 mod explain;
+mod formats;
 mod full_disk;
 mod hello;
 mod host_image;
