@@ -240,10 +240,13 @@ impl Registry {
         address.clone()
     }
 
-    /// The address of a path of the API, which is given with `/v2`.
+    /// The address of a path of the API, which is given with `/v2`; one without it is of the host's
+    /// own.
     fn url_of(&self, origin: &Origin, path: &str) -> Url {
-        let below = path.strip_prefix(ROOT).unwrap_or(path);
-        let url = origin.url(format!("{}{below}", self.root));
+        let url = match path.strip_prefix(ROOT) {
+            Some(below) => origin.url(format!("{}{below}", self.root)),
+            None => return origin.url(path.to_owned()),
+        };
         match &self.namespace {
             Some(namespace) => url.with("ns", namespace),
             None => url,
