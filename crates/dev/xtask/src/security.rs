@@ -1,33 +1,56 @@
-//! `docs/security.md` and the tests of attacks agree.
+//! The tables of attacks (`docs/security.md`, `docs/security-images.md`) and their tests agree.
 
 use std::collections::BTreeSet;
 
 use crate::Findings;
 use crate::workspace::Workspace;
 
-const TABLE: &str = "docs/security.md";
-/// Where every test must be named in the table.
-const ATTACKS: &str = "crates/bin/dhow-runtime/tests/security/";
-/// Where the table's tests may be.
-const TESTS: &str = "crates/bin/dhow-runtime/tests/";
+/// A table of attacks.
+struct Table {
+    path: &'static str,
+    /// Where every test must be named in the table.
+    attacks: &'static str,
+    /// Where the table's tests may be.
+    tests: &'static str,
+    /// A program that attacks, or is attacked: a test by its form only.
+    program: &'static str,
+}
+
+const TABLES: [Table; 2] = [
+    Table {
+        path: "docs/security.md",
+        attacks: "crates/bin/dhow-runtime/tests/security/",
+        tests: "crates/bin/dhow-runtime/tests/",
+        program: "attack",
+    },
+    Table {
+        path: "docs/security-images.md",
+        attacks: "crates/engine/images/src/tests/security.rs",
+        tests: "crates/",
+        program: "child_that_loads_a_bomb",
+    },
+];
 
 pub(crate) fn check(workspace: &Workspace) -> Findings {
-    let table = std::fs::read_to_string(workspace.root.join(TABLE)).unwrap_or_default();
-    let (mut attacks, mut all) = (BTreeSet::new(), BTreeSet::new());
-    for file in workspace.sources() {
-        let shown = workspace.shown(&file).to_string();
-        if !shown.starts_with(TESTS) {
-            continue;
+    let mut findings = Findings::new();
+    for table in &TABLES {
+        let text = std::fs::read_to_string(workspace.root.join(table.path)).unwrap_or_default();
+        let (mut attacks, mut all) = (BTreeSet::new(), BTreeSet::new());
+        for file in workspace.sources() {
+            let shown = workspace.shown(&file).to_string();
+            if !shown.starts_with(table.tests) {
+                continue;
+            }
+            let found = tests(&std::fs::read_to_string(&file).unwrap_or_default());
+            if shown.starts_with(table.attacks) {
+                attacks.extend(found.iter().cloned());
+            }
+            all.extend(found);
         }
-        let found = tests(&std::fs::read_to_string(&file).unwrap_or_default());
-        if shown.starts_with(ATTACKS) {
-            attacks.extend(found.iter().cloned());
-        }
-        all.extend(found);
+        attacks.remove(table.program);
+        findings.extend(differences(table.path, &rows(&text), &attacks, &all));
     }
-    // The program that attacks is a test by its form only.
-    attacks.remove("attack");
-    differences(&rows(&table), &attacks, &all)
+    findings
 }
 
 /// The names of the functions that are tests.
@@ -65,6 +88,7 @@ fn quoted(cell: &str) -> Vec<String> {
 }
 
 fn differences(
+    table: &str,
     rows: &[(String, Vec<String>)],
     attacks: &BTreeSet<String>,
     all: &BTreeSet<String>,
@@ -74,23 +98,23 @@ fn differences(
     let mut numbers = BTreeSet::new();
     for (number, tests) in rows {
         if !numbers.insert(number) {
-            findings.push(format!("{TABLE}: {number} is there twice"));
+            findings.push(format!("{table}: {number} is there twice"));
         }
         if tests.is_empty() {
-            findings.push(format!("{TABLE}: {number} names no test"));
+            findings.push(format!("{table}: {number} names no test"));
         }
         for test in tests {
             named.insert(test.clone());
             if !all.contains(test) {
-                findings.push(format!("{TABLE}: {number}: there is no test `{test}`"));
+                findings.push(format!("{table}: {number}: there is no test `{test}`"));
             }
         }
     }
     for test in attacks.difference(&named) {
-        findings.push(format!("{TABLE}: `{test}` is in no row"));
+        findings.push(format!("{table}: `{test}` is in no row"));
     }
     if rows.is_empty() {
-        findings.push(format!("{TABLE}: has no rows"));
+        findings.push(format!("{table}: has no rows"));
     }
     findings
 }
@@ -110,14 +134,14 @@ mod tests {
         let table = "| row | as | attack | test |\n|---|---|---|---|\n| A01 | x | y | `a01_x` |\n\
             | A02 | | | `gone` |\n| A03 | | | |\n| A01 | | | `a01_x` |\n";
         let findings =
-            differences(&rows(table), &set(&["a01_x", "b01_y"]), &set(&["a01_x", "b01_y"]));
+            differences("t", &rows(table), &set(&["a01_x", "b01_y"]), &set(&["a01_x", "b01_y"]));
         let want = [
             "A02: there is no test `gone`",
             "A03 names no test",
             "A01 is there twice",
             "`b01_y` is in no row",
         ];
-        assert_eq!(findings, want.map(|text| format!("{TABLE}: {text}")));
+        assert_eq!(findings, want.map(|text| format!("t: {text}")));
         let source = "#[test]\nfn one() {\n}\nfn two() {\n#[test]\n#[ignore]\nfn three() {";
         assert_eq!(tests(source), ["one", "three"]);
     }

@@ -17,6 +17,9 @@ use crate::install::LayerSource;
 const SMALL: u64 = 1 << 20;
 /// ... as long as they are together no larger than this.
 const ALL_SMALL: u64 = 64 << 20;
+/// The documents at the top of an archive, and how large the largest may be: nobody needs to read on.
+const DOCUMENTS: [&str; 4] = ["index.json", "manifest.json", "oci-layout", "repositories"];
+const MAX_DOCUMENT: u64 = 64 << 20;
 /// No archive of images has more files.
 const MAX_FILES: usize = 100_000;
 /// The largest blob that is taken.
@@ -45,6 +48,12 @@ impl Pieces {
                 let name = tarstream::Name::from(entry.path.as_slice());
                 return Err(Error::Invalid(format!("entry {name} leads out of the archive")));
             };
+            if entry.size > MAX_DOCUMENT && DOCUMENTS.iter().any(|name| path == Path::new(name)) {
+                let path = path.display();
+                return Err(Error::Invalid(format!(
+                    "\"{path}\" has more than {MAX_DOCUMENT} bytes"
+                )));
+            }
             let piece = match entry.kind {
                 Kind::File if entry.size <= SMALL && n_small + entry.size <= ALL_SMALL => {
                     n_small += entry.size;

@@ -18,6 +18,7 @@ mod layers;
 mod names;
 mod platforms;
 mod pull;
+mod security;
 mod serve;
 mod unpack;
 

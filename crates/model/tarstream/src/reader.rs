@@ -327,6 +327,10 @@ impl<R: Read> Reader<R> {
                 entry.sparse = Some(map.map_err(|why| wrong(&name, why))?);
                 entry.size = real;
             }
+        } else {
+            // What follows a directory is nobody's.
+            self.padding += stored;
+            self.remaining = 0;
         }
         Ok(entry)
     }

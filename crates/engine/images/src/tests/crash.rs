@@ -32,10 +32,22 @@ fn act(home: &Path, images: &Images, what: &str) -> Result<(), Error> {
         "pull" => remote().pull_into(images, "r.test/a/b:1").map(drop),
         "commit" => {
             let commit = Commit { reference: "made:1".parse().ok(), ..Commit::default() };
-            let base = images.resolve("old:1")?.id;
+            let base = images.resolve("old:1")?;
             let upper = home.join("upper");
-            let mounts = Mounts::Overlay { lower: Vec::new(), work: upper.clone(), upper };
-            images.commit(&mounts, None, Some(&base), &commit).map(drop)
+            let mounts = match images.snapshots.form() {
+                snapshot::Form::Own => {
+                    Mounts::Overlay { lower: Vec::new(), work: upper.clone(), upper }
+                }
+                snapshot::Form::Whole => {
+                    let before = images.snapshots.layer_paths(&base.chain).pop();
+                    Mounts::Directory { root: upper, before, since: (0, 0) }
+                }
+            };
+            images.commit(&mounts, None, Some(&base.id), &commit).map(drop)
+        }
+        "gc" => {
+            let policy = docker::gc::Policy::parse("max-age=1d").unwrap();
+            images.gc(&policy, false).map(drop)
         }
         "prune" => {
             let mut filters = Filters::default();
@@ -100,7 +112,10 @@ fn walk(driver: Driver, what: &str, n_steps: usize) {
             fs::write(home.path.join("saved.tar"), &saved).unwrap();
             fs::create_dir(home.path.join("upper")).unwrap();
             fs::write(home.path.join("upper/new"), "x").unwrap();
-            home.import("old:1", &tar(&[("old", "x")]));
+            let old = home.import("old:1", &tar(&[("old", "x")]));
+            if what == "gc" {
+                super::gc::used(&home, &old, 40);
+            }
             if what == "unserve" {
                 Pushed::new(&archive()).push(&home.images, HERE, "1");
             }
@@ -129,7 +144,7 @@ fn walk(driver: Driver, what: &str, n_steps: usize) {
     assert!(n_met >= n_steps, "only {n_met} steps of {what} were met");
 }
 
-fn nothing_is_wrong(images: &Images, when: &str) {
+pub(super) fn nothing_is_wrong(images: &Images, when: &str) {
     let checked = images.check(Checking::default(), &mut |_| Ok(())).unwrap();
     assert_eq!(checked.findings, [], "{when}");
     assert_eq!(checked.summary.skipped, [""; 0], "{when}");
@@ -166,6 +181,11 @@ fn killed_anywhere_in_a_prune_everything_is_whole() {
 }
 
 #[test]
+fn killed_anywhere_in_a_collection_everything_is_whole() {
+    walk(Driver::Overlay, "gc", 10);
+}
+
+#[test]
 fn killed_anywhere_in_a_tagging_everything_is_whole() {
     walk(Driver::Overlay, "tag", 5);
 }
@@ -179,6 +199,7 @@ fn killed_anywhere_in_a_push_to_us_everything_is_whole() {
 #[test]
 fn killed_anywhere_everything_is_whole_of_copies() {
     walk(Driver::Copy, "load", 20);
+    walk(Driver::Copy, "commit", 20);
     walk(Driver::Copy, "remove", 10);
 }
 

@@ -13,7 +13,7 @@ fn image(home: &Home, name: &str, n_bytes: usize, days: i64) -> Image {
     image
 }
 
-fn used(home: &Home, image: &Image, days: i64) {
+pub(super) fn used(home: &Home, image: &Image, days: i64) {
     let then = now() - days * DAY;
     let path = home.path.join("dhow.db");
     let sql = format!(

@@ -15,7 +15,10 @@ pub(super) struct Remote {
 
 impl Remote {
     pub(super) fn new(layers: &[&[(&str, &str)]]) -> Self {
-        let layers: Vec<_> = layers.iter().map(|files| tar(files)).collect();
+        Self::of(layers.iter().map(|files| tar(files)).collect())
+    }
+
+    pub(super) fn of(layers: Vec<Vec<u8>>) -> Self {
         let diffs = layers.iter().map(|layer| oci::DiffId(Digest::sha256(layer))).collect();
         let config = ImageConfig {
             os: "linux".into(),

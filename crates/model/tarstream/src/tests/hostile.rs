@@ -126,6 +126,17 @@ fn what_readers_would_take_differently_is_refused() {
     refused(&Raw::default().sized(b'Z', b"f", b"").end(), "unknown type `Z`");
 }
 
+/// An incremental backup has names there, and V7 knew directories by their name alone.
+#[test]
+fn what_follows_a_directory_is_no_data() {
+    for (kind, name) in [(b'D', &b"d"[..]), (0, b"d/")] {
+        let archive = Raw::default().sized(kind, name, b"names").sized(b'0', b"f", b"x").end();
+        let all = read_all(&archive).unwrap();
+        assert_eq!((all[0].0.kind, all[0].1.as_slice()), (Kind::Directory, &b""[..]));
+        assert_eq!((all[1].0.path.as_slice(), all[1].1.as_slice()), (&b"f"[..], &b"x"[..]));
+    }
+}
+
 /// GNU tar reads a long name on to its NUL, others as far as its size says.
 #[test]
 fn a_long_name_ends_where_it_says() {
