@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use tarstream::Name;
 
 use crate::Error;
-use crate::unpacked::file_type;
+use crate::unpacked::{file_type, is_whiteout};
 
 /// How many bytes of a file are read at once.
 const PIECE: usize = 128 << 10;
@@ -65,6 +65,10 @@ fn compare_one(wanted: &Side, found: &Side, path: &Path) -> Result<Option<&'stat
     let time = |stat: &Stat| (stat.st_mtime, stat.st_mtime_nsec);
     if kind != file_type(&theirs) {
         return Ok(Some("is of another kind"));
+    }
+    if is_whiteout(&ours) && is_whiteout(&theirs) {
+        // Nothing else of them counts: an archive says nothing of it.
+        return Ok(None);
     }
     if kind != FileType::Symlink && ours.st_mode != theirs.st_mode {
         return Ok(Some("has another mode"));

@@ -12,6 +12,7 @@ fn fill(root: &Path) {
     fs::write(root.join("dir/file"), vec![7; 300_000]).unwrap();
     fs::write(root.join("dir/deep/other"), "x").unwrap();
     symlink("file", root.join("dir/link")).unwrap();
+    hide(root);
     let old = std::time::SystemTime::UNIX_EPOCH;
     for name in ["dir/file", "dir/deep/other"] {
         let file = fs::File::options().write(true).open(root.join(name)).unwrap();
@@ -23,11 +24,17 @@ fn fill(root: &Path) {
     rustix::fs::utimensat(rustix::fs::CWD, root.join("dir/link"), &times, flags).unwrap();
 }
 
+fn hide(root: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let path = root.join("dir/hidden");
+    mknodat(CWD, path, FileType::CharacterDevice, Mode::empty(), 0).unwrap();
+}
+
 #[test]
 fn every_change_is_seen() {
     let dir = Dir::new("compare");
     let (wanted, found) = (dir.0.join("wanted"), dir.0.join("found"));
-    let changes: [(Change, &str, &str); 9] = [
+    let changes: [(Change, &str, &str); 11] = [
         (|root| fs::remove_file(root.join("dir/file")).unwrap(), "dir/file", "is missing"),
         (|root| fs::write(root.join("dir/new"), "").unwrap(), "dir/new", "is not in the archive"),
         (
@@ -75,6 +82,23 @@ fn every_change_is_seen() {
             },
             "dir/deep",
             "has other extended attributes",
+        ),
+        (
+            |root| {
+                fs::remove_file(root.join("dir/hidden")).unwrap();
+                fs::write(root.join("dir/hidden"), "").unwrap();
+            },
+            "dir/hidden",
+            "is of another kind",
+        ),
+        // One whiteout is like the other, whenever they were made.
+        (
+            |root| {
+                fs::remove_file(root.join("dir/hidden")).unwrap();
+                hide(root);
+            },
+            "",
+            "",
         ),
         (|_| (), "", ""),
     ];
