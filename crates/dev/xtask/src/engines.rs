@@ -8,7 +8,9 @@ use crate::shell::find;
 
 /// What the tests use, and what that needs beyond what it depends on.
 const PACKAGES: &str = "docker.io,containerd,runc,podman,buildah,conmon,netavark,iptables,iproute2,\
-    bsdutils,busybox-static,catatonit,criu,procps,tini,uidmap";
+    bsdutils,busybox-static,catatonit,criu,procps,skopeo,tini,uidmap,umoci";
+/// Those that came last into the list: a folder without them is of an older one.
+const LAST: [&str; 3] = ["podman", "skopeo", "umoci"];
 
 /// A mirror that is a snapshot is older than its lists say they are good for.
 const AGED: &str = "--aptopt=Acquire::Check-Valid-Until \"false\"";
@@ -17,10 +19,11 @@ const AGED: &str = "--aptopt=Acquire::Check-Valid-Until \"false\"";
 pub(crate) fn fetch(root: &Path) {
     let directory = root.join("target/unpacked/engines");
     let Some(suite) = suite() else { return };
-    if directory.join("usr/bin/podman").is_file() || find("mmdebstrap").is_none() {
+    let is_there = LAST.iter().all(|program| directory.join("usr/bin").join(program).is_file());
+    if is_there || find("mmdebstrap").is_none() {
         return;
     }
-    println!("unpacking docker, containerd, podman and buildah from Debian's {suite}");
+    println!("unpacking docker, containerd, podman, buildah and umoci from Debian's {suite}");
     // Beside its place first: a half of it must not be taken for the whole.
     let new = root.join("target/unpacked/engines.new");
     let _absent = std::fs::remove_dir_all(&new);
@@ -34,6 +37,7 @@ pub(crate) fn fetch(root: &Path) {
     command.arg(format!("--include={PACKAGES}{client}")).arg(&suite).arg(&new).args(mirror());
     let fetched = command.stdin(Stdio::null()).status();
     if fetched.is_ok_and(|status| status.success()) {
+        let _absent = std::fs::remove_dir_all(&directory);
         let _skipped = std::fs::rename(&new, &directory);
     } else {
         let _kept = std::fs::remove_dir_all(&new);

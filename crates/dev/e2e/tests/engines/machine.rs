@@ -134,6 +134,21 @@ impl Machine {
         self.ok(&format!("until {ready} >/dev/null 2>&1; do sleep 0.1; done"));
     }
 
+    /// Makes the command `P`: Podman, as it works in the machine, with these options besides.
+    #[track_caller]
+    pub(crate) fn podman(&self, options: &str) {
+        self.ok(&format!(
+            r#"cat >/usr/local/bin/P <<'SH'
+#!/bin/sh
+exec podman {options} --cgroup-manager cgroupfs --events-backend file --storage-driver overlay \
+  --log-level error "$@"
+SH
+chmod +x /usr/local/bin/P
+mkdir -p /etc/containers
+echo '{{"default":[{{"type":"insecureAcceptAnything"}}]}}' >/etc/containers/policy.json"#
+        ));
+    }
+
     /// Whether there is a criu that works on this kernel; says so when there is none.
     pub(crate) fn has_criu(&self) -> bool {
         let check = self.run("criu check");
