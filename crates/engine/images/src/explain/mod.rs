@@ -92,6 +92,9 @@ fn read_layer(stack: &mut Stack, blob: &mut dyn Read) -> Result<Vec<Change>, Err
             hasher.update(&buffer[..n_read]);
         }
         stack.add(&entry, &hasher.finish());
+        if stack.is_full() {
+            return Err(Error::Invalid("the image has more files than can be explained".into()));
+        }
     }
     Ok(stack.end())
 }

@@ -60,13 +60,23 @@ pub(super) struct Stack {
     sums: Vec<Sums>,
     /// Of the layer that is being read.
     changes: BTreeMap<Vec<u8>, Change>,
+    /// Bytes of memory that all of it takes, of former layers' changes too: about, and no less.
+    held: usize,
 }
+
+/// So much is kept of an image's files: two million names or so.
+const MOST_HELD: usize = if cfg!(test) { 1 << 20 } else { 512 << 20 };
 
 impl Stack {
     /// Another layer begins.
     pub(super) fn begin(&mut self) {
         self.sums.push(Sums::default());
         self.changes.clear();
+    }
+
+    /// Whether there are more files than are kept in memory.
+    pub(super) fn is_full(&self) -> bool {
+        self.held > MOST_HELD
     }
 
     /// It is complete: what it did.
@@ -82,6 +92,7 @@ impl Stack {
     /// An entry of this layer's archive; `content` is the digest of its data.
     pub(super) fn add(&mut self, entry: &Entry, content: &Digest) {
         let Some(path) = clean(&entry.path) else { return };
+        self.held += 2 * path.len() + size_of::<Node>() + size_of::<Change>();
         let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
         let (parent, name) = path.split_at(at);
         if name == OPAQUE {

@@ -118,3 +118,15 @@ fn the_tree_has_every_layer_once() {
     assert_eq!((tree.len(), root.size, top.size), (2, 2, 1));
     assert_eq!((root.images.len(), &top.images), (0, &vec!["many:1".to_owned(), "y:2".to_owned()]));
 }
+
+/// Whatever an image holds, it is not all kept in memory.
+#[test]
+fn an_image_of_endless_files_is_not_explained() {
+    let home = Home::new("explain-many");
+    let names: Vec<_> = (0..4000).map(|n| format!("{}{n}", "n".repeat(100))).collect();
+    let files: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
+    home.import("many:1", &tar(&files));
+    let error = home.images.explain("many:1").unwrap_err();
+    assert_eq!(error.to_string(), "the image has more files than can be explained");
+    assert_eq!(error.class(), Class::Invalid);
+}
