@@ -24,6 +24,9 @@ pub(crate) async fn fetch(client: &Client, path: &str, output: Option<&Path>) ->
             "cowardly refusing to save to a terminal. Use the -o flag or redirect".to_owned(),
         ));
     }
+    if let Some(file) = output {
+        check_output(file)?;
+    }
     let mut response = client.call(Method::GET, path, empty()).await?;
     let name =
         output.map_or_else(|| "standard output".to_owned(), |file| file.display().to_string());
@@ -49,6 +52,24 @@ pub(crate) async fn fetch(client: &Client, path: &str, output: Option<&Path>) ->
         std::fs::rename(&beside, file).map_err(Error::io(format!("rename to {name}")))?;
     }
     Ok(0)
+}
+
+/// Whether an archive can have this name.
+fn check_output(file: &Path) -> Result<()> {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+    if let Some(dir) = dir.filter(|dir| !dir.is_dir()) {
+        return Err(Error::Usage(format!(
+            "invalid output path: directory {:?} does not exist",
+            dir.display().to_string()
+        )));
+    }
+    match std::fs::metadata(file) {
+        Ok(found) if !found.is_file() => Err(Error::Usage(format!(
+            "invalid output path: {:?} must be a regular file",
+            file.display().to_string()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// `load`.

@@ -63,7 +63,10 @@ pub(crate) async fn list(client: &Client, args: &ImagesArgs) -> Result<i32> {
         u8::from(args.digests),
         encode(&filters.to_json())
     );
-    let images: Vec<Summary> = client.get(&path).await?;
+    let mut images: Vec<Summary> = client.get(&path).await?;
+    if !args.all && !filters.contains("dangling") {
+        images.retain(|image| !is_dangling(image));
+    }
     if args.quiet {
         let mut shown = Vec::new();
         for image in &images {
@@ -81,6 +84,12 @@ pub(crate) async fn list(client: &Client, args: &ImagesArgs) -> Result<i32> {
         columns.insert(2, DIGEST);
     }
     list::print(args.format.as_deref(), &columns, MORE, &rows)
+}
+
+/// Whether an image has no name at all; older engines have a word for it.
+fn is_dangling(image: &Summary) -> bool {
+    let is_none = |names: &[String], none: &str| names.iter().all(|name| name == none);
+    is_none(&image.repo_tags, "<none>:<none>") && is_none(&image.repo_digests, "<none>@<none>")
 }
 
 /// A row for each tag; one for an image without any.
@@ -234,7 +243,7 @@ pub(crate) async fn commit(client: &Client, args: &CommitArgs) -> Result<i32> {
         encode(tag),
         encode(&args.author),
         encode(&args.message),
-        u8::from(args.pause.unwrap_or(true))
+        u8::from(args.pause.unwrap_or(!args.no_pause))
     );
     for change in &args.change {
         path.push_str("&changes=");

@@ -10,6 +10,7 @@ use tarstream::{Entry, Kind, Writer};
 use super::*;
 
 mod check;
+mod chunked;
 mod crash;
 mod explain;
 mod gc;

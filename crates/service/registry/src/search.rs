@@ -47,10 +47,11 @@ impl Registry {
     /// them.
     pub async fn search(&self, term: &str, limit: u32) -> Result<Vec<SearchHit>, Error> {
         let path = format!("/v1/search?q={}&n={limit}", encode(term));
+        let url = self.origin().await?.url(&path);
         let retry = &self.http.settings.retry;
         let call = Call {
             method: Method::GET,
-            target: Target::Path(&path),
+            target: Target::Url(&url),
             headers: HeaderMap::new(),
             scopes: &[],
             body: &Body::empty,

@@ -149,6 +149,7 @@ fn artifacts_are_kept_and_pushed_and_found_by_what_they_are_about() {
     let (image, note) = (format!("{HOST}/me/app:1"), format!("{HOST}/me/app:note"));
     sandbox.ok(&["tag", "busybox", &image]);
     sandbox.ok(&["push", "-q", &image]);
+    sandbox.baseline();
     let about = inspect(&sandbox, &image)["Descriptor"].clone();
     let archive = sandbox.work().join("note.tar");
     artifact(&archive, &note, &about);
@@ -239,6 +240,7 @@ fn dockers_client_sees_the_platforms() {
     let _registry = Registry::start(&sandbox, "");
     let name = format!("{HOST}/me/app");
     let digest = push_index(&sandbox, &name);
+    sandbox.baseline();
     let list = format!("{name}:1");
     let daemon = Daemon::start(&sandbox);
     daemon.ok(&["pull", "-q", &list]);

@@ -107,7 +107,7 @@ fn tidy(sandbox: &Sandbox) {
     if networks.lines().any(|name| name == "net") {
         sandbox.ok(&["network", "rm", "net"]);
     }
-    let images = sandbox.ok(&["images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]);
+    let images = sandbox.ok(&["images", "-a", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]);
     for image in images.lines().filter(|image| !image.starts_with("busybox:")) {
         let (name, id) = image.split_once(' ').unwrap_or((image, ""));
         sandbox.ok(&["rmi", "-f", if name.contains("<none>") { id } else { name }]);

@@ -145,6 +145,9 @@ pub(crate) struct CommitArgs {
     /// Commit message
     #[arg(short, long, default_value_t)]
     pub(crate) message: String,
+    /// Disable pausing container during commit
+    #[arg(long, conflicts_with = "pause")]
+    pub(crate) no_pause: bool,
     /// Pause container during commit
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) pause: Option<bool>,

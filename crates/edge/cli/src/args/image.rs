@@ -158,7 +158,7 @@ pub(crate) struct GcArgs {
 /// `images`.
 #[derive(Args, Debug)]
 pub(crate) struct ImagesArgs {
-    /// Show all images (default hides intermediate images)
+    /// Show all images (default hides intermediate and dangling images)
     #[arg(short, long)]
     pub(crate) all: bool,
     /// Show digests

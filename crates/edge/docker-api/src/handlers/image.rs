@@ -36,7 +36,11 @@ const PIECE_BYTES: usize = 64 << 10;
 
 /// `GET /images/json`
 pub(crate) async fn list(call: Call) -> Reply {
-    let filters = call.query.filters(FILTERS)?;
+    let mut filters = call.query.filters(FILTERS)?;
+    // The engine knows times only, not durations.
+    if let Some(until) = Until::of(&filters)?.instant() {
+        filters.replace("until", Timestamp::from_nanos(until).to_string());
+    }
     let (version, shared) = (call.version, call.query.bool("shared-size"));
     let identity = call.query.bool("identity") && version >= Version(54);
     let manifests = (call.query.bool("manifests") || identity) && version >= Version(47);
