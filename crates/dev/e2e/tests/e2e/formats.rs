@@ -146,10 +146,10 @@ fn artifacts_are_kept_and_pushed_and_found_by_what_they_are_about() {
     needs!(Root, Overlay, Netns, Busybox, Registry);
     let sandbox = busybox("artifacts");
     let _registry = Registry::start(&sandbox, "");
+    sandbox.baseline();
     let (image, note) = (format!("{HOST}/me/app:1"), format!("{HOST}/me/app:note"));
     sandbox.ok(&["tag", "busybox", &image]);
     sandbox.ok(&["push", "-q", &image]);
-    sandbox.baseline();
     let about = inspect(&sandbox, &image)["Descriptor"].clone();
     let archive = sandbox.work().join("note.tar");
     artifact(&archive, &note, &about);
