@@ -108,7 +108,7 @@ pub enum Error {
         to: String,
     },
     /// A circle, perhaps.
-    #[error("\"{0}\": too many redirections")]
+    #[error("Get \"{0}\": stopped after 10 redirects")]
     Redirects(String),
     /// A redirection or an upload's place that is no address.
     #[error("{what}")]
@@ -286,7 +286,7 @@ pub enum Transport {
     #[error("the connection broke")]
     Http(#[source] hyper::Error),
     /// Nothing came for this long.
-    #[error("no answer within {} s", .0.as_secs())]
+    #[error("no answer within {} s", .0.as_secs_f32())]
     TimedOut(Duration),
     /// The request cannot be written as HTTP.
     #[error("not a request of HTTP")]
@@ -325,21 +325,35 @@ pub struct Refused {
     pub message: String,
     /// When to ask again.
     pub retry_after: Option<Duration>,
+    /// What the registry says of its limits (`RateLimit-Limit` and such), in words.
+    pub limits: Option<Box<str>>,
 }
 
 impl std::error::Error for Refused {}
 
-/// As Docker prints it: `manifest unknown: MESSAGE`.
+/// As Docker prints it: `manifest unknown: MESSAGE`; and of limits, what is known of them.
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.code.is_empty() {
-            return f.write_str(&self.message);
-        }
         let code = self.code.to_ascii_lowercase().replace('_', " ");
-        if self.message.is_empty() || self.message == code {
-            return write!(f, "{code}: {code}");
+        match (code.as_str(), self.message.as_str()) {
+            ("", message) => f.write_str(message)?,
+            (code, "") => write!(f, "{code}: {code}")?,
+            (code, message) => write!(f, "{code}: {message}")?,
         }
-        write!(f, "{code}: {}", self.message)
+        let again = self.retry_after.filter(|time| !time.is_zero() && self.status == 429);
+        let again = again.map(|time| format!("try again in {}", in_words(time)));
+        let known: Vec<String> =
+            [self.limits.as_deref().map(str::to_owned), again].into_iter().flatten().collect();
+        if known.is_empty() { Ok(()) } else { write!(f, " ({})", known.join("; ")) }
+    }
+}
+
+/// `90 s`, `5 min`, `6 h`: no finer than it matters.
+pub(crate) fn in_words(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..=99 => format!("{seconds} s"),
+        seconds @ 100..6000 => format!("{} min", seconds.div_ceil(60)),
+        seconds => format!("{} h", seconds.div_ceil(3600)),
     }
 }
 
@@ -396,7 +410,13 @@ mod tests {
     use super::*;
 
     fn refused(status: u16, code: &str, message: &str) -> Refused {
-        Refused { status, code: code.into(), message: message.into(), retry_after: None }
+        Refused {
+            status,
+            code: code.into(),
+            message: message.into(),
+            retry_after: None,
+            limits: None,
+        }
     }
 
     fn chain(error: &dyn std::error::Error) -> String {

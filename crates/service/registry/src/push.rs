@@ -16,15 +16,20 @@ use crate::blob::Progress;
 use crate::client::{Answer, Target, body_of};
 use crate::error::Error;
 use crate::http::Body;
-use crate::repository::{Repository, header};
+use crate::repository::{DIGEST_HEADER, Repository, header, is_of};
 use crate::url::{Url, encode};
 
 /// Read at once.
 const PIECE_BYTES: usize = 256 << 10;
 /// Pieces between the disk and the network.
 const PIECES: usize = 4;
-/// A registry may take its time to store what it got.
-const PATIENCE: Duration = Duration::from_mins(15);
+/// A registry may take its time to store what it got: so many times what else may be silent.
+const PATIENCE: u32 = 15;
+/// A blob that is larger goes apart from the request that ends its upload, so that it can be gone on
+/// with after a break.
+const WHOLE_BYTES: u64 = 4 << 20;
+/// No more repositories are asked whether they have it.
+const MAX_MOUNTS: usize = 3;
 /// How often the progress of an upload is looked at.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -63,34 +68,40 @@ impl Repository<'_> {
         if self.has(&blob.digest).await? {
             return Ok(Pushed::Existed);
         }
-        let mut started = None;
-        for from in elsewhere.iter().filter(|from| *from != self.path) {
+        let mut begun = None;
+        let elsewhere = elsewhere.iter().filter(|from| *from != self.path);
+        for from in elsewhere.take(MAX_MOUNTS) {
             match self.mount(blob, from).await? {
                 None => return Ok(Pushed::Mounted(from.clone())),
                 // Nobody has to wait for an upload that is given up; it ends by itself.
-                Some(upload) => started = Some(upload),
+                Some(upload) => begun = Some(upload),
             }
         }
         let retry = &self.registry.http.settings.retry;
         let mut attempt = 1;
         loop {
-            let upload = match started.take() {
+            let mut upload = match begun.take() {
                 Some(upload) => upload,
                 None => self.start(blob).await?,
             };
-            let sent = self.send(blob, source, upload, chunk, progress).await;
-            match sent {
+            let before = upload.n_bytes;
+            let error = match self.send(blob, source, &mut upload, chunk, progress).await {
                 Ok(()) => return Ok(Pushed::Sent),
-                Err(error) if attempt >= retry.attempts || !is_passing(&error) => {
-                    return Err(error);
-                }
-                Err(_) => tokio::time::sleep(retry.pause(attempt)).await,
+                Err(error) => error,
+            };
+            if !is_passing(&error) || attempt >= retry.attempts {
+                return Err(error);
             }
+            tokio::time::sleep(retry.pause(attempt)).await;
+            attempt += 1;
             // It may have come through, and only the answer been lost.
             if self.has(&blob.digest).await? {
                 return Ok(Pushed::Sent);
             }
-            attempt += 1;
+            begun = self.look_at(&upload, blob).await;
+            if begun.as_ref().is_some_and(|now| now.n_bytes > before) {
+                attempt = 1;
+            }
         }
     }
 
@@ -136,8 +147,16 @@ impl Repository<'_> {
         })?;
         call.headers.insert(CONTENT_TYPE, kind);
         call.body = &body;
-        call.patience = PATIENCE;
-        self.registry.call(&call).await
+        call.patience = call.patience.saturating_mul(PATIENCE);
+        let answer = self.registry.call(&call).await?;
+        let stated = header(&answer, DIGEST_HEADER).and_then(|text| text.parse::<Digest>().ok());
+        match stated {
+            Some(stated) if !is_of(&stated, bytes) => Err(Error::Protocol {
+                url: answer.url.to_string(),
+                why: format!("the registry took the manifest for {stated}, which it is not"),
+            }),
+            _ => Ok(answer),
+        }
     }
 
     /// Whether the repository has this blob.
@@ -190,45 +209,67 @@ impl Repository<'_> {
         Upload::of(&self.registry.call(&call).await?)
     }
 
+    /// How far an upload is that broke off. `None`: it has to be begun anew.
+    async fn look_at(&self, upload: &Upload, blob: &Descriptor) -> Option<Upload> {
+        let scopes = [self.scope(true)];
+        let call = self.call_for(Method::GET, Target::Url(&upload.url), &scopes);
+        // Registries that cannot say, or not any more, say no in many ways.
+        let answer = self.registry.call(&call).await.ok()?;
+        let last = last_byte(&answer)?;
+        // Those that have nothing say `0-0` as well.
+        let n_bytes = last.checked_add(1).filter(|n| (2..=blob.size).contains(n))?;
+        let url = match header(&answer, LOCATION.as_str()) {
+            Some(_) => Upload::of(&answer).ok()?.url,
+            None => upload.url.clone(),
+        };
+        Some(Upload { url, least: upload.least, n_bytes })
+    }
+
     async fn send(
         &self,
         blob: &Descriptor,
         source: &Arc<dyn Source>,
-        mut upload: Upload,
+        upload: &mut Upload,
         chunk: Option<u64>,
         progress: Progress<'_>,
     ) -> Result<(), Error> {
-        let mut at = 0;
         let chunk = chunk.map(|chunk| chunk.max(upload.least).max(1));
-        if let Some(chunk) = chunk.filter(|chunk| *chunk < blob.size) {
-            while at < blob.size {
-                let end = blob.size.min(at + chunk);
-                upload = self.patch(blob, source, &upload, at..end, progress).await?;
-                at = end;
-            }
+        let is_one = match chunk {
+            Some(chunk) => blob.size <= chunk,
+            None => blob.size <= WHOLE_BYTES,
+        };
+        while !is_one && upload.n_bytes < blob.size {
+            let end = chunk.map_or(blob.size, |chunk| blob.size.min(upload.n_bytes + chunk));
+            self.patch(blob, source, upload, end, progress).await?;
         }
-        let url = upload.url.with("digest", &blob.digest.to_string());
-        let rest = at..blob.size;
+        // What is there already of a small one is sent with the rest of it.
+        if is_one && upload.n_bytes > 0 && upload.n_bytes < blob.size {
+            self.patch(blob, source, upload, blob.size, progress).await?;
+        }
+        let url = upload.url.clone().with("digest", &blob.digest.to_string());
+        let rest = upload.n_bytes..blob.size;
         self.request(Method::PUT, &url, blob, source, rest, progress).await.map(drop)
     }
 
+    /// Sends what follows what the registry has, up to byte `end`.
     async fn patch(
         &self,
         blob: &Descriptor,
         source: &Arc<dyn Source>,
-        upload: &Upload,
-        range: std::ops::Range<u64>,
+        upload: &mut Upload,
+        end: u64,
         progress: Progress<'_>,
-    ) -> Result<Upload, Error> {
-        let end = range.end - 1;
+    ) -> Result<(), Error> {
+        let range = upload.n_bytes..end;
         let sent = self.request(Method::PATCH, &upload.url, blob, source, range, progress).await?;
-        let has = header(&sent, RANGE.as_str());
-        let has = has.as_deref().and_then(|range| range.rsplit('-').next()?.parse::<u64>().ok());
-        if has.is_some_and(|has| has != end) {
-            let why = format!("has bytes up to {}, sent up to {end}", has.unwrap_or_default());
+        let has = last_byte(&sent).unwrap_or(end - 1);
+        if has < upload.n_bytes || has >= end {
+            let why = format!("has bytes up to {has}, sent up to {}", end - 1);
             return Err(Error::Protocol { url: upload.url.to_string(), why });
         }
-        Upload::of(&sent)
+        // It need not have taken all of it.
+        *upload = Upload { n_bytes: has + 1, ..Upload::of(&sent)? };
+        Ok(())
     }
 
     /// Sends a part of a blob, once.
@@ -247,7 +288,7 @@ impl Repository<'_> {
         let mut call = self.call_for(method, Target::Url(url), &scopes);
         call.body = &body;
         call.attempts = 1;
-        call.patience = PATIENCE;
+        call.patience = call.patience.saturating_mul(PATIENCE);
         call.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         if call.method == Method::PATCH
             && let Ok(value) = HeaderValue::try_from(format!("{}-{}", range.start, range.end - 1))
@@ -291,6 +332,8 @@ struct Upload {
     url: Url,
     /// The least that it takes at once, the last piece aside.
     least: u64,
+    /// How many bytes it has.
+    n_bytes: u64,
 }
 
 impl Upload {
@@ -303,8 +346,15 @@ impl Upload {
             .map_err(|source| Error::Location { what: what(), source })?;
         let least = header(answer, "oci-chunk-min-length");
         let least = least.and_then(|text| text.parse().ok()).unwrap_or(0);
-        Ok(Self { url, least })
+        Ok(Self { url, least, n_bytes: 0 })
     }
+}
+
+/// The last byte that an upload has: `Range: 0-LAST`.
+fn last_byte(answer: &Answer) -> Option<u64> {
+    let range = header(answer, RANGE.as_str())?;
+    let (first, last) = range.strip_prefix("bytes=").unwrap_or(&range).split_once('-')?;
+    last.parse().ok().filter(|_| first == "0")
 }
 
 /// A body of a part of a blob, read by a thread that may block.

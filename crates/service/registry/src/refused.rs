@@ -5,9 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::Response;
 use hyper::body::Incoming;
+use hyper::header::HeaderMap;
 use serde::Deserialize;
 
-use crate::error::Refused;
+use crate::error::{Refused, in_words};
 use crate::http::collect;
 use crate::retry::retry_after;
 
@@ -40,6 +41,7 @@ struct One {
 pub(crate) async fn refused(response: Response<Incoming>, silence: Duration) -> Refused {
     let status = response.status();
     let retry_after = retry_after(response.headers());
+    let limits = (status.as_u16() == 429).then(|| limits(response.headers())).flatten();
     // Where it cannot be read, its number has to do.
     let body = collect(response, MAX_BODY, silence).await.unwrap_or_else(|_| Bytes::new());
     let (code, message) = parse(&body);
@@ -48,7 +50,28 @@ pub(crate) async fn refused(response: Response<Incoming>, silence: Duration) -> 
     } else {
         message
     };
-    Refused { status: status.as_u16(), code, message, retry_after }
+    Refused { status: status.as_u16(), code, message, retry_after, limits }
+}
+
+/// What Docker Hub and others say of their limits: `RateLimit-Limit: 100;w=21600`,
+/// `RateLimit-Remaining: 0;w=21600`, `Docker-RateLimit-Source: ADDRESS`.
+fn limits(headers: &HeaderMap) -> Option<Box<str>> {
+    let header = |name: &str| headers.get(name)?.to_str().ok();
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    let limit = header("ratelimit-limit")?;
+    let (limit, window) = limit.split_once(';').unwrap_or((limit, ""));
+    let mut words = format!("limit: {}", number(limit)?);
+    if let Some(window) = window.trim().strip_prefix("w=").and_then(number) {
+        words.push_str(&format!(" in {}", in_words(Duration::from_secs(window))));
+    }
+    let left = header("ratelimit-remaining").and_then(|text| number(text.split(';').next()?));
+    if let Some(left) = left {
+        words.push_str(&format!(", left: {left}"));
+    }
+    if let Some(source) = header("docker-ratelimit-source") {
+        words.push_str(&format!(", for {}", shown(source)));
+    }
+    Some(words.into())
 }
 
 fn parse(body: &[u8]) -> (String, String) {

@@ -31,7 +31,7 @@ const GENERIC: [&str; 4] = ["", "application/json", "text/plain", "application/o
 const MAX_DEPTH: usize = 4;
 /// Nor is more than this looked at for one image.
 const MAX_DOCUMENTS: usize = 32;
-const DIGEST_HEADER: &str = "docker-content-digest";
+pub(crate) const DIGEST_HEADER: &str = "docker-content-digest";
 
 /// A repository of a registry.
 #[derive(Clone, Copy, Debug)]
@@ -299,6 +299,11 @@ pub(crate) fn accepting() -> HeaderMap {
 
 pub(crate) fn header(answer: &Answer, name: &str) -> Option<String> {
     answer.response.headers().get(name)?.to_str().ok().map(str::to_owned)
+}
+
+/// Whether these bytes have this digest.
+pub(crate) fn is_of(digest: &Digest, bytes: &[u8]) -> bool {
+    check(bytes, digest).is_ok()
 }
 
 fn check(bytes: &[u8], expected: &Digest) -> Result<(), Error> {

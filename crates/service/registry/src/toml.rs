@@ -238,7 +238,7 @@ impl Parser<'_> {
         if self.take('#') {
             while let Some(char) = self.chars.next_if(|char| *char != '\n') {
                 // A carriage return only ends a line.
-                if is_control(char) && !(char == '\r' && self.peek().is_none_or(|c| c == '\n')) {
+                if is_control(char) && !(char == '\r' && self.peek() == Some('\n')) {
                     return self.wrong("a control character in a comment");
                 }
             }

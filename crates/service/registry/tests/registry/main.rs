@@ -8,6 +8,7 @@ mod names;
 mod pull;
 mod push;
 mod real;
+#[allow(dead_code, reason = "tests of another crate use it too")]
 mod server;
 mod shelf;
 mod tls;
@@ -48,7 +49,7 @@ fn quick() -> Settings {
             attempts: 3,
             first: Duration::from_millis(1),
             longest: Duration::from_secs(3),
-            silence: Duration::from_millis(500),
+            silence: Duration::from_secs(2),
         },
         ..Settings::default()
     }

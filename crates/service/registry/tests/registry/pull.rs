@@ -154,14 +154,24 @@ async fn a_registry_may_ask_for_patience() {
 
 #[tokio::test]
 async fn a_limit_is_told_and_not_waited_for() {
-    for reply in [
-        error(429, "TOOMANYREQUESTS", "You have reached your pull rate limit."),
-        error(429, "TOOMANYREQUESTS", "You have reached your pull rate limit.")
-            .with("Retry-After", "21600"),
+    let limited = || error(429, "TOOMANYREQUESTS", "You have reached your pull rate limit.");
+    let hub = limited()
+        .with("RateLimit-Limit", "100;w=21600")
+        .with("RateLimit-Remaining", "0;w=21600")
+        .with("Docker-RateLimit-Source", "192.0.2.1");
+    for (reply, more) in [
+        (limited(), ""),
+        (limited().with("Retry-After", "21600"), " (try again in 6 h)"),
+        (hub.clone(), " (limit: 100 in 6 h, left: 0, for 192.0.2.1)"),
+        (
+            hub.with("Retry-After", "200"),
+            " (limit: 100 in 6 h, left: 0, for 192.0.2.1; try again in 4 min)",
+        ),
+        (limited().with("RateLimit-Limit", "many"), ""),
     ] {
         let server = Server::start(move |_| reply.clone()).await;
         let said = told(resolve(&registry(&server), "1").await);
-        assert_eq!(said, "toomanyrequests: You have reached your pull rate limit.");
+        assert_eq!(said, format!("toomanyrequests: You have reached your pull rate limit.{more}"));
         assert_eq!(server.requests().len(), 1);
     }
 }
@@ -197,4 +207,54 @@ async fn foreign_layers_come_from_where_the_manifest_says() {
     blob.urls = vec!["ftp://nowhere".into(), format!("http://{}/layer", other.host())];
     assert_eq!(blob.digest, Digest::sha256(&bytes));
     assert_eq!(download(&registry(&server), &blob).await.unwrap(), bytes);
+}
+
+/// One that lies about what it sends of a blob is asked for all of it.
+#[tokio::test]
+async fn a_registry_that_lies_about_ranges_is_asked_for_all() {
+    let bytes = noise(50_000);
+    let part = |range: &str| {
+        let body = bytes[20_000..].to_vec();
+        Reply::new(206, body).with("Content-Range", range)
+    };
+    let lies = [
+        part("bytes 0-29999/50000"),
+        part("bytes */50000"),
+        part("lines 1-2"),
+        Reply::new(206, &b"x"[..]),
+        Reply::new(416, ""),
+    ];
+    for lie in lies {
+        let shelf = Arc::new(Shelf::default());
+        let blob = shelf.blob(media_type::LAYER_GZIP, &bytes);
+        let server = Server::start(move |request| match request.header("range") {
+            Some(_) => lie.clone(),
+            None => shelf.answer(request),
+        })
+        .await;
+        let registry = registry(&server);
+        let sink = Memory(bytes[..40_000].to_vec());
+        let repository = registry.repository("a/b");
+        let sink = repository.download(&blob, sink, &|_| ()).await.unwrap();
+        assert_eq!(sink.0, bytes);
+        assert_eq!(server.requests().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_registry_may_have_an_address_of_ipv6() {
+    let Ok(listener) = tokio::net::TcpListener::bind("[::1]:0").await else {
+        println!("skipped: Ipv6: no address ::1");
+        return;
+    };
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let shelf = Arc::new(Shelf::default());
+    let image = shelf.image("1", "amd64", &[b"x"]);
+    let server = Server::start_at(&address, move |request| shelf.answer(request)).await;
+    let reference: reference::Reference = format!("{address}/a/b:1").parse().unwrap();
+    let registry = registry::Registry::new(crate::quick(), reference.domain(), None);
+    let resolved = registry.repository("a/b").resolve(&reference, &crate::amd64()).await.unwrap();
+    assert_eq!(resolved.digest, image.digest);
+    assert_eq!(server.requests()[0].header("host"), Some(address.as_str()));
 }

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use oci::image::{Descriptor, media_type};
 use registry::{Error, Pushed, Registry, Source};
 
-use crate::server::{Reply, Request, Server};
+use crate::server::{Reply, Request, Server, error};
 use crate::shelf::Shelf;
 use crate::{noise, quick, registry, told, user};
 
-struct Bytes(Vec<u8>);
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
 
 impl Source for Bytes {
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
@@ -133,7 +133,7 @@ async fn a_broken_upload_starts_again() {
     .await;
     let bytes = noise(300_000);
     assert_eq!(upload(&registry(&server), &bytes, &[], None).await.unwrap(), Pushed::Sent);
-    assert_eq!(methods(&server), "HEAD POST PUT HEAD POST PUT");
+    assert_eq!(methods(&server), "HEAD POST PUT HEAD GET POST PUT");
     assert!(shelf.has_blob(&Descriptor::of("", &bytes).digest).is_some());
 }
 
@@ -164,4 +164,103 @@ async fn f05_an_upload_elsewhere_takes_no_credentials_along() {
     assert_eq!(upload(&registry, b"abc", &[], None).await.unwrap(), Pushed::Sent);
     let put = &other.requests()[0];
     assert_eq!((put.header("authorization"), &put.body[..]), (None, &b"abc"[..]));
+}
+
+/// The blob goes on from what the registry has of it.
+#[tokio::test]
+async fn an_upload_that_is_cut_goes_on() {
+    let shelf = Arc::new(Shelf::default());
+    let server = Server::start({
+        let shelf = Arc::clone(&shelf);
+        move |request| shelf.answer(request)
+    })
+    .await;
+    let bytes = noise(5_000_000);
+    server.cut_next("PATCH", 3_000_000);
+    assert_eq!(upload(&registry(&server), &bytes, &[], None).await.unwrap(), Pushed::Sent);
+    assert_eq!(methods(&server), "HEAD POST PATCH HEAD GET PATCH PUT");
+    let requests = server.requests();
+    let ranges: Vec<_> = requests.iter().filter_map(|one| one.header("content-range")).collect();
+    assert_eq!(ranges, ["0-4999999", "3000000-4999999"]);
+    let n_sent: usize = requests.iter().map(|one| one.body.len()).sum();
+    assert_eq!(n_sent, bytes.len());
+    assert_eq!(shelf.has_blob(&Descriptor::of("", &bytes).digest).unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn an_upload_in_pieces_goes_on_too() {
+    let shelf = Arc::new(Shelf::default());
+    let server = Server::start({
+        let shelf = Arc::clone(&shelf);
+        move |request| shelf.answer(request)
+    })
+    .await;
+    let bytes = noise(100_000);
+    server.cut_next("PATCH", 15_000);
+    let sent = upload(&registry(&server), &bytes, &[], Some(40_000)).await.unwrap();
+    assert_eq!(sent, Pushed::Sent);
+    assert_eq!(methods(&server), "HEAD POST PATCH HEAD GET PATCH PATCH PATCH PUT");
+    assert_eq!(shelf.has_blob(&Descriptor::of("", &bytes).digest).unwrap(), bytes);
+}
+
+/// A registry that has forgotten the upload, or says what makes no sense of it.
+#[tokio::test]
+async fn an_upload_that_is_not_known_begins_anew() {
+    let lost = [
+        error(404, "BLOB_UPLOAD_UNKNOWN", ""),
+        error(400, "BLOB_UPLOAD_INVALID", ""),
+        Reply::new(204, ""),
+        Reply::new(204, "").with("Range", "0-99999999"),
+        Reply::new(204, "").with("Range", "5-7"),
+        Reply::new(200, "<html>").with("Range", "bytes"),
+    ];
+    for lost in lost {
+        let shelf = Arc::new(Shelf::default());
+        let server = Server::start({
+            let shelf = Arc::clone(&shelf);
+            move |request| match request.method.as_str() {
+                "GET" => lost.clone(),
+                _ => shelf.answer(request),
+            }
+        })
+        .await;
+        let bytes = noise(50_000);
+        server.cut_next("PATCH", 10_000);
+        let sent = upload(&registry(&server), &bytes, &[], Some(30_000)).await.unwrap();
+        assert_eq!(sent, Pushed::Sent);
+        assert_eq!(methods(&server), "HEAD POST PATCH HEAD GET POST PATCH PATCH PUT");
+        assert!(shelf.has_blob(&Descriptor::of("", &bytes).digest).is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_takes_less_gets_the_rest() {
+    let shelf = Arc::new(Shelf::default());
+    let server = Server::start({
+        let shelf = Arc::clone(&shelf);
+        move |request| match request.method.as_str() {
+            "PATCH" => {
+                let body = request.body[..request.body.len().min(4000)].to_vec();
+                shelf.answer(&Request { body, ..request.clone() })
+            }
+            _ => shelf.answer(request),
+        }
+    })
+    .await;
+    let bytes = noise(10_000);
+    upload(&registry(&server), &bytes, &[], Some(9_000)).await.unwrap();
+    assert_eq!(methods(&server), "HEAD POST PATCH PATCH PATCH PUT");
+    assert_eq!(shelf.has_blob(&Descriptor::of("", &bytes).digest).unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn a_manifest_is_taken_for_what_it_is() {
+    let server = Server::start(|_| {
+        Reply::new(201, "").with("Docker-Content-Digest", oci::Digest::sha256(b"x").to_string())
+    })
+    .await;
+    let registry = registry(&server);
+    let document = bytes::Bytes::from_static(b"{}");
+    let put = registry.repository("a/b").put_manifest("1", media_type::MANIFEST, document).await;
+    assert!(told(put).contains("which it is not"));
 }

@@ -136,6 +136,11 @@ impl Shelf {
             return error(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry");
         };
         assert_eq!(query.get("state").map(String::as_str), Some("a/b"));
+        if request.method == "GET" {
+            return Reply::new(204, "")
+                .with("Location", &request.target)
+                .with("Range", format!("0-{}", upload.len().saturating_sub(1)));
+        }
         upload.extend_from_slice(&request.body);
         if request.method == "PATCH" {
             return Reply::new(202, "")

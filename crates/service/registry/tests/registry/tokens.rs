@@ -115,6 +115,92 @@ async fn a_token_that_has_expired_is_fetched_again() {
     assert_eq!(n_tokens.load(Ordering::Relaxed), 2);
 }
 
+/// Every token is good for three requests: in the midst of a push it is fetched again.
+#[tokio::test]
+async fn a_token_may_expire_in_the_midst_of_a_push() {
+    let tokens = Arc::new(AtomicUsize::new(0));
+    let server_of_tokens = Server::start({
+        let tokens = Arc::clone(&tokens);
+        move |_| {
+            let n = tokens.fetch_add(1, Ordering::Relaxed);
+            Reply::new(200, format!(r#"{{"token":"T{n}","expires_in":3600}}"#))
+        }
+    })
+    .await;
+    let realm = format!("http://{}/token", server_of_tokens.host());
+    let shelf = Arc::new(Shelf::default());
+    let used = std::sync::Mutex::new(std::collections::HashMap::<String, usize>::new());
+    let server = Server::start({
+        let shelf = Arc::clone(&shelf);
+        move |request: &Request| {
+            let Some(token) = request.header("authorization") else { return challenge(&realm) };
+            let mut used = used.lock().unwrap();
+            let n_used = used.entry(token.to_owned()).or_default();
+            *n_used += 1;
+            if *n_used > 3 { challenge(&realm) } else { shelf.answer(request) }
+        }
+    })
+    .await;
+    let bytes = noise(100_000);
+    let blob = oci::image::Descriptor::of(oci::image::media_type::LAYER_GZIP, &bytes);
+    let source: Arc<dyn registry::Source> = Arc::new(crate::push::Bytes(bytes.clone()));
+    let registry = Registry::new(quick(), &server.host(), Some(user()));
+    let repository = registry.repository("a/b");
+    repository.upload(&blob, &source, &[], Some(10_000), &|_| ()).await.unwrap();
+    repository.put_manifest("1", "application/x", bytes::Bytes::from_static(b"{}")).await.unwrap();
+    assert_eq!(shelf.has_blob(&blob.digest).unwrap(), bytes);
+    assert!(tokens.load(Ordering::Relaxed) >= 4);
+    let scopes: Vec<_> = server_of_tokens.lines();
+    assert!(
+        scopes.iter().all(|line| line
+            .ends_with("scope=repository%3Aa%2Fb%3Apull%2Cpush&client_id=dhow&account=user")),
+        "{scopes:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_mount_asks_for_both_repositories() {
+    let tokens = token_server().await;
+    let (shelf, bytes) = (shelf(), noise(100));
+    let blob = shelf.blob(oci::image::media_type::LAYER_GZIP, &bytes);
+    let realm = format!("http://{}/token", tokens.host());
+    let server = Server::start(move |request: &Request| match request.header("authorization") {
+        Some("Bearer TOKEN") if request.method == "HEAD" => Reply::new(404, ""),
+        Some("Bearer TOKEN") => shelf.answer(request),
+        _ => challenge(&realm),
+    })
+    .await;
+    let source: Arc<dyn registry::Source> = Arc::new(crate::push::Bytes(bytes));
+    let registry = Registry::new(quick(), &server.host(), None);
+    let from = ["c/d".to_owned()];
+    registry.repository("a/b").upload(&blob, &source, &from, None, &|_| ()).await.unwrap();
+    assert_eq!(
+        tokens.lines(),
+        [
+            "GET /token?service=test&scope=repository%3Aa%2Fb%3Apull%2Cpush",
+            "GET /token?service=test&scope=repository%3Aa%2Fb%3Apull%2Cpush&scope=repository%3Ac%2Fd%3Apull",
+        ]
+    );
+}
+
+/// Whoever logs in gets an identity token to keep, where there are any.
+#[tokio::test]
+async fn a_password_may_be_exchanged_for_an_identity_token() {
+    let tokens =
+        Server::start(|_| Reply::new(200, r#"{"token":"TOKEN","refresh_token":"keep me"}"#)).await;
+    let server = registry_with(shelf(), format!("http://{}/token", tokens.host())).await;
+    let registry = Registry::new(quick(), &server.host(), Some(user()));
+    assert_eq!(registry.log_in().await.unwrap().as_deref(), Some("keep me"));
+    assert_eq!(
+        tokens.lines(),
+        ["GET /token?service=test&client_id=dhow&account=user&offline_token=true"]
+    );
+    // Nobody else asks for one.
+    let registry = Registry::new(quick(), &server.host(), Some(user()));
+    resolve(&registry, "1").await.unwrap();
+    assert!(!tokens.lines()[1].contains("offline_token"));
+}
+
 #[tokio::test]
 async fn basic_is_for_those_who_have_a_password() {
     let shelf = shelf();
