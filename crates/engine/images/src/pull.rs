@@ -206,7 +206,7 @@ impl Images {
             None
         } else {
             let incoming = self.content.incoming(&descriptor.digest, descriptor.size)?;
-            let follower = incoming.follow()?;
+            let follower = incoming.follow();
             Some(Coming { follower, incoming: Mutex::new(Some(incoming)) })
         };
         Ok(PullBlob { descriptor: descriptor.clone(), coming })

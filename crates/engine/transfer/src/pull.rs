@@ -3,9 +3,9 @@
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use content::Incoming;
+use content::{Incoming, Standing};
 use images::{Image, Images, IndexDocument, Pull, PullBlob, Step};
 use oci::Digest;
 use oci::image::{Descriptor, ImageConfig, MAX_CONFIG, Platform};
@@ -13,13 +13,16 @@ use reference::Reference;
 use registry::{Credentials, Found, Hosts, Registry, Settings, Sink};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::event::{Meter, id, tag};
 use crate::{AT_ONCE, Error, Event, Events, Layer};
 
 /// How long the unpacking that has failed waits for a download that has failed to say why.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How often it is looked at how far somebody else is.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What is asked for, and how it is reached.
 #[derive(Clone, Debug)]
@@ -68,7 +71,9 @@ pub async fn pull(
 ) -> Result<Pulled, Error> {
     let reference = request.reference.clone().with_default_tag();
     let hosts = hosts(request).await?;
-    From { images, hosts, reference: &reference, events }.pull(request.platform.as_ref()).await
+    let silence = request.settings.retry.silence;
+    let from = From { images, hosts, reference: &reference, events, silence };
+    from.pull(request.platform.as_ref()).await
 }
 
 /// Pulls every tag of a repository.
@@ -85,7 +90,8 @@ pub async fn pull_all(
         let reference =
             reference.map_err(|error| Error::Invalid(format!("tag `{tag}`: {error}")))?;
         let hosts = Arc::clone(&hosts);
-        let from = From { images, hosts, reference: &reference, events };
+        let silence = request.settings.retry.silence;
+        let from = From { images, hosts, reference: &reference, events, silence };
         from.pull(request.platform.as_ref()).await?;
     }
     Ok(())
@@ -116,6 +122,8 @@ struct From<'a> {
     hosts: Arc<Hosts>,
     reference: &'a Reference,
     events: &'a Arc<Events>,
+    /// How long somebody else may make no headway.
+    silence: Duration,
 }
 
 /// Where a layer is on its way, for those who are told.
@@ -312,10 +320,21 @@ impl From<'_> {
             if idx >= AT_ONCE {
                 self.tell_new(&tracks[idx], Layer::Waiting);
             }
+            let silence = self.silence;
             downloads.spawn(async move {
+                // One that comes twice in an image is fetched once.
+                let Some(incoming) = blob.take() else { return Ok(()) };
+                let to = Download { blob: &blob, track: &tracks[idx], events: &events };
+                // Whoever waits for somebody else takes nobody's turn, or two could wait for each
+                // other.
+                let (incoming, standing) = to.stand(incoming, silence).await?;
                 // Nobody closes it.
                 let _turn = turns.acquire().await;
-                download(&hosts, host, &path, &blob, &tracks[idx], &events).await
+                let incoming = match standing {
+                    Standing::There => incoming,
+                    _ => to.fetch(&hosts, host, &path, incoming).await?,
+                };
+                to.finish(incoming).await
             });
         }
         downloads
@@ -365,31 +384,75 @@ fn track(blob: &PullBlob) -> Track {
     }
 }
 
-async fn download(
-    hosts: &Hosts,
-    host: usize,
-    path: &str,
-    blob: &PullBlob,
-    track: &Track,
-    events: &Arc<Events>,
-) -> Result<(), Error> {
-    // One that comes twice in an image is fetched once.
-    let Some(incoming) = blob.take() else { return Ok(()) };
-    let tell = |layer| events(Event::Layer { id: track.id.clone(), layer });
-    let progress = |at| {
-        if track.meter.is_due() {
-            tell(Layer::Downloading(at, track.size));
+/// A layer that comes.
+struct Download<'a> {
+    blob: &'a PullBlob,
+    track: &'a Track,
+    events: &'a Arc<Events>,
+}
+
+impl Download<'_> {
+    fn tell(&self, layer: Layer) {
+        (self.events)(Event::Layer { id: self.track.id.clone(), layer });
+    }
+
+    /// Waits while somebody else fetches it, as long as that makes headway.
+    async fn stand(
+        &self,
+        mut incoming: Incoming,
+        silence: Duration,
+    ) -> Result<(Incoming, Standing), Error> {
+        let (mut n_seen, mut since) = (None, Instant::now());
+        loop {
+            // It may be hashed as far as it has come.
+            let looked = spawn_blocking(move || {
+                let standing = incoming.look_again();
+                (incoming, standing)
+            });
+            let lost = |source| Error::Lost { what: "a look at a layer", source };
+            let (back, standing) = looked.await.map_err(lost)?;
+            incoming = back;
+            match standing? {
+                Standing::Elsewhere(n_bytes) => {
+                    if n_seen.replace(n_bytes) != Some(n_bytes) {
+                        since = Instant::now();
+                        self.tell(Layer::Downloading(n_bytes, self.track.size));
+                    } else if since.elapsed() >= silence {
+                        return Ok((incoming, Standing::Ours));
+                    }
+                    sleep(LOOK).await;
+                }
+                standing => return Ok((incoming, standing)),
+            }
         }
-    };
-    let passed = |host: &Registry, error: &registry::Error| tell_passed(events, host, error);
-    let sink = To(incoming);
-    let sink = hosts.download(path, blob.descriptor(), host, sink, &progress, &passed).await?;
-    // Told before the unpacking can see it.
-    track.is_here.store(true, Ordering::Relaxed);
-    tell(Layer::Downloaded);
-    let finished = spawn_blocking(move || sink.0.finish()).await;
-    finished.map_err(|source| Error::Lost { what: "the writing of a layer", source })??;
-    Ok(())
+    }
+
+    async fn fetch(
+        &self,
+        hosts: &Hosts,
+        host: usize,
+        path: &str,
+        incoming: Incoming,
+    ) -> Result<Incoming, Error> {
+        let progress = |at| {
+            if self.track.meter.is_due() {
+                self.tell(Layer::Downloading(at, self.track.size));
+            }
+        };
+        let passed =
+            |host: &Registry, error: &registry::Error| tell_passed(self.events, host, error);
+        let (blob, sink) = (self.blob.descriptor(), To(incoming));
+        Ok(hosts.download(path, blob, host, sink, &progress, &passed).await?.0)
+    }
+
+    async fn finish(&self, incoming: Incoming) -> Result<(), Error> {
+        // Told before the unpacking can see it.
+        self.track.is_here.store(true, Ordering::Relaxed);
+        self.tell(Layer::Downloaded);
+        let finished = spawn_blocking(move || incoming.finish()).await;
+        finished.map_err(|source| Error::Lost { what: "the writing of a layer", source })??;
+        Ok(())
+    }
 }
 
 /// Tells of a layer that is being unpacked, if it is not still being told how it comes.

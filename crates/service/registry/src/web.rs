@@ -45,6 +45,7 @@ pub async fn web_file(settings: Settings, address: &str) -> Result<WebFile, Erro
                 code: String::new(),
                 message,
                 retry_after: None,
+                limits: None,
             }
             .into());
         }

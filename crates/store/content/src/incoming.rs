@@ -4,6 +4,10 @@
 //! It lies in `ingest/ALGORITHM-HEX.part`, locked by whoever fetches it. That name is good for one
 //! blob only, and its bytes are hashed again before they are gone on with: a file that is wrong
 //! costs a download, never a wrong blob.
+//!
+//! Two who want the same blob fetch it once: the second waits ([`Incoming::look_again`]), and goes on
+//! with what the first has left if that one gives up. Only if the first makes no headway should the
+//! second fetch it beside, into a file of another name.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek as _, Write};
@@ -35,8 +39,21 @@ pub struct Incoming {
     promised: u64,
     hasher: Hasher,
     size: u64,
+    /// The blob is in its place: somebody else has put it there.
+    is_there: bool,
     shared: Arc<Shared>,
     store: Store,
+}
+
+/// How it stands with a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is to be fetched, as far as it has not come.
+    Ours,
+    /// It is whole, and in its place.
+    There,
+    /// Somebody else fetches it, and has so many bytes.
+    Elsewhere(u64),
 }
 
 /// Reads a blob while it is being fetched: waits for what has not come yet, and ends when it is
@@ -44,7 +61,6 @@ pub struct Incoming {
 /// A clone begins at the start.
 #[derive(Debug)]
 pub struct Follower {
-    file: Arc<File>,
     at: u64,
     shared: Arc<Shared>,
 }
@@ -55,8 +71,10 @@ struct Shared {
     changed: Condvar,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct State {
+    /// Where they are. It is another one only before there are any.
+    file: Arc<File>,
     n_bytes: u64,
     end: Option<End>,
     /// Nobody is to wait for more.
@@ -84,15 +102,17 @@ impl Incoming {
     /// Begins, or goes on with what an earlier one left.
     pub(crate) fn begin(store: &Store, digest: &Digest, size: u64) -> Result<Self, Error> {
         let dir = store.root().join("ingest");
-        let path = dir.join(format!("{}-{}{PART}", digest.algorithm().name(), digest.hex()));
+        let path = part(store, digest);
         let (file, path, unique) = if let Some(file) = open(&path)? {
             (file, path, None)
         } else {
-            // Somebody else fetches it: then it is fetched twice, under another name.
+            // Somebody else fetches it: whoever does not wait for that fetches it under another name.
             let unique = Temporary::create(&dir)?;
             let file = OpenOptions::new().read(true).write(true).open(&unique.path);
             (file.at("open", &unique.path)?, unique.path.clone(), Some(unique))
         };
+        // A duplicate of our descriptor would hold our lock.
+        let readable = Arc::new(File::open(&path).at("open", &path)?);
         let mut incoming = Self {
             file,
             path,
@@ -101,14 +121,74 @@ impl Incoming {
             promised: size,
             hasher: Hasher::new(digest.algorithm()),
             size: 0,
+            is_there: false,
             shared: Arc::new(Shared {
-                state: Mutex::new(State { n_bytes: 0, end: None, is_stopped: false }),
+                state: Mutex::new(State {
+                    file: readable,
+                    n_bytes: 0,
+                    end: None,
+                    is_stopped: false,
+                }),
                 changed: Condvar::new(),
             }),
             store: store.clone(),
         };
-        incoming.take_stock()?;
+        if incoming.unique.is_none() {
+            incoming.settle()?;
+        }
         Ok(incoming)
+    }
+
+    /// With the file that is good for this blob in our hands: it may have become one meanwhile.
+    fn settle(&mut self) -> Result<(), Error> {
+        if self.size == 0 && self.store.size(&self.digest)? == Some(self.promised) {
+            fs::remove_file(&self.path).at("unlink", &self.path)?;
+            return self.take_the_blob();
+        }
+        self.take_stock()
+    }
+
+    /// Somebody else has put it in its place.
+    fn take_the_blob(&mut self) -> Result<(), Error> {
+        let place = self.store.blob_path(&self.digest);
+        let file = Arc::new(File::open(&place).at("open", &place)?);
+        let size = self.promised;
+        self.size = size;
+        self.is_there = true;
+        self.shared.change(|state| {
+            state.file = file;
+            state.n_bytes = size;
+        });
+        Ok(())
+    }
+
+    /// How it stands with the blob now. Where somebody else was fetching it, and has given up, it is
+    /// ours to go on with. To be asked before anything is written.
+    pub fn look_again(&mut self) -> Result<Standing, Error> {
+        if self.is_there {
+            return Ok(Standing::There);
+        }
+        if self.unique.is_none() || self.size > 0 {
+            return Ok(Standing::Ours);
+        }
+        if self.store.size(&self.digest)? == Some(self.promised) {
+            self.take_the_blob()?;
+            return Ok(Standing::There);
+        }
+        let path = part(&self.store, &self.digest);
+        let Some(file) = open(&path)? else {
+            // It may be gone by now; then it shows the next time.
+            let n_bytes = fs::metadata(&path).map_or(0, |found| found.len());
+            return Ok(Standing::Elsewhere(n_bytes));
+        };
+        let readable = Arc::new(File::open(&path).at("open", &path)?);
+        self.shared.change(|state| state.file = readable);
+        self.file = file;
+        self.path = path;
+        // Deletes what there would have been beside.
+        self.unique = None;
+        self.settle()?;
+        Ok(if self.is_there { Standing::There } else { Standing::Ours })
     }
 
     /// Hashes what is there.
@@ -150,14 +230,16 @@ impl Incoming {
     }
 
     /// Reads it from its start, while it comes.
-    pub fn follow(&self) -> Result<Follower, Error> {
-        // A duplicate of our descriptor would hold our lock.
-        let file = File::open(&self.path).at("open", &self.path)?;
-        Ok(Follower { file: Arc::new(file), at: 0, shared: Arc::clone(&self.shared) })
+    pub fn follow(&self) -> Follower {
+        Follower { at: 0, shared: Arc::clone(&self.shared) }
     }
 
     /// Puts the blob in its place, if it is what was promised; if not, nothing of it is kept.
     pub fn finish(mut self) -> Result<(), Error> {
+        if self.is_there {
+            self.shared.change(|state| state.end = Some(End::Whole));
+            return Ok(());
+        }
         let checked = self.check();
         if checked.is_err() && self.unique.is_none() {
             fs::remove_file(&self.path).at("unlink", &self.path)?;
@@ -217,7 +299,7 @@ impl Write for Incoming {
 
 impl Clone for Follower {
     fn clone(&self) -> Self {
-        Self { file: Arc::clone(&self.file), at: 0, shared: Arc::clone(&self.shared) }
+        Self { at: 0, shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -234,7 +316,7 @@ impl Follower {
     }
 
     /// Waits until there is more than `at` bytes. How many there are; `at` or fewer: that is all.
-    fn wait_for(&self, at: u64) -> io::Result<u64> {
+    fn wait_for(&self, at: u64) -> io::Result<(u64, Arc<File>)> {
         let mut state = self.shared.lock();
         while state.n_bytes <= at {
             match state.end {
@@ -251,18 +333,28 @@ impl Follower {
             }
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        Ok(state.n_bytes)
+        Ok((state.n_bytes, Arc::clone(&state.file)))
     }
 }
 
 impl Read for Follower {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n_there = self.wait_for(self.at)?.saturating_sub(self.at);
+        let (n_there, file) = self.wait_for(self.at)?;
+        let n_there = n_there.saturating_sub(self.at);
         let n = buffer.len().min(usize::try_from(n_there).unwrap_or(usize::MAX));
-        let n_read = self.file.read_at(&mut buffer[..n], self.at)?;
+        let n_read = file.read_at(&mut buffer[..n], self.at)?;
         self.at += n_read as u64;
         Ok(n_read)
     }
+}
+
+/// Where what has come of a blob lies.
+fn part(store: &Store, digest: &Digest) -> PathBuf {
+    store.root().join("ingest").join(format!(
+        "{}-{}{PART}",
+        digest.algorithm().name(),
+        digest.hex()
+    ))
 }
 
 /// The file of this name, locked; `None` where somebody else has it.

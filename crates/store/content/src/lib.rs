@@ -37,7 +37,7 @@ use rustix::fs::{FlockOperation, flock};
 
 pub use check::Verdict;
 pub use error::Error;
-pub use incoming::{Follower, Incoming};
+pub use incoming::{Follower, Incoming, Standing};
 pub use read::Reader;
 pub use write::{Finished, Writer};
 
@@ -102,7 +102,7 @@ impl Store {
     }
 
     /// A blob that comes from far away, piece by piece: begun, or gone on with where an earlier
-    /// fetch of it has ended.
+    /// fetch of it has ended. Whether somebody else fetches it says [`Incoming::look_again`].
     pub fn incoming(&self, digest: &Digest, size: u64) -> Result<Incoming, Error> {
         Incoming::begin(self, digest, size)
     }

@@ -137,7 +137,7 @@ fn a_blob_can_be_read_while_it_comes() {
     let bytes: Vec<u8> = (0..300_000u32).map(|n| n as u8).collect();
     let digest = Digest::sha256(&bytes);
     let mut incoming = store.incoming(&digest, bytes.len() as u64).unwrap();
-    let mut follower = incoming.follow().unwrap();
+    let mut follower = incoming.follow();
     let reader = std::thread::spawn(move || {
         let mut read = Vec::new();
         follower.read_to_end(&mut read).map(|_| read)
@@ -157,7 +157,7 @@ fn what_has_come_is_gone_on_with() {
     let store = &dir.1;
     let digest = Digest::sha256(b"hello world");
     let mut incoming = store.incoming(&digest, 11).unwrap();
-    let mut follower = incoming.follow().unwrap();
+    let mut follower = incoming.follow();
     incoming.write_all(b"hello").unwrap();
     // Somebody else at the same time begins anew, and leaves nothing.
     let other = store.incoming(&digest, 11).unwrap();
@@ -175,6 +175,62 @@ fn what_has_come_is_gone_on_with() {
     incoming.finish().unwrap();
     assert_eq!(store.read(&digest, 20).unwrap(), b"hello world");
     assert_eq!(files(&dir.0.join("ingest")), 0);
+}
+
+#[test]
+fn of_two_who_want_a_blob_one_fetches_it() {
+    let dir = Dir::new("two");
+    let store = &dir.1;
+    let digest = Digest::sha256(b"hello world");
+    let begin = || store.incoming(&digest, 11).unwrap();
+    let mut first = begin();
+    assert_eq!(first.look_again().unwrap(), Standing::Ours);
+    first.write_all(b"hello").unwrap();
+    // One waits, and finds it in its place; another one comes when it is there already.
+    let mut second = begin();
+    let mut follower = second.follow();
+    assert_eq!(second.look_again().unwrap(), Standing::Elsewhere(5));
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        follower.read_to_string(&mut text).map(|_| text)
+    });
+    first.write_all(b" world").unwrap();
+    assert_eq!(second.look_again().unwrap(), Standing::Elsewhere(11));
+    first.finish().unwrap();
+    assert_eq!(second.look_again().unwrap(), Standing::There);
+    assert_eq!((second.size(), second.look_again().unwrap()), (11, Standing::There));
+    second.finish().unwrap();
+    assert_eq!(reader.join().unwrap().unwrap(), "hello world");
+    let mut late = begin();
+    assert_eq!(late.look_again().unwrap(), Standing::There);
+    late.finish().unwrap();
+    assert_eq!(files(&dir.0.join("ingest")), 0);
+
+    // One who gives up leaves it to the other, with what has come.
+    fs::remove_file(store.blob_path(&digest)).unwrap();
+    let mut first = begin();
+    first.write_all(b"hello").unwrap();
+    let mut second = begin();
+    let mut follower = second.follow();
+    assert_eq!(second.look_again().unwrap(), Standing::Elsewhere(5));
+    drop(first);
+    assert_eq!((second.look_again().unwrap(), second.size()), (Standing::Ours, 5));
+    second.write_all(b" world").unwrap();
+    second.finish().unwrap();
+    let mut text = String::new();
+    follower.read_to_string(&mut text).unwrap();
+    assert_eq!((text.as_str(), files(&dir.0.join("ingest"))), ("hello world", 0));
+
+    // Or it does not wait.
+    fs::remove_file(store.blob_path(&digest)).unwrap();
+    let first = begin();
+    let mut second = begin();
+    assert_eq!(second.look_again().unwrap(), Standing::Elsewhere(0));
+    second.write_all(b"hello world").unwrap();
+    assert_eq!(second.look_again().unwrap(), Standing::Ours);
+    second.finish().unwrap();
+    assert_eq!(store.read(&digest, 20).unwrap(), b"hello world");
+    drop(first);
 }
 
 #[test]
