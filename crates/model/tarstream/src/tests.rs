@@ -388,3 +388,35 @@ fn a_real_tree_says_the_same_to_all() {
         }
     }
 }
+
+/// Takes so many bytes, and no more.
+struct Short(Vec<u8>, usize);
+
+impl std::io::Write for Short {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() > self.1 {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_eleven_octal_digits_cannot_say_is_in_a_record() {
+    let mut big = file("big", b"").0;
+    for (size, is_large) in [((1_u64 << 33) - 1, false), (1 << 33, true), (9 << 40, true)] {
+        big.size = size;
+        let mut out = Short(Vec::new(), 4096);
+        let error = Writer::new(&mut out).append(&big, &mut std::io::repeat(7)).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+        let record = format!(" size={size}\n").into_bytes();
+        assert_eq!(out.0.windows(record.len()).any(|part| part == record), is_large, "{size}");
+        let mut reader = Reader::new(out.0.as_slice());
+        assert_eq!(reader.next_entry().unwrap().unwrap().size, size);
+    }
+}

@@ -135,6 +135,10 @@ fn becomes_an_image(home: &Home) {
     let history = home.images.history("next:1").unwrap();
     assert_eq!((history.len(), history[0].size, history[0].created_by.as_str()), (2, 7, "sh"));
 
+    let again = home.images.commit(&mounts, None, Some(&base.id), &commit).unwrap();
+    assert_eq!(again.chain, image.chain, "the same changes are the same layer");
+    home.check();
+
     let wrong = Commit { changes: vec!["RUN x".into()], ..commit.clone() };
     assert!(home.images.commit(&mounts, None, Some(&base.id), &wrong).is_err());
     let host = home.images.resolve("host").unwrap();

@@ -212,3 +212,132 @@ fn sockets_are_left_out_and_odd_names_kept() {
     next.apply(&packed, Origin::Archive).unwrap();
     assert!(next.root().join(odd).exists());
 }
+
+/// Does something when the first byte is written.
+struct Meanwhile<F: FnMut()> {
+    act: Option<F>,
+    written: Vec<u8>,
+}
+
+impl<F: FnMut()> Write for Meanwhile<F> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if let Some(mut act) = self.act.take() {
+            act();
+        }
+        self.written.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn packed_while(home: &Dir, act: impl FnMut()) -> (Result<Packed, Error>, Vec<u8>) {
+    let mut out = Meanwhile { act: Some(act), written: Vec::new() };
+    let result = pack(&home.root(), &[], &mut out);
+    (result, out.written)
+}
+
+#[test]
+fn a_container_may_go_on_while_it_is_packed() {
+    let home = Dir::new("goes-on");
+    let at = |name: &str| home.root().join(name);
+    let fill = || {
+        for name in ["a", "b", "c", "d/in", "e"] {
+            fs::create_dir_all(at(name).parent().unwrap()).unwrap();
+            fs::write(at(name), "content").unwrap();
+        }
+        let _there = fs::hard_link(at("b"), at("z"));
+    };
+    fill();
+    // What vanishes is left out, and its other name is a file then.
+    let (result, bytes) = packed_while(&home, || {
+        fs::remove_file(at("b")).unwrap();
+        fs::remove_dir_all(at("d")).unwrap();
+    });
+    result.unwrap();
+    let next = Dir::new("goes-on-next");
+    next.apply(&bytes, Origin::Archive).unwrap();
+    for (name, is_there) in [("a", true), ("b", false), ("c", true), ("d", false), ("z", true)] {
+        assert_eq!(next.root().join(name).exists(), is_there, "{name}");
+    }
+    // A file that grows has the size that it had.
+    fill();
+    let (result, bytes) = packed_while(&home, || fs::write(at("a"), "content and more").unwrap());
+    result.unwrap();
+    let next = Dir::new("goes-on-grown");
+    next.apply(&bytes, Origin::Archive).unwrap();
+    assert_eq!(fs::read_to_string(next.root().join("a")).unwrap(), "content");
+    // One that shrinks cannot be said.
+    fill();
+    let (result, _) = packed_while(&home, || fs::write(at("a"), "c").unwrap());
+    let error = result.unwrap_err().to_string();
+    assert!(error.contains("became shorter while it was read; pause"), "{error}");
+}
+
+#[test]
+fn a_socket_hides_what_was_there() {
+    let home = Dir::new("socket");
+    let lower = home.0.join("lower");
+    fs::create_dir_all(lower.join("d")).unwrap();
+    fs::write(lower.join("d/file"), "x").unwrap();
+    fs::create_dir(home.root().join("d")).unwrap();
+    for name in ["d/file", "d/new"] {
+        drop(std::os::unix::net::UnixListener::bind(home.root().join(name)).unwrap());
+    }
+    let mut packed = Vec::new();
+    pack(&home.root(), &[lower], &mut packed).unwrap();
+    let text = String::from_utf8_lossy(&packed);
+    assert!(text.contains("d/.wh.file\0") && !text.contains("new"), "{text}");
+}
+
+/// In a user namespace overlayfs keeps its attributes as users'.
+#[test]
+fn an_overlay_of_a_user_namespace_is_packed_as_any_other() {
+    testkit::needs!(Overlay, UserNamespace);
+    if !mount::in_user_namespace() {
+        let output = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture"])
+            .arg("tests::packing::an_overlay_of_a_user_namespace_is_packed_as_any_other")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{output:?}");
+        return;
+    }
+    let home = Dir::new("user-overlay");
+    let place = |name: &str| {
+        let path = home.0.join(name);
+        fs::create_dir(&path).unwrap();
+        path
+    };
+    let (lower, upper, work, layer) =
+        (place("lower"), place("upper"), place("work"), place("layer"));
+    let base =
+        archive(&[dir("d"), file("d/old", "x"), file("f", "x"), dir("e"), file("e/stays", "x")]);
+    let options = |below| Options {
+        origin: Origin::Layer,
+        below,
+        whiteouts: Whiteouts::Overlay,
+        limits: Limits::default(),
+    };
+    apply(&mut base.as_slice(), &lower, &options(&[])).unwrap();
+    let below = [lower.clone()];
+    let mounted = mount::overlay(&below, Some((&upper, &work)), &[]).unwrap();
+    let script = "rm -r d; mkdir d; echo x >d/new; rm f; chmod 700 e; echo x >e/new";
+    let changed = Command::new("sh").args(["-ec", script]).current_dir(path_of(&mounted)).status();
+    assert!(changed.unwrap().success());
+    let want = listing(&path_of(&mounted));
+    drop(mounted);
+    let mut packed = Vec::new();
+    pack(&upper, &below, &mut packed).unwrap();
+    let text = String::from_utf8_lossy(&packed);
+    assert!(text.contains("d/.wh..wh..opq\0") && text.contains(".wh.f\0"), "{text}");
+    assert!(!text.contains("overlay."), "{text}");
+    apply(&mut packed.as_slice(), &layer, &options(&below)).unwrap();
+    let mounted = mount::overlay(&[layer, lower], None, &[]).unwrap();
+    assert_eq!(listing(&path_of(&mounted)), want);
+}
