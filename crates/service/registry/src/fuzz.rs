@@ -8,7 +8,6 @@ use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 
 use crate::challenge::{Challenge, challenges};
 use crate::credentials::{Credentials, Keys, server_domain};
-use crate::toml::{Table, Value};
 use crate::url::Url;
 use crate::{blob, hosts_toml, retry, tags};
 
@@ -100,22 +99,4 @@ pub fn hosts(text: &str) {
             assert!(!why.contains(['\n', '\r', '\u{1b}']), "{why:?}");
         }
     }
-}
-
-/// A document of TOML as one of JSON, with `null` for what is a number or a date.
-pub fn toml(text: &str) -> Option<serde_json::Value> {
-    fn table(table: Table) -> serde_json::Value {
-        let entries = table.entries.into_iter().map(|entry| (entry.key, value(entry.value)));
-        serde_json::Value::Object(entries.collect())
-    }
-    fn value(found: Value) -> serde_json::Value {
-        match found {
-            Value::Text(text) => text.into(),
-            Value::Bool(bool) => bool.into(),
-            Value::List(list) => list.into_iter().map(value).collect(),
-            Value::Table(one) => table(one),
-            Value::Other(_) => serde_json::Value::Null,
-        }
-    }
-    crate::toml::parse(text).ok().map(table)
 }

@@ -488,7 +488,7 @@ dial_timeout = "1m1.5s"
             ("[host.'a/../b']", 1, "`https://a/../b` is no address of a registry"),
             ("[host.a]\n[host.a.host.b]", 2, "a host has no hosts of its own"),
             ("host = 1", 1, "`host` is no table"),
-            ("x", 1, "`=` is missing"),
+            ("x", 1, "key with no value, expected `=`"),
         ] {
             assert_eq!(read(Path::new("/c"), text).unwrap_err(), (line, why.into()), "{text}");
         }
