@@ -52,6 +52,10 @@ fn of_file(path: &Path) -> Result<Option<String>, String> {
 pub(crate) async fn run(engine: Arc<Engine>, policy: Option<Policy>) {
     let every =
         policy.as_ref().map_or(HOUR, |policy| Duration::from_nanos(policy.every.unsigned_abs()));
+    run_each(every, engine, policy).await;
+}
+
+async fn run_each(every: Duration, engine: Arc<Engine>, policy: Option<Policy>) {
     loop {
         let (store, once) = (Arc::clone(engine.images()), policy.clone());
         let work = move || {
@@ -80,6 +84,36 @@ pub(crate) async fn run(engine: Arc<Engine>, policy: Option<Policy>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_was_left_is_swept_each_time() {
+        let place = std::env::temp_dir().join(format!("dhow-sweeps-{}", std::process::id()));
+        let config = containers::EngineConfig {
+            root: place.join("root"),
+            state: place.join("state"),
+            exe: std::env::current_exe().unwrap(),
+            embedded: &[],
+            driver: None,
+        };
+        let engine = Arc::new(Engine::open(config).unwrap());
+        // What a removal left whose process died.
+        let left = place.join("root/snapshots/trash/4194305-0");
+        let three_times = async {
+            for _ in 0..3 {
+                let new = place.join("new");
+                std::fs::create_dir_all(new.join("fs/dir")).unwrap();
+                std::fs::rename(new, &left).unwrap();
+                while left.exists() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+        };
+        tokio::select! {
+            () = run_each(Duration::from_millis(3), engine, None) => panic!("it ended"),
+            () = three_times => {}
+        }
+        std::fs::remove_dir_all(&place).unwrap();
+    }
 
     #[test]
     fn only_its_own_key_is_read() {
