@@ -11,5 +11,6 @@ mod docker;
 mod generate;
 mod layers;
 mod machine;
+mod platforms;
 mod podman;
 mod registry;

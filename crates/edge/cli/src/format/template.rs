@@ -52,7 +52,7 @@ mod tests {
         let value = json!({
             "Name": "/web", "Id": "abc", "Pid": 7, "Ok": true, "Ports": {"80/tcp": [{"HostPort": "8080"}], "90/udp": null},
             "Nets": {"a": {"IP": "10.0.0.2"}, "b": {"IP": "10.0.1.2"}}, "List": ["x", "y"], "Empty": "",
-            "Bytes": 1_234_567_890_123_i64,
+            "Bytes": 1_234_567_890_123_i64, "Descriptor": {"mediaType": "x/y", "digest": "sha256:1"},
         });
         let got = Template::parse(template).and_then(|t| t.render(&value));
         assert_eq!(got.as_deref().map_err(ToString::to_string), Ok(want), "{template}");
@@ -65,6 +65,8 @@ mod tests {
         check("{{.Nets.a.IP}}", "10.0.0.2");
         check("{{.Missing}}", "<no value>");
         check("{{.Bytes}}", "1234567890123");
+        check("{{.Descriptor.Digest}} {{.Descriptor.mediaType}}", "sha256:1 x/y");
+        check("{{.Nets.A.IP}}", "<no value>");
     }
 
     #[test]

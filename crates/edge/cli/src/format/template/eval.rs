@@ -148,5 +148,17 @@ impl Scope<'_> {
 }
 
 fn walk(value: &Value, path: &[String]) -> Value {
-    path.iter().try_fold(value, |value, field| value.get(field)).cloned().unwrap_or(Value::Null)
+    path.iter().try_fold(value, |value, field| get(value, field)).cloned().unwrap_or(Value::Null)
+}
+
+/// A field; of OCI's descriptors and platforms, whose keys begin with a small letter, also by its
+/// name in Go: `.Descriptor.Digest`.
+fn get<'a>(value: &'a Value, field: &str) -> Option<&'a Value> {
+    let has = |key: &str| value.get(key).is_some();
+    value.get(field).or_else(|| {
+        let is_ocis = has("mediaType") || (has("os") && has("architecture"));
+        let mut letters = field.chars();
+        let first = letters.next().filter(|_| is_ocis)?.to_ascii_lowercase();
+        value.get(format!("{first}{}", letters.as_str()))
+    })
 }
