@@ -325,7 +325,8 @@ impl Holder {
 
 /// Whether the process of a holder lives.
 pub(crate) fn is_alive(holder: &str) -> bool {
-    let pid = holder.strip_prefix("pull-").and_then(|rest| rest.split('-').next());
+    let rest = holder.strip_prefix("pull-").or_else(|| holder.strip_prefix("push-"));
+    let pid = rest.and_then(|rest| rest.split('-').next());
     pid.is_some_and(|pid| Path::new("/proc").join(pid).exists())
 }
 

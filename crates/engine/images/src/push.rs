@@ -7,6 +7,7 @@ use oci::image::platform::choose;
 use oci::image::{Descriptor, Index, MAX_MANIFEST, Manifest, Platform, media_type};
 use reference::Reference;
 
+use crate::pull::is_alive;
 use crate::resolve::Found;
 use crate::target::{Match, attests};
 use crate::{Error, Images, host, now};
@@ -108,9 +109,17 @@ impl Images {
             if tx.image(&found.id)?.is_none() {
                 return Err(Error::NoImage(name.familiar()));
             }
+            // What pushes have held whose processes have died.
+            for holder in tx.holders()? {
+                if holder.starts_with("push-") && !is_alive(&holder) {
+                    tx.let_go(&holder)?;
+                }
+            }
             tx.hold(&push.holder, blobs.chain(documents), now().saturating_add(LIFE))?;
             Ok(())
         })?;
+        let at = |source| Error::Io { call: "push", path: "push".into(), source };
+        failpoint::hit("images.push-held").map_err(at)?;
         Ok(push)
     }
 
@@ -195,6 +204,8 @@ impl Images {
 
     /// Notes that the image is at the registry now, if it is, and lets go of its blobs.
     pub fn end_push(&self, push: &Push, name: Option<&Reference>) -> Result<(), Error> {
+        let at = |source| Error::Io { call: "push", path: "push".into(), source };
+        failpoint::hit("images.push-end").map_err(at)?;
         self.db.write(|tx| {
             if let Some(name) = name {
                 let digest = &push.root.digest;
@@ -204,8 +215,9 @@ impl Images {
                     tx.set_repo_digest(&format!("{}@{digest}", name.name()), &image)?;
                 }
             }
-            Ok(tx.let_go(&push.holder)?)
-        })
+            Ok::<_, Error>(tx.let_go(&push.holder)?)
+        })?;
+        failpoint::hit("images.push-ended").map_err(at)
     }
 
     /// Which repositories of the same registry have which blobs, as far as pulls and pushes tell.

@@ -295,8 +295,10 @@ impl Images {
                 pruned.reclaimed += self.content.drop_parts()?;
                 self.db.write(|tx| {
                     let holders = tx.holders()?;
-                    let pulls = holders.iter().filter(|holder| holder.starts_with("pull-"));
-                    pulls
+                    let of_processes = holders.iter().filter(|holder| {
+                        holder.starts_with("pull-") || holder.starts_with("push-")
+                    });
+                    of_processes
                         .filter(|holder| !is_alive(holder))
                         .try_for_each(|holder| tx.let_go(holder))
                 })?;

@@ -92,7 +92,7 @@ impl Images {
         };
         let holders = self.db.read(|tx| tx.holders_of(&blob))?;
         if holders.iter().any(|holder| is_alive(holder)) {
-            leave(finding, "left alone: a pull counts on it; try again when it is done");
+            leave(finding, "left alone: a pull or a push counts on it; try again when it is done");
             return Ok(());
         }
         if !self.content.drop_damaged(&blob, *inode)? || finding.images.is_empty() {

@@ -30,6 +30,11 @@ fn act(home: &Path, images: &Images, what: &str) -> Result<(), Error> {
         "remove" => images.remove("old:1", false, &|_| false).map(drop),
         "tag" => images.tag("old:1", "other:1"),
         "pull" => remote().pull_into(images, "r.test/a/b:1").map(drop),
+        "push" => {
+            let name = "old:1".parse().unwrap();
+            let push = images.begin_push(&name)?;
+            images.end_push(&push, Some(&name))
+        }
         "commit" => {
             let commit = Commit { reference: "made:1".parse().ok(), ..Commit::default() };
             let base = images.resolve("old:1")?;
@@ -163,6 +168,20 @@ fn killed_anywhere_in_a_load_everything_is_whole() {
 #[test]
 fn killed_anywhere_in_a_pull_everything_is_whole() {
     walk(Driver::Overlay, "pull", 20);
+}
+
+#[test]
+fn killed_anywhere_in_a_push_everything_is_whole() {
+    walk(Driver::Overlay, "push", 6);
+    // What the dead have held is let go of by the next.
+    let home = Home::new("crash-push-held");
+    home.import("old:1", &tar(&[("old", "x")]));
+    let status = run_child(&home, "push", "images.push-held=kill");
+    assert!(!status.success());
+    let holders = || home.images.db.read(metadata::Read::holders).unwrap();
+    assert_eq!(holders().len(), 1);
+    act(&home.path, &home.images, "push").unwrap();
+    assert_eq!(holders(), [""; 0]);
 }
 
 #[test]
