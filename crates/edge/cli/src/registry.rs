@@ -59,6 +59,7 @@ pub(crate) async fn fetch(client: &Client, wanted: &Wanted<'_>, out: Out) -> Res
 
 /// `pull`.
 pub(crate) async fn pull(client: &Client, args: &PullArgs) -> Result<i32> {
+    check_trust(args.disable_content_trust)?;
     let wanted = Wanted {
         name: &args.name,
         platform: args.platform.as_deref().unwrap_or_default(),
@@ -72,6 +73,14 @@ pub(crate) async fn pull(client: &Client, args: &PullArgs) -> Result<i32> {
     Ok(0)
 }
 
+/// Docker's content trust went with its servers; who asks for it must not think that it is there.
+fn check_trust(is_disabled: bool) -> Result<()> {
+    if is_disabled {
+        return Ok(());
+    }
+    Err(Error::Usage("--disable-content-trust=false: there is no content trust".into()))
+}
+
 /// Whether a name has neither a tag nor a digest.
 fn is_bare(name: &str) -> bool {
     name.parse::<Reference>().is_ok_and(|name| name.tag().is_none() && name.digest().is_none())
@@ -79,6 +88,7 @@ fn is_bare(name: &str) -> bool {
 
 /// `push`.
 pub(crate) async fn push(client: &Client, args: &PushArgs) -> Result<i32> {
+    check_trust(args.disable_content_trust)?;
     let reference = parse(&args.name)?;
     let tag = match (args.all_tags, reference.tag()) {
         (true, Some(_)) => {
@@ -148,19 +158,28 @@ pub(crate) async fn login(client: &Client, args: &LoginArgs) -> Result<i32> {
     let path = config_file();
     let known = Keys::read(&path).and_then(|keys| keys.of(&domain)).map_err(|err| refused(&err))?;
     let is_asked = args.username.is_some() || args.password.is_some() || args.password_stdin;
-    let credentials = match known {
-        // Whoever is known already is not asked again.
-        Some(known) if !is_asked => known,
-        _ => ask(args)?,
+    // Whoever is known already is not asked again, as long as that is good.
+    let answered = match known.filter(|_| !is_asked) {
+        None => None,
+        Some(known) => {
+            eprintln!("Authenticating with existing credentials...");
+            match try_in(client, &domain, &known).await {
+                Ok(answer) => Some((known, answer)),
+                Err(error) if io::stdin().is_terminal() => {
+                    eprintln!("Login did not succeed, error: {error}");
+                    None
+                }
+                Err(error) => return Err(error),
+            }
+        }
     };
-    let body = AuthConfig {
-        username: credentials.username.clone(),
-        password: credentials.password.clone(),
-        server_address: server_key(&domain).to_owned(),
-        identity_token: credentials.identity_token.clone().unwrap_or_default(),
-        ..AuthConfig::default()
+    let (credentials, answer) = if let Some(answered) = answered {
+        answered
+    } else {
+        let credentials = ask(args)?;
+        let answer = try_in(client, &domain, &credentials).await?;
+        (credentials, answer)
     };
-    let answer: AuthResponse = client.post("/auth", &body).await?;
     let kept = match answer.identity_token.as_str() {
         "" => credentials,
         token => Credentials { identity_token: Some(token.to_owned()), ..credentials },
@@ -176,6 +195,18 @@ pub(crate) async fn login(client: &Client, args: &LoginArgs) -> Result<i32> {
     }
     println!("{}", answer.status);
     Ok(0)
+}
+
+/// Has the engine ask the registry whether these are good.
+async fn try_in(client: &Client, domain: &str, credentials: &Credentials) -> Result<AuthResponse> {
+    let body = AuthConfig {
+        username: credentials.username.clone(),
+        password: credentials.password.clone(),
+        server_address: server_key(domain).to_owned(),
+        identity_token: credentials.identity_token.clone().unwrap_or_default(),
+        ..AuthConfig::default()
+    };
+    client.post("/auth", &body).await
 }
 
 /// `logout`.
@@ -194,11 +225,12 @@ fn ask(args: &LoginArgs) -> Result<Credentials> {
         let why = "conflicting options: cannot specify both --password and --password-stdin";
         return Err(Error::Usage(why.into()));
     }
-    if args.password.is_some() {
+    let is_piped = args.password_stdin || args.password.as_deref() == Some("-");
+    if args.password.is_some() && !is_piped {
         eprintln!("WARNING! Using --password via the CLI is insecure. Use --password-stdin.");
     }
     let stdin = |source| Error::Io { what: "read standard input".into(), source };
-    if args.password_stdin {
+    if is_piped {
         let Some(username) = args.username.clone() else {
             return Err(Error::Usage(
                 "the --password-stdin option requires --username to be set".into(),

@@ -22,6 +22,7 @@ mod network;
 mod prune;
 mod registry;
 mod registry_serve;
+mod resume;
 mod rootfs;
 mod storage;
 mod streams;

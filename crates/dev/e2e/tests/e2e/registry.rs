@@ -98,10 +98,19 @@ fn a_password_is_kept_and_used() {
     assert_eq!(login("wrong").code, 1);
     assert!(!sandbox.work().join(".docker/config.json").exists());
     assert_eq!(login("secret").stdout, "Login Succeeded\n");
-    sandbox.ok(&["push", &name]);
+    // Who is known is not asked again; a password may be piped in both ways.
+    let again = sandbox.dhow(&["login", HOST]);
+    assert_eq!((again.code, again.stdout.as_str()), (0, "Login Succeeded\n"));
+    assert!(again.stderr.starts_with("Authenticating with existing credentials...\n"), "{again:?}");
+    let dhow = testkit::dhow_program();
+    let piped = format!("printf secret | {} login -u user -p - {HOST}", dhow.display());
+    assert_eq!(sandbox.sh(&piped).stdout, "Login Succeeded\n");
+    sandbox.ok(&["push", "--disable-content-trust", &name]);
     sandbox.ok(&["rmi", "busybox", &name]);
     sandbox.baseline();
-    sandbox.ok(&["pull", &name]);
+    sandbox.ok(&["pull", "--disable-content-trust=true", &name]);
+    let trust = sandbox.dhow(&["pull", "--disable-content-trust=false", &name]);
+    assert!(trust.code != 0 && trust.stderr.contains("there is no content trust"), "{trust:?}");
     sandbox.ok(&["logout", HOST]);
     assert_eq!(sandbox.dhow(&["pull", &name]).code, 1);
     sandbox.ok(&["rmi", &name]);

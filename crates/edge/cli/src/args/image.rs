@@ -253,6 +253,10 @@ pub(crate) struct PullArgs {
     /// Suppress verbose output
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Skip image verification, of which there is none
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_value_t = true)]
+    #[arg(default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) disable_content_trust: bool,
     /// NAME[:TAG|@DIGEST]
     pub(crate) name: String,
 }
@@ -269,6 +273,10 @@ pub(crate) struct PushArgs {
     /// Suppress verbose output
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Skip image verification, of which there is none
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_value_t = true)]
+    #[arg(default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) disable_content_trust: bool,
     /// NAME[:TAG]
     pub(crate) name: String,
 }
@@ -279,7 +287,7 @@ pub(crate) struct LoginArgs {
     /// Username
     #[arg(short, long)]
     pub(crate) username: Option<String>,
-    /// Password or Personal Access Token
+    /// Password or Personal Access Token, or - to read it from stdin
     #[arg(short, long)]
     pub(crate) password: Option<String>,
     /// Take the password from stdin
