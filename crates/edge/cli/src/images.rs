@@ -1,13 +1,14 @@
 //! Commands on images.
 
+use docker::IdResponse;
 use docker::image::{DeleteResponse, History, Summary};
 use docker::progress::Message;
 use http_body_util::BodyExt as _;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::args::{CommitArgs, HistoryArgs, ImagesArgs, ImportArgs, RmiArgs};
-use crate::client::{Client, Pieces, encode};
+use crate::args::{CommitArgs, ConvertArgs, HistoryArgs, ImagesArgs, ImportArgs, RmiArgs};
+use crate::client::{Client, Pieces, empty, encode};
 use crate::error::{Error, Result};
 use crate::format::human;
 use crate::list::{self, Column};
@@ -182,6 +183,21 @@ pub(crate) async fn tag(client: &Client, source: &str, target: &str) -> Result<i
     let path =
         format!("/images/{}/tag?repo={}&tag={}", path_of(source), encode(repository), encode(tag));
     client.post_empty(&path).await.map(|()| 0)
+}
+
+/// `image convert`: prints the image's id.
+pub(crate) async fn convert(client: &Client, args: &ConvertArgs) -> Result<i32> {
+    let path = format!(
+        "/dhow/images/{}/convert?schema={}&to={}{}",
+        path_of(&args.source),
+        args.to,
+        encode(&args.target),
+        platforms::query("platform", &args.platform)?
+    );
+    let response = client.call(Method::POST, &path, empty()).await?;
+    let made: IdResponse = client.parse(response).await?;
+    println!("{}", made.id);
+    Ok(0)
 }
 
 /// A reference's name and tag; the tag is empty where there is none.

@@ -143,6 +143,7 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
             ImageGroup::Inspect(args) => inspect::image(client, &args).await,
             ImageGroup::Prune(args) => prune::prune(client, &args, "images").await,
             ImageGroup::Explain(args) => explain::explain(client, &args).await,
+            ImageGroup::Convert(args) => images::convert(client, &args).await,
             ImageGroup::Gc(args) => gc::gc(client, &args).await,
             ImageGroup::Common(command) => image(client, command).await,
         },

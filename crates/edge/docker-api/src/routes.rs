@@ -95,6 +95,7 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     POST "/dhow/images/gc" => gc::collect,
     GET "/dhow/images/gc" => gc::log,
     GET "/dhow/images/{}/explain" => dhow::explain,
+    POST "/dhow/images/{}/convert" => dhow::convert,
     GET "/dhow/layers" => dhow::layers,
 };
 

@@ -4,7 +4,7 @@
 //! ```text
 //! begin_pull   hold what is there and what will come ─▶ PullBlob for each that is missing
 //!     ├─ whoever fetches: PullBlob::take ─▶ content::Incoming ─▶ finish
-//!     └─ finish_pull, meanwhile: unpack layer by layer, then record, then let go
+//!     └─ finish_pull, meanwhile: unpack the layers, several at once, then record, then let go
 //! ```
 //!
 //! No lock is held while a pull waits for the network: what it counts on is held in the database
@@ -212,7 +212,7 @@ impl Images {
         Ok(PullBlob { descriptor: descriptor.clone(), coming })
     }
 
-    /// Unpacks the layers while they come, one on the other, and records the image: as `name`, and
+    /// Unpacks the layers while they come, several at once, and records the image: as `name`, and
     /// as what the registry calls it, `digest` of the same repository.
     pub fn finish_pull(
         &self,

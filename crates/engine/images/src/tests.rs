@@ -11,6 +11,7 @@ use super::*;
 
 mod check;
 mod chunked;
+mod convert;
 mod crash;
 mod explain;
 mod gc;

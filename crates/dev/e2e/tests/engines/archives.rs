@@ -56,6 +56,11 @@ fn docker_loads_what_is_saved_and_the_other_way_round() {
         Some("b")
     );
     assert_eq!(load(&m, "docker save app:1"), made);
+    // As schema 2 it is the same image, under another manifest.
+    m.ok("docker rmi -f app:1; D image convert --to docker app:1 app:docker; D rmi app:1; D save app:docker | docker load -q");
+    m.ok("docker tag app:docker app:1; D image convert --to oci app:docker app:1");
+    assert_eq!(id(&m, "docker"), made);
+    assert_eq!(id(&m, "D"), made);
     assert_eq!(load(&m, "docker save app:1 app:base | gzip"), made);
     // The same image gives the same archive, to the byte, by whichever way it came.
     m.ok("docker save app:1 app:base | D load -q; D save app:1 app:base >/tmp/again.tar");

@@ -97,6 +97,29 @@ pub(crate) enum ImageGroup {
         after_help = "Examples:\n  dhow image explain debian:12\n  dhow image explain --files debian:12 | grep /var/cache"
     )]
     Explain(ExplainArgs),
+    /// Give an image another name under a manifest of Docker's schema 2, or of OCI
+    ///
+    /// Its id stays, and its layers stay byte for byte: only what the manifest calls them changes. For
+    /// registries and tools that know one of the two. Layers through zstd are OCI's alone.
+    #[command(
+        after_help = "Example:\n  dhow image convert --to docker app:1 registry.example/app:1 && dhow push registry.example/app:1"
+    )]
+    Convert(ConvertArgs),
+}
+
+/// `image convert`.
+#[derive(Args, Debug)]
+pub(crate) struct ConvertArgs {
+    /// What the manifest is to be
+    #[arg(long, value_name = "SCHEMA", value_parser = ["docker", "oci"])]
+    pub(crate) to: String,
+    /// Of an image for several platforms, the one for this (linux/amd64)
+    #[arg(long)]
+    pub(crate) platform: Option<String>,
+    /// The image
+    pub(crate) source: String,
+    /// Its new name
+    pub(crate) target: String,
 }
 
 /// `image inspect`.

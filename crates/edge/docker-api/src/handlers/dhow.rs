@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use docker::IdResponse;
 use docker::dhow::{Explained, ExplainedLayer, FileChange, Layer, Tally};
-use images::{Act, Change};
+use images::{Act, Change, Schema};
 
 use crate::{
     call::{Call, Reply, ok},
     error::Error,
+    handlers::image::parse,
+    platform,
 };
 
 /// `POST /dhow/rootfs?path=FILE`: the image made of a root file system archive on the engine's
@@ -19,6 +21,22 @@ pub(crate) async fn rootfs(call: Call) -> Reply {
         return Err(Error::invalid("`path` must be an absolute path of an archive"));
     }
     let image = call.engine(move |engine| engine.images().rootfs_archive(&path)).await?;
+    ok(&IdResponse { id: image.id.to_string() })
+}
+
+/// `POST /dhow/images/NAME/convert?schema=docker|oci&to=NAME[&platform=PLATFORM]`: the same image
+/// under a manifest of this schema and another name. Answers with its id.
+pub(crate) async fn convert(call: Call) -> Reply {
+    let schema = match call.query.text("schema") {
+        "docker" => Schema::Docker,
+        "oci" => Schema::Oci,
+        other => return Err(Error::invalid(format!("`schema` is docker or oci, not `{other}`"))),
+    };
+    let (name, to) = (call.id.clone(), parse(call.query.text("to"))?);
+    let platform = platform::from_json(call.query.text("platform"))?;
+    let image = call
+        .engine(move |engine| engine.images().convert(&name, &to, platform.as_ref(), schema))
+        .await?;
     ok(&IdResponse { id: image.id.to_string() })
 }
 

@@ -1,0 +1,112 @@
+//! An image as Docker's schema 2, or as OCI: the same configuration and the same layers, byte for
+//! byte, under a manifest that calls them by other types. So its id stays.
+//!
+//! Sources: image-spec media-types.md, "Compatibility Matrix"; Docker's `manifest-v2-2`.
+
+use oci::image::{Descriptor, Manifest, Platform, media_type};
+use reference::Reference;
+
+use crate::commit::Kept;
+use crate::install::{LayerSource, to_json};
+use crate::target::Match;
+use crate::{Error, Image, Images, check_target};
+
+/// What a manifest is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// Docker's image manifest, version 2, schema 2.
+    Docker,
+    /// The Open Container Initiative's.
+    Oci,
+}
+
+/// The types of the one and of the other that mean the same.
+const SAME: [(&str, &str); 4] = [
+    (media_type::DOCKER_MANIFEST, media_type::MANIFEST),
+    (media_type::DOCKER_CONFIG, media_type::CONFIG),
+    (media_type::DOCKER_LAYER, media_type::LAYER),
+    (media_type::DOCKER_LAYER_GZIP, media_type::LAYER_GZIP),
+];
+
+impl Schema {
+    /// What this schema calls something; `None` where it has no word for it.
+    fn name(self, media_type: &str) -> Option<&'static str> {
+        let (docker, oci) =
+            SAME.into_iter().find(|(docker, oci)| [*docker, *oci].contains(&media_type))?;
+        Some(if self == Self::Docker { docker } else { oci })
+    }
+}
+
+impl Images {
+    /// Gives the image `source`, of an index the one for `platform` (this machine's where none is
+    /// given), the name `target`, under a manifest of this schema. Docker's has no annotations and no
+    /// subject: they are left out.
+    pub fn convert(
+        &self,
+        source: &str,
+        target: &Reference,
+        platform: Option<&Platform>,
+        schema: Schema,
+    ) -> Result<Image, Error> {
+        let target = check_target(target.clone())?;
+        let found = self.find(source)?;
+        let wanted = platform.unwrap_or(crate::host::platform());
+        // One manifest alone is what is meant, whatever it runs on.
+        let digest = match (platform, self.entries(&found)?.as_slice()) {
+            (None, [only]) => only.digest.clone(),
+            _ => match self.choose_manifest(&found, wanted, Match::Runs)? {
+                Some(digest) => digest,
+                None => return Err(self.not_for(source, &found, wanted)?),
+            },
+        };
+        let (manifest, _) =
+            self.manifest(&digest)?.ok_or_else(|| Error::NoImage(digest.to_string()))?;
+        let config = self.content.read(&manifest.config.digest, oci::image::MAX_CONFIG as u64)?;
+        let layers: Vec<Box<dyn LayerSource + '_>> = manifest
+            .layers
+            .iter()
+            .map(|layer| -> Box<dyn LayerSource + '_> {
+                Box::new(Kept { digest: layer.digest.clone(), content: &self.content })
+            })
+            .collect();
+        let converted = to_json("the image manifest", &in_schema(&manifest, schema)?)?;
+        self.install_foreign(&converted, &config, &layers, Some(&target))
+    }
+}
+
+fn in_schema(manifest: &Manifest, schema: Schema) -> Result<Manifest, Error> {
+    let named = |descriptor: &Descriptor| {
+        let kind = &descriptor.media_type;
+        let media_type = match schema.name(kind) {
+            Some(name) => name.to_owned(),
+            None if schema == Schema::Oci => kind.clone(),
+            None => {
+                let digest = &descriptor.digest;
+                let why =
+                    format!("{digest} is of type `{kind}`, which Docker's schema 2 does not have");
+                return Err(Error::Invalid(why));
+            }
+        };
+        Ok(Descriptor { media_type, ..descriptor.clone() })
+    };
+    let plain = |descriptor: &Descriptor| {
+        let named = named(descriptor)?;
+        Ok(Descriptor::new(&named.media_type, named.digest, named.size))
+    };
+    let layers: Result<Vec<_>, Error> = match schema {
+        Schema::Docker => manifest.layers.iter().map(plain).collect(),
+        Schema::Oci => manifest.layers.iter().map(named).collect(),
+    };
+    let own = schema.name(media_type::MANIFEST).map(str::to_owned);
+    Ok(match schema {
+        Schema::Docker => {
+            Manifest { media_type: own, ..Manifest::new(plain(&manifest.config)?, layers?) }
+        }
+        Schema::Oci => Manifest {
+            media_type: own,
+            config: named(&manifest.config)?,
+            layers: layers?,
+            ..manifest.clone()
+        },
+    })
+}

@@ -1,0 +1,57 @@
+//! From OCI to Docker's schema 2, and back.
+
+use oci::image::Manifest;
+
+use super::layers::layout;
+use super::*;
+
+fn manifest(home: &Home, name: &str) -> (Digest, Manifest) {
+    let digest = home.images.details(name).unwrap().descriptor.unwrap().digest;
+    let bytes = home.images.content.read(&digest, 1 << 20).unwrap();
+    (digest, Manifest::parse(&bytes).unwrap())
+}
+
+fn convert(home: &Home, from: &str, to: &str, schema: Schema) -> Result<Image, Error> {
+    home.images.convert(from, &to.parse().unwrap(), None, schema)
+}
+
+#[test]
+fn there_and_back_is_the_same_to_the_byte() {
+    let home = Home::new("convert");
+    let layers = [tar(&[("a", "1")]), tar(&[("b", "2")])];
+    home.images.load(&mut layout(&layers).as_slice()).unwrap();
+    let (oci, before) = manifest(&home, "many:1");
+    let made = convert(&home, "many:1", "many:docker", Schema::Docker).unwrap();
+    assert_eq!(made.id, home.images.resolve("many:1").unwrap().id, "the id stays");
+    let (docker, between) = manifest(&home, "many:docker");
+    assert_ne!(docker, oci);
+    assert_eq!(between.media_type.as_deref(), Some(media_type::DOCKER_MANIFEST));
+    assert_eq!(between.config.media_type, media_type::DOCKER_CONFIG);
+    for (one, other) in before.layers.iter().zip(&between.layers) {
+        assert_eq!((&one.digest, one.size), (&other.digest, other.size));
+        assert_eq!(other.media_type, media_type::DOCKER_LAYER);
+    }
+    convert(&home, "many:docker", "many:oci", Schema::Oci).unwrap();
+    assert_eq!(manifest(&home, "many:oci").0, oci);
+    // The names are apart: each means its own manifest, and one can go without the other.
+    for name in ["many:1", "many:oci"] {
+        home.images.remove(name, false, &|_| false).unwrap();
+    }
+    assert_eq!(manifest(&home, "many:docker").0, docker);
+    assert_eq!(home.images.resolve("many:docker").unwrap().id, made.id);
+    convert(&home, "many:docker", "many:again", Schema::Oci).unwrap();
+    assert_eq!(manifest(&home, "many:again").0, oci);
+    home.check();
+}
+
+#[test]
+fn what_schema_2_has_no_word_for_is_named() {
+    let home = Home::new("convert-zstd");
+    let layer = zstd::encode_all(tar(&[("a", "1")]).as_slice(), 1).unwrap();
+    let image = home.import("app:1", &layer);
+    let error = convert(&home, "app:1", "app:docker", Schema::Docker).unwrap_err().to_string();
+    assert!(error.contains("tar+zstd`, which Docker's schema 2 does not have"), "{error}");
+    assert_eq!(home.list(&[]), ["app:1"]);
+    assert_eq!(convert(&home, "app:1", "app:oci", Schema::Oci).unwrap().id, image.id);
+    assert!(matches!(convert(&home, "none:1", "x:1", Schema::Oci), Err(Error::NoImage(_))));
+}
