@@ -26,6 +26,7 @@ mod check;
 mod commit;
 mod convert;
 mod decoding;
+mod dissolve;
 mod driver;
 mod embedded;
 mod error;
