@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use snapshot::Mounts;
 
+use super::platforms::Made;
 use super::pull::Remote;
 use super::serve::{HERE, Pushed, a_day_later};
 use super::*;
@@ -21,12 +22,23 @@ fn remote() -> Remote {
     Remote::new(&[&[("old", "x")], &[("a", "1"), ("dir/b", "2")]])
 }
 
+/// An index of this machine's image and another one.
+fn two() -> Made {
+    Made::index(&["linux/s390x", &format!("linux/{}", host::platform().architecture)])
+}
+
 /// What the child does.
 fn act(home: &Path, images: &Images, what: &str) -> Result<(), Error> {
     let import = Import { reference: "new:1".parse().ok(), created: Some(1), ..Import::default() };
     match what {
         "import" => images.import(&mut archive().as_slice(), &import, &mut |_| ()).map(drop),
         "load" => images.load(&mut fs::read(home.join("saved.tar")).unwrap().as_slice()).map(drop),
+        "load-index" => images.load(&mut two().archive("two:1", &[]).as_slice()).map(drop),
+        "remove-index" => images.remove("two:1", false, &|_| false).map(drop),
+        "remove-platform" => {
+            let other = ["linux/s390x".parse().unwrap()];
+            images.remove_platforms("two:1", &other, false, &|_| false).map(drop)
+        }
         "remove" => images.remove("old:1", false, &|_| false).map(drop),
         "tag" => images.tag("old:1", "other:1"),
         "pull" => remote().pull_into(images, "r.test/a/b:1").map(drop),
@@ -121,6 +133,9 @@ fn walk(driver: Driver, what: &str, n_steps: usize) {
             if what == "gc" {
                 super::gc::used(&home, &old, 40);
             }
+            if what == "remove-index" || what == "remove-platform" {
+                home.images.load(&mut two().archive("two:1", &[]).as_slice()).unwrap();
+            }
             if what == "unserve" {
                 Pushed::new(&archive()).push(&home.images, HERE, "1");
             }
@@ -139,7 +154,8 @@ fn walk(driver: Driver, what: &str, n_steps: usize) {
             match act(&home.path, &home.images, what) {
                 Ok(()) => {}
                 // It was done already, all but the last step.
-                Err(Error::NoImage(_)) if what == "remove" => {}
+                Err(Error::NoImage(_)) if what.starts_with("remove") => {}
+                Err(Error::NotProvided { .. }) if what == "remove-platform" => {}
                 Err(error) => panic!("{what} after {point}={action}: {}", chain(&error)),
             }
             nothing_is_wrong(&images, &format!("{what} again after {point}={action}"));
@@ -192,6 +208,13 @@ fn killed_anywhere_in_a_commit_everything_is_whole() {
 #[test]
 fn killed_anywhere_in_a_removal_everything_is_whole() {
     walk(Driver::Overlay, "remove", 10);
+}
+
+#[test]
+fn killed_anywhere_with_several_platforms_everything_is_whole() {
+    walk(Driver::Overlay, "load-index", 20);
+    walk(Driver::Overlay, "remove-index", 10);
+    walk(Driver::Overlay, "remove-platform", 4);
 }
 
 #[test]

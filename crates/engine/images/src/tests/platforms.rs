@@ -69,7 +69,7 @@ impl Made {
     }
 
     /// An index of one image for each platform.
-    fn index(platforms: &[&str]) -> Self {
+    pub(super) fn index(platforms: &[&str]) -> Self {
         let mut made = Self::default();
         let images: Vec<_> = platforms.iter().map(|platform| made.image(platform)).collect();
         made.root = Some(made.clone_index(images));
@@ -94,7 +94,7 @@ impl Made {
     }
 
     /// As a layout of this name, without some blobs.
-    fn archive(&self, name: &str, without: &[&Digest]) -> Vec<u8> {
+    pub(super) fn archive(&self, name: &str, without: &[&Digest]) -> Vec<u8> {
         let root = self.root.clone().unwrap();
         let root = if name.is_empty() { root } else { named_descriptor(root, name) };
         let index = serde_json::to_vec(&Index::new(vec![root])).unwrap();
