@@ -40,6 +40,8 @@ impl Names {
     pub(crate) fn place(&self, name: &str, on_behalf: Option<&str>) -> Option<Place> {
         let own = whole(&format!("{}/{name}", self.own)).filter(|own| own.path() == name)?;
         let theirs = match on_behalf.filter(|domain| *domain != self.own) {
+            // With a part of a path it could be one of ours by another name.
+            Some(domain) if domain.contains('/') => return None,
             Some(domain) => format!("{domain}/{name}"),
             None if begins_with_domain(name) => name.to_owned(),
             None => return Some(Place { repository: own.name(), is_own: true }),

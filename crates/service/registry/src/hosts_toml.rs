@@ -11,6 +11,7 @@ use hyper::header::{HeaderName, HeaderValue};
 
 use crate::Error;
 use crate::proxy::Proxy;
+use crate::refused::shown;
 use crate::toml::{Table, Value, parse};
 use crate::url::Url;
 
@@ -130,6 +131,11 @@ type Wrong = (usize, String);
 
 /// Reads a file; paths in it are relative to its folder.
 pub(crate) fn read(dir: &Path, text: &str) -> Result<Vec<Host>, Wrong> {
+    // Keys are quoted in errors, and may be anything.
+    read_all(dir, text).map_err(|(line, why)| (line, shown(&why)))
+}
+
+fn read_all(dir: &Path, text: &str) -> Result<Vec<Host>, Wrong> {
     let root = parse(text).map_err(|wrong| (wrong.line, wrong.why))?;
     let mut hosts = Vec::new();
     let mut server = None;

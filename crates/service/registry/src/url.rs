@@ -125,7 +125,9 @@ fn shown(text: &str) -> String {
         None => rest,
     };
     let separator = if scheme.is_empty() { "" } else { "://" };
-    format!("{scheme}{separator}{rest}").chars().take(200).collect()
+    let shown = format!("{scheme}{separator}{rest}");
+    // It goes to a terminal, and on one line.
+    shown.chars().filter(|char| !char.is_control()).take(200).collect()
 }
 
 /// An absolute address of HTTP, without user and fragment.
@@ -248,6 +250,8 @@ mod tests {
     fn what_is_said_of_a_bad_address_holds_no_secret() {
         let said = Url::parse("https://user:secret@a/b?sig=secret").unwrap_err().to_string();
         assert_eq!(said, "`https://a/b` is not a valid address");
+        let said = Url::parse("https://a\r\u{1b}[2J").unwrap_err().to_string();
+        assert_eq!(said, "`https://a[2J` is not a valid address");
     }
 
     #[test]

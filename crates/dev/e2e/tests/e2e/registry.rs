@@ -146,3 +146,43 @@ fn a_pull_that_is_killed_goes_on() {
     }
     sandbox.finish();
 }
+
+#[test]
+fn all_tags_go_and_come() {
+    needs!(Root, Overlay, Netns, Busybox, Registry);
+    let sandbox = busybox("all-tags");
+    let _registry = Registry::start(&sandbox, "");
+    let name = format!("{HOST}/me/app");
+    let (one, two) = (format!("{name}:one"), format!("{name}:two"));
+    sandbox.ok(&["tag", "busybox", &one]);
+    sandbox.ok(&["tag", "busybox", &two]);
+    let pushed = sandbox.ok(&["push", "-a", &name]);
+    assert!(pushed.contains("\none: digest: sha256:") && pushed.contains("\ntwo: digest: sha256:"));
+    assert!(pushed.starts_with(&format!("The push refers to repository [{name}]\n")), "{pushed}");
+    assert!(pushed.contains(": Pushed\n") && pushed.contains(": Layer already exists\n"));
+    let digest = inspect(&sandbox, &one)["RepoDigests"][0].as_str().unwrap().to_owned();
+    sandbox.ok(&["rmi", &one, &two, "busybox"]);
+    sandbox.baseline();
+
+    sandbox.ok(&["pull", "-a", "-q", &name]);
+    let tags = || {
+        let listed = sandbox.ok(&["images", "--format", "{{.Tag}}", &name]);
+        let mut tags: Vec<_> = listed.lines().map(str::to_owned).collect();
+        tags.sort();
+        tags
+    };
+    assert_eq!(tags(), ["one", "two"]);
+    sandbox.ok(&["rmi", &one, &two]);
+    // By a digest, whatever tag stands before it.
+    let by_both = format!("{one}@{}", digest.split_once('@').unwrap().1);
+    let pulled = sandbox.ok(&["pull", &by_both]);
+    assert!(pulled.contains(&format!("Digest: {}", digest.split_once('@').unwrap().1)), "{pulled}");
+    assert_eq!(sandbox.ok(&["run", "--rm", &digest, "echo", "hi"]), "hi");
+    let why = sandbox.dhow(&["pull", "-a", &one]);
+    assert!(
+        why.code != 0 && why.stderr.contains("tag can't be used with --all-tags/-a"),
+        "{why:?}"
+    );
+    sandbox.ok(&["rmi", &digest]);
+    sandbox.finish();
+}
