@@ -170,20 +170,6 @@ const LIES: &[(&str, Lie, Class, &str)] = &[
         "missing field",
     ),
     (
-        "a configuration that is none",
-        |request, mut reply| {
-            if is_manifest(request) {
-                let text = String::from_utf8(reply.body).unwrap();
-                let kind = "application/vnd.example.thing.v1+json";
-                let body = text.replacen(media_type::CONFIG, kind, 1).into_bytes();
-                reply = manifest_as(media_type::MANIFEST, &body);
-            }
-            reply
-        },
-        Invalid,
-        "an artifact of type `application/vnd.example.thing.v1+json`, not an image",
-    ),
-    (
         "a manifest of before 2016",
         |_, _| manifest_as("application/json", b"{\"schemaVersion\":1,\"name\":\"a/b\"}"),
         Invalid,
