@@ -93,7 +93,7 @@ const WINDOW: i32 = 8;
 /// Where to go on after `last`: on a busy machine more processes can have come and gone between two
 /// looks than the window is wide, and an attacker that stayed behind would never meet one again.
 /// The last field of `/proc/loadavg` is the number given out last in this PID namespace
-/// (proc_loadavg(5)).
+/// (`proc_loadavg(5)`).
 fn caught_up(last: i32) -> i32 {
     let newest = std::fs::read_to_string("/proc/loadavg").unwrap();
     let newest: i32 = newest.split_whitespace().last().unwrap().parse().unwrap();
