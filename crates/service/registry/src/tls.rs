@@ -164,6 +164,10 @@ fn explain(origin: &Origin, error: io::Error) -> Transport {
             format!("certificate is valid for {}, not {}", names.join(", "), origin.host)
         }
         CertificateError::UnknownIssuer => "certificate signed by unknown authority".to_owned(),
+        // One that signs itself, as many registries have, and that nobody said is trusted.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "certificate signed by unknown authority".to_owned()
+        }
         other => other.to_string(),
     };
     Transport::Certificate { host, why }
