@@ -428,7 +428,11 @@ impl Check<'_> {
                 self.find_layer(Kind::Image, &layer.chain, why);
             }
             Err(error) => {
-                let why = format!("layer {} was not compared: {}", layer.chain, chain_of(&error));
+                let why = format!(
+                    "layer {} was not compared: {}",
+                    layer.chain,
+                    docker::error::chain(&error)
+                );
                 self.summary.skipped.push(why);
             }
         }
@@ -483,15 +487,4 @@ impl Check<'_> {
 /// What an index names, by what names. Of a damaged manifest the size is told with the manifest.
 fn named(index: &Index) -> Vec<(&Digest, &BTreeMap<String, String>)> {
     index.manifests.iter().map(|one| (&one.digest, &one.annotations)).collect()
-}
-
-/// An error and all that it comes from, in one line.
-pub(crate) fn chain_of(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        line = format!("{line}: {source}");
-        next = source.source();
-    }
-    line
 }

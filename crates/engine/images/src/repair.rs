@@ -10,7 +10,7 @@ use docker::check::{Finding, Kind};
 use metadata::ImageLayer;
 use oci::{ChainId, Digest};
 
-use crate::check::{View, chain_of};
+use crate::check::View;
 use crate::pull::is_alive;
 use crate::{Error, Images};
 
@@ -125,7 +125,7 @@ impl Images {
             let open = || self.archive_of(&layer.blob);
             match self.ensure_layer(&below, &diffs, layer_idx, open) {
                 Ok(_) => done(finding, "unpacked again"),
-                Err(error) => fetch_again(finding, &format!("{}: ", chain_of(&error))),
+                Err(error) => fetch_again(finding, &format!("{}: ", docker::error::chain(&error))),
             }
             return Ok(());
         }
@@ -133,7 +133,7 @@ impl Images {
         let unpacking = match self.unpack_layer(&below, &layer.diff, layer_idx, open) {
             Ok((unpacking, _)) => unpacking,
             Err(error) => {
-                fetch_again(finding, &format!("{}: ", chain_of(&error)));
+                fetch_again(finding, &format!("{}: ", docker::error::chain(&error)));
                 return Ok(());
             }
         };

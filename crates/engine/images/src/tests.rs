@@ -3,6 +3,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use docker::error::chain;
 use docker::filters::Filters;
 use oci::image::MAX_CONFIG;
 use tarstream::{Entry, Kind, Writer};
@@ -171,13 +172,6 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        None => error.to_string(),
-        Some(source) => format!("{error}: {}", chain(source)),
-    }
 }
 
 #[test]

@@ -107,13 +107,7 @@ pub(crate) async fn hosts(request: &Request) -> Result<Arc<Hosts>, Error> {
 }
 
 fn tell_passed(events: &Arc<Events>, host: &Registry, error: &registry::Error) {
-    let mut why = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        why.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    events(Event::Passed { host: host.to_string(), why });
+    events(Event::Passed { host: host.to_string(), why: docker::error::chain(error) });
 }
 
 /// The hosts to pull one image from.

@@ -30,7 +30,7 @@ use registry::{Retry, Settings};
 use tarstream::{Entry, Kind, Writer};
 use transfer::{Error, Event, Events, Pulled, Request};
 
-use crate::shelf::Shelf;
+use crate::shelf::{Shelf, noise};
 
 /// A root of images that goes when the test ends.
 struct Home {
@@ -124,15 +124,6 @@ fn tar(path: &str, data: &[u8]) -> Vec<u8> {
     writer.finish().unwrap()
 }
 
-/// Bytes that nothing shrinks.
-fn noise(n: usize, mut state: u32) -> Vec<u8> {
-    let next = |_| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    (0..n).map(next).collect()
-}
-
 /// Puts an image of these layers on a shelf, under a tag.
 fn image(shelf: &Shelf, tag: &str, layers: &[Vec<u8>]) -> Descriptor {
     let diffs = layers.iter().map(|layer| oci::DiffId(Digest::sha256(layer))).collect();
@@ -159,11 +150,5 @@ fn image_of(
 /// An error and its causes, as a person sees them.
 fn told<T>(result: Result<T, Error>) -> String {
     let Err(error) = result else { panic!("no error") };
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
+    docker::error::chain(&error)
 }

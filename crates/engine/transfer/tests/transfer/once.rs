@@ -99,11 +99,7 @@ async fn a_pull_that_broke_off_goes_on_across_layers() {
 async fn who_gave_it_is_told() {
     let shelf = Arc::new(Shelf::default());
     image(&shelf, "1", &[tar("f", &noise(50_000, 1))]);
-    let serve = |shelf: &Arc<Shelf>| {
-        let shelf = Arc::clone(shelf);
-        Server::start(move |request| shelf.answer(request))
-    };
-    let (mirror, upstream) = (serve(&shelf).await, serve(&shelf).await);
+    let (mirror, upstream) = (shelf.serve().await, shelf.serve().await);
     let broken = Server::start(|_| Reply::new(500, "")).await;
     let liar = Server::start({
         let shelf = Arc::clone(&shelf);

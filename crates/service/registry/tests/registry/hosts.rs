@@ -19,11 +19,6 @@ fn shelf(layer: &[u8]) -> (Arc<Shelf>, Descriptor) {
     (shelf, image)
 }
 
-async fn serve(shelf: &Arc<Shelf>) -> Server {
-    let shelf = Arc::clone(shelf);
-    Server::start(move |request| shelf.answer(request)).await
-}
-
 /// A registry, what is said of it, and who was passed by.
 struct World {
     dir: Dir,
@@ -78,7 +73,7 @@ impl World {
 #[tokio::test]
 async fn a_mirror_comes_first_and_is_told_whose_image_it_is() {
     let (shelf, image) = shelf(b"layer");
-    let (mirror, upstream) = (serve(&shelf).await, serve(&shelf).await);
+    let (mirror, upstream) = (shelf.serve().await, shelf.serve().await);
     let world = World::new("mirror", &upstream);
     let hosts = world.say(&format!(
         "[host.\"http://{0}\"]\ncapabilities = [\"pull\", \"resolve\"]\n\
@@ -104,11 +99,11 @@ async fn a_mirror_comes_first_and_is_told_whose_image_it_is() {
 #[tokio::test]
 async fn a_mirror_that_fails_is_passed_by() {
     let (shelf, image) = shelf(b"layer");
-    let upstream = serve(&shelf).await;
+    let upstream = shelf.serve().await;
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody = closed.local_addr().unwrap();
     drop(closed);
-    let empty = serve(&Arc::default()).await;
+    let empty = Arc::<Shelf>::default().serve().await;
     let broken = Server::start(|_| Reply::new(500, "")).await;
     let limited = Server::start(|_| error(429, "TOOMANYREQUESTS", "no more")).await;
     let liar = Server::start(|_| Reply::new(200, "<html>").with("Content-Type", "text/html")).await;
@@ -132,7 +127,7 @@ async fn a_mirror_that_fails_is_passed_by() {
 async fn where_a_mirror_breaks_off_the_next_goes_on() {
     let layer = noise(100_000);
     let (shelf, _) = shelf(&layer);
-    let upstream = serve(&shelf).await;
+    let upstream = shelf.serve().await;
     let mirror = Server::start({
         let shelf = Arc::clone(&shelf);
         move |request| match request.header("range") {
@@ -156,7 +151,7 @@ async fn where_a_mirror_breaks_off_the_next_goes_on() {
 #[tokio::test]
 async fn a_mirror_that_may_not_resolve_is_not_asked_what_a_tag_means() {
     let (shelf, image) = shelf(b"layer");
-    let (mirror, upstream) = (serve(&shelf).await, serve(&shelf).await);
+    let (mirror, upstream) = (shelf.serve().await, shelf.serve().await);
     let world = World::new("pull-only", &upstream);
     let text = format!("[host.\"http://{}\"]\ncapabilities = [\"pull\"]\n", mirror.host());
     let hosts = world.say(&text);
@@ -193,7 +188,7 @@ async fn a_mirror_that_may_not_resolve_is_not_asked_what_a_tag_means() {
 #[tokio::test]
 async fn only_one_that_may_takes_images() {
     let (shelf, _) = shelf(b"layer");
-    let (mirror, upstream) = (serve(&shelf).await, serve(&shelf).await);
+    let (mirror, upstream) = (shelf.serve().await, shelf.serve().await);
     let world = World::new("push", &upstream);
     let pull = format!("[host.\"http://{}\"]\ncapabilities = [\"pull\"]\n", mirror.host());
     assert_eq!(world.say(&pull).for_push().unwrap().to_string(), world.domain);
@@ -211,7 +206,7 @@ async fn only_one_that_may_takes_images() {
 #[tokio::test]
 async fn folders_are_looked_for_in_containerds_order() {
     let (shelf, _) = shelf(b"layer");
-    let upstream = serve(&shelf).await;
+    let upstream = shelf.serve().await;
     let world = World::new("folders", &upstream);
     let first = || world.hosts().host(0).to_string();
     assert_eq!(first(), world.domain);
@@ -238,7 +233,7 @@ async fn folders_are_looked_for_in_containerds_order() {
 #[tokio::test]
 async fn an_api_may_be_below_a_path() {
     let (shelf, _) = shelf(b"layer");
-    let upstream = serve(&Arc::default()).await;
+    let upstream = Arc::<Shelf>::default().serve().await;
     let tokens = Server::start(|_| Reply::new(200, r#"{"token":"T"}"#)).await;
     let realm = format!("http://{}/token", tokens.host());
     let cache = Server::start({
@@ -271,7 +266,7 @@ async fn an_api_may_be_below_a_path() {
 #[tokio::test]
 async fn a_host_may_have_a_proxy_and_a_time_of_its_own() {
     let (shelf, _) = shelf(b"layer");
-    let upstream = serve(&shelf).await;
+    let upstream = shelf.serve().await;
     let proxy = Server::start({
         let shelf = Arc::clone(&shelf);
         move |request: &Request| {
@@ -311,7 +306,7 @@ async fn a_host_may_have_a_proxy_and_a_time_of_its_own() {
 #[tokio::test]
 async fn a_mirror_of_daemon_json_is_for_dockers_registry_alone() {
     let (shelf, _) = shelf(b"layer");
-    let mirror = serve(&shelf).await;
+    let mirror = shelf.serve().await;
     let settings = Settings { mirrors: vec![format!("http://{}", mirror.host())], ..quick() };
     let hosts = Hosts::of(&settings, "docker.io", Some(&user())).unwrap();
     let reference: Reference = "debian:1".parse().unwrap();

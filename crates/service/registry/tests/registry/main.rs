@@ -94,10 +94,5 @@ fn told<T>(result: Result<T, Error>) -> String {
 
 /// Bytes that gzip would not shrink.
 fn noise(n: usize) -> Vec<u8> {
-    let mut state = 1u32;
-    let next = |_| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    (0..n).map(next).collect()
+    shelf::noise(n, 1)
 }

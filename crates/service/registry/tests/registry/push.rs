@@ -45,11 +45,7 @@ fn methods(server: &Server) -> String {
 #[tokio::test]
 async fn a_blob_is_sent_once() {
     let shelf = Arc::new(Shelf::default());
-    let server = Server::start({
-        let shelf = Arc::clone(&shelf);
-        move |request| shelf.answer(request)
-    })
-    .await;
+    let server = shelf.serve().await;
     let registry = registry(&server);
     let bytes = noise(700_000);
     assert_eq!(upload(&registry, &bytes, &[], None).await.unwrap(), Pushed::Sent);
@@ -69,11 +65,7 @@ async fn a_blob_is_sent_once() {
 #[tokio::test]
 async fn a_blob_may_go_in_pieces() {
     let shelf = Arc::new(Shelf::default());
-    let server = Server::start({
-        let shelf = Arc::clone(&shelf);
-        move |request| shelf.answer(request)
-    })
-    .await;
+    let server = shelf.serve().await;
     let bytes = noise(100_000);
     let sent = upload(&registry(&server), &bytes, &[], Some(40_000)).await.unwrap();
     assert_eq!(sent, Pushed::Sent);
@@ -170,11 +162,7 @@ async fn f05_an_upload_elsewhere_takes_no_credentials_along() {
 #[tokio::test]
 async fn an_upload_that_is_cut_goes_on() {
     let shelf = Arc::new(Shelf::default());
-    let server = Server::start({
-        let shelf = Arc::clone(&shelf);
-        move |request| shelf.answer(request)
-    })
-    .await;
+    let server = shelf.serve().await;
     let bytes = noise(5_000_000);
     server.cut_next("PATCH", 3_000_000);
     assert_eq!(upload(&registry(&server), &bytes, &[], None).await.unwrap(), Pushed::Sent);
@@ -190,11 +178,7 @@ async fn an_upload_that_is_cut_goes_on() {
 #[tokio::test]
 async fn an_upload_in_pieces_goes_on_too() {
     let shelf = Arc::new(Shelf::default());
-    let server = Server::start({
-        let shelf = Arc::clone(&shelf);
-        move |request| shelf.answer(request)
-    })
-    .await;
+    let server = shelf.serve().await;
     let bytes = noise(100_000);
     server.cut_next("PATCH", 15_000);
     let sent = upload(&registry(&server), &bytes, &[], Some(40_000)).await.unwrap();

@@ -1,12 +1,12 @@
 //! A registry that does as it should: what the scripted servers fall back to.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use oci::Digest;
 use oci::image::{Descriptor, Index, Manifest, Platform, media_type};
 
-use crate::server::{Reply, Request, error};
+use crate::server::{Reply, Request, Server, error};
 
 /// What a registry holds, for any repository.
 #[derive(Default)]
@@ -16,7 +16,23 @@ pub(crate) struct Shelf {
     uploads: Mutex<HashMap<String, Vec<u8>>>,
 }
 
+/// Bytes that gzip would not shrink, others for each `seed`.
+pub(crate) fn noise(n: usize, seed: u32) -> Vec<u8> {
+    let mut state = seed;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..n).map(next).collect()
+}
+
 impl Shelf {
+    /// A registry with what is on it, now and later.
+    pub(crate) async fn serve(self: &Arc<Self>) -> Server {
+        let shelf = Arc::clone(self);
+        Server::start(move |request| shelf.answer(request)).await
+    }
+
     pub(crate) fn blob(&self, kind: &str, bytes: &[u8]) -> Descriptor {
         let descriptor = Descriptor::of(kind, bytes);
         self.blobs.lock().unwrap().insert(descriptor.digest.to_string(), bytes.to_vec());
