@@ -50,11 +50,14 @@ impl Images {
     ) -> Result<Image, Error> {
         let target = check_target(target.clone())?;
         let found = self.find(source)?;
-        let wanted = platform.unwrap_or(crate::host::platform());
-        // One manifest alone is what is meant, whatever it runs on.
+        let (wanted, how) = match platform {
+            Some(platform) => (platform, Match::Same),
+            None => (crate::host::platform(), Match::Runs),
+        };
         let digest = match (platform, self.entries(&found)?.as_slice()) {
+            // One manifest alone is what is meant, whatever it runs on.
             (None, [only]) => only.digest.clone(),
-            _ => match self.choose_manifest(&found, wanted, Match::Runs)? {
+            _ => match self.choose_manifest(&found, wanted, how)? {
                 Some(digest) => digest,
                 None => return Err(self.not_for(source, &found, wanted)?),
             },
@@ -76,36 +79,30 @@ impl Images {
 
 fn in_schema(manifest: &Manifest, schema: Schema) -> Result<Manifest, Error> {
     let named = |descriptor: &Descriptor| {
-        let kind = &descriptor.media_type;
-        let media_type = match schema.name(kind) {
-            Some(name) => name.to_owned(),
-            None if schema == Schema::Oci => kind.clone(),
-            None => {
-                let digest = &descriptor.digest;
+        let (kind, digest) = (&descriptor.media_type, &descriptor.digest);
+        let media_type = match (schema.name(kind), schema) {
+            (Some(name), _) => name,
+            (None, Schema::Oci) => kind,
+            (None, Schema::Docker) => {
                 let why =
                     format!("{digest} is of type `{kind}`, which Docker's schema 2 does not have");
                 return Err(Error::Invalid(why));
             }
         };
-        Ok(Descriptor { media_type, ..descriptor.clone() })
+        Ok(match schema {
+            Schema::Docker => Descriptor::new(media_type, digest.clone(), descriptor.size),
+            Schema::Oci => Descriptor { media_type: media_type.into(), ..descriptor.clone() },
+        })
     };
-    let plain = |descriptor: &Descriptor| {
-        let named = named(descriptor)?;
-        Ok(Descriptor::new(&named.media_type, named.digest, named.size))
-    };
-    let layers: Result<Vec<_>, Error> = match schema {
-        Schema::Docker => manifest.layers.iter().map(plain).collect(),
-        Schema::Oci => manifest.layers.iter().map(named).collect(),
-    };
-    let own = schema.name(media_type::MANIFEST).map(str::to_owned);
+    let layers: Result<Vec<_>, Error> = manifest.layers.iter().map(named).collect();
+    let converted = Manifest::new(named(&manifest.config)?, layers?);
+    let media_type = schema.name(media_type::MANIFEST).map(str::to_owned);
     Ok(match schema {
-        Schema::Docker => {
-            Manifest { media_type: own, ..Manifest::new(plain(&manifest.config)?, layers?) }
-        }
+        Schema::Docker => Manifest { media_type, ..converted },
         Schema::Oci => Manifest {
-            media_type: own,
-            config: named(&manifest.config)?,
-            layers: layers?,
+            media_type,
+            config: converted.config,
+            layers: converted.layers,
             ..manifest.clone()
         },
     })

@@ -3,6 +3,7 @@
 use oci::image::Manifest;
 
 use super::layers::layout;
+use super::platforms::Made;
 use super::*;
 
 fn manifest(home: &Home, name: &str) -> (Digest, Manifest) {
@@ -54,4 +55,25 @@ fn what_schema_2_has_no_word_for_is_named() {
     assert_eq!(home.list(&[]), ["app:1"]);
     assert_eq!(convert(&home, "app:1", "app:oci", Schema::Oci).unwrap().id, image.id);
     assert!(matches!(convert(&home, "none:1", "x:1", Schema::Oci), Err(Error::NoImage(_))));
+}
+
+#[test]
+fn of_an_index_the_platform_that_is_asked_for() {
+    let home = Home::new("convert-index");
+    let made = Made::index(&["linux/amd64", "linux/arm64"]);
+    home.images.load(&mut made.archive("docker.io/library/app:1", &[]).as_slice()).unwrap();
+    for text in ["linux/amd64", "linux/arm64"] {
+        let (platform, name) = (text.parse().unwrap(), "app:docker".parse().unwrap());
+        let converted = home.images.convert("app:1", &name, Some(&platform), Schema::Docker);
+        let image = converted.unwrap();
+        assert_eq!(image.config.architecture, platform.architecture);
+        assert_eq!(home.images.resolve("app:docker").unwrap().id, image.id);
+        let (_, manifest) = manifest(&home, "app:docker");
+        assert_eq!(manifest.media_type.as_deref(), Some(media_type::DOCKER_MANIFEST));
+    }
+    // One that would run on it is not the one.
+    let (other, name) = ("linux/arm/v7".parse().unwrap(), "app:other".parse().unwrap());
+    let error = home.images.convert("app:1", &name, Some(&other), Schema::Oci).unwrap_err();
+    assert!(matches!(error, Error::NotProvided { .. }), "{error}");
+    home.check();
 }
