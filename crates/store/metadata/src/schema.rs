@@ -11,7 +11,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::Error;
 
 /// Step N brings schema N to N+1. Steps are never changed once released, only added.
-const STEPS: &[&str] = &[
+pub(crate) const STEPS: &[&str] = &[
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),

@@ -8,6 +8,7 @@ use oci::{ChainId, DiffId, Digest};
 
 use super::*;
 
+mod schema;
 mod served;
 
 /// A folder that goes when the test ends.
@@ -303,27 +304,6 @@ fn tidying_loses_nothing() {
     assert_eq!(dir.db().read(Read::containers).unwrap().len(), 61);
     let log = std::fs::metadata(dir.0.join("dhow.db-wal")).unwrap().len();
     assert!(log < TIDY_BYTES, "{log} bytes");
-}
-
-#[test]
-fn a_newer_file_is_left_alone() {
-    let dir = Dir::new("newer");
-    drop(dir.db());
-    let path = dir.0.join("dhow.db");
-    let raw = Connection::open(&path).unwrap();
-    raw.pragma_update(None, "user_version", 9_999).unwrap();
-    drop(raw);
-    let error = Db::open(&path).unwrap_err().to_string();
-    assert!(error.contains("has schema 9999"), "{error}");
-}
-
-#[test]
-fn what_is_not_a_database_is_an_error() {
-    let dir = Dir::new("garbage");
-    let path = dir.0.join("dhow.db");
-    std::fs::write(&path, vec![7; 9_000]).unwrap();
-    assert!(Db::open(&path).is_err());
-    assert!(Db::open(&dir.0.join("none/dhow.db")).is_err());
 }
 
 #[test]
