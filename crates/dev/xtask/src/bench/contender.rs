@@ -34,9 +34,7 @@ impl Place {
     /// A directory beneath `DHOW_BENCH_DIR` or the temporary one: a root file system as an archive
     /// and unpacked, and a bundle.
     pub(crate) fn new(programs: &Path) -> Result<Self, String> {
-        let above =
-            std::env::var_os("DHOW_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        let directory = above.join(format!("dhow-bench-{}", std::process::id()));
+        let directory = super::directory();
         let place = Self { directory, programs: programs.to_owned(), counter: Cell::new(0) };
         place.fill().map_err(|error| format!("{}: {error}", place.directory.display()))?;
         Ok(place)

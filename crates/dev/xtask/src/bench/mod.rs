@@ -155,6 +155,18 @@ fn programs(root: &Path) -> Result<PathBuf, String> {
     found.cloned().ok_or("no release build of dhow-runtime".to_owned())
 }
 
+/// A folder of this run's own, beneath `DHOW_BENCH_DIR` or the temporary one.
+fn directory() -> PathBuf {
+    let above = std::env::var_os("DHOW_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    above.join(format!("dhow-bench-{}", std::process::id()))
+}
+
+/// Somebody else's program: the one that `BENCH_NAME` says, or that of the name in `PATH`.
+fn peer(name: &str) -> Option<PathBuf> {
+    let variable = format!("BENCH_{}", name.to_uppercase());
+    std::env::var_os(variable).map(PathBuf::from).or_else(|| find(name))
+}
+
 /// Everyone that can be measured here.
 fn contenders(place: &Place) -> (Vec<Contender>, Vec<String>) {
     let mut present = vec![
@@ -170,9 +182,7 @@ fn contenders(place: &Place) -> (Vec<Contender>, Vec<String>) {
         ("crun", Kind::Runtime),
     ];
     for (name, kind) in others {
-        let variable = format!("BENCH_{}", name.to_uppercase());
-        let program = std::env::var_os(variable).map(PathBuf::from).or_else(|| find(name));
-        match program {
+        match peer(name) {
             Some(program) => present.push(Contender::new(name, kind, program)),
             None => left_out.push(format!("{name}: not in PATH")),
         }

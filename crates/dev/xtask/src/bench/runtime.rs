@@ -93,9 +93,7 @@ fn insert(page: &str, text: &str) -> String {
 
 impl Place {
     fn new(programs: &Path) -> Result<Self, String> {
-        let above =
-            std::env::var_os("DHOW_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        let directory = above.join(format!("dhow-bench-{}", std::process::id()));
+        let directory = super::directory();
         let trees = cgroup_trees();
         let place = Self {
             directory,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::memory::Watch;
 use super::place::{BASE, FULL, Place, remove};
 use super::{Job, Sample};
-use crate::shell::find;
+use crate::bench::peer;
 
 /// Who it is, and what is particular about it.
 enum Kind {
@@ -45,11 +45,7 @@ pub(super) fn all(place: &Place, programs: &Path) -> (Vec<Engine>, Vec<String>) 
     let own = |kind, program: &str| Engine { kind, program: programs.join(program) };
     let mut engines = vec![own(Kind::Floor, "dhow"), own(Kind::Dhow, "dhow")];
     let mut left_out = Vec::new();
-    let named = |name: &str| {
-        let variable = format!("BENCH_{}", name.to_uppercase());
-        let program = std::env::var_os(variable).map(PathBuf::from).or_else(|| find(name));
-        program.ok_or(format!("{name}: not in PATH"))
-    };
+    let named = |name: &str| peer(name).ok_or(format!("{name}: not in PATH"));
     let docker = named("docker").and_then(|program| {
         let daemon = Daemon::start(&named("dockerd")?, place)?;
         Ok(Engine { kind: Kind::Docker(daemon), program })

@@ -22,9 +22,7 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn new(root: &Path) -> Result<Self, String> {
-        let above =
-            std::env::var_os("DHOW_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        let directory = above.join(format!("dhow-bench-{}", std::process::id()));
+        let directory = crate::bench::directory();
         let mut place = Self { directory, is_mounted: false, registries: Vec::new() };
         match place.fill(root) {
             Ok(()) => Ok(place),
