@@ -82,9 +82,12 @@ impl Read {
         }
     }
 
-    /// The containers made of this image.
+    /// The containers made of this image, or that have it mounted.
     pub fn containers_of_image(&self, image: &Digest) -> Result<Vec<Container>, Error> {
-        let sql = format!("SELECT {COLUMNS} FROM containers WHERE image = ?1 ORDER BY created");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM containers WHERE image = ?1
+             OR id IN (SELECT container FROM container_images WHERE image = ?1) ORDER BY created"
+        );
         self.all("list an image's containers", &sql, [Text(image)], container)
     }
 }
@@ -108,6 +111,13 @@ impl Write {
             ],
         )?;
         new.image.as_ref().map_or(Ok(()), |image| self.note_use(image, new.created))
+    }
+
+    /// Notes that a container has an image mounted: it is held as if it were made of it.
+    pub fn mount_image(&self, container: &str, image: &Digest) -> Result<(), Error> {
+        let sql = "INSERT OR IGNORE INTO container_images (container, image) VALUES (?1, ?2)";
+        self.execute("note a mounted image", sql, params![container, Text(image)])?;
+        Ok(())
     }
 
     /// Gives a container another name. [`Error::InUse`] where it is taken.

@@ -224,9 +224,12 @@ impl Read {
         Ok(blobs.into_iter().collect())
     }
 
-    /// How many containers are made of each image that has any.
+    /// How many containers are made of each image that has any, or have it mounted.
     pub fn containers_by_image(&self) -> Result<HashMap<Digest, u64>, Error> {
-        let sql = "SELECT image, count(*) FROM containers WHERE image IS NOT NULL GROUP BY image";
+        let sql = "SELECT image, count(*) FROM
+                       (SELECT id, image FROM containers WHERE image IS NOT NULL
+                        UNION SELECT container, image FROM container_images)
+                   GROUP BY image";
         let counts = self.all("count containers", sql, [], |row| {
             Ok((row.get::<_, Text<Digest>>(0)?.0, row.get::<_, i64>(1)? as u64))
         })?;

@@ -492,3 +492,41 @@ fn an_image_is_used_by_its_names_and_containers() {
     write(&db, |tx| tx.note_use(&id, 50));
     assert!(db.read(Read::last_uses).unwrap().is_empty());
 }
+
+#[test]
+fn an_image_is_held_by_who_has_it_mounted() {
+    let dir = Dir::new("mounted");
+    let db = dir.db();
+    let other = Digest::sha256(b"other");
+    write(&db, |tx| {
+        tx.insert_container(&container("aa", "web"))?;
+        tx.mount_image("aa", &other)?;
+        tx.mount_image("aa", &other)
+    });
+    let users = |image: &Digest| {
+        let found = db.read(|tx| tx.containers_of_image(image)).unwrap();
+        found.into_iter().map(|one| one.id).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (users(&other), users(&Digest::sha256(b"image"))),
+        (vec!["aa".into()], vec!["aa".into()])
+    );
+    assert_eq!(db.read(Read::containers_by_image).unwrap()[&other], 1);
+    assert!(write(&db, |tx| tx.delete_container("aa", 1)));
+    assert!(users(&other).is_empty());
+}
+
+#[test]
+fn a_volume_takes_another_name_that_is_free() {
+    let dir = Dir::new("volumes");
+    let db = dir.db();
+    let volume = |name: &str| Volume { name: name.into(), created: 1, config: "{}".into() };
+    write(&db, |tx| Ok(tx.insert_volume(&volume("a"))? && tx.insert_volume(&volume("b"))?));
+    let taken = db.write(|tx| tx.rename_volume("a", "b"));
+    assert!(matches!(taken, Err(Error::InUse { .. })), "{taken:?}");
+    write(&db, |tx| tx.rename_volume("a", "c"));
+    assert!(write(&db, |tx| tx.set_volume_config("c", "{\"x\":1}")));
+    assert!(!write(&db, |tx| tx.set_volume_config("a", "{}")));
+    let all: Vec<_> = db.read(Read::volumes).unwrap().into_iter().map(|one| one.name).collect();
+    assert_eq!(all, ["b", "c"]);
+}

@@ -44,6 +44,24 @@ impl Write {
         Ok(added > 0)
     }
 
+    /// Replaces the engine's record of a volume. Whether there was one.
+    pub fn set_volume_config(&self, name: &str, config: &str) -> Result<bool, Error> {
+        let sql = "UPDATE volumes SET config = ?2 WHERE name = ?1";
+        Ok(self.execute("change a volume", sql, [name, config])? > 0)
+    }
+
+    /// Gives a volume another name. [`Error::InUse`] where it is taken.
+    pub fn rename_volume(&self, name: &str, to: &str) -> Result<(), Error> {
+        if self.volume(to)?.is_some() {
+            return Err(Error::InUse { what: "volume name", name: to.into(), holder: to.into() });
+        }
+        let sql = "UPDATE volumes SET name = ?2 WHERE name = ?1";
+        match self.execute("rename a volume", sql, [name, to])? {
+            0 => Err(Error::NotFound { what: "volume", name: name.into() }),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes a volume out. Whether there was one.
     pub fn delete_volume(&self, name: &str) -> Result<bool, Error> {
         Ok(self.execute("remove a volume", "DELETE FROM volumes WHERE name = ?1", [name])? > 0)
