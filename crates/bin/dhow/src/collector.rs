@@ -11,9 +11,6 @@ use serde::Deserialize;
 
 use crate::host::chain;
 
-/// Where the daemon's settings are.
-const CONFIG: &str = "/etc/dhow/daemon.json";
-
 /// Between two times, where no policy says otherwise.
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -24,11 +21,11 @@ struct File {
     image_gc: Option<String>,
 }
 
-/// The policy of the flag, else of the file; without one there is no collection.
-pub(crate) fn policy(flag: Option<&str>) -> Result<Option<Policy>, String> {
+/// The policy of the flag, else of the engine's settings; without one there is no collection.
+pub(crate) fn policy(flag: Option<&str>, settings: &Path) -> Result<Option<Policy>, String> {
     let (text, place) = match flag {
         Some(flag) => (Some(flag.to_owned()), "--image-gc".to_owned()),
-        None => (of_file(Path::new(CONFIG))?, format!("\"image-gc\" in \"{CONFIG}\"")),
+        None => (of_file(settings)?, format!("\"image-gc\" in \"{}\"", settings.display())),
     };
     let parsed = text.map(|text| Policy::parse(&text)).transpose();
     parsed.map_err(|err| format!("{place}: {err}"))
@@ -94,6 +91,7 @@ mod tests {
             exe: std::env::current_exe().unwrap(),
             embedded: &[],
             driver: None,
+            settings: containers::Settings::default(),
         };
         let engine = Arc::new(Engine::open(config).unwrap());
         // What a removal left whose process died.
@@ -129,6 +127,6 @@ mod tests {
         }
         std::fs::remove_file(&path).unwrap();
         assert_eq!(of_file(&path), Ok(None));
-        assert!(policy(Some("max-age=soon")).unwrap_err().starts_with("--image-gc: "));
+        assert!(policy(Some("max-age=soon"), &path).unwrap_err().starts_with("--image-gc: "));
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cli::{DaemonArgs, Endpoint, Global, RegistryServeArgs};
-use containers::{Engine, EngineConfig};
+use containers::{Engine, EngineConfig, Settings};
 use docker_api::Listener;
 use images::{Driver, EmbeddedImage};
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,7 +36,7 @@ impl cli::Host for Host {
     }
 
     async fn daemon(&self, global: &Global, args: &DaemonArgs) -> Result<(), String> {
-        let policy = collector::policy(args.image_gc.as_deref())?;
+        let policy = collector::policy(args.image_gc.as_deref(), &settings())?;
         let state = state(global);
         let engine = Arc::new(open(root(global), state.clone(), driver(global)?)?);
         let addresses = if args.listen.is_empty() {
@@ -93,8 +93,15 @@ pub(crate) fn remove(root: PathBuf, state: PathBuf, id: &str) -> i32 {
 }
 
 fn open(root: PathBuf, state: PathBuf, driver: Option<Driver>) -> Result<Engine, String> {
-    let config = EngineConfig { root, state, exe: OWN_PROGRAM.into(), embedded: EMBEDDED, driver };
+    let settings = Settings::load(&settings()).map_err(|err| chain(&err))?;
+    let exe = OWN_PROGRAM.into();
+    let config = EngineConfig { root, state, exe, embedded: EMBEDDED, driver, settings };
     Engine::open(config).map_err(|err| chain(&err))
+}
+
+/// Where the engine's settings are.
+fn settings() -> PathBuf {
+    place(None, "DHOW_CONFIG", Settings::FILE)
 }
 
 fn root(global: &Global) -> PathBuf {

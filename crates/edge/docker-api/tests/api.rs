@@ -26,6 +26,7 @@ impl Api {
             exe: PathBuf::from("/proc/self/exe"),
             embedded: &[],
             driver: None,
+            settings: containers::Settings::default(),
         })
         .unwrap();
         Self { engine: Arc::new(engine), folder }

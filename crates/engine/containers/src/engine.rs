@@ -15,6 +15,7 @@ use crate::error::{At as _, is_out_of_space};
 use crate::lock::{Lock, shim_lives};
 use crate::paths::Paths;
 use crate::record::Container;
+use crate::settings::Settings;
 use crate::shim::Pending;
 use crate::spec::resources::Machine;
 use crate::{Error, machine};
@@ -32,6 +33,8 @@ pub struct EngineConfig {
     pub embedded: &'static [EmbeddedImage],
     /// The storage driver that the root is to have, or has. `None`: what works best, or what it has.
     pub driver: Option<Driver>,
+    /// What an administrator has set.
+    pub settings: Settings,
 }
 
 /// The containers of one root. Any number of them, in any number of processes, may be open at
@@ -44,6 +47,7 @@ pub struct Engine {
     pub(crate) images: Arc<Images>,
     pub(crate) networks: Networks,
     pub(crate) machine: OnceLock<Machine>,
+    pub(crate) settings: Settings,
     /// Supervisors that this process started: to be waited for when they end.
     pub(crate) children: Mutex<Vec<Child>>,
 }
@@ -81,6 +85,7 @@ impl Engine {
             images,
             networks,
             machine: OnceLock::new(),
+            settings: config.settings,
             children: Mutex::default(),
         };
         match engine.recover() {
@@ -115,6 +120,11 @@ impl Engine {
     /// Where what may vanish at a reboot is kept.
     pub fn state(&self) -> &Path {
         &self.shared.paths.state
+    }
+
+    /// What an administrator has set.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     pub(crate) fn paths(&self) -> &Paths {

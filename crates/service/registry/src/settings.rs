@@ -14,6 +14,7 @@ use crate::{Error, Proxies, Resolver, Retry};
 /// Where certificates of registries are, and `hosts.toml`, as `DIR/HOST[:PORT]/`.
 const CERTS: [&str; 2] = ["/etc/dhow/certs.d", "/etc/docker/certs.d"];
 /// Where the keys that we know of Docker's configuration are looked for; the first file counts.
+/// `DHOW_CONFIG` names another.
 const CONFIG: [&str; 2] = ["/etc/dhow/daemon.json", "/etc/docker/daemon.json"];
 
 /// How registries are reached.
@@ -49,14 +50,16 @@ impl Settings {
     /// What the files and the environment of this machine say.
     pub fn of_this_machine(env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let mut file = File::default();
-        for path in CONFIG.map(Path::new) {
-            match std::fs::read(path) {
+        let named = env("DHOW_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let files = named.map_or_else(|| CONFIG.map(PathBuf::from).into(), |path| vec![path]);
+        for path in files {
+            match std::fs::read(&path) {
                 Ok(bytes) => {
-                    file = parse(path, &bytes)?;
+                    file = parse(&path, &bytes)?;
                     break;
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(Error::File { path: path.into(), source }),
+                Err(source) => return Err(Error::File { path, source }),
             }
         }
         for mirror in &file.registry_mirrors {

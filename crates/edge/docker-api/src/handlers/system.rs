@@ -98,6 +98,7 @@ fn information(engine: &Engine) -> Result<Info, Error> {
     let runtime = Runtime { path: "dhow-runtime".to_owned(), ..Runtime::default() };
     let store = engine.images().snapshots();
     let ours = Commit { id: VERSION.to_owned() };
+    let cdi = engine.settings().cdi_spec_dirs.iter();
     let mut info = Info {
         id: id(engine),
         containers: counts.total as i64,
@@ -145,7 +146,7 @@ fn information(engine: &Engine) -> Result<Info, Error> {
         runc_commit: ours,
         security_options: words(&["name=seccomp,profile=builtin", "name=cgroupns"]),
         firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), info: List::NIL }),
-        cdi_spec_dirs: List::empty(),
+        cdi_spec_dirs: cdi.map(|dir| dir.to_string_lossy().into_owned()).collect(),
         warnings: List::NIL,
         ..Info::default()
     };

@@ -1,0 +1,38 @@
+//! What an administrator has set: `/etc/dhow/daemon.json`, under the names that Docker's file has.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::Error;
+use crate::error::At as _;
+
+/// The engine's settings. Every command reads them, since any command may be the one that starts
+/// a container. Keys that are not here are others' (registries, the collection of images).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Settings {
+    /// Where CDI specifications are; those of a later folder win.
+    pub cdi_spec_dirs: Vec<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()] }
+    }
+}
+
+impl Settings {
+    /// Where the file is, unless `DHOW_CONFIG` says otherwise.
+    pub const FILE: &'static str = "/etc/dhow/daemon.json";
+
+    /// Reads a file; without one, nothing is set.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let bytes = match std::fs::read(path) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            read => read.at("read", path)?,
+        };
+        serde_json::from_slice(&bytes).map_err(io::Error::from).at("read", path)
+    }
+}
