@@ -249,11 +249,11 @@ impl Auth {
             }
         }
         let method = if form.is_some() { Method::POST } else { Method::GET };
-        let silence = http.settings.retry.silence;
+        let retry = &http.settings.retry;
         let mut attempt = 1;
         let response = loop {
             let body = Body::Whole(form.clone().unwrap_or_default());
-            match http.send(&method, &url, &headers, body, silence).await {
+            match http.send(&method, &url, &headers, body, retry.silence).await {
                 Ok(response)
                     if !matches!(response.status().as_u16(), 500..)
                         || attempt == http.settings.retry.attempts =>
@@ -268,9 +268,9 @@ impl Auth {
             attempt += 1;
         };
         if response.status() != StatusCode::OK {
-            return Err(self.refusal(refused(response, silence).await).into());
+            return Err(self.refusal(refused(response, retry).await).into());
         }
-        collect(response, MAX_TOKEN, silence).await.map_err(|error| match error {
+        collect(response, MAX_TOKEN, retry).await.map_err(|error| match error {
             BodyError::Transport(source) => Error::Request { method, url: url.to_string(), source },
             BodyError::TooLarge(max) => {
                 let why = format!("a token of more than {max} bytes");

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::client::{Answer, Target};
 use crate::error::{Error, Transport};
 use crate::hosts::Passed;
-use crate::http::next_piece;
+use crate::pace::Pace;
 use crate::refused::shown;
 use crate::repository::{Repository, header};
 use crate::url::Url;
@@ -79,7 +79,10 @@ impl Repository<'_> {
                 }
                 Err(error) => error,
             };
-            n_failures = if *at > before { 1 } else { n_failures + 1 };
+            // One that trickles makes headway each time, and does not come for ever.
+            let trickles =
+                matches!(&error, Error::Request { source: Transport::TooSlow { .. }, .. });
+            n_failures = if *at > before && !trickles { 1 } else { n_failures + 1 };
             let is_worth_it = match &error {
                 Error::Request { source, .. } => source.is_outage(),
                 Error::WrongSize { found, expected, .. } => found < expected,
@@ -108,8 +111,8 @@ impl Repository<'_> {
         let mut to_skip = *at - asked + check_head(&answer, blob, asked)?;
         let Answer { response, .. } = answer;
         let mut body = response.into_body();
-        let silence = self.registry.http.settings.retry.silence;
-        while let Some(piece) = next_piece(&mut body, silence).await {
+        let mut pace = Pace::new(&self.registry.http.settings.retry);
+        while let Some(piece) = pace.next(&mut body).await {
             let mut piece = piece.map_err(|source| broken(&url, source))?;
             let skipped = to_skip.min(piece.len() as u64);
             to_skip -= skipped;

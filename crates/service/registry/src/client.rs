@@ -328,8 +328,7 @@ impl Registry {
                     continue;
                 }
             }
-            let silence = self.http.settings.retry.silence;
-            let refused = refused(response, silence).await;
+            let refused = refused(response, &self.http.settings.retry).await;
             let has_token =
                 authorization.is_some_and(|value| value.as_bytes().starts_with(b"Bearer"));
             return Err(denied(refused, has_token).into());

@@ -288,6 +288,14 @@ pub enum Transport {
     /// Nothing came for this long.
     #[error("no answer within {} s", .0.as_secs_f32())]
     TimedOut(Duration),
+    /// Something came, too little to wait for the rest.
+    #[error("no more than {n_bytes} bytes within {} s", .time.as_secs_f32())]
+    TooSlow {
+        /// What came.
+        n_bytes: u64,
+        /// How long it was waited for.
+        time: Duration,
+    },
     /// The request cannot be written as HTTP.
     #[error("not a request of HTTP")]
     Invalid(#[source] hyper::http::Error),
@@ -304,7 +312,7 @@ pub enum Transport {
 impl Transport {
     /// Whether the same may work a moment later, where it has not worked before.
     pub(crate) fn is_passing(&self) -> bool {
-        matches!(self, Self::Http(_) | Self::TimedOut(_))
+        matches!(self, Self::Http(_) | Self::TimedOut(_) | Self::TooSlow { .. })
     }
 
     /// Whether the same may work a moment later, where it has worked before.

@@ -22,7 +22,9 @@ use tokio::time::timeout;
 use crate::connect::connect;
 use crate::error::Transport;
 use crate::hosts_toml::Own;
+use crate::pace::Pace;
 use crate::proxy::Proxy;
+use crate::retry::Retry;
 use crate::settings::Settings;
 use crate::tls::Tls;
 use crate::url::{Origin, Scheme, Url};
@@ -233,10 +235,11 @@ pub(crate) enum BodyError {
 pub(crate) async fn collect(
     mut response: Response<Incoming>,
     max: usize,
-    silence: Duration,
+    retry: &Retry,
 ) -> Result<Bytes, BodyError> {
     let mut bytes = Vec::new();
-    while let Some(piece) = next_piece(response.body_mut(), silence).await {
+    let mut pace = Pace::new(retry);
+    while let Some(piece) = pace.next(response.body_mut()).await {
         let piece = piece.map_err(BodyError::Transport)?;
         if bytes.len() + piece.len() > max {
             return Err(BodyError::TooLarge(max));

@@ -29,6 +29,7 @@ mod hosts;
 mod hosts_toml;
 mod http;
 mod keep;
+mod pace;
 mod proxy;
 mod push;
 mod referrers;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::error::{Refused, in_words};
 use crate::http::collect;
-use crate::retry::retry_after;
+use crate::retry::{Retry, retry_after};
 
 /// An error needs no more words.
 const MAX_BODY: usize = 64 << 10;
@@ -38,12 +38,12 @@ struct One {
 }
 
 /// What a registry said instead of what was asked for.
-pub(crate) async fn refused(response: Response<Incoming>, silence: Duration) -> Refused {
+pub(crate) async fn refused(response: Response<Incoming>, retry: &Retry) -> Refused {
     let status = response.status();
     let retry_after = retry_after(response.headers());
     let limits = (status.as_u16() == 429).then(|| limits(response.headers())).flatten();
     // Where it cannot be read, its number has to do.
-    let body = collect(response, MAX_BODY, silence).await.unwrap_or_else(|_| Bytes::new());
+    let body = collect(response, MAX_BODY, retry).await.unwrap_or_else(|_| Bytes::new());
     let (code, message) = parse(&body);
     let message = if code.is_empty() && message.is_empty() {
         format!("received unexpected HTTP status: {status}")

@@ -273,8 +273,8 @@ impl Repository<'_> {
 
     pub(crate) async fn bytes(&self, answer: Answer, max: usize) -> Result<Bytes, Error> {
         let url = answer.url.to_string();
-        let silence = self.registry.http.settings.retry.silence;
-        collect(answer.response, max, silence).await.map_err(|error| match error {
+        let retry = &self.registry.http.settings.retry;
+        collect(answer.response, max, retry).await.map_err(|error| match error {
             BodyError::Transport(source) => Error::Request { method: Method::GET, url, source },
             BodyError::TooLarge(max) => {
                 Error::Protocol { url, why: format!("more than the {max} bytes that are taken") }

@@ -16,6 +16,9 @@ pub struct Retry {
     pub longest: Duration,
     /// How long an answer, or the next piece of one, may take.
     pub silence: Duration,
+    /// How many bytes a second have to come of a body, on the mean of as long as it may be silent. One
+    /// that trickles is asked for again, as often as one request is tried.
+    pub slowest: u64,
 }
 
 impl Default for Retry {
@@ -25,6 +28,7 @@ impl Default for Retry {
             first: Duration::from_millis(250),
             longest: Duration::from_mins(1),
             silence: Duration::from_mins(1),
+            slowest: 1 << 10,
         }
     }
 }

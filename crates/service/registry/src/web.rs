@@ -8,7 +8,8 @@ use hyper::{Method, Response};
 use crate::client::{MAX_REDIRECTS, is_redirect, redirected};
 use crate::error::{Error, Refused};
 use crate::hosts_toml::Own;
-use crate::http::{Body, Http, next_piece};
+use crate::http::{Body, Http};
+use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::url::Url;
 
@@ -17,12 +18,13 @@ use crate::url::Url;
 pub struct WebFile {
     response: Response<Incoming>,
     url: Url,
-    silence: std::time::Duration,
+    pace: Pace,
 }
 
 /// Asks for the file at an address of HTTP. Nobody gets credentials.
 pub async fn web_file(settings: Settings, address: &str) -> Result<WebFile, Error> {
     let silence = settings.retry.silence;
+    let pace = Pace::new(&settings.retry);
     let mut url = Url::parse(address)
         .map_err(|source| Error::Location { what: format!("\"{address}\""), source })?;
     let http = Http::new(settings, Own::default(), Vec::new());
@@ -36,7 +38,7 @@ pub async fn web_file(settings: Settings, address: &str) -> Result<WebFile, Erro
         })?;
         let status = response.status();
         if status.is_success() {
-            return Ok(WebFile { response, url, silence });
+            return Ok(WebFile { response, url, pace });
         }
         if !is_redirect(&Method::GET, status) {
             let message = format!("Got HTTP status code >= 400: {status}: {url}");
@@ -57,7 +59,7 @@ pub async fn web_file(settings: Settings, address: &str) -> Result<WebFile, Erro
 impl WebFile {
     /// The next piece; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        match next_piece(self.response.body_mut(), self.silence).await {
+        match self.pace.next(self.response.body_mut()).await {
             None => Ok(None),
             Some(Ok(piece)) => Ok(Some(piece)),
             Some(Err(source)) => {

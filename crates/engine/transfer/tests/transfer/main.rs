@@ -96,6 +96,7 @@ fn settings() -> Settings {
             first: Duration::from_millis(1),
             longest: Duration::from_millis(20),
             silence: Duration::from_secs(2),
+            ..Retry::default()
         },
         ..Settings::default()
     }

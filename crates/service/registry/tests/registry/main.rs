@@ -50,6 +50,7 @@ fn quick() -> Settings {
             first: Duration::from_millis(1),
             longest: Duration::from_secs(3),
             silence: Duration::from_secs(2),
+            ..Retry::default()
         },
         ..Settings::default()
     }

@@ -1,13 +1,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use oci::Digest;
 use oci::image::{Descriptor, media_type};
-use registry::Class;
+use registry::{Class, Registry, Retry, Settings};
 
 use crate::server::{Reply, Server, error};
 use crate::shelf::Shelf;
-use crate::{Memory, download, noise, registry, resolve, told};
+use crate::{Memory, download, noise, quick, registry, resolve, told};
 
 #[tokio::test]
 async fn an_image_comes_whole() {
@@ -133,6 +134,55 @@ async fn a_connection_that_stalls_is_given_up() {
     .await;
     assert_eq!(download(&registry(&server), &blob).await.unwrap(), bytes);
     assert_eq!(server.requests()[1].header("range"), Some("bytes=400-"));
+}
+
+/// Settings by which whoever sends no more than a byte each millisecond trickles.
+fn impatient() -> Settings {
+    let mut settings = quick();
+    (settings.retry.silence, settings.retry.slowest) = (Duration::from_millis(500), 20_000);
+    settings
+}
+
+#[tokio::test]
+async fn a_connection_that_trickles_is_given_up() {
+    let shelf = Arc::new(Shelf::default());
+    let bytes = noise(100_000);
+    let blob = shelf.blob(media_type::LAYER_GZIP, &bytes);
+    let n_asked = AtomicUsize::new(0);
+    let server = Server::start(move |request| {
+        let trickles = n_asked.fetch_add(1, Ordering::Relaxed) == 0;
+        Reply { trickles, ..shelf.answer(request) }
+    })
+    .await;
+    let registry = Registry::new(impatient(), &server.host(), None);
+    assert_eq!(download(&registry, &blob).await.unwrap(), bytes);
+    // What came is not asked for again.
+    let range = server.requests()[1].header("range").map(str::to_owned).unwrap();
+    let from = range.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-'));
+    assert!((1..2000).contains(&from.unwrap().parse::<u32>().unwrap()), "{range}");
+}
+
+#[tokio::test]
+async fn a_registry_that_only_trickles_holds_nobody() {
+    let shelf = Arc::new(Shelf::default());
+    let bytes = noise(100_000);
+    let blob = shelf.blob(media_type::LAYER_GZIP, &bytes);
+    shelf.image("1", "amd64", &[&bytes]);
+    let server =
+        Server::start(move |request| Reply { trickles: true, ..shelf.answer(request) }).await;
+    let registry = Registry::new(impatient(), &server.host(), None);
+    let error = download(&registry, &blob).await.unwrap_err();
+    assert_eq!(error.class(), Class::Unavailable);
+    let said = told(Err::<(), _>(error));
+    assert!(said.contains(": no more than ") && said.contains(" bytes within "), "{said}");
+    assert_eq!(server.requests().len(), 3, "as often as one request is tried");
+    // A document that trickles is none either.
+    let slow = Settings {
+        retry: Retry { silence: Duration::from_millis(50), ..impatient().retry },
+        ..Settings::default()
+    };
+    let said = told(resolve(&Registry::new(slow, &server.host(), None), "1").await);
+    assert!(said.contains(": no more than "), "{said}");
 }
 
 #[tokio::test]

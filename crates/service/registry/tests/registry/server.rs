@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
@@ -53,6 +54,8 @@ pub(crate) struct Reply {
     pub(crate) has_no_length: bool,
     /// Sends the body over and over.
     pub(crate) is_endless: bool,
+    /// Sends the body byte by byte, with a pause after each.
+    pub(crate) trickles: bool,
     /// Sends this in place of a head.
     pub(crate) head: Option<Vec<u8>>,
 }
@@ -69,6 +72,7 @@ impl Reply {
             stall: false,
             has_no_length: false,
             is_endless: false,
+            trickles: false,
             head: None,
         }
     }
@@ -256,7 +260,15 @@ async fn serve(
         head.push_str("\r\n");
         stream.write_all(head.as_bytes()).await?;
         if request.method != "HEAD" {
-            stream.write_all(&reply.body).await?;
+            if reply.trickles {
+                for byte in &reply.body {
+                    stream.write_all(&[*byte]).await?;
+                    stream.flush().await?;
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            } else {
+                stream.write_all(&reply.body).await?;
+            }
             if reply.is_endless {
                 // Until nobody takes it.
                 loop {
