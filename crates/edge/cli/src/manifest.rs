@@ -6,7 +6,7 @@ mod shelf;
 
 use oci::image::{Descriptor, ImageConfig, Index, Manifest, Platform, media_type};
 use reference::Reference;
-use registry::{Document, Keys, Registry, Settings};
+use registry::{Document, Error as Failure, Hosts, Keys, Registry, Settings};
 use serde_json::{Value, json};
 
 use crate::args::{
@@ -50,8 +50,8 @@ fn parse(what: &str, name: &str) -> Result<Reference> {
     Ok(named?.with_default_tag())
 }
 
-/// The registry that has `reference`.
-fn registry_of(reference: &Reference, insecure: bool) -> Result<Registry> {
+/// Whom to ask for `reference`, as when it is pulled.
+fn hosts_of(reference: &Reference, insecure: bool) -> Result<Hosts> {
     let domain = reference.domain();
     let mut settings =
         Settings::of_this_machine(&|name| std::env::var(name).ok()).map_err(|err| refused(&err))?;
@@ -59,30 +59,35 @@ fn registry_of(reference: &Reference, insecure: bool) -> Result<Registry> {
         settings.insecure.push(domain.to_owned());
     }
     let keys = Keys::read(&config_file()).and_then(|keys| keys.of(domain));
-    Ok(Registry::new(settings, domain, keys.map_err(|err| refused(&err))?))
+    let keys = keys.map_err(|err| refused(&err))?;
+    Hosts::of(&settings, domain, keys.as_ref()).map_err(|err| refused(&err))
+}
+
+/// Tells of a host that is passed by.
+fn tell_passed(host: &Registry, error: &Failure) {
+    eprintln!("{host} is passed by: {}", human::printable(&error.to_string()));
 }
 
 /// A manifest at its registry, with what it runs on.
 async fn fetch(reference: &Reference, insecure: bool) -> Result<(Document, Option<Entry>)> {
-    let registry = registry_of(reference, insecure)?;
-    let repository = registry.repository(reference.path());
-    let document = repository.manifest(reference).await.map_err(|err| refused(&err))?;
+    let hosts = hosts_of(reference, insecure)?;
+    let document = hosts.manifest(reference, &tell_passed).await.map_err(|err| refused(&err))?;
     if media_type::is_index(&document.media_type) {
         return Ok((document, None));
     }
-    let entry = entry(&registry, reference, &document).await?;
+    let entry = entry(&hosts, reference, &document).await?;
     Ok((document, Some(entry)))
 }
 
-async fn entry(registry: &Registry, reference: &Reference, document: &Document) -> Result<Entry> {
+async fn entry(hosts: &Hosts, reference: &Reference, document: &Document) -> Result<Entry> {
     let wrong = |why: &dyn std::fmt::Display| {
         Error::Usage(format!("{}: not an image: {why}", reference.familiar()))
     };
     let manifest = Manifest::parse(&document.bytes).map_err(|err| wrong(&err))?;
     let mut platform = Platform::default();
     if manifest.is_image() {
-        let repository = registry.repository(reference.path());
-        let config = repository.small_blob(&manifest.config).await.map_err(|err| refused(&err))?;
+        let config = hosts.small_blob(reference.path(), &manifest.config, 0, &tell_passed).await;
+        let config = config.map_err(|err| refused(&err))?;
         let config = ImageConfig::parse(&config).map_err(|err| wrong(&err))?;
         platform = Platform {
             architecture: config.architecture,
@@ -228,12 +233,11 @@ async fn entries_of(
 ) -> Result<Vec<Entry>> {
     let index = Index::parse(&document.bytes)
         .map_err(|err| Error::Usage(format!("{}: {err}", reference.familiar())))?;
-    let registry = registry_of(reference, insecure)?;
+    let hosts = hosts_of(reference, insecure)?;
     let mut entries = Vec::new();
     for descriptor in index.manifests {
         let name = reference.clone().with_digest(descriptor.digest.clone());
-        let repository = registry.repository(name.path());
-        let document = repository.manifest(&name).await.map_err(|err| refused(&err))?;
+        let document = hosts.manifest(&name, &tell_passed).await.map_err(|err| refused(&err))?;
         let reference = name.to_string();
         entries.push(Entry { reference, descriptor, raw: document.bytes.to_vec() });
     }
@@ -274,7 +278,8 @@ async fn push(shelf: &Shelf, args: &ManifestPushArgs) -> Result<i32> {
     if entries.is_empty() {
         return Err(Error::Usage(format!("{} not found", args.list)));
     }
-    let registry = registry_of(&list, args.insecure)?;
+    let hosts = hosts_of(&list, args.insecure)?;
+    let registry = hosts.for_push().map_err(|err| refused(&err))?;
     let repository = registry.repository(list.path());
     for entry in &entries {
         let from: Reference = entry.reference.parse().map_err(|err| {
@@ -341,13 +346,15 @@ fn rm(shelf: &Shelf, lists: &[String]) -> Result<i32> {
 /// `manifest referrers`.
 async fn referrers(args: &ReferrersArgs) -> Result<i32> {
     let reference = parse("image", &args.name)?;
-    let registry = registry_of(&reference, args.insecure)?;
-    let repository = registry.repository(reference.path());
-    let digest = match reference.digest() {
-        Some(digest) => digest.clone(),
-        None => repository.manifest(&reference).await.map_err(|err| refused(&err))?.digest,
+    let hosts = hosts_of(&reference, args.insecure)?;
+    let digest = if let Some(digest) = reference.digest() {
+        digest.clone()
+    } else {
+        let document = hosts.manifest(&reference, &tell_passed).await;
+        document.map_err(|err| refused(&err))?.digest
     };
-    let found = repository.referrers(&digest, args.artifact_type.as_deref()).await;
+    let kind = args.artifact_type.as_deref();
+    let found = hosts.referrers(reference.path(), &digest, kind, &tell_passed).await;
     let found = found.map_err(|err| refused(&err))?;
     let rows: Vec<Value> = found
         .iter()

@@ -12,7 +12,8 @@ use crate::client::Registry;
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::hosts_toml::{Can, Host, hosts, read_address};
-use crate::repository::{Repository, Resolved};
+use crate::repository::{Document, Repository, Resolved};
+use crate::search::{SEARCH_DOMAIN, SearchHit};
 use crate::settings::Settings;
 
 /// Told of a host that is passed by, and why.
@@ -61,6 +62,74 @@ impl Hosts {
             if idx + 1 < n_hosts { registry.with_others() } else { registry }
         });
         Ok(Self { domain: domain.to_owned(), hosts: hosts.collect() })
+    }
+
+    /// Whom to search the registry `domain`, or [`SEARCH_DOMAIN`], for what there is: what
+    /// `hosts.toml` says, and the registry itself. The mirrors of `daemon.json` are not asked, as
+    /// `dockerd` has it.
+    ///
+    /// Reads a file.
+    pub fn for_search(
+        settings: &Settings,
+        domain: &str,
+        credentials: Option<&Credentials>,
+    ) -> Result<Self, Error> {
+        let of = if domain == SEARCH_DOMAIN { reference::DEFAULT_DOMAIN } else { domain };
+        let mut all = hosts(&settings.certs, of)?;
+        all.retain(|host| host.can.resolve);
+        let n_hosts = all.len();
+        let hosts = all.into_iter().enumerate().map(|(idx, host)| {
+            let registry = Registry::over(settings.clone(), domain, host, credentials.cloned());
+            if idx + 1 < n_hosts { registry.with_others() } else { registry }
+        });
+        Ok(Self { domain: of.to_owned(), hosts: hosts.collect() })
+    }
+
+    /// The repositories that have to do with `term`, by the first host that can be searched; see
+    /// [`Registry::search`].
+    pub async fn search(
+        &self,
+        term: &str,
+        limit: u32,
+        passed: Passed<'_>,
+    ) -> Result<Vec<SearchHit>, Error> {
+        let hosts = self.which(|can| can.resolve);
+        self.try_each(&hosts, passed, |registry, _| {
+            Box::pin(async move { registry.search(term, limit).await })
+        })
+        .await
+    }
+
+    /// The manifest or index of this name, whatever is in it, by the first host that knows; see
+    /// [`Repository::manifest`].
+    pub async fn manifest(
+        &self,
+        reference: &Reference,
+        passed: Passed<'_>,
+    ) -> Result<Document, Error> {
+        // A digest may come from any.
+        let is_digest = reference.digest().is_some();
+        let hosts = self.which(|can| if is_digest { can.pull } else { can.resolve });
+        self.try_each(&hosts, passed, |registry, _| {
+            Box::pin(async move { registry.repository(reference.path()).manifest(reference).await })
+        })
+        .await
+    }
+
+    /// The manifests that are about `subject`, by the first host that knows; see
+    /// [`Repository::referrers`].
+    pub async fn referrers(
+        &self,
+        path: &str,
+        subject: &Digest,
+        artifact: Option<&str>,
+        passed: Passed<'_>,
+    ) -> Result<Vec<Descriptor>, Error> {
+        let hosts = self.which(|can| can.resolve);
+        self.try_each(&hosts, passed, |registry, _| {
+            Box::pin(async move { registry.repository(path).referrers(subject, artifact).await })
+        })
+        .await
     }
 
     /// Whose images they are asked for.

@@ -1,11 +1,11 @@
 //! Searching a registry.
 
-use ::registry::{Credentials, Registry, SEARCH_DOMAIN, SearchHit};
+use ::registry::{Credentials, Hosts, SEARCH_DOMAIN, SearchHit};
 use docker::filters::Filters;
 use docker::image::SearchResult;
 
 use crate::{
-    call::{Call, Reply, ok},
+    call::{Call, Reply, blocking, ok},
     error::Error,
     handlers::registry::{AUTH, settings},
 };
@@ -67,8 +67,10 @@ pub(crate) async fn search(call: Call) -> Reply {
     }
     let header = call.headers.get(AUTH).map(|value| value.to_str().unwrap_or("?"));
     let credentials = Credentials::from_header(header.unwrap_or_default())?;
-    let registry = Registry::new(settings().await?, domain, credentials);
-    let found = registry.search(term, u32::try_from(limit).unwrap_or(u32::MAX)).await?;
+    let (settings, of) = (settings().await?, domain.to_owned());
+    let hosts = blocking(move || Hosts::for_search(&settings, &of, credentials.as_ref())).await?;
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    let found = hosts.search(term, limit, &|_, _| ()).await?;
     let results: Vec<SearchResult> = found
         .into_iter()
         .filter(|hit| wanted.has(hit))

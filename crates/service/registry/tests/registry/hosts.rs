@@ -97,6 +97,71 @@ async fn a_mirror_comes_first_and_is_told_whose_image_it_is() {
 }
 
 #[tokio::test]
+async fn documents_and_what_is_about_them_go_the_same_way() {
+    let (shelf, image) = shelf(b"layer");
+    let (mirror, upstream) = (shelf.serve().await, shelf.serve().await);
+    let broken = Server::start(|_| Reply::new(500, "")).await;
+    let world = World::new("documents", &upstream);
+    let hosts = world.say(&format!(
+        "[host.\"http://{}\"]\n[host.\"http://{}\"]\n",
+        broken.host(),
+        mirror.host()
+    ));
+    let passed = |host: &Registry, _: &Error| world.passed.lock().unwrap().push(host.to_string());
+    let name = world.reference(":1");
+    let document = hosts.manifest(&name, &passed).await.unwrap();
+    assert_eq!(document.digest, image.digest);
+    let by_digest = name.with_digest(image.digest.clone());
+    assert_eq!(hosts.manifest(&by_digest, &passed).await.unwrap().bytes, document.bytes);
+    assert_eq!(hosts.referrers("a/b", &image.digest, None, &passed).await.unwrap(), []);
+    assert_eq!(world.passed(), vec![format!("http://{}", broken.host()); 3]);
+    assert!(upstream.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_search_goes_to_those_who_may_say_what_there_is() {
+    let hits = r#"{"results":[{"name":"me/app","description":null,"star_count":3}]}"#;
+    let registry = |answer: &'static str| {
+        Server::start(move |request| match request.path() {
+            "/v1/search" if !answer.is_empty() => Reply::new(200, answer),
+            _ => error(404, "", ""),
+        })
+    };
+    let (deaf, content, mirror, upstream) = (
+        registry("").await,
+        registry(hits).await,
+        registry(hits).await,
+        registry(r#"{"results":[]}"#).await,
+    );
+    let world = World::new("search", &upstream);
+    let text = format!(
+        "[host.\"http://{}\"]\n[host.\"http://{}\"]\ncapabilities = [\"pull\"]\n\
+         [host.\"http://{}\"]\ncapabilities = [\"resolve\"]\n\
+         [host.\"http://{2}\".header]\nx-one = \"a\"\n",
+        deaf.host(),
+        content.host(),
+        mirror.host()
+    );
+    world.write(&world.domain, &text);
+    let settings = Settings { certs: vec![world.dir.0.clone()], ..quick() };
+    let passed = |host: &Registry, _: &Error| world.passed.lock().unwrap().push(host.to_string());
+    let hosts = Hosts::for_search(&settings, &world.domain, Some(&user())).unwrap();
+    let found = hosts.search("app", 5, &passed).await.unwrap();
+    assert_eq!(found.iter().map(|hit| hit.name.as_str()).collect::<Vec<_>>(), ["me/app"]);
+    assert_eq!(world.passed(), [format!("http://{}", deaf.host())]);
+    assert_eq!(mirror.lines(), ["GET /v1/search?q=app&n=5"]);
+    assert_eq!(mirror.requests()[0].header("x-one"), Some("a"));
+    assert_eq!(mirror.requests()[0].header("authorization"), None);
+    assert!(content.requests().is_empty() && upstream.requests().is_empty());
+
+    // Docker's own is searched elsewhere than it is pulled from, by what is said of `docker.io`.
+    world.write("docker.io", &text);
+    let hosts = Hosts::for_search(&settings, registry::SEARCH_DOMAIN, None).unwrap();
+    assert_eq!(hosts.search("app", 5, &passed).await.unwrap().len(), 1);
+    assert_eq!(hosts.last().to_string(), registry::SEARCH_DOMAIN);
+}
+
+#[tokio::test]
 async fn a_mirror_that_fails_is_passed_by() {
     let (shelf, image) = shelf(b"layer");
     let upstream = shelf.serve().await;
