@@ -27,6 +27,7 @@
 
 mod catalogue;
 mod disk;
+mod distribution;
 mod need;
 mod output;
 mod program;
@@ -36,6 +37,7 @@ mod world;
 
 pub use catalogue::{Catalogue, Item, catalogue, differences};
 pub use disk::Disk;
+pub use distribution::Distribution;
 pub use need::{Need, skip};
 pub use output::{Output, capture, wait_until};
 pub use program::dhow_program;

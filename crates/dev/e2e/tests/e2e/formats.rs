@@ -5,10 +5,10 @@ use std::fs;
 use std::path::Path;
 
 use crate::docker_client::Daemon;
-use crate::registry::{HOST, Registry};
+use crate::registry::HOST;
 use crate::{busybox, inspect};
 use serde_json::{Value, json};
-use testkit::{Sandbox, needs, wait_until};
+use testkit::{Distribution, Sandbox, needs, wait_until};
 
 /// Pushes `NAME:amd64` and `NAME:s390x` (which says that it is for another machine, and runs all the
 /// same), and an index of both as `NAME:1`. The index's digest.
@@ -48,7 +48,7 @@ fn push_index(sandbox: &Sandbox, name: &str) -> String {
 fn an_index_is_made_pulled_run_and_pushed_on() {
     needs!(Root, Overlay, Netns, Busybox, Registry);
     let sandbox = busybox("platforms");
-    let _registry = Registry::start(&sandbox, "");
+    let _registry = Distribution::start_in(&sandbox, "");
     let name = format!("{HOST}/me/app");
     let digest = push_index(&sandbox, &name);
     sandbox.baseline();
@@ -145,7 +145,7 @@ fn artifact(path: &Path, name: &str, subject: &Value) {
 fn artifacts_are_kept_and_pushed_and_found_by_what_they_are_about() {
     needs!(Root, Overlay, Netns, Busybox, Registry);
     let sandbox = busybox("artifacts");
-    let _registry = Registry::start(&sandbox, "");
+    let _registry = Distribution::start_in(&sandbox, "");
     sandbox.baseline();
     let (image, note) = (format!("{HOST}/me/app:1"), format!("{HOST}/me/app:note"));
     sandbox.ok(&["tag", "busybox", &image]);
@@ -237,7 +237,7 @@ fn what_is_found_by_a_search_and_imported_from_the_web() {
 fn dockers_client_sees_the_platforms() {
     needs!(Root, Overlay, Netns, Busybox, Registry, Docker);
     let sandbox = busybox("docker-platforms");
-    let _registry = Registry::start(&sandbox, "");
+    let _registry = Distribution::start_in(&sandbox, "");
     let name = format!("{HOST}/me/app");
     let digest = push_index(&sandbox, &name);
     sandbox.baseline();

@@ -5,8 +5,8 @@
 use std::fs;
 use std::io::Read as _;
 
-use crate::registry::{HOST, Registry};
-use testkit::{Sandbox, needs};
+use crate::registry::HOST;
+use testkit::{Distribution, Sandbox, needs};
 
 /// KiB of the disk.
 const DISK: u64 = 40 << 10;
@@ -96,7 +96,7 @@ fn in_the_middle_of_a_pull() {
     needs!(Root, Netns, Registry);
     let sandbox = Sandbox::new("full-pull");
     small_disk(&sandbox);
-    let _registry = Registry::start(&sandbox, "");
+    let _registry = Distribution::start_in(&sandbox, "");
     let name = format!("{HOST}/me/big:1");
     sandbox.ok(&["import", &big_archive(&sandbox), &name]);
     sandbox.ok(&["push", &name]);

@@ -1,56 +1,16 @@
 //! Images from a registry and to one, which is the distribution project's own.
 
-use std::process::{Child, Stdio};
-
 use crate::{busybox, inspect};
-use testkit::{Sandbox, needs, wait_until};
+use testkit::{Distribution, needs};
 
 /// Where it answers, in the sandbox's own network.
 pub(crate) const HOST: &str = "localhost:5000";
-/// `user:secret`, as `htpasswd -B` writes it.
-const HTPASSWD: &str = "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
-
-/// A registry, until it is dropped.
-pub(crate) struct Registry(Child);
-
-impl Registry {
-    pub(crate) fn start(sandbox: &Sandbox, more: &str) -> Self {
-        let work = sandbox.work();
-        let dir = work.display();
-        let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: \
-             {dir}/registry}}\nhttp: {{addr: '127.0.0.1:5000'}}\n{}",
-            more.replace("DIR", &dir.to_string())
-        );
-        std::fs::write(work.join("registry.yml"), config).unwrap();
-        std::fs::write(work.join("htpasswd"), HTPASSWD).unwrap();
-        let child = sandbox
-            .command("docker-registry")
-            .arg("serve")
-            .arg(work.join("registry.yml"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let listens = "grep -q ' 0100007F:1388 00000000:0000 0A' /proc/net/tcp";
-        wait_until("the registry listens", || sandbox.sh(listens).code == 0);
-        Self(child)
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 #[test]
 fn what_was_pushed_runs_elsewhere() {
     needs!(Root, Overlay, Netns, Busybox, Registry);
     let sandbox = busybox("push-pull");
-    let _registry = Registry::start(&sandbox, "");
+    let _registry = Distribution::start_in(&sandbox, "");
     let name = format!("{HOST}/me/app:1");
     let id = inspect(&sandbox, "busybox")["Id"].clone();
     sandbox.ok(&["tag", "busybox", &name]);
@@ -84,7 +44,7 @@ fn a_password_is_kept_and_used() {
     needs!(Root, Overlay, Netns, Busybox, Registry);
     let sandbox = busybox("login");
     let auth = "auth:\n  htpasswd: {realm: test, path: DIR/htpasswd}\n";
-    let _registry = Registry::start(&sandbox, auth);
+    let _registry = Distribution::start_in(&sandbox, auth);
     let name = format!("{HOST}/me/app:1");
     sandbox.ok(&["tag", "busybox", &name]);
     let refused = sandbox.dhow(&["push", &name]);
@@ -121,7 +81,7 @@ fn a_password_is_kept_and_used() {
 fn a_pull_that_is_killed_goes_on() {
     needs!(Root, Overlay, Netns, Busybox, Registry, Failpoints);
     let sandbox = busybox("pull-killed");
-    let _registry = Registry::start(&sandbox, "");
+    let _registry = Distribution::start_in(&sandbox, "");
     let name = format!("{HOST}/me/app:1");
     sandbox.ok(&["tag", "busybox", &name]);
     sandbox.ok(&["push", &name]);
@@ -151,7 +111,7 @@ fn a_pull_that_is_killed_goes_on() {
 fn all_tags_go_and_come() {
     needs!(Root, Overlay, Netns, Busybox, Registry);
     let sandbox = busybox("all-tags");
-    let _registry = Registry::start(&sandbox, "");
+    let _registry = Distribution::start_in(&sandbox, "");
     let name = format!("{HOST}/me/app");
     let (one, two) = (format!("{name}:one"), format!("{name}:two"));
     sandbox.ok(&["tag", "busybox", &one]);

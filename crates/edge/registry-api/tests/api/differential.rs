@@ -2,67 +2,11 @@
 //! the same requests get the same answers, where the specification does not leave them open.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::home::{Answer, Home, call, image};
 use oci::Digest;
 use oci::image::{Index, media_type};
-
-/// The other registry, until it is dropped.
-struct Theirs {
-    child: Child,
-    dir: PathBuf,
-    address: SocketAddr,
-}
-
-impl Drop for Theirs {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        _ = self.child.kill();
-        _ = self.child.wait();
-        _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
-
-impl Theirs {
-    /// `None` where there is no such program.
-    fn start() -> Option<Self> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut places = std::env::split_paths(&path).map(|dir| dir.join("docker-registry"));
-        let Some(program) = places.find(|place| place.is_file()) else {
-            println!("skipped: Registry: no docker-registry to compare with");
-            return None;
-        };
-        let dir = std::env::temp_dir().join(format!("dhow-registry-theirs-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        // The port is free again when the registry asks for it, unless somebody was very quick.
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: \
-             {}/data}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{address}'}}\n",
-            dir.display()
-        );
-        std::fs::write(dir.join("config.yml"), config).unwrap();
-        let child = Command::new(program)
-            .arg("serve")
-            .arg(dir.join("config.yml"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let theirs = Self { child, dir, address };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while std::net::TcpStream::connect(address).is_err() {
-            assert!(Instant::now() < deadline, "the registry does not come up");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Some(theirs)
-    }
-}
+use testkit::{Distribution, needs};
 
 /// What has to be the same of an answer.
 #[derive(Debug, PartialEq)]
@@ -96,9 +40,11 @@ fn is_json(answer: &Answer) -> bool {
 
 #[test]
 fn the_same_requests_get_the_same_answers() {
-    let Some(theirs) = Theirs::start() else { return };
+    needs!(Registry);
+    let theirs = Distribution::start("differential", "");
+    let address: SocketAddr = theirs.host().parse().unwrap();
     let home = Home::new("differential");
-    let both = [home.address, theirs.address];
+    let both = [home.address, address];
     let same = |method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]| {
         let answers = both.map(|address| call(address, method, path, headers, body));
         let [ours, other] = answers.each_ref().map(essence);

@@ -1,75 +1,20 @@
 //! Against the registry that the distribution project makes, where Debian's package is installed.
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use oci::image::{Descriptor, Manifest, media_type};
 use registry::{Credentials, Pushed, Registry, Settings, Source};
+use testkit::{Distribution, needs};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
-use crate::{download, noise, quick, resolve, told, user};
+use crate::{download, noise, quick, resolve, shelf, told, user};
 
-/// `user:secret`, as `htpasswd -B` writes it.
-const HTPASSWD: &str = "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
-
-struct Running {
-    child: Child,
-    dir: PathBuf,
-    host: String,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        _ = self.child.kill();
-        _ = self.child.wait();
-        _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
-
-impl Running {
-    /// `None` where there is no such program.
-    async fn start(name: &str, more: &str) -> Option<Self> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut places = std::env::split_paths(&path).map(|dir| dir.join("docker-registry"));
-        let Some(program) = places.find(|place| place.is_file()) else {
-            println!("skipped: Registry: no docker-registry for {name}");
-            return None;
-        };
-        let dir = std::env::temp_dir().join(format!("dhow-registry-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        // The port is free again when the registry asks for it, unless somebody was very quick.
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let host = listener.local_addr().unwrap().to_string();
-        drop(listener);
-        let shown = dir.display();
-        let more = more.replace("DIR", &shown.to_string());
-        let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: \
-             {shown}/data}}\nhttp:\n  addr: {host}\n{more}"
-        );
-        std::fs::write(dir.join("config.yml"), config).unwrap();
-        std::fs::write(dir.join("htpasswd"), HTPASSWD).unwrap();
-        let child = Command::new(program)
-            .arg("serve")
-            .arg(dir.join("config.yml"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let running = Self { child, dir, host };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while tokio::net::TcpStream::connect(&running.host).await.is_err() {
-            assert!(Instant::now() < deadline, "the registry does not come up");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Some(running)
-    }
-
-    fn registry(&self, credentials: Option<Credentials>) -> Registry {
-        Registry::new(settings(), &self.host, credentials)
-    }
+fn client(of: &Distribution, credentials: Option<Credentials>) -> Registry {
+    Registry::new(settings(), of.host(), credentials)
 }
 
 fn settings() -> Settings {
@@ -116,8 +61,9 @@ async fn push(registry: &Registry) -> Vec<(Descriptor, Vec<u8>)> {
 
 #[tokio::test]
 async fn what_was_pushed_comes_back() {
-    let Some(running) = Running::start("real-plain", "").await else { return };
-    let registry = running.registry(None);
+    needs!(Registry);
+    let running = Distribution::start("real-plain", "");
+    let registry = client(&running, None);
     registry.log_in().await.unwrap();
     let layers = push(&registry).await;
     let resolved = resolve(&registry, "1").await.unwrap();
@@ -140,12 +86,13 @@ async fn what_was_pushed_comes_back() {
 #[tokio::test]
 async fn a_password_is_wanted() {
     let auth = "auth:\n  htpasswd: {realm: test, path: DIR/htpasswd}\n";
-    let Some(running) = Running::start("real-auth", auth).await else { return };
-    let said = told(running.registry(None).log_in().await);
+    needs!(Registry);
+    let running = Distribution::start("real-auth", auth);
+    let said = told(client(&running, None).log_in().await);
     assert!(said.contains("asks for a name and a password"), "{said}");
     let wrong = Credentials { password: "wrong".into(), ..user() };
-    assert!(running.registry(Some(wrong)).log_in().await.is_err());
-    let registry = running.registry(Some(user()));
+    assert!(client(&running, Some(wrong)).log_in().await.is_err());
+    let registry = client(&running, Some(user()));
     registry.log_in().await.unwrap();
     push(&registry).await;
     resolve(&registry, "1").await.unwrap();
@@ -171,22 +118,91 @@ async fn tls_is_verified_by_certs_d() {
         return;
     }
     let tls = tls.replace("DIR", &dir.display().to_string());
-    let Some(running) = Running::start("real-tls", &tls).await else { return };
+    needs!(Registry);
+    let running = Distribution::start("real-tls", &tls);
     // The machine itself is trusted without a certificate, with TLS where it has it.
-    running.registry(None).log_in().await.unwrap();
+    client(&running, None).log_in().await.unwrap();
     // With an authority for it, it has to be the right one.
     let certs = dir.join("certs.d");
-    let of_host = certs.join(&running.host);
+    let of_host = certs.join(running.host());
     std::fs::create_dir_all(&of_host).unwrap();
     let with_certs = || Settings { certs: vec![certs.clone()], ..settings() };
     std::fs::copy(dir.join("cert.pem"), of_host.join("ca.crt")).unwrap();
-    Registry::new(with_certs(), &running.host, None).log_in().await.unwrap();
+    Registry::new(with_certs(), running.host(), None).log_in().await.unwrap();
     let system = std::fs::read_to_string("/etc/ssl/certs/ca-certificates.crt").unwrap_or_default();
     if let Some(end) = system.find("-----END CERTIFICATE-----") {
         let one = format!("{}-----END CERTIFICATE-----\n", &system[..end]);
         std::fs::write(of_host.join("ca.crt"), one).unwrap();
-        let said = told(Registry::new(with_certs(), &running.host, None).log_in().await);
+        let said = told(Registry::new(with_certs(), running.host(), None).log_in().await);
         assert!(said.contains("x509: certificate signed by unknown authority"), "{said}");
     }
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+/// When a connection is cut: what is sent next, and how much was sent on it before.
+type When = fn(&[u8], usize) -> bool;
+
+/// Stands before a registry, and cuts one connection. Counts all bytes that clients send.
+async fn cutting(to: String, when: When) -> (String, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let n_sent = Arc::new(AtomicUsize::new(0));
+    let (counted, has_cut) = (Arc::clone(&n_sent), Arc::new(AtomicBool::new(false)));
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&to).await.unwrap();
+            let (n_sent, has_cut) = (Arc::clone(&counted), Arc::clone(&has_cut));
+            tokio::spawn(async move {
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                let answers = tokio::io::copy(&mut from_server, &mut to_client);
+                let requests = async {
+                    let (mut piece, mut n_here) = (vec![0; 64 << 10], 0);
+                    loop {
+                        let n_read = from_client.read(&mut piece).await?;
+                        let is_now = when(&piece[..n_read], n_here);
+                        if n_read == 0 || is_now && !has_cut.swap(true, Ordering::Relaxed) {
+                            return Ok::<_, std::io::Error>(());
+                        }
+                        to_server.write_all(&piece[..n_read]).await?;
+                        n_sent.fetch_add(n_read, Ordering::Relaxed);
+                        n_here += n_read;
+                    }
+                };
+                tokio::select! {
+                    _ = answers => {}
+                    _ = requests => {}
+                }
+            });
+        }
+    });
+    (address, n_sent)
+}
+
+/// Its uploads are gone on with where a request ended (`_state` in their address says how far they
+/// are), and forgotten where one was cut: then all is sent again.
+#[tokio::test]
+async fn an_upload_that_is_cut_arrives() {
+    const SIZE: usize = 20 << 20;
+    const HALF: usize = SIZE / 2;
+    needs!(Registry);
+    let running = Distribution::start("real-cut", "");
+    let in_the_midst: When = |_, n_here| n_here > HALF;
+    let before_the_last: When = |piece, _| piece.starts_with(b"PUT ");
+    for (nth, (when, n_most)) in
+        [(in_the_midst, SIZE + HALF), (before_the_last, SIZE)].into_iter().enumerate()
+    {
+        let (proxy, n_sent) = cutting(running.host().into(), when).await;
+        let bytes = shelf::noise(SIZE, nth as u32 + 7);
+        let blob = Descriptor::of(media_type::LAYER_GZIP, &bytes);
+        let source: Arc<dyn Source> = Arc::new(Bytes(bytes.clone()));
+        let registry = Registry::new(settings(), &proxy, None);
+        let pushed = registry.repository("a/b").upload(&blob, &source, &[], None, &|_| ()).await;
+        assert_eq!(pushed.unwrap(), Pushed::Sent, "{nth}");
+        let n_sent = n_sent.load(Ordering::Relaxed);
+        // Heads, and what was under way.
+        let most = n_most..n_most + (1 << 20);
+        assert!(most.contains(&n_sent), "{nth}: {n_sent} bytes were sent of {SIZE}");
+        assert_eq!(download(&client(&running, None), &blob).await.unwrap(), bytes);
+    }
 }
