@@ -203,13 +203,17 @@ impl Document {
             return Err(Error::TooLarge { size: text.len(), limit: MAX_SIZE });
         }
         let document: Self = match syntax {
-            Syntax::Json => serde_json::from_str(text)?,
-            Syntax::Yaml => {
-                serde_saphyr::from_str(text).map_err(|err| Error::Yaml(err.to_string()))?
-            }
+            Syntax::Json => serde_json::from_str(text).map_err(|err| syntax_error(&err))?,
+            Syntax::Yaml => yaml(text)?,
         };
         document.check()?;
         Ok(document)
+    }
+
+    /// The file's text, as JSON.
+    pub fn print(&self) -> String {
+        // Strings, numbers and lists: nothing that JSON has no way to say.
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
     }
 
     /// Holds that all in it is as the specification wants it.
@@ -224,6 +228,21 @@ impl Edits {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// Reads YAML: numbers as vendors write them (`fileMode: 0666` is octal, as in YAML 1.1).
+fn yaml(text: &str) -> Result<Document, Error> {
+    let options = serde_saphyr::options! { with_snippet: false, legacy_octal_numbers: true };
+    serde_saphyr::from_str_with_options(text, options).map_err(|err| syntax_error(&err))
+}
+
+/// One line, whatever of the text is quoted in it.
+fn syntax_error(err: &dyn std::error::Error) -> Error {
+    let mut line = String::new();
+    for c in err.to_string().chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    Error::Syntax(line)
 }
 
 /// Reads `null` as the type's default: Go's programs write empty lists so.

@@ -3,12 +3,9 @@ use crate::Version;
 /// What is wrong with a specification, or with what is asked of one.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be read as JSON.
+    /// It cannot be read as JSON or YAML: the reader's words.
     #[error("{0}")]
-    Json(#[from] serde_json::Error),
-    /// It cannot be read as YAML.
-    #[error("{0}")]
-    Yaml(String),
+    Syntax(String),
     /// It is larger than a specification may be, bytes.
     #[error("{size} bytes, more than the {limit} that a CDI specification may have")]
     TooLarge {

@@ -325,8 +325,7 @@ fn what_a_file_may_not_say() {
 #[test]
 fn what_is_written_is_read_again() {
     let document = gpus();
-    let text = serde_json::to_string(&document).unwrap();
-    assert_eq!(Document::parse(&text, Syntax::Json).unwrap(), document);
+    assert_eq!(Document::parse(&document.print(), Syntax::Json).unwrap(), document);
 }
 
 #[test]
@@ -353,4 +352,26 @@ proptest! {
         let _ = Document::parse(&text, syntax);
         let _ = text.parse::<Name>();
     }
+}
+#[test]
+fn an_error_of_syntax_is_one_line_and_says_where() {
+    for (text, syntax, want) in [
+        (
+            "a: [",
+            Syntax::Yaml,
+            "unknown field `a`, expected one of cdiVersion, kind, annotations, devices, containerEdits at line 1, column 1",
+        ),
+        ("\u{1b}[31m: x", Syntax::Yaml, "unexpected character: `\\u{1b}' at line 1, column 1"),
+        ("- 1\n- 2", Syntax::Yaml, "expected mapping start at line 1, column 1"),
+        (
+            "{\"a\\n\": 1}",
+            Syntax::Json,
+            "unknown field `a\\n`, expected one of `cdiVersion`, `kind`, `annotations`, `devices`, `containerEdits` at line 1 column 6",
+        ),
+    ] {
+        assert_eq!(Document::parse(text, syntax).unwrap_err().to_string(), want);
+    }
+    let octal = "{cdiVersion: 1.1.0, kind: a/b, devices: [{name: 0, containerEdits: {deviceNodes: [{path: /x, fileMode: 0666}]}}]}";
+    let read = Document::parse(octal, Syntax::Yaml).unwrap();
+    assert_eq!(read.devices[0].container_edits.device_nodes[0].file_mode, Some(0o666));
 }
