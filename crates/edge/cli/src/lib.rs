@@ -17,6 +17,7 @@ mod output;
 mod archive;
 mod args;
 mod board;
+mod cdi;
 mod check;
 mod client;
 mod containers;
@@ -53,8 +54,8 @@ pub use args::{DaemonArgs, Global, RegistryServeArgs};
 pub use client::Endpoint;
 
 use args::{
-    Cli, Command, ContainerCommand, ContainerGroup, ImageCommand, ImageCommon, ImageGroup,
-    NetworkCommand, RegistryCommand, SystemCommand, VolumeCommand,
+    CdiCommand, Cli, Command, ContainerCommand, ContainerGroup, ImageCommand, ImageCommon,
+    ImageGroup, NetworkCommand, RegistryCommand, SystemCommand, VolumeCommand,
 };
 use client::Client;
 use error::{Error, Result};
@@ -116,6 +117,9 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
     if let Command::Manifest(command) = command {
         return manifest::manifest(command).await;
     }
+    if let Command::Cdi(CdiCommand::Generate(args)) = &command {
+        return cdi::generate(args);
+    }
     let client = Client::new(endpoint(&global, host)?).await?;
     let client = &client;
     match command {
@@ -163,7 +167,8 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         Command::Logout { server } => registry::logout(server.as_deref()),
         Command::Inspect(args) => inspect::inspect(client, &args, None).await,
         Command::Version(args) => system::version(client, &args).await,
-        Command::Daemon(_) | Command::Registry(_) | Command::Manifest(_) => Ok(0),
+        Command::Cdi(CdiCommand::List { format }) => cdi::list(client, format.as_deref()).await,
+        Command::Daemon(_) | Command::Registry(_) | Command::Manifest(_) | Command::Cdi(_) => Ok(0),
     }
 }
 

@@ -68,7 +68,7 @@ pub(crate) struct ContainerArgs {
     /// Memory nodes in which to allow execution (0-3, 0,1)
     #[arg(long, default_value_t)]
     pub(crate) cpuset_mems: String,
-    /// Add a host device to the container
+    /// Add a host device to the container, or a CDI device by its name
     #[arg(long)]
     pub(crate) device: Vec<String>,
     /// Add a rule to the cgroup allowed devices list
@@ -110,9 +110,10 @@ pub(crate) struct ContainerArgs {
     /// Expose a port or a range of ports
     #[arg(long)]
     pub(crate) expose: Vec<String>,
-    /// GPU devices to add to the container ('all' to pass all GPUs)
+    /// GPU devices to add to the container ('all' to pass all GPUs); they are those that a CDI
+    /// specification has (see `dhow cdi`)
     #[arg(long)]
-    pub(crate) gpus: Option<String>,
+    pub(crate) gpus: Vec<String>,
     /// Add additional groups to join
     #[arg(long)]
     pub(crate) group_add: Vec<String>,

@@ -4,8 +4,8 @@ use hyper::Method;
 
 use crate::{
     handlers::{
-        archive, check, container, dhow, exec, gc, image, network, process, registry, search,
-        stream, system, volume,
+        archive, check, container, device, dhow, exec, gc, image, network, process, registry,
+        search, stream, system, volume,
     },
     http::route::Routes,
     server::Handler,
@@ -91,6 +91,7 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     DELETE "/volumes/{}" => volume::remove,
 
     POST "/dhow/rootfs" => dhow::rootfs,
+    GET "/dhow/cdi" => device::list,
     POST "/dhow/check" => check::check,
     POST "/dhow/images/gc" => gc::collect,
     GET "/dhow/images/gc" => gc::log,

@@ -24,6 +24,7 @@ mod control;
 mod copy;
 mod create;
 mod definition;
+mod device_requests;
 mod engine;
 mod error;
 mod etc;

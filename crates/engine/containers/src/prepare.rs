@@ -163,6 +163,7 @@ impl Engine {
             possible_cpus: machine::possible_cpus(),
             report: &report,
         })?;
+        self.give_devices(&host.resources.device_requests, &mut spec)?;
         if let Some(root) = &mut spec.root {
             root.path = self.paths().rootfs().to_string_lossy().into_owned();
         }

@@ -2,6 +2,38 @@
 
 use serde::{Deserialize, Serialize};
 
+/// `GET /dhow/cdi`: the devices that containers can have by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CdiDevices {
+    /// Sorted by name.
+    pub devices: Vec<CdiDevice>,
+    /// Files that cannot be read, and devices that two files have.
+    pub problems: Vec<CdiProblem>,
+}
+
+/// A device of a CDI specification.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CdiDevice {
+    /// `VENDOR/CLASS=DEVICE`.
+    pub name: String,
+    /// The specification that has it.
+    pub file: String,
+    /// The device files that it brings, by their paths in the container.
+    pub device_nodes: Vec<String>,
+}
+
+/// What is wrong with a specification.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CdiProblem {
+    /// The file or folder.
+    pub file: String,
+    /// What.
+    pub message: String,
+}
+
 /// `GET /dhow/images/NAME/explain`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]

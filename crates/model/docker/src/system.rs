@@ -186,11 +186,23 @@ wire! {
         /// How packets are filtered.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub firewall_backend: Option<FirewallInfo>,
+        /// Devices that containers can have by name.
+        #[serde(skip_serializing_if = "List::is_empty")]
+        pub discovered_devices: List<DeviceInfo>,
         /// Directories of CDI specifications.
         #[serde(rename = "CDISpecDirs")]
         pub cdi_spec_dirs: Words,
         /// What the admin should know.
         pub warnings: Words,
+    }
+
+    /// A device that containers can have by name.
+    pub struct DeviceInfo {
+        /// Who knows of it: `cdi`.
+        pub source: String,
+        /// Its name: `VENDOR/CLASS=DEVICE`.
+        #[serde(rename = "ID")]
+        pub id: String,
     }
 
     /// What can be plugged in.

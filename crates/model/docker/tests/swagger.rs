@@ -37,7 +37,6 @@ const LEFT_OUT: &[&str] = &[
     // Other engines' parts.
     "SystemInfo.Containerd",
     "SystemInfo.NRI",
-    "SystemInfo.DiscoveredDevices",
     // Windows.
     "ContainerStatsResponse.memory_stats.commitbytes",
     "ContainerStatsResponse.memory_stats.commitpeakbytes",

@@ -2,6 +2,7 @@
 //! forms (`dhow ps`) lead to one and the same.
 #![allow(clippy::doc_markdown, reason = "these comments are what --help prints")]
 
+mod cdi;
 mod container;
 mod image;
 mod manifest;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use cdi::*;
 pub(crate) use container::*;
 pub(crate) use image::*;
 pub(crate) use manifest::*;
@@ -111,6 +113,9 @@ pub(crate) enum Command {
     /// Be a registry
     #[command(subcommand)]
     Registry(RegistryCommand),
+    /// Devices for containers: list them, describe this machine's GPUs
+    #[command(subcommand)]
+    Cdi(CdiCommand),
 }
 
 /// `inspect`.

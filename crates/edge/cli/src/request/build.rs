@@ -1,13 +1,13 @@
 //! The request itself.
 
-use docker::container::{DeviceRequest, HealthConfig};
+use docker::container::HealthConfig;
 use docker::nat;
 use docker::{
     ContainerConfig, CreateRequest, EndpointIpamConfig, EndpointSettings, HostConfig, LogConfig,
     NetworkingConfig, Resources, RestartPolicy,
 };
 
-use super::{Attach, Create, mounts, values};
+use super::{Attach, Create, devices, mounts, values};
 use crate::args::UpdateArgs;
 use crate::error::{Error, Result};
 use crate::run_args::ContainerArgs;
@@ -214,6 +214,7 @@ fn resources(args: &ContainerArgs) -> Result<Resources> {
     }
     let size =
         |flag: &str, text: Option<&String>| text.map_or(Ok(0), |text| values::bytes(flag, text));
+    let paths = args.device.iter().filter(|device| !devices::is_cdi(device));
     let throttles = |flag: &str, list: &[String], sizes: bool| {
         list.iter()
             .map(|one| values::throttle(flag, one, sizes))
@@ -240,9 +241,9 @@ fn resources(args: &ContainerArgs) -> Result<Resources> {
         cpu_realtime_runtime: args.cpu_rt_runtime,
         cpuset_cpus: args.cpuset_cpus.clone(),
         cpuset_mems: args.cpuset_mems.clone(),
-        devices: args.device.iter().map(|device| values::device(device)).collect::<Result<_>>()?,
+        devices: paths.map(|device| values::device(device)).collect::<Result<_>>()?,
         device_cgroup_rules: args.device_cgroup_rule.clone().into(),
-        device_requests: args.gpus.iter().map(|gpus| gpu_request(gpus)).collect::<Result<_>>()?,
+        device_requests: devices::requests(args)?,
         memory_reservation: size("memory-reservation", args.memory_reservation.as_ref())?,
         memory_swap: swap(args.memory_swap.as_deref())?,
         memory_swappiness: args.memory_swappiness.filter(|value| *value != -1),
@@ -277,26 +278,6 @@ fn swap(text: Option<&str>) -> Result<i64> {
         Some(text) => values::bytes("memory-swap", text),
         None => Ok(0),
     }
-}
-
-/// `all`, a count, or `device=ID[;ID...]`.
-fn gpu_request(text: &str) -> Result<DeviceRequest> {
-    let mut request = DeviceRequest {
-        capabilities: vec![vec!["gpu".to_owned()].into()].into(),
-        ..DeviceRequest::default()
-    };
-    if text == "all" {
-        request.count = -1;
-    } else if let Some(ids) = text.strip_prefix("device=") {
-        request.device_ids = ids.trim_matches('"').split(',').map(str::to_owned).collect();
-    } else {
-        request.count = text.parse().map_err(|_| {
-            Error::Usage(format!(
-                "invalid value {text:?} for --gpus: give all, a count, or device=ID"
-            ))
-        })?;
-    }
-    Ok(request)
 }
 
 fn networking(args: &ContainerArgs) -> Result<NetworkingConfig> {

@@ -2,6 +2,7 @@
 //! engine.
 
 mod build;
+mod devices;
 mod mounts;
 mod values;
 

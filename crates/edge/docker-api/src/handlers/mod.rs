@@ -3,6 +3,7 @@
 pub(crate) mod archive;
 pub(crate) mod check;
 pub(crate) mod container;
+pub(crate) mod device;
 pub(crate) mod dhow;
 pub(crate) mod exec;
 pub(crate) mod gc;

@@ -11,8 +11,8 @@ use docker::{
     List, Map,
     filters::Filters,
     system::{
-        Commit, Component, DiskUsage, FirewallInfo, Info, PlatformName, Plugins, RegistryConfig,
-        Runtime, Swarm, Version as VersionReply,
+        Commit, Component, DeviceInfo, DiskUsage, FirewallInfo, Info, PlatformName, Plugins,
+        RegistryConfig, Runtime, Swarm, Version as VersionReply,
     },
     timestamp::Timestamp,
 };
@@ -91,6 +91,12 @@ pub(crate) async fn info(call: Call) -> Reply {
     ok(&info)
 }
 
+fn discovered_devices(engine: &Engine) -> List<DeviceInfo> {
+    let all = engine.device_specifications();
+    let names = all.catalog.entries().map(|(name, _)| name.to_string());
+    names.map(|id| DeviceInfo { source: "cdi".to_owned(), id }).collect()
+}
+
 fn information(engine: &Engine) -> Result<Info, Error> {
     let machine = Machine::read();
     let counts = engine.counts()?;
@@ -146,6 +152,7 @@ fn information(engine: &Engine) -> Result<Info, Error> {
         runc_commit: ours,
         security_options: words(&["name=seccomp,profile=builtin", "name=cgroupns"]),
         firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), info: List::NIL }),
+        discovered_devices: discovered_devices(engine),
         cdi_spec_dirs: cdi.map(|dir| dir.to_string_lossy().into_owned()).collect(),
         warnings: List::NIL,
         ..Info::default()

@@ -6,7 +6,7 @@ use std::path::Path;
 use oci::runtime;
 
 use super::devices;
-use crate::Error;
+use crate::{Error, device_requests};
 
 /// The least memory that the kernel and a runtime need to start anything, bytes.
 const MIN_MEMORY: i64 = 6 << 20;
@@ -50,9 +50,7 @@ pub(crate) fn check(
     if limits.io_maximum_iops != 0 || limits.io_maximum_bandwidth != 0 {
         return refuse("Invalid QoS settings: Linux does not support Maximum IO Bandwidth or IOps");
     }
-    if !limits.device_requests.is_empty() {
-        return Err(Error::NotYet("a device request (--gpus, CDI)".into()));
-    }
+    device_requests::check(&limits.device_requests)?;
     for rule in &limits.device_cgroup_rules {
         devices::parse_rule(rule)?;
     }
