@@ -116,25 +116,27 @@ mod tests {
         let show = |text: &str| {
             gpus(text).map(|request| {
                 let sets: Vec<_> = request.capabilities.iter().map(|set| set.join(" ")).collect();
+                let options: Vec<_> =
+                    request.options.iter().map(|(key, value)| format!("{key}={value}")).collect();
                 format!(
-                    "{}:{}:{}:{}:{:?}",
+                    "{}:{}:{}:{}:{}",
                     request.driver,
                     request.count,
                     request.device_ids.join(" "),
                     sets.join("|"),
-                    request.options
+                    options.join(" ")
                 )
             })
         };
         for (text, want) in [
-            ("all", ":-1::gpu:{}"),
-            ("2", ":2::gpu:{}"),
-            ("device=0", ":0:0:gpu:{}"),
-            ("\"device=0,GPU-1\"", ":0:0 GPU-1:gpu:{}"),
-            ("driver=nvidia,\"capabilities=utility,compute\"", "nvidia:1::utility compute gpu:{}"),
-            ("count=all,driver=amd", "amd:-1::gpu:{}"),
-            ("device=0,1", ":1:0:gpu:{}"),
-            ("all,\"options=a=b,c=d\"", ":-1::gpu:{\"a\": \"b\", \"c\": \"d\"}"),
+            ("all", ":-1::gpu:"),
+            ("2", ":2::gpu:"),
+            ("device=0", ":0:0:gpu:"),
+            ("\"device=0,GPU-1\"", ":0:0 GPU-1:gpu:"),
+            ("driver=nvidia,\"capabilities=utility,compute\"", "nvidia:1::utility compute gpu:"),
+            ("count=all,driver=amd", "amd:-1::gpu:"),
+            ("device=0,1", ":1:0:gpu:"),
+            ("all,\"options=a=b,c=d\"", ":-1::gpu:a=b c=d"),
         ] {
             assert_eq!(show(text).unwrap(), want, "{text}");
         }
