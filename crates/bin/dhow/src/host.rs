@@ -49,8 +49,10 @@ impl cli::Host for Host {
         for address in &addresses {
             eprintln!("dhow: serving the Docker Engine API on {address}");
         }
-        let mut collecting = JoinSet::new();
-        collecting.spawn(collector::run(Arc::clone(&engine), policy));
+        let mut beside = JoinSet::new();
+        beside.spawn(collector::run(Arc::clone(&engine), policy));
+        let starting = Arc::clone(&engine);
+        beside.spawn_blocking(move || bring_up(&starting));
         docker_api::listen(engine, listeners, ended()?).await.map_err(|err| chain(&err))
     }
 
@@ -76,6 +78,18 @@ impl cli::Host for Host {
             eprintln!("dhow: warning: {warning}");
         }
         registry.serve(ended()?).await.map_err(|err| chain(&err))
+    }
+}
+
+/// Starts the containers that are to run; what could not be started is told on standard error.
+fn bring_up(engine: &Engine) {
+    match engine.bring_up() {
+        Ok(failed) => {
+            for (name, err) in failed {
+                eprintln!("dhow: start container {name}: {}", chain(&err));
+            }
+        }
+        Err(err) => eprintln!("dhow: start containers: {}", chain(&err)),
     }
 }
 

@@ -156,7 +156,9 @@ pub(crate) fn host_address(ip: &str, port: &str) -> String {
 /// `update`.
 pub(crate) async fn update(client: &Client, args: &UpdateArgs) -> Result<i32> {
     let resources = request::update(args)?;
-    let update = UpdateRequest { resources, ..UpdateRequest::default() };
+    let restart_policy = args.restart.as_deref().map(request::restart).transpose()?;
+    let restart_policy = restart_policy.unwrap_or_default();
+    let update = UpdateRequest { resources, restart_policy };
     each(&args.names.containers, async |name: &str| {
         let path = format!("/containers/{}/update", encode(name));
         let answer: UpdateResponse = client.post(&path, &update).await?;

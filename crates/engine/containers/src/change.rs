@@ -3,23 +3,30 @@
 use cgroup::{Cgroup, Hierarchy};
 use docker::container::{PruneResponse, UpdateRequest, UpdateResponse};
 use docker::filters::Filters;
-use shim_protocol::Phase;
+use shim_protocol::{Change, Request};
 
 use crate::engine::Engine;
 use crate::error::At as _;
+use crate::intent::Intent;
 use crate::record::Container;
 use crate::spec::resources;
-use crate::{Error, RemoveOptions, clock, events};
+use crate::{Error, RemoveOptions, clock, definition, events, shim};
 
 impl Engine {
     /// Changes the limits of a container: at once if it runs, and for every start.
     pub fn update(&self, wanted: &str, request: &UpdateRequest) -> Result<UpdateResponse, Error> {
         let (mut container, lock) = self.find_locked(wanted)?;
-        if !matches!(request.restart_policy.name.as_str(), "" | "no") {
-            return Err(Error::NotYet(format!(
-                "the restart policy \"{}\"",
-                request.restart_policy.name
-            )));
+        let policy = &request.restart_policy;
+        let changes_policy = !policy.name.is_empty();
+        if changes_policy {
+            definition::restart(policy)?;
+            if container.record.host.auto_remove && !policy.is_none() {
+                return Err(Error::Conflict(
+                    "Restart policy cannot be updated because AutoRemove is enabled for the container"
+                        .into(),
+                ));
+            }
+            container.record.host.restart_policy = policy.clone();
         }
         let mut limits = container.record.host.resources.clone();
         merge(&mut limits, &request.resources)?;
@@ -27,16 +34,31 @@ impl Engine {
         let spec = resources::limits(&limits)?;
         container.record.host.resources = limits;
         let phase = self.status_locked(&container.id, &lock)?.phase;
-        if matches!(phase, Phase::Running | Phase::Paused) {
+        if phase.is_up() {
             let cgroup = Cgroup::open(&Hierarchy::detect()?, &self.cgroup_path(&container))?;
             cgroup.apply(&plan::limits(&spec)?)?;
         }
         let config = container.config_json()?;
         failpoint::hit("engine.update").at("record", self.root())?;
-        self.shared.db.write(|tx| tx.set_container_config(&container.id, &config))?;
+        self.shared.db.write(|tx| {
+            tx.set_container_config(&container.id, &config)?;
+            if changes_policy { Intent::Update.begin(tx, &container.id) } else { Ok(()) }
+        })?;
         failpoint::hit("engine.updated").at("record", self.root())?;
+        if changes_policy {
+            self.tell_policy(&container)?;
+        }
         self.emit(&events::container("update", &container));
         Ok(UpdateResponse { warnings: warnings.into() })
+    }
+
+    /// Tells the supervisor of a container, if it has one, how its restart policy is now.
+    pub(crate) fn tell_policy(&self, container: &Container) -> Result<(), Error> {
+        let restart = Some(definition::restart(&container.record.host.restart_policy)?);
+        let change = Request::Change(Change { restart, name: None });
+        shim::ask(&self.paths().socket(&container.id), &change)?;
+        failpoint::hit("engine.told").at("record", self.root())?;
+        self.shared.db.write(|tx| Intent::Update.end(tx, &container.id))
     }
 
     /// Removes every container that does not run and that `filters` want.

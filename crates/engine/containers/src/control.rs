@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shim_protocol::{Phase, Request};
+use shim_protocol::{Change, Phase, Request};
 
 use crate::engine::Engine;
 use crate::error::At as _;
@@ -29,14 +29,16 @@ impl Engine {
         if !self.is_alive(&container)? {
             return Err(Error::NotModified(format!("container {} is not running", container.name)));
         }
-        self.stop_running(&container, signal, timeout_s)
+        self.stop_running(&container, signal, timeout_s, false)
     }
 
+    /// `keep`: what was to be done when it ends is not, since it is started again.
     fn stop_running(
         &self,
         container: &Container,
         signal: Option<&str>,
         timeout_s: Option<i64>,
+        keep: bool,
     ) -> Result<(), Error> {
         let config = &container.record.config;
         let signal = match signal.filter(|text| !text.is_empty()) {
@@ -46,8 +48,8 @@ impl Engine {
         };
         let timeout_s = timeout_s.or(config.stop_timeout).unwrap_or(STOP_S);
         let patience = u64::try_from(timeout_s).ok().map(Duration::from_secs);
-        if self.send_signal(container, signal)? && !self.ends_within(container, patience)? {
-            self.send_signal(container, SIGKILL)?;
+        if self.send_signal(container, signal, keep)? && !self.ends_within(container, patience)? {
+            self.send_signal(container, SIGKILL, keep)?;
             if !self.ends_within(container, Some(KILL_PATIENCE))? {
                 return Err(Error::Shim(format!(
                     "container {} was sent SIGKILL and did not end",
@@ -55,16 +57,16 @@ impl Engine {
                 )));
             }
         }
-        self.emit(&events::died_by_status(container, &self.shared.status(&container.id)?));
         self.emit(&events::container("stop", container));
         Ok(())
     }
 
-    /// Sends a signal, and thaws a container that could not see it. Whether it still ran.
-    fn send_signal(&self, container: &Container, signal: i32) -> Result<bool, Error> {
+    /// Sends a signal that is to end a container, and thaws one that could not see it. Whether it still
+    /// ran.
+    fn send_signal(&self, container: &Container, signal: i32, keep: bool) -> Result<bool, Error> {
         let socket = self.paths().socket(&container.id);
         let frozen = self.shared.status(&container.id)?.phase == Phase::Paused;
-        let sent = match shim::ask(&socket, &Request::Kill { signal }) {
+        let sent = match shim::ask(&socket, &Request::Kill { signal, stop: true, keep }) {
             Err(Error::Conflict(_)) => false,
             sent => sent?.is_some(),
         };
@@ -92,7 +94,10 @@ impl Engine {
         }
         let socket = self.paths().socket(&container.id);
         let frozen = self.shared.status(&container.id)?.phase == Phase::Paused;
-        match shim::ask(&socket, &Request::Kill { signal: number }) {
+        // Any but the one that is to end it may mean something else to the program.
+        let own = &container.record.config.stop_signal;
+        let stop = number == SIGKILL || own.is_empty() || parse_signal(own)? == number;
+        match shim::ask(&socket, &Request::Kill { signal: number, stop, keep: false }) {
             Ok(Some(_)) => {}
             Ok(None) | Err(Error::Conflict(_)) => return not_running(),
             Err(err) => return Err(err),
@@ -102,14 +107,6 @@ impl Engine {
                 shim::ask(&socket, &Request::Resume).map(drop).or_else(ignore_conflict)?;
             }
             self.ends_within(&container, Some(KILL_PATIENCE))?;
-        }
-        self.emit(&events::with(
-            events::container("kill", &container),
-            "signal",
-            &number.to_string(),
-        ));
-        if number == SIGKILL {
-            self.emit(&events::died_by_status(&container, &self.shared.status(&container.id)?));
         }
         Ok(())
     }
@@ -123,7 +120,7 @@ impl Engine {
     ) -> Result<(), Error> {
         let container = self.find(wanted)?;
         if self.is_alive(&container)? {
-            self.stop_running(&container, signal, timeout_s)?;
+            self.stop_running(&container, signal, timeout_s, true)?;
         }
         match self.start(&container.id) {
             // Somebody else started it: it was restarted.
@@ -145,6 +142,7 @@ impl Engine {
                     container.id
                 )));
             }
+            Phase::Restarting => return restarting(&container),
             Phase::Created | Phase::Exited => return not_running(&container),
         }
         self.tell(&container, &Request::Pause)?;
@@ -191,13 +189,16 @@ impl Engine {
         failpoint::hit("engine.renamed").at("record", self.root())?;
         let old = format!("/{}", container.name);
         let container = Container { name: new.to_owned(), ..container };
+        // Its supervisor tells of what happens to it.
+        let change = Change { restart: None, name: Some(new.to_owned()) };
+        shim::ask(&self.paths().socket(&container.id), &Request::Change(change))?;
         self.emit(&events::with(events::container("rename", &container), "oldName", &old));
         Ok(())
     }
 
-    /// Whether its program runs or is frozen.
+    /// Whether its program runs, is frozen, or is about to be started again.
     pub(crate) fn is_alive(&self, container: &Container) -> Result<bool, Error> {
-        Ok(matches!(self.status(&container.id)?.phase, Phase::Running | Phase::Paused))
+        Ok(self.status(&container.id)?.phase.is_alive())
     }
 
     fn tell(&self, container: &Container, request: &Request) -> Result<(), Error> {
@@ -217,6 +218,13 @@ fn ignore_conflict(err: Error) -> Result<(), Error> {
 
 pub(crate) fn not_running<T>(container: &Container) -> Result<T, Error> {
     Err(Error::Conflict(format!("container {} is not running", container.id)))
+}
+
+pub(crate) fn restarting<T>(container: &Container) -> Result<T, Error> {
+    Err(Error::Conflict(format!(
+        "Container {} is restarting, wait until the container is running",
+        container.id
+    )))
 }
 
 fn parse_signal(text: &str) -> Result<i32, Error> {

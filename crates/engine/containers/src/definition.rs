@@ -7,6 +7,7 @@ use docker::container::{HealthConfig, LogConfig};
 use docker::{ContainerConfig, HostConfig, nat};
 use images::Image;
 use oci::image::Config as ImageDefaults;
+use shim_protocol::RestartPolicy;
 
 use crate::mounting::{self, Mounting};
 use crate::spec::resources::{self, Machine};
@@ -117,7 +118,11 @@ pub(crate) fn check(
     modes(config, host, &mut warnings)?;
     program(config)?;
     not_yet(host)?;
-    restart(host)?;
+    if restart(&host.restart_policy)? != RestartPolicy::No && host.auto_remove {
+        return Err(Error::Invalid(
+            "can't create 'AutoRemove' container with restart policy".into(),
+        ));
+    }
     log(&host.log_config)?;
     if let Some(check) = &config.healthcheck
         && check.test.first().is_some_and(|kind| kind != "NONE")
@@ -262,30 +267,30 @@ fn not_yet(host: &HostConfig) -> Result<(), Error> {
     Ok(())
 }
 
-fn restart(host: &HostConfig) -> Result<(), Error> {
-    let policy = &host.restart_policy;
+/// Reads a restart policy.
+pub(crate) fn restart(policy: &docker::RestartPolicy) -> Result<RestartPolicy, Error> {
+    let invalid = |why: &str| Err(Error::Invalid(format!("invalid restart policy: {why}")));
+    let count = policy.maximum_retry_count;
+    if count != 0 && policy.name != "on-failure" {
+        return invalid(if count < 0 {
+            "maximum retry count can only be used with 'on-failure' and cannot be negative"
+        } else {
+            "maximum retry count can only be used with 'on-failure'"
+        });
+    }
     match policy.name.as_str() {
-        "" | "no" | "always" | "on-failure" | "unless-stopped" => {}
-        other => {
-            return Err(Error::Invalid(format!(
-                "invalid restart policy: unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
-            )));
-        }
+        "" | "no" => Ok(RestartPolicy::No),
+        "always" => Ok(RestartPolicy::Always),
+        "unless-stopped" => Ok(RestartPolicy::UnlessStopped),
+        "on-failure" => match u32::try_from(count) {
+            Ok(max) => Ok(RestartPolicy::OnFailure { max }),
+            Err(_) if count < 0 => invalid("maximum retry count cannot be negative"),
+            Err(_) => invalid("maximum retry count is too large"),
+        },
+        other => invalid(&format!(
+            "unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+        )),
     }
-    if policy.maximum_retry_count != 0 && policy.name != "on-failure" {
-        return Err(Error::Invalid(
-            "invalid restart policy: maximum retry count can only be used with 'on-failure'".into(),
-        ));
-    }
-    if !policy.is_none() {
-        if host.auto_remove {
-            return Err(Error::Invalid(
-                "can't create 'AutoRemove' container with restart policy".into(),
-            ));
-        }
-        return Err(Error::NotYet(format!("the restart policy \"{}\"", policy.name)));
-    }
-    Ok(())
 }
 
 /// Reads the log driver and its options.

@@ -74,8 +74,8 @@ fn nonsense_and_what_is_missing_are_told_apart() {
         (sh, r#"{"Init":true}"#, "an init process (--init) is not there yet"),
         (
             sh,
-            r#"{"RestartPolicy":{"Name":"always"}}"#,
-            "the restart policy \"always\" is not there yet",
+            r#"{"RestartPolicy":{"Name":"always","MaximumRetryCount":1}}"#,
+            "invalid restart policy: maximum retry count can only be used with 'on-failure'",
         ),
         (
             sh,

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use images::{Driver, EmbeddedImage, Images};
 use metadata::Db;
 use network::Networks;
-use shim_protocol::{Phase, Status};
+use shim_protocol::Status;
 
 use crate::error::{At as _, is_out_of_space};
 use crate::lock::{Lock, shim_lives};
@@ -149,7 +149,8 @@ impl Engine {
         Ok((self.find(&id).map_err(|_| gone())?, lock))
     }
 
-    /// Where a container is in its life. One whose supervisor was killed is cleaned up first.
+    /// Where a container is in its life. One whose supervisor was killed is cleaned up first, and started
+    /// again if its restart policy says so.
     pub(crate) fn status(&self, id: &str) -> Result<Status, Error> {
         let status = self.shared.status(id)?;
         if !self.shared.lost_its_shim(id, &status)? {
@@ -157,12 +158,15 @@ impl Engine {
         }
         // Whoever has the lock is about to find out, too.
         match Lock::attempt(&self.paths().data(id))? {
-            Some(lock) => self.status_locked(id, &lock),
+            Some(lock) => {
+                self.mend(id, &lock)?;
+                self.shared.status(id)
+            }
             None => Ok(status),
         }
     }
 
-    /// The same, for who has the container's lock.
+    /// The same, for who has the container's lock, and decides what becomes of it.
     pub(crate) fn status_locked(&self, id: &str, lock: &Lock) -> Result<Status, Error> {
         let status = self.shared.status(id)?;
         if self.shared.lost_its_shim(id, &status)? {
@@ -198,13 +202,12 @@ impl Shared {
 
     /// Whether the status says that it runs, and nobody watches over it any more.
     pub(crate) fn lost_its_shim(&self, id: &str, status: &Status) -> Result<bool, Error> {
-        let running = matches!(status.phase, Phase::Running | Phase::Paused);
-        if !running || shim_lives(&self.paths.run(id))? {
+        if !status.phase.is_alive() || shim_lives(&self.paths.run(id))? {
             return Ok(false);
         }
         // It may have ended in this moment: the status is written before the lock is let go.
         let status = self.status(id)?;
-        Ok(matches!(status.phase, Phase::Running | Phase::Paused))
+        Ok(status.phase.is_alive())
     }
 }
 

@@ -1,18 +1,17 @@
-//! What has happened, for whoever wants to follow it.
+//! What has happened, for whoever wants to follow it: see [`shim_protocol::events`].
 //!
-//! One file, `STATE/events.jsonl`, to which every process appends whole lines: an event of any
-//! process is seen by all. It begins anew when it has grown large; the one before is kept.
+//! What happens to a container that has a supervisor, its supervisor tells.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use docker::event::{Actor, Message};
 use docker::filters::Filters;
-use shim_protocol::Status;
 
 use crate::engine::Engine;
 use crate::error::At as _;
@@ -21,28 +20,19 @@ use crate::shim::{Ready, first_ready};
 use crate::watch::Watch;
 use crate::{Error, clock};
 
-/// When the file begins anew, bytes.
-const MAX_BYTES: u64 = 4 << 20;
+/// The attributes of a container's events: its labels, its image and its name.
+pub(crate) fn attributes(of: &Container) -> BTreeMap<String, String> {
+    let config = &of.record.config;
+    let labels = config.labels.iter().map(|(name, value)| (name.clone(), value.clone()));
+    let own = [("image".to_owned(), config.image.clone()), ("name".to_owned(), of.name.clone())];
+    labels.chain(own).collect()
+}
 
 /// An event of a container, with its name, image and labels.
 pub(crate) fn container(action: &str, container: &Container) -> Message {
-    let config = &container.record.config;
-    let mut attributes: docker::Map<String> =
-        config.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    attributes.insert("image".into(), config.image.clone());
-    attributes.insert("name".into(), container.name.clone());
-    let now = clock::now();
-    Message {
-        status: action.into(),
-        id: container.id.clone(),
-        from: config.image.clone(),
-        kind: "container".into(),
-        action: action.into(),
-        actor: Actor { id: container.id.clone(), attributes },
-        scope: "local".into(),
-        time: now / 1_000_000_000,
-        time_nano: now,
-    }
+    let image = &container.record.config.image;
+    let attributes = attributes(container);
+    shim_protocol::events::container(action, &container.id, image, attributes, clock::now())
 }
 
 /// An event with one more attribute.
@@ -54,11 +44,6 @@ pub(crate) fn with(mut event: Message, name: &str, value: &str) -> Message {
 /// The end of a container's program.
 pub(crate) fn died(of: &Container, exit_code: i32) -> Message {
     with(container("die", of), "exitCode", &exit_code.to_string())
-}
-
-/// The same, as its status tells.
-pub(crate) fn died_by_status(of: &Container, status: &Status) -> Message {
-    died(of, status.exit_code)
 }
 
 /// An event of a network or volume.
@@ -93,18 +78,8 @@ impl Engine {
     /// Appends an event. One that cannot be written is lost: what it tells of has happened, and
     /// must not fail for it.
     pub(crate) fn emit(&self, event: &Message) {
-        let path = self.paths().events();
-        let write = || -> std::io::Result<()> {
-            if fs::metadata(&path).is_ok_and(|meta| meta.len() > MAX_BYTES) {
-                fs::rename(&path, path.with_extension("jsonl.1"))?;
-            }
-            let mut line = serde_json::to_vec(event)?;
-            line.push(b'\n');
-            let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
-            file.write_all(&line)
-        };
         // Nobody is left to be told: see above.
-        let _lost = write();
+        let _lost = shim_protocol::events::append(&self.paths().events(), event);
     }
 
     /// Events from `since` (or from now on) until `until` (or for ever); nanoseconds since 1970.

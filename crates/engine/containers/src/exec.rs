@@ -78,6 +78,7 @@ impl Engine {
                 "container {} is paused, unpause the container before exec",
                 container.name
             ))),
+            Phase::Restarting => control::restarting(container),
             Phase::Created | Phase::Exited => control::not_running(container),
         }
     }

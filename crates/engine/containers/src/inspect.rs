@@ -16,7 +16,7 @@ impl Engine {
         let container = self.find(wanted)?;
         let status = self.status(&container.id)?;
         let record = &container.record;
-        let running = matches!(status.phase, Phase::Running | Phase::Paused);
+        let running = status.phase.is_up();
         let data = self.paths().data(&container.id);
         let file = |name: &str| data.join(name).to_string_lossy().into_owned();
         let has_log = definition::log(&record.host.log_config)
@@ -41,7 +41,7 @@ impl Engine {
                 String::new()
             },
             name: format!("/{}", container.name),
-            restart_count: 0,
+            restart_count: status.restart_count.into(),
             driver: self.images.snapshots().name().into(),
             platform: "linux".into(),
             exec_ids: self.running_execs(&container.id).into(),
@@ -124,16 +124,15 @@ fn state(status: &Status) -> State {
     let time = |text: &String| {
         if text.is_empty() { docker::timestamp::ZERO.to_owned() } else { text.clone() }
     };
-    let running = matches!(status.phase, Phase::Running | Phase::Paused);
     State {
         status: list::state(status).into(),
-        running,
+        running: status.phase.is_alive(),
         paused: status.phase == Phase::Paused,
-        restarting: false,
+        restarting: status.phase == Phase::Restarting,
         oom_killed: status.oom_killed,
         dead: false,
-        pid: if running { status.pid.into() } else { 0 },
-        exit_code: if running { 0 } else { status.exit_code.into() },
+        pid: if status.phase.is_up() { status.pid.into() } else { 0 },
+        exit_code: if status.phase.is_up() { 0 } else { status.exit_code.into() },
         error: status.error.clone(),
         started_at: time(&status.started_at),
         finished_at: time(&status.finished_at),

@@ -13,6 +13,10 @@ pub(crate) enum Intent {
     Create,
     Start,
     Remove,
+    /// What lost its supervisor is to be started again.
+    Restart,
+    /// A supervisor is to be told of a change.
+    Update,
 }
 
 impl Intent {
@@ -21,6 +25,8 @@ impl Intent {
             Self::Create => "create",
             Self::Start => "start",
             Self::Remove => "remove",
+            Self::Restart => "restart",
+            Self::Update => "update",
         }
     }
 

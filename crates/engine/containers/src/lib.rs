@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod attachment;
+mod boot;
 mod change;
 mod changes;
 mod check;

@@ -95,7 +95,7 @@ impl Engine {
             match self.status(&row.id)?.phase {
                 Phase::Running => counts.running += 1,
                 Phase::Paused => counts.paused += 1,
-                Phase::Created | Phase::Exited => counts.stopped += 1,
+                Phase::Created | Phase::Restarting | Phase::Exited => counts.stopped += 1,
             }
         }
         Ok(counts)
@@ -108,7 +108,7 @@ impl Engine {
         size: bool,
     ) -> Result<Summary, Error> {
         let record = &container.record;
-        let running = matches!(status.phase, Phase::Running | Phase::Paused);
+        let running = status.phase.is_up();
         let sizes = if size { Some(self.sizes(container)?) } else { None };
         Ok(Summary {
             id: container.id.clone(),
@@ -157,6 +157,7 @@ pub(crate) fn state(status: &Status) -> &'static str {
         Phase::Created => "created",
         Phase::Running => "running",
         Phase::Paused => "paused",
+        Phase::Restarting => "restarting",
         Phase::Exited => "exited",
     }
 }
@@ -171,6 +172,9 @@ fn describe(status: &Status, now: i64) -> String {
         Phase::Created => "Created".into(),
         Phase::Running => format!("Up {}", since(&status.started_at)),
         Phase::Paused => format!("Up {} (Paused)", since(&status.started_at)),
+        Phase::Restarting => {
+            format!("Restarting ({}) {} ago", status.exit_code, since(&status.finished_at))
+        }
         Phase::Exited => {
             format!("Exited ({}) {} ago", status.exit_code, since(&status.finished_at))
         }
@@ -290,7 +294,7 @@ impl<'a> Filter<'a> {
     fn wants(&self, container: &Container, status: &Status) -> bool {
         let record = &container.record;
         let filters = self.filters;
-        let alive = matches!(status.phase, Phase::Running | Phase::Paused);
+        let alive = status.phase.is_alive();
         let ports = ports(container, true);
         let port_fits = |wanted: &str, of: fn(&Port) -> u16| {
             let (numbers, proto) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
@@ -363,6 +367,8 @@ mod tests {
         assert_eq!(describe(&status(Phase::Running), 2 * hour), "Up 2 hours");
         assert_eq!(describe(&status(Phase::Paused), 2 * hour), "Up 2 hours (Paused)");
         assert_eq!(describe(&status(Phase::Exited), 3 * hour), "Exited (3) 2 hours ago");
+        let restarting = describe(&status(Phase::Restarting), hour + 5_000_000_000);
+        assert_eq!(restarting, "Restarting (3) 5 seconds ago");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use shim_protocol::{LogConfig, Phase};
+use shim_protocol::LogConfig;
 
 use crate::engine::{Engine, Shared};
 use crate::error::At as _;
@@ -91,7 +91,7 @@ impl Engine {
         }
         let phase = self.status(&container.id)?.phase;
         let data = self.paths().data(&container.id);
-        let follow = options.follow && matches!(phase, Phase::Running | Phase::Paused);
+        let follow = options.follow && phase.is_alive();
         // Watched first, read second: what comes in between is seen.
         let watch = if follow { Watch::files(&data)? } else { None };
         let mut files = open_all(&self.paths().log(&container.id))?;
@@ -143,8 +143,7 @@ impl Logs {
             return Ok(true);
         }
         let status = self.shared.status(&self.id)?;
-        Ok(!matches!(status.phase, Phase::Running | Phase::Paused)
-            || self.shared.lost_its_shim(&self.id, &status)?)
+        Ok(!status.phase.is_alive() || self.shared.lost_its_shim(&self.id, &status)?)
     }
 
     /// Reads what is there, up to a piece's size. Whether the end of what is wanted was met.

@@ -1,7 +1,6 @@
 //! Networks, as far as containers have a part in them.
 
 use docker::EndpointSettings;
-use shim_protocol::Phase;
 
 use crate::engine::Engine;
 use crate::error::At as _;
@@ -19,7 +18,7 @@ impl Engine {
     /// The name of a container, if it runs.
     pub fn running_name(&self, id: &str) -> Option<String> {
         let phase = self.status(id).ok()?.phase;
-        matches!(phase, Phase::Running | Phase::Paused).then(|| self.find(id).ok())?.map(|c| c.name)
+        phase.is_alive().then(|| self.find(id).ok())?.map(|c| c.name)
     }
 
     /// Has a container join one more network when it starts.
@@ -32,7 +31,7 @@ impl Engine {
         let network = self.networks.inspect(&self.shared.db, network)?;
         let (mut container, lock) = self.find_locked(wanted)?;
         let phase = self.status_locked(&container.id, &lock)?.phase;
-        if matches!(phase, Phase::Running | Phase::Paused) {
+        if phase.is_alive() {
             return Err(Error::NotYet(
                 "connecting a container that runs to a network (stop it first): it".into(),
             ));
@@ -71,7 +70,7 @@ impl Engine {
         let network = self.networks.inspect(&self.shared.db, network)?;
         let (mut container, lock) = self.find_locked(wanted)?;
         let phase = self.status_locked(&container.id, &lock)?.phase;
-        if matches!(phase, Phase::Running | Phase::Paused) {
+        if phase.is_alive() {
             return Err(Error::NotYet(
                 "disconnecting a container that runs from a network (stop it first): it".into(),
             ));

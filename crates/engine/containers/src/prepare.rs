@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use network::{Connected, Member};
 use oci::runtime::NamespaceKind;
-use shim_protocol::{Config, Console, OnExit, Phase, Rootfs, Runtime};
+use shim_protocol::{Config, Console, Join, OnExit, Phase, Rootfs, Runtime};
 use snapshot::{Key, Mounts};
 
 use crate::engine::{Engine, make_dir};
@@ -23,14 +23,15 @@ use crate::spec::namespaces::{Mode, Namespaces, Place, mode};
 use crate::spec::security::Security;
 use crate::spec::user::{self, Accounts, Identity};
 use crate::spec::{self, devices};
-use crate::{Error, attachment, definition, machine};
+use crate::{Error, attachment, definition, events, machine};
 
 /// The most that is read of `/etc/passwd` and `/etc/group`, bytes.
 const MAX_ACCOUNTS: u64 = 4 << 20;
 
 impl Engine {
-    /// Everything before there is a process: the network's plan, the bundle, `shim.json`.
-    pub(crate) fn prepare(&self, container: &mut Container) -> Result<(), Error> {
+    /// Everything before there is a process: the network's plan, the bundle, `shim.json`. `restarts`: how
+    /// often it was started again by its policy.
+    pub(crate) fn prepare(&self, container: &mut Container, restarts: u32) -> Result<(), Error> {
         let resolv = Resolv::of_host();
         let connected = self.connect(container, &resolv)?;
         for mounting in &mut container.record.mounts {
@@ -43,7 +44,7 @@ impl Engine {
         let files = self.etc_files(container, &connected, &resolv)?;
         let mounts = self.layers(container)?;
         let spec = self.spec_of(container, mounts.as_ref(), &files)?;
-        self.write_run(container, connected, mounts, &spec)
+        self.write_run(container, connected, mounts, &spec, restarts)
     }
 
     /// Reserves addresses and ports, and notes them in the record.
@@ -59,9 +60,7 @@ impl Engine {
         let ports = attachment::ports(config, host)?;
         let upstream = resolv.clone().reachable().overridden(host).upstream();
         let running = |id: &str| {
-            self.shared
-                .status(id)
-                .is_ok_and(|status| matches!(status.phase, Phase::Running | Phase::Paused))
+            self.shared.status(id).is_ok_and(|status| status.phase.is_alive())
                 || self.paths().run(id).exists()
         };
         let db = &self.shared.db;
@@ -206,6 +205,25 @@ impl Engine {
         })
     }
 
+    /// The namespaces of other containers, for the supervisor to find again.
+    fn joins(&self, container: &Container) -> Result<Vec<Join>, Error> {
+        let host = &container.record.host;
+        let mut joins = Vec::new();
+        for (text, kind) in [
+            (&host.pid_mode, NamespaceKind::Pid),
+            (&host.network_mode, NamespaceKind::Network),
+            (&host.ipc_mode, NamespaceKind::Ipc),
+            (&host.uts_mode, NamespaceKind::Uts),
+            (&host.cgroupns_mode, NamespaceKind::Cgroup),
+        ] {
+            if let Mode::Container(other) = mode(text) {
+                let data_dir = self.paths().data(&self.find(other)?.id);
+                joins.push(Join { kind: kind.to_string(), data_dir });
+            }
+        }
+        Ok(joins)
+    }
+
     /// What the image that reports on itself cannot see from inside.
     fn report(container: &Container) -> Vec<String> {
         let namespace = |kind: &NamespaceKind| {
@@ -229,6 +247,7 @@ impl Engine {
         connected: Connected,
         mounts: Option<Mounts>,
         spec: &oci::runtime::Spec,
+        restarts: u32,
     ) -> Result<(), Error> {
         let (config, host) = (&container.record.config, &container.record.host);
         let run = self.paths().run(&container.id);
@@ -281,6 +300,14 @@ impl Engine {
             network: connected.plan,
             listeners: connected.listeners.into_iter().map(listener).collect(),
             on_exit,
+            restart: definition::restart(&host.restart_policy)?,
+            restart_count: restarts,
+            joins: self.joins(container)?,
+            events: Some(shim_protocol::Events {
+                path: self.paths().events(),
+                image: config.image.clone(),
+                attributes: events::attributes(container),
+            }),
         };
         write_json(&bundle.join("config.json"), spec)?;
         write_json(&run.join("shim.json"), &shim)

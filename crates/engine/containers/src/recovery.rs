@@ -7,8 +7,10 @@
 //! | an engine, making a container | an intent `create` of a dead process | the container is removed |
 //! | an engine, starting one | an intent `start` | if it does not run, what was made for the run goes |
 //! | an engine, removing one | an intent `remove` | it is removed |
-//! | a supervisor | a folder of a run, whose lock is free | what it left goes; status "exited", 137 |
-//! | the machine | a status "running" without such a folder | status "exited", when it is next asked for |
+//! | a supervisor | a folder of a run, whose lock is free | what it left goes; status "exited", 137; it is started again if its restart policy says so |
+//! | an engine, starting that again | an intent `restart` | it is started again |
+//! | an engine, telling a supervisor of a change | an intent `update` | it is told |
+//! | the machine | a status "running" without such a folder | status "exited", when it is next asked for; the daemon starts what its policy says: [`Engine::bring_up`] |
 //!
 //! All that is in the kernel has a name that follows from the container's id, so nothing else needs
 //! to be known. Each step can be done again, so recovery may be killed as well.
@@ -23,7 +25,7 @@ use crate::error::At as _;
 use crate::intent::{self, Intent};
 use crate::lock::{Lock, shim_lives};
 use crate::record::Container;
-use crate::{Error, clock, events, stray};
+use crate::{Error, clock, definition, events, stray};
 
 /// The exit code of what SIGKILL ended.
 const KILLED: i32 = 128 + 9;
@@ -70,7 +72,8 @@ impl Engine {
     }
 
     fn is_abandoned(operation: &Operation) -> bool {
-        let known = [Intent::Create, Intent::Start, Intent::Remove];
+        let known =
+            [Intent::Create, Intent::Start, Intent::Remove, Intent::Restart, Intent::Update];
         known.iter().any(|intent| intent.name() == operation.kind)
             && !intent::lives(&operation.owner)
     }
@@ -103,8 +106,14 @@ impl Engine {
             }
             return self.discard(&container);
         };
+        if operation.kind == Intent::Update.name() {
+            return self.tell_policy(&container);
+        }
+        if operation.kind == Intent::Restart.name() {
+            return self.mend(id, &lock);
+        }
         if operation.kind != Intent::Start.name() {
-            if matches!(self.status_locked(id, &lock)?.phase, Phase::Running | Phase::Paused) {
+            if self.status_locked(id, &lock)?.phase.is_alive() {
                 self.kill_for_recovery(&container)?;
             }
             return self.discard(&container);
@@ -126,12 +135,12 @@ impl Engine {
         let id = &container.id;
         // Its supervisor notices that the engine went, and ends; unless it was past that.
         let phase = self.status_locked(id, lock)?.phase;
-        if matches!(phase, Phase::Running | Phase::Paused) {
+        if phase.is_alive() {
             return Ok(true);
         }
         self.await_end(container)?;
         let phase = self.shared.status(id)?.phase;
-        if matches!(phase, Phase::Running | Phase::Paused) {
+        if phase.is_alive() {
             return Ok(true);
         }
         self.clean_up_after_shim(id, &self.cgroup_path(container))?;
@@ -162,8 +171,8 @@ impl Engine {
             return Ok(());
         };
         let phase = self.shared.status(id)?.phase;
-        if matches!(phase, Phase::Running | Phase::Paused) {
-            self.recover_lost(id, &lock)?;
+        if phase.is_alive() {
+            self.mend(id, &lock)?;
         } else {
             let container = Container::from_row(row)?;
             self.clean_up_after_shim(id, &self.cgroup_path(&container))?;
@@ -175,24 +184,68 @@ impl Engine {
         Ok(())
     }
 
+    /// A container whose supervisor was killed: what is left of it ends, and it is started again if its
+    /// policy says so, unless the machine went as well: then the daemon does, when it starts.
+    pub(crate) fn mend(&self, id: &str, lock: &Lock) -> Result<(), Error> {
+        let container = self.find(id)?;
+        let status = self.shared.status(id)?;
+        let lost = self.shared.lost_its_shim(id, &status)?;
+        let begun = self
+            .shared
+            .db
+            .read(metadata::Read::operations)?
+            .iter()
+            .any(|one| one.subject == id && one.kind == Intent::Restart.name());
+        let policy = definition::restart(&container.record.host.restart_policy)?;
+        let died = lost && status.phase.is_up();
+        let count = status.restart_count + u32::from(died);
+        // One that waited to be started again was found worth it already.
+        let wanted = status.phase == Phase::Restarting && !status.stopped
+            || policy.wants(KILLED, status.stopped, status.restart_count);
+        let again = begun || lost && wanted && self.paths().run(id).exists();
+        if again && !begun {
+            failpoint::hit("engine.mend").at("record", self.root())?;
+            self.shared.db.write(|tx| Intent::Restart.begin(tx, id))?;
+        }
+        if lost {
+            self.recover_lost(id, lock)?;
+        }
+        if again {
+            let count = if lost { count } else { status.restart_count + 1 };
+            match self.start_locked(container, lock, count) {
+                // Its status says why not. What runs already need not be started.
+                Ok(()) | Err((_, Error::Start { .. } | Error::NotModified(_))) => {}
+                Err((_, err)) => return Err(err),
+            }
+            failpoint::hit("engine.mended").at("record", self.root())?;
+            self.shared.db.write(|tx| Intent::Restart.end(tx, id))?;
+        }
+        Ok(())
+    }
+
     /// A container whose supervisor was killed: it ends here.
     pub(crate) fn recover_lost(&self, id: &str, _lock: &Lock) -> Result<(), Error> {
         let container = self.find(id)?;
         let data = self.paths().data(id);
         let mut status = self.shared.status(id)?;
+        let was_up = status.phase.is_up();
         stray::kill(id, &self.paths().run(id))?;
         status.phase = Phase::Exited;
         status.pid = 0;
         status.shim_pid = 0;
-        status.exit_code = KILLED;
-        LOST.clone_into(&mut status.error);
-        status.finished_at = clock::print(clock::now());
+        if was_up {
+            status.exit_code = KILLED;
+            LOST.clone_into(&mut status.error);
+            status.finished_at = clock::print(clock::now());
+        }
         failpoint::hit("engine.lost").at("write", &data)?;
         // A free lock and a run's folder lead here again until the rest is done.
         self.kill_cgroup(&container)?;
         status.save(&data).at("write", &data.join("status.json"))?;
         failpoint::hit("engine.lost-noted").at("write", &data)?;
-        self.emit(&events::died(&container, KILLED));
+        if was_up {
+            self.emit(&events::died(&container, KILLED));
+        }
         self.clean_up_after_shim(id, &self.cgroup_path(&container))?;
         if container.record.host.auto_remove {
             self.discard(&container)?;

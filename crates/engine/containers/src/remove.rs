@@ -92,12 +92,15 @@ impl Engine {
             Phase::Paused if !options.force => {
                 return refuse("paused and must be unpaused first");
             }
+            Phase::Restarting if !options.force => {
+                return refuse("restarting: stop the container before removing or force remove");
+            }
             _ => {}
         }
         failpoint::hit("engine.remove").at("record", self.root())?;
         self.shared.db.write(|tx| Intent::Remove.begin(tx, id))?;
         failpoint::hit("engine.removing").at("record", self.root())?;
-        if matches!(phase, Phase::Running | Phase::Paused) {
+        if phase.is_alive() {
             self.kill_and_wait(container)?;
         }
         self.await_end(container)?;
@@ -114,7 +117,7 @@ impl Engine {
     fn kill_and_wait(&self, container: &Container) -> Result<(), Error> {
         const KILL: i32 = 9;
         let socket = self.paths().socket(&container.id);
-        match shim::ask(&socket, &Request::Kill { signal: KILL }) {
+        match shim::ask(&socket, &Request::Kill { signal: KILL, stop: true, keep: true }) {
             // It ended by itself in this moment.
             Err(Error::Conflict(_)) => {}
             asked => drop(asked?),

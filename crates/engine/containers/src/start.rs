@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use shim_protocol::Phase;
 
+use crate::Error;
 use crate::engine::Engine;
 use crate::error::{At as _, chain};
 use crate::intent::Intent;
 use crate::lock::{Lock, shim_lives};
 use crate::record::Container;
-use crate::{Error, events};
 
 /// How long the supervisor before may take to end.
 const GOODBYE: Duration = Duration::from_secs(20);
@@ -19,7 +19,7 @@ impl Engine {
     pub fn start(&self, wanted: &str) -> Result<(), Error> {
         self.reap();
         let (container, lock) = self.find_locked(wanted)?;
-        let outcome = self.start_locked(container, &lock);
+        let outcome = self.start_locked(container, &lock, 0);
         drop(lock);
         match outcome {
             Ok(()) => Ok(()),
@@ -33,13 +33,18 @@ impl Engine {
         }
     }
 
-    /// With the lock held. A failure brings the container along.
+    /// With the lock held. A failure brings the container along. `restarts`: how often it was started
+    /// again by its policy.
     pub(crate) fn start_locked(
         &self,
         mut container: Container,
         lock: &Lock,
+        restarts: u32,
     ) -> Result<(), (Box<Container>, Error)> {
-        match self.may_start(&container, lock).and_then(|()| self.try_start(&mut container)) {
+        match self
+            .may_start(&container, lock)
+            .and_then(|()| self.try_start(&mut container, restarts))
+        {
             Ok(()) => Ok(()),
             Err(err) => Err((Box::new(container), err)),
         }
@@ -47,7 +52,7 @@ impl Engine {
 
     fn may_start(&self, container: &Container, lock: &Lock) -> Result<(), Error> {
         match self.status_locked(&container.id, lock)?.phase {
-            Phase::Running => {
+            Phase::Running | Phase::Restarting => {
                 return Err(Error::NotModified(format!(
                     "container {} is already running",
                     container.name
@@ -83,12 +88,12 @@ impl Engine {
         Ok(())
     }
 
-    fn try_start(&self, container: &mut Container) -> Result<(), Error> {
+    fn try_start(&self, container: &mut Container, restarts: u32) -> Result<(), Error> {
         let id = container.id.clone();
         failpoint::hit("engine.start").at("record", self.root())?;
         self.shared.db.write(|tx| Intent::Start.begin(tx, &id))?;
         failpoint::hit("engine.starting").at("record", self.root())?;
-        let started = self.prepare(container).and_then(|()| self.launch(container));
+        let started = self.prepare(container, restarts).and_then(|()| self.launch(container));
         match started {
             Ok(()) => {
                 let config = container.config_json()?;
@@ -97,7 +102,6 @@ impl Engine {
                     Intent::Start.end(tx, &id)
                 })?;
                 failpoint::hit("engine.started").at("record", self.root())?;
-                self.emit(&events::container("start", container));
                 Ok(())
             }
             Err(err) => {

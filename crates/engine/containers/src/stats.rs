@@ -5,7 +5,7 @@ use std::fs;
 
 use cgroup::{BlockEntry, Cgroup, Hierarchy, MemoryStats};
 use docker::stats::{Blkio, BlkioEntry, Cpu, CpuUsage, Memory, Network, Pids, Stats, Throttling};
-use shim_protocol::{Phase, Status};
+use shim_protocol::Status;
 
 use crate::engine::Engine;
 use crate::record::Container;
@@ -27,7 +27,7 @@ impl Engine {
             preread: docker::timestamp::ZERO.into(),
             ..Stats::default()
         };
-        if !matches!(status.phase, Phase::Running | Phase::Paused) {
+        if !status.phase.is_up() {
             stats.read = docker::timestamp::ZERO.into();
             return Ok(stats);
         }

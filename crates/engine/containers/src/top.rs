@@ -31,6 +31,7 @@ impl Engine {
         let container = self.find(wanted)?;
         match self.status(&container.id)?.phase {
             Phase::Running | Phase::Paused => {}
+            Phase::Restarting => return control::restarting(&container),
             Phase::Created | Phase::Exited => return control::not_running(&container),
         }
         let pids = self.pids(&container)?;

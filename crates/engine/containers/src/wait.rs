@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use shim_protocol::{Attach, Phase, Reply, Request, Status};
 
-use crate::Error;
 use crate::engine::{Engine, Shared};
 use crate::error::At as _;
 use crate::record::Container;
 use crate::shim::{self, Ready, Ticket, first_ready};
 use crate::watch::Watch;
+use crate::{Error, control};
 
 /// How long a folder may be gone before its record is.
 const RECORD_GRACE: Duration = Duration::from_secs(10);
@@ -98,7 +98,7 @@ impl Engine {
         let ticket = self.shared.pending.register(&id, Request::Wait)?;
         let status = self.status(&id)?;
         let state = match status.phase {
-            Phase::Running | Phase::Paused => {
+            Phase::Running | Phase::Paused | Phase::Restarting => {
                 match shim::connect(&self.paths().socket(&id))? {
                     Some(stream) => {
                         shim_protocol::send(&stream, &Request::Wait)
@@ -143,6 +143,7 @@ impl Engine {
                     "container {id} is paused, unpause the container before attach"
                 )));
             }
+            Phase::Restarting => return control::restarting(&container),
             Phase::Running => {
                 let answer = shim::ask(&self.paths().socket(&id), &request)?;
                 let answer = answer
@@ -255,11 +256,11 @@ impl Waiting {
                     self.state = State::Running(stream);
                 }
             }
-            Phase::Exited if is_new => {
+            Phase::Restarting | Phase::Exited if is_new => {
                 self.exit = exit_of(&status);
                 self.state = State::Ended;
             }
-            Phase::Created | Phase::Exited => {}
+            Phase::Created | Phase::Restarting | Phase::Exited => {}
         }
         Ok(true)
     }
@@ -270,7 +271,7 @@ impl Waiting {
         let until = Instant::now() + RECORD_GRACE;
         while Instant::now() < until && self.shared.paths.data(&self.id).exists() {
             let status = self.shared.status(&self.id)?;
-            if !matches!(status.phase, Phase::Running | Phase::Paused) {
+            if !status.phase.is_alive() {
                 self.exit = exit_of(&status);
                 return Ok(());
             }

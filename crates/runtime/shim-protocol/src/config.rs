@@ -1,6 +1,9 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use crate::RestartPolicy;
 
 /// All that a shim needs to know of its container, in `RUN/shim.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +36,39 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// What the shim becomes when all is over.
     pub on_exit: OnExit,
+    /// Whether the program is started again when it has ended.
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// How often that has happened already: not 0 where the engine starts what lost its shim.
+    #[serde(default)]
+    pub restart_count: u32,
+    /// Namespaces of other containers that this one joins: their processes may be others by the time
+    /// that this one is started again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joins: Vec<Join>,
+    /// Where to tell of what happens; `None`: nowhere.
+    #[serde(default)]
+    pub events: Option<Events>,
+}
+
+/// A namespace of another container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// As in `config.json`: `network`, `pid`, `ipc` and so on.
+    pub kind: String,
+    /// The other container's `DATA`.
+    pub data_dir: PathBuf,
+}
+
+/// Where to tell of what happens, and what to say of the container with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Events {
+    /// `STATE/events.jsonl`.
+    pub path: PathBuf,
+    /// The image, as it was asked for.
+    pub image: String,
+    /// The container's labels, its image and its name.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// How to call the OCI runtime: anything with runc's command line.

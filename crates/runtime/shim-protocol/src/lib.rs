@@ -27,11 +27,14 @@
 #![forbid(unsafe_code)]
 
 mod config;
+pub mod events;
 mod message;
+mod restart;
 mod status;
 
-pub use config::{Config, Console, Listener, LogConfig, OnExit, Rootfs, Runtime};
-pub use message::{Attach, Exec, Reply, Request, WireError, receive, send};
+pub use config::{Config, Console, Events, Join, Listener, LogConfig, OnExit, Rootfs, Runtime};
+pub use message::{Attach, Change, Exec, Reply, Request, WireError, receive, send};
+pub use restart::{Backoff, RestartPolicy};
 pub use status::{ExecRecord, ExecStatus, Phase, Status};
 
 /// The descriptor on which a new shim finds its control connection: its standard input. It moves

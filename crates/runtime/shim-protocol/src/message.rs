@@ -3,6 +3,8 @@ use std::io::{self, Read, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::RestartPolicy;
+
 /// The longest line that either side accepts, in bytes.
 const MAX_LINE_BYTES: usize = 1 << 20;
 
@@ -27,11 +29,19 @@ pub enum Request {
         /// Rows.
         height: u16,
     },
-    /// Send a signal to the container's init.
+    /// Send a signal to the container's init. One that waits to be started again gets none.
     Kill {
         /// The signal's number.
         signal: i32,
+        /// Somebody wants it to end: it is not started again.
+        #[serde(default)]
+        stop: bool,
+        /// Whoever wants that starts it again: nothing follows its end ([`crate::OnExit`]).
+        #[serde(default)]
+        keep: bool,
     },
+    /// Take note of a change.
+    Change(Change),
     /// Answer [`Reply::Exited`] when the container's program has ended, its output has been
     /// delivered, its status is written and its network is gone.
     Wait,
@@ -39,6 +49,16 @@ pub enum Request {
     Pause,
     /// Thaw them.
     Resume,
+}
+
+/// What of a container can change while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Change {
+    /// Its restart policy.
+    pub restart: Option<RestartPolicy>,
+    /// Its name.
+    pub name: Option<String>,
 }
 
 /// Which streams to join.
@@ -147,11 +167,12 @@ mod tests {
 
     #[test]
     fn a_message_leaves_the_stream_after_it_untouched() {
+        let kill = Request::Kill { signal: 9, stop: true, keep: false };
         let mut wire = Vec::new();
-        send(&mut wire, &Request::Kill { signal: 9 }).unwrap();
+        send(&mut wire, &kill).unwrap();
         wire.extend_from_slice(b"raw");
         let mut from = wire.as_slice();
-        assert_eq!(receive(&mut from).unwrap(), Some(Request::Kill { signal: 9 }));
+        assert_eq!(receive(&mut from).unwrap(), Some(kill));
         assert_eq!(from, b"raw");
     }
 

@@ -14,8 +14,22 @@ pub enum Phase {
     Running,
     /// Its program is frozen.
     Paused,
+    /// Its program has ended, and will be started again.
+    Restarting,
     /// Its program has ended.
     Exited,
+}
+
+impl Phase {
+    /// Whether a shim watches over it.
+    pub fn is_alive(self) -> bool {
+        matches!(self, Self::Running | Self::Paused | Self::Restarting)
+    }
+
+    /// Whether its program is there, be it frozen.
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
 }
 
 /// The truth about a container's life: `DATA/status.json`.
@@ -38,6 +52,10 @@ pub struct Status {
     pub oom_killed: bool,
     /// Why it could not be started, or what went wrong; empty if nothing did.
     pub error: String,
+    /// How often it was started again since somebody started it.
+    pub restart_count: u32,
+    /// Somebody has ended it: it is not started again for its policy's sake.
+    pub stopped: bool,
 }
 
 /// One exec: `EXECS/ID.json`, written by whoever makes it. `EXECS` is `RUN/execs` where the engine

@@ -20,6 +20,11 @@ impl Timestamp {
         let now = clock_gettime(ClockId::Realtime);
         Self { seconds: now.tv_sec, nanos: now.tv_nsec as u32 }
     }
+
+    /// Nanoseconds since 1970.
+    pub(crate) fn nanos(self) -> i64 {
+        self.seconds.saturating_mul(1_000_000_000).saturating_add(self.nanos.into())
+    }
 }
 
 impl fmt::Display for Timestamp {

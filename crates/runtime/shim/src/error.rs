@@ -61,6 +61,9 @@ pub(crate) enum Error {
     /// A frozen container.
     #[error("container is paused, unpause it first")]
     Paused,
+    /// It has ended, and is about to be started again.
+    #[error("container is restarting, wait until the container is running")]
+    Restarting,
     /// There is no such exec here.
     #[error("exec {0} is not running")]
     NoExec(String),
@@ -86,7 +89,7 @@ impl Error {
         }
         let mut wire = WireError::new(self.chain());
         wire.port_taken = matches!(self, Self::PortTaken(_));
-        wire.not_running = matches!(self, Self::NotRunning | Self::NoExec(_));
+        wire.not_running = matches!(self, Self::NotRunning | Self::Restarting | Self::NoExec(_));
         wire
     }
 

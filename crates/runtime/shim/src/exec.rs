@@ -87,6 +87,7 @@ impl Supervisor {
         match self.status.phase {
             Phase::Running => {}
             Phase::Paused => return Err(Error::Paused),
+            Phase::Restarting => return Err(Error::Restarting),
             Phase::Created | Phase::Exited => return Err(Error::NotRunning),
         }
         let shim_protocol::Exec { id, mut process, attach, console } = request;

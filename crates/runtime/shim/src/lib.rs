@@ -16,6 +16,9 @@
 //!     → waiters told → end, or become the program that removes the container
 //! ```
 //!
+//! Where it is to be started again, the status is "restarting", `RUN`, the root's mount, the published
+//! ports and the log stay, and after a while all is done again from "runtime create" on.
+//!
 //! Killed at any instant, it leaves: nothing mounted, since that ends with its mount namespace; a
 //! free lock; and a status and a plan from which the engine's recovery does the rest.
 #![forbid(unsafe_code)]
@@ -25,6 +28,7 @@ mod client;
 mod clock;
 mod dns;
 mod error;
+mod events;
 mod exec;
 mod flow;
 mod log;
@@ -32,6 +36,7 @@ mod poll;
 mod proxy;
 mod queue;
 mod request;
+mod restart;
 mod rootfs;
 mod runtime;
 mod setup;
@@ -50,7 +55,7 @@ use sys::Call;
 use crate::error::{Error, report};
 use crate::setup::Hold;
 use crate::supervisor::{End, Supervisor};
-use crate::teardown::Unmade;
+use crate::teardown::{Next, Unmade};
 
 /// Supervises the container whose `RUN` directory is `run_dir`, to its end.
 ///
@@ -109,7 +114,7 @@ fn supervise(run_dir: &Path, control: OwnedFd) -> Result<(), Error> {
     drop(spare);
     let (unmade, outcome) = run(&mut supervisor);
     // What never ran is removed by who wanted to start it.
-    let next = if outcome.is_ok() { on_exit } else { OnExit::End };
+    let next = if outcome.is_ok() && !supervisor.keep { on_exit } else { OnExit::End };
     if unmade == Unmade::All {
         clean_up(run_dir, &hold, &next);
     }
@@ -131,20 +136,32 @@ fn take_up(run_dir: &Path) -> Result<(Hold, Config), Error> {
 
 /// From creation to the end. An error is the reason why the container never ran.
 fn run(supervisor: &mut Supervisor) -> (Unmade, Result<(), Error>) {
-    let end = supervisor.create().and_then(|pid| {
-        supervisor.reply_control(&Reply::Created { pid: pid.as_raw_nonzero().get() });
-        supervisor.connect()?;
-        Ok(supervisor.serve())
-    });
-    match end {
-        Ok(Ok(End::Exited(code))) => (supervisor.finish(code), Ok(())),
-        Ok(Ok(End::NeverStarted(err))) | Err(err) => (supervisor.unmake(Some(&err)), Err(err)),
-        // The loop itself failed: what cannot be supervised must not run.
-        Ok(Err(err)) => {
-            const KILLED: i32 = 128 + 9;
-            report("supervise", &err);
-            supervisor.status.error = err.chain();
-            (supervisor.finish(KILLED), Ok(()))
+    let mut end = supervisor.make().map(|()| supervisor.serve());
+    loop {
+        end = match end {
+            Ok(Ok(End::Exited(code))) => match supervisor.finish(code) {
+                Next::End(unmade) => return (unmade, Ok(())),
+                Next::Again => Ok(supervisor.wait()),
+            },
+            Ok(Ok(End::Due)) => match supervisor.live_again() {
+                Ok(()) => Ok(supervisor.wait()),
+                Err(err) => return (supervisor.give_up(Some(&err)), Ok(())),
+            },
+            Ok(Ok(End::Stopped)) => return (supervisor.give_up(None), Ok(())),
+            Ok(Ok(End::NeverStarted(err))) | Err(err) => {
+                return (supervisor.unmake(Some(&err)), Err(err));
+            }
+            // The loop itself failed: what cannot be supervised must not run.
+            Ok(Err(err)) => {
+                const KILLED: i32 = 128 + 9;
+                report("supervise", &err);
+                supervisor.status.error = err.chain();
+                supervisor.stopped = true;
+                match supervisor.finish(KILLED) {
+                    Next::End(unmade) => return (unmade, Ok(())),
+                    Next::Again => Ok(Ok(End::Stopped)),
+                }
+            }
         }
     }
 }

@@ -55,7 +55,8 @@ impl Proxy {
         on: &Poller,
         wanted: &[shim_protocol::Listener],
     ) -> Result<(), Error> {
-        if wanted.is_empty() {
+        // They are kept from one life of the container to the next.
+        if wanted.is_empty() || !self.listeners.is_empty() {
             return Ok(());
         }
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);

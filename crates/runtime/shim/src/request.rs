@@ -31,6 +31,9 @@ impl Supervisor {
 
     fn handle(&mut self, key: u32, request: Request, rest: &[u8]) {
         match request {
+            Request::Attach(_) if self.restart_at.is_some() => {
+                self.answer(key, Err(Error::Restarting));
+            }
             Request::Attach(streams) => {
                 self.send(key, &Reply::Ok);
                 self.attach(key, CONTAINER, streams);
@@ -56,9 +59,13 @@ impl Supervisor {
                 let result = self.resize(exec.as_deref(), width, height);
                 self.answer(key, result);
             }
-            Request::Kill { signal } => {
-                let result = self.kill(signal);
+            Request::Kill { signal, stop, keep } => {
+                let result = self.kill(signal, stop, keep);
                 self.answer(key, result);
+            }
+            Request::Change(change) => {
+                self.change(change);
+                self.answer(key, Ok(()));
             }
             Request::Pause => {
                 let result = self.set_paused(Phase::Running, Phase::Paused);
@@ -117,7 +124,13 @@ impl Supervisor {
         stdio::resize(terminal, width, height)
     }
 
-    fn kill(&mut self, signal: i32) -> Result<(), Error> {
+    fn kill(&mut self, signal: i32, stop: bool, keep: bool) -> Result<(), Error> {
+        if stop {
+            self.note_stop(keep)?;
+        }
+        if self.restart_at.is_some() {
+            return Ok(());
+        }
         let Some((_, handle)) = &self.init else { return Err(Error::NotRunning) };
         handle.signal(signal)?;
         // What is frozen does not even die.
@@ -133,6 +146,7 @@ impl Supervisor {
             return Err(match self.status.phase {
                 Phase::Paused => Error::Request("container is already paused".into()),
                 Phase::Running => Error::Request("container is not paused".into()),
+                Phase::Restarting => Error::Restarting,
                 Phase::Created | Phase::Exited => Error::NotRunning,
             });
         }

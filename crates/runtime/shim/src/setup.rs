@@ -10,11 +10,12 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Instant;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
-use shim_protocol::{Config, Status};
+use shim_protocol::{Backoff, Config, Reply, Status};
 use sys::{Call, CloneFlags, Handle};
 
 use crate::bundle::Bundle;
@@ -132,13 +133,24 @@ impl Supervisor {
             undone: None,
             next_key: CONTAINER,
             early: Vec::new(),
+            backoff: Backoff::default(),
+            started: Instant::now(),
+            restart_at: None,
+            stopped: false,
+            keep: false,
         })
     }
 
-    /// Mounts the root and has the runtime create the container; meanwhile takes the published
-    /// ports.
-    pub(crate) fn create(&mut self) -> Result<Pid, Error> {
+    /// Mounts the root, makes the container and its network, and tells the engine.
+    pub(crate) fn make(&mut self) -> Result<(), Error> {
         rootfs::mount(&self.config.rootfs, &self.bundle.root)?;
+        let pid = self.create()?;
+        self.reply_control(&Reply::Created { pid: pid.as_raw_nonzero().get() });
+        self.connect()
+    }
+
+    /// Has the runtime create the container; meanwhile takes the published ports.
+    pub(crate) fn create(&mut self) -> Result<Pid, Error> {
         let terminal = self.config.console.is_some();
         let stdin = self.config.open_stdin && !terminal;
         let (pipes, ends) = stdio::pipes(stdin, !terminal, self.bundle.owner())?;

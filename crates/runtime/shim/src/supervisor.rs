@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use rustix::process::{Pid, WaitOptions};
-use shim_protocol::{Config, Phase, Reply, Request, Status};
+use shim_protocol::{Backoff, Config, Reply, Request, Status};
 
 use crate::bundle::Bundle;
 use crate::client::Client;
@@ -62,6 +62,16 @@ pub(crate) struct Supervisor {
     /// Children that ended before it was known what they are: execs whose runtime has not yet
     /// written down their number.
     pub(crate) early: Vec<(Pid, i32)>,
+    /// How long to wait before the next start.
+    pub(crate) backoff: Backoff,
+    /// When the program was last started.
+    pub(crate) started: Instant,
+    /// When it is to be started again, while it waits for that.
+    pub(crate) restart_at: Option<Instant>,
+    /// Somebody does not want it to be started again.
+    pub(crate) stopped: bool,
+    /// What was to follow the end does not.
+    pub(crate) keep: bool,
 }
 
 /// Why the loop ended.
@@ -71,6 +81,10 @@ pub(crate) enum End {
     Exited(i32),
     /// The start failed, or the engine went before it asked for it.
     NeverStarted(Error),
+    /// It has waited long enough: it is to be started again.
+    Due,
+    /// It waited to be started again, and somebody does not want that.
+    Stopped,
 }
 
 impl Supervisor {
@@ -83,6 +97,11 @@ impl Supervisor {
             return Ok(End::NeverStarted(Error::Abandoned));
         };
         control.watch(&self.poller, Interest::READ)?;
+        self.wait()
+    }
+
+    /// The same, once everything is watched.
+    pub(crate) fn wait(&mut self) -> Result<End, Error> {
         self.refresh(CONTAINER);
         let mut events = Vec::new();
         loop {
@@ -95,6 +114,14 @@ impl Supervisor {
             }
             if let Some(end) = end {
                 return Ok(end);
+            }
+            if self.restart_at.is_some() {
+                if self.stopped {
+                    return Ok(End::Stopped);
+                }
+                if self.restart_at.is_some_and(|at| at <= Instant::now()) {
+                    return Ok(End::Due);
+                }
             }
             self.pass_time();
         }
@@ -123,7 +150,10 @@ impl Supervisor {
     fn deadline(&self) -> Option<Instant> {
         let execs = self.execs.values().filter_map(Exec::deadline).min();
         let dns = self.dns.as_ref().and_then(dns::Server::deadline);
-        [execs, dns, self.proxy.deadline(), self.shrink_at].into_iter().flatten().min()
+        [execs, dns, self.proxy.deadline(), self.shrink_at, self.restart_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due.
@@ -153,15 +183,17 @@ impl Supervisor {
         // A message comes whole: the engine writes it with one call.
         let request = shim_protocol::receive::<Request>(ReadFd(control));
         match request {
-            Ok(Some(Request::Start)) if self.status.phase != Phase::Running => match self.start() {
-                Ok(pid) => {
-                    self.reply_control(&Reply::Started { pid: pid.as_raw_nonzero().get() });
-                    // From here on, little of the program is needed.
-                    self.shrink_at = Some(Instant::now());
+            Ok(Some(Request::Start)) if !self.status.phase.is_alive() => {
+                match self.start(self.config.restart_count) {
+                    Ok(pid) => {
+                        self.reply_control(&Reply::Started { pid: pid.as_raw_nonzero().get() });
+                        // From here on, little of the program is needed.
+                        self.shrink_at = Some(Instant::now());
+                    }
+                    // The answer comes when everything is taken apart.
+                    Err(err) => return Some(End::NeverStarted(err)),
                 }
-                // The answer comes when everything is taken apart.
-                Err(err) => return Some(End::NeverStarted(err)),
-            },
+            }
             Ok(Some(_)) => {
                 let refusal = Error::Request("only a start is expected here".into());
                 self.reply_control(&Reply::Error(refusal.wire()));
@@ -169,7 +201,7 @@ impl Supervisor {
             Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {}
             Ok(None) | Err(_) => {
                 self.control = None;
-                if self.status.phase != Phase::Running {
+                if !self.status.phase.is_alive() {
                     return Some(End::NeverStarted(Error::Abandoned));
                 }
             }

@@ -14,7 +14,7 @@ use rustix::io::FdFlags;
 use shim_protocol::{OnExit, Phase, Reply, Status, WireError};
 use sys::{Call, CloneFlags};
 
-use crate::client::State;
+use crate::client::{Client, State};
 use crate::clock::Timestamp;
 use crate::error::{Error, report};
 use crate::poll::Token;
@@ -27,6 +27,15 @@ const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 /// How long a client that reads nothing can keep the shim from ending.
 const CLIENT_GRACE: Duration = Duration::from_secs(10);
 
+/// What follows the end of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The end of all: so much of it is taken apart.
+    End(Unmade),
+    /// Another start, in a while.
+    Again,
+}
+
 /// How far [`Supervisor::unmake`] got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unmade {
@@ -38,7 +47,9 @@ pub(crate) enum Unmade {
 
 impl Supervisor {
     /// Has the runtime start the program, and writes down that it runs.
-    pub(crate) fn start(&mut self) -> Result<rustix::process::Pid, Error> {
+    ///
+    /// `restarts`: how often it was started again.
+    pub(crate) fn start(&mut self, restarts: u32) -> Result<rustix::process::Pid, Error> {
         let Some((pid, _)) = &self.init else { return Err(Error::NotRunning) };
         let pid = *pid;
         failpoint::hit("shim.start")?;
@@ -49,9 +60,12 @@ impl Supervisor {
             pid: pid.as_raw_nonzero().get(),
             shim_pid: rustix::process::getpid().as_raw_nonzero().get(),
             started_at: Timestamp::now().to_string(),
+            restart_count: restarts,
             ..Status::default()
         };
+        self.started = Instant::now();
         self.save_status()?;
+        self.emit("start", &[]);
         Ok(pid)
     }
 
@@ -70,8 +84,9 @@ impl Supervisor {
     }
 
     /// The container's program ended with `code`: delivers the rest of its output, writes that
-    /// down, and takes everything apart but `RUN`.
-    pub(crate) fn finish(&mut self, code: i32) -> Unmade {
+    /// down, and takes everything apart but `RUN`, or so much of it as is made anew where it is to be
+    /// started again.
+    pub(crate) fn finish(&mut self, code: i32) -> Next {
         self.init = None;
         // With a PID namespace of its own, everything in it died before its init could be waited
         // for; in one that it shares, it would go on.
@@ -92,20 +107,27 @@ impl Supervisor {
         {
             report("log", &Error::file("write", "log")(err));
         }
-        self.status.phase = Phase::Exited;
         self.status.pid = 0;
-        self.status.shim_pid = 0;
         self.status.exit_code = code;
         self.status.finished_at = Timestamp::now().to_string();
         self.status.oom_killed = cgroup.is_some_and(|cgroup| {
             let kills = cgroup.oom_kills().map_err(Error::from);
             kills.inspect_err(|err| report("count OOM kills", err)).is_ok_and(|kills| kills > 0)
         });
-        if let Err(err) = self.save_status() {
-            report("save the status", &err);
-        }
+        let again = self.note_end(code);
+        let ran = self.started.elapsed().as_secs().to_string();
+        self.emit("die", &[("exitCode", &code.to_string()), ("execDuration", &ran)]);
         self.hand_over_output();
-        self.unmake(None)
+        if !again {
+            return Next::End(self.unmake(None));
+        }
+        match self.unmake_life() {
+            Unmade::All => {
+                self.tell_waiters();
+                Next::Again
+            }
+            Unmade::Partly => Next::End(self.give_up(None)),
+        }
     }
 
     /// Takes apart what outlives this process, all of it whatever fails. `cause` is why the
@@ -122,6 +144,14 @@ impl Supervisor {
                 report("save the status", &err);
             }
         }
+        let unmade = self.unmake_life();
+        // Ports are free before anyone hears of the end.
+        self.proxy.close();
+        unmade
+    }
+
+    /// Takes apart what belongs to one life of the container.
+    fn unmake_life(&mut self) -> Unmade {
         let deleted = failpoint::hit("shim.delete")
             .map_err(Error::from)
             .and_then(|()| self.caller.delete())
@@ -133,8 +163,6 @@ impl Supervisor {
                 self.undone = Some(undone);
                 Ok(failpoint::hit("shim.disconnected")?)
             });
-        // Ports are free before anyone hears of the end.
-        self.proxy.close();
         self.dns = None;
         let mut unmade = Unmade::All;
         for (what, result) in [("delete", deleted), ("disconnect", disconnected)] {
@@ -163,6 +191,18 @@ impl Supervisor {
             } else {
                 self.close_client(key);
             }
+        }
+    }
+
+    /// Tells those who wait for the end of this life of the container.
+    fn tell_waiters(&mut self) {
+        let reply = Reply::Exited { code: self.status.exit_code };
+        let waiting = |client: &Client| matches!(client.state, State::Waiting);
+        let keys: Vec<u32> =
+            self.clients.iter().filter(|(_, c)| waiting(c)).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.send(key, &reply);
+            self.close_client(key);
         }
     }
 

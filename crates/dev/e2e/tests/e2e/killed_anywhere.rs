@@ -60,7 +60,7 @@ fn day(sandbox: &Sandbox, archive: &str) {
     run("exec victim true");
     run("pause victim");
     run("unpause victim");
-    run("update --memory 96m --memory-swap 96m victim");
+    run("update --memory 96m --memory-swap 96m --restart on-failure:1 victim");
     run("restart -t 0 victim");
     run("rename victim other");
     run("rename other victim");
@@ -70,6 +70,11 @@ fn day(sandbox: &Sandbox, archive: &str) {
     run("rm -f victim");
     run("volume rm vol");
     run("run --rm --name brief busybox true");
+    // Two lives, then it is given up.
+    run("run -d --name again --restart on-failure:1 busybox false");
+    run("wait again");
+    run("wait again");
+    run("rm -f again");
     lose_a_shim(sandbox);
     run("network rm net");
     run("rmi -f another:image");
@@ -77,7 +82,8 @@ fn day(sandbox: &Sandbox, archive: &str) {
 
 /// Kills the supervisor of a container, and has the next command find that.
 fn lose_a_shim(sandbox: &Sandbox) {
-    sandbox.dhow(&["run", "-d", "--name", "lost", "-p", "8081:80", "busybox", "sleep", "600"]);
+    let lost = "run -d --name lost --restart always -p 8081:80 busybox sleep 600";
+    sandbox.dhow(&lost.split(' ').collect::<Vec<_>>());
     let pid = sandbox.dhow(&["inspect", "-f", "{{.State.Pid}}", "lost"]).stdout;
     let status =
         std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap_or_default();

@@ -23,6 +23,7 @@ mod network;
 mod prune;
 mod registry;
 mod registry_serve;
+mod restart;
 mod resume;
 mod rootfs;
 mod storage;

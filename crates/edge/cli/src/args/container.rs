@@ -129,6 +129,9 @@ pub(crate) struct UpdateArgs {
     /// Tune container pids limit (-1 for unlimited)
     #[arg(long, allow_negative_numbers = true)]
     pub(crate) pids_limit: Option<i64>,
+    /// Restart policy to apply when a container exits
+    #[arg(long)]
+    pub(crate) restart: Option<String>,
     #[command(flatten)]
     pub(crate) names: Names,
 }

@@ -336,7 +336,8 @@ fn network_name(text: &str) -> String {
     long.unwrap_or(text).to_owned()
 }
 
-fn restart(text: &str) -> Result<RestartPolicy> {
+/// Reads `--restart`.
+pub(crate) fn restart(text: &str) -> Result<RestartPolicy> {
     let (name, count) = match text.split_once(':') {
         Some((name, count)) => {
             let count = count.parse().map_err(|_| {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use crate::error::{Error, Result};
 use crate::run_args::ContainerArgs;
 
-pub(crate) use build::{build, update};
+pub(crate) use build::{build, restart, update};
 pub(crate) use values::{environment, filters, key_values};
 
 /// Which of the container's streams are joined.

@@ -98,10 +98,17 @@ impl Engine {
 
     /// The root of a container that runs, as its init sees it; `None` where it does not run.
     fn running_root(&self, container: &Container, status: &Status) -> Result<Option<Root>, Error> {
-        if !matches!(status.phase, Phase::Running | Phase::Paused) {
-            return Ok(None);
-        }
-        let path = PathBuf::from(format!("/proc/{}/root", status.pid));
+        let path = match status.phase {
+            Phase::Running | Phase::Paused => PathBuf::from(format!("/proc/{}/root", status.pid)),
+            // Its supervisor keeps the root mounted, and two mounts of one writable layer would not
+            // see each other's changes.
+            Phase::Restarting => {
+                let rootfs = self.paths().rootfs();
+                let below = rootfs.strip_prefix("/").unwrap_or(&rootfs);
+                PathBuf::from(format!("/proc/{}/root", status.shim_pid)).join(below)
+            }
+            Phase::Created | Phase::Exited => return Ok(None),
+        };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = match rustix::fs::open(&path, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
@@ -110,7 +117,7 @@ impl Engine {
         // The number may have become another's before we opened it, but not after its supervisor
         // said that it still runs.
         let now = self.status(&container.id)?;
-        let same = matches!(now.phase, Phase::Running | Phase::Paused) && now.pid == status.pid;
+        let same = now.phase.is_alive() && (now.pid, now.shim_pid) == (status.pid, status.shim_pid);
         Ok(same.then(|| Root::from_fd(fd)))
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shim_protocol::{
     Attach, CONTROL_FD, Config, Console, Exec, ExecStatus, LogConfig, OnExit, Reply, Request,
-    Rootfs, Runtime, Status, receive, send,
+    RestartPolicy, Rootfs, Runtime, Status, receive, send,
 };
 
 use crate::fixture::{
@@ -69,6 +69,10 @@ impl Container {
             network: endpoint::Plan::default(),
             listeners: vec![],
             on_exit: OnExit::End,
+            restart: RestartPolicy::No,
+            restart_count: 0,
+            joins: vec![],
+            events: None,
         };
         Self { config, spec: spec(script, &id), run, state, shim: None, failpoints: String::new() }
     }

@@ -28,7 +28,7 @@ fn running() -> Container {
 }
 
 fn stop(mut it: Container) {
-    assert_eq!(it.request(&Request::Kill { signal: 9 }).1, Reply::Ok);
+    assert_eq!(it.request(&Request::Kill { signal: 9, stop: false, keep: false }).1, Reply::Ok);
     assert_eq!(it.join(), 137);
 }
 
@@ -130,7 +130,7 @@ fn execs_end_with_the_container() {
     let (client, reply) = it.exec("ee", &["sh", "-c", "echo here; sleep 100"], ALL, false);
     pid_of(&reply);
     read_until(&client, "here\n");
-    assert_eq!(it.request(&Request::Kill { signal: 9 }).1, Reply::Ok);
+    assert_eq!(it.request(&Request::Kill { signal: 9, stop: false, keep: false }).1, Reply::Ok);
     assert_eq!(read_all(&client), b"");
     assert_eq!(it.exec_status("ee").exit_code, Some(137));
     let mut it = it;

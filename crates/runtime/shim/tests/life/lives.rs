@@ -89,7 +89,7 @@ fn input_without_stdin_once_has_no_end() {
     let client = it.attach(ALL);
     write(&client, "b\n");
     read_until(&client, "got b\n");
-    assert_eq!(it.request(&Request::Kill { signal: 9 }).1, Reply::Ok);
+    assert_eq!(it.request(&Request::Kill { signal: 9, stop: false, keep: false }).1, Reply::Ok);
     assert_eq!(it.join(), 137);
 }
 
@@ -127,14 +127,17 @@ fn signals_reach_init() {
         Container::new("trap 'echo term; exit 5' TERM; echo ready; while :; do sleep 0.05; done");
     let client = it.launch_attached(OUTPUT);
     read_until(&client, "ready\n");
-    assert_eq!(it.request(&Request::Kill { signal: 15 }).1, Reply::Ok);
+    assert_eq!(it.request(&Request::Kill { signal: 15, stop: false, keep: false }).1, Reply::Ok);
     assert_eq!(unframe(&read_all(&client)).0, "term\n");
     assert_eq!(it.join(), 5);
 
     let mut it = Container::new("sleep 100");
     it.launch();
-    assert!(matches!(it.request(&Request::Kill { signal: 77 }).1, Reply::Error(_)));
-    assert_eq!(it.request(&Request::Kill { signal: 9 }).1, Reply::Ok);
+    assert!(matches!(
+        it.request(&Request::Kill { signal: 77, stop: false, keep: false }).1,
+        Reply::Error(_)
+    ));
+    assert_eq!(it.request(&Request::Kill { signal: 9, stop: false, keep: false }).1, Reply::Ok);
     assert_eq!(it.join(), 137);
 }
 
@@ -247,7 +250,7 @@ fn frozen_and_thawed() {
     assert_eq!(it.request(&Request::Resume).1, Reply::Ok);
     assert_eq!(it.status().phase, Phase::Running);
     wait_until("it goes on", || it.log("stdout").len() > n_ticks);
-    assert_eq!(it.request(&Request::Kill { signal: 9 }).1, Reply::Ok);
+    assert_eq!(it.request(&Request::Kill { signal: 9, stop: false, keep: false }).1, Reply::Ok);
     assert_eq!(it.join(), 137);
 }
 
@@ -255,7 +258,7 @@ fn killed_while_frozen() {
     let mut it = Container::new("sleep 100");
     it.launch();
     assert_eq!(it.request(&Request::Pause).1, Reply::Ok);
-    assert_eq!(it.request(&Request::Kill { signal: 9 }).1, Reply::Ok);
+    assert_eq!(it.request(&Request::Kill { signal: 9, stop: false, keep: false }).1, Reply::Ok);
     assert_eq!(it.join(), 137);
 }
 
@@ -387,7 +390,7 @@ fn a_shim_is_small() {
     let private = field("Private_Dirty:");
     println!("shim: {private} kB dirty, {} kB proportional", field("Pss:"));
     assert!(private < 1024, "{private} kB");
-    assert_eq!(it.request(&Request::Kill { signal: 9 }).1, Reply::Ok);
+    assert_eq!(it.request(&Request::Kill { signal: 9, stop: false, keep: false }).1, Reply::Ok);
     it.join();
 }
 

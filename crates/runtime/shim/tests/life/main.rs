@@ -13,6 +13,7 @@ mod execs;
 mod fixture;
 mod lives;
 mod network;
+mod restarts;
 
 use std::os::unix::process::CommandExt;
 use std::panic::catch_unwind;
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
         _ => {}
     }
     let filters: Vec<String> = args.filter(|arg| !arg.starts_with('-')).collect();
-    let cases: Vec<Case> = [lives::CASES, execs::CASES, network::CASES].concat();
+    let cases: Vec<Case> = [lives::CASES, execs::CASES, network::CASES, restarts::CASES].concat();
     let wanted =
         |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter));
     let asked = |flag: &str| std::env::args().any(|arg| arg == flag);

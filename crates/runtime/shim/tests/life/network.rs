@@ -38,7 +38,7 @@ fn a_published_port_is_served_and_freed() {
     let mut all = String::new();
     peer.read_to_string(&mut all).unwrap();
     assert_eq!(all, "through the proxy");
-    assert_eq!(it.request(&Request::Kill { signal: 9 }).1, Reply::Ok);
+    assert_eq!(it.request(&Request::Kill { signal: 9, stop: false, keep: false }).1, Reply::Ok);
     assert_eq!(it.join(), 137);
     assert!(TcpStream::connect(host).is_err());
 }

@@ -1,0 +1,103 @@
+//! More than one life.
+
+use shim_protocol::{Attach, Change, Phase, Reply, Request, RestartPolicy};
+
+use crate::Case;
+use crate::container::{Container, read_all, unframe};
+use crate::fixture::wait_until;
+
+pub(crate) const CASES: &[Case] = &[
+    ("what_fails_is_tried_so_often", what_fails_is_tried_so_often),
+    ("a_stop_ends_the_waiting", a_stop_ends_the_waiting),
+    ("a_stop_wins_over_the_policy", a_stop_wins_over_the_policy),
+    ("a_policy_can_change", a_policy_can_change),
+    ("a_restart_that_fails_is_the_end", a_restart_that_fails_is_the_end),
+    ("a_failure_while_it_waits_leaves_nothing", a_failure_while_it_waits_leaves_nothing),
+];
+
+fn with(policy: RestartPolicy, script: &str) -> Container {
+    let mut it = Container::new(script);
+    it.config.restart = policy;
+    it
+}
+
+fn what_fails_is_tried_so_often() {
+    let mut it =
+        with(RestartPolicy::OnFailure { max: 2 }, "echo x >> /lives; wc -l < /lives; exit 3");
+    let output = Attach { stdin: false, stdout: true, stderr: true };
+    let client = it.launch_attached(output);
+    // Who attached, and who waits, hears of the first end.
+    assert_eq!(unframe(&read_all(&client)).0, "1\n");
+    assert_eq!(it.join(), 3);
+    assert_eq!(it.log("stdout"), ["1\n", "2\n", "3\n"]);
+    let status = it.status();
+    assert_eq!((status.phase, status.restart_count, status.stopped), (Phase::Exited, 2, false));
+}
+
+fn a_stop_ends_the_waiting() {
+    let mut it = with(RestartPolicy::Always, "exit 4");
+    it.launch();
+    wait_until("it waits, and for some time", || {
+        let status = it.status();
+        status.phase == Phase::Restarting && status.restart_count > 3
+    });
+    let status = it.status();
+    assert_eq!((status.pid, status.exit_code), (0, 4));
+    let (_, reply) = it.request(&Request::Attach(Attach::default()));
+    assert!(matches!(reply, Reply::Error(err) if err.not_running));
+    let stop = Request::Kill { signal: 15, stop: true, keep: false };
+    assert_eq!(it.request(&stop).1, Reply::Ok);
+    assert_eq!(it.join(), 4);
+    let status = it.status();
+    assert!(status.phase == Phase::Exited && status.stopped && status.shim_pid == 0);
+}
+
+fn a_stop_wins_over_the_policy() {
+    let mut it = with(RestartPolicy::Always, "while :; do sleep 100; done");
+    it.launch();
+    assert_eq!(it.request(&Request::Kill { signal: 9, stop: false, keep: false }).1, Reply::Ok);
+    wait_until("it lives again", || {
+        let status = it.status();
+        status.phase == Phase::Running && status.restart_count == 1
+    });
+    assert_eq!(it.request(&Request::Kill { signal: 9, stop: true, keep: false }).1, Reply::Ok);
+    assert_eq!(it.join(), 137);
+    assert!(it.status().stopped);
+}
+
+fn a_policy_can_change() {
+    let mut it = with(RestartPolicy::No, "while :; do sleep 100; done");
+    it.launch();
+    let kill = Request::Kill { signal: 9, stop: false, keep: false };
+    let change = |restart| Request::Change(Change { restart: Some(restart), name: None });
+    assert_eq!(it.request(&change(RestartPolicy::UnlessStopped)).1, Reply::Ok);
+    assert_eq!(it.request(&kill).1, Reply::Ok);
+    wait_until("it lives again", || {
+        it.status().phase == Phase::Running && it.status().restart_count == 1
+    });
+    assert_eq!(it.request(&change(RestartPolicy::No)).1, Reply::Ok);
+    assert_eq!(it.request(&kill).1, Reply::Ok);
+    assert_eq!(it.join(), 137);
+}
+
+fn a_restart_that_fails_is_the_end() {
+    let mut it = with(RestartPolicy::Always, "rm /bin/sh; exit 1");
+    it.launch();
+    assert_eq!(it.join(), 127);
+    let status = it.status();
+    assert!(status.phase == Phase::Exited && status.error.contains("not found"), "{status:?}");
+    assert_eq!(status.restart_count, 1);
+}
+
+/// An error at each step between two lives: the end, and nothing is left.
+fn a_failure_while_it_waits_leaves_nothing() {
+    for point in ["shim.restart", "shim.restarted"] {
+        let mut it = with(RestartPolicy::OnFailure { max: 1 }, "exit 1");
+        it.failpoints = format!("{point}=error");
+        it.launch();
+        it.wait_for_shim();
+        it.assert_nothing_left();
+        let status = it.status();
+        assert_eq!((status.phase, status.exit_code), (Phase::Exited, 128), "{point}");
+    }
+}
