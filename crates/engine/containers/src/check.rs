@@ -16,7 +16,7 @@ use snapshot::Key;
 use crate::engine::Engine;
 use crate::error::At as _;
 use crate::record::Container;
-use crate::{Error, clock};
+use crate::{Error, clock, volume_store};
 
 impl Engine {
     /// Checks images, containers and volumes; with `repair` puts right what can be put right without
@@ -135,7 +135,9 @@ impl Engine {
                 }
             };
             findings.extend(self.check_container(&container)?);
-            for layer in &container.record.chain {
+            let mounted = container.record.mounts.iter().filter_map(|one| one.image.as_ref());
+            let chains = mounted.map(|image| &image.chain);
+            for layer in chains.chain([&container.record.chain]).flatten() {
                 if !snapshots.has_layer(layer)? && !known.contains(layer.to_string().as_str()) {
                     missing.entry(layer.clone()).or_default().push(container.name.clone());
                 }
@@ -176,7 +178,7 @@ impl Engine {
         let folders = names(&volumes)?;
         let rows = self.shared.db.read(metadata::Read::volumes)?;
         let mut findings = Vec::new();
-        for folder in &folders {
+        for folder in folders.iter().filter(|folder| volume_store::is_volume(folder)) {
             if !rows.iter().any(|row| row.name == *folder) && volumes.join(folder).exists() {
                 let path = volumes.join(folder).display().to_string();
                 let why = "no volume has this directory";

@@ -12,7 +12,7 @@ use snapshot::Key;
 use crate::engine::Engine;
 use crate::error::At as _;
 use crate::intent::Intent;
-use crate::mounting::{Mounting, VOLUME};
+use crate::mounting::{IMAGE, MountedImage, Mounting, VOLUME};
 use crate::record::{Container, Record};
 use crate::{Error, attachment, clock, definition, events, name};
 
@@ -54,7 +54,10 @@ impl Engine {
         let id = name::new_id()?;
         definition::fill(&mut config, &mut host_config, &id);
         let others = self.mounts_of_others(&host_config.volumes_from)?;
-        let mounts = definition::mounts(&config, &host_config, others)?;
+        let mut mounts = definition::mounts(&config, &host_config, others)?;
+        for mounting in &mut mounts {
+            self.settle(mounting)?;
+        }
         attachment::check(self, &config, &host_config, &networking_config.endpoints_config)?;
 
         let reports = definition::reports(&config.image, self.embedded);
@@ -81,7 +84,7 @@ impl Engine {
             Ok(()) => {}
             Err(err) => {
                 // What was made so far goes again; the first error is the one that matters.
-                return Err(match self.discard(&container) {
+                return Err(match self.discard_all(&container) {
                     Ok(()) => err,
                     Err(undo) => Error::Undo { first: Box::new(err), undo: Box::new(undo) },
                 });
@@ -108,7 +111,14 @@ impl Engine {
                     return Err(images::Error::NoImage(image.to_string()).into());
                 }
                 Intent::Create.begin(tx, &container.id)?;
-                Ok::<_, Error>(tx.insert_container(&row)?)
+                tx.insert_container(&row)?;
+                for image in container.record.mounts.iter().filter_map(|one| one.image.as_ref()) {
+                    if tx.image(&image.id)?.is_none() {
+                        return Err(images::Error::NoImage(image.id.to_string()).into());
+                    }
+                    tx.mount_image(&container.id, &image.id)?;
+                }
+                Ok::<_, Error>(())
             });
             match inserted {
                 Err(Error::Metadata(metadata::Error::InUse { holder, .. })) => {
@@ -157,6 +167,28 @@ impl Engine {
             Intent::Create.end(tx, &container.id)
         })?;
         failpoint::hit("engine.created").at("record", &data)?;
+        Ok(())
+    }
+
+    /// Gives a mount what has to be known of it before there is a record: from then on nobody removes
+    /// what it names.
+    fn settle(&self, mounting: &mut Mounting) -> Result<(), Error> {
+        match mounting.point.kind.as_str() {
+            VOLUME if mounting.point.name.is_empty() => mounting.point.name = name::hex::<32>()?,
+            IMAGE if mounting.image.is_none() => {
+                // Not as one that is missing: a client would pull the container's own.
+                let image = self.images.resolve(&mounting.point.name).map_err(|err| {
+                    Error::Invalid(format!("invalid mount config for type \"image\": {err}"))
+                })?;
+                if image.root == RootKind::Host {
+                    let why = "the host's own root cannot be mounted as an image: use a bind mount";
+                    return Err(Error::Invalid(why.into()));
+                }
+                mounting.point.source = image.id.to_string();
+                mounting.image = Some(MountedImage { id: image.id, chain: image.chain });
+            }
+            _ => {}
+        }
         Ok(())
     }
 

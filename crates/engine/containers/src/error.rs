@@ -103,6 +103,9 @@ pub enum Error {
     /// The writable layer could not be made or removed.
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
+    /// A volume could not be mounted.
+    #[error(transparent)]
+    Volume(#[from] volume::Error),
     /// The network could not be had.
     #[error(transparent)]
     Network(#[from] network::Error),
@@ -154,6 +157,7 @@ impl Error {
             | Self::Io { .. }
             | Self::Metadata(_)
             | Self::Snapshot(_)
+            | Self::Volume(_)
             | Self::Root(_)
             | Self::Endpoint(_)
             | Self::Cgroup(_)

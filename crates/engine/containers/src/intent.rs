@@ -49,7 +49,7 @@ impl Intent {
 }
 
 /// This process: its number, and when it started, since numbers are used again.
-fn me() -> String {
+pub(crate) fn me() -> String {
     let pid = std::process::id();
     format!("{pid}:{}", start_time(pid).unwrap_or_default())
 }

@@ -1,14 +1,18 @@
 //! What a container wants mounted: Docker's two languages for it (`-v`, `--mount`), read into one.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use docker::container::{Mount, MountPoint};
+use oci::{ChainId, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::idmap::IdMapping;
 
 /// One mount of a container, kept in its record.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Mounting {
     /// As it is shown. A volume's source is filled in when the volume is there.
     pub(crate) point: MountPoint,
@@ -20,14 +24,46 @@ pub(crate) struct Mounting {
     pub(crate) copy_up: bool,
     /// A directory of the host that is missing is made.
     pub(crate) create_source: bool,
-    /// A directory of the volume instead of its root.
+    /// A directory of the volume or image instead of its root.
     pub(crate) subpath: String,
+    /// What the volume is to be, should it have to be made.
+    #[serde(skip_serializing_if = "NewVolume::is_empty")]
+    pub(crate) volume: NewVolume,
+    /// The image that is mounted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) image: Option<MountedImage>,
+    /// Its ids are mapped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) idmap: Option<IdMapping>,
+}
+
+/// What a mount says of a volume that has to be made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct NewVolume {
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) options: BTreeMap<String, String>,
+}
+
+impl NewVolume {
+    fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.options.is_empty()
+    }
+}
+
+/// An image as it was when the container was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MountedImage {
+    pub(crate) id: Digest,
+    /// Its layers, lowest first.
+    pub(crate) chain: Vec<ChainId>,
 }
 
 /// The kinds of mounts, in Docker's words.
 pub(crate) const BIND: &str = "bind";
 pub(crate) const VOLUME: &str = "volume";
 pub(crate) const TMPFS: &str = "tmpfs";
+pub(crate) const IMAGE: &str = "image";
 
 /// Files of procfs that may be covered: they tell of the machine, and tools such as LXCFS put a
 /// container's own figures there (`runc` has the same list).
@@ -53,7 +89,9 @@ pub(crate) fn from_bind(text: &str) -> Result<Mounting, Error> {
             why => format!("invalid volume specification: '{text}': {why}"),
         })
     };
-    let parts: Vec<&str> = text.split(':').collect();
+    // Only an id mapping may hold a colon of its own (`idmap=match-user:1000`).
+    let n_parts = if text.contains("idmap=") { 3 } else { usize::MAX };
+    let parts: Vec<&str> = text.splitn(n_parts, ':').collect();
     let (source, target, mode) = match parts[..] {
         [target] => ("", target, ""),
         [source, target] => (source, target, ""),
@@ -69,13 +107,32 @@ pub(crate) fn from_bind(text: &str) -> Result<Mounting, Error> {
     mounting.create_source = kind == BIND;
     let mut propagation = "";
     let mut nocopy = false;
+    let mut given = Vec::new();
     for word in mode.split(',').filter(|word| !word.is_empty()) {
-        match word {
-            "ro" => mounting.point.rw = false,
-            "rw" | "z" | "Z" | "consistent" | "cached" | "delegated" => {}
-            "nocopy" if kind == VOLUME => nocopy = true,
-            word if kind == BIND && is_propagation(word) => propagation = word,
+        // Of each kind there may be one.
+        let of_kind = match word {
+            "ro" | "rw" => "access",
+            // Labels of SELinux, which without SELinux mean nothing to Docker either.
+            "z" | "Z" => "label",
+            "consistent" | "cached" | "delegated" => "consistency",
+            "nocopy" if kind == VOLUME => "copy",
+            word if word == "idmap" || word.starts_with("idmap=") => "idmap",
+            word if kind == BIND && is_propagation(word) => "propagation",
             _ => return Err(invalid(&format!("invalid mode: {mode}"))),
+        };
+        if given.contains(&of_kind) {
+            return Err(invalid(&format!("invalid mode: {mode}")));
+        }
+        given.push(of_kind);
+        match of_kind {
+            "access" => mounting.point.rw = word == "rw",
+            "copy" => nocopy = true,
+            "propagation" => propagation = word,
+            "idmap" => {
+                let value = word.strip_prefix("idmap=").unwrap_or_default();
+                mounting.idmap = Some(IdMapping::parse(value).map_err(wrap)?);
+            }
+            _ => {}
         }
     }
     mode.clone_into(&mut mounting.point.mode);
@@ -94,7 +151,7 @@ pub(crate) fn from_mount(mount: &Mount, exists: impl Fn(&str) -> bool) -> Result
         BIND => BIND,
         VOLUME | "" => VOLUME,
         TMPFS => TMPFS,
-        "image" => return Err(Error::NotYet("a mount of the type \"image\"".into())),
+        IMAGE => IMAGE,
         "npipe" | "cluster" => {
             return Err(Error::Invalid(format!("mount type \"{kind}\" is not of Linux")));
         }
@@ -106,7 +163,7 @@ pub(crate) fn from_mount(mount: &Mount, exists: impl Fn(&str) -> bool) -> Result
     };
     foreign_options(mount, known).map_err(bad)?;
     match (known, mount.source.as_str()) {
-        (BIND, "") => return Err(bad("field Source must not be empty".into())),
+        (BIND | IMAGE, "") => return Err(bad("field Source must not be empty".into())),
         (BIND, source) if !source.starts_with('/') => {
             return Err(bad(format!("invalid mount path: '{source}' mount path must be absolute")));
         }
@@ -130,26 +187,41 @@ pub(crate) fn from_mount(mount: &Mount, exists: impl Fn(&str) -> bool) -> Result
             if !bind.create_mountpoint && !exists(&mount.source) {
                 return Err(bad(format!("bind source path does not exist: {}", mount.source)));
             }
+            mounting.idmap = asked_map(bind.id_mapping.as_ref()).map_err(wrap)?;
             let recursive_ro = !bind.read_only_non_recursive;
             finish(&mut mounting, &bind.propagation, !bind.non_recursive, recursive_ro);
         }
         VOLUME => {
             let volume = mount.volume_options.clone().unwrap_or_default();
-            if let Some(driver) = volume.driver_config
-                && !(driver.name.is_empty() || driver.name == "local" && driver.options.is_empty())
-            {
-                return Err(Error::NotYet(format!(
-                    "the volume driver \"{}\" or its options",
-                    driver.name
-                )));
+            if let Some(driver) = volume.driver_config {
+                if !matches!(driver.name.as_str(), "" | "local") {
+                    return Err(Error::NotFound(format!(
+                        "error looking up volume plugin {0}: plugin \"{0}\" not found",
+                        driver.name
+                    )));
+                }
+                mounting.volume.options = driver.options.into_map();
+                crate::local::check(&mounting.volume.options).map_err(wrap)?;
             }
+            mounting.volume.labels = volume.labels.into_iter().collect();
+            mounting.idmap = asked_map(volume.id_mapping.as_ref()).map_err(wrap)?;
             mounting.subpath = relative(&volume.subpath).map_err(bad)?;
             mounting.copy_up = !volume.no_copy;
+            finish(&mut mounting, "", true, true);
+        }
+        IMAGE => {
+            let image = mount.image_options.clone().unwrap_or_default();
+            mounting.subpath = relative(&image.subpath).map_err(bad)?;
+            mounting.point.rw = false;
             finish(&mut mounting, "", true, true);
         }
         _ => tmpfs_of(mount, &mut mounting),
     }
     Ok(mounting)
+}
+
+fn asked_map(asked: Option<&docker::container::IdMapping>) -> Result<Option<IdMapping>, Error> {
+    asked.map(IdMapping::of_request).transpose()
 }
 
 /// Options of a kind that the mount is not.
@@ -158,6 +230,7 @@ fn foreign_options(mount: &Mount, kind: &str) -> Result<(), String> {
         (BIND, mount.bind_options.is_some(), "BindOptions"),
         (VOLUME, mount.volume_options.is_some(), "VolumeOptions"),
         (TMPFS, mount.tmpfs_options.is_some(), "TmpfsOptions"),
+        (IMAGE, mount.image_options.is_some(), "ImageOptions"),
     ];
     match given.iter().find(|(of, given, _)| *given && *of != kind) {
         Some((_, _, field)) => Err(format!("field {field} must not be specified")),
@@ -229,6 +302,10 @@ fn start(kind: &str, source: &str, target: &str) -> Result<Mounting, Error> {
             mounting.anonymous = source.is_empty();
             "local".clone_into(&mut mounting.point.driver);
         }
+        IMAGE => {
+            source.clone_into(&mut mounting.point.name);
+            mounting.point.rw = false;
+        }
         _ => {}
     }
     Ok(mounting)
@@ -297,7 +374,7 @@ fn relative(subpath: &str) -> Result<String, String> {
     if path.components().all(|part| matches!(part, Component::Normal(_))) {
         return Ok(subpath.to_owned());
     }
-    Err(format!("subpath must be a relative path within the volume: {subpath}"))
+    Err("subpath must be a relative path within the volume".into())
 }
 
 /// Holds that a name can be a volume's: it becomes a directory.
@@ -315,133 +392,5 @@ pub(crate) fn check_volume_name(name: &str) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use expect_test::{Expect, expect};
-
-    use super::*;
-
-    #[track_caller]
-    fn check(got: Result<Mounting, Error>, want: &Expect) {
-        let got = match got {
-            Ok(m) => format!(
-                "{} {}{} -> {} {}{}",
-                m.point.kind,
-                m.point.source,
-                m.point.name,
-                m.point.destination,
-                m.options.join(","),
-                if m.copy_up { " copy" } else { "" }
-            ),
-            Err(err) => err.to_string(),
-        };
-        want.assert_eq(&got);
-    }
-
-    #[test]
-    fn the_short_form() {
-        check(from_bind("/a:/b"), &expect!["bind /a -> /b rbind,rw,rprivate"]);
-        check(from_bind("/a/../c:/b/:ro,rslave"), &expect!["bind /c -> /b rbind,rro,rslave"]);
-        check(from_bind("data:/b"), &expect!["volume data -> /b rbind,rw,rprivate copy"]);
-        check(from_bind("data:/b:nocopy"), &expect!["volume data -> /b rbind,rw,rprivate"]);
-        check(from_bind("/b"), &expect!["volume  -> /b rbind,rw,rprivate copy"]);
-        check(
-            from_bind("/a:/b:bogus"),
-            &expect!["invalid volume specification: '/a:/b:bogus': invalid mode: bogus"],
-        );
-        check(from_bind("a:b:c:d"), &expect!["invalid volume specification: 'a:b:c:d'"]);
-        check(from_bind("/a:"), &expect!["invalid volume specification: '/a:'"]);
-        check(
-            from_bind("/a:b"),
-            &expect![[
-                r#"invalid volume specification: '/a:b': invalid mount config for type "bind": invalid mount path: 'b' mount path must be absolute"#
-            ]],
-        );
-        check(
-            from_bind("/a:/"),
-            &expect![[
-                r#"invalid volume specification: '/a:/': invalid mount config for type "bind": invalid specification: destination can't be '/'"#
-            ]],
-        );
-        check(
-            from_bind("/a:/x/../proc/self"),
-            &expect![[
-                r#"invalid volume specification: '/a:/x/../proc/self': invalid mount config for type "bind": "/proc/self" cannot be mounted because it is inside /proc"#
-            ]],
-        );
-        check(
-            from_bind("../x:/b"),
-            &expect![[
-                r#"invalid volume specification: '../x:/b': invalid mount config for type "volume": create ../x: "../x" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path"#
-            ]],
-        );
-    }
-
-    #[track_caller]
-    fn long(json: &str, want: &Expect) {
-        let mount: Mount = serde_json::from_str(json).unwrap();
-        check(from_mount(&mount, |path| path == "/a"), want);
-    }
-
-    #[test]
-    fn the_long_form() {
-        long(
-            r#"{"Type":"bind","Source":"/a","Target":"/b","ReadOnly":true}"#,
-            &expect!["bind /a -> /b rbind,rro,rprivate"],
-        );
-        long(
-            r#"{"Type":"bind","Source":"/a","Target":"/b","BindOptions":{"NonRecursive":true,"Propagation":"shared"}}"#,
-            &expect!["bind /a -> /b bind,rw,shared"],
-        );
-        long(
-            r#"{"Type":"bind","Source":"/nope","Target":"/b"}"#,
-            &expect![[
-                r#"invalid mount config for type "bind": bind source path does not exist: /nope"#
-            ]],
-        );
-        long(
-            r#"{"Type":"volume","Source":"data","Target":"/b","VolumeOptions":{"NoCopy":true,"Subpath":"x/y"}}"#,
-            &expect!["volume data -> /b rbind,rw,rprivate"],
-        );
-        long(
-            r#"{"Type":"volume","Target":"/b","VolumeOptions":{"Subpath":"../y"}}"#,
-            &expect![[
-                r#"invalid mount config for type "volume": subpath must be a relative path within the volume: ../y"#
-            ]],
-        );
-        long(
-            r#"{"Type":"tmpfs","Target":"/b","TmpfsOptions":{"SizeBytes":1024,"Mode":448}}"#,
-            &expect!["tmpfs  -> /b noexec,nosuid,nodev,rprivate,rw,size=1024,mode=700"],
-        );
-        long(
-            r#"{"Type":"tmpfs","Source":"x","Target":"/b"}"#,
-            &expect![[
-                r#"invalid mount config for type "tmpfs": field Source must not be specified"#
-            ]],
-        );
-        long(
-            r#"{"Type":"tmpfs","Target":"/b","BindOptions":{}}"#,
-            &expect![[
-                r#"invalid mount config for type "tmpfs": field BindOptions must not be specified"#
-            ]],
-        );
-        long(
-            r#"{"Type":"what","Target":"/b"}"#,
-            &expect![[r#"invalid mount config for type "what": mount type unknown: "what""#]],
-        );
-        long(
-            r#"{"Type":"image","Target":"/b"}"#,
-            &expect![[r#"a mount of the type "image" is not there yet"#]],
-        );
-    }
-
-    #[test]
-    fn tmpfs_options() {
-        check(from_tmpfs("/b", ""), &expect!["tmpfs  -> /b noexec,nosuid,nodev,rprivate"]);
-        check(
-            from_tmpfs("/b", "rw,exec,size=64m,mode=1777"),
-            &expect!["tmpfs  -> /b nosuid,nodev,rprivate,rw,exec,size=64m,mode=1777"],
-        );
-        check(from_tmpfs("/b", "bogus"), &expect![[r#"invalid tmpfs option ["bogus"]"#]]);
-        check(from_tmpfs("b", ""), &expect!["invalid mount path: 'b' mount path must be absolute"]);
-    }
-}
+#[path = "mounting_tests.rs"]
+mod tests;

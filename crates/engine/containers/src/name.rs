@@ -20,7 +20,7 @@ const THINGS: [&str; 32] = [
 ];
 
 /// Random bytes.
-fn random<const N: usize>() -> Result<[u8; N], Error> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
     let mut filled = 0;
     while filled < N {

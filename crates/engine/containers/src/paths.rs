@@ -38,6 +38,11 @@ impl Paths {
         self.state.join("rootfs")
     }
 
+    /// Where every shim mounts what its container has beside its root; likewise.
+    pub(crate) fn supplies(&self) -> PathBuf {
+        self.state.join("supplies")
+    }
+
     /// Where the shim listens.
     pub(crate) fn socket(&self, id: &str) -> PathBuf {
         self.run(id).join("shim.sock")

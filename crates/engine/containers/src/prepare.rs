@@ -15,6 +15,7 @@ use snapshot::{Key, Mounts};
 use crate::engine::{Engine, make_dir};
 use crate::error::At as _;
 use crate::etc::{self, Resolv};
+use crate::idmap::Maps;
 use crate::merged::{self, Directory};
 use crate::mounting::{BIND, VOLUME};
 use crate::mountpoints;
@@ -23,6 +24,7 @@ use crate::spec::namespaces::{Mode, Namespaces, Place, mode};
 use crate::spec::security::Security;
 use crate::spec::user::{self, Accounts, Identity};
 use crate::spec::{self, devices};
+use crate::supplies::{self, Supplies, Who};
 use crate::{Error, attachment, definition, events, machine};
 
 /// The most that is read of `/etc/passwd` and `/etc/group`, bytes.
@@ -43,8 +45,8 @@ impl Engine {
         }
         let files = self.etc_files(container, &connected, &resolv)?;
         let mounts = self.layers(container)?;
-        let spec = self.spec_of(container, mounts.as_ref(), &files)?;
-        self.write_run(container, connected, mounts, &spec, restarts)
+        let (spec, supplies) = self.spec_of(container, mounts.as_ref(), &files)?;
+        self.write_run(container, connected, mounts, &spec, supplies, restarts)
     }
 
     /// Reserves addresses and ports, and notes them in the record.
@@ -138,9 +140,16 @@ impl Engine {
         container: &Container,
         mounts: Option<&Mounts>,
         files: &[(PathBuf, &'static str)],
-    ) -> Result<oci::runtime::Spec, Error> {
+    ) -> Result<(oci::runtime::Spec, Supplies), Error> {
         let (config, host) = (&container.record.config, &container.record.host);
-        let identity = look_up_user(&config.user, &host.group_add, mounts)?;
+        let root = root_of(mounts)?;
+        let identity = look_up_in(&root, &config.user, &host.group_add)?;
+        let who = Who {
+            identity: &identity,
+            look_up: &|name| supplies::look_up(&root, name),
+            inside: &Maps::default(),
+        };
+        let supplies = self.supplies(container, &who)?;
         let namespaces = self.namespaces(container)?;
         let security = Security::parse(&host.security_opt)?;
         let mut mapped = Vec::new();
@@ -156,6 +165,7 @@ impl Engine {
             security: &security,
             cgroups_path: self.cgroup_path(container),
             files,
+            bound: &supplies.bound,
             devices: &mapped,
             all_devices: &all_devices,
             all_caps: caps::CapSet::all_supported()?,
@@ -166,7 +176,7 @@ impl Engine {
         if let Some(root) = &mut spec.root {
             root.path = self.paths().rootfs().to_string_lossy().into_owned();
         }
-        Ok(spec)
+        Ok((spec, supplies))
     }
 
     /// `/dhow/ID`, or below the parent that was asked for.
@@ -247,13 +257,15 @@ impl Engine {
         connected: Connected,
         mounts: Option<Mounts>,
         spec: &oci::runtime::Spec,
+        supplies: Supplies,
         restarts: u32,
     ) -> Result<(), Error> {
         let (config, host) = (&container.record.config, &container.record.host);
         let run = self.paths().run(&container.id);
         let bundle = run.join("bundle");
         failpoint::hit("engine.run").at("mkdir", &run)?;
-        for dir in [&self.paths().rootfs(), &run, &bundle, &run.join("execs")] {
+        let (rootfs, supplies_dir) = (self.paths().rootfs(), self.paths().supplies());
+        for dir in [&rootfs, &supplies_dir, &run, &bundle, &run.join("execs")] {
             match DirBuilder::new().mode(0o700).create(dir) {
                 Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
                 made => made.at("mkdir", dir)?,
@@ -293,6 +305,8 @@ impl Engine {
             bundle: bundle.clone(),
             runtime: Runtime { program: None, root: self.paths().runtime(), args: Vec::new() },
             rootfs,
+            supplies: supplies.list,
+            supplies_dir,
             console: config.tty.then_some(Console { width: columns, height: rows }),
             open_stdin: config.open_stdin,
             stdin_once: config.stdin_once,
@@ -320,12 +334,24 @@ pub(crate) fn look_up_user(
     groups: &[String],
     mounts: Option<&Mounts>,
 ) -> Result<Identity, Error> {
-    let root = match mounts {
-        Some(mounts) => Directory::root(mounts.stack())?,
-        None => Directory::root([Path::new("/")])?,
-    };
-    let passwd = merged::read(&root, Path::new("/etc/passwd"), MAX_ACCOUNTS)?;
-    let group = merged::read(&root, Path::new("/etc/group"), MAX_ACCOUNTS)?;
+    look_up_in(&root_of(mounts)?, wanted, groups)
+}
+
+fn root_of(mounts: Option<&Mounts>) -> Result<Directory, Error> {
+    match mounts {
+        Some(mounts) => Directory::root(mounts.stack()),
+        None => Directory::root([Path::new("/")]),
+    }
+}
+
+/// The same in a root.
+pub(crate) fn look_up_in(
+    root: &Directory,
+    wanted: &str,
+    groups: &[String],
+) -> Result<Identity, Error> {
+    let passwd = merged::read(root, Path::new("/etc/passwd"), MAX_ACCOUNTS)?;
+    let group = merged::read(root, Path::new("/etc/group"), MAX_ACCOUNTS)?;
     user::look_up(wanted, groups, Accounts { passwd: &passwd, group: &group })
 }
 

@@ -25,7 +25,7 @@ use crate::error::At as _;
 use crate::intent::{self, Intent};
 use crate::lock::{Lock, shim_lives};
 use crate::record::Container;
-use crate::{Error, clock, definition, events, stray};
+use crate::{Error, clock, definition, events, stray, volume_store};
 
 /// The exit code of what SIGKILL ended.
 const KILLED: i32 = 128 + 9;
@@ -37,6 +37,10 @@ impl Engine {
     pub(crate) fn recover(&self) -> Result<(), Error> {
         for operation in self.shared.db.read(metadata::Read::operations)? {
             if Self::is_abandoned(&operation) {
+                if operation.kind == volume_store::OPERATION {
+                    self.recover_volume(&operation)?;
+                    continue;
+                }
                 self.note_unswept()?;
                 self.finish(&operation)?;
             }
@@ -74,8 +78,9 @@ impl Engine {
     fn is_abandoned(operation: &Operation) -> bool {
         let known =
             [Intent::Create, Intent::Start, Intent::Remove, Intent::Restart, Intent::Update];
-        known.iter().any(|intent| intent.name() == operation.kind)
-            && !intent::lives(&operation.owner)
+        let ours = operation.kind == volume_store::OPERATION
+            || known.iter().any(|intent| intent.name() == operation.kind);
+        ours && !intent::lives(&operation.owner)
     }
 
     /// The ids of containers that run, or whose run left something.
@@ -97,7 +102,7 @@ impl Engine {
         let container = Container::from_row(row)?;
         let data = self.paths().data(id);
         if operation.kind == Intent::Create.name() && !data.exists() {
-            return self.discard(&container);
+            return self.discard_all(&container);
         }
         let Some(lock) = Lock::attempt(&data)? else {
             // A living process is at it, and will find the same; or its folder is gone already.
@@ -115,6 +120,10 @@ impl Engine {
         if operation.kind != Intent::Start.name() {
             if self.status_locked(id, &lock)?.phase.is_alive() {
                 self.kill_for_recovery(&container)?;
+            }
+            // One that goes without its volumes leaves them; what was never made has no use for them.
+            if operation.kind == Intent::Create.name() || container.record.host.auto_remove {
+                return self.discard_all(&container);
             }
             return self.discard(&container);
         }
@@ -145,7 +154,7 @@ impl Engine {
         }
         self.clean_up_after_shim(id, &self.cgroup_path(container))?;
         if container.record.host.auto_remove {
-            self.discard(container)?;
+            self.discard_all(container)?;
             return Ok(false);
         }
         self.shared.db.write(|tx| tx.release_ports(id))?;
@@ -177,7 +186,7 @@ impl Engine {
             let container = Container::from_row(row)?;
             self.clean_up_after_shim(id, &self.cgroup_path(&container))?;
             if container.record.host.auto_remove && phase == Phase::Exited {
-                self.discard(&container)?;
+                self.discard_all(&container)?;
                 self.emit(&events::container("destroy", &container));
             }
         }
@@ -248,7 +257,7 @@ impl Engine {
         }
         self.clean_up_after_shim(id, &self.cgroup_path(&container))?;
         if container.record.host.auto_remove {
-            self.discard(&container)?;
+            self.discard_all(&container)?;
             self.emit(&events::container("destroy", &container));
         }
         Ok(())

@@ -130,6 +130,12 @@ impl Engine {
         self.await_end(container)
     }
 
+    /// Unmakes a container with its anonymous volumes.
+    pub(crate) fn discard_all(&self, container: &Container) -> Result<(), Error> {
+        self.remove_anonymous_volumes(container)?;
+        self.discard(container)
+    }
+
     /// Unmakes all that a container is, in an order that can be begun again at any point: the
     /// record goes last.
     pub(crate) fn discard(&self, container: &Container) -> Result<(), Error> {

@@ -1,33 +1,26 @@
 //! Volumes: directories that outlive the containers that use them.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use docker::Map;
 use docker::filters::Filters;
 use docker::volume::Volume;
-use serde::{Deserialize, Serialize};
+use fsroot::Root;
+use volume::{FileSystem, Holders};
 
 use crate::engine::Engine;
 use crate::error::At as _;
+use crate::lock::Lock;
 use crate::merged::{self, Directory};
-use crate::mounting::{self, VOLUME};
+use crate::mounting::{self, Mounting, NewVolume, VOLUME};
 use crate::record::Container;
-use crate::remove::remove_dir;
-use crate::{Error, clock, copy, events, name};
+use crate::volume_store::{Record, Unmade, record};
+use crate::{Error, clock, copy, local, name, visit};
 
 /// The label of a volume that has no name of its own; Docker's.
 const ANONYMOUS: &str = "com.docker.volume.anonymous";
-
-/// The record, as the database keeps it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-struct Record {
-    labels: BTreeMap<String, String>,
-    options: BTreeMap<String, String>,
-}
 
 impl Engine {
     /// Makes a volume, or finds the one of that name. Without a name it gets one.
@@ -39,20 +32,21 @@ impl Engine {
         labels: &BTreeMap<String, String>,
     ) -> Result<Volume, Error> {
         if !matches!(driver, "" | "local") {
-            return Err(Error::NotYet(format!("the volume driver \"{driver}\"")));
+            return Err(Error::NotFound(format!(
+                "create {wanted}: error looking up volume plugin {driver}: plugin \"{driver}\" not found"
+            )));
         }
-        if !options.is_empty() {
-            return Err(Error::NotYet("an option of the local volume driver (--opt)".into()));
-        }
-        let mut labels = labels.clone();
+        let mut record =
+            Record { labels: labels.clone(), options: options.clone(), ..Record::default() };
         let name = if wanted.is_empty() {
-            labels.insert(ANONYMOUS.into(), String::new());
+            record.labels.insert(ANONYMOUS.into(), String::new());
             name::hex::<32>()?
         } else {
             mounting::check_volume_name(wanted)?;
             wanted.to_owned()
         };
-        self.ensure_volume(&name, labels)?;
+        local::check(options).map_err(|err| Error::Invalid(format!("create {name}: {err}")))?;
+        self.make_volume(&name, &record, &|_| Ok(()))?;
         self.volume_inspect(&name)
     }
 
@@ -93,14 +87,13 @@ impl Engine {
                 Err(Error::NotFound(format!("get {name}: no such volume")))
             };
         }
-        let users = self.users_of(name)?;
-        if !users.is_empty() {
-            return Err(Error::Conflict(format!(
+        match self.unmake_volume(name, &[])? {
+            Unmade::Done => Ok(()),
+            Unmade::Used(users) => Err(Error::Conflict(format!(
                 "remove {name}: volume is in use - [{}]",
                 users.join(", ")
-            )));
+            ))),
         }
-        self.delete_volume(name)
     }
 
     /// Removes the volumes that no container names: those without a name of their own, or with
@@ -119,94 +112,103 @@ impl Engine {
                 && filters.labels("label", &labels)
                 && filters.not_labels(&labels);
             if wanted && !used.contains(&row.name) {
-                pruned.1 += copy::size(&self.volume_data(&row.name));
-                self.delete_volume(&row.name)?;
-                pruned.0.push(row.name);
+                let size = copy::size(&self.volume_data(&row.name));
+                // Somebody may have begun to use it.
+                if matches!(self.unmake_volume(&row.name, &[])?, Unmade::Done) {
+                    pruned.1 += size;
+                    pruned.0.push(row.name);
+                }
             }
         }
         Ok(pruned)
     }
 
-    /// Makes the volume that a container's mount names, gives it what the image has there if it is
-    /// empty, and notes where it is.
+    /// Makes the volume that a container's mount names, and notes where it is.
     pub(crate) fn furnish_volume(&self, container: &mut Container, at: usize) -> Result<(), Error> {
         let mounting = &container.record.mounts[at];
-        let (anonymous, copy_up) = (mounting.anonymous, mounting.copy_up);
-        let destination = mounting.point.destination.clone();
-        let mut name = mounting.point.name.clone();
-        let mut labels = BTreeMap::new();
-        if anonymous && name.is_empty() {
-            name = name::hex::<32>()?;
+        let name = mounting.point.name.clone();
+        let NewVolume { mut labels, options } = mounting.volume.clone();
+        if mounting.anonymous {
             labels.insert(ANONYMOUS.to_owned(), String::new());
         }
-        let data = self.ensure_volume(&name, labels)?;
-        if copy_up && let Some(mounts) = self.layers(container)? {
-            let root = Directory::root(mounts.stack())?;
-            if is_empty(&data)?
-                && let Some((_, merged::Entry::Directory(directory))) =
-                    merged::resolve(&root, Path::new(&destination))?
-            {
-                copy::tree(&directory, &data)?;
+        self.make_volume(&name, &Record { labels, options, ..Record::default() }, &|_| Ok(()))?;
+        let mounting = &container.record.mounts[at];
+        if mounting.copy_up {
+            self.copy_up(container, mounting)?;
+        }
+        let data = self.volume_data(&name);
+        container.record.mounts[at].point.source = data.to_string_lossy().into_owned();
+        Ok(())
+    }
+
+    /// Gives a volume that is empty what the image has where it is mounted.
+    fn copy_up(&self, container: &Container, mounting: &Mounting) -> Result<(), Error> {
+        let Some(layers) = self.layers(container)? else { return Ok(()) };
+        let root = Directory::root(layers.stack())?;
+        let destination = Path::new(&mounting.point.destination);
+        let Some((_, merged::Entry::Directory(directory))) = merged::resolve(&root, destination)?
+        else {
+            return Ok(());
+        };
+        // Two that come at once would copy into each other's way.
+        let _lock = Lock::wait(&self.paths().volumes().join(&mounting.point.name))?;
+        let whole = self.volume_root(&mounting.point.name)?;
+        let target = if mounting.subpath.is_empty() {
+            whole.into_fd()
+        } else {
+            match whole.open_path(&mounting.subpath) {
+                // It is missed when the container starts.
+                Err(_) => return Ok(()),
+                Ok(target) => target,
+            }
+        };
+        let target = fsroot::fd_path(&target);
+        if is_empty(&target)? {
+            copy::tree(&directory, &target)?;
+        }
+        Ok(())
+    }
+
+    /// The root of a volume, mounted for as long as it takes where it is a file system.
+    pub(crate) fn volume_root(&self, name: &str) -> Result<Root, Error> {
+        let Some(volume) = self.file_system_of(name)? else {
+            return Ok(Root::open(&self.volume_data(name))?);
+        };
+        let holders = Holders::lock(&self.volume_holders(name))?;
+        for held in holders.living()? {
+            if let Some(found) = visit::in_namespace(&held.namespace, || held.copy())? {
+                return Ok(Root::from_fd(found));
             }
         }
-        let point = &mut container.record.mounts[at].point;
-        point.source = data.to_string_lossy().into_owned();
-        point.name = name;
-        Ok(())
+        Ok(Root::from_fd(volume.open()?))
+    }
+
+    /// The file system that a volume consists of; none: a directory of ours.
+    pub(crate) fn file_system_of(&self, name: &str) -> Result<Option<FileSystem>, Error> {
+        let Some(row) = self.shared.db.read(|tx| tx.volume(name))? else {
+            return Err(Error::NotFound(format!("get {name}: no such volume")));
+        };
+        local::file_system(&record(&row).options).map(local::resolved).transpose()
     }
 
     /// Removes the anonymous volumes of a container that goes, unless another one has them too.
     pub(crate) fn remove_anonymous_volumes(&self, container: &Container) -> Result<(), Error> {
         for mounting in container.record.mounts.iter().filter(|mounting| mounting.anonymous) {
             let name = &mounting.point.name;
-            let users = self.users_of(name)?;
-            if !name.is_empty() && users.iter().all(|id| *id == container.id) {
-                self.delete_volume(name)?;
+            if !name.is_empty() && self.shared.db.read(|tx| tx.volume(name))?.is_some() {
+                self.unmake_volume(name, &[&container.id])?;
             }
         }
         Ok(())
     }
 
-    fn ensure_volume(
-        &self,
-        name: &str,
-        labels: BTreeMap<String, String>,
-    ) -> Result<PathBuf, Error> {
-        let data = self.volume_data(name);
-        let config = serde_json::to_string(&Record { labels, ..Record::default() })
-            .map_err(|source| Error::Record { id: name.to_owned(), source })?;
-        failpoint::hit("engine.volume").at("mkdir", &data)?;
-        let row = metadata::Volume { name: name.to_owned(), created: clock::now(), config };
-        // The record first: a directory without one would never be found again.
-        let added = self.shared.db.write_durable(|tx| tx.insert_volume(&row))?;
-        if !data.is_dir() {
-            crate::engine::make_dir(&self.paths().volumes(), 0o711)?;
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o711)
-                .create(data.parent().unwrap_or(&data))
-                .at("mkdir", &data)?;
-            DirBuilder::new().recursive(true).mode(0o755).create(&data).at("mkdir", &data)?;
-        }
-        failpoint::hit("engine.volume-made").at("mkdir", &data)?;
-        if added {
-            self.emit(&events::of("volume", "create", name, &[("driver", "local")]));
-        }
-        Ok(data)
-    }
-
-    fn delete_volume(&self, name: &str) -> Result<(), Error> {
-        let directory = self.paths().volumes().join(name);
-        failpoint::hit("engine.volume-remove").at("rmdir", &directory)?;
-        remove_dir(&directory)?;
-        self.shared.db.write(|tx| tx.delete_volume(name))?;
-        failpoint::hit("engine.volume-removed").at("rmdir", &directory)?;
-        self.emit(&events::of("volume", "destroy", name, &[("driver", "local")]));
-        Ok(())
-    }
-
     pub(crate) fn volume_data(&self, name: &str) -> PathBuf {
         self.paths().volumes().join(name).join("_data")
+    }
+
+    /// Who has a volume mounted that is a file system.
+    pub(crate) fn volume_holders(&self, name: &str) -> PathBuf {
+        self.paths().volumes().join(name).join("holders")
     }
 
     fn show_volume(&self, row: &metadata::Volume) -> Volume {
@@ -223,23 +225,6 @@ impl Engine {
         }
     }
 
-    /// The ids of the containers that name a volume, whatever state they are in.
-    fn users_of(&self, name: &str) -> Result<Vec<String>, Error> {
-        let mut users = Vec::new();
-        for row in self.shared.db.read(metadata::Read::containers)? {
-            let container = Container::from_row(row)?;
-            let uses = container
-                .record
-                .mounts
-                .iter()
-                .any(|mounting| mounting.point.kind == VOLUME && mounting.point.name == name);
-            if uses {
-                users.push(container.id);
-            }
-        }
-        Ok(users)
-    }
-
     fn used_volumes(&self) -> Result<std::collections::BTreeSet<String>, Error> {
         let mut used = std::collections::BTreeSet::new();
         for row in self.shared.db.read(metadata::Read::containers)? {
@@ -249,11 +234,6 @@ impl Engine {
         }
         Ok(used)
     }
-}
-
-fn record(row: &metadata::Volume) -> Record {
-    // A record that cannot be read has no labels: the data below it matter more.
-    serde_json::from_str(&row.config).unwrap_or_default()
 }
 
 fn is_empty(directory: &Path) -> Result<bool, Error> {

@@ -107,6 +107,9 @@ pub const ALL: &[&str] = &[
     "shim.frozen",
     "shim.rotate",
     "shim.rotated",
+    // runtime/volume
+    "volume.supply",
+    "volume.supplied",
     // runtime/endpoint
     "endpoint.link",
     "endpoint.linked",
@@ -205,8 +208,12 @@ pub const ALL: &[&str] = &[
     "engine.rename",
     "engine.renamed",
     "engine.volume",
+    "engine.volume-fill",
+    "engine.volume-filled",
+    "engine.volume-named",
     "engine.volume-made",
     "engine.volume-remove",
+    "engine.volume-removing",
     "engine.volume-removed",
     "engine.connect",
     "engine.connected",

@@ -17,6 +17,8 @@ pub struct Mounted<'t> {
     pub parent: u64,
     /// What is mounted on it appears on its peers, and the other way round.
     pub shared: bool,
+    /// What is mounted where it was taken from appears on it: it is a slave.
+    pub follows: bool,
     /// Major and minor number of the file system.
     pub device: (u32, u32),
     /// The type of the file system: `ext4`, or `fuse.sshfs`.
@@ -76,10 +78,12 @@ fn parse(line: &[u8]) -> Option<Mounted<'_>> {
     let (root, point, options) = (fields.next()?, fields.next()?, fields.next()?);
     // Any number of optional fields comes before a hyphen.
     let optional = fields.by_ref().take_while(|field| *field != b"-");
-    let shared = optional.fold(false, |shared, field| shared | field.starts_with(b"shared:"));
+    let (shared, follows) = optional.fold((false, false), |(shared, follows), field| {
+        (shared | field.starts_with(b"shared:"), follows | field.starts_with(b"master:"))
+    });
     let kind = fields.next()?;
     let super_options = fields.nth(1)?;
-    Some(Mounted { id, parent, shared, device, kind, super_options, root, point, options })
+    Some(Mounted { id, parent, shared, follows, device, kind, super_options, root, point, options })
 }
 
 fn number<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
@@ -114,7 +118,7 @@ mod tests {
         let all: Vec<_> = mounts(text).collect();
         let [line] = all[..] else { panic!("{all:?}") };
         assert_eq!((line.id, line.parent, line.device), (47, 48, (254, 0)));
-        assert!(line.shared);
+        assert!(line.shared && line.follows);
         assert_eq!((line.root(), line.point()), (PathBuf::from("/a"), PathBuf::from("/b c\\")));
         assert_eq!((line.kind, line.super_options), (&b"ext4"[..], &b"rw,x"[..]));
         assert!(line.has("ro") && line.has("nosuid") && !line.has("nodev") && !line.has("nosu"));

@@ -21,6 +21,12 @@ pub struct Config {
     pub runtime: Runtime,
     /// What is mounted there, in the shim's own mount namespace: it ends with the shim.
     pub rootfs: Rootfs,
+    /// What else is mounted there, below [`Config::supplies_dir`], for the bundle's bind mounts.
+    #[serde(default)]
+    pub supplies: Vec<volume::Supply>,
+    /// An empty directory, absolute, which may be the same for all shims.
+    #[serde(default)]
+    pub supplies_dir: PathBuf,
     /// The terminal, if the container has one.
     pub console: Option<Console>,
     /// Keep standard input open for those who attach (`-i`); without it, it is `/dev/null`.

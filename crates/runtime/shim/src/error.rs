@@ -32,6 +32,9 @@ pub(crate) enum Error {
     /// The root file system could not be mounted.
     #[error("mount the root file system")]
     Rootfs(#[source] sys::Error),
+    /// Something that the container has mounted could not be mounted.
+    #[error(transparent)]
+    Volume(#[from] volume::Error),
     /// The OCI runtime refused.
     #[error("{0}")]
     Runtime(WireError),

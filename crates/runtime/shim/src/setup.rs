@@ -104,6 +104,12 @@ impl Supervisor {
         hold: &Hold,
     ) -> Result<Self, Error> {
         let bundle = Bundle::load(&config.bundle)?;
+        let namespaces = volume::Namespaces {
+            host: hold.host_mounts.as_fd(),
+            own: hold.own_mounts.as_fd(),
+            directory: run,
+        };
+        volume::supply(&config.supplies_dir, &config.supplies, &config.id, &namespaces)?;
         let status = Status::load(&config.data_dir)
             .map_err(Error::file("read", config.data_dir.join("status.json")))?;
         let log = Log::open(&config.log, &config.data_dir, &config.id)

@@ -145,6 +145,10 @@ impl Supervisor {
             }
         }
         let unmade = self.unmake_life();
+        if let Err(err) = volume::release(&self.config.supplies, &self.config.id) {
+            // Who comes next finds that this process is dead.
+            report("release the volumes", &err.into());
+        }
         // Ports are free before anyone hears of the end.
         self.proxy.close();
         unmade

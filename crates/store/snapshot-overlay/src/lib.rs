@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 
 mod probe;
-mod quota;
 mod usage;
 
 use std::fs;
@@ -130,7 +129,7 @@ impl Snapshotter for Overlay {
     }
 
     fn limit(&self, key: &Key, bytes: u64) -> Result<(), Error> {
-        quota::limit(&self.folders.snapshot_dir(key), bytes)
+        snapshot::quota::limit(&self.folders.snapshot_dir(key), &["", "upper", "work"], bytes)
     }
 
     fn mounts(&self, key: &Key, chain: &[ChainId]) -> Result<Mounts, Error> {
@@ -144,7 +143,7 @@ impl Snapshotter for Overlay {
 
     fn remove(&self, key: &Key) -> Result<bool, Error> {
         let dir = self.folders.snapshot_dir(key);
-        quota::unlimit(&dir)?;
+        snapshot::quota::unlimit(&dir)?;
         self.folders.discard(&dir)
     }
 

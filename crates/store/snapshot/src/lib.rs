@@ -22,6 +22,7 @@
 pub mod contract;
 mod error;
 pub mod folders;
+pub mod quota;
 mod unpacking;
 mod whole;
 

@@ -52,8 +52,9 @@ fn day(sandbox: &Sandbox, archive: &str) {
     sandbox.dhow(&["import", archive, "another:image"]);
     run("network create net");
     run("volume create vol");
+    run("volume create -o type=tmpfs -o device=tmpfs mem");
     // A log so small that it is rotated.
-    let victim = "run -d --name victim --network net -p 8080:80 --memory 64m -v vol:/data \
+    let victim = "run -d --name victim --network net -p 8080:80 --memory 64m -v vol:/data -v mem:/mem \
                   --log-opt max-size=1k --log-opt max-file=2 busybox sh -c";
     let words: Vec<&str> = victim.split_whitespace().chain(["seq 1 100; sleep 600"]).collect();
     sandbox.dhow(&words);
@@ -68,7 +69,7 @@ fn day(sandbox: &Sandbox, archive: &str) {
     run("network disconnect net victim");
     run("network connect net victim");
     run("rm -f victim");
-    run("volume rm vol");
+    run("volume rm vol mem");
     run("run --rm --name brief busybox true");
     // Two lives, then it is given up.
     run("run -d --name again --restart on-failure:1 busybox false");

@@ -19,6 +19,7 @@ mod isolation;
 mod killed_anywhere;
 mod lifecycle;
 mod limits;
+mod mounts;
 mod network;
 mod prune;
 mod registry;
@@ -29,6 +30,7 @@ mod rootfs;
 mod storage;
 mod streams;
 mod terminal;
+mod volumes;
 
 use serde_json::Value;
 use testkit::Sandbox;

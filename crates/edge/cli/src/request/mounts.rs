@@ -1,6 +1,6 @@
 //! `-v` and `--mount`.
 
-use docker::container::{BindOptions, ImageOptions, TmpfsOptions, VolumeOptions};
+use docker::container::{BindOptions, IdMapping, ImageOptions, TmpfsOptions, VolumeOptions};
 use docker::{List, Mount};
 
 use crate::error::{Error, Result};
@@ -30,7 +30,8 @@ pub(super) fn mount(text: &str) -> Result<Mount> {
     let mut volume = VolumeOptions::default();
     let mut tmpfs = TmpfsOptions::default();
     let mut subpath = String::new();
-    let (mut is_bind, mut is_volume, mut is_tmpfs) = (false, false, false);
+    let (mut is_bind, mut is_volume, mut is_tmpfs, mut is_image) = (false, false, false, false);
+    let mut id_mapping = None;
     for field in text.split(',') {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key, Some(value)),
@@ -88,7 +89,12 @@ pub(super) fn mount(text: &str) -> Result<Mount> {
                 driver.options.extend(super::key_values(&[needed()?]));
             }
             "volume-subpath" => (volume.subpath, is_volume) = (needed()?, true),
-            "image-subpath" => subpath = needed()?,
+            "image-subpath" => (subpath, is_image) = (needed()?, true),
+            // Ours for binds and volumes; as the first, Docker is to have it (API 1.56).
+            "idmap" | "bind-idmap" => {
+                id_mapping = Some(idmap(value.unwrap_or_default()));
+                is_bind |= key == "bind-idmap";
+            }
             "tmpfs-size" => {
                 (tmpfs.size_bytes, is_tmpfs) =
                     (super::values::bytes("mount tmpfs-size", &needed()?)?, true);
@@ -108,9 +114,12 @@ pub(super) fn mount(text: &str) -> Result<Mount> {
     if mount.target.is_empty() {
         return Err(Error::Usage(format!("invalid --mount {text:?}: target is required")));
     }
-    for (given, kind, prefix) in
-        [(is_bind, "bind", "bind"), (is_volume, "volume", "volume"), (is_tmpfs, "tmpfs", "tmpfs")]
-    {
+    for (given, kind, prefix) in [
+        (is_bind, "bind", "bind"),
+        (is_volume, "volume", "volume"),
+        (is_image, "image", "image"),
+        (is_tmpfs, "tmpfs", "tmpfs"),
+    ] {
         if given && mount.kind != kind {
             return Err(Error::Usage(format!(
                 "cannot mix '{prefix}-*' options with mount type '{}'",
@@ -118,11 +127,44 @@ pub(super) fn mount(text: &str) -> Result<Mount> {
             )));
         }
     }
+    if bind.read_only_non_recursive && !mount.read_only {
+        return Err(together("writable", "'readonly'"));
+    }
+    if bind.read_only_force_recursive {
+        if !mount.read_only {
+            return Err(together("readonly", "'readonly'"));
+        }
+        if bind.propagation != "rprivate" {
+            return Err(together("readonly", "'bind-propagation=rprivate'"));
+        }
+    }
+    match (id_mapping, mount.kind.as_str()) {
+        (None, _) => {}
+        (mapping, "bind") => (bind.id_mapping, is_bind) = (mapping, true),
+        (mapping, "volume") => (volume.id_mapping, is_volume) = (mapping, true),
+        (Some(_), other) => {
+            return Err(Error::Usage(format!("cannot mix 'idmap' with mount type '{other}'")));
+        }
+    }
     mount.bind_options = is_bind.then_some(bind);
     mount.volume_options = is_volume.then_some(volume);
     mount.tmpfs_options = is_tmpfs.then_some(TmpfsOptions { options: List::NIL, ..tmpfs });
     mount.image_options = (!subpath.is_empty()).then_some(ImageOptions { subpath });
     Ok(mount)
+}
+
+fn together(recursive: &str, with: &str) -> Error {
+    Error::Usage(format!(
+        "option 'bind-recursive={recursive}' requires {with} to be specified in conjunction"
+    ))
+}
+
+/// What stands after `idmap=`.
+fn idmap(text: &str) -> IdMapping {
+    match text.split_once(':') {
+        Some((source, user)) => IdMapping { source: source.to_owned(), user: user.to_owned() },
+        None => IdMapping { source: text.to_owned(), user: String::new() },
+    }
 }
 
 fn source(text: String) -> Result<String> {
@@ -146,6 +188,10 @@ mod tests {
         );
         assert!(got.read_only);
         assert_eq!(got.bind_options.unwrap().propagation, "rslave");
+        let got = mount("type=bind,src=/a,dst=/b,idmap").unwrap().bind_options.unwrap();
+        assert_eq!(got.id_mapping, Some(IdMapping::default()));
+        let got = mount("src=a,dst=/b,idmap=match-user:www").unwrap().volume_options.unwrap();
+        assert_eq!(got.id_mapping.unwrap().user, "www");
         let got = mount("type=tmpfs,destination=/tmp,tmpfs-size=64m,tmpfs-mode=1777").unwrap();
         let tmpfs = got.tmpfs_options.unwrap();
         assert_eq!((tmpfs.size_bytes, tmpfs.mode), (64 << 20, 0o1777));
@@ -159,6 +205,10 @@ mod tests {
             ("type=tmpfs,dst=/x,bind-propagation=shared", "cannot mix"),
             ("dst=/x,ro=maybe", "neither true nor false"),
             ("dst", "must be a key=value pair"),
+            ("type=bind,src=/x,dst=/x,bind-recursive=writable", "requires 'readonly'"),
+            ("type=bind,src=/x,dst=/x,ro,bind-recursive=readonly", "bind-propagation=rprivate"),
+            ("type=tmpfs,dst=/x,idmap", "cannot mix 'idmap'"),
+            ("type=volume,dst=/x,image-subpath=y", "cannot mix 'image-*'"),
         ] {
             let err = mount(text).unwrap_err().to_string();
             assert!(err.contains(want), "{text}: {err}");

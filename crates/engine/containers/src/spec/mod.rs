@@ -21,6 +21,7 @@ use oci::runtime::{
 
 use crate::Error;
 use crate::record::Container;
+use crate::supplies::Bound;
 use namespaces::Namespaces;
 use security::Security;
 use user::Identity;
@@ -38,6 +39,8 @@ pub(crate) struct Input<'a> {
     pub(crate) cgroups_path: String,
     /// Files of the host that are mounted on `/etc/hostname`, `/etc/hosts`, `/etc/resolv.conf`.
     pub(crate) files: &'a [(PathBuf, &'static str)],
+    /// What each mount of the record is bound from.
+    pub(crate) bound: &'a [Bound],
     /// Device files that are asked for, with the rules that open them.
     pub(crate) devices: &'a [(Device, DeviceRule)],
     /// Every device of the machine, for a privileged container.

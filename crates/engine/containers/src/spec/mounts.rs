@@ -4,6 +4,7 @@ use oci::runtime::Mount;
 
 use super::Input;
 use crate::mounting::{Mounting, TMPFS};
+use crate::supplies::Bound;
 
 /// Docker's size of `/dev/shm` where none is asked for, bytes.
 pub(crate) const SHM_BYTES: i64 = 64 << 20;
@@ -21,7 +22,6 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount
 /// The kernel's file systems, the engine's files, and what was asked for, in the order in which
 /// they are mounted.
 pub(super) fn all(input: &Input<'_>) -> Vec<Mount> {
-    let host = &input.container.record.host;
     let wanted = &input.container.record.mounts;
     let mut all = kernels(input);
     all.extend(input.files.iter().map(|(source, target)| {
@@ -31,12 +31,12 @@ pub(super) fn all(input: &Input<'_>) -> Vec<Mount> {
     all.retain(|ours| {
         !wanted.iter().any(|theirs| covers(&theirs.point.destination, &ours.destination))
     });
-    let mut wanted: Vec<&Mounting> = wanted.iter().collect();
+    let mut wanted: Vec<(&Mounting, &Bound)> = wanted.iter().zip(input.bound).collect();
     // What lies below another is mounted after it.
-    wanted.sort_by_key(|mounting| {
+    wanted.sort_by_key(|(mounting, _)| {
         (mounting.point.destination.matches('/').count(), &mounting.point.destination)
     });
-    all.extend(wanted.into_iter().map(|mounting| asked(mounting, host.readonly_rootfs)));
+    all.extend(wanted.into_iter().map(|(mounting, bound)| asked(mounting, bound)));
     all
 }
 
@@ -76,19 +76,20 @@ fn kernels(input: &Input<'_>) -> Vec<Mount> {
     list
 }
 
-fn asked(mounting: &Mounting, _readonly_rootfs: bool) -> Mount {
+fn asked(mounting: &Mounting, bound: &Bound) -> Mount {
     let point = &mounting.point;
     let (kind, source) = match point.kind.as_str() {
         TMPFS => ("tmpfs", "tmpfs".to_owned()),
-        _ if mounting.subpath.is_empty() => ("bind", point.source.clone()),
-        _ => ("bind", format!("{}/{}", point.source, mounting.subpath)),
+        _ => ("bind", bound.source.to_string_lossy().into_owned()),
     };
+    let maps = bound.maps.clone().unwrap_or_default();
     Mount {
         destination: point.destination.clone(),
         kind: kind.into(),
         source,
         options: mounting.options.clone(),
-        ..Mount::default()
+        uid_mappings: maps.uids,
+        gid_mappings: maps.gids,
     }
 }
 

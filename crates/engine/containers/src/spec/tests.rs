@@ -3,8 +3,9 @@ use oci::runtime::User;
 
 use super::namespaces::Place;
 use super::*;
-use crate::mounting;
+use crate::mounting::{self, Mounting};
 use crate::record::Record;
+use crate::supplies::Bound;
 
 /// A container from the two halves of a request, as JSON.
 fn container(config: &str, host: &str) -> Container {
@@ -51,6 +52,8 @@ fn spec(config: &str, host: &str) -> Spec {
         security = Security::parse(&["seccomp=unconfined".into()]).unwrap();
     }
     let files = [("/x/hosts".into(), "/etc/hosts")];
+    let bound = |mounting: &Mounting| Bound { source: (&mounting.point.source).into(), maps: None };
+    let bound: Vec<Bound> = container.record.mounts.iter().map(bound).collect();
     generate(&Input {
         container: &container,
         identity: &identity,
@@ -58,6 +61,7 @@ fn spec(config: &str, host: &str) -> Spec {
         security: &security,
         cgroups_path: "/dhow/0123".into(),
         files: &files,
+        bound: &bound,
         devices: &[],
         all_devices: &[],
         all_caps: CapSet((1 << 41) - 1),

@@ -19,7 +19,7 @@ pub use inspect::{
     StorageRootFs, StorageSnapshot,
 };
 pub use mount::{
-    BindOptions, Driver, ImageOptions, Mount, MountPoint, TmpfsOptions, VolumeOptions,
+    BindOptions, Driver, IdMapping, ImageOptions, Mount, MountPoint, TmpfsOptions, VolumeOptions,
 };
 pub use resources::{
     DeviceMapping, DeviceRequest, Resources, ThrottleDevice, Ulimit, WeightDevice,

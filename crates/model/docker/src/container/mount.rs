@@ -51,6 +51,20 @@ wire! {
         /// Whether it is an error when those below cannot be made read-only.
         #[serde(skip_serializing_if = "is_zero")]
         pub read_only_force_recursive: bool,
+        /// How its ids are mapped; absent: not at all. Docker has it from API 1.56 on.
+        #[serde(rename = "IDMapping", skip_serializing_if = "Option::is_none")]
+        pub id_mapping: Option<IdMapping>,
+    }
+
+    /// How the ids of a mount are mapped.
+    pub struct IdMapping {
+        /// `match-user` (its owner is the container's user; also if empty), `userns` (as in the
+        /// container's user namespace); or ours: `uids=FROM-TO-LEN[#...];gids=FROM-TO-LEN[#...]`.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        pub source: String,
+        /// With `match-user`: whose the mount is in the container; empty: whoever the container runs as.
+        #[serde(skip_serializing_if = "String::is_empty")]
+        pub user: String,
     }
 
     /// How a volume is made and mounted.
@@ -67,6 +81,9 @@ wire! {
         /// The driver of a new volume.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub driver_config: Option<Driver>,
+        /// How its ids are mapped; ours.
+        #[serde(rename = "IDMapping", skip_serializing_if = "Option::is_none")]
+        pub id_mapping: Option<IdMapping>,
     }
 
     /// A driver and its options.

@@ -56,6 +56,8 @@ impl Container {
                 root: state.join("runtime"),
                 args: vec![],
             },
+            supplies: Vec::new(),
+            supplies_dir: std::path::PathBuf::new(),
             rootfs: Rootfs::Overlay {
                 lower: vec![busybox_layer().to_path_buf()],
                 upper: state.join("upper"),

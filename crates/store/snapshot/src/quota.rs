@@ -1,29 +1,30 @@
-//! A limit of what a container writes: its writable layer is a project, where the file system keeps
-//! quotas of projects (ext4, XFS: mounted with `prjquota`).
+//! A limit of what a directory holds: a container's writable layer, or a volume, is a project, where
+//! the file system keeps quotas of projects (ext4, XFS: mounted with `prjquota`).
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 
 use rustix::io::Errno;
-use snapshot::{At as _, Error};
 use sys::ProjectQuota;
+
+use crate::{At as _, Error};
 
 /// Projects of ours have numbers from here on, to stay away from those that people give.
 const FIRST: u32 = 0x4000_0000;
 /// How many numbers are tried.
 const TRIES: u32 = 1000;
 
-/// Makes the folder `dir` of a snapshot and its directories `upper` and `work`, which are empty, a
-/// project that may have so many bytes.
-pub(crate) fn limit(dir: &Path, bytes: u64) -> Result<(), Error> {
+/// Makes the directories `inner` of the folder `dir`, which are empty (an empty name: the folder
+/// itself), a project that may have so many bytes. [`Error::NoLimit`] where that cannot be had.
+pub fn limit(dir: &Path, inner: &[&str], bytes: u64) -> Result<(), Error> {
     let folder = File::open(dir).at("open", dir)?;
     let fd = folder.as_fd();
     let project = free(fd, dir)?;
     failpoint::hit("snapshot.limit").at("quotactl_fd", dir)?;
     sys::limit_project(fd, project, bytes).map_err(|error| why(&error, dir))?;
     // A file is renamed from the one to the other: they have to be of one project.
-    for inner in ["", "upper", "work"] {
+    for inner in inner {
         let path = dir.join(inner);
         let one = File::open(&path).at("open", &path)?;
         sys::set_project(one.as_fd(), project).map_err(|error| why(&error, dir))?;
@@ -31,8 +32,8 @@ pub(crate) fn limit(dir: &Path, bytes: u64) -> Result<(), Error> {
     failpoint::hit("snapshot.limited").at("quotactl_fd", dir)
 }
 
-/// Takes back the limit of a snapshot that is about to go, if it has one: its number is free again.
-pub(crate) fn unlimit(dir: &Path) -> Result<(), Error> {
+/// Takes back the limit of a folder that is about to go, if it has one: its number is free again.
+pub fn unlimit(dir: &Path) -> Result<(), Error> {
     let Ok(folder) = File::open(dir) else { return Ok(()) };
     match sys::project_of(folder.as_fd()) {
         Ok(project) if project >= FIRST => sys::limit_project(folder.as_fd(), project, 0)

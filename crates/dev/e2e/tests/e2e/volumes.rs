@@ -1,0 +1,194 @@
+//! Volumes: what they consist of, who has them, how they come and go.
+
+use crate::{busybox, inspect};
+use testkit::{Sandbox, needs};
+
+/// An engine that had a volume.
+pub(crate) fn with_volumes(name: &str) -> Sandbox {
+    let sandbox = busybox(name);
+    sandbox.ok(&["volume", "create", "first"]);
+    sandbox.ok(&["volume", "rm", "first"]);
+    sandbox.baseline();
+    sandbox
+}
+
+#[test]
+fn a_volume_may_be_a_file_system() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = with_volumes("volumes-options");
+    let create = |options: &[&str], name: &str| {
+        let line: Vec<&str> = ["volume", "create"]
+            .into_iter()
+            .chain(options.iter().flat_map(|option| ["-o", *option]))
+            .chain([name])
+            .collect();
+        sandbox.dhow(&line)
+    };
+    let made = create(&["type=tmpfs", "device=tmpfs", "o=size=1m,uid=33"], "memory");
+    assert_eq!(made.stdout, "memory\n", "{}", made.stderr);
+    assert_eq!(inspect(&sandbox, "memory")["Options"]["o"], "size=1m,uid=33");
+    let script = "stat -c %u /v; df -k /v | tail -n1 | awk '{ print $2 }'; echo a >/v/x; sleep 600";
+    sandbox.ok(&["run", "-d", "--name", "one", "-v", "memory:/v", "busybox", "sh", "-c", script]);
+    testkit::wait_until("the file is there", || {
+        sandbox.dhow(&["exec", "one", "cat", "/v/x"]).stdout == "a\n"
+    });
+    assert_eq!(sandbox.ok(&["logs", "one"]), "33\n1024");
+    // A second container has the same file system, not another one; also a part of it.
+    sandbox.ok(&[
+        "run",
+        "--rm",
+        "-v",
+        "memory:/v",
+        "busybox",
+        "sh",
+        "-c",
+        "cat /v/x; mkdir /v/d; echo b >/v/d/y",
+    ]);
+    let part = "src=memory,dst=/p,volume-subpath=d";
+    let both = sandbox.ok(&[
+        "run",
+        "--rm",
+        "--mount",
+        part,
+        "--volumes-from",
+        "one:ro",
+        "busybox",
+        "sh",
+        "-c",
+        "cat /p/y /v/x; touch /v/z || echo no",
+    ]);
+    assert_eq!(both, "b\na\nno");
+    // It is mounted nowhere on the host, and there as long as somebody has it.
+    assert!(!sandbox.sh("cat /proc/self/mountinfo").stdout.contains("uid=33"));
+    sandbox.ok(&["run", "-d", "--name", "two", "-v", "memory:/v", "busybox", "sleep", "600"]);
+    sandbox.ok(&["rm", "-f", "one"]);
+    assert_eq!(sandbox.ok(&["exec", "two", "cat", "/v/x"]), "a");
+    sandbox.ok(&["rm", "-f", "two"]);
+    let empty = sandbox.ok(&["run", "--rm", "-v", "memory:/v", "busybox", "ls", "/v"]);
+    assert_eq!(empty, "");
+
+    let here = sandbox.work().join("here");
+    std::fs::create_dir_all(&here).unwrap();
+    let device = format!("device={}", here.display());
+    assert_eq!(create(&["type=none", "o=bind", &device], "bound").code, 0);
+    sandbox.ok(&["run", "--rm", "-v", "bound:/etc", "busybox", "touch", "/etc/made"]);
+    // What the image has there came first.
+    assert!(here.join("made").exists() && here.join("passwd").exists());
+    // One that a mount makes.
+    let inline = "src=inline,dst=/v,volume-opt=type=tmpfs,volume-opt=device=tmpfs,volume-label=a=b";
+    let kind =
+        sandbox.ok(&["run", "--rm", "--mount", inline, "busybox", "sh", "-c", "stat -f -c %T /v"]);
+    assert_eq!(kind, "tmpfs");
+    assert_eq!(inspect(&sandbox, "inline")["Labels"]["a"], "b");
+
+    for (options, want) in [
+        (&["nope=1"][..], "create bad: invalid option: \"nope\""),
+        (&["type=tmpfs"], "create bad: missing required option: \"device\""),
+        (&["o=bind"], "create bad: missing required option: \"device\""),
+    ] {
+        let refused = create(options, "bad");
+        assert!(refused.stderr.contains(want), "{options:?}: {}", refused.stderr);
+    }
+    assert_eq!(create(&["type=none", "o=bind", "device=/nowhere"], "lost").code, 0);
+    let refused = sandbox.dhow(&["run", "--rm", "-v", "lost:/v:nocopy", "busybox", "true"]);
+    let want = "failed to mount local volume: mount /nowhere, type: none, data: bind";
+    assert!(refused.stderr.contains(want), "{}", refused.stderr);
+    sandbox.ok(&["volume", "rm", "memory", "bound", "inline", "lost"]);
+    sandbox.finish();
+}
+
+/// A link in a volume leads a part of it nowhere but into the volume.
+#[test]
+fn a_part_of_a_volume_is_in_the_volume() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = with_volumes("volumes-subpath");
+    let script = "mkdir -p /v/real/etc && echo mine >/v/real/etc/hostname && ln -s / /v/up && ln -s /real /v/ok";
+    sandbox.ok(&["run", "--rm", "-v", "vol:/v", "busybox", "sh", "-c", script]);
+    let cat = |part: &str| {
+        let mount = format!("src=vol,dst=/p,volume-subpath={part}");
+        sandbox.dhow(&[
+            "run",
+            "--rm",
+            "--mount",
+            &mount,
+            "busybox",
+            "sh",
+            "-c",
+            "cat /p/etc/hostname; ls /p",
+        ])
+    };
+    assert_eq!(cat("real").stdout, "mine\netc\n");
+    assert_eq!(cat("ok").stdout, "mine\netc\n");
+    let up = cat("up");
+    assert_eq!(up.stdout, "ok\nreal\nup\n", "{up:?}");
+    assert!(cat("up/etc").stderr.contains("cannot access path up/etc"));
+    sandbox.ok(&["volume", "rm", "vol"]);
+    sandbox.finish();
+}
+
+#[test]
+fn anonymous_volumes_go_with_their_container() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = with_volumes("volumes-anonymous");
+    let volumes = |sandbox: &Sandbox| sandbox.ok(&["volume", "ls", "-q"]).lines().count();
+    sandbox.ok(&[
+        "run",
+        "--rm",
+        "-v",
+        "/data",
+        "-v",
+        "named:/named",
+        "busybox",
+        "touch",
+        "/data/x",
+        "/named/y",
+    ]);
+    assert_eq!(sandbox.ok(&["volume", "ls", "-q"]), "named");
+    sandbox.ok(&["create", "--name", "one", "-v", "/data", "busybox", "true"]);
+    sandbox.ok(&["create", "--name", "two", "--volumes-from", "one", "busybox", "true"]);
+    assert_eq!(volumes(&sandbox), 2);
+    // Another container has it, too.
+    sandbox.ok(&["rm", "-v", "one"]);
+    assert_eq!(volumes(&sandbox), 2);
+    let anonymous = sandbox.ok(&["volume", "ls", "-q", "--filter", "dangling=false"]);
+    let refused = sandbox.dhow(&["volume", "rm", &anonymous]);
+    let want = format!("remove {anonymous}: volume is in use - [");
+    assert!(refused.stderr.contains(&want), "{}", refused.stderr);
+    sandbox.ok(&["volume", "prune", "-f"]);
+    assert_eq!(volumes(&sandbox), 2);
+    sandbox.ok(&["rm", "-v", "two"]);
+    sandbox.ok(&["volume", "prune", "-f"]);
+    assert_eq!(sandbox.ok(&["volume", "ls", "-q"]), "named");
+    sandbox.ok(&["volume", "prune", "-a", "-f"]);
+    assert_eq!(volumes(&sandbox), 0);
+    // A container that cannot be made leaves none.
+    let refused = sandbox.dhow(&[
+        "create",
+        "-v",
+        "/data",
+        "--mount",
+        "type=image,src=nope,dst=/i",
+        "busybox",
+    ]);
+    assert_ne!(refused.code, 0);
+    assert_eq!(volumes(&sandbox), 0);
+    sandbox.finish();
+}
+
+/// Volumes come and go in many processes at once, and no container ever lacks the one that it names.
+#[test]
+fn what_a_container_names_is_never_removed() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = with_volumes("volumes-race");
+    let dhow = testkit::dhow_program().display().to_string();
+    let script = format!(
+        "for i in 1 2 3 4 5 6; do {dhow} volume rm -f vol >/dev/null 2>&1; done & \
+         for i in 1 2 3 4 5 6; do {dhow} volume prune -af >/dev/null 2>&1; done & \
+         for i in 1 2 3 4 5; do {dhow} run --rm -v vol:/v busybox sh -c 'echo x >/v/x && cat /v/x' || echo failed; done; wait"
+    );
+    let output = sandbox.sh(&script);
+    assert_eq!(output.stdout, "x\n".repeat(5), "{}", output.stderr);
+    sandbox.ok(&["volume", "rm", "-f", "vol"]);
+    sandbox.ok(&["system", "check", "--quick"]);
+    sandbox.finish();
+}

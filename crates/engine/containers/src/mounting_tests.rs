@@ -1,0 +1,126 @@
+use expect_test::{Expect, expect};
+
+use super::*;
+
+#[track_caller]
+fn check(got: Result<Mounting, Error>, want: &Expect) {
+    let got = match got {
+        Ok(m) => format!(
+            "{} {}{} -> {} {}{}",
+            m.point.kind,
+            m.point.source,
+            m.point.name,
+            m.point.destination,
+            m.options.join(","),
+            if m.copy_up { " copy" } else { "" }
+        ),
+        Err(err) => err.to_string(),
+    };
+    want.assert_eq(&got);
+}
+
+#[test]
+fn the_short_form() {
+    check(from_bind("/a:/b"), &expect!["bind /a -> /b rbind,rw,rprivate"]);
+    check(from_bind("/a/../c:/b/:ro,rslave"), &expect!["bind /c -> /b rbind,rro,rslave"]);
+    check(from_bind("data:/b"), &expect!["volume data -> /b rbind,rw,rprivate copy"]);
+    check(from_bind("data:/b:nocopy"), &expect!["volume data -> /b rbind,rw,rprivate"]);
+    check(from_bind("/b"), &expect!["volume  -> /b rbind,rw,rprivate copy"]);
+    check(
+        from_bind("/a:/b:bogus"),
+        &expect!["invalid volume specification: '/a:/b:bogus': invalid mode: bogus"],
+    );
+    check(from_bind("a:b:c:d"), &expect!["invalid volume specification: 'a:b:c:d'"]);
+    check(from_bind("/a:"), &expect!["invalid volume specification: '/a:'"]);
+    check(
+        from_bind("/a:b"),
+        &expect![[
+            r#"invalid volume specification: '/a:b': invalid mount config for type "bind": invalid mount path: 'b' mount path must be absolute"#
+        ]],
+    );
+    check(
+        from_bind("/a:/"),
+        &expect![[
+            r#"invalid volume specification: '/a:/': invalid mount config for type "bind": invalid specification: destination can't be '/'"#
+        ]],
+    );
+    check(
+        from_bind("/a:/x/../proc/self"),
+        &expect![[
+            r#"invalid volume specification: '/a:/x/../proc/self': invalid mount config for type "bind": "/proc/self" cannot be mounted because it is inside /proc"#
+        ]],
+    );
+    check(
+        from_bind("../x:/b"),
+        &expect![[
+            r#"invalid volume specification: '../x:/b': invalid mount config for type "volume": create ../x: "../x" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path"#
+        ]],
+    );
+}
+
+#[track_caller]
+fn long(json: &str, want: &Expect) {
+    let mount: Mount = serde_json::from_str(json).unwrap();
+    check(from_mount(&mount, |path| path == "/a"), want);
+}
+
+#[test]
+fn the_long_form() {
+    long(
+        r#"{"Type":"bind","Source":"/a","Target":"/b","ReadOnly":true}"#,
+        &expect!["bind /a -> /b rbind,rro,rprivate"],
+    );
+    long(
+        r#"{"Type":"bind","Source":"/a","Target":"/b","BindOptions":{"NonRecursive":true,"Propagation":"shared"}}"#,
+        &expect!["bind /a -> /b bind,rw,shared"],
+    );
+    long(
+        r#"{"Type":"bind","Source":"/nope","Target":"/b"}"#,
+        &expect![[
+            r#"invalid mount config for type "bind": bind source path does not exist: /nope"#
+        ]],
+    );
+    long(
+        r#"{"Type":"volume","Source":"data","Target":"/b","VolumeOptions":{"NoCopy":true,"Subpath":"x/y"}}"#,
+        &expect!["volume data -> /b rbind,rw,rprivate"],
+    );
+    long(
+        r#"{"Type":"volume","Target":"/b","VolumeOptions":{"Subpath":"../y"}}"#,
+        &expect![[
+            r#"invalid mount config for type "volume": subpath must be a relative path within the volume"#
+        ]],
+    );
+    long(
+        r#"{"Type":"tmpfs","Target":"/b","TmpfsOptions":{"SizeBytes":1024,"Mode":448}}"#,
+        &expect!["tmpfs  -> /b noexec,nosuid,nodev,rprivate,rw,size=1024,mode=700"],
+    );
+    long(
+        r#"{"Type":"tmpfs","Source":"x","Target":"/b"}"#,
+        &expect![[r#"invalid mount config for type "tmpfs": field Source must not be specified"#]],
+    );
+    long(
+        r#"{"Type":"tmpfs","Target":"/b","BindOptions":{}}"#,
+        &expect![[
+            r#"invalid mount config for type "tmpfs": field BindOptions must not be specified"#
+        ]],
+    );
+    long(
+        r#"{"Type":"what","Target":"/b"}"#,
+        &expect![[r#"invalid mount config for type "what": mount type unknown: "what""#]],
+    );
+    long(
+        r#"{"Type":"image","Target":"/b"}"#,
+        &expect![[r#"invalid mount config for type "image": field Source must not be empty"#]],
+    );
+}
+
+#[test]
+fn tmpfs_options() {
+    check(from_tmpfs("/b", ""), &expect!["tmpfs  -> /b noexec,nosuid,nodev,rprivate"]);
+    check(
+        from_tmpfs("/b", "rw,exec,size=64m,mode=1777"),
+        &expect!["tmpfs  -> /b nosuid,nodev,rprivate,rw,exec,size=64m,mode=1777"],
+    );
+    check(from_tmpfs("/b", "bogus"), &expect![[r#"invalid tmpfs option ["bogus"]"#]]);
+    check(from_tmpfs("b", ""), &expect!["invalid mount path: 'b' mount path must be absolute"]);
+}

@@ -1,0 +1,133 @@
+//! What is mounted.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use mount::options;
+use serde::{Deserialize, Serialize};
+use sys::MountAttr;
+
+use crate::Error;
+use crate::namespace::Namespaces;
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Source {
+    /// Layers of an image on each other, topmost first; read-only.
+    Layers {
+        /// Topmost first; at least one.
+        lower: Vec<PathBuf>,
+    },
+    /// A directory of ours.
+    Directory {
+        /// It.
+        path: PathBuf,
+    },
+    /// A directory or file of the host, as the host's mount namespace has it: what is mounted below
+    /// it later travels, if the host's mount is a shared one.
+    Host {
+        /// It.
+        path: PathBuf,
+        /// With what is mounted below it.
+        recursive: bool,
+    },
+    /// A file system that a volume consists of.
+    FileSystem(FileSystem),
+}
+
+/// The options of a volume of the driver `local`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSystem {
+    /// `type`: what mount(8) calls it: `tmpfs`, `nfs`, `ext4`; `none` with the option `bind`.
+    pub kind: String,
+    /// `device`.
+    pub device: String,
+    /// `o`, word by word.
+    pub options: Vec<String>,
+}
+
+impl Source {
+    /// It as a detached mount. `empty` is a directory in which nothing is.
+    pub fn open(&self, namespaces: &Namespaces<'_>, empty: &Path) -> Result<OwnedFd, Error> {
+        match self {
+            Self::Layers { lower } => layers(lower, empty),
+            Self::Directory { path } => {
+                Ok(mount::bind(path, true).map_err(Error::mount(format!("mount {path:?}")))?)
+            }
+            Self::Host { path, recursive } => namespaces
+                .on_host(|| mount::bind(path, *recursive))?
+                .map_err(Error::mount(format!("mount {path:?}"))),
+            Self::FileSystem(volume) => volume.open(),
+        }
+    }
+}
+
+/// Layers on each other. It is the file system that is read-only, not only the mount: a container that
+/// may mount could change that, and what is below is every container's.
+pub fn layers(lower: &[PathBuf], empty: &Path) -> Result<OwnedFd, Error> {
+    // Overlayfs wants two.
+    let mut all = lower.to_vec();
+    all.push(empty.to_owned());
+    if all.len() == 1 {
+        return read_only(empty).map_err(Error::mount("mount an image without layers"));
+    }
+    match (mount::overlay(&all, None, &[]), lower) {
+        // Where overlays do not work, layers are whole trees.
+        (Err(_), [only]) => read_only(only).map_err(Error::mount("mount the layer of an image")),
+        (mounted, _) => mounted.map_err(Error::mount("mount the layers of an image")),
+    }
+}
+
+fn read_only(directory: &Path) -> Result<OwnedFd, sys::Error> {
+    let tree = mount::bind(directory, false)?;
+    let (set, clear) = (MountAttr::RDONLY, MountAttr::empty());
+    mount::mount_setattr(tree.as_fd(), false, set, clear, None, None)?;
+    Ok(tree)
+}
+
+impl FileSystem {
+    /// It as a detached mount.
+    pub fn open(&self) -> Result<OwnedFd, Error> {
+        self.attempt().map_err(Error::mount(format!(
+            "failed to mount local volume: mount {}, type: {}, data: {}",
+            self.device,
+            self.kind,
+            self.shown()
+        )))
+    }
+
+    /// The options as errors have them: without what may be a password.
+    fn shown(&self) -> String {
+        let shown = self.options.iter().map(|option| match option.split_once('=') {
+            Some((key @ ("password" | "pass" | "password2"), _)) => format!("{key}=********"),
+            _ => option.clone(),
+        });
+        shown.collect::<Vec<_>>().join(",")
+    }
+
+    fn attempt(&self) -> Result<OwnedFd, sys::Error> {
+        let parsed = options::parse(&self.options);
+        let tree = if let Some(recursive) = parsed.bind {
+            mount::bind(self.device.as_ref(), recursive)?
+        } else {
+            let mut options: Vec<_> = parsed.fs_options().collect();
+            // mount(2) has one flag for both: a device that cannot be written to needs this one.
+            if parsed.set.contains(MountAttr::RDONLY) {
+                options.push(("ro", None));
+            }
+            mount::fs_mount(&self.kind, Some(&self.device), &options, MountAttr::empty())?
+        };
+        let attributes =
+            [(false, parsed.set, parsed.clear), (true, parsed.rec_set, parsed.rec_clear)];
+        for (recursive, set, clear) in attributes {
+            if !(set | clear).is_empty() {
+                mount::mount_setattr(tree.as_fd(), recursive, set, clear, None, None)?;
+            }
+        }
+        for (propagation, recursive) in parsed.propagation {
+            mount::set_propagation_fd(tree.as_fd(), propagation, recursive)?;
+        }
+        Ok(tree)
+    }
+}

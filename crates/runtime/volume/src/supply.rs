@@ -1,0 +1,115 @@
+//! Mounting all that one container needs, before it is created.
+
+use std::fs;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+use serde::{Deserialize, Serialize};
+use sys::{Call as _, MountAttr};
+
+use crate::namespace::Namespaces;
+use crate::{Error, Holders, Source};
+
+/// One mount, at a place that only its container's supervisor sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supply {
+    /// Where: a name in the directory of supplies. The runtime binds it from there.
+    pub name: String,
+    /// What.
+    pub source: Source,
+    /// A directory or file of it instead of its root; empty: the root.
+    #[serde(default)]
+    pub subpath: String,
+    /// The volume's directory of holders, where it is one with options.
+    #[serde(default)]
+    pub holders: Option<PathBuf>,
+}
+
+/// Mounts what the container `id` needs, in this process's mount namespace: each supply in
+/// `directory`, which is empty and may be the same for all.
+pub fn supply(
+    directory: &Path,
+    supplies: &[Supply],
+    id: &str,
+    namespaces: &Namespaces<'_>,
+) -> Result<(), Error> {
+    if supplies.is_empty() {
+        return Ok(());
+    }
+    failpoint::hit("volume.supply").map_err(Error::file("mount", directory))?;
+    // Nothing of it is to be seen by others, nor are the places to be made anywhere but in memory.
+    let options = [("mode", Some("0700")), ("size", Some("1m"))];
+    let memory = mount::fs_mount("tmpfs", Some("dhow"), &options, MountAttr::empty())?;
+    mount::move_to_path(memory.as_fd(), directory)?;
+    mount::set_propagation(directory, mount::Propagation::Private, false)?;
+    let empty = directory.join("empty");
+    fs::create_dir(&empty).map_err(Error::file("mkdir", &empty))?;
+    for supply in supplies {
+        let target = directory.join(&supply.name);
+        let whole = match &supply.holders {
+            Some(holders) => shared(supply, holders, directory, id, namespaces)?,
+            None => supply.source.open(namespaces, &empty)?,
+        };
+        let tree = if supply.subpath.is_empty() { whole } else { below(&whole, &supply.subpath)? };
+        place(&tree, &target)?;
+    }
+    failpoint::hit("volume.supplied").map_err(Error::file("mount", directory))
+}
+
+/// Notes that the container `id`, which has ended, holds no volume any more.
+pub fn release(supplies: &[Supply], id: &str) -> Result<(), Error> {
+    for holders in supplies.iter().filter_map(|supply| supply.holders.as_ref()) {
+        if holders.is_dir() {
+            Holders::lock(holders)?.remove(id)?;
+        }
+    }
+    Ok(())
+}
+
+/// The file system of a volume: that of who has it mounted, or a new one. From here on this process
+/// is one who has it.
+fn shared(
+    supply: &Supply,
+    directory: &Path,
+    supplies: &Path,
+    id: &str,
+    namespaces: &Namespaces<'_>,
+) -> Result<OwnedFd, Error> {
+    let holders = Holders::lock(directory)?;
+    let mut tree = None;
+    for held in holders.living()? {
+        tree = namespaces.visit(held.namespace.as_fd(), || held.copy())??;
+        if tree.is_some() {
+            break;
+        }
+    }
+    let tree = match tree {
+        Some(tree) => tree,
+        None => supply.source.open(namespaces, Path::new("/"))?,
+    };
+    // The whole of it has a place of its own: others may want another part.
+    let whole = supplies.join(format!("{}.whole", supply.name));
+    place(&tree, &whole)?;
+    holders.add(id, &whole)?;
+    Ok(mount::bind(&whole, true)?)
+}
+
+/// A part of a tree, to which no link leads out of it.
+fn below(whole: &OwnedFd, subpath: &str) -> Result<OwnedFd, Error> {
+    let root = whole.try_clone().map_err(Error::file("dup", Path::new(subpath)))?;
+    let found = fsroot::Root::from_fd(root).open_path(subpath);
+    let part = found.map_err(|source| Error::Subpath { path: subpath.into(), source })?;
+    Ok(mount::bind_fd(part.as_fd(), true)?)
+}
+
+/// Gives a mount its place, which is made.
+fn place(tree: &OwnedFd, target: &Path) -> Result<(), Error> {
+    let stat = rustix::fs::fstat(tree).call(|| format!("fstat({target:?})"))?;
+    if FileType::from_raw_mode(stat.st_mode).is_dir() {
+        fs::create_dir(target).map_err(Error::file("mkdir", target))?;
+    } else {
+        fs::write(target, "").map_err(Error::file("create", target))?;
+    }
+    Ok(mount::move_to_path(tree.as_fd(), target)?)
+}
