@@ -19,6 +19,7 @@ mod compare;
 mod decode;
 mod error;
 mod late;
+mod lower;
 mod node;
 mod pack;
 mod path;

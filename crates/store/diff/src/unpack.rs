@@ -1,12 +1,12 @@
 //! Entry by entry.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode};
+use rustix::fs::{AtFlags, FileType, Mode, Stat};
 use rustix::io::Errno;
 use tarstream::{EndMark, Entry, Kind, Name, Reader};
 
@@ -67,10 +67,7 @@ pub(crate) fn unpack(
 
 impl<R: Read> Unpacker<'_, R> {
     fn entry(&mut self, entry: &Entry) -> Result<(), Error> {
-        self.size = self.size.saturating_add(entry.size);
-        if self.size > self.options.limits.files {
-            return Err(Error::TooLarge { max: self.options.limits.files });
-        }
+        self.grow(entry.size)?;
         let path =
             Inside::new(&entry.path, self.options.origin).map_err(|why| refused(entry, why))?;
         let Some((parent, name)) = path.split() else { return self.root(entry) };
@@ -154,28 +151,25 @@ impl<R: Read> Unpacker<'_, R> {
         let Some((from, from_name)) = inside.split() else {
             return Err(refused(entry, format!("is a hard link to {target}, a directory")));
         };
-        let missing =
-            || refused(entry, format!("is a hard link to {target}, which is not in the archive"));
         // A whiteout, or nothing: no layer has a file of such a name.
         if from_name.as_bytes().starts_with(WHITEOUT) {
-            return Err(missing());
+            return Err(self.missing(entry));
         }
-        let from = match self.tree.existing_parent(from) {
-            Err(Failure::Leaves) => return Err(outside()),
-            Err(Failure::Call(_, Errno::NOENT) | Failure::NotADirectory(_)) => {
-                return Err(missing());
-            }
-            other => other.map_err(|failure| failed(entry, failure))?,
-        };
         let call = |name| move |source| Error::Call { entry: shown(entry), call: name, source };
-        let found = rustix::fs::statat(&from, from_name, AtFlags::SYMLINK_NOFOLLOW);
-        let found = match found {
-            Err(Errno::NOENT) => return Err(missing()),
-            found => found.map_err(call("stat"))?,
+        let here = match self.tree.existing_parent(from) {
+            Err(Failure::Leaves) => return Err(outside()),
+            Err(Failure::Call(_, Errno::NOENT) | Failure::NotADirectory(_)) => None,
+            other => {
+                let dir = other.map_err(|failure| failed(entry, failure))?;
+                let found = stat(dir.as_fd(), from_name).map_err(call("stat"))?;
+                found.map(|found| (dir, from_name.to_owned(), found))
+            }
         };
-        if is_whiteout(&found) {
-            return Err(missing());
-        }
+        let (from, from_name, found) = match here {
+            Some((.., found)) if is_whiteout(&found) => return Err(self.missing(entry)),
+            Some(here) => here,
+            None => self.bring_up(entry, inside.as_path())?,
+        };
         if file_type(&found) == FileType::Directory {
             return Err(refused(entry, format!("is a hard link to {target}, a directory")));
         }
@@ -186,7 +180,54 @@ impl<R: Read> Unpacker<'_, R> {
         }
         self.make_way(entry, parent, name)?;
         let dir = self.tree.parent(parent).map_err(|failure| failed(entry, failure))?;
-        rustix::fs::linkat(&from, from_name, dir, name, AtFlags::empty()).map_err(call("linkat"))
+        rustix::fs::linkat(&from, &from_name, dir, name, AtFlags::empty()).map_err(call("linkat"))
+    }
+
+    fn missing(&self, entry: &Entry) -> Error {
+        let target = tarstream::Name::from(entry.link.as_slice());
+        let or_below = if self.tree.has_below() { " nor in the layers below" } else { "" };
+        let not = if self.tree.has_below() { "neither" } else { "not" };
+        refused(
+            entry,
+            format!("is a hard link to {target}, which is {not} in the archive{or_below}"),
+        )
+    }
+
+    /// What a hard link names of the layers below, brought into this one: its directory, its name
+    /// there, and what it is.
+    fn bring_up(
+        &mut self,
+        entry: &Entry,
+        target: &Path,
+    ) -> Result<(OwnedFd, OsString, Stat), Error> {
+        let on = |failure| failed(entry, failure);
+        if !self.tree.has_below() {
+            return Err(self.missing(entry));
+        }
+        self.tree.wait().map_err(on)?;
+        let found = match self.tree.shown(target, self.options.whiteouts) {
+            Ok(Some(found)) => found,
+            Ok(None) | Err(Failure::NotADirectory(_)) => return Err(self.missing(entry)),
+            Err(failure) => return Err(on(failure)),
+        };
+        if found.is_directory() {
+            let target = tarstream::Name::from(entry.link.as_slice());
+            return Err(refused(entry, format!("is a hard link to {target}, a directory")));
+        }
+        self.grow(found.size())?;
+        let (dir, name) = found.bring(&mut self.tree).map_err(on)?;
+        let call = |name| move |source| Error::Call { entry: shown(entry), call: name, source };
+        let found = stat(dir.as_fd(), &name).map_err(call("stat"))?;
+        Ok((dir, name, found.ok_or_else(|| call("stat")(Errno::NOENT))?))
+    }
+
+    /// Counts bytes of files.
+    fn grow(&mut self, n_bytes: u64) -> Result<(), Error> {
+        self.size = self.size.saturating_add(n_bytes);
+        if self.size > self.options.limits.files {
+            return Err(Error::TooLarge { max: self.options.limits.files });
+        }
+        Ok(())
     }
 
     /// `.wh.NAME`: NAME, of the layers below, is not to be seen.

@@ -100,6 +100,19 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
+    /// The layers below, topmost first.
+    pub(crate) fn below(&self) -> &[PathBuf] {
+        self.below
+    }
+
+    /// Waits until the layers below are whole.
+    pub(crate) fn wait(&self) -> Result<(), Failure> {
+        if self.below.is_empty() || (self.wait)() {
+            return Ok(());
+        }
+        Err(Failure::Call("wait for the layers below", Errno::CANCELED))
+    }
+
     /// Whether there may be something for a whiteout to hide.
     pub(crate) fn has_below(&self) -> bool {
         !self.below.is_empty()
@@ -175,9 +188,7 @@ impl<'a> Tree<'a> {
     /// What is to be set at the end.
     fn look_as_below(&self, dir: BorrowedFd<'_>, path: &Path) -> Result<Option<Late>, Failure> {
         let call = |name| move |errno| Failure::Call(name, errno);
-        if !self.below.is_empty() && !(self.wait)() {
-            return Err(call("wait for the layers below")(Errno::CANCELED));
-        }
+        self.wait()?;
         let found = self.below.iter().find_map(|layer| directory_in(layer, path));
         let Some((from, stat)) = found else {
             // It may have got the group of the directory that it is in.

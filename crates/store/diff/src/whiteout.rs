@@ -50,6 +50,29 @@ impl Whiteouts {
         }
     }
 
+    /// Whether `name`, of which there is nothing, is hidden by a file of another name.
+    pub(crate) fn is_hidden(self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<bool, Errno> {
+        if self == Self::Overlay {
+            return Ok(false);
+        }
+        is_file(dir, &marked(name))
+    }
+
+    /// Whether what the layers below have in the directory `dir` (`O_PATH`) is hidden.
+    pub(crate) fn is_opaque(self, dir: BorrowedFd<'_>) -> Result<bool, Errno> {
+        match self {
+            Self::Overlay => {
+                let (path, name) = (fsroot::fd_path(dir), mount::overlay_attribute("opaque"));
+                let mut value = [0; 2];
+                match rustix::fs::getxattr(path, name, &mut value[..]) {
+                    Err(Errno::NODATA | Errno::NOTSUP | Errno::RANGE) => Ok(false),
+                    len => Ok(value[..len?] == *b"y"),
+                }
+            }
+            Self::Files => is_file(dir, OsStr::from_bytes(tree::OPAQUE)),
+        }
+    }
+
     /// Hides what the layers below have in this directory.
     pub(crate) fn make_opaque(self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -69,6 +92,13 @@ impl Whiteouts {
 /// Whether the name of a whiteout would be longer than a file's can be.
 fn is_long(name: &OsStr) -> bool {
     tree::WHITEOUT.len() + name.len() > LONGEST
+}
+
+fn is_file(dir: BorrowedFd<'_>, name: &OsStr) -> Result<bool, Errno> {
+    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(false),
+        found => Ok(FileType::from_raw_mode(found?.st_mode).is_file()),
+    }
 }
 
 fn marked(name: &OsStr) -> OsString {

@@ -60,6 +60,22 @@ pub fn copy(from: &Path, to: &Path, files: Files) -> Result<bool, Error> {
     Ok(copier.reflinks)
 }
 
+/// Copies what `name` in the directory `from` is, which is no directory, to the same name in the
+/// directory `to`, where there is none. Which call failed, and how.
+pub fn copy_file(
+    from: BorrowedFd<'_>,
+    name: &OsStr,
+    to: BorrowedFd<'_>,
+) -> Result<(), (&'static str, Errno)> {
+    let mut copier = Copier { files: Files::Copy, reflinks: true, linked: HashMap::new() };
+    let found = stat(from, name).map_err(|errno| ("stat", errno))?.ok_or(("stat", Errno::NOENT))?;
+    if kind(&found) == FileType::Directory {
+        return Err(("copy", Errno::ISDIR));
+    }
+    copier.node(from, name, &found, to)?;
+    transfer(Place { dir: from, name }, &found, Place { dir: to, name })
+}
+
 fn failed(call: &'static str, source: Errno, tree: &Tree<'_>, path: &Path) -> Error {
     Error { call, path: tree.path.join(path), source }
 }
@@ -101,7 +117,7 @@ impl Copier {
             }
             self.linked.insert(file, path.into());
         }
-        self.node(from, name, &found, target)?;
+        self.node(from.as_fd(), name, &found, target.as_fd())?;
         let to = Place { dir: target.as_fd(), name };
         transfer(Place { dir: from.as_fd(), name }, &found, to)?;
         Ok(false)
@@ -109,10 +125,10 @@ impl Copier {
 
     fn node(
         &mut self,
-        from: &OwnedFd,
+        from: BorrowedFd<'_>,
         name: &OsStr,
         found: &Stat,
-        target: &OwnedFd,
+        target: BorrowedFd<'_>,
     ) -> Result<(), Failed> {
         let mode = Mode::from_raw_mode(0o600);
         match kind(found) {

@@ -175,12 +175,12 @@ fn by_copy(error: &std::io::Error, from: &Path, to: &Path) -> Result<(), std::io
     Ok(())
 }
 
-fn options(below: &[PathBuf], whiteouts: Whiteouts) -> Options<'_> {
+pub(crate) fn options(below: &[PathBuf], whiteouts: Whiteouts) -> Options<'_> {
     Options { origin: Origin::Layer, below, whiteouts, limits: Limits::default() }
 }
 
 /// What an overlay of these shows, lowest last.
-fn shown(stack: &[PathBuf]) -> Catalogue {
+pub(crate) fn shown(stack: &[PathBuf]) -> Catalogue {
     let mounted = mount::overlay(stack, None, &[]).unwrap();
     sorted_out(catalogue(&PathBuf::from(format!(
         "/proc/{}/fd/{}/.",
@@ -190,7 +190,7 @@ fn shown(stack: &[PathBuf]) -> Catalogue {
 }
 
 /// Without what a layer does not hold: sockets, holes, and the root, which the snapshot makes.
-fn sorted_out(mut all: Catalogue) -> Catalogue {
+pub(crate) fn sorted_out(mut all: Catalogue) -> Catalogue {
     all.retain(|path, one| one.kind != 's' && !path.as_os_str().is_empty());
     for one in all.values_mut() {
         one.data.clear();
@@ -198,7 +198,7 @@ fn sorted_out(mut all: Catalogue) -> Catalogue {
     all
 }
 
-fn count() -> u64 {
+pub(crate) fn count() -> u64 {
     std::env::var("DHOW_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6)
 }
 
@@ -258,7 +258,7 @@ fn what_was_changed_in_an_overlay_is_the_same_elsewhere() {
 }
 
 /// A layer on a whole tree.
-fn laid_over(home: &Scratch, below: &Path, packed: &[u8]) -> Catalogue {
+pub(crate) fn laid_over(home: &Scratch, below: &Path, packed: &[u8]) -> Catalogue {
     let (changes, whole) = (home.dir("changes"), home.dir("whole"));
     let paths = [below.to_path_buf()];
     diff::apply(&mut { packed }, &changes, &options(&paths, Whiteouts::Files)).unwrap();

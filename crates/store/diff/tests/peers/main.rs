@@ -5,6 +5,7 @@
 mod changes;
 mod generate;
 mod gnu_tar;
+mod links;
 mod mutated;
 mod user_namespace;
 
