@@ -34,6 +34,8 @@ usage: cargo xtask COMMAND
   vm          the runtime's tests in an emulated guest with other cgroups or another kernel
   fuzz        builds the fuzz targets and runs them over their seeds
   conformance runc's own integration tests, fetched from Debian, against dhow-runtime
+  conformance docker-py
+              docker-py's integration tests, fetched from PyPI, against dhow's socket
   ci          all checks, then all tests
   layers      imports follow the layers
   unsafe      unsafe code is in kernel/sys only

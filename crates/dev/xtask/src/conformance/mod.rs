@@ -1,9 +1,11 @@
-//! runc's own integration tests, run against our runtime or another.
+//! Other projects' integration tests: runc's, run against our runtime or another; docker-py's in a
+//! module of its own.
 //!
 //! Nothing of them is kept here: they come from Debian's source package when they are to be run (or
 //! from a directory), with the Go libraries that their helper programs are built from. They run in a
 //! PID, mount and network namespace of their own, and on a terminal, for they ask for one.
 
+mod docker_py;
 mod outcome;
 mod suite;
 mod tidy_up;
@@ -20,7 +22,8 @@ use outcome::{Known, Outcome};
 use suite::Suite;
 
 const USAGE: &str = "\
-usage: cargo xtask conformance [--runtime PATH] [--source DIRECTORY] [FILTER]
+usage: cargo xtask conformance docker-py ...
+       cargo xtask conformance [--runtime PATH] [--source DIRECTORY] [FILTER]
 
   --runtime PATH      the runtime to test, such as runc itself (default: dhow-runtime, built now)
   --criu              with criu, from Debian's sid (default: tests that need one are skipped)
@@ -67,6 +70,11 @@ impl Options {
 /// Fetches and builds what is missing, runs the tests, and compares with the list of what is known
 /// to fail.
 pub(crate) fn conformance(args: &[String]) -> Result<(), String> {
+    if let [first, rest @ ..] = args
+        && first == "docker-py"
+    {
+        return docker_py::docker_py(rest);
+    }
     let options = Options::new(args)?;
     if !rustix::process::geteuid().is_root() {
         return Err("the tests make containers as root".to_owned());

@@ -47,6 +47,37 @@ impl Outcome {
         true
     }
 
+    /// Takes a line of `pytest -v`.
+    pub(crate) fn take_pytest(&mut self, line: &str) {
+        if let Some((_, rest)) = line.split_once("collected ") {
+            let word = |nth: usize| rest.split_whitespace().nth(nth)?.parse::<usize>().ok();
+            // `collected 12 items / 2 deselected / 10 selected`
+            let chosen =
+                rest.rsplit_once("/ ").and_then(|(_, words)| words.strip_suffix(" selected"));
+            self.planned = chosen.map_or_else(|| word(0), |number| number.parse().ok());
+            return;
+        }
+        let Some((name, words)) = line.split_once(' ') else { return };
+        let Some((_file, name)) = name.split_once(".py::") else { return };
+        let ending = match words.split_whitespace().next() {
+            // One that was expected to fail: with others it fails, too.
+            Some("PASSED" | "XPASS") => Ending::Passed,
+            Some("XFAIL") => Ending::Skipped("expected to fail".to_owned()),
+            Some("SKIPPED") => {
+                let why = words.split_once('(').map_or("", |(_, why)| why);
+                Ending::Skipped(why.rsplit_once(')').map_or(why, |(why, _)| why).to_owned())
+            }
+            Some("FAILED" | "ERROR") => Ending::Failed,
+            _ => return,
+        };
+        // Tidying up after a test is a result of its own: the worse one counts.
+        match self.tests.iter_mut().find(|(known, _)| known == name) {
+            Some((_, before)) if ending == Ending::Failed => *before = ending,
+            Some(_) => {}
+            None => self.tests.push((name.to_owned(), ending)),
+        }
+    }
+
     /// Whether all tests have a result.
     pub(crate) fn is_complete(&self) -> bool {
         self.planned.is_some_and(|planned| self.tests.len() >= planned)
@@ -139,6 +170,21 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pytest_is_understood() {
+        let mut outcome = Outcome::default();
+        outcome.take_pytest("collected 4 items / 1 deselected / 3 selected");
+        outcome.take_pytest("tests/integration/a_test.py::A::test_a PASSED   [ 33%]");
+        outcome.take_pytest("tests/integration/a_test.py::A::test_a ERROR    [ 33%]");
+        outcome.take_pytest("tests/integration/a_test.py::A::test_b SKIPPED (not (here)) [ 66%]");
+        assert!(!outcome.is_complete());
+        outcome.take_pytest("tests/integration/a_test.py::test_c XPASS");
+        assert!(outcome.is_complete());
+        let endings: Vec<&Ending> = outcome.tests.iter().map(|(_, ending)| ending).collect();
+        let skipped = Ending::Skipped("not (here)".to_owned());
+        assert_eq!(endings, [&Ending::Failed, &skipped, &Ending::Passed]);
+    }
 
     #[test]
     fn a_run_is_understood() {

@@ -210,7 +210,7 @@ tar -xf runc_*.orig.tar.* -C ../gopath/new --strip-components=1
 "#;
 
 /// Runs a script in `directory`; the first step that fails ends it.
-fn shell(directory: &Path, script: &str) -> Result<(), String> {
+pub(super) fn shell(directory: &Path, script: &str) -> Result<(), String> {
     let mut command = Command::new("sh");
     command.args(["-e", "-c", script]).current_dir(directory).stdin(Stdio::null());
     let status = command.status().map_err(|error| format!("sh: {error}"))?;
@@ -218,12 +218,12 @@ fn shell(directory: &Path, script: &str) -> Result<(), String> {
     if status.success() { Ok(()) } else { Err(format!("sh -c '{} ...': {status}", first())) }
 }
 
-fn make(directory: &Path) -> Result<(), String> {
+pub(super) fn make(directory: &Path) -> Result<(), String> {
     std::fs::create_dir_all(directory).map_err(|error| format!("{directory:?}: {error}"))
 }
 
 /// Installs those packages that are not.
-fn install(packages: &[&str]) -> Result<(), String> {
+pub(super) fn install(packages: &[&str]) -> Result<(), String> {
     let is_installed = |package: &&&str| {
         let mut command = Command::new("dpkg-query");
         command.args(["-W", "-f", "${Status}", package]).stderr(Stdio::null());
