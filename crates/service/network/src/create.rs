@@ -16,6 +16,8 @@ pub struct CreateRequest {
     pub driver: String,
     /// Ranges of addresses; for IPv4 a free one is chosen where none is given.
     pub pools: Vec<PoolRequest>,
+    /// Options of what gives the addresses; none of them means anything.
+    pub ipam_options: Option<BTreeMap<String, String>>,
     /// Give it IPv6 addresses; where no range is given, one of unique local addresses.
     pub ipv6: bool,
     /// No way out of it.
@@ -125,13 +127,9 @@ impl Networks {
             let wanted = request.pools.iter().find(|one| one.subnet.is_empty());
             pools.insert(0, chosen_pool(subnet, wanted)?);
         }
+        let mut idle = Vec::new();
         if !request.ipv6 {
-            if let Some(pool) = pools.iter().find(|pool| !pool.subnet.is_ipv4()) {
-                return Err(Error::Pool(format!(
-                    "IPv6 subnet {} needs IPv6 to be enabled",
-                    pool.subnet
-                )));
-            }
+            idle = pools.extract_if(.., |pool| !pool.subnet.is_ipv4()).collect();
         } else if pools.iter().all(|pool| pool.subnet.is_ipv4()) {
             let subnet = pool::unique_local(&id).ok_or(Error::NoPool)?;
             pools.push(chosen_pool(subnet, None)?);
@@ -139,6 +137,8 @@ impl Networks {
         let mut config = Config {
             driver: Driver::Bridge,
             pools,
+            idle,
+            ipam_options: request.ipam_options.clone(),
             bridge: name::bridge(&self.prefix, &id),
             mtu: DEFAULT_MTU,
             internal: request.internal,
@@ -174,12 +174,14 @@ fn check_name(name: &str) -> Result<(), Error> {
     if is_predefined(name) {
         return Err(Error::Predefined { name: name.to_owned() });
     }
-    let mut bytes = name.bytes();
-    let good = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric())
-        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+    if name == "default" {
+        return Err(Error::Predefined { name: name.to_owned() });
+    }
+    let good = !name.trim().is_empty()
         && name.len() <= 255
-        // Both mean something else.
-        && !matches!(name, "default" | "container");
+        // It means something else, and is no word for people.
+        && !name.starts_with("container:")
+        && !name.contains(char::is_control);
     if good { Ok(()) } else { Err(Error::InvalidName { name: name.to_owned() }) }
 }
 
@@ -197,6 +199,8 @@ fn without_bridge(name: &str, driver: Driver) -> Result<Network, Error> {
     let config = Config {
         driver,
         pools: Vec::new(),
+        idle: Vec::new(),
+        ipam_options: None,
         bridge: String::new(),
         mtu: DEFAULT_MTU,
         internal: false,

@@ -26,7 +26,7 @@ pub enum Error {
         name: String,
     },
     /// No name can look like that.
-    #[error("invalid network name `{name}`: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, up to 255")]
+    #[error("{}", invalid_name(name))]
     InvalidName {
         /// The name.
         name: String,
@@ -224,6 +224,16 @@ impl Error {
             | Self::Io(_) => Class::Internal,
         }
     }
+}
+
+/// Docker has words for no name only, and takes all else.
+fn invalid_name(name: &str) -> String {
+    if name.trim().is_empty() {
+        return "invalid name: name is empty".to_owned();
+    }
+    format!(
+        "invalid network name {name:?}: up to 255 bytes, no control characters, not container:..."
+    )
 }
 
 fn list(endpoints: &[(String, String)]) -> String {

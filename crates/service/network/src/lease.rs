@@ -64,6 +64,9 @@ fn lease_in(
     let mut had = tx.leases_of(container)?;
     had.retain(|lease| lease.network == network.id);
     for wanted in &attachment.addresses {
+        if network.idle_pools().iter().any(|pool| pool.subnet.is_host(*wanted)) {
+            continue;
+        }
         if !network.pools().iter().any(|pool| pool.subnet.is_host(*wanted)) {
             return Err(Error::OutsideOfNetwork { address: *wanted });
         }

@@ -47,6 +47,13 @@ impl Driver {
 pub(crate) struct Config {
     pub(crate) driver: Driver,
     pub(crate) pools: Vec<Pool>,
+    /// IPv6 ranges that were given without IPv6 being asked for: Docker shows them and gives nobody
+    /// an address of them.
+    #[serde(default)]
+    pub(crate) idle: Vec<Pool>,
+    /// The IPAM driver's options, as they were given: it has none.
+    #[serde(default)]
+    pub(crate) ipam_options: Option<BTreeMap<String, String>>,
     /// Empty for all drivers but `bridge`.
     pub(crate) bridge: String,
     /// Bytes.
@@ -129,6 +136,16 @@ impl Network {
     /// Its ranges of addresses.
     pub fn pools(&self) -> &[Pool] {
         &self.config.pools
+    }
+
+    /// Ranges that were given, and that nobody gets an address of.
+    pub fn idle_pools(&self) -> &[Pool] {
+        &self.config.idle
+    }
+
+    /// The options of what gives it addresses; `None` where none were given.
+    pub fn ipam_options(&self) -> Option<&BTreeMap<String, String>> {
+        self.config.ipam_options.as_ref()
     }
 
     /// Its bridge's name; empty for other drivers.

@@ -139,6 +139,7 @@ fn wanted(request: CreateRequest) -> Result<network::CreateRequest, Error> {
             ipam.driver
         )));
     }
+    let ipam_options = (!ipam.options.is_nil()).then(|| ipam.options.into_map());
     let pools = ipam.config.into_iter().map(|config| network::PoolRequest {
         subnet: config.subnet,
         range: config.ip_range,
@@ -149,6 +150,7 @@ fn wanted(request: CreateRequest) -> Result<network::CreateRequest, Error> {
         name: request.name,
         driver: request.driver,
         pools: pools.collect(),
+        ipam_options,
         ipv6: request.enable_ipv6.unwrap_or(false),
         internal: request.internal,
         attachable: request.attachable,
@@ -168,7 +170,8 @@ fn matches(network: &Network, filters: &Filters) -> bool {
 
 /// A network without those who are in it.
 fn view(network: &Network) -> Inspect {
-    let config: Vec<IpamConfig> = network.pools().iter().map(view_pool).collect();
+    let config: Vec<IpamConfig> =
+        network.idle_pools().iter().chain(network.pools()).map(view_pool).collect();
     let plain = network.driver() != Driver::Bridge;
     Inspect {
         name: network.name.clone(),
@@ -180,7 +183,7 @@ fn view(network: &Network) -> Inspect {
         enable_ipv6: network.has_ipv6(),
         ipam: Ipam {
             driver: "default".to_owned(),
-            options: if network.is_user_defined() { Map::empty() } else { Map::NIL },
+            options: network.ipam_options().cloned().map_or(Map::NIL, Into::into),
             config: if plain { docker::List::NIL } else { config.into() },
         },
         internal: network.is_internal(),
