@@ -11,11 +11,18 @@ pub(crate) struct Error {
     pub(crate) status: StatusCode,
     /// What the body's `message` says.
     pub(crate) message: String,
+    /// The body is the message alone: for clients from before errors were JSON.
+    pub(crate) plain: bool,
 }
 
 impl Error {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), plain: false }
+    }
+
+    /// The client is too old to read errors in JSON.
+    pub(crate) fn too_old(message: impl Into<String>) -> Self {
+        Self { plain: true, ..Self::invalid(message) }
     }
 
     /// The request makes no sense.
@@ -36,6 +43,11 @@ impl Error {
     /// Docker has it, we do not.
     pub(crate) fn not_there_yet(what: &str) -> Self {
         Self::new(StatusCode::NOT_IMPLEMENTED, format!("not there yet: {what}"))
+    }
+
+    /// Not as things are.
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
     /// Something of ours broke.

@@ -5,18 +5,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{call::to_value, error::Error, version::Version};
 
-/// From here on the default bridge's endpoint is only in `Networks`.
-const WITHOUT_DEFAULT_NETWORK: Version = Version(52);
-
-/// `GET /containers/ID/json` for a version.
-pub(crate) fn container(inspect: &ContainerInspect, version: Version) -> Result<Value, Error> {
+/// `GET /containers/ID/json`, with what v1.52 took away: the default bridge's endpoint beside those
+/// in `Networks`. A client that takes the newest version without knowing it (docker-py) looks there.
+pub(crate) fn container(inspect: &ContainerInspect) -> Result<Value, Error> {
     let mut value = to_value(inspect)?;
-    if version >= WITHOUT_DEFAULT_NETWORK {
-        if let Some(config) = value.get_mut("Config").and_then(Value::as_object_mut) {
-            config.remove("MacAddress");
-        }
-        return Ok(value);
-    }
     let bridge = inspect.network_settings.networks.get("bridge").cloned().unwrap_or_default();
     if let Some(settings) = value.get_mut("NetworkSettings").and_then(Value::as_object_mut) {
         let more = json!({
@@ -54,7 +46,8 @@ pub(crate) fn event(mut event: event::Message, version: Version) -> event::Messa
 }
 
 /// `GET /system/df` for a version: up to v1.51 whole lists, from v1.52 on sums of each kind, with
-/// the lists on request; v1.52 itself has both.
+/// the lists in them on request. v1.52 itself has both, and so have we from then on: there are
+/// clients that take the newest version without knowing it.
 pub(crate) fn disk_usage(
     usage: &DiskUsage,
     active_layers: u64,
@@ -65,7 +58,7 @@ pub(crate) fn disk_usage(
     if version < Version(52) {
         return Ok(old);
     }
-    let mut value = if version == Version(52) && !verbose { old.clone() } else { json!({}) };
+    let mut value = if verbose { json!({}) } else { old.clone() };
     let used = |image: &image::Summary| image.containers > 0;
     let images: Vec<(bool, i64)> = usage.images.iter().map(|one| (used(one), one.size)).collect();
     let containers: Vec<(bool, i64)> = usage

@@ -3,6 +3,7 @@
 use hyper::Method;
 
 use crate::{
+    error::Error,
     handlers::{
         archive, check, container, device, dhow, exec, gc, image, network, process, registry,
         search, stream, system, volume,
@@ -90,6 +91,14 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     GET "/volumes/{}" => volume::inspect,
     DELETE "/volumes/{}" => volume::remove,
 
+    POST "/build/prune" => system::build_prune,
+    POST "/plugins/{}/enable" => system::plugin,
+    POST "/plugins/{}/disable" => system::plugin,
+    POST "/plugins/{}/upgrade" => system::plugin,
+    POST "/plugins/{}/push" => system::plugin,
+    POST "/plugins/{}/set" => system::plugin,
+    DELETE "/plugins/{}" => system::plugin,
+
     POST "/dhow/rootfs" => dhow::rootfs,
     GET "/dhow/cdi" => device::list,
     POST "/dhow/check" => check::check,
@@ -101,53 +110,65 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
 };
 
 /// What Docker has and we do not, and how it is called in the answer.
-const NOT_BUILT: &[(Method, &str, &str)] = &[
-    (Method::GET, "/containers/{}/attach/ws", "attaching over a WebSocket"),
-    (Method::POST, "/build", "building images (build)"),
-    (Method::POST, "/build/prune", "building images (build prune)"),
-    (Method::POST, "/build/cancel", "building images (build cancel)"),
-    (Method::POST, "/session", "building images (BuildKit's session)"),
-    (Method::POST, "/grpc", "building images (BuildKit's API)"),
-    (Method::PUT, "/volumes/{}", "updating volumes (cluster volumes)"),
-    (Method::GET, "/plugins/privileges", "plugins"),
-    (Method::POST, "/plugins/pull", "plugins"),
-    (Method::POST, "/plugins/create", "plugins"),
-    (Method::POST, "/plugins/{}/enable", "plugins"),
-    (Method::POST, "/plugins/{}/disable", "plugins"),
-    (Method::POST, "/plugins/{}/upgrade", "plugins"),
-    (Method::POST, "/plugins/{}/push", "plugins"),
-    (Method::POST, "/plugins/{}/set", "plugins"),
-    (Method::DELETE, "/plugins/{}", "plugins"),
-    (Method::GET, "/swarm", "Swarm"),
-    (Method::POST, "/swarm/{}", "Swarm"),
-    (Method::GET, "/swarm/unlockkey", "Swarm"),
-    (Method::GET, "/nodes", "Swarm (nodes)"),
-    (Method::GET, "/nodes/{}", "Swarm (nodes)"),
-    (Method::DELETE, "/nodes/{}", "Swarm (nodes)"),
-    (Method::POST, "/nodes/{}/update", "Swarm (nodes)"),
-    (Method::GET, "/services", "Swarm (services)"),
-    (Method::POST, "/services/create", "Swarm (services)"),
-    (Method::GET, "/services/{}/logs", "Swarm (services)"),
-    (Method::GET, "/services/{}", "Swarm (services)"),
-    (Method::POST, "/services/{}/update", "Swarm (services)"),
-    (Method::DELETE, "/services/{}", "Swarm (services)"),
-    (Method::GET, "/tasks", "Swarm (tasks)"),
-    (Method::GET, "/tasks/{}/logs", "Swarm (tasks)"),
-    (Method::GET, "/tasks/{}", "Swarm (tasks)"),
-    (Method::GET, "/secrets", "Swarm (secrets)"),
-    (Method::POST, "/secrets/create", "Swarm (secrets)"),
-    (Method::GET, "/secrets/{}", "Swarm (secrets)"),
-    (Method::DELETE, "/secrets/{}", "Swarm (secrets)"),
-    (Method::POST, "/secrets/{}/update", "Swarm (secrets)"),
-    (Method::GET, "/configs", "Swarm (configs)"),
-    (Method::POST, "/configs/create", "Swarm (configs)"),
-    (Method::GET, "/configs/{}", "Swarm (configs)"),
-    (Method::DELETE, "/configs/{}", "Swarm (configs)"),
-    (Method::POST, "/configs/{}/update", "Swarm (configs)"),
+const NOT_BUILT: &[(Method, &str, Missing)] = &[
+    (Method::GET, "/containers/{}/attach/ws", Missing::NotYet("attaching over a WebSocket")),
+    (Method::POST, "/build", Missing::NotYet("building images (build)")),
+    (Method::POST, "/build/cancel", Missing::NotYet("building images (build cancel)")),
+    (Method::POST, "/session", Missing::NotYet("building images (BuildKit's session)")),
+    (Method::POST, "/grpc", Missing::NotYet("building images (BuildKit's API)")),
+    (Method::GET, "/plugins/privileges", Missing::NotYet("plugins")),
+    (Method::POST, "/plugins/pull", Missing::NotYet("plugins")),
+    (Method::POST, "/plugins/create", Missing::NotYet("plugins")),
+    (Method::POST, "/swarm/init", Missing::NotYet("Swarm")),
+    (Method::POST, "/swarm/join", Missing::NotYet("Swarm")),
+    (Method::POST, "/swarm/leave", Missing::NoSwarm("This node is not part of a swarm")),
+    (Method::PUT, "/volumes/{}", Missing::NoSwarm(NO_MANAGER)),
+    (Method::GET, "/swarm", Missing::NoSwarm(NO_MANAGER)),
+    (Method::POST, "/swarm/{}", Missing::NoSwarm(NO_MANAGER)),
+    (Method::GET, "/swarm/unlockkey", Missing::NoSwarm(NO_MANAGER)),
+    (Method::GET, "/nodes", Missing::NoSwarm(NO_MANAGER)),
+    (Method::GET, "/nodes/{}", Missing::NoSwarm(NO_MANAGER)),
+    (Method::DELETE, "/nodes/{}", Missing::NoSwarm(NO_MANAGER)),
+    (Method::POST, "/nodes/{}/update", Missing::NoSwarm(NO_MANAGER)),
+    (Method::GET, "/services", Missing::NoSwarm(NO_MANAGER)),
+    (Method::POST, "/services/create", Missing::NoSwarm(NO_MANAGER)),
+    (Method::GET, "/services/{}/logs", Missing::NoSwarm(NO_MANAGER)),
+    (Method::GET, "/services/{}", Missing::NoSwarm(NO_MANAGER)),
+    (Method::POST, "/services/{}/update", Missing::NoSwarm(NO_MANAGER)),
+    (Method::DELETE, "/services/{}", Missing::NoSwarm(NO_MANAGER)),
+    (Method::GET, "/tasks", Missing::NoSwarm(NO_MANAGER)),
+    (Method::GET, "/tasks/{}/logs", Missing::NoSwarm(NO_MANAGER)),
+    (Method::GET, "/tasks/{}", Missing::NoSwarm(NO_MANAGER)),
+    (Method::GET, "/secrets", Missing::NoSwarm(NO_MANAGER)),
+    (Method::POST, "/secrets/create", Missing::NoSwarm(NO_MANAGER)),
+    (Method::GET, "/secrets/{}", Missing::NoSwarm(NO_MANAGER)),
+    (Method::DELETE, "/secrets/{}", Missing::NoSwarm(NO_MANAGER)),
+    (Method::POST, "/secrets/{}/update", Missing::NoSwarm(NO_MANAGER)),
+    (Method::GET, "/configs", Missing::NoSwarm(NO_MANAGER)),
+    (Method::POST, "/configs/create", Missing::NoSwarm(NO_MANAGER)),
+    (Method::GET, "/configs/{}", Missing::NoSwarm(NO_MANAGER)),
+    (Method::DELETE, "/configs/{}", Missing::NoSwarm(NO_MANAGER)),
+    (Method::POST, "/configs/{}/update", Missing::NoSwarm(NO_MANAGER)),
 ];
 
-/// How something that Docker has and we do not is called.
-pub(crate) fn not_built(method: &Method, path: &str) -> Option<&'static str> {
-    let routes: Routes<&str> = Routes(NOT_BUILT);
-    routes.find(method, path).map(|(what, _)| what)
+/// What a `dockerd` says that has not joined a swarm; no engine of ours ever has.
+const NO_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \
+                          \"docker swarm join\" to connect this node to swarm and try again.";
+
+/// Why a path of Docker's is not answered.
+#[derive(Clone, Copy, Debug)]
+enum Missing {
+    /// There is nothing like it yet; what it is called.
+    NotYet(&'static str),
+    /// It is for those who have joined a swarm; in Docker's words.
+    NoSwarm(&'static str),
+}
+
+/// What is said of something that Docker has and we do not.
+pub(crate) fn not_built(method: &Method, path: &str) -> Option<Error> {
+    let routes: Routes<Missing> = Routes(NOT_BUILT);
+    routes.find(method, path).map(|(missing, _)| match missing {
+        Missing::NotYet(what) => Error::not_there_yet(what),
+        Missing::NoSwarm(words) => Error::unavailable(words),
+    })
 }

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use containers::Engine;
 use docker::ErrorResponse;
 use hyper::{
-    Request, Response,
+    Method, Request, Response, StatusCode,
     body::Incoming,
     header::{CONTENT_TYPE, HeaderMap, HeaderValue, SERVER},
 };
 
 use crate::{
-    call::{Call, Reply},
+    call::{Call, Reply, empty},
     error::Error,
     http::{
         body::{ReplyBody, drain},
@@ -50,10 +50,13 @@ impl Server {
         // Names may be escaped, slashes too: routes match what is meant.
         let path = decode(request.uri().path(), false);
         let (version, path) = Version::split(&path)?;
+        if request.method() == Method::OPTIONS {
+            return empty(StatusCode::OK);
+        }
         let Some((handler, id)) = ROUTES.find(request.method(), path) else {
             let missing = not_built(request.method(), path);
             tokio::spawn(drain(request.into_body()));
-            return Err(missing.map_or_else(Error::page_not_found, Error::not_there_yet));
+            return Err(missing.unwrap_or_else(Error::page_not_found));
         };
         let id = id.to_owned();
         handler(Call::new(Arc::clone(&self.engine), version, id, request)).await
@@ -67,7 +70,11 @@ fn error(err: &Error) -> Answer {
     body.push(b'\n');
     let mut response = Response::new(ReplyBody::Whole(Bytes::from(body)));
     *response.status_mut() = err.status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if err.plain {
+        *response.body_mut() = ReplyBody::Whole(format!("{}\n", err.message).into());
+    }
+    let kind = if err.plain { "text/plain; charset=utf-8" } else { "application/json" };
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     Answer::Reply(response)
 }
 

@@ -31,7 +31,7 @@ impl Version {
                 docker::API_VERSION
             ))),
             _ if compare(version, docker::MIN_API_VERSION) == Ordering::Less => {
-                Err(Error::invalid(format!(
+                Err(Error::too_old(format!(
                     "client version {version} is too old. Minimum supported API version is {}, \
                      please upgrade your client to a newer version",
                     docker::MIN_API_VERSION

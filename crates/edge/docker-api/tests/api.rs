@@ -151,11 +151,11 @@ async fn errors_are_dockerds() {
             GET /foo 
                 404 {"message":"page not found"}
             OPTIONS /containers/json 
-                404 {"message":"page not found"}
+                200 
             GET /v1.99/info 
                 400 {"message":"client version 1.99 is too new. Maximum supported API version is 1.55"}
             GET /v1.12/info 
-                400 {"message":"client version 1.12 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version"}
+                400 client version 1.12 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version
             GET /v1.24/containers/nope/json 
                 404 {"message":"No such container: nope"}
             GET /containers/nope/json 
@@ -221,7 +221,7 @@ async fn errors_are_dockerds() {
             POST /commit 
                 404 {"message":"No such container: "}
             GET /services 
-                501 {"message":"not there yet: Swarm (services)"}
+                503 {"message":"This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again."}
             POST /auth {"serveraddress":"127.0.0.1:1"}
                 500 {"message":"Get \"https://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: Connection refused (os error 111)"}
             POST /dhow/rootfs?path=relative 

@@ -46,9 +46,13 @@ impl Engine {
             message: options.message.clone(),
             created_by: Some(container.command().join(" ")),
         };
-        let frozen = options.pause && phase == Phase::Running;
+        let mut frozen = options.pause && phase == Phase::Running;
         if frozen {
-            self.pause(&container.id)?;
+            frozen = match self.pause(&container.id) {
+                // It ended in this moment.
+                Err(Error::Conflict(_)) => false,
+                paused => paused.map(|()| true)?,
+            };
         }
         let mountpoints = mountpoints::ensure(self.root());
         let made = mountpoints.and_then(|mountpoints| {

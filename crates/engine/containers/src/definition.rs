@@ -123,6 +123,11 @@ pub(crate) fn check(
             "can't create 'AutoRemove' container with restart policy".into(),
         ));
     }
+    // It is for what is mounted by `-v` and by the image alone.
+    let plugin = !matches!(host.volume_driver.as_str(), "" | "local");
+    if plugin && (!config.volumes.is_empty() || !host.binds.is_empty()) {
+        return Err(no_volume_driver(&host.volume_driver));
+    }
     log(&host.log_config)?;
     if let Some(check) = &config.healthcheck
         && check.test.first().is_some_and(|kind| kind != "NONE")
@@ -239,7 +244,6 @@ fn not_yet(host: &HostConfig) -> Result<(), Error> {
     for (asked, what) in [
         (host.init == Some(true), "an init process (--init)"),
         (!host.links.is_empty(), "links (--link): use a network and names"),
-        (!matches!(host.volume_driver.as_str(), "" | "local"), "a volume driver (--volume-driver)"),
     ] {
         if asked {
             return Err(Error::NotYet(what.into()));
@@ -265,6 +269,11 @@ fn not_yet(host: &HostConfig) -> Result<(), Error> {
         return Err(Error::Invalid(format!("annotation {name} is reserved")));
     }
     Ok(())
+}
+
+/// There are no plugins: in Docker's words.
+pub(crate) fn no_volume_driver(name: &str) -> Error {
+    Error::NotFound(format!("error looking up volume plugin {name}: plugin \"{name}\" not found"))
 }
 
 /// Reads a restart policy.

@@ -41,7 +41,7 @@ impl Engine {
         if request.cmd.is_empty() {
             return Err(Error::Invalid("No exec command specified".into()));
         }
-        let process = self.exec_process(&container, request)?;
+        let (process, refused) = self.exec_process(&container, request)?;
         let id = format!("{}{}", &container.id[..OF_CONTAINER], &name::hex::<24>()?);
         let record = ExecRecord {
             id: id.clone(),
@@ -55,6 +55,7 @@ impl Engine {
             user: request.user.clone(),
             detach_keys: request.detach_keys.clone(),
             privileged: request.privileged,
+            refused,
         };
         let execs = self.paths().execs(&container.id);
         let path = execs.join(format!("{id}.json"));
@@ -83,12 +84,12 @@ impl Engine {
         }
     }
 
-    /// The process of an exec: the container's own, but for what was asked.
+    /// The process of an exec: the container's own, but for what was asked; and why it cannot start.
     fn exec_process(
         &self,
         container: &Container,
         request: &CreateRequest,
-    ) -> Result<Process, Error> {
+    ) -> Result<(Process, Option<String>), Error> {
         let record = &container.record;
         let (config, host) = (&record.config, &record.host);
         let mounts = self.layers(container)?;
@@ -102,16 +103,15 @@ impl Engine {
             .into_iter()
             .find(|path| !path.is_empty())
             .unwrap_or("/");
-        if !cwd.starts_with('/') {
-            return Err(Error::Invalid(format!(
-                "the working directory '{cwd}' is invalid, it needs to be an absolute path"
-            )));
-        }
+        // As in Docker, this is told of when the process is to start.
+        let refused = (!cwd.starts_with('/')).then(|| {
+            "OCI runtime exec failed: exec failed: Cwd must be an absolute path".to_owned()
+        });
         let words = request.cmd.iter().chain(request.env.iter());
         if words.clone().any(|word| word.contains('\0')) {
             return Err(Error::Invalid("an argument or variable holds a NUL byte".into()));
         }
-        Ok(Process {
+        let process = Process {
             terminal: request.tty,
             user: identity.user,
             args: request.cmd.to_vec(),
@@ -127,7 +127,16 @@ impl Engine {
             no_new_privileges: Security::parse(&host.security_opt)?.no_new_privileges,
             oom_score_adj: i32::try_from(host.oom_score_adj).ok().filter(|&score| score != 0),
             ..Process::default()
-        })
+        };
+        Ok((process, refused))
+    }
+
+    /// Whether an exec can be started now: an error if not. Whether it has a terminal, and the keys
+    /// that detach from it.
+    pub fn exec_ready(&self, exec: &str) -> Result<(bool, String), Error> {
+        let (container, record) = self.exec_record(exec)?;
+        self.may_exec(&container)?;
+        Ok((record.process.terminal, record.detach_keys))
     }
 
     /// Starts an exec, and joins its streams unless it is to be left alone.
@@ -142,6 +151,12 @@ impl Engine {
             return Err(Error::Conflict(format!("exec command {exec} has already run")));
         }
         self.may_exec(&container)?;
+        if let Some(message) = record.refused {
+            let exit_code = 128;
+            let status = ExecStatus { exit_code: Some(exit_code), ..ExecStatus::default() };
+            status.save(&execs, exec).at("write", &execs)?;
+            return Err(Error::Start { message, exit_code });
+        }
         let attach = if request.detach { Attach::default() } else { record.attach };
         let size = request.console_size.filter(|_| record.process.terminal);
         let console = size.map(|[rows, columns]| {

@@ -72,7 +72,7 @@ pub use signal::{
     signal_unblock_all, signalfd,
 };
 pub use spawn::{Spawn, Spawned};
-pub use tty::set_controlling_tty;
+pub use tty::{set_controlling_tty, unread_by_peer};
 
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,8 @@ wire! {
         /// Whether the client wants to read standard output.
         pub attach_stdout: bool,
         /// The keys that detach; empty: ctrl-p,ctrl-q.
+        // As docker-py writes it; Go takes any case.
+        #[serde(alias = "detachKeys")]
         pub detach_keys: String,
         /// `NAME=VALUE`, on top of the container's.
         pub env: Words,

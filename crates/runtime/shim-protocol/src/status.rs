@@ -76,6 +76,9 @@ pub struct ExecRecord {
     pub detach_keys: String,
     /// More privileges than the container's own.
     pub privileged: bool,
+    /// Why it cannot be started, where that was known when it was made.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 /// What became of an exec: `EXECS/ID.status`, written by the shim, by rename.

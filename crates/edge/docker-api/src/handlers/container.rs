@@ -46,7 +46,7 @@ pub(crate) async fn inspect(call: Call) -> Reply {
     let id = call.id.clone();
     let size = call.query.bool("size");
     let inspect: ContainerInspect = call.engine(move |engine| engine.inspect(&id, size)).await?;
-    ok(&legacy::container(&inspect, call.version)?)
+    ok(&legacy::container(&inspect)?)
 }
 
 /// `POST /containers/ID/start`

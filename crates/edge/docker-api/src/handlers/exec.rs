@@ -1,5 +1,7 @@
 //! Further processes in a container.
 
+use std::sync::Arc;
+
 use containers::ExecStream;
 use docker::{
     IdResponse,
@@ -10,12 +12,13 @@ use tokio::io::AsyncWriteExt;
 
 use super::stream::{adopt, detach_keys, raw_head};
 use crate::{
-    call::{Call, Reply, created, empty, ok},
+    call::{Call, Reply, blocking, created, empty, ok},
     error::{Error, chain},
     handlers::process::size,
-    http::connection::Answer,
+    http::{connection::Answer, gone::head_taken},
     stream::{
         detach::Detector,
+        frames::{Framing, frame},
         relay::{Options, relay},
     },
 };
@@ -30,61 +33,56 @@ pub(crate) async fn create(mut call: Call) -> Reply {
 }
 
 /// `POST /exec/ID/start`
+///
+/// Without `Detach` the process is started after the head of the answer was sent, as in `dockerd`:
+/// some clients lose what comes together with the head. That the program cannot be run is told on
+/// the stream then, and its exit code is in the exec's record.
 pub(crate) async fn start(mut call: Call) -> Reply {
+    let id = call.id.clone();
+    let (tty, keys) = call.engine(move |engine| engine.exec_ready(&id)).await?;
     let request: StartRequest = call.json().await?;
     let id = call.id.clone();
-    let (detach, tty) = (request.detach, request.tty);
-    let started =
-        call.engine(move |engine| Ok::<_, Error>(engine.exec_start(&id, &request))).await?;
-    let exec = match started {
-        Ok(exec) => exec,
-        // As `dockerd`: that the program cannot be run is told on the stream, its exit code is in
-        // the exec's record.
-        Err(err @ containers::Error::Start { .. }) if !detach => {
-            return Ok(told(&call, tty, &chain(&err)));
-        }
-        Err(err) => return Err(err.into()),
-    };
-    if detach {
+    if request.detach {
+        call.engine(move |engine| engine.exec_start(&id, &request)).await?;
         return empty(StatusCode::OK);
     }
-    let keys = detach_keys(&exec.detach_keys)?;
-    let head = raw_head(&call, exec.tty);
-    let ExecStream { tty, stdin, stream, .. } = exec;
-    let options = Options { stdin, detach: tty.then(|| Detector::new(keys)) };
+    let detach = tty.then(|| detach_keys(&keys).map(Detector::new)).transpose()?;
+    let head = raw_head(&call, request.tty);
+    // Docker frames the output as who starts it says, whatever it was made with.
+    let framing = match (tty, request.tty) {
+        (true, false) => Framing::Add,
+        (false, true) => Framing::TakeOff,
+        _ => Framing::AsItIs,
+    };
+    let engine = Arc::clone(&call.engine);
     Ok(Answer::TakeOver(
         head,
-        Box::new(move |client| {
-            Box::pin(async move {
-                // Nothing is attached, or this process is out of descriptors: the stream ends.
-                if let Some(Ok(stream)) = stream.map(adopt) {
-                    relay(client, stream, options).await;
-                }
-            })
-        }),
-    ))
-}
-
-/// A stream of one line.
-fn told(call: &Call, tty: bool, line: &str) -> Answer {
-    let line = format!("{line}\r\n");
-    let mut bytes = Vec::new();
-    if !tty {
-        bytes.extend_from_slice(&[1, 0, 0, 0]);
-        bytes.extend_from_slice(&(line.len() as u32).to_be_bytes());
-    }
-    bytes.extend_from_slice(line.as_bytes());
-    Answer::TakeOver(
-        raw_head(call, tty),
         Box::new(move |mut client| {
             Box::pin(async move {
+                let framed = !request.tty;
+                let starting = blocking(move || Ok::<_, Error>(engine.exec_start(&id, &request)));
+                let (started, ()) = tokio::join!(starting, head_taken(client.socket()));
+                let told = match started {
+                    Ok(Ok(ExecStream { stdin, stream, .. })) => {
+                        // Nothing is attached, or this process is out of descriptors: the stream
+                        // ends.
+                        if let Some(Ok(stream)) = stream.map(adopt) {
+                            relay(client, stream, Options { stdin, detach, framing }).await;
+                        }
+                        return;
+                    }
+                    Ok(Err(err)) => chain(&err),
+                    Err(err) => err.message,
+                };
+                let line = format!("{told}\r\n").into_bytes();
+                let line = if framed { frame(&line) } else { line };
                 // The client may have gone.
-                if client.write_all(&bytes).await.is_ok() {
+                if client.write_all(&line).await.is_ok() {
                     _ = client.shutdown().await;
                 }
             })
         }),
-    )
+    ))
 }
 
 /// `GET /exec/ID/json`

@@ -364,7 +364,11 @@ pub(crate) async fn load(mut call: Call) -> Reply {
     let platforms = platform::all_from_json(call.query.all("platform"))?;
     let mut archive = call.reader();
     let load = move |engine: &Engine| engine.images().load_for(&mut archive, &platforms);
-    let loaded = call.engine(load).await?;
+    let loaded = match call.engine(load).await {
+        Ok(loaded) => loaded,
+        // As in `dockerd`, whose answer has begun by then.
+        Err(err) => return lines(&[Message::error(err.message)]),
+    };
     let told: Vec<Message> = loaded
         .iter()
         .map(|image| match &image.reference {

@@ -17,10 +17,11 @@ use crate::{
         Io,
         body::{BodyWriter, pieces},
         connection::Answer,
-        gone::{gone, leash},
+        gone::{gone, head_taken, leash},
     },
     stream::{
         detach::{self, Detector},
+        frames::Framing,
         relay::{Options, relay},
     },
     until::instant,
@@ -77,8 +78,11 @@ pub(crate) async fn attach(call: Call) -> Reply {
         })
         .await?;
     let head = raw_head(&call, attaching.tty);
-    let options =
-        Options { stdin: attaching.stdin, detach: attaching.tty.then(|| Detector::new(keys)) };
+    let options = Options {
+        stdin: attaching.stdin,
+        detach: attaching.tty.then(|| Detector::new(keys)),
+        framing: Framing::AsItIs,
+    };
     Ok(Answer::TakeOver(
         head,
         Box::new(move |mut client| {
@@ -98,6 +102,7 @@ pub(crate) async fn attach(call: Call) -> Reply {
 
 /// Sends what was logged so far. An error: there is no client any more, or the log cannot be read.
 async fn replay(client: &mut Box<dyn Io>, mut logged: Logs) -> Result<(), Error> {
+    head_taken(client.socket()).await;
     let (sender, mut pieces) = tokio::sync::mpsc::channel(1);
     let reading = blocking(move || {
         while let Some(piece) = logged.next(None)? {

@@ -2,7 +2,11 @@
 
 use std::{
     io,
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    time::{Duration, Instant},
 };
 
 use tokio::io::Interest;
@@ -26,6 +30,24 @@ pub(crate) async fn gone(socket: Option<OwnedFd>) {
     }
     // The runtime is shutting down.
     std::future::pending::<()>().await;
+}
+
+/// How long a client may take to read the head of an answer.
+const HEAD_PATIENCE: Duration = Duration::from_millis(50);
+
+/// Waits until the other side of a socket has read all that was sent, for a moment at most.
+///
+/// A client that reads the head of an answer through a buffer, and then from the socket itself
+/// (docker-py does), loses what comes in one piece with the head. `dockerd` is slow enough that it
+/// does not happen; we look.
+pub(crate) async fn head_taken(socket: Option<OwnedFd>) {
+    let Some(socket) = socket else { return };
+    let until = Instant::now() + HEAD_PATIENCE;
+    while sys::unread_by_peer(socket.as_fd()).is_ok_and(|unread| unread > 0)
+        && Instant::now() < until
+    {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// What a blocking thread looks at to see whether its answer is still wanted: the other end of it

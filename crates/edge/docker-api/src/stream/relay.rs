@@ -7,8 +7,14 @@ use tokio::{
     net::{UnixStream, unix::OwnedWriteHalf},
 };
 
-use super::detach::Detector;
-use crate::http::{Io, gone::gone};
+use super::{
+    detach::Detector,
+    frames::{Framing, Reframe},
+};
+use crate::http::{
+    Io,
+    gone::{gone, head_taken},
+};
 
 /// How a client and a supervisor are joined.
 #[derive(Debug)]
@@ -17,6 +23,8 @@ pub(crate) struct Options {
     pub(crate) stdin: bool,
     /// With a terminal: the keys that detach.
     pub(crate) detach: Option<Detector>,
+    /// What becomes of the frames that output comes in.
+    pub(crate) framing: Framing,
 }
 
 const BUFFER_BYTES: usize = 32 << 10;
@@ -25,10 +33,11 @@ const BUFFER_BYTES: usize = 32 << 10;
 /// detach. The end of what the client sends is the end of standard input only.
 pub(crate) async fn relay(client: Box<dyn Io>, shim: UnixStream, options: Options) {
     let socket = client.socket();
+    head_taken(client.socket()).await;
     let (from_client, mut to_client) = tokio::io::split(client);
     let (mut from_shim, to_shim) = shim.into_split();
 
-    let download = copy(&mut from_shim, &mut to_client);
+    let download = copy(&mut from_shim, &mut to_client, Reframe::new(options.framing));
     let upload = async {
         if upload(from_client, to_shim, options).await {
             return;
@@ -87,12 +96,13 @@ async fn upload(
 async fn copy(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
+    mut reframe: Reframe,
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         match from.read(&mut buffer).await? {
             0 => return to.flush().await,
-            n => to.write_all(&buffer[..n]).await?,
+            n => to.write_all(&reframe.piece(&buffer[..n])).await?,
         }
         to.flush().await?;
     }
@@ -109,7 +119,11 @@ mod tests {
         let (client, server) = UnixStream::pair().unwrap();
         let (shim, theirs) = UnixStream::pair().unwrap();
         let detach = keys.map(|keys| Detector::new(keys.to_vec()));
-        let task = tokio::spawn(relay(Box::new(server), theirs, Options { stdin, detach }));
+        let task = tokio::spawn(relay(
+            Box::new(server),
+            theirs,
+            Options { stdin, detach, framing: Framing::AsItIs },
+        ));
         (client, shim, task)
     }
 
@@ -161,7 +175,7 @@ mod tests {
     async fn a_stream_in_memory_works_as_well() {
         let (mut client, server) = duplex(1);
         let (mut shim, theirs) = UnixStream::pair().unwrap();
-        let options = Options { stdin: true, detach: None };
+        let options = Options { stdin: true, detach: None, framing: Framing::AsItIs };
         let task = tokio::spawn(relay(Box::new(server), theirs, options));
         client.write_all(b"in").await.unwrap();
         client.shutdown().await.unwrap();
