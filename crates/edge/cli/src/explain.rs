@@ -1,6 +1,6 @@
 //! `image explain` and `image ls --tree`: what is in an image's layers, and who shares them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
@@ -9,10 +9,10 @@ use docker::image::Summary;
 use serde_json::{Value, json};
 
 use crate::args::{ExplainArgs, ImagesArgs};
-use crate::client::Client;
+use crate::client::{Client, encode};
 use crate::error::{Error, Result};
 use crate::format::{human, table};
-use crate::images::path_of;
+use crate::images::{self, path_of};
 use crate::list::{self, Column};
 use crate::platforms;
 
@@ -172,23 +172,47 @@ fn files(explained: &Explained) -> String {
 
 /// `image ls --tree`.
 pub(crate) async fn tree(client: &Client, args: &ImagesArgs) -> Result<i32> {
-    let odd = [
-        ("--digests", args.digests),
-        ("--filter", !args.filter.is_empty() || args.reference.is_some()),
-        ("--format", args.format.is_some()),
-        ("--quiet", args.quiet),
-    ];
+    let odd =
+        [("--digests", args.digests), ("--format", args.format.is_some()), ("--quiet", args.quiet)];
     if let Some((option, _)) = odd.iter().find(|(_, given)| *given) {
-        return Err(Error::Usage(format!("--tree shows all layers: it does not go with {option}")));
+        return Err(Error::Usage(format!("--tree shows layers: it does not go with {option}")));
     }
-    let images: Vec<Summary> = client.get("/images/json?manifests=1").await?;
+    let filters = images::wanted(args)?;
+    let query = encode(&filters.to_json());
+    let images: Vec<Summary> =
+        client.get(&format!("/images/json?manifests=1&filters={query}")).await?;
     let of_platforms = platforms::tree(&images, args.no_trunc);
     if !of_platforms.is_empty() {
         println!("{of_platforms}");
     }
-    let layers: Vec<Layer> = client.get("/dhow/layers").await?;
+    let mut layers: Vec<Layer> = client.get("/dhow/layers").await?;
+    if !filters.is_empty() {
+        let names = images.iter().flat_map(|image| match &image.repo_tags[..] {
+            [] => std::slice::from_ref(&image.id),
+            names => names,
+        });
+        layers = of_images(layers, &names.map(String::as_str).collect());
+    }
     print!("{}", draw(&layers, args.no_trunc));
     Ok(0)
+}
+
+/// The layers that these images consist of.
+fn of_images(mut layers: Vec<Layer>, names: &BTreeSet<&str>) -> Vec<Layer> {
+    for layer in &mut layers {
+        layer.images.retain(|name| names.contains(name.as_str()));
+    }
+    let parents: BTreeMap<&str, &str> =
+        layers.iter().map(|layer| (layer.chain.as_str(), layer.parent.as_str())).collect();
+    let mut wanted = BTreeSet::new();
+    for layer in layers.iter().filter(|layer| !layer.images.is_empty()) {
+        let mut at = Some(layer.chain.as_str());
+        while let Some(chain) = at.filter(|chain| wanted.insert((*chain).to_owned())) {
+            at = parents.get(chain).copied().filter(|parent| !parent.is_empty());
+        }
+    }
+    layers.retain(|layer| wanted.contains(&layer.chain));
+    layers
 }
 
 /// The layers as a tree, each below the one that it lies on.
@@ -268,6 +292,26 @@ mod tests {
             5 layers, 1.03kB
         "]]
         .assert_eq(&draw(&layers, true));
+    }
+
+    #[test]
+    fn some_images_have_some_of_the_layers() {
+        let layer = |chain: &str, parent: &str, images: &[&str]| Layer {
+            chain: chain.into(),
+            parent: parent.into(),
+            size: 1,
+            images: images.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let all = vec![
+            layer("a", "", &["base:1"]),
+            layer("b", "a", &["web:1", "web:2"]),
+            layer("c", "a", &["db:1"]),
+            layer("d", "lost", &["web:2"]),
+        ];
+        let found = of_images(all, &BTreeSet::from(["web:2"]));
+        let found: Vec<_> = found.iter().map(|one| (one.chain.as_str(), &one.images[..])).collect();
+        let web = &["web:2".to_owned()][..];
+        assert_eq!(found, [("a", &[][..]), ("b", web), ("d", web)]);
     }
 
     #[test]

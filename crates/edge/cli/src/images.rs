@@ -1,6 +1,7 @@
 //! Commands on images.
 
 use docker::IdResponse;
+use docker::filters::Filters;
 use docker::image::{DeleteResponse, History, Summary};
 use docker::progress::Message;
 use http_body_util::BodyExt as _;
@@ -54,10 +55,7 @@ pub(crate) async fn list(client: &Client, args: &ImagesArgs) -> Result<i32> {
     if args.tree {
         return explain::tree(client, args).await;
     }
-    let mut filters = request::filters(&args.filter)?;
-    if let Some(reference) = &args.reference {
-        filters.add("reference", reference.as_str());
-    }
+    let filters = wanted(args)?;
     let path = format!(
         "/images/json?all={}&digests={}&filters={}",
         u8::from(args.all),
@@ -85,6 +83,15 @@ pub(crate) async fn list(client: &Client, args: &ImagesArgs) -> Result<i32> {
         columns.insert(2, DIGEST);
     }
     list::print(args.format.as_deref(), &columns, MORE, &rows)
+}
+
+/// Which images are to be listed.
+pub(crate) fn wanted(args: &ImagesArgs) -> Result<Filters> {
+    let mut filters = request::filters(&args.filter)?;
+    if let Some(reference) = &args.reference {
+        filters.add("reference", reference.as_str());
+    }
+    Ok(filters)
 }
 
 /// Whether an image has no name at all; older engines have a word for it.

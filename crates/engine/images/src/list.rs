@@ -28,7 +28,10 @@ pub struct Summary {
     pub labels: BTreeMap<String, String>,
     /// How many containers are made of it, or of another platform's image of the same name.
     pub containers: u64,
-    /// Of the files of all its platforms that are unpacked, in bytes.
+    /// The images of all its platforms that are here, itself among them.
+    pub images: Vec<Digest>,
+    /// Of the files of all its platforms that are unpacked, in bytes; a layer that several have counts
+    /// once.
     pub size: u64,
     /// What it is: the index, or the manifest.
     pub descriptor: Descriptor,
@@ -160,10 +163,11 @@ impl Images {
             let sum = |of: &dyn Fn(&Digest) -> Option<u64>| {
                 group.iter().map(|id| of(id).unwrap_or(0)).sum::<u64>()
             };
-            let size = sum(&|id| sizes.get(id).copied());
+            let size = sum(&|id| sizes.get(id).copied()) - self.in_common(&group)?;
             let containers = sum(&|id| containers.get(id).copied());
             let descriptor = self.descriptor_of(target, &row)?;
             summaries.push(Summary {
+                images: group.into_iter().cloned().collect(),
                 row,
                 repo_tags,
                 repo_digests,
@@ -175,6 +179,24 @@ impl Images {
             });
         }
         Ok(summaries)
+    }
+
+    /// Bytes of files of layers that several of these images have, beyond the first of them.
+    fn in_common(&self, images: &BTreeSet<&Digest>) -> Result<u64, Error> {
+        if images.len() < 2 {
+            return Ok(0);
+        }
+        Ok(self.db.read(|tx| {
+            let (mut seen, mut n_bytes) = (BTreeSet::new(), 0);
+            for id in images {
+                for layer in tx.image_layers(id)? {
+                    if !seen.insert(layer.chain.clone()) {
+                        n_bytes += tx.layer(&layer.chain)?.map_or(0, |layer| layer.size);
+                    }
+                }
+            }
+            Ok::<_, metadata::Error>(n_bytes)
+        })?)
     }
 
     /// What a target is, or else an image's own manifest.

@@ -25,13 +25,16 @@ impl Images {
         let all = docker::filters::Filters::default();
         let mut ends: BTreeMap<ChainId, Vec<String>> = BTreeMap::new();
         for image in self.list(&all)? {
-            let layers = self.db.read(|tx| tx.image_layers(&image.row.id))?;
-            let Some(top) = layers.into_iter().next_back() else { continue };
             let names = match image.repo_tags.as_slice() {
                 [] => vec![image.row.id.to_string()],
                 names => names.to_vec(),
             };
-            ends.entry(top.chain).or_default().extend(names);
+            // Of an image for several platforms, each ends somewhere.
+            for id in &image.images {
+                let layers = self.db.read(|tx| tx.image_layers(id))?;
+                let Some(top) = layers.into_iter().next_back() else { continue };
+                ends.entry(top.chain).or_default().extend(names.iter().cloned());
+            }
         }
         let layers = self.db.read(metadata::Read::layers)?;
         Ok(layers

@@ -26,19 +26,24 @@ impl Made {
 
     /// An image of one file that says what it is for. Its manifest, with its platform.
     fn image(&mut self, platform: &str) -> Descriptor {
+        self.image_on(&[], platform)
+    }
+
+    /// The same, on these layers.
+    fn image_on(&mut self, below: &[Vec<u8>], platform: &str) -> Descriptor {
         let platform: oci::image::Platform = platform.parse().unwrap();
-        let layer = tar(&[("platform", &platform.to_string())]);
-        let diff = oci::DiffId(Digest::sha256(&layer));
+        let layers = [below, &[tar(&[("platform", &platform.to_string())])]].concat();
+        let diff_ids = layers.iter().map(|layer| oci::DiffId(Digest::sha256(layer))).collect();
         let config = ImageConfig {
             os: platform.os.clone(),
             architecture: platform.architecture.clone(),
             variant: platform.variant.clone(),
-            rootfs: RootFs { diff_ids: vec![diff], ..RootFs::default() },
+            rootfs: RootFs { diff_ids, ..RootFs::default() },
             ..ImageConfig::default()
         };
-        let layer = self.keep(media_type::LAYER, layer);
+        let layers = layers.into_iter().map(|layer| self.keep(media_type::LAYER, layer)).collect();
         let config = self.json(media_type::CONFIG, &config);
-        let mut manifest = self.json(media_type::MANIFEST, &Manifest::new(config, vec![layer]));
+        let mut manifest = self.json(media_type::MANIFEST, &Manifest::new(config, layers));
         manifest.platform = Some(platform);
         manifest
     }
@@ -151,6 +156,25 @@ fn file(home: &Home, image: &Image) -> String {
 
 fn own() -> String {
     host::platform().architecture.clone()
+}
+
+#[test]
+fn what_platforms_have_in_common_counts_once() {
+    let home = Home::new("platforms-common");
+    let mut made = Made::default();
+    let base = [tar(&[("base", &"b".repeat(1000))]), tar(&[("more", &"m".repeat(200))])];
+    let images = THREE.iter().map(|platform| made.image_on(&base, platform)).collect();
+    made.root = Some(made.clone_index(images));
+    for nth in 0..THREE.len() {
+        made.pull(&home, "app:1", nth);
+    }
+    let own: usize = THREE.iter().map(|platform| platform.len()).sum();
+    let all = home.images.list(&Filters::default()).unwrap();
+    assert_eq!((all.len(), all[0].images.len(), all[0].size), (1, 3, 1200 + own as u64));
+    let tree = home.images.layer_tree().unwrap();
+    assert_eq!(tree.iter().map(|layer| layer.size).sum::<u64>(), all[0].size);
+    let ends = tree.iter().filter(|layer| layer.images == ["app:1"]);
+    assert_eq!((tree.len(), ends.count()), (5, 3), "{tree:?}");
 }
 
 #[test]
