@@ -250,6 +250,18 @@ async fn volume(client: &Client, command: VolumeCommand) -> Result<i32> {
         VolumeCommand::Inspect(args) => inspect::inspect(client, &args, Some("volume")).await,
         VolumeCommand::Rm { force, volumes } => volumes::rm(client, &volumes, force).await,
         VolumeCommand::Prune(args) => prune::prune(client, &args, "volumes").await,
+        VolumeCommand::Rename { volume, new_name } => {
+            volumes::rename(client, &volume, &new_name).await
+        }
+        VolumeCommand::Clone(args) => volumes::copy(client, args, false).await,
+        VolumeCommand::Snapshot(args) => volumes::copy(client, args, true).await,
+        VolumeCommand::Backup { output, volume } => {
+            let path = format!("/dhow/volumes/{}/archive", client::encode(&volume));
+            archive::fetch(client, &path, output.as_deref()).await
+        }
+        VolumeCommand::Restore { input, label, opt, volume } => {
+            volumes::restore(client, input.as_deref(), &volume, &label, &opt).await
+        }
     }
 }
 

@@ -1,14 +1,18 @@
 //! Commands on volumes.
 
+use std::io::IsTerminal as _;
+use std::path::Path;
+
 use docker::volume::{CreateRequest, ListResponse, Volume};
+use http_body_util::BodyExt as _;
+use hyper::Method;
 use serde_json::{Value, json};
 
-use crate::args::ListArgs;
-use crate::client::{Client, encode};
-use crate::containers;
-use crate::error::Result;
+use crate::args::{ListArgs, VolumeCopyArgs};
+use crate::client::{Client, Pieces, empty, encode};
+use crate::error::{Error, Result};
 use crate::list::{self, Column};
-use crate::request;
+use crate::{archive, containers, progress, request};
 
 const COLUMNS: &[Column] = &[
     Column { field: "Driver", header: "DRIVER" },
@@ -78,4 +82,62 @@ pub(crate) async fn rm(client: &Client, volumes: &[String], force: bool) -> Resu
             .map(drop)
     })
     .await
+}
+
+/// `volume rename`.
+pub(crate) async fn rename(client: &Client, volume: &str, to: &str) -> Result<i32> {
+    let path = format!("/dhow/volumes/{}/rename?name={}", encode(volume), encode(to));
+    client.call(Method::POST, &path, empty()).await?;
+    Ok(0)
+}
+
+/// `volume clone` and `volume snapshot`: prints the copy's name.
+pub(crate) async fn copy(client: &Client, args: VolumeCopyArgs, snapshot: bool) -> Result<i32> {
+    let VolumeCopyArgs { label, no_pause, volume, name } = args;
+    let name = name.unwrap_or_else(|| format!("{volume}-{}", stamp()));
+    let path = format!(
+        "/dhow/volumes/{}/copy?name={}&snapshot={}&pause={}&labels={}",
+        encode(&volume),
+        encode(&name),
+        u8::from(snapshot),
+        u8::from(!no_pause),
+        encode(&json!(request::key_values(&label)).to_string()),
+    );
+    client.call(Method::POST, &path, empty()).await?;
+    println!("{name}");
+    Ok(0)
+}
+
+/// `volume restore`: prints the volume's name.
+pub(crate) async fn restore(
+    client: &Client,
+    input: Option<&Path>,
+    volume: &str,
+    labels: &[String],
+    options: &[String],
+) -> Result<i32> {
+    if input.is_none() && std::io::stdin().is_terminal() {
+        return Err(Error::Usage("requested restore from stdin, but stdin is empty".to_owned()));
+    }
+    let path = format!(
+        "/dhow/volumes/{}/archive?labels={}&options={}",
+        encode(volume),
+        encode(&json!(request::key_values(labels)).to_string()),
+        encode(&json!(request::key_values(options)).to_string()),
+    );
+    let (reader, total) = archive::open(input.unwrap_or(Path::new("-")))?;
+    let progress = progress::Bytes::new("restoring", total);
+    let body = Pieces(archive::read_on_a_thread(reader, progress)).boxed();
+    client.call(Method::POST, &path, body).await?;
+    println!("{volume}");
+    Ok(0)
+}
+
+/// The time as part of a name, UTC: `20260131-235959`.
+fn stamp() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let seconds = now.map_or(0, |now| now.as_secs()) as i64;
+    let text = docker::timestamp::Timestamp { seconds, nanos: 0 }.to_string();
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    format!("{}-{}", &digits[..8], &digits[8..14])
 }

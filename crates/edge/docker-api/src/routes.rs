@@ -89,6 +89,7 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     POST "/volumes/create" => volume::create,
     POST "/volumes/prune" => volume::prune,
     GET "/volumes/{}" => volume::inspect,
+    PUT "/volumes/{}" => volume::update,
     DELETE "/volumes/{}" => volume::remove,
 
     POST "/build/prune" => system::build_prune,
@@ -107,6 +108,10 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     GET "/dhow/images/{}/explain" => dhow::explain,
     POST "/dhow/images/{}/convert" => dhow::convert,
     GET "/dhow/layers" => dhow::layers,
+    POST "/dhow/volumes/{}/rename" => volume::rename,
+    POST "/dhow/volumes/{}/copy" => volume::copy,
+    GET "/dhow/volumes/{}/archive" => volume::backup,
+    POST "/dhow/volumes/{}/archive" => volume::restore,
 };
 
 /// What Docker has and we do not, and how it is called in the answer.
@@ -122,7 +127,6 @@ const NOT_BUILT: &[(Method, &str, Missing)] = &[
     (Method::POST, "/swarm/init", Missing::NotYet("Swarm")),
     (Method::POST, "/swarm/join", Missing::NotYet("Swarm")),
     (Method::POST, "/swarm/leave", Missing::NoSwarm("This node is not part of a swarm")),
-    (Method::PUT, "/volumes/{}", Missing::NoSwarm(NO_MANAGER)),
     (Method::GET, "/swarm", Missing::NoSwarm(NO_MANAGER)),
     (Method::POST, "/swarm/{}", Missing::NoSwarm(NO_MANAGER)),
     (Method::GET, "/swarm/unlockkey", Missing::NoSwarm(NO_MANAGER)),

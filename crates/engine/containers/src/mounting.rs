@@ -37,6 +37,19 @@ pub(crate) struct Mounting {
     pub(crate) idmap: Option<IdMapping>,
 }
 
+impl Mounting {
+    /// It cannot be written to, whatever was asked for.
+    pub(crate) fn set_read_only(&mut self) {
+        self.point.rw = false;
+        self.copy_up = false;
+        for option in &mut self.options {
+            if option == "rw" {
+                "rro".clone_into(option);
+            }
+        }
+    }
+}
+
 /// What a mount says of a volume that has to be made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -25,7 +25,7 @@ use crate::error::At as _;
 use crate::intent::{self, Intent};
 use crate::lock::{Lock, shim_lives};
 use crate::record::Container;
-use crate::{Error, clock, definition, events, stray, volume_store};
+use crate::{Error, clock, definition, events, stray, volume_copies, volume_store};
 
 /// The exit code of what SIGKILL ended.
 const KILLED: i32 = 128 + 9;
@@ -37,9 +37,16 @@ impl Engine {
     pub(crate) fn recover(&self) -> Result<(), Error> {
         for operation in self.shared.db.read(metadata::Read::operations)? {
             if Self::is_abandoned(&operation) {
-                if operation.kind == volume_store::OPERATION {
-                    self.recover_volume(&operation)?;
-                    continue;
+                match operation.kind.as_str() {
+                    volume_store::OPERATION => {
+                        self.recover_volume(&operation)?;
+                        continue;
+                    }
+                    volume_copies::FREEZE | volume_copies::RENAME => {
+                        self.recover_copy(&operation)?;
+                        continue;
+                    }
+                    _ => {}
                 }
                 self.note_unswept()?;
                 self.finish(&operation)?;
@@ -78,7 +85,8 @@ impl Engine {
     fn is_abandoned(operation: &Operation) -> bool {
         let known =
             [Intent::Create, Intent::Start, Intent::Remove, Intent::Restart, Intent::Update];
-        let ours = operation.kind == volume_store::OPERATION
+        let of_volumes = [volume_store::OPERATION, volume_copies::FREEZE, volume_copies::RENAME];
+        let ours = of_volumes.contains(&operation.kind.as_str())
             || known.iter().any(|intent| intent.name() == operation.kind);
         ours && !intent::lives(&operation.owner)
     }

@@ -132,6 +132,10 @@ impl Engine {
             labels.insert(ANONYMOUS.to_owned(), String::new());
         }
         self.make_volume(&name, &Record { labels, options, ..Record::default() }, &|_| Ok(()))?;
+        let row = self.shared.db.read(|tx| tx.volume(&name))?;
+        if row.is_some_and(|row| !record(&row).snapshot_of.is_empty()) {
+            container.record.mounts[at].set_read_only();
+        }
         let mounting = &container.record.mounts[at];
         if mounting.copy_up {
             self.copy_up(container, mounting)?;

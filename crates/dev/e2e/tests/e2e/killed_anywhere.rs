@@ -59,6 +59,9 @@ fn day(sandbox: &Sandbox, archive: &str) {
     let words: Vec<&str> = victim.split_whitespace().chain(["seq 1 100; sleep 600"]).collect();
     sandbox.dhow(&words);
     run("exec victim true");
+    run("volume snapshot vol copied");
+    run("volume rename copied renamed");
+    run("volume rm copied renamed");
     run("pause victim");
     run("unpause victim");
     run("update --memory 96m --memory-swap 96m --restart on-failure:1 victim");

@@ -192,3 +192,142 @@ fn what_a_container_names_is_never_removed() {
     sandbox.ok(&["system", "check", "--quick"]);
     sandbox.finish();
 }
+
+const FILL: &str = "set -e; cd /v; mkdir -p d/e; echo x >d/file; ln d/file hard; ln -s /etc/passwd link
+    mkfifo pipe; chown 33:34 d/file; chmod 4755 d/file; chmod 1777 /v; chown 5:6 /v; touch -t 200001020304 d/file";
+const LOOK: &str = "cd /v; find . | sort; stat -c '%n %u:%g %a %h' . d/file hard; readlink link
+    stat -c %Y d/file; cat hard; test -p pipe && echo pipe";
+
+#[test]
+fn a_volume_is_renamed_copied_and_kept() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = with_volumes("volumes-copies");
+    let look = |volume: &str| {
+        let mount = format!("{volume}:/v:nocopy");
+        sandbox.ok(&["run", "--rm", "-v", &mount, "busybox", "sh", "-c", LOOK])
+    };
+    sandbox.ok(&["run", "--rm", "-v", "one:/v", "busybox", "sh", "-c", FILL]);
+    let want = look("one");
+    assert!(want.contains("d/file 33:34 4755 2"), "{want}");
+
+    // Containers that do not run follow; one that runs is in the way.
+    sandbox.ok(&["create", "--name", "user", "-v", "one:/v", "busybox", "sleep", "600"]);
+    sandbox.ok(&["volume", "rename", "one", "two"]);
+    let user = inspect(&sandbox, "user");
+    assert_eq!(
+        (&user["Mounts"][0]["Name"], &user["HostConfig"]["Binds"][0]),
+        (&"two".into(), &"two:/v".into())
+    );
+    sandbox.ok(&["start", "user"]);
+    assert_eq!(sandbox.ok(&["exec", "user", "cat", "/v/hard"]), "x");
+    for (line, want) in [
+        (
+            &["rename", "two", "three"][..],
+            "rename two: volume is in use by the running container user",
+        ),
+        (&["rename", "nope", "three"], "get nope: no such volume"),
+        (&["rename", "two", "../x"], "includes invalid characters"),
+        (&["clone", "two", "two"], "volume name \"two\" is already in use"),
+        (&["clone", "nope", "new"], "get nope: no such volume"),
+        (&["backup", "nope"], "get nope: no such volume"),
+    ] {
+        let refused = sandbox.dhow(&[&["volume"], line].concat());
+        assert!(refused.code == 1 && refused.stderr.contains(want), "{line:?}: {refused:?}");
+    }
+
+    assert_eq!(sandbox.ok(&["volume", "clone", "--label", "a=b", "two", "copy"]), "copy");
+    assert_eq!(look("copy"), want);
+    assert_eq!(inspect(&sandbox, "copy")["Labels"]["a"], "b");
+    // The container was frozen meanwhile, and is not any more.
+    assert_eq!(inspect(&sandbox, "user")["State"]["Status"], "running");
+    let name = sandbox.ok(&["volume", "snapshot", "two"]);
+    assert!(name.starts_with("two-20"), "{name}");
+    let snapshots = sandbox.ok(&["volume", "ls", "-q", "--filter", "label=dhow.snapshot.of=two"]);
+    assert_eq!(snapshots, name);
+    assert_eq!(look(&name), want);
+    let mount = format!("{name}:/v");
+    let script = "touch /v/x || echo no";
+    let output = sandbox.ok(&["run", "--rm", "-v", &mount, "busybox", "sh", "-c", script]);
+    assert_eq!(output, "no");
+    // What is changed in the one is not changed in the others.
+    sandbox.ok(&["exec", "user", "sh", "-c", "echo changed >/v/hard"]);
+    assert_eq!((look("copy"), look(&name)), (want.clone(), want.clone()));
+    sandbox.ok(&["volume", "clone", &name, "back"]);
+    sandbox.ok(&["run", "--rm", "-v", "back:/v", "busybox", "touch", "/v/x"]);
+    sandbox.ok(&["rm", "-f", "user"]);
+    sandbox.ok(&["volume", "rm", "two", "copy", "back", &name]);
+    sandbox.finish();
+}
+
+#[test]
+fn a_volume_is_backed_up_and_restored() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = with_volumes("volumes-backup");
+    let look = |volume: &str| {
+        let mount = format!("{volume}:/v:nocopy");
+        sandbox.ok(&["run", "--rm", "-v", &mount, "busybox", "sh", "-c", LOOK])
+    };
+    sandbox.ok(&["run", "--rm", "-v", "one:/v", "busybox", "sh", "-c", FILL]);
+    let want = look("one");
+    let file = sandbox.work().join("one.tar").display().to_string();
+    let attribute =
+        format!("setfattr -n user.note -v hello {}/volumes/one/_data/d", sandbox.root().display());
+    let has_attributes = sandbox.sh(&attribute).code == 0;
+    sandbox.ok(&["volume", "backup", "one", "-o", &file]);
+    assert_eq!(sandbox.ok(&["volume", "restore", "-i", &file, "--label", "a=b", "two"]), "two");
+    assert_eq!(look("two"), want);
+    if has_attributes {
+        let get = format!(
+            "getfattr --only-values -n user.note {}/volumes/two/_data/d",
+            sandbox.root().display()
+        );
+        assert_eq!(sandbox.sh(&get).stdout, "hello");
+    }
+    let dhow = testkit::dhow_program().display().to_string();
+    let piped =
+        sandbox.sh(&format!("{dhow} volume backup two | gzip | {dhow} volume restore three"));
+    assert_eq!(piped.stdout, "three\n", "{}", piped.stderr);
+    assert_eq!(look("three"), want);
+    // Half an archive is no volume.
+    let cut = sandbox.sh(&format!("head -c 2000 {file} | {dhow} volume restore four"));
+    assert_eq!(cut.code, 1, "{}", cut.stderr);
+    let again = sandbox.dhow(&["volume", "restore", "-i", &file, "two"]);
+    assert!(again.stderr.contains("volume name \"two\" is already in use"), "{}", again.stderr);
+    assert_eq!(sandbox.ok(&["volume", "ls", "-q"]), "one\nthree\ntwo");
+    sandbox.ok(&["volume", "rm", "one", "two", "three"]);
+    sandbox.ok(&["system", "check", "--quick"]);
+    sandbox.finish();
+}
+
+/// On a file system with quotas of projects a volume has no more room than it was given.
+#[test]
+fn a_volume_has_its_size() {
+    needs!(Root, Overlay, Netns, Busybox, ProjectQuota);
+    let mkfs = &["-O", "quota,project", "-E", "quotatype=prjquota"];
+    let disk = testkit::Disk { kind: "ext4", mkfs, options: "prjquota", size: 256 };
+    if disk.again("volumes::a_volume_has_its_size").is_none() {
+        return;
+    }
+    let sandbox = with_volumes("volumes-size");
+    sandbox.ok(&["volume", "create", "-o", "size=2m", "small"]);
+    let script = "dd if=/dev/zero of=/v/x bs=1M count=4 2>&1 | grep -o 'Disk quota exceeded\\|No space left'; df -m /v | tail -n1 | awk '{ print $2 }'";
+    let output = sandbox.ok(&["run", "--rm", "-v", "small:/v", "busybox", "sh", "-c", script]);
+    assert!(output.ends_with("\n2"), "{output}");
+    sandbox.ok(&["volume", "rm", "small"]);
+    sandbox.finish();
+}
+
+/// Where there is no quota, none is promised.
+#[test]
+fn a_size_that_cannot_be_had_is_refused() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = with_volumes("volumes-no-size");
+    let refused = sandbox.dhow(&["volume", "create", "-o", "size=2m", "small"]);
+    if refused.code == 0 {
+        sandbox.ok(&["volume", "rm", "small"]);
+    } else {
+        assert!(refused.stderr.contains("quotas of projects"), "{}", refused.stderr);
+    }
+    assert_eq!(sandbox.ok(&["volume", "ls", "-q"]), "");
+    sandbox.finish();
+}

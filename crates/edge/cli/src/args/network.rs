@@ -2,6 +2,8 @@
 
 #![allow(clippy::doc_markdown, reason = "these comments are what --help prints")]
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 use super::{InspectArgs, ListArgs, PruneArgs};
@@ -129,4 +131,58 @@ pub(crate) enum VolumeCommand {
     },
     /// Remove unused local volumes
     Prune(PruneArgs),
+    /// Rename a volume that no running container has
+    Rename {
+        /// Its name
+        volume: String,
+        /// The name it is to have
+        new_name: String,
+    },
+    /// Make a copy of a volume; files share their blocks where the file system can
+    Clone(VolumeCopyArgs),
+    /// Make a copy of a volume that stays as it is: it is read-only wherever it is mounted
+    #[command(
+        after_help = "Example:\n  dhow volume snapshot data before-upgrade; dhow volume ls --filter label=dhow.snapshot.of=data"
+    )]
+    Snapshot(VolumeCopyArgs),
+    /// Write all that is in a volume as a tar archive
+    #[command(
+        after_help = "Example:\n  dhow volume backup data -o data.tar; dhow volume backup data | ssh host dhow volume restore data"
+    )]
+    Backup {
+        /// Write to a file, instead of STDOUT
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+        /// Its name
+        volume: String,
+    },
+    /// Make a volume of a tar archive
+    Restore {
+        /// Read from a tar archive file (plain, gzip, zstd), instead of STDIN
+        #[arg(short, long)]
+        input: Option<PathBuf>,
+        /// Set metadata for the volume
+        #[arg(long)]
+        label: Vec<String>,
+        /// Set driver specific options
+        #[arg(long)]
+        opt: Vec<String>,
+        /// The name of the volume, which is new
+        volume: String,
+    },
+}
+
+/// `volume clone` and `volume snapshot`.
+#[derive(Args, Debug)]
+pub(crate) struct VolumeCopyArgs {
+    /// Set metadata for the copy, beside the volume's own
+    #[arg(long)]
+    pub(crate) label: Vec<String>,
+    /// Do not freeze the containers that may write to the volume meanwhile
+    #[arg(long)]
+    pub(crate) no_pause: bool,
+    /// Its name
+    pub(crate) volume: String,
+    /// The name of the copy; without one, the volume's with the time
+    pub(crate) name: Option<String>,
 }

@@ -56,7 +56,7 @@ pub(crate) async fn put(mut call: Call) -> Reply {
     let keep_kinds = call.query.bool("noOverwriteDirNonDir");
     let mut archive = call.reader();
     call.engine(move |engine| {
-        engine.extract(&id, &path, Extract { keep_kinds, owner: None }, &mut archive)
+        engine.extract(&id, &path, Extract { keep_kinds, ..Extract::default() }, &mut archive)
     })
     .await?;
     empty(StatusCode::OK)
@@ -74,7 +74,7 @@ fn stat_header(stat: &PathStat) -> Result<String, Error> {
     Ok(data_encoding::BASE64.encode(&json))
 }
 
-fn stream(archive: Archive, content_type: &'static str) -> Answer {
+pub(crate) fn stream(archive: Archive, content_type: &'static str) -> Answer {
     let (sender, body) = pieces();
     tokio::task::spawn_blocking(move || {
         let mut out = BufWriter::with_capacity(PIECE_BYTES, BodyWriter::new(sender));

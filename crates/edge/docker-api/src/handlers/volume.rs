@@ -1,5 +1,8 @@
 //! Volumes.
 
+use std::collections::BTreeMap;
+
+use containers::VolumeCopy;
 use docker::{
     List,
     filters::Filters,
@@ -8,6 +11,8 @@ use docker::{
 
 use crate::{
     call::{Call, Reply, created, done, ok},
+    error::Error,
+    handlers::archive,
     version::Version,
 };
 
@@ -41,6 +46,62 @@ pub(crate) async fn create(mut call: Call) -> Reply {
         .engine(move |engine| engine.volume_create(&name, &driver, &driver_opts, &labels))
         .await?;
     created(&volume)
+}
+
+/// `PUT /volumes/NAME`: of volumes of a swarm, which there is not.
+pub(crate) async fn update(call: Call) -> Reply {
+    // One that is not there is told first.
+    let name = call.id.clone();
+    call.engine(move |engine| engine.volume_inspect(&name)).await?;
+    Err(Error::unavailable(
+        "volume update only valid for cluster volumes, but swarm is unavailable",
+    ))
+}
+
+/// `POST /dhow/volumes/NAME/rename?name=NAME`
+pub(crate) async fn rename(call: Call) -> Reply {
+    let (name, to) = (call.id.clone(), call.query.text("name").to_owned());
+    call.engine(move |engine| engine.volume_rename(&name, &to)).await?;
+    done()
+}
+
+/// `POST /dhow/volumes/NAME/copy?name=NAME&snapshot=BOOL&pause=BOOL`, with labels as `labels`, JSON
+pub(crate) async fn copy(call: Call) -> Reply {
+    let name = call.id.clone();
+    let copy = VolumeCopy {
+        name: call.query.text("name").to_owned(),
+        labels: map(&call, "labels")?,
+        snapshot: call.query.bool("snapshot"),
+        pause: call.query.bool("pause"),
+    };
+    created(&call.engine(move |engine| engine.volume_copy(&name, &copy)).await?)
+}
+
+/// `GET /dhow/volumes/NAME/archive`
+pub(crate) async fn backup(call: Call) -> Reply {
+    let name = call.id.clone();
+    let archive = call.engine(move |engine| engine.volume_backup(&name)).await?;
+    Ok(archive::stream(archive, "application/x-tar"))
+}
+
+/// `POST /dhow/volumes/NAME/archive`, with `labels` and `options`, JSON: makes the volume of the body, a
+/// tar archive
+pub(crate) async fn restore(mut call: Call) -> Reply {
+    let name = call.id.clone();
+    let (labels, options) = (map(&call, "labels")?, map(&call, "options")?);
+    let mut archive = call.reader();
+    let volume = call
+        .engine(move |engine| engine.volume_restore(&name, &labels, &options, &mut archive))
+        .await?;
+    created(&volume)
+}
+
+/// A parameter that is an object of strings.
+fn map(call: &Call, name: &str) -> Result<BTreeMap<String, String>, Error> {
+    match call.query.text(name) {
+        "" => Ok(BTreeMap::new()),
+        text => serde_json::from_str(text).map_err(|err| Error::json(&err)),
+    }
 }
 
 /// `DELETE /volumes/NAME`

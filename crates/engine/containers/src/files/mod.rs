@@ -28,6 +28,7 @@ use crate::error::At as _;
 use crate::record::Container;
 
 pub use unpack::Extract;
+pub(crate) use unpack::unpack_into;
 
 /// Files of a container, about to be written as a tar archive.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct Archive {
     place: Place,
     /// Whether other file systems in it stay out.
     one_file_system: bool,
+    /// With all extended attributes that a tar archive can have.
+    attributes: bool,
 }
 
 /// A path, as a client gave it.
@@ -148,7 +151,7 @@ impl Engine {
 impl Archive {
     /// Writes all of it.
     pub fn write(&self, out: &mut dyn Write) -> Result<(), Error> {
-        pack::pack(&self.root, &self.place, self.one_file_system, out)
+        pack::pack(self, out)
     }
 }
 
@@ -172,7 +175,14 @@ fn archive(root: Root, wanted: &str, path: &str, one_file_system: bool) -> Resul
         mtime: Timestamp { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 }.to_string(),
         link_target,
     };
-    Ok(Archive { stat, root, place, one_file_system })
+    Ok(Archive { stat, root, place, one_file_system, attributes: false })
+}
+
+/// All that is in a directory, and what that itself is.
+pub(crate) fn whole(root: Root) -> Result<Archive, Error> {
+    let mut archive = archive(root, "", "/.", false)?;
+    archive.attributes = true;
+    Ok(archive)
 }
 
 /// An error about a path that is not there, in Docker's words.

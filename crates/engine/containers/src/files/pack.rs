@@ -8,12 +8,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use fsroot::Root;
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use tarstream::{Entry, Kind, Time, Writer};
 
-use super::Place;
+use super::Archive;
 use crate::Error;
 use crate::error::At as _;
 
@@ -24,18 +23,16 @@ struct Packer<'a> {
     prefix: PathBuf,
     /// The file system to stay on, if only one is wanted.
     device: Option<u64>,
+    /// With all extended attributes that others may have.
+    attributes: bool,
     writer: Writer<&'a mut dyn Write>,
     /// Files of several names, by device and number: the first name.
     linked: HashMap<(u64, u64), Vec<u8>>,
 }
 
-/// Writes what is at `place`. What goes away meanwhile is left out, sockets as well.
-pub(super) fn pack(
-    root: &Root,
-    place: &Place,
-    one_file_system: bool,
-    out: &mut dyn Write,
-) -> Result<(), Error> {
+/// Writes what is at the archive's place. What goes away meanwhile is left out, sockets as well.
+pub(super) fn pack(archive: &Archive, out: &mut dyn Write) -> Result<(), Error> {
+    let Archive { root, place, one_file_system, attributes, .. } = archive;
     let node = place.open(root)?;
     let stat = rustix::fs::fstat(&node).at("stat", &place.path)?;
     let is_directory = FileType::from_raw_mode(stat.st_mode).is_dir();
@@ -51,6 +48,7 @@ pub(super) fn pack(
         base,
         prefix,
         device: one_file_system.then_some(stat.st_dev),
+        attributes: *attributes,
         writer: Writer::new(out),
         linked: HashMap::new(),
     };
@@ -106,6 +104,9 @@ impl Packer<'_> {
             mtime: Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 },
             ..Entry::default()
         };
+        if self.attributes && matches!(kind, Kind::Directory | Kind::File) {
+            entry.xattrs.extend(attributes(&node).at("getxattr", path)?);
+        }
         if kind == Kind::Directory {
             entry.path.push(b'/');
             self.append(path, &entry, &mut io::empty())?;
@@ -171,6 +172,33 @@ impl Packer<'_> {
             }
         }
     }
+}
+
+/// The extended attributes of a file or directory that its owner or an administrator set; neither those
+/// of overlayfs, nor labels, which belong to a machine.
+fn attributes(node: &OwnedFd) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    const KEPT: [&[u8]; 3] = [b"user.", b"security.capability", b"system.posix_acl_"];
+    let path = fsroot::fd_path(node);
+    let mut names = vec![0; 64 << 10];
+    let len = match rustix::fs::listxattr(&path, &mut names) {
+        Err(Errno::NOTSUP) => return Ok(Vec::new()),
+        len => len?,
+    };
+    let mut found = Vec::new();
+    for name in names[..len].split(|byte| *byte == 0) {
+        let kept = KEPT.iter().any(|kept| name.starts_with(kept));
+        if !kept || name.starts_with(b"user.overlay.") {
+            continue;
+        }
+        let mut value = vec![0; 64 << 10];
+        match rustix::fs::getxattr(&path, name, &mut value[..]) {
+            Ok(len) => found.push((name.to_vec(), value[..len].to_vec())),
+            // It went in this moment.
+            Err(Errno::NODATA) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(found)
 }
 
 const CAPABILITY: &str = "security.capability";

@@ -24,6 +24,8 @@ pub struct Extract {
     pub keep_kinds: bool,
     /// Everything becomes this user's and group's, whatever the archive says.
     pub owner: Option<(u32, u32)>,
+    /// What the archive says of the directory itself counts.
+    pub whole: bool,
 }
 
 impl Engine {
@@ -56,16 +58,19 @@ impl Engine {
             return Err(Error::Invalid("extraction point is not a directory".into()));
         }
         failpoint::hit("engine.extract").at("unpack", &place.path)?;
-        let mut unpacker =
-            Unpacker { root, target: place.path.clone(), options, directories: Vec::new() };
-        let decoded = diff::decode(archive).map_err(|err| bad_archive(&err))?;
-        let mut reader = Reader::new(BufReader::with_capacity(64 << 10, decoded));
-        while let Some(entry) = reader.next_entry().map_err(|err| bad_archive(&err))? {
-            unpacker.entry(&entry, &mut reader)?;
-        }
-        unpacker.finish()?;
+        Unpacker { root, target: place.path.clone(), options, directories: Vec::new() }
+            .all(archive)?;
         failpoint::hit("engine.extracted").at("unpack", &place.path)
     }
+}
+
+/// Unpacks a tar archive (plain or compressed) into a directory.
+pub(crate) fn unpack_into(
+    root: Root,
+    options: Extract,
+    archive: &mut dyn Read,
+) -> Result<(), Error> {
+    Unpacker { root, target: "/".into(), options, directories: Vec::new() }.all(archive)
 }
 
 fn bad_archive(err: &dyn std::error::Error) -> Error {
@@ -81,8 +86,17 @@ struct Unpacker {
 }
 
 impl Unpacker {
+    fn all(mut self, archive: &mut dyn Read) -> Result<(), Error> {
+        let decoded = diff::decode(archive).map_err(|err| bad_archive(&err))?;
+        let mut reader = Reader::new(BufReader::with_capacity(64 << 10, decoded));
+        while let Some(entry) = reader.next_entry().map_err(|err| bad_archive(&err))? {
+            self.entry(&entry, &mut reader)?;
+        }
+        self.finish()
+    }
+
     fn entry<R: Read>(&mut self, entry: &Entry, data: &mut Reader<R>) -> Result<(), Error> {
-        let Some(path) = self.place(&entry.path)? else { return Ok(()) };
+        let Some(path) = self.place(&entry.path)? else { return self.itself(entry) };
         let (parent, name) = (path.parent().unwrap_or(Path::new("/")), path.file_name());
         let Some(name) = name else { return Ok(()) };
         let directory = self.root.mkdir_all(parent, Mode::from_raw_mode(0o755))?;
@@ -148,25 +162,31 @@ impl Unpacker {
             rustix::fs::chmodat(&directory, name, mode, AtFlags::empty()).at("chmod", &path)?;
         }
         let by_name = fsroot::fd_path(directory.as_fd()).join(name);
-        for (key, value) in &entry.xattrs {
-            // How overlayfs keeps its own books is no archive's business.
-            if [b"trusted.overlay.".as_slice(), b"user.overlay."]
-                .iter()
-                .any(|own| key.starts_with(own))
-            {
-                continue;
-            }
-            match rustix::fs::lsetxattr(&by_name, &key[..], value, XattrFlags::empty()) {
-                Err(Errno::NOTSUP) => {}
-                set => set.at("setxattr", &path)?,
-            }
-        }
+        attributes(entry, &by_name, &path)?;
         let times = times(entry);
         if is_directory {
             self.directories.push((path, times));
             return Ok(());
         }
         rustix::fs::utimensat(&directory, name, &times, flags).at("utimensat", &path)
+    }
+
+    /// The entry of the directory into which all goes.
+    fn itself(&mut self, entry: &Entry) -> Result<(), Error> {
+        if !self.options.whole || entry.kind != Kind::Directory {
+            return Ok(());
+        }
+        let target = self.target.clone();
+        let directory =
+            self.root.open_with(&target, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+        rustix::fs::fchown(&directory, uid, gid).at("chown", &target)?;
+        let mode = Mode::from_raw_mode(entry.mode & 0o7777);
+        rustix::fs::fchmod(&directory, mode).at("chmod", &target)?;
+        attributes(entry, &fsroot::fd_path(&directory).join("."), &target)?;
+        self.directories.push((target, times(entry)));
+        Ok(())
     }
 
     /// Where an entry goes; `None` for the target itself. A name that leads out of it is an error.
@@ -193,12 +213,40 @@ impl Unpacker {
 
     fn finish(self) -> Result<(), Error> {
         for (path, times) in self.directories.iter().rev() {
+            if path.file_name().is_none() {
+                rustix::fs::futimens(
+                    &self.root.open_with(
+                        path,
+                        OFlags::RDONLY | OFlags::DIRECTORY,
+                        Mode::empty(),
+                    )?,
+                    times,
+                )
+                .at("utimensat", path)?;
+                continue;
+            }
             let (directory, name) = self.root.parent(path)?;
             rustix::fs::utimensat(&directory, &name, times, AtFlags::SYMLINK_NOFOLLOW)
                 .at("utimensat", path)?;
         }
         Ok(())
     }
+}
+
+/// Sets the extended attributes of an entry at `place`, in which the last name is not followed.
+fn attributes(entry: &Entry, place: &Path, path: &Path) -> Result<(), Error> {
+    for (key, value) in &entry.xattrs {
+        // How overlayfs keeps its own books is no archive's business.
+        if [b"trusted.overlay.".as_slice(), b"user.overlay."].iter().any(|own| key.starts_with(own))
+        {
+            continue;
+        }
+        match rustix::fs::lsetxattr(place, &key[..], value, XattrFlags::empty()) {
+            Err(Errno::NOTSUP) => {}
+            set => set.at("setxattr", path)?,
+        }
+    }
+    Ok(())
 }
 
 fn times(entry: &Entry) -> Timestamps {
@@ -349,7 +397,7 @@ mod tests {
         let host = Host::new("kinds");
         fs::create_dir(host.0.join("root/target/d")).unwrap();
         let file = [entry(Kind::File, "d", "")];
-        let keep = Extract { keep_kinds: true, owner: None };
+        let keep = Extract { keep_kinds: true, ..Extract::default() };
         let err = host.extract(&file, keep).unwrap_err();
         assert_eq!(err, "cannot overwrite directory \"/target/d\" with non-directory");
         host.extract(&file, Extract::default()).unwrap();
