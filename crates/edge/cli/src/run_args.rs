@@ -243,6 +243,10 @@ pub(crate) struct ContainerArgs {
     /// Mount the container's root filesystem as read only
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = go_bool!())]
     pub(crate) read_only: Option<bool>,
+    /// What else is a reason to end the container and start it again, whatever its policy: 'unhealthy'.
+    /// dhow's own; in Docker's client: --annotation dhow.restart-on=unhealthy
+    #[arg(long)]
+    pub(crate) restart_on: Option<String>,
     /// Restart policy to apply when a container exits
     #[arg(long, default_value_t)]
     pub(crate) restart: String,

@@ -35,6 +35,19 @@ pub(crate) fn container(inspect: &ContainerInspect) -> Result<Value, Error> {
     Ok(value)
 }
 
+/// `GET /containers/json` for a version.
+pub(crate) fn summaries(
+    mut list: Vec<docker::ContainerSummary>,
+    version: Version,
+) -> Vec<docker::ContainerSummary> {
+    if version < Version(52) {
+        for summary in &mut list {
+            summary.health = None;
+        }
+    }
+    list
+}
+
 /// An event for a version.
 pub(crate) fn event(mut event: event::Message, version: Version) -> event::Message {
     if version >= Version(52) {

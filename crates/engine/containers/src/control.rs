@@ -40,14 +40,13 @@ impl Engine {
         timeout_s: Option<i64>,
         keep: bool,
     ) -> Result<(), Error> {
-        let config = &container.record.config;
+        let (own_signal, own_timeout) = stop_terms(&container.record.config)?;
         let signal = match signal.filter(|text| !text.is_empty()) {
             Some(text) => parse_signal(text)?,
-            None if config.stop_signal.is_empty() => SIGTERM,
-            None => parse_signal(&config.stop_signal)?,
+            None => own_signal,
         };
-        let timeout_s = timeout_s.or(config.stop_timeout).unwrap_or(STOP_S);
-        let patience = u64::try_from(timeout_s).ok().map(Duration::from_secs);
+        let timeout = timeout_s.map_or(own_timeout, |seconds| u64::try_from(seconds).ok());
+        let patience = timeout.map(Duration::from_secs);
         if self.send_signal(container, signal, keep)? && !self.ends_within(container, patience)? {
             self.send_signal(container, SIGKILL, keep)?;
             if !self.ends_within(container, Some(KILL_PATIENCE))? {
@@ -218,6 +217,13 @@ fn ignore_conflict(err: Error) -> Result<(), Error> {
 
 pub(crate) fn not_running<T>(container: &Container) -> Result<T, Error> {
     Err(Error::Conflict(format!("container {} is not running", container.id)))
+}
+
+/// By which signal a container is asked to end, and after how many seconds it is killed; `None`: never.
+pub(crate) fn stop_terms(config: &docker::ContainerConfig) -> Result<(i32, Option<u64>), Error> {
+    let signal =
+        if config.stop_signal.is_empty() { SIGTERM } else { parse_signal(&config.stop_signal)? };
+    Ok((signal, u64::try_from(config.stop_timeout.unwrap_or(STOP_S)).ok()))
 }
 
 pub(crate) fn restarting<T>(container: &Container) -> Result<T, Error> {

@@ -41,10 +41,8 @@ impl Engine {
         // A container's own image is its only one: nothing in the image's labels or annotations
         // decides how it runs.
         let image = self.images.resolve_for(&config.image, platform)?;
-        let own_health_check = config.healthcheck.is_some();
         definition::merge(&mut config, definition::defaults(&image));
-        let mut warnings =
-            definition::check(&config, &mut host_config, own_health_check, self.machine())?;
+        let mut warnings = definition::check(&config, &mut host_config, self.machine())?;
         warnings.extend(other_platform(&image, platform));
         if definition::size(&host_config)?.is_some() && image.root == RootKind::Host {
             let why =

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use docker::container::{HealthConfig, LogConfig};
+use docker::container::LogConfig;
 use docker::{ContainerConfig, HostConfig, nat};
 use images::Image;
 use oci::image::Config as ImageDefaults;
@@ -12,7 +12,7 @@ use shim_protocol::RestartPolicy;
 use crate::mounting::{self, Mounting};
 use crate::spec::resources::{self, Machine};
 use crate::spec::{caps, devices, merge_env, namespaces, security};
-use crate::{Error, etc};
+use crate::{Error, etc, health};
 
 /// Fills what a request leaves open with what the image says.
 pub(crate) fn merge(config: &mut ContainerConfig, image: &ImageDefaults) {
@@ -47,17 +47,8 @@ pub(crate) fn merge(config: &mut ContainerConfig, image: &ImageDefaults) {
     if config.stop_signal.is_empty() {
         config.stop_signal = image.stop_signal.clone().unwrap_or_default();
     }
-    if config.healthcheck.is_none()
-        && let Some(check) = &image.healthcheck
-    {
-        config.healthcheck = Some(HealthConfig {
-            test: check.test.clone().unwrap_or_default().into(),
-            interval: check.interval,
-            timeout: check.timeout,
-            start_period: check.start_period,
-            start_interval: check.start_interval,
-            retries: check.retries,
-        });
+    if let Some(check) = &image.healthcheck {
+        health::merge(config.healthcheck.get_or_insert_default(), check);
     }
     if config.shell.is_empty() {
         config.shell = image.shell.clone().unwrap_or_default().into();
@@ -111,7 +102,6 @@ pub(crate) fn fill(config: &mut ContainerConfig, host: &mut HostConfig, id: &str
 pub(crate) fn check(
     config: &ContainerConfig,
     host: &mut HostConfig,
-    own_health_check: bool,
     machine: &Machine,
 ) -> Result<Vec<String>, Error> {
     let mut warnings = resources::check(&mut host.resources, machine)?;
@@ -129,14 +119,7 @@ pub(crate) fn check(
         return Err(no_volume_driver(&host.volume_driver));
     }
     log(&host.log_config)?;
-    if let Some(check) = &config.healthcheck
-        && check.test.first().is_some_and(|kind| kind != "NONE")
-    {
-        if own_health_check {
-            return Err(Error::NotYet("a health check (--health-cmd)".into()));
-        }
-        warnings.push("health checks are not there yet: the image's is not run".into());
-    }
+    health::check(config, host)?;
     namespaces::check(host)?;
     namespaces::check_sysctls(host)?;
     caps::check(&host.cap_add, &host.cap_drop)?;
@@ -263,9 +246,10 @@ fn not_yet(host: &HostConfig) -> Result<(), Error> {
     }
     // Some runtimes act on these: they would reach past what was asked for (CVE-2024-3154).
     let reserved = ["org.systemd.property.", "run.oci.", "io.kubernetes.", "dhow."];
-    if let Some(name) =
-        host.annotations.keys().find(|name| reserved.iter().any(|prefix| name.starts_with(prefix)))
-    {
+    let is_reserved = |name: &&String| {
+        *name != health::RESTART_ON && reserved.iter().any(|prefix| name.starts_with(prefix))
+    };
+    if let Some(name) = host.annotations.keys().find(is_reserved) {
         return Err(Error::Invalid(format!("annotation {name} is reserved")));
     }
     Ok(())

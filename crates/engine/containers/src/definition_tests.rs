@@ -41,8 +41,7 @@ fn verdict(config: &str, host: &str) -> String {
     };
     let config: ContainerConfig = serde_json::from_str(config).unwrap();
     let mut host: HostConfig = serde_json::from_str(host).unwrap();
-    let own = config.healthcheck.is_some();
-    match check(&config, &mut host, own, &machine) {
+    match check(&config, &mut host, &machine) {
         Ok(warnings) => warnings.join("\n"),
         Err(err) => err.to_string(),
     }
@@ -95,9 +94,14 @@ fn nonsense_and_what_is_missing_are_told_apart() {
             "annotation org.systemd.property.ExecStartPre is reserved",
         ),
         (
-            r#"{"Cmd":["sh"],"Healthcheck":{"Test":["CMD","x"]}}"#,
+            r#"{"Cmd":["sh"],"Healthcheck":{"Test":["CMD","x"],"Interval":10}}"#,
             "{}",
-            "a health check (--health-cmd) is not there yet",
+            "Interval in Healthcheck cannot be less than 1ms",
+        ),
+        (
+            sh,
+            r#"{"Annotations":{"dhow.restart-on":"unhealthy"}}"#,
+            "--restart-on unhealthy needs a health check: give --health-cmd",
         ),
     ] {
         assert_eq!(verdict(config, host), want, "{config} {host}");

@@ -15,7 +15,7 @@ use crate::error::{At as _, chain};
 use crate::record::Container;
 use crate::spec::security::Security;
 use crate::spec::{self, caps, resources};
-use crate::{Error, control, name, shim};
+use crate::{Error, control, events, name, shim};
 
 /// How many digits of its container's id an exec's begins with.
 const OF_CONTAINER: usize = 16;
@@ -69,6 +69,9 @@ impl Engine {
             written => written.at("write", &path)?,
         }
         failpoint::hit("engine.exec-made").at("write", &path)?;
+        let (program, rest) = request.cmd.split_first().map_or(("", &[][..]), |(p, r)| (p, r));
+        let action = format!("exec_create: {program} {}", rest.join(" "));
+        self.emit(&events::with(events::container(&action, &container), "execID", &id));
         Ok(id)
     }
 
@@ -85,7 +88,7 @@ impl Engine {
     }
 
     /// The process of an exec: the container's own, but for what was asked; and why it cannot start.
-    fn exec_process(
+    pub(crate) fn exec_process(
         &self,
         container: &Container,
         request: &CreateRequest,

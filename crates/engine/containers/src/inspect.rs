@@ -30,7 +30,7 @@ impl Engine {
             created: clock::print(container.created),
             path: words.next().unwrap_or_default(),
             args: words.collect(),
-            state: state(&status),
+            state: State { health: self.shown_health(&container.id, &status), ..state(&status) },
             image: record.image_id.clone(),
             resolv_conf_path: path_of("resolv.conf"),
             hostname_path: path_of("hostname"),

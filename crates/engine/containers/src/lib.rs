@@ -32,6 +32,7 @@ mod etc;
 mod events;
 mod exec;
 mod files;
+mod health;
 mod idmap;
 mod inspect;
 mod intent;

@@ -3,11 +3,11 @@
 use docker::container::{Port, Summary, SummaryHostConfig, SummaryNetworkSettings};
 use docker::filters::Filters;
 use docker::nat;
-use shim_protocol::{Phase, Status};
+use shim_protocol::{HealthStatus, Phase, Status};
 
 use crate::engine::Engine;
 use crate::record::Container;
-use crate::{Error, clock};
+use crate::{Error, clock, health};
 
 /// Which containers to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,6 +122,7 @@ impl Engine {
             size_root_fs: sizes.map(|(_, all)| all),
             labels: record.config.labels.clone().or_empty(),
             state: state(status).into(),
+            health: Some(health::summary(status)),
             status: describe(status, clock::now()),
             host_config: SummaryHostConfig {
                 network_mode: record.host.network_mode.clone(),
@@ -170,7 +171,14 @@ fn describe(status: &Status, now: i64) -> String {
     };
     match status.phase {
         Phase::Created => "Created".into(),
-        Phase::Running => format!("Up {}", since(&status.started_at)),
+        Phase::Running => {
+            let up = format!("Up {}", since(&status.started_at));
+            match status.health.map(|health| health.status) {
+                None => up,
+                Some(HealthStatus::Starting) => format!("{up} (health: starting)"),
+                Some(known) => format!("{up} ({})", known.as_str()),
+            }
+        }
         Phase::Paused => format!("Up {} (Paused)", since(&status.started_at)),
         Phase::Restarting => {
             format!("Restarting ({}) {} ago", status.exit_code, since(&status.finished_at))
@@ -325,7 +333,7 @@ impl<'a> Filter<'a> {
                 }))
             && filters.any("publish", |wanted| port_fits(wanted, |port| port.public_port))
             && filters.any("expose", |wanted| port_fits(wanted, |port| port.private_port))
-            && filters.any("health", |wanted| wanted == "none")
+            && filters.any("health", |wanted| wanted == health::word(status))
     }
 }
 

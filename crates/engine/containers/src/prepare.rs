@@ -314,6 +314,7 @@ impl Engine {
             network: connected.plan,
             listeners: connected.listeners.into_iter().map(listener).collect(),
             on_exit,
+            health: self.health_check(container)?,
             restart: definition::restart(&host.restart_policy)?,
             restart_count: restarts,
             joins: self.joins(container)?,

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::RestartPolicy;
+use crate::{HealthCheck, RestartPolicy};
 
 /// All that a shim needs to know of its container, in `RUN/shim.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +52,9 @@ pub struct Config {
     /// that this one is started again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub joins: Vec<Join>,
+    /// How to tell whether it works.
+    #[serde(default)]
+    pub health: Option<HealthCheck>,
     /// Where to tell of what happens; `None`: nowhere.
     #[serde(default)]
     pub events: Option<Events>,

@@ -28,11 +28,13 @@
 
 mod config;
 pub mod events;
+mod health;
 mod message;
 mod restart;
 mod status;
 
 pub use config::{Config, Console, Events, Join, Listener, LogConfig, OnExit, Rootfs, Runtime};
+pub use health::{Health, HealthCheck, HealthLog, HealthResult, HealthStatus, Unhealthy};
 pub use message::{Attach, Change, Exec, Reply, Request, WireError, receive, send};
 pub use restart::{Backoff, RestartPolicy};
 pub use status::{ExecRecord, ExecStatus, Phase, Status};

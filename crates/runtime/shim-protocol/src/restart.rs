@@ -35,6 +35,14 @@ impl RestartPolicy {
     }
 }
 
+impl RestartPolicy {
+    /// Whether one that was ended since it was unhealthy is to be started again: also without a policy,
+    /// and as often as the policy allows.
+    pub fn wants_unhealthy(self, stopped: bool, count: u32) -> bool {
+        !stopped && !matches!(self, Self::OnFailure { max } if max > 0 && count >= max)
+    }
+}
+
 /// How long to wait before the next start: 100 ms, twice as long each time, at most a minute; from the
 /// beginning after a program that ran for ten seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

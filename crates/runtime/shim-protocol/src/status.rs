@@ -3,6 +3,8 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Health;
+
 /// Where a container is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,6 +56,8 @@ pub struct Status {
     pub error: String,
     /// How often it was started again since somebody started it.
     pub restart_count: u32,
+    /// Whether it works, where there is a check of that.
+    pub health: Option<Health>,
     /// Somebody has ended it: it is not started again for its policy's sake.
     pub stopped: bool,
 }
@@ -134,7 +138,7 @@ impl ExecStatus {
 }
 
 /// Writes beside `path` and renames over it: a reader sees the old bytes or the new.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut beside = PathBuf::from(path).into_os_string();
     beside.push(".new");
     fs::write(&beside, bytes)?;

@@ -16,6 +16,7 @@ use rustix::process::Pid;
 use shim_protocol::{Attach, Console, ExecStatus, Phase, Reply};
 
 use crate::error::{Error, report};
+use crate::health::words;
 use crate::runtime::{failure, written_to};
 use crate::stdio::{self, ConsoleSocket};
 use crate::streams::Streams;
@@ -66,6 +67,14 @@ impl Exec {
         matches!(self.state, State::Starting(_))
     }
 
+    /// Its process, if it runs.
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        match self.state {
+            State::Running(pid) => Some(pid),
+            State::Starting(_) | State::Ended(..) => None,
+        }
+    }
+
     /// Takes note that a client is gone.
     pub(crate) fn forget_client(&mut self, key: u32) {
         self.client = self.client.filter(|client| *client != key);
@@ -77,13 +86,14 @@ impl Exec {
 }
 
 impl Supervisor {
-    /// Starts what a client asks for; it is told when the runtime has ended.
+    /// Starts what a client asks for, if there is one; it is told when the runtime has ended. The key of
+    /// the exec.
     pub(crate) fn start_exec(
         &mut self,
-        client: u32,
+        client: Option<u32>,
         request: shim_protocol::Exec,
         rest: &[u8],
-    ) -> Result<(), Error> {
+    ) -> Result<u32, Error> {
         match self.status.phase {
             Phase::Running => {}
             Phase::Paused => return Err(Error::Paused),
@@ -115,7 +125,7 @@ impl Supervisor {
             id,
             // Until it is spawned below, no child has our own number.
             state: State::Starting(rustix::process::getpid()),
-            client: Some(client),
+            client,
             attach,
             early_input: rest.to_vec(),
             console,
@@ -138,13 +148,15 @@ impl Supervisor {
         let pid = self.caller.spawn("exec", &args, ends.in_order(self.caller.null()))?;
         failpoint::hit("shim.spawned")?;
         exec.state = State::Starting(pid);
+        let started = format!("exec_start: {}", words(&process.args));
+        self.emit(&started, &[("execID", &exec.id)]);
         let key = self.new_key();
         self.streams.insert(key, Streams::with_pipes(key, pipes));
         self.execs.insert(key, exec);
-        if let Some(client) = self.clients.get_mut(&client) {
+        if let Some(client) = client.and_then(|client| self.clients.get_mut(&client)) {
             client.state = crate::client::State::Starting;
         }
-        Ok(())
+        Ok(key)
     }
 
     /// The exec of this id.
@@ -175,6 +187,10 @@ impl Supervisor {
             Ok(pid) => pid,
             Err(err) => {
                 let wire = err.wire();
+                if self.is_check(key) {
+                    self.remove_exec(key);
+                    return self.check_ended(Err(&err));
+                }
                 self.save_exec(
                     key,
                     &ExecStatus { running: false, pid: 0, exit_code: wire.exit_code },
@@ -186,6 +202,10 @@ impl Supervisor {
                 return;
             }
         };
+        if self.is_check(key) {
+            self.check_began();
+            return self.refresh(key);
+        }
         self.save_exec(key, &ExecStatus { running: true, pid, exit_code: None });
         let Some(client) = client else {
             // Whoever wanted to write to it is gone.
@@ -250,6 +270,13 @@ impl Supervisor {
             return;
         };
         self.drain(key, Duration::ZERO);
+        if let Some(exec) = self.execs.get(&key) {
+            self.emit("exec_die", &[("execID", &exec.id), ("exitCode", &code.to_string())]);
+        }
+        if self.is_check(key) {
+            self.remove_exec(key);
+            return self.check_ended(Ok(code));
+        }
         self.save_exec(key, &ExecStatus { running: false, pid: 0, exit_code: Some(code) });
         let clients = self.streams.get(&key).map(|s| s.clients.clone()).unwrap_or_default();
         self.remove_exec(key);

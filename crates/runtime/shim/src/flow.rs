@@ -179,6 +179,11 @@ impl Supervisor {
             // A full disk must not stop the container; the output still reaches those attached.
             report("log", &Error::file("write", "log")(err));
         }
+        if let Some(checks) = &mut self.checks
+            && checks.is(key)
+        {
+            checks.write(bytes);
+        }
         let Some(streams) = self.streams.get(&key) else { return };
         for client_key in streams.clients.clone() {
             let Some(client) = self.clients.get_mut(&client_key) else { continue };

@@ -31,6 +31,7 @@ mod error;
 mod events;
 mod exec;
 mod flow;
+mod health;
 mod log;
 mod poll;
 mod proxy;

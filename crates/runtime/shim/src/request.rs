@@ -42,7 +42,7 @@ impl Supervisor {
                 }
             }
             Request::Exec(exec) => {
-                if let Err(err) = self.start_exec(key, *exec, rest) {
+                if let Err(err) = self.start_exec(Some(key), *exec, rest) {
                     self.answer(key, Err(err));
                 }
             }
@@ -133,6 +133,7 @@ impl Supervisor {
         }
         let Some((_, handle)) = &self.init else { return Err(Error::NotRunning) };
         handle.signal(signal)?;
+        self.emit("kill", &[("signal", &signal.to_string())]);
         // What is frozen does not even die.
         if self.status.phase == Phase::Paused && signal == Signal::KILL.as_raw() {
             self.set_paused(Phase::Paused, Phase::Running)?;
@@ -159,6 +160,7 @@ impl Supervisor {
         }
         failpoint::hit("shim.frozen")?;
         self.status.phase = to;
+        self.pause_checks(to == Phase::Paused);
         self.save_status()
     }
 }

@@ -20,7 +20,10 @@ impl Supervisor {
     /// Writes down that the program has ended with `code`. Whether it is to be started again.
     pub(crate) fn note_end(&mut self, code: i32) -> bool {
         let count = self.status.restart_count;
-        let again = self.config.restart.wants(code, self.stopped, count);
+        let policy = self.config.restart;
+        let unhealthy = std::mem::take(&mut self.unhealthy);
+        let again = policy.wants(code, self.stopped, count)
+            || unhealthy && policy.wants_unhealthy(self.stopped, count);
         if again {
             self.status.phase = Phase::Restarting;
             self.status.restart_count = count.saturating_add(1);

@@ -21,6 +21,7 @@ use sys::{Call, CloneFlags, Handle};
 use crate::bundle::Bundle;
 use crate::error::Error;
 use crate::exec::read_pid;
+use crate::health::Checks;
 use crate::log::Log;
 use crate::poll::{Poller, Token, Watched};
 use crate::proxy::Proxy;
@@ -117,6 +118,7 @@ impl Supervisor {
         rustix::fs::fcntl_getfl(&control)
             .and_then(|flags| rustix::fs::fcntl_setfl(&control, flags & !OFlags::NONBLOCK))
             .call(|| "fcntl(F_SETFL)")?;
+        let checks = config.health.clone().map(Checks::new);
         Ok(Self {
             caller: Caller::new(&config.runtime, &config.id, hold.program.as_ref())?,
             poller: Poller::new()?,
@@ -144,6 +146,8 @@ impl Supervisor {
             restart_at: None,
             stopped: false,
             keep: false,
+            checks,
+            unhealthy: false,
         })
     }
 

@@ -15,6 +15,7 @@ use crate::client::Client;
 use crate::dns;
 use crate::error::{Error, report};
 use crate::exec::Exec;
+use crate::health::Checks;
 use crate::log::Log;
 use crate::poll::{Interest, Poller, Ready, Token, Watched};
 use crate::proxy::Proxy;
@@ -70,6 +71,10 @@ pub(crate) struct Supervisor {
     pub(crate) restart_at: Option<Instant>,
     /// Somebody does not want it to be started again.
     pub(crate) stopped: bool,
+    /// Its health checks.
+    pub(crate) checks: Option<Checks>,
+    /// It is ended for its checks' sake, to be started again.
+    pub(crate) unhealthy: bool,
     /// What was to follow the end does not.
     pub(crate) keep: bool,
 }
@@ -150,7 +155,8 @@ impl Supervisor {
     fn deadline(&self) -> Option<Instant> {
         let execs = self.execs.values().filter_map(Exec::deadline).min();
         let dns = self.dns.as_ref().and_then(dns::Server::deadline);
-        [execs, dns, self.proxy.deadline(), self.shrink_at, self.restart_at]
+        let checks = self.checks.as_ref().and_then(Checks::deadline);
+        [execs, dns, checks, self.proxy.deadline(), self.shrink_at, self.restart_at]
             .into_iter()
             .flatten()
             .min()
@@ -175,6 +181,7 @@ impl Supervisor {
         for key in keys {
             self.finish_exec(key);
         }
+        self.pass_checks(now);
     }
 
     /// The engine says to start, or is gone.

@@ -64,6 +64,7 @@ impl Supervisor {
             ..Status::default()
         };
         self.started = Instant::now();
+        self.begin_checks();
         self.save_status()?;
         self.emit("start", &[]);
         Ok(pid)
@@ -88,6 +89,7 @@ impl Supervisor {
     /// started again.
     pub(crate) fn finish(&mut self, code: i32) -> Next {
         self.init = None;
+        self.end_checks();
         // With a PID namespace of its own, everything in it died before its init could be waited
         // for; in one that it shares, it would go on.
         let cgroup = self.cgroup().inspect_err(|err| report("open the cgroup", err)).ok();

@@ -75,7 +75,10 @@ fn day(sandbox: &Sandbox, archive: &str) {
     run("volume rm vol mem");
     run("run --rm --name brief busybox true");
     // Two lives, then it is given up.
-    run("run -d --name again --restart on-failure:1 busybox false");
+    let again = "run -d --name again --restart on-failure:1 --health-interval 1ms --health-cmd true \
+                 busybox sh -c";
+    let words: Vec<&str> = again.split_whitespace().chain(["sleep 0.1; exit 1"]).collect();
+    sandbox.dhow(&words);
     run("wait again");
     run("wait again");
     run("rm -f again");

@@ -13,6 +13,7 @@ mod exit_codes;
 mod explain;
 mod formats;
 mod full_disk;
+mod health;
 mod hello;
 mod host_image;
 mod isolation;

@@ -116,6 +116,13 @@ fn health(args: &ContainerArgs) -> Result<Option<HealthConfig>> {
     Ok((health != HealthConfig::default()).then_some(health))
 }
 
+/// With the one that says when a container is started again whatever its policy.
+fn annotations(args: &ContainerArgs) -> docker::Map<String> {
+    let mut all = values::key_values(&args.annotation);
+    all.extend(args.restart_on.iter().map(|on| ("dhow.restart-on".to_owned(), on.clone())));
+    all.into()
+}
+
 fn host_config(args: &ContainerArgs) -> Result<HostConfig> {
     let network_mode =
         args.network.first().map(|network| network_name(network)).unwrap_or_default();
@@ -165,7 +172,7 @@ fn host_config(args: &ContainerArgs) -> Result<HostConfig> {
         console_size: console_size
             .map(|(rows, columns)| [rows.into(), columns.into()])
             .unwrap_or_default(),
-        annotations: values::key_values(&args.annotation).into(),
+        annotations: annotations(args),
         cap_add: args.cap_add.clone().into(),
         cap_drop: args.cap_drop.clone().into(),
         cgroupns_mode: args.cgroupns.clone(),

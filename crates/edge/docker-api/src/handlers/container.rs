@@ -20,7 +20,7 @@ pub(crate) async fn list(call: Call) -> Reply {
         filters: Filters::parse(call.query.text("filters"))?,
     };
     let list = call.engine(move |engine| engine.list(&options)).await?;
-    ok(&list)
+    ok(&legacy::summaries(list, call.version))
 }
 
 /// `POST /containers/create`

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests, without `#[test]`")]
 
+mod checks;
 mod container;
 mod execs;
 mod fixture;
@@ -37,7 +38,8 @@ fn main() -> ExitCode {
         _ => {}
     }
     let filters: Vec<String> = args.filter(|arg| !arg.starts_with('-')).collect();
-    let cases: Vec<Case> = [lives::CASES, execs::CASES, network::CASES, restarts::CASES].concat();
+    let cases: Vec<Case> =
+        [lives::CASES, execs::CASES, network::CASES, restarts::CASES, checks::CASES].concat();
     let wanted =
         |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter));
     let asked = |flag: &str| std::env::args().any(|arg| arg == flag);
