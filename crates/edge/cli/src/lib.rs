@@ -40,6 +40,7 @@ mod request;
 mod run;
 mod run_args;
 mod search;
+mod stats;
 mod stream;
 mod system;
 mod terminal;
@@ -185,6 +186,7 @@ async fn container(client: &Client, command: ContainerCommand, entered_ns: u64) 
         ContainerCommand::Kill(args) => containers::kill(client, &args).await,
         ContainerCommand::Rm(args) => containers::rm(client, &args).await,
         ContainerCommand::Wait(names) => containers::wait(client, &names.containers).await,
+        ContainerCommand::Stats(args) => stats::stats(client, &args).await,
         ContainerCommand::Top(args) => containers::top(client, &args).await,
         ContainerCommand::Pause(names) => {
             containers::simple(client, &names.containers, "pause").await

@@ -25,7 +25,8 @@ pub(crate) fn print(
     Ok(0)
 }
 
-fn render(
+/// The same as text.
+pub(crate) fn render(
     format: Option<&str>,
     columns: &[Column],
     more: &[Column],

@@ -99,3 +99,36 @@ fn a_fork_bomb_stops_at_its_limit() {
     sandbox.ok(&["rm", "-f", "bomb"]);
     sandbox.finish();
 }
+
+#[test]
+fn what_is_used_is_shown() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("stats");
+    sandbox.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "busy",
+        "-m",
+        "64m",
+        "busybox",
+        "sh",
+        "-c",
+        "while :; do :; done",
+    ]);
+    sandbox.ok(&["create", "--name", "never", "busybox", "true"]);
+    let row = "{{.Name}} {{.MemUsage}} {{.PIDs}} {{.CPUPerc}}";
+    let busy = sandbox.ok(&["stats", "--no-stream", "--format", row]);
+    let cells: Vec<&str> = busy.split(' ').collect();
+    let [name, _used, "/", limit, pids, cpu] = cells[..] else { panic!("{busy}") };
+    assert_eq!((name, limit, pids), ("busy", "64MiB", "1"));
+    let cpu: f64 = cpu.trim_end_matches('%').parse().unwrap();
+    assert!(cpu > 0.0, "{busy}");
+    let all = sandbox.ok(&["stats", "--no-stream", "--all"]);
+    assert!(all.starts_with("CONTAINER ID   NAME "), "{all}");
+    assert_eq!(all.lines().count(), 3, "{all}");
+    let missing = sandbox.dhow(&["stats", "--no-stream", "nobody"]);
+    assert_eq!((missing.code, missing.stderr.contains("No such container: nobody")), (1, true));
+    sandbox.ok(&["rm", "-f", "busy", "never"]);
+    sandbox.finish();
+}

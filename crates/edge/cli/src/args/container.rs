@@ -55,6 +55,11 @@ pub(crate) enum ContainerCommand {
     Rm(RmArgs),
     /// Block until one or more containers stop, then print their exit codes
     Wait(Names),
+    /// Display a live stream of container(s) resource usage statistics
+    #[command(
+        after_help = "Example:\n  dhow stats --no-stream --format '{{.Name}} {{.CPUPerc}} {{.MemUsage}}'"
+    )]
+    Stats(StatsArgs),
     /// Display the running processes of a container
     Top(TopArgs),
     /// Pause all processes within one or more containers
@@ -330,4 +335,24 @@ pub(crate) struct TopArgs {
     /// Options of ps
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) ps_args: Vec<String>,
+}
+
+/// `stats`.
+#[derive(Args, Debug)]
+pub(crate) struct StatsArgs {
+    /// Show all containers (default shows just running)
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Format output using a Go template, `table TEMPLATE`, or `json`
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// Disable streaming stats and only pull the first result
+    #[arg(long)]
+    pub(crate) no_stream: bool,
+    /// Do not truncate output
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Which; all that run where there is none
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) containers: Vec<String>,
 }
