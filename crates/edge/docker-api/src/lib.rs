@@ -23,7 +23,6 @@ mod http;
 mod legacy;
 mod listen;
 mod machine;
-mod pattern;
 mod platform;
 mod routes;
 mod server;

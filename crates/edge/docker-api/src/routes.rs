@@ -54,6 +54,7 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     POST "/containers/{}/update" => container::update,
     POST "/containers/{}/resize" => process::resize,
     POST "/containers/{}/attach" => stream::attach,
+    GET "/containers/{}/attach/ws" => stream::attach_over_websocket,
     POST "/containers/{}/exec" => exec::create,
     DELETE "/containers/{}" => container::remove,
 
@@ -116,7 +117,6 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
 
 /// What Docker has and we do not, and how it is called in the answer.
 const NOT_BUILT: &[(Method, &str, Missing)] = &[
-    (Method::GET, "/containers/{}/attach/ws", Missing::NotYet("attaching over a WebSocket")),
     (Method::POST, "/build", Missing::NotYet("building images (build)")),
     (Method::POST, "/build/cancel", Missing::NotYet("building images (build cancel)")),
     (Method::POST, "/session", Missing::NotYet("building images (BuildKit's session)")),

@@ -113,6 +113,11 @@ impl Filters {
         self.any(key, |wanted| wanted == value)
     }
 
+    /// Whether no value is asked for, or one that as a regular expression matches in this one.
+    pub fn matches(&self, key: &str, value: &str) -> bool {
+        self.any(key, |wanted| crate::pattern::matches(wanted, value))
+    }
+
     /// A truth value (`true`, `1`, `false`, `0`), if the key is there.
     pub fn bool(&self, key: &str) -> Result<Option<bool>, Error> {
         let Some(values) = self.0.get(key) else { return Ok(None) };

@@ -25,6 +25,7 @@ pub mod image;
 pub mod manifest;
 pub mod nat;
 pub mod network;
+pub mod pattern;
 pub mod progress;
 pub mod stats;
 pub mod system;

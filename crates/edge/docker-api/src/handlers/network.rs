@@ -16,7 +16,6 @@ use network::{Driver, Network, Pool};
 use crate::{
     call::{Call, Reply, created, done, empty, ok},
     error::Error,
-    pattern,
     until::Until,
     version::Version,
 };
@@ -160,8 +159,8 @@ fn wanted(request: CreateRequest) -> Result<network::CreateRequest, Error> {
 }
 
 fn matches(network: &Network, filters: &Filters) -> bool {
-    filters.any("name", |wanted| pattern::matches(wanted, &network.name))
-        && filters.any("id", |wanted| pattern::matches(wanted, &network.id))
+    filters.matches("name", &network.name)
+        && filters.matches("id", &network.id)
         && filters.exact("driver", network.driver().name())
         && filters.exact("scope", "local")
         && filters.exact("type", if network.is_user_defined() { "custom" } else { "builtin" })

@@ -7,7 +7,6 @@ use hyper::{
     Response, StatusCode,
     header::{CONTENT_TYPE, HeaderValue},
 };
-use shim_protocol::Attach;
 use tokio::io::AsyncWriteExt;
 
 use crate::{
@@ -18,10 +17,11 @@ use crate::{
         body::{BodyWriter, pieces},
         connection::Answer,
         gone::{gone, head_taken, leash},
+        websocket::{self, WebSocket},
     },
     stream::{
         detach::{self, Detector},
-        frames::Framing,
+        frames::{Framing, Reframe},
         relay::{Options, relay},
     },
     until::instant,
@@ -56,52 +56,88 @@ pub(crate) fn detach_keys(keys: &str) -> Result<Vec<u8>, Error> {
 
 /// `POST /containers/ID/attach`
 pub(crate) async fn attach(call: Call) -> Reply {
-    let keys = detach_keys(call.query.text("detachKeys"))?;
-    let id = call.id.clone();
-    let streams = Attach {
-        stdin: call.query.bool("stdin"),
-        stdout: call.query.bool("stdout"),
-        stderr: call.query.bool("stderr"),
-    };
-    let wanted = call.query.bool("stream");
-    let with_logs = call.query.bool("logs") && (streams.stdout || streams.stderr);
-    let (attaching, logged) = call
-        .engine(move |engine| {
-            let attaching = engine.attach(&id, streams)?;
-            let options = LogOptions {
-                stdout: streams.stdout,
-                stderr: streams.stderr,
-                ..LogOptions::default()
-            };
-            let logged = with_logs.then(|| engine.logs(&id, options)).transpose()?;
-            Ok::<_, containers::Error>((attaching, logged))
-        })
-        .await?;
-    let head = raw_head(&call, attaching.tty);
-    let options = Options {
-        stdin: attaching.stdin,
-        detach: attaching.tty.then(|| Detector::new(keys)),
-        framing: Framing::AsItIs,
-    };
+    let attach = Attach::of(&call).await?;
+    let head = raw_head(&call, attach.attaching.tty);
+    Ok(Answer::TakeOver(head, Box::new(|client| Box::pin(attach.join(client, Framing::AsItIs)))))
+}
+
+/// From here on the messages of a WebSocket are bytes and no text.
+const SENDS_BYTES: Version = Version(28);
+
+/// `GET /containers/ID/attach/ws`: the same, raw in any case.
+pub(crate) async fn attach_over_websocket(call: Call) -> Reply {
+    let attach = Attach::of(&call).await?;
+    let head = websocket::accept(&call.headers)
+        .ok_or_else(|| Error::invalid("the request is none for a WebSocket of version 13"))?;
+    let framing = if attach.attaching.tty { Framing::AsItIs } else { Framing::TakeOff };
+    let binary = call.version >= SENDS_BYTES;
     Ok(Answer::TakeOver(
         head,
-        Box::new(move |mut client| {
-            Box::pin(async move {
-                if let Some(logged) = logged
-                    && replay(&mut client, logged).await.is_err()
-                {
-                    return;
-                }
-                if wanted {
-                    join(client, attaching, options).await;
-                }
-            })
+        Box::new(move |client| {
+            let client = Box::new(WebSocket::new(client, binary));
+            Box::pin(attach.join(client, framing))
         }),
     ))
 }
 
+/// What a client joins, as it was asked for.
+struct Attach {
+    attaching: Attaching,
+    /// What was logged so far, if it is wanted.
+    logged: Option<Logs>,
+    /// Whether it wants to be joined at all.
+    wanted: bool,
+    keys: Vec<u8>,
+}
+
+impl Attach {
+    async fn of(call: &Call) -> Result<Self, Error> {
+        let keys = detach_keys(call.query.text("detachKeys"))?;
+        let id = call.id.clone();
+        let streams = shim_protocol::Attach {
+            stdin: call.query.bool("stdin"),
+            stdout: call.query.bool("stdout"),
+            stderr: call.query.bool("stderr"),
+        };
+        let with_logs = call.query.bool("logs") && (streams.stdout || streams.stderr);
+        let (attaching, logged) = call
+            .engine(move |engine| {
+                let attaching = engine.attach(&id, streams)?;
+                let options = LogOptions {
+                    stdout: streams.stdout,
+                    stderr: streams.stderr,
+                    ..LogOptions::default()
+                };
+                let logged = with_logs.then(|| engine.logs(&id, options)).transpose()?;
+                Ok::<_, containers::Error>((attaching, logged))
+            })
+            .await?;
+        Ok(Self { attaching, logged, wanted: call.query.bool("stream"), keys })
+    }
+
+    async fn join(self, mut client: Box<dyn Io>, framing: Framing) {
+        if let Some(logged) = self.logged
+            && replay(&mut client, logged, framing).await.is_err()
+        {
+            return;
+        }
+        if self.wanted {
+            let options = Options {
+                stdin: self.attaching.stdin,
+                detach: self.attaching.tty.then(|| Detector::new(self.keys)),
+                framing,
+            };
+            join(client, self.attaching, options).await;
+        } else {
+            // The client may have gone.
+            _ = client.shutdown().await;
+        }
+    }
+}
+
 /// Sends what was logged so far. An error: there is no client any more, or the log cannot be read.
-async fn replay(client: &mut Box<dyn Io>, mut logged: Logs) -> Result<(), Error> {
+async fn replay(client: &mut Box<dyn Io>, mut logged: Logs, framing: Framing) -> Result<(), Error> {
+    let mut reframe = Reframe::new(framing);
     head_taken(client.socket()).await;
     let (sender, mut pieces) = tokio::sync::mpsc::channel(1);
     let reading = blocking(move || {
@@ -114,7 +150,7 @@ async fn replay(client: &mut Box<dyn Io>, mut logged: Logs) -> Result<(), Error>
     });
     let sending = async {
         while let Some(piece) = pieces.recv().await {
-            let sent = client.write_all(&piece).await;
+            let sent = client.write_all(&reframe.piece(&piece)).await;
             sent.map_err(|err| Error::internal(err.to_string()))?;
         }
         Ok(())

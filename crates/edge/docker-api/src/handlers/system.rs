@@ -18,7 +18,7 @@ use docker::{
 };
 use hyper::{
     StatusCode,
-    header::{CACHE_CONTROL, HeaderValue, PRAGMA},
+    header::{ACCEPT, CACHE_CONTROL, HeaderValue, PRAGMA},
 };
 use images::LayerUsage;
 
@@ -34,6 +34,7 @@ use crate::{
     legacy,
     machine::Machine,
     until::instant,
+    version::Version,
 };
 
 /// Ours.
@@ -224,6 +225,7 @@ pub(crate) async fn events(call: Call) -> Reply {
     };
     let (since, until) = (bound("since")?, bound("until")?);
     let filters = Filters::parse(call.query.text("filters"))?;
+    let form = form(&call);
     let mut events = call.engine(move |engine| engine.events(since, until, filters)).await?;
     let (leash, gone) = leash()?;
     let (sender, body) = pieces();
@@ -236,6 +238,9 @@ pub(crate) async fn events(call: Call) -> Reply {
             let event = legacy::event(event, version);
             let sent = serde_json::to_vec(&event).map_err(io::Error::other).and_then(|mut line| {
                 line.push(b'\n');
+                if form == JSON_SEQUENCE {
+                    line.insert(0, RECORD_SEPARATOR);
+                }
                 out.write_all(&line)
             });
             if sent.is_err() {
@@ -251,7 +256,36 @@ pub(crate) async fn events(call: Call) -> Reply {
         }
         drop(leash);
     });
-    Ok(reply(StatusCode::OK, "application/json", body))
+    Ok(reply(StatusCode::OK, form, body))
+}
+
+const JSON: &str = "application/json";
+const JSON_SEQUENCE: &str = "application/json-seq";
+/// What a record of it begins with (RFC 7464).
+const RECORD_SEPARATOR: u8 = 0x1e;
+
+/// In which form a client wants its events; of several the one that it likes best (`q`).
+fn form(call: &Call) -> &'static str {
+    let known: &[&'static str] = match call.version {
+        Version(53..) => &[JSON, "application/jsonl", "application/x-ndjson", JSON_SEQUENCE],
+        Version(52) => &[JSON, "application/x-ndjson", JSON_SEQUENCE],
+        Version(_) => &[],
+    };
+    let mut best = (JSON, 0.0);
+    for accept in call.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()) {
+        for offer in accept.split(',') {
+            let mut parts = offer.split(';').map(str::trim);
+            let media = parts.next().unwrap_or_default();
+            let q = parts.find_map(|part| part.strip_prefix("q=")).unwrap_or("1");
+            let q: f32 = q.parse().unwrap_or(0.0);
+            if let Some(known) = known.iter().find(|one| media.eq_ignore_ascii_case(one))
+                && q > best.1
+            {
+                best = (known, q);
+            }
+        }
+    }
+    best.0
 }
 
 /// `GET /system/df`

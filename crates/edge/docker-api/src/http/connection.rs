@@ -125,8 +125,10 @@ fn switch(head: Response<()>, upgrade: bool) -> Response<ReplyBody> {
     let mut head = head.map(|()| ReplyBody::Whole(bytes::Bytes::new()));
     *head.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     if upgrade {
-        head.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        head.headers_mut().insert(UPGRADE, HeaderValue::from_static("tcp"));
+        let headers = head.headers_mut();
+        let to = headers.remove(UPGRADE).unwrap_or(HeaderValue::from_static("tcp"));
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, to);
     }
     head
 }

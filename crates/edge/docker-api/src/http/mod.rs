@@ -5,8 +5,10 @@ pub(crate) mod connection;
 pub(crate) mod gone;
 pub(crate) mod query;
 pub(crate) mod route;
+mod sha1;
 mod takeover;
 #[cfg(test)]
 mod tests;
+pub(crate) mod websocket;
 
 pub use connection::Io;
