@@ -133,7 +133,10 @@ impl Images {
         let mut layers: Vec<Box<dyn LayerSource + '_>> = Vec::new();
         for layer in &manifest.layers {
             if !media_type::is_layer(&layer.media_type) {
-                return Err(Error::Invalid(format!("a layer of type `{}`", layer.media_type)));
+                return Err(Error::Invalid(format!(
+                    "unsupported media type `{}` of the layer {}",
+                    layer.media_type, layer.digest
+                )));
             }
             let expected = Some((layer.digest.clone(), layer.size));
             layers.push(Box::new(pieces.layer(&blob_path(&layer.digest), expected)?));

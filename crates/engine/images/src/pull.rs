@@ -338,7 +338,10 @@ fn check(manifest: &Manifest, config: &[u8]) -> Result<ImageConfig, Error> {
     }
     for layer in &manifest.layers {
         if !media_type::is_layer(&layer.media_type) {
-            return Err(Error::Invalid(format!("a layer of type `{}`", layer.media_type)));
+            return Err(Error::Invalid(format!(
+                "unsupported media type `{}` of the layer {}",
+                layer.media_type, layer.digest
+            )));
         }
         if layer.size > MAX_BLOB {
             let (digest, size) = (&layer.digest, layer.size);

@@ -26,6 +26,11 @@ impl<'s> Daemon<'s> {
         Self { sandbox, child, socket }
     }
 
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> &str {
+        &self.socket
+    }
+
     pub(crate) fn docker(&self, args: &[&str]) -> Output {
         let mut command = self.sandbox.command("docker");
         command.args(["-H", &format!("unix://{}", self.socket)]).args(args);

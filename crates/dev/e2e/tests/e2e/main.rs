@@ -16,6 +16,7 @@ mod full_disk;
 mod health;
 mod hello;
 mod host_image;
+mod images_bad_input;
 mod isolation;
 mod killed_anywhere;
 mod lifecycle;
@@ -32,6 +33,14 @@ mod storage;
 mod streams;
 mod terminal;
 mod volumes;
+
+// The registry client's own tests have a registry that can be told to lie.
+#[path = "../../../../service/registry/tests/registry/server.rs"]
+#[allow(dead_code, reason = "tests of another crate use it too")]
+mod server;
+#[path = "../../../../service/registry/tests/registry/shelf.rs"]
+#[allow(dead_code, reason = "tests of another crate use it too")]
+mod shelf;
 
 use serde_json::Value;
 use testkit::Sandbox;

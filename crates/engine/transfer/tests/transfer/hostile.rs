@@ -382,6 +382,47 @@ async fn an_image_that_is_there_stays_as_it_was() {
     home.check("a pull that failed");
 }
 
+/// Layers that are what their digests say, and unpack to more than any disk holds.
+#[tokio::test]
+async fn a_bomb_is_defused() {
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 1).unwrap();
+    // Of zeros after the end nothing is written: what counts is what comes out.
+    let zeros = zstd(&vec![0; 64 << 20]);
+    let many = [zstd(&tar("a", b"x")), zeros.repeat(17)].concat();
+    let large = {
+        let mut bytes = Vec::new();
+        let mut writer = tarstream::Writer::new(&mut bytes);
+        let entry = tarstream::Entry {
+            path: "large".into(),
+            kind: tarstream::Kind::File,
+            mode: 0o644,
+            size: 1 << 47,
+            ..tarstream::Entry::default()
+        };
+        // Its data is never there; its head is.
+        writer.append(&entry, &mut &b""[..]).unwrap_err();
+        bytes
+    };
+    let home = Home::new("bomb");
+    for (kind, layer, want) in [
+        (media_type::LAYER_ZSTD, many, "unpacks to more than 5000 times its size"),
+        (media_type::LAYER, large, "more than 70368744177664 bytes"),
+    ] {
+        let shelf = Arc::new(Shelf::default());
+        let diff = oci::DiffId(Digest::sha256(&layer));
+        crate::image_of(&shelf, "1", vec![shelf.blob(kind, &layer)], vec![diff]);
+        image(&shelf, "2", &[tar("small", b"x")]);
+        let server = shelf.serve().await;
+        let said = told(home.pull(&format!("{}/a/b:1", server.host())).await);
+        assert!(said.contains(want), "{said}");
+        home.check(want);
+        assert_eq!(home.names(), [""; 0]);
+        let good = format!("{}/a/b:2", server.host());
+        home.pull(&good).await.unwrap();
+        home.images.remove(&good, false, &|_| false).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn names_that_lead_nowhere() {
     let home = Home::new("nowhere");
