@@ -9,10 +9,14 @@
 //! that are not there, or fail, are left out and told of.
 
 mod bundle;
+mod containers;
 mod contender;
+mod disk;
 mod docker_bundle;
+mod engine;
 mod images;
 mod measure;
+mod memory;
 mod plot;
 mod report;
 mod runtime;
@@ -82,14 +86,16 @@ enum Subject {
     Engines,
     Runtimes,
     Images,
+    Containers,
 }
 
-/// `cargo xtask bench [runtime] [BURST [PAUSED]]`, `cargo xtask bench images [TIMES]`: how many times
-/// each is run.
+/// `cargo xtask bench [runtime] [BURST [PAUSED]]`, `cargo xtask bench images|containers [TIMES]`: how
+/// many times each is run.
 pub(crate) fn bench(all: &[String]) -> Result<(), String> {
     let (subject, args) = match all {
         [first, rest @ ..] if first == "runtime" => (Subject::Runtimes, rest),
         [first, rest @ ..] if first == "images" => (Subject::Images, rest),
+        [first, rest @ ..] if first == "containers" => (Subject::Containers, rest),
         all => (Subject::Engines, all),
     };
     let number = |nth: usize, default: usize| {
@@ -105,6 +111,7 @@ pub(crate) fn bench(all: &[String]) -> Result<(), String> {
         Subject::Engines => {}
         Subject::Runtimes => return runtime::bench(&workspace.root, &programs, burst, paused),
         Subject::Images => return images::bench(&workspace.root, &programs, number(0, 5)?),
+        Subject::Containers => return containers::bench(&workspace.root, &programs, number(0, 3)?),
     }
     let place = Place::new(&programs)?;
     let results = compare(&place, burst, paused);

@@ -41,7 +41,7 @@ pub(super) fn make(place: &Place) -> Result<(), String> {
         let files = place.path("files");
         fill(&files, number, sizes, &words, &mut dice).map_err(failed)?;
         layers.push(pack(&files, &layout)?);
-        super::place::remove(&files)?;
+        crate::bench::disk::remove(&files)?;
     }
     let mut index = Index::new(Vec::new());
     for (tag, n_layers) in [("base", layers.len() - 1), ("full", layers.len())] {
@@ -58,7 +58,7 @@ pub(super) fn make(place: &Place) -> Result<(), String> {
         copy.arg(format!("oci:{}:{tag}", layout.display())).arg(format!("docker://{name}"));
         run(&mut copy)?;
     }
-    super::place::remove(&layout)
+    crate::bench::disk::remove(&layout)
 }
 
 /// One image of these layers, in the layout.

@@ -8,9 +8,8 @@
 //! Docker needs its daemon in the network namespace of the benchmark: `BENCH_DOCKERD` names it, or a
 //! script around it, which finds the folder of the benchmark in `BENCH_PLACE`.
 
-mod engine;
 mod image;
-mod memory;
+mod jobs;
 mod place;
 
 use std::fmt::Write as _;
@@ -19,7 +18,7 @@ use std::path::Path;
 use super::measure::Samples;
 use super::{plot, report};
 
-use engine::Engine;
+use crate::bench::engine::{self as engines, Engine, Sample};
 use place::Place;
 
 /// What is measured, in the order in which each engine does it.
@@ -53,14 +52,6 @@ impl Job {
             Self::PullTop => "pull, all but the top layer there",
         }
     }
-}
-
-/// One time of one job.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sample {
-    seconds: f64,
-    /// The most that the engine's processes had together, in KiB.
-    peak: u64,
 }
 
 /// What one engine needed.
@@ -99,7 +90,7 @@ fn compare(
 ) -> Result<(Vec<Measured>, Vec<String>), String> {
     eprintln!("an image is made");
     image::make(place)?;
-    let (engines, mut left_out) = engine::all(place, programs);
+    let (engines, mut left_out) = engines::all(place.disk(), programs);
     let mut measured: Vec<_> = engines
         .iter()
         .map(|one| Measured {
@@ -133,7 +124,7 @@ fn once(
     let mut samples = Vec::new();
     for job in Job::ALL.into_iter().filter(|job| engine.does(*job)) {
         engine.before(job, place)?;
-        place.settle();
+        place.disk().settle();
         match engine.run(job, place) {
             Ok(sample) => {
                 let (seconds, peak) = (sample.seconds, sample.peak >> 10);
