@@ -5,11 +5,12 @@
 //! | called as | part |
 //! |---|---|
 //! | `dhow-runtime` | an OCI runtime with runc's command line |
+//! | `docker-init PROGRAM` | the first process of a container of `--init` |
 //! | `dhow-shim DIRECTORY` | the supervisor of one container |
 //! | `dhow internal-remove ID ROOT STATE` | what a supervisor becomes when a container of `--rm` has ended |
 //! | anything else | the command line |
 //!
-//! The first three run in a process with one thread, before anything else is set up.
+//! The first four run in a process with one thread, before anything else is set up.
 #![forbid(unsafe_code)]
 
 mod collector;
@@ -26,6 +27,7 @@ fn main() {
     let args: Vec<OsString> = env::args_os().collect();
     let code = match part(&args) {
         Part::Runtime => runtime_cli::main(args.into_iter().skip(1)),
+        Part::Init => pid1::main(args.into_iter().skip(1)),
         Part::Shim(directory) => shim::main(&directory),
         Part::Remove { root, state, id } => host::remove(root, state, &id),
         Part::CommandLine => command_line(args, entered),
@@ -37,6 +39,7 @@ fn main() {
 /// What this process is to be.
 enum Part {
     Runtime,
+    Init,
     Shim(PathBuf),
     Remove { root: PathBuf, state: PathBuf, id: String },
     CommandLine,
@@ -46,6 +49,7 @@ fn part(args: &[OsString]) -> Part {
     let name = args.first().and_then(|name| Path::new(name).file_name()).unwrap_or_default();
     match (name.to_str(), args.get(1..).unwrap_or_default()) {
         (Some("dhow-runtime" | "runc"), _) => Part::Runtime,
+        (Some(pid1::NAME), _) => Part::Init,
         (Some("dhow-shim"), [directory]) => Part::Shim(directory.into()),
         (_, [part, id, root, state]) if part == "internal-remove" => Part::Remove {
             root: root.into(),

@@ -224,10 +224,7 @@ pub(crate) fn size(host: &HostConfig) -> Result<Option<u64>, Error> {
 
 /// What dhow has not got, by the name under which it is asked for.
 fn not_yet(host: &HostConfig) -> Result<(), Error> {
-    for (asked, what) in [
-        (host.init == Some(true), "an init process (--init)"),
-        (!host.links.is_empty(), "links (--link): use a network and names"),
-    ] {
+    for (asked, what) in [(!host.links.is_empty(), "links (--link): use a network and names")] {
         if asked {
             return Err(Error::NotYet(what.into()));
         }

@@ -70,7 +70,6 @@ fn nonsense_and_what_is_missing_are_told_apart() {
             r#"{"NetworkMode":"host","PortBindings":{"80/tcp":[]}}"#,
             "Published ports are discarded when using host network mode",
         ),
-        (sh, r#"{"Init":true}"#, "an init process (--init) is not there yet"),
         (
             sh,
             r#"{"RestartPolicy":{"Name":"always","MaximumRetryCount":1}}"#,

@@ -34,6 +34,7 @@ mod exec;
 mod files;
 mod health;
 mod idmap;
+mod init;
 mod inspect;
 mod intent;
 mod launch;

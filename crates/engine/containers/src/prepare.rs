@@ -45,7 +45,8 @@ impl Engine {
         }
         let files = self.etc_files(container, &connected, &resolv)?;
         let mounts = self.layers(container)?;
-        let (spec, supplies) = self.spec_of(container, mounts.as_ref(), &files)?;
+        let (mut spec, supplies) = self.spec_of(container, mounts.as_ref(), &files)?;
+        self.add_init(container, &mut spec)?;
         self.write_run(container, connected, mounts, &spec, supplies, restarts)
     }
 

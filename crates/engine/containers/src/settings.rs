@@ -15,11 +15,13 @@ use crate::error::At as _;
 pub struct Settings {
     /// Where CDI specifications are; those of a later folder win.
     pub cdi_spec_dirs: Vec<PathBuf>,
+    /// Containers that do not say otherwise have an init (`--init`).
+    pub init: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()] }
+        Self { cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()], init: false }
     }
 }
 

@@ -227,6 +227,8 @@ pub const ALL: &[&str] = &[
     "engine.extracted",
     "engine.lost",
     "engine.lost-noted",
+    "engine.init",
+    "engine.init-made",
     "engine.mend",
     "engine.mended",
     "engine.spawn",

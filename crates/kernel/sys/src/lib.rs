@@ -69,7 +69,7 @@ pub use sched::{
 pub use seccomp::{SeccompFlags, SockFilter, seccomp_set_filter};
 pub use signal::{
     SignalInfo, end_on_request, ignore_signals, read_signal, reset_signals, signal_block_all,
-    signal_unblock_all, signalfd,
+    signal_unblock_all, signalfd, signalfd_all,
 };
 pub use spawn::{Spawn, Spawned};
 pub use tty::{set_controlling_tty, unread_by_peer};

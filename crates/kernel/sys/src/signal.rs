@@ -51,6 +51,16 @@ pub fn signalfd(signals: &[Signal]) -> Result<OwnedFd, Error> {
     Ok(unsafe { OwnedFd::from_raw_fd(ret) })
 }
 
+/// The same for every signal there is, those of real time among them.
+pub fn signalfd_all() -> Result<OwnedFd, Error> {
+    let set = signal_set(true);
+    // SAFETY: `set` is a live, initialised set; -1 asks for a new descriptor.
+    let ret = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    check(ret.into(), || "signalfd(-1, all)")?;
+    // SAFETY: a new descriptor, ours alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(ret) })
+}
+
 /// One signal that [`read_signal`] took: `struct signalfd_siginfo`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignalInfo {
@@ -60,6 +70,8 @@ pub struct SignalInfo {
     pub pid: i32,
     /// The sender's user id.
     pub uid: u32,
+    /// Nobody sent it: the kernel did, a terminal for one.
+    pub by_kernel: bool,
     /// For `SIGCHLD`: the exit status or the signal that ended the child.
     pub status: i32,
 }
@@ -79,6 +91,8 @@ pub fn read_signal(fd: BorrowedFd<'_>) -> Result<Option<SignalInfo>, Error> {
         signal: word(0),
         pid: word(12),
         uid: word(16).cast_unsigned(),
+        // As SI_FROMUSER of the kernel has it.
+        by_kernel: word(8) > 0,
         status: word(40),
     }))
 }

@@ -17,6 +17,7 @@ mod health;
 mod hello;
 mod host_image;
 mod images_bad_input;
+mod init;
 mod isolation;
 mod killed_anywhere;
 mod lifecycle;
