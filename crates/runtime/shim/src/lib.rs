@@ -33,6 +33,7 @@ mod exec;
 mod flow;
 mod health;
 mod log;
+mod memory;
 mod poll;
 mod proxy;
 mod queue;

@@ -32,6 +32,8 @@ pub(crate) enum Token {
     Dns(DnsToken),
     /// The proxy's sockets.
     Proxy(ProxyToken),
+    /// The watch over the container's memory.
+    Memory,
 }
 
 /// A socket of the name server.
@@ -80,6 +82,7 @@ impl Token {
             Self::Proxy(ProxyToken::Front(n)) => (13, n),
             Self::Proxy(ProxyToken::Back(n)) => (14, n),
             Self::Proxy(ProxyToken::Flow(n)) => (15, n),
+            Self::Memory => (16, 0),
         };
         kind << 32 | u64::from(number)
     }
@@ -103,6 +106,7 @@ impl Token {
             13 => Self::Proxy(ProxyToken::Front(number)),
             14 => Self::Proxy(ProxyToken::Back(number)),
             15 => Self::Proxy(ProxyToken::Flow(number)),
+            16 => Self::Memory,
             _ => return None,
         })
     }
@@ -238,12 +242,12 @@ mod tests {
 
     #[test]
     fn a_token_survives_epoll() {
-        for kind in 0..16 {
+        for kind in 0..17 {
             let token = Token::unpack(kind << 32).unwrap();
             assert_eq!(token.pack(), kind << 32, "{token:?}");
         }
         assert_eq!(Token::Client(u32::MAX).pack(), 3 << 32 | u64::from(u32::MAX));
-        assert_eq!(Token::unpack(16 << 32), None);
+        assert_eq!(Token::unpack(17 << 32), None);
     }
 
     #[test]

@@ -146,6 +146,7 @@ impl Supervisor {
             restart_at: None,
             stopped: false,
             keep: false,
+            memory: None,
             checks,
             unhealthy: false,
         })
@@ -192,6 +193,7 @@ impl Supervisor {
         let pid = read_pid(&pid_file)?;
         let handle = Handle::open(pid)?;
         self.init = Some((pid, handle));
+        self.watch_memory();
         self.status.pid = pid.as_raw_nonzero().get();
         self.status.shim_pid = rustix::process::getpid().as_raw_nonzero().get();
         Ok(pid)

@@ -17,6 +17,7 @@ use crate::error::{Error, report};
 use crate::exec::Exec;
 use crate::health::Checks;
 use crate::log::Log;
+use crate::memory::Memory;
 use crate::poll::{Interest, Poller, Ready, Token, Watched};
 use crate::proxy::Proxy;
 use crate::runtime::{Caller, exit_code};
@@ -71,6 +72,8 @@ pub(crate) struct Supervisor {
     pub(crate) restart_at: Option<Instant>,
     /// Somebody does not want it to be started again.
     pub(crate) stopped: bool,
+    /// The watch over its memory.
+    pub(crate) memory: Option<Memory>,
     /// Its health checks.
     pub(crate) checks: Option<Checks>,
     /// It is ended for its checks' sake, to be started again.
@@ -146,6 +149,7 @@ impl Supervisor {
                     dns.on_event(&self.poller, token, ready);
                 }
             }
+            Token::Memory => self.on_memory(),
             Token::Proxy(token) => self.proxy.on_event(&self.poller, token, ready),
         }
         None

@@ -112,10 +112,11 @@ impl Supervisor {
         self.status.pid = 0;
         self.status.exit_code = code;
         self.status.finished_at = Timestamp::now().to_string();
-        self.status.oom_killed = cgroup.is_some_and(|cgroup| {
+        let kills = cgroup.map_or(0, |cgroup| {
             let kills = cgroup.oom_kills().map_err(Error::from);
-            kills.inspect_err(|err| report("count OOM kills", err)).is_ok_and(|kills| kills > 0)
+            kills.inspect_err(|err| report("count OOM kills", err)).unwrap_or(0)
         });
+        self.end_memory(kills);
         let again = self.note_end(code);
         let ran = self.started.elapsed().as_secs().to_string();
         self.emit("die", &[("exitCode", &code.to_string()), ("execDuration", &ran)]);

@@ -1,6 +1,7 @@
 //! More than one life.
 
-use shim_protocol::{Attach, Change, Phase, Reply, Request, RestartPolicy};
+use serde_json::json;
+use shim_protocol::{Attach, Change, Events, Phase, Reply, Request, RestartPolicy};
 
 use crate::Case;
 use crate::container::{Container, read_all, unframe};
@@ -8,6 +9,7 @@ use crate::fixture::wait_until;
 
 pub(crate) const CASES: &[Case] = &[
     ("what_fails_is_tried_so_often", what_fails_is_tried_so_often),
+    ("memory_that_runs_out_is_told_of_and_no_end", memory_that_runs_out_is_told_of_and_no_end),
     ("a_stop_ends_the_waiting", a_stop_ends_the_waiting),
     ("a_stop_wins_over_the_policy", a_stop_wins_over_the_policy),
     ("a_policy_can_change", a_policy_can_change),
@@ -32,6 +34,32 @@ fn what_fails_is_tried_so_often() {
     assert_eq!(it.log("stdout"), ["1\n", "2\n", "3\n"]);
     let status = it.status();
     assert_eq!((status.phase, status.restart_count, status.stopped), (Phase::Exited, 2, false));
+}
+
+fn memory_that_runs_out_is_told_of_and_no_end() {
+    let mut it = with(
+        RestartPolicy::OnFailure { max: 1 },
+        "test -e /again && { echo fine; exit 0; }; touch /again; \
+         x=$(head -c 50000000 /dev/zero | tr '\\0' x); echo survived",
+    );
+    it.spec["linux"]["resources"]["memory"] = json!({"limit": 16 << 20, "swap": 16 << 20});
+    let events = it.config.data_dir.join("events.jsonl");
+    let attributes = [("name".to_owned(), "box".to_owned())].into();
+    it.config.events = Some(Events { path: events.clone(), image: "x".into(), attributes });
+    it.launch();
+    assert_eq!(it.join(), 0);
+    assert_eq!(it.log("stdout"), ["fine\n"]);
+    // It is that of the last life.
+    assert!(!it.status().oom_killed && it.status().restart_count == 1);
+    let text = std::fs::read_to_string(events).unwrap();
+    let told: Vec<String> = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|event| event["Action"].as_str().unwrap().to_owned())
+        .collect();
+    let mut once = told.clone();
+    once.dedup();
+    assert_eq!(once, ["start", "oom", "die", "start", "die"], "{told:?}");
 }
 
 fn a_stop_ends_the_waiting() {
