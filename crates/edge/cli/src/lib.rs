@@ -21,6 +21,7 @@ mod cdi;
 mod check;
 mod client;
 mod containers;
+mod cp;
 mod df;
 mod error;
 mod explain;
@@ -203,6 +204,7 @@ async fn container(client: &Client, command: ContainerCommand, entered_ns: u64) 
         ContainerCommand::Diff { container } => containers::diff(client, &container).await,
         ContainerCommand::Update(args) => containers::update(client, &args).await,
         ContainerCommand::Commit(args) => images::commit(client, &args).await,
+        ContainerCommand::Cp(args) => cp::copy(client, &args).await,
         ContainerCommand::Export { output, container } => {
             let path = format!("/containers/{}/export", client::encode(&container));
             archive::fetch(client, &path, output.as_deref()).await

@@ -103,6 +103,9 @@ pub enum Error {
     /// The writable layer could not be made or removed.
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
+    /// Files could not be copied.
+    #[error(transparent)]
+    Copy(#[from] cp::Error),
     /// A volume could not be mounted.
     #[error(transparent)]
     Volume(#[from] volume::Error),
@@ -141,6 +144,7 @@ impl Error {
             | Self::Metadata(metadata::Error::InUse { .. }) => Class::Conflict,
             // What cannot be run is the request's mistake, as with Docker; all else is not.
             Self::Invalid(_)
+            | Self::Copy(cp::Error::Invalid(_))
             | Self::Limit(_)
             | Self::Start { exit_code: 126 | 127, .. }
             | Self::Snapshot(snapshot::Error::NoLimit { .. })
@@ -158,6 +162,7 @@ impl Error {
             | Self::Metadata(_)
             | Self::Snapshot(_)
             | Self::Volume(_)
+            | Self::Copy(_)
             | Self::Root(_)
             | Self::Endpoint(_)
             | Self::Cgroup(_)
@@ -172,9 +177,9 @@ pub(crate) fn is_out_of_space(err: &Error) -> bool {
         matches!(err.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     };
     match err {
-        Error::Io { source, .. } | Error::Snapshot(snapshot::Error::Io { source, .. }) => {
-            io(source)
-        }
+        Error::Io { source, .. }
+        | Error::Copy(cp::Error::Io { source, .. })
+        | Error::Snapshot(snapshot::Error::Io { source, .. }) => io(source),
         Error::Metadata(err) => err.is_full(),
         Error::Image(err) => err.is_out_of_space(),
         Error::Undo { first, .. } => is_out_of_space(first),

@@ -13,7 +13,7 @@ use shim_protocol::Phase;
 
 use crate::engine::Engine;
 use crate::error::At as _;
-use crate::files::{Archive, Extract, unpack_into, whole};
+use crate::files::{Archive, Extract, whole};
 use crate::mounting::{self, VOLUME};
 use crate::record::Container;
 use crate::volume_store::{Record, record, users_of};
@@ -139,7 +139,7 @@ impl Engine {
         let archive = RefCell::new(archive);
         let restored = self.make_volume(name, &made, &|data| {
             let options = Extract { whole: true, ..Extract::default() };
-            unpack_into(Root::open(data)?, options, &mut **archive.borrow_mut())
+            Ok(cp::unpack(Root::open(data)?, Path::new("/"), options, &mut **archive.borrow_mut())?)
         })?;
         if !restored {
             return Err(taken(name));

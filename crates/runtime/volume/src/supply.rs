@@ -51,8 +51,14 @@ pub fn supply(
             Some(holders) => shared(supply, holders, directory, id, namespaces)?,
             None => supply.source.open(namespaces, &empty)?,
         };
-        let tree = if supply.subpath.is_empty() { whole } else { below(&whole, &supply.subpath)? };
-        place(&tree, &target)?;
+        if supply.subpath.is_empty() {
+            place(&whole, &target)?;
+            continue;
+        }
+        // Of what is mounted nowhere older kernels take no part.
+        let beside = directory.join(format!("{}.parts", supply.name));
+        place(&whole, &beside)?;
+        place(&below(&beside, &supply.subpath)?, &target)?;
     }
     failpoint::hit("volume.supplied").map_err(Error::file("mount", directory))
 }
@@ -96,9 +102,8 @@ fn shared(
 }
 
 /// A part of a tree, to which no link leads out of it.
-fn below(whole: &OwnedFd, subpath: &str) -> Result<OwnedFd, Error> {
-    let root = whole.try_clone().map_err(Error::file("dup", Path::new(subpath)))?;
-    let found = fsroot::Root::from_fd(root).open_path(subpath);
+fn below(whole: &Path, subpath: &str) -> Result<OwnedFd, Error> {
+    let found = fsroot::Root::open(whole)?.open_path(subpath);
     let part = found.map_err(|source| Error::Subpath { path: subpath.into(), source })?;
     Ok(mount::bind_fd(part.as_fd(), true)?)
 }

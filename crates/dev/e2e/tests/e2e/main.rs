@@ -6,6 +6,7 @@
 mod bad_input;
 mod cdi;
 mod check;
+mod cp;
 mod debian;
 mod docker_client;
 mod exec;

@@ -89,6 +89,11 @@ pub(crate) enum ContainerCommand {
     Update(UpdateArgs),
     /// Create a new image from a container's changes
     Commit(CommitArgs),
+    /// Copy files/folders between containers and the local filesystem, or between containers
+    #[command(
+        after_help = "Example:\n  dhow cp web:/etc/nginx/. conf; dhow cp page.html web:/srv/; dhow cp web:/var/log - | tar -t"
+    )]
+    Cp(CpArgs),
     /// Export a container's filesystem as a tar archive
     Export {
         /// Write to a file, instead of STDOUT
@@ -355,4 +360,24 @@ pub(crate) struct StatsArgs {
     /// Which; all that run where there is none
     #[arg(value_name = "CONTAINER")]
     pub(crate) containers: Vec<String>,
+}
+
+/// `cp`.
+#[derive(Args, Debug)]
+pub(crate) struct CpArgs {
+    /// Archive mode (copy all uid/gid information)
+    #[arg(short, long)]
+    pub(crate) archive: bool,
+    /// Always follow symbol link in SRC_PATH
+    #[arg(short = 'L', long)]
+    pub(crate) follow_link: bool,
+    /// Suppress progress output during copy
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// CONTAINER:PATH, a path here, or - for a tar archive from STDIN
+    #[arg(value_name = "SRC_PATH")]
+    pub(crate) source: String,
+    /// CONTAINER:PATH, a path here, or - for a tar archive to STDOUT
+    #[arg(value_name = "DEST_PATH")]
+    pub(crate) destination: String,
 }

@@ -54,9 +54,16 @@ pub(crate) async fn head(call: Call) -> Reply {
 pub(crate) async fn put(mut call: Call) -> Reply {
     let (id, path) = place(&call)?;
     let keep_kinds = call.query.bool("noOverwriteDirNonDir");
+    let to_user = call.query.bool("copyUIDGID");
     let mut archive = call.reader();
     call.engine(move |engine| {
-        engine.extract(&id, &path, Extract { keep_kinds, ..Extract::default() }, &mut archive)
+        engine.extract(
+            &id,
+            &path,
+            Extract { keep_kinds, ..Extract::default() },
+            to_user,
+            &mut archive,
+        )
     })
     .await?;
     empty(StatusCode::OK)

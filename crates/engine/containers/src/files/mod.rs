@@ -5,8 +5,8 @@
 //! nowhere: it ends with its descriptor, whatever becomes of us. Every path is resolved by the
 //! kernel within that root; no name of a container's ever means a file of the host's.
 
-mod pack;
-mod unpack;
+mod extract;
+mod view;
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -14,6 +14,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use cp::{Pack, Place};
 use docker::container::PathStat;
 use docker::timestamp::Timestamp;
 use fsroot::Root;
@@ -27,50 +28,21 @@ use crate::engine::Engine;
 use crate::error::At as _;
 use crate::record::Container;
 
-pub use unpack::Extract;
-pub(crate) use unpack::unpack_into;
+use view::View;
+
+pub use cp::Extract;
 
 /// Files of a container, about to be written as a tar archive.
 #[derive(Debug)]
 pub struct Archive {
     /// What is at the path.
     pub stat: PathStat,
-    root: Root,
+    view: View,
     place: Place,
     /// Whether other file systems in it stay out.
     one_file_system: bool,
     /// With all extended attributes that a tar archive can have.
     attributes: bool,
-}
-
-/// A path, as a client gave it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
-    /// As given, from the root.
-    path: PathBuf,
-    /// What it is called in archives.
-    name: OsString,
-    /// Whether a link at its end is followed: it was given with a `/` or `/.` at its end.
-    follow: bool,
-}
-
-impl Place {
-    fn new(given: &str) -> Self {
-        let path = PathBuf::from(format!("/{}", given.trim_start_matches('/')));
-        let follow = given.is_empty()
-            || given.ends_with('/')
-            || [".", ".."].iter().any(|end| given.rsplit('/').next() == Some(*end));
-        let name = if given.ends_with("/.") || given == "." {
-            OsString::from(".")
-        } else {
-            path.file_name().unwrap_or(OsStr::new("/")).to_owned()
-        };
-        Self { path, name, follow }
-    }
-
-    fn open(&self, root: &Root) -> Result<OwnedFd, sys::Error> {
-        if self.follow { root.open_path(&self.path) } else { root.open_link(&self.path) }
-    }
 }
 
 impl Engine {
@@ -83,18 +55,18 @@ impl Engine {
     pub fn archive(&self, wanted: &str, path: &str) -> Result<Archive, Error> {
         let container = self.find(wanted)?;
         let status = self.status(&container.id)?;
-        let root = match self.running_root(&container, &status)? {
-            Some(root) => root,
-            None => self.mounted_root(&container, false)?,
+        let view = match self.running_root(&container, &status)? {
+            Some(root) => root.into(),
+            None => self.view(&container, false)?,
         };
-        archive(root, wanted, path, false)
+        archive(view, wanted, path, false)
     }
 
     /// The whole root of a container, without what is mounted in it.
     pub fn export(&self, wanted: &str) -> Result<Archive, Error> {
         let container = self.find(wanted)?;
         let root = self.mounted_root(&container, false)?;
-        let mut archive = archive(root, wanted, "/", true)?;
+        let mut archive = archive(root.into(), wanted, "/", true)?;
         archive.place.name = OsString::new();
         Ok(archive)
     }
@@ -126,38 +98,47 @@ impl Engine {
 
     /// The root of a container that does not run, on a mount of its own.
     fn mounted_root(&self, container: &Container, writable: bool) -> Result<Root, Error> {
-        let Some(mounts) = self.layers(container)? else {
-            return Err(Error::NotYet(
+        Ok(Root::from_fd(mount_layers(&self.mounts_of(container)?, writable)?))
+    }
+
+    /// What makes the root of a container, which is not the machine's own.
+    fn mounts_of(&self, container: &Container) -> Result<Mounts, Error> {
+        self.layers(container)?.ok_or_else(|| {
+            Error::NotYet(
                 "a look at the files of a container of the host's root (but for those of one that \
                  runs)"
                     .into(),
-            ));
-        };
-        let mounted = match (&mounts, writable) {
-            (Mounts::Overlay { lower, upper, work }, true) => {
-                mount::forget_volatile(work).at("remove", work)?;
-                mount::overlay(lower, Some((upper, work)), &[])?
-            }
-            (Mounts::Overlay { .. }, false) => {
-                let all: Vec<PathBuf> = mounts.stack().into_iter().map(Into::into).collect();
-                mount::overlay(&all, None, &[])?
-            }
-            (Mounts::Directory { root, .. }, _) => mount::bind(root, false)?,
-        };
-        Ok(Root::from_fd(mounted))
+            )
+        })
     }
+}
+
+/// A container's root as a detached mount.
+fn mount_layers(mounts: &Mounts, writable: bool) -> Result<OwnedFd, Error> {
+    Ok(match (mounts, writable) {
+        (Mounts::Overlay { lower, upper, work }, true) => {
+            mount::forget_volatile(work).at("remove", work)?;
+            mount::overlay(lower, Some((upper, work)), &[])?
+        }
+        (Mounts::Overlay { .. }, false) => {
+            let all: Vec<PathBuf> = mounts.stack().into_iter().map(Into::into).collect();
+            mount::overlay(&all, None, &[])?
+        }
+        (Mounts::Directory { root, .. }, _) => mount::bind(root, false)?,
+    })
 }
 
 impl Archive {
     /// Writes all of it.
     pub fn write(&self, out: &mut dyn Write) -> Result<(), Error> {
-        pack::pack(self, out)
+        let how = Pack { one_file_system: self.one_file_system, attributes: self.attributes };
+        Ok(cp::pack(&self.view.root, &self.place, how, out)?)
     }
 }
 
-fn archive(root: Root, wanted: &str, path: &str, one_file_system: bool) -> Result<Archive, Error> {
+fn archive(view: View, wanted: &str, path: &str, one_file_system: bool) -> Result<Archive, Error> {
     let place = Place::new(path);
-    let node = place.open(&root).map_err(|err| missing(err, wanted, path))?;
+    let node = place.open(&view.root).map_err(|err| missing(err, wanted, path))?;
     let stat = rustix::fs::fstat(&node).at("stat", &place.path)?;
     let link_target = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Symlink => {
@@ -175,12 +156,12 @@ fn archive(root: Root, wanted: &str, path: &str, one_file_system: bool) -> Resul
         mtime: Timestamp { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 }.to_string(),
         link_target,
     };
-    Ok(Archive { stat, root, place, one_file_system, attributes: false })
+    Ok(Archive { stat, view, place, one_file_system, attributes: false })
 }
 
 /// All that is in a directory, and what that itself is.
 pub(crate) fn whole(root: Root) -> Result<Archive, Error> {
-    let mut archive = archive(root, "", "/.", false)?;
+    let mut archive = archive(root.into(), "", "/.", false)?;
     archive.attributes = true;
     Ok(archive)
 }
@@ -218,28 +199,4 @@ fn go_mode(stat: &Stat) -> u32 {
     let special = [(0o4000, SETUID), (0o2000, SETGID), (0o1000, STICKY)];
     let special = special.iter().filter(|(bit, _)| stat.st_mode & bit != 0).map(|(_, go)| go);
     kind | special.sum::<u32>() | stat.st_mode & 0o777
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ends_of_paths_say_whether_links_are_followed() {
-        for (given, path, name, follow) in [
-            ("/etc/passwd", "/etc/passwd", "passwd", false),
-            ("etc", "/etc", "etc", false),
-            ("/etc/", "/etc/", "etc", true),
-            ("/etc/.", "/etc/.", ".", true),
-            ("/", "/", "/", true),
-            ("", "/", "/", true),
-            (".", "/.", ".", true),
-        ] {
-            let place = Place::new(given);
-            let want = Place { path: path.into(), name: name.into(), follow };
-            assert_eq!(place, want, "{given}");
-            // Paths compare by their parts, and what is at the end makes the difference here.
-            assert_eq!(place.path.as_os_str(), OsStr::new(path));
-        }
-    }
 }

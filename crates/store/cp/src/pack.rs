@@ -8,13 +8,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use fsroot::Root;
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use tarstream::{Entry, Kind, Time, Writer};
 
-use super::Archive;
-use crate::Error;
 use crate::error::At as _;
+use crate::{Error, Place};
 
 struct Packer<'a> {
     /// The directory that is packed; of a single file, the one that it is in.
@@ -30,9 +30,17 @@ struct Packer<'a> {
     linked: HashMap<(u64, u64), Vec<u8>>,
 }
 
-/// Writes what is at the archive's place. What goes away meanwhile is left out, sockets as well.
-pub(super) fn pack(archive: &Archive, out: &mut dyn Write) -> Result<(), Error> {
-    let Archive { root, place, one_file_system, attributes, .. } = archive;
+/// How an archive is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pack {
+    /// Other file systems below stay out.
+    pub one_file_system: bool,
+    /// With all extended attributes that others may have.
+    pub attributes: bool,
+}
+
+/// Writes what is at `place` in `root`. What goes away meanwhile is left out, sockets as well.
+pub fn pack(root: &Root, place: &Place, how: Pack, out: &mut dyn Write) -> Result<(), Error> {
     let node = place.open(root)?;
     let stat = rustix::fs::fstat(&node).at("stat", &place.path)?;
     let is_directory = FileType::from_raw_mode(stat.st_mode).is_dir();
@@ -47,8 +55,8 @@ pub(super) fn pack(archive: &Archive, out: &mut dyn Write) -> Result<(), Error> 
     let mut packer = Packer {
         base,
         prefix,
-        device: one_file_system.then_some(stat.st_dev),
-        attributes: *attributes,
+        device: how.one_file_system.then_some(stat.st_dev),
+        attributes: how.attributes,
         writer: Writer::new(out),
         linked: HashMap::new(),
     };
@@ -66,7 +74,9 @@ impl Packer<'_> {
     fn tree(&mut self) -> Result<(), Error> {
         let mut rest = vec![PathBuf::new()];
         while let Some(path) = rest.pop() {
-            let name = self.prefix.join(&path).into_os_string();
+            let here = path.as_os_str().is_empty();
+            let name = if here { self.prefix.clone() } else { self.prefix.join(&path) };
+            let name = name.into_os_string();
             // The root of an export has no entry.
             if !name.is_empty() && !self.entry(&path, name.as_bytes().to_vec())? {
                 continue;

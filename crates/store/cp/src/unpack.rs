@@ -12,9 +12,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid
 use rustix::io::Errno;
 use tarstream::{Entry, Kind, Reader};
 
-use super::{Place, missing};
 use crate::Error;
-use crate::engine::Engine;
 use crate::error::At as _;
 
 /// How an archive is put into a container.
@@ -26,55 +24,25 @@ pub struct Extract {
     pub owner: Option<(u32, u32)>,
     /// What the archive says of the directory itself counts.
     pub whole: bool,
+    /// Nobody's owner is changed: what is made is whose this process is.
+    pub as_self: bool,
+    /// The first directory of every name is left out: it is what the directory is called elsewhere.
+    pub strip: bool,
 }
 
-impl Engine {
-    /// Unpacks a tar archive (plain or compressed) into a directory of a container.
-    pub fn extract(
-        &self,
-        wanted: &str,
-        path: &str,
-        options: Extract,
-        archive: &mut dyn Read,
-    ) -> Result<(), Error> {
-        // Held, so that nobody starts it while its layers are mounted here.
-        let (container, lock) = self.find_locked(wanted)?;
-        let status = self.status_locked(&container.id, &lock)?;
-        let running = self.running_root(&container, &status)?;
-        if container.record.host.readonly_rootfs && running.is_none() {
-            return Err(Error::Denied("container rootfs is marked read-only".into()));
-        }
-        let root = match running {
-            Some(root) => {
-                drop(lock);
-                root
-            }
-            None => self.mounted_root(&container, true)?,
-        };
-        let place = Place { follow: true, ..Place::new(path) };
-        let target = place.open(&root).map_err(|err| missing(err, wanted, path))?;
-        let stat = rustix::fs::fstat(&target).at("stat", &place.path)?;
-        if !FileType::from_raw_mode(stat.st_mode).is_dir() {
-            return Err(Error::Invalid("extraction point is not a directory".into()));
-        }
-        failpoint::hit("engine.extract").at("unpack", &place.path)?;
-        Unpacker { root, target: place.path.clone(), options, directories: Vec::new() }
-            .all(archive)?;
-        failpoint::hit("engine.extracted").at("unpack", &place.path)
-    }
-}
-
-/// Unpacks a tar archive (plain or compressed) into a directory.
-pub(crate) fn unpack_into(
+/// Unpacks a tar archive (plain or compressed) into the directory `target` of `root`.
+pub fn unpack(
     root: Root,
+    target: &Path,
     options: Extract,
     archive: &mut dyn Read,
 ) -> Result<(), Error> {
-    Unpacker { root, target: "/".into(), options, directories: Vec::new() }.all(archive)
+    let target = target.to_owned();
+    Unpacker { root, target, options, directories: Vec::new() }.all(archive)
 }
 
 fn bad_archive(err: &dyn std::error::Error) -> Error {
-    Error::Invalid(format!("archive: {}", crate::error::chain(err)))
+    Error::Invalid(format!("archive: {}", docker::error::chain(err)))
 }
 
 struct Unpacker {
@@ -83,6 +51,37 @@ struct Unpacker {
     options: Extract,
     /// Those made, and when they were changed last: what comes into them changes that.
     directories: Vec<(PathBuf, Timestamps)>,
+}
+
+/// Unpacks an archive of one file (anything but a directory) as `name` into the directory `root`.
+pub fn unpack_file(
+    root: Root,
+    name: &OsStr,
+    options: Extract,
+    archive: &mut dyn Read,
+) -> Result<(), Error> {
+    let decoded = diff::decode(archive).map_err(|err| bad_archive(&err))?;
+    let mut reader = Reader::new(BufReader::with_capacity(64 << 10, decoded));
+    let entry = reader.next_entry().map_err(|err| bad_archive(&err))?;
+    let one = |entry: Entry| match entry.kind {
+        Kind::Directory | Kind::HardLink => None,
+        _ => Some(Entry { path: name.as_bytes().to_vec(), ..entry }),
+    };
+    let not_one = || Error::Invalid("archive: not one file, as was asked for".into());
+    let entry = entry.and_then(one).ok_or_else(not_one)?;
+    if name.is_empty()
+        || name.as_bytes().contains(&b'/')
+        || [".", ".."].iter().any(|bad| name == *bad)
+    {
+        return Err(Error::Invalid(format!("{name:?} is no name of a file")));
+    }
+    let target = PathBuf::from("/");
+    let mut unpacker = Unpacker { root, target, options, directories: Vec::new() };
+    unpacker.entry(&entry, &mut reader)?;
+    match reader.next_entry().map_err(|err| bad_archive(&err))? {
+        None => Ok(()),
+        Some(_) => Err(not_one()),
+    }
 }
 
 impl Unpacker {
@@ -153,10 +152,10 @@ impl Unpacker {
                 rustix::fs::mknodat(&directory, name, kind, mode, device).at("mknod", &path)?;
             }
         }
-        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
-        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        rustix::fs::chownat(&directory, name, uid, gid, flags).at("chown", &path)?;
+        if let Some((uid, gid)) = self.owner(entry) {
+            rustix::fs::chownat(&directory, name, uid, gid, flags).at("chown", &path)?;
+        }
         if entry.kind != Kind::Symlink {
             // After the owner, of which a change takes the set-id bits away.
             rustix::fs::chmodat(&directory, name, mode, AtFlags::empty()).at("chmod", &path)?;
@@ -171,6 +170,15 @@ impl Unpacker {
         rustix::fs::utimensat(&directory, name, &times, flags).at("utimensat", &path)
     }
 
+    /// Whose an entry is to be; `None`: whoever makes it.
+    fn owner(&self, entry: &Entry) -> Option<(Option<Uid>, Option<Gid>)> {
+        if self.options.as_self {
+            return None;
+        }
+        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        Some((Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))))
+    }
+
     /// The entry of the directory into which all goes.
     fn itself(&mut self, entry: &Entry) -> Result<(), Error> {
         if !self.options.whole || entry.kind != Kind::Directory {
@@ -179,9 +187,9 @@ impl Unpacker {
         let target = self.target.clone();
         let directory =
             self.root.open_with(&target, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
-        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
-        let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-        rustix::fs::fchown(&directory, uid, gid).at("chown", &target)?;
+        if let Some((uid, gid)) = self.owner(entry) {
+            rustix::fs::fchown(&directory, uid, gid).at("chown", &target)?;
+        }
         let mode = Mode::from_raw_mode(entry.mode & 0o7777);
         rustix::fs::fchmod(&directory, mode).at("chmod", &target)?;
         attributes(entry, &fsroot::fd_path(&directory).join("."), &target)?;
@@ -207,6 +215,11 @@ impl Unpacker {
                     )));
                 }
             }
+        }
+        if self.options.strip && n_names > 0 {
+            let names = path.strip_prefix(&self.target).unwrap_or(&path);
+            let rest: PathBuf = names.components().skip(1).collect();
+            return Ok((n_names > 1).then(|| self.target.join(rest)));
         }
         Ok((n_names > 0).then_some(path))
     }

@@ -1,0 +1,91 @@
+//! From a tar archive into a container.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use cp::Place;
+use rustix::fs::FileType;
+
+use super::{Extract, View, missing};
+use crate::Error;
+use crate::engine::Engine;
+use crate::error::At as _;
+use crate::record::Container;
+
+impl Engine {
+    /// Unpacks a tar archive (plain or compressed) into a directory of a container. With `to_user` all of
+    /// it becomes that of the user whom the container runs as, where it says so.
+    pub fn extract(
+        &self,
+        wanted: &str,
+        path: &str,
+        options: Extract,
+        to_user: bool,
+        archive: &mut dyn Read,
+    ) -> Result<(), Error> {
+        // Held, so that nobody starts it while its layers are mounted here.
+        let (container, lock) = self.find_locked(wanted)?;
+        let status = self.status_locked(&container.id, &lock)?;
+        let running = self.running_root(&container, &status)?;
+        check_writable(&container, path)?;
+        let view = match running {
+            Some(root) => {
+                drop(lock);
+                root.into()
+            }
+            None => self.view(&container, true)?,
+        };
+        let options = Extract { owner: self.owner_for(&container, to_user)?, ..options };
+        let place = Place { follow: true, ..Place::new(path) };
+        let target = place.open(&view.root).map_err(|err| missing(err, wanted, path))?;
+        let stat = rustix::fs::fstat(&target).at("stat", &place.path)?;
+        if !FileType::from_raw_mode(stat.st_mode).is_dir() {
+            return Err(Error::Invalid("extraction point is not a directory".into()));
+        }
+        failpoint::hit("engine.extract").at("unpack", &place.path)?;
+        let View { root, _namespace } = view;
+        cp::unpack(root, &place.path, options, archive).map_err(read_only)?;
+        failpoint::hit("engine.extracted").at("unpack", &place.path)
+    }
+}
+
+impl Engine {
+    /// Whose what is copied into a container is to be.
+    fn owner_for(&self, container: &Container, to_user: bool) -> Result<Option<(u32, u32)>, Error> {
+        let user = &container.record.config.user;
+        if !to_user || user.is_empty() {
+            return Ok(None);
+        }
+        let layers = self.layers(container)?;
+        let identity = crate::prepare::look_up_user(user, &[], layers.as_ref())?;
+        Ok(Some((identity.user.uid, identity.user.gid)))
+    }
+}
+
+/// Refuses what is to come where nothing can be written, as far as the path tells.
+fn check_writable(container: &Container, path: &str) -> Result<(), Error> {
+    let path = PathBuf::from(crate::mounting::clean(path));
+    let on = container
+        .record
+        .mounts
+        .iter()
+        .filter(|mounting| path.starts_with(&mounting.point.destination))
+        .max_by_key(|mounting| mounting.point.destination.len());
+    match on {
+        Some(mounting) if !mounting.point.rw => {
+            Err(Error::Denied("mounted volume is marked read-only".into()))
+        }
+        None if container.record.host.readonly_rootfs => {
+            Err(Error::Denied("container rootfs is marked read-only".into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same where a link led there.
+fn read_only(err: cp::Error) -> Error {
+    if err.is_read_only() {
+        return Error::Denied("mounted volume is marked read-only".into());
+    }
+    err.into()
+}
