@@ -14,7 +14,7 @@ use snapshot::Mounts;
 use crate::Error;
 use crate::engine::Engine;
 use crate::error::At as _;
-use crate::merged::{self, Directory};
+use crate::merged::{self, Directory, Entry};
 use crate::mountpoints;
 
 const MODIFIED: u8 = 0;
@@ -38,7 +38,7 @@ impl Engine {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let upper = rustix::fs::open(upper, flags, Mode::empty()).at("open", upper)?;
         let mut changes = Vec::new();
-        walk(&upper, Path::new("/"), &below, &mut changes, 0)?;
+        walk(&upper, Path::new("/"), Some(&below), &mut changes, 0)?;
         changes.sort_by(|a: &FilesystemChange, b| a.path.cmp(&b.path));
         Ok(changes)
     }
@@ -65,10 +65,15 @@ impl Engine {
     }
 }
 
+fn change(kind: u8, path: &Path) -> FilesystemChange {
+    FilesystemChange { kind, path: path.to_string_lossy().into_owned() }
+}
+
+/// `below` is what the image has in place of `directory`, if that is a directory.
 fn walk(
     directory: &OwnedFd,
     path: &Path,
-    below: &Directory,
+    below: Option<&Directory>,
     changes: &mut Vec<FilesystemChange>,
     depth: usize,
 ) -> Result<(), Error> {
@@ -88,23 +93,39 @@ fn walk(
             stat => stat.at("stat", &place)?,
         };
         let file_type = FileType::from_raw_mode(stat.st_mode);
-        let was_there = merged::exists(below, &place)?;
-        let kind = if file_type == FileType::CharacterDevice && stat.st_rdev == 0 {
-            if !was_there {
+        let was = below.map(|below| below.entry(name)).transpose()?.flatten();
+        let kind = if merged::is_whiteout(&stat) {
+            if was.is_none() {
                 continue;
             }
             DELETED
-        } else if was_there {
+        } else if was.is_some() {
             MODIFIED
         } else {
             ADDED
         };
-        changes.push(FilesystemChange { kind, path: place.to_string_lossy().into_owned() });
+        changes.push(change(kind, &place));
         if file_type == FileType::Directory {
+            let below = match &was {
+                Some(Entry::Directory(below)) => Some(below),
+                _ => None,
+            };
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             match openat(directory, name, flags, Mode::empty()) {
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                 opened => walk(&opened.at("open", &place)?, &place, below, changes, depth + 1)?,
+            }
+        }
+    }
+    // One that was removed and made again hides all that the image has in it.
+    if let Some(below) = below.filter(|_| merged::is_opaque(directory)) {
+        for name in below.names()? {
+            if below.entry(&name)?.is_none() {
+                continue;
+            }
+            match statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => changes.push(change(DELETED, &path.join(&name))),
+                found => drop(found.at("stat", &path.join(&name))?),
             }
         }
     }

@@ -122,7 +122,7 @@ fn attributes(from: &File, to: &File) -> rustix::io::Result<()> {
 
 impl Directory {
     /// Every name that some layer has here, whiteouts too.
-    fn names(&self) -> Result<BTreeSet<std::ffi::OsString>, Error> {
+    pub(crate) fn names(&self) -> Result<BTreeSet<std::ffi::OsString>, Error> {
         let here = Path::new(".");
         let mut names = BTreeSet::new();
         for layer in self.layers() {

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod cdi;
+mod changes;
 mod check;
 mod cp;
 mod debian;
@@ -36,6 +37,12 @@ mod streams;
 mod terminal;
 mod volumes;
 
+// The tests of layers have trees of everything, and what may happen to them.
+#[path = "../../../../store/diff/tests/peers/actor.rs"]
+mod actor;
+#[path = "../../../../store/diff/tests/peers/generate.rs"]
+#[allow(dead_code, reason = "tests of another crate use it too")]
+mod generate;
 // The registry client's own tests have a registry that can be told to lie.
 #[path = "../../../../service/registry/tests/registry/server.rs"]
 #[allow(dead_code, reason = "tests of another crate use it too")]

@@ -2,6 +2,7 @@
 //! attribute. Differences that are meant are in `docs/layers.md`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod actor;
 mod changes;
 mod generate;
 mod gnu_tar;
