@@ -1,4 +1,4 @@
-//! The tables of attacks (`docs/security.md`, `docs/security-images.md`) and their tests agree.
+//! The tables of attacks (`docs/security*.md`) and their tests agree.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ struct Table {
     program: &'static str,
 }
 
-const TABLES: [Table; 2] = [
+const TABLES: [Table; 3] = [
     Table {
         path: "docs/security.md",
         attacks: "crates/bin/dhow-runtime/tests/security/",
@@ -28,6 +28,12 @@ const TABLES: [Table; 2] = [
         attacks: "crates/engine/images/src/tests/security.rs",
         tests: "crates/",
         program: "child_that_loads_a_bomb",
+    },
+    Table {
+        path: "docs/security-containers.md",
+        attacks: "crates/dev/e2e/tests/e2e/security.rs",
+        tests: "crates/",
+        program: "",
     },
 ];
 

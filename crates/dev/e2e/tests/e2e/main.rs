@@ -32,6 +32,7 @@ mod registry_serve;
 mod restart;
 mod resume;
 mod rootfs;
+mod security;
 mod storage;
 mod streams;
 mod terminal;
