@@ -59,7 +59,7 @@ impl Lock {
 /// started, whose shim could find the lock taken by the question.
 pub(crate) fn shim_lives(run: &Path) -> Result<bool, Error> {
     let path = run.join("shim.lock");
-    let file = match rustix::fs::open(&path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+    let file = match rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(false),
         opened => opened.at("open", &path)?,
     };

@@ -1,3 +1,4 @@
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -115,10 +116,61 @@ impl Status {
         }
     }
 
-    /// Writes `DATA/status.json`, whole or not at all.
+    /// Writes `DATA/status.json`, whole or not at all; also on a disk that is full, if
+    /// [`Status::keep_room`] was called while it was not.
     pub fn save(&self, data_dir: &Path) -> io::Result<()> {
-        replace(&data_dir.join("status.json"), &serde_json::to_vec(self)?)
+        let (path, bytes) = (data_dir.join("status.json"), serde_json::to_vec(self)?);
+        let full = match replace(&path, &bytes) {
+            Err(err) if is_full(&err) => err,
+            done => return done,
+        };
+        // A half that could be written is not left to take room from others.
+        let _ = fs::remove_file(beside(&path));
+        if !use_room(&data_dir.join(ROOM), bytes, &path)? {
+            return Err(full);
+        }
+        // For the next time, if others have made room meanwhile.
+        let _ = Self::keep_room(data_dir);
+        Ok(())
     }
+
+    /// Keeps so much of the disk that a status can be written whatever else fills it: how a
+    /// container has ended must not be lost to that.
+    pub fn keep_room(data_dir: &Path) -> io::Result<()> {
+        let path = data_dir.join(ROOM);
+        if fs::metadata(&path).is_ok_and(|meta| meta.len() == ROOM_BYTES as u64) {
+            return Ok(());
+        }
+        fs::write(&path, [b' '; ROOM_BYTES]).inspect_err(|_| {
+            let _ = fs::remove_file(&path);
+        })
+    }
+}
+
+/// The file that keeps room for a status.
+const ROOM: &str = "status.room";
+/// One block of most file systems; a status is far smaller.
+const ROOM_BYTES: usize = 4096;
+
+fn is_full(err: &io::Error) -> bool {
+    matches!(err.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Writes into the room that was kept, which takes none, and puts it in the place of `path`. False
+/// where none was kept, or not enough.
+fn use_room(room: &Path, mut bytes: Vec<u8>, path: &Path) -> io::Result<bool> {
+    if bytes.len() > ROOM_BYTES {
+        return Ok(false);
+    }
+    // To its end with spaces, which JSON passes over.
+    bytes.resize(ROOM_BYTES, b' ');
+    let file = match fs::OpenOptions::new().write(true).open(room) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    file.write_all_at(&bytes, 0)?;
+    fs::rename(room, path)?;
+    Ok(true)
 }
 
 impl ExecStatus {
@@ -139,10 +191,15 @@ impl ExecStatus {
 
 /// Writes beside `path` and renames over it: a reader sees the old bytes or the new.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut beside = PathBuf::from(path).into_os_string();
-    beside.push(".new");
+    let beside = beside(path);
     fs::write(&beside, bytes)?;
     fs::rename(&beside, path)
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut beside = PathBuf::from(path).into_os_string();
+    beside.push(".new");
+    beside.into()
 }
 
 #[cfg(test)]
@@ -162,6 +219,13 @@ mod tests {
         fs::write(dir.join("status.json"), "").unwrap();
         let lost = Status::load(&dir).unwrap();
         assert_eq!((lost.phase, lost.exit_code), (Phase::Exited, 255));
+        // The room that is kept is as good as a new file, and does not count as a status.
+        Status::keep_room(&dir).unwrap();
+        let status = Status { exit_code: 3, ..Status::default() };
+        let bytes = serde_json::to_vec(&status).unwrap();
+        assert!(use_room(&dir.join(ROOM), bytes.clone(), &dir.join("status.json")).unwrap());
+        assert_eq!(Status::load(&dir).unwrap(), status);
+        assert!(!use_room(&dir.join(ROOM), bytes, &dir.join("status.json")).unwrap());
         fs::write(dir.join("status.json"), "{\"phase\"").unwrap();
         assert!(Status::load(&dir).is_err());
         fs::remove_dir_all(&dir).unwrap();

@@ -52,6 +52,8 @@ impl Supervisor {
     pub(crate) fn start(&mut self, restarts: u32) -> Result<rustix::process::Pid, Error> {
         let Some((pid, _)) = &self.init else { return Err(Error::NotRunning) };
         let pid = *pid;
+        let dir = &self.config.data_dir;
+        Status::keep_room(dir).map_err(Error::file("write", dir.join("status.room")))?;
         failpoint::hit("shim.start")?;
         self.caller.start()?;
         failpoint::hit("shim.started")?;

@@ -1,6 +1,6 @@
 //! Docker's own client, against `dhow daemon`.
 
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::busybox;
 use testkit::{Output, Sandbox, needs, wait_until};
@@ -31,10 +31,21 @@ impl<'s> Daemon<'s> {
         &self.socket
     }
 
-    pub(crate) fn docker(&self, args: &[&str]) -> Output {
+    /// Docker's client, which asks this daemon.
+    pub(crate) fn docker_command(&self, args: &[&str]) -> Command {
         let mut command = self.sandbox.command("docker");
         command.args(["-H", &format!("unix://{}", self.socket)]).args(args);
-        testkit::capture(&mut command)
+        command
+    }
+
+    pub(crate) fn docker(&self, args: &[&str]) -> Output {
+        testkit::capture(&mut self.docker_command(args))
+    }
+
+    /// Ends it by SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     #[track_caller]
@@ -103,8 +114,7 @@ fn containers_outlive_the_daemon() {
     let sandbox = busybox("docker-outlive");
     let mut daemon = Daemon::start(&sandbox);
     let id = daemon.ok(&["run", "-d", "busybox", "sleep", "600"]);
-    daemon.child.kill().unwrap();
-    daemon.child.wait().unwrap();
+    daemon.kill();
     drop(daemon);
     assert_eq!(sandbox.ok(&["ps", "-q", "--no-trunc"]), id);
     let daemon = Daemon::start(&sandbox);

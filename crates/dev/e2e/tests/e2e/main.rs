@@ -34,6 +34,7 @@ mod resume;
 mod rootfs;
 mod security;
 mod storage;
+mod storms;
 mod streams;
 mod terminal;
 mod volumes;
