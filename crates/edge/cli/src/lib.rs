@@ -22,6 +22,7 @@ mod check;
 mod client;
 mod containers;
 mod cp;
+mod debug;
 mod df;
 mod error;
 mod explain;
@@ -179,6 +180,7 @@ async fn container(client: &Client, command: ContainerCommand, entered_ns: u64) 
         ContainerCommand::Create(args) => run::create(client, *args, entered_ns).await,
         ContainerCommand::Start(args) => run::start(client, args).await,
         ContainerCommand::Attach(args) => run::attach(client, args).await,
+        ContainerCommand::Debug(args) => debug::debug(client, args).await,
         ContainerCommand::Exec(args) => run::exec(client, args).await,
         ContainerCommand::Ps(args) => ps::ps(client, &args).await,
         ContainerCommand::Logs(args) => containers::logs(client, &args).await,

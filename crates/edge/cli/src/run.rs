@@ -80,7 +80,7 @@ async fn pull_image(client: &Client, name: &str, platform: &str, quiet: bool) ->
 }
 
 /// Creates the container, and pulls its image first where that is asked for or missing.
-async fn make(
+pub(crate) async fn make(
     client: &Client,
     args: ContainerArgs,
     attach: request::Attach,

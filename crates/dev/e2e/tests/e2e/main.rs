@@ -9,6 +9,7 @@ mod changes;
 mod check;
 mod cp;
 mod debian;
+mod debug;
 mod docker_client;
 mod exec;
 mod exit_codes;

@@ -37,6 +37,14 @@ pub(crate) enum ContainerCommand {
     /// Execute a command in a running container
     #[command(after_help = "Example:\n  dhow exec -it web sh")]
     Exec(ExecArgs),
+    /// A shell with tools beside a container that has none
+    ///
+    /// Beside a container that runs it shares its processes and its network, and finds its files in
+    /// /proc/1/root. For one that does not run it is in a copy of its files, which ends with it.
+    #[command(
+        after_help = "Example:\n  dhow debug web; dhow debug web ls -l /proc/1/root/etc; dhow debug --image debian web bash"
+    )]
+    Debug(DebugArgs),
     /// List containers
     #[command(
         after_help = "Example:\n  dhow ps -a --filter status=exited --format '{{.Names}}: {{.Status}}'"
@@ -102,6 +110,22 @@ pub(crate) enum ContainerCommand {
         /// The container
         container: String,
     },
+}
+
+/// `debug`.
+#[derive(Args, Debug)]
+pub(crate) struct DebugArgs {
+    /// Image with the tools [default: busybox if it is here, else host: this machine's own files]
+    #[arg(long)]
+    pub(crate) image: Option<String>,
+    /// Give extended privileges to the shell
+    #[arg(long)]
+    pub(crate) privileged: bool,
+    /// The container
+    pub(crate) container: String,
+    /// Command to run [default: sh]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
 }
 
 /// One or more containers.
