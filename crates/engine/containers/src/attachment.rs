@@ -7,10 +7,10 @@ use docker::{ContainerConfig, EndpointSettings, HostConfig, Map, PortBinding, Po
 use endpoint::{Protocol, PublishedPort};
 use network::{Attachment, Endpoint, PortRequest};
 
-use crate::Error;
 use crate::engine::Engine;
 use crate::record::Container;
 use crate::spec::namespaces::{Mode, mode};
+use crate::{Error, links};
 
 /// Refuses at once what could not be joined or published later.
 pub(crate) fn check(
@@ -57,8 +57,9 @@ pub(crate) fn attachments(
 fn attachment(name: &str, settings: Option<&EndpointSettings>) -> Result<Attachment, Error> {
     let mut attachment = Attachment { network: name.to_owned(), ..Attachment::default() };
     let Some(settings) = settings else { return Ok(attachment) };
-    if !settings.links.is_empty() {
-        return Err(Error::NotYet("a link in a network (--link)".into()));
+    for link in &settings.links {
+        let (name, alias) = links::parse(link)?;
+        attachment.links.push((name.to_owned(), alias.to_owned()));
     }
     if let Some(ipam) = &settings.ipam_config {
         if !ipam.link_local_ips.is_empty() {

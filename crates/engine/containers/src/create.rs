@@ -49,6 +49,13 @@ impl Engine {
                 "storage option size: what a container of the host's root writes is in memory";
             return Err(Error::Invalid(why.into()));
         }
+        if host_config.runtime.is_empty() {
+            self.default_runtime().clone_into(&mut host_config.runtime);
+        }
+        self.runtime(&host_config.runtime)?;
+        let links = self.resolve_links(&host_config)?;
+        // Shown as they are now, whatever those are called that they lead to.
+        host_config.links = docker::List::NIL;
         let id = name::new_id()?;
         definition::fill(&mut config, &mut host_config, &id);
         let others = self.mounts_of_others(&host_config.volumes_from)?;
@@ -74,6 +81,7 @@ impl Engine {
                 host: host_config,
                 endpoints: networking_config.endpoints_config,
                 mounts,
+                links,
                 ..Record::default()
             },
         };

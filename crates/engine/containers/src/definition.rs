@@ -75,9 +75,6 @@ pub(crate) fn fill(config: &mut ContainerConfig, host: &mut HostConfig, id: &str
     if host.ipc_mode.is_empty() {
         host.ipc_mode = "private".into();
     }
-    if host.runtime.is_empty() {
-        host.runtime = "dhow".into();
-    }
     if host.masked_paths.is_nil() && !host.privileged {
         host.masked_paths = security::default_masked().into();
     }
@@ -224,14 +221,6 @@ pub(crate) fn size(host: &HostConfig) -> Result<Option<u64>, Error> {
 
 /// What dhow has not got, by the name under which it is asked for.
 fn not_yet(host: &HostConfig) -> Result<(), Error> {
-    for (asked, what) in [(!host.links.is_empty(), "links (--link): use a network and names")] {
-        if asked {
-            return Err(Error::NotYet(what.into()));
-        }
-    }
-    if !matches!(host.runtime.as_str(), "" | "dhow") {
-        return Err(Error::Invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
-    }
     if !matches!(host.isolation.as_str(), "" | "default") {
         return Err(Error::Invalid(format!("invalid isolation '{}' on linux", host.isolation)));
     }

@@ -80,7 +80,6 @@ fn nonsense_and_what_is_missing_are_told_apart() {
             r#"{"RestartPolicy":{"Name":"always"},"AutoRemove":true}"#,
             "can't create 'AutoRemove' container with restart policy",
         ),
-        (sh, r#"{"Runtime":"nope"}"#, "unknown or invalid runtime name: nope"),
         (
             sh,
             r#"{"LogConfig":{"Type":"json-file","Config":{"max-sizes":"1"}}}"#,

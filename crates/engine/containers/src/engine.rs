@@ -187,6 +187,9 @@ impl Shared {
     pub(crate) fn find(&self, wanted: &str) -> Result<Container, Error> {
         match self.db.read(|tx| tx.find_container(wanted)) {
             Ok(row) => Container::from_row(row),
+            Err(metadata::Error::NotFound { .. }) if wanted.contains('/') => {
+                self.find_linked(wanted)
+            }
             Err(metadata::Error::NotFound { .. }) => Err(Error::NoContainer(wanted.to_owned())),
             Err(metadata::Error::Ambiguous { prefix, .. }) => {
                 Err(Error::Invalid(format!("Multiple IDs found with provided prefix: {prefix}")))

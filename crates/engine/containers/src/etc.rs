@@ -112,15 +112,18 @@ impl Resolv {
     }
 }
 
+/// Holds that a text is one word of a file.
+pub(crate) fn check_word(what: &str, text: &str) -> Result<(), Error> {
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(Error::Invalid(format!("invalid {what}: {text:?}")));
+    }
+    Ok(())
+}
+
 /// Holds that nothing in a request would become more than one word of one of these files
 /// (CVE-2022-4318).
 pub(crate) fn check(config: &docker::ContainerConfig, host: &HostConfig) -> Result<(), Error> {
-    let word = |what: &str, text: &str| {
-        if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(Error::Invalid(format!("invalid {what}: {text:?}")));
-        }
-        Ok(())
-    };
+    let word = check_word;
     word("hostname", &config.hostname)?;
     word("domainname", &config.domainname)?;
     if config.hostname.len() > 63 {
@@ -196,6 +199,11 @@ pub(crate) fn hosts(
         let _infallible = writeln!(text, "{address}\t{full}");
     }
     Ok(text)
+}
+
+/// More lines of `/etc/hosts`.
+pub(crate) fn lines(entries: &[(IpAddr, String)]) -> String {
+    entries.iter().map(|(address, names)| format!("{address}\t{names}\n")).collect()
 }
 
 /// Writes the three files into the container's folder, and says where each is mounted.

@@ -101,7 +101,8 @@ impl Engine {
         let all = ::caps::CapSet::all_supported()?;
         let privileged = host.privileged || request.privileged;
         let set = caps::tweak(privileged, &host.cap_add, &host.cap_drop, all)?;
-        let own = spec::process_env(config, &identity.home);
+        let links = self.link_words(container, false)?.env;
+        let own = spec::process_env(config, &identity.home, &links);
         let cwd = [request.working_dir.as_str(), config.working_dir.as_str(), "/"]
             .into_iter()
             .find(|path| !path.is_empty())

@@ -1,7 +1,7 @@
 //! Telling all about one container.
 
 use docker::container::{DriverData, Inspect, NetworkSettings, State};
-use docker::{EndpointSettings, Map};
+use docker::{EndpointSettings, HostConfig, Map};
 use shim_protocol::{ExecStatus, LogConfig, Phase, Status};
 use snapshot::Mounts;
 
@@ -25,6 +25,10 @@ impl Engine {
         let sizes = if size { Some(self.sizes(&container)?) } else { None };
         let started = running || !status.started_at.is_empty();
         let path_of = |name: &str| if started { file(name) } else { String::new() };
+        let links = match self.shown_links(&container)? {
+            links if links.is_empty() => docker::List::NIL,
+            links => links.into(),
+        };
         Ok(Inspect {
             id: container.id.clone(),
             created: clock::print(container.created),
@@ -45,7 +49,7 @@ impl Engine {
             driver: self.images.snapshots().name().into(),
             platform: "linux".into(),
             exec_ids: self.running_execs(&container.id).into(),
-            host_config: record.host.clone(),
+            host_config: HostConfig { links, ..record.host.clone() },
             graph_driver: self.graph_driver(&container)?,
             size_rw: sizes.map(|(own, _)| own),
             size_root_fs: sizes.map(|(_, all)| all),

@@ -59,7 +59,9 @@ impl Engine {
     pub fn list(&self, options: &ListOptions) -> Result<Vec<Summary>, Error> {
         let filter = Filter::new(self, options)?;
         let mut list = Vec::new();
-        for row in self.shared.db.read(metadata::Read::containers)? {
+        let rows = self.shared.db.read(metadata::Read::containers)?;
+        let links = Self::link_names(&rows)?;
+        for row in rows {
             if options.limit.is_some_and(|limit| list.len() == limit) {
                 break;
             }
@@ -77,7 +79,10 @@ impl Engine {
                 continue;
             }
             if filter.wants(&container, &status) {
-                list.push(self.summary(&container, &status, options.size)?);
+                let mut summary = self.summary(&container, &status, options.size)?;
+                let own = links.iter().filter(|(id, _)| *id == container.id);
+                summary.names.extend(own.map(|(_, name)| name.clone()));
+                list.push(summary);
             }
         }
         Ok(list)

@@ -9,18 +9,19 @@ use std::path::{Path, PathBuf};
 
 use network::{Connected, Member};
 use oci::runtime::NamespaceKind;
-use shim_protocol::{Config, Console, Join, OnExit, Phase, Rootfs, Runtime};
+use shim_protocol::{Config, Console, Join, OnExit, Phase, Rootfs};
 use snapshot::{Key, Mounts};
 
 use crate::engine::{Engine, make_dir};
 use crate::error::At as _;
 use crate::etc::{self, Resolv};
 use crate::idmap::Maps;
+use crate::links::Words;
 use crate::merged::{self, Directory};
 use crate::mounting::{BIND, VOLUME};
 use crate::mountpoints;
 use crate::record::Container;
-use crate::spec::namespaces::{Mode, Namespaces, Place, mode};
+use crate::spec::namespaces::{Mode, Namespaces, Place, SHAREABLE, mode};
 use crate::spec::security::Security;
 use crate::spec::user::{self, Accounts, Identity};
 use crate::spec::{self, devices};
@@ -43,9 +44,10 @@ impl Engine {
                 make_dir(source, 0o755)?;
             }
         }
-        let files = self.etc_files(container, &connected, &resolv)?;
+        let words = self.link_words(container, true)?;
+        let files = self.etc_files(container, &connected, &resolv, &words)?;
         let mounts = self.layers(container)?;
-        let (mut spec, supplies) = self.spec_of(container, mounts.as_ref(), &files)?;
+        let (mut spec, supplies) = self.spec_of(container, mounts.as_ref(), &files, &words)?;
         self.add_init(container, &mut spec)?;
         self.write_run(container, connected, mounts, &spec, supplies, restarts)
     }
@@ -88,6 +90,7 @@ impl Engine {
         container: &Container,
         connected: &Connected,
         resolv: &Resolv,
+        words: &Words,
     ) -> Result<Vec<(PathBuf, &'static str)>, Error> {
         let (config, host) = (&container.record.config, &container.record.host);
         if let Mode::Container(other) = mode(&host.network_mode) {
@@ -105,13 +108,14 @@ impl Engine {
             .flat_map(|endpoint| endpoint.gateways.iter())
             .find(|address| address.is_ipv4())
             .copied();
-        let hosts = etc::hosts(
+        let mut hosts = etc::hosts(
             &host.extra_hosts,
             gateway,
             &addresses,
             &config.hostname,
             &config.domainname,
         )?;
+        hosts.push_str(&etc::lines(&words.hosts));
         let resolv = if connected.plan.dns.is_some() {
             resolv.clone().overridden(host).through_own_dns()
         } else if host.network_mode == "host" {
@@ -141,6 +145,7 @@ impl Engine {
         container: &Container,
         mounts: Option<&Mounts>,
         files: &[(PathBuf, &'static str)],
+        links: &Words,
     ) -> Result<(oci::runtime::Spec, Supplies), Error> {
         let (config, host) = (&container.record.config, &container.record.host);
         let root = root_of(mounts)?;
@@ -171,6 +176,8 @@ impl Engine {
             all_devices: &all_devices,
             all_caps: caps::CapSet::all_supported()?,
             possible_cpus: machine::possible_cpus(),
+            links: &links.env,
+            shm: supplies.shm.as_deref(),
             report: &report,
         })?;
         self.give_devices(&host.resources.device_requests, &mut spec)?;
@@ -193,27 +200,56 @@ impl Engine {
     fn namespaces(&self, container: &Container) -> Result<Namespaces, Error> {
         let host = &container.record.host;
         let place = |text: &str, what: &str| match mode(text) {
-            Mode::Private | Mode::Other(_) => Ok(Place::Own),
+            Mode::Private | Mode::Other(_) => Ok::<_, Error>(Place::Own),
             Mode::Host => Ok(Place::Host),
-            Mode::Container(other) => {
-                let other = self.find(other)?;
-                let status = self.status(&other.id)?;
-                if status.phase != Phase::Running || other.id == container.id {
-                    return Err(Error::Conflict(format!(
-                        "cannot join {what} of a non running container: {}",
-                        other.id
-                    )));
-                }
-                Ok(Place::Of(status.pid))
-            }
+            Mode::Container(other) => Ok(Place::Of(self.joined(container, other, what)?.1)),
         };
         Ok(Namespaces {
             pid: place(&host.pid_mode, "PID")?,
             net: place(&host.network_mode, "network namespace")?,
             ipc: place(&host.ipc_mode, "IPC")?,
-            uts: place(&host.uts_mode, "UTS namespace")?,
-            cgroup: place(&host.cgroupns_mode, "cgroup namespace")?,
+            uts: place(&host.uts_mode, "UTS")?,
+            cgroup: place(&host.cgroupns_mode, "cgroup")?,
         })
+    }
+
+    /// A container whose namespace another one is to join, and its first process.
+    pub(crate) fn joined(
+        &self,
+        container: &Container,
+        other: &str,
+        what: &str,
+    ) -> Result<(Container, i32), Error> {
+        let other = self.find(other)?;
+        let status = self.status(&other.id)?;
+        if status.phase != Phase::Running || other.id == container.id {
+            return Err(Error::Start {
+                message: match what {
+                    "network namespace" => format!(
+                        "cannot join network namespace of a non running container: container {} \
+                         is {}",
+                        other.name,
+                        crate::list::state(&status)
+                    ),
+                    what => format!(
+                        "failed to join {what} namespace: container {} is not running",
+                        other.id
+                    ),
+                },
+                exit_code: 128,
+            });
+        }
+        if what == "IPC" && other.record.host.ipc_mode != SHAREABLE {
+            return Err(Error::Start {
+                message: format!(
+                    "failed to join IPC namespace: container {}: non-shareable IPC (hint: use \
+                     IpcMode:shareable for the donor container)",
+                    other.id
+                ),
+                exit_code: 128,
+            });
+        }
+        Ok((other, status.pid))
     }
 
     /// The namespaces of other containers, for the supervisor to find again.
@@ -304,7 +340,7 @@ impl Engine {
             id: container.id.clone(),
             data_dir: self.paths().data(&container.id),
             bundle: bundle.clone(),
-            runtime: Runtime { program: None, root: self.paths().runtime(), args: Vec::new() },
+            runtime: self.runtime(&host.runtime)?,
             rootfs,
             supplies: supplies.list,
             supplies_dir,

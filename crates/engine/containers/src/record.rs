@@ -5,6 +5,7 @@ use oci::{ChainId, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::links::Link;
 use crate::mounting::Mounting;
 
 /// A container, as its row and its record say.
@@ -42,6 +43,9 @@ pub(crate) struct Record {
     pub(crate) host: HostConfig,
     /// Networks to join, by name, as they were asked for.
     pub(crate) endpoints: Map<EndpointSettings>,
+    /// Containers on the default network that it is told of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) links: Vec<Link>,
     /// What is mounted.
     pub(crate) mounts: Vec<Mounting>,
     /// Networks and addresses of the last start.

@@ -31,7 +31,7 @@ impl Engine {
     pub fn remove(&self, wanted: &str, options: RemoveOptions) -> Result<(), Error> {
         self.reap();
         if options.link {
-            return Err(Error::NotYet("removing a link (--link)".into()));
+            return self.remove_link(wanted);
         }
         let remove = || {
             let (container, lock) = self.find_locked(wanted)?;

@@ -1,5 +1,6 @@
 //! What an administrator has set: `/etc/dhow/daemon.json`, under the names that Docker's file has.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use serde::Deserialize;
 
 use crate::Error;
 use crate::error::At as _;
+use crate::runtimes::RuntimeSetting;
 
 /// The engine's settings. Every command reads them, since any command may be the one that starts
 /// a container. Keys that are not here are others' (registries, the collection of images).
@@ -17,11 +19,20 @@ pub struct Settings {
     pub cdi_spec_dirs: Vec<PathBuf>,
     /// Containers that do not say otherwise have an init (`--init`).
     pub init: bool,
+    /// OCI runtimes, by the names that `--runtime` takes.
+    pub runtimes: BTreeMap<String, RuntimeSetting>,
+    /// The runtime where none is asked for.
+    pub default_runtime: Option<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()], init: false }
+        Self {
+            cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
+            init: false,
+            runtimes: BTreeMap::new(),
+            default_runtime: None,
+        }
     }
 }
 

@@ -50,8 +50,16 @@ fn is_ours(line: &[u8], id: &str, run: &Path) -> bool {
         b"dhow-shim" => has(run.as_os_str().as_encoded_bytes()),
         // The same id may be in another root only by being copied there.
         b"dhow-runtime" => has(id.as_bytes()) && rest.iter().any(|word| starts(word, run)),
-        _ => false,
+        // Another runtime, called with our folder of states.
+        _ => has(id.as_bytes()) && is_root(rest, run),
     }
+}
+
+/// Whether the runtime's folder of states is ours: `--root STATE/runtime`.
+fn is_root(words: &[&[u8]], run: &Path) -> bool {
+    let states = run.parent().and_then(Path::parent).unwrap_or(run).join("runtime");
+    let states = states.as_os_str().as_encoded_bytes();
+    words.windows(2).any(|pair| pair[0] == b"--root" && pair[1] == states)
 }
 
 /// Whether an argument is a path in the folder of all runs' parent: `--root STATE/runtime`, or
@@ -74,6 +82,9 @@ mod tests {
             ("dhow-shim\0/run/dhow/containers/abcd\0", false),
             ("dhow-shim\0/run/other/containers/abc\0", false),
             ("dhow-runtime\0--root\0/run/dhow/runtime\0create\0abc\0", true),
+            ("/usr/bin/crun\0--root\0/run/dhow/runtime\0create\0abc\0", true),
+            ("/usr/bin/crun\0--root\0/run/other/runtime\0create\0abc\0", false),
+            ("dhow\0internal-remove\0abc\0/var/lib/dhow\0/run/dhow\0", false),
             ("dhow-runtime\0--root\0/run/other/runtime\0create\0abc\0", false),
             ("dhow-runtime\0--root\0/run/dhow/runtime\0create\0abcd\0", false),
             ("vi\0/run/dhow/containers/abc\0", false),

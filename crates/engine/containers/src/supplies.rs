@@ -15,6 +15,7 @@ use crate::idmap::{self, IdMapping, Maps};
 use crate::merged::Directory;
 use crate::mounting::{BIND, IMAGE, Mounting, VOLUME};
 use crate::record::Container;
+use crate::spec::namespaces::{Mode, mode};
 use crate::spec::user::Identity;
 
 /// What a mount of a container is bound from.
@@ -33,7 +34,12 @@ pub(crate) struct Supplies {
     pub(crate) list: Vec<Supply>,
     /// By the number of the mount in the record.
     pub(crate) bound: Vec<Bound>,
+    /// What `/dev/shm` is bound from, where it is another container's.
+    pub(crate) shm: Option<PathBuf>,
 }
+
+/// The name of another container's shared memory among what the supervisor mounts.
+const SHM: &str = "shm";
 
 /// Who somebody is in a container, for mounts whose owner is to be them.
 pub(crate) struct Who<'a> {
@@ -49,6 +55,13 @@ impl Engine {
     /// What `container` has mounted, as of now.
     pub(crate) fn supplies(&self, container: &Container, who: &Who<'_>) -> Result<Supplies, Error> {
         let mut supplies = Supplies::default();
+        if let Mode::Container(other) = mode(&container.record.host.ipc_mode) {
+            let pid = self.joined(container, other, "IPC")?.1;
+            let source = Source::Container { pid, path: "/dev/shm".into() };
+            let name = SHM.to_owned();
+            supplies.list.push(Supply { name, source, subpath: String::new(), holders: None });
+            supplies.shm = Some(self.paths().supplies().join(SHM));
+        }
         for (at, mounting) in container.record.mounts.iter().enumerate() {
             let (mut bound, supply) = self.supply(at, mounting)?;
             if let Some(asked) = &mounting.idmap {

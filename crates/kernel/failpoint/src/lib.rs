@@ -223,6 +223,8 @@ pub const ALL: &[&str] = &[
     "engine.volume-renamed",
     "engine.connect",
     "engine.connected",
+    "engine.unlink",
+    "engine.unlinked",
     "engine.extract",
     "engine.extracted",
     "engine.lost",

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -84,6 +85,9 @@ pub enum Protocol {
 pub struct Dns {
     /// Directories of name files, one for each network of the container ([`Name::directory`]).
     pub directories: Vec<PathBuf>,
+    /// What this container alone calls others, lower case, and the names that those have there.
+    #[serde(default)]
+    pub links: BTreeMap<String, String>,
     /// Whom it asks for all other names, from the host's network namespace.
     pub upstream: Vec<SocketAddr>,
 }

@@ -224,7 +224,7 @@ impl Server {
         if !query.standard {
             return self.answer(on, from, &query, &Reply::Failure(Code::NotImplemented));
         }
-        if let Some(reply) = names::look_up(&self.config.directories, &query) {
+        if let Some(reply) = names::look_up(&self.config, &query) {
             return self.answer(on, from, &query, &reply);
         }
         if self.config.upstream.is_empty() {

@@ -4,8 +4,9 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use mount::options;
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
-use sys::MountAttr;
+use sys::{Call as _, MountAttr};
 
 use crate::Error;
 use crate::namespace::Namespaces;
@@ -31,6 +32,13 @@ pub enum Source {
         path: PathBuf,
         /// With what is mounted below it.
         recursive: bool,
+    },
+    /// A directory that another container has mounted: its shared memory.
+    Container {
+        /// A process of it, by the host's count.
+        pid: i32,
+        /// The directory, in its root.
+        path: PathBuf,
     },
     /// A file system that a volume consists of.
     FileSystem(FileSystem),
@@ -58,9 +66,23 @@ impl Source {
             Self::Host { path, recursive } => namespaces
                 .on_host(|| mount::bind(path, *recursive))?
                 .map_err(Error::mount(format!("mount {path:?}"))),
+            Self::Container { pid, path } => in_container(*pid, path, namespaces),
             Self::FileSystem(volume) => volume.open(),
         }
     }
+}
+
+/// A copy of a mount of a container's. What links in the container's root lead to stays in that root.
+fn in_container(pid: i32, path: &Path, namespaces: &Namespaces<'_>) -> Result<OwnedFd, Error> {
+    let theirs = crate::namespace::open(&pid.to_string())?;
+    namespaces.visit(theirs.as_fd(), || -> Result<OwnedFd, Error> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open("/", flags, Mode::empty()).call(|| "open(\"/\")")?;
+        let found = fsroot::Root::from_fd(root)
+            .open_path(path)
+            .map_err(|source| Error::Subpath { path: path.into(), source })?;
+        Ok(mount::bind_fd(found.as_fd(), false)?)
+    })?
 }
 
 /// Layers on each other. It is the file system that is read-only, not only the mount: a container that

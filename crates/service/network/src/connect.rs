@@ -17,6 +17,8 @@ pub struct Attachment {
     pub mac: Option<[u8; 6]>,
     /// More names under which others in this network find it.
     pub aliases: Vec<String>,
+    /// Names that this container alone has for others in this network: theirs, and its own for them.
+    pub links: Vec<(String, String)>,
     /// The network with the highest has the default route; 0 where nothing was said.
     pub gateway_priority: i64,
 }
@@ -126,7 +128,7 @@ impl Networks {
             };
         }
         let default_route = outward(attachments, &leased).map(|(at, _)| at);
-        let dns = self.dns(&leased, upstream);
+        let dns = self.dns(attachments, &leased, upstream);
         let endpoints: Vec<Endpoint> = leased
             .into_iter()
             .zip(attachments)
@@ -182,7 +184,12 @@ impl Networks {
 
     /// Containers on networks made by people have a name server. One from which there is no way
     /// out asks nobody else (CVE-2024-29018).
-    fn dns(&self, leased: &[Leased], upstream: &[SocketAddr]) -> Option<Dns> {
+    fn dns(
+        &self,
+        attachments: &[Attachment],
+        leased: &[Leased],
+        upstream: &[SocketAddr],
+    ) -> Option<Dns> {
         let directories: Vec<_> = leased
             .iter()
             .filter(|one| one.network.is_user_defined())
@@ -193,7 +200,9 @@ impl Networks {
         }
         let shut_in = leased.iter().all(|one| one.network.is_internal());
         let upstream = if shut_in { Vec::new() } else { upstream.to_vec() };
-        Some(Dns { directories, upstream })
+        let links = attachments.iter().flat_map(|one| &one.links);
+        let links = links.map(|(name, alias)| (alias.to_lowercase(), name.to_lowercase()));
+        Some(Dns { directories, links: links.collect(), upstream })
     }
 }
 

@@ -25,6 +25,7 @@ mod isolation;
 mod killed_anywhere;
 mod lifecycle;
 mod limits;
+mod links;
 mod mounts;
 mod network;
 mod prune;

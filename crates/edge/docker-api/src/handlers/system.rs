@@ -102,7 +102,10 @@ fn information(engine: &Engine) -> Result<Info, Error> {
     let machine = Machine::read();
     let counts = engine.counts()?;
     let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<List<_>>();
-    let runtime = Runtime { path: "dhow-runtime".to_owned(), ..Runtime::default() };
+    let runtimes = engine.runtimes().into_iter().map(|(name, setting)| {
+        let args = setting.runtime_args.into();
+        (name, Runtime { path: setting.path, args, ..Runtime::default() })
+    });
     let store = engine.images().snapshots();
     let ours = Commit { id: VERSION.to_owned() };
     let cdi = engine.settings().cdi_spec_dirs.iter();
@@ -145,8 +148,8 @@ fn information(engine: &Engine) -> Result<Info, Error> {
         name: machine.host_name,
         labels: List::empty(),
         server_version: VERSION.to_owned(),
-        runtimes: Map::from_iter([("dhow".to_owned(), runtime)]),
-        default_runtime: "dhow".to_owned(),
+        runtimes: runtimes.collect(),
+        default_runtime: engine.default_runtime().to_owned(),
         swarm: Swarm { local_node_state: "inactive".to_owned(), ..Swarm::default() },
         live_restore_enabled: true,
         init_binary: String::new(),

@@ -6,7 +6,7 @@ use docker::ContainerConfig;
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Docker's defaults, then what the image and the request say. A name alone takes a default away.
-pub(crate) fn of(config: &ContainerConfig, home: &str) -> Vec<String> {
+pub(crate) fn of(config: &ContainerConfig, home: &str, links: &[String]) -> Vec<String> {
     let mut env = vec![PATH.to_owned()];
     if !config.hostname.is_empty() {
         env.push(format!("HOSTNAME={}", config.hostname));
@@ -14,6 +14,7 @@ pub(crate) fn of(config: &ContainerConfig, home: &str) -> Vec<String> {
     if config.tty {
         env.push("TERM=xterm".to_owned());
     }
+    env.extend_from_slice(links);
     let mut env = replace(env, &config.env);
     if !env.iter().any(|entry| entry.starts_with("HOME=")) {
         env.push(format!("HOME={home}"));
@@ -86,9 +87,9 @@ mod tests {
     #[test]
     fn defaults_are_set_and_may_be_taken_away() {
         let mut config = ContainerConfig { hostname: "h".into(), tty: true, ..Default::default() };
-        assert_eq!(of(&config, "/root"), [PATH, "HOSTNAME=h", "TERM=xterm", "HOME=/root"]);
+        assert_eq!(of(&config, "/root", &[]), [PATH, "HOSTNAME=h", "TERM=xterm", "HOME=/root"]);
         config.env = words(&["TERM", "PATH=/bin", "X=1=2", "HOME=/x", "Y"]).into();
-        assert_eq!(of(&config, "/root"), ["PATH=/bin", "HOSTNAME=h", "X=1=2", "HOME=/x"]);
+        assert_eq!(of(&config, "/root", &[]), ["PATH=/bin", "HOSTNAME=h", "X=1=2", "HOME=/x"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(crate) mod resources;
 pub(crate) mod security;
 pub(crate) mod user;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ::caps::CapSet;
 use oci::runtime::{
@@ -49,6 +49,10 @@ pub(crate) struct Input<'a> {
     pub(crate) all_caps: CapSet,
     /// How many CPUs the machine may have, online or not.
     pub(crate) possible_cpus: u32,
+    /// What `/dev/shm` is bound from, where it is another container's.
+    pub(crate) shm: Option<&'a Path>,
+    /// Variables that tell of linked containers.
+    pub(crate) links: &'a [String],
     /// More variables, for the image that reports on itself.
     pub(crate) report: &'a [String],
 }
@@ -107,7 +111,7 @@ fn process(input: &Input<'_>, caps: CapSet) -> Result<Process, Error> {
     let record = &input.container.record;
     let (config, host) = (&record.config, &record.host);
     let names = caps::names(caps);
-    let mut env = env::of(config, &input.identity.home);
+    let mut env = env::of(config, &input.identity.home, input.links);
     env.extend(input.report.iter().cloned());
     Ok(Process {
         terminal: config.tty,

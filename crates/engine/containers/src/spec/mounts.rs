@@ -66,7 +66,9 @@ fn kernels(input: &Input<'_>) -> Vec<Mount> {
         mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
     ];
     let ipc = host.ipc_mode.as_str();
-    if ipc == "host" {
+    if let Some(shm) = input.shm {
+        list.push(mount("/dev/shm", "bind", &shm.to_string_lossy(), &["rbind", "rprivate"]));
+    } else if ipc == "host" {
         list.push(mount("/dev/shm", "bind", "/dev/shm", &["rbind", "rprivate"]));
     } else if ipc != "none" {
         let size = format!("size={}", if host.shm_size > 0 { host.shm_size } else { SHM_BYTES });

@@ -6,6 +6,9 @@ use oci::runtime::{Namespace, NamespaceKind};
 
 use crate::Error;
 
+/// The IPC mode of a container whose namespace others may join.
+pub(crate) const SHAREABLE: &str = "shareable";
+
 /// One namespace of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -67,13 +70,8 @@ pub(crate) fn check(host: &docker::HostConfig) -> Result<(), Error> {
         _ => return refuse("PID mode", &host.pid_mode),
     }
     match mode(&host.ipc_mode) {
-        Mode::Private | Mode::Host | Mode::Other("none") => {}
-        Mode::Other("shareable") => {
-            return Err(Error::NotYet("sharing an IPC namespace (--ipc shareable)".into()));
-        }
-        Mode::Container(_) => {
-            return Err(Error::NotYet("joining an IPC namespace (--ipc container:…)".into()));
-        }
+        Mode::Container("") => return refuse("IPC mode", &host.ipc_mode),
+        Mode::Private | Mode::Host | Mode::Container(_) | Mode::Other("none" | SHAREABLE) => {}
         Mode::Other(_) => return refuse("IPC mode", &host.ipc_mode),
     }
     match host.uts_mode.as_str() {
@@ -191,7 +189,10 @@ pub(crate) fn check_sysctls(host: &docker::HostConfig) -> Result<(), Error> {
     let namespaces = Namespaces {
         pid: Place::Own,
         net,
-        ipc: place(&host.ipc_mode),
+        ipc: match mode(&host.ipc_mode) {
+            Mode::Container(_) => Place::Host,
+            _ => place(&host.ipc_mode),
+        },
         uts: place(&host.uts_mode),
         cgroup: Place::Own,
     };
@@ -237,12 +238,14 @@ mod tests {
         let check = |json: &str| super::check(&serde_json::from_str(json).unwrap());
         assert!(check("{}").is_ok());
         assert!(check(r#"{"PidMode":"host","IpcMode":"none","UTSMode":"host"}"#).is_ok());
+        assert!(check(r#"{"IpcMode":"shareable"}"#).is_ok());
+        assert!(check(r#"{"IpcMode":"container:a"}"#).is_ok());
         assert!(check(r#"{"PidMode":"container:a","CgroupnsMode":"private"}"#).is_ok());
         for json in [
             r#"{"PidMode":"x"}"#,
             r#"{"PidMode":"container:"}"#,
             r#"{"IpcMode":"x"}"#,
-            r#"{"IpcMode":"container:a"}"#,
+            r#"{"IpcMode":"container:"}"#,
             r#"{"UTSMode":"x"}"#,
             r#"{"UsernsMode":"auto"}"#,
             r#"{"CgroupnsMode":"x"}"#,

@@ -66,6 +66,8 @@ fn spec(config: &str, host: &str) -> Spec {
         all_devices: &[],
         all_caps: CapSet((1 << 41) - 1),
         possible_cpus: 2,
+        links: &[],
+        shm: None,
         report: &[],
     })
     .unwrap()

@@ -11,7 +11,11 @@ use dnsmsg::{Kind, Name, Query, Record, Reply};
 const TTL_SECONDS: u32 = 5;
 
 /// What the files in `directories` say about `query`; `None` if they do not know its name.
-pub(super) fn look_up(directories: &[PathBuf], query: &Query) -> Option<Reply> {
+pub(super) fn look_up(config: &endpoint::Dns, query: &Query) -> Option<Reply> {
+    let directories = &config.directories;
+    let linked = config.links.iter().find(|(alias, _)| query.name.is(alias));
+    let linked = linked.and_then(|(_, name)| Name::from_text(name));
+    let asked = linked.as_ref().unwrap_or(&query.name);
     let mut records = Vec::new();
     let wanted = if query.kind == Kind::Ptr { Some(query.name.reversed_address()?) } else { None };
     let mut known = false;
@@ -20,7 +24,7 @@ pub(super) fn look_up(directories: &[PathBuf], query: &Query) -> Option<Reply> {
             if address == wanted && records.is_empty() {
                 records.extend(Name::from_text(name).map(Record::Ptr));
             }
-        } else if query.name.is(name) {
+        } else if asked.is(name) {
             known = true;
             match (query.kind, address) {
                 (Kind::A, IpAddr::V4(address)) => records.push(Record::A(address)),

@@ -36,6 +36,7 @@ impl Fixture {
         let sockets = Sockets::open("127.0.0.1:0".parse().unwrap()).unwrap();
         let config = endpoint::Dns {
             directories: vec![dir.join("gone"), dir.clone()],
+            links: [("linked".to_owned(), "web".to_owned())].into(),
             upstream: vec![upstream.local_addr().unwrap()],
         };
         let server = Server::new(&poller, sockets, config).unwrap();

@@ -63,7 +63,11 @@ fn names_are_answered_inside() {
     let names = it.config.data_dir.join("names");
     std::fs::create_dir_all(&names).unwrap();
     std::fs::write(names.join("other"), "web 172.30.0.2\n").unwrap();
-    it.config.network.dns = Some(endpoint::Dns { directories: vec![names], upstream: vec![] });
+    it.config.network.dns = Some(endpoint::Dns {
+        directories: vec![names],
+        links: std::collections::BTreeMap::new(),
+        upstream: vec![],
+    });
     it.launch();
     it.join();
     let log = [it.log("stdout").concat(), it.log("stderr").concat()].concat();

@@ -1,0 +1,68 @@
+//! Containers that know of each other: links, shared memory, namespaces.
+
+use crate::busybox;
+use testkit::needs;
+
+#[test]
+fn a_linked_container_is_known_by_name_and_by_variables() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("links");
+    let db = ["run", "-d", "--name", "db", "--expose", "80", "-e", "FOO=bar", "busybox"];
+    sandbox.ok(&[&db[..], &["sleep", "600"]].concat());
+    let show = "env | grep ^STORE; cat /etc/hosts; ping -c1 store";
+    let told = sandbox.ok(&["run", "--rm", "--link", "db:store", "busybox", "sh", "-c", show]);
+    for wanted in ["STORE_PORT=tcp://", "STORE_ENV_FOO=bar", "store", "1 packets received"] {
+        assert!(told.contains(wanted), "{wanted}: {told}");
+    }
+
+    sandbox.ok(&["run", "-d", "--name", "web", "--link", "db:store", "busybox", "sleep", "600"]);
+    let links = ["inspect", "-f", "{{json .HostConfig.Links}}", "web"];
+    assert_eq!(sandbox.ok(&links), r#"["/db:/web/store"]"#);
+    assert_eq!(sandbox.ok(&["inspect", "-f", "{{.Name}}", "/web/store"]), "/db");
+    sandbox.ok(&["rm", "--link", "/web/store"]);
+    assert_eq!(sandbox.ok(&links), "null");
+    let hosts = sandbox.ok(&["exec", "web", "cat", "/etc/hosts"]);
+    assert!(!hosts.contains("store"), "{hosts}");
+    assert_eq!(sandbox.dhow(&["rm", "--link", "web"]).code, 1);
+
+    sandbox.ok(&["rm", "-f", "db", "web"]);
+    sandbox.ok(&["create", "--name", "db", "busybox", "true"]);
+    let refused = sandbox.dhow(&["run", "--rm", "--link", "db", "busybox", "true"]);
+    assert!(refused.stderr.contains("Cannot link to a non running container"), "{refused:?}");
+    sandbox.ok(&["rm", "db"]);
+    sandbox.finish();
+}
+
+#[test]
+fn a_link_in_a_network_is_this_containers_alone() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("network-links");
+    sandbox.ok(&["network", "create", "net"]);
+    sandbox.ok(&["run", "-d", "--name", "db", "--network", "net", "busybox", "sleep", "600"]);
+    let ping = ["busybox", "ping", "-c1", "store"];
+    let linked = ["run", "--rm", "--network", "net", "--link", "db:store"];
+    sandbox.ok(&[&linked[..], &ping].concat());
+    let other = [&["run", "--rm", "--network", "net"][..], &ping].concat();
+    assert_eq!(sandbox.dhow(&other).code, 1);
+    sandbox.ok(&["rm", "-f", "db"]);
+    sandbox.ok(&["network", "rm", "net"]);
+    sandbox.finish();
+}
+
+#[test]
+fn shared_memory_is_shared_by_who_shares_it() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("ipc");
+    let donor = ["run", "-d", "--name", "donor", "--ipc", "shareable", "--shm-size", "1m"];
+    sandbox.ok(&[&donor[..], &["busybox", "sleep", "600"]].concat());
+    sandbox.ok(&["exec", "donor", "sh", "-c", "echo shared >/dev/shm/file"]);
+    let show = "cat /dev/shm/file; readlink /proc/self/ns/ipc";
+    let joined = ["run", "--rm", "--ipc", "container:donor", "busybox", "sh", "-c", show];
+    let namespace = sandbox.ok(&["exec", "donor", "readlink", "/proc/self/ns/ipc"]);
+    assert_eq!(sandbox.ok(&joined), format!("shared\n{namespace}"));
+    sandbox.ok(&["run", "-d", "--name", "private", "busybox", "sleep", "600"]);
+    let refused = sandbox.dhow(&["run", "--rm", "--ipc", "container:private", "busybox", "true"]);
+    assert!(refused.stderr.contains("non-shareable IPC"), "{refused:?}");
+    sandbox.ok(&["rm", "-f", "donor", "private"]);
+    sandbox.finish();
+}
