@@ -193,7 +193,7 @@ async fn errors_are_dockerds() {
             GET /containers/json?filters=%7B%22foo%22%3A%5B%22a%22%5D%7D 
                 400 {"message":"invalid filter 'foo'"}
             GET /containers/json?filters=%7B%22status%22%3A%5B%22a%22%5D%7D 
-                400 {"message":"invalid filter 'status=a'"}
+                400 {"message":"invalid filter 'status=a': invalid value for state (a): must be one of created, running, paused, restarting, removing, exited, dead"}
             GET /containers/json?filters=%5B 
                 400 {"message":"invalid filter"}
             GET /images/nope/json 

@@ -20,11 +20,28 @@ pub(crate) fn check(
     endpoints: &BTreeMap<String, EndpointSettings>,
 ) -> Result<(), Error> {
     if let Mode::Container(other) = mode(&host.network_mode) {
-        engine.find(other)?;
+        // Not as something that is missing: a client would look for the image.
+        engine.find(other).map_err(|err| Error::Invalid(err.to_string()))?;
         return Ok(());
     }
     for attachment in attachments(config, host, endpoints)? {
-        engine.networks.inspect(engine.db(), &attachment.network)?;
+        let main = attachment.network == "bridge";
+        if main && !attachment.addresses.is_empty() {
+            return Err(Error::Invalid(
+                "invalid config for network bridge: invalid endpoint settings:\n\
+                 * user specified IP address is supported on user defined networks only\n\
+                 * user specified IP address is supported only when connecting to networks with \
+                 user configured subnets"
+                    .into(),
+            ));
+        }
+        if main && !attachment.aliases.is_empty() {
+            return Err(Error::Invalid(
+                "invalid config for network bridge: invalid endpoint settings:\n\
+                 * network-scoped aliases are only supported for user-defined networks"
+                    .into(),
+            ));
+        }
     }
     ports(config, host)?;
     Ok(())

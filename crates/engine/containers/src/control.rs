@@ -42,7 +42,9 @@ impl Engine {
     ) -> Result<(), Error> {
         let (own_signal, own_timeout) = stop_terms(&container.record.config)?;
         let signal = match signal.filter(|text| !text.is_empty()) {
-            Some(text) => parse_signal(text)?,
+            Some(text) => parse_signal(text).map_err(|err| {
+                Error::Invalid(format!("cannot stop container: {}: {err}", container.name))
+            })?,
             None => own_signal,
         };
         let timeout = timeout_s.map_or(own_timeout, |seconds| u64::try_from(seconds).ok());
@@ -80,8 +82,16 @@ impl Engine {
 
     /// Sends a signal, by name or number; SIGKILL where it is empty.
     pub fn kill(&self, wanted: &str, signal: &str) -> Result<(), Error> {
-        let container = self.find(wanted)?;
-        let number = if signal.is_empty() { SIGKILL } else { parse_signal(signal)? };
+        let refuse = |err: Error| match err {
+            Error::NoContainer(_) => {
+                Error::NotFound(format!("cannot kill container: {wanted}: {err}"))
+            }
+            Error::Invalid(_) => Error::Invalid(format!("cannot kill container: {wanted}: {err}")),
+            err => err,
+        };
+        let container = self.find(wanted).map_err(refuse)?;
+        let number =
+            if signal.is_empty() { SIGKILL } else { parse_signal(signal).map_err(refuse)? };
         let not_running = || {
             Err(Error::Conflict(format!(
                 "cannot kill container: {}: container {} is not running",
@@ -137,7 +147,7 @@ impl Engine {
             Phase::Running => {}
             Phase::Paused => {
                 return Err(Error::Conflict(format!(
-                    "container {} is already paused",
+                    "Container {} is already paused",
                     container.id
                 )));
             }
@@ -153,7 +163,7 @@ impl Engine {
     pub fn unpause(&self, wanted: &str) -> Result<(), Error> {
         let container = self.find(wanted)?;
         if self.status(&container.id)?.phase != Phase::Paused {
-            return Err(Error::Conflict(format!("container {} is not paused", container.id)));
+            return Err(Error::Conflict(format!("Container {} is not paused", container.id)));
         }
         self.tell(&container, &Request::Resume)?;
         self.emit(&events::container("unpause", &container));
@@ -171,11 +181,16 @@ impl Engine {
         if new.is_empty() {
             return Err(Error::Invalid("neither old nor new names may be empty".into()));
         }
-        let new = name::check(new)?;
+        let new = name::check(new).map_err(|_| {
+            Error::Invalid(format!(
+                "Error when allocating new name: Invalid container name (/{new}), only \
+                 [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+            ))
+        })?;
         let (container, _lock) = self.find_locked(wanted)?;
         if container.name == new {
             return Err(Error::Invalid(
-                "renaming a container with the same name as its current name".into(),
+                "Renaming a container with the same name as its current name".into(),
             ));
         }
         failpoint::hit("engine.rename").at("record", self.root())?;

@@ -37,7 +37,11 @@ impl Engine {
         platform: Option<&Platform>,
     ) -> Result<CreateResponse, Error> {
         let wanted = name.filter(|name| !name.is_empty()).map(name::check).transpose()?;
-        let CreateRequest { mut config, mut host_config, networking_config } = request;
+        let CreateRequest { mut config, mut host_config, mut networking_config } = request;
+        // Two names for one network.
+        if let Some(settings) = networking_config.endpoints_config.remove("default") {
+            networking_config.endpoints_config.entry("bridge".into()).or_insert(settings);
+        }
         // A container's own image is its only one: nothing in the image's labels or annotations
         // decides how it runs.
         let image = self.images.resolve_for(&config.image, platform)?;
@@ -206,7 +210,8 @@ impl Engine {
             if !matches!(mode, "" | "ro" | "rw" | "z" | "Z") {
                 return Err(Error::Invalid(format!("invalid mode for volumes-from: {mode}")));
             }
-            for mut mounting in self.find(wanted)?.record.mounts {
+            let other = self.find(wanted).map_err(|err| Error::Invalid(err.to_string()))?;
+            for mut mounting in other.record.mounts {
                 if mounting.point.kind == crate::mounting::TMPFS {
                     continue;
                 }

@@ -171,6 +171,9 @@ fn modes(
     if host.network_mode == "host" && !host.port_bindings.is_empty() {
         warnings.push("Published ports are discarded when using host network mode".into());
     }
+    if host.uts_mode == "host" && !config.hostname.is_empty() {
+        return refuse("hostname and the UTS mode");
+    }
     if host.uts_mode == "host" && !config.domainname.is_empty() {
         return refuse("domainname and the UTS mode");
     }
@@ -222,7 +225,10 @@ pub(crate) fn size(host: &HostConfig) -> Result<Option<u64>, Error> {
 /// What dhow has not got, by the name under which it is asked for.
 fn not_yet(host: &HostConfig) -> Result<(), Error> {
     if !matches!(host.isolation.as_str(), "" | "default") {
-        return Err(Error::Invalid(format!("invalid isolation '{}' on linux", host.isolation)));
+        return Err(Error::Invalid(format!(
+            "invalid isolation ({}): linux only supports 'default'",
+            host.isolation
+        )));
     }
     if host.resources.cgroup_parent.split('/').any(|part| part == "..") {
         return Err(Error::Invalid(format!(
@@ -283,7 +289,7 @@ pub(crate) fn log(config: &LogConfig) -> Result<shim_protocol::LogConfig, Error>
         }
         other => {
             return Err(Error::Invalid(format!(
-                "logger: no log driver named '{other}' is registered"
+                "error looking up logging plugin {other}: plugin \"{other}\" not found"
             )));
         }
     }

@@ -89,24 +89,6 @@ impl Engine {
         until: Option<i64>,
         filters: Filters,
     ) -> Result<Events, Error> {
-        let filters = filters
-            .only(&[
-                "config",
-                "container",
-                "daemon",
-                "event",
-                "image",
-                "label",
-                "network",
-                "node",
-                "plugin",
-                "scope",
-                "secret",
-                "service",
-                "type",
-                "volume",
-            ])
-            .map_err(|err| Error::Invalid(err.to_string()))?;
         let path = self.paths().events();
         let watch = Watch::files(self.state())?;
         let mut events =

@@ -79,7 +79,7 @@ impl Engine {
         match self.status(&container.id)?.phase {
             Phase::Running => Ok(()),
             Phase::Paused => Err(Error::Conflict(format!(
-                "container {} is paused, unpause the container before exec",
+                "Container {} is paused, unpause the container before exec",
                 container.name
             ))),
             Phase::Restarting => control::restarting(container),
@@ -246,7 +246,8 @@ impl Engine {
 fn exec_error(execs: &std::path::Path, exec: &str, message: &str) -> Error {
     let noted = ExecStatus::load(execs, exec).ok().and_then(|status| status.exit_code);
     let exit_code = noted.unwrap_or_else(|| {
-        let has = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
+        let words = message.to_ascii_lowercase();
+        let has = |texts: &[&str]| texts.iter().any(|text| words.contains(text));
         if has(&["executable file not found", "no such file or directory"]) { 127 } else { 126 }
     });
     let status = ExecStatus { exit_code: Some(exit_code), ..ExecStatus::default() };

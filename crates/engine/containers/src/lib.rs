@@ -64,6 +64,7 @@ mod stats;
 mod stray;
 mod supplies;
 mod top;
+mod usage;
 mod visit;
 mod volume_copies;
 mod volume_store;

@@ -54,6 +54,19 @@ const FILTERS: [&str; 15] = [
     "volume",
 ];
 
+const STATES: [&str; 7] =
+    ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+const HEALTHS: [&str; 4] = ["none", "starting", "healthy", "unhealthy"];
+
+/// The ports of a filter, `80`, `80-90/udp`; or why it is none.
+fn port_filter(text: &str) -> Result<(std::ops::RangeInclusive<u16>, &str), String> {
+    let (numbers, proto) = text.split_once('/').unwrap_or((text, "tcp"));
+    match nat::parse_range(numbers) {
+        Some(range) => Ok((range, proto)),
+        None => Err(format!("strconv.ParseUint: parsing {numbers:?}: invalid syntax")),
+    }
+}
+
 impl Engine {
     /// Lists containers, the newest first.
     pub fn list(&self, options: &ListOptions) -> Result<Vec<Summary>, Error> {
@@ -249,18 +262,23 @@ impl<'a> Filter<'a> {
         let filters = &options.filters;
         let invalid = |err: docker::filters::Error| Error::Invalid(err.to_string());
         filters.clone().only(&FILTERS).map_err(invalid)?;
-        for status in filters.get("status") {
-            let known =
-                ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
-            if !known.contains(&status) {
-                return Err(Error::Invalid(format!("invalid filter 'status={status}'")));
+        for (key, what, known) in [("status", "state", &STATES[..]), ("health", "health", &HEALTHS)]
+        {
+            for value in filters.get(key) {
+                if !known.contains(&value) {
+                    return Err(Error::Invalid(format!(
+                        "invalid filter '{key}={value}': invalid value for {what} ({value}): must be \
+                         one of {}",
+                        known.join(", ")
+                    )));
+                }
             }
         }
-        for health in filters.get("health") {
-            if !["starting", "healthy", "unhealthy", "none"].contains(&health) {
-                return Err(Error::Invalid(format!(
-                    "unrecognised filter value for health: {health}"
-                )));
+        for key in ["publish", "expose"] {
+            for value in filters.get(key) {
+                port_filter(value).map_err(|why| {
+                    Error::Invalid(format!("error while looking up for {key} {value}: {why}"))
+                })?;
             }
         }
         let created = |key: &str, newest: bool| -> Result<Option<i64>, Error> {
@@ -272,7 +290,11 @@ impl<'a> Filter<'a> {
         };
         let mut exited = Vec::new();
         for code in filters.get("exited") {
-            let bad = |_| Error::Invalid(format!("invalid filter 'exited={code}'"));
+            let bad = |_| {
+                Error::Invalid(format!(
+                    "invalid filter 'exited={code}': strconv.Atoi: parsing {code:?}: invalid syntax"
+                ))
+            };
             exited.push(code.parse().map_err(bad)?);
         }
         let mut ancestors = Vec::new();
@@ -310,12 +332,13 @@ impl<'a> Filter<'a> {
         let alive = status.phase.is_alive();
         let ports = ports(container, true);
         let port_fits = |wanted: &str, of: fn(&Port) -> u16| {
-            let (numbers, proto) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
-            nat::parse_range(numbers).is_some_and(|range| {
+            port_filter(wanted).is_ok_and(|(range, proto)| {
                 ports.iter().any(|port| range.contains(&of(port)) && port.proto == proto)
             })
         };
         (!self.running_only || alive)
+            // There are none.
+            && filters.any("is-task", |wanted| wanted == "false" || wanted == "0")
             && filters.matches("id", &container.id)
             // With and without the slash that Docker puts before a name.
             && (filters.matches("name", &container.name)

@@ -81,7 +81,7 @@ impl Engine {
         let phase = self.status_locked(id, lock)?.phase;
         let refuse = |why: &str| {
             Err(Error::Conflict(format!(
-                "cannot remove container \"/{}\": container is {why}",
+                "cannot remove container \"{}\": container is {why}",
                 container.name
             )))
         };

@@ -70,7 +70,7 @@ impl Engine {
             .iter()
             .map(|row| self.show_volume(row))
             .filter(|volume| {
-                filters.any("name", |wanted| volume.name.contains(wanted))
+                filters.matches("name", &volume.name)
                     && filters.exact("driver", &volume.driver)
                     && filters.labels("label", &volume.labels)
                     && dangling.is_none_or(|wanted| wanted != used.contains(&volume.name))

@@ -317,7 +317,7 @@ pub(crate) async fn disk_usage(call: Call) -> Reply {
                 usage.images = list.iter().map(|one| image::summary(one, Some(&layers))).collect();
             }
             if volumes {
-                usage.volumes = engine.volumes(&Filters::default())?.into();
+                usage.volumes = engine.volumes_with_usage()?.into();
             }
             Ok::<_, Error>((usage, layers))
         })

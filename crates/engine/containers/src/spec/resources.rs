@@ -128,7 +128,7 @@ fn cpu(limits: &docker::Resources, machine: &Machine) -> Result<(), Error> {
         if limits.nano_cpus < 0 || limits.nano_cpus > machine.cpus * 1_000_000_000 {
             let cpus = machine.cpus;
             return refuse(format!(
-                "Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
+                "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
             ));
         }
     }
@@ -370,7 +370,7 @@ mod tests {
             ),
             (
                 r#"{"NanoCpus":3000000000}"#,
-                "Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available",
+                "range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available",
             ),
             (
                 r#"{"CpusetCpus":"0-7"}"#,
