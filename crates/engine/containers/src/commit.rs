@@ -69,7 +69,15 @@ impl Engine {
         drop(lock);
         let image = made?;
         let comment = options.message.as_deref().unwrap_or_default();
-        let event = events::with(events::container("commit", &container), "comment", comment);
+        let id = image.id.to_string();
+        self.tell_of("image", "create", &id, &[("name", &id)]);
+        let mut event = events::with(events::container("commit", &container), "comment", comment);
+        event = events::with(event, "imageID", &id);
+        if let Some(reference) = &options.reference {
+            let name = reference.clone().with_default_tag().familiar();
+            self.tell_of("image", "tag", &id, &[("name", &name)]);
+            event = events::with(event, "imageRef", &name);
+        }
         self.emit(&event);
         Ok(image.id)
     }

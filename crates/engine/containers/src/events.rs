@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use docker::event::{Actor, Message};
 use docker::filters::Filters;
+use shim_protocol::Companion;
 
 use crate::engine::Engine;
 use crate::error::At as _;
+use crate::mounting::VOLUME;
 use crate::record::Container;
 use crate::shim::{Ready, first_ready};
 use crate::watch::Watch;
@@ -61,6 +63,48 @@ pub(crate) fn of(kind: &str, action: &str, id: &str, attributes: &[(&str, &str)]
     }
 }
 
+/// What a container has while it runs, for its supervisor to tell of.
+pub(crate) fn companions(container: &Container) -> Vec<Companion> {
+    let text = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let record = &container.record;
+    let id = container.id.as_str();
+    let mut all = Vec::new();
+    for point in
+        record.mounts.iter().map(|mounting| &mounting.point).filter(|one| one.kind == VOLUME)
+    {
+        let begin = text(&[
+            ("container", id),
+            ("destination", &point.destination),
+            ("driver", "local"),
+            ("propagation", &point.propagation),
+            ("read/write", if point.rw { "true" } else { "false" }),
+        ]);
+        all.push(Companion {
+            kind: "volume".into(),
+            id: point.name.clone(),
+            begin: ("mount".into(), begin),
+            end: ("unmount".into(), text(&[("container", id), ("driver", "local")])),
+        });
+    }
+    for (name, settings) in &record.connected {
+        let driver = match name.as_str() {
+            "host" => "host",
+            "none" => "null",
+            _ => "bridge",
+        };
+        let attributes = text(&[("container", id), ("name", name), ("type", driver)]);
+        all.push(Companion {
+            kind: "network".into(),
+            id: settings.network_id.clone(),
+            begin: ("connect".into(), attributes.clone()),
+            end: ("disconnect".into(), attributes),
+        });
+    }
+    all
+}
+
 /// A stream of events.
 #[derive(Debug)]
 pub struct Events {
@@ -80,6 +124,19 @@ impl Engine {
     pub(crate) fn emit(&self, event: &Message) {
         // Nobody is left to be told: see above.
         let _lost = shim_protocol::events::append(&self.paths().events(), event);
+    }
+
+    /// Tells of what happened to something that is no container.
+    pub fn tell_of(&self, kind: &str, action: &str, id: &str, attributes: &[(&str, &str)]) {
+        self.emit(&of(kind, action, id, attributes));
+    }
+
+    /// Tells of what was done with a container.
+    pub fn tell_of_container(&self, wanted: &str, action: &str) {
+        // One that is gone in this moment is told of as that.
+        if let Ok(found) = self.find(wanted) {
+            self.emit(&container(action, &found));
+        }
     }
 
     /// Events from `since` (or from now on) until `until` (or for ever); nanoseconds since 1970.

@@ -11,7 +11,12 @@ impl Engine {
     pub fn network_remove(&self, wanted: &str) -> Result<(), Error> {
         let network =
             self.networks.remove(&self.shared.db, wanted, &|id| self.running_name(id).is_some())?;
-        self.emit(&events::of("network", "destroy", &network.id, &[("name", &network.name)]));
+        self.emit(&events::of(
+            "network",
+            "destroy",
+            &network.id,
+            &[("name", &network.name), ("type", network.driver().name())],
+        ));
         Ok(())
     }
 

@@ -359,6 +359,7 @@ impl Engine {
                 path: self.paths().events(),
                 image: config.image.clone(),
                 attributes: events::attributes(container),
+                companions: events::companions(container),
             }),
         };
         write_json(&bundle.join("config.json"), spec)?;

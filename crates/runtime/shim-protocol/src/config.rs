@@ -78,6 +78,22 @@ pub struct Events {
     pub image: String,
     /// The container's labels, its image and its name.
     pub attributes: BTreeMap<String, String>,
+    /// What it has while it runs, and is told of with its start and its end.
+    #[serde(default)]
+    pub companions: Vec<Companion>,
+}
+
+/// A network or a volume that a container has while it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Companion {
+    /// `network` or `volume`.
+    pub kind: String,
+    /// Its id.
+    pub id: String,
+    /// What is told when the container starts.
+    pub begin: (String, BTreeMap<String, String>),
+    /// What is told when it has ended.
+    pub end: (String, BTreeMap<String, String>),
 }
 
 /// How to call the OCI runtime: anything with runc's command line.

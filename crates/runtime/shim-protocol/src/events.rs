@@ -35,6 +35,25 @@ pub fn container(
     }
 }
 
+/// An event of something else: a network, a volume, an image.
+pub fn of(
+    kind: &str,
+    action: &str,
+    id: &str,
+    attributes: impl IntoIterator<Item = (String, String)>,
+    time_nano: i64,
+) -> Message {
+    Message {
+        kind: kind.into(),
+        action: action.into(),
+        actor: Actor { id: id.into(), attributes: attributes.into_iter().collect() },
+        scope: "local".into(),
+        time: time_nano / 1_000_000_000,
+        time_nano,
+        ..Message::default()
+    }
+}
+
 /// Appends an event to the file at `path`.
 pub fn append(path: &Path, event: &Message) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|meta| meta.len() > MAX_BYTES) {

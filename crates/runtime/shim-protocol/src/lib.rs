@@ -33,7 +33,9 @@ mod message;
 mod restart;
 mod status;
 
-pub use config::{Config, Console, Events, Join, Listener, LogConfig, OnExit, Rootfs, Runtime};
+pub use config::{
+    Companion, Config, Console, Events, Join, Listener, LogConfig, OnExit, Rootfs, Runtime,
+};
 pub use health::{Health, HealthCheck, HealthLog, HealthResult, HealthStatus, Unhealthy};
 pub use message::{Attach, Change, Exec, Reply, Request, WireError, receive, send};
 pub use restart::{Backoff, RestartPolicy};

@@ -11,6 +11,7 @@ mod cp;
 mod debian;
 mod debug;
 mod docker_client;
+mod events;
 mod exec;
 mod exit_codes;
 mod explain;

@@ -31,14 +31,26 @@ pub(crate) async fn changes(call: Call) -> Reply {
 /// `GET /containers/ID/export`
 pub(crate) async fn export(call: Call) -> Reply {
     let id = call.id.clone();
-    let archive = call.engine(move |engine| engine.export(&id)).await?;
+    let archive = call
+        .engine(move |engine| {
+            let archive = engine.export(&id)?;
+            engine.tell_of_container(&id, "export");
+            Ok::<_, Error>(archive)
+        })
+        .await?;
     Ok(stream(archive, "application/octet-stream"))
 }
 
 /// `GET /containers/ID/archive`
 pub(crate) async fn get(call: Call) -> Reply {
     let (id, path) = place(&call)?;
-    let archive = call.engine(move |engine| engine.archive(&id, &path)).await?;
+    let archive = call
+        .engine(move |engine| {
+            let archive = engine.archive(&id, &path)?;
+            engine.tell_of_container(&id, "archive-path");
+            Ok::<_, Error>(archive)
+        })
+        .await?;
     let stat = stat_header(&archive.stat)?;
     Ok(with_header(stream(archive, "application/x-tar"), STAT_HEADER, &stat))
 }
@@ -63,7 +75,9 @@ pub(crate) async fn put(mut call: Call) -> Reply {
             Extract { keep_kinds, ..Extract::default() },
             to_user,
             &mut archive,
-        )
+        )?;
+        engine.tell_of_container(&id, "extract-to-dir");
+        Ok::<_, Error>(())
     })
     .await?;
     empty(StatusCode::OK)

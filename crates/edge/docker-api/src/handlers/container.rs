@@ -146,6 +146,13 @@ pub(crate) async fn remove(call: Call) -> Reply {
 /// `POST /containers/prune`
 pub(crate) async fn prune(call: Call) -> Reply {
     let filters = call.query.filters(&["label", "label!", "until"])?;
-    let pruned = call.engine(move |engine| engine.prune(&filters)).await?;
+    let pruned = call
+        .engine(move |engine| {
+            let pruned = engine.prune(&filters)?;
+            let bytes = pruned.space_reclaimed.to_string();
+            engine.tell_of("container", "prune", "", &[("reclaimed", &bytes)]);
+            Ok::<_, Error>(pruned)
+        })
+        .await?;
     ok(&pruned)
 }

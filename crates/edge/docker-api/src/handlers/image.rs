@@ -208,14 +208,30 @@ pub(crate) async fn remove(call: Call) -> Reply {
             let running = running(engine)?;
             let is_running = |id: &str| running.contains(id);
             let images = engine.images();
-            Ok::<_, Error>(if platforms.is_empty() {
+            let id = images.details(&name).map(|found| found.image.id.to_string());
+            let removed = if platforms.is_empty() {
                 images.remove(&name, force, &is_running)?
             } else {
                 images.remove_platforms(&name, &platforms, force, &is_running)?
-            })
+            };
+            tell_of_removal(engine, id.as_deref().unwrap_or(&name), &removed);
+            Ok::<_, Error>(removed)
         })
         .await?;
     ok(&removed.into_iter().map(step).collect::<Vec<_>>())
+}
+
+/// Tells of names and of images that have gone. Layers are told of as little as Docker does it.
+fn tell_of_removal(engine: &Engine, id: &str, removed: &[Removed]) {
+    for step in removed {
+        match step {
+            Removed::Untagged(_) => engine.tell_of("image", "untag", id, &[("name", id)]),
+            Removed::Deleted(digest) if digest.to_string() == id => {
+                engine.tell_of("image", "delete", id, &[("name", id)]);
+            }
+            Removed::Deleted(_) => {}
+        }
+    }
 }
 
 /// The containers that run.
@@ -239,7 +255,20 @@ pub(crate) async fn prune(call: Call) -> Reply {
     if let Some(until) = Until::of(&filters)?.instant() {
         filters.replace("until", Timestamp::from_nanos(until).to_string());
     }
-    let pruned = call.engine(move |engine| engine.images().prune(&filters)).await?;
+    let pruned = call
+        .engine(move |engine| {
+            let pruned = engine.images().prune(&filters)?;
+            for step in &pruned.removed {
+                if let Removed::Deleted(digest) = step {
+                    let id = digest.to_string();
+                    engine.tell_of("image", "delete", &id, &[("name", &id)]);
+                }
+            }
+            let bytes = pruned.reclaimed.to_string();
+            engine.tell_of("image", "prune", "", &[("reclaimed", &bytes)]);
+            Ok::<_, Error>(pruned)
+        })
+        .await?;
     let steps: Vec<DeleteResponse> = pruned.removed.into_iter().map(step).collect();
     ok(&PruneResponse {
         images_deleted: if steps.is_empty() { List::NIL } else { steps.into() },
@@ -278,13 +307,26 @@ fn how_to_import(call: &Call, platform: Option<Platform>, source: &str) -> Resul
     })
 }
 
+fn import_and_tell(
+    engine: &Engine,
+    archive: &mut impl Read,
+    import: &Import,
+) -> Result<images::Image, images::Error> {
+    let image = engine.images().import(archive, import, &mut |_| ())?;
+    let id = image.id.to_string();
+    if let Some(reference) = &import.reference {
+        let name = reference.clone().with_default_tag().familiar();
+        engine.tell_of("image", "tag", &id, &[("name", &name)]);
+    }
+    engine.tell_of("image", "import", &id, &[("name", &id)]);
+    Ok(image)
+}
+
 /// The archive is the body.
 async fn import(mut call: Call, platform: Option<Platform>) -> Reply {
     let import = how_to_import(&call, platform, "-")?;
     let mut archive = call.reader();
-    let image = call
-        .engine(move |engine| engine.images().import(&mut archive, &import, &mut |_| ()))
-        .await?;
+    let image = call.engine(move |engine| import_and_tell(engine, &mut archive, &import)).await?;
     lines(&[Message::status(image.id.to_string())])
 }
 
@@ -305,8 +347,7 @@ async fn import_from_web(call: Call, platform: Option<Platform>) -> Reply {
         Ok::<_, ::registry::Error>(())
     });
     let mut archive = Coming { receiver, piece: Bytes::new() };
-    let image =
-        call.engine(move |engine| engine.images().import(&mut archive, &import, &mut |_| ())).await;
+    let image = call.engine(move |engine| import_and_tell(engine, &mut archive, &import)).await;
     // Where the file did not come, that is why it was no archive.
     match fetching.await {
         Ok(fetched) => fetched?,
@@ -363,7 +404,14 @@ pub(crate) async fn commit(mut call: Call) -> Reply {
 pub(crate) async fn load(mut call: Call) -> Reply {
     let platforms = platform::all_from_json(call.query.all("platform"))?;
     let mut archive = call.reader();
-    let load = move |engine: &Engine| engine.images().load_for(&mut archive, &platforms);
+    let load = move |engine: &Engine| {
+        let loaded = engine.images().load_for(&mut archive, &platforms)?;
+        for image in &loaded {
+            let id = image.id.to_string();
+            engine.tell_of("image", "load", &id, &[("name", &id)]);
+        }
+        Ok::<_, Error>(loaded)
+    };
     let loaded = match call.engine(load).await {
         Ok(loaded) => loaded,
         // As in `dockerd`, whose answer has begun by then.
@@ -411,6 +459,12 @@ async fn archive(call: Call, names: Vec<String>) -> Reply {
         let mut out = BufWriter::with_capacity(PIECE_BYTES, BodyWriter::new(sender));
         let saved = engine.images().save_for(&names, &platforms, &mut out);
         let saved = saved.is_ok() && out.flush().is_ok();
+        for name in names.iter().filter(|_| saved) {
+            if let Ok(found) = engine.images().details(name) {
+                let id = found.image.id.to_string();
+                engine.tell_of("image", "save", &id, &[("name", &id)]);
+            }
+        }
         if !saved {
             out.into_parts().0.break_off();
         }
@@ -422,7 +476,14 @@ async fn archive(call: Call, names: Vec<String>) -> Reply {
 pub(crate) async fn tag(call: Call) -> Reply {
     let source = call.id.clone();
     let target = joined(call.query.text("repo"), call.query.text("tag"));
-    call.engine(move |engine| engine.images().tag(&source, &target)).await?;
+    call.engine(move |engine| {
+        engine.images().tag(&source, &target)?;
+        let id = engine.images().details(&source)?.image.id.to_string();
+        let name = parse(&target)?.with_default_tag().familiar();
+        engine.tell_of("image", "tag", &id, &[("name", &name)]);
+        Ok::<_, Error>(())
+    })
+    .await?;
     empty(StatusCode::CREATED)
 }
 

@@ -62,8 +62,14 @@ pub(crate) async fn inspect(call: Call) -> Reply {
 pub(crate) async fn create(mut call: Call) -> Reply {
     let request: CreateRequest = call.json().await?;
     let request = wanted(request)?;
-    let network =
-        call.engine(move |engine| engine.networks().create(engine.db(), &request)).await?;
+    let network = call
+        .engine(move |engine| {
+            let network = engine.networks().create(engine.db(), &request)?;
+            let attributes = [("name", network.name.as_str()), ("type", network.driver().name())];
+            engine.tell_of("network", "create", &network.id, &attributes);
+            Ok::<_, Error>(network)
+        })
+        .await?;
     created(&CreateResponse { id: network.id, warning: String::new() })
 }
 
@@ -80,11 +86,17 @@ pub(crate) async fn prune(call: Call) -> Reply {
     let until = Until::of(&filters)?;
     let removed = call
         .engine(move |engine| {
-            engine.networks().prune(engine.db(), &|network| {
+            let removed = engine.networks().prune(engine.db(), &|network| {
                 filters.labels("label", network.labels())
                     && filters.not_labels(network.labels())
                     && until.covers(network.created)
-            })
+            })?;
+            for network in &removed {
+                let attributes = [("name", network.name.as_str()), ("type", "bridge")];
+                engine.tell_of("network", "destroy", &network.id, &attributes);
+            }
+            engine.tell_of("network", "prune", "", &[("reclaimed", "0")]);
+            Ok::<_, Error>(removed)
         })
         .await?;
     let names: Vec<String> = removed.into_iter().map(|network| network.name).collect();

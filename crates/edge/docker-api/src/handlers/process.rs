@@ -30,7 +30,13 @@ pub(crate) async fn top(call: Call) -> Reply {
         "" => "-ef".to_owned(),
         arguments => arguments.to_owned(),
     };
-    let top = call.engine(move |engine| engine.top(&id, &arguments)).await?;
+    let top = call
+        .engine(move |engine| {
+            let top = engine.top(&id, &arguments)?;
+            engine.tell_of_container(&id, "top");
+            Ok::<_, Error>(top)
+        })
+        .await?;
     ok(&top)
 }
 

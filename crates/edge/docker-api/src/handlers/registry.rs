@@ -33,12 +33,16 @@ pub(crate) async fn pull(call: Call, platform: Option<Platform>) -> Reply {
         return built_in(&call, reference.with_default_tag()).await;
     }
     let request = request(&call, reference, platform).await?;
-    let images = Arc::clone(call.engine.images());
+    let engine = Arc::clone(&call.engine);
     told(move |events| async move {
+        let images = engine.images();
         if all {
-            return transfer::pull_all(&images, &request, &events).await;
+            transfer::pull_all(images, &request, &events).await?;
+        } else {
+            transfer::pull(images, &request, &events).await?;
         }
-        transfer::pull(&images, &request, &events).await.map(drop)
+        tell(&engine, "pull", &request.reference);
+        Ok(())
     })
     .await
 }
@@ -64,8 +68,21 @@ pub(crate) async fn push(call: Call) -> Reply {
     let all = reference.tag().is_none();
     let platform = platform::from_json(call.query.text("platform"))?;
     let request = request(&call, reference, platform).await?;
-    let images = Arc::clone(call.engine.images());
-    told(move |events| async move { transfer::push(&images, &request, all, &events).await }).await
+    let engine = Arc::clone(&call.engine);
+    told(move |events| async move {
+        transfer::push(engine.images(), &request, all, &events).await?;
+        tell(&engine, "push", &request.reference);
+        Ok(())
+    })
+    .await
+}
+
+/// Tells of an image that came or went.
+fn tell(engine: &containers::Engine, action: &str, reference: &Reference) {
+    let whole = reference.familiar();
+    let end = whole.len() - reference.tag().map_or(0, |tag| tag.len() + 1);
+    let name = if reference.digest().is_some() { &whole[..] } else { &whole[..end] };
+    engine.tell_of("image", action, &whole, &[("name", name)]);
 }
 
 /// `POST /auth`

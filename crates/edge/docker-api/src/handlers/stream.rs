@@ -103,6 +103,7 @@ impl Attach {
         let (attaching, logged) = call
             .engine(move |engine| {
                 let attaching = engine.attach(&id, streams)?;
+                engine.tell_of_container(&id, "attach");
                 let options = LogOptions {
                     stdout: streams.stdout,
                     stderr: streams.stderr,

@@ -118,8 +118,13 @@ pub(crate) async fn prune(call: Call) -> Reply {
     if call.version < PRUNES_ANONYMOUS {
         filters.replace("all", "true");
     }
-    let (names, space_reclaimed) =
-        call.engine(move |engine| engine.volumes_prune(&filters)).await?;
+    let (names, space_reclaimed) = call
+        .engine(move |engine| {
+            let pruned = engine.volumes_prune(&filters)?;
+            engine.tell_of("volume", "prune", "", &[("reclaimed", &pruned.1.to_string())]);
+            Ok::<_, Error>(pruned)
+        })
+        .await?;
     let volumes_deleted = if names.is_empty() { List::NIL } else { names.into() };
     ok(&PruneResponse { volumes_deleted, space_reclaimed })
 }

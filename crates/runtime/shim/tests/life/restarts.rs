@@ -45,7 +45,8 @@ fn memory_that_runs_out_is_told_of_and_no_end() {
     it.spec["linux"]["resources"]["memory"] = json!({"limit": 16 << 20, "swap": 16 << 20});
     let events = it.config.data_dir.join("events.jsonl");
     let attributes = [("name".to_owned(), "box".to_owned())].into();
-    it.config.events = Some(Events { path: events.clone(), image: "x".into(), attributes });
+    it.config.events =
+        Some(Events { path: events.clone(), image: "x".into(), attributes, companions: vec![] });
     it.launch();
     assert_eq!(it.join(), 0);
     assert_eq!(it.log("stdout"), ["fine\n"]);
