@@ -243,6 +243,15 @@ pub(crate) struct ContainerArgs {
     /// Mount the container's root filesystem as read only
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = go_bool!())]
     pub(crate) read_only: Option<bool>,
+    /// Rights to files and TCP ports that the container's programs keep, all others being given up for
+    /// good: RIGHTS=PATH (RIGHTS of r, w, x), tcp-bind=PORT, tcp-connect=PORT, tcp=none. dhow's own; in
+    /// Docker's client: --annotation dhow.landlock=rx=/,rw=/tmp
+    #[arg(long, value_name = "RULE")]
+    pub(crate) landlock: Vec<String>,
+    /// A clock of the container's own (monotonic or boottime) that goes before the machine's:
+    /// CLOCK=DURATION. dhow's own; in Docker's client: --annotation dhow.time-offsets=boottime=24h
+    #[arg(long, value_name = "CLOCK=DURATION")]
+    pub(crate) time_offset: Vec<String>,
     /// What else is a reason to end the container and start it again, whatever its policy: 'unhealthy'.
     /// dhow's own; in Docker's client: --annotation dhow.restart-on=unhealthy
     #[arg(long)]

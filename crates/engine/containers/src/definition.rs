@@ -11,7 +11,7 @@ use shim_protocol::RestartPolicy;
 
 use crate::mounting::{self, Mounting};
 use crate::spec::resources::{self, Machine};
-use crate::spec::{caps, devices, merge_env, namespaces, security};
+use crate::spec::{caps, devices, merge_env, namespaces, security, time};
 use crate::{Error, etc, health};
 
 /// Fills what a request leaves open with what the image says.
@@ -117,6 +117,8 @@ pub(crate) fn check(
     }
     log(&host.log_config)?;
     health::check(config, host)?;
+    time::offsets(host)?;
+    security::check_landlock(host)?;
     namespaces::check(host)?;
     namespaces::check_sysctls(host)?;
     caps::check(&host.cap_add, &host.cap_drop)?;
@@ -222,6 +224,9 @@ pub(crate) fn size(host: &HostConfig) -> Result<Option<u64>, Error> {
     Ok(size)
 }
 
+/// The annotations of ours that a request may have: what Docker's API has no field for.
+const OURS: [&str; 3] = [health::RESTART_ON, time::ANNOTATION, security::LANDLOCK];
+
 /// What dhow has not got, by the name under which it is asked for.
 fn not_yet(host: &HostConfig) -> Result<(), Error> {
     if !matches!(host.isolation.as_str(), "" | "default") {
@@ -239,7 +244,7 @@ fn not_yet(host: &HostConfig) -> Result<(), Error> {
     // Some runtimes act on these: they would reach past what was asked for (CVE-2024-3154).
     let reserved = ["org.systemd.property.", "run.oci.", "io.kubernetes.", "dhow."];
     let is_reserved = |name: &&String| {
-        *name != health::RESTART_ON && reserved.iter().any(|prefix| name.starts_with(prefix))
+        !OURS.contains(&name.as_str()) && reserved.iter().any(|prefix| name.starts_with(prefix))
     };
     if let Some(name) = host.annotations.keys().find(is_reserved) {
         return Err(Error::Invalid(format!("annotation {name} is reserved")));

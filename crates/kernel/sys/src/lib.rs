@@ -21,6 +21,7 @@ mod fd;
 mod file;
 mod handle;
 mod keyring;
+mod landlock;
 mod memory;
 mod mount;
 mod netlink;
@@ -54,6 +55,7 @@ pub use fd::{
 pub use file::read_file;
 pub use handle::Handle;
 pub use keyring::keyctl_join_session;
+pub use landlock::{AccessFs, AccessNet, Ruleset, landlock_abi};
 pub use memory::{drop_program_pages, peak_memory_of_children};
 pub use mount::{MountAttr, Propagation, has_mount_setattr, mount_setattr};
 pub use netlink::netlink_ext_ack;

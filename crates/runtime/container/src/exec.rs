@@ -74,7 +74,10 @@ pub fn exec(
     let facts = facts::of_process(spec)?;
     let namespaces = CloneFlags::from_bits_retain(record.namespaces);
     let own_user = namespaces.contains(CloneFlags::NEWUSER);
-    let plan = Process::new(spec, own_user, &facts, options.plan, warnings)?;
+    let plan = Process {
+        landlock: plan::landlock(&record.annotations)?,
+        ..Process::new(spec, own_user, &facts, options.plan, warnings)?
+    };
     let filter = container.filter()?;
     let terminal = plan.terminal.is_some();
     let console = console(terminal, options.console_socket.as_deref(), options.console.as_deref())?;

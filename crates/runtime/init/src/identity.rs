@@ -2,13 +2,16 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use plan::{Filter, Ids, Process, SeccompWhen};
-use rustix::fs::{Gid, Uid};
+use plan::{Filter, Ids, Landlock, Process, SeccompWhen};
+use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
-use sys::Call;
+use sys::{AccessFs, AccessNet, Call, Ruleset};
 
 use crate::error::{Doing, Error};
 use crate::sync::InitEnd;
+
+/// The version of Landlock that knows of TCP.
+const TCP_SINCE: u32 = 4;
 
 /// The part of the lock-down that ends in the program's own identity. The filter that goes in last
 /// is not in it.
@@ -19,6 +22,9 @@ pub(crate) fn lock_down(
 ) -> Result<(), Error> {
     if process.no_new_privs {
         sys::set_no_new_privs().doing(|| "no_new_privs")?;
+    }
+    if let Some(rights) = &process.landlock {
+        give_up(rights)?;
     }
     if process.seccomp_when == SeccompWhen::BeforeCaps {
         install(filter, sync)?;
@@ -38,6 +44,37 @@ pub(crate) fn lock_down(
         sync.warn(&format!("capabilities not held: {}: left out", names.join(", ")))?;
     }
     Ok(())
+}
+
+/// Gives rights up, for itself and all that comes of it. While `CAP_SYS_ADMIN` is there, and before
+/// the filter, which need not allow these calls.
+fn give_up(rights: &Landlock) -> Result<(), Error> {
+    let abi = sys::landlock_abi().doing(|| "landlock (annotation dhow.landlock)")?;
+    let known = AccessFs::of_abi(abi);
+    if rights.tcp && abi < TCP_SINCE {
+        let why = format!("needs Landlock {TCP_SINCE} (Linux 6.7), and this kernel has {abi}");
+        return Err(Error::refused("annotation dhow.landlock: tcp", why));
+    }
+    let tcp = if rights.tcp { AccessNet::all() } else { AccessNet::empty() };
+    let ruleset = Ruleset::new(known, tcp).doing(|| "landlock")?;
+    for (path, access) in &rights.paths {
+        let shown = || format!("landlock: {}", path.display());
+        // The root is the container's here, so its links lead nowhere else.
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let file = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|errno| sys::Error::new("open", errno))
+            .doing(shown)?;
+        let stat = rustix::fs::fstat(&file)
+            .map_err(|errno| sys::Error::new("fstat", errno))
+            .doing(shown)?;
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let possible = if is_directory { known } else { known & AccessFs::OF_FILES };
+        ruleset.allow_beneath(file.as_fd(), *access & possible).doing(shown)?;
+    }
+    for (port, access) in &rights.ports {
+        ruleset.allow_port(*port, *access).doing(|| "landlock")?;
+    }
+    ruleset.restrict_self().doing(|| "landlock")
 }
 
 /// Installs the filter and hands its listener over, if it has one.

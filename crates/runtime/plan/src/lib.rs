@@ -12,6 +12,7 @@ mod device;
 mod error;
 mod facts;
 mod hook;
+mod landlock;
 mod limit;
 mod mounts;
 mod namespace;
@@ -37,6 +38,7 @@ pub use device::Device;
 pub use error::Error;
 pub use facts::{Facts, Options};
 pub use hook::{Hook, Hooks};
+pub use landlock::{Landlock, landlock};
 pub use limit::{Limit, resources as limited_resources};
 pub use mounts::{IdMap, MapIds, Mount, What};
 pub use namespace::{IdMaps, Join, Namespaces, flag};
@@ -159,7 +161,10 @@ impl Plan {
                 personality: linux.personality.as_ref().map(policy::personality).transpose()?,
                 memory_policy: linux.memory_policy.as_ref().map(policy::memory).transpose()?,
                 filter: linux.seccomp.as_ref().map(Filter::new).transpose()?,
-                process: Process::new(process, own_user_namespace, facts, options, warnings)?,
+                process: Process {
+                    landlock: landlock(&spec.annotations)?,
+                    ..Process::new(process, own_user_namespace, facts, options, warnings)?
+                },
             },
             namespaces,
         })

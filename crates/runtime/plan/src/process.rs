@@ -29,6 +29,8 @@ pub struct Process {
     pub caps: caps::Sets,
     /// Whether `execve` may grant no more.
     pub no_new_privs: bool,
+    /// Rights that it gives up. They are the container's, not the process's: set by who knows it.
+    pub landlock: Option<crate::Landlock>,
     /// When the seccomp filter goes in, if there is one.
     pub seccomp_when: SeccompWhen,
     /// Resource limits.
@@ -144,6 +146,7 @@ impl Process {
                 warnings,
             )?,
             no_new_privs: spec.no_new_privileges,
+            landlock: None,
             seccomp_when: SeccompWhen::new(spec.no_new_privileges),
             limits_from_outside: own_user_namespace && limits.iter().any(raises),
             limits,

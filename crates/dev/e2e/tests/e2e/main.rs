@@ -29,6 +29,7 @@ mod limits;
 mod links;
 mod mounts;
 mod network;
+mod ours;
 mod prune;
 mod registry;
 mod registry_serve;

@@ -116,9 +116,16 @@ fn health(args: &ContainerArgs) -> Result<Option<HealthConfig>> {
     Ok((health != HealthConfig::default()).then_some(health))
 }
 
-/// With the one that says when a container is started again whatever its policy.
+/// With those of ours, for which Docker's API has no fields.
 fn annotations(args: &ContainerArgs) -> docker::Map<String> {
     let mut all = values::key_values(&args.annotation);
+    for (name, words) in
+        [("dhow.landlock", &args.landlock), ("dhow.time-offsets", &args.time_offset)]
+    {
+        if !words.is_empty() {
+            all.insert(name.to_owned(), words.join(","));
+        }
+    }
     all.extend(args.restart_on.iter().map(|on| ("dhow.restart-on".to_owned(), on.clone())));
     all.into()
 }

@@ -10,6 +10,7 @@ mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod resources;
 pub(crate) mod security;
+pub(crate) mod time;
 pub(crate) mod user;
 
 use std::path::{Path, PathBuf};
@@ -83,7 +84,7 @@ pub(crate) fn generate(input: &Input<'_>) -> Result<Spec, Error> {
     };
 
     let own_uts = input.namespaces.uts.is_own();
-    Ok(Spec {
+    let mut spec = Spec {
         oci_version: OCI_VERSION.into(),
         process: Some(process(input, caps)?),
         root: Some(Root { path: ROOTFS.into(), readonly: host.readonly_rootfs }),
@@ -104,7 +105,11 @@ pub(crate) fn generate(input: &Input<'_>) -> Result<Spec, Error> {
             readonly_paths: security::readonly(host),
             ..Linux::default()
         }),
-    })
+    };
+    if let Some(linux) = &mut spec.linux {
+        time::apply(host, linux)?;
+    }
+    Ok(spec)
 }
 
 fn process(input: &Input<'_>, caps: CapSet) -> Result<Process, Error> {

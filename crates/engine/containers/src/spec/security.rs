@@ -71,6 +71,24 @@ enum Profile {
     Custom(String),
 }
 
+/// The annotation by which programs give up rights to files and to TCP: ours (`--landlock`). The
+/// runtime reads it.
+pub(crate) const LANDLOCK: &str = "dhow.landlock";
+
+/// Holds that what is to be given up can be understood, by the runtime that is to see to it.
+pub(crate) fn check_landlock(host: &docker::HostConfig) -> Result<(), Error> {
+    if !host.annotations.contains_key(LANDLOCK) {
+        return Ok(());
+    }
+    if !matches!(host.runtime.as_str(), "" | "dhow") {
+        return Err(Error::Invalid(format!(
+            "--landlock needs dhow's own runtime: {} does not know it",
+            host.runtime
+        )));
+    }
+    plan::landlock(&host.annotations).map(drop).map_err(|err| Error::Invalid(err.to_string()))
+}
+
 impl Security {
     /// Reads the options. One that is not known, or cannot be kept, is refused: it was asked for
     /// to hold something back.
