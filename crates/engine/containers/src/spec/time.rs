@@ -2,7 +2,7 @@
 //!
 //! The annotation `dhow.time-offsets` has `CLOCK=DURATION`, separated by commas: the container's
 //! `monotonic` or `boottime` clock goes before the machine's by that much. The time of day is the
-//! machine's: the kernel has no namespace for it, see time_namespaces(7).
+//! machine's: the kernel has no namespace for it, see `time_namespaces(7)`.
 
 use std::collections::BTreeMap;
 
