@@ -26,6 +26,7 @@ mod debug;
 mod df;
 mod error;
 mod explain;
+mod explain_container;
 mod format;
 mod gc;
 mod images;
@@ -135,6 +136,9 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         Command::ContainerGroup(ContainerGroup::Ls(args)) => ps::ps(client, &args).await,
         Command::ContainerGroup(ContainerGroup::Inspect(args)) => {
             inspect::inspect(client, &args, Some("container")).await
+        }
+        Command::ContainerGroup(ContainerGroup::Explain(args)) => {
+            explain_container::explain(client, &args).await
         }
         Command::ContainerGroup(ContainerGroup::Prune(args)) => {
             prune::prune(client, &args, "containers").await

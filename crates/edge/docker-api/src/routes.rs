@@ -107,6 +107,7 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     POST "/dhow/images/gc" => gc::collect,
     GET "/dhow/images/gc" => gc::log,
     GET "/dhow/images/{}/explain" => dhow::explain,
+    GET "/dhow/containers/{}/explain" => dhow::explain_container,
     POST "/dhow/images/{}/convert" => dhow::convert,
     GET "/dhow/layers" => dhow::layers,
     POST "/dhow/volumes/{}/rename" => volume::rename,

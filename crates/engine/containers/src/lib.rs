@@ -31,6 +31,7 @@ mod error;
 mod etc;
 mod events;
 mod exec;
+mod explain;
 mod files;
 mod health;
 mod idmap;

@@ -137,7 +137,7 @@ fn terminal_name(device: i64) -> String {
 
 /// The command line, or the name in brackets where there is none. Control characters become `?`:
 /// it ends up on a person's terminal.
-fn command(line: &[u8], comm: &str) -> String {
+pub(crate) fn command(line: &[u8], comm: &str) -> String {
     let text = String::from_utf8_lossy(line);
     let words: Vec<&str> = text.split('\0').collect();
     let joined = words.join(" ");

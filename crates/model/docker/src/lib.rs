@@ -19,6 +19,7 @@ pub mod dhow;
 pub mod error;
 pub mod event;
 pub mod exec;
+pub mod explained;
 pub mod filters;
 pub mod gc;
 pub mod image;

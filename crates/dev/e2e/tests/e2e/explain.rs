@@ -1,4 +1,4 @@
-//! What is in an image's layers.
+//! What is in an image's layers, and what a container is to the kernel.
 
 use crate::busybox;
 use testkit::needs;
@@ -40,5 +40,75 @@ fn layers_are_told_apart_and_drawn() {
     assert!(none.code == 1 && none.stderr.contains("No such image: none"), "{none:?}");
     sandbox.ok(&["rm", "one", "two"]);
     sandbox.ok(&["rmi", "upper:1", "lower:1"]);
+    sandbox.finish();
+}
+
+#[test]
+fn a_container_is_told_as_the_kernel_has_it() {
+    needs!(Root, Overlay, Netns, Nft, Busybox, MemoryCgroup);
+    let sandbox = crate::busybox("explain-container");
+    let script = "sleep 601 & sleep 602";
+    let run = "run -d --name box --memory 64m --cpus 0.5 --pids-limit 20 -p 8080:80 --cap-drop ALL \
+               --cap-add CHOWN --security-opt no-new-privileges --tmpfs /data busybox sh -c";
+    let words: Vec<&str> = run.split_whitespace().chain([script]).collect();
+    sandbox.ok(&words);
+    let beside =
+        "run -d --name beside --network container:box --pid container:box busybox sleep 603";
+    sandbox.ok(&beside.split(' ').collect::<Vec<_>>());
+    testkit::wait_until("all run", || sandbox.ok(&["top", "box"]).contains("602"));
+
+    let told = sandbox.ok(&["container", "explain", "--format", "json", "box"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let pid = crate::pid(&sandbox, "box");
+    assert_eq!(told["Pid"], pid);
+    let process = |nth: usize| &told["Processes"][nth];
+    assert_eq!((&process(0)["Inside"], &process(0)["Pid"]), (&1.into(), &pid.into()));
+    assert_eq!((&process(1)["Depth"], &process(1)["Parent"]), (&1.into(), &pid.into()));
+    // The shell has become the last of its commands.
+    assert_eq!(told["Processes"].as_array().unwrap().len(), 2, "{told:#}");
+    for one in told["Namespaces"].as_array().unwrap() {
+        let kind = one["Kind"].as_str().unwrap();
+        let link = std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
+        assert!(link.to_string_lossy().ends_with(&format!(":[{}]", one["Inode"])), "{one}");
+        let with = match kind {
+            "net" | "pid" => serde_json::json!(["container beside"]),
+            "time" | "user" => serde_json::json!(["host", "container beside"]),
+            _ => serde_json::json!([]),
+        };
+        assert_eq!(one["SharedWith"], with, "{one}");
+    }
+    let group = &told["Cgroup"];
+    assert_eq!(group["MemoryLimit"], 64 << 20);
+    assert_eq!((&group["CpuLimit"], &group["PidsLimit"]), (&500_000_000.into(), &20.into()));
+    assert!(group["Memory"].as_u64().unwrap() > 0 && group["Pids"] == 2, "{group}");
+    let network = &told["Network"];
+    let address = network["Links"][0]["Addresses"][0].as_str().unwrap().trim_end_matches("/16");
+    let port = format!("0.0.0.0:8080 -> {address}:80/tcp");
+    assert!(network["Ports"].as_array().unwrap().contains(&port.into()), "{network}");
+    let table = network["Table"].as_str().unwrap();
+    sandbox.sh(&format!("nft list table ip {table}")).success();
+    let link = network["Links"][0]["HostName"].as_str().unwrap();
+    sandbox.sh(&format!("ip link show {link}")).success();
+    let security = &told["Security"];
+    assert_eq!(security["Capabilities"], serde_json::json!(["CAP_CHOWN"]));
+    assert_eq!(
+        (&security["NoNewPrivileges"], &security["Seccomp"]),
+        (&true.into(), &"filter".into())
+    );
+    let mounts = told["Mounts"].as_array().unwrap();
+    assert!(mounts.iter().any(|one| one["Target"] == "/data"), "{mounts:#?}");
+
+    let page = sandbox.ok(&["container", "explain", "box"]);
+    for want in ["NAMESPACES\n", "shared with container beside", "of 0.5 processors", "chown"] {
+        assert!(page.contains(want), "{want}: {page}");
+    }
+    sandbox.ok(&["rm", "-f", "beside"]);
+    sandbox.ok(&["stop", "-t", "0", "box"]);
+    let page = sandbox.ok(&["container", "explain", "box"]);
+    assert!(page.contains(": exited, of busybox") && !page.contains("NAMESPACES"), "{page}");
+    let odd = sandbox.dhow(&["container", "explain", "--format", "yaml", "box"]);
+    assert_eq!((odd.code, odd.stderr.as_str()), (1, "dhow: --format is json, not \"yaml\"\n"));
+    assert_eq!(sandbox.dhow(&["container", "explain", "none"]).code, 1);
+    sandbox.ok(&["rm", "box"]);
     sandbox.finish();
 }

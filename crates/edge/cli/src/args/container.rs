@@ -21,6 +21,9 @@ pub(crate) enum ContainerGroup {
     Ls(PsArgs),
     /// Display detailed information on one or more containers
     Inspect(InspectArgs),
+    /// Tell what a container is to the kernel: processes, namespaces, limits, files, network, rights
+    #[command(after_help = "Example:\n  dhow container explain web")]
+    Explain(ExplainContainerArgs),
     /// Remove all stopped containers
     Prune(PruneArgs),
 }
@@ -110,6 +113,16 @@ pub(crate) enum ContainerCommand {
         /// The container
         container: String,
     },
+}
+
+/// `container explain`.
+#[derive(Args, Debug)]
+pub(crate) struct ExplainContainerArgs {
+    /// Format output: `json`, with all that is known
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// The container
+    pub(crate) container: String,
 }
 
 /// `debug`.

@@ -56,6 +56,12 @@ pub(crate) async fn explain(call: Call) -> Reply {
     })
 }
 
+/// `GET /dhow/containers/ID/explain`: what a container is to the kernel.
+pub(crate) async fn explain_container(call: Call) -> Reply {
+    let name = call.id.clone();
+    ok(&call.engine(move |engine| engine.explain(&name)).await?)
+}
+
 fn explained_layer(layer: images::ExplainedLayer, all: bool) -> ExplainedLayer {
     let tally = |act: Act| {
         let those = layer.changes.iter().filter(|change| change.act == act);
