@@ -64,7 +64,9 @@ fn rights_that_are_given_up() {
     sandbox.baseline();
     let run = |rules: &[&str], script: &str| {
         let mut args = vec!["run", "--rm", "-v", "data:/data"];
-        rules.iter().for_each(|rule| args.extend(["--landlock", rule]));
+        for rule in rules {
+            args.extend(["--landlock", rule]);
+        }
         args.extend(["busybox", "sh", "-c", script]);
         let output = sandbox.dhow(&args);
         (output.code, output.stdout, output.stderr)
