@@ -7,10 +7,11 @@
 //! | `dhow-runtime` | an OCI runtime with runc's command line |
 //! | `docker-init PROGRAM` | the first process of a container of `--init` |
 //! | `dhow-shim DIRECTORY` | the supervisor of one container |
+//! | `dhow-shim compress FILE` | what it has do what would take it too long |
 //! | `dhow internal-remove ID ROOT STATE` | what a supervisor becomes when a container of `--rm` has ended |
 //! | anything else | the command line |
 //!
-//! The first four run in a process with one thread, before anything else is set up.
+//! The first five run in a process with one thread, before anything else is set up.
 #![forbid(unsafe_code)]
 
 mod collector;
@@ -29,6 +30,7 @@ fn main() {
         Part::Runtime => runtime_cli::main(args.into_iter().skip(1)),
         Part::Init => pid1::main(args.into_iter().skip(1)),
         Part::Shim(directory) => shim::main(&directory),
+        Part::Compress(file) => shim::compress(&file),
         Part::Remove { root, state, id } => host::remove(root, state, &id),
         Part::CommandLine => command_line(args, entered),
     };
@@ -41,6 +43,7 @@ enum Part {
     Runtime,
     Init,
     Shim(PathBuf),
+    Compress(PathBuf),
     Remove { root: PathBuf, state: PathBuf, id: String },
     CommandLine,
 }
@@ -50,6 +53,7 @@ fn part(args: &[OsString]) -> Part {
     match (name.to_str(), args.get(1..).unwrap_or_default()) {
         (Some("dhow-runtime" | "runc"), _) => Part::Runtime,
         (Some(pid1::NAME), _) => Part::Init,
+        (Some("dhow-shim"), [part, file]) if part == "compress" => Part::Compress(file.into()),
         (Some("dhow-shim"), [directory]) => Part::Shim(directory.into()),
         (_, [part, id, root, state]) if part == "internal-remove" => Part::Remove {
             root: root.into(),

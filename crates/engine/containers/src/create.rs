@@ -14,7 +14,7 @@ use crate::error::At as _;
 use crate::intent::Intent;
 use crate::mounting::{IMAGE, MountedImage, Mounting, VOLUME};
 use crate::record::{Container, Record};
-use crate::{Error, attachment, clock, definition, events, name};
+use crate::{Error, attachment, clock, definition, events, log_driver, name};
 
 /// How often a name that was not asked for is tried.
 const MAX_NAMES: u32 = 100;
@@ -45,6 +45,7 @@ impl Engine {
         // A container's own image is its only one: nothing in the image's labels or annotations
         // decides how it runs.
         let image = self.images.resolve_for(&config.image, platform)?;
+        log_driver::fill(&mut host_config.log_config, self.settings());
         definition::merge(&mut config, definition::defaults(&image));
         let mut warnings = definition::check(&config, &mut host_config, self.machine())?;
         warnings.extend(other_platform(&image, platform));

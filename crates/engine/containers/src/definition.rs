@@ -3,7 +3,6 @@
 
 use std::path::Path;
 
-use docker::container::LogConfig;
 use docker::{ContainerConfig, HostConfig, nat};
 use images::Image;
 use oci::image::Config as ImageDefaults;
@@ -12,7 +11,7 @@ use shim_protocol::RestartPolicy;
 use crate::mounting::{self, Mounting};
 use crate::spec::resources::{self, Machine};
 use crate::spec::{caps, devices, merge_env, namespaces, security, time};
-use crate::{Error, etc, health};
+use crate::{Error, etc, health, log_driver};
 
 /// Fills what a request leaves open with what the image says.
 pub(crate) fn merge(config: &mut ContainerConfig, image: &ImageDefaults) {
@@ -59,9 +58,6 @@ pub(crate) fn merge(config: &mut ContainerConfig, image: &ImageDefaults) {
 pub(crate) fn fill(config: &mut ContainerConfig, host: &mut HostConfig, id: &str) {
     if host.network_mode.is_empty() || host.network_mode == "default" {
         host.network_mode = "bridge".into();
-    }
-    if host.log_config.driver.is_empty() {
-        host.log_config.driver = "json-file".into();
     }
     if host.restart_policy.name.is_empty() {
         host.restart_policy.name = "no".into();
@@ -115,7 +111,7 @@ pub(crate) fn check(
     if plugin && (!config.volumes.is_empty() || !host.binds.is_empty()) {
         return Err(no_volume_driver(&host.volume_driver));
     }
-    log(&host.log_config)?;
+    log_driver::check(config, &host.log_config)?;
     health::check(config, host)?;
     time::offsets(host)?;
     security::check_landlock(host)?;
@@ -281,54 +277,6 @@ pub(crate) fn restart(policy: &docker::RestartPolicy) -> Result<RestartPolicy, E
             "unknown policy '{other}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
         )),
     }
-}
-
-/// Reads the log driver and its options.
-pub(crate) fn log(config: &LogConfig) -> Result<shim_protocol::LogConfig, Error> {
-    match config.driver.as_str() {
-        "" | "json-file" => {}
-        "none" => return Ok(shim_protocol::LogConfig::None),
-        "local" | "syslog" | "journald" | "gelf" | "fluentd" | "awslogs" | "splunk" | "etwlogs"
-        | "gcplogs" => {
-            return Err(Error::NotYet(format!("the log driver \"{}\"", config.driver)));
-        }
-        other => {
-            return Err(Error::Invalid(format!(
-                "error looking up logging plugin {other}: plugin \"{other}\" not found"
-            )));
-        }
-    }
-    let mut max_bytes = None;
-    let mut max_files = 1;
-    for (name, value) in &config.config {
-        let bad = || Error::Invalid(format!("invalid value of log-opt {name}: {value}"));
-        match name.as_str() {
-            "max-size" if value == "-1" => max_bytes = None,
-            "max-size" => {
-                let bytes = docker::units::ram_in_bytes(value).map_err(|_| bad())?;
-                max_bytes = Some(u64::try_from(bytes).ok().filter(|&n| n > 0).ok_or_else(bad)?);
-            }
-            "max-file" => {
-                max_files = value.parse::<u32>().ok().filter(|&n| n > 0).ok_or_else(bad)?;
-            }
-            "mode" if value == "blocking" => {}
-            "mode" | "max-buffer-size" | "compress" | "labels" | "labels-regex" | "env"
-            | "env-regex" | "tag" => {
-                return Err(Error::NotYet(format!("the log option {name}={value}")));
-            }
-            other => {
-                return Err(Error::Invalid(format!(
-                    "unknown log opt '{other}' for json-file log driver"
-                )));
-            }
-        }
-    }
-    if max_files > 1 && max_bytes.is_none() {
-        return Err(Error::Invalid(
-            "max-file cannot be used without max-size: nothing would be rotated".into(),
-        ));
-    }
-    Ok(shim_protocol::LogConfig::JsonFile { max_bytes, max_files })
 }
 
 /// All that is to be mounted: binds, mounts, tmpfs, what other containers have, and an anonymous

@@ -2,13 +2,13 @@
 
 use docker::container::{DriverData, Inspect, NetworkSettings, State};
 use docker::{EndpointSettings, HostConfig, Map};
-use shim_protocol::{ExecStatus, LogConfig, Phase, Status};
+use shim_protocol::{ExecStatus, Phase, Status};
 use snapshot::Mounts;
 
 use crate::engine::Engine;
 use crate::record::Container;
 use crate::spec::namespaces::{Mode, mode};
-use crate::{Error, clock, definition, list};
+use crate::{Error, clock, list};
 
 impl Engine {
     /// All that is known of a container, with its sizes if asked for.
@@ -19,8 +19,7 @@ impl Engine {
         let running = status.phase.is_up();
         let data = self.paths().data(&container.id);
         let file = |name: &str| data.join(name).to_string_lossy().into_owned();
-        let has_log = definition::log(&record.host.log_config)
-            .is_ok_and(|log| matches!(log, LogConfig::JsonFile { .. }));
+        let has_log = record.host.log_config.driver == "json-file";
         let mut words = container.command().into_iter();
         let sizes = if size { Some(self.sizes(&container)?) } else { None };
         let started = running || !status.started_at.is_empty();

@@ -43,6 +43,7 @@ mod links;
 mod list;
 mod local;
 mod lock;
+mod log_driver;
 mod logs;
 mod lookup;
 mod machine;

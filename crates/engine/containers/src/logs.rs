@@ -1,29 +1,31 @@
-//! Reading a container's log: json-file, in one file or several, also while it grows.
+//! Reading a container's log, in one file or several, also while it grows.
 //!
 //! A line is read whole or not at all: the writer appends whole lines, and the end of the file may
 //! lie within one.
 
+mod form;
+mod source;
+
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{BufReader, Seek as _, SeekFrom};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use shim_protocol::LogConfig;
 
 use crate::engine::{Engine, Shared};
 use crate::error::At as _;
+use crate::logs::form::{Form, Line};
+use crate::logs::source::{Source, open_all, start};
 use crate::shim::{Ready, first_ready};
 use crate::watch::Watch;
-use crate::{Error, clock, definition};
+use crate::{Error, clock, log_driver};
 
 /// How much is given out at once, bytes, if there is as much.
 const PIECE_BYTES: usize = 32 << 10;
-/// The longest line that is taken for one, bytes: a piece of 16 KiB, each byte escaped.
-const MAX_LINE_BYTES: u64 = 256 << 10;
 /// How often a follower looks by itself: the end of a container whose supervisor was killed is
 /// announced by nobody.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -56,23 +58,20 @@ pub struct Logs {
     pub tty: bool,
     shared: Arc<Shared>,
     id: String,
+    /// The file that grows.
+    path: PathBuf,
+    form: Form,
     options: LogOptions,
     /// Files still to be read, the oldest first; the last of all is the one that grows.
-    files: Vec<(File, PathBuf)>,
+    files: Vec<Source>,
     current: Option<BufReader<File>>,
-    watch: Option<Watch>,
+    watches: Vec<Watch>,
     /// A line of which the end is not there yet.
     partial: Vec<u8>,
-}
-
-#[derive(Deserialize)]
-struct Line {
-    #[serde(default)]
-    log: String,
-    #[serde(default)]
-    stream: String,
-    #[serde(default)]
-    time: String,
+    /// The time of the last line, nanoseconds since 1970.
+    last: i64,
+    /// Not what is older than this or as old: it was read before.
+    resumed: Option<i64>,
 }
 
 impl Engine {
@@ -84,27 +83,48 @@ impl Engine {
             ));
         }
         let container = self.find(wanted)?;
-        if definition::log(&container.record.host.log_config)? == LogConfig::None {
-            return Err(Error::Conflict(
-                "configured logging driver does not support reading".into(),
-            ));
-        }
-        let phase = self.status(&container.id)?.phase;
         let data = self.paths().data(&container.id);
+        let (form, folder, path) = match log_driver::of(&container)? {
+            LogConfig::JsonFile { .. } => {
+                (Form::Json, data.clone(), self.paths().log(&container.id))
+            }
+            LogConfig::Local { .. } => {
+                let folder = data.join("local-logs");
+                let path = folder.join("container.log");
+                (Form::Local, folder, path)
+            }
+            LogConfig::Journald { .. } | LogConfig::Syslog { .. } | LogConfig::None => {
+                return Err(Error::Conflict(
+                    "configured logging driver does not support reading".into(),
+                ));
+            }
+        };
+        let phase = self.status(&container.id)?.phase;
         let follow = options.follow && phase.is_alive();
         // Watched first, read second: what comes in between is seen.
-        let watch = if follow { Watch::files(&data)? } else { None };
-        let mut files = open_all(&self.paths().log(&container.id))?;
-        let current = start(&mut files, options.tail)?;
+        let mut watches = Vec::new();
+        if follow {
+            watches.extend(Watch::files(&folder)?);
+            if folder != data {
+                watches.extend(Watch::files(&data)?);
+            }
+        }
+        let mut files = open_all(&path)?;
+        let current = start(&mut files, options.tail, form, &path)?;
         Ok(Logs {
             tty: container.record.config.tty,
             shared: Arc::clone(&self.shared),
             id: container.id,
+            path,
+            form,
             options: LogOptions { follow, ..options },
             files,
             current,
-            watch,
+            watches,
             partial: Vec::new(),
+            // What is not shown now is not shown after a rotation either.
+            last: if options.tail.is_some() { clock::now() } else { 0 },
+            resumed: None,
         })
     }
 }
@@ -123,7 +143,7 @@ impl Logs {
             if done || ended {
                 return Ok(None);
             }
-            let fds: Vec<BorrowedFd<'_>> = self.watch.iter().map(|watch| watch.as_fd()).collect();
+            let fds: Vec<BorrowedFd<'_>> = self.watches.iter().map(|watch| watch.as_fd()).collect();
             let until = self.options.until.map(|until| until - clock::now());
             if until.is_some_and(|left| left <= 0) {
                 return Ok(None);
@@ -131,9 +151,7 @@ impl Logs {
             if first_ready(&fds, gone, Some(LOOK_AGAIN))? == Ready::Gone {
                 return Ok(None);
             }
-            if let Some(watch) = &self.watch {
-                watch.drain();
-            }
+            self.watches.iter().for_each(Watch::drain);
         }
     }
 
@@ -148,7 +166,7 @@ impl Logs {
 
     /// Reads what is there, up to a piece's size. Whether the end of what is wanted was met.
     fn read_into(&mut self, piece: &mut Vec<u8>) -> Result<bool, Error> {
-        let path = self.shared.paths.log(&self.id);
+        let path = self.path.clone();
         while piece.len() < PIECE_BYTES {
             let Some(current) = &mut self.current else {
                 // The container may not have written anything yet.
@@ -158,20 +176,14 @@ impl Logs {
                 }
                 continue;
             };
-            let limit = MAX_LINE_BYTES.saturating_sub(self.partial.len() as u64);
-            let read = current.by_ref().take(limit).read_until(b'\n', &mut self.partial);
-            if read.at("read", &path)? == 0 && limit > 0 {
+            if !self.form.read(current, &mut self.partial).at("read", &path)? {
                 if !self.next_file(&path)? {
                     return Ok(false);
                 }
                 continue;
             }
-            let whole = self.partial.last() == Some(&b'\n');
-            if !whole && (self.partial.len() as u64) < MAX_LINE_BYTES {
-                continue;
-            }
             let line = std::mem::take(&mut self.partial);
-            if let Ok(line) = serde_json::from_slice::<Line>(&line)
+            if let Some(line) = self.form.parse(&line)
                 && self.take(&line, piece)
             {
                 return Ok(true);
@@ -183,9 +195,9 @@ impl Logs {
     /// Goes on to the file that came after the one that was read to its end, if there is one.
     fn next_file(&mut self, path: &Path) -> Result<bool, Error> {
         if !self.files.is_empty() {
-            let (file, _) = self.files.remove(0);
+            let next = self.files.remove(0);
             self.partial.clear();
-            self.current = Some(BufReader::new(file));
+            self.current = Some(BufReader::new(next.plain(path)?));
             return Ok(true);
         }
         let Some(current) = &mut self.current else { return Ok(false) };
@@ -199,41 +211,54 @@ impl Logs {
                 Ok(true)
             }
             Ok(now) if now.ino() != ours.ino() && ours.len() <= position => {
+                // It made place for another, perhaps not only once.
+                let mut files = open_all(path)?;
+                match files.iter().position(|file| file.inode == ours.ino()) {
+                    Some(at) => drop(files.drain(..=at)),
+                    // It was compressed meanwhile, or is gone.
+                    None => self.resumed = Some(self.last),
+                }
                 self.partial.clear();
-                self.current = Some(BufReader::new(File::open(path).at("open", path)?));
-                Ok(true)
+                self.files = files;
+                if self.files.is_empty() {
+                    return Ok(false);
+                }
+                self.next_file(path)
             }
             _ => Ok(false),
         }
     }
 
     /// Adds a line to a piece, if it is wanted. Whether it is newer than all that is.
-    fn take(&self, line: &Line, piece: &mut Vec<u8>) -> bool {
+    fn take(&mut self, line: &Line, piece: &mut Vec<u8>) -> bool {
+        let time = line.time;
+        if self.resumed.is_some_and(|resumed| time <= resumed) {
+            return false;
+        }
+        self.resumed = None;
+        self.last = self.last.max(time);
         let options = &self.options;
-        let time = clock::parse(&line.time).unwrap_or_default();
         if options.until.is_some_and(|until| time > until) {
             return true;
         }
         if options.since.is_some_and(|since| time < since) {
             return false;
         }
-        let (wanted, stream) = match line.stream.as_str() {
-            "stderr" => (options.stderr, 2),
-            _ => (options.stdout, 1),
-        };
+        let (wanted, stream) =
+            if line.is_error { (options.stderr, 2) } else { (options.stdout, 1) };
         if !wanted {
             return false;
         }
         let mut text = Vec::new();
         if options.timestamps {
-            text.extend_from_slice(padded(&line.time).as_bytes());
+            text.extend_from_slice(padded(&line.shown_time).as_bytes());
             text.push(b' ');
         }
         if options.details {
-            // There are none: no option that would add any is taken.
+            text.extend_from_slice(line.details().as_bytes());
             text.push(b' ');
         }
-        text.extend_from_slice(line.log.as_bytes());
+        text.extend_from_slice(&line.text);
         if !self.tty {
             let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
             piece.extend_from_slice(&[stream, 0, 0, 0]);
@@ -251,131 +276,9 @@ fn padded(time: &str) -> String {
     format!("{seconds}.{fraction:0<9}Z")
 }
 
-/// The files of a log, the oldest first.
-fn open_all(path: &Path) -> Result<Vec<(File, PathBuf)>, Error> {
-    let mut files = Vec::new();
-    for number in 0.. {
-        let name = match number {
-            0 => path.to_path_buf(),
-            number => {
-                let mut name = path.as_os_str().to_owned();
-                name.push(format!(".{number}"));
-                name.into()
-            }
-        };
-        match File::open(&name) {
-            Err(err) if err.kind() == io::ErrorKind::NotFound => break,
-            opened => files.push((opened.at("open", &name)?, name)),
-        }
-    }
-    files.reverse();
-    Ok(files)
-}
-
-/// The first file to read, at the place where the wanted lines begin. The files before it are
-/// taken out of `files`.
-fn start(
-    files: &mut Vec<(File, PathBuf)>,
-    tail: Option<usize>,
-) -> Result<Option<BufReader<File>>, Error> {
-    if files.is_empty() {
-        return Ok(None);
-    }
-    let Some(mut left) = tail else { return Ok(Some(BufReader::new(files.remove(0).0))) };
-    let mut at = files.len();
-    let mut offset = 0;
-    while at > 0 {
-        at -= 1;
-        let (file, path) = &mut files[at];
-        let (found, place) = last_lines(file, left).at("read", path)?;
-        offset = place;
-        left -= found.min(left);
-        if left == 0 {
-            break;
-        }
-    }
-    files.drain(..at);
-    let (mut file, path) = files.remove(0);
-    file.seek(SeekFrom::Start(offset)).at("seek", &path)?;
-    Ok(Some(BufReader::new(file)))
-}
-
-/// Where the last `wanted` lines of a file begin, and how many there are.
-fn last_lines(file: &mut File, wanted: usize) -> io::Result<(usize, u64)> {
-    const BLOCK: u64 = 64 << 10;
-    let mut end = file.metadata()?.len();
-    let mut offset = end;
-    let mut found = 0;
-    if wanted == 0 {
-        return Ok((0, end));
-    }
-    let mut block = Vec::new();
-    while end > 0 {
-        let start = end.saturating_sub(BLOCK);
-        file.seek(SeekFrom::Start(start))?;
-        block.clear();
-        file.by_ref().take(end - start).read_to_end(&mut block)?;
-        for (at, _) in block.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
-            let after = start + at as u64 + 1;
-            // The newline at the very end ends the last line, and begins none.
-            if (after != offset || found > 0) && found == wanted {
-                return Ok((found, after));
-            }
-            found += 1;
-            offset = after.min(offset);
-        }
-        end = start;
-    }
-    Ok((found.min(wanted), 0))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
-
-    fn file(name: &str, text: &str) -> File {
-        let path = std::env::temp_dir().join(format!("dhow-logs-{}-{name}", std::process::id()));
-        File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
-        let file = File::open(&path).unwrap();
-        std::fs::remove_file(path).unwrap();
-        file
-    }
-
-    fn tail(text: &str, wanted: usize) -> (usize, String) {
-        let mut file = file(&format!("tail{wanted}-{}", text.len()), text);
-        let (found, offset) = last_lines(&mut file, wanted).unwrap();
-        (found, text[usize::try_from(offset).unwrap()..].to_owned())
-    }
-
-    #[test]
-    fn the_last_lines_are_found_from_the_end() {
-        let text = "a\nbb\nccc\n";
-        assert_eq!(tail(text, 0), (0, String::new()));
-        assert_eq!(tail(text, 1), (1, "ccc\n".into()));
-        assert_eq!(tail(text, 2), (2, "bb\nccc\n".into()));
-        assert_eq!(tail(text, 3), (3, text.into()));
-        assert_eq!(tail(text, 9), (3, text.into()));
-        assert_eq!(tail("", 3), (0, String::new()));
-        let long = format!("{}\n", "x".repeat(100)).repeat(2000);
-        assert_eq!(tail(&long, 1500), (1500, long[500 * 101..].into()));
-    }
-
-    #[test]
-    fn the_tail_may_lie_in_several_files() {
-        let mut files = vec![
-            (file("old", "1\n2\n"), PathBuf::new()),
-            (file("mid", "3\n"), PathBuf::new()),
-            (file("new", "4\n5\n"), PathBuf::new()),
-        ];
-        let mut first = String::new();
-        start(&mut files, Some(4)).unwrap().unwrap().read_to_string(&mut first).unwrap();
-        assert_eq!((first.as_str(), files.len()), ("2\n", 2));
-        let mut files = vec![(file("only", "4\n5\n"), PathBuf::new())];
-        start(&mut files, Some(0)).unwrap().unwrap().read_to_string(&mut first).unwrap();
-        assert_eq!(first, "2\n");
-    }
 
     #[test]
     fn times_have_nine_digits() {

@@ -26,7 +26,7 @@ use crate::spec::security::Security;
 use crate::spec::user::{self, Accounts, Identity};
 use crate::spec::{self, devices};
 use crate::supplies::{self, Supplies, Who};
-use crate::{Error, attachment, definition, events, machine};
+use crate::{Error, attachment, definition, events, log_driver, machine};
 
 /// The most that is read of `/etc/passwd` and `/etc/group`, bytes.
 const MAX_ACCOUNTS: u64 = 4 << 20;
@@ -347,7 +347,7 @@ impl Engine {
             console: config.tty.then_some(Console { width: columns, height: rows }),
             open_stdin: config.open_stdin,
             stdin_once: config.stdin_once,
-            log: definition::log(&host.log_config)?,
+            log: log_driver::of(container)?,
             network: connected.plan,
             listeners: connected.listeners.into_iter().map(listener).collect(),
             on_exit,

@@ -23,6 +23,10 @@ pub struct Settings {
     pub runtimes: BTreeMap<String, RuntimeSetting>,
     /// The runtime where none is asked for.
     pub default_runtime: Option<String>,
+    /// The log driver of containers that name none; empty: json-file.
+    pub log_driver: String,
+    /// Options of containers with that driver, where they do not say otherwise.
+    pub log_opts: BTreeMap<String, String>,
 }
 
 impl Default for Settings {
@@ -32,6 +36,8 @@ impl Default for Settings {
             init: false,
             runtimes: BTreeMap::new(),
             default_runtime: None,
+            log_driver: String::new(),
+            log_opts: BTreeMap::new(),
         }
     }
 }

@@ -110,6 +110,8 @@ pub const ALL: &[&str] = &[
     "shim.frozen",
     "shim.rotate",
     "shim.rotated",
+    "shim.compress",
+    "shim.compressed",
     // runtime/volume
     "volume.supply",
     "volume.supplied",

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{HealthCheck, RestartPolicy};
+use crate::{HealthCheck, LogConfig, RestartPolicy};
 
 /// All that a shim needs to know of its container, in `RUN/shim.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -142,21 +142,6 @@ pub struct Console {
     pub width: u16,
     /// Rows; 0 where unknown.
     pub height: u16,
-}
-
-/// The log driver.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "driver", rename_all = "kebab-case")]
-pub enum LogConfig {
-    /// `DATA/ID-json.log`, in Docker's form, rotated.
-    JsonFile {
-        /// Rotate when a file would grow beyond this; `None` never rotates.
-        max_bytes: Option<u64>,
-        /// How many files to keep, the current one included; at least 1.
-        max_files: u32,
-    },
-    /// Nothing is kept.
-    None,
 }
 
 /// A host address and port that is forwarded to the container.

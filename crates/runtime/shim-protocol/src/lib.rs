@@ -29,14 +29,14 @@
 mod config;
 pub mod events;
 mod health;
+mod log;
 mod message;
 mod restart;
 mod status;
 
-pub use config::{
-    Companion, Config, Console, Events, Join, Listener, LogConfig, OnExit, Rootfs, Runtime,
-};
+pub use config::{Companion, Config, Console, Events, Join, Listener, OnExit, Rootfs, Runtime};
 pub use health::{Health, HealthCheck, HealthLog, HealthResult, HealthStatus, Unhealthy};
+pub use log::{LogConfig, LogMode, Rotation, SyslogAddress, SyslogFormat};
 pub use message::{Attach, Change, Exec, Reply, Request, WireError, receive, send};
 pub use restart::{Backoff, RestartPolicy};
 pub use status::{ExecRecord, ExecStatus, Phase, Status};

@@ -27,6 +27,38 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// As syslog has it: `Jan  2 15:04:05`.
+    pub(crate) fn stamp(self) -> String {
+        const MONTHS: [&str; 12] =
+            ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let (_, month, day) = date(self.seconds.div_euclid(86_400));
+        let month = usize::try_from(month - 1).ok().and_then(|at| MONTHS.get(at));
+        format!("{} {day:>2} {}", month.unwrap_or(&""), self.clock())
+    }
+
+    /// RFC 3339 with so many digits after the second, at most nine.
+    pub(crate) fn with_digits(self, digits: usize) -> String {
+        let (year, month, day) = date(self.seconds.div_euclid(86_400));
+        let seconds = format!("{year:04}-{month:02}-{day:02}T{}", self.clock());
+        let fraction = format!("{:09}", self.nanos);
+        let point = if digits == 0 { "" } else { "." };
+        format!("{seconds}{point}{}Z", &fraction[..digits.min(9)])
+    }
+
+    /// The time of day.
+    fn clock(self) -> String {
+        let second = self.seconds.rem_euclid(86_400);
+        format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
+    }
+
+    /// A moment of a test's choice.
+    #[cfg(test)]
+    pub(crate) fn of_test(seconds: i64, nanos: u32) -> Self {
+        Self { seconds, nanos }
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day) = date(self.seconds.div_euclid(86_400));

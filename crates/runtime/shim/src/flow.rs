@@ -194,12 +194,21 @@ impl Supervisor {
     }
 
     fn clients_have_room(&self, key: u32) -> bool {
+        if key == CONTAINER && self.log.as_ref().is_some_and(|log| !log.has_room()) {
+            return false;
+        }
         let Some(streams) = self.streams.get(&key) else { return true };
         streams.clients.iter().filter_map(|client| self.clients.get(client)).all(Client::has_room)
     }
 
     /// Waits for what a process and its clients can now do.
     pub(crate) fn refresh(&mut self, key: u32) {
+        if key == CONTAINER
+            && let Some(log) = &mut self.log
+            && let Err(err) = log.watch(&self.poller)
+        {
+            report("watch", &err.into());
+        }
         let has_room = self.clients_have_room(key);
         let Some(streams) = self.streams.get_mut(&key) else { return };
         if let Err(err) = streams.watch(&self.poller, has_room) {

@@ -94,6 +94,18 @@ fn take_control() -> Result<OwnedFd, sys::Error> {
     Ok(control)
 }
 
+/// Compresses a file of a log that has made place for another, for a process of its own. Returns the code
+/// to exit with.
+pub fn compress(path: &Path) -> i32 {
+    match log::compress(path) {
+        Ok(()) => 0,
+        Err(err) => {
+            report("compress", &Error::file("compress", path)(err));
+            1
+        }
+    }
+}
+
 fn supervise(run_dir: &Path, control: OwnedFd) -> Result<(), Error> {
     let run_dir = &std::path::absolute(run_dir).map_err(Error::file("resolve", run_dir))?;
     let (hold, config) = match take_up(run_dir) {

@@ -1,22 +1,31 @@
-//! The container's log in Docker's json-file form: one object a line.
+//! Where the container's output is kept besides those attached.
 //!
-//! ```text
-//! {"log":"hello\n","stream":"stdout","time":"2026-01-02T03:04:05.678Z"}
-//! ```
-//!
-//! A line of output longer than 16 KiB becomes several objects, of which all but the last lack the
-//! newline at the end of `log`; they carry the time of the first.
+//! Output is cut into lines ([`Line`]), and each goes into files ([`file`]) or to somebody else
+//! ([`remote`]). Files are written at once; where somebody else takes no more, lines wait, and then
+//! the container does, unless it is not to: then the oldest lines are lost.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+mod file;
+mod form;
+mod remote;
 
+use std::io;
+use std::path::Path;
+use std::time::Instant;
+
+use rustix::process::Pid;
 use shim_protocol::LogConfig;
 
 use crate::clock::Timestamp;
+use crate::error::{Error, report};
+use crate::log::file::FileSink;
+use crate::log::form::Form;
+use crate::log::remote::Remote;
+use crate::poll::Poller;
+use crate::supervisor::{CONTAINER, Supervisor};
 
-/// The longest piece of a line that one object holds, in bytes: Docker's.
+pub(crate) use crate::log::file::compress;
+
+/// The longest piece of a line that is kept as one, in bytes: Docker's.
 const MAX_PIECE_BYTES: usize = 16 * 1024;
 
 /// Which of the two outputs.
@@ -37,57 +46,175 @@ impl Stream {
     }
 }
 
-/// Cuts output into lines and keeps them, in one file or several.
+/// One line of output, or a piece of one.
+#[derive(Clone, Copy, Debug)]
+struct Piece<'a> {
+    stream: Stream,
+    /// With its newline, if it is the end of a line.
+    bytes: &'a [u8],
+    time: Timestamp,
+}
+
+impl<'a> Piece<'a> {
+    /// Without the newline.
+    fn text(&self) -> &'a [u8] {
+        self.bytes.strip_suffix(b"\n").unwrap_or(self.bytes)
+    }
+
+    /// Whether the rest of the line is still to come.
+    fn is_partial(&self) -> bool {
+        !self.bytes.ends_with(b"\n")
+    }
+}
+
+/// Cuts output into lines and keeps them.
 #[derive(Debug)]
 pub(crate) struct Log {
-    files: Rotation,
+    sink: Sink,
     stdout: Line,
     stderr: Line,
-    /// What is to be written, kept for its capacity.
-    objects: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Sink {
+    File(FileSink),
+    Remote(Box<Remote>),
 }
 
 impl Log {
     /// Opens the log of container `id`; `None` if none is wanted.
     pub(crate) fn open(config: &LogConfig, data_dir: &Path, id: &str) -> io::Result<Option<Self>> {
-        let LogConfig::JsonFile { max_bytes, max_files } = *config else { return Ok(None) };
-        let path = data_dir.join(format!("{id}-json.log"));
-        let files = Rotation::open(path, max_bytes, max_files)?;
-        Ok(Some(Self {
-            files,
-            stdout: Line::default(),
-            stderr: Line::default(),
-            objects: Vec::new(),
-        }))
+        let sink = match config {
+            LogConfig::None => return Ok(None),
+            LogConfig::JsonFile { rotation, attrs, mode } => {
+                let path = data_dir.join(format!("{id}-json.log"));
+                Sink::File(FileSink::open(path, *rotation, Form::json(attrs)?, *mode)?)
+            }
+            LogConfig::Local { rotation, mode } => {
+                let dir = data_dir.join("local-logs");
+                match std::fs::create_dir(&dir) {
+                    Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
+                    made => made?,
+                }
+                let path = dir.join("container.log");
+                Sink::File(FileSink::open(path, *rotation, Form::Local, *mode)?)
+            }
+            LogConfig::Journald { .. } | LogConfig::Syslog { .. } => {
+                Sink::Remote(Box::new(Remote::open(config)?))
+            }
+        };
+        Ok(Some(Self { sink, stdout: Line::default(), stderr: Line::default() }))
     }
 
     /// Keeps what was written to `stream`, as of now.
     pub(crate) fn write(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
-        let Self { files, stdout, stderr, objects } = self;
+        let Self { sink, stdout, stderr } = self;
         let line = if stream == Stream::Stdout { stdout } else { stderr };
-        objects.clear();
-        line.push(bytes, Timestamp::now(), |piece, time| {
-            let start = objects.len();
-            write_object(objects, piece, stream, time);
-            files.make_room(objects, start)
+        line.push(bytes, Timestamp::now(), |bytes, time| {
+            let piece = Piece { stream, bytes, time };
+            match sink {
+                Sink::File(file) => file.add(&piece),
+                Sink::Remote(remote) => {
+                    remote.add(&piece);
+                    Ok(())
+                }
+            }
         })?;
-        files.write(objects)
+        match sink {
+            Sink::File(file) => file.flush(),
+            Sink::Remote(_) => Ok(()),
+        }
     }
 
-    /// Keeps what is left of a last line without its newline.
+    /// Keeps what is left of a last line without its newline. Somebody else has some time to take what
+    /// waits for them.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let line = if stream == Stream::Stdout { &mut self.stdout } else { &mut self.stderr };
-            if line.rest.is_empty() {
+            let rest = std::mem::take(&mut line.rest);
+            if rest.is_empty() {
                 continue;
             }
-            self.objects.clear();
-            write_object(&mut self.objects, &line.rest, stream, line.time(Timestamp::now()));
-            line.rest = Vec::new();
-            self.files.make_room(&mut self.objects, 0)?;
-            self.files.write(&self.objects)?;
+            let piece = Piece { stream, bytes: &rest, time: line.time(Timestamp::now()) };
+            line.begun = None;
+            match &mut self.sink {
+                Sink::File(file) => file.add(&piece)?,
+                Sink::Remote(remote) => remote.add(&piece),
+            }
         }
-        Ok(())
+        match &mut self.sink {
+            Sink::File(file) => file.finish(),
+            Sink::Remote(remote) => {
+                remote.finish();
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the container may go on.
+    pub(crate) fn has_room(&self) -> bool {
+        match &self.sink {
+            Sink::File(_) => true,
+            Sink::Remote(remote) => remote.has_room(),
+        }
+    }
+
+    /// Waits for what can be dealt with.
+    pub(crate) fn watch(&mut self, on: &Poller) -> Result<(), sys::Error> {
+        match &mut self.sink {
+            Sink::File(_) => Ok(()),
+            Sink::Remote(remote) => remote.watch(on),
+        }
+    }
+
+    /// When it is to be tried again to write what waits.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match &self.sink {
+            Sink::File(file) => file.deadline(),
+            Sink::Remote(remote) => remote.deadline(),
+        }
+    }
+
+    /// Does what is due.
+    fn pass_time(&mut self, now: Instant) -> io::Result<()> {
+        match &mut self.sink {
+            Sink::File(file) if file.deadline().is_some_and(|at| at <= now) => file.flush(),
+            Sink::Remote(remote) if remote.deadline().is_some_and(|at| at <= now) => {
+                remote.flush();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A child of ours has ended. Whether it was the log's.
+    pub(crate) fn forget_child(&mut self, pid: Pid) -> bool {
+        match &mut self.sink {
+            Sink::File(file) => file.forget_child(pid),
+            Sink::Remote(_) => false,
+        }
+    }
+}
+
+impl Supervisor {
+    /// Whoever keeps the log can take more, or is gone.
+    pub(crate) fn on_log(&mut self) {
+        if let Some(Log { sink: Sink::Remote(remote), .. }) = &mut self.log {
+            remote.flush();
+        }
+        self.refresh(CONTAINER);
+    }
+
+    /// Tries again what could not be written.
+    pub(crate) fn pass_log(&mut self, now: Instant) {
+        let Some(log) = &mut self.log else { return };
+        if log.deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        if let Err(err) = log.pass_time(now) {
+            report("log", &Error::file("write", "log")(err));
+        }
+        self.refresh(CONTAINER);
     }
 }
 
@@ -141,103 +268,5 @@ impl Line {
     }
 }
 
-/// Appends one object.
-fn write_object(to: &mut Vec<u8>, piece: &[u8], stream: Stream, time: Timestamp) {
-    to.extend_from_slice(b"{\"log\":\"");
-    escape(to, piece);
-    // Writing to memory does not fail.
-    let _ = writeln!(to, "\",\"stream\":\"{}\",\"time\":\"{time}\"}}", stream.name());
-}
-
-/// Appends `bytes` as the inside of a JSON string, escaped as Go does, invalid UTF-8 as U+FFFD.
-fn escape(to: &mut Vec<u8>, bytes: &[u8]) {
-    for chunk in bytes.utf8_chunks() {
-        for char in chunk.valid().chars() {
-            match char {
-                '"' | '\\' => to.extend_from_slice(&[b'\\', char as u8]),
-                '\n' => to.extend_from_slice(b"\\n"),
-                '\r' => to.extend_from_slice(b"\\r"),
-                '\0'..='\x1f' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                    let _ = write!(to, "\\u{:04x}", u32::from(char));
-                }
-                _ => to.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
-            }
-        }
-        if !chunk.invalid().is_empty() {
-            to.extend_from_slice(b"\\ufffd");
-        }
-    }
-}
-
-/// A file that makes place for its successor when it is full: `PATH`, `PATH.1`, `PATH.2` and so on,
-/// the oldest last.
-#[derive(Debug)]
-struct Rotation {
-    path: PathBuf,
-    file: File,
-    bytes: u64,
-    max_bytes: Option<u64>,
-    max_files: u32,
-}
-
-impl Rotation {
-    fn open(path: PathBuf, max_bytes: Option<u64>, max_files: u32) -> io::Result<Self> {
-        let file = append_to(&path)?;
-        let bytes = file.metadata()?.len();
-        Ok(Self { path, file, bytes, max_bytes, max_files })
-    }
-
-    /// Sees to it that the object that begins at `start` of `pending` does not overfill the file:
-    /// if it would, what is before it is written and the files move on.
-    fn make_room(&mut self, pending: &mut Vec<u8>, start: usize) -> io::Result<()> {
-        let full = self.max_bytes.is_some_and(|max| self.bytes + pending.len() as u64 > max);
-        if full && self.bytes + start as u64 > 0 {
-            self.write(&pending[..start])?;
-            pending.drain(..start);
-            self.rotate()?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.bytes += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn rotate(&mut self) -> io::Result<()> {
-        failpoint::hit("shim.rotate")?;
-        if self.max_files > 1 {
-            for number in (1..self.max_files - 1).rev() {
-                rename_if_there(&self.numbered(number), &self.numbered(number + 1))?;
-            }
-            rename_if_there(&self.path, &self.numbered(1))?;
-            self.file = append_to(&self.path)?;
-        } else {
-            self.file.set_len(0)?;
-        }
-        self.bytes = 0;
-        failpoint::hit("shim.rotated")
-    }
-
-    fn numbered(&self, number: u32) -> PathBuf {
-        let mut path = self.path.clone().into_os_string();
-        path.push(format!(".{number}"));
-        path.into()
-    }
-}
-
-fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
-}
-
-fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::rename(from, to) {
-        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
-#[path = "log_tests.rs"]
 mod tests;

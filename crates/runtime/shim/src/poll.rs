@@ -34,6 +34,8 @@ pub(crate) enum Token {
     Proxy(ProxyToken),
     /// The watch over the container's memory.
     Memory,
+    /// The connection to who keeps the log.
+    Log,
 }
 
 /// A socket of the name server.
@@ -83,6 +85,7 @@ impl Token {
             Self::Proxy(ProxyToken::Back(n)) => (14, n),
             Self::Proxy(ProxyToken::Flow(n)) => (15, n),
             Self::Memory => (16, 0),
+            Self::Log => (17, 0),
         };
         kind << 32 | u64::from(number)
     }
@@ -107,6 +110,7 @@ impl Token {
             14 => Self::Proxy(ProxyToken::Back(number)),
             15 => Self::Proxy(ProxyToken::Flow(number)),
             16 => Self::Memory,
+            17 => Self::Log,
             _ => return None,
         })
     }
@@ -242,12 +246,12 @@ mod tests {
 
     #[test]
     fn a_token_survives_epoll() {
-        for kind in 0..17 {
+        for kind in 0..18 {
             let token = Token::unpack(kind << 32).unwrap();
             assert_eq!(token.pack(), kind << 32, "{token:?}");
         }
         assert_eq!(Token::Client(u32::MAX).pack(), 3 << 32 | u64::from(u32::MAX));
-        assert_eq!(Token::unpack(17 << 32), None);
+        assert_eq!(Token::unpack(18 << 32), None);
     }
 
     #[test]

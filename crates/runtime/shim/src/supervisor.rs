@@ -150,6 +150,7 @@ impl Supervisor {
                 }
             }
             Token::Memory => self.on_memory(),
+            Token::Log => self.on_log(),
             Token::Proxy(token) => self.proxy.on_event(&self.poller, token, ready),
         }
         None
@@ -160,7 +161,8 @@ impl Supervisor {
         let execs = self.execs.values().filter_map(Exec::deadline).min();
         let dns = self.dns.as_ref().and_then(dns::Server::deadline);
         let checks = self.checks.as_ref().and_then(Checks::deadline);
-        [execs, dns, checks, self.proxy.deadline(), self.shrink_at, self.restart_at]
+        let log = self.log.as_ref().and_then(Log::deadline);
+        [execs, dns, checks, log, self.proxy.deadline(), self.shrink_at, self.restart_at]
             .into_iter()
             .flatten()
             .min()
@@ -186,6 +188,7 @@ impl Supervisor {
             self.finish_exec(key);
         }
         self.pass_checks(now);
+        self.pass_log(now);
     }
 
     /// The engine says to start, or is gone.
@@ -273,6 +276,10 @@ impl Supervisor {
                 exited = Some(code);
             } else if let Some(key) = self.running_exec(pid) {
                 self.exec_exited(key, code);
+            } else if let Some(log) = &mut self.log
+                && log.forget_child(pid)
+            {
+                // It compressed a file of the log.
             } else if self.execs.values().any(Exec::is_starting) {
                 self.early.push((pid, code));
             }

@@ -55,7 +55,7 @@ fn day(sandbox: &Sandbox, archive: &str) {
     run("volume create -o type=tmpfs -o device=tmpfs mem");
     // A log so small that it is rotated.
     let victim = "run -d --name victim --network net -p 8080:80 --memory 64m -v vol:/data -v mem:/mem \
-                  --log-opt max-size=1k --log-opt max-file=2 busybox sh -c";
+                  --log-opt max-size=1k --log-opt max-file=2 --log-opt compress=true busybox sh -c";
     let words: Vec<&str> = victim.split_whitespace().chain(["seq 1 100; sleep 600"]).collect();
     sandbox.dhow(&words);
     run("exec victim true");

@@ -27,6 +27,7 @@ mod killed_anywhere;
 mod lifecycle;
 mod limits;
 mod links;
+mod logs;
 mod mounts;
 mod network;
 mod ours;

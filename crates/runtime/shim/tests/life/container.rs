@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use shim_protocol::{
-    Attach, CONTROL_FD, Config, Console, Exec, ExecStatus, LogConfig, OnExit, Reply, Request,
-    RestartPolicy, Rootfs, Runtime, Status, receive, send,
+    Attach, CONTROL_FD, Config, Console, Exec, ExecStatus, LogConfig, LogMode, OnExit, Reply,
+    Request, RestartPolicy, Rootfs, Rotation, Runtime, Status, receive, send,
 };
 
 use crate::fixture::{
@@ -67,7 +67,7 @@ impl Container {
             console: None,
             open_stdin: false,
             stdin_once: false,
-            log: LogConfig::JsonFile { max_bytes: None, max_files: 1 },
+            log: json_file(),
             network: endpoint::Plan::default(),
             listeners: vec![],
             on_exit: OnExit::End,
@@ -334,6 +334,12 @@ pub(crate) fn unframe(mut bytes: &[u8]) -> (String, String) {
         bytes = rest;
     }
     (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+}
+
+/// Docker's default log driver.
+fn json_file() -> LogConfig {
+    let rotation = Rotation { max_bytes: None, max_files: 1, compress: false };
+    LogConfig::JsonFile { rotation, attrs: [].into(), mode: LogMode::Blocking }
 }
 
 /// A small `config.json`, with namespaces of its own but the network's.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::{fs, thread};
 
 use serde_json::json;
-use shim_protocol::{Attach, LogConfig, OnExit, Phase, Reply, Request, Rootfs};
+use shim_protocol::{Attach, LogConfig, LogMode, OnExit, Phase, Reply, Request, Rootfs, Rotation};
 
 use crate::Case;
 use crate::container::{ALL, Container, read_all, read_until, unframe, write};
@@ -198,7 +198,9 @@ fn an_engine_that_dies_leaves_nothing() {
 
 fn a_slow_client_loses_nothing() {
     let mut it = Container::new("i=0; while [ $i -lt 60000 ]; do echo line $i; i=$((i+1)); done");
-    it.config.log = LogConfig::JsonFile { max_bytes: Some(100_000), max_files: 3 };
+    let rotation = Rotation { max_bytes: Some(100_000), max_files: 3, compress: false };
+    let mode = LogMode::Blocking;
+    it.config.log = LogConfig::JsonFile { rotation, attrs: [].into(), mode };
     let slow = it.launch_attached(OUTPUT);
     let fast = it.attach(Attach { stdout: true, ..Attach::default() });
     let fast = thread::spawn(move || unframe(&read_all(&fast)).0);

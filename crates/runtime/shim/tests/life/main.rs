@@ -10,6 +10,7 @@
 
 mod checks;
 mod container;
+mod drivers;
 mod execs;
 mod fixture;
 mod lives;
@@ -29,6 +30,10 @@ fn main() -> ExitCode {
     match args.next().as_deref() {
         Some("dhow-shim") => {
             let run_dir = args.next().unwrap_or_default();
+            if run_dir == "compress" {
+                let file = args.next().unwrap_or_default();
+                return ExitCode::from(shim::compress(Path::new(&file)) as u8);
+            }
             return ExitCode::from(shim::main(Path::new(&run_dir)) as u8);
         }
         Some("dhow-runtime") => {
@@ -38,8 +43,15 @@ fn main() -> ExitCode {
         _ => {}
     }
     let filters: Vec<String> = args.filter(|arg| !arg.starts_with('-')).collect();
-    let cases: Vec<Case> =
-        [lives::CASES, execs::CASES, network::CASES, restarts::CASES, checks::CASES].concat();
+    let cases: Vec<Case> = [
+        lives::CASES,
+        execs::CASES,
+        network::CASES,
+        restarts::CASES,
+        checks::CASES,
+        drivers::CASES,
+    ]
+    .concat();
     let wanted =
         |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter));
     let asked = |flag: &str| std::env::args().any(|arg| arg == flag);

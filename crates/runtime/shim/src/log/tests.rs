@@ -1,3 +1,9 @@
+use std::fs;
+use std::path::PathBuf;
+
+use shim_protocol::{LogMode, Rotation};
+
+use super::form::write_object;
 use super::*;
 
 /// A log in a directory of its own.
@@ -10,7 +16,9 @@ impl Fixture {
     fn new(name: &str, max_bytes: Option<u64>, max_files: u32) -> Self {
         let dir = std::env::temp_dir().join(format!("dhow-log-{name}-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        let config = LogConfig::JsonFile { max_bytes, max_files };
+        let rotation = Rotation { max_bytes, max_files, compress: false };
+        let (attrs, mode) = ([].into(), LogMode::Blocking);
+        let config = LogConfig::JsonFile { rotation, attrs, mode };
         let log = Log::open(&config, &dir, "c").unwrap().unwrap();
         Self { dir, log }
     }
@@ -59,7 +67,8 @@ fn each_stream_has_lines_of_its_own() {
 fn an_object_is_as_docker_writes_it() {
     let mut bytes = Vec::new();
     let time = Timestamp::now();
-    write_object(&mut bytes, b"<a> \"q\" \\ \t\x1b\xff\xc3\xa4\r\n", Stream::Stderr, time);
+    let text = b"<a> \"q\" \\ \t\x1b\xff\xc3\xa4\r\n";
+    write_object(&mut bytes, &Piece { stream: Stream::Stderr, bytes: text, time }, b"");
     let want = concat!(
         r#"{"log":"\u003ca\u003e \"q\" \\ \u0009\u001b\ufffdä\r\n","#,
         r#""stream":"stderr","time":"TIME"}"#
@@ -124,9 +133,67 @@ fn many_lines_at_once_rotate_just_as_well() {
 fn one_file_is_emptied_and_a_new_shim_goes_on_where_the_last_ended() {
     let mut at = Fixture::new("single", Some(200), 1);
     at.log.write(Stream::Stdout, b"0\n").unwrap();
-    let config = LogConfig::JsonFile { max_bytes: Some(200), max_files: 1 };
+    let rotation = Rotation { max_bytes: Some(200), max_files: 1, compress: false };
+    let (attrs, mode) = ([].into(), LogMode::Blocking);
+    let config = LogConfig::JsonFile { rotation, attrs, mode };
     at.log = Log::open(&config, &at.dir, "c").unwrap().unwrap();
     at.log.write(Stream::Stdout, b"1\n2\n").unwrap();
     assert_eq!(at.pieces(), ["2\n"]);
     assert_eq!(at.file(".1"), None);
+}
+
+#[test]
+fn attributes_stand_before_the_time() {
+    let attrs = [("a".to_owned(), "\"1\"".to_owned())].into();
+    let Form::Json { attrs } = Form::json(&attrs).unwrap() else { panic!() };
+    let mut bytes = Vec::new();
+    let piece = Piece { stream: Stream::Stdout, bytes: b"x\n", time: Timestamp::of_test(0, 0) };
+    write_object(&mut bytes, &piece, &attrs);
+    let want =
+        r#"{"log":"x\n","stream":"stdout","attrs":{"a":"\"1\""},"time":"1970-01-01T00:00:00Z"}"#;
+    assert_eq!(String::from_utf8(bytes).unwrap(), format!("{want}\n"));
+}
+
+#[test]
+fn an_entry_of_local_can_be_read_from_both_ends() {
+    let mut bytes = Vec::new();
+    let piece = Piece { stream: Stream::Stderr, bytes: b"hi\n", time: Timestamp::of_test(1, 44) };
+    Form::Local.write(&mut bytes, &piece);
+    // 1,000,000,044 as a varint is ac 94 eb dc 03.
+    let payload = b"\x0a\x06stderr\x10\xac\x94\xeb\xdc\x03\x1a\x02hi".as_slice();
+    let length = (payload.len() as u32).to_be_bytes();
+    assert_eq!(bytes, [&length[..], payload, &length].concat());
+}
+
+#[test]
+fn what_does_not_wait_keeps_all_that_can_be_written() {
+    let dir = std::env::temp_dir().join(format!("dhow-log-nowait-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let rotation = Rotation { max_bytes: Some(200), max_files: 2, compress: false };
+    let mode = LogMode::NonBlocking { max_buffer: 1000 };
+    let config = LogConfig::JsonFile { rotation, attrs: [].into(), mode };
+    let mut log = Log::open(&config, &dir, "c").unwrap().unwrap();
+    for number in 0..10 {
+        log.write(Stream::Stdout, format!("{number}\n").as_bytes()).unwrap();
+    }
+    log.finish().unwrap();
+    let text = fs::read_to_string(dir.join("c-json.log")).unwrap();
+    assert!(text.lines().count() == 2 && text.contains(r#""log":"9\n""#), "{text}");
+    fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn a_compressed_file_takes_the_place_of_the_other() {
+    let dir = std::env::temp_dir().join(format!("dhow-log-gz-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let path = dir.join("log.1");
+    fs::write(&path, "text").unwrap();
+    compress(&path).unwrap();
+    let left: Vec<_> = fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["log.1.gz"]);
+    let mut text = String::new();
+    let file = fs::File::open(dir.join("log.1.gz")).unwrap();
+    io::Read::read_to_string(&mut flate2::read::GzDecoder::new(file), &mut text).unwrap();
+    assert_eq!(text, "text");
+    fs::remove_dir_all(&dir).unwrap();
 }
