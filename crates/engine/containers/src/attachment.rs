@@ -79,8 +79,18 @@ fn attachment(name: &str, settings: Option<&EndpointSettings>) -> Result<Attachm
         attachment.links.push((name.to_owned(), alias.to_owned()));
     }
     if let Some(ipam) = &settings.ipam_config {
-        if !ipam.link_local_ips.is_empty() {
-            return Err(Error::NotYet("a link-local address (--link-local-ip)".into()));
+        for text in &ipam.link_local_ips {
+            let bad = || Error::Start {
+                message: format!(
+                    "failed to set up container networking: invalid link local IP address: {text}"
+                ),
+                exit_code: 128,
+            };
+            let address: IpAddr = text.parse().map_err(|_| bad())?;
+            if !is_link_local(address) {
+                return Err(bad());
+            }
+            attachment.link_local.push(address);
         }
         for text in [&ipam.ipv4_address, &ipam.ipv6_address] {
             if !text.is_empty() {
@@ -95,6 +105,14 @@ fn attachment(name: &str, settings: Option<&EndpointSettings>) -> Result<Attachm
     attachment.aliases = settings.aliases.to_vec();
     attachment.gateway_priority = settings.gw_priority;
     Ok(attachment)
+}
+
+/// Whether an address is of its link alone: nobody is told of it.
+pub(crate) fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
 }
 
 fn parse_mac(text: &str) -> Result<[u8; 6], Error> {
@@ -194,7 +212,7 @@ pub(crate) fn settings(container: &Container, endpoint: &Endpoint) -> EndpointSe
     shown.network_id.clone_from(&endpoint.network.id);
     shown.endpoint_id = endpoint_id(&container.id, &endpoint.network.id);
     shown.mac_address = print_mac(link.mac);
-    for (address, prefix) in &link.addresses {
+    for (address, prefix) in link.addresses.iter().filter(|one| !is_link_local(one.0)) {
         let gateway = endpoint.gateways.iter().find(|one| one.is_ipv4() == address.is_ipv4());
         let gateway = gateway.map(ToString::to_string).unwrap_or_default();
         if address.is_ipv4() {

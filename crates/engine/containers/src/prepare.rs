@@ -100,8 +100,10 @@ impl Engine {
             return Ok(all.map(|(name, target)| (data.join(name), target)).collect());
         }
         let links = connected.endpoints.iter().map(|endpoint| &endpoint.link);
-        let addresses: Vec<IpAddr> =
-            links.flat_map(|link| link.addresses.iter().map(|(address, _)| *address)).collect();
+        let addresses: Vec<IpAddr> = links
+            .flat_map(|link| link.addresses.iter().map(|(address, _)| *address))
+            .filter(|address| !attachment::is_link_local(*address))
+            .collect();
         let gateway = connected
             .endpoints
             .iter()

@@ -1,6 +1,7 @@
 //! Files by which the containers of one network find each other by name: one for each container,
 //! written and removed by its own shim, read by the name servers of all.
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::{fs, io};
 
@@ -32,7 +33,9 @@ fn write_one(link: &Link, name: &Name) -> io::Result<()> {
 fn text(link: &Link, name: &Name) -> String {
     let mut text = String::new();
     for one in &name.names {
-        for (address, _) in &link.addresses {
+        // An address of one link means another machine on each.
+        let local = |address: &IpAddr| matches!(address, IpAddr::V4(v4) if v4.is_link_local());
+        for (address, _) in link.addresses.iter().filter(|(address, _)| !local(address)) {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{one} {address}");
         }

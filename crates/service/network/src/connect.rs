@@ -13,6 +13,8 @@ pub struct Attachment {
     pub network: String,
     /// Addresses that the container asks for, at most one of IPv4 and one of IPv6.
     pub addresses: Vec<IpAddr>,
+    /// Link-local addresses that it gets besides.
+    pub link_local: Vec<IpAddr>,
     /// The hardware address that it asks for.
     pub mac: Option<[u8; 6]>,
     /// More names under which others in this network find it.
@@ -163,12 +165,15 @@ impl Networks {
         let gateways: Vec<IpAddr> = network.pools().iter().map(|pool| pool.gateway).collect();
         let names =
             if network.is_user_defined() { names(member, &attachment.aliases) } else { Vec::new() };
+        // 169.254.0.0/16 (RFC 3927), fe80::/64 (RFC 4291).
+        let prefix = |address: &IpAddr| if address.is_ipv4() { 16 } else { 64 };
+        let link_local = attachment.link_local.iter().map(|one| (*one, prefix(one)));
         let link = Link {
             bridge: network.bridge().to_owned(),
             host_name: name::veth(member.id, &network.id),
             container_name: format!("eth{at}"),
             mac: attachment.mac.unwrap_or_else(|| mac(&addresses)),
-            addresses,
+            addresses: addresses.into_iter().chain(link_local).collect(),
             gateway: gateways.iter().find(|one| one.is_ipv4()).copied().filter(|_| default_route),
             gateway6: gateways.iter().find(|one| one.is_ipv6()).copied().filter(|_| default_route),
             mtu: network.mtu(),
