@@ -45,9 +45,14 @@ impl cli::Host for Host {
             args.listen.clone()
         };
         let listeners = addresses.iter().map(|address| Listener::bind(address));
+        let limited = args.socket.iter().map(|socket| Listener::bind_limited(socket));
+        let listeners = listeners.chain(limited);
         let listeners = listeners.collect::<Result<Vec<_>, _>>().map_err(|err| chain(&err))?;
         for address in &addresses {
             eprintln!("dhow: serving the Docker Engine API on {address}");
+        }
+        for socket in &args.socket {
+            eprintln!("dhow: serving a part of it on {socket}");
         }
         let mut beside = JoinSet::new();
         beside.spawn(collector::run(Arc::clone(&engine), policy));

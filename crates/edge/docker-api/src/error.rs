@@ -40,6 +40,11 @@ impl Error {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
+    /// Not on this socket.
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, message)
+    }
+
     /// Docker has it, we do not.
     pub(crate) fn not_there_yet(what: &str) -> Self {
         Self::new(StatusCode::NOT_IMPLEMENTED, format!("not there yet: {what}"))

@@ -25,6 +25,7 @@ mod listen;
 mod machine;
 mod platform;
 mod routes;
+mod scope;
 mod server;
 mod stream;
 mod until;
@@ -36,12 +37,18 @@ use containers::Engine;
 
 pub use http::Io;
 pub use listen::{ListenError, Listener, listen};
+pub use scope::Scope;
 
 /// Serves one connection until its client leaves.
 ///
 /// What goes wrong on it is the client's own business: it gets an answer, or the connection ends.
 pub async fn serve(engine: Arc<Engine>, io: impl Io) {
-    let server = Arc::new(server::Server { engine });
+    serve_within(engine, None, io).await;
+}
+
+/// The same, within what a socket allows.
+pub(crate) async fn serve_within(engine: Arc<Engine>, scope: Option<Arc<Scope>>, io: impl Io) {
+    let server = Arc::new(server::Server { engine, scope });
     // A client that breaks off or does not speak HTTP: there is nobody to tell.
     _ = http::connection::serve(server, io).await;
 }

@@ -15,12 +15,22 @@ use rustix::{
 };
 use tokio::{net::UnixListener, sync::watch, task::JoinSet};
 
+use crate::scope::Scope;
+
 /// Why an address is not listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Not an address.
     #[error("invalid address `{0}`: give unix:///PATH")]
     Address(String),
+    /// What a socket allows makes no sense.
+    #[error("--socket {socket}: {why}")]
+    Scope {
+        /// As it was given.
+        socket: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A port without client certificates gives root to whoever reaches it.
     #[error("`{0}`: an API on TCP needs TLS client certificates, which are not there yet")]
     Tcp(String),
@@ -48,8 +58,9 @@ pub enum ListenError {
 /// A socket that is listened on; its file is removed in the end.
 #[derive(Debug)]
 pub struct Listener {
-    listener: UnixListener,
+    socket: UnixListener,
     path: PathBuf,
+    scope: Option<Arc<Scope>>,
 }
 
 impl Listener {
@@ -89,7 +100,44 @@ impl Listener {
         }
         fs::set_permissions(&path, Permissions::from_mode(0o660))
             .map_err(|err| failed("chmod", err))?;
-        Ok(Self { listener, path })
+        Ok(Self { socket: listener, path, scope: None })
+    }
+
+    /// Listens on a socket that allows less than all: `PATH,allow=GROUP`, with what [`Scope::parse`]
+    /// knows, `group=NAME` for the group that it belongs to (`root` else), and `mode=OCTAL` (0660 else).
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::bind`], and where what is said of it makes no sense.
+    pub fn bind_limited(socket: &str) -> Result<Self, ListenError> {
+        let wrong = |why: String| ListenError::Scope { socket: socket.to_owned(), why };
+        let mut words = socket.split(',');
+        let path = words.next().unwrap_or_default();
+        let (mut rest, mut group, mut mode) = (Vec::new(), Gid::ROOT, 0o660);
+        for word in words {
+            match word.split_once('=') {
+                Some(("group", name)) => {
+                    group = gid(name).ok_or_else(|| wrong(format!("there is no group {name}")))?;
+                }
+                Some(("mode", text)) => {
+                    mode = u32::from_str_radix(text, 8)
+                        .ok()
+                        .filter(|mode| *mode <= 0o777)
+                        .ok_or_else(|| wrong(format!("mode={text} is no mode, such as 0660")))?;
+                }
+                _ => rest.push(word),
+            }
+        }
+        let scope = Scope::parse(rest).map_err(wrong)?;
+        let mut listener = Self::bind(path)?;
+        listener.scope = Some(Arc::new(scope));
+        let path = listener.path.clone();
+        let failed = |doing, source| ListenError::Io { doing, path: path.clone(), source };
+        rustix::fs::chown(&path, None, Some(group)).map_err(|err| failed("chown", err.into()))?;
+        fs::set_permissions(&path, Permissions::from_mode(mode))
+            .map_err(|err| failed("chmod", err))?;
+        Ok(listener)
     }
 
     /// Where it listens.
@@ -127,9 +175,11 @@ pub async fn listen(
                 tokio::select! {
                     () = stop => return Ok(()),
                     Some(_) = connections.join_next(), if !connections.is_empty() => {}
-                    accepted = listener.listener.accept() => match accepted {
+                    accepted = listener.socket.accept() => match accepted {
                         Ok((stream, _)) => {
-                            connections.spawn(crate::serve(Arc::clone(&engine), stream));
+                            let scope = listener.scope.clone();
+                            let engine = Arc::clone(&engine);
+                            connections.spawn(crate::serve_within(engine, scope, stream));
                         }
                         Err(err) if passes(&err) => {
                             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -181,9 +231,18 @@ fn make_room(path: &Path) -> Result<(), ListenError> {
 }
 
 fn docker_group() -> Option<Gid> {
+    gid("docker")
+}
+
+/// A group by its name, or its number.
+fn gid(name: &str) -> Option<Gid> {
+    if let Ok(number) = name.parse::<u32>() {
+        // The last one means none.
+        return (number != u32::MAX).then(|| Gid::from_raw(number));
+    }
     let groups = fs::read_to_string("/etc/group").ok()?;
-    let line = groups.lines().find(|line| line.starts_with("docker:"))?;
-    line.split(':').nth(2)?.parse().ok().map(Gid::from_raw)
+    let is = |line: &&str| line.split(':').next() == Some(name);
+    groups.lines().find(is)?.split(':').nth(2)?.parse().ok().map(Gid::from_raw)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use hyper::{
 };
 
 use crate::{
-    call::{Call, Reply, empty},
+    call::{Call, Reply, blocking, empty},
     error::Error,
     http::{
         body::{ReplyBody, drain},
@@ -20,6 +20,7 @@ use crate::{
         query::decode,
     },
     routes::{ROUTES, not_built},
+    scope::{Allowed, Scope},
     version::Version,
 };
 
@@ -29,6 +30,8 @@ pub(crate) type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Reply> + Send>
 /// The API of one engine.
 pub(crate) struct Server {
     pub(crate) engine: Arc<Engine>,
+    /// Where less than all is allowed.
+    pub(crate) scope: Option<Arc<Scope>>,
 }
 
 impl Service for Server {
@@ -59,7 +62,31 @@ impl Server {
             return Err(missing.unwrap_or_else(Error::page_not_found));
         };
         let id = id.to_owned();
-        handler(Call::new(Arc::clone(&self.engine), version, id, request)).await
+        let allowed = match &self.scope {
+            None => Allowed::AsItIs,
+            Some(scope) => {
+                let pattern = ROUTES.pattern(request.method(), path).unwrap_or_default();
+                let (scope, engine) = (Arc::clone(scope), Arc::clone(&self.engine));
+                let (method, id) = (request.method().clone(), id.clone());
+                match blocking(move || scope.check(&engine, &method, pattern, &id)).await {
+                    Ok(allowed) => allowed,
+                    Err(refused) => {
+                        tokio::spawn(drain(request.into_body()));
+                        return Err(refused);
+                    }
+                }
+            }
+        };
+        let mut call = Call::new(Arc::clone(&self.engine), version, id, request);
+        match allowed {
+            Allowed::AsItIs => {}
+            Allowed::Of(id) => call.id = id,
+            Allowed::Filtered(more) => {
+                let filters = more.over(call.query.text("filters"))?;
+                call.query.set("filters", filters);
+            }
+        }
+        handler(call).await
     }
 }
 

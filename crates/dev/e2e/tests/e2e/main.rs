@@ -37,6 +37,7 @@ mod registry_serve;
 mod restart;
 mod resume;
 mod rootfs;
+mod scoped_sockets;
 mod security;
 mod storage;
 mod storms;

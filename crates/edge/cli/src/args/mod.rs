@@ -263,6 +263,12 @@ pub struct DaemonArgs {
     /// Where to listen, unix:///path; may be given several times
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Vec<String>,
+    /// Listen on one more socket, which allows less than all: PATH,allow=GROUP with info, list, inspect, stats,
+    /// logs, events, files, lifecycle, exec, create, images, networks, volumes, system, or read for the first
+    /// six; also label=KEY=VALUE and container=NAME for some containers alone, group=NAME and mode=0660; may
+    /// be given several times
+    #[arg(long, value_name = "PATH,allow=GROUP")]
+    pub socket: Vec<String>,
     /// Remove unused images from time to time, such as
     /// max-age=30d,max-size=20GB,min-free=10%,filter=label!=keep,every=1h
     /// (also as "image-gc" in /etc/dhow/daemon.json); without it, none is ever removed

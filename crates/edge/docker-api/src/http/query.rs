@@ -25,6 +25,12 @@ impl Query {
         self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
+    /// Puts one value in the place of all of a parameter.
+    pub(crate) fn set(&mut self, key: &str, value: String) {
+        self.0.retain(|(known, _)| known != key);
+        self.0.push((key.to_owned(), value));
+    }
+
     /// The first value, or nothing.
     pub(crate) fn text(&self, key: &str) -> &str {
         self.get(key).unwrap_or_default()

@@ -10,6 +10,15 @@ use hyper::Method;
 pub(crate) struct Routes<H: 'static>(pub(crate) &'static [(Method, &'static str, H)]);
 
 impl<H: Copy> Routes<H> {
+    /// The pattern that a path without its version matches.
+    pub(crate) fn pattern(&self, method: &Method, path: &str) -> Option<&'static str> {
+        let found = self
+            .0
+            .iter()
+            .find(|(known, pattern, _)| known == method && capture(pattern, path).is_some());
+        found.map(|(_, pattern, _)| *pattern)
+    }
+
     /// The handler of a path without its version, and what its `{}` stands for.
     pub(crate) fn find<'p>(&self, method: &Method, path: &'p str) -> Option<(H, &'p str)> {
         self.0.iter().find_map(|(known, pattern, handler)| {
