@@ -45,7 +45,9 @@ fn renamed(path: &[u8], name: &OsStr, is_directory: bool) -> Vec<u8> {
         parts.next();
     }
     let rest: PathBuf = parts.filter(|part| *part != Component::CurDir).collect();
-    let mut new = Path::new(name).join(rest).into_os_string().into_encoded_bytes();
+    // Joined with nothing it would be a directory.
+    let path = if rest.as_os_str().is_empty() { name.into() } else { Path::new(name).join(rest) };
+    let mut new = path.into_os_string().into_encoded_bytes();
     if is_directory && new.last() != Some(&b'/') {
         new.push(b'/');
     }
