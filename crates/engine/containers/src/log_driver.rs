@@ -203,11 +203,6 @@ fn rotation(log: &LogConfig, most: (Option<u64>, u32, bool)) -> Result<Rotation,
             ));
         }
     }
-    if max_files > 1 && max_bytes.is_none() {
-        return Err(Error::Invalid(
-            "max-file cannot be used without max-size: nothing would be rotated".into(),
-        ));
-    }
     Ok(Rotation { max_bytes, max_files, compress: compress && max_files > 1 })
 }
 
