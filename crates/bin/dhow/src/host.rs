@@ -22,6 +22,9 @@ const STREAM_BYTES: usize = 64 * 1024;
 /// This very program, whatever became of its name since it was started.
 const OWN_PROGRAM: &str = "/proc/self/exe";
 
+/// The address that means the sockets of a socket unit.
+const FROM_SYSTEMD: &str = "fd://";
+
 /// What the rest of the program does for the command line.
 pub(crate) struct Host;
 
@@ -37,6 +40,12 @@ impl cli::Host for Host {
 
     async fn daemon(&self, global: &Global, args: &DaemonArgs) -> Result<(), String> {
         let policy = collector::policy(args.image_gc.as_deref(), &settings())?;
+        // Before anything else is opened.
+        let mut listeners = if args.listen.iter().any(|address| address == FROM_SYSTEMD) {
+            Listener::inherited().map_err(|err| chain(&err))?
+        } else {
+            Vec::new()
+        };
         let state = state(global);
         let engine = Arc::new(open(root(global), state.clone(), driver(global)?)?);
         let addresses = if args.listen.is_empty() {
@@ -44,10 +53,12 @@ impl cli::Host for Host {
         } else {
             args.listen.clone()
         };
-        let listeners = addresses.iter().map(|address| Listener::bind(address));
-        let limited = args.socket.iter().map(|socket| Listener::bind_limited(socket));
-        let listeners = listeners.chain(limited);
-        let listeners = listeners.collect::<Result<Vec<_>, _>>().map_err(|err| chain(&err))?;
+        for address in addresses.iter().filter(|address| *address != FROM_SYSTEMD) {
+            listeners.push(Listener::bind(address).map_err(|err| chain(&err))?);
+        }
+        for socket in &args.socket {
+            listeners.push(Listener::bind_limited(socket).map_err(|err| chain(&err))?);
+        }
         for address in &addresses {
             eprintln!("dhow: serving the Docker Engine API on {address}");
         }

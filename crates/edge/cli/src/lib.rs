@@ -31,6 +31,7 @@ mod format;
 mod gc;
 mod images;
 mod inspect;
+mod install;
 mod list;
 mod manifest;
 mod networks;
@@ -118,6 +119,11 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         }
         return host.registry(&global, args).await.map(|()| 0).map_err(Error::Usage);
     }
+    match &command {
+        Command::System(SystemCommand::Install(args)) => return install::install(&global, args),
+        Command::System(SystemCommand::Uninstall(args)) => return install::uninstall(args),
+        _ => {}
+    }
     if let Command::Manifest(command) = command {
         return manifest::manifest(command).await;
     }
@@ -175,7 +181,11 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         Command::Inspect(args) => inspect::inspect(client, &args, None).await,
         Command::Version(args) => system::version(client, &args).await,
         Command::Cdi(CdiCommand::List { format }) => cdi::list(client, format.as_deref()).await,
-        Command::Daemon(_) | Command::Registry(_) | Command::Manifest(_) | Command::Cdi(_) => Ok(0),
+        Command::Daemon(_)
+        | Command::Registry(_)
+        | Command::Manifest(_)
+        | Command::Cdi(_)
+        | Command::System(SystemCommand::Install(_) | SystemCommand::Uninstall(_)) => Ok(0),
     }
 }
 

@@ -35,8 +35,16 @@ pub enum ListenError {
     #[error("`{0}`: an API on TCP needs TLS client certificates, which are not there yet")]
     Tcp(String),
     /// systemd passed no socket.
-    #[error("`{0}`: sockets from systemd are not there yet")]
-    Systemd(String),
+    #[error("`fd://`: systemd has passed no socket: it is for a service with a socket unit")]
+    NoneInherited,
+    /// What systemd passed cannot be listened on.
+    #[error("`fd://`: descriptor {number} is no unix socket that listens")]
+    Inherited {
+        /// The descriptor's number.
+        number: i32,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// A daemon answers there.
     #[error("`{0}`: another process answers there")]
     Taken(PathBuf),
@@ -61,6 +69,8 @@ pub struct Listener {
     socket: UnixListener,
     path: PathBuf,
     scope: Option<Arc<Scope>>,
+    /// Its file is another's.
+    is_inherited: bool,
 }
 
 impl Listener {
@@ -75,7 +85,6 @@ impl Listener {
         let path = match address.split_once("://") {
             Some(("unix", path)) => path,
             Some(("tcp", _)) => return Err(ListenError::Tcp(address.to_owned())),
-            Some(("fd", _)) => return Err(ListenError::Systemd(address.to_owned())),
             Some(_) => return Err(ListenError::Address(address.to_owned())),
             None => address,
         };
@@ -100,7 +109,7 @@ impl Listener {
         }
         fs::set_permissions(&path, Permissions::from_mode(0o660))
             .map_err(|err| failed("chmod", err))?;
-        Ok(Self { socket: listener, path, scope: None })
+        Ok(Self { socket: listener, path, scope: None, is_inherited: false })
     }
 
     /// Listens on a socket that allows less than all: `PATH,allow=GROUP`, with what [`Scope::parse`]
@@ -140,6 +149,33 @@ impl Listener {
         Ok(listener)
     }
 
+    /// The sockets that systemd listens on for us (`fd://`): `sd_listen_fds(3)`. Must be called within a
+    /// tokio runtime, and once.
+    ///
+    /// # Errors
+    ///
+    /// There are none, or one is no unix socket that listens.
+    pub fn inherited() -> Result<Vec<Self>, ListenError> {
+        const FIRST: i32 = 3;
+        let number =
+            |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
+        let ours = number("LISTEN_PID") == Some(std::process::id().cast_signed());
+        let n_sockets = number("LISTEN_FDS").filter(|n| ours && *n > 0);
+        let n_sockets = n_sockets.ok_or(ListenError::NoneInherited)?;
+        let take = |number: i32| -> io::Result<Self> {
+            let fd = sys::take_fd(number).map_err(|err| io::Error::from(err.errno()))?;
+            let listener = std::os::unix::net::UnixListener::from(fd);
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            let path = address.as_pathname().map(Path::to_path_buf).unwrap_or_default();
+            let socket = UnixListener::from_std(listener)?;
+            Ok(Self { socket, path, scope: None, is_inherited: true })
+        };
+        (FIRST..FIRST.saturating_add(n_sockets))
+            .map(|number| take(number).map_err(|source| ListenError::Inherited { number, source }))
+            .collect()
+    }
+
     /// Where it listens.
     pub fn path(&self) -> &Path {
         &self.path
@@ -148,8 +184,10 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // It may be gone already, and there is nobody to tell.
-        _ = fs::remove_file(&self.path);
+        if !self.is_inherited {
+            // It may be gone already, and there is nobody to tell.
+            _ = fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod hello;
 mod host_image;
 mod images_bad_input;
 mod init;
+mod install;
 mod isolation;
 mod killed_anywhere;
 mod lifecycle;

@@ -187,6 +187,14 @@ pub(crate) enum SystemCommand {
     /// that run. Exits with 0 if all is right, and with 1 if something is wrong.
     #[command(after_help = "Example:\n  dhow system check || dhow system check --repair")]
     Check(CheckArgs),
+    /// Have systemd start the daemon with the machine, and with the first call of its socket
+    ///
+    /// Writes dhow.socket and dhow.service to /etc/systemd/system, enables and starts them. Containers whose
+    /// restart policy says so are started with the machine then.
+    #[command(after_help = "Example:\n  dhow system install --dry-run")]
+    Install(InstallArgs),
+    /// Take back what `system install` did; containers go on
+    Uninstall(InstallArgs),
     /// Show disk usage
     #[command(after_help = "Example:\n  dhow system df --format 'table {{.Type}}\\t{{.Size}}'")]
     Df(DfArgs),
@@ -195,6 +203,14 @@ pub(crate) enum SystemCommand {
         after_help = "Example:\n  dhow system prune --all --filter until=720h --filter 'label!=keep'"
     )]
     Prune(SystemPruneArgs),
+}
+
+/// `system install` and `system uninstall`.
+#[derive(Args, Debug)]
+pub(crate) struct InstallArgs {
+    /// Only print what would be written and called
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// `system df`.
@@ -260,7 +276,7 @@ pub(crate) struct EventsArgs {
 /// `daemon`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct DaemonArgs {
-    /// Where to listen, unix:///path; may be given several times
+    /// Where to listen, unix:///path, or fd:// for the sockets of systemd; may be given several times
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Vec<String>,
     /// Listen on one more socket, which allows less than all: PATH,allow=GROUP with info, list, inspect, stats,
