@@ -85,7 +85,11 @@ fn what_is_told_is_what_has_changed() {
         happen(&sandbox, "first", &mut dice, 15);
         sandbox.ok(&["commit", "first", "second:1"]);
         start("second", "second:1", "sleep 600");
-        let (before, after, log) = happen(&sandbox, "second", &mut dice, 40);
+        let (before, mut after, log) = happen(&sandbox, "second", &mut dice, 40);
+        // No layer has sockets: where a root is a copy, they are not told of either.
+        let sockets = after.iter().filter(|(_, one)| one.kind == 's');
+        let sockets: BTreeSet<String> = sockets.map(|(path, _)| shown(path)).collect();
+        after.retain(|_, one| one.kind != 's');
 
         let daemon = Daemon::start(&sandbox);
         let mut curl = sandbox.command("curl");
@@ -97,7 +101,8 @@ fn what_is_told_is_what_has_changed() {
         let of = |kind: u64| -> BTreeSet<String> {
             let those = told.iter().filter(|one| one["Kind"] == kind);
             let paths = those.map(|one| one["Path"].as_str().unwrap().to_owned());
-            paths.filter(|path| path.starts_with(&format!("/{PLACE}/"))).collect()
+            let inside = format!("/{PLACE}/");
+            paths.filter(|path| path.starts_with(&inside) && !sockets.contains(path)).collect()
         };
         let (modified, added, deleted) = (of(0), of(1), of(2));
         let [want_added, want_gone, changed, both] = expected(&before, &after);
