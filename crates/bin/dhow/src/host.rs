@@ -47,7 +47,12 @@ impl cli::Host for Host {
             Vec::new()
         };
         let state = state(global);
-        let engine = Arc::new(open(root(global), state.clone(), driver(global)?)?);
+        let mut settings = Settings::load(&settings()).map_err(|err| chain(&err))?;
+        if let Some(remap) = &args.userns_remap {
+            settings.userns_remap.clone_from(remap);
+        }
+        let driver = driver(global)?;
+        let engine = Arc::new(open_with(root(global), state.clone(), driver, settings)?);
         let addresses = if args.listen.is_empty() {
             vec![format!("unix://{}", state.join("dhow.sock").display())]
         } else {
@@ -124,6 +129,15 @@ pub(crate) fn remove(root: PathBuf, state: PathBuf, id: &str) -> i32 {
 
 fn open(root: PathBuf, state: PathBuf, driver: Option<Driver>) -> Result<Engine, String> {
     let settings = Settings::load(&settings()).map_err(|err| chain(&err))?;
+    open_with(root, state, driver, settings)
+}
+
+fn open_with(
+    root: PathBuf,
+    state: PathBuf,
+    driver: Option<Driver>,
+    settings: Settings,
+) -> Result<Engine, String> {
     let exe = OWN_PROGRAM.into();
     let config = EngineConfig { root, state, exe, embedded: EMBEDDED, driver, settings };
     Engine::open(config).map_err(|err| chain(&err))

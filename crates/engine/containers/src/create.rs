@@ -14,6 +14,7 @@ use crate::error::At as _;
 use crate::intent::Intent;
 use crate::mounting::{IMAGE, MountedImage, Mounting, VOLUME};
 use crate::record::{Container, Record};
+use crate::userns::{self, Wanted};
 use crate::{Error, attachment, clock, definition, events, log_driver, name};
 
 /// How often a name that was not asked for is tried.
@@ -113,8 +114,21 @@ impl Engine {
                 None => name::generate(attempt)?,
             };
             failpoint::hit("engine.create").at("record", self.root())?;
-            let row = container.to_row()?;
             let inserted = self.shared.db.write(|tx| {
+                // Here nobody else can be about to take the same ids.
+                let others = match userns::wanted(&container.record.host.userns_mode)? {
+                    Wanted::Auto(_) => tx.containers()?,
+                    _ => Vec::new(),
+                };
+                let others: Vec<Container> =
+                    others.into_iter().map(Container::from_row).collect::<Result<_, _>>()?;
+                container.record.user_namespace =
+                    self.user_namespace(&container.record.host, &others)?;
+                if container.record.host_root && container.record.user_namespace.is_some() {
+                    let why = "a container of the host's root with a user namespace of its own";
+                    return Err(Error::NotYet(why.into()));
+                }
+                let row = container.to_row()?;
                 // From here on its layers are in use; until here somebody may have removed it.
                 if let Some(image) = &row.image
                     && tx.image(image)?.is_none()

@@ -24,7 +24,7 @@ pub(crate) enum IdMapping {
 
 /// The ids of users and groups, as the runtime takes them for a mount: `container_id` is what the file
 /// system has, `host_id` what is seen through the mount, outside of any user namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Maps {
     pub(crate) uids: Vec<Extent>,
     pub(crate) gids: Vec<Extent>,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use network::{Connected, Member};
 use oci::runtime::NamespaceKind;
-use shim_protocol::{Config, Console, Join, OnExit, Phase, Rootfs};
+use shim_protocol::{Config, Console, Join, OnExit, Phase, RootIds, Rootfs};
 use snapshot::{Key, Mounts};
 
 use crate::engine::{Engine, make_dir};
@@ -152,10 +152,11 @@ impl Engine {
         let (config, host) = (&container.record.config, &container.record.host);
         let root = root_of(mounts)?;
         let identity = look_up_in(&root, &config.user, &host.group_add)?;
+        let inside = container.record.user_namespace.clone().unwrap_or_default();
         let who = Who {
             identity: &identity,
             look_up: &|name| supplies::look_up(&root, name),
-            inside: &Maps::default(),
+            inside: &inside,
         };
         let supplies = self.supplies(container, &who)?;
         let namespaces = self.namespaces(container)?;
@@ -212,6 +213,7 @@ impl Engine {
             ipc: place(&host.ipc_mode, "IPC")?,
             uts: place(&host.uts_mode, "UTS")?,
             cgroup: place(&host.cgroupns_mode, "cgroup")?,
+            user: if container.record.user_namespace.is_some() { Place::Own } else { Place::Host },
         })
     }
 
@@ -338,12 +340,19 @@ impl Engine {
             OnExit::End
         };
         let [rows, columns] = host.console_size.map(|n| u16::try_from(n).unwrap_or(u16::MAX));
+        // A file system can always be had with the ids that it has.
+        let is_plain = |maps: &Maps| {
+            maps.uids.iter().chain(&maps.gids).all(|one| one.container_id == one.host_id)
+        };
+        let root_ids = container.record.user_namespace.clone().filter(|maps| !is_plain(maps));
+        let root_ids = root_ids.map(|maps| RootIds { uids: maps.uids, gids: maps.gids });
         let shim = Config {
             id: container.id.clone(),
             data_dir: self.paths().data(&container.id),
             bundle: bundle.clone(),
             runtime: self.runtime(&host.runtime)?,
             rootfs,
+            root_ids,
             supplies: supplies.list,
             supplies_dir,
             console: config.tty.then_some(Console { width: columns, height: rows }),

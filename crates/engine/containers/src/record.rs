@@ -5,6 +5,7 @@ use oci::{ChainId, Digest};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::idmap::Maps;
 use crate::links::Link;
 use crate::mounting::Mounting;
 
@@ -48,6 +49,9 @@ pub(crate) struct Record {
     pub(crate) links: Vec<Link>,
     /// What is mounted.
     pub(crate) mounts: Vec<Mounting>,
+    /// The ids of its user namespace; none: the machine's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user_namespace: Option<Maps>,
     /// Networks and addresses of the last start.
     pub(crate) connected: Map<EndpointSettings>,
     /// Published ports of the last start.

@@ -27,6 +27,9 @@ pub struct Settings {
     pub log_driver: String,
     /// Options of containers with that driver, where they do not say otherwise.
     pub log_opts: BTreeMap<String, String>,
+    /// Containers that do not say otherwise have a user namespace with the subordinate ids of this
+    /// `USER[:GROUP]`; `default` is `dockremap`. Empty: none.
+    pub userns_remap: String,
 }
 
 impl Default for Settings {
@@ -38,6 +41,7 @@ impl Default for Settings {
             default_runtime: None,
             log_driver: String::new(),
             log_opts: BTreeMap::new(),
+            userns_remap: String::new(),
         }
     }
 }

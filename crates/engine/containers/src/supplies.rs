@@ -66,6 +66,9 @@ impl Engine {
             let (mut bound, supply) = self.supply(at, mounting)?;
             if let Some(asked) = &mounting.idmap {
                 bound.maps = self.maps(asked, mounting, who)?;
+            } else if mounting.point.kind == VOLUME {
+                // On the disk a volume has the ids that containers see: others have other namespaces.
+                bound.maps = complete(who.inside.clone());
             }
             supplies.list.extend(supply);
             supplies.bound.push(bound);

@@ -36,6 +36,28 @@ pub fn setresgid(gid: Gid) -> Result<(), Error> {
         .call(|| format!("setresgid({})", gid.as_raw()))
 }
 
+/// Does `work` as another effective user and group with all capabilities of now: what file systems keep
+/// of who mounts them, and whose files are that are made meanwhile.
+pub fn as_effective<T>(uid: Uid, gid: Gid, work: impl FnOnce() -> T) -> Result<T, Error> {
+    use rustix::thread::{CapabilitiesSecureBits, set_capabilities_secure_bits};
+    let (own_uid, own_gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    let bits = |bits: CapabilitiesSecureBits| {
+        set_capabilities_secure_bits(bits).call(|| format!("prctl(PR_SET_SECUREBITS, {bits:?})"))
+    };
+    let before = rustix::thread::capabilities_secure_bits().call(|| "prctl(PR_GET_SECUREBITS)")?;
+    let become_one = |uid: Uid, gid: Gid| {
+        rustix::thread::set_thread_res_gid(own_gid, gid, own_gid)
+            .call(|| format!("setresgid({})", gid.as_raw()))?;
+        rustix::thread::set_thread_res_uid(own_uid, uid, own_uid)
+            .call(|| format!("setresuid({})", uid.as_raw()))
+    };
+    bits(before | CapabilitiesSecureBits::NO_SETUID_FIXUP)?;
+    let done = become_one(uid, gid).map(|()| work());
+    become_one(own_uid, own_gid)?;
+    bits(before)?;
+    done
+}
+
 /// The calling thread's sets, see capget(2).
 pub fn capget() -> Result<CapSets, Error> {
     let sets = rustix::thread::capabilities(None).call(|| "capget()")?;

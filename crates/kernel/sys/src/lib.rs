@@ -43,8 +43,8 @@ pub use btrfs::{
     btrfs_limit_exclusive, btrfs_make_writable, is_btrfs_subvolume,
 };
 pub use cred::{
-    CapSets, capget, capset, clear_ambient_caps, drop_bounding, set_ambient_cap, set_keep_caps,
-    set_no_new_privs, setgroups, setresgid, setresuid,
+    CapSets, as_effective, capget, capset, clear_ambient_caps, drop_bounding, set_ambient_cap,
+    set_keep_caps, set_no_new_privs, setgroups, setresgid, setresuid,
 };
 pub use error::{Call, Error, FdName};
 pub use exe::{is_protected, overlaid_exe, protected_exe};

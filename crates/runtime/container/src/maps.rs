@@ -111,6 +111,15 @@ fn find(tool: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// A user namespace of these ids, in which nobody is: for mounts whose ids are mapped. This process has
+/// one thread.
+pub fn user_namespace(maps: &IdMaps) -> Result<OwnedFd, Error> {
+    let proof = SingleThreaded::check().doing(|| "a user namespace")?;
+    let proc = fsroot::proc::open_host().doing(|| "/proc")?;
+    with_process(&proof, &proc, None, |pid| write(&proc, pid, maps))
+        .map(|(namespace, ())| namespace)
+}
+
 /// A user namespace for an id-mapped mount.
 pub(crate) fn of_mount(
     proof: &SingleThreaded,

@@ -21,6 +21,9 @@ pub struct Config {
     pub runtime: Runtime,
     /// What is mounted there, in the shim's own mount namespace: it ends with the shim.
     pub rootfs: Rootfs,
+    /// The ids of the container's user namespace, with which its root is mounted; none: the machine's.
+    #[serde(default)]
+    pub root_ids: Option<RootIds>,
     /// What else is mounted there, below [`Config::supplies_dir`], for the bundle's bind mounts.
     #[serde(default)]
     pub supplies: Vec<volume::Supply>,
@@ -94,6 +97,15 @@ pub struct Companion {
     pub begin: (String, BTreeMap<String, String>),
     /// What is told when it has ended.
     pub end: (String, BTreeMap<String, String>),
+}
+
+/// Ids of a user namespace: what the root's files have (`container_id`), and where that is on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootIds {
+    /// Users; that of root is among them.
+    pub uids: Vec<oci::runtime::IdMapping>,
+    /// Groups.
+    pub gids: Vec<oci::runtime::IdMapping>,
 }
 
 /// How to call the OCI runtime: anything with runc's command line.

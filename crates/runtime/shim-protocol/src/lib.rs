@@ -34,7 +34,9 @@ mod message;
 mod restart;
 mod status;
 
-pub use config::{Companion, Config, Console, Events, Join, Listener, OnExit, Rootfs, Runtime};
+pub use config::{
+    Companion, Config, Console, Events, Join, Listener, OnExit, RootIds, Rootfs, Runtime,
+};
 pub use health::{Health, HealthCheck, HealthLog, HealthResult, HealthStatus, Unhealthy};
 pub use log::{LogConfig, LogMode, Rotation, SyslogAddress, SyslogFormat};
 pub use message::{Attach, Change, Exec, Reply, Request, WireError, receive, send};

@@ -35,6 +35,19 @@ pub(crate) enum Error {
     /// Something that the container has mounted could not be mounted.
     #[error(transparent)]
     Volume(#[from] volume::Error),
+    /// The container's ids could not be mapped.
+    #[error("map the container's ids")]
+    Ids(#[source] container::Error),
+    /// A layer cannot be mounted with other ids.
+    #[error(
+        "{path:?} cannot be mounted with the ids of a user namespace: its file system does not support that in this kernel"
+    )]
+    Unmapped {
+        /// The layer.
+        path: PathBuf,
+        /// What the kernel says.
+        source: sys::Error,
+    },
     /// The OCI runtime refused.
     #[error("{0}")]
     Runtime(WireError),

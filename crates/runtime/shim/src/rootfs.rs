@@ -6,9 +6,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use mount::MountAttr;
+use oci::runtime::IdMapping;
 use rustix::fs::{CWD, FileType, Gid, Mode, StatVfsMountFlags, Uid, XattrFlags};
 use rustix::io::Errno;
-use shim_protocol::Rootfs;
+use shim_protocol::{RootIds, Rootfs};
 use sys::Call;
 
 use crate::error::Error;
@@ -18,9 +19,24 @@ use crate::error::Error;
 const HOST_UPPER_SIZE: &str = "50%";
 
 /// Mounts `rootfs` at `target`, an empty directory.
-pub(crate) fn mount(rootfs: &Rootfs, target: &Path) -> Result<(), Error> {
+pub(crate) fn mount(rootfs: &Rootfs, ids: Option<&RootIds>, target: &Path) -> Result<(), Error> {
     failpoint::hit("shim.mount")?;
     let mounted = match rootfs {
+        Rootfs::Overlay { lower, upper, work, volatile } if ids.is_some() => {
+            let ids = ids.map(Mapped::new).transpose()?;
+            mount::forget_volatile(work).map_err(Error::file("remove", work))?;
+            let volatile = *volatile && mount::has_volatile_overlay();
+            ids.map_or(Err(Error::Locked), |ids| {
+                ids.overlay(lower, (upper, work), volatile, target)
+            })?
+        }
+        Rootfs::Directory { path } if ids.is_some() => {
+            let tree = directory(path)?;
+            if let Some(ids) = ids {
+                Mapped::new(ids)?.map(&tree, path)?;
+            }
+            tree
+        }
         Rootfs::Overlay { lower, upper, work, volatile } => {
             let volatile = *volatile && mount::has_volatile_overlay();
             mount::forget_volatile(work).map_err(Error::file("remove", work))?;
@@ -33,6 +49,75 @@ pub(crate) fn mount(rootfs: &Rootfs, target: &Path) -> Result<(), Error> {
     mount::move_to_path(mounted.as_fd(), target).map_err(Error::Rootfs)?;
     failpoint::hit("shim.mounted")?;
     Ok(())
+}
+
+/// A root that is mounted with ids of its own: nothing in it is touched.
+struct Mapped {
+    namespace: OwnedFd,
+    /// Where the container's root is on the host.
+    root: (Uid, Gid),
+}
+
+impl Mapped {
+    fn new(ids: &RootIds) -> Result<Self, Error> {
+        let outside = |maps: &[IdMapping]| {
+            maps.iter().find(|map| map.container_id == 0).map_or(0, |map| map.host_id)
+        };
+        let root = (Uid::from_raw(outside(&ids.uids)), Gid::from_raw(outside(&ids.gids)));
+        let maps = plan::IdMaps { uid: ids.uids.clone(), gid: ids.gids.clone() };
+        Ok(Self { namespace: container::user_namespace(&maps).map_err(Error::Ids)?, root })
+    }
+
+    /// Maps a detached mount of `path`.
+    fn map(&self, tree: &OwnedFd, path: &Path) -> Result<(), Error> {
+        let (set, clear) = (MountAttr::IDMAP, MountAttr::empty());
+        let namespace = Some(self.namespace.as_fd());
+        mount::mount_setattr(tree.as_fd(), false, set, clear, None, namespace)
+            .map_err(|source| Error::Unmapped { path: path.to_owned(), source })
+    }
+
+    /// An overlay of mapped layers, as a detached mount. They lie in a tmpfs at `target` itself, as
+    /// those of [`host_overlay`].
+    ///
+    /// Overlayfs makes what it needs for itself in the name of who mounts it: of the container's root,
+    /// since nobody else has an id there.
+    fn overlay(
+        &self,
+        lower: &[PathBuf],
+        (upper, work): (&Path, &Path),
+        volatile: bool,
+        target: &Path,
+    ) -> Result<OwnedFd, Error> {
+        let options = [("mode", Some("0755")), ("size", Some("1m"))];
+        let memory = mount::fs_mount("tmpfs", Some("dhow"), &options, MountAttr::empty())
+            .map_err(Error::Rootfs)?;
+        mount::move_to_path(memory.as_fd(), target).map_err(Error::Rootfs)?;
+        let place = |path: &Path, name: String| {
+            let tree = mount::bind(path, false).map_err(Error::Rootfs)?;
+            self.map(&tree, path)?;
+            let at = target.join(name);
+            fs::create_dir(&at).map_err(Error::file("create", &at))?;
+            mount::move_to_path(tree.as_fd(), &at).map_err(Error::Rootfs)?;
+            Ok::<_, Error>(at)
+        };
+        let lower: Vec<PathBuf> = lower
+            .iter()
+            .enumerate()
+            .map(|(nth, path)| place(path, nth.to_string()))
+            .collect::<Result<_, _>>()?;
+        // Both have to be on one mount.
+        let (Some(above), Some(upper), Some(work)) =
+            (upper.parent(), upper.file_name(), work.file_name())
+        else {
+            return Err(Error::Request("a writable layer without a directory".into()));
+        };
+        let own = place(above, "own".into())?;
+        let (upper, work) = (own.join(upper), own.join(work));
+        let extra: &[_] = if volatile { &[("volatile", "")] } else { &[] };
+        let (uid, gid) = self.root;
+        sys::as_effective(uid, gid, || mount::overlay(&lower, Some((&upper, &work)), extra))?
+            .map_err(Error::Rootfs)
+    }
 }
 
 /// A directory as a detached mount. What the place where it lies forbids (`nosuid`, `nodev`, `noexec`)

@@ -154,7 +154,7 @@ impl Supervisor {
 
     /// Mounts the root, makes the container and its network, and tells the engine.
     pub(crate) fn make(&mut self) -> Result<(), Error> {
-        rootfs::mount(&self.config.rootfs, &self.bundle.root)?;
+        rootfs::mount(&self.config.rootfs, self.config.root_ids.as_ref(), &self.bundle.root)?;
         let pid = self.create()?;
         self.reply_control(&Reply::Created { pid: pid.as_raw_nonzero().get() });
         self.connect()

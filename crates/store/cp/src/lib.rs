@@ -7,12 +7,14 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod ids;
 mod pack;
 mod place;
 mod rename;
 mod unpack;
 
 pub use error::Error;
+pub use ids::Ids;
 pub use pack::{Pack, pack};
 pub use place::Place;
 pub use rename::rename;

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use tarstream::{Entry, Kind, Time, Writer};
 
 use crate::error::At as _;
-use crate::{Error, Place};
+use crate::{Error, Ids, Place, ids};
 
 struct Packer<'a> {
     /// The directory that is packed; of a single file, the one that it is in.
@@ -25,18 +25,21 @@ struct Packer<'a> {
     device: Option<u64>,
     /// With all extended attributes that others may have.
     attributes: bool,
+    ids: Ids,
     writer: Writer<&'a mut dyn Write>,
     /// Files of several names, by device and number: the first name.
     linked: HashMap<(u64, u64), Vec<u8>>,
 }
 
 /// How an archive is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pack {
     /// Other file systems below stay out.
     pub one_file_system: bool,
     /// With all extended attributes that others may have.
     pub attributes: bool,
+    /// Whose the files are.
+    pub ids: Ids,
 }
 
 /// Writes what is at `place` in `root`. What goes away meanwhile is left out, sockets as well.
@@ -57,6 +60,7 @@ pub fn pack(root: &Root, place: &Place, how: Pack, out: &mut dyn Write) -> Resul
         prefix,
         device: how.one_file_system.then_some(stat.st_dev),
         attributes: how.attributes,
+        ids: how.ids,
         writer: Writer::new(out),
         linked: HashMap::new(),
     };
@@ -109,8 +113,8 @@ impl Packer<'_> {
             path: name,
             kind,
             mode: stat.st_mode & 0o7777,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
+            uid: ids::inside(&self.ids.uids, stat.st_uid),
+            gid: ids::inside(&self.ids.gids, stat.st_gid),
             mtime: Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 },
             ..Entry::default()
         };

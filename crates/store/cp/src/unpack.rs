@@ -12,11 +12,11 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid
 use rustix::io::Errno;
 use tarstream::{Entry, Kind, Reader};
 
-use crate::Error;
 use crate::error::At as _;
+use crate::{Error, Ids, ids};
 
 /// How an archive is put into a container.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extract {
     /// Refuse to put a directory where something else is, or something else where a directory is.
     pub keep_kinds: bool,
@@ -24,6 +24,8 @@ pub struct Extract {
     pub owner: Option<(u32, u32)>,
     /// What the archive says of the directory itself counts.
     pub whole: bool,
+    /// Whose the files are.
+    pub ids: Ids,
     /// Nobody's owner is changed: what is made is whose this process is.
     pub as_self: bool,
     /// The first directory of every name is left out: it is what the directory is called elsewhere.
@@ -176,6 +178,8 @@ impl Unpacker {
             return None;
         }
         let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        let uid = ids::outside(&self.options.ids.uids, uid);
+        let gid = ids::outside(&self.options.ids.gids, gid);
         Some((Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))))
     }
 

@@ -132,6 +132,8 @@ fn files_go_in_where_volumes_are() {
         sandbox.ok(&["exec", "never", "cat", "/vol/deep/moved/sub/f", "/vol/deep/sub/f"]),
         "in\nin"
     );
+    sandbox.ok(&["cp", "never:/t/tree/sub/f", "closed:/vol/deep/alone"]);
+    assert_eq!(sandbox.ok(&["exec", "never", "cat", "/vol/deep/alone"]), "in");
     let dhow = testkit::dhow_program().display().to_string();
     let piped = sandbox.sh(&format!("tar -C {tree} -c sub | gzip | {dhow} cp - never:/root"));
     assert_eq!(piped.code, 0, "{}", piped.stderr);

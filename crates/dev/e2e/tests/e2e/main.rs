@@ -44,6 +44,7 @@ mod storage;
 mod storms;
 mod streams;
 mod terminal;
+mod userns;
 mod volumes;
 
 // The tests of layers have trees of everything, and what may happen to them.

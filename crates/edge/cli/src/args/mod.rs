@@ -290,4 +290,8 @@ pub struct DaemonArgs {
     /// (also as "image-gc" in /etc/dhow/daemon.json); without it, none is ever removed
     #[arg(long, value_name = "POLICY")]
     pub image_gc: Option<String>,
+    /// Give containers that do not say otherwise a user namespace with the subordinate ids of this
+    /// USER[:GROUP] (also as "userns-remap" in /etc/dhow/daemon.json); default is dockremap
+    #[arg(long, value_name = "USER")]
+    pub userns_remap: Option<String>,
 }

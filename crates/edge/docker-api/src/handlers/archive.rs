@@ -2,7 +2,7 @@
 
 use std::io::{BufWriter, Write};
 
-use containers::{Archive, Extract};
+use containers::Archive;
 use docker::container::PathStat;
 use hyper::StatusCode;
 
@@ -69,13 +69,7 @@ pub(crate) async fn put(mut call: Call) -> Reply {
     let to_user = call.query.bool("copyUIDGID");
     let mut archive = call.reader();
     call.engine(move |engine| {
-        engine.extract(
-            &id,
-            &path,
-            Extract { keep_kinds, ..Extract::default() },
-            to_user,
-            &mut archive,
-        )?;
+        engine.extract(&id, &path, keep_kinds, to_user, &mut archive)?;
         engine.tell_of_container(&id, "extract-to-dir");
         Ok::<_, Error>(())
     })

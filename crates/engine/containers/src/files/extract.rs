@@ -3,23 +3,24 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use cp::Place;
-use rustix::fs::FileType;
+use cp::{Ids, Place};
+use rustix::fs::{FileType, Gid, Uid};
 
-use super::{Extract, View, missing};
+use super::{Extract, View, ids_of, missing};
 use crate::Error;
 use crate::engine::Engine;
 use crate::error::At as _;
 use crate::record::Container;
 
 impl Engine {
-    /// Unpacks a tar archive (plain or compressed) into a directory of a container. With `to_user` all of
+    /// Unpacks a tar archive (plain or compressed) into a directory of a container. With `keep_kinds` a directory is not put where
+    /// something else is, nor something else where a directory is. With `to_user` all of
     /// it becomes that of the user whom the container runs as, where it says so.
     pub fn extract(
         &self,
         wanted: &str,
         path: &str,
-        options: Extract,
+        keep_kinds: bool,
         to_user: bool,
         archive: &mut dyn Read,
     ) -> Result<(), Error> {
@@ -28,14 +29,16 @@ impl Engine {
         let status = self.status_locked(&container.id, &lock)?;
         let running = self.running_root(&container, &status)?;
         check_writable(&container, path)?;
-        let view = match running {
+        let (view, ids) = match running {
             Some(root) => {
                 drop(lock);
-                root.into()
+                (root.into(), ids_of(&container))
             }
-            None => self.view(&container, true)?,
+            None => (self.view(&container, true)?, Ids::default()),
         };
-        let options = Extract { owner: self.owner_for(&container, to_user)?, ..options };
+        let owner = self.owner_for(&container, to_user)?;
+        let (user, group) = (ids.uids.clone(), ids.gids.clone());
+        let options = Extract { keep_kinds, owner, ids, ..Extract::default() };
         let place = Place { follow: true, ..Place::new(path) };
         let target = place.open(&view.root).map_err(|err| missing(err, wanted, path))?;
         let stat = rustix::fs::fstat(&target).at("stat", &place.path)?;
@@ -44,7 +47,16 @@ impl Engine {
         }
         failpoint::hit("engine.extract").at("unpack", &place.path)?;
         let View { root, _namespace } = view;
-        cp::unpack(root, &place.path, options, archive).map_err(read_only)?;
+        // Who has no id in a user namespace can make nothing in what is mounted with its ids.
+        let of_root = |maps: &[(u32, u32, u32)]| {
+            maps.iter().find(|one| one.0 == 0).map(|one| one.1).filter(|root| *root != 0)
+        };
+        let unpack = || cp::unpack(root, &place.path, options, archive);
+        match of_root(&user).zip(of_root(&group)) {
+            None => unpack(),
+            Some((uid, gid)) => sys::as_effective(Uid::from_raw(uid), Gid::from_raw(gid), unpack)?,
+        }
+        .map_err(read_only)?;
         failpoint::hit("engine.extracted").at("unpack", &place.path)
     }
 }

@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use cp::{Pack, Place};
+use cp::{Ids, Pack, Place};
 use docker::container::PathStat;
 use docker::timestamp::Timestamp;
 use fsroot::Root;
@@ -30,7 +30,7 @@ use crate::record::Container;
 
 use view::View;
 
-pub use cp::Extract;
+pub(crate) use cp::Extract;
 
 /// Files of a container, about to be written as a tar archive.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub struct Archive {
     one_file_system: bool,
     /// With all extended attributes that a tar archive can have.
     attributes: bool,
+    /// Whose the files are.
+    ids: Ids,
 }
 
 impl Engine {
@@ -55,11 +57,11 @@ impl Engine {
     pub fn archive(&self, wanted: &str, path: &str) -> Result<Archive, Error> {
         let container = self.find(wanted)?;
         let status = self.status(&container.id)?;
-        let view = match self.running_root(&container, &status)? {
-            Some(root) => root.into(),
-            None => self.view(&container, false)?,
+        let (view, ids) = match self.running_root(&container, &status)? {
+            Some(root) => (root.into(), ids_of(&container)),
+            None => (self.view(&container, false)?, Ids::default()),
         };
-        archive(view, wanted, path, false)
+        Ok(Archive { ids, ..archive(view, wanted, path, false)? })
     }
 
     /// The whole root of a container, without what is mounted in it.
@@ -113,6 +115,15 @@ impl Engine {
     }
 }
 
+/// Whose files are in a container that runs, as they are seen from outside its user namespace.
+fn ids_of(container: &Container) -> Ids {
+    let Some(maps) = &container.record.user_namespace else { return Ids::default() };
+    let all = |extents: &[oci::runtime::IdMapping]| {
+        extents.iter().map(|one| (one.container_id, one.host_id, one.size)).collect()
+    };
+    Ids { uids: all(&maps.uids), gids: all(&maps.gids) }
+}
+
 /// A container's root as a detached mount.
 fn mount_layers(mounts: &Mounts, writable: bool) -> Result<OwnedFd, Error> {
     Ok(match (mounts, writable) {
@@ -131,7 +142,11 @@ fn mount_layers(mounts: &Mounts, writable: bool) -> Result<OwnedFd, Error> {
 impl Archive {
     /// Writes all of it.
     pub fn write(&self, out: &mut dyn Write) -> Result<(), Error> {
-        let how = Pack { one_file_system: self.one_file_system, attributes: self.attributes };
+        let how = Pack {
+            one_file_system: self.one_file_system,
+            attributes: self.attributes,
+            ids: self.ids.clone(),
+        };
         Ok(cp::pack(&self.view.root, &self.place, how, out)?)
     }
 }
@@ -156,7 +171,7 @@ fn archive(view: View, wanted: &str, path: &str, one_file_system: bool) -> Resul
         mtime: Timestamp { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 }.to_string(),
         link_target,
     };
-    Ok(Archive { stat, view, place, one_file_system, attributes: false })
+    Ok(Archive { stat, view, place, one_file_system, attributes: false, ids: Ids::default() })
 }
 
 /// All that is in a directory, and what that itself is.

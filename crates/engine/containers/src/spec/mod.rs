@@ -84,6 +84,7 @@ pub(crate) fn generate(input: &Input<'_>) -> Result<Spec, Error> {
     };
 
     let own_uts = input.namespaces.uts.is_own();
+    let maps = record.user_namespace.clone().unwrap_or_default();
     let mut spec = Spec {
         oci_version: OCI_VERSION.into(),
         process: Some(process(input, caps)?),
@@ -98,6 +99,8 @@ pub(crate) fn generate(input: &Input<'_>) -> Result<Spec, Error> {
             namespaces: input.namespaces.list(),
             resources: Some(resources),
             cgroups_path: input.cgroups_path.clone(),
+            uid_mappings: maps.uids,
+            gid_mappings: maps.gids,
             rootfs_propagation: mounts::propagation(&record.mounts).into(),
             seccomp: input.security.seccomp(privileged, &caps::names(caps))?,
             sysctl: input.namespaces.sysctls(&host.sysctls)?,

@@ -25,7 +25,10 @@ pub(super) fn all(input: &Input<'_>) -> Vec<Mount> {
     let wanted = &input.container.record.mounts;
     let mut all = kernels(input);
     all.extend(input.files.iter().map(|(source, target)| {
-        mount(target, "bind", &source.to_string_lossy(), &["rbind", "rprivate"])
+        let file = mount(target, "bind", &source.to_string_lossy(), &["rbind", "rprivate"]);
+        // They are its root's.
+        let maps = input.container.record.user_namespace.clone().unwrap_or_default();
+        Mount { uid_mappings: maps.uids, gid_mappings: maps.gids, ..file }
     }));
     // A person's mount stands in the place of ours, and below it there is none of ours.
     all.retain(|ours| {

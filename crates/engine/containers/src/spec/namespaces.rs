@@ -26,7 +26,7 @@ impl Place {
     }
 }
 
-/// All that a container chooses; mounts are always its own, users always the machine's.
+/// All that a container chooses; mounts are always its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Namespaces {
     pub(crate) pid: Place,
@@ -34,6 +34,8 @@ pub(crate) struct Namespaces {
     pub(crate) ipc: Place,
     pub(crate) uts: Place,
     pub(crate) cgroup: Place,
+    /// A new one, or the machine's.
+    pub(crate) user: Place,
 }
 
 /// A `--pid`, `--ipc`, `--network` or like it: whose namespace.
@@ -82,10 +84,7 @@ pub(crate) fn check(host: &docker::HostConfig) -> Result<(), Error> {
         "" | "host" | "private" => {}
         other => return refuse("cgroup namespace mode", other),
     }
-    match host.userns_mode.as_str() {
-        "" | "host" => Ok(()),
-        other => Err(Error::NotYet(format!("the user namespace mode \"{other}\""))),
-    }
+    crate::userns::wanted(&host.userns_mode).map(drop)
 }
 
 impl Namespaces {
@@ -98,6 +97,7 @@ impl Namespaces {
             (NamespaceKind::Pid, &self.pid),
             (NamespaceKind::Ipc, &self.ipc),
             (NamespaceKind::Cgroup, &self.cgroup),
+            (NamespaceKind::User, &self.user),
         ] {
             let path = match place {
                 Place::Own => String::new(),
@@ -118,7 +118,10 @@ impl Namespaces {
         let mut sysctls = BTreeMap::new();
         if self.net.is_own() {
             sysctls.insert("net.ipv4.ip_unprivileged_port_start".into(), "0".into());
-            sysctls.insert("net.ipv4.ping_group_range".into(), "0 2147483647".into());
+            // These are not all ids of another user namespace, and none else will do.
+            if !self.user.is_own() {
+                sysctls.insert("net.ipv4.ping_group_range".into(), "0 2147483647".into());
+            }
         }
         for (name, value) in wanted {
             let place = match scope(name, value)? {
@@ -195,6 +198,7 @@ pub(crate) fn check_sysctls(host: &docker::HostConfig) -> Result<(), Error> {
         },
         uts: place(&host.uts_mode),
         cgroup: Place::Own,
+        user: Place::Host,
     };
     namespaces.sysctls(&host.sysctls)?;
     Ok(())
@@ -212,6 +216,7 @@ mod tests {
             ipc: Place::Own,
             uts: Place::Own,
             cgroup: Place::Own,
+            user: Place::Host,
         };
         let host = Namespaces { net: Place::Host, ipc: Place::Host, ..own.clone() };
         for (name, value, in_own, in_host) in [
@@ -247,7 +252,7 @@ mod tests {
             r#"{"IpcMode":"x"}"#,
             r#"{"IpcMode":"container:"}"#,
             r#"{"UTSMode":"x"}"#,
-            r#"{"UsernsMode":"auto"}"#,
+            r#"{"UsernsMode":"what"}"#,
             r#"{"CgroupnsMode":"x"}"#,
         ] {
             assert!(check(json).is_err(), "{json}");

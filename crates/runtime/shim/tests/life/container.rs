@@ -56,6 +56,7 @@ impl Container {
                 root: state.join("runtime"),
                 args: vec![],
             },
+            root_ids: None,
             supplies: Vec::new(),
             supplies_dir: std::path::PathBuf::new(),
             rootfs: Rootfs::Overlay {
