@@ -101,6 +101,7 @@ async fn a_password_is_wanted() {
 /// The certificate is as guides for Docker have people make it: its own authority.
 #[tokio::test]
 async fn tls_is_verified_by_certs_d() {
+    needs!(Registry);
     let tls = "  tls: {certificate: DIR/cert.pem, key: DIR/key.pem}\n";
     let dir = std::env::temp_dir().join(format!("dhow-registry-{}-certs", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
@@ -118,7 +119,6 @@ async fn tls_is_verified_by_certs_d() {
         return;
     }
     let tls = tls.replace("DIR", &dir.display().to_string());
-    needs!(Registry);
     let running = Distribution::start("real-tls", &tls);
     // The machine itself is trusted without a certificate, with TLS where it has it.
     client(&running, None).log_in().await.unwrap();
