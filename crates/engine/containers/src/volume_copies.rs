@@ -199,7 +199,9 @@ impl Engine {
     /// Finishes what a process was about that died.
     pub(crate) fn recover_copy(&self, operation: &Operation) -> Result<(), Error> {
         if operation.kind == FREEZE {
-            return self.thaw(std::slice::from_ref(&operation.subject));
+            // One that cannot be thawed must not keep everybody from everything: it is tried again.
+            _ = self.thaw(std::slice::from_ref(&operation.subject));
+            return Ok(());
         }
         let _lock = self.lock_volumes()?;
         let volumes = self.paths().volumes();
