@@ -316,7 +316,7 @@ mod tests {
                 ..ExplainedSecurity::default()
             },
         };
-        expect_test::expect![[r#"
+        expect_test::expect![[r"
             web (0123456789ab): running, of app:1
             Process 100 on the host, supervised by 90
 
@@ -355,7 +355,7 @@ mod tests {
               seccomp: filter, 1 filter
               no new privileges: no
               badness when memory runs out: +0
-        "#]]
+        "]]
         .assert_eq(&page(&it));
     }
 }

@@ -1,6 +1,8 @@
 //! Any process of dhow can be killed at any step, and the next command finds and cleans what it
 //! left. Walks over every failpoint there is.
 
+use std::collections::BTreeSet;
+
 use crate::busybox;
 use testkit::{Sandbox, needs};
 
@@ -45,73 +47,99 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("runtime.lock-down", "in the container, where the list of what was passed is not seen"),
 ];
 
-/// A day in the life of an engine: every kind of thing is made and unmade once. What fails because
-/// something was killed is of no interest here; what is left is.
-fn day(sandbox: &Sandbox, archive: &str) {
-    let run = |line: &str| sandbox.dhow(&line.split(' ').collect::<Vec<_>>());
+/// The parts of a day in the life of an engine: every kind of thing is made and unmade once. What fails
+/// because something was killed is of no interest here; what is left is.
+const DAY: &[fn(&Sandbox, &str)] = &[images, volumes, links, a_life, lives, a_loss];
+
+fn run(sandbox: &Sandbox, line: &str) {
+    sandbox.dhow(&line.split_whitespace().collect::<Vec<_>>());
+}
+
+/// The same with a script as its last word.
+fn run_script(sandbox: &Sandbox, line: &str, script: &str) {
+    sandbox.dhow(&line.split_whitespace().chain([script]).collect::<Vec<_>>());
+}
+
+fn images(sandbox: &Sandbox, archive: &str) {
     sandbox.dhow(&["import", archive, "another:image"]);
-    run("network create net");
-    run("volume create vol");
-    run("volume create -o type=tmpfs -o device=tmpfs mem");
+    run(sandbox, "rmi -f another:image");
+}
+
+fn volumes(sandbox: &Sandbox, _: &str) {
+    run(sandbox, "volume create vol");
+    run(sandbox, "volume snapshot vol copied");
+    run(sandbox, "volume rename copied renamed");
+    run(sandbox, "volume rm vol copied renamed");
+}
+
+fn links(sandbox: &Sandbox, _: &str) {
+    run(sandbox, "create --name db busybox true");
+    run(sandbox, "create --name web --link db:data busybox true");
+    run(sandbox, "rm --link web/data");
+    run(sandbox, "rm web db");
+}
+
+fn a_life(sandbox: &Sandbox, _: &str) {
+    run(sandbox, "network create net");
+    run(sandbox, "volume create vol");
+    run(sandbox, "volume create -o type=tmpfs -o device=tmpfs mem");
     // A log so small that it is rotated.
     let victim = "run -d --name victim --network net -p 8080:80 --memory 64m -v vol:/data -v mem:/mem \
                   --log-opt max-size=1k --log-opt max-file=2 --log-opt compress=true busybox sh -c";
-    let words: Vec<&str> = victim.split_whitespace().chain(["seq 1 100; sleep 600"]).collect();
-    sandbox.dhow(&words);
-    run("exec victim true");
-    run("volume snapshot vol copied");
-    run("volume rename copied renamed");
-    run("volume rm copied renamed");
-    run("pause victim");
-    run("unpause victim");
-    run("update --memory 96m --memory-swap 96m --restart on-failure:1 victim");
-    run("restart -t 0 victim");
-    run("rename victim other");
-    run("rename other victim");
-    run("stop -t 0 victim");
-    run("network disconnect net victim");
-    run("network connect net victim");
-    run("rm -f victim");
-    run("volume rm vol mem");
-    // Where the copy of our own file was made before, it is made again.
-    let _ = std::fs::remove_dir_all(sandbox.root().join("init"));
-    run("run --rm --name brief --init busybox true");
+    run_script(sandbox, victim, "seq 1 100; sleep 600");
+    for line in [
+        "exec victim true",
+        "pause victim",
+        "unpause victim",
+        "update --memory 96m --memory-swap 96m --restart on-failure:1 victim",
+        "restart -t 0 victim",
+        "rename victim other",
+        "rename other victim",
+        "stop -t 0 victim",
+        "network disconnect net victim",
+        "network connect net victim",
+        "rm -f victim",
+        "volume rm vol mem",
+        "network rm net",
+    ] {
+        run(sandbox, line);
+    }
+}
+
+fn lives(sandbox: &Sandbox, _: &str) {
+    run(sandbox, "run --rm --name brief --init busybox true");
     // Two lives, then it is given up.
     let again = "run -d --name again --restart on-failure:1 --health-interval 1ms --health-cmd true \
                  busybox sh -c";
-    let words: Vec<&str> = again.split_whitespace().chain(["sleep 0.1; exit 1"]).collect();
-    sandbox.dhow(&words);
-    run("wait again");
-    run("wait again");
-    run("rm -f again");
-    lose_a_shim(sandbox);
-    run("network rm net");
-    run("rmi -f another:image");
+    run_script(sandbox, again, "sleep 0.1; exit 1");
+    run(sandbox, "wait again");
+    run(sandbox, "wait again");
+    run(sandbox, "rm -f again");
 }
 
 /// Kills the supervisor of a container, and has the next command find that.
-fn lose_a_shim(sandbox: &Sandbox) {
-    let lost = "run -d --name lost --restart always -p 8081:80 busybox sleep 600";
-    sandbox.dhow(&lost.split(' ').collect::<Vec<_>>());
+fn a_loss(sandbox: &Sandbox, _: &str) {
+    run(sandbox, "run -d --name lost --restart always -p 8081:80 busybox sleep 600");
     let pid = sandbox.dhow(&["inspect", "-f", "{{.State.Pid}}", "lost"]).stdout;
     let status =
         std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap_or_default();
     let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).map(str::trim);
     // A shim that died before leaves its container to process 1.
     if let Some(parent) = parent.filter(|parent| *parent != "1" && *parent != "0") {
-        sandbox.sh(&format!("kill -9 {parent}"));
-        let exe = format!("/proc/{parent}/exe");
-        testkit::wait_until("the shim is gone", || std::fs::read_link(&exe).is_err());
         // And rules of a network that nobody knows: whoever finds the loss sweeps them.
         let table = format!("{}-net-0123456789ab", sandbox.engine_name());
-        sandbox.sh(&format!("nft add table ip {table}"));
+        sandbox.sh(&format!("nft add table ip {table}; kill -9 {parent}"));
+        let exe = format!("/proc/{parent}/exe");
+        testkit::wait_until("the shim is gone", || std::fs::read_link(&exe).is_err());
     }
-    sandbox.dhow(&["ps", "-a"]);
-    sandbox.dhow(&["rm", "-f", "lost"]);
+    run(sandbox, "ps -a");
+    run(sandbox, "rm -f lost");
 }
 
 /// What a person does the day after. Nothing is wrong then.
 fn tidy(sandbox: &Sandbox) {
+    // The copy of our own file for `--init` is there or not, as it comes.
+    let _ = std::fs::remove_dir_all(sandbox.root().join("init"));
     sandbox.ok(&["system", "check", "--quick"]);
     let left = sandbox.ok(&["ps", "-aq"]);
     for id in left.lines() {
@@ -146,28 +174,55 @@ fn engine(name: &str) -> (Sandbox, String) {
     });
     let archive = archive.to_str().unwrap().to_owned();
     std::fs::write(sandbox.work().join("passed"), "").unwrap();
-    day(&sandbox, &archive);
+    for part in DAY {
+        part(&sandbox, &archive);
+    }
     tidy(&sandbox);
     sandbox.baseline();
     (sandbox, archive)
 }
 
-/// Walks over every `of`th failpoint, from the `first`, with one action. What is left at one of
-/// them does not keep the others from their turn.
+/// What was passed since this was last asked.
+fn passed(sandbox: &Sandbox) -> BTreeSet<String> {
+    let path = sandbox.work().join("passed");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, "").unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Which failpoints each part of the day passes.
+fn points_of_parts(sandbox: &Sandbox, archive: &str) -> Vec<BTreeSet<String>> {
+    let file = sandbox.work().join("passed");
+    let noted = failpoint::ALL.iter().map(|point| format!("{point}=delay:0@{}", file.display()));
+    sandbox.set_env("DHOW_FAILPOINTS", &noted.collect::<Vec<_>>().join(","));
+    let of_part = |part: &fn(&Sandbox, &str)| {
+        part(sandbox, archive);
+        passed(sandbox)
+    };
+    let parts = DAY.iter().map(of_part).collect();
+    sandbox.unset_env("DHOW_FAILPOINTS");
+    parts
+}
+
+/// Walks over every `of`th failpoint, from the `first`, with one action: each in all parts of the day
+/// that pass it. What is left at one of them does not keep the others from their turn.
 fn walk(name: &str, action: &str, first: usize, of: usize) {
     let (mut sandbox, mut archive) = engine(name);
+    let points = points_of_parts(&sandbox, &archive);
+    tidy(&sandbox);
     let mut complaints = Vec::new();
     for point in failpoint::ALL.iter().skip(first).step_by(of) {
-        let passed = sandbox.work().join("passed");
-        sandbox.set_env("DHOW_FAILPOINTS", &format!("{point}={action}@{}", passed.display()));
-        day(&sandbox, &archive);
+        let file = sandbox.work().join("passed");
+        sandbox.set_env("DHOW_FAILPOINTS", &format!("{point}={action}@{}", file.display()));
+        for (part, _) in DAY.iter().zip(&points).filter(|(_, points)| points.contains(*point)) {
+            part(&sandbox, &archive);
+        }
         sandbox.unset_env("DHOW_FAILPOINTS");
-        let was_passed = !std::fs::read_to_string(&passed).unwrap().is_empty();
+        let was_passed = !passed(&sandbox).is_empty();
         if was_passed == ELSEWHERE.iter().any(|(elsewhere, _)| elsewhere == point) {
             let how = if was_passed { "passed after all" } else { "never passed" };
             complaints.push(format!("{action} at {point}: {how}"));
         }
-        std::fs::write(&passed, "").unwrap();
         tidy(&sandbox);
         let left = sandbox.leaks();
         if !left.is_empty() {
