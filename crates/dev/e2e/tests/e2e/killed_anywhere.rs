@@ -107,6 +107,8 @@ fn a_life(sandbox: &Sandbox, _: &str) {
 }
 
 fn lives(sandbox: &Sandbox, _: &str) {
+    // Where the copy of our own file was made before, it is made again.
+    let _ = std::fs::remove_dir_all(sandbox.root().join("init"));
     run(sandbox, "run --rm --name brief --init busybox true");
     // Two lives, then it is given up.
     let again = "run -d --name again --restart on-failure:1 --health-interval 1ms --health-cmd true \
@@ -138,8 +140,6 @@ fn a_loss(sandbox: &Sandbox, _: &str) {
 
 /// What a person does the day after. Nothing is wrong then.
 fn tidy(sandbox: &Sandbox) {
-    // The copy of our own file for `--init` is there or not, as it comes.
-    let _ = std::fs::remove_dir_all(sandbox.root().join("init"));
     sandbox.ok(&["system", "check", "--quick"]);
     let left = sandbox.ok(&["ps", "-aq"]);
     for id in left.lines() {
