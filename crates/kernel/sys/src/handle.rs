@@ -35,7 +35,13 @@ impl Handle {
             Err(Errno::NOSYS) => open_directory(pid).map(Self::Directory),
             other => {
                 let text = || format!("pidfd_open({})", pid.as_raw_nonzero());
-                other.call(text).map(Self::Pidfd)
+                // A number that is still there and leads no process: one that has been waited for in
+                // this moment, or a thread's. Kernels have said all three.
+                let gone = |errno| match errno {
+                    Errno::INVAL | Errno::NOENT => Errno::SRCH,
+                    errno => errno,
+                };
+                other.map_err(gone).call(text).map(Self::Pidfd)
             }
         }
     }

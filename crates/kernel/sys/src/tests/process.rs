@@ -24,6 +24,12 @@ fn a_process_with_threads_does_not_fork() {
 }
 
 #[test]
+fn what_leads_no_process_is_none() {
+    let errno = on_a_thread(|| crate::Handle::open(rustix::thread::gettid()).unwrap_err().errno());
+    assert_eq!(errno, Errno::SRCH);
+}
+
+#[test]
 fn a_thread_leaves_a_namespace_and_comes_back() {
     on_a_thread(|| {
         let before = namespace("uts");
