@@ -64,7 +64,8 @@ fn tests(source: &str) -> Vec<String> {
     let mut after_test = false;
     let mut names = Vec::new();
     for line in source.lines().map(str::trim) {
-        if line == "#[test]" {
+        let line = line.strip_prefix("async ").unwrap_or(line);
+        if line == "#[test]" || line == "#[tokio::test]" {
             after_test = true;
         } else if let Some(rest) = line.strip_prefix("fn ").filter(|_| after_test) {
             names.extend(rest.split('(').next().map(str::to_owned));
