@@ -24,7 +24,7 @@ pub fn rename(archive: &mut dyn Read, name: &OsStr, out: &mut dyn Write) -> Resu
         if entry.kind == Kind::HardLink {
             entry.link = renamed(&entry.link, name, false);
         }
-        // Ours are never sparse, and what is of another's engine comes with its holes filled.
+        // Neither we nor Docker's engine make sparse entries; whose does is told so.
         let sparse = entry.sparse.take();
         if sparse.is_some() {
             return Err(Error::Invalid(
