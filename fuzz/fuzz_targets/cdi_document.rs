@@ -27,8 +27,7 @@ fn read(document: &Document) {
     let names: Vec<_> = catalog.entries().map(|(name, _)| name.to_string()).collect();
     assert_eq!(names.len(), document.devices.len(), "{text}");
     let edits = catalog.resolve(&names).expect("they are there");
-    let mut lookup =
-        |_: &str| Ok(DeviceFile { kind: FileKind::Char, major: 1, minor: 3, mode: 0o666 });
+    let mut lookup = |_: &str| Ok(DeviceFile { kind: FileKind::Char, major: 1, minor: 3 });
     let mut spec = Spec { process: Some(Process::default()), ..Spec::default() };
     if edits.apply(&mut spec, &mut lookup).is_err() {
         return;

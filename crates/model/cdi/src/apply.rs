@@ -25,8 +25,6 @@ pub struct DeviceFile {
     pub major: u32,
     /// The minor number; 0 for pipes.
     pub minor: u32,
-    /// Permissions and the bits above them.
-    pub mode: u32,
 }
 
 impl Edits {

@@ -83,7 +83,7 @@ fn numbers(path: &str) -> Result<DeviceFile, String> {
         return Err("no such file or directory".into());
     }
     let minor = path.bytes().next_back().map_or(0, |byte| u32::from(byte.wrapping_sub(b'0')));
-    Ok(DeviceFile { kind: FileKind::Char, major: 195, minor, mode: 0o666 })
+    Ok(DeviceFile { kind: FileKind::Char, major: 195, minor })
 }
 
 fn applied(edits: &Edits, spec: &mut Spec) {

@@ -116,7 +116,7 @@ pub fn look(path: &str) -> Result<DeviceFile, String> {
         FileKind::Fifo => (0, 0),
         _ => (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev())),
     };
-    Ok(DeviceFile { kind, major, minor, mode: meta.mode() & 0o7777 })
+    Ok(DeviceFile { kind, major, minor })
 }
 
 #[cfg(test)]
