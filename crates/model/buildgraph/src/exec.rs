@@ -1,0 +1,187 @@
+//! Running a program.
+
+use serde::Serialize;
+
+/// How a program runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Exec {
+    /// The program and its arguments.
+    pub args: Vec<String>,
+    /// `NAME=VALUE`.
+    pub env: Vec<String>,
+    /// Variables that it sees and that make no difference (`HTTP_PROXY` and kin): no part of what
+    /// the vertex is.
+    #[serde(skip)]
+    pub proxy_env: Vec<String>,
+    /// Where.
+    pub cwd: String,
+    /// As whom: `USER[:GROUP]`, names or numbers.
+    pub user: String,
+    /// What it thinks its machine is called.
+    pub hostname: String,
+    /// In which network.
+    pub network: Network,
+    /// What it may do.
+    pub security: Security,
+    /// Names it knows.
+    pub hosts: Vec<HostEntry>,
+    /// Limits of its processes.
+    pub ulimits: Vec<Ulimit>,
+    /// The size of /dev/shm in bytes.
+    pub shm_size: Option<u64>,
+    /// Under which cgroup; empty: as usual.
+    pub cgroup_parent: String,
+    /// What is mounted, beside the root.
+    pub mounts: Vec<Mount>,
+    /// Variables from secrets.
+    pub secrets: Vec<SecretVariable>,
+    /// Devices by CDI.
+    pub devices: Vec<Device>,
+    /// These exit codes are a success; none: 0 alone.
+    pub valid_exit_codes: Vec<i32>,
+}
+
+/// A network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum Network {
+    /// One of the builder's.
+    #[default]
+    Default,
+    /// The machine's.
+    Host,
+    /// None but a loopback.
+    None,
+}
+
+/// What a program may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum Security {
+    /// What a container may.
+    #[default]
+    Sandbox,
+    /// Everything; the build has to be allowed it (`security.insecure`).
+    Insecure,
+}
+
+/// A line of /etc/hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HostEntry {
+    /// The name.
+    pub name: String,
+    /// Its address, or `host-gateway`.
+    pub address: String,
+}
+
+/// A limit (`setrlimit(2)`), by its name without `RLIMIT_`, small.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ulimit {
+    /// `nofile`.
+    pub name: String,
+    /// What a process has.
+    pub soft: i64,
+    /// How high it may set it.
+    pub hard: i64,
+}
+
+/// A variable whose value is a secret's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SecretVariable {
+    /// Which secret.
+    pub id: String,
+    /// The variable.
+    pub name: String,
+    /// It may be missing.
+    pub optional: bool,
+}
+
+/// Devices by the name that CDI gives them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Device {
+    /// `VENDOR/CLASS=NAME`, or a class.
+    pub name: String,
+    /// It may be missing.
+    pub optional: bool,
+}
+
+/// A mount.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Mount {
+    /// Where.
+    pub target: String,
+    /// Nothing is written to it.
+    pub readonly: bool,
+    /// What.
+    pub kind: MountKind,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum MountKind {
+    /// Something of another vertex. What is written to it is lost.
+    Bind {
+        /// Which of the vertex's inputs.
+        input: usize,
+        /// What of it.
+        source: String,
+    },
+    /// A directory that stays from build to build.
+    Cache {
+        /// Its name.
+        id: String,
+        /// Who may have it at once.
+        sharing: Sharing,
+        /// What is in it at first, of the vertex's inputs; none: nothing.
+        from: Option<usize>,
+        /// What of that.
+        source: String,
+        /// Its mode where it is made.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+    /// Memory.
+    Tmpfs {
+        /// In bytes; `None`: half of the memory.
+        size: Option<u64>,
+    },
+    /// A secret, as a file in memory.
+    Secret {
+        /// Which.
+        id: String,
+        /// It may be missing.
+        optional: bool,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The socket of an agent of whoever asked for the build.
+    Ssh {
+        /// Which.
+        id: String,
+        /// It may be missing.
+        optional: bool,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+        /// Its mode.
+        mode: u32,
+    },
+}
+
+/// Who may have a cache at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum Sharing {
+    /// Everybody.
+    #[default]
+    Shared,
+    /// One; another one gets a new one.
+    Private,
+    /// One; another one waits.
+    Locked,
+}

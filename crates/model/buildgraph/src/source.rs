@@ -1,0 +1,118 @@
+//! What comes from outside.
+
+use oci::Digest;
+use serde::Serialize;
+
+/// Where something comes from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Source {
+    /// An image.
+    Image(Image),
+    /// A directory of whoever asked for the build.
+    Local(Local),
+    /// A git repository.
+    Git(Git),
+    /// A file behind a URL.
+    Http(Http),
+    /// An image in an OCI layout of whoever asked for the build.
+    Layout(Layout),
+    /// What the solver has made before, in the same build.
+    Result(String),
+}
+
+/// Where an image may be looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum Resolve {
+    /// Here, then at its registry.
+    #[default]
+    Default,
+    /// At its registry, also where one is here (`--pull`).
+    Pull,
+    /// Here alone.
+    Local,
+}
+
+/// An image.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Image {
+    /// In full, with a tag: `docker.io/library/debian:12`.
+    pub reference: String,
+    /// Its manifest or index, as it was found when the graph was made.
+    pub digest: Option<Digest>,
+    /// The digest of its configuration, where that is known: two manifests of one image are the same.
+    pub id: Option<Digest>,
+    /// Where to look for it.
+    pub resolve: Resolve,
+}
+
+/// A directory of whoever asked for the build. Only what the patterns leave in is sent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Local {
+    /// What it is called in the build: `context`, `dockerfile`, or a named context's name.
+    pub name: String,
+    /// Of several builds the same directory, and so worth keeping for the next one.
+    pub shared_key: String,
+    /// Patterns of what is wanted; none: all.
+    pub include: Vec<String>,
+    /// Patterns of what is left out, as in `.dockerignore`.
+    pub exclude: Vec<String>,
+    /// Paths that are wanted, also where they lead through links.
+    pub follow: Vec<String>,
+}
+
+/// What a file's bytes must be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Checksum(pub String);
+
+/// A git repository.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Git {
+    /// Its URL, without credentials, reference and directory.
+    pub remote: String,
+    /// A branch, tag, or commit; empty: the default branch.
+    pub reference: String,
+    /// The directory in it that is wanted; empty: all.
+    pub subdir: String,
+    /// With `.git`.
+    pub keep_git_dir: bool,
+    /// Without submodules.
+    pub skip_submodules: bool,
+    /// The commit that it must be, or its start.
+    pub checksum: Option<Checksum>,
+    /// The secret with a token for it, by its id.
+    pub token_secret: String,
+    /// The secret with a header for it, by its id.
+    pub header_secret: String,
+    /// The agent for it, by its id.
+    pub ssh: String,
+}
+
+/// A file behind a URL.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Http {
+    /// Where.
+    pub url: String,
+    /// What it must be: `sha256:…`.
+    pub checksum: Option<Checksum>,
+    /// Its name in the result; empty: as the server or the URL says.
+    pub name: String,
+    /// Its mode; `None`: 0600.
+    pub mode: Option<u32>,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// The secret with an `Authorization` header, by its id.
+    pub auth_secret: String,
+}
+
+/// An image in an OCI layout.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Layout {
+    /// What the layout is called in the build.
+    pub store: String,
+    /// What of it.
+    pub digest: Digest,
+    /// The digest of its configuration.
+    pub id: Option<Digest>,
+}
