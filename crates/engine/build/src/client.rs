@@ -1,0 +1,83 @@
+//! What a build asks of who asked for it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::pin::Pin;
+
+use buildgraph::Local;
+use bytes::Bytes;
+use registry::Credentials;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::event::Progress;
+
+/// An answer that takes time. Its error is a text for people, without a full stop.
+pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
+
+/// A connection in both directions.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// How a directory came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Files that are there now.
+    pub n_files: u64,
+    /// Bytes of files that were sent: of those that had changed.
+    pub n_bytes_sent: u64,
+}
+
+/// Where a result goes that leaves the builder as a file.
+pub trait Output: Send {
+    /// Takes the next bytes.
+    fn write(&mut self, bytes: Bytes) -> Asked<'_, ()>;
+
+    /// That was all.
+    fn finish(self: Box<Self>) -> Asked<'static, ()>;
+}
+
+/// Who asked for a build. Several builds, and several steps of one, ask at once. A future that is
+/// dropped is a question that nobody has any more.
+pub trait Client: Send + Sync + fmt::Debug {
+    /// Brings the directory `local` to the directory `into`, which may hold what came of it the last
+    /// time: afterwards it holds what the patterns let through, and nothing else. Links are links.
+    /// What is wrong with it is not believed: no path leads out of `into`.
+    fn directory<'a>(
+        &'a self,
+        local: &'a Local,
+        into: &'a Path,
+        progress: &'a Progress,
+    ) -> Asked<'a, Fetched>;
+
+    /// A secret by its id; `None` where there is none.
+    fn secret<'a>(&'a self, id: &'a str) -> Asked<'a, Option<Vec<u8>>>;
+
+    /// Whether there is an agent of this id.
+    fn has_agent<'a>(&'a self, id: &'a str) -> Asked<'a, bool>;
+
+    /// A new connection to an agent (`ssh-agent`).
+    fn agent<'a>(&'a self, id: &'a str) -> Asked<'a, Box<dyn Stream>>;
+
+    /// Who it is to a registry, or another server.
+    fn credentials<'a>(&'a self, host: &'a str) -> Asked<'a, Option<Credentials>>;
+
+    /// Takes the tree below `root`, for the export of this number; `subdir` is where it goes there.
+    fn send_tree<'a>(&'a self, export: usize, root: &'a Path, subdir: &'a str) -> Asked<'a, ()>;
+
+    /// Takes a file, for the export of this number; `about` is what it is told of it.
+    fn send_file<'a>(
+        &'a self,
+        export: usize,
+        about: &'a BTreeMap<String, String>,
+    ) -> Asked<'a, Box<dyn Output>>;
+
+    /// A blob of a content store of the client's (`oci-layout`), by its digest, at most `max` bytes.
+    fn blob<'a>(
+        &'a self,
+        store: &'a str,
+        digest: &'a oci::Digest,
+        max: u64,
+    ) -> Asked<'a, Box<dyn AsyncRead + Send + Unpin>>;
+}

@@ -1,0 +1,59 @@
+//! What is asked for.
+
+use std::collections::BTreeMap;
+
+/// A build.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Request {
+    /// The build's own name, as its client knows it; it is in the history by that name.
+    pub id: String,
+    /// What to make of it; empty: it stays in the cache.
+    pub exports: Vec<Export>,
+    /// Caches to look in.
+    pub cache_from: Vec<CacheOption>,
+    /// Where to write the cache to.
+    pub cache_to: Vec<CacheOption>,
+    /// What the build may do that others may not.
+    pub entitlements: Entitlements,
+}
+
+/// What a front end is asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FrontendRequest {
+    /// Its options, by the names that BuildKit's `dockerfile.v0` has for them: `target`, `filename`,
+    /// `build-arg:NAME`, `label:NAME`, `context:NAME`, `platform`, `no-cache`, `image-resolve-mode`, ...
+    pub options: BTreeMap<String, String>,
+    /// Results of this build that contexts are to be (`input:NAME`), by their names.
+    pub inputs: BTreeMap<String, String>,
+    /// Caches to look in, beside the build's own.
+    pub cache_from: Vec<CacheOption>,
+}
+
+/// Where a result goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Export {
+    /// `image`, `moby`, `docker`, `oci`, `local`, `tar`, `cacheonly`.
+    pub kind: String,
+    /// `name`, `push`, `dest`, `compression`, ...
+    pub options: BTreeMap<String, String>,
+}
+
+/// A cache elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheOption {
+    /// `registry`, `local`, `inline`.
+    pub kind: String,
+    /// `ref`, `mode`, `src`, `dest`, ...
+    pub options: BTreeMap<String, String>,
+}
+
+/// What a build may do that others may not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entitlements {
+    /// `network.host`: its programs may use the machine's network.
+    pub network_host: bool,
+    /// `security.insecure`: its programs may do everything.
+    pub insecure: bool,
+    /// `device`: its programs may have devices.
+    pub devices: bool,
+}
