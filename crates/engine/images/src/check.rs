@@ -53,6 +53,8 @@ pub(crate) struct View {
     layers: HashMap<ChainId, Layer>,
     /// What images, pulls and whoever else keeps blobs need.
     used: HashSet<Digest>,
+    /// Layers that builds have made.
+    built: Vec<ChainId>,
     /// What was pushed to the registry of our own: blobs, with the names of repositories.
     served: BTreeMap<Digest, Vec<String>>,
     /// What targets consist of: blobs, with the images that are meant.
@@ -65,6 +67,7 @@ impl View {
     fn read(tx: &metadata::Read) -> Result<Self, metadata::Error> {
         let (used, served) = (tx.used_blobs()?, tx.served_blobs()?);
         let mut view = Self { used, served, ..Self::default() };
+        view.built = tx.build_records()?.into_iter().filter_map(|record| record.chain).collect();
         for target in tx.targets()? {
             for part in tx.target_parts(&target.digest)? {
                 view.parts.entry(part).or_default().insert(target.image.clone());
@@ -121,11 +124,11 @@ impl View {
         finding.containers.sort();
     }
 
-    /// Unpacked layers that an image or a pull needs, and those below them.
+    /// Unpacked layers that an image, a pull or the build cache needs, and those below them.
     fn needed_layers(&self) -> HashSet<ChainId> {
         let named = self.images.iter().flat_map(|(_, layers)| layers).map(|layer| &layer.chain);
         let held = self.layers.keys().filter(|chain| self.used.contains(chain.digest()));
-        let mut rest: Vec<ChainId> = named.chain(held).cloned().collect();
+        let mut rest: Vec<ChainId> = named.chain(held).chain(&self.built).cloned().collect();
         let mut needed = HashSet::new();
         while let Some(chain) = rest.pop() {
             rest.extend(self.layers.get(&chain).and_then(|row| row.parent.clone()));

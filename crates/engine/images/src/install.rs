@@ -373,7 +373,7 @@ fn note(subject: &str) -> Operation {
     }
 }
 
-fn insert_layer(
+pub(crate) fn insert_layer(
     tx: &Write,
     chain: &ChainId,
     diff: &DiffId,

@@ -21,6 +21,7 @@
 mod archive;
 mod artifact;
 mod attestation;
+mod built;
 mod change;
 mod check;
 mod commit;
@@ -64,6 +65,7 @@ use resolve::Found;
 
 pub use artifact::ArtifactPull;
 pub use attestation::Attestation;
+pub use built::Sealed;
 pub use check::{Checked, Checking, Tell};
 pub use commit::Commit;
 pub use convert::Schema;

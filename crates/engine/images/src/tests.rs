@@ -10,6 +10,7 @@ use tarstream::{Entry, Kind, Writer};
 
 use super::*;
 
+mod built;
 mod check;
 mod chunked;
 mod convert;

@@ -162,6 +162,8 @@ pub const ALL: &[&str] = &[
     "snapshot.committed",
     "snapshot.prepare",
     "snapshot.prepared",
+    "snapshot.seal",
+    "snapshot.sealed",
     "snapshot.limit",
     "snapshot.limited",
     "snapshot.remove",

@@ -193,6 +193,27 @@ impl Read {
         self.first("look up a layer", sql, [Text(chain)], layer)
     }
 
+    /// The archive of a layer that some image has.
+    pub fn layer_blob(&self, chain: &ChainId) -> Result<Option<Digest>, Error> {
+        let sql = "SELECT blob FROM image_layers WHERE chain = ?1 LIMIT 1";
+        self.first("look for a layer's archive", sql, [Text(chain)], |row| {
+            Ok(row.get::<_, Text<Digest>>(0)?.0)
+        })
+    }
+
+    /// A layer and those below it, lowest first; `None` where one of them is not there.
+    pub fn layers_below(&self, top: &ChainId) -> Result<Option<Vec<Layer>>, Error> {
+        let mut layers = Vec::new();
+        let mut next = Some(top.clone());
+        while let Some(chain) = next.take() {
+            let Some(layer) = self.layer(&chain)? else { return Ok(None) };
+            next.clone_from(&layer.parent);
+            layers.push(layer);
+        }
+        layers.reverse();
+        Ok(Some(layers))
+    }
+
     /// How many images have this layer.
     pub fn layer_users(&self, chain: &ChainId) -> Result<u64, Error> {
         let sql = "SELECT count(*) FROM image_layers WHERE chain = ?1";
@@ -345,12 +366,14 @@ impl Write {
         Ok(())
     }
 
-    /// Forgets an unpacked layer, unless an image or a pull has it or another layer lies on it.
+    /// Forgets an unpacked layer, unless an image, a pull or the build cache has it or another layer lies
+    /// on it.
     /// Whether it was forgotten.
     pub fn delete_unused_layer(&self, chain: &ChainId) -> Result<bool, Error> {
         let sql = "DELETE FROM layers WHERE chain = ?1
                    AND NOT EXISTS (SELECT 1 FROM image_layers WHERE chain = ?1)
                    AND NOT EXISTS (SELECT 1 FROM pull_holds WHERE target = ?1)
+                   AND NOT EXISTS (SELECT 1 FROM build_records WHERE chain = ?1)
                    AND NOT EXISTS (SELECT 1 FROM layers WHERE parent = ?1)";
         Ok(self.execute("remove a layer", sql, [Text(chain)])? > 0)
     }

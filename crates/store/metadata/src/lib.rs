@@ -17,6 +17,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod build;
 mod check;
 mod container;
 mod error;
@@ -39,6 +40,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+pub use build::BuildRecord;
 pub use check::Dangling;
 pub use container::Container;
 pub use error::Error;

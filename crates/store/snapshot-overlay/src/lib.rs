@@ -141,6 +141,24 @@ impl Snapshotter for Overlay {
         Ok(mounts)
     }
 
+    fn seal(&self, key: &Key, chain: &ChainId) -> Result<(), Error> {
+        let upper = self.folders.snapshot_dir(key).join("upper");
+        if !upper.exists() {
+            return Err(Error::NoSnapshot { key: key.clone() });
+        }
+        if !self.has_layer(chain)? {
+            failpoint::hit("snapshot.seal").at("rename", &upper)?;
+            let sealing = self.folders.begin_with(Unpacking::FS, |folder| {
+                fs::DirBuilder::new().mode(0o700).create(folder)
+            })?;
+            fs::rename(&upper, sealing.path()).at("rename", &upper)?;
+            failpoint::hit("snapshot.sealed").at("rename", &upper)?;
+            self.folders.commit(sealing, chain)?;
+        }
+        self.remove(key)?;
+        Ok(())
+    }
+
     fn remove(&self, key: &Key) -> Result<bool, Error> {
         let dir = self.folders.snapshot_dir(key);
         snapshot::quota::unlimit(&dir)?;

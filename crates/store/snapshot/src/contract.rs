@@ -38,6 +38,7 @@ pub const TRIALS: &[(&str, Trial)] = &[
     ("usage_counts_what_was_written", usage_counts_what_was_written),
     ("layers_of_whole_trees_are_whole", layers_of_whole_trees_are_whole),
     ("a_directory_is_what_its_layers_make", a_directory_is_what_its_layers_make),
+    ("a_sealed_snapshot_is_a_layer", a_sealed_snapshot_is_a_layer),
 ];
 
 fn chain(name: &str) -> ChainId {
@@ -289,4 +290,27 @@ fn a_directory_is_what_its_layers_make(open: Open<'_>) {
     assert_eq!(compare(), ["keep", "keep/file", "keep/name"]);
     assert_eq!(fs::read_to_string(store.layer_paths(&layers)[1].join("keep/name")).unwrap(), "low");
     assert_eq!(open().mounts(&key("a"), &layers).unwrap(), mounts);
+}
+
+fn a_sealed_snapshot_is_a_layer(open: Open<'_>) {
+    let store = open();
+    let below = layer(&*store, &[], "below");
+    let mounts = store.prepare(&key("a"), std::slice::from_ref(&below)).unwrap();
+    fs::write(mounts.writable().join("new"), "new").unwrap();
+    store.seal(&key("a"), &chain("sealed")).unwrap();
+    assert!(store.keys().unwrap().is_empty());
+    assert!(store.has_layer(&chain("sealed")).unwrap());
+    let both = [below.clone(), chain("sealed")];
+    let path = &store.layer_paths(&both)[1];
+    assert_eq!(fs::read_to_string(path.join("new")).unwrap(), "new");
+    assert_eq!(path.join("below").exists(), store.form() == Form::Whole);
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is kept");
+    // Something can be made on it, as on any layer.
+    store.prepare(&key("b"), &both).unwrap();
+    // One that is there stays, and the snapshot goes all the same.
+    store.seal(&key("b"), &chain("sealed")).unwrap();
+    assert!(path.join("new").exists() && store.keys().unwrap().is_empty());
+    let missing = store.seal(&key("b"), &chain("other"));
+    assert!(matches!(missing, Err(Error::NoSnapshot { .. })), "{missing:?}");
+    assert_eq!(store.left_over().unwrap(), Vec::<std::path::PathBuf>::new());
 }

@@ -112,6 +112,24 @@ impl Folders {
         File::open(&layers).and_then(|dir| dir.sync_all()).at("fsync", &layers)
     }
 
+    /// Gives the folder of a snapshot the name of a layer, if none of that name is there.
+    pub(crate) fn adopt(&self, folder: &Path, chain: &ChainId) -> Result<(), Error> {
+        let path = self.layer_dir(chain);
+        let dir = File::open(folder).at("open", folder)?;
+        rustix::fs::syncfs(&dir).at("syncfs", folder)?;
+        failpoint::hit("snapshot.commit").at("rename", &path)?;
+        match fs::rename(folder, &path) {
+            Err(_) if path.exists() => {
+                self.discard(folder)?;
+                return Ok(());
+            }
+            renamed => renamed.at("rename", &path)?,
+        }
+        failpoint::hit("snapshot.committed").at("rename", &path)?;
+        let layers = self.root.join("layers");
+        File::open(&layers).and_then(|dir| dir.sync_all()).at("fsync", &layers)
+    }
+
     /// Whether a layer is there.
     pub fn has_layer(&self, chain: &ChainId) -> Result<bool, Error> {
         let path = self.layer_dir(chain);

@@ -8,7 +8,8 @@
 //! ```text
 //! begin ──unpack──▶ commit(chain id)        layers, shared by images and containers
 //!                        │
-//! prepare(key, chain) ───┘                  a snapshot: removed with its container
+//! prepare(key, chain) ───┘                  a snapshot: removed with its container,
+//!       └──written to──▶ seal(chain id)        or made a layer itself
 //! ```
 //!
 //! Nothing is mounted here: [`Mounts`] says what to mount, and whoever runs the container mounts it
@@ -92,6 +93,11 @@ pub trait Snapshotter: Send + Sync + fmt::Debug {
 
     /// What to mount for a snapshot that was prepared. [`Error::NoSnapshot`] where it was not.
     fn mounts(&self, key: &Key, chain: &[ChainId]) -> Result<Mounts, Error>;
+
+    /// Makes a layer of a snapshot, under the chain id of what it holds: nobody writes to it any more,
+    /// and nothing is copied. The snapshot is gone afterwards. A layer that is there already stays.
+    /// [`Error::NoSnapshot`] where it was not prepared.
+    fn seal(&self, key: &Key, chain: &ChainId) -> Result<(), Error>;
 
     /// Removes a snapshot, if it is there. Whether it was.
     fn remove(&self, key: &Key) -> Result<bool, Error>;

@@ -182,6 +182,22 @@ impl<T: Trees> Snapshotter for Whole<T> {
         self.mounts_of(&dir, chain.last())
     }
 
+    fn seal(&self, key: &Key, chain: &ChainId) -> Result<(), Error> {
+        let dir = self.folders.snapshot_dir(key);
+        if !dir.exists() {
+            return Err(Error::NoSnapshot { key: key.clone() });
+        }
+        if self.has_layer(chain)? {
+            self.remove(key)?;
+            return Ok(());
+        }
+        failpoint::hit("snapshot.seal").at("rename", &dir)?;
+        let made = dir.join(MADE);
+        fs::remove_file(&made).at("unlink", &made)?;
+        failpoint::hit("snapshot.sealed").at("rename", &dir)?;
+        self.folders.adopt(&dir, chain)
+    }
+
     fn remove(&self, key: &Key) -> Result<bool, Error> {
         self.folders.discard(&self.folders.snapshot_dir(key))
     }

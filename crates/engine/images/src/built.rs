@@ -1,0 +1,293 @@
+//! What builds make: layers of what steps have written, and images of those.
+//!
+//! A layer of a step is not copied: the directory that the step wrote to becomes the layer. Its
+//! archive is only read through for its digest, and written when an image is made that has it.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use diff::Packed;
+use metadata::{ImageLayer, Write};
+use oci::image::{Descriptor, Manifest, media_type};
+use oci::{ChainId, DiffId};
+use reference::Reference;
+use snapshot::{Key, Mounts};
+use tree::Change;
+
+use crate::commit::Kept;
+use crate::install::{insert_layer, layer_type, parse_config, to_json};
+use crate::{Error, Image, Images};
+
+/// A layer that a step has made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// The layer, with those below it.
+    pub chain: ChainId,
+    /// The layer alone.
+    pub diff: DiffId,
+    /// Of its files, in bytes.
+    pub size: u64,
+}
+
+/// Hashes what is written, and drops it.
+struct Hash(oci::Hasher);
+
+impl io::Write for Hash {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes the layer that was written in `mounts`.
+fn pack<W: io::Write>(
+    mounts: &Mounts,
+    mountpoints: Option<&Path>,
+    out: &mut W,
+) -> Result<Packed, Error> {
+    let (root, before, since) = match mounts {
+        Mounts::Overlay { upper, lower, .. } => return Ok(diff::pack(upper, lower, out)?),
+        Mounts::Directory { root, before, since } => (root, before, since),
+    };
+    let changes = |ignored| {
+        let before = before.as_deref();
+        let what = tree::Compare { before, now: root, since: Some(*since), ignored };
+        tree::compare(&what).map_err(snapshot::Error::from)
+    };
+    let wanted = changes(mountpoints)?;
+    if mountpoints.is_some() {
+        drop_mountpoints(root, &wanted, &changes(None)?)?;
+    }
+    Ok(diff::pack_changes(root, &wanted, out)?)
+}
+
+/// Removes from a tree the mount points that are no part of the layer: what is in `all`, and not in
+/// `wanted`. The innermost come last, so they go first.
+fn drop_mountpoints(root: &Path, wanted: &[Change], all: &[Change]) -> Result<(), Error> {
+    let wanted: HashSet<&Path> = wanted.iter().map(|change| change.path.as_path()).collect();
+    for change in all.iter().rev().filter(|change| !wanted.contains(change.path.as_path())) {
+        let path = root.join(&change.path);
+        let is_directory = fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
+        let removed = if is_directory { fs::remove_dir(&path) } else { fs::remove_file(&path) };
+        removed.map_err(|source| Error::Io { call: "remove", path, source })?;
+    }
+    Ok(())
+}
+
+impl Images {
+    /// Makes a layer of the snapshot `key` on `below` (lowest first), to which nobody writes any more.
+    /// `record` says, in the same change of the database, what it is for: a layer that nothing needs
+    /// is deleted. Empty mount points as in the tree `mountpoints` are not taken for something new.
+    pub fn seal(
+        &self,
+        key: &Key,
+        below: &[ChainId],
+        mountpoints: Option<&Path>,
+        record: impl FnOnce(&Write, &Sealed) -> Result<(), metadata::Error>,
+    ) -> Result<Sealed, Error> {
+        let mounts = self.snapshots.mounts(key, below)?;
+        let mut hash = Hash(oci::Hasher::new(oci::Algorithm::Sha256));
+        let packed = pack(&mounts, mountpoints, &mut hash)?;
+        let diff = DiffId(hash.0.finish());
+        let chain = ChainId::of(below.last(), &diff);
+        let sealed = Sealed { chain, diff, size: packed.size };
+        let _lock = self.content.lock_shared()?;
+        self.with_note(|| {
+            self.snapshots.seal(key, &sealed.chain)?;
+            self.db.write(|tx| {
+                let parent = below.last().cloned();
+                insert_layer(tx, &sealed.chain, &sealed.diff, parent, sealed.size)?;
+                record(tx, &sealed)
+            })?;
+            Ok(())
+        })?;
+        Ok(sealed)
+    }
+
+    /// A layer and those below it, lowest first; `None` where one of them is gone.
+    pub fn chain_below(&self, top: &ChainId) -> Result<Option<Vec<ChainId>>, Error> {
+        let Some(layers) = self.db.read(|tx| tx.layers_below(top))? else { return Ok(None) };
+        let chain: Vec<ChainId> = layers.into_iter().map(|layer| layer.chain).collect();
+        for layer in &chain {
+            if !self.snapshots.has_layer(layer)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(chain))
+    }
+
+    /// Deletes the layers of `tops` and those below them, as far as nothing needs them any more.
+    /// Bytes that are free again. `forget` takes out, in the same change, what needed them.
+    pub fn unseal(
+        &self,
+        tops: &[ChainId],
+        forget: impl FnOnce(&Write) -> Result<(), metadata::Error>,
+    ) -> Result<u64, Error> {
+        let _lock = self.content.lock_alone()?;
+        self.with_note(|| {
+            let mut reclaimed = 0;
+            let mut gone = Vec::new();
+            self.db.write_durable(|tx| {
+                forget(tx)?;
+                for top in tops {
+                    let mut next = Some(top.clone());
+                    while let Some(chain) = next.take() {
+                        let Some(layer) = tx.layer(&chain)? else { break };
+                        if tx.delete_unused_layer(&chain)? {
+                            reclaimed += layer.size;
+                            gone.push(chain);
+                            next = layer.parent;
+                        }
+                    }
+                }
+                Ok::<_, Error>(())
+            })?;
+            for chain in &gone {
+                self.snapshots.remove_layer(chain)?;
+            }
+            Ok(reclaimed)
+        })
+    }
+
+    /// Makes an image of layers that are all here, with this configuration, whose `diff_ids` are
+    /// those of `chain`. It gets these names; it has none where there are none.
+    pub fn install_built(
+        &self,
+        config: &[u8],
+        chain: &[ChainId],
+        names: &[Reference],
+    ) -> Result<Image, Error> {
+        let parsed = parse_config(config)?;
+        if ChainId::chain(&parsed.rootfs.diff_ids) != chain {
+            let why = "the layers of the configuration are not those of the result";
+            return Err(Error::Invalid(why.into()));
+        }
+        let names: Vec<Reference> =
+            names.iter().map(|name| crate::check_target(name.clone())).collect::<Result<_, _>>()?;
+        let packed = self.pack_missing(chain)?;
+        let _lock = self.content.lock_shared()?;
+        self.with_note(|| {
+            let (mut layers, mut rows, mut size) = (Vec::new(), Vec::new(), 0);
+            for (layer_idx, packed) in packed.into_iter().enumerate() {
+                let diff = parsed.rootfs.diff_ids[layer_idx].clone();
+                let here = &chain[layer_idx];
+                let row = self.db.read(|tx| tx.layer(here))?;
+                size += row.ok_or_else(|| missing(here))?.size;
+                let descriptor = match packed {
+                    Archive::Kept(descriptor) => {
+                        if self.content.size(&descriptor.digest)?.is_none() {
+                            return Err(missing(here));
+                        }
+                        descriptor
+                    }
+                    Archive::New(blob) => {
+                        let (digest, size) = blob.commit(None)?;
+                        Descriptor::new(media_type::LAYER, digest, size)
+                    }
+                };
+                let blob = descriptor.digest.clone();
+                rows.push(ImageLayer { chain: here.clone(), diff, blob });
+                layers.push(descriptor);
+            }
+            let descriptor = Descriptor::of(media_type::CONFIG, config);
+            let manifest = to_json("the image manifest", &Manifest::new(descriptor, layers))?;
+            let image = self.record(config, &manifest, &rows, names.first(), |_| Ok(size))?;
+            for name in names.iter().skip(1) {
+                let found =
+                    crate::resolve::Found { id: image.id.clone(), reference: None, target: None };
+                self.set_tag(name, &found)?;
+            }
+            if names.len() > 1 {
+                self.write_index()?;
+            }
+            Ok(image)
+        })
+    }
+
+    /// The archive of every layer: one that is here, or a new one.
+    fn pack_missing(&self, chain: &[ChainId]) -> Result<Vec<Archive>, Error> {
+        let mut archives = Vec::new();
+        for layer_idx in 0..chain.len() {
+            let archive = match self.kept_archive(&chain[layer_idx])? {
+                Some(kept) => Archive::Kept(kept),
+                None => Archive::New(self.pack_layer(&chain[..=layer_idx])?),
+            };
+            archives.push(archive);
+        }
+        Ok(archives)
+    }
+
+    /// The archive that some image has of a layer.
+    fn kept_archive(&self, chain: &ChainId) -> Result<Option<Descriptor>, Error> {
+        let (layer, blob) =
+            self.db.read(|tx| Ok::<_, Error>((tx.layer(chain)?, tx.layer_blob(chain)?)))?;
+        let layer = layer.ok_or_else(|| missing(chain))?;
+        // Of a build that ended before its image was recorded the archive may be here, too.
+        let digest = blob.unwrap_or_else(|| layer.diff.0.clone());
+        let Some(size) = self.content.size(&digest)? else { return Ok(None) };
+        let kind = if digest == layer.diff.0 {
+            media_type::LAYER
+        } else {
+            use crate::install::LayerSource as _;
+            let kept = Kept { digest: digest.clone(), content: &self.content };
+            layer_type(diff::compression(&mut *kept.open()?)?)
+        };
+        Ok(Some(Descriptor::new(kind, digest, size)))
+    }
+
+    /// Writes the archive of the topmost of these layers, which must come to what it was made of.
+    fn pack_layer(&self, chain: &[ChainId]) -> Result<content::Finished, Error> {
+        let Some((here, below)) = chain.split_last() else {
+            return Err(Error::Invalid("no layer to pack".into()));
+        };
+        let layer = self.db.read(|tx| tx.layer(here))?.ok_or_else(|| missing(here))?;
+        let mut paths = self.snapshots.layer_paths(chain);
+        let mut archive = self.content.writer(diff::Limits::default().stream)?;
+        let upper = paths.pop().unwrap_or_default();
+        paths.reverse();
+        match self.snapshots.form() {
+            snapshot::Form::Own => diff::pack(&upper, &paths, &mut archive)?,
+            snapshot::Form::Whole => {
+                let before = (!below.is_empty()).then(|| paths.first()).flatten();
+                let changes = tree::compare(&tree::Compare {
+                    before: before.map(std::path::PathBuf::as_path),
+                    now: &upper,
+                    since: None,
+                    ignored: None,
+                })
+                .map_err(snapshot::Error::from)?;
+                diff::pack_changes(&upper, &changes, &mut archive)?
+            }
+        };
+        archive.flush().map_err(|source| Error::Io {
+            call: "write",
+            path: archive.path().into(),
+            source,
+        })?;
+        let archive = archive.finish()?;
+        if *archive.digest() != layer.diff.0 {
+            return Err(content::Error::WrongDigest {
+                expected: layer.diff.0,
+                found: archive.digest().clone(),
+            }
+            .into());
+        }
+        Ok(archive)
+    }
+}
+
+/// The archive of a layer.
+enum Archive {
+    Kept(Descriptor),
+    New(content::Finished),
+}
+
+fn missing(chain: &ChainId) -> Error {
+    Error::Invalid(format!("the layer {chain} is gone: build again"))
+}

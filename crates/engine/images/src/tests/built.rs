@@ -1,0 +1,105 @@
+//! Layers and images that builds make.
+
+use metadata::BuildRecord;
+use oci::ChainId;
+use oci::image::{ImageConfig, RootFs};
+
+use super::*;
+
+fn record(sealed: &Sealed) -> BuildRecord {
+    BuildRecord {
+        id: sealed.chain.hex()[..12].into(),
+        kind: "regular".into(),
+        chain: Some(sealed.chain.clone()),
+        identity: sealed.chain.to_string(),
+        description: "a step".into(),
+        size: sealed.size,
+        created: 1,
+        used: 1,
+        uses: 1,
+        detail: "{}".into(),
+    }
+}
+
+/// A step that writes a file on what is below.
+fn step(home: &Home, below: &[ChainId], name: &str) -> Sealed {
+    let key = name.parse().unwrap();
+    let mounts = home.images.snapshots.prepare(&key, below).unwrap();
+    fs::write(mounts.writable().join(name), name.repeat(1000)).unwrap();
+    home.images
+        .seal(&key, below, None, |tx, sealed| tx.insert_build_record(&record(sealed)))
+        .unwrap()
+}
+
+fn a_build(driver: Driver) {
+    let home = Home::on(&format!("built-{driver}"), driver);
+    let base = home.import("base:1", &tar(&[("etc/passwd", "root:x:0:0::/:/bin/sh")]));
+    let first = step(&home, &base.chain, "first");
+    let mut chain = base.chain.clone();
+    chain.push(first.chain.clone());
+    let second = step(&home, &chain, "second");
+    chain.push(second.chain.clone());
+    assert_eq!(home.images.chain_below(&second.chain).unwrap(), Some(chain.clone()));
+    assert_eq!(second.size, 6000);
+    home.check();
+
+    let mut diffs = base.config.rootfs.diff_ids.clone();
+    diffs.extend([first.diff.clone(), second.diff.clone()]);
+    let rootfs = RootFs { diff_ids: diffs, ..RootFs::default() };
+    let config = ImageConfig { rootfs, ..base.config.clone() };
+    let bytes = serde_json::to_vec(&config).unwrap();
+    let names = ["built:1".parse().unwrap(), "built:2".parse().unwrap()];
+    let image = home.images.install_built(&bytes, &chain, &names).unwrap();
+    assert_eq!(home.list(&[]), ["base:1", "built:1"]);
+    assert_eq!(home.images.resolve("built:2").unwrap().id, image.id);
+    home.check();
+    let found = home.images.check(Checking::default(), &mut |_| Ok(())).unwrap();
+    assert_eq!(found.findings, [], "what is in the layers is what their archives say");
+
+    // Of the same layers again: nothing is written twice.
+    let other = ImageConfig { author: Some("me".into()), ..config };
+    let bytes = serde_json::to_vec(&other).unwrap();
+    home.images.install_built(&bytes, &chain, &[]).unwrap();
+    home.check();
+
+    // The images go, the cache keeps the layers; then it goes, and they do.
+    for image in home.images.list(&Filters::default()).unwrap() {
+        home.images.remove(&image.row.id.to_string(), true, &|_| false).unwrap();
+    }
+    assert_eq!(home.images.chain_below(&second.chain).unwrap(), Some(chain.clone()));
+    home.check();
+    let tops: Vec<ChainId> = [&first, &second].map(|sealed| sealed.chain.clone()).into();
+    let forget = |tx: &metadata::Write| {
+        for sealed in [&first, &second] {
+            tx.delete_build_record(&record(sealed).id)?;
+        }
+        Ok(())
+    };
+    let reclaimed = home.images.unseal(&tops, forget).unwrap();
+    assert_eq!(reclaimed, 6000 + 5000 + 21);
+    assert_eq!(home.images.chain_below(&second.chain).unwrap(), None);
+    assert!(home.images.snapshots.layers().unwrap().is_empty());
+    home.check();
+}
+
+#[test]
+fn a_build_on_overlays() {
+    testkit::needs!(Root);
+    a_build(Driver::Overlay);
+}
+
+#[test]
+fn a_build_on_copies() {
+    a_build(Driver::Copy);
+}
+
+#[test]
+fn layers_that_are_not_those_of_the_configuration_are_refused() {
+    let home = Home::new("built-other");
+    let base = home.import("base:1", &tar(&[("a", "a")]));
+    let bytes = serde_json::to_vec(&ImageConfig::default()).unwrap();
+    let error = home.images.install_built(&bytes, &base.chain, &[]).unwrap_err();
+    let text = chain(&error);
+    assert_eq!(text, "the layers of the configuration are not those of the result");
+    home.check();
+}
