@@ -11,6 +11,8 @@ const LONG: usize = 500;
 const TOO_LONG: usize = 800;
 /// A program's main file.
 const MAIN: usize = 150;
+/// Where files are that no person reads: what a generator has written.
+const GENERATED: &str = "/src/generated/";
 /// Names that say nothing of what is inside.
 const EMPTY_NAMES: [&str; 6] = ["utils", "util", "common", "helpers", "helper", "misc"];
 
@@ -24,6 +26,9 @@ pub(crate) fn check(workspace: &Workspace) -> Findings {
         } else {
             TOO_LONG
         };
+        if shown.contains(GENERATED) {
+            continue;
+        }
         if lines > limit {
             findings.push(format!("{shown}: {lines} lines, at most {limit}"));
         } else if lines > LONG {
