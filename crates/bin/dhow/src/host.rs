@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cli::{DaemonArgs, Endpoint, Global, RegistryServeArgs};
 use containers::{Engine, EngineConfig, Settings};
-use docker_api::Listener;
+use docker_api::{Api, Listener};
 use images::{Driver, EmbeddedImage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -31,9 +31,10 @@ pub(crate) struct Host;
 impl cli::Host for Host {
     fn engine(&self, global: &Global) -> Result<Endpoint, String> {
         let engine = Arc::new(open(root(global), state(global), driver(global)?)?);
+        let api = Api { engine, upgrades: None };
         Ok(Endpoint::InProcess(Arc::new(move || {
             let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
-            tokio::spawn(docker_api::serve(Arc::clone(&engine), theirs));
+            tokio::spawn(docker_api::serve(api.clone(), theirs));
             ours
         })))
     }
@@ -74,7 +75,9 @@ impl cli::Host for Host {
         beside.spawn(collector::run(Arc::clone(&engine), policy));
         let starting = Arc::clone(&engine);
         beside.spawn_blocking(move || bring_up(&starting));
-        docker_api::listen(engine, listeners, ended()?).await.map_err(|err| chain(&err))
+        docker_api::listen(Api { engine, upgrades: None }, listeners, ended()?)
+            .await
+            .map_err(|err| chain(&err))
     }
 
     async fn registry(&self, global: &Global, args: &RegistryServeArgs) -> Result<(), String> {

@@ -13,6 +13,7 @@ use hyper::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    Api, Upgrades,
     error::Error,
     http::{
         body::{BodyReader, ReplyBody, drain},
@@ -30,6 +31,8 @@ pub(crate) type Reply = Result<Answer, Error>;
 /// One request.
 pub(crate) struct Call {
     pub(crate) engine: Arc<Engine>,
+    /// Who takes connections over that become something else.
+    pub(crate) upgrades: Option<Arc<dyn Upgrades>>,
     pub(crate) version: Version,
     /// What the `{}` of the route stands for.
     pub(crate) id: String,
@@ -47,15 +50,11 @@ impl Drop for Call {
 }
 
 impl Call {
-    pub(crate) fn new(
-        engine: Arc<Engine>,
-        version: Version,
-        id: String,
-        request: Request<Incoming>,
-    ) -> Self {
+    pub(crate) fn new(api: &Api, version: Version, id: String, request: Request<Incoming>) -> Self {
         let (head, body) = request.into_parts();
         Self {
-            engine,
+            engine: Arc::clone(&api.engine),
+            upgrades: api.upgrades.clone(),
             version,
             id,
             query: Query::parse(head.uri.query().unwrap_or_default()),

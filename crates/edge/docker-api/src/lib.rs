@@ -35,20 +35,30 @@ use std::sync::Arc;
 
 use containers::Engine;
 
-pub use http::Io;
+pub use handlers::upgrade::{Upgrade, Upgrades};
+pub use http::{Io, Relay};
 pub use listen::{ListenError, Listener, listen};
 pub use scope::Scope;
+
+/// What the API is in front of.
+#[derive(Clone)]
+pub struct Api {
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// Who takes connections over for BuildKit's API; `None`: there is no builder.
+    pub upgrades: Option<Arc<dyn Upgrades>>,
+}
 
 /// Serves one connection until its client leaves.
 ///
 /// What goes wrong on it is the client's own business: it gets an answer, or the connection ends.
-pub async fn serve(engine: Arc<Engine>, io: impl Io) {
-    serve_within(engine, None, io).await;
+pub async fn serve(api: Api, io: impl Io) {
+    serve_within(api, None, io).await;
 }
 
 /// The same, within what a socket allows.
-pub(crate) async fn serve_within(engine: Arc<Engine>, scope: Option<Arc<Scope>>, io: impl Io) {
-    let server = Arc::new(server::Server { engine, scope });
+pub(crate) async fn serve_within(api: Api, scope: Option<Arc<Scope>>, io: impl Io) {
+    let server = Arc::new(server::Server { api, scope });
     // A client that breaks off or does not speak HTTP: there is nobody to tell.
     _ = http::connection::serve(server, io).await;
 }

@@ -8,14 +8,13 @@ use std::{
     sync::Arc,
 };
 
-use containers::Engine;
 use rustix::{
     fs::{Gid, Mode},
     process::umask,
 };
 use tokio::{net::UnixListener, sync::watch, task::JoinSet};
 
-use crate::scope::Scope;
+use crate::{Api, scope::Scope};
 
 /// Why an address is not listened on.
 #[derive(Debug, thiserror::Error)]
@@ -198,13 +197,13 @@ impl Drop for Listener {
 ///
 /// A listener broke.
 pub async fn listen(
-    engine: Arc<Engine>,
+    api: Api,
     listeners: Vec<Listener>,
     shutdown: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        let (engine, mut shutdown) = (Arc::clone(&engine), shutdown.clone());
+        let (api, mut shutdown) = (api.clone(), shutdown.clone());
         accepting.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
@@ -216,8 +215,8 @@ pub async fn listen(
                     accepted = listener.socket.accept() => match accepted {
                         Ok((stream, _)) => {
                             let scope = listener.scope.clone();
-                            let engine = Arc::clone(&engine);
-                            connections.spawn(crate::serve_within(engine, scope, stream));
+                            let api = api.clone();
+                            connections.spawn(crate::serve_within(api, scope, stream));
                         }
                         Err(err) if passes(&err) => {
                             tokio::time::sleep(std::time::Duration::from_millis(50)).await;

@@ -6,7 +6,7 @@ use crate::{
     error::Error,
     handlers::{
         archive, check, container, device, dhow, exec, gc, image, network, process, registry,
-        search, stream, system, volume,
+        search, stream, system, upgrade, volume,
     },
     http::route::Routes,
     server::Handler,
@@ -93,6 +93,8 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     PUT "/volumes/{}" => volume::update,
     DELETE "/volumes/{}" => volume::remove,
 
+    POST "/grpc" => upgrade::grpc,
+    POST "/session" => upgrade::session,
     POST "/build/prune" => system::build_prune,
     POST "/plugins/{}/enable" => system::plugin,
     POST "/plugins/{}/disable" => system::plugin,
@@ -120,8 +122,6 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
 const NOT_BUILT: &[(Method, &str, Missing)] = &[
     (Method::POST, "/build", Missing::NotYet("building images (build)")),
     (Method::POST, "/build/cancel", Missing::NotYet("building images (build cancel)")),
-    (Method::POST, "/session", Missing::NotYet("building images (BuildKit's session)")),
-    (Method::POST, "/grpc", Missing::NotYet("building images (BuildKit's API)")),
     (Method::GET, "/plugins/privileges", Missing::NotYet("plugins")),
     (Method::POST, "/plugins/pull", Missing::NotYet("plugins")),
     (Method::POST, "/plugins/create", Missing::NotYet("plugins")),

@@ -41,13 +41,15 @@ enum Group {
     Images,
     Networks,
     Volumes,
+    /// Building images: steps are programs, and may have the machine's network.
+    Build,
     /// The engine's own upkeep.
     System,
 }
 
 use Group::{
-    Always, Create, Events, Exec, Files, Images, Info, Inspect, Lifecycle, List, Logs, Networks,
-    Stats, System, Volumes,
+    Always, Build, Create, Events, Exec, Files, Images, Info, Inspect, Lifecycle, List, Logs,
+    Networks, Stats, System, Volumes,
 };
 
 /// By their names on the command line.
@@ -65,6 +67,7 @@ const NAMES: &[(&str, &[Group])] = &[
     ("images", &[Images]),
     ("networks", &[Networks]),
     ("volumes", &[Volumes]),
+    ("build", &[Build]),
     ("system", &[System]),
     ("read", &[Info, List, Inspect, Stats, Logs, Events]),
 ];
@@ -149,6 +152,8 @@ const GROUPS: &[(&str, &str, Group)] = &[
     ("POST", "/dhow/volumes/{}/rename", Volumes),
     ("POST", "/dhow/volumes/{}/copy", Volumes),
     ("POST", "/dhow/volumes/{}/archive", Volumes),
+    ("POST", "/grpc", Build),
+    ("POST", "/session", Build),
     ("POST", "/build/prune", System),
     ("POST", "/plugins/{}/enable", System),
     ("POST", "/plugins/{}/disable", System),

@@ -3,7 +3,6 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use containers::Engine;
 use docker::ErrorResponse;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -12,6 +11,7 @@ use hyper::{
 };
 
 use crate::{
+    Api,
     call::{Call, Reply, blocking, empty},
     error::Error,
     http::{
@@ -29,7 +29,7 @@ pub(crate) type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Reply> + Send>
 
 /// The API of one engine.
 pub(crate) struct Server {
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) api: Api,
     /// Where less than all is allowed.
     pub(crate) scope: Option<Arc<Scope>>,
 }
@@ -66,7 +66,7 @@ impl Server {
             None => Allowed::AsItIs,
             Some(scope) => {
                 let pattern = ROUTES.pattern(request.method(), path).unwrap_or_default();
-                let (scope, engine) = (Arc::clone(scope), Arc::clone(&self.engine));
+                let (scope, engine) = (Arc::clone(scope), Arc::clone(&self.api.engine));
                 let (method, id) = (request.method().clone(), id.clone());
                 match blocking(move || scope.check(&engine, &method, pattern, &id)).await {
                     Ok(allowed) => allowed,
@@ -77,7 +77,7 @@ impl Server {
                 }
             }
         };
-        let mut call = Call::new(Arc::clone(&self.engine), version, id, request);
+        let mut call = Call::new(&self.api, version, id, request);
         match allowed {
             Allowed::AsItIs => {}
             Allowed::Of(id) => call.id = id,

@@ -35,7 +35,8 @@ impl Api {
     /// `METHOD PATH`, and JSON if there is a body.
     async fn call(&self, request: &str, body: &str) -> Response<Bytes> {
         let (client, server) = tokio::io::duplex(1 << 16);
-        tokio::spawn(docker_api::serve(Arc::clone(&self.engine), server));
+        let api = docker_api::Api { engine: Arc::clone(&self.engine), upgrades: None };
+        tokio::spawn(docker_api::serve(api, server));
         let (mut sender, connection) = http1::handshake(TokioIo::new(client)).await.unwrap();
         tokio::spawn(connection);
         let (method, path) = request.split_once(' ').unwrap();

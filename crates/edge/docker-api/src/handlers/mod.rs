@@ -14,4 +14,5 @@ pub(crate) mod registry;
 pub(crate) mod search;
 pub(crate) mod stream;
 pub(crate) mod system;
+pub(crate) mod upgrade;
 pub(crate) mod volume;

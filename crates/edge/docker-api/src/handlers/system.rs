@@ -40,8 +40,11 @@ use crate::{
 /// Ours.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Clients build with BuildKit's API where this is said.
+const BUILDKIT: &str = "2";
+
 /// `GET /_ping` and `HEAD /_ping`
-pub(crate) async fn ping(_call: Call) -> Reply {
+pub(crate) async fn ping(call: Call) -> Reply {
     let mut answer =
         reply(StatusCode::OK, "text/plain; charset=utf-8", ReplyBody::Whole("OK".into()));
     if let Answer::Reply(response) = &mut answer {
@@ -50,6 +53,9 @@ pub(crate) async fn ping(_call: Call) -> Reply {
         headers.insert(CACHE_CONTROL, never);
         headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
         headers.insert("Swarm", HeaderValue::from_static("inactive"));
+        if call.upgrades.is_some() {
+            headers.insert("Builder-Version", HeaderValue::from_static(BUILDKIT));
+        }
     }
     Ok(answer)
 }

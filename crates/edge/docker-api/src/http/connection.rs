@@ -46,8 +46,7 @@ impl Io for UnixStream {
 }
 
 /// Who has a connection after it was taken over. Ends when the stream ends.
-pub(crate) type Relay =
-    Box<dyn FnOnce(Box<dyn Io>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+pub type Relay = Box<dyn FnOnce(Box<dyn Io>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 /// What a handler answers.
 pub(crate) enum Answer {

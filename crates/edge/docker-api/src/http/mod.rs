@@ -11,4 +11,4 @@ mod takeover;
 mod tests;
 pub(crate) mod websocket;
 
-pub use connection::Io;
+pub use connection::{Io, Relay};

@@ -1,0 +1,60 @@
+//! BuildKit's API, which is spoken over a connection that was taken over: HTTP/2, without TLS.
+
+use hyper::{
+    Response, StatusCode,
+    header::{HeaderMap, HeaderValue, UPGRADE},
+};
+
+use crate::{
+    call::{Call, Reply},
+    error::Error,
+    http::{Relay, connection::Answer},
+};
+
+/// The one protocol that there is (RFC 7540, section 3.2).
+const H2C: &str = "h2c";
+
+/// What a connection becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    /// `POST /grpc`: we answer BuildKit's control and gateway services.
+    Grpc,
+    /// `POST /session`: the client answers, and we ask.
+    Session,
+}
+
+/// Who takes such connections over.
+pub trait Upgrades: Send + Sync + 'static {
+    /// Who has the connection from now on, by what the request says in its headers.
+    ///
+    /// # Errors
+    ///
+    /// One line for people: the request is none that can be met.
+    fn open(&self, upgrade: Upgrade, headers: &HeaderMap) -> Result<Relay, String>;
+}
+
+/// `POST /grpc`
+pub(crate) async fn grpc(call: Call) -> Reply {
+    take_over(&call, Upgrade::Grpc)
+}
+
+/// `POST /session`
+pub(crate) async fn session(call: Call) -> Reply {
+    take_over(&call, Upgrade::Session)
+}
+
+fn take_over(call: &Call, upgrade: Upgrade) -> Reply {
+    let Some(upgrades) = &call.upgrades else {
+        return Err(Error::not_there_yet("building images"));
+    };
+    match call.headers.get(UPGRADE).and_then(|value| value.to_str().ok()) {
+        Some(H2C) => {}
+        None => return Err(Error::invalid("no upgrade proto in request")),
+        Some(other) => return Err(Error::invalid(format!("protocol {other} not supported"))),
+    }
+    let relay = upgrades.open(upgrade, &call.headers).map_err(Error::invalid)?;
+    let mut head = Response::new(());
+    *head.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    head.headers_mut().insert(UPGRADE, HeaderValue::from_static(H2C));
+    Ok(Answer::TakeOver(head, relay))
+}
