@@ -12,6 +12,7 @@ pub(crate) const RTM_GETLINK: u16 = 18;
 pub(crate) const RTM_NEWADDR: u16 = 20;
 pub(crate) const RTM_GETADDR: u16 = 22;
 pub(crate) const RTM_NEWROUTE: u16 = 24;
+pub(crate) const RTM_DELROUTE: u16 = 25;
 pub(crate) const RTM_GETROUTE: u16 = 26;
 
 /// The size of `struct ifinfomsg`, in bytes.
@@ -244,15 +245,16 @@ impl Requests {
 
     /// Sends all that has no other way by way of `gateway`.
     pub fn add_default_route(&mut self, index: u32, gateway: IpAddr) {
-        let family = if gateway.is_ipv4() { AF_INET } else { AF_INET6 };
-        // No prefix, the main table, set by an administrator, everywhere, unicast.
-        let header = [family, 0, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0];
-        let body = body(&header, |w| {
-            w.attr(rta::GATEWAY, &octets(gateway));
-            w.attr_u32(rta::OIF, index);
-        });
         let doing = format!("add default route via {gateway}");
+        let body = default_route(index, gateway);
         self.step(doing, RTM_NEWROUTE, flag::CREATE | flag::EXCL, body);
+    }
+
+    /// Takes back [`Requests::add_default_route`], if the route is there.
+    pub fn delete_default_route(&mut self, index: u32, gateway: IpAddr) {
+        let doing = format!("delete default route via {gateway}");
+        self.step(doing, RTM_DELROUTE, 0, default_route(index, gateway));
+        self.forgive(Errno::SRCH);
     }
 
     /// Deletes a link if it is there. For a veth the kernel waits about 20 ms until no packet can
@@ -272,6 +274,16 @@ impl Requests {
             step.forgiven = Some(errno);
         }
     }
+}
+
+fn default_route(index: u32, gateway: IpAddr) -> Vec<u8> {
+    let family = if gateway.is_ipv4() { AF_INET } else { AF_INET6 };
+    // No prefix, the main table, set by an administrator, everywhere, unicast.
+    let header = [family, 0, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0];
+    body(&header, |w| {
+        w.attr(rta::GATEWAY, &octets(gateway));
+        w.attr_u32(rta::OIF, index);
+    })
 }
 
 /// The other end's header and attributes, as inside of `VETH_INFO_PEER`.

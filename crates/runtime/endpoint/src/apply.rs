@@ -26,14 +26,7 @@ pub fn apply(plan: &Plan, netns: BorrowedFd<'_>) -> Result<(), Error> {
         restrict_ipv6(ipv6, !plan.links.is_empty())?;
         Ok(RouteSocket::open()?)
     })??;
-    if !plan.links.is_empty() {
-        failpoint::hit("endpoint.link")?;
-        let mut outside = RouteSocket::open()?;
-        for link in &plan.links {
-            connect(&mut outside, link, netns)?;
-        }
-        failpoint::hit("endpoint.linked")?;
-    }
+    connect_all(&plan.links, netns)?;
     failpoint::hit("endpoint.address")?;
     configure(&mut inside, &plan.links, ipv6)?;
     failpoint::hit("endpoint.addressed")?;
@@ -43,6 +36,20 @@ pub fn apply(plan: &Plan, netns: BorrowedFd<'_>) -> Result<(), Error> {
         FilterSocket::open()?.put(&[table])?;
         failpoint::hit("endpoint.published")?;
     }
+    Ok(())
+}
+
+/// Makes both ends of each veth pair.
+pub(crate) fn connect_all(links: &[Link], netns: BorrowedFd<'_>) -> Result<(), Error> {
+    if links.is_empty() {
+        return Ok(());
+    }
+    failpoint::hit("endpoint.link")?;
+    let mut outside = RouteSocket::open()?;
+    for link in links {
+        connect(&mut outside, link, netns)?;
+    }
+    failpoint::hit("endpoint.linked")?;
     Ok(())
 }
 
@@ -83,12 +90,12 @@ fn connect(outside: &mut RouteSocket, link: &Link, netns: BorrowedFd<'_>) -> Res
 }
 
 /// Gives the container's ends their addresses and routes, and sets all up, loopback first.
-fn configure(inside: &mut RouteSocket, links: &[Link], ipv6: bool) -> Result<(), Error> {
+pub(crate) fn configure(inside: &mut RouteSocket, links: &[Link], ipv6: bool) -> Result<(), Error> {
     let mut requests = Requests::new();
     requests.set_loopback_up();
     for link in links {
         let name = link.container_name.as_str();
-        let index = inside.link(name)?.ok_or_else(|| Error::LinkGone { name: name.into() })?.index;
+        let index = index(inside, link)?;
         if ipv6 && !link.has_ipv6() {
             requests.no_link_local(name);
         }
@@ -103,6 +110,12 @@ fn configure(inside: &mut RouteSocket, links: &[Link], ipv6: bool) -> Result<(),
     Ok(inside.execute(&requests)?)
 }
 
+/// The number of the container's end of a link.
+pub(crate) fn index(inside: &mut RouteSocket, link: &Link) -> Result<u32, Error> {
+    let name = link.container_name.as_str();
+    Ok(inside.link(name)?.ok_or_else(|| Error::LinkGone { name: name.into() })?.index)
+}
+
 /// Keeps IPv6 away from interfaces that were given no such address: with one of its own making, a
 /// container would be reachable past the rules for IPv4 (CVE-2024-32473). Where there is IPv6, no
 /// neighbour may announce itself as a router (CVE-2020-13401).
@@ -114,6 +127,14 @@ fn restrict_ipv6(ipv6: bool, links: bool) -> Result<(), Error> {
         (true, false) => set("/proc/sys/net/ipv6/conf/default/disable_ipv6", b"1"),
         (true, true) => set("/proc/sys/net/ipv6/conf/default/accept_ra", b"0"),
     }
+}
+
+/// The same where other interfaces are there already, which keep what they have.
+pub(crate) fn restrict_ipv6_anew(ipv6: bool) -> Result<(), Error> {
+    if ipv6 {
+        set("/proc/sys/net/ipv6/conf/default/disable_ipv6", b"0")?;
+    }
+    restrict_ipv6(ipv6, true)
 }
 
 /// Writes one setting; a kernel without IPv6 has none.

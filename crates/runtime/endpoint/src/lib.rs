@@ -2,12 +2,14 @@
 //! making of it in a network namespace.
 //!
 //! The network service computes a [`Plan`]; the shim [`apply`]s it between create and start, and
-//! again on a restart, with no one else around. All of it can be unmade by the plan alone, at any
+//! again on a restart, with no one else around; while the container runs, it makes a [`change`] from one
+//! plan to the next. All of it can be unmade by the plan alone, at any
 //! time and any number of times: by the shim when the container ends ([`undo`]), and by whoever
 //! finds that a shim has died ([`undo`] and [`remove_links`]).
 #![forbid(unsafe_code)]
 
 mod apply;
+mod change;
 mod error;
 mod names;
 mod plan;
@@ -15,6 +17,7 @@ mod ports;
 mod undo;
 
 pub use apply::apply;
+pub use change::change;
 pub use error::Error;
 pub use plan::{Dns, Link, Name, Plan, Protocol, PublishedPort};
 pub use undo::{Undone, remove_links, undo};

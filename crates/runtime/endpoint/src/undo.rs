@@ -1,7 +1,7 @@
 use netlink::{FilterSocket, Requests, RouteSocket};
 use nft::Family;
 
-use crate::{Error, Plan, names};
+use crate::{Error, Link, Plan, names};
 
 /// Takes back what outlives the container's network namespace: its table of ports, and its names.
 /// Whether any of it is there does not matter. Tries all of it, and returns the first failure.
@@ -25,12 +25,17 @@ pub struct Undone {
 /// Deletes the host's ends of the links, and so the container's. Where the namespace has ended,
 /// the kernel does that by itself; this is for when nobody knows whether it has.
 pub fn remove_links(plan: &Plan) -> Result<(), Error> {
-    if plan.links.is_empty() {
+    delete(&plan.links)
+}
+
+/// Deletes these links.
+pub(crate) fn delete(links: &[Link]) -> Result<(), Error> {
+    if links.is_empty() {
         return Ok(());
     }
     let mut socket = RouteSocket::open()?;
     let mut requests = Requests::new();
-    for link in &plan.links {
+    for link in links {
         requests.delete_link(&link.host_name);
     }
     failpoint::hit("endpoint.unlink")?;
@@ -39,7 +44,7 @@ pub fn remove_links(plan: &Plan) -> Result<(), Error> {
     Ok(())
 }
 
-fn unpublish(plan: &Plan) -> Result<Undone, Error> {
+pub(crate) fn unpublish(plan: &Plan) -> Result<Undone, Error> {
     if plan.ports.is_empty() {
         return Ok(Undone { _socket: None });
     }

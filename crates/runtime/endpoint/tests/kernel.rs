@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use endpoint::{Link, Name, Plan, Protocol, PublishedPort, apply, remove_links, undo};
+use endpoint::{Link, Name, Plan, Protocol, PublishedPort, apply, change, remove_links, undo};
 use expect_test::expect;
 use netlink::{FilterSocket, Requests, RouteSocket, inside};
 use nft::Family;
@@ -151,6 +151,72 @@ fn print_rules() {
         }
     "#]]
     .assert_eq(&String::from_utf8(output.stdout).unwrap());
+}
+
+#[test]
+fn a_plan_becomes_another() {
+    on_a_host("endpoint-change", |directory| {
+        let mut requests = Requests::new();
+        requests.add_bridge("br1", [2, 0x42, 172, 19, 0, 1], 1500);
+        RouteSocket::open().unwrap().execute(&requests).unwrap();
+        let netns = new_namespace();
+        let one = plan(directory, &[(ip("172.18.0.2"), 16)]);
+        apply(&one, netns.as_fd()).unwrap();
+        // A second link takes the default route, with IPv6, which the first has not; a port goes.
+        let mut two = one.clone();
+        two.links[0].gateway = None;
+        two.links.push(Link {
+            bridge: "br1".into(),
+            host_name: "vethB".into(),
+            container_name: "eth1".into(),
+            mac: [2, 0x42, 172, 19, 0, 2],
+            addresses: vec![(ip("172.19.0.2"), 16), (ip("fd00:19::2"), 64)],
+            gateway: Some(ip("172.19.0.1")),
+            gateway6: Some(ip("fd00:19::1")),
+            name: None,
+            ..one.links[0].clone()
+        });
+        two.ports.truncate(1);
+        let seen = || {
+            let mut socket = RouteSocket::open_in(netns.as_fd()).unwrap();
+            let links = socket.links().unwrap();
+            let name = |index| links.iter().find(|one| one.index == index).unwrap().name.clone();
+            let addresses = socket.addresses().unwrap();
+            let addresses = addresses.iter().filter(|one| one.is_global());
+            let mut lines: Vec<_> =
+                addresses.map(|one| format!("{} {}", name(one.index), one.address)).collect();
+            let routes = socket.routes().unwrap();
+            lines.extend(routes.iter().filter_map(|one| Some(format!("via {}", one.gateway?))));
+            lines.sort();
+            let mut tables = FilterSocket::open().unwrap();
+            lines.extend(tables.tables(Family::Ip).unwrap());
+            lines.join("\n")
+        };
+        let first = seen();
+        expect![[r"
+            eth0 172.18.0.2
+            via 172.18.0.1
+            dhow-c1"]]
+        .assert_eq(&first);
+        change(&one, &two, netns.as_fd()).unwrap();
+        expect![[r"
+            eth0 172.18.0.2
+            eth1 172.19.0.2
+            eth1 fd00:19::2
+            via 172.19.0.1
+            dhow-c1"]]
+        .assert_eq(&seen());
+        // Once more, as after an error that came when all was done.
+        change(&one, &two, netns.as_fd()).unwrap();
+        change(&two, &one, netns.as_fd()).unwrap();
+        assert_eq!(seen(), first);
+        let none = Plan { links: Vec::new(), ports: Vec::new(), ..one.clone() };
+        change(&one, &none, netns.as_fd()).unwrap();
+        assert_eq!(seen(), "");
+        assert!(!directory.join("names/c1").exists());
+        change(&none, &two, netns.as_fd()).unwrap();
+        assert!(seen().contains("eth1 fd00:19::2") && directory.join("names/c1").exists());
+    });
 }
 
 #[test]
