@@ -109,10 +109,14 @@ pub(crate) async fn connect(client: &Client, args: ConnectArgs) -> Result<i32> {
     let ipam = EndpointIpamConfig {
         ipv4_address: args.ip,
         ipv6_address: args.ip6,
-        ..EndpointIpamConfig::default()
+        link_local_ips: args.link_local_ip.into(),
     };
     let endpoint = EndpointSettings {
         aliases: args.alias.into(),
+        links: args.link.into(),
+        driver_opts: request::key_values(&args.driver_opt).into(),
+        gw_priority: args.gw_priority,
+        mac_address: args.mac_address,
         ipam_config: (ipam != EndpointIpamConfig::default()).then_some(ipam),
         ..EndpointSettings::default()
     };

@@ -24,41 +24,63 @@ pub(crate) fn check(
         engine.find(other).map_err(|err| Error::Invalid(err.to_string()))?;
         return Ok(());
     }
-    for attachment in attachments(config, host, endpoints)? {
-        let main = attachment.network == "bridge";
-        if main && !attachment.addresses.is_empty() {
-            return Err(Error::Invalid(
-                "invalid config for network bridge: invalid endpoint settings:\n\
-                 * user specified IP address is supported on user defined networks only\n\
-                 * user specified IP address is supported only when connecting to networks with \
-                 user configured subnets"
-                    .into(),
-            ));
-        }
-        if main && !attachment.aliases.is_empty() {
-            return Err(Error::Invalid(
-                "invalid config for network bridge: invalid endpoint settings:\n\
-                 * network-scoped aliases are only supported for user-defined networks"
-                    .into(),
-            ));
-        }
+    for attachment in attachments(config, host, endpoints, false)? {
+        check_own(&attachment.network, attachment.network != "bridge", &attachment)?;
     }
     ports(config, host)?;
     Ok(())
 }
 
-/// The networks to join: the one that the mode names first, then the others.
+/// Refuses what the default network does not offer.
+fn check_own(network: &str, user_defined: bool, wanted: &Attachment) -> Result<(), Error> {
+    if user_defined {
+        return Ok(());
+    }
+    let refuse = |why: &str| {
+        Err(Error::Invalid(format!(
+            "invalid config for network {network}: invalid endpoint settings:\n{why}"
+        )))
+    };
+    if !wanted.addresses.is_empty() {
+        return refuse(
+            "* user specified IP address is supported on user defined networks only\n\
+             * user specified IP address is supported only when connecting to networks with \
+             user configured subnets",
+        );
+    }
+    if !wanted.aliases.is_empty() {
+        return refuse("* network-scoped aliases are only supported for user-defined networks");
+    }
+    Ok(())
+}
+
+/// The same for a network that is joined later.
+pub(crate) fn check_settings(
+    network: &str,
+    user_defined: bool,
+    settings: &EndpointSettings,
+) -> Result<(), Error> {
+    check_own(network, user_defined, &attachment(network, Some(settings))?)
+}
+
+/// The networks to join: the one that the mode names first, unless it was left (`unplugged`), then the
+/// others; or that which has no links.
 pub(crate) fn attachments(
     config: &ContainerConfig,
     host: &HostConfig,
     endpoints: &BTreeMap<String, EndpointSettings>,
+    unplugged: bool,
 ) -> Result<Vec<Attachment>, Error> {
     let main = if config.network_disabled { "none" } else { host.network_mode.as_str() };
     if matches!(mode(main), Mode::Container(_)) {
         return Ok(Vec::new());
     }
-    // Clients name the default network in two ways.
-    let is_main = |name: &str| name == main || (main == "bridge" && name == "default");
+    if unplugged {
+        let all = endpoints.iter().map(|(name, settings)| attachment(name, Some(settings)));
+        let all: Vec<_> = all.collect::<Result<_, _>>()?;
+        return Ok(if all.is_empty() { vec![attachment("none", None)?] } else { all });
+    }
+    let is_main = |name: &str| is_main(host, name);
     let settings = endpoints.iter().find(|(name, _)| is_main(name)).map(|(_, one)| one);
     let mut first = attachment(main, settings)?;
     if first.mac.is_none() && !config.mac_address.is_empty() {
@@ -69,6 +91,11 @@ pub(crate) fn attachments(
         all.push(attachment(name, Some(settings))?);
     }
     Ok(all)
+}
+
+/// Whether this is the network that the mode names. Clients name the default one in two ways.
+pub(crate) fn is_main(host: &HostConfig, name: &str) -> bool {
+    name == host.network_mode || (host.network_mode == "bridge" && name == "default")
 }
 
 fn attachment(name: &str, settings: Option<&EndpointSettings>) -> Result<Attachment, Error> {
@@ -184,6 +211,25 @@ fn request(port: nat::Port, binding: &PortBinding) -> Result<PortRequest, Error>
         ),
     };
     Ok(PortRequest { container: port.number, protocol, host_address, host_ports })
+}
+
+/// What asks for ports as they are published already: none is chosen anew.
+pub(crate) fn pinned(requests: Vec<PortRequest>, published: &[PublishedPort]) -> Vec<PortRequest> {
+    let mut left: Vec<&PublishedPort> = published.iter().collect();
+    let pin = |mut request: PortRequest| {
+        let fits = |one: &&PublishedPort| {
+            (one.container.port(), one.protocol) == (request.container, request.protocol)
+                && request.host_address.is_none_or(|address| address == one.host.ip())
+                && request.host_ports.as_ref().is_none_or(|range| range.contains(&one.host.port()))
+        };
+        if let Some(port) = left.iter().copied().find(|one| fits(one)).map(|one| one.host.port()) {
+            // Both families have it.
+            left.retain(|one| !(fits(one) && one.host.port() == port));
+            request.host_ports = Some(port..=port);
+        }
+        request
+    };
+    requests.into_iter().map(pin).collect()
 }
 
 /// The ports as they are published, and those that are only exposed, as `inspect` shows them.
@@ -309,10 +355,16 @@ mod tests {
         )
         .unwrap();
         let host = HostConfig { network_mode: "z".into(), ..HostConfig::default() };
-        let all = attachments(&ContainerConfig::default(), &host, &endpoints).unwrap();
+        let all = attachments(&ContainerConfig::default(), &host, &endpoints, false).unwrap();
         let names: Vec<_> = all.iter().map(|one| one.network.as_str()).collect();
         assert_eq!(names, ["z", "a"]);
         assert_eq!(all[0].addresses.len(), 1);
         assert_eq!(all[1].aliases, ["x"]);
+        let names = |endpoints: &Map<EndpointSettings>| {
+            let all = attachments(&ContainerConfig::default(), &host, endpoints, true).unwrap();
+            all.into_iter().map(|one| one.network).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&endpoints), ["a", "z"]);
+        assert_eq!(names(&Map::default()), ["none"]);
     }
 }

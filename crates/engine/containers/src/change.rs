@@ -55,7 +55,7 @@ impl Engine {
     /// Tells the supervisor of a container, if it has one, how its restart policy is now.
     pub(crate) fn tell_policy(&self, container: &Container) -> Result<(), Error> {
         let restart = Some(definition::restart(&container.record.host.restart_policy)?);
-        let change = Request::Change(Change { restart, name: None });
+        let change = Request::Change(Change { restart, ..Change::default() });
         shim::ask(&self.paths().socket(&container.id), &change)?;
         failpoint::hit("engine.told").at("record", self.root())?;
         self.shared.db.write(|tx| Intent::Update.end(tx, &container.id))

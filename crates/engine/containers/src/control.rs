@@ -204,7 +204,7 @@ impl Engine {
         let old = format!("/{}", container.name);
         let container = Container { name: new.to_owned(), ..container };
         // Its supervisor tells of what happens to it.
-        let change = Change { restart: None, name: Some(new.to_owned()) };
+        let change = Change { name: Some(new.to_owned()), ..Change::default() };
         shim::ask(&self.paths().socket(&container.id), &Request::Change(change))?;
         self.emit(&events::with(events::container("rename", &container), "oldName", &old));
         Ok(())

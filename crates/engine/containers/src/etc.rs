@@ -190,15 +190,21 @@ pub(crate) fn hosts(
         };
         let _infallible = writeln!(text, "{address}\t{name}");
     }
+    for line in own_lines(addresses, hostname, domainname) {
+        let _infallible = writeln!(text, "{line}");
+    }
+    Ok(text)
+}
+
+/// The lines of `/etc/hosts` that are of the container itself.
+pub(crate) fn own_lines(addresses: &[IpAddr], hostname: &str, domainname: &str) -> Vec<String> {
     let full = if domainname.is_empty() {
         hostname.to_owned()
     } else {
         format!("{hostname}.{domainname} {hostname}")
     };
-    for address in addresses.iter().filter(|_| !hostname.is_empty()) {
-        let _infallible = writeln!(text, "{address}\t{full}");
-    }
-    Ok(text)
+    let named = addresses.iter().filter(|_| !hostname.is_empty());
+    named.map(|address| format!("{address}\t{full}")).collect()
 }
 
 /// More lines of `/etc/hosts`.

@@ -79,7 +79,7 @@ impl Engine {
             return record.connected.clone().or_empty();
         }
         let mut networks = record.endpoints.clone().or_empty();
-        if !matches!(mode(&record.host.network_mode), Mode::Container(_)) {
+        if !record.unplugged && !matches!(mode(&record.host.network_mode), Mode::Container(_)) {
             networks.entry(record.host.network_mode.clone()).or_default();
         }
         for (name, settings) in networks.iter_mut() {

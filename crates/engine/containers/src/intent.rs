@@ -17,6 +17,8 @@ pub(crate) enum Intent {
     Restart,
     /// A supervisor is to be told of a change.
     Update,
+    /// It is to join a network (`connect ID`), or to leave one (`disconnect ID`), while it runs.
+    Rewire,
 }
 
 impl Intent {
@@ -27,16 +29,22 @@ impl Intent {
             Self::Remove => "remove",
             Self::Restart => "restart",
             Self::Update => "update",
+            Self::Rewire => "rewire",
         }
     }
 
     /// Notes it.
     pub(crate) fn begin(self, tx: &Write, id: &str) -> Result<(), Error> {
+        self.begin_with(tx, id, String::new())
+    }
+
+    /// The same, with what is to be known of it.
+    pub(crate) fn begin_with(self, tx: &Write, id: &str, detail: String) -> Result<(), Error> {
         Ok(tx.begin_operation(&Operation {
             subject: id.into(),
             kind: self.name().into(),
             owner: me(),
-            detail: String::new(),
+            detail,
             started: clock::now(),
         })?)
     }

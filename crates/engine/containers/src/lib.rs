@@ -57,6 +57,7 @@ mod prepare;
 mod record;
 mod recovery;
 mod remove;
+mod rewire;
 mod runtimes;
 mod settings;
 mod shim;

@@ -4,7 +4,6 @@
 //! Links in other networks are names that only this container's name server knows; they are the
 //! network's business.
 
-use std::io::{Seek as _, Write as _};
 use std::net::IpAddr;
 
 use docker::{HostConfig, nat};
@@ -14,6 +13,7 @@ use crate::engine::{Engine, Shared};
 use crate::error::At as _;
 use crate::lock::Lock;
 use crate::record::Container;
+use crate::rewire::edit;
 use crate::spec::namespaces::{Mode, mode};
 use crate::{Error, etc};
 
@@ -180,17 +180,13 @@ impl Engine {
     /// Takes a link out of the `/etc/hosts` of a container that runs. The file is mounted there, so it
     /// is written anew and not replaced.
     fn forget_in_hosts(&self, parent: &Container, _lock: &Lock, link: &Link) -> Result<(), Error> {
-        let path = self.paths().data(&parent.id).join("hosts");
-        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
-        let of_it = |line: &&str| {
-            let names = line.split_once('\t').map_or("", |(_, names)| names);
-            names.split(' ').next() != Some(&link.alias)
-        };
-        let kept: String = text.lines().filter(of_it).map(|line| format!("{line}\n")).collect();
-        let mut file = std::fs::OpenOptions::new().write(true).open(&path).at("open", &path)?;
-        file.write_all(kept.as_bytes()).at("write", &path)?;
-        let end = file.stream_position().at("seek", &path)?;
-        file.set_len(end).at("truncate", &path)
+        edit(&self.paths().data(&parent.id).join("hosts"), |text| {
+            let of_it = |line: &&str| {
+                let names = line.split_once('\t').map_or("", |(_, names)| names);
+                names.split(' ').next() != Some(&link.alias)
+            };
+            text.lines().filter(of_it).map(|line| format!("{line}\n")).collect()
+        })
     }
 }
 

@@ -359,7 +359,8 @@ impl<'a> Filter<'a> {
             })
             && (self.networks.is_empty()
                 || self.networks.iter().any(|name| {
-                    *name == record.host.network_mode || record.endpoints.contains_key(name)
+                    *name == record.host.network_mode && !record.unplugged
+                        || record.endpoints.contains_key(name)
                 }))
             && filters.any("publish", |wanted| port_fits(wanted, |port| port.public_port))
             && filters.any("expose", |wanted| port_fits(wanted, |port| port.private_port))

@@ -1,10 +1,18 @@
 //! Networks, as far as containers have a part in them.
 
 use docker::EndpointSettings;
+use network::{Driver, Network};
 
 use crate::engine::Engine;
 use crate::error::At as _;
+use crate::record::{Container, Record};
+use crate::rewire::Wire;
+use crate::spec::namespaces::{Mode, mode};
 use crate::{Error, attachment, events};
+
+/// Docker's words for what is not done with the host's network.
+const HOST_NETWORK: &str =
+    "container cannot be disconnected from host network or connected to host network";
 
 impl Engine {
     /// Removes a network in which no container runs.
@@ -26,7 +34,7 @@ impl Engine {
         phase.is_alive().then(|| self.find(id).ok())?.map(|c| c.name)
     }
 
-    /// Has a container join one more network when it starts.
+    /// Has a container join one more network: at once if it runs, else when it starts.
     pub fn network_connect(
         &self,
         network: &str,
@@ -35,37 +43,66 @@ impl Engine {
     ) -> Result<(), Error> {
         let network = self.networks.inspect(&self.shared.db, network)?;
         let (mut container, lock) = self.find_locked(wanted)?;
-        let phase = self.status_locked(&container.id, &lock)?.phase;
-        if phase.is_alive() {
-            return Err(Error::NotYet(
-                "connecting a container that runs to a network (stop it first): it".into(),
+        let alive = self.status_locked(&container.id, &lock)?.phase.is_alive();
+        self.may_join(&container, &network)?;
+        let before = container.record.clone();
+        let record = &mut container.record;
+        record.unplugged &= !attachment::is_main(&record.host, &network.name);
+        record.endpoints.insert(network.name.clone(), settings.clone());
+        attachment::check_settings(&network.name, network.is_user_defined(), settings)?;
+        attachment::attachments(&record.config, &record.host, &record.endpoints, record.unplugged)?;
+        if alive {
+            self.rewire(&mut container, before, Wire::Join(&network.id))?;
+        } else {
+            self.set_record(&container)?;
+        }
+        self.tell_of_network("connect", &container, &network);
+        Ok(())
+    }
+
+    /// Docker's rules for who may join what.
+    fn may_join(&self, container: &Container, network: &Network) -> Result<(), Error> {
+        let record = &container.record;
+        if let Mode::Container(_) = mode(&record.host.network_mode) {
+            return Err(Error::Invalid(
+                "container sharing network namespace with another container or host cannot be connected to any other network".into(),
             ));
         }
-        let record = &mut container.record;
-        let joined = record.host.network_mode == network.name
-            || record.endpoints.keys().any(|name| *name == network.name || *name == network.id);
-        if joined {
-            return Err(Error::Conflict(format!(
+        if record.host.network_mode == "host" || network.driver() == Driver::Host {
+            return Err(Error::Invalid(HOST_NETWORK.into()));
+        }
+        let joined = self.joined_networks(container)?;
+        if joined.iter().any(|one| one.id == network.id) {
+            return Err(Error::Denied(format!(
                 "endpoint with name {} already exists in network {}",
                 container.name, network.name
             )));
         }
-        for lone in ["host", "none"] {
-            if record.host.network_mode == lone || network.name == lone {
-                return Err(Error::Invalid(format!(
-                    "container cannot be connected to multiple networks with one of the networks in {lone} mode"
-                )));
-            }
+        let lone = |one: &Network| one.driver() == Driver::Null;
+        if joined.iter().any(lone) || lone(network) && !joined.is_empty() {
+            return Err(Error::Invalid(
+                "container cannot be connected to multiple networks with one of the networks in private (none) mode".into(),
+            ));
         }
-        record.endpoints.insert(network.name.clone(), settings.clone());
-        attachment::attachments(&record.config, &record.host, &record.endpoints)?;
-        self.set_record(&container)?;
-        let attributes = [("container", container.id.as_str()), ("name", &network.name)];
-        self.emit(&events::of("network", "connect", &network.id, &attributes));
         Ok(())
     }
 
-    /// Has a container no longer join a network when it starts.
+    /// The networks that a container is in, or will be when it starts; those that are gone left out.
+    fn joined_networks(&self, container: &Container) -> Result<Vec<Network>, Error> {
+        let record = &container.record;
+        let main = (!record.unplugged).then_some(&record.host.network_mode);
+        let mut networks = Vec::new();
+        for name in main.into_iter().chain(record.endpoints.keys()) {
+            match self.networks.inspect(&self.shared.db, name) {
+                Ok(network) => networks.push(network),
+                Err(network::Error::NotFound { .. }) => {}
+                Err(err) => return Err(err.into()),
+            }
+        }
+        Ok(networks)
+    }
+
+    /// Has a container leave a network: at once if it runs. What it has of it is forgotten.
     pub fn network_disconnect(
         &self,
         network: &str,
@@ -74,43 +111,50 @@ impl Engine {
     ) -> Result<(), Error> {
         let network = self.networks.inspect(&self.shared.db, network)?;
         let (mut container, lock) = self.find_locked(wanted)?;
-        let phase = self.status_locked(&container.id, &lock)?.phase;
-        if phase.is_alive() {
-            return Err(Error::NotYet(
-                "disconnecting a container that runs from a network (stop it first): it".into(),
-            ));
+        let alive = self.status_locked(&container.id, &lock)?.phase.is_alive();
+        if container.record.host.network_mode == "host" {
+            return Err(Error::Invalid(HOST_NETWORK.into()));
         }
-        let record = &mut container.record;
-        let is = |name: &String| *name == network.name || *name == network.id;
-        let key = record.endpoints.keys().find(|name| is(name)).cloned();
-        let main = record.host.network_mode == network.name;
-        if key.is_none() && !main {
+        let before = container.record.clone();
+        if !leave(&mut container.record, &network) {
             return Err(Error::Conflict(format!(
                 "container {} is not connected to network {}",
                 container.id, network.name
             )));
         }
-        if let Some(key) = key {
-            record.endpoints.remove(&key);
+        if alive {
+            self.rewire(&mut container, before, Wire::Leave(&network.id))?;
+        } else {
+            let now = crate::clock::now();
+            self.shared.db.write(|tx| tx.release_addresses_in(&network.id, &container.id, now))?;
+            self.set_record(&container)?;
         }
-        if main {
-            // The next one takes its place; without any it has none at all.
-            record.host.network_mode =
-                record.endpoints.keys().next().cloned().unwrap_or_else(|| "none".into());
-        }
-        let now = crate::clock::now();
-        self.shared.db.write(|tx| tx.release_addresses_in(&network.id, &container.id, now))?;
-        self.set_record(&container)?;
-        let attributes = [("container", container.id.as_str()), ("name", &network.name)];
-        self.emit(&events::of("network", "disconnect", &network.id, &attributes));
+        self.tell_of_network("disconnect", &container, &network);
         Ok(())
     }
 
-    fn set_record(&self, container: &crate::record::Container) -> Result<(), Error> {
+    fn tell_of_network(&self, action: &str, container: &Container, network: &Network) {
+        let driver = network.driver().name();
+        let attributes =
+            [("container", container.id.as_str()), ("name", &network.name), ("type", driver)];
+        self.emit(&events::of("network", action, &network.id, &attributes));
+    }
+
+    fn set_record(&self, container: &Container) -> Result<(), Error> {
         let config = container.config_json()?;
         failpoint::hit("engine.connect").at("record", self.root())?;
         self.shared.db.write(|tx| tx.set_container_config(&container.id, &config))?;
         failpoint::hit("engine.connected").at("record", self.root())?;
         Ok(())
     }
+}
+
+/// Takes a network out of a record. Whether it was there.
+pub(crate) fn leave(record: &mut Record, network: &Network) -> bool {
+    let is = |name: &str| name == network.name || name == network.id;
+    let n_endpoints = record.endpoints.len();
+    record.endpoints.retain(|name, _| !is(name));
+    let main = !record.unplugged && (is(&record.host.network_mode));
+    record.unplugged |= main;
+    main || record.endpoints.len() < n_endpoints
 }

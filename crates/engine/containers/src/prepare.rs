@@ -54,8 +54,20 @@ impl Engine {
 
     /// Reserves addresses and ports, and notes them in the record.
     fn connect(&self, container: &mut Container, resolv: &Resolv) -> Result<Connected, Error> {
-        let (config, host) = (&container.record.config, &container.record.host);
-        let attachments = attachment::attachments(config, host, &container.record.endpoints)?;
+        self.connect_with(container, resolv, None)
+    }
+
+    /// The same for one that runs, with what it has now: ports and names of links that it has, it keeps.
+    pub(crate) fn connect_with(
+        &self,
+        container: &mut Container,
+        resolv: &Resolv,
+        now: Option<&endpoint::Plan>,
+    ) -> Result<Connected, Error> {
+        let record = &container.record;
+        let (config, host) = (&record.config, &record.host);
+        let attachments =
+            attachment::attachments(config, host, &record.endpoints, record.unplugged)?;
         if attachments.is_empty() {
             let plan = endpoint::Plan { shared: true, ..endpoint::Plan::default() };
             return Ok(Connected { plan, ..Connected::default() });
@@ -63,16 +75,21 @@ impl Engine {
         let member =
             Member { id: &container.id, name: &container.name, hostname: &config.hostname };
         let ports = attachment::ports(config, host)?;
+        let ports = attachment::pinned(ports, now.map_or(&[], |now| &now.ports));
         let upstream = resolv.clone().reachable().overridden(host).upstream();
         let running = |id: &str| {
             self.shared.status(id).is_ok_and(|status| status.phase.is_alive())
                 || self.paths().run(id).exists()
         };
         let db = &self.shared.db;
-        let connected =
+        let mut connected =
             self.networks.connect(db, &member, &attachments, &ports, &upstream, &running)?;
+        if let Some(now) = now {
+            connected.keep_names(now);
+        }
         let mut shown = attachment::all_settings(container, &connected.endpoints);
         if connected.endpoints.is_empty()
+            && !record.unplugged
             && let Some(only) = attachments.first()
         {
             let network = self.networks.inspect(db, &only.network)?;
@@ -99,11 +116,7 @@ impl Engine {
             let all = names.into_iter().chain([("resolv.conf", "/etc/resolv.conf")]);
             return Ok(all.map(|(name, target)| (data.join(name), target)).collect());
         }
-        let links = connected.endpoints.iter().map(|endpoint| &endpoint.link);
-        let addresses: Vec<IpAddr> = links
-            .flat_map(|link| link.addresses.iter().map(|(address, _)| *address))
-            .filter(|address| !attachment::is_link_local(*address))
-            .collect();
+        let addresses = addresses(&connected.plan);
         let gateway = connected
             .endpoints
             .iter()
@@ -421,7 +434,15 @@ fn hidden(own: [&Path; 2]) -> Vec<PathBuf> {
     hidden
 }
 
-fn listener(port: endpoint::PublishedPort) -> shim_protocol::Listener {
+/// The addresses by which a container knows itself.
+pub(crate) fn addresses(plan: &endpoint::Plan) -> Vec<IpAddr> {
+    let mut links: Vec<_> = plan.links.iter().collect();
+    links.sort_by_key(|link| (link.container_name.len(), &link.container_name));
+    let all = links.into_iter().flat_map(|link| link.addresses.iter().map(|(address, _)| *address));
+    all.filter(|address| !attachment::is_link_local(*address)).collect()
+}
+
+pub(crate) fn listener(port: endpoint::PublishedPort) -> shim_protocol::Listener {
     shim_protocol::Listener { host: port.host, container: port.container, protocol: port.protocol }
 }
 

@@ -44,6 +44,9 @@ pub(crate) struct Record {
     pub(crate) host: HostConfig,
     /// Networks to join, by name, as they were asked for.
     pub(crate) endpoints: Map<EndpointSettings>,
+    /// It has left the network that it was made with (`NetworkMode`).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) unplugged: bool,
     /// Containers on the default network that it is told of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) links: Vec<Link>,

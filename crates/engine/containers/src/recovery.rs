@@ -10,6 +10,7 @@
 //! | a supervisor | a folder of a run, whose lock is free | what it left goes; status "exited", 137; it is started again if its restart policy says so |
 //! | an engine, starting that again | an intent `restart` | it is started again |
 //! | an engine, telling a supervisor of a change | an intent `update` | it is told |
+//! | an engine, having one join or leave a network | an intent `rewire` | it is as if it had not joined; it has left |
 //! | the machine | a status "running" without such a folder | status "exited", when it is next asked for; the daemon starts what its policy says: [`Engine::bring_up`] |
 //!
 //! All that is in the kernel has a name that follows from the container's id, so nothing else needs
@@ -83,8 +84,14 @@ impl Engine {
     }
 
     fn is_abandoned(operation: &Operation) -> bool {
-        let known =
-            [Intent::Create, Intent::Start, Intent::Remove, Intent::Restart, Intent::Update];
+        let known = [
+            Intent::Create,
+            Intent::Start,
+            Intent::Remove,
+            Intent::Restart,
+            Intent::Update,
+            Intent::Rewire,
+        ];
         let of_volumes = [volume_store::OPERATION, volume_copies::FREEZE, volume_copies::RENAME];
         let ours = of_volumes.contains(&operation.kind.as_str())
             || known.iter().any(|intent| intent.name() == operation.kind);
@@ -121,6 +128,9 @@ impl Engine {
         };
         if operation.kind == Intent::Update.name() {
             return self.tell_policy(&container);
+        }
+        if operation.kind == Intent::Rewire.name() {
+            return self.settle_rewiring(container, operation);
         }
         if operation.kind == Intent::Restart.name() {
             return self.mend(id, &lock);

@@ -157,7 +157,7 @@ pub struct Console {
 }
 
 /// A host address and port that is forwarded to the container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
     /// Where to listen.
     pub host: std::net::SocketAddr,

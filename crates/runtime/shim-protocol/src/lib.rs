@@ -4,7 +4,7 @@
 //!
 //! | where | who writes | what |
 //! |---|---|---|
-//! | `RUN/shim.json` | the engine, before it spawns the shim | [`Config`]: all that the shim needs to know |
+//! | `RUN/shim.json` | the engine, before it spawns the shim; the shim, when its network changes | [`Config`]: all that the shim needs to know |
 //! | `RUN/shim.sock` | both, while the shim lives | one [`Request`] line, one [`Reply`] line, then perhaps a raw stream |
 //! | `DATA/status.json` | the shim, by rename | [`Status`]: the truth about the container's life, also after a reboot |
 //!
@@ -39,7 +39,7 @@ pub use config::{
 };
 pub use health::{Health, HealthCheck, HealthLog, HealthResult, HealthStatus, Unhealthy};
 pub use log::{LogConfig, LogMode, Rotation, SyslogAddress, SyslogFormat};
-pub use message::{Attach, Change, Exec, Reply, Request, WireError, receive, send};
+pub use message::{Attach, Change, Exec, NetworkChange, Reply, Request, WireError, receive, send};
 pub use restart::{Backoff, RestartPolicy};
 pub use status::{ExecRecord, ExecStatus, Phase, Status};
 

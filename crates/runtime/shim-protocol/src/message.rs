@@ -59,6 +59,20 @@ pub struct Change {
     pub restart: Option<RestartPolicy>,
     /// Its name.
     pub name: Option<String>,
+    /// Its network.
+    pub network: Option<Box<NetworkChange>>,
+}
+
+/// The network that a container is to have from now on: what differs from the present one is made and
+/// unmade, and a failure leaves that one as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkChange {
+    /// As [`crate::Config::network`].
+    pub plan: endpoint::Plan,
+    /// As [`crate::Config::listeners`].
+    pub listeners: Vec<crate::Listener>,
+    /// As [`crate::Events::companions`].
+    pub companions: Vec<crate::Companion>,
 }
 
 /// Which streams to join.

@@ -104,6 +104,11 @@ impl Server {
         Ok(Self { udp, accept, config, askers, relays, next_key: 0 })
     }
 
+    /// Answers by another configuration from now on.
+    pub(crate) fn set_config(&mut self, config: endpoint::Dns) {
+        self.config = config;
+    }
+
     /// Deals with a ready socket.
     pub(crate) fn on_event(&mut self, on: &Poller, token: DnsToken, ready: Ready) {
         match token {

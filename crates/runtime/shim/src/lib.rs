@@ -39,6 +39,7 @@ mod proxy;
 mod queue;
 mod request;
 mod restart;
+mod rewire;
 mod rootfs;
 mod runtime;
 mod setup;

@@ -32,8 +32,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 struct Listener {
     socket: Watched,
+    host: SocketAddr,
     container: SocketAddr,
     protocol: Protocol,
+}
+
+impl Listener {
+    /// Whether it is the host's side of this port.
+    fn is(&self, wanted: &shim_protocol::Listener) -> bool {
+        (self.host, self.protocol) == (wanted.host, wanted.protocol)
+    }
 }
 
 /// All published ports of a container, and who is connected to them.
@@ -56,7 +64,17 @@ impl Proxy {
         wanted: &[shim_protocol::Listener],
     ) -> Result<(), Error> {
         // They are kept from one life of the container to the next.
-        if wanted.is_empty() || !self.listeners.is_empty() {
+        if self.listeners.is_empty() { self.listen_also(on, wanted) } else { Ok(()) }
+    }
+
+    /// Takes the host's side of those ports that it does not have yet. A failure leaves it to
+    /// [`Proxy::keep_only`] to let go of some of them.
+    pub(crate) fn listen_also(
+        &mut self,
+        on: &Poller,
+        wanted: &[shim_protocol::Listener],
+    ) -> Result<(), Error> {
+        if wanted.is_empty() {
             return Ok(());
         }
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -64,6 +82,9 @@ impl Proxy {
         self.max_connections =
             usize::try_from(pairs).unwrap_or(usize::MAX).clamp(16, MAX_CONNECTIONS);
         for listener in wanted {
+            if self.listeners.values().any(|one| one.is(listener)) {
+                continue;
+            }
             let socket = match bind(listener.host, listener.protocol) {
                 Ok(socket) => socket,
                 Err(errno) if has_twin(listener, wanted) && is_without_ipv6(errno) => continue,
@@ -75,10 +96,22 @@ impl Proxy {
             let key = self.new_key();
             let mut socket = Watched::new(socket, Token::Proxy(ProxyToken::Listener(key)));
             socket.watch(on, Interest::READ)?;
-            let (container, protocol) = (listener.container, listener.protocol);
-            self.listeners.insert(key, Listener { socket, container, protocol });
+            let shim_protocol::Listener { host, container, protocol } = *listener;
+            self.listeners.insert(key, Listener { socket, host, container, protocol });
         }
         Ok(())
+    }
+
+    /// Lets go of all ports but these, which lead where they say from now on. Connections that are
+    /// there stay.
+    pub(crate) fn keep_only(&mut self, wanted: &[shim_protocol::Listener]) {
+        self.listeners.retain(|_, listener| {
+            let found = wanted.iter().find(|one| listener.is(one));
+            if let Some(found) = found {
+                listener.container = found.container;
+            }
+            found.is_some()
+        });
     }
 
     /// Closes everything.

@@ -64,8 +64,8 @@ impl Supervisor {
                 self.answer(key, result);
             }
             Request::Change(change) => {
-                self.change(change);
-                self.answer(key, Ok(()));
+                let result = self.change(change);
+                self.answer(key, result);
             }
             Request::Pause => {
                 let result = self.set_paused(Phase::Running, Phase::Paused);

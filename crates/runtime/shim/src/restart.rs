@@ -87,13 +87,14 @@ impl Supervisor {
     }
 
     /// Takes note of a change.
-    pub(crate) fn change(&mut self, change: Change) {
+    pub(crate) fn change(&mut self, change: Change) -> Result<(), Error> {
         if let Some(policy) = change.restart {
             self.config.restart = policy;
         }
         if let (Some(name), Some(events)) = (change.name, &mut self.config.events) {
             events.attributes.insert("name".into(), name);
         }
+        change.network.map_or(Ok(()), |network| self.rewire(*network))
     }
 }
 

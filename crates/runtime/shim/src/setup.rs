@@ -202,12 +202,22 @@ impl Supervisor {
     /// Makes the container's network, and opens its name server.
     pub(crate) fn connect(&mut self) -> Result<(), Error> {
         let Some((pid, _)) = &self.init else { return Err(Error::NotRunning) };
-        let path = format!("/proc/{}/ns/net", pid.as_raw_nonzero());
-        let inside = open_namespace(&path)?;
+        let inside = network_of(*pid)?;
         failpoint::hit("shim.connect")?;
         endpoint::apply(&self.config.network, inside.as_fd()).map_err(Error::Network)?;
         failpoint::hit("shim.connected")?;
-        let Some(config) = self.config.network.dns.clone() else { return Ok(()) };
+        match self.config.network.dns.clone() {
+            Some(config) => self.open_name_server(&inside, config),
+            None => Ok(()),
+        }
+    }
+
+    /// Opens the name server in the container's network namespace.
+    pub(crate) fn open_name_server(
+        &mut self,
+        inside: &OwnedFd,
+        config: endpoint::Dns,
+    ) -> Result<(), Error> {
         let host = open_namespace("/proc/self/ns/net")?;
         sys::setns(inside.as_fd(), CloneFlags::NEWNET)?;
         let sockets = dns::Sockets::open(DNS_ADDRESS);
@@ -220,6 +230,11 @@ impl Supervisor {
 /// Where the container's `resolv.conf` says that the name server is: Docker's address.
 const DNS_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 11)), 53);
+
+/// The network namespace of a process.
+pub(crate) fn network_of(pid: Pid) -> Result<OwnedFd, sys::Error> {
+    open_namespace(&format!("/proc/{}/ns/net", pid.as_raw_nonzero()))
+}
 
 fn open_namespace(path: &str) -> Result<OwnedFd, sys::Error> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())

@@ -61,6 +61,38 @@ pub struct Endpoint {
     pub names: Vec<String>,
 }
 
+impl Connected {
+    /// Has links that the container has already, by the plan `now`, keep their names in it; the others
+    /// get those that are free.
+    pub fn keep_names(&mut self, now: &Plan) {
+        let taken = |name: &str, links: &[Link]| links.iter().any(|one| one.container_name == name);
+        let (mut kept, mut named): (Vec<Link>, Vec<Link>) = (Vec::new(), Vec::new());
+        for link in &now.links {
+            if self.plan.links.iter().any(|one| one.host_name == link.host_name) {
+                kept.push(link.clone());
+            }
+        }
+        for endpoint in &mut self.endpoints {
+            let link = &mut endpoint.link;
+            let old = kept.iter().find(|one| one.host_name == link.host_name);
+            link.container_name = match old {
+                Some(old) => old.container_name.clone(),
+                // No container has more links than this.
+                None => (0..=u16::MAX)
+                    .map(|number| format!("eth{number}"))
+                    .find(|name| !taken(name, &kept) && !taken(name, &named))
+                    .unwrap_or_default(),
+            };
+            named.push(link.clone());
+        }
+        for link in &mut self.plan.links {
+            if let Some(one) = named.iter().find(|one| one.host_name == link.host_name) {
+                link.container_name.clone_from(&one.container_name);
+            }
+        }
+    }
+}
+
 impl Networks {
     /// Gives a container its addresses, in the transaction that makes its record: from then on
     /// they are its own until the record is deleted ([`metadata::Write::delete_container`]).

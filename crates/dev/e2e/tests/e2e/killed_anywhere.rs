@@ -93,6 +93,8 @@ fn a_life(sandbox: &Sandbox, _: &str) {
         "unpause victim",
         "update --memory 96m --memory-swap 96m --restart on-failure:1 victim",
         "restart -t 0 victim",
+        "network disconnect net victim",
+        "network connect --alias other net victim",
         "rename victim other",
         "rename other victim",
         "stop -t 0 victim",

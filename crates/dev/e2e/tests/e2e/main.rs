@@ -31,6 +31,7 @@ mod links;
 mod logs;
 mod mounts;
 mod network;
+mod network_live;
 mod ours;
 mod prune;
 mod registry;

@@ -85,12 +85,27 @@ pub(crate) struct ConnectArgs {
     /// Add network-scoped alias for the container
     #[arg(long)]
     pub(crate) alias: Vec<String>,
+    /// driver options for the network
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) driver_opt: Vec<String>,
+    /// Highest gw-priority provides the default gateway
+    #[arg(long, default_value_t, allow_negative_numbers = true)]
+    pub(crate) gw_priority: i64,
     /// IPv4 address
     #[arg(long, default_value_t)]
     pub(crate) ip: String,
     /// IPv6 address
     #[arg(long, default_value_t)]
     pub(crate) ip6: String,
+    /// Add link to another container
+    #[arg(long)]
+    pub(crate) link: Vec<String>,
+    /// Add a link-local address for the container
+    #[arg(long)]
+    pub(crate) link_local_ip: Vec<String>,
+    /// Hardware address
+    #[arg(long, default_value_t)]
+    pub(crate) mac_address: String,
     /// The network
     pub(crate) network: String,
     /// The container

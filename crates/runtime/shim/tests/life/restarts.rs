@@ -98,7 +98,7 @@ fn a_policy_can_change() {
     let mut it = with(RestartPolicy::No, "while :; do sleep 100; done");
     it.launch();
     let kill = Request::Kill { signal: 9, stop: false, keep: false };
-    let change = |restart| Request::Change(Change { restart: Some(restart), name: None });
+    let change = |restart| Request::Change(Change { restart: Some(restart), ..Change::default() });
     assert_eq!(it.request(&change(RestartPolicy::UnlessStopped)).1, Reply::Ok);
     assert_eq!(it.request(&kill).1, Reply::Ok);
     wait_until("it lives again", || {

@@ -1,0 +1,120 @@
+//! Networks that a container joins and leaves while it runs.
+
+use crate::{busybox, inspect};
+use testkit::{Sandbox, needs, wait_until};
+
+/// What a script in a container prints.
+#[track_caller]
+fn inside(sandbox: &Sandbox, name: &str, script: &str) -> String {
+    sandbox.dhow(&["exec", name, "sh", "-c", script]).stdout
+}
+
+fn field(sandbox: &Sandbox, name: &str, network: &str, field: &str) -> String {
+    let info = inspect(sandbox, name);
+    info["NetworkSettings"]["Networks"][network][field].as_str().unwrap_or_default().to_owned()
+}
+
+/// The default gateway of a container.
+fn gateway(sandbox: &Sandbox, name: &str) -> String {
+    inside(sandbox, name, "ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p'")
+        .trim()
+        .to_owned()
+}
+
+const SERVER: &str = "while :; do hostname | nc -l -p 80; done";
+
+#[test]
+fn a_container_joins_and_leaves_while_it_runs() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("network-live");
+    for (name, subnet) in [("back", "10.91.0.0/24"), ("front", "10.92.0.0/24")] {
+        sandbox.ok(&["network", "create", "--subnet", subnet, name]);
+    }
+    let web = ["run", "-d", "--name", "web", "--hostname", "web", "-p", "8080:80", "-p", "81"];
+    sandbox.ok(&[&web[..], &["busybox", "sh", "-c", SERVER]].concat());
+    sandbox.ok(&["run", "-d", "--name", "peer", "--network", "back", "busybox", "sleep", "600"]);
+    let was = sandbox.ok(&["port", "web"]);
+    assert_ne!(sandbox.dhow(&["exec", "web", "nslookup", "peer"]).code, 0);
+
+    sandbox.ok(&["network", "connect", "--alias", "shop", "--ip", "10.91.0.77", "back", "web"]);
+    assert_eq!(field(&sandbox, "web", "back", "IPAddress"), "10.91.0.77");
+    // Both sides know each other's names at once, and reach each other.
+    assert!(inside(&sandbox, "web", "nslookup peer").contains("10.91.0."));
+    wait_until("the other side answers", || {
+        inside(&sandbox, "peer", "nc -w 1 shop 80 </dev/null") == "web\n"
+    });
+    assert!(inside(&sandbox, "web", "cat /etc/hosts").contains("10.91.0.77\tweb\n"));
+    // The new network's name comes first, so it has the way out, and the published ports follow.
+    assert_eq!(gateway(&sandbox, "web"), "10.91.0.1");
+    assert_eq!(sandbox.ok(&["port", "web"]), was, "also those that were chosen for it");
+    let ask = "for i in 1 2 3 4 5; do busybox nc -w 1 127.0.0.1 8080 </dev/null && exit; done";
+    assert_eq!(sandbox.sh(ask).stdout, "web\n");
+    // One more, which may not have the way out.
+    sandbox.ok(&["network", "connect", "--gw-priority", "-1", "front", "web"]);
+    assert_eq!(gateway(&sandbox, "web"), "10.91.0.1");
+    let links = inside(&sandbox, "web", "ls /sys/class/net | tr '\\n' ' '");
+    assert_eq!(links, "eth0 eth1 eth2 lo ");
+    let twice = sandbox.dhow(&["network", "connect", "back", "web"]);
+    assert!(twice.stderr.contains("already exists in network back"), "{twice:?}");
+
+    sandbox.ok(&["network", "disconnect", "back", "web"]);
+    assert_ne!(gateway(&sandbox, "web"), "10.91.0.1");
+    assert!(!inside(&sandbox, "web", "cat /etc/hosts").contains("10.91.0.77"));
+    assert_ne!(sandbox.dhow(&["exec", "peer", "nslookup", "shop"]).code, 0);
+    assert_eq!(sandbox.sh(ask).stdout, "web\n");
+    sandbox.ok(&["rm", "-f", "peer"]);
+    sandbox.ok(&["network", "rm", "back"]);
+    // The one that it was made with, too; then it has none, also when it starts again.
+    sandbox.ok(&["network", "disconnect", "bridge", "web"]);
+    sandbox.ok(&["network", "disconnect", "front", "web"]);
+    assert_eq!(inside(&sandbox, "web", "ls /sys/class/net"), "lo\n");
+    sandbox.ok(&["restart", "-t", "0", "web"]);
+    assert_eq!(inside(&sandbox, "web", "ls /sys/class/net"), "lo\n");
+    sandbox.ok(&["network", "connect", "front", "web"]);
+    sandbox.ok(&["restart", "-t", "0", "web"]);
+    assert_eq!(gateway(&sandbox, "web"), "10.92.0.1");
+    sandbox.ok(&["rm", "-f", "web"]);
+    sandbox.ok(&["network", "rm", "front"]);
+    sandbox.finish();
+}
+
+#[test]
+fn what_cannot_be_joined_changes_nothing() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("network-live-refused");
+    sandbox.ok(&["network", "create", "--subnet", "10.91.0.0/24", "back"]);
+    let sleeper = |name, args: &[&str]| {
+        let all = [&["run", "-d", "--name", name], args, &["busybox", "sleep", "600"]].concat();
+        sandbox.ok(&all);
+    };
+    sleeper("one", &["--network", "back", "--ip", "10.91.0.9"]);
+    sleeper("two", &[]);
+    sleeper("alone", &["--network", "none"]);
+    sleeper("guest", &["--network", "container:two"]);
+    sleeper("host", &["--network", "host"]);
+    let before = inspect(&sandbox, "two")["NetworkSettings"].clone();
+    for (args, want) in [
+        (&["--ip", "10.91.0.9", "back", "two"][..], "Address already in use"),
+        (&["--ip", "10.99.0.9", "back", "two"], "10.99.0.9"),
+        (&["--mac-address", "x", "back", "two"], "invalid MAC address"),
+        (&["back", "alone"], "private (none) mode"),
+        (&["back", "guest"], "container sharing network namespace"),
+        (&["back", "host"], "host network"),
+        (&["--alias", "x", "bridge", "one"], "network-scoped aliases"),
+        (&["nosuch", "one"], "network nosuch not found"),
+    ] {
+        let refused = sandbox.dhow(&[&["network", "connect"], args].concat());
+        assert_eq!(refused.code, 1, "{args:?}: {refused:?}");
+        assert!(refused.stderr.contains(want), "{args:?}: {refused:?}");
+    }
+    assert_eq!(inspect(&sandbox, "two")["NetworkSettings"], before);
+    // A step that fails, here also when it is to be taken back: the next command does that.
+    sandbox.set_env("DHOW_FAILPOINTS", "engine.rewired=error");
+    assert_eq!(sandbox.dhow(&["network", "connect", "back", "two"]).code, 1);
+    sandbox.unset_env("DHOW_FAILPOINTS");
+    assert_eq!(inspect(&sandbox, "two")["NetworkSettings"], before);
+    assert_eq!(inside(&sandbox, "two", "ls /sys/class/net"), "eth0\nlo\n");
+    sandbox.ok(&["rm", "-f", "one", "two", "alone", "guest", "host"]);
+    sandbox.ok(&["network", "rm", "back"]);
+    sandbox.finish();
+}
