@@ -34,7 +34,9 @@ impl Supervisor {
         failpoint::hit("shim.rewired")?;
         // Whoever finds that we died undoes what it says; of what is left out the networks are swept.
         let bytes = serde_json::to_vec(&self.config).map_err(std::io::Error::from);
-        bytes.and_then(replace_config).map_err(Error::file("write", self.run.join(CONFIG)))
+        bytes
+            .and_then(|bytes| replace_config(&bytes))
+            .map_err(Error::file("write", self.run.join(CONFIG)))
     }
 
     /// Changes the namespace, and the name server in it.
@@ -64,10 +66,10 @@ impl Supervisor {
 }
 
 /// Writes `RUN/shim.json`, whole or not at all; `RUN` is the working directory.
-fn replace_config(bytes: Vec<u8>) -> std::io::Result<()> {
+fn replace_config(bytes: &[u8]) -> std::io::Result<()> {
     let beside = "shim.json.new";
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(beside)?;
-    file.write_all(&bytes)?;
+    file.write_all(bytes)?;
     fs::rename(beside, CONFIG)
 }
