@@ -10,7 +10,7 @@ use bytes::Bytes;
 use registry::Credentials;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::event::Progress;
+use crate::event::Status;
 
 /// An answer that takes time. Its error is a text for people, without a full stop.
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
@@ -25,6 +25,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub struct Fetched {
     /// Files that are there now.
     pub n_files: u64,
+    /// Bytes of all of them.
+    pub n_bytes: u64,
     /// Bytes of files that were sent: of those that had changed.
     pub n_bytes_sent: u64,
 }
@@ -48,8 +50,12 @@ pub trait Client: Send + Sync + fmt::Debug {
         &'a self,
         local: &'a Local,
         into: &'a Path,
-        progress: &'a Progress,
+        tell: &'a (dyn Fn(Status) + Send + Sync),
     ) -> Asked<'a, Fetched>;
+
+    /// What makes its directories known again in another build: the same text means the same
+    /// directories. Empty: nothing.
+    fn shared_key(&self) -> String;
 
     /// A secret by its id; `None` where there is none.
     fn secret<'a>(&'a self, id: &'a str) -> Asked<'a, Option<Vec<u8>>>;

@@ -7,13 +7,36 @@
 //!              └──────────────── events, directories, secrets ◀────────┘
 //! ```
 //!
-//! [`Client`] is what a build asks of who asked for it.
+//! [`Client`] is what a build asks of who asked for it. A result is layers, which images share, or a
+//! directory of the builder's own. What a step has made is found again by a key: see `keys`.
 #![forbid(unsafe_code)]
+#![allow(dead_code, reason = "the steps that use it come next")]
 
+mod build;
+mod builder;
+mod cache;
 mod client;
+mod error;
 mod event;
+mod export;
+mod frontend;
+mod jobs;
+mod keys;
+mod look;
+mod op;
+mod output;
 mod request;
+mod solver;
+mod source;
+mod store;
+mod tell;
+mod view;
 
+pub use build::Build;
+pub use builder::Builder;
 pub use client::{Asked, Client, Fetched, Output, Stream};
+pub use error::Error;
 pub use event::{Event, Log, Progress, Source, Status, VertexState, Warning};
+pub use export::Solved;
+pub use look::FileStat;
 pub use request::{CacheOption, Entitlements, Export, FrontendRequest, Request};

@@ -112,6 +112,11 @@ impl Engine {
         &self.shared.db
     }
 
+    /// The same, for those who keep it.
+    pub fn shared_db(&self) -> &Arc<Db> {
+        &self.shared.db
+    }
+
     /// Where what lasts is kept.
     pub fn root(&self) -> &Path {
         &self.shared.paths.root

@@ -81,19 +81,25 @@ fn drop_mountpoints(root: &Path, wanted: &[Change], all: &[Change]) -> Result<()
 }
 
 impl Images {
-    /// Makes a layer of the snapshot `key` on `below` (lowest first), to which nobody writes any more.
-    /// `record` says, in the same change of the database, what it is for: a layer that nothing needs
-    /// is deleted. Empty mount points as in the tree `mountpoints` are not taken for something new.
+    /// Makes a layer of the snapshot `key` on `below` (lowest first), to which nobody writes any more;
+    /// none where nothing was written. `record` says, in the same change of the database, what it is
+    /// for: a layer that nothing needs is deleted. Empty mount points as in the tree `mountpoints` are
+    /// not taken for something new.
     pub fn seal(
         &self,
         key: &Key,
         below: &[ChainId],
         mountpoints: Option<&Path>,
-        record: impl FnOnce(&Write, &Sealed) -> Result<(), metadata::Error>,
-    ) -> Result<Sealed, Error> {
+        record: impl FnOnce(&Write, Option<&Sealed>) -> Result<(), metadata::Error>,
+    ) -> Result<Option<Sealed>, Error> {
         let mounts = self.snapshots.mounts(key, below)?;
         let mut hash = Hash(oci::Hasher::new(oci::Algorithm::Sha256));
         let packed = pack(&mounts, mountpoints, &mut hash)?;
+        if packed.n_entries == 0 {
+            self.snapshots.remove(key)?;
+            self.db.write(|tx| record(tx, None))?;
+            return Ok(None);
+        }
         let diff = DiffId(hash.0.finish());
         let chain = ChainId::of(below.last(), &diff);
         let sealed = Sealed { chain, diff, size: packed.size };
@@ -103,11 +109,65 @@ impl Images {
             self.db.write(|tx| {
                 let parent = below.last().cloned();
                 insert_layer(tx, &sealed.chain, &sealed.diff, parent, sealed.size)?;
-                record(tx, &sealed)
+                record(tx, Some(&sealed))
             })?;
             Ok(())
         })?;
-        Ok(sealed)
+        Ok(Some(sealed))
+    }
+
+    /// Lays the layers of one result (lowest first) on those of another one. The whole chain, lowest
+    /// first. Nothing is copied where layers hold their own files: a layer that lies on something
+    /// else has the same files, under another name. Afterwards they are `hold`'s, in the same change
+    /// of the database.
+    pub fn restack(
+        &self,
+        onto: &[ChainId],
+        layers: &[ChainId],
+        hold: impl FnOnce(&Write, &[ChainId]) -> Result<(), metadata::Error>,
+    ) -> Result<Vec<ChainId>, Error> {
+        let mut chain = onto.to_vec();
+        let mut diffs = Vec::new();
+        let _lock = self.content.lock_shared()?;
+        self.with_note(|| {
+            for (layer_idx, from) in layers.iter().enumerate() {
+                let row = self.db.read(|tx| tx.layer(from))?.ok_or_else(|| missing(from))?;
+                let here = ChainId::of(chain.last(), &row.diff);
+                diffs.push(row.diff.clone());
+                let is_here = self.db.read(|tx| tx.layer(&here))?.is_some();
+                if !is_here || !self.snapshots.has_layer(&here)? {
+                    let unpacking = self.copy_of(&layers[..=layer_idx], &chain, &row.diff)?;
+                    self.snapshots.commit(unpacking, &here)?;
+                }
+                let parent = chain.last().cloned();
+                self.db.write(|tx| insert_layer(tx, &here, &row.diff, parent, row.size))?;
+                chain.push(here);
+            }
+            self.db.write(|tx| hold(tx, &chain))?;
+            Ok(())
+        })?;
+        Ok(chain)
+    }
+
+    /// The topmost of `layers`, to be put on `onto`.
+    fn copy_of(
+        &self,
+        layers: &[ChainId],
+        onto: &[ChainId],
+        diff: &DiffId,
+    ) -> Result<snapshot::Unpacking, Error> {
+        if self.snapshots.form() == snapshot::Form::Own {
+            let unpacking = self.snapshots.begin(onto)?;
+            let from = self.snapshots.layer_paths(layers).pop().unwrap_or_default();
+            tree::copy(&from, &unpacking.path(), tree::Files::Link)
+                .map_err(snapshot::Error::from)?;
+            return Ok(unpacking);
+        }
+        let archive = self.pack_layer(layers)?;
+        let mut chain = onto.to_vec();
+        chain.push(ChainId::of(onto.last(), diff));
+        let open = || Ok(Box::new(archive.open()?) as Box<dyn io::Read + Send>);
+        Ok(self.unpack_layer(&chain, diff, onto.len(), open)?.0)
     }
 
     /// A layer and those below it, lowest first; `None` where one of them is gone.

@@ -95,7 +95,9 @@ impl<'a, W: Write> Packer<'a, W> {
                 continue;
             }
             let Some(dir) = self.find(&path, OFlags::RDONLY | OFlags::DIRECTORY)? else { continue };
-            if !is_root && attribute(&dir, &opaque).as_deref() == Some(b"y") {
+            // Overlayfs marks every directory that is new; of one that hides nothing nothing is said.
+            let is_opaque = !is_root && attribute(&dir, &opaque).as_deref() == Some(b"y");
+            if is_opaque && self.is_below(&path) {
                 self.mark(&path.join(OsStr::from_bytes(OPAQUE)))?;
             }
             let mut names = names(&dir).map_err(|source| at(&path, "readdir", source))?;

@@ -76,10 +76,20 @@ impl Write {
         until: i64,
     ) -> Result<(), Error> {
         self.let_go(holder)?;
+        self.hold_more(holder, targets, until)
+    }
+
+    /// The same, beside what the holder holds already.
+    pub fn hold_more<'a>(
+        &self,
+        holder: &str,
+        targets: impl IntoIterator<Item = &'a Digest>,
+        until: i64,
+    ) -> Result<(), Error> {
         for target in targets {
             self.execute(
                 "hold blobs and layers",
-                "INSERT OR IGNORE INTO pull_holds (holder, target, until) VALUES (?1, ?2, ?3)",
+                "INSERT OR REPLACE INTO pull_holds (holder, target, until) VALUES (?1, ?2, ?3)",
                 params![holder, Text(target), until],
             )?;
         }

@@ -26,9 +26,10 @@ fn step(home: &Home, below: &[ChainId], name: &str) -> Sealed {
     let key = name.parse().unwrap();
     let mounts = home.images.snapshots.prepare(&key, below).unwrap();
     fs::write(mounts.writable().join(name), name.repeat(1000)).unwrap();
-    home.images
-        .seal(&key, below, None, |tx, sealed| tx.insert_build_record(&record(sealed)))
-        .unwrap()
+    let write = |tx: &metadata::Write, sealed: Option<&Sealed>| {
+        sealed.map_or(Ok(()), |sealed| tx.insert_build_record(&record(sealed)))
+    };
+    home.images.seal(&key, below, None, write).unwrap().unwrap()
 }
 
 fn a_build(driver: Driver) {
@@ -41,6 +42,12 @@ fn a_build(driver: Driver) {
     chain.push(second.chain.clone());
     assert_eq!(home.images.chain_below(&second.chain).unwrap(), Some(chain.clone()));
     assert_eq!(second.size, 6000);
+    home.check();
+
+    // One that writes nothing makes no layer.
+    let key = "nothing".parse().unwrap();
+    home.images.snapshots.prepare(&key, &chain).unwrap();
+    assert_eq!(home.images.seal(&key, &chain, None, |_, _| Ok(())).unwrap(), None);
     home.check();
 
     let mut diffs = base.config.rootfs.diff_ids.clone();

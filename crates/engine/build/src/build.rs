@@ -1,0 +1,126 @@
+//! One build: what was asked for, what it has made so far.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use buildgraph::{Graph, VertexIdx};
+use oci::Digest;
+use tokio::task::spawn_blocking;
+
+use crate::builder::Builder;
+use crate::cache::Lease;
+use crate::client::Client;
+use crate::event::Progress;
+use crate::output::Output;
+use crate::request::Request;
+use crate::{Error, solver};
+
+/// A build under way. When it is dropped, all that it has under way ends.
+#[derive(Debug)]
+pub struct Build {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What the steps of a build share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) builder: Arc<Builder>,
+    pub(crate) request: Request,
+    pub(crate) client: Arc<dyn Client>,
+    pub(crate) progress: Progress,
+    pub(crate) lease: Lease,
+    made: Mutex<HashMap<Digest, Output>>,
+    refs: Mutex<HashMap<String, Ref>>,
+}
+
+/// A result that may not have been made yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Ref {
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) vertex: VertexIdx,
+}
+
+/// A result that is being made.
+pub(crate) type Made<'a> = Pin<Box<dyn Future<Output = Result<Output, Error>> + Send + 'a>>;
+
+impl Build {
+    pub(crate) fn new(
+        builder: Arc<Builder>,
+        request: Request,
+        client: Arc<dyn Client>,
+        progress: Progress,
+    ) -> Self {
+        let lease = builder.cache.lease();
+        let (made, refs) = (Mutex::default(), Mutex::default());
+        let shared = Shared { builder, request, client, progress, lease, made, refs };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Gives a vertex of a graph a name, by which it can be asked for.
+    pub fn reference(&self, graph: Arc<Graph>, vertex: VertexIdx) -> String {
+        let id = graph.get(vertex).digest.hex().to_owned();
+        let mut refs = self.shared.refs.lock().unwrap_or_else(PoisonError::into_inner);
+        refs.insert(id.clone(), Ref { graph, vertex });
+        id
+    }
+
+    /// Carries out what a result needs.
+    pub async fn evaluate(&self, reference: &str) -> Result<(), Error> {
+        self.shared.output(reference).await.map(drop)
+    }
+}
+
+impl Shared {
+    /// The result of a name.
+    pub(crate) fn reference(&self, id: &str) -> Result<Ref, Error> {
+        let refs = self.refs.lock().unwrap_or_else(PoisonError::into_inner);
+        refs.get(id).cloned().ok_or_else(|| Error::NotFound(format!("no such ref: {id}")))
+    }
+
+    /// What a result is, made where it has not been yet.
+    pub(crate) fn output<'a>(self: &'a Arc<Self>, id: &'a str) -> Made<'a> {
+        // In a box: a graph may name the result of another one.
+        Box::pin(async move {
+            let Ref { graph, vertex } = self.reference(id)?;
+            let outputs = solver::solve(self, &graph, &[vertex]).await?;
+            outputs.into_iter().next().ok_or(Error::Lost("a step of the build"))
+        })
+    }
+
+    /// What a vertex of this build has made.
+    pub(crate) fn known(&self, vertex: &Digest) -> Option<Output> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).get(vertex).cloned()
+    }
+
+    pub(crate) fn remember(&self, vertex: &Digest, output: Output) {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(vertex.clone(), output);
+    }
+
+    /// The latest time that anything in a result is to have (`SOURCE_DATE_EPOCH`), seconds since 1970.
+    pub(crate) fn epoch(&self) -> Result<Option<i64>, Error> {
+        let stated =
+            self.request.exports.iter().find_map(|one| one.options.get("source-date-epoch"));
+        let parse = |text: &String| {
+            let why = |_| Error::Invalid(format!("SOURCE_DATE_EPOCH: `{text}` is no number"));
+            text.parse().map_err(why)
+        };
+        stated.map(parse).transpose()
+    }
+
+    /// A key for what only this build wants.
+    pub(crate) fn own(&self, key: &Digest) -> Digest {
+        Digest::sha256(format!("{key} {}", self.lease.name()).as_bytes())
+    }
+
+    /// Does what waits for the disk on a thread that may.
+    pub(crate) async fn blocking<T, F>(self: &Arc<Self>, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Arc<Self>) -> Result<T, Error> + Send + 'static,
+    {
+        let build = Arc::clone(self);
+        let done = spawn_blocking(move || work(&build)).await;
+        done.unwrap_or(Err(Error::Lost("a thread of the builder")))
+    }
+}

@@ -1,0 +1,71 @@
+//! The builder: what all builds of a process share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use containers::Engine;
+use images::Images;
+use metadata::Db;
+use snapshot::Key;
+
+use crate::cache::{Cache, let_go_of_dead};
+use crate::client::Client;
+use crate::event::Progress;
+use crate::jobs::Jobs;
+use crate::request::Request;
+use crate::store::Store;
+use crate::{Build, Error};
+
+/// Carries out builds on one engine. Any number of them, in any number of processes, may do so at once.
+#[derive(Debug)]
+pub struct Builder {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) settings: registry::Settings,
+    pub(crate) cache: Cache,
+    pub(crate) store: Store,
+    pub(crate) jobs: Jobs,
+    pub(crate) empty: PathBuf,
+}
+
+impl Builder {
+    /// A builder for the images and containers of an engine. `settings` is how registries are reached.
+    /// Cleans up behind builders that died.
+    pub fn new(engine: Arc<Engine>, settings: registry::Settings) -> Result<Arc<Self>, Error> {
+        let db = Arc::clone(engine.shared_db());
+        let store = Store::open(engine.root(), Arc::clone(&db))?;
+        let empty = store.empty()?;
+        let cache = Cache::new(Arc::clone(engine.images()), Arc::clone(&db));
+        sweep(engine.images(), &db)?;
+        Ok(Arc::new(Self { engine, settings, cache, store, jobs: Jobs::default(), empty }))
+    }
+
+    /// Begins a build. When it is dropped, all that it has under way ends.
+    pub fn begin(
+        self: &Arc<Self>,
+        request: Request,
+        client: Arc<dyn Client>,
+        progress: Progress,
+    ) -> Build {
+        Build::new(Arc::clone(self), request, client, progress)
+    }
+
+    pub(crate) fn images(&self) -> &Arc<Images> {
+        self.engine.images()
+    }
+
+    /// A name for a snapshot of ours: after our death it is known whose it was.
+    pub(crate) fn snapshot_key() -> Result<Key, Error> {
+        Ok(format!("build-{}", snapshot::unique_name()).parse()?)
+    }
+}
+
+/// Removes the snapshots of builders that died, and lets go of what they held.
+fn sweep(images: &Images, db: &Db) -> Result<(), Error> {
+    for key in images.snapshots().keys()? {
+        let Some(name) = key.as_str().strip_prefix("build-") else { continue };
+        if !snapshot::maker_lives(name) {
+            images.snapshots().remove(&key)?;
+        }
+    }
+    let_go_of_dead(db)
+}

@@ -1,0 +1,105 @@
+//! What can go wrong in a build.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use buildgraph::Range;
+use oci::Digest;
+
+/// Why a build, or a part of one, failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A vertex failed.
+    #[error("{source}")]
+    Vertex {
+        /// Which.
+        digest: Digest,
+        /// What people call it.
+        name: String,
+        /// Where it comes from.
+        lines: Vec<Range>,
+        /// Why.
+        source: Arc<Error>,
+    },
+    /// A program of a step ended with an error.
+    #[error("process \"{command}\" did not complete successfully: {why}")]
+    Exit {
+        /// The program and its arguments.
+        command: String,
+        /// Its exit code.
+        code: i32,
+        /// That code, or more.
+        why: String,
+    },
+    /// Who asked for the build says why something cannot be had.
+    #[error("{0}")]
+    Client(String),
+    /// What was asked for cannot be.
+    #[error("{0}")]
+    Invalid(String),
+    /// Something that is named is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// The build has to be allowed to do that.
+    #[error("{what} is not allowed: the build needs the entitlement {entitlement}")]
+    NotAllowed {
+        /// What it would do.
+        what: String,
+        /// What it lacks: `network.host`.
+        entitlement: &'static str,
+    },
+    /// Nobody wants it any more.
+    #[error("context canceled")]
+    Cancelled,
+    /// Something that dhow cannot do.
+    #[error("{0} is not supported yet")]
+    NotYet(String),
+    /// The machine's.
+    #[error("{call} {}", path.display())]
+    Io {
+        /// What was done.
+        call: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The images'.
+    #[error(transparent)]
+    Images(#[from] images::Error),
+    /// A pull's or a push's.
+    #[error(transparent)]
+    Transfer(#[from] transfer::Error),
+    /// The step's own.
+    #[error(transparent)]
+    Containers(#[from] containers::Error),
+    /// The snapshots'.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+    /// The database's.
+    #[error(transparent)]
+    Metadata(#[from] metadata::Error),
+    /// The kernel's.
+    #[error(transparent)]
+    Sys(#[from] sys::Error),
+    /// The graph's.
+    #[error(transparent)]
+    Graph(#[from] buildgraph::Error),
+    /// A thread or task of ours died.
+    #[error("{0} ended early")]
+    Lost(&'static str),
+    /// The same for others who wait for it.
+    #[error(transparent)]
+    Shared(#[from] Arc<Error>),
+}
+
+/// Says what was done, with what, where it fails.
+pub(crate) trait At<T> {
+    fn at(self, call: &'static str, path: &std::path::Path) -> Result<T, Error>;
+}
+
+impl<T, E: Into<std::io::Error>> At<T> for Result<T, E> {
+    fn at(self, call: &'static str, path: &std::path::Path) -> Result<T, Error> {
+        self.map_err(|source| Error::Io { call, path: path.into(), source: source.into() })
+    }
+}

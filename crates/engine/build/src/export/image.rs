@@ -1,0 +1,192 @@
+//! Results as images: in the engine's own store, at a registry, as an archive.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use images::Image;
+use metadata::Layer;
+use oci::image::{ImageConfig, Platform};
+use reference::Reference;
+use tokio::sync::mpsc;
+use transfer::Request;
+
+use super::{CONFIG, Finished, Solved, config};
+use crate::Error;
+use crate::build::Shared;
+use crate::request::Export;
+
+/// Bytes that are on their way to the client at most, in pieces of some size.
+const AHEAD: usize = 16;
+
+/// An image in the store, with its names; pushed, where that is asked for.
+pub(super) async fn export(
+    build: &Arc<Shared>,
+    solved: &Solved,
+    finished: &[Finished],
+    export: &Export,
+) -> Result<BTreeMap<String, String>, Error> {
+    let names = names(export)?;
+    let one = only(finished)?;
+    let image = install(build, solved, one, &names).await?;
+    let mut response = response(&image, &names);
+    if is_set(export, "push") {
+        if names.is_empty() {
+            return Err(Error::Invalid("tag is needed when pushing to registry".into()));
+        }
+        for name in &names {
+            push(build, name).await?;
+        }
+        response.insert("containerimage.pushed".into(), "true".into());
+    }
+    Ok(response)
+}
+
+/// An archive of an image, for the client.
+pub(super) async fn archive(
+    build: &Arc<Shared>,
+    solved: &Solved,
+    finished: &[Finished],
+    export_idx: usize,
+    export: &Export,
+) -> Result<BTreeMap<String, String>, Error> {
+    let names = names(export)?;
+    let image = install(build, solved, only(finished)?, &names).await?;
+    let response = response(&image, &names);
+    let mut output = build.client.send_file(export_idx, &response).await.map_err(Error::Client)?;
+    let (sender, mut pieces) = mpsc::channel(AHEAD);
+    let what = if names.is_empty() {
+        vec![image.id.to_string()]
+    } else {
+        names.iter().map(Reference::familiar).collect()
+    };
+    let written = build.blocking(move |build| {
+        let what: Vec<&str> = what.iter().map(String::as_str).collect();
+        let mut out = io::BufWriter::with_capacity(1 << 18, Pieces(sender));
+        build.builder.images().save(&what, &mut out)?;
+        out.flush().map_err(|_| Error::Cancelled)
+    });
+    let passed = async {
+        while let Some(piece) = pieces.recv().await {
+            output.write(piece).await.map_err(Error::Client)?;
+        }
+        output.finish().await.map_err(Error::Client)
+    };
+    let (written, passed) = tokio::join!(written, passed);
+    passed.and(written)?;
+    Ok(response)
+}
+
+/// Sends what is written to who passes it on.
+struct Pieces(mpsc::Sender<Bytes>);
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.0.blocking_send(Bytes::copy_from_slice(bytes));
+        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The one result. Images of several platforms are for later.
+fn only(finished: &[Finished]) -> Result<&Finished, Error> {
+    match finished {
+        [one] => Ok(one),
+        [] => Err(Error::Invalid("nothing was built".into())),
+        _ => Err(Error::NotYet("an image of several platforms".into())),
+    }
+}
+
+/// Makes the image of a result.
+async fn install(
+    build: &Arc<Shared>,
+    solved: &Solved,
+    one: &Finished,
+    names: &[Reference],
+) -> Result<Image, Error> {
+    let key = match one.platform.as_str() {
+        "" => CONFIG.to_owned(),
+        platform => format!("{CONFIG}/{platform}"),
+    };
+    let stated = solved.metadata.get(&key).or_else(|| solved.metadata.get(CONFIG));
+    let mut config = match stated {
+        Some(bytes) => ImageConfig::parse(bytes)
+            .map_err(|error| Error::Invalid(format!("the image's configuration: {error}")))?,
+        None => blank(&one.platform)?,
+    };
+    let epoch = build.epoch()?;
+    let (chain, made, names) = (one.chain.clone(), one.made.clone(), names.to_vec());
+    let installed = build.blocking(move |build| {
+        let layers = layers(build, &chain)?;
+        config::complete(&mut config, &layers, &made, epoch);
+        let bytes = serde_json::to_vec(&config)
+            .map_err(|error| Error::Invalid(format!("the image's configuration: {error}")))?;
+        Ok(build.builder.images().install_built(&bytes, &chain, &names)?)
+    });
+    installed.await
+}
+
+fn layers(build: &Shared, chain: &[oci::ChainId]) -> Result<Vec<Layer>, Error> {
+    let Some(top) = chain.last() else { return Ok(Vec::new()) };
+    let found = build.builder.engine.db().read(|tx| tx.layers_below(top))?;
+    found.ok_or_else(|| Error::NotFound(format!("the layer {top} is gone: build again")))
+}
+
+fn blank(platform: &str) -> Result<ImageConfig, Error> {
+    let platform = match platform {
+        "" => Platform::native(),
+        platform => platform.parse().map_err(|error| Error::Invalid(format!("{error}")))?,
+    };
+    Ok(ImageConfig {
+        architecture: platform.architecture,
+        variant: platform.variant,
+        os: platform.os,
+        ..ImageConfig::default()
+    })
+}
+
+/// The names that an image is to have: `name=A,B`.
+fn names(export: &Export) -> Result<Vec<Reference>, Error> {
+    let text = export.options.get("name").map(String::as_str).unwrap_or_default();
+    let names = text.split(',').filter(|name| !name.is_empty());
+    let parse = |name: &str| {
+        let parsed: Result<Reference, _> = name.parse();
+        let parsed =
+            parsed.map_err(|error| Error::Invalid(format!("invalid tag \"{name}\": {error}")))?;
+        Ok(parsed.with_default_tag())
+    };
+    names.map(parse).collect()
+}
+
+fn is_set(export: &Export, option: &str) -> bool {
+    matches!(export.options.get(option).map(String::as_str), Some("" | "true" | "1"))
+}
+
+fn response(image: &Image, names: &[Reference]) -> BTreeMap<String, String> {
+    let mut response = BTreeMap::new();
+    response.insert("containerimage.config.digest".into(), image.id.to_string());
+    let digest = image.manifest.as_ref().unwrap_or(&image.id);
+    response.insert("containerimage.digest".into(), digest.to_string());
+    if !names.is_empty() {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        response.insert("image.name".into(), names.join(","));
+    }
+    response
+}
+
+async fn push(build: &Arc<Shared>, name: &Reference) -> Result<(), Error> {
+    let credentials = build.client.credentials(name.domain()).await.map_err(Error::Client)?;
+    let request = Request {
+        reference: name.clone(),
+        platform: None,
+        credentials,
+        settings: build.builder.settings.clone(),
+    };
+    let events: Arc<transfer::Events> = Arc::new(|_| ());
+    Ok(transfer::push(build.builder.images(), &request, false, &events).await?)
+}

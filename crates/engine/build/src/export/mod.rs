@@ -1,0 +1,122 @@
+//! What becomes of a result.
+
+mod config;
+mod image;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use buildgraph::{Graph, Op, VertexIdx};
+use oci::ChainId;
+
+use crate::build::{Ref, Shared};
+use crate::output::Output;
+use crate::request::Export;
+use crate::{Build, Error};
+
+use config::Made;
+
+/// What a front end has made, before anything of it is carried out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Solved {
+    /// The results: a platform's name (empty where there is one for all) and its reference; none is an
+    /// empty root.
+    pub refs: Vec<(String, Option<String>)>,
+    /// What exporters want to know, by BuildKit's names: `containerimage.config`, for a platform
+    /// `containerimage.config/linux/arm64`, `refs.platforms`.
+    pub metadata: BTreeMap<String, Vec<u8>>,
+}
+
+/// The metadata with an image's configuration.
+pub(crate) const CONFIG: &str = "containerimage.config";
+
+/// One result, made.
+struct Finished {
+    /// Empty where there is one for all.
+    platform: String,
+    chain: Vec<ChainId>,
+    /// The steps above the base, lowest first.
+    made: Vec<Made>,
+}
+
+impl Build {
+    /// Makes of a result what was asked for. What came of it, by BuildKit's names
+    /// (`containerimage.digest`).
+    pub async fn export(&self, solved: &Solved) -> Result<BTreeMap<String, String>, Error> {
+        let exports = self.shared.request.exports.clone();
+        let finished = self.finish(solved).await?;
+        let mut response = BTreeMap::new();
+        for (idx, export) in exports.iter().enumerate() {
+            response.extend(Box::pin(self.export_one(solved, &finished, idx, export)).await?);
+        }
+        Ok(response)
+    }
+
+    /// Carries out all that the results need.
+    async fn finish(&self, solved: &Solved) -> Result<Vec<Finished>, Error> {
+        let mut finished = Vec::new();
+        for (platform, reference) in &solved.refs {
+            let platform = platform.clone();
+            let Some(reference) = reference else {
+                finished.push(Finished { platform, chain: Vec::new(), made: Vec::new() });
+                continue;
+            };
+            let Output::Layers(chain) = self.shared.output(reference).await? else {
+                let why = "a directory of the client is no image".into();
+                return Err(Error::Invalid(why));
+            };
+            let Ref { graph, vertex } = self.shared.reference(reference)?;
+            let made = self.shared.made(&graph, vertex);
+            finished.push(Finished { platform, chain, made });
+        }
+        Ok(finished)
+    }
+
+    async fn export_one(
+        &self,
+        solved: &Solved,
+        finished: &[Finished],
+        idx: usize,
+        export: &Export,
+    ) -> Result<BTreeMap<String, String>, Error> {
+        match export.kind.as_str() {
+            "cacheonly" => Ok(BTreeMap::new()),
+            "image" | "moby" => {
+                Box::pin(image::export(&self.shared, solved, finished, export)).await
+            }
+            "docker" | "oci" => image::archive(&self.shared, solved, finished, idx, export).await,
+            kind => Err(Error::NotYet(format!("the exporter `{kind}`"))),
+        }
+    }
+}
+
+impl Shared {
+    /// The steps on the way to a result, above its base, lowest first: whether each has made a layer.
+    fn made(&self, graph: &Arc<Graph>, top: VertexIdx) -> Vec<Made> {
+        let mut made = Vec::new();
+        let mut next = Some(top);
+        while let Some(idx) = next {
+            let vertex = graph.get(idx);
+            if matches!(vertex.op, Op::Source(_)) {
+                break;
+            }
+            next = vertex.inputs.first().copied();
+            let n_below = next.map_or(0, |below| self.n_layers(graph, below));
+            let name = match vertex.shown.created_by.as_str() {
+                "" => &vertex.shown.name,
+                name => name,
+            };
+            let has_layer = self.n_layers(graph, idx) > n_below;
+            made.push(Made { created_by: name.to_owned(), has_layer });
+        }
+        made.reverse();
+        made
+    }
+
+    fn n_layers(&self, graph: &Graph, idx: VertexIdx) -> usize {
+        match self.known(&graph.get(idx).digest) {
+            Some(Output::Layers(chain)) => chain.len(),
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Looking at results: what front ends elsewhere ask of a build.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use buildgraph::Resolve;
+use fsroot::Root;
+use oci::Digest;
+use oci::image::{MAX_CONFIG, Platform};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, readlinkat, statat};
+
+use crate::error::At as _;
+use crate::tell::Listeners;
+use crate::{Build, Error, op, source, view};
+
+/// No more of a file is given at once.
+const MAX_READ: u64 = 64 << 20;
+/// No more names of a directory are given.
+const MAX_NAMES: usize = 100_000;
+
+/// What a file is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileStat {
+    /// Its name.
+    pub path: PathBuf,
+    /// Kind and permissions, as `stat(2)` has them.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Bytes.
+    pub size: u64,
+    /// When it was written, nanoseconds since 1970.
+    pub modified: i64,
+    /// Where a link leads.
+    pub link: PathBuf,
+}
+
+impl Build {
+    /// The configuration of an image: its digest, and the document. It is pulled where it is not here.
+    pub async fn image_config(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+        how: Resolve,
+    ) -> Result<(Digest, Vec<u8>), Error> {
+        let listeners = Listeners::default();
+        let (image, _) = source::resolve(&self.shared, name, platform, how, &listeners).await?;
+        let id = image.id.clone();
+        let bytes = self.shared.blocking(move |build| {
+            let content = build.builder.images().content();
+            Ok(content.read(&id, MAX_CONFIG as u64).map_err(images::Error::from)?)
+        });
+        let digest = image.manifest.unwrap_or(image.id);
+        Ok((digest, bytes.await?))
+    }
+
+    /// What is in a file of a result, from `offset`, `len` bytes at most.
+    pub async fn read_file(
+        &self,
+        reference: &str,
+        path: &Path,
+        offset: u64,
+        len: Option<u64>,
+    ) -> Result<Vec<u8>, Error> {
+        let path = path.to_path_buf();
+        self.look(reference, move |root| {
+            // Nothing is waited for, and no device read.
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let opened = root.open_with(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            let found = fstat(&opened).at("stat", &path)?;
+            if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+                return Err(Error::Invalid(format!("{}: not a regular file", path.display())));
+            }
+            let mut file = File::from(root.open_with(&path, flags, Mode::empty())?);
+            file.seek(SeekFrom::Start(offset)).at("seek", &path)?;
+            let mut bytes = Vec::new();
+            let len = len.unwrap_or(MAX_READ).min(MAX_READ);
+            file.take(len).read_to_end(&mut bytes).at("read", &path)?;
+            Ok(bytes)
+        })
+        .await
+    }
+
+    /// What a file of a result is; of a link what it leads to.
+    pub async fn stat(&self, reference: &str, path: &Path) -> Result<FileStat, Error> {
+        let path = path.to_path_buf();
+        self.look(reference, move |root| {
+            let opened = root.open_path(&path)?;
+            let found = fstat(&opened).at("stat", &path)?;
+            Ok(describe(&path, &found))
+        })
+        .await
+    }
+
+    /// What is in a directory of a result, by name.
+    pub async fn read_dir(&self, reference: &str, path: &Path) -> Result<Vec<FileStat>, Error> {
+        let path = path.to_path_buf();
+        self.look(reference, move |root| {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let directory = root.open_with(&path, flags, Mode::empty())?;
+            let mut files = Vec::new();
+            for entry in Dir::read_from(&directory).at("readdir", &path)?.take(MAX_NAMES) {
+                let entry = entry.at("readdir", &path)?;
+                let name = entry.file_name();
+                if matches!(name.to_bytes(), b"." | b"..") {
+                    continue;
+                }
+                let found = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW);
+                let found = found.at("stat", &path)?;
+                let name = Path::new(std::ffi::OsStr::new(name.to_str().unwrap_or_default()));
+                let mut file = describe(name, &found);
+                if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
+                    let target = readlinkat(&directory, entry.file_name(), Vec::new());
+                    let target = target.at("readlink", &path)?;
+                    file.link = target.to_string_lossy().into_owned().into();
+                }
+                files.push(file);
+            }
+            files.sort_by(|a, b| a.path.cmp(&b.path));
+            Ok(files)
+        })
+        .await
+    }
+
+    /// Looks at the files of a result.
+    async fn look<T: Send + 'static>(
+        &self,
+        reference: &str,
+        act: impl FnOnce(&Root) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let output = self.shared.output(reference).await?;
+        let looked =
+            self.shared.blocking(move |build| view::in_a_room(|| act(&op::root(build, &output)?)));
+        looked.await
+    }
+}
+
+fn describe(path: &Path, found: &Stat) -> FileStat {
+    FileStat {
+        path: path.file_name().map(PathBuf::from).unwrap_or_default(),
+        mode: found.st_mode,
+        uid: found.st_uid,
+        gid: found.st_gid,
+        size: u64::try_from(found.st_size).unwrap_or_default(),
+        modified: found
+            .st_mtime
+            .saturating_mul(1_000_000_000)
+            .saturating_add(i64::try_from(found.st_mtime_nsec).unwrap_or_default()),
+        link: PathBuf::new(),
+    }
+}

@@ -1,0 +1,121 @@
+//! Carrying out one step.
+
+mod file;
+mod merge;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use buildgraph::{Op, Vertex};
+use fsroot::Root;
+use oci::{ChainId, Digest};
+use tokio::time::sleep;
+
+use crate::build::Shared;
+use crate::keys::Taken;
+use crate::output::Output;
+use crate::store::StepLock;
+use crate::tell::Listeners;
+use crate::{Error, view};
+
+/// How often it is looked whether another process has ended the same step.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Carries out a step that is not in the cache, and puts it there, under `key`.
+pub(crate) async fn run(
+    build: &Arc<Shared>,
+    vertex: &Vertex,
+    inputs: &[Output],
+    key: &Digest,
+    _listeners: &Listeners,
+) -> Result<Output, Error> {
+    let (_lock, has_waited) = lock(build, key).await?;
+    if has_waited && !vertex.ignore_cache {
+        let key = key.clone();
+        let found = build.blocking(move |build| build.builder.cache.find(&build.lease, &key));
+        if let Some((_, chain)) = found.await? {
+            return Ok(Output::Layers(chain));
+        }
+    }
+    match &vertex.op {
+        Op::File(file) => file::run(build, vertex, file, inputs, key).await,
+        Op::Merge => merge::run(build, vertex, inputs, key).await,
+        Op::Exec(_) => Err(Error::NotYet("RUN".into())),
+        Op::Diff => Err(Error::NotYet("the difference of two results".into())),
+        Op::Source(_) => Err(Error::Lost("a source")),
+    }
+}
+
+/// Waits until no other process carries out the same step. With whether one did.
+async fn lock(build: &Arc<Shared>, key: &Digest) -> Result<(StepLock, bool), Error> {
+    let mut has_waited = false;
+    loop {
+        let key = key.clone();
+        if let Some(lock) = build.blocking(move |build| build.builder.store.lock_step(&key)).await?
+        {
+            return Ok((lock, has_waited));
+        }
+        has_waited = true;
+        sleep(LOOK).await;
+    }
+}
+
+/// The layers that a step works on.
+pub(crate) fn base(inputs: &[Output]) -> Result<Vec<ChainId>, Error> {
+    match inputs.first() {
+        None => Ok(Vec::new()),
+        Some(Output::Layers(chain)) => Ok(chain.clone()),
+        Some(Output::Tree(_)) => {
+            Err(Error::NotYet("a directory of the client as the root of a step".into()))
+        }
+    }
+}
+
+/// The files of a result, for reading. Only in a room.
+pub(crate) fn root(build: &Shared, output: &Output) -> Result<Root, Error> {
+    match output {
+        Output::Layers(chain) => {
+            view::of_layers(build.builder.images(), chain, &build.builder.empty)
+        }
+        Output::Tree(tree) => {
+            let root = Root::open(&tree.directory.path)?;
+            if tree.part.as_os_str().is_empty() {
+                return Ok(root);
+            }
+            Ok(Root::from_fd(root.open_plain_directory(&tree.part)?))
+        }
+    }
+}
+
+/// The digests of what a step takes of its inputs.
+pub(crate) fn contents(
+    build: &Arc<Shared>,
+    taken: &[Taken],
+    inputs: &[Output],
+) -> Result<Vec<Digest>, Error> {
+    let cache = &build.builder.cache;
+    let mut digests: Vec<Option<Digest>> = Vec::new();
+    for one in taken {
+        let known = match inputs[one.input].identity() {
+            Some(identity) => cache.digest(&identity, &one.selection())?,
+            None => None,
+        };
+        digests.push(known);
+    }
+    if digests.iter().any(Option::is_none) {
+        view::in_a_room(|| {
+            for (one, digest) in taken.iter().zip(&mut digests) {
+                if digest.is_none() {
+                    *digest = Some(file::content(build, one, &inputs[one.input])?);
+                }
+            }
+            Ok(())
+        })?;
+        for (one, digest) in taken.iter().zip(&digests) {
+            if let (Some(identity), Some(digest)) = (inputs[one.input].identity(), digest) {
+                cache.set_digest(&identity, &one.selection(), digest)?;
+            }
+        }
+    }
+    Ok(digests.into_iter().flatten().collect())
+}

@@ -1,0 +1,216 @@
+//! Carrying out a graph: every vertex as soon as what it works on is there, at once with all others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use buildgraph::{Graph, Op, Vertex, VertexIdx};
+use oci::Digest;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::build::Shared;
+use crate::jobs::{Job, Outcome};
+use crate::output::Output;
+use crate::tell::{Listeners, Watched};
+use crate::{Error, keys, op, source};
+
+/// What a vertex has come to, for those that work on it.
+type Slot = watch::Receiver<Option<Output>>;
+
+/// Carries out what `targets` need. What each of them has made, in their order.
+pub(crate) async fn solve(
+    build: &Arc<Shared>,
+    graph: &Arc<Graph>,
+    targets: &[VertexIdx],
+) -> Result<Vec<Output>, Error> {
+    let mut slots: BTreeMap<VertexIdx, Slot> = BTreeMap::new();
+    let mut running = JoinSet::new();
+    for idx in graph.needed(targets) {
+        let vertex = graph.get(idx);
+        let (sender, slot) = watch::channel(None);
+        let inputs: Vec<Slot> = vertex.inputs.iter().map(|input| slots[input].clone()).collect();
+        slots.insert(idx, slot);
+        let (build, graph) = (Arc::clone(build), Arc::clone(graph));
+        running.spawn(async move {
+            let output = build.vertex(&graph, idx, inputs).await?;
+            sender.send_replace(Some(output));
+            Ok::<_, Error>(())
+        });
+    }
+    // The first failure ends the others: they are dropped with the set.
+    while let Some(done) = running.join_next().await {
+        done.map_err(|_| Error::Lost("a step of the build"))??;
+    }
+    let outputs = targets.iter().map(|target| slots[target].borrow().clone());
+    outputs.map(|output| output.ok_or(Error::Lost("a step of the build"))).collect()
+}
+
+impl Shared {
+    /// One vertex, once in a build: those who ask again get what it has made.
+    async fn vertex(
+        self: &Arc<Self>,
+        graph: &Arc<Graph>,
+        idx: VertexIdx,
+        inputs: Vec<Slot>,
+    ) -> Result<Output, Error> {
+        let vertex = graph.get(idx);
+        let digests = vertex.inputs.iter().map(|input| graph.get(*input).digest.clone()).collect();
+        let mut watched = Watched::new(vertex, digests, &self.progress);
+        if let Some(known) = self.known(&vertex.digest) {
+            return Ok(known);
+        }
+        watched.tell();
+        let mut outputs = Vec::new();
+        for mut input in inputs {
+            let output = input.wait_for(Option::is_some).await;
+            // Whoever was to make it has failed: its own error is the one that counts.
+            let output = output.map_err(|_| Error::Cancelled)?.clone();
+            outputs.push(output.ok_or(Error::Lost("a step of the build"))?);
+        }
+        match self.make(vertex, &outputs, &mut watched).await {
+            Ok((output, cached)) => {
+                watched.end(cached, None);
+                self.remember(&vertex.digest, output.clone());
+                Ok(output)
+            }
+            Err(Error::Cancelled) => Err(Error::Cancelled),
+            Err(error) => {
+                watched.end(false, Some(docker::error::chain(&error)));
+                Err(Error::Vertex {
+                    digest: vertex.digest.clone(),
+                    name: vertex.shown.name.clone(),
+                    lines: vertex.shown.lines.clone(),
+                    source: Arc::new(error),
+                })
+            }
+        }
+    }
+
+    /// What a vertex makes of its inputs, and whether it was in the cache.
+    async fn make(
+        self: &Arc<Self>,
+        vertex: &Vertex,
+        inputs: &[Output],
+        watched: &mut Watched,
+    ) -> Result<(Output, bool), Error> {
+        if let Op::Source(from) = &vertex.op {
+            return self.source(vertex, from, watched).await;
+        }
+        let by_identity = keys::by_identity(vertex, inputs);
+        if !vertex.ignore_cache
+            && let Some(key) = &by_identity
+            && let Some(output) = self.find(key.clone()).await?
+        {
+            return Ok((output, true));
+        }
+        let key = if keys::taken(&vertex.op).is_empty() {
+            by_identity.clone()
+        } else {
+            let contents = self.contents(vertex, inputs).await?;
+            keys::by_content(vertex, inputs, &contents)
+        };
+        let key = key.ok_or_else(|| {
+            Error::NotYet("a directory of the client as the root of a step".into())
+        })?;
+        if !vertex.ignore_cache
+            && let Some(output) = self.find(key.clone()).await?
+        {
+            if let Some(other) = by_identity.filter(|other| *other != key) {
+                self.also(other, key).await?;
+            }
+            return Ok((output, true));
+        }
+        watched.start();
+        let output = self.carry_out(vertex, inputs, key.clone()).await?;
+        if let Some(other) = by_identity.filter(|other| *other != key) {
+            self.also(other, key).await?;
+        }
+        Ok((output, false))
+    }
+
+    /// Brings something from outside.
+    async fn source(
+        self: &Arc<Self>,
+        vertex: &Vertex,
+        from: &buildgraph::Source,
+        watched: &mut Watched,
+    ) -> Result<(Output, bool), Error> {
+        let listeners = Listeners::default();
+        listeners.add(&vertex.digest, &self.progress);
+        watched.start();
+        let (output, cached) = source::bring(self, vertex, from, &listeners).await?;
+        if let Output::Layers(chain) = &output
+            && let Some(top) = chain.last().cloned()
+        {
+            self.blocking(move |build| build.builder.cache.hold(&build.lease, &top)).await?;
+        }
+        Ok((output, cached))
+    }
+
+    /// What is in the cache under a key.
+    async fn find(self: &Arc<Self>, key: Digest) -> Result<Option<Output>, Error> {
+        let found =
+            self.blocking(move |build| build.builder.cache.find(&build.lease, &key)).await?;
+        Ok(found.map(|(_, chain)| Output::Layers(chain)))
+    }
+
+    /// Has what is found by `key` found by `other`, too.
+    async fn also(self: &Arc<Self>, other: Digest, key: Digest) -> Result<(), Error> {
+        self.blocking(move |build| build.builder.cache.also(&other, &key)).await
+    }
+
+    /// The digests of what a step takes of its inputs.
+    async fn contents(
+        self: &Arc<Self>,
+        vertex: &Vertex,
+        inputs: &[Output],
+    ) -> Result<Vec<Digest>, Error> {
+        let (taken, inputs) = (keys::taken(&vertex.op), inputs.to_vec());
+        self.blocking(move |build| op::contents(build, &taken, &inputs)).await
+    }
+
+    /// Makes it, or waits for another build that makes the same.
+    async fn carry_out(
+        self: &Arc<Self>,
+        vertex: &Vertex,
+        inputs: &[Output],
+        key: Digest,
+    ) -> Result<Output, Error> {
+        loop {
+            let work = |listeners: Listeners| {
+                let (build, vertex) = (Arc::clone(self), vertex.clone());
+                let (inputs, key) = (inputs.to_vec(), key.clone());
+                async move {
+                    let made = op::run(&build, &vertex, &inputs, &key, &listeners).await;
+                    made.map_err(Arc::new) as Outcome
+                }
+            };
+            let (job, is_ours): (Arc<Job>, bool) = if vertex.ignore_cache {
+                // Somebody else's may have begun before this one was asked for.
+                self.builder.jobs.join(&self.own(&key), work)
+            } else {
+                self.builder.jobs.join(&key, work)
+            };
+            job.listeners.add(&vertex.digest, &self.progress);
+            match job.outcome().await {
+                Ok(output) => {
+                    self.hold(&output).await?;
+                    return Ok(output);
+                }
+                Err(error) if is_ours => return Err(unshared(error)),
+                // It may have failed for what only the other build lacks.
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn hold(self: &Arc<Self>, output: &Output) -> Result<(), Error> {
+        let Output::Layers(chain) = output else { return Ok(()) };
+        let Some(top) = chain.last().cloned() else { return Ok(()) };
+        self.blocking(move |build| build.builder.cache.hold(&build.lease, &top)).await
+    }
+}
+
+fn unshared(error: Arc<Error>) -> Error {
+    Arc::try_unwrap(error).unwrap_or_else(Error::Shared)
+}

@@ -1,0 +1,118 @@
+//! Images: those that are here, or at a registry.
+
+use std::sync::Arc;
+
+use buildgraph::Resolve;
+use images::{Image, RootKind};
+use oci::image::Platform;
+use reference::Reference;
+use transfer::{Event, Layer, Request};
+
+use crate::Error;
+use crate::build::Shared;
+use crate::cache::now;
+use crate::event::Status;
+use crate::output::Output;
+use crate::tell::Listeners;
+
+/// The layers of an image.
+pub(crate) async fn bring(
+    build: &Arc<Shared>,
+    image: &buildgraph::Image,
+    platform: Option<&Platform>,
+    listeners: &Listeners,
+) -> Result<(Output, bool), Error> {
+    // What was found when the graph was made is what is meant, whatever its tag says by now.
+    if let Some(id) = image.id.clone() {
+        let here =
+            build.blocking(move |build| match build.builder.images().resolve(&id.to_string()) {
+                Ok(found) => Ok(Some(found)),
+                Err(images::Error::NoImage(_)) => Ok(None),
+                Err(error) => Err(error.into()),
+            });
+        if let Some(found) = here.await? {
+            return Ok((Output::Layers(found.chain), true));
+        }
+    }
+    let (found, was_here) =
+        resolve(build, &image.reference, platform, image.resolve, listeners).await?;
+    Ok((Output::Layers(found.chain), was_here))
+}
+
+/// The image that a name means, unpacked, and whether it was here.
+pub(crate) async fn resolve(
+    build: &Arc<Shared>,
+    name: &str,
+    platform: Option<&Platform>,
+    how: Resolve,
+    listeners: &Listeners,
+) -> Result<(Image, bool), Error> {
+    if how != Resolve::Pull
+        && let Some(found) = here(build, name, platform).await?
+    {
+        return Ok((found, true));
+    }
+    let reference: Reference = name
+        .parse()
+        .map_err(|error| Error::Invalid(format!("invalid reference format: {name}: {error}")))?;
+    if how == Resolve::Local {
+        return Err(Error::NotFound(format!("{name}: not found")));
+    }
+    let credentials = build.client.credentials(reference.domain()).await.map_err(Error::Client)?;
+    let request = Request {
+        reference,
+        platform: platform.cloned(),
+        credentials,
+        settings: build.builder.settings.clone(),
+    };
+    let listeners = listeners.clone();
+    let events: Arc<transfer::Events> = Arc::new(move |event| {
+        if let Event::Layer { id, layer } = event {
+            tell(&listeners, &id, &layer);
+        }
+    });
+    let pulled = transfer::pull(build.builder.images(), &request, &events).await?;
+    Ok((pulled.image, false))
+}
+
+async fn here(
+    build: &Arc<Shared>,
+    name: &str,
+    platform: Option<&Platform>,
+) -> Result<Option<Image>, Error> {
+    let (name, platform) = (name.to_owned(), platform.cloned());
+    let found = build.blocking(move |build| {
+        match build.builder.images().resolve_for(&name, platform.as_ref()) {
+            Ok(found) if found.root == RootKind::Host => {
+                let why = format!("{name}: the machine's own root cannot be built on");
+                Err(Error::Invalid(why))
+            }
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.class() == images::Class::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    });
+    found.await
+}
+
+/// Says how far a layer is.
+fn tell(listeners: &Listeners, id: &str, layer: &Layer) {
+    let time = now();
+    let (name, current, total, is_done) = match *layer {
+        Layer::Downloading(current, total) => ("", current, total, false),
+        Layer::Extracting(current, total) => ("extracting", current, total, false),
+        Layer::Complete | Layer::Here => ("", 0, 0, true),
+        _ => return,
+    };
+    let name = if name.is_empty() { id.to_owned() } else { format!("{name} {id}") };
+    listeners.status(Status {
+        id: name.clone(),
+        vertex: None,
+        name,
+        current: i64::try_from(current).unwrap_or(i64::MAX),
+        total: i64::try_from(total).unwrap_or(i64::MAX),
+        time,
+        started: Some(time),
+        completed: is_done.then_some(time),
+    });
+}

@@ -1,0 +1,34 @@
+//! What comes from outside: images, directories of the client, repositories, files.
+
+mod image;
+mod local;
+
+use std::sync::Arc;
+
+use buildgraph::{Source, Vertex};
+
+use crate::Error;
+use crate::build::Shared;
+use crate::output::Output;
+use crate::tell::Listeners;
+
+pub(crate) use image::resolve;
+
+/// Brings what a source names, and says whether it was here.
+pub(crate) async fn bring(
+    build: &Arc<Shared>,
+    vertex: &Vertex,
+    source: &Source,
+    listeners: &Listeners,
+) -> Result<(Output, bool), Error> {
+    match source {
+        Source::Image(image) => {
+            image::bring(build, image, vertex.platform.as_ref(), listeners).await
+        }
+        Source::Local(local) => local::bring(build, local, listeners).await,
+        Source::Result(id) => build.output(id).await.map(|output| (output, true)),
+        Source::Git(_) => Err(Error::NotYet("a git repository as a source".into())),
+        Source::Http(_) => Err(Error::NotYet("a URL as a source".into())),
+        Source::Layout(_) => Err(Error::NotYet("an OCI layout as a source".into())),
+    }
+}

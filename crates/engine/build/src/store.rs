@@ -1,0 +1,232 @@
+//! Where the builder keeps what is no layer: copies of contexts, caches of steps.
+//!
+//! ```text
+//! ROOT/build/NAME/lock   held by who uses it: alone, or with others
+//! ROOT/build/NAME/data   the directory
+//! ```
+//!
+//! A directory has a record in the build cache of the same name, so that it is counted, shown and
+//! pruned. Who wants one that somebody else has alone waits, or takes another one.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use metadata::{BuildRecord, Db};
+use oci::Digest;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::Error;
+use crate::cache::now;
+use crate::error::At as _;
+
+/// How many directories of one name there may be, for builds that run at once.
+const MAX_COPIES: usize = 256;
+
+/// How a directory is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// With others.
+    Shared,
+    /// Alone; where somebody else uses it, another one.
+    Private,
+    /// Alone; nothing where somebody else uses it.
+    Locked,
+}
+
+/// A directory that is in use until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    pub(crate) id: String,
+    pub(crate) path: PathBuf,
+    /// Nobody had it before.
+    pub(crate) is_new: bool,
+    _lock: File,
+}
+
+/// Nobody else carries out the step as long as this lives.
+#[derive(Debug)]
+pub(crate) struct StepLock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Drop for StepLock {
+    fn drop(&mut self) {
+        // While it is locked: who opened it meanwhile sees that it is gone. One that a dead process
+        // left is taken by the next.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The builder's directories.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    root: PathBuf,
+    db: Arc<Db>,
+}
+
+impl Store {
+    pub(crate) fn open(root: &Path, db: Arc<Db>) -> Result<Self, Error> {
+        let root = root.join("build");
+        DirBuilder::new().recursive(true).mode(0o700).create(&root).at("mkdir", &root)?;
+        Ok(Self { root, db })
+    }
+
+    /// Takes the directory that is called so among those of a kind (`source.local`,
+    /// `exec.cachemount`). `None`: somebody else has it, and it was to be [`Use::Locked`].
+    pub(crate) fn take(
+        &self,
+        kind: &str,
+        name: &str,
+        description: &str,
+        how: Use,
+    ) -> Result<Option<Directory>, Error> {
+        for copy in 0..MAX_COPIES {
+            let id = short(&Digest::sha256(format!("{kind}\0{name}\0{copy}").as_bytes()));
+            let folder = self.root.join(&id);
+            let Some((lock, is_new)) = lock(&folder, how == Use::Shared)? else {
+                match how {
+                    Use::Locked => return Ok(None),
+                    Use::Private | Use::Shared => continue,
+                }
+            };
+            let path = folder.join("data");
+            let is_new = is_new || !path.exists();
+            if !path.exists() {
+                DirBuilder::new().mode(0o755).create(&path).or_else(existing).at("mkdir", &path)?;
+            }
+            self.record(&id, kind, description)?;
+            return Ok(Some(Directory { id, path, is_new, _lock: lock }));
+        }
+        Err(Error::Invalid(format!("{description}: {MAX_COPIES} builds use it at once")))
+    }
+
+    fn record(&self, id: &str, kind: &str, description: &str) -> Result<(), Error> {
+        let now = now();
+        self.db.write(|tx| {
+            if tx.build_record(id)?.is_some() {
+                return tx.note_build_use(id, now);
+            }
+            tx.insert_build_record(&BuildRecord {
+                id: id.into(),
+                kind: kind.into(),
+                chain: None,
+                identity: String::new(),
+                description: description.into(),
+                size: 0,
+                created: now,
+                used: now,
+                uses: 1,
+                detail: String::new(),
+            })
+        })?;
+        Ok(())
+    }
+
+    /// Removes a directory with its record, unless somebody uses it. Whether it was removed.
+    pub(crate) fn remove(&self, id: &str) -> Result<bool, Error> {
+        let folder = self.root.join(id);
+        if folder.exists() {
+            let Some((_lock, _)) = lock(&folder, false)? else { return Ok(false) };
+            // The lock goes last: until then nobody takes the folder for a new one.
+            for name in ["data", "lock"] {
+                let root = fsroot::Root::open(&folder)?;
+                match root.remove_all(name) {
+                    Err(error) if error.errno() == rustix::io::Errno::NOENT => {}
+                    removed => removed?,
+                }
+            }
+            fs::remove_dir(&folder).at("rmdir", &folder)?;
+        }
+        Ok(self.db.write(|tx| tx.delete_build_record(id))?)
+    }
+
+    /// A directory in which nothing is.
+    pub(crate) fn empty(&self) -> Result<PathBuf, Error> {
+        let path = self.root.join("empty");
+        DirBuilder::new().mode(0o755).create(&path).or_else(existing).at("mkdir", &path)?;
+        Ok(path)
+    }
+
+    /// The lock of a step, by its key: of those in other processes that want the same one has it.
+    /// `None`: somebody else has.
+    pub(crate) fn lock_step(&self, key: &Digest) -> Result<Option<StepLock>, Error> {
+        let steps = self.root.join("steps");
+        DirBuilder::new().mode(0o700).create(&steps).or_else(existing).at("mkdir", &steps)?;
+        let path = steps.join(short(key));
+        loop {
+            let mut options = OpenOptions::new();
+            let opened = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            let file = opened.open(&path).at("open", &path)?;
+            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+                return Ok(None);
+            }
+            let ours = file.metadata().at("stat", &path)?.ino();
+            if fs::symlink_metadata(&path).is_ok_and(|found| found.ino() == ours) {
+                return Ok(Some(StepLock { path, _file: file }));
+            }
+        }
+    }
+
+    /// Whether somebody uses a directory.
+    pub(crate) fn is_used(&self, id: &str) -> Result<bool, Error> {
+        let folder = self.root.join(id);
+        Ok(folder.exists() && lock(&folder, false)?.is_none())
+    }
+
+    /// A file of the builder's own beside a directory.
+    pub(crate) fn beside(&self, directory: &Directory, name: &str) -> PathBuf {
+        self.root.join(&directory.id).join(name)
+    }
+
+    /// Notes how large a directory has become.
+    pub(crate) fn measured(&self, id: &str, size: u64) -> Result<(), Error> {
+        self.db.write(|tx| tx.set_build_detail(id, size, ""))?;
+        Ok(())
+    }
+}
+
+/// Locks a folder, which is made where there is none. With whether it was made.
+fn lock(folder: &Path, is_shared: bool) -> Result<Option<(File, bool)>, Error> {
+    let how = if is_shared {
+        FlockOperation::NonBlockingLockShared
+    } else {
+        FlockOperation::NonBlockingLockExclusive
+    };
+    loop {
+        let is_new = match DirBuilder::new().mode(0o700).create(folder) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(source) => {
+                return Err(Error::Io { call: "mkdir", path: folder.into(), source });
+            }
+        };
+        let path = folder.join("lock");
+        let mut options = OpenOptions::new();
+        let opened = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = match opened.open(&path) {
+            // Pruned in this moment.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened.at("open", &path)?,
+        };
+        if flock(&file, how).is_err() {
+            return Ok(None);
+        }
+        let ours = file.metadata().at("stat", &path)?.ino();
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.ino() == ours) {
+            return Ok(Some((file, is_new)));
+        }
+    }
+}
+
+fn existing(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
+}
+
+/// The start of a digest, as a name.
+pub(crate) fn short(digest: &Digest) -> String {
+    digest.hex().chars().take(25).collect()
+}

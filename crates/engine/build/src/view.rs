@@ -1,0 +1,71 @@
+//! Looking into results, and changing them: merged, without a mount that anybody else sees.
+//!
+//! Layers are mounted in the mount namespace of a thread that was made for it, and are gone with it:
+//! before Linux 6.5 an overlay of many layers has to be mounted somewhere for a moment.
+
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+
+use fsroot::Root;
+use images::Images;
+use oci::ChainId;
+use rustix::fs::{Mode, OFlags};
+use snapshot::{Form, Mounts};
+use sys::CloneFlags;
+
+use crate::Error;
+
+/// Runs `act` on a thread with a mount namespace of its own.
+pub(crate) fn in_a_room<T: Send>(
+    act: impl FnOnce() -> Result<T, Error> + Send,
+) -> Result<T, Error> {
+    std::thread::scope(|scope| {
+        let room = scope.spawn(|| {
+            sys::unshare(CloneFlags::FS | CloneFlags::NEWNS)?;
+            mount::cut_off(mount::Propagation::Private)?;
+            act()
+        });
+        room.join().unwrap_or(Err(Error::Lost("a thread of the builder")))
+    })
+}
+
+/// The files of layers, lowest first, for reading. Only in a room.
+pub(crate) fn of_layers(images: &Images, chain: &[ChainId], empty: &Path) -> Result<Root, Error> {
+    let mut paths = images.snapshots().layer_paths(chain);
+    match images.snapshots().form() {
+        Form::Whole => match paths.pop() {
+            Some(top) => Ok(Root::open(&top)?),
+            None => Ok(Root::open(empty)?),
+        },
+        Form::Own => {
+            paths.reverse();
+            // Overlayfs wants two; and of one alone its whiteouts would show.
+            paths.push(empty.into());
+            if paths.len() == 1 {
+                return Ok(Root::open(empty)?);
+            }
+            Ok(Root::from_fd(mount::overlay(&paths, None, &[])?))
+        }
+    }
+}
+
+/// A snapshot, for writing. Only in a room.
+pub(crate) fn of_snapshot(mounts: &Mounts) -> Result<Root, Error> {
+    match mounts {
+        Mounts::Overlay { lower, upper, work } if !lower.is_empty() => {
+            Ok(Root::from_fd(mount::overlay(lower, Some((upper, work)), &[])?))
+        }
+        // On nothing, an overlay would mark every directory as one that hides what is below.
+        Mounts::Overlay { upper, .. } => Ok(Root::open(upper)?),
+        Mounts::Directory { root, .. } => Ok(Root::open(root)?),
+    }
+}
+
+/// A part of a root, as a path for who cannot be given a descriptor; it is good as long as what is
+/// given with it is open.
+pub(crate) fn path_in(root: &Root, part: &Path) -> Result<(PathBuf, File), Error> {
+    let opened = root.open_with(part, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let file = File::from(opened);
+    Ok((PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())), file))
+}
