@@ -17,6 +17,7 @@ pub mod expand;
 mod flags;
 pub mod git;
 mod heredoc;
+pub mod ignore;
 pub mod instruction;
 pub mod mount;
 mod parse;
