@@ -10,7 +10,7 @@ use crate::images::path_of;
 use crate::platforms;
 
 /// A type of object, in the order in which a name is looked up.
-const TYPES: [&str; 4] = ["container", "image", "network", "volume"];
+const TYPES: [&str; 5] = ["container", "image", "network", "volume", "secret"];
 
 /// `image inspect`.
 pub(crate) async fn image(client: &Client, args: &ImageInspectArgs) -> Result<i32> {
@@ -90,6 +90,7 @@ async fn find(
                 path.replacen("/json&", "/json?", 1)
             }
             "network" => format!("/networks/{}", encode(name)),
+            "secret" => format!("/secrets/{}", encode(name)),
             _ => format!("/volumes/{}", encode(name)),
         };
         match client.get::<Value>(&path).await {

@@ -44,6 +44,7 @@ mod request;
 mod run;
 mod run_args;
 mod search;
+mod secrets;
 mod stats;
 mod stream;
 mod system;
@@ -60,7 +61,7 @@ pub use client::Endpoint;
 
 use args::{
     CdiCommand, Cli, Command, ContainerCommand, ContainerGroup, ImageCommand, ImageCommon,
-    ImageGroup, NetworkCommand, RegistryCommand, SystemCommand, VolumeCommand,
+    ImageGroup, NetworkCommand, RegistryCommand, SecretCommand, SystemCommand, VolumeCommand,
 };
 use client::Client;
 use error::{Error, Result};
@@ -166,6 +167,15 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         },
         Command::Network(command) => network(client, command).await,
         Command::Volume(command) => volume(client, command).await,
+        Command::Secret(SecretCommand::Create(args)) => secrets::create(client, args).await,
+        Command::Secret(SecretCommand::Ls(args)) => secrets::list(client, &args).await,
+        Command::Secret(SecretCommand::Inspect(args)) => {
+            inspect::inspect(client, &args, Some("secret")).await
+        }
+        Command::Secret(SecretCommand::Update { label, label_rm, secret }) => {
+            secrets::update(client, &secret, &label, &label_rm).await
+        }
+        Command::Secret(SecretCommand::Rm { secrets }) => secrets::rm(client, &secrets).await,
         Command::System(SystemCommand::Info(args)) | Command::Info(args) => {
             system::info(client, &args).await
         }

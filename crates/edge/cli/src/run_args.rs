@@ -252,6 +252,10 @@ pub(crate) struct ContainerArgs {
     /// CLOCK=DURATION. dhow's own; in Docker's client: --annotation dhow.time-offsets=boottime=24h
     #[arg(long, value_name = "CLOCK=DURATION")]
     pub(crate) time_offset: Vec<String>,
+    /// Give the container a secret, as a file in memory: NAME[,target=PATH,uid=0,gid=0,mode=0444], or
+    /// NAME,type=env[,target=VARIABLE]. dhow's own
+    #[arg(long, value_name = "SECRET")]
+    pub(crate) secret: Vec<String>,
     /// What else is a reason to end the container and start it again, whatever its policy: 'unhealthy'.
     /// dhow's own; in Docker's client: --annotation dhow.restart-on=unhealthy
     #[arg(long)]

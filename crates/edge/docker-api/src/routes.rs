@@ -6,7 +6,7 @@ use crate::{
     error::Error,
     handlers::{
         archive, check, container, device, dhow, exec, gc, image, network, process, registry,
-        search, stream, system, upgrade, volume,
+        search, secret, stream, system, upgrade, volume,
     },
     http::route::Routes,
     server::Handler,
@@ -95,6 +95,12 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
 
     POST "/grpc" => upgrade::grpc,
     POST "/session" => upgrade::session,
+    GET "/secrets" => secret::list,
+    POST "/secrets/create" => secret::create,
+    POST "/secrets/{}/update" => secret::update,
+    GET "/secrets/{}" => secret::inspect,
+    DELETE "/secrets/{}" => secret::remove,
+
     POST "/build/prune" => system::build_prune,
     POST "/plugins/{}/enable" => system::plugin,
     POST "/plugins/{}/disable" => system::plugin,
@@ -144,11 +150,6 @@ const NOT_BUILT: &[(Method, &str, Missing)] = &[
     (Method::GET, "/tasks", Missing::NoSwarm(NO_MANAGER)),
     (Method::GET, "/tasks/{}/logs", Missing::NoSwarm(NO_MANAGER)),
     (Method::GET, "/tasks/{}", Missing::NoSwarm(NO_MANAGER)),
-    (Method::GET, "/secrets", Missing::NoSwarm(NO_MANAGER)),
-    (Method::POST, "/secrets/create", Missing::NoSwarm(NO_MANAGER)),
-    (Method::GET, "/secrets/{}", Missing::NoSwarm(NO_MANAGER)),
-    (Method::DELETE, "/secrets/{}", Missing::NoSwarm(NO_MANAGER)),
-    (Method::POST, "/secrets/{}/update", Missing::NoSwarm(NO_MANAGER)),
     (Method::GET, "/configs", Missing::NoSwarm(NO_MANAGER)),
     (Method::POST, "/configs/create", Missing::NoSwarm(NO_MANAGER)),
     (Method::GET, "/configs/{}", Missing::NoSwarm(NO_MANAGER)),

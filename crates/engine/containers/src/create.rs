@@ -15,7 +15,7 @@ use crate::intent::Intent;
 use crate::mounting::{IMAGE, MountedImage, Mounting, VOLUME};
 use crate::record::{Container, Record};
 use crate::userns::{self, Wanted};
-use crate::{Error, attachment, clock, definition, events, log_driver, name};
+use crate::{Error, attachment, clock, definition, events, log_driver, name, secret_mounts};
 
 /// How often a name that was not asked for is tried.
 const MAX_NAMES: u32 = 100;
@@ -69,6 +69,7 @@ impl Engine {
         for mounting in &mut mounts {
             self.settle(mounting)?;
         }
+        secret_mounts::check(&host_config, &mounts)?;
         attachment::check(self, &config, &host_config, &networking_config.endpoints_config)?;
 
         let reports = definition::reports(&config.image, self.embedded);
@@ -176,6 +177,7 @@ impl Engine {
                 snapshots.limit(&key, bytes)?;
             }
         }
+        self.hold_secrets(container)?;
         let mut changed = false;
         for at in 0..container.record.mounts.len() {
             if container.record.mounts[at].point.kind == VOLUME {

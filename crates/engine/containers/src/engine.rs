@@ -73,6 +73,7 @@ impl Engine {
         make_dir(&paths.runs(), 0o710)?;
         make_dir(&paths.state.join("networks"), 0o711)?;
         make_dir(&paths.runtime(), 0o700)?;
+        make_dir(&paths.secrets(), 0o700)?;
         let db = Arc::new(Db::open(&paths.root.join("dhow.db"))?);
         let images = Images::open(&paths.root, Arc::clone(&db), config.embedded, config.driver)?;
         let images = Arc::new(images);

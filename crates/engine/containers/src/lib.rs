@@ -59,6 +59,8 @@ mod recovery;
 mod remove;
 mod rewire;
 mod runtimes;
+mod secret_mounts;
+mod secrets;
 mod settings;
 mod shim;
 mod spec;

@@ -68,6 +68,11 @@ impl Paths {
         self.root.join("volumes")
     }
 
+    /// Secrets, for root alone.
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.root.join("secrets")
+    }
+
     /// What has happened.
     pub(crate) fn events(&self) -> PathBuf {
         self.state.join("events.jsonl")

@@ -171,7 +171,7 @@ impl Engine {
             look_up: &|name| supplies::look_up(&root, name),
             inside: &inside,
         };
-        let supplies = self.supplies(container, &who)?;
+        let mut supplies = self.supplies(container, &who)?;
         let namespaces = self.namespaces(container)?;
         let security = Security::parse(&host.security_opt)?;
         let mut mapped = Vec::new();
@@ -196,6 +196,7 @@ impl Engine {
             shm: supplies.shm.as_deref(),
             report: &report,
         })?;
+        supplies.list.extend(self.give_secrets(container, &mut spec)?);
         self.give_devices(&host.resources.device_requests, &mut spec)?;
         if let Some(root) = &mut spec.root {
             root.path = self.paths().rootfs().to_string_lossy().into_owned();

@@ -28,6 +28,7 @@ pub mod nat;
 pub mod network;
 pub mod pattern;
 pub mod progress;
+pub mod secret;
 pub mod stats;
 pub mod system;
 pub mod timestamp;

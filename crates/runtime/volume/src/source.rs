@@ -42,6 +42,26 @@ pub enum Source {
     },
     /// A file system that a volume consists of.
     FileSystem(FileSystem),
+    /// Copies of files, in memory: what is written of them never reaches a disk.
+    Secrets {
+        /// Them.
+        files: Vec<Secret>,
+    },
+}
+
+/// A file of [`Source::Secrets`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret {
+    /// What it is called there.
+    pub name: String,
+    /// The file of which it is a copy, which stays as it is.
+    pub path: PathBuf,
+    /// Its owner, by the host's count.
+    pub uid: u32,
+    /// Its group, by the host's count.
+    pub gid: u32,
+    /// Permissions.
+    pub mode: u32,
 }
 
 /// The options of a volume of the driver `local`.
@@ -68,6 +88,7 @@ impl Source {
                 .map_err(Error::mount(format!("mount {path:?}"))),
             Self::Container { pid, path } => in_container(*pid, path, namespaces),
             Self::FileSystem(volume) => volume.open(),
+            Self::Secrets { files } => crate::secrets::open(files),
         }
     }
 }

@@ -103,6 +103,11 @@ fn everything_of_a_containers_life() {
     daemon.ok(&["network", "create", "net"]);
     daemon.ok(&["network", "inspect", "net"]);
     daemon.ok(&["network", "rm", "net"]);
+    let input = format!("echo word | docker -H unix://{} secret create key -", daemon.socket);
+    let key = sandbox.sh(&input).success();
+    assert_eq!(daemon.ok(&["secret", "ls", "-q"]), key.trim());
+    assert_eq!(daemon.ok(&["secret", "inspect", "-f", "{{.Spec.Name}}", "key"]), "key");
+    assert_eq!(daemon.ok(&["secret", "rm", "key"]), "key");
     assert!(daemon.ok(&["images"]).contains("busybox"));
     drop(daemon);
     sandbox.finish();

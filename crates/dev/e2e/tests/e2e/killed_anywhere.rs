@@ -49,7 +49,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
 
 /// The parts of a day in the life of an engine: every kind of thing is made and unmade once. What fails
 /// because something was killed is of no interest here; what is left is.
-const DAY: &[fn(&Sandbox, &str)] = &[images, volumes, links, a_life, lives, a_loss];
+const DAY: &[fn(&Sandbox, &str)] = &[images, volumes, secrets, links, a_life, lives, a_loss];
 
 fn run(sandbox: &Sandbox, line: &str) {
     sandbox.dhow(&line.split_whitespace().collect::<Vec<_>>());
@@ -70,6 +70,13 @@ fn volumes(sandbox: &Sandbox, _: &str) {
     run(sandbox, "volume snapshot vol copied");
     run(sandbox, "volume rename copied renamed");
     run(sandbox, "volume rm vol copied renamed");
+}
+
+fn secrets(sandbox: &Sandbox, _: &str) {
+    run(sandbox, "secret create key /proc/sys/kernel/ostype");
+    run(sandbox, "run --rm --secret key busybox cat /run/secrets/key");
+    run(sandbox, "secret update key --label a=b");
+    run(sandbox, "secret rm key");
 }
 
 fn links(sandbox: &Sandbox, _: &str) {
@@ -154,6 +161,10 @@ fn tidy(sandbox: &Sandbox) {
     let volumes = sandbox.ok(&["volume", "ls", "-q"]);
     for volume in volumes.lines() {
         sandbox.ok(&["volume", "rm", volume]);
+    }
+    let secrets = sandbox.ok(&["secret", "ls", "-q"]);
+    for secret in secrets.lines() {
+        sandbox.ok(&["secret", "rm", secret]);
     }
     let networks = sandbox.ok(&["network", "ls", "--format", "{{.Name}}"]);
     if networks.lines().any(|name| name == "net") {

@@ -40,6 +40,7 @@ mod restart;
 mod resume;
 mod rootfs;
 mod scoped_sockets;
+mod secrets;
 mod security;
 mod storage;
 mod storms;

@@ -8,6 +8,7 @@ mod image;
 mod manifest;
 mod network;
 mod registry;
+mod secret;
 
 use std::path::PathBuf;
 
@@ -20,6 +21,7 @@ pub(crate) use manifest::*;
 pub(crate) use network::*;
 pub(crate) use registry::RegistryCommand;
 pub use registry::RegistryServeArgs;
+pub(crate) use secret::*;
 
 use crate::run_args::RunArgs;
 
@@ -80,6 +82,9 @@ pub(crate) enum Command {
     /// Manage volumes
     #[command(subcommand)]
     Volume(VolumeCommand),
+    /// Manage secrets: what containers have in memory only
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Manage the engine
     #[command(subcommand)]
     System(SystemCommand),

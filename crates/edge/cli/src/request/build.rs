@@ -7,7 +7,7 @@ use docker::{
     NetworkingConfig, Resources, RestartPolicy,
 };
 
-use super::{Attach, Create, devices, mounts, values};
+use super::{Attach, Create, devices, mounts, secrets, values};
 use crate::args::UpdateArgs;
 use crate::error::{Error, Result};
 use crate::run_args::ContainerArgs;
@@ -212,6 +212,7 @@ fn host_config(args: &ContainerArgs) -> Result<HostConfig> {
         runtime: args.runtime.clone(),
         isolation: args.isolation.clone(),
         mounts: args.mount.iter().map(|mount| mounts::mount(mount)).collect::<Result<_>>()?,
+        secrets: args.secret.iter().map(|one| secrets::secret(one)).collect::<Result<_>>()?,
         masked_paths: masked,
         readonly_paths: readonly,
         init: args.init,

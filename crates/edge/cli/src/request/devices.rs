@@ -3,6 +3,7 @@
 use docker::List;
 use docker::container::DeviceRequest;
 
+use super::csv;
 use crate::error::{Error, Result};
 use crate::run_args::ContainerArgs;
 
@@ -35,7 +36,7 @@ fn gpus(text: &str) -> Result<DeviceRequest> {
     };
     let mut counted = false;
     let mut seen = Vec::new();
-    for field in fields(text).ok_or_else(|| wrong("a quote is not where a field begins or ends"))? {
+    for field in csv::fields(text).ok_or_else(|| wrong(csv::BAD_QUOTE))? {
         let (key, value) = field.split_once('=').unwrap_or(("count", &field));
         if seen.iter().any(|earlier| earlier == key) {
             return Err(wrong(&format!("{key} can be specified only once")));
@@ -69,42 +70,6 @@ fn gpus(text: &str) -> Result<DeviceRequest> {
         request.count = 1;
     }
     Ok(request)
-}
-
-/// The fields of a line of CSV. `None`: a quote where none may be.
-fn fields(line: &str) -> Option<Vec<String>> {
-    let mut fields = Vec::new();
-    let mut rest = line;
-    loop {
-        let mut field = String::new();
-        if let Some(mut quoted) = rest.strip_prefix('"') {
-            loop {
-                let (text, after) = quoted.split_once('"')?;
-                field.push_str(text);
-                let Some(more) = after.strip_prefix('"') else {
-                    rest = after;
-                    break;
-                };
-                field.push('"');
-                quoted = more;
-            }
-            if !rest.is_empty() && !rest.starts_with(',') {
-                return None;
-            }
-        } else {
-            let end = rest.find(',').unwrap_or(rest.len());
-            field.push_str(&rest[..end]);
-            if field.contains('"') {
-                return None;
-            }
-            rest = &rest[end..];
-        }
-        fields.push(field);
-        match rest.strip_prefix(',') {
-            Some(more) => rest = more,
-            None => return Some(fields),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 //! engine.
 
 mod build;
+mod csv;
 mod devices;
 mod mounts;
+mod secrets;
 mod values;
 
 use std::path::PathBuf;

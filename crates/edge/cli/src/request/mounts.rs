@@ -3,6 +3,7 @@
 use docker::container::{BindOptions, IdMapping, ImageOptions, TmpfsOptions, VolumeOptions};
 use docker::{List, Mount};
 
+use super::csv;
 use crate::error::{Error, Result};
 
 /// Makes the source of `-v` absolute where it is a relative path of the host (`./data`).
@@ -32,7 +33,9 @@ pub(super) fn mount(text: &str) -> Result<Mount> {
     let mut subpath = String::new();
     let (mut is_bind, mut is_volume, mut is_tmpfs, mut is_image) = (false, false, false, false);
     let mut id_mapping = None;
-    for field in text.split(',') {
+    let wrong = || Error::Usage(format!("invalid --mount {text:?}: {}", csv::BAD_QUOTE));
+    for field in &csv::fields(text).ok_or_else(wrong)? {
+        let field = field.as_str();
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key, Some(value)),
             None => (field, None),
@@ -187,6 +190,8 @@ mod tests {
             ("bind", "/srv", "/data")
         );
         assert!(got.read_only);
+        let quoted = mount("type=tmpfs,\"dst=/a,b\"").unwrap();
+        assert_eq!(quoted.target, "/a,b");
         assert_eq!(got.bind_options.unwrap().propagation, "rslave");
         let got = mount("type=bind,src=/a,dst=/b,idmap").unwrap().bind_options.unwrap();
         assert_eq!(got.id_mapping, Some(IdMapping::default()));
@@ -209,6 +214,7 @@ mod tests {
             ("type=bind,src=/x,dst=/x,ro,bind-recursive=readonly", "bind-propagation=rprivate"),
             ("type=tmpfs,dst=/x,idmap", "cannot mix 'idmap'"),
             ("type=volume,dst=/x,image-subpath=y", "cannot mix 'image-*'"),
+            ("dst=\"/x", "a quote is not where a field begins or ends"),
         ] {
             let err = mount(text).unwrap_err().to_string();
             assert!(err.contains(want), "{text}: {err}");

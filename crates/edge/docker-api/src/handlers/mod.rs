@@ -12,6 +12,7 @@ pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod registry;
 pub(crate) mod search;
+pub(crate) mod secret;
 pub(crate) mod stream;
 pub(crate) mod system;
 pub(crate) mod upgrade;

@@ -91,6 +91,9 @@ wire! {
         /// Mounts, in full.
         #[serde(skip_serializing_if = "List::is_empty")]
         pub mounts: List<Mount>,
+        /// Secrets, which are in memory only; ours.
+        #[serde(skip_serializing_if = "List::is_empty")]
+        pub secrets: List<crate::secret::SecretMount>,
         /// Paths to hide; nil: the default ones, empty: none.
         pub masked_paths: Words,
         /// Paths to make read-only; nil: the default ones, empty: none.
