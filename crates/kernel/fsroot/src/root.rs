@@ -137,11 +137,26 @@ impl Root {
     /// get `mode` (less the umask), those that are there stay as they are. Links on the way are
     /// followed inside the root also when they dangle: what they name is made.
     pub fn mkdir_all(&self, path: impl AsRef<Path>, mode: Mode) -> Result<OwnedFd, Error> {
-        let path = path.as_ref();
-        self.make_directories(path, mode).call(|| format!("mkdir({path:?})"))
+        self.mkdir_all_with(path, mode, &mut |_| Ok(()))
     }
 
-    fn make_directories(&self, path: &Path, mode: Mode) -> Result<OwnedFd, Errno> {
+    /// The same; each directory that it makes is given to `made` (`O_PATH`), before what comes into it.
+    pub fn mkdir_all_with(
+        &self,
+        path: impl AsRef<Path>,
+        mode: Mode,
+        made: &mut dyn FnMut(BorrowedFd<'_>) -> Result<(), Errno>,
+    ) -> Result<OwnedFd, Error> {
+        let path = path.as_ref();
+        self.make_directories(path, mode, made).call(|| format!("mkdir({path:?})"))
+    }
+
+    fn make_directories(
+        &self,
+        path: &Path,
+        mode: Mode,
+        made: &mut dyn FnMut(BorrowedFd<'_>) -> Result<(), Errno>,
+    ) -> Result<OwnedFd, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let mut path = path.to_owned();
         for _ in 0..MAX_LINKS {
@@ -150,10 +165,10 @@ impl Root {
                 other => return other,
             }
             let (dir, missing) = self.deepest_existing(&path)?;
-            match descend(dir, &missing, mode)? {
+            match descend(dir, &missing, mode, made)? {
                 Descended::Reached(fd) => return Ok(fd),
-                Descended::Link { made, target } => {
-                    path = replace_link(&path, missing.len() - made, &target);
+                Descended::Link { before, target } => {
+                    path = replace_link(&path, missing.len() - before, &target);
                 }
             }
         }
@@ -270,19 +285,25 @@ fn split(path: &Path) -> Result<(&Path, &OsStr), Error> {
 enum Descended {
     /// The last directory.
     Reached(OwnedFd),
-    /// After `made` components comes a symbolic link.
-    Link { made: usize, target: OsString },
+    /// After so many components comes a symbolic link.
+    Link { before: usize, target: OsString },
 }
 
 /// Makes and enters one component after the other, each relative to the one before.
-fn descend(start: OwnedFd, names: &[OsString], mode: Mode) -> Result<Descended, Errno> {
+fn descend(
+    start: OwnedFd,
+    names: &[OsString],
+    mode: Mode,
+    made: &mut dyn FnMut(BorrowedFd<'_>) -> Result<(), Errno>,
+) -> Result<Descended, Errno> {
     let mut dir = start;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    for (made, name) in names.iter().enumerate() {
-        match rustix::fs::mkdirat(&dir, name, mode) {
-            Ok(()) | Err(Errno::EXIST) => {}
+    for (before, name) in names.iter().enumerate() {
+        let is_new = match rustix::fs::mkdirat(&dir, name, mode) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(errno) => return Err(errno),
-        }
+        };
         dir = match rustix::fs::openat(&dir, name, flags, Mode::empty()) {
             Ok(fd) => fd,
             // With NOFOLLOW a link is "not a directory"; is it one?
@@ -291,12 +312,15 @@ fn descend(start: OwnedFd, names: &[OsString], mode: Mode) -> Result<Descended, 
                     return Err(Errno::NOTDIR);
                 };
                 return Ok(Descended::Link {
-                    made,
+                    before,
                     target: OsStr::from_bytes(target.as_bytes()).into(),
                 });
             }
             Err(errno) => return Err(errno),
         };
+        if is_new {
+            made(dir.as_fd())?;
+        }
     }
     Ok(Descended::Reached(dir))
 }

@@ -139,7 +139,7 @@ impl Copier {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
                 let made = rustix::fs::openat(target, name, flags, mode)
                     .map_err(|errno| ("create", errno))?;
-                self.data(&source, &made, found.st_size as u64)
+                copy_bytes(&source, &made, found.st_size as u64, &mut self.reflinks)
             }
             FileType::Symlink => {
                 let text = rustix::fs::readlinkat(from, name, Vec::new())
@@ -150,39 +150,47 @@ impl Copier {
                 .map_err(|errno| ("mknod", errno)),
         }
     }
+}
 
-    fn data(&mut self, from: &OwnedFd, to: &OwnedFd, size: u64) -> Result<(), Failed> {
-        if size == 0 {
-            return Ok(());
-        }
-        if self.reflinks {
-            match rustix::fs::ioctl_ficlone(to, from) {
-                Ok(()) => return Ok(()),
-                Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::IO)) => {
-                    return Err(("ioctl(FICLONE)", errno));
-                }
-                // One file that cannot (EINVAL), or a file system that cannot.
-                Err(errno) => self.reflinks = errno == Errno::INVAL,
-            }
-        }
-        rustix::fs::ftruncate(to, size).map_err(|errno| ("ftruncate", errno))?;
-        let mut at = 0;
-        // Holes stay holes.
-        while at < size {
-            let start = match rustix::fs::seek(from, SeekFrom::Data(at)) {
-                Err(Errno::NXIO) => break,
-                Err(Errno::INVAL | Errno::NOTSUP) => at,
-                start => start.map_err(|errno| ("lseek", errno))?,
-            };
-            let end = match rustix::fs::seek(from, SeekFrom::Hole(start)) {
-                Err(Errno::INVAL | Errno::NOTSUP) => size,
-                end => end.map_err(|errno| ("lseek", errno))?.min(size),
-            };
-            copy_range(from.as_fd(), to.as_fd(), start, end)?;
-            at = end;
-        }
-        Ok(())
+/// Copies the first `size` bytes of one file to another, which is empty: as shared blocks where the
+/// file system can and `reflinks` says that it may be tried (what is found out is written there), else
+/// within the kernel. Holes stay holes. Which call failed, and how.
+pub fn copy_bytes(
+    from: &OwnedFd,
+    to: &OwnedFd,
+    size: u64,
+    reflinks: &mut bool,
+) -> Result<(), (&'static str, Errno)> {
+    if size == 0 {
+        return Ok(());
     }
+    if *reflinks {
+        match rustix::fs::ioctl_ficlone(to, from) {
+            Ok(()) => return Ok(()),
+            Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::IO)) => {
+                return Err(("ioctl(FICLONE)", errno));
+            }
+            // One file that cannot (EINVAL), or a file system that cannot.
+            Err(errno) => *reflinks = errno == Errno::INVAL,
+        }
+    }
+    rustix::fs::ftruncate(to, size).map_err(|errno| ("ftruncate", errno))?;
+    let mut at = 0;
+    // Holes stay holes.
+    while at < size {
+        let start = match rustix::fs::seek(from, SeekFrom::Data(at)) {
+            Err(Errno::NXIO) => break,
+            Err(Errno::INVAL | Errno::NOTSUP) => at,
+            start => start.map_err(|errno| ("lseek", errno))?,
+        };
+        let end = match rustix::fs::seek(from, SeekFrom::Hole(start)) {
+            Err(Errno::INVAL | Errno::NOTSUP) => size,
+            end => end.map_err(|errno| ("lseek", errno))?.min(size),
+        };
+        copy_range(from.as_fd(), to.as_fd(), start, end)?;
+        at = end;
+    }
+    Ok(())
 }
 
 /// Whether files in the directory `dir` can share blocks.

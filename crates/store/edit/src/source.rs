@@ -1,0 +1,173 @@
+//! What of a tree a copy takes.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Stat};
+
+use crate::Error;
+use crate::cursor::Cursor;
+use crate::error::At as _;
+use crate::place::Found;
+
+/// Is told what is taken, each directory before what is in it, names in order.
+pub(crate) trait Taker {
+    /// A directory is taken, or something in it will be: a name, and what it is.
+    fn enter(&mut self, name: &OsStr, stat: &Stat, way: Way) -> Result<(), Error>;
+    /// All that is taken of the directory entered last has been.
+    fn leave(&mut self, directory: BorrowedFd<'_>, stat: &Stat) -> Result<(), Error>;
+    /// Anything but a directory is taken: `name` in `directory`.
+    fn node(&mut self, directory: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> Result<(), Error>;
+}
+
+/// Why a directory is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It is what the copy names.
+    Top,
+    /// It is taken, in a directory that is.
+    Whole,
+    /// It is not asked for, but something in it is.
+    Through,
+}
+
+/// Patterns of what below the top is taken.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {}
+
+/// What patterns have said of a directory.
+#[derive(Clone, Debug, Default)]
+struct Matched {}
+
+/// What patterns say of a path.
+struct Verdict {
+    is_taken: bool,
+    /// Neither it nor anything below it is.
+    is_out: bool,
+    matched: Matched,
+}
+
+impl Filter {
+    /// The patterns of a copy.
+    pub(crate) fn new(include: &[String], exclude: &[String]) -> Result<Self, Error> {
+        match include.iter().chain(exclude).next() {
+            Some(pattern) => Err(Error::Patterns(pattern.clone())),
+            None => Ok(Self {}),
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "there are no patterns yet")]
+    fn judge(&self, _path: &Path, _above: &Matched) -> Verdict {
+        Verdict { is_taken: true, is_out: false, matched: Matched {} }
+    }
+}
+
+/// A directory on the way down.
+struct Level {
+    name: OsString,
+    stat: Stat,
+    /// Whether whoever takes knows of it.
+    is_known: bool,
+    matched: Matched,
+    rest: std::vec::IntoIter<OsString>,
+}
+
+struct Walk<'a, T> {
+    filter: &'a Filter,
+    taker: &'a mut T,
+    cursor: Cursor,
+    levels: Vec<Level>,
+    /// What the top is called in errors.
+    shown: &'a Path,
+    /// From the top.
+    path: PathBuf,
+}
+
+/// Tells `taker` what there is at `found`, shown as `shown`, as far as `filter` lets it.
+pub(crate) fn take<T: Taker>(
+    found: &Found,
+    shown: &Path,
+    filter: &Filter,
+    taker: &mut T,
+) -> Result<(), Error> {
+    if found.kind() != FileType::Directory {
+        return taker.node(found.dir.as_fd(), &found.name, &found.stat);
+    }
+    let cursor = Cursor::new(found.open_directory(shown)?).at("open", shown)?;
+    let levels = Vec::new();
+    let mut walk = Walk { filter, taker, cursor, levels, shown, path: PathBuf::new() };
+    walk.push(found.name.clone(), Some(Way::Top), Matched::default())?;
+    walk.all()
+}
+
+impl<T: Taker> Walk<'_, T> {
+    fn shown(&self) -> PathBuf {
+        self.shown.join(&self.path)
+    }
+
+    /// Takes up the directory at which the cursor is.
+    fn push(&mut self, name: OsString, way: Option<Way>, matched: Matched) -> Result<(), Error> {
+        let stat = rustix::fs::fstat(self.cursor.here()).at("stat", self.shown())?;
+        if let Some(way) = way {
+            self.taker.enter(&name, &stat, way)?;
+        }
+        let rest = self.cursor.names().at("readdir", self.shown())?.into_iter();
+        self.levels.push(Level { name, stat, is_known: way.is_some(), matched, rest });
+        Ok(())
+    }
+
+    fn all(&mut self) -> Result<(), Error> {
+        while let Some(level) = self.levels.last_mut() {
+            match level.rest.next() {
+                Some(name) => self.one(name)?,
+                None => self.pop()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Result<(), Error> {
+        let Some(level) = self.levels.pop() else { return Ok(()) };
+        if level.is_known {
+            self.taker.leave(self.cursor.here(), &level.stat)?;
+        }
+        self.cursor.leave().at("open", self.shown())?;
+        self.path.pop();
+        Ok(())
+    }
+
+    fn one(&mut self, name: OsString) -> Result<(), Error> {
+        let Some(level) = self.levels.last() else { return Ok(()) };
+        self.path.push(&name);
+        let verdict = self.filter.judge(&self.path, &level.matched);
+        if verdict.is_out {
+            self.path.pop();
+            return Ok(());
+        }
+        let stat = rustix::fs::statat(self.cursor.here(), &name, AtFlags::SYMLINK_NOFOLLOW)
+            .at("lstat", self.shown())?;
+        if verdict.is_taken {
+            self.make_known()?;
+        }
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            self.cursor.enter(&name).at("open", self.shown())?;
+            let way = verdict.is_taken.then_some(Way::Whole);
+            return self.push(name, way, verdict.matched);
+        }
+        if verdict.is_taken {
+            self.taker.node(self.cursor.here(), &name, &stat)?;
+        }
+        self.path.pop();
+        Ok(())
+    }
+
+    /// Something is taken: so whoever takes has to know of the directories that it is in.
+    fn make_known(&mut self) -> Result<(), Error> {
+        for level in self.levels.iter_mut().filter(|level| !level.is_known) {
+            self.taker.enter(&level.name, &level.stat, Way::Through)?;
+            level.is_known = true;
+        }
+        Ok(())
+    }
+}
