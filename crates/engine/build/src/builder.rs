@@ -1,5 +1,7 @@
 //! The builder: what all builds of a process share.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,6 +12,7 @@ use snapshot::Key;
 
 use crate::cache::{Cache, let_go_of_dead};
 use crate::client::Client;
+use crate::error::At as _;
 use crate::event::Progress;
 use crate::jobs::Jobs;
 use crate::request::Request;
@@ -51,6 +54,13 @@ impl Builder {
 
     pub(crate) fn images(&self) -> &Arc<Images> {
         self.engine.images()
+    }
+
+    /// A folder for sockets that steps have mounted.
+    pub(crate) fn sockets(&self) -> Result<PathBuf, Error> {
+        let path = self.engine.state().join("build");
+        DirBuilder::new().recursive(true).mode(0o700).create(&path).at("mkdir", &path)?;
+        Ok(path)
     }
 
     /// A name for a snapshot of ours: after our death it is known whose it was.

@@ -82,6 +82,9 @@ pub enum Error {
     /// The kernel's.
     #[error(transparent)]
     Sys(#[from] sys::Error),
+    /// A change of files.
+    #[error(transparent)]
+    Edit(#[from] edit::Error),
     /// The graph's.
     #[error(transparent)]
     Graph(#[from] buildgraph::Error),

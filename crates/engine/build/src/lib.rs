@@ -10,7 +10,6 @@
 //! [`Client`] is what a build asks of who asked for it. A result is layers, which images share, or a
 //! directory of the builder's own. What a step has made is found again by a key: see `keys`.
 #![forbid(unsafe_code)]
-#![allow(dead_code, reason = "the steps that use it come next")]
 
 mod build;
 mod builder;
@@ -25,11 +24,13 @@ mod keys;
 mod look;
 mod op;
 mod output;
+mod pruning;
 mod request;
 mod solver;
 mod source;
 mod store;
 mod tell;
+mod usage;
 mod view;
 
 pub use build::Build;
@@ -39,4 +40,9 @@ pub use error::Error;
 pub use event::{Event, Log, Progress, Source, Status, VertexState, Warning};
 pub use export::Solved;
 pub use look::FileStat;
+pub use pruning::{Filter, Pruning};
 pub use request::{CacheOption, Entitlements, Export, FrontendRequest, Request};
+pub use usage::{CacheRecord, PrunedCache};
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::Error;
 use crate::cache::now;
 use crate::error::At as _;
+use crate::usage::bytes_of;
 
 /// How many directories of one name there may be, for builds that run at once.
 const MAX_COPIES: usize = 256;
@@ -132,12 +133,11 @@ impl Store {
         if folder.exists() {
             let Some((_lock, _)) = lock(&folder, false)? else { return Ok(false) };
             // The lock goes last: until then nobody takes the folder for a new one.
-            for name in ["data", "lock"] {
-                let root = fsroot::Root::open(&folder)?;
-                match root.remove_all(name) {
-                    Err(error) if error.errno() == rustix::io::Errno::NOENT => {}
-                    removed => removed?,
-                }
+            let root = fsroot::Root::open(&folder)?;
+            let mut names = snapshot::folders::names(&folder)?;
+            names.sort_by_key(|name| name == "lock");
+            for name in names {
+                root.remove_all(&name)?;
             }
             fs::remove_dir(&folder).at("rmdir", &folder)?;
         }
@@ -175,6 +175,11 @@ impl Store {
     pub(crate) fn is_used(&self, id: &str) -> Result<bool, Error> {
         let folder = self.root.join(id);
         Ok(folder.exists() && lock(&folder, false)?.is_none())
+    }
+
+    /// Bytes of a directory.
+    pub(crate) fn size(&self, id: &str) -> u64 {
+        bytes_of(&self.root.join(id).join("data"))
     }
 
     /// A file of the builder's own beside a directory.

@@ -35,6 +35,12 @@ impl Read {
         Ok(self.first("look for old holds", sql, [now], |_| Ok(()))?.is_some())
     }
 
+    /// Whether somebody holds this: a blob, or a layer by its chain id.
+    pub fn is_held(&self, target: &Digest) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM pull_holds WHERE target = ?1 LIMIT 1";
+        Ok(self.first("look for holds", sql, [Text(target)], |_| Ok(()))?.is_some())
+    }
+
     /// Who holds something.
     pub fn holders(&self) -> Result<Vec<String>, Error> {
         self.all("list holders", "SELECT DISTINCT holder FROM pull_holds", [], |row| row.get(0))

@@ -60,11 +60,12 @@ fn fit(history: &mut Vec<History>, layers: &[Layer], made: &[Made]) {
         entry.empty_layer = true;
     }
     let n_missing = layers.len().saturating_sub(n_with_layer);
-    let mut names: Vec<&Made> = made.iter().filter(|one| one.has_layer).collect();
-    let names = names.split_off(names.len().saturating_sub(n_missing));
-    for missing_idx in 0..n_missing {
+    // The topmost layers are those of the last steps; below them is a base that has no history.
+    let names: Vec<&Made> = made.iter().filter(|one| one.has_layer).collect();
+    for n_above in (0..n_missing).rev() {
+        let name = names.len().checked_sub(n_above + 1).map(|idx| names[idx].created_by.clone());
         history.push(History {
-            created_by: names.get(missing_idx).map(|made| made.created_by.clone()),
+            created_by: name,
             comment: Some(COMMENT.into()),
             ..History::default()
         });

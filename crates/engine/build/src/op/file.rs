@@ -3,26 +3,72 @@
 use std::sync::Arc;
 
 use buildgraph::{File, Vertex};
-use oci::Digest;
+use fsroot::Root;
+use oci::{ChainId, Digest};
 
-use crate::Error;
 use crate::build::Shared;
+use crate::builder::Builder;
+use crate::cache::{NewRecord, now};
+use crate::error::At as _;
 use crate::keys::Taken;
 use crate::output::Output;
+use crate::{Error, op, view};
 
-#[allow(clippy::unused_async, reason = "it comes next")]
 /// Carries out the actions, one after the other.
 pub(crate) async fn run(
-    _build: &Arc<Shared>,
-    _vertex: &Vertex,
-    _file: &File,
-    _inputs: &[Output],
-    _key: &Digest,
+    build: &Arc<Shared>,
+    vertex: &Vertex,
+    file: &File,
+    inputs: &[Output],
+    key: &Digest,
 ) -> Result<Output, Error> {
-    Err(Error::NotYet("a change of files".into()))
+    let below = op::base(inputs)?;
+    let (file, inputs) = (file.clone(), inputs.to_vec());
+    let (key, name) = (key.clone(), vertex.shown.name.clone());
+    let made = build.blocking(move |build| {
+        let snapshots = build.builder.images().snapshots();
+        let snapshot = Builder::snapshot_key()?;
+        let mounts = snapshots.prepare(&snapshot, &below)?;
+        let applied = view::in_a_room(|| {
+            let target = view::of_snapshot(&mounts)?;
+            let roots: Vec<Root> =
+                inputs.iter().map(|input| op::root(build, input)).collect::<Result<_, _>>()?;
+            let roots: Vec<Option<&Root>> = roots.iter().map(Some).collect();
+            edit::apply(&roots, &target, &file, now())?;
+            Ok(())
+        });
+        let record =
+            NewRecord { key: &key, description: &name, below: below.last(), lease: &build.lease };
+        let sealed = applied.and_then(|()| {
+            let write =
+                |tx: &metadata::Write, sealed: Option<&images::Sealed>| record.write(tx, sealed);
+            Ok(build.builder.images().seal(&snapshot, &below, None, write)?)
+        });
+        let sealed = match sealed {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                snapshots.remove(&snapshot)?;
+                return Err(error);
+            }
+        };
+        let mut chain: Vec<ChainId> = below;
+        chain.extend(sealed.map(|sealed| sealed.chain));
+        Ok(chain)
+    });
+    made.await.map(Output::Layers)
 }
 
 /// The digest of what a step takes of an input. Only in a room.
-pub(crate) fn content(_build: &Shared, _taken: &Taken, _input: &Output) -> Result<Digest, Error> {
-    Err(Error::NotYet("a copy of files".into()))
+pub(crate) fn content(build: &Shared, taken: &Taken, input: &Output) -> Result<Digest, Error> {
+    let root = op::root(build, input)?;
+    let memo = match input {
+        Output::Tree(tree) => Some(build.builder.store.beside(&tree.directory, "digests")),
+        Output::Layers(_) => None,
+    };
+    let mut known = memo.as_deref().map(edit::Memo::load).unwrap_or_default();
+    let digest = edit::digest(&root, &taken.copy, &mut known)?;
+    if let Some(memo) = memo {
+        known.save(&memo).at("write", &memo)?;
+    }
+    Ok(digest)
 }

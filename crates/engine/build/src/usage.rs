@@ -1,0 +1,157 @@
+//! What the build cache holds, and making room in it.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use metadata::BuildRecord;
+use oci::ChainId;
+
+use crate::builder::Builder;
+use crate::cache::{let_go_of_dead, now};
+use crate::{Error, Pruning};
+
+/// One thing in the build cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheRecord {
+    /// Its name.
+    pub id: String,
+    /// `regular`, `source.local`, `exec.cachemount`, ...
+    pub kind: String,
+    /// What people call it.
+    pub description: String,
+    /// What it lies on.
+    pub parents: Vec<String>,
+    /// It is written to, build by build.
+    pub mutable: bool,
+    /// A build uses it.
+    pub in_use: bool,
+    /// An image has it, too.
+    pub shared: bool,
+    /// Bytes, without what it lies on.
+    pub size: u64,
+    /// Nanoseconds since 1970.
+    pub created: i64,
+    /// Nanoseconds since 1970.
+    pub used: i64,
+    /// How often.
+    pub uses: u64,
+}
+
+/// What a prune has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PrunedCache {
+    /// What is gone.
+    pub removed: Vec<CacheRecord>,
+    /// Bytes that are free again.
+    pub reclaimed: u64,
+}
+
+impl Builder {
+    /// All that is in the build cache, what was used last first.
+    pub fn usage(&self) -> Result<Vec<CacheRecord>, Error> {
+        let db = self.engine.db();
+        let (records, shared, held, parents) = db.read(|tx| {
+            let records = tx.build_records()?;
+            let (mut shared, mut held) = (HashSet::new(), HashSet::new());
+            let mut parents = std::collections::HashMap::new();
+            for chain in records.iter().filter_map(|record| record.chain.as_ref()) {
+                if tx.layer_users(chain)? > 0 {
+                    shared.insert(chain.clone());
+                }
+                if tx.is_held(chain.digest())? {
+                    held.insert(chain.clone());
+                }
+                if let Some(parent) = tx.layer(chain)?.and_then(|layer| layer.parent) {
+                    parents.insert(chain.clone(), parent);
+                }
+            }
+            Ok::<_, metadata::Error>((records, shared, held, parents))
+        })?;
+        let by_chain = |chain: &ChainId| {
+            let found = records.iter().find(|record| record.chain.as_ref() == Some(chain));
+            found.map(|record| record.id.clone())
+        };
+        let describe = |record: &BuildRecord| {
+            let chain = record.chain.as_ref();
+            let is_layer = record.kind == "regular";
+            let in_use = match chain {
+                Some(chain) => held.contains(chain),
+                None => !is_layer && self.store.is_used(&record.id)?,
+            };
+            let size = if is_layer { record.size } else { self.store.size(&record.id) };
+            Ok(CacheRecord {
+                id: record.id.clone(),
+                kind: record.kind.clone(),
+                description: record.description.clone(),
+                parents: chain
+                    .and_then(|chain| parents.get(chain))
+                    .and_then(by_chain)
+                    .into_iter()
+                    .collect(),
+                mutable: !is_layer,
+                in_use,
+                shared: chain.is_some_and(|chain| shared.contains(chain)),
+                size,
+                created: record.created,
+                used: record.used,
+                uses: record.uses,
+            })
+        };
+        let mut all = records.iter().map(describe).collect::<Result<Vec<_>, Error>>()?;
+        all.sort_by_key(|record| std::cmp::Reverse(record.used));
+        Ok(all)
+    }
+
+    /// Removes from the build cache what nothing uses and `pruning` does not keep: what was used
+    /// longest ago first. What images have stays in them.
+    pub fn prune(&self, pruning: &Pruning) -> Result<PrunedCache, Error> {
+        let_go_of_dead(self.engine.db())?;
+        let mut all = self.usage()?;
+        all.reverse();
+        let mut total: u64 = all.iter().map(|record| record.size).sum();
+        let mut pruned = PrunedCache::default();
+        for record in all {
+            if record.in_use || !pruning.takes(&record, now()) {
+                continue;
+            }
+            if !pruning.wants_room(total, || free(self.engine.root())) {
+                break;
+            }
+            let Some(reclaimed) = self.remove(&record)? else { continue };
+            total = total.saturating_sub(record.size);
+            pruned.reclaimed += reclaimed;
+            pruned.removed.push(record);
+        }
+        Ok(pruned)
+    }
+
+    /// Removes a record; `None` where somebody uses it by now. Bytes that are free again.
+    fn remove(&self, record: &CacheRecord) -> Result<Option<u64>, Error> {
+        if record.mutable {
+            return Ok(self.store.remove(&record.id)?.then_some(record.size));
+        }
+        let found = self.engine.db().read(|tx| tx.build_record(&record.id))?;
+        let Some(found) = found else { return Ok(None) };
+        let chain: Vec<ChainId> = found.chain.into_iter().collect();
+        let forget = |tx: &metadata::Write| tx.delete_build_record(&record.id).map(drop);
+        Ok(Some(self.images().unseal(&chain, forget)?))
+    }
+}
+
+/// Bytes that are free on a disk.
+fn free(root: &Path) -> u64 {
+    rustix::fs::statvfs(root).map_or(u64::MAX, |found| found.f_bavail * found.f_frsize)
+}
+
+/// Bytes on the disk of all that is in a directory; as far as it can be looked at.
+pub(crate) fn bytes_of(path: &Path) -> u64 {
+    let Ok(found) = fs::symlink_metadata(path) else { return 0 };
+    let mut bytes = found.blocks() * 512;
+    if found.is_dir() {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        bytes += entries.map(|entry| bytes_of(&entry.path())).sum::<u64>();
+    }
+    bytes
+}
