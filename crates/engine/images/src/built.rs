@@ -1,7 +1,8 @@
 //! What builds make: layers of what steps have written, and images of those.
 //!
 //! A layer of a step is not copied: the directory that the step wrote to becomes the layer. Its
-//! archive is only read through for its digest, and written when an image is made that has it.
+//! archive is only read through for its digest, and written when an image is made that has it
+//! (`built_image`).
 
 use std::collections::HashSet;
 use std::fs;
@@ -10,15 +11,14 @@ use std::path::Path;
 
 use diff::Packed;
 use metadata::{ImageLayer, Write};
-use oci::image::{Descriptor, Manifest, media_type};
+use oci::image::{Descriptor, media_type};
 use oci::{ChainId, DiffId};
-use reference::Reference;
 use snapshot::{Key, Mounts};
 use tree::Change;
 
 use crate::commit::Kept;
-use crate::install::{insert_layer, layer_type, parse_config, to_json};
-use crate::{Error, Image, Images};
+use crate::install::{insert_layer, layer_type};
+use crate::{Error, Images};
 
 /// A layer that a step has made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,15 @@ pub struct Sealed {
     pub diff: DiffId,
     /// Of its files, in bytes.
     pub size: u64,
+}
+
+/// The layers of an image whose archives are in their places.
+#[derive(Default)]
+pub(crate) struct KeptLayers {
+    pub(crate) descriptors: Vec<Descriptor>,
+    pub(crate) rows: Vec<ImageLayer>,
+    /// Of their files, in bytes.
+    pub(crate) size: u64,
 }
 
 /// Hashes what is written, and drops it.
@@ -215,63 +224,39 @@ impl Images {
         })
     }
 
-    /// Makes an image of layers that are all here, with this configuration, whose `diff_ids` are
-    /// those of `chain`. It gets these names; it has none where there are none.
-    pub fn install_built(
+    /// Puts the archives of an image's layers in their places. Only with the lock, and a note.
+    pub(crate) fn keep_archives(
         &self,
-        config: &[u8],
         chain: &[ChainId],
-        names: &[Reference],
-    ) -> Result<Image, Error> {
-        let parsed = parse_config(config)?;
-        if ChainId::chain(&parsed.rootfs.diff_ids) != chain {
-            let why = "the layers of the configuration are not those of the result";
-            return Err(Error::Invalid(why.into()));
+        diffs: &[DiffId],
+        archives: Vec<Archive>,
+    ) -> Result<KeptLayers, Error> {
+        let mut kept = KeptLayers::default();
+        for (layer_idx, archive) in archives.into_iter().enumerate() {
+            let here = &chain[layer_idx];
+            let row = self.db.read(|tx| tx.layer(here))?;
+            kept.size += row.ok_or_else(|| missing(here))?.size;
+            let descriptor = match archive {
+                Archive::Kept(descriptor) => {
+                    if self.content.size(&descriptor.digest)?.is_none() {
+                        return Err(missing(here));
+                    }
+                    descriptor
+                }
+                Archive::New(blob) => {
+                    let (digest, size) = blob.commit(None)?;
+                    Descriptor::new(media_type::LAYER, digest, size)
+                }
+            };
+            let (blob, diff) = (descriptor.digest.clone(), diffs[layer_idx].clone());
+            kept.rows.push(ImageLayer { chain: here.clone(), diff, blob });
+            kept.descriptors.push(descriptor);
         }
-        let names: Vec<Reference> =
-            names.iter().map(|name| crate::check_target(name.clone())).collect::<Result<_, _>>()?;
-        let packed = self.pack_missing(chain)?;
-        let _lock = self.content.lock_shared()?;
-        self.with_note(|| {
-            let (mut layers, mut rows, mut size) = (Vec::new(), Vec::new(), 0);
-            for (layer_idx, packed) in packed.into_iter().enumerate() {
-                let diff = parsed.rootfs.diff_ids[layer_idx].clone();
-                let here = &chain[layer_idx];
-                let row = self.db.read(|tx| tx.layer(here))?;
-                size += row.ok_or_else(|| missing(here))?.size;
-                let descriptor = match packed {
-                    Archive::Kept(descriptor) => {
-                        if self.content.size(&descriptor.digest)?.is_none() {
-                            return Err(missing(here));
-                        }
-                        descriptor
-                    }
-                    Archive::New(blob) => {
-                        let (digest, size) = blob.commit(None)?;
-                        Descriptor::new(media_type::LAYER, digest, size)
-                    }
-                };
-                let blob = descriptor.digest.clone();
-                rows.push(ImageLayer { chain: here.clone(), diff, blob });
-                layers.push(descriptor);
-            }
-            let descriptor = Descriptor::of(media_type::CONFIG, config);
-            let manifest = to_json("the image manifest", &Manifest::new(descriptor, layers))?;
-            let image = self.record(config, &manifest, &rows, names.first(), |_| Ok(size))?;
-            for name in names.iter().skip(1) {
-                let found =
-                    crate::resolve::Found { id: image.id.clone(), reference: None, target: None };
-                self.set_tag(name, &found)?;
-            }
-            if names.len() > 1 {
-                self.write_index()?;
-            }
-            Ok(image)
-        })
+        Ok(kept)
     }
 
     /// The archive of every layer: one that is here, or a new one.
-    fn pack_missing(&self, chain: &[ChainId]) -> Result<Vec<Archive>, Error> {
+    pub(crate) fn pack_missing(&self, chain: &[ChainId]) -> Result<Vec<Archive>, Error> {
         let mut archives = Vec::new();
         for layer_idx in 0..chain.len() {
             let archive = match self.kept_archive(&chain[layer_idx])? {
@@ -343,7 +328,7 @@ impl Images {
 }
 
 /// The archive of a layer.
-enum Archive {
+pub(crate) enum Archive {
     Kept(Descriptor),
     New(content::Finished),
 }

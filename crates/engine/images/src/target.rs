@@ -27,8 +27,8 @@ pub(crate) const MAX_DEPTH: usize = 4;
 pub(crate) const MAX_DOCUMENTS: usize = 1000;
 
 /// BuildKit's mark of a manifest that says something about another one.
-const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
-const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
+pub(crate) const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+pub(crate) const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 
 /// An index, as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use images::Image;
+use images::{Built, BuiltImage, InstalledBuilt};
 use metadata::Layer;
 use oci::image::{ImageConfig, Platform};
 use reference::Reference;
@@ -28,9 +28,8 @@ pub(super) async fn export(
     export: &Export,
 ) -> Result<BTreeMap<String, String>, Error> {
     let names = names(export)?;
-    let one = only(finished)?;
-    let image = install(build, solved, one, &names).await?;
-    let mut response = response(&image, &names);
+    let made = install(build, solved, finished, export, &names).await?;
+    let mut response = response(&made, &names);
     if is_set(export, "push") {
         if names.is_empty() {
             return Err(Error::Invalid("tag is needed when pushing to registry".into()));
@@ -52,12 +51,12 @@ pub(super) async fn archive(
     export: &Export,
 ) -> Result<BTreeMap<String, String>, Error> {
     let names = names(export)?;
-    let image = install(build, solved, only(finished)?, &names).await?;
-    let response = response(&image, &names);
+    let made = install(build, solved, finished, export, &names).await?;
+    let response = response(&made, &names);
     let mut output = build.client.send_file(export_idx, &response).await.map_err(Error::Client)?;
     let (sender, mut pieces) = mpsc::channel(AHEAD);
     let what = if names.is_empty() {
-        vec![image.id.to_string()]
+        vec![made.image.id.to_string()]
     } else {
         names.iter().map(Reference::familiar).collect()
     };
@@ -93,42 +92,56 @@ impl Write for Pieces {
     }
 }
 
-/// The one result. Images of several platforms are for later.
-fn only(finished: &[Finished]) -> Result<&Finished, Error> {
-    match finished {
-        [one] => Ok(one),
-        [] => Err(Error::Invalid("nothing was built".into())),
-        _ => Err(Error::NotYet("an image of several platforms".into())),
-    }
-}
-
-/// Makes the image of a result.
+/// Makes the image of the results: of several platforms an index of theirs.
 async fn install(
     build: &Arc<Shared>,
     solved: &Solved,
-    one: &Finished,
+    finished: &[Finished],
+    export: &Export,
     names: &[Reference],
-) -> Result<Image, Error> {
-    let key = match one.platform.as_str() {
-        "" => CONFIG.to_owned(),
-        platform => format!("{CONFIG}/{platform}"),
-    };
-    let stated = solved.metadata.get(&key).or_else(|| solved.metadata.get(CONFIG));
-    let mut config = match stated {
-        Some(bytes) => ImageConfig::parse(bytes)
-            .map_err(|error| Error::Invalid(format!("the image's configuration: {error}")))?,
-        None => blank(&one.platform)?,
-    };
+) -> Result<InstalledBuilt, Error> {
     let epoch = build.epoch()?;
-    let (chain, made, names) = (one.chain.clone(), one.made.clone(), names.to_vec());
+    let mut configs = Vec::new();
+    for one in finished {
+        configs.push((stated(solved, &one.platform)?, one.chain.clone(), one.made.clone()));
+    }
+    let annotations = annotations(export, &["annotation.", "annotation-manifest."]);
+    let mut built = Built {
+        names: names.to_vec(),
+        annotations: self::annotations(export, &["annotation-index."]),
+        ..Built::default()
+    };
     let installed = build.blocking(move |build| {
-        let layers = layers(build, &chain)?;
-        config::complete(&mut config, &layers, &made, epoch);
-        let bytes = serde_json::to_vec(&config)
-            .map_err(|error| Error::Invalid(format!("the image's configuration: {error}")))?;
-        Ok(build.builder.images().install_built(&bytes, &chain, &names)?)
+        for (mut config, chain, made) in configs {
+            let layers = layers(build, &chain)?;
+            config::complete(&mut config, &layers, &made, epoch);
+            let config = serde_json::to_vec(&config)
+                .map_err(|error| Error::Invalid(format!("the image's configuration: {error}")))?;
+            let annotations = annotations.clone();
+            built.images.push(BuiltImage { config, chain, annotations, ..BuiltImage::default() });
+        }
+        Ok(build.builder.images().install_built(&built)?)
     });
     installed.await
+}
+
+/// The configuration that the front end says for a platform.
+fn stated(solved: &Solved, platform: &str) -> Result<ImageConfig, Error> {
+    let of_platform = solved.metadata.get(&format!("{CONFIG}/{platform}"));
+    match of_platform.or_else(|| solved.metadata.get(CONFIG)) {
+        Some(bytes) => ImageConfig::parse(bytes)
+            .map_err(|error| Error::Invalid(format!("the image's configuration: {error}"))),
+        None => blank(platform),
+    }
+}
+
+/// Notes that options ask for: `annotation.NAME=VALUE`.
+fn annotations(export: &Export, prefixes: &[&str]) -> BTreeMap<String, String> {
+    let noted = export.options.iter().filter_map(|(option, value)| {
+        let name = prefixes.iter().find_map(|prefix| option.strip_prefix(prefix))?;
+        Some((name.to_owned(), value.clone()))
+    });
+    noted.collect()
 }
 
 fn layers(build: &Shared, chain: &[oci::ChainId]) -> Result<Vec<Layer>, Error> {
@@ -167,14 +180,17 @@ fn is_set(export: &Export, option: &str) -> bool {
     matches!(export.options.get(option).map(String::as_str), Some("" | "true" | "1"))
 }
 
-fn response(image: &Image, names: &[Reference]) -> BTreeMap<String, String> {
+fn response(made: &InstalledBuilt, names: &[Reference]) -> BTreeMap<String, String> {
     let mut response = BTreeMap::new();
-    response.insert("containerimage.config.digest".into(), image.id.to_string());
-    let digest = image.manifest.as_ref().unwrap_or(&image.id);
-    response.insert("containerimage.digest".into(), digest.to_string());
+    response.insert("containerimage.config.digest".into(), made.image.id.to_string());
+    response.insert("containerimage.digest".into(), made.root.digest.to_string());
     if !names.is_empty() {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         response.insert("image.name".into(), names.join(","));
+    }
+    if let Ok(descriptor) = serde_json::to_vec(&made.root) {
+        let text = data_encoding::BASE64.encode(&descriptor);
+        response.insert("containerimage.descriptor".into(), text);
     }
     response
 }

@@ -32,6 +32,12 @@ fn step(home: &Home, below: &[ChainId], name: &str) -> Sealed {
     home.images.seal(&key, below, None, write).unwrap().unwrap()
 }
 
+fn install(home: &Home, config: &[u8], chain: &[ChainId], names: &[Reference]) -> Image {
+    let image = BuiltImage { config: config.into(), chain: chain.into(), ..BuiltImage::default() };
+    let built = Built { images: vec![image], names: names.into(), ..Built::default() };
+    home.images.install_built(&built).unwrap().image
+}
+
 fn a_build(driver: Driver) {
     let home = Home::on(&format!("built-{driver}"), driver);
     let base = home.import("base:1", &tar(&[("etc/passwd", "root:x:0:0::/:/bin/sh")]));
@@ -56,7 +62,7 @@ fn a_build(driver: Driver) {
     let config = ImageConfig { rootfs, ..base.config.clone() };
     let bytes = serde_json::to_vec(&config).unwrap();
     let names = ["built:1".parse().unwrap(), "built:2".parse().unwrap()];
-    let image = home.images.install_built(&bytes, &chain, &names).unwrap();
+    let image = install(&home, &bytes, &chain, &names);
     assert_eq!(home.list(&[]), ["base:1", "built:1"]);
     assert_eq!(home.images.resolve("built:2").unwrap().id, image.id);
     home.check();
@@ -66,7 +72,7 @@ fn a_build(driver: Driver) {
     // Of the same layers again: nothing is written twice.
     let other = ImageConfig { author: Some("me".into()), ..config };
     let bytes = serde_json::to_vec(&other).unwrap();
-    home.images.install_built(&bytes, &chain, &[]).unwrap();
+    install(&home, &bytes, &chain, &[]);
     home.check();
 
     // The images go, the cache keeps the layers; then it goes, and they do.
@@ -105,8 +111,60 @@ fn layers_that_are_not_those_of_the_configuration_are_refused() {
     let home = Home::new("built-other");
     let base = home.import("base:1", &tar(&[("a", "a")]));
     let bytes = serde_json::to_vec(&ImageConfig::default()).unwrap();
-    let error = home.images.install_built(&bytes, &base.chain, &[]).unwrap_err();
+    let image = BuiltImage { config: bytes, chain: base.chain, ..BuiltImage::default() };
+    let built = Built { images: vec![image], ..Built::default() };
+    let error = home.images.install_built(&built).unwrap_err();
     let text = chain(&error);
     assert_eq!(text, "the layers of the configuration are not those of the result");
     home.check();
+}
+
+#[test]
+fn an_image_of_two_platforms_is_an_index_with_what_is_attested() {
+    testkit::needs!(Root);
+    let home = Home::on("built-index", Driver::Overlay);
+    let base = home.import("base:1", &tar(&[("a", "a")]));
+    let [first, second] = ["first", "second"].map(|name| step(&home, &base.chain, name));
+    let image = |sealed: &Sealed, architecture: &str| {
+        let mut diff_ids = base.config.rootfs.diff_ids.clone();
+        diff_ids.push(sealed.diff.clone());
+        let config = ImageConfig {
+            architecture: architecture.into(),
+            os: "linux".into(),
+            rootfs: RootFs { diff_ids, ..RootFs::default() },
+            ..ImageConfig::default()
+        };
+        let mut chain = base.chain.clone();
+        chain.push(sealed.chain.clone());
+        BuiltImage {
+            config: serde_json::to_vec(&config).unwrap(),
+            chain,
+            statements: vec![("https://slsa.dev/provenance/v1".into(), b"{}".to_vec())],
+            ..BuiltImage::default()
+        }
+    };
+    let built = Built {
+        images: vec![image(&second, "s390x"), image(&first, &base.config.architecture)],
+        names: ["two:1", "two:2"].map(|name| name.parse().unwrap()).into(),
+        ..Built::default()
+    };
+    let made = home.images.install_built(&built).unwrap();
+    assert_eq!(made.root.media_type, media_type::INDEX);
+    assert_eq!(made.image.config.architecture, base.config.architecture, "this machine's own");
+    for name in ["two:1", "two:2"] {
+        let kinds = home.images.manifests(name).unwrap();
+        let n_images =
+            kinds.iter().filter(|one| matches!(one.kind, ManifestKind::Image { .. })).count();
+        let n_about =
+            kinds.iter().filter(|one| matches!(one.kind, ManifestKind::Attestation { .. })).count();
+        assert_eq!((n_images, n_about), (2, 2), "{name}: {kinds:?}");
+    }
+    home.check();
+    let found = home.images.check(Checking::default(), &mut |_| Ok(())).unwrap();
+    assert_eq!(found.findings, []);
+    for name in ["two:1", "two:2", "base:1"] {
+        home.images.remove(name, false, &|_| false).unwrap();
+    }
+    home.check();
+    assert!(home.images.content.list().unwrap().is_empty());
 }

@@ -1,0 +1,209 @@
+//! Images of what builds have made: of one platform or several, with what is attested of them.
+
+use std::collections::BTreeMap;
+
+use oci::image::{Descriptor, ImageConfig, Index, Manifest, Platform, RootFs, media_type};
+use oci::{ChainId, DiffId, Digest};
+use reference::Reference;
+
+use crate::built::{Archive, KeptLayers};
+use crate::install::{Names, parse_config, to_json};
+use crate::resolve::Found;
+use crate::target::{IndexDocument, REFERENCE_DIGEST, REFERENCE_TYPE, Within};
+use crate::{Error, Image, Images};
+
+/// What a statement's document is, as BuildKit stores it (`docs/attestations/attestation-storage.md`).
+const STATEMENT: &str = "application/vnd.in-toto+json";
+/// Of a statement, what it says something of.
+const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
+
+/// An image to be made of layers that are all here.
+#[derive(Clone, Debug, Default)]
+pub struct BuiltImage {
+    /// Its configuration, as it is to be: its `diff_ids` are those of `chain`.
+    pub config: Vec<u8>,
+    /// Its layers, lowest first.
+    pub chain: Vec<ChainId>,
+    /// Notes for its manifest.
+    pub annotations: BTreeMap<String, String>,
+    /// What is attested of it: what it says (`https://slsa.dev/provenance/v0.2`), and the statement, in
+    /// which `subject` is to be filled in already or left out.
+    pub statements: Vec<(String, Vec<u8>)>,
+}
+
+/// What an image, or several, are to be.
+#[derive(Clone, Debug, Default)]
+pub struct Built {
+    /// One for each platform.
+    pub images: Vec<BuiltImage>,
+    /// Their names; none: they have none.
+    pub names: Vec<Reference>,
+    /// An index, also of one image of which nothing is attested.
+    pub index: bool,
+    /// Notes for the index.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What was made.
+#[derive(Clone, Debug)]
+pub struct InstalledBuilt {
+    /// The image; of several that which is meant on this machine.
+    pub image: Image,
+    /// Its manifest, or the index.
+    pub root: Descriptor,
+}
+
+/// An image whose layers are in their places, but not recorded.
+struct Ready {
+    config: Vec<u8>,
+    manifest: Vec<u8>,
+    layers: KeptLayers,
+    entry: Descriptor,
+}
+
+impl Images {
+    /// Makes images of layers that are all here.
+    pub fn install_built(&self, built: &Built) -> Result<InstalledBuilt, Error> {
+        let names = built.names.iter().map(|name| crate::check_target(name.clone()));
+        let names: Vec<Reference> = names.collect::<Result<_, _>>()?;
+        let mut packed: Vec<(ImageConfig, Vec<Archive>)> = Vec::new();
+        for image in &built.images {
+            let config = parse_config(&image.config)?;
+            if ChainId::chain(&config.rootfs.diff_ids) != image.chain {
+                let why = "the layers of the configuration are not those of the result";
+                return Err(Error::Invalid(why.into()));
+            }
+            packed.push((config, self.pack_missing(&image.chain)?));
+        }
+        let _lock = self.content.lock_shared()?;
+        self.with_note(|| {
+            let mut ready = Vec::new();
+            for (image, (config, archives)) in built.images.iter().zip(packed) {
+                ready.push(self.ready(image, &config, archives)?);
+            }
+            let is_plain = built.images.iter().all(|image| image.statements.is_empty());
+            match &ready[..] {
+                [] => Err(Error::Invalid("no image to make".into())),
+                [one] if is_plain && !built.index => self.record_plain(one, &names),
+                all => self.record_index(built, all, &names),
+            }
+        })
+    }
+
+    fn ready(
+        &self,
+        image: &BuiltImage,
+        config: &ImageConfig,
+        archives: Vec<Archive>,
+    ) -> Result<Ready, Error> {
+        let layers = self.keep_archives(&image.chain, &config.rootfs.diff_ids, archives)?;
+        let descriptor = Descriptor::of(media_type::CONFIG, &image.config);
+        let mut manifest = Manifest::new(descriptor, layers.descriptors.clone());
+        manifest.annotations.clone_from(&image.annotations);
+        let manifest = to_json("the image manifest", &manifest)?;
+        let mut entry = Descriptor::of(media_type::MANIFEST, &manifest);
+        entry.platform = crate::target::platform_of(config);
+        Ok(Ready { config: image.config.clone(), manifest, layers, entry })
+    }
+
+    fn record_plain(&self, one: &Ready, names: &[Reference]) -> Result<InstalledBuilt, Error> {
+        let size = one.layers.size;
+        let (config, manifest, rows) = (&one.config, &one.manifest, &one.layers.rows);
+        let image = self.record(config, manifest, rows, names.first(), |_| Ok(size))?;
+        self.name_too(&image.id, None, names)?;
+        Ok(InstalledBuilt { image, root: one.entry.clone() })
+    }
+
+    fn record_index(
+        &self,
+        built: &Built,
+        all: &[Ready],
+        names: &[Reference],
+    ) -> Result<InstalledBuilt, Error> {
+        let mut entries: Vec<Descriptor> = all.iter().map(|one| one.entry.clone()).collect();
+        let mut others = Vec::new();
+        for (image, one) in built.images.iter().zip(all) {
+            if !image.statements.is_empty() {
+                entries.push(self.attest(&image.statements, &one.entry.digest, &mut others)?);
+            }
+        }
+        let mut index = Index::new(entries);
+        index.annotations.clone_from(&built.annotations);
+        let bytes = to_json("the index", &index)?;
+        let root = Descriptor::of(media_type::INDEX, &bytes);
+        let documents = [IndexDocument { media_type: media_type::INDEX.into(), bytes }];
+        let within = Within::Indexes(&documents, &others);
+        let mut image = None;
+        for one in all {
+            let size = one.layers.size;
+            let named = Names { tag: names.first(), within, ..Names::default() };
+            let (config, manifest, rows) = (&one.config, &one.manifest, &one.layers.rows);
+            image = Some(self.record(config, manifest, rows, named, |_| Ok(size))?);
+        }
+        let last = image.ok_or_else(|| Error::Invalid("no image to make".into()))?;
+        let meant = self.db.read(|tx| tx.target(&root.digest))?.map(|target| target.image);
+        let image = match meant {
+            Some(id) if id != last.id => self.get(&id)?,
+            _ => last,
+        };
+        self.name_too(&image.id, Some(&root.digest), names)?;
+        Ok(InstalledBuilt { image, root })
+    }
+
+    /// Gives what was made its names but the first.
+    fn name_too(
+        &self,
+        id: &Digest,
+        target: Option<&Digest>,
+        names: &[Reference],
+    ) -> Result<(), Error> {
+        for name in names.iter().skip(1) {
+            let found = Found { id: id.clone(), reference: None, target: target.cloned() };
+            self.set_tag(name, &found)?;
+        }
+        if names.len() > 1 {
+            self.write_index()?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what is attested of a manifest, as a manifest of its own for the same index.
+    fn attest(
+        &self,
+        statements: &[(String, Vec<u8>)],
+        about: &Digest,
+        kept: &mut Vec<Digest>,
+    ) -> Result<Descriptor, Error> {
+        let mut layers = Vec::new();
+        for (predicate, bytes) in statements {
+            self.content.put(STATEMENT, bytes)?;
+            let mut layer = Descriptor::of(STATEMENT, bytes);
+            layer.annotations.insert(PREDICATE_TYPE.into(), predicate.clone());
+            kept.push(layer.digest.clone());
+            layers.push(layer);
+        }
+        let diff_ids = layers.iter().map(|layer| DiffId(layer.digest.clone())).collect();
+        let unknown = Platform {
+            architecture: "unknown".into(),
+            os: "unknown".into(),
+            ..Platform::default()
+        };
+        let config = ImageConfig {
+            architecture: unknown.architecture.clone(),
+            os: unknown.os.clone(),
+            rootfs: RootFs { diff_ids, ..RootFs::default() },
+            ..ImageConfig::default()
+        };
+        let config = to_json("the image configuration", &config)?;
+        self.content.put(media_type::CONFIG, &config)?;
+        let manifest = Manifest::new(Descriptor::of(media_type::CONFIG, &config), layers);
+        let manifest = to_json("the image manifest", &manifest)?;
+        self.content.put(media_type::MANIFEST, &manifest)?;
+        let mut entry = Descriptor::of(media_type::MANIFEST, &manifest);
+        kept.extend([Digest::sha256(&config), entry.digest.clone()]);
+        entry.platform = Some(unknown);
+        entry.annotations.insert(REFERENCE_TYPE.into(), "attestation-manifest".into());
+        entry.annotations.insert(REFERENCE_DIGEST.into(), about.to_string());
+        Ok(entry)
+    }
+}
