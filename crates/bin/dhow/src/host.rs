@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::places::Places;
 use crate::{collector, embedded};
 
 /// What the binary carries.
@@ -26,11 +27,22 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 const FROM_SYSTEMD: &str = "fd://";
 
 /// What the rest of the program does for the command line.
-pub(crate) struct Host;
+pub(crate) struct Host {
+    /// Of whoever started this process.
+    pub(crate) places: Places,
+}
+
+impl Host {
+    fn open(&self, global: &Global) -> Result<Engine, String> {
+        let settings = Settings::load(&self.places.settings()).map_err(|err| chain(&err))?;
+        let (root, state) = (self.places.root(global), self.places.state(global));
+        open_with(root, state, driver(global)?, settings)
+    }
+}
 
 impl cli::Host for Host {
     fn engine(&self, global: &Global) -> Result<Endpoint, String> {
-        let engine = Arc::new(open(root(global), state(global), driver(global)?)?);
+        let engine = Arc::new(self.open(global)?);
         let api = Api { engine, upgrades: None };
         Ok(Endpoint::InProcess(Arc::new(move || {
             let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
@@ -40,22 +52,22 @@ impl cli::Host for Host {
     }
 
     async fn daemon(&self, global: &Global, args: &DaemonArgs) -> Result<(), String> {
-        let policy = collector::policy(args.image_gc.as_deref(), &settings())?;
+        let policy = collector::policy(args.image_gc.as_deref(), &self.places.settings())?;
         // Before anything else is opened.
         let mut listeners = if args.listen.iter().any(|address| address == FROM_SYSTEMD) {
             Listener::inherited().map_err(|err| chain(&err))?
         } else {
             Vec::new()
         };
-        let state = state(global);
-        let mut settings = Settings::load(&settings()).map_err(|err| chain(&err))?;
+        let state = self.places.state(global);
+        let mut settings = Settings::load(&self.places.settings()).map_err(|err| chain(&err))?;
         if let Some(remap) = &args.userns_remap {
             settings.userns_remap.clone_from(remap);
         }
         let driver = driver(global)?;
-        let engine = Arc::new(open_with(root(global), state.clone(), driver, settings)?);
+        let engine = Arc::new(open_with(self.places.root(global), state, driver, settings)?);
         let addresses = if args.listen.is_empty() {
-            vec![format!("unix://{}", state.join("dhow.sock").display())]
+            vec![format!("unix://{}", self.places.socket(global).display())]
         } else {
             args.listen.clone()
         };
@@ -88,7 +100,7 @@ impl cli::Host for Host {
             tls: args.tls_cert.clone().zip(args.tls_key.clone()),
             htpasswd: args.htpasswd.clone(),
         };
-        let engine = open(root(global), state(global), driver(global)?)?;
+        let engine = self.open(global)?;
         let images = Arc::clone(engine.images());
         let registry = registry_api::Registry::bind(images, &config).map_err(|err| chain(&err))?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
@@ -119,7 +131,7 @@ fn bring_up(engine: &Engine) {
 
 /// Removes a container that has ended, as its supervisor's last deed.
 pub(crate) fn remove(root: PathBuf, state: PathBuf, id: &str) -> i32 {
-    let removed = open(root, state, None)
+    let removed = open_again(root, state)
         .and_then(|engine| engine.internal_remove(id).map_err(|err| chain(&err)));
     match removed {
         Ok(()) => 0,
@@ -130,9 +142,17 @@ pub(crate) fn remove(root: PathBuf, state: PathBuf, id: &str) -> i32 {
     }
 }
 
-fn open(root: PathBuf, state: PathBuf, driver: Option<Driver>) -> Result<Engine, String> {
-    let settings = Settings::load(&settings()).map_err(|err| chain(&err))?;
-    open_with(root, state, driver, settings)
+/// Opens an engine for what a supervisor has become: in an ordinary user's engine that is in its
+/// namespaces already.
+fn open_again(root: PathBuf, state: PathBuf) -> Result<Engine, String> {
+    let places = if rootless::Place::of(&state).exists() {
+        rootless::join(&state).map_err(|err| chain(&err))?;
+        Places::of_user(rustix::process::geteuid().as_raw())
+    } else {
+        Places::of_system()
+    };
+    let settings = Settings::load(&places.settings()).map_err(|err| chain(&err))?;
+    open_with(root, state, None, settings)
 }
 
 fn open_with(
@@ -146,32 +166,11 @@ fn open_with(
     Engine::open(config).map_err(|err| chain(&err))
 }
 
-/// Where the engine's settings are.
-fn settings() -> PathBuf {
-    place(None, "DHOW_CONFIG", Settings::FILE)
-}
-
-fn root(global: &Global) -> PathBuf {
-    place(global.root.as_ref(), "DHOW_ROOT", "/var/lib/dhow")
-}
-
 fn driver(global: &Global) -> Result<Option<Driver>, String> {
     let from_environment = || std::env::var("DHOW_STORAGE_DRIVER").ok();
     let name = global.storage_driver.clone().or_else(from_environment);
     let name = name.filter(|name| !name.is_empty());
     name.map(|name| name.parse()).transpose().map_err(|err: images::Error| chain(&err))
-}
-
-fn state(global: &Global) -> PathBuf {
-    place(global.state.as_ref(), "DHOW_STATE", "/run/dhow")
-}
-
-/// Of the flag, the environment and the default, the first that says something.
-fn place(flag: Option<&PathBuf>, variable: &str, default: &str) -> PathBuf {
-    let from_environment = || std::env::var_os(variable).filter(|path| !path.is_empty());
-    flag.cloned()
-        .or_else(|| from_environment().map(PathBuf::from))
-        .unwrap_or_else(|| default.into())
 }
 
 /// Turns true when a signal asks the daemon to end. Containers go on.

@@ -8,20 +8,25 @@
 //! | `docker-init PROGRAM` | the first process of a container of `--init` |
 //! | `dhow-shim DIRECTORY` | the supervisor of one container |
 //! | `dhow-shim compress FILE` | what it has do what would take it too long |
+//! | `dhow-network STATE` | what keeps the network of an ordinary user's engine |
+//! | `dhow-network launch` | what it has become the way to the outside |
 //! | `dhow internal-remove ID ROOT STATE` | what a supervisor becomes when a container of `--rm` has ended |
 //! | anything else | the command line |
 //!
-//! The first five run in a process with one thread, before anything else is set up.
+//! All but the last run in a process with one thread, before anything else is set up.
 #![forbid(unsafe_code)]
 
 mod collector;
 mod embedded;
 mod host;
+mod places;
 
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use places::Places;
 
 fn main() {
     let entered = SystemTime::now();
@@ -31,6 +36,8 @@ fn main() {
         Part::Init => pid1::main(args.into_iter().skip(1)),
         Part::Shim(directory) => shim::main(&directory),
         Part::Compress(file) => shim::compress(&file),
+        Part::Network(state) => rootless::hold(&state),
+        Part::Launch => rootless::launch(),
         Part::Remove { root, state, id } => host::remove(root, state, &id),
         Part::CommandLine => command_line(args, entered),
     };
@@ -44,6 +51,8 @@ enum Part {
     Init,
     Shim(PathBuf),
     Compress(PathBuf),
+    Network(PathBuf),
+    Launch,
     Remove { root: PathBuf, state: PathBuf, id: String },
     CommandLine,
 }
@@ -55,6 +64,8 @@ fn part(args: &[OsString]) -> Part {
         (Some(pid1::NAME), _) => Part::Init,
         (Some("dhow-shim"), [part, file]) if part == "compress" => Part::Compress(file.into()),
         (Some("dhow-shim"), [directory]) => Part::Shim(directory.into()),
+        (Some(rootless::HOLDER_NAME), [part]) if part == rootless::LAUNCH => Part::Launch,
+        (Some(rootless::HOLDER_NAME), [state]) => Part::Network(state.into()),
         (_, [part, id, root, state]) if part == "internal-remove" => Part::Remove {
             root: root.into(),
             state: state.into(),
@@ -66,13 +77,37 @@ fn part(args: &[OsString]) -> Part {
 
 fn command_line(args: Vec<OsString>, entered: SystemTime) -> i32 {
     let entered_ns = entered.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    let host = match host(&args) {
+        Ok(host) => host,
+        Err(err) => {
+            eprintln!("dhow: {err}");
+            return if args.iter().any(|arg| arg == "run") { 125 } else { 1 };
+        }
+    };
     // One thread for what waits; the engine's own work goes to the pool.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(cli::main(args, &host::Host, entered_ns)),
+        Ok(runtime) => runtime.block_on(cli::main(args, &host, entered_ns)),
         Err(err) => {
             eprintln!("dhow: start the event loop: {err}");
             125
         }
     }
+}
+
+/// The host for a command line. An ordinary user whose command needs an engine in this process is
+/// brought into the engine's namespaces, which a process with threads could not be.
+fn host(args: &[OsString]) -> Result<host::Host, String> {
+    let uid = rustix::process::geteuid();
+    if uid.is_root() {
+        return Ok(host::Host { places: Places::of_system() });
+    }
+    let places = Places::of_user(uid.as_raw());
+    if let Some(global) = cli::own_engine(args) {
+        // Inside of the namespaces the user has another number.
+        let state = places.state(&global);
+        places::make_state(&state, uid.as_raw())?;
+        rootless::enter(&state).map_err(|err| host::chain(&err))?;
+    }
+    Ok(host::Host { places })
 }

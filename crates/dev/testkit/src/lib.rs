@@ -33,6 +33,7 @@ mod output;
 mod program;
 mod rootfs;
 mod sandbox;
+pub mod user;
 mod world;
 
 pub use catalogue::{Catalogue, Item, catalogue, differences};

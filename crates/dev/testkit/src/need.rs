@@ -34,10 +34,18 @@ pub enum Need {
     SysResource,
     /// To make a user namespace.
     UserNamespace,
+    /// To make a user namespace without being root.
+    OrdinaryUserNamespace,
+    /// A way from a network namespace to the outside: `pasta` or `slirp4netns`, and a device for them.
+    Slirp4netns,
     /// The helpers of ordinary users with several ids: `newuidmap`, set-user-id.
     NewUidMap,
     /// Id-mapped mounts of tmpfs.
     IdMappedTmpfs,
+    /// The runtime `runc`.
+    Runc,
+    /// The runtime `crun`.
+    Crun,
     /// Docker's own client.
     Docker,
     /// The distribution project's registry, `docker-registry`.
@@ -106,12 +114,18 @@ impl Need {
                 met(bits.unwrap_or(0) >> 24 & 1 == 1, || "the process lacks it".into())
             }
             Self::UserNamespace => shell("unshare -U true"),
+            Self::OrdinaryUserNamespace => {
+                shell("setpriv --reuid=10001 --regid=10001 --clear-groups unshare -Ur true")
+            }
+            Self::Slirp4netns => shell("test -e /dev/net/tun && slirp4netns --version"),
             Self::NewUidMap => shell(
                 "for tool in newuidmap newgidmap; do test -u \"$(command -v $tool)\" || \
                  { echo no set-user-id $tool >&2; exit 1; }; done",
             ),
             // Linux 6.3. mount(8) of 2.39 could say it directly.
             Self::IdMappedTmpfs => kernel((6, 3)),
+            Self::Runc => shell("runc --version"),
+            Self::Crun => shell("crun --version"),
             Self::Docker => shell("docker --version"),
             Self::Registry => shell("docker-registry --version"),
             Self::Skopeo => shell("skopeo --version"),

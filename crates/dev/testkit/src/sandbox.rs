@@ -32,6 +32,8 @@ pub struct Sandbox {
     baseline: RefCell<Option<World>>,
     finished: Cell<bool>,
     environment: RefCell<BTreeMap<String, String>>,
+    /// `dhow` is run by an ordinary user.
+    is_user: Cell<bool>,
 }
 
 /// Where programs are: the usual places, and then ours, where some are unpacked for the tests.
@@ -57,6 +59,7 @@ impl Sandbox {
             holder,
             baseline: RefCell::default(),
             finished: Cell::new(false),
+            is_user: Cell::new(false),
             // All tests can be had on another storage driver.
             environment: RefCell::new(
                 std::env::var("DHOW_STORAGE_DRIVER")
@@ -126,14 +129,19 @@ impl Sandbox {
         self.environment.borrow_mut().remove(key);
     }
 
-    /// A command in the sandbox, to be run.
+    /// A command in the sandbox, to be run by root.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        self.command_after(&[], program)
+    }
+
+    fn command_after(&self, first: &[&str], program: impl AsRef<std::ffi::OsStr>) -> Command {
         let pid = self.holder.id();
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--net=/proc/{pid}/ns/net"))
             .arg(format!("--mount=/proc/{pid}/ns/mnt"))
             .arg("--")
+            .args(first)
             .arg(program)
             .env_clear()
             .env("PATH", path())
@@ -147,9 +155,25 @@ impl Sandbox {
         command
     }
 
+    /// `dhow` is run by an ordinary user from now on: [`crate::user`].
+    pub fn become_user(&self) {
+        crate::user::make(self);
+        self.is_user.set(true);
+        self.baseline();
+    }
+
+    /// It is run by root again.
+    pub fn become_root(&self) {
+        self.is_user.set(false);
+    }
+
     /// `dhow ARGS`, to be run.
     pub fn dhow_command(&self, args: &[&str]) -> Command {
-        let mut command = self.command(crate::dhow_program());
+        let mut command = if self.is_user.get() {
+            self.command_after(&crate::user::BECOME, crate::user::program(self))
+        } else {
+            self.command(crate::dhow_program())
+        };
         command.args(args);
         command
     }

@@ -15,7 +15,7 @@ pub(crate) const FEATURES: &str = "dhow/failpoints,dhow-runtime/failpoints";
 const PROGRAMS: [(&str, &str); 18] = [
     ("bsdtar", "libarchive-tools"),
     ("busybox", "busybox-static"),
-    ("bzip2", "bzip2"),
+    ("crun", "crun"),
     ("curl", "curl"),
     ("ip", "iproute2"),
     ("mkfs.btrfs", "btrfs-progs"),
@@ -24,13 +24,13 @@ const PROGRAMS: [(&str, &str); 18] = [
     ("nft", "nftables"),
     ("openssl", "openssl"),
     ("python3", "python3"),
+    ("runc", "runc"),
     ("script", "bsdextrautils"),
     ("setfattr", "attr"),
     ("skopeo", "skopeo"),
+    ("slirp4netns", "slirp4netns"),
     ("tmux", "tmux"),
     ("unshare", "util-linux"),
-    ("xz", "xz-utils"),
-    ("zstd", "zstd"),
 ];
 
 /// Installs what is missing, builds, and runs the tests, of which `filter` may name some.

@@ -295,10 +295,29 @@ async fn volume(client: &Client, command: VolumeCommand) -> Result<i32> {
     }
 }
 
+/// What goes before the command, if the command is one that needs the engine in this process. `None`
+/// also where the command line is none: [`main`] says why.
+pub fn own_engine(args: &[OsString]) -> Option<Global> {
+    let Cli { global, command } = Cli::try_parse_from(args).ok()?;
+    let elsewhere = match &command {
+        Command::Daemon(_) | Command::Registry(RegistryCommand::Serve(_)) => false,
+        Command::System(SystemCommand::Install(_) | SystemCommand::Uninstall(_))
+        | Command::Manifest(_)
+        | Command::Cdi(CdiCommand::Generate(_)) => true,
+        _ => address(&global).is_some(),
+    };
+    (!elsewhere).then_some(global)
+}
+
+/// `-H`, else `DOCKER_HOST`.
+fn address(global: &Global) -> Option<String> {
+    let given = global.host.clone().or_else(|| std::env::var("DOCKER_HOST").ok());
+    given.filter(|address| !address.is_empty())
+}
+
 /// Where the engine is: `-H`, else `DOCKER_HOST`, else this process.
 fn endpoint(global: &Global, host: &impl Host) -> Result<Endpoint> {
-    let given = global.host.clone().or_else(|| std::env::var("DOCKER_HOST").ok());
-    let Some(address) = given.filter(|address| !address.is_empty()) else {
+    let Some(address) = address(global) else {
         return host.engine(global).map_err(Error::Usage);
     };
     if let Some(path) = address.strip_prefix("unix://") {

@@ -34,8 +34,10 @@ impl Engine {
         let spec = resources::limits(&limits)?;
         container.record.host.resources = limits;
         let phase = self.status_locked(&container.id, &lock)?.phase;
-        if phase.is_up() {
-            let cgroup = Cgroup::open(&Hierarchy::detect()?, &self.cgroup_path(&container))?;
+        let path = self.cgroup_path(&container);
+        // Without one no limit is left of what was asked for, and of that there are warnings.
+        if phase.is_up() && !path.is_empty() {
+            let cgroup = Cgroup::open(&Hierarchy::detect()?, &path)?;
             cgroup.apply(&plan::limits(&spec)?)?;
         }
         let config = container.config_json()?;

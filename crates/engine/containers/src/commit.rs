@@ -20,7 +20,7 @@ pub struct CommitOptions {
     pub author: Option<String>,
     /// A note for the history.
     pub message: Option<String>,
-    /// Freeze the container meanwhile, if it runs.
+    /// Freeze the container meanwhile, if it runs; one without a cgroup cannot be.
     pub pause: bool,
     /// What of the container's configuration is to be different: fields that are set.
     pub config: ContainerConfig,
@@ -46,25 +46,15 @@ impl Engine {
             message: options.message.clone(),
             created_by: Some(container.command().join(" ")),
         };
-        let mut frozen = options.pause && phase == Phase::Running;
-        if frozen {
-            frozen = match self.pause(&container.id) {
-                // It ended in this moment.
-                Err(Error::Conflict(_)) => false,
-                paused => paused.map(|()| true)?,
-            };
-        }
+        let frozen =
+            options.pause && phase == Phase::Running && self.freeze(&container, "commit")?;
         let mountpoints = mountpoints::ensure(self.root());
         let made = mountpoints.and_then(|mountpoints| {
             let base = container.image.as_ref();
             Ok(self.images.commit(&mounts, Some(&mountpoints), base, &commit)?)
         });
         if frozen {
-            // One that was killed while it was frozen is fine, too.
-            match self.unpause(&container.id) {
-                Err(Error::Conflict(_)) => {}
-                thawed => thawed?,
-            }
+            self.thaw(std::slice::from_ref(&container.id))?;
         }
         drop(lock);
         let image = made?;

@@ -50,6 +50,7 @@ impl Engine {
         definition::merge(&mut config, definition::defaults(&image));
         let mut warnings = definition::check(&config, &mut host_config, self.machine())?;
         warnings.extend(other_platform(&image, platform));
+        warnings.extend(Self::network_warning(&host_config));
         if definition::size(&host_config)?.is_some() && image.root == RootKind::Host {
             let why =
                 "storage option size: what a container of the host's root writes is in memory";

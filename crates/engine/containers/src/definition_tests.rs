@@ -36,6 +36,7 @@ fn verdict(config: &str, host: &str) -> String {
         cpus: 2,
         cpu_list: "0-1".into(),
         mem_list: "0".into(),
+        cgroups: true,
         swap_limit: true,
         blkio_weight: true,
     };

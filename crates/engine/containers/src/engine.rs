@@ -11,6 +11,7 @@ use metadata::Db;
 use network::Networks;
 use shim_protocol::Status;
 
+use crate::cgroups::Home;
 use crate::error::{At as _, is_out_of_space};
 use crate::lock::{Lock, shim_lives};
 use crate::paths::Paths;
@@ -47,6 +48,7 @@ pub struct Engine {
     pub(crate) images: Arc<Images>,
     pub(crate) networks: Networks,
     pub(crate) machine: OnceLock<Machine>,
+    pub(crate) home: OnceLock<Home>,
     pub(crate) settings: Settings,
     /// Supervisors that this process started: to be waited for when they end.
     pub(crate) children: Mutex<Vec<Child>>,
@@ -77,7 +79,10 @@ impl Engine {
         let db = Arc::new(Db::open(&paths.root.join("dhow.db"))?);
         let images = Images::open(&paths.root, Arc::clone(&db), config.embedded, config.driver)?;
         let images = Arc::new(images);
-        let networks = Networks::new(paths.prefix(), &paths.state);
+        let mut networks = Networks::new(paths.prefix(), &paths.state);
+        if rootless::is_rootless() {
+            networks = networks.of_user(&paths.state, &config.exe);
+        }
         networks.ensure_predefined(&db)?;
         let engine = Self {
             shared: Arc::new(Shared { paths, db, pending: Pending::default() }),
@@ -86,6 +91,7 @@ impl Engine {
             images,
             networks,
             machine: OnceLock::new(),
+            home: OnceLock::new(),
             settings: config.settings,
             children: Mutex::default(),
         };
@@ -138,7 +144,7 @@ impl Engine {
     }
 
     pub(crate) fn machine(&self) -> &Machine {
-        self.machine.get_or_init(machine::look)
+        self.machine.get_or_init(|| machine::look(self.has_cgroups()))
     }
 
     /// The container that a person means.

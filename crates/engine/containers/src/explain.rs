@@ -158,6 +158,9 @@ fn namespaces(process: &str) -> BTreeMap<&'static str, u64> {
 
 fn limits(path: String, container: &Container) -> Result<ExplainedCgroup, Error> {
     let mut explained = ExplainedCgroup { path, ..ExplainedCgroup::default() };
+    if explained.path.is_empty() {
+        return Ok(explained);
+    }
     let cgroup = match Cgroup::open(&Hierarchy::detect()?, &explained.path) {
         // It ended in this moment.
         Err(cgroup::Error::NotFound(_)) => return Ok(explained),

@@ -16,6 +16,7 @@
 
 mod attachment;
 mod boot;
+mod cgroups;
 mod change;
 mod changes;
 mod check;
@@ -52,8 +53,10 @@ mod mounting;
 mod mountpoints;
 mod name;
 mod networks;
+mod ordinary;
 mod paths;
 mod prepare;
+mod processes;
 mod record;
 mod recovery;
 mod remove;

@@ -6,20 +6,22 @@ use cgroup::Hierarchy;
 
 use crate::spec::resources::Machine;
 
-/// Looks at the machine. What cannot be read counts as not there.
-pub(crate) fn look() -> Machine {
+/// Looks at the machine. What cannot be read counts as not there. `cgroups`: whether containers can
+/// have any.
+pub(crate) fn look(cgroups: bool) -> Machine {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let cpu_list = read("/sys/devices/system/cpu/online");
     let mem_list = match read("/sys/devices/system/node/online") {
         list if list.is_empty() => "0".to_owned(),
         list => list,
     };
-    let hierarchy = Hierarchy::detect().ok();
+    let hierarchy = if cgroups { Hierarchy::detect().ok() } else { None };
     Machine {
         cpus: std::thread::available_parallelism()
             .map_or(1, |cpus| i64::try_from(cpus.get()).unwrap_or(1)),
         cpu_list,
         mem_list,
+        cgroups,
         swap_limit: hierarchy.as_ref().is_some_and(Hierarchy::has_swap_limit),
         blkio_weight: hierarchy
             .as_ref()

@@ -26,7 +26,7 @@ use crate::spec::security::Security;
 use crate::spec::user::{self, Accounts, Identity};
 use crate::spec::{self, devices};
 use crate::supplies::{self, Supplies, Who};
-use crate::{Error, attachment, definition, events, log_driver, machine};
+use crate::{Error, attachment, definition, events, log_driver, machine, runtimes, userns};
 
 /// The most that is read of `/etc/passwd` and `/etc/group`, bytes.
 const MAX_ACCOUNTS: u64 = 4 << 20;
@@ -76,7 +76,7 @@ impl Engine {
             Member { id: &container.id, name: &container.name, hostname: &config.hostname };
         let ports = attachment::ports(config, host)?;
         let ports = attachment::pinned(ports, now.map_or(&[], |now| &now.ports));
-        let upstream = resolv.clone().reachable().overridden(host).upstream();
+        let upstream = Self::reachable(resolv).overridden(host).upstream();
         let running = |id: &str| {
             self.shared.status(id).is_ok_and(|status| status.phase.is_alive())
                 || self.paths().run(id).exists()
@@ -136,7 +136,7 @@ impl Engine {
         } else if host.network_mode == "host" {
             resolv.clone().overridden(host)
         } else {
-            resolv.clone().reachable().overridden(host)
+            Self::reachable(resolv).overridden(host)
         };
         let contents = BTreeMap::from([
             ("/etc/hostname", format!("{}\n", config.hostname)),
@@ -165,6 +165,7 @@ impl Engine {
         let (config, host) = (&container.record.config, &container.record.host);
         let root = root_of(mounts)?;
         let identity = look_up_in(&root, &config.user, &host.group_add)?;
+        check_mapped(&identity)?;
         let inside = container.record.user_namespace.clone().unwrap_or_default();
         let who = Who {
             identity: &identity,
@@ -197,20 +198,14 @@ impl Engine {
             report: &report,
         })?;
         supplies.list.extend(self.give_secrets(container, &mut spec)?);
+        if self.runtime(&host.runtime)?.program.is_some() {
+            runtimes::FOREIGN_VERSION.clone_into(&mut spec.oci_version);
+        }
         self.give_devices(&host.resources.device_requests, &mut spec)?;
         if let Some(root) = &mut spec.root {
             root.path = self.paths().rootfs().to_string_lossy().into_owned();
         }
         Ok((spec, supplies))
-    }
-
-    /// `/dhow/ID`, or below the parent that was asked for.
-    pub(crate) fn cgroup_path(&self, container: &Container) -> String {
-        let parent = container.record.host.resources.cgroup_parent.trim_matches('/');
-        match parent {
-            "" => format!("/{}/{}", self.paths().prefix(), container.id),
-            parent => format!("/{parent}/{}", container.id),
-        }
     }
 
     /// Whose namespaces a container has; those of other containers, if they run.
@@ -227,6 +222,7 @@ impl Engine {
             ipc: place(&host.ipc_mode, "IPC")?,
             uts: place(&host.uts_mode, "UTS")?,
             cgroup: place(&host.cgroupns_mode, "cgroup")?,
+            nested: mount::in_user_namespace().then(|| userns::mapped("/proc/self/gid_map")),
             user: if container.record.user_namespace.is_some() { Place::Own } else { Place::Host },
         })
     }
@@ -386,10 +382,31 @@ impl Engine {
                 attributes: events::attributes(container),
                 companions: events::companions(container),
             }),
+            rootless: rootless::is_rootless().then(|| self.state().to_owned()),
         };
         write_json(&bundle.join("config.json"), spec)?;
         write_json(&run.join("shim.json"), &shim)
     }
+}
+
+/// Holds that a user is one whom the engine's own user namespace has, if it is in one.
+fn check_mapped(identity: &Identity) -> Result<(), Error> {
+    if !mount::in_user_namespace() {
+        return Ok(());
+    }
+    let user = &identity.user;
+    for (what, id, map, file) in [
+        ("user", user.uid, "/proc/self/uid_map", "/etc/subuid"),
+        ("group", user.gid, "/proc/self/gid_map", "/etc/subgid"),
+    ] {
+        let n_ids = userns::mapped(map);
+        if id >= n_ids {
+            return Err(Error::Invalid(format!(
+                "{what} {id} of the container cannot be had: this engine has {n_ids} {what} ids, by {file}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Whom a container runs as. The machine's own root has the machine's own accounts.

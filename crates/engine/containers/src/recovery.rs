@@ -194,7 +194,7 @@ impl Engine {
         self.note_unswept()?;
         let row = self.shared.db.read(|tx| tx.container(id))?;
         let (Some(row), Some(lock)) = (row, lock) else {
-            let cgroup = format!("/{}/{id}", self.paths().prefix());
+            let cgroup = self.cgroup_below("", id);
             self.clean_up_after_shim(id, &cgroup)?;
             return Ok(());
         };
@@ -267,8 +267,9 @@ impl Engine {
             status.finished_at = clock::print(clock::now());
         }
         failpoint::hit("engine.lost").at("write", &data)?;
-        // A free lock and a run's folder lead here again until the rest is done.
-        self.kill_cgroup(&container)?;
+        // A free lock and a run's folder lead here again until the rest is done. The status must not say
+        // that nothing runs before nothing does.
+        self.kill_all(id, &self.cgroup_path(&container))?;
         status.save(&data).at("write", &data.join("status.json"))?;
         failpoint::hit("engine.lost-noted").at("write", &data)?;
         if was_up {
@@ -280,14 +281,5 @@ impl Engine {
             self.emit(&events::container("destroy", &container));
         }
         Ok(())
-    }
-
-    /// Kills what still runs in a container: its status must not say that nothing does before.
-    fn kill_cgroup(&self, container: &Container) -> Result<(), Error> {
-        let hierarchy = cgroup::Hierarchy::detect()?;
-        match cgroup::Cgroup::open(&hierarchy, &self.cgroup_path(container)) {
-            Err(cgroup::Error::NotFound(_)) => Ok(()),
-            opened => Ok(opened?.kill_all()?),
-        }
     }
 }

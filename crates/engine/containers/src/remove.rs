@@ -152,7 +152,7 @@ impl Engine {
         self.shared.db.write(|tx| {
             tx.delete_container(id, clock::now())?;
             // While nobody can write, nobody can be about to make a cgroup in the parent of all.
-            if tx.containers()?.is_empty() { remove_parent(&self.paths().prefix()) } else { Ok(()) }
+            if tx.containers()?.is_empty() { self.remove_parent() } else { Ok(()) }
         })?;
         failpoint::hit("engine.removed").at("record", self.root())?;
         Ok(())
@@ -174,7 +174,11 @@ impl Engine {
         }
         stray::kill(id, &run)?;
         failpoint::hit("engine.cgroup").at("rmdir", Path::new(cgroup))?;
-        remove_cgroup(cgroup)?;
+        if cgroup.is_empty() {
+            self.kill_all(id, cgroup)?;
+        } else {
+            remove_cgroup(cgroup)?;
+        }
         failpoint::hit("engine.cgroup-gone").at("rmdir", Path::new(cgroup))?;
         // Written before the supervisor was started; without it there was none.
         let shim = run.join("shim.json");
@@ -183,8 +187,7 @@ impl Engine {
             read => {
                 // Half of a file: the engine died as it wrote it, before anything was made.
                 if let Ok(config) = serde_json::from_slice::<Config>(&read.at("read", &shim)?) {
-                    drop(endpoint::undo(&config.network)?);
-                    endpoint::remove_links(&config.network)?;
+                    self.disconnect(config.network)?;
                 }
             }
         }
@@ -194,13 +197,28 @@ impl Engine {
         failpoint::hit("engine.run-removed").at("rmdir", &run)?;
         Ok(())
     }
-}
 
-/// Removes the cgroup that held all containers, if it is there and empty.
-fn remove_parent(prefix: &str) -> Result<(), Error> {
-    match cgroup::remove_if_empty(&Hierarchy::detect()?, &format!("/{prefix}")) {
-        Err(cgroup::Error::NotFound(_)) => Ok(()),
-        removed => Ok(removed.map(drop)?),
+    /// Removes the cgroup that held all containers, if it is there and empty.
+    fn remove_parent(&self) -> Result<(), Error> {
+        let Some(parent) = self.cgroup_parent() else { return Ok(()) };
+        match cgroup::remove_if_empty(&Hierarchy::detect()?, &parent) {
+            Err(cgroup::Error::NotFound(_)) => Ok(()),
+            removed => Ok(removed.map(drop)?),
+        }
+    }
+
+    /// Takes down what is left of a container's network.
+    fn disconnect(&self, mut plan: endpoint::Plan) -> Result<(), Error> {
+        let undone = self.networks.inside_if_there(|| {
+            drop(endpoint::undo(&plan)?);
+            Ok::<_, Error>(endpoint::remove_links(&plan)?)
+        })?;
+        if undone.is_none() {
+            // The rules went with the namespace that they were in; the names are files.
+            plan.ports.clear();
+            drop(endpoint::undo(&plan)?);
+        }
+        Ok(())
     }
 }
 

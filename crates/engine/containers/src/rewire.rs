@@ -169,7 +169,7 @@ impl Engine {
         if was.dns.is_some() || is.dns.is_none() {
             return Ok(());
         }
-        let before = resolv.clone().reachable().overridden(host).print();
+        let before = Self::reachable(resolv).overridden(host).print();
         edit(&data.join("resolv.conf"), |text| {
             if text == before {
                 resolv.clone().overridden(host).through_own_dns().print()

@@ -16,6 +16,9 @@ pub(crate) const OWN: &str = "dhow";
 const CONTAINERDS: &str = "io.containerd.runc.v2";
 /// Those that are looked for as programs, without being named in the settings.
 const KNOWN: [&str; 2] = ["runc", "crun"];
+/// What a specification for another's runtime calls itself: crun before 1.9 refuses all that is not 1.0,
+/// though it knows what came later.
+pub(crate) const FOREIGN_VERSION: &str = "1.0.2";
 /// Where programs are, whatever the environment says.
 const PLACES: [&str; 6] =
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];

@@ -9,7 +9,7 @@ use shim_protocol::Status;
 
 use crate::engine::Engine;
 use crate::record::Container;
-use crate::{Error, clock};
+use crate::{Error, clock, processes};
 
 /// Nanoseconds of one clock tick of `/proc/stat`.
 const NANOS_PER_TICK: u64 = 10_000_000;
@@ -31,8 +31,14 @@ impl Engine {
             stats.read = docker::timestamp::ZERO.into();
             return Ok(stats);
         }
+        let path = self.cgroup_path(&container);
+        if path.is_empty() {
+            self.of_processes(&status, &mut stats);
+            stats.networks = networks(&container, &status);
+            return Ok(stats);
+        }
         let hierarchy = Hierarchy::detect()?;
-        let used = match Cgroup::open(&hierarchy, &self.cgroup_path(&container)) {
+        let used = match Cgroup::open(&hierarchy, &path) {
             // It ended in this moment.
             Err(cgroup::Error::NotFound(_)) => return Ok(stats),
             opened => opened?.stats()?,
@@ -69,6 +75,29 @@ impl Engine {
         };
         stats.networks = networks(&container, &status);
         Ok(stats)
+    }
+}
+
+impl Engine {
+    /// What the processes of a container without a cgroup use that live now.
+    fn of_processes(&self, status: &Status, stats: &mut Stats) {
+        let pids = processes::of(status.pid);
+        let used = processes::used(&pids);
+        let (user, system) = (used.ticks.0 * NANOS_PER_TICK, used.ticks.1 * NANOS_PER_TICK);
+        stats.cpu_stats = Cpu {
+            cpu_usage: CpuUsage {
+                total_usage: user + system,
+                usage_in_kernelmode: system,
+                usage_in_usermode: user,
+                ..CpuUsage::default()
+            },
+            system_cpu_usage: system_cpu(),
+            online_cpus: u32::try_from(self.machine().cpus).ok(),
+            ..Cpu::default()
+        };
+        stats.memory_stats =
+            Memory { usage: Some(used.memory), limit: Some(total_memory()), ..Memory::default() };
+        stats.pids_stats = Pids { current: Some(pids.len() as u64), ..Pids::default() };
     }
 }
 

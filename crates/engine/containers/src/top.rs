@@ -15,7 +15,7 @@ use shim_protocol::Phase;
 
 use crate::engine::Engine;
 use crate::record::Container;
-use crate::{Error, clock, control};
+use crate::{Error, clock, control, processes};
 
 /// The columns of `ps -ef`.
 const TITLES: [&str; 8] = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"];
@@ -41,9 +41,13 @@ impl Engine {
         by_ps(ps_args, &pids)
     }
 
-    /// The processes in a container's cgroup, in order.
+    /// The processes in a container's cgroup, in order; where it has none, those that `/proc` shows.
     pub(crate) fn pids(&self, container: &Container) -> Result<Vec<i32>, Error> {
-        let cgroup = Cgroup::open(&Hierarchy::detect()?, &self.cgroup_path(container))?;
+        let path = self.cgroup_path(container);
+        if path.is_empty() {
+            return Ok(processes::of(self.status(&container.id)?.pid));
+        }
+        let cgroup = Cgroup::open(&Hierarchy::detect()?, &path)?;
         let mut pids = cgroup.procs()?;
         pids.sort_unstable();
         Ok(pids)

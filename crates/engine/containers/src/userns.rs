@@ -96,7 +96,9 @@ impl Engine {
     ) -> Result<Option<Maps>, Error> {
         let maps = match wanted(&host.userns_mode)? {
             Wanted::Host => return Ok(None),
-            Wanted::Default if self.settings.userns_remap.is_empty() => return Ok(None),
+            Wanted::Default if self.settings.userns_remap.is_empty() || rootless::is_rootless() => {
+                return Ok(None);
+            }
             // Docker's: privileged containers say `host`.
             Wanted::Default => remapped(
                 &self.settings.userns_remap,
@@ -104,8 +106,16 @@ impl Engine {
                 Path::new("/etc/subgid"),
             )?,
             Wanted::KeepId => {
-                let all = vec![Extent { container_id: 0, host_id: 0, size: u32::MAX }];
+                let size = mapped("/proc/self/uid_map").min(mapped("/proc/self/gid_map"));
+                let all = vec![Extent { container_id: 0, host_id: 0, size }];
                 Maps { uids: all.clone(), gids: all }
+            }
+            Wanted::Auto(_) if rootless::is_rootless() => {
+                return Err(Error::Invalid(
+                    "--userns auto is root's: nobody else can mount layers with other ids (an ordinary \
+                     user's containers are in a user namespace anyway; keep-id gives one of its own)"
+                        .into(),
+                ));
             }
             Wanted::Auto(size) => {
                 let taken = others.iter().filter_map(|one| one.record.user_namespace.as_ref());
@@ -121,6 +131,21 @@ impl Engine {
         check(host)?;
         Ok(Some(maps))
     }
+}
+
+/// How many ids there are here, from 0 on: all, or those of an ordinary user.
+pub(crate) fn mapped(map: &str) -> u32 {
+    let text = std::fs::read_to_string(map).unwrap_or_default();
+    let mut end = 0_u32;
+    for line in text.lines() {
+        let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
+        if let (Some(Ok(first)), Some(Ok(size))) = (numbers.next(), numbers.nth(1))
+            && first <= end
+        {
+            end = end.max(first.saturating_add(size));
+        }
+    }
+    if end == 0 { u32::MAX } else { end }
 }
 
 /// The first range of the pool that nobody has.

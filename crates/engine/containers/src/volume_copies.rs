@@ -171,11 +171,9 @@ impl Engine {
             if !writes || self.status(&id)?.phase != Phase::Running {
                 continue;
             }
-            self.shared.db.write(|tx| tx.begin_operation(&operation(FREEZE, &id, name)))?;
-            frozen.push(id.clone());
-            match self.pause(&id) {
-                // It ended in this moment.
-                Ok(()) | Err(Error::Conflict(_)) => {}
+            match self.freeze(&container, name) {
+                Ok(true) => frozen.push(id),
+                Ok(false) => {}
                 Err(err) => {
                     self.thaw(&frozen)?;
                     return Err(err);
@@ -185,7 +183,30 @@ impl Engine {
         Ok(frozen)
     }
 
-    fn thaw(&self, frozen: &[String]) -> Result<(), Error> {
+    /// Freezes a container that runs, on behalf of an operation on `what`, so that whoever comes after
+    /// this process's death thaws it. Whether [`Engine::thaw`] has something to do: one that an ordinary
+    /// user has without a cgroup cannot be frozen.
+    pub(crate) fn freeze(&self, container: &Container, what: &str) -> Result<bool, Error> {
+        let id = &container.id;
+        if self.cgroup_path(container).is_empty() {
+            return Ok(false);
+        }
+        self.shared.db.write(|tx| tx.begin_operation(&operation(FREEZE, id, what)))?;
+        failpoint::hit("engine.freeze").at("record", self.root())?;
+        match self.pause(id) {
+            // It ended in this moment.
+            Ok(()) | Err(Error::Conflict(_)) => {}
+            Err(err) => {
+                self.thaw(std::slice::from_ref(id))?;
+                return Err(err);
+            }
+        }
+        failpoint::hit("engine.frozen").at("record", self.root())?;
+        Ok(true)
+    }
+
+    /// Thaws what was frozen by [`Engine::freeze`].
+    pub(crate) fn thaw(&self, frozen: &[String]) -> Result<(), Error> {
         for id in frozen {
             match self.unpause(id) {
                 Ok(()) | Err(Error::Conflict(_) | Error::NoContainer(_)) => {}

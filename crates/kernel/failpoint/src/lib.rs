@@ -51,6 +51,11 @@ pub const ALL: &[&str] = &[
     "resctrl.created",
     "resctrl.remove",
     "resctrl.removed",
+    // runtime/rootless
+    "rootless.make",
+    "rootless.made",
+    "rootless.hold",
+    "rootless.held",
     // runtime/container, runtime/init
     "runtime.state-dir",
     "runtime.state-dir.made",
@@ -243,6 +248,8 @@ pub const ALL: &[&str] = &[
     "engine.unlinked",
     "engine.extract",
     "engine.extracted",
+    "engine.freeze",
+    "engine.frozen",
     "engine.lost",
     "engine.lost-noted",
     "engine.init",

@@ -50,7 +50,7 @@ pub use exec::{ExecOptions, Executed, exec, read_process};
 pub use facts::in_user_namespace;
 pub use init::one_line;
 pub use lifecycle::{delete, kill, list, pause, processes, record, resume, start, state, update};
-pub use maps::user_namespace;
+pub use maps::{id_helper, user_namespace};
 pub use rdt::Class;
 pub use record::{Record, rfc3339};
 pub use restore::{Restored, restore};

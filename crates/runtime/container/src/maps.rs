@@ -76,7 +76,7 @@ fn write_one(proc: &OwnedFd, pid: i32, kind: &Kind, maps: &[IdMapping]) -> Resul
 /// The system's helper is set-user-id, and knows which ids are this user's.
 fn call_helper(pid: i32, kind: &Kind, maps: &[IdMapping]) -> Result<(), Error> {
     let Kind { tool, field, subordinate, .. } = kind;
-    let program = find(tool).ok_or_else(|| {
+    let program = id_helper(tool).ok_or_else(|| {
         Error::Refused(format!(
             "{field}: more than the own id is mapped, which needs `{tool}`: it is not installed \
              (Debian: uidmap)"
@@ -101,7 +101,8 @@ fn call_helper(pid: i32, kind: &Kind, maps: &[IdMapping]) -> Result<(), Error> {
     )))
 }
 
-fn find(tool: &str) -> Option<PathBuf> {
+/// Where one of the system's helpers is, `newuidmap` or `newgidmap`.
+pub fn id_helper(tool: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     let is_absolute = |dir: &&str| dir.starts_with('/');
     path.split(':')

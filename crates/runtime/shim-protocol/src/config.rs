@@ -61,6 +61,9 @@ pub struct Config {
     /// Where to tell of what happens; `None`: nowhere.
     #[serde(default)]
     pub events: Option<Events>,
+    /// The state directory of an ordinary user's engine: its network namespace is not this process's.
+    #[serde(default)]
+    pub rootless: Option<PathBuf>,
 }
 
 /// A namespace of another container.

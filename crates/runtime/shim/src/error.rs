@@ -54,6 +54,13 @@ pub(crate) enum Error {
     /// A published port is in use.
     #[error("Bind for {0} failed: port is already allocated")]
     PortTaken(String),
+    /// A published port that is not an ordinary user's to take.
+    #[error(
+        "cannot expose privileged port {0}: an ordinary user may from \
+         net.ipv4.ip_unprivileged_port_start on (sysctl -w \
+         net.ipv4.ip_unprivileged_port_start={0}), by default 1024"
+    )]
+    PrivilegedPort(u16),
     /// A published address cannot be listened on.
     #[error("listen on {address}")]
     Listen {
@@ -68,6 +75,15 @@ pub(crate) enum Error {
     /// The container's cgroup could not be used.
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
+    /// An ordinary user's container, where no cgroup is delegated.
+    #[error(
+        "the container has no cgroup, which this user may not make: nothing can freeze it (see \
+         docs/rootless.md, cgroups)"
+    )]
+    NoCgroup,
+    /// The namespaces of an ordinary user's engine.
+    #[error(transparent)]
+    Rootless(#[from] rootless::Error),
     /// The engine went before it asked for the start.
     #[error("engine went away before the container was started")]
     Abandoned,

@@ -34,6 +34,7 @@ mod flow;
 mod health;
 mod log;
 mod memory;
+mod ordinary;
 mod poll;
 mod proxy;
 mod queue;
@@ -146,6 +147,9 @@ fn supervise(run_dir: &Path, control: OwnedFd) -> Result<(), Error> {
 fn take_up(run_dir: &Path) -> Result<(Hold, Config), Error> {
     std::env::set_current_dir(run_dir).map_err(Error::file("enter", run_dir))?;
     let config = setup::load_config(run_dir)?;
+    if let Some(state) = &config.rootless {
+        rootless::join(state)?;
+    }
     Ok((setup::detach()?, config))
 }
 

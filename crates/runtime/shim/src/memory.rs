@@ -21,6 +21,9 @@ impl Supervisor {
     /// Begins to watch; without any effect where the kernel counts no memory for the container.
     pub(crate) fn watch_memory(&mut self) {
         self.memory = None;
+        if self.bundle.cgroup.is_empty() {
+            return;
+        }
         let watch = match self.cgroup().and_then(|cgroup| Ok(cgroup.watch_oom()?)) {
             Ok(watch) => watch,
             Err(Error::Cgroup(cgroup::Error::MissingController { .. })) => return,

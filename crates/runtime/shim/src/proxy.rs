@@ -91,6 +91,9 @@ impl Proxy {
                 Err(Errno::ADDRINUSE) => {
                     return Err(Error::PortTaken(docker_address(listener.host)));
                 }
+                Err(Errno::ACCESS | Errno::PERM) => {
+                    return Err(Error::PrivilegedPort(listener.host.port()));
+                }
                 Err(source) => return Err(Error::Listen { address: listener.host, source }),
             };
             let key = self.new_key();

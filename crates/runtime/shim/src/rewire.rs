@@ -15,6 +15,7 @@ impl Supervisor {
     /// Has the container's network be as `new` says, or leaves it as it is. One that waits to be started
     /// again gets it with its next life.
     pub(crate) fn rewire(&mut self, new: NetworkChange) -> Result<(), Error> {
+        self.may_rewire(&new)?;
         failpoint::hit("shim.rewire")?;
         let made = self.proxy.listen_also(&self.poller, &new.listeners).and_then(|()| {
             // Between two lives there is no namespace.

@@ -161,16 +161,40 @@ pub(crate) fn failure(command: &str, code: i32, stderr: &[u8]) -> WireError {
     let last = text.lines().rev().map(plain_line).find(|line| !line.is_empty());
     let message = last.unwrap_or_else(|| format!("runtime's `{command}` ended with code {code}"));
     let exit_code = command_exit_code(&message);
+    let message = if exit_code.is_some() { in_gos_words(&message) } else { message };
     WireError { exit_code, ..WireError::new(message) }
+}
+
+/// What is wrong with a command, in the words by which clients tell exit codes: Go's, where crun has the
+/// C library's.
+fn in_gos_words(message: &str) -> String {
+    let mut message = message.to_owned();
+    for (c, go) in [
+        ("No such file or directory", "no such file or directory"),
+        ("Permission denied", "permission denied"),
+        ("Is a directory", "is a directory"),
+        ("Exec format error", "exec format error"),
+        ("open executable: Operation not permitted", "open executable: permission denied"),
+    ] {
+        message = message.replace(c, go);
+    }
+    message
 }
 
 /// The exit code that says of a container's own command that it is not there (127) or cannot be
 /// run (126), as a shell would. Of other things that are not there it says nothing.
 fn command_exit_code(message: &str) -> Option<i32> {
     /// How runc, we and crun begin to speak of a command.
-    const COMMAND: [&str; 4] = ["exec: \"", "exec /", "exec user process", "executable file"];
+    const COMMAND: [&str; 5] =
+        ["exec: \"", "exec /", "exec user process", "executable file", "open executable"];
     const NOT_FOUND: [&str; 2] = ["executable file not found", "no such file or directory"];
-    const CANNOT_RUN: [&str; 3] = ["permission denied", "is a directory", "exec format error"];
+    const CANNOT_RUN: [&str; 4] = [
+        "permission denied",
+        "is a directory",
+        "exec format error",
+        // crun, of a directory.
+        "operation not permitted",
+    ];
     let lower = message.to_ascii_lowercase();
     let has = |texts: &[&str]| texts.iter().any(|text| lower.contains(text));
     if !has(&COMMAND) {
@@ -245,10 +269,15 @@ mod tests {
         check(not_found, not_found, Some(127));
         check(
             "exec /bin/x: No such file or directory",
-            "exec /bin/x: No such file or directory",
+            "exec /bin/x: no such file or directory",
             Some(127),
         );
         check("exec /etc: permission denied", "exec /etc: permission denied", Some(126));
-        check("exec /x: Exec format error", "exec /x: Exec format error", Some(126));
+        check("exec /x: Exec format error", "exec /x: exec format error", Some(126));
+        check(
+            "open executable: Operation not permitted",
+            "open executable: permission denied",
+            Some(126),
+        );
     }
 }

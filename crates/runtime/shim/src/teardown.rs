@@ -83,6 +83,9 @@ impl Supervisor {
 
     /// The container's cgroup.
     pub(crate) fn cgroup(&self) -> Result<Cgroup, Error> {
+        if self.bundle.cgroup.is_empty() {
+            return Err(Error::NoCgroup);
+        }
         Ok(Cgroup::open(&Hierarchy::detect()?, &self.bundle.cgroup)?)
     }
 
@@ -94,7 +97,10 @@ impl Supervisor {
         self.end_checks();
         // With a PID namespace of its own, everything in it died before its init could be waited
         // for; in one that it shares, it would go on.
-        let cgroup = self.cgroup().inspect_err(|err| report("open the cgroup", err)).ok();
+        let cgroup = match self.cgroup() {
+            Err(Error::NoCgroup) => None,
+            opened => opened.inspect_err(|err| report("open the cgroup", err)).ok(),
+        };
         self.drain(CONTAINER, Duration::ZERO);
         if !self.streams.get(&CONTAINER).is_none_or(crate::streams::Streams::ended) {
             if let Some(cgroup) = &cgroup

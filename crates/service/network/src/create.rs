@@ -65,7 +65,7 @@ impl Networks {
             "null" | "none" => return Err(Error::SingleInstance { driver: "null" }),
             other => return Err(Error::Driver { driver: other.to_owned() }),
         }
-        check_bridge(&request.options)?;
+        self.inside_if_there(|| check_bridge(&request.options))?;
         let host = pool::used(&[])?;
         failpoint::hit("network.create")?;
         let network = db.write(|tx| -> Result<Network, Error> {

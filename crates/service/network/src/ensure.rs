@@ -17,6 +17,10 @@ impl Networks {
         if network.driver() != Driver::Bridge {
             return Ok(());
         }
+        self.inside(|| self.ensure_here(network))
+    }
+
+    fn ensure_here(&self, network: &Network) -> Result<(), Error> {
         let kernel = |source| Error::Kernel { name: network.name.clone(), source };
         let mut route = RouteSocket::open()?;
         let mut filter = FilterSocket::open()?;

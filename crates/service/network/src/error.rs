@@ -171,6 +171,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The network namespace of an ordinary user's engine.
+    #[error(transparent)]
+    Rootless(#[from] rootless::Error),
     /// A test asked for it, or there was no randomness.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -221,6 +224,7 @@ impl Error {
             | Self::Kernel { .. }
             | Self::Host(_)
             | Self::File { .. }
+            | Self::Rootless(_)
             | Self::Io(_) => Class::Internal,
         }
     }

@@ -25,6 +25,7 @@ mod port;
 mod record;
 mod remove;
 mod rules;
+mod site;
 mod subnet;
 mod sweep;
 
@@ -48,13 +49,15 @@ pub struct Networks {
     prefix: String,
     /// `STATE/networks`.
     directory: PathBuf,
+    /// Where the kernel's part is, if not in this process's own network namespace.
+    site: Option<site::Site>,
 }
 
 impl Networks {
     /// `prefix` is `dhow`, or `dhow-` and 8 hexadecimal digits of the root directory's hash;
     /// `state` is where things are kept that may vanish at a reboot.
     pub fn new(prefix: impl Into<String>, state: &Path) -> Self {
-        Self { prefix: prefix.into(), directory: state.join("networks") }
+        Self { prefix: prefix.into(), directory: state.join("networks"), site: None }
     }
 
     /// Where the containers of a network write their names for each other.

@@ -89,6 +89,15 @@ impl Networks {
         if network.driver() != Driver::Bridge {
             return Ok(());
         }
+        self.inside_if_there(|| self.unmake_here(network))?;
+        let path = self.directory.join(&network.id);
+        match std::fs::remove_dir_all(&path) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result.map_err(|source| Error::File { doing: "remove", path, source }),
+        }
+    }
+
+    fn unmake_here(&self, network: &Network) -> Result<(), Error> {
         let kernel = |source| Error::Kernel { name: network.name.clone(), source };
         let mut requests = Requests::new();
         requests.delete_link(network.bridge());
@@ -104,11 +113,7 @@ impl Networks {
         }
         FilterSocket::open()?.execute(batch).map_err(kernel)?;
         failpoint::hit("network.unruled")?;
-        let path = self.directory.join(&network.id);
-        match std::fs::remove_dir_all(&path) {
-            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result.map_err(|source| Error::File { doing: "remove", path, source }),
-        }
+        Ok(())
     }
 }
 

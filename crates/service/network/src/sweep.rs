@@ -2,7 +2,7 @@ use std::io;
 use std::path::Path;
 
 use metadata::Db;
-use netlink::{FilterSocket, Requests, RouteSocket};
+use netlink::{FilterSocket, Link, Requests, RouteSocket};
 use nft::{Batch, Family};
 
 use crate::create::all;
@@ -18,13 +18,7 @@ impl Networks {
     /// tables and links.
     pub fn sweep(&self, db: &Db, live: &dyn Fn(&str) -> bool) -> Result<(), Error> {
         // First what there is, then whose it may be: what comes up in between is not seen.
-        let mut filter = FilterSocket::open()?;
-        let mut route = RouteSocket::open()?;
-        let mut tables = Vec::new();
-        for family in [Family::Ip, Family::Ip6] {
-            tables.extend(filter.tables(family)?.into_iter().map(|table| (family, table)));
-        }
-        let links = route.links()?;
+        let (tables, links) = self.inside_if_there(look)?.unwrap_or_default();
         let names = self.files_of_names()?;
         let (networks, containers) = db.read(|tx| {
             let containers = tx.containers()?.into_iter().map(|container| container.id);
@@ -40,11 +34,6 @@ impl Networks {
                 stale = true;
             }
         }
-        if stale {
-            failpoint::hit("network.sweep")?;
-            filter.execute(batch)?;
-            failpoint::hit("network.swept")?;
-        }
         let mut requests = Requests::new();
         for link in links.iter().filter(|link| link.kind == "bridge") {
             let ours = is_bridge(&self.prefix, &link.name);
@@ -52,7 +41,7 @@ impl Networks {
                 requests.delete_link(&link.name);
             }
         }
-        route.execute(&requests)?;
+        self.inside_if_there(|| take_away(stale.then_some(batch), &requests))?;
         for (network, files) in &names {
             if !networks.iter().any(|one| one.id == *network) {
                 remove(&self.directory.join(network))?;
@@ -91,6 +80,27 @@ impl Networks {
     pub fn link_name(container_id: &str, network_id: &str) -> String {
         name::veth(container_id, network_id)
     }
+}
+
+/// All tables, by family and name, and all links.
+type Seen = (Vec<(Family, String)>, Vec<Link>);
+
+fn look() -> Result<Seen, Error> {
+    let mut filter = FilterSocket::open()?;
+    let mut tables = Vec::new();
+    for family in [Family::Ip, Family::Ip6] {
+        tables.extend(filter.tables(family)?.into_iter().map(|table| (family, table)));
+    }
+    Ok((tables, RouteSocket::open()?.links()?))
+}
+
+fn take_away(tables: Option<Batch>, links: &Requests) -> Result<(), Error> {
+    if let Some(tables) = tables {
+        failpoint::hit("network.sweep")?;
+        FilterSocket::open()?.execute(tables)?;
+        failpoint::hit("network.swept")?;
+    }
+    Ok(RouteSocket::open()?.execute(links)?)
 }
 
 /// The names in a directory; none where there is none.

@@ -11,8 +11,6 @@ use testkit::{Sandbox, needs};
 const ELSEWHERE: &[(&str, &str)] = &[
     ("cgroup.attach", "systemd's cgroup driver: dhow-runtime's tests, where systemd runs"),
     ("cgroup.attached", "the same"),
-    ("content.link", "an image that came in pieces: images, tests/crash.rs"),
-    ("content.linked", "the same"),
     ("images.serve", "a registry of our own: images, tests/crash.rs"),
     ("images.served", "the same"),
     ("images.unserve", "the same"),
@@ -22,6 +20,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("images.push-ended", "the same"),
     ("engine.extract", "files copied in: `while_files_are_copied_in`"),
     ("engine.extracted", "the same"),
+    ("rootless.make", "an ordinary user's engine: rootless.rs"),
+    ("rootless.made", "the same"),
+    ("rootless.hold", "the same"),
+    ("rootless.held", "the same"),
     ("runtime.criu", "checkpoint and restore: dhow-runtime's tests"),
     ("runtime.restored", "the same"),
     (
@@ -68,8 +70,12 @@ fn images(sandbox: &Sandbox, archive: &str) {
 fn volumes(sandbox: &Sandbox, _: &str) {
     run(sandbox, "volume create vol");
     run(sandbox, "volume snapshot vol copied");
+    run(sandbox, "volume clone vol cloned");
+    let archive = sandbox.work().join("vol.tar").display().to_string();
+    sandbox.dhow(&["volume", "backup", "vol", "-o", &archive]);
+    sandbox.dhow(&["volume", "restore", "-i", &archive, "restored"]);
     run(sandbox, "volume rename copied renamed");
-    run(sandbox, "volume rm vol copied renamed");
+    run(sandbox, "volume rm vol copied renamed cloned restored");
 }
 
 fn secrets(sandbox: &Sandbox, _: &str) {
@@ -96,6 +102,8 @@ fn a_life(sandbox: &Sandbox, _: &str) {
     run_script(sandbox, victim, "seq 1 100; sleep 600");
     for line in [
         "exec victim true",
+        "commit victim committed",
+        "rmi -f committed",
         "pause victim",
         "unpause victim",
         "update --memory 96m --memory-swap 96m --restart on-failure:1 victim",

@@ -39,6 +39,8 @@ mod registry_serve;
 mod restart;
 mod resume;
 mod rootfs;
+mod rootless;
+mod runtimes;
 mod scoped_sockets;
 mod secrets;
 mod security;

@@ -47,10 +47,10 @@ pub struct Global {
     /// Engine to connect to (unix:///PATH, tcp://HOST:PORT); without it, none is needed
     #[arg(short = 'H', long)]
     pub host: Option<String>,
-    /// Where images, containers and volumes are kept [env: DHOW_ROOT] [default: /var/lib/dhow]
+    /// Where images, containers and volumes are kept [env: DHOW_ROOT] [default: /var/lib/dhow, or dhow in XDG_DATA_HOME]
     #[arg(long)]
     pub root: Option<PathBuf>,
-    /// Where sockets and all that may vanish at a reboot are kept [env: DHOW_STATE] [default: /run/dhow]
+    /// Where sockets and all that may vanish at a reboot are kept [env: DHOW_STATE] [default: /run/dhow, or dhow in XDG_RUNTIME_DIR]
     #[arg(long)]
     pub state: Option<PathBuf>,
     /// How a new root keeps layers: overlay2, btrfs or copy [env: DHOW_STORAGE_DRIVER] [default: what works]

@@ -160,14 +160,20 @@ fn information(engine: &Engine) -> Result<Info, Error> {
         live_restore_enabled: true,
         init_binary: String::new(),
         runc_commit: ours,
-        security_options: words(&["name=seccomp,profile=builtin", "name=cgroupns"]),
+        security_options: security_options(engine),
         firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), info: List::NIL }),
         discovered_devices: discovered_devices(engine),
         cdi_spec_dirs: cdi.map(|dir| dir.to_string_lossy().into_owned()).collect(),
         warnings: List::NIL,
         ..Info::default()
     };
-    limits(&mut info);
+    if engine.has_cgroups() {
+        limits(&mut info);
+    } else {
+        "none".clone_into(&mut info.cgroup_driver);
+        "2".clone_into(&mut info.cgroup_version);
+    }
+    info.warnings.extend(engine.rootless_warnings());
     Ok(info)
 }
 
@@ -178,6 +184,13 @@ fn id(engine: &Engine) -> String {
     let hex = digest.hex();
     let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32]];
     parts.join("-")
+}
+
+fn security_options(engine: &Engine) -> docker::Words {
+    let mut options = vec!["name=seccomp,profile=builtin"];
+    options.extend(engine.is_rootless().then_some("name=rootless"));
+    options.push("name=cgroupns");
+    options.into_iter().map(str::to_owned).collect::<Vec<_>>().into()
 }
 
 /// What the cgroup hierarchy can limit, and a warning for what it cannot.

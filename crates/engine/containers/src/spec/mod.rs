@@ -11,6 +11,7 @@ pub(crate) mod namespaces;
 pub(crate) mod resources;
 pub(crate) mod security;
 pub(crate) mod time;
+mod unlimited;
 pub(crate) mod user;
 
 use std::path::{Path, PathBuf};

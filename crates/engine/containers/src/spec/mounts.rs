@@ -3,6 +3,7 @@
 use oci::runtime::Mount;
 
 use super::Input;
+use super::namespaces::Place;
 use crate::mounting::{Mounting, TMPFS};
 use crate::supplies::Bound;
 
@@ -55,15 +56,20 @@ fn kernels(input: &Input<'_>) -> Vec<Mount> {
     let host = &input.container.record.host;
     let sys = if host.privileged { "rw" } else { "ro" };
     let cgroup = if host.privileged || input.security.writable_cgroups { "rw" } else { "ro" };
+    // A procfs is of the PID namespace's user namespace, which the machine's is not for an ordinary user.
+    let proc = if input.namespaces.nested.is_some() && input.namespaces.pid == Place::Host {
+        mount("/proc", "bind", "/proc", &["rbind", "nosuid", "noexec", "nodev"])
+    } else {
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])
+    };
+    // The group `tty`, which one who has no other id than the own does not have.
+    let gid: &[&str] =
+        if input.namespaces.nested.is_some_and(|groups| groups <= 5) { &[] } else { &["gid=5"] };
+    let pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
     let mut list = vec![
-        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        proc,
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        ),
+        mount("/dev/pts", "devpts", "devpts", &[&pts[..], gid].concat()),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sys]),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", &[cgroup, "nosuid", "noexec", "nodev"]),
         mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),

@@ -34,6 +34,8 @@ pub(crate) struct Namespaces {
     pub(crate) ipc: Place,
     pub(crate) uts: Place,
     pub(crate) cgroup: Place,
+    /// How many groups there are, where the engine itself is in a user namespace.
+    pub(crate) nested: Option<u32>,
     /// A new one, or the machine's.
     pub(crate) user: Place,
 }
@@ -119,7 +121,7 @@ impl Namespaces {
         if self.net.is_own() {
             sysctls.insert("net.ipv4.ip_unprivileged_port_start".into(), "0".into());
             // These are not all ids of another user namespace, and none else will do.
-            if !self.user.is_own() {
+            if !self.user.is_own() && self.nested.is_none() {
                 sysctls.insert("net.ipv4.ping_group_range".into(), "0 2147483647".into());
             }
         }
@@ -198,6 +200,7 @@ pub(crate) fn check_sysctls(host: &docker::HostConfig) -> Result<(), Error> {
         },
         uts: place(&host.uts_mode),
         cgroup: Place::Own,
+        nested: None,
         user: Place::Host,
     };
     namespaces.sysctls(&host.sysctls)?;
@@ -216,6 +219,7 @@ mod tests {
             ipc: Place::Own,
             uts: Place::Own,
             cgroup: Place::Own,
+            nested: None,
             user: Place::Host,
         };
         let host = Namespaces { net: Place::Host, ipc: Place::Host, ..own.clone() };

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use oci::runtime;
 
-use super::devices;
+use super::{devices, unlimited};
 use crate::{Error, device_requests};
 
 /// The least memory that the kernel and a runtime need to start anything, bytes.
@@ -22,6 +22,8 @@ pub(crate) struct Machine {
     pub(crate) cpu_list: String,
     /// The memory nodes.
     pub(crate) mem_list: String,
+    /// Whether containers can have cgroups.
+    pub(crate) cgroups: bool,
     /// Whether swap can be limited.
     pub(crate) swap_limit: bool,
     /// Whether block I/O can be weighted.
@@ -34,7 +36,7 @@ pub(crate) fn check(
     limits: &mut docker::Resources,
     machine: &Machine,
 ) -> Result<Vec<String>, Error> {
-    let mut warnings = Vec::new();
+    let mut warnings = if machine.cgroups { Vec::new() } else { unlimited::discard(limits)? };
     memory(limits, machine, &mut warnings)?;
     cpu(limits, machine)?;
     if limits.blkio_weight > 0 && !(10..=1000).contains(&limits.blkio_weight) {
@@ -313,6 +315,7 @@ mod tests {
             cpus: 2,
             cpu_list: "0-1".into(),
             mem_list: "0".into(),
+            cgroups: true,
             swap_limit: true,
             blkio_weight: true,
         }

@@ -46,6 +46,7 @@ fn spec(config: &str, host: &str) -> Spec {
         ipc: Place::Own,
         uts: Place::Own,
         cgroup: Place::Own,
+        nested: None,
         user: Place::Host,
     };
     let mut security = Security::parse(&container.record.host.security_opt).unwrap();

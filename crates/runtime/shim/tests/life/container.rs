@@ -76,6 +76,7 @@ impl Container {
             restart_count: 0,
             joins: vec![],
             events: None,
+            rootless: None,
             health: None,
         };
         Self { config, spec: spec(script, &id), run, state, shim: None, failpoints: String::new() }

@@ -1,0 +1,109 @@
+//! Locks of single bytes of a file, which know who holds them: `fcntl_locking(2)`.
+//!
+//! They belong to a process: they end with it however it ends, are not inherited by a fork, and stay
+//! over an exec. They also end when the process closes any descriptor of the file, so whoever uses
+//! them opens it once.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use crate::error::{Error, FdName, check};
+
+/// How a byte is locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByteLock {
+    /// Several may hold it.
+    Shared,
+    /// One alone holds it.
+    Exclusive,
+}
+
+fn request(byte: u32, kind: ByteLock) -> libc::flock {
+    // SAFETY: `flock` is a structure of numbers, of which all may be 0.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    let kind = match kind {
+        ByteLock::Shared => libc::F_RDLCK,
+        ByteLock::Exclusive => libc::F_WRLCK,
+    };
+    lock.l_type = kind as libc::c_short;
+    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    lock.l_start = byte.into();
+    lock.l_len = 1;
+    lock
+}
+
+/// Locks a byte of a file that is open for reading and writing. `false`: another process is in the
+/// way; never with `wait`, which waits for it.
+pub fn lock_byte(
+    file: BorrowedFd<'_>,
+    byte: u32,
+    kind: ByteLock,
+    wait: bool,
+) -> Result<bool, Error> {
+    let lock = request(byte, kind);
+    let command = if wait { libc::F_SETLKW } else { libc::F_SETLK };
+    let text = || format!("fcntl({}, F_SETLK, {kind:?} of byte {byte})", FdName(file));
+    loop {
+        // SAFETY: `file` is borrowed and `lock` lives for the whole call, which only reads it.
+        let ret = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw const lock) };
+        match check(ret.into(), text) {
+            Ok(_) => return Ok(true),
+            Err(err) if err.errno() == Errno::INTR => {}
+            Err(err) if !wait && matches!(err.errno(), Errno::AGAIN | Errno::ACCESS) => {
+                return Ok(false);
+            }
+            Err(err) => return Err(err),
+        }
+    }
+}
+
+/// A process other than this one that has locked a byte in any way. `None`: nobody has; or, as
+/// `Some(None)` says, somebody whom this process's PID namespace does not show.
+pub fn byte_holder(file: BorrowedFd<'_>, byte: u32) -> Result<Option<Option<Pid>>, Error> {
+    let mut lock = request(byte, ByteLock::Exclusive);
+    // SAFETY: `file` is borrowed and `lock` is alive and ours alone for the whole call, which writes
+    // the lock that is in the way to it.
+    let ret = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLK, &raw mut lock) };
+    check(ret.into(), || format!("fcntl({}, F_GETLK, byte {byte})", FdName(file)))?;
+    if i32::from(lock.l_type) == libc::F_UNLCK {
+        return Ok(None);
+    }
+    Ok(Some(if lock.l_pid > 0 { Pid::from_raw(lock.l_pid) } else { None }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_tells_who_has_it() {
+        let path = std::env::temp_dir().join(format!("dhow-byte-{}", std::process::id()));
+        let file = std::fs::File::create_new(&path).unwrap();
+        assert_eq!(byte_holder(file.as_fd(), 0).unwrap(), None);
+        let script = "import fcntl,sys; f=open(sys.argv[1],'r+'); fcntl.lockf(f,fcntl.LOCK_SH,1,0)
+print(flush=True); sys.stdin.read()";
+        let mut child = std::process::Command::new("python3")
+            .args(["-c", script])
+            .arg(&path)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let stdout = child.stdout.as_mut().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
+        let holder = byte_holder(file.as_fd(), 0).unwrap().flatten().unwrap();
+        assert_eq!(holder.as_raw_nonzero().get().unsigned_abs(), child.id());
+        assert!(!lock_byte(file.as_fd(), 0, ByteLock::Exclusive, false).unwrap());
+        assert!(lock_byte(file.as_fd(), 0, ByteLock::Shared, false).unwrap());
+        assert!(lock_byte(file.as_fd(), 1, ByteLock::Exclusive, false).unwrap());
+        drop(child.stdin.take());
+        assert!(lock_byte(file.as_fd(), 0, ByteLock::Exclusive, true).unwrap());
+        child.wait().unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
+}
