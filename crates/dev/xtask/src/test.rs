@@ -12,9 +12,10 @@ use crate::workspace::Workspace;
 pub(crate) const FEATURES: &str = "dhow/failpoints,dhow-runtime/failpoints";
 
 /// Programs that tests use, and Debian's packages that have them.
-const PROGRAMS: [(&str, &str); 18] = [
+const PROGRAMS: [(&str, &str); 21] = [
     ("bsdtar", "libarchive-tools"),
     ("busybox", "busybox-static"),
+    ("bzip2", "bzip2"),
     ("crun", "crun"),
     ("curl", "curl"),
     ("ip", "iproute2"),
@@ -31,6 +32,8 @@ const PROGRAMS: [(&str, &str); 18] = [
     ("slirp4netns", "slirp4netns"),
     ("tmux", "tmux"),
     ("unshare", "util-linux"),
+    ("xz", "xz-utils"),
+    ("zstd", "zstd"),
 ];
 
 /// Installs what is missing, builds, and runs the tests, of which `filter` may name some.

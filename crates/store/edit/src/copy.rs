@@ -6,6 +6,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use buildgraph::Copy;
+use dockerfile::ignore::{self, Filter};
 use fsroot::Root;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -16,7 +17,7 @@ use crate::error::At as _;
 use crate::names::{End, Named};
 use crate::owner::open_file;
 use crate::place::{self, ITSELF, Maker, Place, kind_at};
-use crate::source::{Filter, Taker, Way, take};
+use crate::source::{Taker, Way, take};
 use crate::{Error, mode, unpack, wildcard};
 
 /// What a copy takes, in one form for `--parents` and without.
@@ -38,7 +39,7 @@ impl Taken {
         }
         let (base, rest) = copy.source.split_once("/./").unwrap_or(("/", &copy.source));
         let inside = Named::new(rest).path;
-        let is_plain = ![base, rest].iter().any(|part| wildcard::is_pattern(part.as_bytes()));
+        let is_plain = ![base, rest].iter().any(|part| ignore::has_wildcards(part));
         let below = inside.strip_prefix("/").unwrap_or(&inside);
         let source = Named::new(base);
         let required = is_plain.then(|| source.path.join(below));
@@ -66,6 +67,11 @@ pub(crate) fn copy(
 ) -> Result<(), Error> {
     let taken = Taken::new(copy)?;
     let Some(root) = source else { return Err(Error::NotFound(taken.source.path)) };
+    if let Some(required) = &taken.required
+        && place::find(root, required, copy.follow_links)?.is_err()
+    {
+        return Err(Error::NotFound(required.clone()));
+    }
     let look = Look { owner, mode: mode::Change::new(&copy.mode)?, time: copy.time };
     let destination = Named::new(&copy.destination);
     if !copy.create_destination {
@@ -108,8 +114,8 @@ impl<'a> One<'a> {
         let Some(archive) = unpack::archive(self.root, &source.path)? else { return Ok(false) };
         let mut maker = self.maker(0o755);
         let directory = maker.directory(&self.destination.path)?;
-        maker.finish()?;
-        unpack::unpack(archive, directory, self.look.owner, &source.path).map(|()| true)
+        unpack::unpack(&archive, directory, self.look.owner, &source.path)?;
+        maker.finish().map(|()| true)
     }
 
     fn copy(&self, source: &Named, filter: &Filter) -> Result<(), Error> {

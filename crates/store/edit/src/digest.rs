@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use buildgraph::Copy;
+use dockerfile::ignore::{self, Filter};
 use fsroot::Root;
 use oci::{Algorithm, Digest, Hasher};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
@@ -18,7 +19,7 @@ use crate::copy::Taken;
 use crate::error::At as _;
 use crate::names::{End, Named};
 use crate::owner::open_file;
-use crate::source::{Filter, Taker, Way, take};
+use crate::source::{Taker, Way, take};
 use crate::{Error, Memo, attributes, memo, place};
 
 /// What every digest begins with: another one where what is hashed, or how, becomes another.
@@ -35,7 +36,7 @@ const VERSION: &[u8] = b"dhow edit 1";
 pub fn digest(root: &Root, copy: &Copy, memo: &mut Memo) -> Result<Digest, Error> {
     let taken = Taken::new(copy)?;
     for path in [Some(&taken.source.path), taken.required.as_ref()].into_iter().flatten() {
-        let is_pattern = copy.wildcards && crate::wildcard::is_pattern(path.as_os_str().as_bytes());
+        let is_pattern = copy.wildcards && ignore::has_wildcards(&path.to_string_lossy());
         if !is_pattern && place::find(root, path, copy.follow_links)?.is_err() {
             return Err(Error::NotFound(path.clone()));
         }

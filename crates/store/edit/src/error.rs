@@ -34,11 +34,8 @@ pub enum Error {
     )]
     Mode(String),
     /// A pattern that is none.
-    #[error("{0}: syntax error in pattern")]
-    Pattern(String),
-    /// Patterns of what is taken cannot be used yet.
-    #[error("{0}: patterns of what is copied are not supported yet")]
-    Patterns(String),
+    #[error(transparent)]
+    Pattern(#[from] dockerfile::ignore::BadPattern),
     /// A directory comes where something else is.
     #[error("cannot copy to non-directory: {path}", path = .0.display())]
     NotADirectory(PathBuf),
@@ -54,14 +51,6 @@ pub enum Error {
     /// What would not be a file but hide one.
     #[error("{path} is a device with the number 0:0", path = .0.display())]
     Whiteout(PathBuf),
-    /// An archive is compressed in a way that we cannot undo.
-    #[error("{path}: archives compressed with {format} are not supported", path = .path.display())]
-    Compression {
-        /// The archive.
-        path: PathBuf,
-        /// How it is compressed.
-        format: &'static str,
-    },
     /// An archive cannot be unpacked.
     #[error("failed to unpack {path}", path = .path.display())]
     Unpack {

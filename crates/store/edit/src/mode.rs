@@ -124,7 +124,7 @@ fn read_permissions(who: u32, op: u8, what: &[u8], steps: &mut Vec<Step>) -> Opt
             b'r' => bits |= 0o444,
             b'w' => bits |= 0o222,
             b'x' => bits |= EXECUTE,
-            b'X' => execute |= op == b'+',
+            b'X' => execute |= op != b'-',
             b's' if beyond_others => bits |= SET_IDS,
             b't' if beyond_others => {
                 all |= STICKY;
@@ -163,6 +163,10 @@ mod tests {
             ("0644", 0o4751, false, 0o644),
             ("4755", 0o600, true, 0o4755),
             ("u=rwX,go=rX", 0o600, false, 0o644),
+            ("u=rwX,go=rX", 0o4700, false, 0o755),
+            ("u=rwX,go=rX", 0, true, 0o755),
+            ("a=X", 0o666, false, 0),
+            ("a=X", 0o766, false, 0o111),
             ("u+rwX,go+rX", 0o600, false, 0o644),
             ("u+rwX,go+rX", 0o600, true, 0o755),
             ("+X", 0o100, false, 0o111),

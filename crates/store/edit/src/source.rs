@@ -2,8 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use dockerfile::ignore::{Filter, FilterDir};
 use rustix::fs::{AtFlags, FileType, Stat};
 
 use crate::Error;
@@ -32,52 +34,20 @@ pub(crate) enum Way {
     Through,
 }
 
-/// Patterns of what below the top is taken.
-#[derive(Debug, Default)]
-pub(crate) struct Filter {}
-
-/// What patterns have said of a directory.
-#[derive(Clone, Debug, Default)]
-struct Matched {}
-
-/// What patterns say of a path.
-struct Verdict {
-    is_taken: bool,
-    /// Neither it nor anything below it is.
-    is_out: bool,
-    matched: Matched,
-}
-
-impl Filter {
-    /// The patterns of a copy.
-    pub(crate) fn new(include: &[String], exclude: &[String]) -> Result<Self, Error> {
-        match include.iter().chain(exclude).next() {
-            Some(pattern) => Err(Error::Patterns(pattern.clone())),
-            None => Ok(Self {}),
-        }
-    }
-
-    #[expect(clippy::unused_self, reason = "there are no patterns yet")]
-    fn judge(&self, _path: &Path, _above: &Matched) -> Verdict {
-        Verdict { is_taken: true, is_out: false, matched: Matched {} }
-    }
-}
-
 /// A directory on the way down.
-struct Level {
+struct Level<'a> {
     name: OsString,
     stat: Stat,
     /// Whether whoever takes knows of it.
     is_known: bool,
-    matched: Matched,
+    filter: FilterDir<'a>,
     rest: std::vec::IntoIter<OsString>,
 }
 
 struct Walk<'a, T> {
-    filter: &'a Filter,
     taker: &'a mut T,
     cursor: Cursor,
-    levels: Vec<Level>,
+    levels: Vec<Level<'a>>,
     /// What the top is called in errors.
     shown: &'a Path,
     /// From the top.
@@ -96,24 +66,29 @@ pub(crate) fn take<T: Taker>(
     }
     let cursor = Cursor::new(found.open_directory(shown)?).at("open", shown)?;
     let levels = Vec::new();
-    let mut walk = Walk { filter, taker, cursor, levels, shown, path: PathBuf::new() };
-    walk.push(found.name.clone(), Some(Way::Top), Matched::default())?;
+    let mut walk = Walk { taker, cursor, levels, shown, path: PathBuf::new() };
+    walk.push(found.name.clone(), Some(Way::Top), filter.root())?;
     walk.all()
 }
 
-impl<T: Taker> Walk<'_, T> {
+impl<'a, T: Taker> Walk<'a, T> {
     fn shown(&self) -> PathBuf {
         self.shown.join(&self.path)
     }
 
     /// Takes up the directory at which the cursor is.
-    fn push(&mut self, name: OsString, way: Option<Way>, matched: Matched) -> Result<(), Error> {
+    fn push(
+        &mut self,
+        name: OsString,
+        way: Option<Way>,
+        filter: FilterDir<'a>,
+    ) -> Result<(), Error> {
         let stat = rustix::fs::fstat(self.cursor.here()).at("stat", self.shown())?;
         if let Some(way) = way {
             self.taker.enter(&name, &stat, way)?;
         }
         let rest = self.cursor.names().at("readdir", self.shown())?.into_iter();
-        self.levels.push(Level { name, stat, is_known: way.is_some(), matched, rest });
+        self.levels.push(Level { name, stat, is_known: way.is_some(), filter, rest });
         Ok(())
     }
 
@@ -140,22 +115,19 @@ impl<T: Taker> Walk<'_, T> {
     fn one(&mut self, name: OsString) -> Result<(), Error> {
         let Some(level) = self.levels.last() else { return Ok(()) };
         self.path.push(&name);
-        let verdict = self.filter.judge(&self.path, &level.matched);
-        if verdict.is_out {
-            self.path.pop();
-            return Ok(());
-        }
         let stat = rustix::fs::statat(self.cursor.here(), &name, AtFlags::SYMLINK_NOFOLLOW)
             .at("lstat", self.shown())?;
-        if verdict.is_taken {
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let found = level.filter.child(name.as_bytes(), is_directory);
+        if found.wanted {
             self.make_known()?;
         }
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        let way = found.wanted.then_some(Way::Whole);
+        if let Some(filter) = found.enter {
             self.cursor.enter(&name).at("open", self.shown())?;
-            let way = verdict.is_taken.then_some(Way::Whole);
-            return self.push(name, way, verdict.matched);
+            return self.push(name, way, filter);
         }
-        if verdict.is_taken {
+        if found.wanted && !is_directory {
             self.taker.node(self.cursor.here(), &name, &stat)?;
         }
         self.path.pop();

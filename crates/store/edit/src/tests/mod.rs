@@ -4,6 +4,8 @@ mod copying;
 mod digests;
 mod hostile;
 mod making;
+mod patterns;
+mod unpacking;
 
 use std::fs;
 use std::path::{Path, PathBuf};
