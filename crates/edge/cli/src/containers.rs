@@ -1,7 +1,7 @@
 //! Commands on containers that do not join their streams.
 
 use docker::container::{
-    FilesystemChange, TopResponse, UpdateRequest, UpdateResponse, WaitResponse,
+    Applied, FilesystemChange, TopResponse, UpdateRequest, UpdateResponse, WaitResponse,
 };
 use serde_json::json;
 
@@ -158,12 +158,17 @@ pub(crate) async fn update(client: &Client, args: &UpdateArgs) -> Result<i32> {
     let resources = request::update(args)?;
     let restart_policy = args.restart.as_deref().map(request::restart).transpose()?;
     let restart_policy = restart_policy.unwrap_or_default();
-    let update = UpdateRequest { resources, restart_policy };
+    let changes = request::changes(&args.changes)?;
+    let update = UpdateRequest { resources, restart_policy, changes };
     each(&args.names.containers, async |name: &str| {
         let path = format!("/containers/{}/update", encode(name));
         let answer: UpdateResponse = client.post(&path, &update).await?;
         for warning in &answer.warnings {
             eprintln!("WARNING: {warning}");
+        }
+        for Applied { change, when } in &answer.applied {
+            let when = if when == "now" { "now" } else { "with the next start" };
+            eprintln!("{name}: {change}: {when}");
         }
         Ok(())
     })

@@ -16,6 +16,10 @@ impl Engine {
     /// Changes the limits of a container: at once if it runs, and for every start.
     pub fn update(&self, wanted: &str, request: &UpdateRequest) -> Result<UpdateResponse, Error> {
         let (mut container, lock) = self.find_locked(wanted)?;
+        let applied = match &request.changes {
+            Some(changes) => self.amend(&mut container, &lock, changes)?,
+            None => Vec::new(),
+        };
         let policy = &request.restart_policy;
         let changes_policy = !policy.name.is_empty();
         if changes_policy {
@@ -51,11 +55,17 @@ impl Engine {
             self.tell_policy(&container)?;
         }
         self.emit(&events::container("update", &container));
-        Ok(UpdateResponse { warnings: warnings.into() })
+        Ok(UpdateResponse { warnings: warnings.into(), applied: applied.into() })
+    }
+
+    /// A process died as it told a supervisor of a change.
+    pub(crate) fn settle_update(&self, container: &Container) -> Result<(), Error> {
+        self.settle_amendments(container)?;
+        self.tell_policy(container)
     }
 
     /// Tells the supervisor of a container, if it has one, how its restart policy is now.
-    pub(crate) fn tell_policy(&self, container: &Container) -> Result<(), Error> {
+    fn tell_policy(&self, container: &Container) -> Result<(), Error> {
         let restart = Some(definition::restart(&container.record.host.restart_policy)?);
         let change = Request::Change(Change { restart, ..Change::default() });
         shim::ask(&self.paths().socket(&container.id), &change)?;

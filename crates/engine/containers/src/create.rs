@@ -200,7 +200,7 @@ impl Engine {
 
     /// Gives a mount what has to be known of it before there is a record: from then on nobody removes
     /// what it names.
-    fn settle(&self, mounting: &mut Mounting) -> Result<(), Error> {
+    pub(crate) fn settle(&self, mounting: &mut Mounting) -> Result<(), Error> {
         match mounting.point.kind.as_str() {
             VOLUME if mounting.point.name.is_empty() => mounting.point.name = name::hex::<32>()?,
             IMAGE if mounting.image.is_none() => {

@@ -17,7 +17,8 @@ pub(crate) enum Intent {
     Restart,
     /// A supervisor is to be told of a change.
     Update,
-    /// It is to join a network (`connect ID`), or to leave one (`disconnect ID`), while it runs.
+    /// It is to join a network (`connect ID`), to leave one (`disconnect ID`), or to have other ports
+    /// (`publish`), while it runs.
     Rewire,
 }
 
@@ -69,12 +70,16 @@ pub(crate) fn lives(owner: &str) -> bool {
 }
 
 /// Field 22 of `/proc/PID/stat`: clock ticks since the boot; with the boot's own id, since ticks
-/// start again with each.
+/// start again with each. One that is dead and waits for its parent (a zombie) is no process any more.
 fn start_time(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in brackets may hold anything, spaces and brackets too.
     let (_, rest) = stat.rsplit_once(')')?;
-    let ticks = rest.split_ascii_whitespace().nth(19)?;
+    let mut fields = rest.split_ascii_whitespace();
+    if matches!(fields.next(), None | Some("Z" | "X")) {
+        return None;
+    }
+    let ticks = fields.nth(18)?;
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(format!("{ticks}:{}", boot.trim()))
 }
@@ -90,5 +95,13 @@ mod tests {
         assert!(!lives(&format!("{me}0")));
         assert!(!lives("4194304:1:x"));
         assert!(!lives(""));
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let its = format!("{}:{}", child.id(), start_time(child.id()).unwrap());
+        assert!(lives(&its));
+        child.kill().unwrap();
+        while lives(&its) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
     }
 }

@@ -14,6 +14,8 @@
 //! Synchronous: whoever serves many at once calls it on threads of their own.
 #![forbid(unsafe_code)]
 
+mod amend;
+mod amend_live;
 mod attachment;
 mod boot;
 mod cgroups;

@@ -418,7 +418,8 @@ pub(crate) fn look_up_user(
     look_up_in(&root_of(mounts)?, wanted, groups)
 }
 
-fn root_of(mounts: Option<&Mounts>) -> Result<Directory, Error> {
+/// A container's root, layer by layer.
+pub(crate) fn root_of(mounts: Option<&Mounts>) -> Result<Directory, Error> {
     match mounts {
         Some(mounts) => Directory::root(mounts.stack()),
         None => Directory::root([Path::new("/")]),

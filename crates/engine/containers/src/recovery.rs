@@ -128,7 +128,7 @@ impl Engine {
             return self.discard(&container);
         };
         if operation.kind == Intent::Update.name() {
-            return self.tell_policy(&container);
+            return self.settle_update(&container);
         }
         if operation.kind == Intent::Rewire.name() {
             return self.settle_rewiring(container, operation);
@@ -150,6 +150,13 @@ impl Engine {
             self.shared.db.write(|tx| Intent::Start.end(tx, id))?;
         }
         Ok(())
+    }
+
+    /// Removes a container that was to go when it ended. The run's folder, by which it was found, goes
+    /// first: from then on an intent says so.
+    fn discard_forsaken(&self, container: &Container) -> Result<(), Error> {
+        self.shared.db.write(|tx| Intent::Remove.begin(tx, &container.id))?;
+        self.discard_all(container)
     }
 
     fn kill_for_recovery(&self, container: &Container) -> Result<(), Error> {
@@ -203,10 +210,11 @@ impl Engine {
             self.mend(id, &lock)?;
         } else {
             let container = Container::from_row(row)?;
-            self.clean_up_after_shim(id, &self.cgroup_path(&container))?;
             if container.record.host.auto_remove && phase == Phase::Exited {
-                self.discard_all(&container)?;
+                self.discard_forsaken(&container)?;
                 self.emit(&events::container("destroy", &container));
+            } else {
+                self.clean_up_after_shim(id, &self.cgroup_path(&container))?;
             }
         }
         Ok(())
@@ -257,6 +265,8 @@ impl Engine {
         let data = self.paths().data(id);
         let mut status = self.shared.status(id)?;
         let was_up = status.phase.is_up();
+        // Whoever found it may not be looking for what else is left.
+        self.note_unswept()?;
         stray::kill(id, &self.paths().run(id))?;
         status.phase = Phase::Exited;
         status.pid = 0;
@@ -275,11 +285,11 @@ impl Engine {
         if was_up {
             self.emit(&events::died(&container, KILLED));
         }
-        self.clean_up_after_shim(id, &self.cgroup_path(&container))?;
         if container.record.host.auto_remove {
-            self.discard_all(&container)?;
+            self.discard_forsaken(&container)?;
             self.emit(&events::container("destroy", &container));
+            return Ok(());
         }
-        Ok(())
+        self.clean_up_after_shim(id, &self.cgroup_path(&container))
     }
 }

@@ -23,6 +23,8 @@ use crate::{Error, clock, events, prepare, shim};
 pub(crate) enum Wire<'a> {
     Join(&'a str),
     Leave(&'a str),
+    /// Its networks stay, its ports are others.
+    Publish,
 }
 
 impl Wire<'_> {
@@ -30,15 +32,17 @@ impl Wire<'_> {
         match self {
             Self::Join(id) => format!("connect {id}"),
             Self::Leave(id) => format!("disconnect {id}"),
+            Self::Publish => "publish".to_owned(),
         }
     }
 }
 
 impl<'a> Wire<'a> {
     fn parse(text: &'a str) -> Option<Self> {
-        match text.split_once(' ')? {
+        match text.split_once(' ').unwrap_or((text, "")) {
             ("connect", id) => Some(Self::Join(id)),
             ("disconnect", id) => Some(Self::Leave(id)),
+            ("publish", "") => Some(Self::Publish),
             _ => None,
         }
     }
@@ -60,7 +64,7 @@ impl Engine {
         })?;
         failpoint::hit("engine.connected").at("record", self.root())?;
         let left = match wire {
-            Wire::Join(_) => None,
+            Wire::Join(_) | Wire::Publish => None,
             Wire::Leave(id) => Some(id),
         };
         let Err(first) = self.apply_networks(container, left) else { return Ok(()) };
@@ -69,7 +73,7 @@ impl Engine {
         let config = container.config_json()?;
         let joined = match wire {
             Wire::Join(id) => Some(id),
-            Wire::Leave(_) => None,
+            Wire::Leave(_) | Wire::Publish => None,
         };
         let undone = self.shared.db.write(|tx| tx.set_container_config(&container.id, &config));
         match undone.map_err(Error::from).and_then(|()| self.apply_networks(container, joined)) {
@@ -84,8 +88,11 @@ impl Engine {
         mut container: Container,
         operation: &Operation,
     ) -> Result<(), Error> {
-        let Some(Wire::Join(id) | Wire::Leave(id)) = Wire::parse(&operation.detail) else {
-            return self.shared.db.write(|tx| Intent::Rewire.end(tx, &container.id));
+        let id = match Wire::parse(&operation.detail) {
+            Some(Wire::Join(id) | Wire::Leave(id)) => id,
+            // The record has them.
+            Some(Wire::Publish) => return self.settle_networks(&mut container, None),
+            None => return self.shared.db.write(|tx| Intent::Rewire.end(tx, &container.id)),
         };
         match self.networks.inspect(&self.shared.db, id) {
             Ok(network) => drop(leave(&mut container.record, &network)),
@@ -94,7 +101,11 @@ impl Engine {
         }
         let config = container.config_json()?;
         self.shared.db.write(|tx| tx.set_container_config(&container.id, &config))?;
-        match self.apply_networks(&mut container, Some(id)) {
+        self.settle_networks(&mut container, Some(id))
+    }
+
+    fn settle_networks(&self, container: &mut Container, left: Option<&str>) -> Result<(), Error> {
+        match self.apply_networks(container, left) {
             // A supervisor that cannot is no reason for nobody to go on: the next start is as recorded.
             Err(Error::Shim(_)) => self.shared.db.write(|tx| Intent::Rewire.end(tx, &container.id)),
             applied => applied,

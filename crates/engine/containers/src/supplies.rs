@@ -62,8 +62,8 @@ impl Engine {
             supplies.list.push(Supply { name, source, subpath: String::new(), holders: None });
             supplies.shm = Some(self.paths().supplies().join(SHM));
         }
-        for (at, mounting) in container.record.mounts.iter().enumerate() {
-            let (mut bound, supply) = self.supply(at, mounting)?;
+        for mounting in &container.record.mounts {
+            let (mut bound, supply) = self.supply(mounting)?;
             if let Some(asked) = &mounting.idmap {
                 bound.maps = self.maps(asked, mounting, who)?;
             } else if mounting.point.kind == VOLUME {
@@ -76,7 +76,7 @@ impl Engine {
         Ok(supplies)
     }
 
-    fn supply(&self, at: usize, mounting: &Mounting) -> Result<(Bound, Option<Supply>), Error> {
+    fn supply(&self, mounting: &Mounting) -> Result<(Bound, Option<Supply>), Error> {
         let point = &mounting.point;
         let plain = PathBuf::from(&point.source);
         let mut holders = None;
@@ -103,7 +103,8 @@ impl Engine {
         let Some(source) = source else {
             return Ok((Bound { source: plain, maps: None }, None));
         };
-        let name = format!("m{at}");
+        // Others may come and go while the container runs.
+        let name = format!("m{}", &oci::Digest::sha256(point.destination.as_bytes()).hex()[..12]);
         let bound = Bound { source: self.paths().supplies().join(&name), maps: None };
         Ok((bound, Some(Supply { name, source, subpath: mounting.subpath.clone(), holders })))
     }

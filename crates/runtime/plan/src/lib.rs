@@ -46,7 +46,7 @@ pub use netdev::NetDevice;
 pub use policy::MemoryPolicy;
 pub use process::{Ids, Process, SeccompWhen};
 pub use rdt::{Closid, Rdt};
-pub use resources::{ignored, limits, resources};
+pub use resources::{device_rules, ignored, limits, resources};
 pub use root::{Enter, Root, Rootfs};
 pub use rootless::maps_only;
 pub use seccomp_filter::{Filter, Listener};

@@ -19,10 +19,14 @@ pub fn resources(spec: Option<&spec::Resources>, facts: &Facts) -> Result<Resour
         return Err(Error::conflict(field("memory.swap"), "needs memory.limit"));
     }
     // In a user namespace nobody may change them; the kernel allows no device there anyway.
-    resources.devices = (!facts.in_user_namespace && facts.may_mount())
-        .then(|| device::rules(&spec.devices).iter().enumerate().map(device_rule).collect())
-        .transpose()?;
+    resources.devices =
+        (!facts.in_user_namespace && facts.may_mount()).then(|| device_rules(spec)).transpose()?;
     Ok(resources)
+}
+
+/// All rules for devices, with those that every container has.
+pub fn device_rules(spec: &spec::Resources) -> Result<Vec<DeviceRule>, Error> {
+    device::rules(&spec.devices).iter().enumerate().map(device_rule).collect()
 }
 
 /// What `spec` asks for and gets only as far as every kernel does it anyway.

@@ -39,7 +39,9 @@ pub use config::{
 };
 pub use health::{Health, HealthCheck, HealthLog, HealthResult, HealthStatus, Unhealthy};
 pub use log::{LogConfig, LogMode, Rotation, SyslogAddress, SyslogFormat};
-pub use message::{Attach, Change, Exec, NetworkChange, Reply, Request, WireError, receive, send};
+pub use message::{
+    Attach, Change, Exec, MountChange, NetworkChange, Reply, Request, WireError, receive, send,
+};
 pub use restart::{Backoff, RestartPolicy};
 pub use status::{ExecRecord, ExecStatus, Phase, Status};
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 use serde::de::DeserializeOwned;
@@ -52,7 +53,7 @@ pub enum Request {
 }
 
 /// What of a container can change while it runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Change {
     /// Its restart policy.
@@ -61,6 +62,21 @@ pub struct Change {
     pub name: Option<String>,
     /// Its network.
     pub network: Option<Box<NetworkChange>>,
+    /// What it has mounted.
+    pub mounts: Option<Box<MountChange>>,
+    /// What is said of it with events, as [`crate::Events::attributes`].
+    pub attributes: Option<BTreeMap<String, String>>,
+}
+
+/// Mounts that come and go. A failure leaves those that were there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MountChange {
+    /// What comes: bind mounts without id maps, and tmpfs.
+    pub add: Vec<oci::runtime::Mount>,
+    /// What goes, by its destination.
+    pub remove: Vec<String>,
+    /// What the supervisor mounts for the container from now on, as [`crate::Config::supplies`].
+    pub supplies: Vec<volume::Supply>,
 }
 
 /// The network that a container is to have from now on: what differs from the present one is made and

@@ -38,6 +38,7 @@ mod ordinary;
 mod poll;
 mod proxy;
 mod queue;
+mod regraft;
 mod request;
 mod restart;
 mod rewire;

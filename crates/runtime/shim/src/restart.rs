@@ -94,6 +94,12 @@ impl Supervisor {
         if let (Some(name), Some(events)) = (change.name, &mut self.config.events) {
             events.attributes.insert("name".into(), name);
         }
+        if let (Some(attributes), Some(events)) = (change.attributes, &mut self.config.events) {
+            events.attributes = attributes;
+        }
+        if let Some(mounts) = change.mounts {
+            self.regraft(*mounts)?;
+        }
         change.network.map_or(Ok(()), |network| self.rewire(*network))
     }
 }

@@ -34,6 +34,11 @@ impl Supervisor {
         }
         failpoint::hit("shim.rewired")?;
         // Whoever finds that we died undoes what it says; of what is left out the networks are swept.
+        self.save_config()
+    }
+
+    /// Writes `RUN/shim.json` as the configuration is now.
+    pub(crate) fn save_config(&self) -> Result<(), Error> {
         let bytes = serde_json::to_vec(&self.config).map_err(std::io::Error::from);
         bytes
             .and_then(|bytes| replace_config(&bytes))

@@ -119,6 +119,9 @@ impl Supervisor {
             .and_then(|flags| rustix::fs::fcntl_setfl(&control, flags & !OFlags::NONBLOCK))
             .call(|| "fcntl(F_SETFL)")?;
         let checks = config.health.clone().map(Checks::new);
+        let again =
+            |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 0).call(|| "fcntl(F_DUPFD_CLOEXEC)");
+        let mounts = (again(&hold.host_mounts)?, again(&hold.own_mounts)?);
         Ok(Self {
             caller: Caller::new(&config.runtime, &config.id, hold.program.as_ref())?,
             poller: Poller::new()?,
@@ -128,6 +131,7 @@ impl Supervisor {
             run: run.to_path_buf(),
             config,
             bundle,
+            mounts,
             before: status.clone(),
             status,
             log,

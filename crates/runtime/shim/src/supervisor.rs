@@ -1,7 +1,7 @@
 //! The loop: one owner of everything, one thread, one closed set of events.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,8 @@ pub(crate) struct Supervisor {
     /// `RUN`, which is the working directory.
     pub(crate) run: PathBuf,
     pub(crate) bundle: Bundle,
+    /// The host's mount namespace, and our own.
+    pub(crate) mounts: (OwnedFd, OwnedFd),
     pub(crate) caller: Caller,
     pub(crate) poller: Poller,
     pub(crate) signals: Watched,

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod graft;
 mod holders;
 mod namespace;
 mod secrets;
@@ -15,10 +16,11 @@ mod source;
 mod supply;
 
 pub use error::Error;
+pub use graft::{Graft, graft, ungraft};
 pub use holders::{Held, Holders};
 pub use namespace::Namespaces;
 pub use source::{FileSystem, Secret, Source, layers};
-pub use supply::{Supply, release, supply};
+pub use supply::{Supply, release, supply, supply_also, unsupply};
 
 #[cfg(test)]
 mod tests;

@@ -46,21 +46,58 @@ pub fn supply(
     let empty = directory.join("empty");
     fs::create_dir(&empty).map_err(Error::file("mkdir", &empty))?;
     for supply in supplies {
-        let target = directory.join(&supply.name);
-        let whole = match &supply.holders {
-            Some(holders) => shared(supply, holders, directory, id, namespaces)?,
-            None => supply.source.open(namespaces, &empty)?,
-        };
-        if supply.subpath.is_empty() {
-            place(&whole, &target)?;
-            continue;
-        }
-        // Of what is mounted nowhere older kernels take no part.
-        let beside = directory.join(format!("{}.parts", supply.name));
-        place(&whole, &beside)?;
-        place(&below(&beside, &supply.subpath)?, &target)?;
+        one(directory, supply, id, namespaces)?;
     }
     failpoint::hit("volume.supplied").map_err(Error::file("mount", directory))
+}
+
+/// The same for one more, later.
+pub fn supply_also(
+    directory: &Path,
+    new: &Supply,
+    id: &str,
+    namespaces: &Namespaces<'_>,
+) -> Result<(), Error> {
+    if !mount::is_mountpoint(directory)? {
+        return supply(directory, std::slice::from_ref(new), id, namespaces);
+    }
+    failpoint::hit("volume.supply").map_err(Error::file("mount", directory))?;
+    one(directory, new, id, namespaces)?;
+    failpoint::hit("volume.supplied").map_err(Error::file("mount", directory))
+}
+
+/// Takes one back.
+pub fn unsupply(directory: &Path, old: &Supply, id: &str) -> Result<(), Error> {
+    for name in [old.name.clone(), format!("{}.parts", old.name), format!("{}.whole", old.name)] {
+        let place = directory.join(name);
+        if mount::is_mountpoint(&place).unwrap_or(false) {
+            mount::umount_detach(&place)?;
+        }
+        // It is in memory, and made again where it is needed.
+        let _gone = fs::remove_dir(&place).or_else(|_| fs::remove_file(&place));
+    }
+    release(std::slice::from_ref(old), id)
+}
+
+fn one(
+    directory: &Path,
+    supply: &Supply,
+    id: &str,
+    namespaces: &Namespaces<'_>,
+) -> Result<(), Error> {
+    let empty = directory.join("empty");
+    let target = directory.join(&supply.name);
+    let whole = match &supply.holders {
+        Some(holders) => shared(supply, holders, directory, id, namespaces)?,
+        None => supply.source.open(namespaces, &empty)?,
+    };
+    if supply.subpath.is_empty() {
+        return place(&whole, &target);
+    }
+    // Of what is mounted nowhere older kernels take no part.
+    let beside = directory.join(format!("{}.parts", supply.name));
+    place(&whole, &beside)?;
+    place(&below(&beside, &supply.subpath)?, &target)
 }
 
 /// Notes that the container `id`, which has ended, holds no volume any more.

@@ -108,6 +108,9 @@ fn a_life(sandbox: &Sandbox, _: &str) {
         "unpause victim",
         "update --memory 96m --memory-swap 96m --restart on-failure:1 victim",
         "restart -t 0 victim",
+        "update --publish 8090:90 --mount type=volume,src=more,dst=/more --device /dev/null:/dev/other \
+         --label a=b victim",
+        "update --publish-rm 90 --mount-rm /more --device-rm /dev/other victim",
         "network disconnect net victim",
         "network connect --alias other net victim",
         "rename victim other",
@@ -116,7 +119,7 @@ fn a_life(sandbox: &Sandbox, _: &str) {
         "network disconnect net victim",
         "network connect net victim",
         "rm -f victim",
-        "volume rm vol mem",
+        "volume rm vol mem more",
         "network rm net",
     ] {
         run(sandbox, line);
@@ -244,6 +247,7 @@ fn walk(name: &str, action: &str, first: usize, of: usize) {
             let how = if was_passed { "passed after all" } else { "never passed" };
             complaints.push(format!("{action} at {point}: {how}"));
         }
+        println!("{action} at {point}");
         tidy(&sandbox);
         let left = sandbox.leaks();
         if !left.is_empty() {

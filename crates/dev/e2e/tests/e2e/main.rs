@@ -48,6 +48,7 @@ mod storage;
 mod storms;
 mod streams;
 mod terminal;
+mod update;
 mod userns;
 mod volumes;
 

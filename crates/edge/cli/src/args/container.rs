@@ -97,7 +97,10 @@ pub(crate) enum ContainerCommand {
         container: String,
     },
     /// Update configuration of one or more containers
-    Update(UpdateArgs),
+    #[command(
+        after_help = "Example:\n  dhow update --memory 1g web\n  dhow update --publish 8443:443 --mount type=volume,src=data,dst=/data web"
+    )]
+    Update(Box<UpdateArgs>),
     /// Create a new image from a container's changes
     Commit(CommitArgs),
     /// Copy files/folders between containers and the local filesystem, or between containers
@@ -180,7 +183,45 @@ pub(crate) struct UpdateArgs {
     #[arg(long)]
     pub(crate) restart: Option<String>,
     #[command(flatten)]
+    pub(crate) changes: ChangeArgs,
+    #[command(flatten)]
     pub(crate) names: Names,
+}
+
+/// What of a container Docker changes with none of its commands.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Changes of dhow's own")]
+pub(crate) struct ChangeArgs {
+    /// Publish a port, at once: [[IP:]HOSTPORT:]PORT[/PROTOCOL]
+    #[arg(short, long, value_name = "PORT")]
+    pub(crate) publish: Vec<String>,
+    /// Publish a port no more, at once: [HOSTPORT:]PORT[/PROTOCOL]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) publish_rm: Vec<String>,
+    /// Attach a filesystem mount, at once where ids need not be mapped
+    #[arg(long, value_name = "MOUNT")]
+    pub(crate) mount: Vec<String>,
+    /// Take a mount away, at once likewise
+    #[arg(long, value_name = "PATH")]
+    pub(crate) mount_rm: Vec<String>,
+    /// Set environment variables, from the next start on
+    #[arg(short, long)]
+    pub(crate) env: Vec<String>,
+    /// Take environment variables away, from the next start on
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env_rm: Vec<String>,
+    /// Set metadata, at once
+    #[arg(short, long)]
+    pub(crate) label: Vec<String>,
+    /// Take metadata away, at once
+    #[arg(long, value_name = "KEY")]
+    pub(crate) label_rm: Vec<String>,
+    /// Add a host device, at once but in a user namespace
+    #[arg(long)]
+    pub(crate) device: Vec<String>,
+    /// Take a device away, by its path in the container
+    #[arg(long, value_name = "PATH")]
+    pub(crate) device_rm: Vec<String>,
 }
 
 /// `commit`.

@@ -2,6 +2,7 @@
 //! engine.
 
 mod build;
+mod changes;
 mod csv;
 mod devices;
 mod mounts;
@@ -14,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::run_args::ContainerArgs;
 
 pub(crate) use build::{build, restart, update};
+pub(crate) use changes::changes;
 pub(crate) use values::{environment, filters, key_values};
 
 /// Which of the container's streams are joined.

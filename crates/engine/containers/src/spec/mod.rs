@@ -6,7 +6,7 @@
 pub(crate) mod caps;
 pub(crate) mod devices;
 mod env;
-mod mounts;
+pub(crate) mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod resources;
 pub(crate) mod security;

@@ -87,7 +87,8 @@ fn kernels(input: &Input<'_>) -> Vec<Mount> {
     list
 }
 
-fn asked(mounting: &Mounting, bound: &Bound) -> Mount {
+/// One that was asked for.
+pub(crate) fn asked(mounting: &Mounting, bound: &Bound) -> Mount {
     let point = &mounting.point;
     let (kind, source) = match point.kind.as_str() {
         TMPFS => ("tmpfs", "tmpfs".to_owned()),

@@ -1,6 +1,6 @@
 //! Requests and answers about containers.
 
-use super::{ContainerConfig, HostConfig, Resources, RestartPolicy};
+use super::{ContainerConfig, DeviceMapping, HostConfig, Mount, PortMap, Resources, RestartPolicy};
 use crate::{
     network::EndpointSettings,
     wire::{List, Map, Words},
@@ -36,6 +36,9 @@ wire! {
     pub struct UpdateRequest {
         /// The new policy; an empty name leaves it as it is.
         pub restart_policy: RestartPolicy,
+        /// What Docker has no words for; ours.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub changes: Option<Changes>,
         @flatten
         /// The new limits; what is 0 or nil stays as it is.
         pub resources: Resources,
@@ -45,6 +48,41 @@ wire! {
     pub struct UpdateResponse {
         /// What was not taken as asked.
         pub warnings: Words,
+        /// What became of [`UpdateRequest::changes`]; ours.
+        #[serde(skip_serializing_if = "List::is_empty")]
+        pub applied: List<Applied>,
+    }
+
+    /// Changes of what a container was made with. What goes, goes first.
+    pub struct Changes {
+        /// Ports to publish.
+        pub publish: PortMap,
+        /// Ports not to publish any more: `80`, `80/udp`, `8080:80` (one of several host's ports).
+        pub publish_remove: Words,
+        /// Mounts.
+        pub mounts: List<Mount>,
+        /// Mounts to take away, by their places in the container.
+        pub mounts_remove: Words,
+        /// `NAME=VALUE`.
+        pub env: Words,
+        /// Names of variables to take away.
+        pub env_remove: Words,
+        /// Labels.
+        pub labels: Map<String>,
+        /// Keys of labels to take away.
+        pub labels_remove: Words,
+        /// Devices of the host.
+        pub devices: List<DeviceMapping>,
+        /// Devices to take away, by their paths in the container.
+        pub devices_remove: Words,
+    }
+
+    /// One change that was made.
+    pub struct Applied {
+        /// What, in one line.
+        pub change: String,
+        /// `now`, or `start`: with the container's next start.
+        pub when: String,
     }
 
     /// `POST /containers/ID/wait`.

@@ -10,8 +10,8 @@ mod summary;
 
 pub use config::{ContainerConfig, HealthConfig};
 pub use create::{
-    CreateRequest, CreateResponse, FilesystemChange, NetworkingConfig, PathStat, PruneResponse,
-    TopResponse, UpdateRequest, UpdateResponse, WaitError, WaitResponse,
+    Applied, Changes, CreateRequest, CreateResponse, FilesystemChange, NetworkingConfig, PathStat,
+    PruneResponse, TopResponse, UpdateRequest, UpdateResponse, WaitError, WaitResponse,
 };
 pub use host::{HostConfig, LogConfig, PortBinding, PortMap, RestartPolicy};
 pub use inspect::{
