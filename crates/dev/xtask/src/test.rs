@@ -12,12 +12,13 @@ use crate::workspace::Workspace;
 pub(crate) const FEATURES: &str = "dhow/failpoints,dhow-runtime/failpoints";
 
 /// Programs that tests use, and Debian's packages that have them.
-const PROGRAMS: [(&str, &str); 21] = [
+const PROGRAMS: [(&str, &str); 22] = [
     ("bsdtar", "libarchive-tools"),
     ("busybox", "busybox-static"),
     ("bzip2", "bzip2"),
     ("crun", "crun"),
     ("curl", "curl"),
+    ("git", "git"),
     ("ip", "iproute2"),
     ("mkfs.btrfs", "btrfs-progs"),
     ("mmdebstrap", "mmdebstrap"),

@@ -45,4 +45,4 @@ pub use request::{CacheOption, Entitlements, Export, FrontendRequest, Request};
 pub use usage::{CacheRecord, PrunedCache};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

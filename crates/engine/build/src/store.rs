@@ -187,6 +187,11 @@ impl Store {
         self.root.join(&directory.id).join(name)
     }
 
+    /// A file of the builder's own that belongs to no directory.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
     /// Notes how large a directory has become.
     pub(crate) fn measured(&self, id: &str, size: u64) -> Result<(), Error> {
         self.db.write(|tx| tx.set_build_detail(id, size, ""))?;

@@ -1,5 +1,6 @@
 //! What comes from outside: images, directories of the client, repositories, files.
 
+mod git;
 mod image;
 mod local;
 
@@ -27,7 +28,7 @@ pub(crate) async fn bring(
         }
         Source::Local(local) => local::bring(build, local, listeners).await,
         Source::Result(id) => build.output(id).await.map(|output| (output, true)),
-        Source::Git(_) => Err(Error::NotYet("a git repository as a source".into())),
+        Source::Git(git) => git::bring(build, git, listeners).await,
         Source::Http(_) => Err(Error::NotYet("a URL as a source".into())),
         Source::Layout(_) => Err(Error::NotYet("an OCI layout as a source".into())),
     }

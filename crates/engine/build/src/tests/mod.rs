@@ -20,10 +20,10 @@ use crate::client::Output as FileOutput;
 use crate::*;
 
 /// An engine of a test's own, with a builder, and what the client has.
-pub(super) struct Home {
+pub(crate) struct Home {
     path: PathBuf,
-    pub(super) builder: Arc<Builder>,
-    pub(super) client: Arc<Here>,
+    pub(crate) builder: Arc<Builder>,
+    pub(crate) client: Arc<Here>,
 }
 
 impl Drop for Home {
@@ -33,12 +33,13 @@ impl Drop for Home {
 }
 
 impl Home {
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("dhow-build-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(path.join("context")).unwrap();
         let builder = open(&path);
-        let client = Arc::new(Here { root: path.clone(), n_asked: Mutex::default() });
+        let (n_asked, secrets) = (Mutex::default(), Mutex::default());
+        let client = Arc::new(Here { root: path.clone(), n_asked, secrets });
         let home = Self { path, builder, client };
         let mut archive = Writer::new(Vec::new());
         for (name, data) in [("etc/passwd", "root:x:0:0::/:\nme:x:7:8::/:\n"), ("a", "base")] {
@@ -64,7 +65,7 @@ impl Home {
         fs::write(path, text).unwrap();
     }
 
-    pub(super) fn begin(&self) -> (Build, UnboundedReceiver<Event>) {
+    pub(crate) fn begin(&self) -> (Build, UnboundedReceiver<Event>) {
         self.begin_on(&self.builder, vec![])
     }
 
@@ -95,10 +96,11 @@ fn open(path: &Path) -> Arc<Builder> {
 
 /// A client whose directories are here.
 #[derive(Debug)]
-pub(super) struct Here {
+pub(crate) struct Here {
     root: PathBuf,
     /// How often a directory was asked for.
     pub(super) n_asked: Mutex<usize>,
+    pub(crate) secrets: Mutex<BTreeMap<String, Vec<u8>>>,
 }
 
 impl Client for Here {
@@ -130,8 +132,8 @@ impl Client for Here {
         "here".into()
     }
 
-    fn secret<'a>(&'a self, _: &'a str) -> Asked<'a, Option<Vec<u8>>> {
-        Box::pin(async { Ok(None) })
+    fn secret<'a>(&'a self, id: &'a str) -> Asked<'a, Option<Vec<u8>>> {
+        Box::pin(async { Ok(self.secrets.lock().unwrap().get(id).cloned()) })
     }
 
     fn has_agent<'a>(&'a self, _: &'a str) -> Asked<'a, bool> {

@@ -1,0 +1,315 @@
+//! Repositories of git, by the program `git`.
+//!
+//! A checkout is kept for each commit, by itself; the commit is what it is known by. What comes from a
+//! server is never an argument: names are ours, and of its answers only the numbers of commits count
+//! (security rows H01, H02). Nothing of this machine's configuration and none of the repository's is heeded
+//! (H03), and no credentials are in an argument, an error, a log or an identity (F12).
+
+mod agent;
+mod program;
+mod remote;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fsroot::Root;
+
+use crate::Error;
+use crate::build::Shared;
+use crate::error::At as _;
+use crate::output::{Output, Tree};
+use crate::store::{Directory, Use};
+use crate::tell::Listeners;
+
+use agent::Agent;
+use program::Program;
+use remote::{Remote, Tip, check_name, find, is_commit};
+
+/// The kind of a checkout in the build cache, as BuildKit calls it.
+const KIND: &str = "source.git.checkout";
+
+/// A file beside a checkout that is whole: its identity.
+const DONE: &str = "done";
+
+/// Checks a commit out, and says whether it was here.
+pub(crate) async fn bring(
+    build: &Arc<Shared>,
+    git: &buildgraph::Git,
+    listeners: &Listeners,
+) -> Result<(Output, bool), Error> {
+    let remote = Remote::new(&git.remote)?;
+    if !git.reference.is_empty() {
+        check_name(&git.reference)?;
+    }
+    let part = subdir(&git.subdir)?;
+    let mut program = Program::new(listeners);
+    authorize(build, git, &remote, &mut program).await?;
+    let _agent = ssh(build, git, &remote, &mut program).await?;
+    let tip = tip(build, git, &remote, &program).await?;
+    check_sum(git, &tip)?;
+
+    let identity = identity(git, &remote, &tip.commit);
+    let (name, shown) =
+        (identity.clone(), format!("git snapshot for {}#{}", remote.url, tip.commit));
+    let taken =
+        build.blocking(move |build| build.builder.store.take(KIND, &name, &shown, Use::Private));
+    let directory = taken.await?.ok_or(Error::Lost("a directory of the builder"))?;
+    let done = build.builder.store.beside(&directory, DONE);
+    let was_here = fs::read_to_string(&done).is_ok_and(|text| text == identity);
+    if !was_here {
+        clear(&directory, &done)?;
+        check_out(git, &remote, &tip, &program, &directory.path).await?;
+        fs::write(&done, &identity).at("write", &done)?;
+        let id = directory.id.clone();
+        let measure = build.blocking(move |build| {
+            let size = build.builder.store.size(&id);
+            build.builder.store.measured(&id, size)
+        });
+        measure.await?;
+    }
+    check_part(&directory.path, &part, &git.subdir)?;
+    let identity = format!("{identity} {}", part.display());
+    let directory = Arc::new(directory);
+    Ok((Output::Tree(Tree { directory, part, identity: Some(identity) }), was_here))
+}
+
+/// What a checkout is. With `.git` or submodules, where it comes from is part of it.
+fn identity(git: &buildgraph::Git, remote: &Remote, commit: &str) -> String {
+    let (keep, modules) = (git.keep_git_dir, !git.skip_submodules);
+    format!("git {commit} {keep} {modules} {}", remote.url)
+}
+
+/// The directory that is wanted, as a path below the checkout.
+fn subdir(text: &str) -> Result<PathBuf, Error> {
+    let path = Path::new(text.trim_matches('/'));
+    let refused = || Error::Invalid(format!("invalid git subdirectory {text:?}: it leads out"));
+    let is_name = |part| matches!(part, std::path::Component::Normal(_));
+    let parts = path.components().filter(|part| *part != std::path::Component::CurDir);
+    let clean: PathBuf = parts.clone().collect();
+    if parts.clone().all(is_name) && clean.components().all(|part| part.as_os_str() != ".git") {
+        Ok(clean)
+    } else {
+        Err(refused())
+    }
+}
+
+/// The subdirectory has to be one, and no link may lead to it (security row H04).
+fn check_part(checkout: &Path, part: &Path, given: &str) -> Result<(), Error> {
+    if part.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let opened = Root::open(checkout)?.open_plain_directory(part);
+    let why = |_| {
+        Error::NotFound(format!("git subdirectory {given:?} is no directory of the repository"))
+    };
+    opened.map(drop).map_err(why)
+}
+
+/// Tells git who we are, where the client says so.
+async fn authorize(
+    build: &Arc<Shared>,
+    git: &buildgraph::Git,
+    remote: &Remote,
+    program: &mut Program<'_>,
+) -> Result<(), Error> {
+    let Some(origin) = &remote.origin else { return Ok(()) };
+    let secret = async |id: &str| -> Result<Option<String>, Error> {
+        if id.is_empty() {
+            return Ok(None);
+        }
+        let value = build.client.secret(id).await.map_err(Error::Client)?;
+        Ok(value.map(|value| String::from_utf8_lossy(&value).trim().to_owned()))
+    };
+    let header = match secret(&git.header_secret).await? {
+        Some(header) => Some(format!("Authorization: {header}")),
+        None => match secret(&git.token_secret).await? {
+            Some(token) => {
+                program.secret(&token);
+                Some(remote::token(&token))
+            }
+            None => remote.authorization.clone(),
+        },
+    };
+    let Some(header) = header else { return Ok(()) };
+    if header.contains(['\n', '\r', '\0']) {
+        return Err(Error::Invalid("the secret for a git repository is no header".into()));
+    }
+    program.header(origin, &header);
+    Ok(())
+}
+
+/// Has ssh ask the client's agent. A host is taken for what it says the first time, and has to say the same
+/// ever after; a terminal that it could ask at is not there.
+async fn ssh(
+    build: &Arc<Shared>,
+    git: &buildgraph::Git,
+    remote: &Remote,
+    program: &mut Program<'_>,
+) -> Result<Option<Agent>, Error> {
+    if !remote.is_ssh {
+        return Ok(None);
+    }
+    let known = build.builder.store.file("known_hosts").display().to_string();
+    let known = known.replace('\\', "\\\\").replace('\'', "'\\''");
+    let options =
+        "-F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o UpdateHostKeys=no";
+    let files = "-o GlobalKnownHostsFile=/etc/ssh/ssh_known_hosts";
+    program.set(
+        "GIT_SSH_COMMAND",
+        &format!("ssh {options} {files} -o 'UserKnownHostsFile=\"{known}\"'"),
+    );
+    program.set("GIT_SSH_VARIANT", "ssh");
+    if git.ssh.is_empty() || !build.client.has_agent(&git.ssh).await.map_err(Error::Client)? {
+        return Ok(None);
+    }
+    let agent = agent::listen(build, &git.ssh)?;
+    program.set("SSH_AUTH_SOCK", &agent.path);
+    Ok(Some(agent))
+}
+
+/// The commit that is meant. A full one is asked nobody about.
+async fn tip(
+    build: &Arc<Shared>,
+    git: &buildgraph::Git,
+    remote: &Remote,
+    program: &Program<'_>,
+) -> Result<Tip, Error> {
+    if is_commit(&git.reference) {
+        let commit = git.reference.to_ascii_lowercase();
+        return Ok(Tip { name: String::new(), commit, tag: None });
+    }
+    let names = remote::candidates(&git.reference);
+    let peeled: Vec<String> = names.iter().map(|name| format!("{name}^{{}}")).collect();
+    let mut arguments = vec!["ls-remote", "--", remote.url.as_str()];
+    arguments.extend(names.iter().chain(&peeled).map(String::as_str));
+    let listed = program.run(&build.builder.store.empty()?, &arguments).await;
+    let listed = listed.map_err(|error| of_remote(&error, remote))?;
+    let missing = || {
+        let name = if git.reference.is_empty() { "HEAD" } else { &git.reference };
+        Error::NotFound(format!("repository {} does not contain ref {name}", remote.url))
+    };
+    find(&listed, &git.reference).ok_or_else(missing)
+}
+
+fn of_remote(error: &Error, remote: &Remote) -> Error {
+    Error::Invalid(format!("failed to fetch remote {}: {error}", remote.url))
+}
+
+/// The commit, or the tag that names it, has to begin as the build says.
+fn check_sum(git: &buildgraph::Git, tip: &Tip) -> Result<(), Error> {
+    let Some(sum) = &git.checksum else { return Ok(()) };
+    let wanted = sum.0.to_ascii_lowercase();
+    let is_hex = wanted.len() >= 7 && wanted.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_hex {
+        return Err(Error::Invalid(format!(
+            "invalid checksum {:?} for Git source, expected hex commit hash",
+            sum.0
+        )));
+    }
+    if tip.commit.starts_with(&wanted)
+        || tip.tag.as_ref().is_some_and(|tag| tag.starts_with(&wanted))
+    {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("expected checksum to match {}, got {}", sum.0, tip.commit)))
+}
+
+/// Empties a checkout that is not whole.
+fn clear(directory: &Directory, done: &Path) -> Result<(), Error> {
+    if let Err(error) = fs::remove_file(done)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(error).at("unlink", done);
+    }
+    let root = Root::open(&directory.path)?;
+    for name in snapshot::folders::names(&directory.path)? {
+        root.remove_all(&name)?;
+    }
+    Ok(())
+}
+
+/// Fetches a commit, and no more than is needed, into an empty directory.
+async fn check_out(
+    git: &buildgraph::Git,
+    remote: &Remote,
+    tip: &Tip,
+    program: &Program<'_>,
+    dir: &Path,
+) -> Result<(), Error> {
+    program.run(dir, &["init", "--quiet", "--template=", "--initial-branch=none"]).await?;
+    // For submodules that are named from there.
+    program.run(dir, &["remote", "add", "--", "origin", &remote.url]).await?;
+    fetch(git, remote, tip, program, dir).await.map_err(|error| of_remote(&error, remote))?;
+    program.run(dir, &["checkout", "--quiet", "--detach", "--force", &tip.commit, "--"]).await?;
+    if !git.skip_submodules && dir.join(".gitmodules").is_file() {
+        let update = ["submodule", "update", "--init", "--recursive", "--checkout", "--depth=1"];
+        program.run(dir, &update).await.map_err(|error| of_remote(&error, remote))?;
+    }
+    for rest in ["FETCH_HEAD", "ORIG_HEAD"] {
+        let _ = fs::remove_file(dir.join(".git").join(rest));
+    }
+    if git.keep_git_dir { Ok(()) } else { without_git(dir) }
+}
+
+/// The commit by its number; where the server gives none by number, the branch or tag, and where that is not it
+/// any more, all of them.
+async fn fetch(
+    git: &buildgraph::Git,
+    remote: &Remote,
+    tip: &Tip,
+    program: &Program<'_>,
+    dir: &Path,
+) -> Result<(), Error> {
+    let kept = match tip.name.strip_prefix("refs/heads/") {
+        Some(branch) => format!("refs/remotes/origin/{branch}"),
+        None if tip.name.starts_with("refs/tags/") => tip.name.clone(),
+        None => "refs/dhow/wanted".into(),
+    };
+    let by_name = format!("+{}:{kept}", tip.name);
+    let all = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"];
+    let mut ways: Vec<(&[&str], Vec<&str>)> = vec![(&["--depth=1"], vec![&tip.commit])];
+    if !tip.name.is_empty() {
+        ways.push((&["--depth=1"], vec![&by_name]));
+        if git.keep_git_dir {
+            // With the name that it has, as people expect of it.
+            ways.reverse();
+        }
+    }
+    ways.push((&[], all.to_vec()));
+    let mut first_error = None;
+    for (options, what) in ways {
+        let mut arguments = vec!["fetch", "--no-tags", "--update-head-ok"];
+        arguments.extend(options);
+        arguments.extend(["--", remote.url.as_str()]);
+        arguments.extend(what);
+        if let Err(error) = program.run(dir, &arguments).await {
+            first_error.get_or_insert(error);
+            continue;
+        }
+        let commit = format!("{}^{{commit}}", tip.commit);
+        if program.run(dir, &["cat-file", "-e", &commit]).await.is_ok() {
+            return Ok(());
+        }
+    }
+    let missing = || Error::NotFound(format!("no commit {}", tip.commit));
+    Err(first_error.unwrap_or_else(missing))
+}
+
+/// Removes `.git`, also those of submodules. No file of a repository has such a name.
+fn without_git(dir: &Path) -> Result<(), Error> {
+    let mut rest = vec![dir.to_owned()];
+    while let Some(dir) = rest.pop() {
+        for entry in fs::read_dir(&dir).at("readdir", &dir)? {
+            let entry = entry.at("readdir", &dir)?;
+            if entry.file_name() == ".git" {
+                Root::open(&dir)?.remove_all(".git")?;
+            } else if entry.file_type().at("stat", &dir)?.is_dir() {
+                rest.push(entry.path());
+            }
+        }
+    }
+    Ok(())
+}

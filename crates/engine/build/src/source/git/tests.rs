@@ -1,0 +1,421 @@
+//! Repositories on servers of the tests' own.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+
+use buildgraph::{Checksum, Git};
+use data_encoding::BASE64;
+
+use super::*;
+use crate::event::{Event, Progress};
+use crate::tests::Home;
+
+/// Runs a script where repositories are, with an author.
+fn sh(dir: &Path, script: &str) -> String {
+    let mut command = Command::new("sh");
+    command.args(["-ec", script]).current_dir(dir).env_clear().env("HOME", "/nonexistent");
+    command.env("PATH", std::env::var("PATH").unwrap()).env("GIT_ALLOW_PROTOCOL", "file");
+    for who in ["AUTHOR", "COMMITTER"] {
+        command.env(format!("GIT_{who}_NAME"), "me").env(format!("GIT_{who}_EMAIL"), "me@here");
+    }
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}: {errors}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Repositories, each a folder, and who serves them.
+struct Server {
+    dir: PathBuf,
+    address: String,
+    /// What `Authorization` was sent over HTTP.
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Server {
+    /// Serves with `one`, a connection at a time.
+    fn new(name: &str, one: fn(&Path, TcpStream, &Mutex<Vec<String>>)) -> Self {
+        let dir = std::env::temp_dir().join(format!("dhow-git-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (served, noted) = (dir.clone(), Arc::clone(&seen));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (served, noted) = (served.clone(), Arc::clone(&noted));
+                std::thread::spawn(move || one(&served, stream, &noted));
+            }
+        });
+        Self { dir, address, seen }
+    }
+
+    fn repository(&self, name: &str, script: &str) {
+        let make = format!("git init -q -b main {name}; cd {name}; {script}");
+        sh(&self.dir, &make);
+    }
+
+    fn url(&self, scheme: &str, name: &str) -> String {
+        format!("{scheme}://{}/{name}", self.address)
+    }
+}
+
+/// `git daemon`, as inetd runs it.
+fn daemon(dir: &Path, stream: TcpStream, _: &Mutex<Vec<String>>) {
+    let base = format!("--base-path={}", dir.display());
+    let mut command = Command::new("git");
+    command.args(["daemon", "--inetd", "--export-all", &base, "--enable=upload-pack"]).arg(dir);
+    let twin = OwnedFd::from(stream.try_clone().unwrap());
+    let _ = command.stdin(twin).stdout(OwnedFd::from(stream)).stderr(Stdio::null()).status();
+}
+
+/// `git http-backend`, for who says the right word.
+fn http(dir: &Path, mut stream: TcpStream, seen: &Mutex<Vec<String>>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let (mut first, mut headers) = (String::new(), Vec::new());
+    reader.read_line(&mut first).unwrap();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).unwrap() == 0 || line.trim().is_empty() {
+            break;
+        }
+        let (name, value) = line.trim().split_once(": ").unwrap();
+        headers.push((name.to_ascii_lowercase(), value.to_owned()));
+    }
+    let header =
+        |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    let said = header("authorization").unwrap_or_default();
+    seen.lock().unwrap().push(said.clone());
+    let right = format!("basic {}", BASE64.encode(b"x-access-token:s3cret-word"));
+    let also = format!("basic {}", BASE64.encode(b"user:s3cret-word"));
+    if said != right && said != also {
+        let answer = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"s3cret-word\"\r\n\
+                      Content-Length: 0\r\nConnection: close\r\n\r\n";
+        stream.write_all(answer.as_bytes()).unwrap();
+        return;
+    }
+    let mut words = first.split(' ');
+    let (method, target) = (words.next().unwrap(), words.next().unwrap());
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut command = Command::new("git");
+    command.arg("http-backend").env("GIT_PROJECT_ROOT", dir).env("GIT_HTTP_EXPORT_ALL", "1");
+    command.env("REQUEST_METHOD", method).env("PATH_INFO", path).env("QUERY_STRING", query);
+    command
+        .env("GIT_CONFIG_COUNT", "1")
+        .env("GIT_CONFIG_KEY_0", "safe.directory")
+        .env("GIT_CONFIG_VALUE_0", "*");
+    for (variable, name) in [
+        ("CONTENT_TYPE", "content-type"),
+        ("CONTENT_LENGTH", "content-length"),
+        ("HTTP_CONTENT_ENCODING", "content-encoding"),
+        ("GIT_PROTOCOL", "git-protocol"),
+    ] {
+        command.env(variable, header(name).unwrap_or_default());
+    }
+    let len = header("content-length").and_then(|len| len.parse().ok()).unwrap_or(0);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut body = vec![0; len];
+    reader.read_exact(&mut body).unwrap();
+    child.stdin.take().unwrap().write_all(&body).unwrap();
+    let answer = child.wait_with_output().unwrap().stdout;
+    stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n").unwrap();
+    let _ = stream.write_all(&answer);
+}
+
+/// What a source gives, where it is, what it is known by; all that was said.
+async fn try_bring(home: &Home, git: &Git) -> (Result<(PathBuf, String, bool), String>, String) {
+    let (build, _) = home.begin();
+    let listeners = Listeners::default();
+    let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
+    listeners.add(&oci::Digest::sha256(b""), &Progress::new(sender));
+    let brought = bring(&build.shared, git, &listeners).await;
+    let brought = brought.map_err(|error| error.to_string()).map(|(output, was_here)| {
+        let Output::Tree(tree) = &output else { panic!("no tree") };
+        // Whoever is first next time gets the same directory.
+        (tree.directory.path.join(&tree.part), output.identity().unwrap(), was_here)
+    });
+    let mut said = String::new();
+    while let Ok(event) = events.try_recv() {
+        if let Event::Log(log) = event {
+            said.push_str(&String::from_utf8_lossy(&log.data));
+        }
+    }
+    (brought, said)
+}
+
+async fn get(home: &Home, git: &Git) -> (PathBuf, String, bool) {
+    try_bring(home, git).await.0.unwrap()
+}
+
+async fn refused(home: &Home, git: &Git) -> String {
+    try_bring(home, git).await.0.unwrap_err()
+}
+
+fn git(remote: String, reference: &str) -> Git {
+    Git { remote, reference: reference.into(), ..Git::default() }
+}
+
+const REPOSITORY: &str = "
+    mkdir -p d/e; echo one >f; echo deep >d/e/g; ln -s d link; chmod 755 f; git add .; git commit -qm one
+    git tag light; echo two >f; git commit -qam two; git tag -am annotated v2; git branch other light
+    git update-ref refs/pull/7/head light; echo three >f; git commit -qam three
+";
+
+#[tokio::test]
+async fn names_and_commits() {
+    let home = Home::new("git-names");
+    let server = Server::new("names", daemon);
+    server.repository("r", REPOSITORY);
+    let url = server.url("git", "r");
+    let commit =
+        |name: &str| sh(&server.dir.join("r"), &format!("git rev-parse {name}^{{commit}}"));
+    for (reference, content) in [
+        ("", "three"),
+        ("main", "three"),
+        ("refs/heads/main", "three"),
+        ("v2", "two"),
+        ("light", "one"),
+        ("other", "one"),
+        ("pull/7/head", "one"),
+        (&commit("v2"), "two"),
+    ] {
+        let (path, identity, was_here) = get(&home, &git(url.clone(), reference)).await;
+        assert_eq!(
+            fs::read_to_string(path.join("f")).unwrap(),
+            format!("{content}\n"),
+            "{reference}"
+        );
+        assert!(!path.join(".git").exists());
+        assert_eq!(sh(&path, "stat -c '%a %n' f d d/e/g"), "755 f\n755 d\n644 d/e/g");
+        let name = if reference.is_empty() { "HEAD" } else { reference };
+        let name = if reference.starts_with("pull") { "light" } else { name };
+        assert!(identity.contains(&commit(name)), "{identity}");
+        // The same commit under another name was here.
+        assert_eq!(was_here, !["", "v2", "light"].contains(&reference), "{reference}");
+    }
+    sh(&server.dir.join("r"), "echo four >f; git commit -qam four");
+    let (path, _, was_here) = get(&home, &git(url.clone(), "main")).await;
+    assert_eq!((fs::read_to_string(path.join("f")).unwrap().as_str(), was_here), ("four\n", false));
+
+    let error = refused(&home, &git(url.clone(), "none")).await;
+    assert_eq!(error, format!("repository {url} does not contain ref none"));
+    let error = refused(&home, &git(url.clone(), &"0".repeat(40))).await;
+    assert!(error.starts_with(&format!("failed to fetch remote {url}: git fetch: ")), "{error}");
+    let error = refused(&home, &git(server.url("git", "missing"), "")).await;
+    assert!(error.contains("git ls-remote: fatal: "), "{error}");
+
+    let tag = sh(&server.dir.join("r"), "git rev-parse v2");
+    for sum in [commit("v2"), tag, commit("v2")[..8].to_owned()] {
+        let git = Git { checksum: Some(Checksum(sum)), ..git(url.clone(), "v2") };
+        get(&home, &git).await;
+    }
+    let wrong = Git { checksum: Some(Checksum("0123456".into())), ..git(url.clone(), "v2") };
+    let error = refused(&home, &wrong).await;
+    assert_eq!(error, format!("expected checksum to match 0123456, got {}", commit("v2")));
+}
+
+#[tokio::test]
+async fn a_directory_of_it_or_its_git_directory() {
+    let home = Home::new("git-parts");
+    let server = Server::new("parts", daemon);
+    server.repository("r", REPOSITORY);
+    let url = server.url("git", "r");
+    let part = |subdir: &str| Git { subdir: subdir.into(), ..git(url.clone(), "main") };
+    let (path, identity, _) = get(&home, &part("d/e")).await;
+    assert_eq!(sh(&path, "ls -A"), "g");
+    assert!(identity.ends_with(" d/e"), "{identity}");
+    get(&home, &part("/d/./")).await;
+    for bad in ["../..", "d/../../..", "/../x", ".git", "d/.git/hooks"] {
+        let error = refused(&home, &part(bad)).await;
+        assert_eq!(error, format!("invalid git subdirectory {bad:?}: it leads out"));
+    }
+    for bad in ["link", "link/e", "f", "none"] {
+        let error = refused(&home, &part(bad)).await;
+        assert_eq!(error, format!("git subdirectory {bad:?} is no directory of the repository"));
+    }
+    let keep = Git { keep_git_dir: true, ..git(url.clone(), "v2") };
+    let (path, _, _) = get(&home, &keep).await;
+    let look =
+        "git -c safe.directory='*' describe --tags; git -c safe.directory='*' remote get-url origin
+                git -c safe.directory='*' status --porcelain; ls .git/hooks 2>/dev/null || :";
+    assert_eq!(sh(&path, look), format!("v2\n{url}"));
+}
+
+/// Rows H01 to H03: nothing is run, and nothing of this machine is in a checkout.
+#[tokio::test]
+async fn hostile_repositories() {
+    let home = Home::new("git-hostile");
+    let server = Server::new("hostile", daemon);
+    fs::write(server.dir.join("canary"), "sings").unwrap();
+    let ran = server.dir.join("ran");
+    let run = format!("touch {}", ran.display());
+    let mut remotes: Vec<String> = vec![
+        format!("--upload-pack={run}"),
+        format!("ext::sh -c {run}"),
+        format!("file://{}/r", server.dir.display()),
+        server.dir.join("r").display().to_string(),
+        format!("ssh://-oProxyCommand={run}/x"),
+    ];
+    server.repository("r", REPOSITORY);
+    for remote in remotes.drain(..) {
+        refused(&home, &git(remote, "")).await;
+    }
+    for reference in
+        [&format!("--upload-pack={run}"), "-u", "--output=x", "main:refs/x", "+main", "a..b"]
+    {
+        let error = refused(&home, &git(server.url("git", "r"), reference)).await;
+        assert!(error.contains("is no name of a git branch"), "{error}");
+    }
+    // Refs with the names of options, and a branch that is the default one.
+    let script = format!(
+        "h=$(git rev-parse HEAD); mkdir -p '.git/refs/heads/--upload-pack=touch ran'
+         echo $h >'.git/refs/heads/--output=x'; echo 'ref: refs/heads/--output=x' >.git/HEAD; : {run}"
+    );
+    sh(&server.dir.join("r"), &script);
+    get(&home, &git(server.url("git", "r"), "main")).await;
+    let _ = try_bring(&home, &git(server.url("git", "r"), "")).await;
+
+    // A submodule that is a directory of this machine, or a program, or leads out.
+    for url in [
+        format!("file://{}/r", server.dir.display()),
+        server.dir.join("r").display().to_string(),
+        format!("ext::sh -c {run}"),
+        format!("--upload-pack={run}"),
+    ] {
+        let make = format!(
+            "rm -rf s; git init -q -b main s; cd s
+             h=$(git -C ../r rev-parse main); git update-index --add --cacheinfo 160000,$h,sub
+             git config -f .gitmodules submodule.sub.path sub; git config -f .gitmodules submodule.sub.url '{url}'
+             git config -f .gitmodules submodule.sub.update '!{run}'
+             git add .gitmodules; git commit -qm x"
+        );
+        sh(&server.dir, &make);
+        let with = git(server.url("git", "s"), "");
+        refused(&home, &with).await;
+        let without = Git { skip_submodules: true, ..with };
+        let (path, _, _) = get(&home, &without).await;
+        assert_eq!(sh(&path, "ls -A sub"), "");
+    }
+    // Filters and links of a repository are text.
+    server.repository(
+        "t",
+        &format!(
+            "echo '* filter=x' >.gitattributes; ln -s ../../../../../../../canary out; ln -s {}/canary abs
+             echo x >f; git add .; git commit -qm x",
+            server.dir.display()
+        ),
+    );
+    let (path, _, _) = get(&home, &git(server.url("git", "t"), "")).await;
+    assert_eq!(sh(&path, "readlink out; cat f"), "../../../../../../../canary\nx");
+    assert!(!ran.exists());
+}
+
+#[tokio::test]
+async fn submodules() {
+    let home = Home::new("git-submodules");
+    let server = Server::new("submodules", daemon);
+    server.repository("inner", "echo inner >i; git add .; git commit -qm i");
+    server.repository(
+        "sub",
+        "git -c protocol.file.allow=always submodule --quiet add ../inner in; git commit -qm s",
+    );
+    let script =
+        "git -c protocol.file.allow=always submodule --quiet add ../sub at; git commit -qm o";
+    server.repository("outer", script);
+    let outer = git(server.url("git", "outer"), "");
+    let (path, _, _) = get(&home, &outer).await;
+    assert_eq!(fs::read_to_string(path.join("at/in/i")).unwrap(), "inner\n");
+    assert_eq!(sh(&path, "find . -name .git"), "");
+    let (path, _, was_here) = get(&home, &Git { keep_git_dir: true, ..outer.clone() }).await;
+    assert_eq!(
+        (sh(&path, "find . -name .git | sort"), was_here),
+        ("./.git\n./at/.git\n./at/in/.git".into(), false)
+    );
+    let (path, _, _) = get(&home, &Git { skip_submodules: true, ..outer }).await;
+    assert_eq!(sh(&path, "ls -A at"), "");
+}
+
+/// Row F12: whoever gives credentials finds them nowhere again.
+#[tokio::test]
+async fn credentials_are_sent_and_shown_to_nobody() {
+    let home = Home::new("git-credentials");
+    let server = Server::new("credentials", http);
+    server.repository("r.git", REPOSITORY);
+    let url = server.url("http", "r.git");
+    let (result, said) = try_bring(&home, &git(url.clone(), "main")).await;
+    let error = result.unwrap_err();
+    assert!(error.contains("could not read Username"), "{error}");
+    assert!(!error.contains("s3cret"), "{error}");
+    assert!(!said.contains("s3cret") || said.contains("realm"), "{said}");
+
+    home.client.secrets.lock().unwrap().insert("TOKEN".into(), b"s3cret-word\n".to_vec());
+    home.client.secrets.lock().unwrap().insert("WRONG".into(), b"wrong-word".to_vec());
+    let with = |token: &str| Git { token_secret: token.into(), ..git(url.clone(), "main") };
+    let in_url = git(url.replace("http://", "http://user:s3cret-word@"), "v2");
+    let keep = Git { keep_git_dir: true, ..in_url.clone() };
+    for git in [with("TOKEN"), in_url, keep] {
+        let (result, said) = try_bring(&home, &git).await;
+        let (path, identity, _) = result.unwrap();
+        assert!(path.join("f").is_file());
+        let kept = sh(&path, "cat .git/config .git/FETCH_HEAD 2>/dev/null || :");
+        for text in [said, identity, kept] {
+            assert!(!text.contains("s3cret") && !text.contains("czNjcmV0"), "{text}");
+        }
+    }
+    let (result, said) = try_bring(&home, &with("WRONG")).await;
+    for text in [result.unwrap_err(), said] {
+        assert!(
+            !text.contains("wrong-word")
+                && !text.contains(&BASE64.encode(b"x-access-token:wrong-word"))
+        );
+    }
+    assert!(server.seen.lock().unwrap().iter().any(String::is_empty));
+}
+
+#[tokio::test]
+async fn nothing_of_this_machine_is_configured() {
+    let home = Home::new("git-configuration");
+    let listeners = Listeners::default();
+    let program = Program::new(&listeners);
+    let dir = home.builder.store.empty().unwrap();
+    let listed = program.run(&dir, &["config", "--list", "--show-scope"]).await.unwrap();
+    assert!(listed.lines().count() >= 10, "{listed}");
+    assert!(listed.lines().all(|line| line.starts_with("command\t")), "{listed}");
+}
+
+/// Nobody waits for a server that says nothing when nobody wants its answer any more.
+#[tokio::test]
+async fn who_is_not_wanted_any_more_ends() {
+    fn silent(_: &Path, mut stream: TcpStream, seen: &Mutex<Vec<String>>) {
+        seen.lock().unwrap().push("connected".into());
+        // Until the other side is gone.
+        let _ = stream.read_to_end(&mut Vec::new());
+        seen.lock().unwrap().push("gone".into());
+    }
+    let home = Home::new("git-silent");
+    let server = Server::new("silent", silent);
+    let source = git(server.url("git", "r"), "");
+    let seen = Arc::clone(&server.seen);
+    let came = async move {
+        while seen.lock().unwrap().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        (result, _) = try_bring(&home, &source) => panic!("{result:?}"),
+        () = came => {}
+    }
+    while server.seen.lock().unwrap().len() < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
