@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::{Body, Frame, Incoming};
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -75,6 +75,11 @@ impl Client {
             theirs.clone_into(&mut client.version);
         }
         Ok(client)
+    }
+
+    /// Where the engine is.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// Whether the engine is in this very process.
@@ -153,6 +158,23 @@ impl Client {
         let mut request = self.request(Method::POST, path, self.json_body(body)?)?;
         request.headers_mut().insert(CONNECTION, "Upgrade".parse().map_err(|e| self.odd(&e))?);
         request.headers_mut().insert(UPGRADE, "tcp".parse().map_err(|e| self.odd(&e))?);
+        let response = self.check(self.send(request).await?).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(self.odd(&format!("no upgrade: {}", response.status())));
+        }
+        hyper::upgrade::on(response).await.map_err(|err| self.odd(&err))
+    }
+
+    /// POST that makes the connection one of HTTP/2 (`Upgrade: h2c`), with headers, of which a name
+    /// may come several times.
+    pub(crate) async fn upgrade(&self, path: &str, headers: &[(&str, &str)]) -> Result<Upgraded> {
+        let mut request = self.request(Method::POST, path, empty())?;
+        request.headers_mut().insert(CONNECTION, "Upgrade".parse().map_err(|e| self.odd(&e))?);
+        request.headers_mut().insert(UPGRADE, "h2c".parse().map_err(|e| self.odd(&e))?);
+        for (name, value) in headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| self.odd(&e))?;
+            request.headers_mut().append(name, value.parse().map_err(|e| self.odd(&e))?);
+        }
         let response = self.check(self.send(request).await?).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Err(self.odd(&format!("no upgrade: {}", response.status())));
@@ -245,7 +267,8 @@ impl Client {
         Err(Error::Api { status: status.as_u16(), message })
     }
 
-    fn odd(&self, reason: &impl ToString) -> Error {
+    /// The answer is none.
+    pub(crate) fn odd(&self, reason: &impl ToString) -> Error {
         Error::Protocol { endpoint: self.endpoint.to_string(), reason: reason.to_string() }
     }
 }

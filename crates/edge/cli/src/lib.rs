@@ -17,6 +17,8 @@ mod output;
 mod archive;
 mod args;
 mod board;
+mod build;
+mod builder;
 mod cdi;
 mod check;
 mod client;
@@ -156,6 +158,7 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
             ImageCommand::Common(command) => image(client, command).await,
         },
         Command::ImageGroup(command) => match command {
+            ImageGroup::Build(args) => build::build(client, &args).await,
             ImageGroup::Ls(args) => images::list(client, &args).await,
             ImageGroup::Rm(args) => images::rmi(client, &args).await,
             ImageGroup::Inspect(args) => inspect::image(client, &args).await,
@@ -165,6 +168,8 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
             ImageGroup::Gc(args) => gc::gc(client, &args).await,
             ImageGroup::Common(command) => image(client, command).await,
         },
+        Command::Build(args) => build::build(client, &args).await,
+        Command::Builder(command) => builder::run(client, command).await,
         Command::Network(command) => network(client, command).await,
         Command::Volume(command) => volume(client, command).await,
         Command::Secret(SecretCommand::Create(args)) => secrets::create(client, args).await,

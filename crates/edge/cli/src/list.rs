@@ -75,7 +75,8 @@ pub(crate) fn render(
     }
 }
 
-fn text(value: &Value) -> String {
+/// A value in a cell.
+pub(crate) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),

@@ -73,6 +73,8 @@ pub(crate) enum ImageCommon {
 pub(crate) enum ImageGroup {
     #[command(flatten)]
     Common(ImageCommon),
+    /// Build an image from a Dockerfile
+    Build(Box<super::BuildArgs>),
     /// List images
     #[command(aliases = ["list"])]
     Ls(ImagesArgs),

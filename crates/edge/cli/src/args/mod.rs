@@ -2,6 +2,7 @@
 //! forms (`dhow ps`) lead to one and the same.
 #![allow(clippy::doc_markdown, reason = "these comments are what --help prints")]
 
+mod build;
 mod cdi;
 mod container;
 mod image;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use build::*;
 pub(crate) use cdi::*;
 pub(crate) use container::*;
 pub(crate) use image::*;
@@ -76,6 +78,14 @@ pub(crate) enum Command {
     /// Manage images
     #[command(name = "image", subcommand)]
     ImageGroup(ImageGroup),
+    /// Build an image from a Dockerfile
+    #[command(
+        after_help = "Examples:\n  dhow build -t app:1 .\n  dhow build -o out --target bin https://example.com/app.git#main"
+    )]
+    Build(Box<BuildArgs>),
+    /// Manage builds
+    #[command(subcommand, visible_alias = "buildx")]
+    Builder(BuilderCommand),
     /// Manage networks
     #[command(subcommand)]
     Network(NetworkCommand),

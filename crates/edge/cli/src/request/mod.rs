@@ -16,7 +16,7 @@ use crate::run_args::ContainerArgs;
 
 pub(crate) use build::{build, restart, update};
 pub(crate) use changes::changes;
-pub(crate) use values::{environment, filters, key_values};
+pub(crate) use values::{environment, filters, key_values, ulimit};
 
 /// Which of the container's streams are joined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

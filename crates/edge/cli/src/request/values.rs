@@ -115,7 +115,7 @@ pub(crate) fn filters(conditions: &[String]) -> Result<Filters> {
 }
 
 /// `TYPE=SOFT[:HARD]`.
-pub(super) fn ulimit(text: &str) -> Result<Ulimit> {
+pub(crate) fn ulimit(text: &str) -> Result<Ulimit> {
     let wrong = || {
         Error::Usage(format!(
             "invalid ulimit {text:?}: give TYPE=SOFT[:HARD], such as nofile=1024:2048"

@@ -1,0 +1,307 @@
+//! `dhow build` and `dhow builder`.
+#![allow(clippy::doc_markdown, reason = "these comments are what --help prints")]
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// `build`.
+#[derive(Args, Debug, Default)]
+pub(crate) struct BuildArgs {
+    /// Add a custom host-to-IP mapping (host:ip)
+    #[arg(long, value_delimiter = ',', value_name = "HOST:IP")]
+    pub(crate) add_host: Vec<String>,
+    /// Allow extra privileged entitlement (network.host, security.insecure, device, buildx.local.delete)
+    #[arg(long)]
+    pub(crate) allow: Vec<String>,
+    /// Add annotation to the image ([TYPE:]KEY=VALUE)
+    #[arg(long)]
+    pub(crate) annotation: Vec<String>,
+    /// Attestation parameters (type=sbom,generator=IMAGE)
+    #[arg(long)]
+    pub(crate) attest: Vec<String>,
+    /// Set build-time variables
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    pub(crate) build_arg: Vec<String>,
+    /// Additional build contexts (NAME=PATH, NAME=docker-image://IMAGE, a git or http URL)
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) build_context: Vec<String>,
+    /// The builder: there is one, default
+    #[arg(long, value_name = "NAME")]
+    pub(crate) builder: Option<String>,
+    /// External cache sources (user/app:cache, type=local,src=DIR)
+    #[arg(long)]
+    pub(crate) cache_from: Vec<String>,
+    /// Cache export destinations (user/app:cache, type=local,dest=DIR, type=inline)
+    #[arg(long)]
+    pub(crate) cache_to: Vec<String>,
+    /// What to do: build, check, outline, targets, subrequests.describe
+    #[arg(long, default_value = "build", value_name = "METHOD")]
+    pub(crate) call: String,
+    /// Set the parent cgroup for the RUN instructions during build
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup_parent: Option<String>,
+    /// Shorthand for --call=check
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Show more of warnings and errors
+    #[arg(short = 'D', long)]
+    pub(crate) debug: bool,
+    /// Say why each step was or was not cached
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Name of the Dockerfile (default: PATH/Dockerfile); - for standard input
+    #[arg(short, long)]
+    pub(crate) file: Option<String>,
+    /// Always remove intermediate containers: there are none
+    #[arg(long, hide = true)]
+    pub(crate) force_rm: bool,
+    /// Write the steps, with their times and what each waited for, to a file (.svg: a picture), or - for
+    /// text to STDOUT; `dhow build graph PATH` is short for --graph -
+    #[arg(long, value_name = "FILE")]
+    pub(crate) graph: Option<PathBuf>,
+    /// Write the image ID to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+    /// Set metadata for an image
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) label: Vec<String>,
+    /// Shorthand for --output=type=docker
+    #[arg(long)]
+    pub(crate) load: bool,
+    /// Write build result metadata to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Set the networking mode for the RUN instructions during build (default, none, host)
+    #[arg(long, value_name = "MODE")]
+    pub(crate) network: Option<String>,
+    /// Do not use cache when building the image
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Do not cache specified stages
+    #[arg(long, value_delimiter = ',', value_name = "STAGE")]
+    pub(crate) no_cache_filter: Vec<String>,
+    /// Output destination (PATH, -, type=local,dest=DIR; also tar, oci, docker, image, registry)
+    #[arg(short, long)]
+    pub(crate) output: Vec<String>,
+    /// Set target platform for build
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
+    /// Set type of progress output: auto, plain, tty, quiet, none, rawjson [env: BUILDKIT_PROGRESS]
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) progress: Option<String>,
+    /// Shorthand for --attest=type=provenance
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) provenance: Option<String>,
+    /// Always attempt to pull all referenced images
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// Shorthand for --output=type=registry
+    #[arg(long)]
+    pub(crate) push: bool,
+    /// Suppress the build output and print image ID on success
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Remove intermediate containers after a successful build: there are none
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) rm: Option<bool>,
+    /// Shorthand for --attest=type=sbom
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) sbom: Option<String>,
+    /// Secret to expose to the build (id=NAME[,src=FILE|,env=VARIABLE])
+    #[arg(long)]
+    pub(crate) secret: Vec<String>,
+    /// Shared memory size for build containers
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) shm_size: Option<String>,
+    /// SSH agent socket or keys to expose to the build (default|ID[=SOCKET|KEY[,KEY]])
+    #[arg(long)]
+    pub(crate) ssh: Vec<String>,
+    /// Image identifier ([REGISTRY/]REPOSITORY[:TAG])
+    #[arg(short, long)]
+    pub(crate) tag: Vec<String>,
+    /// Set the target build stage to build
+    #[arg(long)]
+    pub(crate) target: Option<String>,
+    /// Ulimit options (nofile=1024:2048)
+    #[arg(long)]
+    pub(crate) ulimit: Vec<String>,
+    #[command(flatten)]
+    pub(crate) refused: RefusedArgs,
+    /// The context: a directory, the URL of a repository or an archive, - for standard input
+    #[arg(value_name = "PATH | URL | -", required = true, num_args = 1..=2)]
+    pub(crate) context: Vec<String>,
+}
+
+/// Options of the classic builder that BuildKit has no word for. Each is refused by its name.
+#[derive(Args, Debug, Default)]
+pub(crate) struct RefusedArgs {
+    #[arg(short, long, hide = true)]
+    pub(crate) memory: Option<String>,
+    #[arg(long, hide = true)]
+    pub(crate) memory_swap: Option<String>,
+    #[arg(long, hide = true)]
+    pub(crate) cpu_period: Option<String>,
+    #[arg(long, hide = true)]
+    pub(crate) cpu_quota: Option<String>,
+    #[arg(short, long, hide = true)]
+    pub(crate) cpu_shares: Option<String>,
+    #[arg(long, hide = true)]
+    pub(crate) cpuset_cpus: Option<String>,
+    #[arg(long, hide = true)]
+    pub(crate) cpuset_mems: Option<String>,
+    #[arg(long, hide = true)]
+    pub(crate) isolation: Option<String>,
+    #[arg(long, hide = true)]
+    pub(crate) security_opt: Vec<String>,
+    #[arg(long, hide = true)]
+    pub(crate) resource: Vec<String>,
+    #[arg(long, hide = true)]
+    pub(crate) policy: Vec<String>,
+    #[arg(long, hide = true)]
+    pub(crate) squash: bool,
+    #[arg(long, hide = true)]
+    pub(crate) compress: bool,
+}
+
+impl RefusedArgs {
+    /// The first of them that was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let texts = [
+            (&self.memory, "--memory"),
+            (&self.memory_swap, "--memory-swap"),
+            (&self.cpu_period, "--cpu-period"),
+            (&self.cpu_quota, "--cpu-quota"),
+            (&self.cpu_shares, "--cpu-shares"),
+            (&self.cpuset_cpus, "--cpuset-cpus"),
+            (&self.cpuset_mems, "--cpuset-mems"),
+            (&self.isolation, "--isolation"),
+        ];
+        let others = [
+            (!self.security_opt.is_empty(), "--security-opt"),
+            (!self.resource.is_empty(), "--resource"),
+            (!self.policy.is_empty(), "--policy"),
+            (self.squash, "--squash"),
+            (self.compress, "--compress"),
+        ];
+        let texts = texts.iter().map(|(value, name)| (value.is_some(), *name));
+        texts.chain(others).find(|(is_given, _)| *is_given).map(|(_, name)| name)
+    }
+}
+
+/// `dhow builder ...` and `dhow buildx ...`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum BuilderCommand {
+    /// Start a build
+    #[command(visible_alias = "b")]
+    Build(Box<BuildArgs>),
+    /// Remove build cache
+    #[command(
+        after_help = "Example:\n  dhow builder prune --all --filter until=72h --max-used-space 10GB"
+    )]
+    Prune(BuilderPruneArgs),
+    /// Show what the build cache holds
+    Du(BuilderDuArgs),
+    /// Builds that were made
+    #[command(subcommand)]
+    History(HistoryCommand),
+    /// Show the steps of a build that was made, with their times and what each waited for
+    #[command(after_help = "Examples:\n  dhow builder graph\n  dhow builder graph -o build.svg ^1")]
+    Graph {
+        /// Write an SVG, instead of text to STDOUT
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// The build: the newest, or an id, or ^1 for the one before
+        build: Option<String>,
+    },
+}
+
+/// `builder prune`.
+#[derive(Args, Debug)]
+pub(crate) struct BuilderPruneArgs {
+    /// Include internal/frontend images, and all that is unused, not only what is dangling
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    #[arg(long, hide = true)]
+    pub(crate) builder: Option<String>,
+    /// Provide filter values (until=24h, type=regular, id=ID)
+    #[arg(long)]
+    pub(crate) filter: Vec<String>,
+    /// Do not prompt for confirmation
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Amount of disk space to keep for cache: the same as --reserved-space
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) keep_storage: Option<String>,
+    /// Maximum amount of disk space allowed to keep for cache
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_used_space: Option<String>,
+    /// Target amount of free disk space after pruning
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) min_free_space: Option<String>,
+    /// Amount of disk space always allowed to keep for cache
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) reserved_space: Option<String>,
+    /// Show each entry in full
+    #[arg(long)]
+    pub(crate) verbose: bool,
+}
+
+/// `builder du`.
+#[derive(Args, Debug)]
+pub(crate) struct BuilderDuArgs {
+    #[arg(long, hide = true)]
+    pub(crate) builder: Option<String>,
+    /// Provide filter values
+    #[arg(long)]
+    pub(crate) filter: Vec<String>,
+    /// Format output using a Go template, `table TEMPLATE`, `pretty`, or `json`
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// Shorthand for --format=pretty
+    #[arg(long)]
+    pub(crate) verbose: bool,
+}
+
+/// `builder history ...`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum HistoryCommand {
+    /// List builds
+    #[command(alias = "list")]
+    Ls {
+        /// Provide filter values (status=error, ref=ID, duration>30s)
+        #[arg(long)]
+        filter: Vec<String>,
+        /// Format output using a Go template, `table TEMPLATE`, or `json`
+        #[arg(long)]
+        format: Option<String>,
+        /// Don't truncate output
+        #[arg(long)]
+        no_trunc: bool,
+    },
+    /// Show one build: the newest, or an id, or ^1 for the one before
+    Inspect {
+        /// Format output: pretty, json, or a Go template
+        #[arg(long)]
+        format: Option<String>,
+        /// The build
+        build: Option<String>,
+    },
+    /// Print the logs of a build
+    Logs {
+        /// plain, rawjson or tty
+        #[arg(long, default_value = "plain", value_name = "TYPE")]
+        progress: String,
+        /// The build
+        build: Option<String>,
+    },
+    /// Remove builds from the history
+    Rm {
+        /// All of them
+        #[arg(long)]
+        all: bool,
+        /// The builds
+        #[arg(required_unless_present = "all")]
+        builds: Vec<String>,
+    },
+}

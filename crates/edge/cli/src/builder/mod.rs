@@ -1,0 +1,26 @@
+//! `dhow builder`: the cache of builds, and those that were made.
+
+pub(crate) mod explain;
+pub(crate) mod graph;
+mod history;
+mod usage;
+
+use crate::args::BuilderCommand;
+use crate::build;
+use crate::client::Client;
+use crate::error::Result;
+
+/// `builder ...`.
+pub(crate) async fn run(client: &Client, command: BuilderCommand) -> Result<i32> {
+    match command {
+        BuilderCommand::Build(args) => build::build(client, &args).await,
+        BuilderCommand::Prune(args) => usage::prune(client, &args).await,
+        BuilderCommand::Du(args) => usage::du(client, &args).await,
+        BuilderCommand::History(command) => history::history(client, command).await,
+        BuilderCommand::Graph { output, build } => {
+            let trace = history::trace(client, build.as_deref()).await?;
+            graph::write(&trace, output.as_deref().unwrap_or(std::path::Path::new("-")))?;
+            Ok(0)
+        }
+    }
+}
