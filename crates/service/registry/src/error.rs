@@ -107,6 +107,9 @@ pub enum Error {
         /// To where.
         to: String,
     },
+    /// A header that is to be sent cannot be one.
+    #[error("the value for the header {0} is none")]
+    Header(String),
     /// A circle, perhaps.
     #[error("Get \"{0}\": stopped after 10 redirects")]
     Redirects(String),

@@ -58,7 +58,7 @@ pub use resolve::Resolver;
 pub use retry::Retry;
 pub use search::{SEARCH_DOMAIN, SearchHit};
 pub use settings::Settings;
-pub use web::{WebFile, web_file};
+pub use web::{WebFile, web_file, web_request};
 
 #[cfg(test)]
 mod junk;

@@ -1,15 +1,16 @@
-//! A file from anywhere: what `import` is given by its address.
+//! A file from anywhere: what `import` and ADD are given by its address.
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::HeaderMap;
-use hyper::{Method, Response};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED};
+use hyper::{Method, Response, StatusCode};
 
 use crate::client::{MAX_REDIRECTS, is_redirect, redirected};
 use crate::error::{Error, Refused};
 use crate::hosts_toml::Own;
 use crate::http::{Body, Http};
 use crate::pace::Pace;
+use crate::retry::http_date;
 use crate::settings::Settings;
 use crate::url::Url;
 
@@ -23,12 +24,23 @@ pub struct WebFile {
 
 /// Asks for the file at an address of HTTP. Nobody gets credentials.
 pub async fn web_file(settings: Settings, address: &str) -> Result<WebFile, Error> {
+    web_request(settings, address, &[]).await
+}
+
+/// The same with headers. One with credentials (`Authorization`) goes to the address's own origin alone,
+/// wherever that sends us. That nothing has changed (304) is an answer like others:
+/// [`WebFile::is_unchanged`].
+pub async fn web_request(
+    settings: Settings,
+    address: &str,
+    headers: &[(&str, &str)],
+) -> Result<WebFile, Error> {
     let silence = settings.retry.silence;
     let pace = Pace::new(&settings.retry);
     let mut url = Url::parse(address)
         .map_err(|source| Error::Location { what: format!("\"{address}\""), source })?;
     let http = Http::new(settings, Own::default(), Vec::new());
-    let headers = HeaderMap::new();
+    let mut headers = header_map(headers)?;
     for _ in 0..=MAX_REDIRECTS {
         let sent = http.send(&Method::GET, &url, &headers, Body::empty(), silence);
         let response = sent.await.map_err(|source| Error::Request {
@@ -37,7 +49,7 @@ pub async fn web_file(settings: Settings, address: &str) -> Result<WebFile, Erro
             source,
         })?;
         let status = response.status();
-        if status.is_success() {
+        if status.is_success() || status == StatusCode::NOT_MODIFIED {
             return Ok(WebFile { response, url, pace });
         }
         if !is_redirect(&Method::GET, status) {
@@ -51,12 +63,42 @@ pub async fn web_file(settings: Settings, address: &str) -> Result<WebFile, Erro
             }
             .into());
         }
-        url = redirected(&url, response.headers())?;
+        let to = redirected(&url, response.headers())?;
+        if to.origin != url.origin {
+            headers.remove(AUTHORIZATION);
+        }
+        url = to;
     }
     Err(Error::Redirects(url.to_string()))
 }
 
+fn header_map(headers: &[(&str, &str)]) -> Result<HeaderMap, Error> {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        // The value may be a secret: nothing of it is in the error.
+        let bad = || Error::Header((*name).to_owned());
+        let key = HeaderName::try_from(*name).map_err(|_| bad())?;
+        map.insert(key, HeaderValue::try_from(*value).map_err(|_| bad())?);
+    }
+    Ok(map)
+}
+
 impl WebFile {
+    /// It is as whoever asked knows it already: there are no bytes.
+    pub fn is_unchanged(&self) -> bool {
+        self.response.status() == StatusCode::NOT_MODIFIED
+    }
+
+    /// What a header of the answer says.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// When it was changed last, as the server says: seconds since 1970.
+    pub fn modified(&self) -> Option<u64> {
+        http_date(self.header(LAST_MODIFIED.as_str())?)
+    }
+
     /// The next piece; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         match self.pace.next(self.response.body_mut()).await {

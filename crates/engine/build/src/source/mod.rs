@@ -1,6 +1,7 @@
 //! What comes from outside: images, directories of the client, repositories, files.
 
 mod git;
+mod http;
 mod image;
 mod local;
 
@@ -29,7 +30,7 @@ pub(crate) async fn bring(
         Source::Local(local) => local::bring(build, local, listeners).await,
         Source::Result(id) => build.output(id).await.map(|output| (output, true)),
         Source::Git(git) => git::bring(build, git, listeners).await,
-        Source::Http(_) => Err(Error::NotYet("a URL as a source".into())),
+        Source::Http(http) => http::bring(build, http, listeners).await,
         Source::Layout(_) => Err(Error::NotYet("an OCI layout as a source".into())),
     }
 }

@@ -1,0 +1,352 @@
+//! Files behind URLs.
+//!
+//! A file is kept for each URL, with what its server called it (`ETag`, `Last-Modified`), and asked for again
+//! only as something that may have changed. What it is known by is its bytes, its name, mode and owner.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use buildgraph::Http;
+use data_encoding::BASE64;
+use oci::{Algorithm, Digest, Hasher};
+use registry::{WebFile, web_request};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::build::Shared;
+use crate::cache::now;
+use crate::error::At as _;
+use crate::event::Status;
+use crate::output::{Output, Tree};
+use crate::store::{Directory, Use};
+use crate::tell::Listeners;
+
+/// The kind of such a file in the build cache, as BuildKit calls it.
+const KIND: &str = "source.http";
+
+/// Beside the directory of a file that is whole: what is known of it.
+const KNOWN: &str = "known.json";
+
+/// What a file is called that has no name, or one that no file may have.
+const NAMELESS: &str = "download";
+
+/// What is known of a file that is kept.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+struct Known {
+    name: String,
+    digest: String,
+    etag: Option<String>,
+    modified: Option<String>,
+}
+
+/// Brings a file, and says whether it was here.
+pub(crate) async fn bring(
+    build: &Arc<Shared>,
+    http: &Http,
+    listeners: &Listeners,
+) -> Result<(Output, bool), Error> {
+    let wanted = wanted(http)?;
+    let (url, user) = without_user(&http.url);
+    let shown = url.split(['?', '#']).next().unwrap_or_default().to_owned();
+    let mode = http.mode.unwrap_or(0o600) & 0o7777;
+    let name = [&http.url, &http.name, &format!("{mode:o} {}:{}", http.uid, http.gid)]
+        .map(String::as_str)
+        .join("\0");
+    let description = format!("http url {shown}");
+    let taken = build
+        .blocking(move |build| build.builder.store.take(KIND, &name, &description, Use::Private));
+    let directory = taken.await?.ok_or(Error::Lost("a directory of the builder"))?;
+    let beside = build.builder.store.beside(&directory, KNOWN);
+    let known = known(&directory, &beside);
+
+    let is_wanted = |known: &Known| wanted.as_ref().is_some_and(|wanted| *wanted == known.digest);
+    if let Some(known) = known.clone().filter(is_wanted) {
+        return Ok((output(directory, http, mode, &known), true));
+    }
+    let file = ask(build, http, &url, user.as_deref(), known.as_ref()).await?;
+    let (known, was_here) = match known {
+        Some(known) if file.is_unchanged() => (known, true),
+        _ => {
+            let name = file_name(http, &url, file.header("content-disposition"));
+            (fetch(build, http, &directory, file, name, listeners).await?, false)
+        }
+    };
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != known.digest) {
+        // What is kept is no less true for that.
+        return Err(Error::Invalid(format!("digest mismatch {}: {wanted}", known.digest)));
+    }
+    Ok((output(directory, http, mode, &known), was_here))
+}
+
+fn output(directory: Directory, http: &Http, mode: u32, known: &Known) -> Output {
+    let (name, digest) = (&known.name, &known.digest);
+    let identity = Some(format!("http {digest} {mode:o} {}:{} {name}", http.uid, http.gid));
+    Output::Tree(Tree { directory: Arc::new(directory), part: PathBuf::new(), identity })
+}
+
+/// What the file has to be.
+fn wanted(http: &Http) -> Result<Option<String>, Error> {
+    let Some(sum) = &http.checksum else { return Ok(None) };
+    let digest: Result<Digest, _> = sum.0.parse();
+    match digest {
+        Ok(digest) if digest.algorithm() == Algorithm::Sha256 => Ok(Some(digest.to_string())),
+        Ok(_) => Err(Error::NotYet(format!("checksum {}: an algorithm other than sha256", sum.0))),
+        Err(error) => Err(Error::Invalid(format!("invalid checksum {}: {error}", sum.0))),
+    }
+}
+
+/// What is known of the file that is there; `None` where none is whole.
+fn known(directory: &Directory, beside: &Path) -> Option<Known> {
+    let known: Known = serde_json::from_slice(&fs::read(beside).ok()?).ok()?;
+    let is_there = safe(&known.name) == known.name
+        && fs::symlink_metadata(directory.path.join(&known.name))
+            .is_ok_and(|found| found.is_file());
+    is_there.then_some(known)
+}
+
+/// A URL without name and password, and the header that stands for them.
+fn without_user(url: &str) -> (String, Option<String>) {
+    let Some((scheme, rest)) = url.split_once("://") else { return (url.into(), None) };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    match authority.rsplit_once('@') {
+        None => (url.into(), None),
+        Some((user, host)) => {
+            let pair = decoded(user);
+            let pair = if pair.contains(&b':') { pair } else { [pair, b":".to_vec()].concat() };
+            let header = format!("Basic {}", BASE64.encode(&pair));
+            (format!("{scheme}://{host}{path}"), Some(header))
+        }
+    }
+}
+
+async fn ask(
+    build: &Arc<Shared>,
+    http: &Http,
+    url: &str,
+    user: Option<&str>,
+    known: Option<&Known>,
+) -> Result<WebFile, Error> {
+    let secret = if http.auth_secret.is_empty() {
+        None
+    } else {
+        build.client.secret(&http.auth_secret).await.map_err(Error::Client)?
+    };
+    let secret = secret.map(|secret| String::from_utf8_lossy(&secret).trim().to_owned());
+    let mut headers: Vec<(&str, &str)> = vec![("accept", "*/*")];
+    if let Some(authorization) = secret.as_deref().or(user) {
+        headers.push(("authorization", authorization));
+    }
+    if let Some(known) = known {
+        // The one is exact, the other is what some servers have.
+        match (&known.etag, &known.modified) {
+            (Some(etag), _) => headers.push(("if-none-match", etag)),
+            (None, Some(modified)) => headers.push(("if-modified-since", modified)),
+            (None, None) => {}
+        }
+    }
+    let asked = web_request(build.builder.settings.clone(), url, &headers).await;
+    asked.map_err(|error| match error {
+        registry::Error::Refused(refused) => {
+            let shown = url.split(['?', '#']).next().unwrap_or_default();
+            let why = format!("invalid response status {} from {shown}", refused.status);
+            if refused.status == 404 { Error::NotFound(why) } else { Error::Invalid(why) }
+        }
+        other => Error::Invalid(docker::error::chain(&other)),
+    })
+}
+
+/// Writes what comes in place of what is there.
+async fn fetch(
+    build: &Arc<Shared>,
+    http: &Http,
+    directory: &Directory,
+    mut file: WebFile,
+    name: String,
+    listeners: &Listeners,
+) -> Result<Known, Error> {
+    let beside = build.builder.store.beside(directory, KNOWN);
+    let _ = fs::remove_file(&beside);
+    let root = fsroot::Root::open(&directory.path)?;
+    for old in snapshot::folders::names(&directory.path)? {
+        root.remove_all(&old)?;
+    }
+    let path = directory.path.join(&name);
+    let mut options = OpenOptions::new();
+    let mut made =
+        options.write(true).create_new(true).mode(0o600).open(&path).at("open", &path)?;
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    let mut far = Far::new(&file, &name);
+    while let Some(piece) =
+        file.next().await.map_err(|error| Error::Invalid(docker::error::chain(&error)))?
+    {
+        made.write_all(&piece).at("write", &path)?;
+        hasher.update(&piece);
+        far.come(piece.len(), listeners);
+    }
+    far.end(listeners);
+    std::os::unix::fs::fchown(&made, Some(http.uid), Some(http.gid)).at("chown", &path)?;
+    let mode = Permissions::from_mode(http.mode.unwrap_or(0o600) & 0o7777);
+    made.set_permissions(mode).at("chmod", &path)?;
+    let modified = std::time::Duration::from_secs(file.modified().unwrap_or(0));
+    made.set_modified(std::time::UNIX_EPOCH + modified).at("utimensat", &path)?;
+    let header = |name| file.header(name).map(str::to_owned);
+    let known = Known {
+        name,
+        digest: hasher.finish().to_string(),
+        etag: header("etag"),
+        modified: header("last-modified"),
+    };
+    let text = serde_json::to_vec(&known).map_err(std::io::Error::other).at("write", &beside)?;
+    fs::write(&beside, text).at("write", &beside)?;
+    let id = directory.id.clone();
+    let size = far.n_bytes;
+    build.blocking(move |build| build.builder.store.measured(&id, size)).await?;
+    Ok(known)
+}
+
+/// How far it is, said now and then.
+struct Far {
+    status: Status,
+    n_bytes: u64,
+    said: u64,
+}
+
+/// After so many bytes it is said again.
+const SAY_EACH: u64 = 1 << 20;
+
+impl Far {
+    fn new(file: &WebFile, name: &str) -> Self {
+        let total = file.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let time = now();
+        let name = format!("downloading {name}");
+        let (started, completed) = (Some(time), None);
+        let status = Status {
+            id: name.clone(),
+            vertex: None,
+            name,
+            current: 0,
+            total,
+            time,
+            started,
+            completed,
+        };
+        Self { status, n_bytes: 0, said: 0 }
+    }
+
+    fn come(&mut self, n_bytes: usize, listeners: &Listeners) {
+        self.n_bytes += n_bytes as u64;
+        if self.n_bytes - self.said >= SAY_EACH {
+            self.say(listeners, None);
+        }
+    }
+
+    fn end(&mut self, listeners: &Listeners) {
+        self.say(listeners, Some(now()));
+    }
+
+    fn say(&mut self, listeners: &Listeners, completed: Option<i64>) {
+        self.said = self.n_bytes;
+        let current = i64::try_from(self.n_bytes).unwrap_or(i64::MAX);
+        listeners.status(Status { current, time: now(), completed, ..self.status.clone() });
+    }
+}
+
+/// What the file is called: as the build says, or the server, or the URL (security row H05).
+fn file_name(http: &Http, url: &str, disposition: Option<&str>) -> String {
+    if !http.name.is_empty() {
+        return safe(&http.name);
+    }
+    if let Some(name) = disposition.and_then(disposed).filter(|name| !name.ends_with('/')) {
+        return safe(name.rsplit('/').next().unwrap_or_default());
+    }
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = rest.split(['?', '#']).next().unwrap_or_default();
+    let last =
+        path.split_once('/').and_then(|(_, path)| path.trim_end_matches('/').rsplit('/').next());
+    safe(&String::from_utf8_lossy(&decoded(last.unwrap_or_default())))
+}
+
+/// A name that a file in a directory can have.
+fn safe(name: &str) -> String {
+    let is_bad = matches!(name, "" | "." | "..")
+        || name.len() > 255
+        || name.contains('/')
+        || name.contains(char::is_control);
+    if is_bad { NAMELESS.into() } else { name.into() }
+}
+
+/// The file name in a `Content-Disposition` (RFC 6266): `filename*` before `filename`.
+fn disposed(header: &str) -> Option<String> {
+    let mut found = None;
+    for (key, value) in parameters(header) {
+        match key.as_str() {
+            "filename*" => {
+                let (_, encoded) = value.split_once("''")?;
+                return Some(String::from_utf8_lossy(&decoded(encoded)).into_owned());
+            }
+            "filename" => found = Some(value),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// `KEY=VALUE` and `KEY="VALUE"`, behind semicolons.
+fn parameters(header: &str) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    let mut rest = header.split_once(';').map_or("", |(_, rest)| rest);
+    while let Some((key, after)) = rest.split_once('=') {
+        let (value, end) = match after.trim_start().strip_prefix('"') {
+            Some(quoted) => unquoted(quoted),
+            None => after.split_once(';').map_or((after.trim().to_owned(), ""), |(value, end)| {
+                (value.trim().to_owned(), end)
+            }),
+        };
+        all.push((key.trim_start_matches([';', ' ', '\t']).trim().to_ascii_lowercase(), value));
+        rest = end;
+    }
+    all
+}
+
+/// Up to the quote that ends it, and what follows that.
+fn unquoted(text: &str) -> (String, &str) {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, char)) = chars.next() {
+        match char {
+            '"' => return (value, &text[at + 1..]),
+            '\\' => value.extend(chars.next().map(|(_, char)| char)),
+            char => value.push(char),
+        }
+    }
+    (value, "")
+}
+
+/// `%20`. What is no such code stays.
+fn decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let code = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = code.filter(|code| code.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            Some(byte) if first == b'%' => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

@@ -1,0 +1,206 @@
+//! A server that says what a test wants.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Mutex;
+
+use buildgraph::Checksum;
+
+use super::*;
+use crate::tests::Home;
+
+/// Answers with what `answer` makes of a request (its lines, in lower case but for the first).
+struct Server {
+    address: String,
+    seen: Arc<Mutex<Vec<Vec<String>>>>,
+}
+
+impl Server {
+    fn new(answer: impl Fn(&[String]) -> String + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let lines = read(&stream);
+                noted.lock().unwrap().push(lines.clone());
+                let mut stream = stream;
+                let _ = stream.write_all(answer(&lines).as_bytes());
+            }
+        });
+        Self { address, seen }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn n_asked(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+}
+
+fn read(stream: &TcpStream) -> Vec<String> {
+    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let lines = lines.take_while(|line| !line.is_empty()).enumerate();
+    lines.map(|(n, line)| if n == 0 { line } else { line.to_ascii_lowercase() }).collect()
+}
+
+fn ok(headers: &str, body: &str) -> String {
+    let len = body.len();
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\nConnection: close\r\n{headers}\r\n{body}")
+}
+
+fn http(url: String) -> Http {
+    Http { url, ..Http::default() }
+}
+
+async fn try_bring(home: &Home, http: &Http) -> Result<(PathBuf, String, bool), String> {
+    let (build, _) = home.begin();
+    let brought = bring(&build.shared, http, &Listeners::default()).await;
+    brought.map_err(|error| error.to_string()).map(|(output, was_here)| {
+        let Output::Tree(tree) = &output else { panic!("no tree") };
+        (tree.directory.path.clone(), output.identity().unwrap(), was_here)
+    })
+}
+
+fn only(dir: &Path) -> String {
+    let names: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    names[0].to_string_lossy().into_owned()
+}
+
+#[tokio::test]
+async fn a_file_is_asked_for_again_as_one_that_may_have_changed() {
+    let home = Home::new("http-again");
+    let body = Arc::new(Mutex::new("one"));
+    let now = Arc::clone(&body);
+    let server = Server::new(move |lines| {
+        let body = *now.lock().unwrap();
+        if lines.contains(&format!("if-none-match: \"{body}\"")) {
+            return "HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n".into();
+        }
+        let date = "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT";
+        ok(&format!("ETag: \"{body}\"\r\n{date}\r\n"), body)
+    });
+    let source = http(server.url("/d/file.txt?x=y"));
+    let (path, identity, was_here) = try_bring(&home, &source).await.unwrap();
+    assert_eq!((only(&path).as_str(), was_here), ("file.txt", false));
+    let look = fs::metadata(path.join("file.txt")).unwrap();
+    let since = look.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!((look.permissions().mode() & 0o7777, since.as_secs()), (0o600, 784_111_777));
+    assert!(identity.starts_with(&format!("http {} 600 0:0 file.txt", Digest::sha256(b"one"))));
+
+    let (_, again, was_here) = try_bring(&home, &source).await.unwrap();
+    assert_eq!((again, was_here, server.n_asked()), (identity.clone(), true, 2));
+    *body.lock().unwrap() = "two";
+    let (path, other, was_here) = try_bring(&home, &source).await.unwrap();
+    assert_ne!((&other, was_here), (&identity, true));
+    assert_eq!(fs::read_to_string(path.join("file.txt")).unwrap(), "two");
+
+    // Whoever knows what it is asks nobody.
+    let sum = Some(Checksum(Digest::sha256(b"two").to_string()));
+    let known = Http { checksum: sum, ..source.clone() };
+    let n_asked = server.n_asked();
+    assert!(try_bring(&home, &known).await.unwrap().2);
+    assert_eq!(server.n_asked(), n_asked);
+    let sum = Digest::sha256(b"three");
+    let wrong = Http { checksum: Some(Checksum(sum.to_string())), ..source.clone() };
+    let error = try_bring(&home, &wrong).await.unwrap_err();
+    assert_eq!(error, format!("digest mismatch {}: {sum}", Digest::sha256(b"two")));
+    let bad = Http { checksum: Some(Checksum("sha256:zz".into())), ..source.clone() };
+    assert!(try_bring(&home, &bad).await.unwrap_err().starts_with("invalid checksum sha256:zz: "));
+
+    let own = Http { mode: Some(0o4755), uid: 3, gid: 4, name: "mine".into(), ..source };
+    let (path, identity, _) = try_bring(&home, &own).await.unwrap();
+    assert!(identity.ends_with(" 4755 3:4 mine"), "{identity}");
+    let look = fs::metadata(path.join("mine")).unwrap();
+    assert_eq!(look.permissions().mode() & 0o7777, 0o4755);
+}
+
+/// Row H05: what a server calls a file is its name in a directory, or nothing.
+#[test]
+fn names_are_names() {
+    let name =
+        |url: &str, disposition: Option<&str>| file_name(&http(url.into()), url, disposition);
+    for (url, disposition, want) in [
+        ("http://h/a/b.tar.gz?q=/x", None, "b.tar.gz"),
+        ("http://h/", None, "download"),
+        ("http://h", None, "download"),
+        ("http://h/a%20b", None, "a b"),
+        ("http://h/a%2f..%2fb", None, "download"),
+        ("http://h/%2e%2e", None, "download"),
+        ("http://h/x", Some("attachment; filename=\"y z.txt\"; size=3"), "y z.txt"),
+        ("http://h/x", Some("attachment; filename=plain"), "plain"),
+        ("http://h/x", Some("attachment; filename=\"../../etc/passwd\""), "passwd"),
+        ("http://h/x", Some("attachment; filename=\"..\""), "download"),
+        ("http://h/x", Some("attachment; filename=\"a/\""), "x"),
+        ("http://h/x", Some("attachment; filename=\"a\\\"b\""), "a\"b"),
+        ("http://h/x", Some("attachment; filename=a; filename*=UTF-8''%c3%a4%2fb"), "b"),
+        ("http://h/x", Some("inline"), "x"),
+        ("http://h/x", Some("attachment; filename=\"unended"), "unended"),
+    ] {
+        assert_eq!(name(url, disposition), want, "{url} {disposition:?}");
+    }
+    assert_eq!(safe(&"x".repeat(256)), "download");
+    assert_eq!(safe("a\nb"), "download");
+    let named = Http { name: "../x".into(), ..Http::default() };
+    assert_eq!(file_name(&named, "http://h/y", None), "download");
+}
+
+#[tokio::test]
+async fn credentials_go_to_the_one_server_alone() {
+    let home = Home::new("http-credentials");
+    let other = Server::new(|_| ok("", "theirs"));
+    let to = other.url("/other");
+    let server = Server::new(move |lines| {
+        match lines[0].as_str() {
+        "GET /away HTTP/1.1" => format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+        "GET /same HTTP/1.1" => "HTTP/1.1 302 Found\r\nLocation: /file\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".into(),
+        "GET /none?sig=s3cret HTTP/1.1" => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".into(),
+        _ => ok("", "ours"),
+    }
+    });
+    home.client.secrets.lock().unwrap().insert("KEY".into(), b"Bearer s3cret\n".to_vec());
+    let with = |path: &str| Http { auth_secret: "KEY".into(), ..http(server.url(path)) };
+    try_bring(&home, &with("/same")).await.unwrap();
+    let is_said = |lines: &Vec<String>| lines.contains(&"authorization: bearer s3cret".to_owned());
+    assert_eq!(server.seen.lock().unwrap().iter().filter(|lines| is_said(lines)).count(), 2);
+    let (_, identity, _) = try_bring(&home, &with("/away")).await.unwrap();
+    assert!(identity.contains(&Digest::sha256(b"theirs").to_string()));
+    let all = other.seen.lock().unwrap().concat().join("\n");
+    assert!(!all.contains("authorization") && !all.contains("s3cret"), "{all}");
+
+    let in_url = server.url("/file").replace("http://", "http://u:s3cret%40@");
+    try_bring(&home, &http(in_url)).await.unwrap();
+    let basic =
+        format!("authorization: basic {}", BASE64.encode(b"u:s3cret@")).to_ascii_lowercase();
+    assert!(server.seen.lock().unwrap().last().unwrap().contains(&basic));
+    let none = server.url("/none");
+    let error =
+        try_bring(&home, &http(none.replace("http://", "http://u:s3cret@") + "?sig=s3cret"))
+            .await
+            .unwrap_err();
+    assert_eq!(error, format!("invalid response status 404 from {none}"));
+}
+
+#[tokio::test]
+async fn what_breaks_off_is_nothing() {
+    let home = Home::new("http-broken");
+    let is_whole = Arc::new(Mutex::new(false));
+    let whole = Arc::clone(&is_whole);
+    let server = Server::new(move |_| {
+        if *whole.lock().unwrap() {
+            return ok("", "0123456789");
+        }
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\nETag: \"x\"\r\nConnection: close\r\n\r\n01234"
+            .into()
+    });
+    let source = http(server.url("/f"));
+    assert!(try_bring(&home, &source).await.is_err());
+    *is_whole.lock().unwrap() = true;
+    let (path, _, was_here) = try_bring(&home, &source).await.unwrap();
+    assert_eq!((fs::read_to_string(path.join("f")).unwrap().len(), was_here), (10, false));
+}
