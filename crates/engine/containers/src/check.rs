@@ -89,13 +89,16 @@ impl Engine {
     ) -> Result<(Vec<Finding>, u64), Error> {
         let snapshots = self.images.snapshots();
         let (keys, folders) = (snapshots.keys()?, names(&self.paths().containers())?);
-        let (rows, operations) =
-            self.shared.db.read(|tx| Ok::<_, Error>((tx.containers()?, tx.operations()?)))?;
+        let (rows, steps, operations) = self.shared.db.read(|tx| {
+            Ok::<_, Error>((tx.containers()?, tx.steps()?, tx.operations()?))
+        })?;
         let under_way: HashSet<String> =
             operations.into_iter().map(|operation| operation.subject).collect();
-        let ids: HashSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+        let ids: HashSet<&str> = rows.iter().chain(&steps).map(|row| row.id.as_str()).collect();
         let mut findings = Vec::new();
-        for key in keys.iter().filter(|key| !ids.contains(key.as_str())) {
+        // A step of a build has more than one: `ID.1`.
+        let owner = |key: &Key| key.as_str().split('.').next().unwrap_or_default().to_owned();
+        for key in keys.iter().filter(|key| !ids.contains(owner(key).as_str())) {
             if let Ok(usage) = snapshots.usage(key) {
                 let why = format!(
                     "no container has this writable layer of {} files and {} bytes",

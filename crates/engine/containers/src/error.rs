@@ -70,6 +70,9 @@ pub enum Error {
         /// 127 where the program was not found, 126 where it cannot be run, else 128.
         exit_code: i32,
     },
+    /// Whoever wanted it has changed their mind.
+    #[error("canceled")]
+    Cancelled,
     /// A supervisor refused.
     #[error("{0}")]
     Shim(String),
@@ -157,6 +160,7 @@ impl Error {
             Self::Image(err) => image_class(err.class()),
             Self::Undo { first, .. } => first.class(),
             Self::Start { .. }
+            | Self::Cancelled
             | Self::Shim(_)
             | Self::Io { .. }
             | Self::Metadata(_)

@@ -17,6 +17,8 @@ pub(crate) enum Intent {
     Restart,
     /// A supervisor is to be told of a change.
     Update,
+    /// A step of a build, which goes with its builder.
+    Step,
     /// It is to join a network (`connect ID`), to leave one (`disconnect ID`), or to have other ports
     /// (`publish`), while it runs.
     Rewire,
@@ -30,6 +32,7 @@ impl Intent {
             Self::Remove => "remove",
             Self::Restart => "restart",
             Self::Update => "update",
+            Self::Step => "step",
             Self::Rewire => "rewire",
         }
     }

@@ -25,21 +25,32 @@ const PATIENCE: Duration = Duration::from_mins(2);
 impl Engine {
     /// Starts the supervisor, and goes with it from creation to the start.
     pub(crate) fn launch(&self, container: &Container) -> Result<(), Error> {
+        self.launch_tied(container, || Ok(())).map(drop)
+    }
+
+    /// The same, with the connection by which a container that is tied to this process lives; and with
+    /// something that is to be done when the container is there and nothing of it runs.
+    pub(crate) fn launch_tied(
+        &self,
+        container: &Container,
+        made: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<UnixStream, Error> {
         let run = self.paths().run(&container.id);
         let (control, theirs) = UnixStream::pair().at("socketpair", &run)?;
         failpoint::hit("engine.spawn").at("spawn", &self.exe)?;
         let mut child = self.spawn(&run, theirs)?;
         let outcome = failpoint::hit("engine.spawned")
             .at("spawn", &self.exe)
-            .and_then(|()| self.converse(container, &control));
-        drop(control);
-        if outcome.is_err() {
+            .and_then(|()| self.converse(container, &control, made));
+        if let Err(err) = outcome {
+            drop(control);
             // It takes down what it made, and ends; then nothing of it can get in the way.
             child.wait().at("wait", &self.exe)?;
-        } else {
-            self.children.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+            return Err(err);
         }
-        outcome
+        self.children.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+        control.set_read_timeout(None).at("setsockopt", &run)?;
+        Ok(control)
     }
 
     fn spawn(&self, run: &Path, control: UnixStream) -> Result<Child, Error> {
@@ -62,7 +73,12 @@ impl Engine {
         command.spawn().at("spawn", &self.exe)
     }
 
-    fn converse(&self, container: &Container, control: &UnixStream) -> Result<(), Error> {
+    fn converse(
+        &self,
+        container: &Container,
+        control: &UnixStream,
+        made: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
         control.set_read_timeout(Some(PATIENCE)).at("setsockopt", &self.exe)?;
         let hear = || match shim_protocol::receive(control) {
             Ok(Some(Reply::Error(err))) => Err(start_error(container, &err)),
@@ -82,6 +98,7 @@ impl Engine {
             Reply::Created { .. } => {}
             other => return Err(Error::Shim(format!("unexpected answer: {other:?}"))),
         }
+        made()?;
         // Whoever is to see the first byte of output is there before it is written.
         let socket = self.paths().socket(&container.id);
         for entry in self.shared.pending.take(&container.id) {

@@ -20,7 +20,7 @@ use crate::Error;
 use crate::error::At as _;
 
 /// How many symbolic links may be on the way, as in the kernel.
-const MAX_LINKS: usize = 40;
+pub(crate) const MAX_LINKS: usize = 40;
 /// Overlayfs's attribute of a directory that hides those of the same name below it.
 const OPAQUE: &str = "opaque";
 
@@ -88,7 +88,7 @@ impl Directory {
         &self.0
     }
 
-    fn try_clone(&self) -> Result<Self, Error> {
+    pub(crate) fn try_clone(&self) -> Result<Self, Error> {
         let clone = |fd: &OwnedFd| fd.try_clone().at("dup", Path::new("/"));
         Ok(Self(self.0.iter().map(clone).collect::<Result<_, _>>()?))
     }
@@ -145,7 +145,8 @@ pub(crate) fn resolve(root: &Directory, path: &Path) -> Result<Option<(OsString,
     Ok(stack.pop().map(|directory| (OsString::new(), Entry::Directory(directory))))
 }
 
-fn components(path: &Path) -> VecDeque<OsString> {
+/// The names that a path consists of, `..` among them.
+pub(crate) fn components(path: &Path) -> VecDeque<OsString> {
     path.components()
         .filter_map(|component| match component {
             Component::Normal(name) => Some(name.to_owned()),

@@ -35,6 +35,9 @@ pub(crate) struct Mounting {
     /// Its ids are mapped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) idmap: Option<IdMapping>,
+    /// What the supervisor mounts, where that is known already: a step's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) supply: Option<volume::Source>,
 }
 
 impl Mounting {
@@ -324,7 +327,7 @@ fn start(kind: &str, source: &str, target: &str) -> Result<Mounting, Error> {
     Ok(mounting)
 }
 
-fn finish(mounting: &mut Mounting, propagation: &str, recursive: bool, recursive_ro: bool) {
+pub(crate) fn finish(mounting: &mut Mounting, propagation: &str, recursive: bool, recursive_ro: bool) {
     let propagation = if propagation.is_empty() { "rprivate" } else { propagation };
     let bind = if recursive { "rbind" } else { "bind" };
     let access = match (mounting.point.rw, recursive && recursive_ro) {

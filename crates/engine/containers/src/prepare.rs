@@ -138,11 +138,12 @@ impl Engine {
         } else {
             Self::reachable(resolv).overridden(host)
         };
-        let contents = BTreeMap::from([
-            ("/etc/hostname", format!("{}\n", config.hostname)),
-            ("/etc/hosts", hosts),
-            ("/etc/resolv.conf", resolv.print()),
-        ]);
+        let mut contents =
+            BTreeMap::from([("/etc/hosts", hosts), ("/etc/resolv.conf", resolv.print())]);
+        // What a step writes there is its image's: BuildKit mounts the other two alone.
+        if container.record.step.is_none() {
+            contents.insert("/etc/hostname", format!("{}\n", config.hostname));
+        }
         etc::write(&self.paths().data(&container.id), &contents)
     }
 
@@ -337,7 +338,8 @@ impl Engine {
             }
             None => Rootfs::Host { hidden: hidden([self.root(), self.state()]) },
         };
-        let on_exit = if host.auto_remove {
+        let is_step = container.record.step.is_some();
+        let on_exit = if host.auto_remove && !is_step {
             let text = |path: &Path| path.to_string_lossy().into_owned();
             OnExit::Exec(vec![
                 text(&self.exe),
@@ -376,13 +378,14 @@ impl Engine {
             restart: definition::restart(&host.restart_policy)?,
             restart_count: restarts,
             joins: self.joins(container)?,
-            events: Some(shim_protocol::Events {
+            events: (!is_step).then(|| shim_protocol::Events {
                 path: self.paths().events(),
                 image: config.image.clone(),
                 attributes: events::attributes(container),
                 companions: events::companions(container),
             }),
             rootless: rootless::is_rootless().then(|| self.state().to_owned()),
+            tied: is_step,
         };
         write_json(&bundle.join("config.json"), spec)?;
         write_json(&run.join("shim.json"), &shim)

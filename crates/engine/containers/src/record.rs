@@ -55,10 +55,23 @@ pub(crate) struct Record {
     /// The ids of its user namespace; none: the machine's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user_namespace: Option<Maps>,
+    /// It is a step of a build.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) step: Option<StepRecord>,
     /// Networks and addresses of the last start.
     pub(crate) connected: Map<EndpointSettings>,
     /// Published ports of the last start.
     pub(crate) ports: PortMap,
+}
+
+/// What a step of a build has beside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct StepRecord {
+    /// Whose it is, in the builder's words.
+    pub(crate) owner: String,
+    /// The keys of snapshots that it has beside its root's.
+    pub(crate) snapshots: Vec<String>,
 }
 
 impl Container {

@@ -10,6 +10,7 @@
 //! | a supervisor | a folder of a run, whose lock is free | what it left goes; status "exited", 137; it is started again if its restart policy says so |
 //! | an engine, starting that again | an intent `restart` | it is started again |
 //! | an engine, telling a supervisor of a change | an intent `update` | it is told |
+//! | a builder, with a step of a build | an intent `step` | the step ends by itself, since its supervisor notices; it is removed |
 //! | an engine, having one join or leave a network | an intent `rewire` | it is as if it had not joined; it has left |
 //! | the machine | a status "running" without such a folder | status "exited", when it is next asked for; the daemon starts what its policy says: [`Engine::bring_up`] |
 //!
@@ -92,6 +93,7 @@ impl Engine {
             Intent::Restart,
             Intent::Update,
             Intent::Rewire,
+            Intent::Step,
         ];
         let of_volumes = [volume_store::OPERATION, volume_copies::FREEZE, volume_copies::RENAME];
         let ours = of_volumes.contains(&operation.kind.as_str())
@@ -117,7 +119,8 @@ impl Engine {
         };
         let container = Container::from_row(row)?;
         let data = self.paths().data(id);
-        if operation.kind == Intent::Create.name() && !data.exists() {
+        let begun = [Intent::Create.name(), Intent::Step.name()];
+        if begun.contains(&operation.kind.as_str()) && !data.exists() {
             return self.discard_all(&container);
         }
         let Some(lock) = Lock::attempt(&data)? else {
@@ -127,6 +130,11 @@ impl Engine {
             }
             return self.discard(&container);
         };
+        if operation.kind == Intent::Step.name() {
+            // Its supervisor may be at its end, or stuck.
+            self.kill_for_recovery(&container)?;
+            return self.discard(&container);
+        }
         if operation.kind == Intent::Update.name() {
             return self.settle_update(&container);
         }

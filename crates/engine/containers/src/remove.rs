@@ -145,6 +145,9 @@ impl Engine {
             let key: Key = id.parse()?;
             self.images.snapshots().remove(&key)?;
         }
+        for key in container.record.step.iter().flat_map(|step| &step.snapshots) {
+            self.images.snapshots().remove(&key.parse()?)?;
+        }
         let data = self.paths().data(id);
         failpoint::hit("engine.rmdir").at("rmdir", &data)?;
         remove_dir(&data)?;
@@ -152,7 +155,8 @@ impl Engine {
         self.shared.db.write(|tx| {
             tx.delete_container(id, clock::now())?;
             // While nobody can write, nobody can be about to make a cgroup in the parent of all.
-            if tx.containers()?.is_empty() { self.remove_parent() } else { Ok(()) }
+            let is_last = tx.containers()?.is_empty() && tx.steps()?.is_empty();
+            if is_last { self.remove_parent() } else { Ok(()) }
         })?;
         failpoint::hit("engine.removed").at("record", self.root())?;
         Ok(())

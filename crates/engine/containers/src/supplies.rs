@@ -3,6 +3,7 @@
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
+use oci::ChainId;
 use oci::runtime::IdMapping as Extent;
 use rustix::fs::Stat;
 use snapshot::Form;
@@ -81,6 +82,7 @@ impl Engine {
         let plain = PathBuf::from(&point.source);
         let mut holders = None;
         let source = match point.kind.as_str() {
+            _ if mounting.supply.is_some() => mounting.supply.clone(),
             VOLUME => match self.file_system_of(&point.name)? {
                 Some(volume) => {
                     let directory = self.volume_holders(&point.name);
@@ -111,9 +113,13 @@ impl Engine {
 
     /// The directories of an image's layers, topmost first.
     pub(crate) fn image_layers(&self, mounting: &Mounting) -> Vec<PathBuf> {
-        let Some(image) = &mounting.image else { return Vec::new() };
+        mounting.image.as_ref().map_or_else(Vec::new, |image| self.layers_of(&image.chain))
+    }
+
+    /// The directories of these layers, topmost first.
+    pub(crate) fn layers_of(&self, chain: &[ChainId]) -> Vec<PathBuf> {
         let snapshots = self.images.snapshots();
-        let mut paths = snapshots.layer_paths(&image.chain);
+        let mut paths = snapshots.layer_paths(chain);
         paths.reverse();
         if snapshots.form() == Form::Whole {
             paths.truncate(1);

@@ -64,6 +64,10 @@ pub struct Config {
     /// The state directory of an ordinary user's engine: its network namespace is not this process's.
     #[serde(default)]
     pub rootless: Option<PathBuf>,
+    /// The container is killed when who started it closes the control connection, or ends: a step of a
+    /// build does not outlive its builder.
+    #[serde(default)]
+    pub tied: bool,
 }
 
 /// A namespace of another container.

@@ -141,6 +141,16 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Kills the container: whoever it was for has gone.
+    pub(crate) fn end_for_owner(&mut self) {
+        const KEEP: bool = false;
+        match self.kill(Signal::KILL.as_raw(), true, KEEP) {
+            // It has ended by itself.
+            Ok(()) | Err(Error::NotRunning) => {}
+            Err(err) => report("kill what nobody waits for", &err),
+        }
+    }
+
     /// Freezes or thaws: from phase `from` to phase `to`.
     fn set_paused(&mut self, from: Phase, to: Phase) -> Result<(), Error> {
         if self.status.phase != from {

@@ -220,6 +220,9 @@ impl Supervisor {
                 if !self.status.phase.is_alive() {
                     return Some(End::NeverStarted(Error::Abandoned));
                 }
+                if self.config.tied {
+                    self.end_for_owner();
+                }
             }
         }
         None
@@ -231,6 +234,9 @@ impl Supervisor {
         if let Err(source) = shim_protocol::send(WriteFd(control), reply) {
             report("reply", &Error::File { doing: "write to", path: "control".into(), source });
             self.control = None;
+            if self.config.tied && self.status.phase.is_alive() {
+                self.end_for_owner();
+            }
         }
     }
 

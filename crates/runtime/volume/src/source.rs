@@ -20,6 +20,16 @@ pub enum Source {
         /// Topmost first; at least one.
         lower: Vec<PathBuf>,
     },
+    /// Directories on each other, topmost first, and one that takes what is written, which nobody
+    /// needs after a crash of the machine.
+    Overlay {
+        /// Topmost first; one at least.
+        lower: Vec<PathBuf>,
+        /// What is written.
+        upper: PathBuf,
+        /// Overlayfs's own, on the same file system.
+        work: PathBuf,
+    },
     /// A directory of ours.
     Directory {
         /// It.
@@ -80,6 +90,7 @@ impl Source {
     pub fn open(&self, namespaces: &Namespaces<'_>, empty: &Path) -> Result<OwnedFd, Error> {
         match self {
             Self::Layers { lower } => layers(lower, empty),
+            Self::Overlay { lower, upper, work } => writable(lower, upper, work),
             Self::Directory { path } => {
                 Ok(mount::bind(path, true).map_err(Error::mount(format!("mount {path:?}")))?)
             }
@@ -120,6 +131,12 @@ pub fn layers(lower: &[PathBuf], empty: &Path) -> Result<OwnedFd, Error> {
         (Err(_), [only]) => read_only(only).map_err(Error::mount("mount the layer of an image")),
         (mounted, _) => mounted.map_err(Error::mount("mount the layers of an image")),
     }
+}
+
+fn writable(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd, Error> {
+    let volatile: &[_] = if mount::has_volatile_overlay() { &[("volatile", "")] } else { &[] };
+    mount::overlay(lower, Some((upper, work)), volatile)
+        .map_err(Error::mount(format!("mount an overlay of {lower:?}")))
 }
 
 fn read_only(directory: &Path) -> Result<OwnedFd, sys::Error> {

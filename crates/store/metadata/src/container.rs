@@ -28,6 +28,13 @@ pub struct Container {
 
 const COLUMNS: &str = "id, name, image, snapshot, auto_remove, created, config";
 
+/// What the names of containers begin with that are steps of a build. No name that a person may give
+/// has a colon; such a container is found by its id in full alone.
+pub const STEP: &str = "step:";
+
+/// Those that people know of.
+const IS_NO_STEP: &str = "name NOT GLOB 'step:*'";
+
 fn container(row: &Row<'_>) -> rusqlite::Result<Container> {
     Ok(Container {
         id: row.get(0)?,
@@ -41,10 +48,20 @@ fn container(row: &Row<'_>) -> rusqlite::Result<Container> {
 }
 
 impl Read {
-    /// All containers, the newest first.
+    /// All containers but steps of builds, the newest first.
     pub fn containers(&self) -> Result<Vec<Container>, Error> {
-        let sql = format!("SELECT {COLUMNS} FROM containers ORDER BY created DESC, id");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM containers WHERE {IS_NO_STEP} ORDER BY created DESC, id"
+        );
         self.all("list containers", &sql, [], container)
+    }
+
+    /// The containers that are steps of builds, the newest first.
+    pub fn steps(&self) -> Result<Vec<Container>, Error> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM containers WHERE NOT {IS_NO_STEP} ORDER BY created DESC, id"
+        );
+        self.all("list steps of builds", &sql, [], container)
     }
 
     /// The container with exactly this id.
@@ -66,14 +83,16 @@ impl Read {
         if let Some(found) = self.container(wanted)? {
             return Ok(found);
         }
-        if let Some(found) = self.container_named(name)? {
+        if let Some(found) = self.container_named(name)?.filter(|one| !one.name.starts_with(STEP)) {
             return Ok(found);
         }
         let not_found = || Error::NotFound { what: "container", name: wanted.into() };
         if !is_id_prefix(wanted) {
             return Err(not_found());
         }
-        let sql = format!("SELECT {COLUMNS} FROM containers WHERE id >= ?1 AND id < ?2 LIMIT 2");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM containers WHERE id >= ?1 AND id < ?2 AND {IS_NO_STEP} LIMIT 2"
+        );
         let range = [wanted, &after_prefix(wanted)];
         let mut found = self.all("look up a container", &sql, range, container)?;
         match found.len() {

@@ -42,7 +42,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 pub use build::BuildRecord;
 pub use check::Dangling;
-pub use container::Container;
+pub use container::{Container, STEP};
 pub use error::Error;
 pub use image::{Archive, Image, ImageLayer, Layer, Tag};
 pub use network::{Lease, Network, Port};

@@ -127,6 +127,25 @@ fn a_failed_change_leaves_nothing() {
 }
 
 #[test]
+fn a_step_of_a_build_is_found_by_its_full_id_alone() {
+    let dir = Dir::new("steps");
+    let db = dir.db();
+    write(&db, |tx| {
+        tx.insert_container(&container("abc1", "step:abc1"))?;
+        tx.insert_container(&container("abd2", "web"))
+    });
+    let find = |wanted: &str| db.read(|tx| tx.find_container(wanted)).map(|found| found.id).ok();
+    assert_eq!(find("abc1").as_deref(), Some("abc1"));
+    assert_eq!(find("ab").as_deref(), Some("abd2"), "it makes nothing ambiguous");
+    for wanted in ["abc", "step:abc1", "/step:abc1"] {
+        assert_eq!(find(wanted), None, "{wanted}");
+    }
+    let ids = |rows: Vec<Container>| rows.into_iter().map(|row| row.id).collect::<Vec<_>>();
+    assert_eq!(ids(db.read(Read::containers).unwrap()), ["abd2"]);
+    assert_eq!(ids(db.read(Read::steps).unwrap()), ["abc1"]);
+}
+
+#[test]
 fn removing_a_container_takes_all_that_was_its_own() {
     let dir = Dir::new("remove");
     let db = dir.db();

@@ -22,6 +22,19 @@ pub(crate) fn of(config: &ContainerConfig, home: &str, links: &[String]) -> Vec<
     env
 }
 
+/// The environment of a step of a build: what the builder says, and a PATH and a HOME where it does not.
+pub(crate) fn step(config: &ContainerConfig, home: &str) -> Vec<String> {
+    let mut env = replace(Vec::new(), &config.env);
+    let has = |env: &[String], name: &str| env.iter().any(|entry| name_of(entry) == Some(name));
+    if !has(&env, "PATH") {
+        env.push(PATH.to_owned());
+    }
+    if !has(&env, "HOME") {
+        env.push(format!("HOME={home}"));
+    }
+    env
+}
+
 /// The environment of a further process: the container's, and what its request adds.
 pub(crate) fn exec(container: &[String], tty: bool, more: &[String]) -> Vec<String> {
     let mut env = container.to_vec();
@@ -90,6 +103,15 @@ mod tests {
         assert_eq!(of(&config, "/root", &[]), [PATH, "HOSTNAME=h", "TERM=xterm", "HOME=/root"]);
         config.env = words(&["TERM", "PATH=/bin", "X=1=2", "HOME=/x", "Y"]).into();
         assert_eq!(of(&config, "/root", &[]), ["PATH=/bin", "HOSTNAME=h", "X=1=2", "HOME=/x"]);
+    }
+
+    #[test]
+    fn a_step_has_what_its_builder_says() {
+        let config = ContainerConfig { env: words(&["A=1", "A=2"]).into(), ..Default::default() };
+        assert_eq!(step(&config, "/root"), ["A=2", PATH, "HOME=/root"]);
+        let config =
+            ContainerConfig { env: words(&["PATH=", "HOME=/x"]).into(), ..Default::default() };
+        assert_eq!(step(&config, "/root"), ["PATH=", "HOME=/x"]);
     }
 
     #[test]

@@ -120,7 +120,10 @@ fn process(input: &Input<'_>, caps: CapSet) -> Result<Process, Error> {
     let record = &input.container.record;
     let (config, host) = (&record.config, &record.host);
     let names = caps::names(caps);
-    let mut env = env::of(config, &input.identity.home, input.links);
+    let mut env = match record.step {
+        Some(_) => env::step(config, &input.identity.home),
+        None => env::of(config, &input.identity.home, input.links),
+    };
     env.extend(input.report.iter().cloned());
     Ok(Process {
         terminal: config.tty,

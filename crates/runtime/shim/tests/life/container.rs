@@ -78,6 +78,7 @@ impl Container {
             events: None,
             rootless: None,
             health: None,
+            tied: false,
         };
         Self { config, spec: spec(script, &id), run, state, shim: None, failpoints: String::new() }
     }

@@ -1,0 +1,210 @@
+//! Running a step to its end.
+
+use std::io::{ErrorKind, Read as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use shim_protocol::{Attach, FRAME_HEADER_BYTES, Phase, Reply, Request};
+
+use super::define::Made;
+use super::stubs::Stubs;
+use super::{FinishedStep, Step};
+use crate::engine::Engine;
+use crate::error::At as _;
+use crate::record::Container;
+use crate::shim::{Ready, first_ready};
+use crate::{Error, stray};
+
+/// How long the supervisor of a step that was cancelled may take to end it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What is read at once, bytes.
+const READ_BYTES: usize = 32 << 10;
+
+/// The connections to the supervisor of a step that runs.
+struct Running<'a> {
+    /// It lives as long as this.
+    control: Option<UnixStream>,
+    /// Its output, in frames; until it ends.
+    output: Option<UnixStream>,
+    /// Tells of its end.
+    waiting: UnixStream,
+    cancelled: BorrowedFd<'a>,
+}
+
+/// Takes the frames of output apart.
+#[derive(Default)]
+struct Frames {
+    header: Vec<u8>,
+    /// Of the present frame: its stream, and what is still to come.
+    present: Option<(u8, usize)>,
+}
+
+impl Frames {
+    fn take(&mut self, mut bytes: &[u8], give: &mut dyn FnMut(u8, &[u8])) {
+        while !bytes.is_empty() {
+            let Some((stream, left)) = self.present else {
+                let n_bytes = bytes.len().min(FRAME_HEADER_BYTES - self.header.len());
+                self.header.extend_from_slice(&bytes[..n_bytes]);
+                bytes = &bytes[n_bytes..];
+                if let &[stream, _, _, _, a, b, c, d] = &self.header[..] {
+                    self.present = Some((stream, u32::from_be_bytes([a, b, c, d]) as usize));
+                    self.header.clear();
+                }
+                continue;
+            };
+            let (piece, rest) = bytes.split_at(bytes.len().min(left));
+            if !piece.is_empty() {
+                give(stream, piece);
+            }
+            self.present = Some((stream, left - piece.len())).filter(|(_, left)| *left > 0);
+            bytes = rest;
+        }
+    }
+}
+
+impl Engine {
+    /// Runs a step to its end. `output` gets what it writes: 1 is standard output, 2 standard error.
+    /// When `cancelled` can be read, or has hung up, the step is killed and removed:
+    /// [`Error::Cancelled`]. With any error nothing of it is left.
+    pub fn run_step(
+        &self,
+        step: &Step,
+        output: &mut dyn FnMut(u8, &[u8]),
+        cancelled: BorrowedFd<'_>,
+    ) -> Result<FinishedStep, Error> {
+        self.reap();
+        let Made { mut container, lock, held } = self.make_step(step)?;
+        let ran = self.prepare(&mut container, 0).and_then(|()| {
+            let mut stubs = self.stubs(&container)?;
+            let running = self.start_step(&container, &mut stubs, cancelled)?;
+            drop(held);
+            let ended = self.follow(&container, running, output);
+            self.settle_step(&container)?;
+            ended?;
+            stubs.remove()
+        });
+        let status = ran.and_then(|()| self.shared.status(&container.id));
+        match status {
+            Ok(status) if status.phase == Phase::Exited => Ok(FinishedStep {
+                exit_code: status.exit_code,
+                oom_killed: status.oom_killed,
+                container,
+                _lock: lock,
+            }),
+            Ok(_) => {
+                let why = "the step's supervisor was killed";
+                Err(self.undo_step(&container, Error::Shim(why.into())))
+            }
+            Err(err) => Err(self.undo_step(&container, err)),
+        }
+    }
+
+    /// Starts it: with us at its output before it writes any.
+    fn start_step<'a>(
+        &self,
+        container: &Container,
+        stubs: &mut Stubs,
+        cancelled: BorrowedFd<'a>,
+    ) -> Result<Running<'a>, Error> {
+        let id = &container.id;
+        let attach = Attach { stdin: false, stdout: true, stderr: true };
+        let output = self.shared.pending.register(id, Request::Attach(attach))?;
+        let waiting = self.shared.pending.register(id, Request::Wait)?;
+        failpoint::hit("engine.step-start").at("spawn", self.root())?;
+        let control = self.launch_tied(container, || stubs.note());
+        // Those who wait where it was never there are told so.
+        drop(self.shared.pending.take(id));
+        let control = control?;
+        failpoint::hit("engine.step-started").at("spawn", self.root())?;
+        let gone = || Error::Shim("the step's supervisor was killed".into());
+        Ok(Running {
+            control: Some(control),
+            output: output.take(),
+            waiting: waiting.take().ok_or_else(gone)?,
+            cancelled,
+        })
+    }
+
+    /// Goes with it to its end.
+    fn follow(
+        &self,
+        container: &Container,
+        mut running: Running<'_>,
+        output: &mut dyn FnMut(u8, &[u8]),
+    ) -> Result<(), Error> {
+        let mut frames = Frames::default();
+        let mut buffer = vec![0; READ_BYTES];
+        let mut until = None;
+        let place = self.paths().socket(&container.id);
+        loop {
+            let mut fds = vec![running.waiting.as_fd()];
+            if until.is_none() {
+                fds.push(running.cancelled);
+            }
+            let n_fixed = fds.len();
+            fds.extend(running.output.iter().map(|stream| stream.as_fd()));
+            let left = until.map(|until: Instant| until.saturating_duration_since(Instant::now()));
+            let at = match first_ready(&fds, None, left)? {
+                Ready::At(at) => at,
+                Ready::Gone | Ready::Timeout => {
+                    stray::kill(&container.id, &self.paths().run(&container.id))?;
+                    return Err(Error::Cancelled);
+                }
+            };
+            if at == 1 && n_fixed == 2 {
+                // The supervisor sees that, and kills it.
+                running.control = None;
+                until = Some(Instant::now() + PATIENCE);
+                continue;
+            }
+            // What it has written comes before its end.
+            if let Some(stream) = &mut running.output {
+                let is_ready = at >= n_fixed || first_ready(&[stream.as_fd()], None, Some(Duration::ZERO))? == Ready::At(0);
+                if is_ready {
+                    match stream.read(&mut buffer) {
+                        Ok(0) => running.output = None,
+                        Ok(n_bytes) if until.is_none() => frames.take(&buffer[..n_bytes], output),
+                        Ok(_) => {}
+                        Err(err) if err.kind() == ErrorKind::Interrupted => {}
+                        Err(err) if err.kind() == ErrorKind::ConnectionReset => running.output = None,
+                        Err(err) => return Err(err).at("read", &place),
+                    }
+                    continue;
+                }
+            }
+            // Without a word it was killed, which its status shows.
+            let _end = shim_protocol::receive::<Reply>(&running.waiting);
+            return if until.is_some() { Err(Error::Cancelled) } else { Ok(()) };
+        }
+    }
+
+    /// After the end: nothing of the run is left, also where its supervisor was killed.
+    fn settle_step(&self, container: &Container) -> Result<(), Error> {
+        let run = self.paths().run(&container.id);
+        if run.exists() {
+            self.clean_up_after_shim(&container.id, &self.cgroup_path(container))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_in_any_pieces() {
+        let wire = b"\x01\0\0\0\0\0\0\x03out\x02\0\0\0\0\0\0\x05error\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\x01!";
+        for n_bytes in 1..=wire.len() {
+            let mut frames = Frames::default();
+            let mut got = [String::new(), String::new()];
+            for piece in wire.chunks(n_bytes) {
+                frames.take(piece, &mut |stream, bytes| {
+                    got[usize::from(stream) - 1] += std::str::from_utf8(bytes).unwrap();
+                });
+            }
+            assert_eq!(got, ["out!", "error"], "in pieces of {n_bytes}");
+        }
+    }
+}
