@@ -8,8 +8,10 @@
 //! References: the Dockerfile reference (1.20 and later) with its build checks, and what BuildKit's
 //! frontend does (`frontend/dockerfile`), whose words these are.
 #![forbid(unsafe_code)]
-#![allow(dead_code, reason = "the graph, which comes next, makes use of it")]
 
+pub mod call;
+pub mod check;
+pub mod convert;
 mod csv;
 mod directive;
 mod error;
