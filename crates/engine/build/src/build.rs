@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use buildgraph::{Graph, VertexIdx};
+use buildgraph::{Graph, Resolve, VertexIdx};
 use oci::Digest;
 use tokio::task::spawn_blocking;
 
@@ -32,6 +32,10 @@ pub(crate) struct Shared {
     pub(crate) lease: Lease,
     made: Mutex<HashMap<Digest, Output>>,
     refs: Mutex<HashMap<String, Ref>>,
+    /// The time that results are to have, seconds since 1970, by their names.
+    epochs: Mutex<HashMap<String, i64>>,
+    /// Where the front end looks for images.
+    pub(crate) resolve: Mutex<Resolve>,
 }
 
 /// A result that may not have been made yet.
@@ -53,7 +57,9 @@ impl Build {
     ) -> Self {
         let lease = builder.cache.lease();
         let (made, refs) = (Mutex::default(), Mutex::default());
-        let shared = Shared { builder, request, client, progress, lease, made, refs };
+        let (epochs, resolve) = (Mutex::default(), Mutex::default());
+        let shared =
+            Shared { builder, request, client, progress, lease, made, refs, epochs, resolve };
         Self { shared: Arc::new(shared) }
     }
 
@@ -97,8 +103,19 @@ impl Shared {
         self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(vertex.clone(), output);
     }
 
+    /// What is in this result is to have this time, seconds since 1970.
+    pub(crate) fn set_epoch(&self, reference: &str, epoch: i64) {
+        let mut epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        epochs.insert(reference.to_owned(), epoch);
+    }
+
     /// The latest time that anything in a result is to have (`SOURCE_DATE_EPOCH`), seconds since 1970.
-    pub(crate) fn epoch(&self) -> Result<Option<i64>, Error> {
+    pub(crate) fn epoch(&self, reference: Option<&str>) -> Result<Option<i64>, Error> {
+        let epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(epoch) = reference.and_then(|reference| epochs.get(reference)) {
+            return Ok(Some(*epoch));
+        }
+        drop(epochs);
         let stated =
             self.request.exports.iter().find_map(|one| one.options.get("source-date-epoch"));
         let parse = |text: &String| {

@@ -21,6 +21,16 @@ pub enum Error {
         /// Why.
         source: Arc<Error>,
     },
+    /// Something is wrong with the Dockerfile.
+    #[error("{text}")]
+    Dockerfile {
+        /// What.
+        text: String,
+        /// Of what the lines are.
+        file: crate::event::Source,
+        /// The lines.
+        lines: Vec<Range>,
+    },
     /// A program of a step ended with an error.
     #[error("process \"{command}\" did not complete successfully: {why}")]
     Exit {

@@ -19,6 +19,7 @@ mod error;
 mod event;
 mod export;
 mod frontend;
+mod gc;
 mod jobs;
 mod keys;
 mod look;

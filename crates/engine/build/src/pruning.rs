@@ -17,13 +17,17 @@ pub struct Pruning {
     pub min_free: u64,
     /// Bytes of the cache that stay whatever the disk lacks.
     pub reserved: u64,
-    /// Only what all of these say yes to.
+    /// Only what one of these says yes to; none: everything.
     pub filters: Vec<Filter>,
 }
 
+/// Conditions, all of which have to hold.
+#[derive(Clone, Debug)]
+pub struct Filter(Vec<Condition>);
+
 /// A condition: of a record's field.
 #[derive(Clone, Debug)]
-pub struct Filter {
+struct Condition {
     field: Field,
     how: How,
 }
@@ -65,9 +69,24 @@ const FIELDS: &[(&str, Field)] = &[
 ];
 
 impl Filter {
-    /// Reads one condition as BuildKit (containerd) writes it: `type==regular`, `type!=regular`,
-    /// `description~=RUN`, `shared`.
+    /// Reads conditions as BuildKit (containerd) writes them, with commas between them:
+    /// `type==regular`, `type!=regular`, `description~=RUN`, `shared`.
     pub fn parse(text: &str) -> Result<Self, Error> {
+        let mut quoted = false;
+        let parts = text.split(|c| {
+            quoted ^= c == '"';
+            c == ',' && !quoted
+        });
+        Ok(Self(parts.map(Condition::parse).collect::<Result<_, _>>()?))
+    }
+
+    fn says_yes(&self, record: &CacheRecord) -> bool {
+        self.0.iter().all(|condition| condition.holds(record))
+    }
+}
+
+impl Condition {
+    fn parse(text: &str) -> Result<Self, Error> {
         let end = text.find(['=', '!', '~']).unwrap_or(text.len());
         let (name, rest) = text.split_at(end);
         let wrong = |why: &str| Error::Invalid(format!("invalid filter \"{text}\": {why}"));
@@ -90,7 +109,7 @@ impl Filter {
         Ok(Self { field, how })
     }
 
-    fn says_yes(&self, record: &CacheRecord) -> bool {
+    fn holds(&self, record: &CacheRecord) -> bool {
         let truth = |is: bool| vec![is.to_string()];
         let values = match self.field {
             Field::Id => vec![record.id.clone()],
@@ -127,7 +146,9 @@ impl Pruning {
     pub(crate) fn takes(&self, record: &CacheRecord, now: i64) -> bool {
         let is_old = self.unused_for.is_none_or(|long| now.saturating_sub(record.used) >= long);
         let is_free = self.all || !record.shared;
-        is_old && is_free && self.filters.iter().all(|filter| filter.says_yes(record))
+        let is_meant =
+            self.filters.is_empty() || self.filters.iter().any(|filter| filter.says_yes(record));
+        is_old && is_free && is_meant
     }
 
     /// Whether more is to go, of a cache of `total` bytes.
@@ -189,7 +210,9 @@ mod tests {
         ] {
             assert_eq!(takes(&[filter], &run), wanted, "{filter}");
         }
-        assert!(!takes(&["type==regular", "shared"], &run), "all have to say yes");
+        assert!(!takes(&["type==regular,shared"], &run), "all conditions have to hold");
+        assert!(takes(&["type==regular", "shared"], &run), "one filter is enough");
+        assert!(takes(&["description==\"[2/3] RUN make\",type==regular"], &run));
         for wrong in ["", "size==3", "type~", "type!regular", "description~=("] {
             assert!(Filter::parse(wrong).is_err(), "{wrong}");
         }

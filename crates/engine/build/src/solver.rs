@@ -54,6 +54,9 @@ impl Shared {
         inputs: Vec<Slot>,
     ) -> Result<Output, Error> {
         let vertex = graph.get(idx);
+        if op::is_nothing(vertex) {
+            return Ok(Output::Layers(Vec::new()));
+        }
         let digests = vertex.inputs.iter().map(|input| graph.get(*input).digest.clone()).collect();
         let mut watched = Watched::new(vertex, digests, &self.progress);
         if let Some(known) = self.known(&vertex.digest) {

@@ -13,6 +13,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use metadata::{BuildRecord, Db};
 use oci::Digest;
@@ -175,6 +176,14 @@ impl Store {
     pub(crate) fn is_used(&self, id: &str) -> Result<bool, Error> {
         let folder = self.root.join(id);
         Ok(folder.exists() && lock(&folder, false)?.is_none())
+    }
+
+    /// Whether something was not done for so long; it is, from now on.
+    pub(crate) fn is_due(&self, pause: Duration) -> bool {
+        let path = self.root.join("collected");
+        let last = fs::metadata(&path).and_then(|found| found.modified());
+        let is_young = last.is_ok_and(|last| last.elapsed().is_ok_and(|since| since < pause));
+        !is_young && File::create(&path).is_ok()
     }
 
     /// Bytes of a directory.

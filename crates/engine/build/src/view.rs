@@ -3,14 +3,11 @@
 //! Layers are mounted in the mount namespace of a thread that was made for it, and are gone with it:
 //! before Linux 6.5 an overlay of many layers has to be mounted somewhere for a moment.
 
-use std::fs::File;
-use std::os::fd::AsRawFd as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fsroot::Root;
 use images::Images;
 use oci::ChainId;
-use rustix::fs::{Mode, OFlags};
 use snapshot::{Form, Mounts};
 use sys::CloneFlags;
 
@@ -60,12 +57,4 @@ pub(crate) fn of_snapshot(mounts: &Mounts) -> Result<Root, Error> {
         Mounts::Overlay { upper, .. } => Ok(Root::open(upper)?),
         Mounts::Directory { root, .. } => Ok(Root::open(root)?),
     }
-}
-
-/// A part of a root, as a path for who cannot be given a descriptor; it is good as long as what is
-/// given with it is open.
-pub(crate) fn path_in(root: &Root, part: &Path) -> Result<(PathBuf, File), Error> {
-    let opened = root.open_with(part, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let file = File::from(opened);
-    Ok((PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())), file))
 }

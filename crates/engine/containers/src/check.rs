@@ -89,9 +89,10 @@ impl Engine {
     ) -> Result<(Vec<Finding>, u64), Error> {
         let snapshots = self.images.snapshots();
         let (keys, folders) = (snapshots.keys()?, names(&self.paths().containers())?);
-        let (rows, steps, operations) = self.shared.db.read(|tx| {
-            Ok::<_, Error>((tx.containers()?, tx.steps()?, tx.operations()?))
-        })?;
+        let (rows, steps, operations) = self
+            .shared
+            .db
+            .read(|tx| Ok::<_, Error>((tx.containers()?, tx.steps()?, tx.operations()?)))?;
         let under_way: HashSet<String> =
             operations.into_iter().map(|operation| operation.subject).collect();
         let ids: HashSet<&str> = rows.iter().chain(&steps).map(|row| row.id.as_str()).collect();

@@ -327,7 +327,12 @@ fn start(kind: &str, source: &str, target: &str) -> Result<Mounting, Error> {
     Ok(mounting)
 }
 
-pub(crate) fn finish(mounting: &mut Mounting, propagation: &str, recursive: bool, recursive_ro: bool) {
+pub(crate) fn finish(
+    mounting: &mut Mounting,
+    propagation: &str,
+    recursive: bool,
+    recursive_ro: bool,
+) {
     let propagation = if propagation.is_empty() { "rprivate" } else { propagation };
     let bind = if recursive { "rbind" } else { "bind" };
     let access = match (mounting.point.rw, recursive && recursive_ro) {

@@ -17,6 +17,8 @@ use crate::runtimes::RuntimeSetting;
 pub struct Settings {
     /// Where CDI specifications are; those of a later folder win.
     pub cdi_spec_dirs: Vec<PathBuf>,
+    /// What is set for builds.
+    pub builder: BuilderSettings,
     /// Containers that do not say otherwise have an init (`--init`).
     pub init: bool,
     /// OCI runtimes, by the names that `--runtime` takes.
@@ -32,10 +34,58 @@ pub struct Settings {
     pub userns_remap: String,
 }
 
+/// What is set for builds.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct BuilderSettings {
+    /// How the build cache is kept within bounds.
+    pub gc: BuilderGc,
+}
+
+/// How the build cache is kept within bounds. Sizes are texts, `10GB` or `20%` of the disk; empty ones
+/// are as usual.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BuilderGc {
+    /// Whether it is; as usual: yes.
+    pub enabled: Option<bool>,
+    /// What always stays; the older name of the next.
+    pub default_keep_storage: String,
+    /// What always stays.
+    pub default_reserved_space: String,
+    /// What there may be at most.
+    pub default_max_used_space: String,
+    /// What of the disk is to be free.
+    pub default_min_free_space: String,
+    /// Rules, one after the other, in place of the usual ones.
+    pub policy: Vec<BuilderGcRule>,
+}
+
+/// One rule.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BuilderGcRule {
+    /// Also what images have.
+    pub all: bool,
+    /// What stays; the older name of the next.
+    pub keep_storage: String,
+    /// What stays.
+    pub reserved_space: String,
+    /// What there may be at most.
+    pub max_used_space: String,
+    /// What of the disk is to be free.
+    pub min_free_space: String,
+    /// What was not used for so long goes: `48h`.
+    pub keep_duration: String,
+    /// Conditions, one of which has to hold; also the older `unused-for=24h`.
+    pub filter: Vec<String>,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
+            builder: BuilderSettings::default(),
             init: false,
             runtimes: BTreeMap::new(),
             default_runtime: None,

@@ -173,6 +173,11 @@ impl Graph {
         &self.vertices[idx.0]
     }
 
+    /// Has people shown another name of a vertex.
+    pub fn rename(&mut self, idx: VertexIdx, name: String) {
+        self.vertices[idx.0].shown.name = name;
+    }
+
     /// All, each after those that it works on.
     pub fn vertices(&self) -> impl Iterator<Item = (VertexIdx, &Vertex)> {
         self.vertices.iter().enumerate().map(|(idx, vertex)| (VertexIdx(idx), vertex))

@@ -100,10 +100,11 @@ async fn install(
     export: &Export,
     names: &[Reference],
 ) -> Result<InstalledBuilt, Error> {
-    let epoch = build.epoch()?;
     let mut configs = Vec::new();
     for one in finished {
-        configs.push((stated(solved, &one.platform)?, one.chain.clone(), one.made.clone()));
+        let epoch = build.epoch(one.reference.as_deref())?;
+        let config = stated(solved, &one.platform)?;
+        configs.push((config, one.chain.clone(), one.made.clone(), epoch));
     }
     let annotations = annotations(export, &["annotation.", "annotation-manifest."]);
     let mut built = Built {
@@ -112,7 +113,7 @@ async fn install(
         ..Built::default()
     };
     let installed = build.blocking(move |build| {
-        for (mut config, chain, made) in configs {
+        for (mut config, chain, made, epoch) in configs {
             let layers = layers(build, &chain)?;
             config::complete(&mut config, &layers, &made, epoch);
             let config = serde_json::to_vec(&config)

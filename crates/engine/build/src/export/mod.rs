@@ -34,6 +34,8 @@ pub(crate) const CONFIG: &str = "containerimage.config";
 struct Finished {
     /// Empty where there is one for all.
     platform: String,
+    /// What it is called in the build.
+    reference: Option<String>,
     chain: Vec<ChainId>,
     /// The steps above the base, lowest first.
     made: Vec<Made>,
@@ -49,6 +51,11 @@ impl Build {
         for (idx, export) in exports.iter().enumerate() {
             response.extend(Box::pin(self.export_one(solved, &finished, idx, export)).await?);
         }
+        let collect = |build: &Arc<Shared>| {
+            build.builder.collect_now_and_then();
+            Ok(())
+        };
+        self.shared.blocking(collect).await?;
         Ok(response)
     }
 
@@ -58,7 +65,8 @@ impl Build {
         for (platform, reference) in &solved.refs {
             let platform = platform.clone();
             let Some(reference) = reference else {
-                finished.push(Finished { platform, chain: Vec::new(), made: Vec::new() });
+                let (chain, made) = (Vec::new(), Vec::new());
+                finished.push(Finished { platform, reference: None, chain, made });
                 continue;
             };
             let Output::Layers(chain) = self.shared.output(reference).await? else {
@@ -67,7 +75,8 @@ impl Build {
             };
             let Ref { graph, vertex } = self.shared.reference(reference)?;
             let made = self.shared.made(&graph, vertex);
-            finished.push(Finished { platform, chain, made });
+            let reference = Some(reference.clone());
+            finished.push(Finished { platform, reference, chain, made });
         }
         Ok(finished)
     }

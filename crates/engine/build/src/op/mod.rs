@@ -1,7 +1,9 @@
 //! Carrying out one step.
 
+mod exec;
 mod file;
 mod merge;
+mod mounts;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +29,7 @@ pub(crate) async fn run(
     vertex: &Vertex,
     inputs: &[Output],
     key: &Digest,
-    _listeners: &Listeners,
+    listeners: &Listeners,
 ) -> Result<Output, Error> {
     let (_lock, has_waited) = lock(build, key).await?;
     if has_waited && !vertex.ignore_cache {
@@ -40,10 +42,15 @@ pub(crate) async fn run(
     match &vertex.op {
         Op::File(file) => file::run(build, vertex, file, inputs, key).await,
         Op::Merge => merge::run(build, vertex, inputs, key).await,
-        Op::Exec(_) => Err(Error::NotYet("RUN".into())),
+        Op::Exec(exec) => exec::run(build, vertex, exec, inputs, key, listeners).await,
         Op::Diff => Err(Error::NotYet("the difference of two results".into())),
         Op::Source(_) => Err(Error::Lost("a source")),
     }
+}
+
+/// Whether a vertex is an empty root: there is nothing to do, and nothing to tell.
+pub(crate) fn is_nothing(vertex: &Vertex) -> bool {
+    matches!(&vertex.op, Op::File(file) if file.actions.is_empty()) && vertex.inputs.is_empty()
 }
 
 /// Waits until no other process carries out the same step. With whether one did.

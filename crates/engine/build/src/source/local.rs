@@ -20,7 +20,10 @@ pub(crate) async fn bring(
     local: &Local,
     listeners: &Listeners,
 ) -> Result<(Output, bool), Error> {
-    let name = [build.client.shared_key(), local.shared_key.clone(), local.name.clone()].join("\0");
+    // A few files of it are kept beside all of it: neither undoes what was fetched of the other.
+    let some = local.include.join("\0");
+    let name =
+        [build.client.shared_key(), local.shared_key.clone(), local.name.clone(), some].join("\0");
     let description = format!("local source for {}", local.name);
     let taken = build
         .blocking(move |build| build.builder.store.take(KIND, &name, &description, Use::Private));

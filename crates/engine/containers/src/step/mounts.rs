@@ -89,11 +89,13 @@ impl Engine {
                     Source::Layers { lower: vec![path.clone()] }
                 }
                 StepSource::Layers(chain) => {
-                    let mounts = self.images.snapshots().prepare(&key(&container.id, at).parse()?, chain)?;
+                    let mounts =
+                        self.images.snapshots().prepare(&key(&container.id, at).parse()?, chain)?;
                     self.writable(mounts)?
                 }
                 StepSource::Directory(path) => {
-                    let mounts = self.images.snapshots().prepare(&key(&container.id, at).parse()?, &[])?;
+                    let mounts =
+                        self.images.snapshots().prepare(&key(&container.id, at).parse()?, &[])?;
                     self.over(path, mounts)?
                 }
             };
@@ -106,7 +108,7 @@ impl Engine {
         Ok(match mounts {
             Mounts::Overlay { mut lower, upper, work } => {
                 if lower.is_empty() {
-                    lower.push(self.nothing()?);
+                    lower.push(self.empty_folder()?);
                 }
                 Source::Overlay { lower, upper, work }
             }
@@ -123,7 +125,8 @@ impl Engine {
                 let found = rustix::fs::stat(directory).at("stat", directory)?;
                 let owner = (Uid::from_raw(found.st_uid), Gid::from_raw(found.st_gid));
                 rustix::fs::chown(&upper, Some(owner.0), Some(owner.1)).at("chown", &upper)?;
-                rustix::fs::chmod(&upper, Mode::from_raw_mode(found.st_mode)).at("chmod", &upper)?;
+                rustix::fs::chmod(&upper, Mode::from_raw_mode(found.st_mode))
+                    .at("chmod", &upper)?;
                 Source::Overlay { lower: vec![directory.to_owned()], upper, work }
             }
             Mounts::Directory { root, .. } => {
@@ -134,7 +137,7 @@ impl Engine {
     }
 
     /// A directory in which nothing is.
-    fn nothing(&self) -> Result<PathBuf, Error> {
+    fn empty_folder(&self) -> Result<PathBuf, Error> {
         let path = self.paths().state.join("nothing");
         crate::engine::make_dir(&path, 0o755)?;
         Ok(path)

@@ -160,14 +160,17 @@ impl Engine {
             }
             // What it has written comes before its end.
             if let Some(stream) = &mut running.output {
-                let is_ready = at >= n_fixed || first_ready(&[stream.as_fd()], None, Some(Duration::ZERO))? == Ready::At(0);
+                let is_ready = at >= n_fixed
+                    || first_ready(&[stream.as_fd()], None, Some(Duration::ZERO))? == Ready::At(0);
                 if is_ready {
                     match stream.read(&mut buffer) {
                         Ok(0) => running.output = None,
                         Ok(n_bytes) if until.is_none() => frames.take(&buffer[..n_bytes], output),
                         Ok(_) => {}
                         Err(err) if err.kind() == ErrorKind::Interrupted => {}
-                        Err(err) if err.kind() == ErrorKind::ConnectionReset => running.output = None,
+                        Err(err) if err.kind() == ErrorKind::ConnectionReset => {
+                            running.output = None
+                        }
                         Err(err) => return Err(err).at("read", &place),
                     }
                     continue;

@@ -223,7 +223,8 @@ mod tests {
 
     impl Scratch {
         fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("dhow-stubs-{}-{name}", std::process::id()));
+            let path =
+                std::env::temp_dir().join(format!("dhow-stubs-{}-{name}", std::process::id()));
             for inner in ["lower/etc", "upper", "outside/empty"] {
                 fs::create_dir_all(path.join(inner)).unwrap();
             }
@@ -257,7 +258,17 @@ mod tests {
         let scratch = Scratch::new("go");
         symlink("/var/cache", scratch.0.join("lower/cache")).unwrap();
         let mut stubs = scratch.stubs(&["/a/b/c", "/etc/secret", "/cache/x", "/etc", "/used/y"]);
-        let missing = ["a/b/c", "var/cache/x", "a/b", "etc/secret", "var/cache", "used/y", "a", "var", "used"];
+        let missing = [
+            "a/b/c",
+            "var/cache/x",
+            "a/b",
+            "etc/secret",
+            "var/cache",
+            "used/y",
+            "a",
+            "var",
+            "used",
+        ];
         assert_eq!(stubs.missing, missing.map(PathBuf::from));
         // As the runtime makes them, in an overlay.
         for dir in ["a/b/c", "var/cache/x", "etc", "used/y"] {

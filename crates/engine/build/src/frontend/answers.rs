@@ -1,0 +1,102 @@
+//! What the front end has to know before there is a graph: images, patterns, results.
+
+use std::sync::Arc;
+
+use buildgraph::Resolve;
+use dockerfile::convert::{Answer, Ask};
+use dockerfile::ignore;
+use oci::Digest;
+use oci::image::Platform;
+use tokio::task::JoinSet;
+
+use super::files;
+use crate::build::Shared;
+use crate::cache::now;
+use crate::event::{Event, VertexState};
+use crate::request::FrontendRequest;
+use crate::tell::Listeners;
+use crate::{Build, Error, source};
+
+/// Answers, all at once.
+pub(super) async fn find(
+    build: &Build,
+    request: &FrontendRequest,
+    asks: Vec<Ask>,
+) -> Result<Vec<(Ask, Answer)>, Error> {
+    let mut looking = JoinSet::new();
+    let mut known = Vec::new();
+    for ask in asks {
+        match &ask {
+            Ask::Image { reference, platform, shown } => {
+                let (reference, platform) = (reference.clone(), platform.clone());
+                let (shared, shown) = (Arc::clone(&build.shared), shown.clone());
+                looking.spawn(async move {
+                    let answer = image(&shared, &reference, &platform, &shown).await?;
+                    Ok::<_, Error>((ask, answer))
+                });
+            }
+            Ask::Ignore { local, shown } => {
+                let text = files::ignore_of(build, local, shown).await?;
+                let patterns = text.as_deref().map(ignore::read).unwrap_or_default();
+                known.push((ask, Answer::Ignore(patterns)));
+            }
+            Ask::Input { name } => {
+                let answer = match request.inputs.get(name) {
+                    Some(result) => Answer::Input { result: result.clone(), config: None },
+                    None => Answer::Failed(format!("invalid input {name}")),
+                };
+                known.push((ask, answer));
+            }
+            Ask::Layout { .. } => {
+                let why = "an OCI layout as a source is not supported yet".into();
+                known.push((ask, Answer::Failed(why)));
+            }
+            Ask::ContextTime => known.push((ask, Answer::Time(None))),
+        }
+    }
+    while let Some(looked) = looking.join_next().await {
+        known.push(looked.map_err(|_| Error::Lost("a look at an image"))??);
+    }
+    Ok(known)
+}
+
+async fn image(
+    shared: &Arc<Shared>,
+    reference: &str,
+    platform: &Platform,
+    shown: &str,
+) -> Result<Answer, Error> {
+    let digest = Digest::sha256(format!("{shown} {reference} {platform}").as_bytes());
+    let mut state = VertexState {
+        digest: Some(digest.clone()),
+        name: shown.to_owned(),
+        started: Some(now()),
+        ..VertexState::default()
+    };
+    shared.progress.tell(Event::Vertex(state.clone()));
+    let listeners = Listeners::default();
+    listeners.add(&digest, &shared.progress);
+    let how = shared.resolve_mode();
+    let found = source::resolve(shared, reference, Some(platform), how, &listeners).await;
+    state.completed = Some(now());
+    if let Err(error) = &found {
+        state.error = docker::error::chain(error);
+    }
+    shared.progress.tell(Event::Vertex(state));
+    Ok(match found {
+        Ok((image, _)) => Answer::Image {
+            config: Box::new(image.config),
+            digest: image.manifest,
+            id: Some(image.id),
+        },
+        Err(Error::Cancelled) => return Err(Error::Cancelled),
+        Err(error) => Answer::Failed(docker::error::chain(&error)),
+    })
+}
+
+impl Shared {
+    /// Where images are looked for.
+    fn resolve_mode(&self) -> Resolve {
+        *self.resolve.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

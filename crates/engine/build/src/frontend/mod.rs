@@ -1,0 +1,153 @@
+//! The front end: from a Dockerfile to a graph.
+
+mod answers;
+mod files;
+
+use std::sync::{Arc, PoisonError};
+
+use dockerfile::check;
+use dockerfile::convert::{Built, Context, Conversion, Next, Options};
+use dockerfile::ignore;
+use oci::image::Platform;
+use serde::Serialize;
+
+use crate::event::{Event, Source, Warning};
+use crate::export::{CONFIG, Solved};
+use crate::request::FrontendRequest;
+use crate::{Build, Error};
+
+/// A platform of several, as exporters read it.
+#[derive(Serialize)]
+struct OnePlatform {
+    #[serde(rename = "ID")]
+    id: String,
+    #[serde(rename = "Platform")]
+    platform: Platform,
+}
+
+#[derive(Serialize)]
+struct Platforms {
+    #[serde(rename = "Platforms")]
+    platforms: Vec<OnePlatform>,
+}
+
+impl Build {
+    /// Makes a graph of a Dockerfile, and names its results. Nothing is carried out but what it takes
+    /// to read the Dockerfile, and to know the images that it names.
+    pub async fn solve(&self, request: &FrontendRequest) -> Result<Solved, Error> {
+        let (mut options, platforms) =
+            Options::of_frontend(&request.options).map_err(|problem| invalid(&problem))?;
+        *self.shared.resolve.lock().unwrap_or_else(PoisonError::into_inner) = options.resolve;
+        if let Some(context) = files::outside(&request.options)? {
+            options.context = Context::Made(context);
+        }
+        let files = files::read(self, &request.options, &options.context).await?;
+        if let Some(text) = &files.ignore {
+            options.ignore = ignore::read(text);
+        }
+        let source = Source { filename: files.filename.clone(), data: files.dockerfile.clone() };
+        let mut solved = Solved::default();
+        let mut several: Vec<Option<Platform>> = platforms.iter().cloned().map(Some).collect();
+        if several.is_empty() {
+            several.push(None);
+        }
+        for platform in several {
+            options.target_platform.clone_from(&platform);
+            let conversion = Conversion::new(&files.dockerfile, options.clone());
+            let built = self.convert(conversion, request, &source).await?;
+            self.add(&mut solved, &options, platform.as_ref(), built)?;
+        }
+        if options.multi_platform {
+            let platforms = platforms
+                .into_iter()
+                .map(|platform| OnePlatform { id: platform.to_string(), platform })
+                .collect();
+            let bytes = serde_json::to_vec(&Platforms { platforms });
+            solved.metadata.insert("refs.platforms".into(), bytes.map_err(|e| invalid(&e))?);
+        }
+        Ok(solved)
+    }
+
+    /// Carries a conversion on until nothing is missing any more.
+    async fn convert(
+        &self,
+        mut conversion: Conversion,
+        request: &FrontendRequest,
+        source: &Source,
+    ) -> Result<Built, Error> {
+        loop {
+            let round = conversion.round();
+            match round.next {
+                Ok(Next::Ask(asks)) => {
+                    for (ask, answer) in answers::find(self, request, asks).await? {
+                        conversion.give(ask, answer);
+                    }
+                }
+                Ok(Next::Done(built)) => {
+                    self.warn(&round.warnings, source);
+                    return Ok(*built);
+                }
+                Err(error) => {
+                    self.warn(&round.warnings, source);
+                    return Err(Error::dockerfile(&error, source));
+                }
+            }
+        }
+    }
+
+    fn warn(&self, warnings: &[check::Warning], source: &Source) {
+        for warning in warnings {
+            let lines = buildgraph::Range { start: warning.lines.first, end: warning.lines.last };
+            self.shared.progress.tell(Event::Warning(Warning {
+                vertex: None,
+                level: 1,
+                short: format!("{}: {}", warning.rule.name(), warning.text),
+                detail: vec![warning.rule.description().to_owned()],
+                url: warning.rule.url(),
+                source: Some(source.clone()),
+                lines: vec![lines],
+            }));
+        }
+    }
+
+    fn add(
+        &self,
+        solved: &mut Solved,
+        options: &Options,
+        platform: Option<&Platform>,
+        built: Built,
+    ) -> Result<(), Error> {
+        let config = serde_json::to_vec(&built.image).map_err(|error| invalid(&error))?;
+        let graph = Arc::new(built.graph);
+        let reference = built.result.map(|vertex| self.reference(graph, vertex));
+        let name = match platform {
+            Some(platform) if options.multi_platform => platform.to_string(),
+            _ => String::new(),
+        };
+        let key = match name.as_str() {
+            "" => CONFIG.to_owned(),
+            name => format!("{CONFIG}/{name}"),
+        };
+        if let (Some(epoch), Some(id)) = (built.epoch, &reference) {
+            self.shared.set_epoch(id, epoch);
+        }
+        solved.metadata.insert(key, config);
+        solved.refs.push((name, reference));
+        Ok(())
+    }
+}
+
+fn invalid(error: &dyn std::error::Error) -> Error {
+    Error::Invalid(docker::error::chain(error))
+}
+
+impl Error {
+    /// What is wrong with a Dockerfile, with the lines that it is about.
+    fn dockerfile(error: &dockerfile::Error, source: &Source) -> Self {
+        let lines = error
+            .lines
+            .iter()
+            .map(|lines| buildgraph::Range { start: lines.first, end: lines.last });
+        Self::Dockerfile { text: error.to_string(), file: source.clone(), lines: lines.collect() }
+    }
+}

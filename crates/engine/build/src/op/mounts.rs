@@ -1,0 +1,234 @@
+//! What a step has mounted: results, caches, secrets, agents.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use buildgraph::{Action, Copy, Exec, File, MountKind, SecretVariable, Sharing};
+use containers::{StepMount, StepSource};
+use fsroot::Root;
+use tokio::net::UnixListener;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::build::Shared;
+use crate::cache::now;
+use crate::error::At as _;
+use crate::output::Output;
+use crate::store::{Directory, Use};
+use crate::{Error, op, view};
+
+/// The kind of a cache in the build cache, as BuildKit calls it.
+const KIND: &str = "exec.cachemount";
+/// How often it is looked whether somebody else is done with a cache.
+const LOOK: Duration = Duration::from_millis(50);
+/// No secret is larger, as in BuildKit.
+const MAX_SECRET: usize = 500 << 10;
+
+/// What a step has mounted, and what has to stay as long as it runs.
+#[derive(Debug, Default)]
+pub(super) struct Mounts {
+    pub(super) list: Vec<StepMount>,
+    /// Variables with secrets.
+    pub(super) env: Vec<String>,
+    caches: Vec<Directory>,
+    agents: Vec<Agent>,
+}
+
+impl Mounts {
+    /// Makes them.
+    pub(super) async fn make(
+        build: &Arc<Shared>,
+        exec: &Exec,
+        inputs: &[Output],
+    ) -> Result<Self, Error> {
+        let mut mounts = Self::default();
+        for mount in &exec.mounts {
+            let Some((source, subpath)) = mounts.source(build, &mount.kind, inputs).await? else {
+                continue;
+            };
+            let target = mount.target.clone();
+            mounts.list.push(StepMount { target, readonly: mount.readonly, subpath, source });
+        }
+        for variable in &exec.secrets {
+            mounts.env.extend(secret_variable(build, variable).await?);
+        }
+        Ok(mounts)
+    }
+
+    /// What is mounted, and which part of it; nothing where it may be missing and is.
+    async fn source(
+        &mut self,
+        build: &Arc<Shared>,
+        kind: &MountKind,
+        inputs: &[Output],
+    ) -> Result<Option<(StepSource, String)>, Error> {
+        let whole = |source| Some((source, String::new()));
+        Ok(match kind {
+            MountKind::Bind { input, source } => {
+                let from = match &inputs[*input] {
+                    Output::Layers(chain) => StepSource::Layers(chain.clone()),
+                    Output::Tree(tree) => {
+                        StepSource::Directory(tree.directory.path.join(&tree.part))
+                    }
+                };
+                Some((from, source.clone()))
+            }
+            MountKind::Cache { sharing, .. } => {
+                let cache = self.cache(build, kind, *sharing, inputs).await?;
+                whole(StepSource::Cache(cache))
+            }
+            MountKind::Tmpfs { size } => {
+                whole(StepSource::Tmpfs { size: size.unwrap_or_default() })
+            }
+            MountKind::Secret { id, optional, uid, gid, mode } => {
+                let found = secret(build, id, *optional).await?;
+                found.and_then(|bytes| {
+                    whole(StepSource::Secret { bytes, uid: *uid, gid: *gid, mode: *mode })
+                })
+            }
+            MountKind::Ssh { id, optional, uid, gid, mode } => {
+                if !build.client.has_agent(id).await.map_err(Error::Client)? {
+                    if *optional {
+                        return Ok(None);
+                    }
+                    let why = format!("unset ssh forward key {id}");
+                    return Err(Error::NotFound(why));
+                }
+                let agent = Agent::listen(build, id, self.agents.len())?;
+                let path = agent.path.clone();
+                self.agents.push(agent);
+                whole(StepSource::Socket { path, uid: *uid, gid: *gid, mode: *mode })
+            }
+        })
+    }
+
+    /// The directory of a cache, filled where it is new.
+    async fn cache(
+        &mut self,
+        build: &Arc<Shared>,
+        kind: &MountKind,
+        sharing: Sharing,
+        inputs: &[Output],
+    ) -> Result<PathBuf, Error> {
+        let MountKind::Cache { id, from, source, mode, uid, gid, .. } = kind else {
+            return Err(Error::Lost("a cache"));
+        };
+        let base = from.map(|from| inputs[from].clone());
+        let based = base.as_ref().map(|base| base.identity().unwrap_or_default());
+        let name = format!("{id}\0{}\0{source}", based.unwrap_or_default());
+        let how = match sharing {
+            Sharing::Shared => Use::Shared,
+            Sharing::Private => Use::Private,
+            Sharing::Locked => Use::Locked,
+        };
+        let description = format!("cached mount {id}");
+        let directory = loop {
+            let (name, description) = (name.clone(), description.clone());
+            let take = build
+                .blocking(move |build| build.builder.store.take(KIND, &name, &description, how));
+            match take.await? {
+                Some(directory) => break directory,
+                None => sleep(LOOK).await,
+            }
+        };
+        let path = directory.path.clone();
+        if directory.is_new {
+            let (source, mode, uid, gid) = (source.clone(), *mode, *uid, *gid);
+            let into = path.clone();
+            let filled = build.blocking(move |build| {
+                if let Some(base) = &base {
+                    fill(build, base, &source, &into)?;
+                }
+                chown(&into, Some(uid), Some(gid)).at("chown", &into)?;
+                fs::set_permissions(&into, fs::Permissions::from_mode(mode)).at("chmod", &into)
+            });
+            filled.await?;
+        }
+        self.caches.push(directory);
+        Ok(path)
+    }
+}
+
+/// Gives a new cache what is in a part of a result.
+fn fill(build: &Shared, base: &Output, source: &str, into: &Path) -> Result<(), Error> {
+    let copy = Copy {
+        input: 1,
+        source: source.into(),
+        destination: "/".into(),
+        follow_links: true,
+        contents_only: true,
+        ..Copy::default()
+    };
+    let file = File { actions: vec![Action::Copy(copy)] };
+    view::in_a_room(|| {
+        let (from, to) = (op::root(build, base)?, Root::open(into)?);
+        edit::apply(&[None, Some(&from)], &to, &file, now())?;
+        Ok(())
+    })
+}
+
+async fn secret(build: &Shared, id: &str, optional: bool) -> Result<Option<Vec<u8>>, Error> {
+    match build.client.secret(id).await.map_err(Error::Client)? {
+        Some(bytes) if bytes.len() > MAX_SECRET => {
+            let why = format!("secret {id} is too big: {} bytes, of {MAX_SECRET}", bytes.len());
+            Err(Error::Invalid(why))
+        }
+        Some(bytes) => Ok(Some(bytes)),
+        None if optional => Ok(None),
+        None => Err(Error::NotFound(format!("secret {id}: not found"))),
+    }
+}
+
+async fn secret_variable(
+    build: &Shared,
+    variable: &SecretVariable,
+) -> Result<Option<String>, Error> {
+    let Some(bytes) = secret(build, &variable.id, variable.optional).await? else {
+        return Ok(None);
+    };
+    match String::from_utf8(bytes) {
+        Ok(value) if !value.contains('\0') => Ok(Some(format!("{}={value}", variable.name))),
+        _ => Err(Error::Invalid(format!(
+            "secret {} cannot be a variable: it is no text",
+            variable.id
+        ))),
+    }
+}
+
+/// A socket whose connections go to an agent of the client's.
+#[derive(Debug)]
+struct Agent {
+    path: PathBuf,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.task.abort();
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Agent {
+    fn listen(build: &Arc<Shared>, id: &str, number: usize) -> Result<Self, Error> {
+        let folder = build.builder.sockets()?;
+        let path = folder.join(format!("{}-{}-{number}", build.lease.name(), now()));
+        let listener = UnixListener::bind(&path).at("bind", &path)?;
+        let (client, id) = (Arc::clone(&build.client), id.to_owned());
+        let task = tokio::spawn(async move {
+            while let Ok((mut connection, _)) = listener.accept().await {
+                let (client, id) = (Arc::clone(&client), id.clone());
+                tokio::spawn(async move {
+                    // One that fails ends; whoever uses it sees that.
+                    if let Ok(mut agent) = client.agent(&id).await {
+                        let _ = tokio::io::copy_bidirectional(&mut connection, &mut agent).await;
+                    }
+                });
+            }
+        });
+        Ok(Self { path, task })
+    }
+}
