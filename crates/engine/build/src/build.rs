@@ -36,6 +36,14 @@ pub(crate) struct Shared {
     epochs: Mutex<HashMap<String, i64>>,
     /// Where the front end looks for images.
     pub(crate) resolve: Mutex<Resolve>,
+    adopted: Mutex<HashMap<String, Adopted>>,
+}
+
+/// A result of another build, which lives as long as this one.
+#[derive(Clone, Debug)]
+struct Adopted {
+    build: Arc<Shared>,
+    reference: String,
 }
 
 /// A result that may not have been made yet.
@@ -56,10 +64,20 @@ impl Build {
         progress: Progress,
     ) -> Self {
         let lease = builder.cache.lease();
-        let (made, refs) = (Mutex::default(), Mutex::default());
+        let (made, refs, adopted) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (epochs, resolve) = (Mutex::default(), Mutex::default());
-        let shared =
-            Shared { builder, request, client, progress, lease, made, refs, epochs, resolve };
+        let shared = Shared {
+            builder,
+            request,
+            client,
+            progress,
+            lease,
+            made,
+            refs,
+            epochs,
+            resolve,
+            adopted,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -69,6 +87,23 @@ impl Build {
         let mut refs = self.shared.refs.lock().unwrap_or_else(PoisonError::into_inner);
         refs.insert(id.clone(), Ref { graph, vertex });
         id
+    }
+
+    /// Has a result of another build be one of this one, too: what it is called here. What it needs
+    /// is asked of the other build's client.
+    pub fn adopt(&self, other: &Self, reference: &str) -> Result<String, Error> {
+        other.shared.reference(reference)?;
+        if other.shared.needs(&self.shared) {
+            return Err(Error::Invalid(format!(
+                "the builds {} and {} need each other",
+                self.shared.request.id, other.shared.request.id
+            )));
+        }
+        let id = format!("{}/{reference}", other.shared.request.id);
+        let mut adopted = self.shared.adopted.lock().unwrap_or_else(PoisonError::into_inner);
+        let (build, reference) = (Arc::clone(&other.shared), reference.to_owned());
+        adopted.insert(id.clone(), Adopted { build, reference });
+        Ok(id)
     }
 
     /// Carries out what a result needs.
@@ -84,10 +119,28 @@ impl Shared {
         refs.get(id).cloned().ok_or_else(|| Error::NotFound(format!("no such ref: {id}")))
     }
 
+    fn adopted(&self, id: &str) -> Option<Adopted> {
+        self.adopted.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Whether this build works on results of `other`, however far away, or is that one.
+    fn needs(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        if Arc::ptr_eq(self, other) {
+            return true;
+        }
+        let adopted = self.adopted.lock().unwrap_or_else(PoisonError::into_inner);
+        let builds: Vec<_> = adopted.values().map(|one| Arc::clone(&one.build)).collect();
+        drop(adopted);
+        builds.iter().any(|build| build.needs(other))
+    }
+
     /// What a result is, made where it has not been yet.
     pub(crate) fn output<'a>(self: &'a Arc<Self>, id: &'a str) -> Made<'a> {
         // In a box: a graph may name the result of another one.
         Box::pin(async move {
+            if let Some(adopted) = self.adopted(id) {
+                return adopted.build.output(&adopted.reference).await;
+            }
             let Ref { graph, vertex } = self.reference(id)?;
             let outputs = solver::solve(self, &graph, &[vertex]).await?;
             outputs.into_iter().next().ok_or(Error::Lost("a step of the build"))

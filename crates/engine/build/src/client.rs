@@ -86,4 +86,10 @@ pub trait Client: Send + Sync + fmt::Debug {
         digest: &'a oci::Digest,
         max: u64,
     ) -> Asked<'a, Box<dyn AsyncRead + Send + Unpin>>;
+
+    /// A stream that the client has under this path: an archive that it was given on its standard input,
+    /// and names as the context `http://buildkit-session/PATH`.
+    fn upload<'a>(&'a self, path: &'a str) -> Asked<'a, Box<dyn AsyncRead + Send + Unpin>> {
+        Box::pin(async move { Err(format!("the client has no stream {path}")) })
+    }
 }

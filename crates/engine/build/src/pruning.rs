@@ -80,7 +80,8 @@ impl Filter {
         Ok(Self(parts.map(Condition::parse).collect::<Result<_, _>>()?))
     }
 
-    fn says_yes(&self, record: &CacheRecord) -> bool {
+    /// Whether a record meets all of it.
+    pub fn says_yes(&self, record: &CacheRecord) -> bool {
         self.0.iter().all(|condition| condition.holds(record))
     }
 }
