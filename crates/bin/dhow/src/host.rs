@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::builder::Building;
 use crate::places::Places;
 use crate::{collector, embedded};
 
@@ -42,8 +43,7 @@ impl Host {
 
 impl cli::Host for Host {
     fn engine(&self, global: &Global) -> Result<Endpoint, String> {
-        let engine = Arc::new(self.open(global)?);
-        let api = Api { engine, upgrades: None };
+        let api = api(Arc::new(self.open(global)?));
         Ok(Endpoint::InProcess(Arc::new(move || {
             let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
             tokio::spawn(docker_api::serve(api.clone(), theirs));
@@ -87,9 +87,7 @@ impl cli::Host for Host {
         beside.spawn(collector::run(Arc::clone(&engine), policy));
         let starting = Arc::clone(&engine);
         beside.spawn_blocking(move || bring_up(&starting));
-        docker_api::listen(Api { engine, upgrades: None }, listeners, ended()?)
-            .await
-            .map_err(|err| chain(&err))
+        docker_api::listen(api(engine), listeners, ended()?).await.map_err(|err| chain(&err))
     }
 
     async fn registry(&self, global: &Global, args: &RegistryServeArgs) -> Result<(), String> {
@@ -115,6 +113,12 @@ impl cli::Host for Host {
         }
         registry.serve(ended()?).await.map_err(|err| chain(&err))
     }
+}
+
+/// The API of an engine, with a builder behind it.
+fn api(engine: Arc<Engine>) -> Api {
+    let upgrades = Arc::new(Building::new(Arc::clone(&engine)));
+    Api { engine, upgrades: Some(upgrades) }
 }
 
 /// Starts the containers that are to run; what could not be started is told on standard error.

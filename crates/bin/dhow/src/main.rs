@@ -16,6 +16,7 @@
 //! All but the last run in a process with one thread, before anything else is set up.
 #![forbid(unsafe_code)]
 
+mod builder;
 mod collector;
 mod embedded;
 mod host;

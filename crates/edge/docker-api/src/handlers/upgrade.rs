@@ -6,7 +6,7 @@ use hyper::{
 };
 
 use crate::{
-    call::{Call, Reply},
+    call::{Call, Reply, blocking},
     error::Error,
     http::{Relay, connection::Answer},
 };
@@ -30,21 +30,23 @@ pub trait Upgrades: Send + Sync + 'static {
     /// # Errors
     ///
     /// One line for people: the request is none that can be met.
+    ///
+    /// Blocks.
     fn open(&self, upgrade: Upgrade, headers: &HeaderMap) -> Result<Relay, String>;
 }
 
 /// `POST /grpc`
 pub(crate) async fn grpc(call: Call) -> Reply {
-    take_over(&call, Upgrade::Grpc)
+    take_over(&call, Upgrade::Grpc).await
 }
 
 /// `POST /session`
 pub(crate) async fn session(call: Call) -> Reply {
-    take_over(&call, Upgrade::Session)
+    take_over(&call, Upgrade::Session).await
 }
 
-fn take_over(call: &Call, upgrade: Upgrade) -> Reply {
-    let Some(upgrades) = &call.upgrades else {
+async fn take_over(call: &Call, upgrade: Upgrade) -> Reply {
+    let Some(upgrades) = call.upgrades.clone() else {
         return Err(Error::not_there_yet("building images"));
     };
     match call.headers.get(UPGRADE).and_then(|value| value.to_str().ok()) {
@@ -52,7 +54,9 @@ fn take_over(call: &Call, upgrade: Upgrade) -> Reply {
         None => return Err(Error::invalid("no upgrade proto in request")),
         Some(other) => return Err(Error::invalid(format!("protocol {other} not supported"))),
     }
-    let relay = upgrades.open(upgrade, &call.headers).map_err(Error::invalid)?;
+    let headers = call.headers.clone();
+    let open = move || upgrades.open(upgrade, &headers).map_err(Error::invalid);
+    let relay = blocking(open).await?;
     let mut head = Response::new(());
     *head.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     head.headers_mut().insert(UPGRADE, HeaderValue::from_static(H2C));

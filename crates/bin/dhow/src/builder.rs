@@ -1,0 +1,77 @@
+//! The builder, behind BuildKit's API.
+
+use std::sync::{Arc, OnceLock};
+
+use build::Builder;
+use buildkit_api::{Service, Worker};
+use containers::Engine;
+use docker_api::{Io, Relay, Upgrade, Upgrades};
+use hyper::HeaderMap;
+use oci::image::Platform;
+
+use crate::host::chain;
+
+/// Where records of builds are, in the engine's root.
+const HISTORY: &str = "build-history";
+
+/// The builder of an engine, which begins when somebody builds.
+pub(crate) struct Building {
+    engine: Arc<Engine>,
+    service: OnceLock<Result<Service, String>>,
+}
+
+impl Building {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine, service: OnceLock::new() }
+    }
+
+    fn service(&self) -> Result<Service, String> {
+        self.service.get_or_init(|| begin(&self.engine)).clone()
+    }
+}
+
+impl Upgrades for Building {
+    fn open(&self, upgrade: Upgrade, headers: &HeaderMap) -> Result<Relay, String> {
+        let service = self.service()?;
+        Ok(match upgrade {
+            Upgrade::Grpc => Box::new(|io| Box::pin(service.grpc(io))),
+            Upgrade::Session => {
+                let session = service.session::<Box<dyn Io>>(headers)?;
+                Box::new(session)
+            }
+        })
+    }
+}
+
+fn begin(engine: &Arc<Engine>) -> Result<Service, String> {
+    let settings = registry::Settings::of_this_machine(&|name| std::env::var(name).ok());
+    let settings = settings.map_err(|error| chain(&error))?;
+    let builder = Builder::new(Arc::clone(engine), settings).map_err(|error| chain(&error))?;
+    let worker = Worker {
+        id: oci::Digest::sha256(engine.root().as_os_str().as_encoded_bytes()).hex()[..25]
+            .to_owned(),
+        snapshotter: engine.images().snapshots().name().to_owned(),
+        host_gateway: String::new(),
+        platforms: platforms(),
+    };
+    Ok(Service::new(builder, worker, engine.root().join(HISTORY)))
+}
+
+/// What this machine runs, the plain name first, as BuildKit lists it.
+fn platforms() -> Vec<Platform> {
+    let own = images::host_platform();
+    let of = |architecture: &str, variant: Option<String>| Platform {
+        architecture: architecture.to_owned(),
+        os: own.os.clone(),
+        variant,
+        ..Platform::default()
+    };
+    let mut all = vec![of(&own.architecture, None)];
+    let level = own.variant.as_deref().and_then(|variant| variant.strip_prefix('v')?.parse().ok());
+    if own.architecture == "amd64" {
+        let level: u32 = level.unwrap_or(1);
+        all.extend((2..=level).map(|level| of("amd64", Some(format!("v{level}")))));
+        all.push(of("386", None));
+    }
+    all
+}

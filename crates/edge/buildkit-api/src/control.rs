@@ -1,0 +1,207 @@
+//! The control service.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use build::{Client, Progress, Solved};
+use buildkit::control::control_server::Control;
+use buildkit::control::{
+    BuildHistoryEvent, BuildHistoryRequest, BytesMessage, DiskUsageRequest, DiskUsageResponse,
+    InfoRequest, InfoResponse, ListWorkersRequest, ListWorkersResponse, PruneRequest, SolveRequest,
+    SolveResponse, StatusRequest, StatusResponse, UpdateBuildHistoryRequest,
+    UpdateBuildHistoryResponse, UsageRecord,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::builds::Job;
+use crate::history::Ended;
+use crate::service::Service;
+use crate::session::pipe::{carry_in, carry_out, pipe};
+use crate::session::{Announced, SessionClient};
+use crate::status::Told;
+use crate::{cache, failure, request, worker};
+
+type Answer<T> = Result<Response<T>, Status>;
+type Stream<T> = ReceiverStream<Result<T, Status>>;
+
+/// Messages on their way to a client.
+const AHEAD: usize = 32;
+
+impl Service {
+    /// One build, from its request to what came of it.
+    async fn build(&self, asked: SolveRequest) -> Result<BTreeMap<String, String>, Status> {
+        let wanted = request::build(&asked)?;
+        let session = self.sessions.wait(&asked.session).await.map_err(Status::not_found)?;
+        let client: Arc<dyn Client> = Arc::new(SessionClient(Arc::clone(&session)));
+        let told = Arc::new(Told::default());
+        let (sender, events) = mpsc::unbounded_channel();
+        let (end, ended) = oneshot::channel();
+        let listening = tokio::spawn(Arc::clone(&told).listen(events, ended));
+        let progress = Progress::new(sender);
+        let build = self.builder.begin(wanted, client, progress.clone());
+        let inputs = asked.frontend_inputs.clone();
+        let begun =
+            self.builds.begin(asked.r#ref.clone(), build, progress, Arc::clone(&told), inputs);
+        let (under_way, result) = begun?;
+        let record = self.history.begin(&asked, Arc::clone(&told));
+        let done = tokio::select! {
+            done = self.carry_out(&under_way.job, &asked, result) => done,
+            () = session.ended() => Err(Status::cancelled("the client's session has ended")),
+        };
+        drop(under_way);
+        // All that was told is told before the build is over: nobody is left who would read this.
+        _ = end.send(());
+        _ = listening.await;
+        record.end(match &done {
+            Ok(response) => Ended::Well(response.clone()),
+            Err(status) => Ended::Failed(failure::record(status)),
+        });
+        done
+    }
+
+    async fn carry_out(
+        &self,
+        job: &Job,
+        asked: &SolveRequest,
+        result: oneshot::Receiver<Result<Solved, Status>>,
+    ) -> Result<BTreeMap<String, String>, Status> {
+        let solved = match (&asked.definition, asked.frontend.as_str()) {
+            (Some(definition), "") if !definition.def.is_empty() => {
+                let inputs = [(String::new(), definition.clone())].into();
+                let refs = self.inputs(job, &inputs)?.into_iter();
+                Solved {
+                    refs: refs.map(|(at, name)| (at, Some(name))).collect(),
+                    ..Solved::default()
+                }
+            }
+            // The client is the front end, by the gateway service.
+            (_, "") => result.await.map_err(|_| Status::cancelled("context canceled"))??,
+            (_, frontend) => {
+                let inputs = self.inputs(job, &asked.frontend_inputs)?;
+                let asked = request::frontend(frontend, &asked.frontend_attrs, &[], inputs)?;
+                job.build.solve(&asked).await.map_err(|error| failure::status(&error))?
+            }
+        };
+        job.build.export(&solved).await.map_err(|error| failure::status(&error))
+    }
+}
+
+/// Does what waits for the disk on a thread that may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, build::Error> + Send + 'static,
+) -> Result<T, Status> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|error| Status::internal(error.to_string()))?;
+    done.map_err(|error| failure::status(&error))
+}
+
+#[tonic::async_trait]
+impl Control for Service {
+    async fn solve(&self, asked: Request<SolveRequest>) -> Answer<SolveResponse> {
+        let exporter_response = self.build(asked.into_inner()).await?;
+        Ok(Response::new(SolveResponse { exporter_response }))
+    }
+
+    type StatusStream = Stream<StatusResponse>;
+
+    async fn status(&self, asked: Request<StatusRequest>) -> Answer<Self::StatusStream> {
+        let id = request::name(&asked.into_inner().r#ref)?;
+        let (sender, messages) = mpsc::channel(AHEAD);
+        if let Some(told) = self.history.told(&id).await? {
+            tokio::spawn(told.replay(sender));
+        } else {
+            let job = self.builds.wait(&id).await?;
+            tokio::spawn(Arc::clone(&job.told).replay(sender));
+        }
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+
+    type SessionStream = Stream<BytesMessage>;
+
+    async fn session(
+        &self,
+        asked: Request<tonic::Streaming<BytesMessage>>,
+    ) -> Answer<Self::SessionStream> {
+        let headers = asked.metadata().clone().into_headers();
+        let announced = Announced::read(&headers).map_err(Status::invalid_argument)?;
+        self.sessions.check(&announced).map_err(Status::already_exists)?;
+        let (ours, theirs) = pipe();
+        let (read, write) = tokio::io::split(theirs);
+        let (outgoing, mut bytes) = mpsc::channel(AHEAD);
+        let (sender, messages) = mpsc::channel(AHEAD);
+        let sessions = Arc::clone(&self.sessions);
+        tokio::spawn(async move {
+            let forward = async {
+                while let Some(message) = bytes.recv().await {
+                    if sender.send(Ok(message)).await.is_err() {
+                        return;
+                    }
+                }
+            };
+            // The first to end ends it: the session, the client, or its stream.
+            tokio::select! {
+                () = sessions.serve(announced, ours) => {}
+                () = carry_in(write, asked.into_inner()) => {}
+                () = carry_out(read, outgoing) => {}
+                () = forward => {}
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+
+    async fn list_workers(&self, _: Request<ListWorkersRequest>) -> Answer<ListWorkersResponse> {
+        Ok(Response::new(ListWorkersResponse { record: vec![self.worker.record()] }))
+    }
+
+    async fn info(&self, _: Request<InfoRequest>) -> Answer<InfoResponse> {
+        Ok(Response::new(InfoResponse { buildkit_version: Some(worker::version()) }))
+    }
+
+    async fn disk_usage(&self, asked: Request<DiskUsageRequest>) -> Answer<DiskUsageResponse> {
+        let filters = cache::filters(&asked.get_ref().filter)?;
+        let oldest = asked.get_ref().age_limit;
+        let builder = Arc::clone(&self.builder);
+        let all = blocking(move || builder.usage()).await?;
+        let wanted = all.into_iter().filter(|record| cache::is_wanted(record, &filters, oldest));
+        Ok(Response::new(DiskUsageResponse { record: wanted.map(cache::record).collect() }))
+    }
+
+    type PruneStream = Stream<UsageRecord>;
+
+    async fn prune(&self, asked: Request<PruneRequest>) -> Answer<Self::PruneStream> {
+        let pruning = cache::pruning(asked.get_ref())?;
+        let builder = Arc::clone(&self.builder);
+        let pruned = blocking(move || builder.prune(&pruning)).await?;
+        let (sender, messages) = mpsc::channel(AHEAD);
+        tokio::spawn(async move {
+            for record in pruned.removed {
+                if sender.send(Ok(cache::record(record))).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+
+    type ListenBuildHistoryStream = Stream<BuildHistoryEvent>;
+
+    async fn listen_build_history(
+        &self,
+        asked: Request<BuildHistoryRequest>,
+    ) -> Answer<Self::ListenBuildHistoryStream> {
+        let (sender, messages) = mpsc::channel(AHEAD);
+        let history = Arc::clone(&self.history);
+        tokio::spawn(history.listen(asked.into_inner(), sender));
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+
+    async fn update_build_history(
+        &self,
+        asked: Request<UpdateBuildHistoryRequest>,
+    ) -> Answer<UpdateBuildHistoryResponse> {
+        self.history.update(asked.into_inner()).await?;
+        Ok(Response::new(UpdateBuildHistoryResponse {}))
+    }
+}

@@ -1,0 +1,89 @@
+//! Errors, as clients are told them.
+//!
+//! The text is for people. What programs look at (which step it was, which lines) goes beside it as
+//! `google.rpc.Status` has it, each as JSON under the name that BuildKit gave its type (`util/grpcerrors`).
+
+use build::Error;
+use buildkit::prost_types::Any;
+use buildkit::rpc;
+use bytes::Bytes;
+use prost::Message;
+use serde_json::json;
+use tonic::{Code, Status};
+
+const TYPES: &str = "github.com/moby/buildkit/";
+
+/// A failed build, as a status.
+pub(crate) fn status(error: &Error) -> Status {
+    let (code, message) = (code(error), chain(error));
+    let details = details(error);
+    if details.is_empty() {
+        return Status::new(code, message);
+    }
+    let all = rpc::Status { code: code as i32, message: message.clone(), details };
+    Status::with_details(code, message, Bytes::from(all.encode_to_vec()))
+}
+
+/// A status, as a record of a build has it.
+pub(crate) fn record(status: &Status) -> rpc::Status {
+    if let Ok(all) = rpc::Status::decode(status.details())
+        && !status.details().is_empty()
+    {
+        return all;
+    }
+    let code = status.code() as i32;
+    rpc::Status { code, message: status.message().to_owned(), details: Vec::new() }
+}
+
+/// A client's own error, as it came.
+pub(crate) fn from_record(error: &rpc::Status) -> Status {
+    let code = Code::from_i32(error.code);
+    let details = Bytes::from(error.encode_to_vec());
+    Status::with_details(code, error.message.clone(), details)
+}
+
+fn code(error: &Error) -> Code {
+    match error {
+        Error::Vertex { source, .. } | Error::Shared(source) => code(source),
+        Error::Invalid(_) => Code::InvalidArgument,
+        Error::NotFound(_) => Code::NotFound,
+        Error::NotAllowed { .. } => Code::PermissionDenied,
+        Error::Cancelled => Code::Cancelled,
+        Error::NotYet(_) => Code::Unimplemented,
+        _ => Code::Unknown,
+    }
+}
+
+/// An error with what caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Many errors print what caused them.
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn details(error: &Error) -> Vec<Any> {
+    match error {
+        Error::Vertex { digest, source, .. } => {
+            let mut all = details(source);
+            all.push(any("errdefs.Vertex", &json!({ "digest": digest.to_string() })));
+            all
+        }
+        Error::Shared(source) => details(source),
+        Error::Exit { code, .. } => {
+            vec![any("gatewayapi.ExitMessage", &json!({ "Code": code }))]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn any(name: &str, value: &serde_json::Value) -> Any {
+    Any { type_url: format!("{TYPES}{name}+json"), value: value.to_string().into_bytes() }
+}

@@ -1,0 +1,191 @@
+//! Sends a tree: results that leave the builder.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use buildkit::fsutil::{Packet, Stat, packet::PacketType};
+use bytes::Bytes;
+use fsroot::Root;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use sys::Call;
+
+use super::mode::from_unix;
+use super::path::shown;
+use super::{Error, packet};
+
+/// Bytes of a file in one packet: as fsutil sends them.
+const PIECE: usize = 32 << 10;
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// One transfer. Blocks.
+#[derive(Debug)]
+pub struct Sender {
+    root: Root,
+    /// A directory that all of it is sent in.
+    prefix: Vec<u8>,
+    next_id: u32,
+    /// What may be asked for: its path in the root.
+    files: HashMap<u32, Vec<u8>>,
+    /// The first name of a file that has several, by its device and number.
+    seen: HashMap<(u64, u64), Vec<u8>>,
+}
+
+impl Sender {
+    /// Sends what is in the directory `root`, in the directory `subdir` (empty: as it is).
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn new(root: &Path, subdir: &str) -> Result<Self, Error> {
+        let root = Root::open(root)?;
+        let (files, seen) = (HashMap::new(), HashMap::new());
+        Ok(Self { root, prefix: subdir.into(), next_id: 0, files, seen })
+    }
+
+    /// Tells of all of it, an entry at a time, and of its end. `tell` answers whether there is somebody
+    /// to tell.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or `tell` says that nobody listens.
+    pub fn walk(&mut self, tell: &mut dyn FnMut(Packet) -> bool) -> Result<(), Error> {
+        let dir =
+            rustix::fs::openat(&self.root, ".", DIRECTORY, Mode::empty()).call(|| "open(.)")?;
+        if !self.prefix.is_empty() {
+            let stat = rustix::fs::fstat(&dir).call(|| "fstat(.)")?;
+            let path = self.prefix.clone();
+            self.tell(Stat { path, ..entry(&stat) }, tell)?;
+        }
+        self.directory(&dir, b"", tell)?;
+        if tell(packet(PacketType::PacketStat, 0)) { Ok(()) } else { Err(Error::Ended) }
+    }
+
+    fn tell(&mut self, stat: Stat, tell: &mut dyn FnMut(Packet) -> bool) -> Result<u32, Error> {
+        let id = self.next_id;
+        self.next_id = id.checked_add(1).ok_or(Error::TooMany(u32::MAX))?;
+        let told = tell(Packet { stat: Some(stat), ..packet(PacketType::PacketStat, 0) });
+        if told { Ok(id) } else { Err(Error::Ended) }
+    }
+
+    fn directory(
+        &mut self,
+        dir: &OwnedFd,
+        path: &[u8],
+        tell: &mut dyn FnMut(Packet) -> bool,
+    ) -> Result<(), Error> {
+        for name in names(dir).call(|| format!("readdir({:?})", shown(path)))? {
+            let inner = join(path, &name);
+            let os_name = OsStr::from_bytes(&name);
+            let stat = rustix::fs::statat(dir, os_name, AtFlags::SYMLINK_NOFOLLOW)
+                .call(|| format!("lstat({:?})", shown(&inner)))?;
+            let outer = join(&self.prefix, &inner);
+            let mut told = Stat { path: outer.clone(), ..entry(&stat) };
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => {
+                    self.tell(told, tell)?;
+                    let inside = rustix::fs::openat(dir, os_name, DIRECTORY, Mode::empty())
+                        .call(|| format!("open({:?})", shown(&inner)))?;
+                    self.directory(&inside, &inner, tell)?;
+                }
+                FileType::Symlink => {
+                    let target = rustix::fs::readlinkat(dir, os_name, Vec::new())
+                        .call(|| format!("readlink({:?})", shown(&inner)))?;
+                    told.linkname = target.into_bytes();
+                    self.tell(told, tell)?;
+                }
+                FileType::RegularFile => self.file(told, &stat, outer, inner, tell)?,
+                FileType::Fifo => {
+                    self.tell(told, tell)?;
+                }
+                // As in BuildKit's `local` export: sockets are not sent, and devices cannot be made there.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        mut told: Stat,
+        stat: &rustix::fs::Stat,
+        outer: Vec<u8>,
+        inner: Vec<u8>,
+        tell: &mut dyn FnMut(Packet) -> bool,
+    ) -> Result<(), Error> {
+        if stat.st_nlink > 1 {
+            let identity = (stat.st_dev, stat.st_ino);
+            if let Some(first) = self.seen.get(&identity) {
+                told.linkname.clone_from(first);
+                told.size = 0;
+                self.tell(told, tell)?;
+                return Ok(());
+            }
+            self.seen.insert(identity, outer);
+        }
+        let id = self.tell(told, tell)?;
+        self.files.insert(id, inner);
+        Ok(())
+    }
+
+    /// Sends the file that is asked for.
+    ///
+    /// # Errors
+    ///
+    /// It was not told of, cannot be read, or nobody listens.
+    pub fn send(&mut self, id: u32, tell: &mut dyn FnMut(Packet) -> bool) -> Result<(), Error> {
+        let path = self.files.remove(&id).ok_or(Error::NotAsked(id))?;
+        let (parent, name) = super::path::split(&path)?;
+        let dir = super::path::open_directory(&self.root, parent)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let name = OsStr::from_bytes(name);
+        let file = rustix::fs::openat(&dir, name, flags, Mode::empty())
+            .call(|| format!("open({:?})", shown(&path)))?;
+        let mut buffer = vec![0; PIECE];
+        loop {
+            let n = rustix::io::read(file.as_fd(), &mut buffer[..])
+                .call(|| format!("read({:?})", shown(&path)))?;
+            let data = Bytes::copy_from_slice(&buffer[..n]);
+            if !tell(Packet { data, ..packet(PacketType::PacketData, id) }) {
+                return Err(Error::Ended);
+            }
+            if n == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn entry(stat: &rustix::fs::Stat) -> Stat {
+    let is_directory = FileType::from_raw_mode(stat.st_mode).is_dir();
+    Stat {
+        mode: from_unix(stat.st_mode),
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        size: if is_directory { 0 } else { stat.st_size },
+        mod_time: stat
+            .st_mtime
+            .saturating_mul(1_000_000_000)
+            .saturating_add(stat.st_mtime_nsec.cast_signed()),
+        ..Stat::default()
+    }
+}
+
+fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
+}
+
+fn names(dir: &OwnedFd) -> Result<Vec<Vec<u8>>, rustix::io::Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let name = entry?.file_name().to_owned().into_bytes();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}

@@ -1,0 +1,268 @@
+//! Transfers between the two sides, and senders that are up to no good.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use buildkit::fsutil::{Packet, Stat, packet::PacketType};
+
+use super::mode::{DIRECTORY, FIFO, LINK};
+use super::{Error, Received, Receiver, Sender, packet};
+
+/// A folder that goes with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("dhow-fsutil-{name}-{}", std::process::id()));
+        _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(path.join("in/state")).unwrap();
+        fs::create_dir_all(path.join("out")).unwrap();
+        fs::write(path.join("canary"), "alive").unwrap();
+        Self(path)
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.0.join(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn told(path: &str, mode: u32, link: &str, size: i64) -> Packet {
+    let (path, linkname) = (path.into(), link.into());
+    let stat =
+        Stat { path, mode, linkname, size, mod_time: 1_700_000_000_123_456_789, ..Stat::default() };
+    Packet { stat: Some(stat), ..packet(PacketType::PacketStat, 0) }
+}
+
+fn file(path: &str, size: i64) -> Packet {
+    told(path, 0o644, "", size)
+}
+
+fn data(id: u32, bytes: &str) -> Packet {
+    Packet { data: bytes.to_owned().into(), ..packet(PacketType::PacketData, id) }
+}
+
+fn end() -> Packet {
+    packet(PacketType::PacketStat, 0)
+}
+
+fn take_all(into: &Path, packets: Vec<Packet>) -> Result<Option<Received>, Error> {
+    let mut receiver = Receiver::new(into)?;
+    for packet in packets {
+        receiver.take(packet)?;
+    }
+    Ok(receiver.received())
+}
+
+/// Sends one folder to the other, as the two sides of a connection do.
+fn transfer(from: &Path, to: &Path, subdir: &str) -> Received {
+    let mut sender = Sender::new(from, subdir).unwrap();
+    let mut receiver = Receiver::new(to).unwrap();
+    let mut packets = Vec::new();
+    sender
+        .walk(&mut |packet| {
+            packets.push(packet);
+            true
+        })
+        .unwrap();
+    loop {
+        let mut asked = Vec::new();
+        for packet in std::mem::take(&mut packets) {
+            asked.extend(receiver.take(packet).unwrap());
+        }
+        for question in asked {
+            if question.r#type == i32::from(PacketType::PacketFin) {
+                return receiver.received().unwrap();
+            }
+            sender
+                .send(question.id, &mut |packet| {
+                    packets.push(packet);
+                    true
+                })
+                .unwrap();
+        }
+    }
+}
+
+fn tree(root: &Path) -> BTreeMap<String, String> {
+    fn walk(root: &Path, dir: &Path, out: &mut BTreeMap<String, String>) {
+        for entry in fs::read_dir(dir).unwrap().flatten() {
+            let path = entry.path();
+            let stat = fs::symlink_metadata(&path).unwrap();
+            let what = if stat.is_symlink() {
+                format!("-> {}", fs::read_link(&path).unwrap().display())
+            } else if stat.is_dir() {
+                walk(root, &path, out);
+                format!("{:o} {}", stat.mode(), stat.mtime_nsec())
+            } else if stat.is_file() {
+                let text = fs::read_to_string(&path).unwrap();
+                format!("{:o} {} {} {text}", stat.mode(), stat.mtime_nsec(), stat.nlink())
+            } else {
+                format!("{:o}", stat.mode())
+            };
+            out.insert(path.strip_prefix(root).unwrap().display().to_string(), what);
+        }
+    }
+    let mut out = BTreeMap::new();
+    walk(root, root, &mut out);
+    out
+}
+
+#[test]
+fn a_tree_arrives_as_it_is_and_then_only_what_changed() {
+    let folder = Folder::new("tree");
+    let (from, to) = (folder.at("out"), folder.at("in"));
+    for dir in ["a/b", "a.b", "empty", "z"] {
+        fs::create_dir_all(from.join(dir)).unwrap();
+    }
+    fs::write(from.join("a/b/file"), "one").unwrap();
+    fs::write(from.join("a.b/file"), "two").unwrap();
+    fs::write(from.join("a/none"), "").unwrap();
+    fs::write(from.join("z/big"), "x".repeat(100_000)).unwrap();
+    fs::set_permissions(from.join("a/b/file"), fs::Permissions::from_mode(0o4755)).unwrap();
+    fs::hard_link(from.join("a/b/file"), from.join("z/link")).unwrap();
+    symlink("../../canary", from.join("z/out")).unwrap();
+    let first = transfer(&from, &to, "");
+    assert_eq!(tree(&to), tree(&from));
+    assert_eq!((first.n_files, first.n_bytes_sent), (5, 100_006));
+
+    fs::write(from.join("a.b/file"), "three").unwrap();
+    fs::remove_dir_all(from.join("empty")).unwrap();
+    fs::write(from.join("empty"), "a file now").unwrap();
+    fs::remove_file(from.join("a/none")).unwrap();
+    fs::create_dir(from.join("a/none")).unwrap();
+    let second = transfer(&from, &to, "");
+    assert_eq!(tree(&to), tree(&from));
+    // One of the names of a file comes anew: the other could have changed it.
+    assert_eq!(second.n_bytes_sent, 5 + 10 + 3);
+    fs::remove_file(from.join("z/link")).unwrap();
+    transfer(&from, &to, "");
+    assert_eq!(transfer(&from, &to, "").n_bytes_sent, 0);
+}
+
+#[test]
+fn a_tree_can_go_in_a_directory() {
+    let folder = Folder::new("subdir");
+    fs::write(folder.at("out/file"), "x").unwrap();
+    transfer(&folder.at("out"), &folder.at("in"), "linux_amd64");
+    assert_eq!(fs::read_to_string(folder.at("in/linux_amd64/file")).unwrap(), "x");
+}
+
+/// What was broken off is not taken for whole the next time.
+#[test]
+fn half_a_file_is_none() {
+    let folder = Folder::new("half");
+    let into = folder.at("in");
+    take_all(&into, vec![file("a", 6), data(0, "abc")]).unwrap();
+    let mut receiver = Receiver::new(&into).unwrap();
+    let asked = receiver.take(file("a", 6)).unwrap().unwrap();
+    assert_eq!(asked.r#type, i32::from(PacketType::PacketReq));
+    receiver.take(end()).unwrap();
+    receiver.take(data(0, "abcdef")).unwrap();
+    receiver.take(data(0, "")).unwrap();
+    assert_eq!(fs::read_to_string(into.join("a")).unwrap(), "abcdef");
+}
+
+/// Security row H11: whatever a sender says, nothing outside changes, and nothing panics.
+#[test]
+fn a_hostile_sender_gets_nowhere() {
+    let dir = |path: &str| told(path, DIRECTORY | 0o755, "", 0);
+    let link = |path: &str, target: &str| told(path, LINK | 0o777, target, 0);
+    let deep: Vec<_> = (1..300).map(|n| dir(&"d/".repeat(n)[..n * 2 - 1])).collect();
+    let crowd = (0..40).map(|n| file(&format!("f{n:02}"), 5));
+    let crowd: Vec<_> = crowd.chain((0..40).map(|n| data(n, "x"))).collect();
+    for (what, packets) in [
+        ("an absolute path", vec![file("/canary", 1)]),
+        ("a path that leads out", vec![file("../canary", 1)]),
+        ("a path that leads out later", vec![dir("a"), file("a/../../canary", 1)]),
+        ("an unclean path", vec![dir("a"), file("a//b", 1)]),
+        ("a zero byte", vec![file("a\0b", 1)]),
+        ("an empty path", vec![file("", 1)]),
+        ("no directory", vec![file("a/b", 1)]),
+        ("through a link", vec![link("a", ".."), file("a/canary", 1)]),
+        (
+            "a link in the place of a directory",
+            vec![dir("a"), link("a", ".."), file("a/canary", 1)],
+        ),
+        ("the same twice", vec![file("a", 1), file("a", 1)]),
+        ("out of order", vec![file("b", 1), file("a", 1)]),
+        ("back again", vec![dir("a"), file("b", 1), file("a/c", 1)]),
+        ("less than nothing", vec![file("a", -1)]),
+        ("bytes for nobody", vec![data(7, "x")]),
+        ("bytes for a directory", vec![dir("a"), data(0, "x")]),
+        ("bytes after the end", vec![file("a", 1), data(0, "x"), data(0, ""), data(0, "x")]),
+        ("a device", vec![told("a", 1 << 26, "", 0)]),
+        ("two kinds at once", vec![told("a", DIRECTORY | LINK, "", 0)]),
+        ("a link to nothing", vec![link("a", "")]),
+        ("a name of what is outside", vec![told("a", 0o644, "../canary", 0)]),
+        ("a name of an absolute path", vec![told("a", 0o644, "/etc/passwd", 0)]),
+        ("a name of what comes later", vec![told("a", 0o644, "b", 0), end()]),
+        ("a name of a directory", vec![dir("a"), told("b", 0o644, "a", 0), end()]),
+        ("a name through a link", vec![link("a", ".."), told("b", 0o644, "a/canary", 0), end()]),
+        ("a name of nothing", vec![told("b", 0o644, "a", 0), end()]),
+        ("an unknown packet", vec![Packet { r#type: 99, ..Packet::default() }]),
+        ("a question", vec![packet(PacketType::PacketReq, 0)]),
+        ("more after the end", vec![end(), file("a", 1)]),
+        ("its own error", vec![packet(PacketType::PacketErr, 0)]),
+        ("too deep", deep),
+        ("too many at once", crowd),
+    ] {
+        let folder = Folder::new("hostile");
+        let result = take_all(&folder.at("in"), packets);
+        assert!(result.is_err(), "{what}: {result:?}");
+        assert_eq!(fs::read_to_string(folder.at("canary")).unwrap(), "alive", "{what}");
+        let names = fs::read_dir(&folder.0).unwrap().count();
+        assert_eq!(names, 3, "{what}: something is beside the directory");
+    }
+}
+
+#[test]
+fn links_are_links_whereto_they_lead() {
+    let folder = Folder::new("links");
+    let into = folder.at("in");
+    let packets = vec![
+        told("a", LINK | 0o777, "../canary", 0),
+        told("b", LINK | 0o777, "/etc/passwd", 0),
+        told("c", FIFO | 0o600, "", 0),
+        end(),
+    ];
+    assert!(take_all(&into, packets).unwrap().is_some());
+    // What was a link is a file now, and what it led to is as it was.
+    let packets = vec![file("a", 4), end(), data(0, "evil"), data(0, "")];
+    assert!(take_all(&into, packets).unwrap().is_some());
+    assert_eq!(fs::read_to_string(folder.at("canary")).unwrap(), "alive");
+    assert_eq!(fs::read_to_string(into.join("a")).unwrap(), "evil");
+    assert!(!into.join("b").is_symlink() && !into.join("state").exists());
+}
+
+/// A file that grows while it is sent is what was told of.
+#[test]
+fn more_bytes_than_told_are_none() {
+    let folder = Folder::new("more");
+    let packets = vec![file("a", 3), end(), data(0, "abcdef"), data(0, "ghi"), data(0, "")];
+    take_all(&folder.at("in"), packets).unwrap();
+    assert_eq!(fs::read_to_string(folder.at("in/a")).unwrap(), "abc");
+}
+
+/// Attributes that would mean something to the file system below are not taken.
+#[test]
+fn attributes_of_overlays_are_left_out() {
+    let folder = Folder::new("xattrs");
+    let mut packet = file("a", 0);
+    let keys = ["trusted.overlay.opaque", "user.overlay.opaque", "user.mine", "security.evm"];
+    let all = keys.map(|key| (key.to_owned(), b"y".to_vec()));
+    packet.stat.as_mut().unwrap().xattrs = all.into();
+    take_all(&folder.at("in"), vec![packet, end()]).unwrap();
+    let path = folder.at("in/a");
+    let mut list = [0_u8; 256];
+    let n = rustix::fs::listxattr(&path, &mut list[..]).unwrap();
+    let list = String::from_utf8_lossy(&list[..n]).into_owned();
+    assert!(!list.contains("overlay") && !list.contains("evm"), "{list:?}");
+}

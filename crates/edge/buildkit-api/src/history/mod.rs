@@ -1,0 +1,290 @@
+//! The history of builds: a record of each, and all that it told, for when somebody asks.
+
+mod disk;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use buildkit::control::{
+    BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildHistoryRequest,
+    SolveRequest, UpdateBuildHistoryRequest,
+};
+use buildkit::rpc;
+use tokio::sync::{broadcast, mpsc};
+use tonic::Status;
+
+use crate::clock::{now, timestamp};
+use crate::request;
+use crate::status::Told;
+use disk::Disk;
+
+/// How long what an ended build told is held in memory: its client may ask for it only now.
+const HELD: Duration = Duration::from_secs(30);
+/// Events for those who listen; who is slower misses some.
+const EVENTS: usize = 256;
+
+type Event = Result<BuildHistoryEvent, Status>;
+
+/// All builds, those under way and those that were.
+#[derive(Debug)]
+pub(crate) struct History {
+    disk: Disk,
+    recent: Mutex<HashMap<String, Recent>>,
+    events: broadcast::Sender<BuildHistoryEvent>,
+}
+
+/// A build under way, or that has just ended.
+#[derive(Debug)]
+struct Recent {
+    record: BuildHistoryRecord,
+    told: Arc<Told>,
+    /// It is in the history, and not only looked for by its own client.
+    is_recorded: bool,
+}
+
+/// How a build ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// What came of it.
+    Well(BTreeMap<String, String>),
+    /// Why it failed.
+    Failed(rpc::Status),
+}
+
+impl History {
+    /// Records are kept in the directory `dir`, which is made with the first one.
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        let events = broadcast::channel(EVENTS).0;
+        Self { disk: Disk::new(dir), recent: Mutex::default(), events }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Recent>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins the record of a build; that it was broken off is what it says where nobody ends it.
+    pub(crate) fn begin(self: &Arc<Self>, asked: &SolveRequest, told: Arc<Told>) -> Recording {
+        let record = BuildHistoryRecord {
+            r#ref: asked.r#ref.clone(),
+            frontend: asked.frontend.clone(),
+            frontend_attrs: asked.frontend_attrs.clone(),
+            exporters: request::exporters(asked),
+            created_at: Some(timestamp(now())),
+            generation: 1,
+            ..BuildHistoryRecord::default()
+        };
+        let id = record.r#ref.clone();
+        let is_recorded = !asked.internal;
+        let recent = Recent { record: record.clone(), told: Arc::clone(&told), is_recorded };
+        self.lock().insert(id, recent);
+        if is_recorded {
+            self.tell(BuildHistoryEventType::Started, record.clone());
+        }
+        let history = Arc::clone(self);
+        Recording { history, told, record: Some(record), is_recorded }
+    }
+
+    fn tell(&self, kind: BuildHistoryEventType, record: BuildHistoryRecord) {
+        // Nobody may listen.
+        _ = self.events.send(BuildHistoryEvent { r#type: kind.into(), record: Some(record) });
+    }
+
+    /// What a build told, or tells.
+    pub(crate) async fn told(self: &Arc<Self>, id: &str) -> Result<Option<Arc<Told>>, Status> {
+        if let Some(recent) = self.lock().get(id) {
+            return Ok(Some(Arc::clone(&recent.told)));
+        }
+        let id = id.to_owned();
+        self.with_disk(move |disk| disk.told(&id)).await
+    }
+
+    async fn with_disk<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Disk) -> Result<T, disk::Error> + Send + 'static,
+    ) -> Result<T, Status> {
+        let history = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || work(&history.disk)).await;
+        let done = done.map_err(|error| Status::internal(error.to_string()))?;
+        done.map_err(|error| Status::internal(docker_text(&error)))
+    }
+
+    /// Tells of builds: of those under way, of those that were, and of what comes, as it is asked for.
+    pub(crate) async fn listen(
+        self: Arc<Self>,
+        asked: BuildHistoryRequest,
+        to: mpsc::Sender<Event>,
+    ) {
+        let mut events = self.events.subscribe();
+        let first = match self.first(&asked).await {
+            Ok(first) => first,
+            Err(status) => {
+                // Who has gone needs no error.
+                _ = to.send(Err(status)).await;
+                return;
+            }
+        };
+        for event in first {
+            if to.send(Ok(event)).await.is_err() {
+                return;
+            }
+        }
+        if asked.early_exit {
+            return;
+        }
+        loop {
+            let next = tokio::select! {
+                next = events.recv() => next,
+                () = to.closed() => return,
+            };
+            let event = match next {
+                Ok(event) => event,
+                Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                Err(broadcast::error::RecvError::Closed) => return,
+            };
+            let is_it = event.record.as_ref().is_some_and(|record| record.r#ref == asked.r#ref);
+            if (asked.r#ref.is_empty() || is_it) && to.send(Ok(event)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn first(
+        self: &Arc<Self>,
+        asked: &BuildHistoryRequest,
+    ) -> Result<Vec<BuildHistoryEvent>, Status> {
+        if !asked.filter.is_empty() {
+            return Err(Status::unimplemented("filters of the history are the client's"));
+        }
+        let limit = usize::try_from(asked.limit)
+            .map_err(|_| Status::invalid_argument(format!("invalid limit {}", asked.limit)))?;
+        let is_wanted = |id: &str| asked.r#ref.is_empty() || asked.r#ref == id;
+        let event = |kind: BuildHistoryEventType, record| BuildHistoryEvent {
+            r#type: kind.into(),
+            record: Some(record),
+        };
+        let under_way: Vec<_> = self
+            .lock()
+            .values()
+            .filter(|one| one.is_recorded && one.record.completed_at.is_none())
+            .map(|one| one.record.clone())
+            .filter(|record| is_wanted(&record.r#ref))
+            .collect();
+        let mut events: Vec<_> = under_way
+            .into_iter()
+            .map(|record| event(BuildHistoryEventType::Started, record))
+            .collect();
+        if !asked.active_only {
+            let mut records = self.with_disk(Disk::records).await?;
+            records.retain(|record| is_wanted(&record.r#ref));
+            if limit > 0 {
+                records.truncate(limit);
+            }
+            let complete = |record| event(BuildHistoryEventType::Complete, record);
+            events.extend(records.into_iter().map(complete));
+        }
+        Ok(events)
+    }
+
+    /// Changes a record, or removes it.
+    pub(crate) async fn update(
+        self: &Arc<Self>,
+        asked: UpdateBuildHistoryRequest,
+    ) -> Result<(), Status> {
+        let id = request::name(&asked.r#ref)?;
+        let missing = || Status::not_found(format!("no build {id} in the history"));
+        let (of, delete, pinned) = (id.clone(), asked.delete, asked.pinned);
+        if asked.finalize {
+            // There is no trace that would have to be written.
+            return Ok(());
+        }
+        let found = if delete {
+            self.with_disk(move |disk| disk.remove(&of)).await?
+        } else {
+            self.with_disk(move |disk| disk.pin(&of, pinned)).await?
+        };
+        let record = found.ok_or_else(missing)?;
+        if delete {
+            self.lock().remove(&id);
+            self.tell(BuildHistoryEventType::Deleted, record);
+        } else {
+            self.tell(BuildHistoryEventType::Complete, record);
+        }
+        Ok(())
+    }
+
+    /// Ends a record, with all that its build told.
+    async fn complete(
+        self: Arc<Self>,
+        mut record: BuildHistoryRecord,
+        told: Arc<Told>,
+        is_recorded: bool,
+    ) {
+        let (responses, counts) = told.all().await;
+        let (total, cached, completed) = counts.steps();
+        record.num_total_steps = total;
+        record.num_cached_steps = cached;
+        record.num_completed_steps = completed;
+        record.num_warnings = counts.warnings;
+        let id = record.r#ref.clone();
+        if is_recorded {
+            let written = record.clone();
+            // A history that cannot be written is no reason for a build to fail.
+            _ = self.with_disk(move |disk| disk.write(&written, &responses)).await;
+            self.tell(BuildHistoryEventType::Complete, record.clone());
+        }
+        if let Some(recent) = self.lock().get_mut(&id) {
+            recent.record = record;
+        }
+        tokio::time::sleep(HELD).await;
+        let mut recent = self.lock();
+        if recent.get(&id).is_some_and(|recent| Arc::ptr_eq(&recent.told, &told)) {
+            recent.remove(&id);
+        }
+    }
+}
+
+fn docker_text(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// The record of a build under way.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    history: Arc<History>,
+    told: Arc<Told>,
+    record: Option<BuildHistoryRecord>,
+    is_recorded: bool,
+}
+
+impl Recording {
+    /// The build has ended.
+    pub(crate) fn end(mut self, how: Ended) {
+        self.finish(how);
+    }
+
+    fn finish(&mut self, how: Ended) {
+        let Some(mut record) = self.record.take() else { return };
+        record.completed_at = Some(timestamp(now()));
+        match how {
+            Ended::Well(response) => record.exporter_response = response,
+            Ended::Failed(error) => record.error = Some(error),
+        }
+        let (history, told) = (Arc::clone(&self.history), Arc::clone(&self.told));
+        tokio::spawn(history.complete(record, told, self.is_recorded));
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.finish(Ended::Failed(rpc::Status {
+            code: tonic::Code::Cancelled as i32,
+            message: "context canceled".to_owned(),
+            details: Vec::new(),
+        }));
+    }
+}

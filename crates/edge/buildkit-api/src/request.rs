@@ -1,0 +1,172 @@
+//! Requests, from BuildKit's form to the builder's.
+
+use std::collections::BTreeMap;
+
+use build::{CacheOption, Entitlements, Export, FrontendRequest, Request};
+use buildkit::{control, gateway};
+use serde::Deserialize;
+use tonic::Status;
+
+/// The longest name of a build, in bytes.
+const REF_BYTES: usize = 128;
+/// Front ends that are the one that is built in, whatever version of it is asked for.
+const DOCKERFILE_IMAGES: [&str; 2] = ["docker/dockerfile", "docker/dockerfile-upstream"];
+
+/// A build, as the control service is asked for it.
+pub(crate) fn build(request: &control::SolveRequest) -> Result<Request, Status> {
+    let cache = request.cache.clone().unwrap_or_default();
+    let option = |entry: control::CacheOptionsEntry| CacheOption {
+        kind: entry.r#type,
+        options: entry.attrs,
+    };
+    if request.source_policy.as_ref().is_some_and(|policy| !policy.rules.is_empty())
+        || !request.source_policy_session.is_empty()
+    {
+        return Err(Status::unimplemented("source policies are not supported yet"));
+    }
+    if request.proxy_network {
+        return Err(Status::unimplemented("a network behind a proxy is not supported yet"));
+    }
+    Ok(Request {
+        id: name(&request.r#ref)?,
+        exports: exporters(request).into_iter().map(export).collect(),
+        cache_from: cache.imports.into_iter().map(option).collect(),
+        cache_to: cache.exports.into_iter().map(option).collect(),
+        entitlements: entitlements(&request.entitlements)?,
+    })
+}
+
+/// What is to become of it, as it was said.
+pub(crate) fn exporters(request: &control::SolveRequest) -> Vec<control::Exporter> {
+    let mut exporters = request.exporters.clone();
+    if exporters.is_empty() && !request.exporter_deprecated.is_empty() {
+        exporters.push(control::Exporter {
+            r#type: request.exporter_deprecated.clone(),
+            attrs: request.exporter_attrs_deprecated.clone(),
+        });
+    }
+    exporters
+}
+
+fn export(exporter: control::Exporter) -> Export {
+    Export { kind: exporter.r#type, options: exporter.attrs }
+}
+
+/// The name of a build: in it a file of the history is called so.
+pub(crate) fn name(text: &str) -> Result<String, Status> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if text.is_empty() || text.len() > REF_BYTES || !text.bytes().all(is_name) {
+        return Err(Status::invalid_argument("the build has no ref that could be one"));
+    }
+    Ok(text.to_owned())
+}
+
+/// What a build may do (`--allow`). What is not known is not allowed.
+fn entitlements(names: &[String]) -> Result<Entitlements, Status> {
+    let mut allowed = Entitlements::default();
+    for name in names {
+        match name.split_once('=').map_or(name.as_str(), |(name, _)| name) {
+            "network.host" => allowed.network_host = true,
+            "security.insecure" => allowed.insecure = true,
+            "device" => allowed.devices = true,
+            _ => {
+                let text = format!("unknown entitlement {name:?}");
+                return Err(Status::invalid_argument(text));
+            }
+        }
+    }
+    Ok(allowed)
+}
+
+/// What is asked of the front end, with its inputs by the names of results.
+pub(crate) fn frontend(
+    name: &str,
+    options: &BTreeMap<String, String>,
+    imports: &[gateway::CacheOptionsEntry],
+    inputs: BTreeMap<String, String>,
+) -> Result<FrontendRequest, Status> {
+    check_frontend(name, options)?;
+    let mut cache_from: Vec<_> = imports
+        .iter()
+        .map(|entry| CacheOption { kind: entry.r#type.clone(), options: entry.attrs.clone() })
+        .collect();
+    if let Some(text) = options.get("cache-imports") {
+        let imports: Vec<Import> = serde_json::from_str(text)
+            .map_err(|error| Status::invalid_argument(format!("cache-imports: {error}")))?;
+        cache_from.extend(
+            imports
+                .into_iter()
+                .map(|import| CacheOption { kind: import.kind, options: import.attrs }),
+        );
+    }
+    Ok(FrontendRequest { options: options.clone(), inputs, cache_from })
+}
+
+/// An entry of the option `cache-imports`.
+#[derive(Deserialize)]
+struct Import {
+    #[serde(rename = "Type")]
+    kind: String,
+    #[serde(rename = "Attrs", default)]
+    attrs: BTreeMap<String, String>,
+}
+
+fn check_frontend(name: &str, options: &BTreeMap<String, String>) -> Result<(), Status> {
+    let other =
+        |what: &str| Err(Status::unimplemented(format!("the front end {what} is not supported")));
+    match name {
+        "dockerfile.v0" => Ok(()),
+        "gateway.v0" => {
+            let source = options.get("source").map_or("", String::as_str);
+            let source = source.strip_prefix("docker.io/").unwrap_or(source);
+            let end = source.find([':', '@']).unwrap_or(source.len());
+            if DOCKERFILE_IMAGES.contains(&&source[..end]) { Ok(()) } else { other(source) }
+        }
+        _ => other(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Security row H10: what is not known is not allowed.
+    #[test]
+    fn only_what_is_known_is_allowed() {
+        let allowed = |names: &[&str]| {
+            entitlements(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(allowed(&[]).unwrap(), Entitlements::default());
+        assert!(allowed(&["network.host"]).unwrap().network_host);
+        assert!(allowed(&["device=vendor.com/gpu=0"]).unwrap().devices);
+        for name in ["", "security", "security.insecure2", "network", "NETWORK.HOST"] {
+            assert!(allowed(&[name]).is_err(), "{name}");
+        }
+    }
+
+    /// Security row H05: names become those of files.
+    #[test]
+    fn a_build_is_called_what_a_file_can_be() {
+        assert!(name("9a8b_c-d").is_ok());
+        for text in ["", "..", "../x", "a/b", "a.b", "a\0", &"a".repeat(200)] {
+            assert!(name(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn there_is_one_front_end() {
+        let with = |name: &str, source: &str| {
+            let options = [("source".to_owned(), source.to_owned())].into();
+            frontend(name, &options, &[], BTreeMap::new())
+        };
+        assert!(with("dockerfile.v0", "").is_ok());
+        assert!(with("gateway.v0", "docker/dockerfile:1").is_ok());
+        assert!(with("gateway.v0", "docker.io/docker/dockerfile@sha256:0").is_ok());
+        assert!(with("gateway.v0", "evil/dockerfile:1").is_err());
+        assert!(with("llb", "").is_err());
+        let options =
+            [("cache-imports".to_owned(), r#"[{"Type":"registry","Attrs":{"ref":"a"}}]"#.into())];
+        let request = frontend("dockerfile.v0", &options.into(), &[], BTreeMap::new()).unwrap();
+        assert_eq!(request.cache_from[0].options["ref"], "a");
+    }
+}

@@ -1,0 +1,96 @@
+//! What the services of a connection share.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use build::Builder;
+use buildkit::control::control_server::ControlServer;
+use buildkit::gateway::llb_bridge_server::LlbBridgeServer;
+use hyper::header::HeaderMap;
+use hyper::{Request, Response};
+use tonic::body::Body;
+use tonic::codegen::Service as _;
+
+use crate::builds::Builds;
+use crate::history::History;
+use crate::session::{Announced, Sessions};
+use crate::transport::{Io, MESSAGE, server};
+use crate::worker::Worker;
+
+/// BuildKit's API in front of a builder. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Service(Arc<Shared>);
+
+/// What they share.
+#[derive(Debug)]
+pub struct Shared {
+    pub(crate) builder: Arc<Builder>,
+    pub(crate) worker: Worker,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) builds: Builds,
+    pub(crate) history: Arc<History>,
+}
+
+impl std::ops::Deref for Service {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Service {
+    /// In front of `builder`. Records of builds are kept in the directory `history`.
+    pub fn new(builder: Arc<Builder>, worker: Worker, history: PathBuf) -> Self {
+        let (sessions, builds) = (Arc::default(), Builds::default());
+        let history = Arc::new(History::new(history));
+        Self(Arc::new(Shared { builder, worker, sessions, builds, history }))
+    }
+
+    /// Answers calls over a stream until its client leaves (`POST /grpc`).
+    pub async fn grpc(self, io: impl Io) {
+        server::serve(io, move |request| self.clone().answer(request)).await;
+    }
+
+    /// Has a session by what the client says of it in the headers of its request (`POST /session`):
+    /// answers who has the connection from now on.
+    ///
+    /// # Errors
+    ///
+    /// One line for people.
+    pub fn session<I: Io>(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<impl FnOnce(I) -> Serving + Send + 'static, String> {
+        let announced = Announced::read(headers)?;
+        self.sessions.check(&announced)?;
+        let sessions = Arc::clone(&self.sessions);
+        Ok(move |io: I| -> Serving { Box::pin(async move { sessions.serve(announced, io).await }) })
+    }
+
+    async fn answer(self, request: Request<Body>) -> Response<Body> {
+        let path = request.uri().path();
+        let service = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+        let answered = match service.map(|(service, _)| service) {
+            Some("moby.buildkit.v1.Control") => {
+                let control = ControlServer::new(self).max_decoding_message_size(MESSAGE);
+                { control }.call(request).await
+            }
+            Some("moby.buildkit.v1.frontend.LLBBridge") => {
+                let bridge = LlbBridgeServer::new(self).max_decoding_message_size(MESSAGE);
+                { bridge }.call(request).await
+            }
+            other => {
+                let text = format!("unknown service {}", other.unwrap_or(path));
+                Ok(tonic::Status::unimplemented(text).into_http())
+            }
+        };
+        match answered {
+            Ok(answered) => answered,
+        }
+    }
+}
+
+/// A connection, to its end.
+pub type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -1,0 +1,113 @@
+//! What clients want to know of the builder: its one worker, and its features.
+
+use buildkit::{apicaps::ApiCap, pb, types};
+
+/// The version of BuildKit that this API is the one of, as far as it goes.
+const BUILDKIT: &str = "v0.25.0";
+
+/// What the API says of its builder.
+#[derive(Clone, Debug, Default)]
+pub struct Worker {
+    /// Its id: the same as long as the engine's root is.
+    pub id: String,
+    /// How its layers are kept: `overlayfs`.
+    pub snapshotter: String,
+    /// The address of the machine, as containers see it (`host-gateway`); empty: none.
+    pub host_gateway: String,
+    /// On what it can build, the machine's own first: `linux/amd64`.
+    pub platforms: Vec<oci::image::Platform>,
+}
+
+impl Worker {
+    pub(crate) fn record(&self) -> types::WorkerRecord {
+        let labels = [
+            // Clients take this one for: images may have several platforms, and attestations; layouts
+            // can be exported, caches too, and a push is one step.
+            ("org.mobyproject.buildkit.worker.snapshotter", self.snapshotter.as_str()),
+            ("org.mobyproject.buildkit.worker.executor", "dhow"),
+            ("org.mobyproject.buildkit.worker.moby.host-gateway-ip", self.host_gateway.as_str()),
+        ];
+        let labels = labels.iter().filter(|(_, value)| !value.is_empty());
+        types::WorkerRecord {
+            id: self.id.clone(),
+            labels: labels.map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            platforms: self.platforms.iter().map(platform).collect(),
+            gc_policy: Vec::new(),
+            buildkit_version: Some(version()),
+            cdi_devices: Vec::new(),
+        }
+    }
+}
+
+/// Who we are.
+pub(crate) fn version() -> types::BuildkitVersion {
+    types::BuildkitVersion {
+        package: "dhow".to_owned(),
+        version: BUILDKIT.to_owned(),
+        revision: env!("CARGO_PKG_VERSION").to_owned(),
+        dockerfile_version: String::new(),
+    }
+}
+
+fn platform(platform: &oci::image::Platform) -> pb::Platform {
+    pb::Platform {
+        architecture: platform.architecture.clone(),
+        os: platform.os.clone(),
+        variant: platform.variant.clone().unwrap_or_default(),
+        os_version: String::new(),
+        os_features: Vec::new(),
+    }
+}
+
+/// Features of the gateway service (`frontend/gateway/pb/caps.go`).
+const GATEWAY: &[&str] = &[
+    "solve.base",
+    "resolveimage",
+    "resolveimage.resolvemode",
+    "readfile",
+    "return",
+    "returnmap",
+    "readdir",
+    "statfile",
+    "importcaches",
+    "proto.refarray",
+    "reference.output",
+    "frontend.inputs",
+    "gateway.solve.metadata",
+    "frontend.caps",
+    "gateway.solve.evaluate",
+    "gateway.evaluate",
+    "gateway.warnings",
+    "source.metaresolver",
+];
+
+/// Features of the builder that a client asks for (`solver/pb/caps.go`). Graphs of a client's own are not
+/// among them.
+const BUILDER: &[&str] = &[
+    "source.image",
+    "source.image.resolvemode",
+    "source.local",
+    "source.local.unique",
+    "source.local.sessionid",
+    "source.local.includepatterns",
+    "source.local.followpaths",
+    "source.local.excludepatterns",
+    "source.local.sharedkeyhint",
+    "source.ocilayout",
+    "platform",
+    "constraints",
+    "meta.description",
+    "exporter.image.annotations",
+    "exporter.multiple",
+    "exporter.sourcedateepoch",
+];
+
+/// The features of the gateway service, and of the builder.
+pub(crate) fn features() -> (Vec<ApiCap>, Vec<ApiCap>) {
+    let all = |ids: &[&str]| {
+        ids.iter()
+            .map(|&id| ApiCap { id: id.to_owned(), enabled: true, ..ApiCap::default() })
+            .collect()
+    };
+    (all(GATEWAY), all(BUILDER))
+}
