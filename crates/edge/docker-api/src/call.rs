@@ -23,8 +23,10 @@ use crate::{
     version::Version,
 };
 
-/// The largest body that is held in memory. What is larger comes as a stream (tar archives).
-const BODY_BYTES: usize = 8 << 20;
+/// The largest body that is held in memory: as much as a program's arguments and variables can be
+/// together (execve(2)). What is larger comes as a stream (tar archives). Read, it takes some thirty
+/// times as much, if it is meant to.
+const BODY_BYTES: usize = 2 << 20;
 
 pub(crate) type Reply = Result<Answer, Error>;
 
@@ -82,25 +84,29 @@ impl Call {
 
     /// The body as JSON. No body is the zero value, as in `dockerd`.
     pub(crate) async fn json<T: DeserializeOwned + Default>(&mut self) -> Result<T, Error> {
+        match self.json_text().await? {
+            Some(body) => parse(&body),
+            None => Ok(T::default()),
+        }
+    }
+
+    /// The text of the body, which is to be JSON; `None` where there is none.
+    pub(crate) async fn json_text(&mut self) -> Result<Option<Vec<u8>>, Error> {
         let content_type = self.headers.get(CONTENT_TYPE);
         if !self.has_body() && content_type.is_none() {
-            return Ok(T::default());
+            return Ok(None);
         }
         let content_type = content_type.map(|value| value.to_str().unwrap_or_default());
         check_json(content_type.unwrap_or_default())?;
         if !self.has_body() {
-            return Ok(T::default());
+            return Ok(None);
         }
-        let body = self.bytes().await?;
+        let mut body = Vec::from(self.bytes().await?);
         if body.trim_ascii().is_empty() {
             return Err(Error::invalid("invalid JSON: got EOF while reading request body"));
         }
-        let mut read = serde_json::Deserializer::from_slice(&body);
-        let value = Option::<T>::deserialize(&mut read).map_err(|err| Error::json(&err))?;
-        if read.end().is_err() {
-            return Err(Error::invalid("unexpected content after JSON"));
-        }
-        Ok(value.unwrap_or_default())
+        docker::fold_keys(&mut body);
+        Ok(Some(body))
     }
 
     /// The whole body.
@@ -119,6 +125,20 @@ impl Call {
     pub(crate) fn reader(&mut self) -> BodyReader {
         BodyReader::new(self.body.take())
     }
+}
+
+/// Reads a body; `null` is the zero value.
+pub(crate) fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Error> {
+    // serde would read a list as the fields of a struct.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Error::invalid("invalid JSON: invalid type: array, expected an object"));
+    }
+    let mut read = serde_json::Deserializer::from_slice(body);
+    let value = Option::<T>::deserialize(&mut read).map_err(|err| Error::json(&err))?;
+    if read.end().is_err() {
+        return Err(Error::invalid("unexpected content after JSON"));
+    }
+    Ok(value.unwrap_or_default())
 }
 
 fn check_json(content_type: &str) -> Result<(), Error> {

@@ -19,6 +19,8 @@
 mod call;
 mod error;
 mod handlers;
+#[cfg(test)]
+mod hostile;
 mod http;
 mod legacy;
 mod listen;

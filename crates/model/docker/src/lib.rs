@@ -42,7 +42,7 @@ pub use container::{
 };
 pub use error::{ErrorResponse, IdResponse};
 pub use network::{EndpointIpamConfig, EndpointSettings};
-pub use wire::{Empty, List, Map, StrSlice, Words};
+pub use wire::{Empty, List, Map, StrSlice, Words, fold_keys};
 
 /// The newest API version that these types describe.
 pub const API_VERSION: &str = "1.55";

@@ -141,3 +141,42 @@ fn every_field_of_the_description_is_known() {
     let stale: Vec<_> = known.difference(&found).collect();
     assert!(new.is_empty() && stale.is_empty(), "new: {new:#?}\nno longer left out: {stale:#?}");
 }
+
+/// Keys in lower case, where they are a struct's.
+fn lower(value: &Value) -> Value {
+    match value {
+        Value::Object(all) if all.contains_key("key") && all.len() == 1 => {
+            Value::Object(all.iter().map(|(key, value)| (key.clone(), lower(value))).collect())
+        }
+        Value::Object(all) => {
+            let all = all.iter().map(|(key, value)| (key.to_lowercase(), lower(value)));
+            Value::Object(all.collect())
+        }
+        Value::Array(all) => Value::Array(all.iter().map(lower).collect()),
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn every_field_of_a_request_is_found_in_any_case() {
+    fn check<T: Serialize + DeserializeOwned>(all: &Value, name: &str) {
+        let mut text = lower(&all[name]).to_string().into_bytes();
+        docker::fold_keys(&mut text);
+        let show = |value: Value| {
+            let read: T = serde_json::from_value(value).unwrap();
+            serde_json::to_value(&read).unwrap()
+        };
+        let got = show(serde_json::from_slice(&text).unwrap());
+        assert_eq!(got, show(all[name].clone()), "{name}");
+    }
+    let all: Value = serde_json::from_str(include_str!("swagger-v1.55.json")).unwrap();
+    check::<docker::CreateRequest>(&all, "ContainerCreateRequest");
+    check::<container::UpdateRequest>(&all, "ContainerUpdateRequest");
+    check::<docker::ContainerConfig>(&all, "ContainerConfig");
+    check::<exec::CreateRequest>(&all, "ExecCreateRequest");
+    check::<exec::StartRequest>(&all, "ExecStartRequest");
+    check::<network::CreateRequest>(&all, "NetworkCreateRequest");
+    check::<network::ConnectRequest>(&all, "NetworkConnectRequest");
+    check::<network::DisconnectRequest>(&all, "NetworkDisconnectRequest");
+    check::<volume::CreateRequest>(&all, "VolumeCreateRequest");
+}

@@ -5,7 +5,7 @@ use docker::{ContainerInspect, CreateRequest, container::UpdateRequest, filters:
 use hyper::StatusCode;
 
 use crate::{
-    call::{Call, Reply, created, done, empty, ok},
+    call::{Call, Reply, created, done, empty, ok, parse},
     error::Error,
     legacy, platform,
 };
@@ -25,11 +25,14 @@ pub(crate) async fn list(call: Call) -> Reply {
 
 /// `POST /containers/create`
 pub(crate) async fn create(mut call: Call) -> Reply {
-    let body: serde_json::Value = call.json().await?;
-    if body.as_object().is_none_or(serde_json::Map::is_empty) {
+    let body = call.json_text().await?.unwrap_or_default();
+    let text = body.trim_ascii();
+    let inside = text.strip_prefix(b"{").and_then(|text| text.strip_suffix(b"}"));
+    if text.is_empty() || text == b"null" || inside.is_some_and(|text| text.trim_ascii().is_empty())
+    {
         return Err(Error::invalid("config cannot be empty in order to create a container"));
     }
-    let request: CreateRequest = serde_json::from_value(body).map_err(|err| Error::json(&err))?;
+    let request: CreateRequest = parse(&body)?;
     let name = call.query.get("name").map(|name| name.trim_start_matches('/').to_owned());
     let platform = platform::from_text(call.query.text("platform"))?;
     let response = call

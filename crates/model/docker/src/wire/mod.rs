@@ -1,9 +1,11 @@
 //! Go's JSON on serde: `null` is a zero value everywhere, nil and empty lists differ.
 
+mod fold;
 mod list;
 mod map;
 mod words;
 
+pub use fold::fold_keys;
 pub use list::List;
 pub use map::Map;
 pub use words::{StrSlice, Words};
