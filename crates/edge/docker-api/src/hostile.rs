@@ -74,7 +74,7 @@ impl Fixture {
             return (400, String::new());
         };
         let status = response.status().as_u16();
-        let text = response.into_body().collect().await.map(|body| body.to_bytes());
+        let text = response.into_body().collect().await.map(http_body_util::Collected::to_bytes);
         (status, String::from_utf8_lossy(&text.unwrap_or_default()).into_owned())
     }
 }
