@@ -51,6 +51,16 @@ pub(crate) fn connect(socket: &Path) -> Result<Option<UnixStream>, Error> {
     }
 }
 
+/// Connects, and sends a request whose answer takes its time. `None` where there is no supervisor, or it
+/// has ended in this moment.
+pub(crate) fn begin(socket: &Path, request: &Request) -> Result<Option<UnixStream>, Error> {
+    let Some(stream) = connect(socket)? else { return Ok(None) };
+    match shim_protocol::send(&stream, request) {
+        Err(err) if is_gone(&err) => Ok(None),
+        sent => sent.at("write", socket).map(|()| Some(stream)),
+    }
+}
+
 /// Sends a request and reads the reply. `None` where there is no supervisor, or it ended before it
 /// answered.
 pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Option<Answer>, Error> {
@@ -185,8 +195,7 @@ impl Entry {
     /// Sends the request to the supervisor, and gives the connection to whoever waits for it.
     pub(crate) fn connect(self, socket: &Path) -> Result<(), Error> {
         let stream = if matches!(self.request, Request::Wait) {
-            let Some(stream) = connect(socket)? else { return Ok(()) };
-            shim_protocol::send(&stream, &self.request).at("write", socket)?;
+            let Some(stream) = begin(socket, &self.request)? else { return Ok(()) };
             stream
         } else {
             let Some(answer) = ask(socket, &self.request)? else { return Ok(()) };

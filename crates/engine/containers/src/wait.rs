@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use shim_protocol::{Attach, Phase, Reply, Request, Status};
 
 use crate::engine::{Engine, Shared};
-use crate::error::At as _;
 use crate::record::Container;
 use crate::shim::{self, Ready, Ticket, first_ready};
 use crate::watch::Watch;
@@ -99,12 +98,8 @@ impl Engine {
         let status = self.status(&id)?;
         let state = match status.phase {
             Phase::Running | Phase::Paused | Phase::Restarting => {
-                match shim::connect(&self.paths().socket(&id))? {
-                    Some(stream) => {
-                        shim_protocol::send(&stream, &Request::Wait)
-                            .at("write", &self.paths().socket(&id))?;
-                        State::Running(stream)
-                    }
+                match shim::begin(&self.paths().socket(&id), &Request::Wait)? {
+                    Some(stream) => State::Running(stream),
                     // It ended in this moment.
                     None => State::Ended,
                 }
@@ -172,8 +167,7 @@ impl Engine {
         patience: Option<Duration>,
     ) -> Result<bool, Error> {
         let socket = self.paths().socket(&container.id);
-        let Some(stream) = shim::connect(&socket)? else { return Ok(true) };
-        shim_protocol::send(&stream, &Request::Wait).at("write", &socket)?;
+        let Some(stream) = shim::begin(&socket, &Request::Wait)? else { return Ok(true) };
         Ok(first_ready(&[stream.as_fd()], None, patience)? != Ready::Timeout)
     }
 }
@@ -249,9 +243,8 @@ impl Waiting {
         let is_new = status.started_at != self.started_at;
         match status.phase {
             Phase::Running | Phase::Paused => {
-                if let Some(stream) = shim::connect(&self.shared.paths.socket(&self.id))? {
-                    shim_protocol::send(&stream, &Request::Wait)
-                        .at("write", &self.shared.paths.socket(&self.id))?;
+                let socket = self.shared.paths.socket(&self.id);
+                if let Some(stream) = shim::begin(&socket, &Request::Wait)? {
                     // Our own start may be the one that wrote it: both connections tell the same.
                     self.state = State::Running(stream);
                 }
