@@ -92,6 +92,9 @@ pub enum Error {
     /// The kernel's.
     #[error(transparent)]
     Sys(#[from] sys::Error),
+    /// An archive's.
+    #[error(transparent)]
+    Archive(#[from] cp::Error),
     /// A change of files.
     #[error(transparent)]
     Edit(#[from] edit::Error),

@@ -15,7 +15,7 @@ mod unpack;
 
 pub use error::Error;
 pub use ids::Ids;
-pub use pack::{Pack, pack};
+pub use pack::{Pack, pack, pack_trees};
 pub use place::Place;
 pub use rename::rename;
 pub use unpack::{Extract, unpack, unpack_file};

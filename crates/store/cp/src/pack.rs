@@ -25,6 +25,8 @@ struct Packer<'a> {
     device: Option<u64>,
     /// With all extended attributes that others may have.
     attributes: bool,
+    /// When everything was written last, whatever its files say: seconds since 1970.
+    time: Option<i64>,
     ids: Ids,
     writer: Writer<&'a mut dyn Write>,
     /// Files of several names, by device and number: the first name.
@@ -38,8 +40,32 @@ pub struct Pack {
     pub one_file_system: bool,
     /// With all extended attributes that others may have.
     pub attributes: bool,
+    /// When everything was written last, whatever its files say: seconds since 1970.
+    pub time: Option<i64>,
     /// Whose the files are.
     pub ids: Ids,
+}
+
+/// Writes trees into one archive, each below its name there; an empty name: at the top.
+pub fn pack_trees(trees: &[(&Root, &str)], how: &Pack, out: &mut dyn Write) -> Result<(), Error> {
+    let mut writer = Writer::new(out);
+    for (root, name) in trees {
+        let base = Place::new("/").open(root)?;
+        let device = rustix::fs::fstat(&base).at("stat", Path::new("/"))?.st_dev;
+        let mut packer = Packer {
+            base,
+            prefix: PathBuf::from(name),
+            device: how.one_file_system.then_some(device),
+            attributes: how.attributes,
+            time: how.time,
+            ids: how.ids.clone(),
+            writer,
+            linked: HashMap::new(),
+        };
+        packer.tree()?;
+        writer = packer.writer;
+    }
+    writer.finish().map(drop).at("write", Path::new("/"))
 }
 
 /// Writes what is at `place` in `root`. What goes away meanwhile is left out, sockets as well.
@@ -60,6 +86,7 @@ pub fn pack(root: &Root, place: &Place, how: Pack, out: &mut dyn Write) -> Resul
         prefix,
         device: how.one_file_system.then_some(stat.st_dev),
         attributes: how.attributes,
+        time: how.time,
         ids: how.ids,
         writer: Writer::new(out),
         linked: HashMap::new(),
@@ -115,7 +142,10 @@ impl Packer<'_> {
             mode: stat.st_mode & 0o7777,
             uid: ids::inside(&self.ids.uids, stat.st_uid),
             gid: ids::inside(&self.ids.gids, stat.st_gid),
-            mtime: Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 },
+            mtime: match self.time {
+                Some(seconds) => Time { seconds, nanoseconds: 0 },
+                None => Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 },
+            },
             ..Entry::default()
         };
         if self.attributes && matches!(kind, Kind::Directory | Kind::File) {

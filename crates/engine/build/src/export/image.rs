@@ -53,17 +53,33 @@ pub(super) async fn archive(
     let names = names(export)?;
     let made = install(build, solved, finished, export, &names).await?;
     let response = response(&made, &names);
-    let mut output = build.client.send_file(export_idx, &response).await.map_err(Error::Client)?;
-    let (sender, mut pieces) = mpsc::channel(AHEAD);
+    let output = build.client.send_file(export_idx, &response).await.map_err(Error::Client)?;
     let what = if names.is_empty() {
         vec![made.image.id.to_string()]
     } else {
         names.iter().map(Reference::familiar).collect()
     };
-    let written = build.blocking(move |build| {
+    let write = move |build: &Arc<Shared>, out: &mut dyn Write| {
         let what: Vec<&str> = what.iter().map(String::as_str).collect();
+        Ok(build.builder.images().save(&what, out).map(drop)?)
+    };
+    send(build, output, write).await?;
+    Ok(response)
+}
+
+/// Sends the client what `write` writes.
+pub(super) async fn send<F>(
+    build: &Arc<Shared>,
+    mut output: Box<dyn crate::client::Output>,
+    write: F,
+) -> Result<(), Error>
+where
+    F: FnOnce(&Arc<Shared>, &mut dyn Write) -> Result<(), Error> + Send + 'static,
+{
+    let (sender, mut pieces) = mpsc::channel(AHEAD);
+    let written = build.blocking(move |build| {
         let mut out = io::BufWriter::with_capacity(1 << 18, Pieces(sender));
-        build.builder.images().save(&what, &mut out)?;
+        write(build, &mut out)?;
         out.flush().map_err(|_| Error::Cancelled)
     });
     let passed = async {
@@ -73,8 +89,7 @@ pub(super) async fn archive(
         output.finish().await.map_err(Error::Client)
     };
     let (written, passed) = tokio::join!(written, passed);
-    passed.and(written)?;
-    Ok(response)
+    passed.and(written)
 }
 
 /// Sends what is written to who passes it on.

@@ -2,6 +2,7 @@
 
 mod config;
 mod image;
+mod tree;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -94,6 +95,8 @@ impl Build {
                 Box::pin(image::export(&self.shared, solved, finished, export)).await
             }
             "docker" | "oci" => image::archive(&self.shared, solved, finished, idx, export).await,
+            "local" => tree::local(&self.shared, finished, idx, export).await,
+            "tar" => tree::tar(&self.shared, solved, finished, idx, export).await,
             kind => Err(Error::NotYet(format!("the exporter `{kind}`"))),
         }
     }

@@ -2,6 +2,7 @@
 
 mod cache;
 mod graph;
+mod trees;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,7 +40,8 @@ impl Home {
         fs::create_dir_all(path.join("context")).unwrap();
         let builder = open(&path);
         let (n_asked, secrets) = (Mutex::default(), Mutex::default());
-        let client = Arc::new(Here { root: path.clone(), n_asked, secrets });
+        let sent = Arc::default();
+        let client = Arc::new(Here { root: path.clone(), n_asked, secrets, sent });
         let home = Self { path, builder, client };
         let mut archive = Writer::new(Vec::new());
         for (name, data) in [("etc/passwd", "root:x:0:0::/:\nme:x:7:8::/:\n"), ("a", "base")] {
@@ -101,6 +103,8 @@ pub(crate) struct Here {
     /// How often a directory was asked for.
     pub(super) n_asked: Mutex<usize>,
     pub(crate) secrets: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// What was sent: the directory of a tree and the names in it; the bytes of a file.
+    sent: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
 }
 
 impl Client for Here {
@@ -148,8 +152,16 @@ impl Client for Here {
         Box::pin(async { Ok(None) })
     }
 
-    fn send_tree<'a>(&'a self, _: usize, _: &'a Path, _: &'a str) -> Asked<'a, ()> {
-        Box::pin(async { Err("no tree".into()) })
+    fn send_tree<'a>(&'a self, _: usize, root: &'a Path, subdir: &'a str) -> Asked<'a, ()> {
+        Box::pin(async move {
+            let mut names: Vec<String> = fs::read_dir(root)
+                .map_err(|error| error.to_string())?
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            self.sent.lock().unwrap().push((subdir.into(), names.join(" ").into()));
+            Ok(())
+        })
     }
 
     fn send_file<'a>(
@@ -157,7 +169,8 @@ impl Client for Here {
         _: usize,
         _: &'a BTreeMap<String, String>,
     ) -> Asked<'a, Box<dyn FileOutput>> {
-        Box::pin(async { Err("no file".into()) })
+        let sent = Arc::clone(&self.sent);
+        Box::pin(async move { Ok(Box::new(Sent(sent, Vec::new())) as Box<dyn FileOutput>) })
     }
 
     fn blob<'a>(
@@ -167,6 +180,23 @@ impl Client for Here {
         _: u64,
     ) -> Asked<'a, Box<dyn AsyncRead + Send + Unpin>> {
         Box::pin(async { Err("no blob".into()) })
+    }
+}
+
+/// A file that is on its way to the client.
+struct Sent(Arc<Mutex<Vec<(String, Vec<u8>)>>>, Vec<u8>);
+
+impl FileOutput for Sent {
+    fn write(&mut self, bytes: bytes::Bytes) -> Asked<'_, ()> {
+        self.1.extend_from_slice(&bytes);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn finish(self: Box<Self>) -> Asked<'static, ()> {
+        Box::pin(async move {
+            self.0.lock().unwrap().push(("file".into(), self.1));
+            Ok(())
+        })
     }
 }
 

@@ -146,6 +146,7 @@ impl Archive {
             one_file_system: self.one_file_system,
             attributes: self.attributes,
             ids: self.ids.clone(),
+            time: None,
         };
         Ok(cp::pack(&self.view.root, &self.place, how, out)?)
     }

@@ -1,0 +1,69 @@
+//! Results that leave as files.
+
+use super::*;
+
+/// Builds one result for each platform, and exports it as `kind`. What the client was sent.
+async fn export(
+    home: &Home,
+    kind: &str,
+    options: &[(&str, &str)],
+    platforms: &[&str],
+) -> Result<Vec<(String, Vec<u8>)>, String> {
+    let mut steps = Steps::default();
+    let (base, context) = (steps.image("base"), steps.context());
+    let top = steps.copy(Some(base), context, "src", "/src");
+    let options = options.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let exports = vec![Export { kind: kind.into(), options }];
+    let (build, _events) = home.begin_on(&home.builder, exports);
+    let reference = build.reference(Arc::new(steps.0), top);
+    let refs = platforms.iter().map(|name| ((*name).to_owned(), Some(reference.clone()))).collect();
+    let solved = Solved { refs, ..Solved::default() };
+    home.client.sent.lock().unwrap().clear();
+    build.export(&solved).await.map_err(|error| error.to_string())?;
+    Ok(home.client.sent.lock().unwrap().clone())
+}
+
+fn read(archive: &[u8]) -> Vec<(String, i64)> {
+    let mut reader = tarstream::Reader::new(archive);
+    let mut entries = Vec::new();
+    while let Some(entry) = reader.next_entry().unwrap() {
+        entries.push((String::from_utf8(entry.path).unwrap(), entry.mtime.seconds));
+    }
+    entries
+}
+
+#[tokio::test]
+async fn a_tree_is_whole_and_platforms_are_apart() {
+    testkit::needs!(Root, Overlay);
+    let home = Home::new("trees");
+    home.write("src/f", "f");
+    let sent = export(&home, "local", &[], &[""]).await.unwrap();
+    let all = b"a etc src".to_vec();
+    assert_eq!(sent, [(String::new(), all.clone())]);
+    let sent = export(&home, "local", &[], &["linux/amd64", "linux/arm/v7"]).await.unwrap();
+    assert_eq!(sent, [("linux_amd64".into(), all.clone()), ("linux_arm_v7".into(), all.clone())]);
+    let split = [("platform-split", "true")];
+    let sent = export(&home, "local", &split, &["linux/amd64"]).await.unwrap();
+    assert_eq!(sent, [("linux_amd64".into(), all)]);
+    let error = export(&home, "local", &[("platform-split", "x")], &[""]).await.unwrap_err();
+    assert_eq!(error, "non-bool value for platform-split: x");
+}
+
+#[tokio::test]
+async fn an_archive_is_the_same_each_time() {
+    testkit::needs!(Root, Overlay);
+    let home = Home::new("archives");
+    home.write("src/f", "f");
+    let sent = export(&home, "tar", &[], &[""]).await.unwrap();
+    let names: Vec<String> = read(&sent[0].1).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["a", "etc/", "etc/passwd", "src/", "src/f"]);
+    let epoch = [("source-date-epoch", "5")];
+    let both = ["linux/amd64", "linux/arm64"];
+    let first = export(&home, "tar", &epoch, &both).await.unwrap();
+    let entries = read(&first[0].1);
+    assert!(entries.iter().all(|(_, time)| *time == 5), "{entries:?}");
+    let names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!((names.len(), names[0], names[6]), (12, "linux_amd64/", "linux_arm64/"));
+    home.write("src/f", "f");
+    assert_eq!(export(&home, "tar", &epoch, &both).await.unwrap(), first);
+}
