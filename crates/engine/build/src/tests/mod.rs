@@ -96,6 +96,9 @@ fn open(path: &Path) -> Arc<Builder> {
     Builder::new(Arc::new(Engine::open(config).unwrap()), settings).unwrap()
 }
 
+/// Names and bytes that came.
+type Arrived = Vec<(String, Vec<u8>)>;
+
 /// A client whose directories are here.
 #[derive(Debug)]
 pub(crate) struct Here {
@@ -104,7 +107,7 @@ pub(crate) struct Here {
     pub(super) n_asked: Mutex<usize>,
     pub(crate) secrets: Mutex<BTreeMap<String, Vec<u8>>>,
     /// What was sent: the directory of a tree and the names in it; the bytes of a file.
-    sent: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    sent: Arc<Mutex<Arrived>>,
 }
 
 impl Client for Here {
@@ -184,7 +187,7 @@ impl Client for Here {
 }
 
 /// A file that is on its way to the client.
-struct Sent(Arc<Mutex<Vec<(String, Vec<u8>)>>>, Vec<u8>);
+struct Sent(Arc<Mutex<Arrived>>, Vec<u8>);
 
 impl FileOutput for Sent {
     fn write(&mut self, bytes: bytes::Bytes) -> Asked<'_, ()> {
