@@ -2,7 +2,9 @@
 
 use crate::shell::{cargo, find, run, step};
 use crate::workspace::Workspace;
-use crate::{failpoints, fuzz, layers, licences, report, security, test, tidy, unsafe_code, vm};
+use crate::{
+    clocks, failpoints, fuzz, layers, licences, report, security, test, tidy, unsafe_code, vm,
+};
 
 /// All checks, those that take seconds first; then the tests.
 pub(crate) fn ci() -> Result<(), String> {
@@ -13,6 +15,7 @@ pub(crate) fn ci() -> Result<(), String> {
     step("unsafe", || report(&unsafe_code::check(&workspace)))?;
     step("failpoints", || report(&failpoints::check(&workspace)))?;
     step("security", || report(&security::check(&workspace)))?;
+    step("clocks", || report(&clocks::check(&workspace)))?;
     step("tidy", || report(&tidy::check(&workspace)))?;
     step("licences", || report(&licences::check(&workspace)?))?;
     if find("cargo-deny").is_some() {

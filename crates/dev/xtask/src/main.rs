@@ -3,6 +3,7 @@
 
 mod bench;
 mod ci;
+mod clocks;
 mod conformance;
 mod engines;
 mod failpoints;
@@ -43,6 +44,7 @@ usage: cargo xtask COMMAND
   unsafe      unsafe code is in kernel/sys only
   failpoints  the names in the sources and in the list agree
   security    the table of attacks in docs/security.md and their tests agree
+  clocks      what waits does not look at the wall clock
   tidy        sizes of files, names of modules
   licences    licences of all dependencies are in deny.toml
 ";
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Some("unsafe") => Workspace::load().and_then(|w| report(&unsafe_code::check(&w))),
         Some("failpoints") => Workspace::load().and_then(|w| report(&failpoints::check(&w))),
         Some("security") => Workspace::load().and_then(|w| report(&security::check(&w))),
+        Some("clocks") => Workspace::load().and_then(|w| report(&clocks::check(&w))),
         Some("tidy") => Workspace::load().and_then(|w| report(&tidy::check(&w))),
         Some("licences") => Workspace::load().and_then(|w| report(&licences::check(&w)?)),
         _ => {

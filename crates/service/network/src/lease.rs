@@ -130,6 +130,12 @@ fn next(tx: &Write, network: &Network, pool: &mut Pool, container: &str) -> Resu
     Err(Error::Exhausted { name: network.name.clone(), id: network.id.clone() })
 }
 
+/// Whether an address that was released then may be given out now. One from the future was released
+/// before somebody set the clock back.
+fn has_rested(released: Option<i64>, now: i64) -> bool {
+    released.is_some_and(|released| !(now - REST_NANOSECONDS..=now).contains(&released))
+}
+
 fn is_reserved(pool: &Pool, address: IpAddr) -> bool {
     address == pool.gateway || pool.reserved.values().any(|one| *one == address)
 }
@@ -137,12 +143,32 @@ fn is_reserved(pool: &Pool, address: IpAddr) -> bool {
 /// Whether nobody can use the address any more: it was released a while ago, and the link that had
 /// it is gone. A link outlives its container where another one shares its network namespace.
 fn is_free(lease: &Lease) -> bool {
-    let Some(released) = lease.released else { return false };
-    if released > now() - REST_NANOSECONDS {
+    if !has_rested(lease.released, now()) {
         return false;
     }
     let name = name::veth(&lease.container, &lease.network);
     // Where nothing can be known, the address is left alone.
     let link = RouteSocket::open().and_then(|mut socket| socket.link(&name));
     matches!(link, Ok(None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_rests_whatever_becomes_of_the_clock() {
+        let now = 1_000 * REST_NANOSECONDS;
+        for (released, rested) in [
+            (None, false),
+            (Some(now), false),
+            (Some(now - REST_NANOSECONDS), false),
+            (Some(now - REST_NANOSECONDS - 1), true),
+            // The clock was an hour ahead.
+            (Some(now + 3_600_000_000_000), true),
+            (Some(0), true),
+        ] {
+            assert_eq!(has_rested(released, now), rested, "{released:?}");
+        }
+    }
 }
