@@ -34,6 +34,8 @@ pub struct Sandbox {
     environment: RefCell<BTreeMap<String, String>>,
     /// `dhow` is run by an ordinary user.
     is_user: Cell<bool>,
+    /// The `cgroup.procs` of the cgroup that the user's commands begin in.
+    begin: RefCell<Option<PathBuf>>,
 }
 
 /// Where programs are: the usual places, and then ours, where some are unpacked for the tests.
@@ -60,6 +62,7 @@ impl Sandbox {
             baseline: RefCell::default(),
             finished: Cell::new(false),
             is_user: Cell::new(false),
+            begin: RefCell::default(),
             // All tests can be had on another storage driver.
             environment: RefCell::new(
                 std::env::var("DHOW_STORAGE_DRIVER")
@@ -162,6 +165,13 @@ impl Sandbox {
         self.baseline();
     }
 
+    /// Delegates a cgroup to the user, whose commands begin in one below it. Its path.
+    pub fn delegate_cgroup(&self) -> String {
+        let path = format!("/{}-user", self.engine_name());
+        *self.begin.borrow_mut() = Some(crate::user::delegate(&path));
+        path
+    }
+
     /// It is run by root again.
     pub fn become_root(&self) {
         self.is_user.set(false);
@@ -170,7 +180,10 @@ impl Sandbox {
     /// `dhow ARGS`, to be run.
     pub fn dhow_command(&self, args: &[&str]) -> Command {
         let mut command = if self.is_user.get() {
-            self.command_after(&crate::user::BECOME, crate::user::program(self))
+            let begin = self.begin.borrow().as_ref().map(|path| path.display().to_string());
+            let begin = begin.as_deref().map(|path| [&crate::user::BEGIN[..], &[path]].concat());
+            let first = [begin.unwrap_or_default(), crate::user::BECOME.to_vec()].concat();
+            self.command_after(&first, crate::user::program(self))
         } else {
             self.command(crate::dhow_program())
         };

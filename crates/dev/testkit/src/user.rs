@@ -15,6 +15,9 @@ pub const SUB: (u32, u32) = (300_000, 65_536);
 pub(crate) const BECOME: [&str; 6] =
     ["setpriv", "--reuid=10001", "--regid=10001", "--clear-groups", "--inh-caps=-all", "--"];
 
+/// Begins in a cgroup, by its `cgroup.procs`.
+pub(crate) const BEGIN: [&str; 3] = ["sh", "-c", "echo 0 >\"$0\"; exec \"$@\""];
+
 /// Another `/etc`; the program where the user can reach it, wherever it was built; and the device that
 /// `pasta` and `slirp4netns` need, which some machines keep for root.
 const MAKE: &str = "set -e
@@ -55,6 +58,26 @@ pub(crate) fn make(sandbox: &Sandbox) {
     command.args(["-c", MAKE, "sh"]).arg(directory).arg(crate::dhow_program());
     crate::capture(&mut command).success();
     sandbox.set_env("XDG_RUNTIME_DIR", &directory.join("xdg").display().to_string());
+}
+
+/// Delegates the cgroup `path`, as cgroup-v2.rst has it and in each v1 tree by its owner. Where processes
+/// get into one below it.
+pub(crate) fn delegate(path: &str) -> PathBuf {
+    let hierarchy = cgroup::Hierarchy::detect().expect("cgroups");
+    cgroup::Cgroup::create(&hierarchy, &format!("{path}/own")).expect("make a cgroup");
+    let parent = cgroup::Cgroup::open(&hierarchy, path).expect("a cgroup");
+    let mut begin = PathBuf::new();
+    for (tree, directory) in parent.paths() {
+        let files = ["cgroup.procs", "tasks", "cgroup.subtree_control", "cgroup.threads"];
+        let files = files.iter().map(|name| directory.join(name)).filter(|path| path.exists());
+        for path in files.chain([directory.clone()]) {
+            chown(path, Some(UID), Some(UID)).expect("chown");
+        }
+        if tree == "unified" {
+            begin = directory.join("own/cgroup.procs");
+        }
+    }
+    begin
 }
 
 /// What `/etc/subuid` and `/etc/subgid` say.

@@ -284,6 +284,8 @@ impl Engine {
             LOST.clone_into(&mut status.error);
             status.finished_at = clock::print(clock::now());
         }
+        // Its lock may have been free only after all runs were looked at: then this is the first to know.
+        self.note_unswept()?;
         failpoint::hit("engine.lost").at("write", &data)?;
         // A free lock and a run's folder lead here again until the rest is done. The status must not say
         // that nothing runs before nothing does.

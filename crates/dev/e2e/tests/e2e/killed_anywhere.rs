@@ -162,7 +162,8 @@ fn a_loss(sandbox: &Sandbox, _: &str) {
 
 /// What a person does the day after. Nothing is wrong then.
 fn tidy(sandbox: &Sandbox) {
-    sandbox.ok(&["system", "check", "--quick"]);
+    let check = sandbox.dhow(&["system", "check", "--quick"]);
+    assert_eq!(check.code, 0, "{check:?}");
     let left = sandbox.ok(&["ps", "-aq"]);
     for id in left.lines() {
         sandbox.ok(&["rm", "-f", id]);

@@ -329,3 +329,55 @@ fn things_are_where_xdg_says_and_a_daemon_serves_them() {
     daemon.wait().unwrap();
     sandbox.finish();
 }
+
+#[test]
+fn with_a_delegated_cgroup_there_are_limits() {
+    needs!(
+        Root,
+        Overlay,
+        Netns,
+        Busybox,
+        MemoryCgroup,
+        PidsCgroup,
+        OrdinaryUserNamespace,
+        NewUidMap
+    );
+    let sandbox = of_user("rootless-cgroup");
+    let parent = sandbox.delegate_cgroup();
+    sandbox.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "one",
+        "-m",
+        "64m",
+        "--pids-limit",
+        "50",
+        "busybox",
+        "sleep",
+        "600",
+    ]);
+    let cgroups =
+        std::fs::read_to_string(format!("/proc/{}/cgroup", pid(&sandbox, "one"))).unwrap();
+    assert!(cgroups.contains(&format!("{parent}/{}/", sandbox.engine_name())), "{cgroups}");
+    let stats = ["stats", "--no-stream", "--format", "{{.MemUsage}} {{.PIDs}}", "one"];
+    let stats = sandbox.ok(&stats);
+    assert!(stats.ends_with("64MiB 1"), "{stats}");
+    sandbox.ok(&["pause", "one"]);
+    assert_eq!(inspect(&sandbox, "one")["State"]["Status"], "paused");
+    sandbox.ok(&["unpause", "one"]);
+    sandbox.ok(&["commit", "one", "two"]);
+    sandbox.ok(&["rmi", "two"]);
+    let options = sandbox.ok(&["info", "-f", "{{.CgroupDriver}} {{.MemoryLimit}}"]);
+    assert_eq!(options, "cgroupfs true");
+    sandbox.ok(&["rm", "-f", "one"]);
+    wait_until("nobody is there", || holder(&sandbox).is_none());
+    // Nothing is left below it.
+    let hierarchy = cgroup::Hierarchy::detect().unwrap();
+    for path in [format!("{parent}/own"), parent] {
+        wait_until("the cgroup is empty", || {
+            cgroup::remove_if_empty(&hierarchy, &path).unwrap_or(false)
+        });
+    }
+    sandbox.finish();
+}
