@@ -240,6 +240,8 @@ fn walk(name: &str, action: &str, first: usize, of: usize) {
     let mut complaints = Vec::new();
     for point in failpoint::ALL.iter().skip(first).step_by(of) {
         let file = sandbox.work().join("passed");
+        // Shown where the test fails.
+        eprintln!("{action} at {point}");
         sandbox.set_env("DHOW_FAILPOINTS", &format!("{point}={action}@{}", file.display()));
         for (part, _) in DAY.iter().zip(&points).filter(|(_, points)| points.contains(*point)) {
             part(&sandbox, &archive);
