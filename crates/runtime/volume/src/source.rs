@@ -23,7 +23,7 @@ pub enum Source {
     /// Directories on each other, topmost first, and one that takes what is written, which nobody
     /// needs after a crash of the machine.
     Overlay {
-        /// Topmost first; one at least.
+        /// Topmost first.
         lower: Vec<PathBuf>,
         /// What is written.
         upper: PathBuf,
@@ -90,7 +90,7 @@ impl Source {
     pub fn open(&self, namespaces: &Namespaces<'_>, empty: &Path) -> Result<OwnedFd, Error> {
         match self {
             Self::Layers { lower } => layers(lower, empty),
-            Self::Overlay { lower, upper, work } => writable(lower, upper, work),
+            Self::Overlay { lower, upper, work } => writable(lower, upper, work, empty),
             Self::Directory { path } => {
                 Ok(mount::bind(path, true).map_err(Error::mount(format!("mount {path:?}")))?)
             }
@@ -133,7 +133,10 @@ pub fn layers(lower: &[PathBuf], empty: &Path) -> Result<OwnedFd, Error> {
     }
 }
 
-fn writable(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd, Error> {
+fn writable(lower: &[PathBuf], upper: &Path, work: &Path, empty: &Path) -> Result<OwnedFd, Error> {
+    // Overlayfs wants one.
+    let nothing = [empty.to_owned()];
+    let lower = if lower.is_empty() { &nothing } else { lower };
     let volatile: &[_] = if mount::has_volatile_overlay() { &[("volatile", "")] } else { &[] };
     mount::overlay(lower, Some((upper, work)), volatile)
         .map_err(Error::mount(format!("mount an overlay of {lower:?}")))

@@ -53,7 +53,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
 
 /// The parts of a day in the life of an engine: every kind of thing is made and unmade once. What fails
 /// because something was killed is of no interest here; what is left is.
-const DAY: &[fn(&Sandbox, &str)] = &[images, volumes, secrets, links, a_life, lives, a_loss];
+const DAY: &[fn(&Sandbox, &str)] =
+    &[images, volumes, secrets, links, a_life, lives, a_loss, a_step];
 
 fn run(sandbox: &Sandbox, line: &str) {
     sandbox.dhow(&line.split_whitespace().collect::<Vec<_>>());
@@ -139,6 +140,16 @@ fn lives(sandbox: &Sandbox, _: &str) {
     run(sandbox, "wait again");
     run(sandbox, "wait again");
     run(sandbox, "rm -f again");
+}
+
+/// A step of a build, with a mount point of its own, whose root is kept.
+fn a_step(sandbox: &Sandbox, _: &str) {
+    let step = serde_json::json!({
+        "image": "busybox", "args": ["sh", "-c", "echo x > /x"], "keep": true,
+        "mounts": [{ "kind": "layers", "image": "busybox", "target": "/m" }],
+    });
+    let mut builder = sandbox.command(env!("CARGO_BIN_EXE_dhow-step"));
+    testkit::capture(builder.arg(step.to_string()).arg(testkit::dhow_program()));
 }
 
 /// Kills the supervisor of a container, and has the next command find that.

@@ -44,6 +44,7 @@ mod runtimes;
 mod scoped_sockets;
 mod secrets;
 mod security;
+mod steps;
 mod storage;
 mod storms;
 mod streams;

@@ -190,7 +190,8 @@ impl Engine {
 
     /// Removes all of a step that has not been kept.
     pub fn drop_step(&self, step: FinishedStep) -> Result<(), Error> {
+        let FinishedStep { container, _lock, .. } = step;
         self.reap();
-        self.discard(&step.container)
+        self.discard(&container)
     }
 }

@@ -1,11 +1,10 @@
 //! What a step has mounted, for its supervisor.
 
 use std::fs;
-use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{Gid, Mode, Uid};
-use snapshot::{Form, Mounts};
+use snapshot::Mounts;
 use volume::Source;
 
 use super::{StepMount, StepSource};
@@ -17,6 +16,7 @@ use crate::record::Container;
 
 /// What a step's mounts are called in its record, where they are no tmpfs.
 const KIND: &str = "step";
+
 /// What a secret is called in the tmpfs that it is alone in.
 const SECRET: &str = "secret";
 
@@ -53,7 +53,8 @@ pub(super) fn of(mount: &StepMount) -> Result<Mounting, Error> {
         return Ok(mounting);
     }
     KIND.clone_into(&mut point.kind);
-    mounting.subpath = mounting::clean(&mount.subpath).trim_start_matches('/').to_owned();
+    let subpath = mounting::clean(&mount.subpath);
+    subpath.trim_start_matches('/').clone_into(&mut mounting.subpath);
     mounting::finish(&mut mounting, "", true, true);
     Ok(mounting)
 }
@@ -91,62 +92,48 @@ impl Engine {
                 StepSource::Layers(chain) => {
                     let mounts =
                         self.images.snapshots().prepare(&key(&container.id, at).parse()?, chain)?;
-                    self.writable(mounts)?
+                    writable(mounts)
                 }
                 StepSource::Directory(path) => {
                     let mounts =
                         self.images.snapshots().prepare(&key(&container.id, at).parse()?, &[])?;
-                    self.over(path, mounts)?
+                    over(path, mounts)?
                 }
             };
             container.record.mounts[at].supply = Some(source);
         }
         Ok(held)
     }
+}
 
-    fn writable(&self, mounts: Mounts) -> Result<Source, Error> {
-        Ok(match mounts {
-            Mounts::Overlay { mut lower, upper, work } => {
-                if lower.is_empty() {
-                    lower.push(self.empty_folder()?);
-                }
-                Source::Overlay { lower, upper, work }
-            }
-            Mounts::Directory { root, .. } => Source::Directory { path: root },
-        })
+fn writable(mounts: Mounts) -> Source {
+    match mounts {
+        Mounts::Overlay { lower, upper, work } => Source::Overlay { lower, upper, work },
+        Mounts::Directory { root, .. } => Source::Directory { path: root },
     }
+}
 
-    /// A directory with a layer over it, or a copy of it where layers are whole trees.
-    fn over(&self, directory: &Path, mounts: Mounts) -> Result<Source, Error> {
-        debug_assert!(self.images.snapshots().form() == Form::Own || mounts.stack().len() == 1);
-        Ok(match mounts {
-            Mounts::Overlay { upper, work, .. } => {
-                // The topmost layer's root is that of the whole.
-                let found = rustix::fs::stat(directory).at("stat", directory)?;
-                let owner = (Uid::from_raw(found.st_uid), Gid::from_raw(found.st_gid));
-                rustix::fs::chown(&upper, Some(owner.0), Some(owner.1)).at("chown", &upper)?;
-                rustix::fs::chmod(&upper, Mode::from_raw_mode(found.st_mode))
-                    .at("chmod", &upper)?;
-                Source::Overlay { lower: vec![directory.to_owned()], upper, work }
-            }
-            Mounts::Directory { root, .. } => {
-                tree::copy(directory, &root, tree::Files::Copy).map_err(snapshot::Error::from)?;
-                Source::Directory { path: root }
-            }
-        })
-    }
-
-    /// A directory in which nothing is.
-    fn empty_folder(&self) -> Result<PathBuf, Error> {
-        let path = self.paths().state.join("nothing");
-        crate::engine::make_dir(&path, 0o755)?;
-        Ok(path)
-    }
+/// A directory with a layer over it, or a copy of it where layers are whole trees.
+fn over(directory: &Path, mounts: Mounts) -> Result<Source, Error> {
+    Ok(match mounts {
+        Mounts::Overlay { upper, work, .. } => {
+            // The topmost layer's root is that of the whole.
+            let found = rustix::fs::stat(directory).at("stat", directory)?;
+            let owner = (Uid::from_raw(found.st_uid), Gid::from_raw(found.st_gid));
+            rustix::fs::chown(&upper, Some(owner.0), Some(owner.1)).at("chown", &upper)?;
+            rustix::fs::chmod(&upper, Mode::from_raw_mode(found.st_mode)).at("chmod", &upper)?;
+            Source::Overlay { lower: vec![directory.to_owned()], upper, work }
+        }
+        Mounts::Directory { root, .. } => {
+            tree::copy(directory, &root, tree::Files::Copy).map_err(snapshot::Error::from)?;
+            Source::Directory { path: root }
+        }
+    })
 }
 
 /// Bytes that are on no disk: the supervisor copies them from a file of this process that has no name.
 fn secret(bytes: &[u8], (uid, gid): (u32, u32), mode: u32) -> Result<(fs::File, Source), Error> {
-    use std::io::{Seek as _, Write as _};
+    use std::io::Write as _;
     use std::os::fd::AsRawFd as _;
     if mode > 0o777 {
         return Err(Error::Invalid(format!("secret: invalid mode {mode:o}")));
@@ -156,9 +143,7 @@ fn secret(bytes: &[u8], (uid, gid): (u32, u32), mode: u32) -> Result<(fs::File, 
     let memory = rustix::fs::memfd_create("dhow-secret", flags).at("memfd_create", place)?;
     let mut file = fs::File::from(memory);
     file.write_all(bytes).at("write", place)?;
-    file.rewind().at("rewind", place)?;
-    let fd = file.as_fd().as_raw_fd();
-    let path = PathBuf::from(format!("/proc/{}/fd/{fd}", std::process::id()));
+    let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into();
     let file_of = volume::Secret { name: SECRET.into(), path, uid, gid, mode };
     Ok((file, Source::Secrets { files: vec![file_of] }))
 }

@@ -1,6 +1,6 @@
 //! Running a step to its end.
 
-use std::io::{ErrorKind, Read as _};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -30,6 +30,57 @@ struct Running<'a> {
     /// Tells of its end.
     waiting: UnixStream,
     cancelled: BorrowedFd<'a>,
+    frames: Frames,
+    buffer: Vec<u8>,
+}
+
+/// What a step is heard to do.
+#[derive(Clone, Copy)]
+enum News {
+    /// It has written something, or will write nothing more.
+    Output,
+    /// Nobody wants it any more.
+    Cancelled,
+    /// It has ended, and all that it wrote was read.
+    End,
+    /// Nothing in time.
+    Nothing,
+}
+
+impl Running<'_> {
+    /// Waits for something. What it has written comes before its end.
+    fn next(&self, may_cancel: bool, timeout: Option<Duration>) -> Result<News, Error> {
+        let mut fds = vec![(self.waiting.as_fd(), News::End)];
+        if may_cancel {
+            fds.push((self.cancelled, News::Cancelled));
+        }
+        let output = self.output.as_ref().map(|stream| (stream.as_fd(), News::Output));
+        fds.extend(output);
+        let only: Vec<BorrowedFd<'_>> = fds.iter().map(|(fd, _)| *fd).collect();
+        let news = match first_ready(&only, None, timeout)? {
+            Ready::At(at) => fds[at].1,
+            Ready::Gone | Ready::Timeout => return Ok(News::Nothing),
+        };
+        if let (News::End, Some((stream, _))) = (news, output)
+            && first_ready(&[stream], None, Some(Duration::ZERO))? == Ready::At(0)
+        {
+            return Ok(News::Output);
+        }
+        Ok(news)
+    }
+
+    /// Reads what it has written.
+    fn read(&mut self, give: &mut dyn FnMut(u8, &[u8])) -> io::Result<()> {
+        let Some(stream) = &mut self.output else { return Ok(()) };
+        match stream.read(&mut self.buffer) {
+            Ok(0) => self.output = None,
+            Ok(n_bytes) => self.frames.take(&self.buffer[..n_bytes], give),
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            Err(err) if err.kind() == ErrorKind::ConnectionReset => self.output = None,
+            Err(err) => return Err(err),
+        }
+        Ok(())
+    }
 }
 
 /// Takes the frames of output apart.
@@ -123,6 +174,8 @@ impl Engine {
             output: output.take(),
             waiting: waiting.take().ok_or_else(gone)?,
             cancelled,
+            frames: Frames::default(),
+            buffer: vec![0; READ_BYTES],
         })
     }
 
@@ -133,52 +186,35 @@ impl Engine {
         mut running: Running<'_>,
         output: &mut dyn FnMut(u8, &[u8]),
     ) -> Result<(), Error> {
-        let mut frames = Frames::default();
-        let mut buffer = vec![0; READ_BYTES];
-        let mut until = None;
-        let place = self.paths().socket(&container.id);
+        // Since when nobody wants it.
+        let mut until: Option<Instant> = None;
         loop {
-            let mut fds = vec![running.waiting.as_fd()];
-            if until.is_none() {
-                fds.push(running.cancelled);
-            }
-            let n_fixed = fds.len();
-            fds.extend(running.output.iter().map(|stream| stream.as_fd()));
-            let left = until.map(|until: Instant| until.saturating_duration_since(Instant::now()));
-            let at = match first_ready(&fds, None, left)? {
-                Ready::At(at) => at,
-                Ready::Gone | Ready::Timeout => {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            match running.next(until.is_none(), left)? {
+                News::Output => {
+                    let mut give = |stream: u8, bytes: &[u8]| {
+                        if until.is_none() {
+                            output(stream, bytes);
+                        }
+                    };
+                    let place = self.paths().socket(&container.id);
+                    running.read(&mut give).at("read", &place)?;
+                }
+                News::Cancelled => {
+                    // The supervisor sees that, and kills it.
+                    running.control = None;
+                    until = Some(Instant::now() + PATIENCE);
+                }
+                News::End => {
+                    // Without a word it was killed, which its status shows.
+                    let _end = shim_protocol::receive::<Reply>(&running.waiting);
+                    return until.map_or(Ok(()), |_| Err(Error::Cancelled));
+                }
+                News::Nothing => {
                     stray::kill(&container.id, &self.paths().run(&container.id))?;
                     return Err(Error::Cancelled);
                 }
-            };
-            if at == 1 && n_fixed == 2 {
-                // The supervisor sees that, and kills it.
-                running.control = None;
-                until = Some(Instant::now() + PATIENCE);
-                continue;
             }
-            // What it has written comes before its end.
-            if let Some(stream) = &mut running.output {
-                let is_ready = at >= n_fixed
-                    || first_ready(&[stream.as_fd()], None, Some(Duration::ZERO))? == Ready::At(0);
-                if is_ready {
-                    match stream.read(&mut buffer) {
-                        Ok(0) => running.output = None,
-                        Ok(n_bytes) if until.is_none() => frames.take(&buffer[..n_bytes], output),
-                        Ok(_) => {}
-                        Err(err) if err.kind() == ErrorKind::Interrupted => {}
-                        Err(err) if err.kind() == ErrorKind::ConnectionReset => {
-                            running.output = None
-                        }
-                        Err(err) => return Err(err).at("read", &place),
-                    }
-                    continue;
-                }
-            }
-            // Without a word it was killed, which its status shows.
-            let _end = shim_protocol::receive::<Reply>(&running.waiting);
-            return if until.is_some() { Err(Error::Cancelled) } else { Ok(()) };
         }
     }
 
