@@ -11,9 +11,9 @@ use docker::units;
 use crate::builder::Builder;
 use crate::{Error, Filter, PrunedCache, Pruning};
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
 /// It is looked no oftener.
-const PAUSE: Duration = Duration::from_secs(600);
+const PAUSE: Duration = Duration::from_mins(10);
 const MB: u64 = 1_000_000;
 const GB: u64 = 1_000 * MB;
 /// What can be had again most easily.
@@ -47,13 +47,13 @@ pub(crate) fn policy(settings: &BuilderGc, disk: Disk) -> Result<Vec<Pruning>, E
             },
             Pruning {
                 unused_for: Some(nanos(60 * DAY)),
-                reserved,
                 max_used,
                 min_free,
+                reserved,
                 ..Pruning::default()
             },
-            Pruning { reserved, max_used, min_free, ..Pruning::default() },
-            Pruning { all: true, reserved, max_used, min_free, ..Pruning::default() },
+            Pruning { max_used, min_free, reserved, ..Pruning::default() },
+            Pruning { all: true, max_used, min_free, reserved, ..Pruning::default() },
         ]);
     }
     let mut policy = Vec::new();
