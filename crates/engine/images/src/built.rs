@@ -102,6 +102,9 @@ impl Images {
         record: impl FnOnce(&Write, Option<&Sealed>) -> Result<(), metadata::Error>,
     ) -> Result<Option<Sealed>, Error> {
         let mounts = self.snapshots.mounts(key, below)?;
+        if let Mounts::Overlay { upper, lower, .. } = &mounts {
+            diff::unmark(upper, lower)?;
+        }
         let mut hash = Hash(oci::Hasher::new(oci::Algorithm::Sha256));
         let packed = pack(&mounts, mountpoints, &mut hash)?;
         if packed.n_entries == 0 {

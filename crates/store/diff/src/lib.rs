@@ -140,6 +140,13 @@ pub fn pack<W: Write>(upper: &Path, lower: &[PathBuf], out: &mut W) -> Result<Pa
     pack::pack(upper, lower, out)
 }
 
+/// Makes of the writable directory `upper` of an overlay, which is mounted no more, what unpacking its
+/// archive would: a directory has the mark that it hides what is below only where something is below
+/// it, in the directories `lower`.
+pub fn unmark(upper: &Path, lower: &[PathBuf]) -> Result<(), Error> {
+    pack::unmark(upper, lower)
+}
+
 /// Writes the layer that makes of a tree what `now` is, by what [`tree::compare`] has found. Nothing
 /// in it may change meanwhile.
 pub fn pack_changes<W: Write>(

@@ -62,6 +62,27 @@ pub(crate) fn pack_changes<W: Write>(
     packer.finish()
 }
 
+/// Takes the marks from the directories of `upper` that hide nothing in the layers `lower` below them:
+/// overlayfs marks every directory that it makes.
+pub(crate) fn unmark(upper: &Path, lower: &[PathBuf]) -> Result<(), Error> {
+    let mut nowhere = io::sink();
+    let packer = Packer { lower, ..Packer::new(upper, &mut nowhere)? };
+    let opaque = mount::overlay_attribute("opaque");
+    let mut rest: Vec<PathBuf> = vec![PathBuf::new()];
+    while let Some(path) = rest.pop() {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let Some(dir) = packer.find(&path, flags)? else { continue };
+        let is_marked = attribute(&dir, &opaque).as_deref() == Some(b"y");
+        if is_marked && (path.as_os_str().is_empty() || !packer.is_below(&path)) {
+            rustix::fs::fremovexattr(&dir, &*opaque)
+                .map_err(|source| at(&path, "removexattr", source))?;
+        }
+        let names = names(&dir).map_err(|source| at(&path, "readdir", source))?;
+        rest.extend(names.into_iter().map(|name| path.join(name)));
+    }
+    Ok(())
+}
+
 impl<'a, W: Write> Packer<'a, W> {
     fn new(root: &Path, out: &'a mut W) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
