@@ -35,8 +35,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("resctrl.removed", "the same"),
     ("runtime.net-device", "no flag of ours asks for it: dhow-runtime's tests, netdevices.rs"),
     ("runtime.net-device.moved", "the same"),
-    ("snapshot.seal", "what a build has made: images' own tests"),
-    ("snapshot.sealed", "the same"),
     ("snapshot.limit", "needs a file system with quotas: snapshot-overlay's own tests"),
     ("snapshot.limited", "the same"),
     ("images.driver", "once in the life of a root: images' own tests, crash.rs"),
