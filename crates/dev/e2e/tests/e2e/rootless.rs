@@ -185,7 +185,7 @@ fn the_outside_is_reached_through_a_program() {
     let tables =
         format!("cat /proc/{0}/net/tcp /proc/{0}/net/tcp6 | grep -q ':2328 .* 0A'", other.id());
     wait_until("it listens", || sandbox.sh(&tables).code == 0);
-    let ask = ["run", "--rm", "busybox", "sh", "-c", "sleep 1 | nc -w 5 192.0.2.254 9000"];
+    let ask = ["run", "--rm", "busybox", "sh", "-c", "sleep 1 | nc -w 60 192.0.2.254 9000"];
     let said = sandbox.dhow(&ask);
     other.kill().unwrap();
     other.wait().unwrap();
