@@ -84,18 +84,21 @@ mod tests {
         let path = std::env::temp_dir().join(format!("dhow-byte-{}", std::process::id()));
         let file = std::fs::File::create_new(&path).unwrap();
         assert_eq!(byte_holder(file.as_fd(), 0).unwrap(), None);
-        let script = "import fcntl,sys; f=open(sys.argv[1],'r+'); fcntl.lockf(f,fcntl.LOCK_SH,1,0)
-print(flush=True); sys.stdin.read()";
-        let mut child = std::process::Command::new("python3")
-            .args(["-c", script])
-            .arg(&path)
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let stdout = child.stdout.as_mut().unwrap();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
+        let raw = file.as_raw_fd();
+        let mut cat = std::process::Command::new("cat");
+        cat.stdin(std::process::Stdio::piped());
+        // SAFETY: what is called between the fork and the exec are two system calls, on a descriptor
+        // that the child has from this process; an error only makes its text, in a child of one
+        // thread. The descriptor has to stay open over the exec: closing it would end the lock.
+        unsafe {
+            std::os::unix::process::CommandExt::pre_exec(&mut cat, move || {
+                let file = BorrowedFd::borrow_raw(raw);
+                rustix::io::fcntl_setfd(file, rustix::io::FdFlags::empty())?;
+                let locked = lock_byte(file, 0, ByteLock::Shared, false);
+                if matches!(locked, Ok(true)) { Ok(()) } else { Err(Errno::AGAIN.into()) }
+            });
+        }
+        let mut child = cat.spawn().unwrap();
         let holder = byte_holder(file.as_fd(), 0).unwrap().flatten().unwrap();
         assert_eq!(holder.as_raw_nonzero().get().unsigned_abs(), child.id());
         assert!(!lock_byte(file.as_fd(), 0, ByteLock::Exclusive, false).unwrap());
