@@ -1,12 +1,13 @@
 //! What the daemon does from time to time: it cleans up what calls that failed have left, and collects
-//! images where that is asked for.
+//! images and containers by policies.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cli::DaemonArgs;
 use containers::Engine;
-use docker::gc::{Policy, Report};
+use docker::gc::{Collected, Policy, Report, Subject};
 use serde::Deserialize;
 
 use crate::host::chain;
@@ -14,65 +15,108 @@ use crate::host::chain;
 /// Between two times, where no policy says otherwise.
 const HOUR: Duration = Duration::from_hours(1);
 
-/// The key that is about this; the others are not ours to judge.
-#[derive(Debug, Default, Deserialize)]
+/// The keys that are about this; the others are not ours to judge.
+#[derive(Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "kebab-case", default)]
 struct File {
     image_gc: Option<String>,
+    container_gc: Option<String>,
 }
 
-/// The policy of the flag, else of the engine's settings; without one there is no collection.
-pub(crate) fn policy(flag: Option<&str>, settings: &Path) -> Result<Option<Policy>, String> {
-    let (text, place) = match flag {
-        Some(flag) => (Some(flag.to_owned()), "--image-gc".to_owned()),
-        None => (of_file(settings)?, format!("\"image-gc\" in \"{}\"", settings.display())),
-    };
-    let parsed = text.map(|text| Policy::parse(&text)).transpose();
-    parsed.map_err(|err| format!("{place}: {err}"))
+/// What is collected when.
+#[derive(Clone, Debug)]
+pub(crate) struct Policies {
+    images: Option<Policy>,
+    containers: Option<Policy>,
 }
 
-fn of_file(path: &Path) -> Result<Option<String>, String> {
-    let failed = |why: String| format!("\"{}\": {why}", path.display());
-    match std::fs::read(path) {
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(err) => Err(failed(err.to_string())),
-        Ok(bytes) => {
-            let file: File =
-                serde_json::from_slice(&bytes).map_err(|err| failed(err.to_string()))?;
-            Ok(file.image_gc)
+impl Policies {
+    /// Those of the flags, else of the engine's settings, else the usual ones.
+    pub(crate) fn of(args: &DaemonArgs, settings: &Path) -> Result<Self, String> {
+        let file = File::read(settings)?;
+        let choose = |subject: Subject, key: &str, flag: &Option<String>, set: Option<String>| {
+            let (text, place) = match (flag, set) {
+                (Some(flag), _) => (flag.clone(), format!("--{key}")),
+                (None, Some(set)) => (set, format!("\"{key}\" in \"{}\"", settings.display())),
+                (None, None) => (subject.usual().to_owned(), "the usual policy".to_owned()),
+            };
+            if text == "off" {
+                return Ok(None);
+            }
+            Policy::parse(&text, subject).map(Some).map_err(|err| format!("{place}: {err}"))
+        };
+        Ok(Self {
+            images: choose(Subject::Images, "image-gc", &args.image_gc, file.image_gc)?,
+            containers: choose(
+                Subject::Containers,
+                "container-gc",
+                &args.container_gc,
+                file.container_gc,
+            )?,
+        })
+    }
+}
+
+impl File {
+    fn read(path: &Path) -> Result<Self, String> {
+        let failed = |why: String| format!("\"{}\": {why}", path.display());
+        match std::fs::read(path) {
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(err) => Err(failed(err.to_string())),
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|err| failed(err.to_string())),
         }
     }
 }
 
-/// Cleans up and collects, now and then again each time that the policy says. Never ends; what goes
-/// wrong, and which images went, is told on standard error.
-pub(crate) async fn run(engine: Arc<Engine>, policy: Option<Policy>) {
-    let every =
-        policy.as_ref().map_or(HOUR, |policy| Duration::from_nanos(policy.every.unsigned_abs()));
-    run_each(every, engine, policy).await;
+/// Cleans up and collects, now and then again each time that the policies say. Never ends; what goes
+/// wrong, and what went, is told on standard error.
+pub(crate) async fn run(engine: Arc<Engine>, policies: Policies) {
+    tokio::join!(
+        // What a command of our own finds when it begins, nobody looks for while a daemon runs.
+        again(HOUR, &engine, "clean up", |engine| {
+            engine.images().sweep()?;
+            Ok(Vec::new())
+        }),
+        collect(&engine, policies.images, "image", |engine, policy| {
+            Ok(engine.images().gc(policy, false)?)
+        }),
+        collect(&engine, policies.containers, "container", |engine, policy| {
+            engine.collect(policy, false)
+        }),
+    );
 }
 
-async fn run_each(every: Duration, engine: Arc<Engine>, policy: Option<Policy>) {
-    loop {
-        let (store, once) = (Arc::clone(engine.images()), policy.clone());
-        let work = move || {
-            // What a command of our own finds when it begins, nobody looks for while a daemon runs.
-            store.sweep()?;
-            once.map_or_else(
-                || Ok::<_, images::Error>(Report::default()),
-                |policy| store.gc(&policy, false),
-            )
+async fn collect(
+    engine: &Arc<Engine>,
+    policy: Option<Policy>,
+    what: &'static str,
+    by: fn(&Engine, &Policy) -> Result<Report, containers::Error>,
+) {
+    let Some(policy) = policy else { return };
+    let every = Duration::from_nanos(policy.every.unsigned_abs());
+    again(every, engine, what, move |engine| {
+        let line = |one: Collected| {
+            let (names, size, id, reason) = (one.names.join(", "), one.size, one.id, one.reason);
+            format!("removed {what} {id} ({names}), {size} bytes: {reason}")
         };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(Ok(report)) => {
-                for one in &report.removed {
-                    let (names, size) = (one.names.join(", "), one.size);
-                    let (id, reason) = (&one.id, &one.reason);
-                    eprintln!("dhow: removed image {id} ({names}), {size} bytes: {reason}");
-                }
-            }
-            Ok(Err(err)) => eprintln!("dhow: collect images: {}", chain(&err)),
-            Err(err) => eprintln!("dhow: collect images: {err}"),
+        Ok(by(engine, &policy)?.removed.into_iter().map(line).collect())
+    })
+    .await;
+}
+
+/// Does some work on a thread for such, and again after each wait. Says what it has to say.
+async fn again(
+    every: Duration,
+    engine: &Arc<Engine>,
+    what: &str,
+    work: impl Fn(&Engine) -> Result<Vec<String>, containers::Error> + Clone + Send + 'static,
+) {
+    loop {
+        let (engine, once) = (Arc::clone(engine), work.clone());
+        match tokio::task::spawn_blocking(move || once(&engine)).await {
+            Ok(Ok(lines)) => lines.iter().for_each(|line| eprintln!("dhow: {line}")),
+            Ok(Err(err)) => eprintln!("dhow: collect ({what}): {}", chain(&err)),
+            Err(err) => eprintln!("dhow: collect ({what}): {err}"),
         }
         tokio::time::sleep(every).await;
     }
@@ -107,26 +151,40 @@ mod tests {
             }
         };
         tokio::select! {
-            () = run_each(Duration::from_millis(3), engine, None) => panic!("it ended"),
+            () = again(Duration::from_millis(3), &engine, "", |engine| {
+                engine.images().sweep()?;
+                Ok(Vec::new())
+            }) => panic!("it ended"),
             () = three_times => {}
         }
         std::fs::remove_dir_all(&place).unwrap();
     }
 
     #[test]
-    fn only_its_own_key_is_read() {
+    fn only_its_own_keys_are_read() {
         let path = std::env::temp_dir().join(format!("dhow-collector-{}.json", std::process::id()));
-        for (text, want) in [
-            (r#"{"image-gc": "max-age=30d", "log-driver": 1}"#, Ok(Some("max-age=30d".to_owned()))),
-            (r#"{"registry-mirrors": []}"#, Ok(None)),
-            (r#"{"image-gc": 30}"#, Err(())),
-            ("{", Err(())),
+        let of = |flag: Option<&str>| {
+            let args =
+                DaemonArgs { container_gc: flag.map(str::to_owned), ..DaemonArgs::default() };
+            Policies::of(&args, &path)
+        };
+        for (text, images, containers) in [
+            (r#"{"image-gc": "max-age=30d", "log-driver": 1}"#, true, true),
+            (r#"{"registry-mirrors": [], "container-gc": "off"}"#, true, false),
+            (r#"{"image-gc": "off", "container-gc": "max-age=1d"}"#, false, true),
         ] {
             std::fs::write(&path, text).unwrap();
-            assert_eq!(of_file(&path).map_err(drop), want, "{text}");
+            let policies = of(None).unwrap();
+            assert_eq!(policies.images.is_some(), images, "{text}");
+            assert_eq!(policies.containers.is_some(), containers, "{text}");
+            assert!(of(Some("off")).unwrap().containers.is_none());
+        }
+        for text in [r#"{"image-gc": 30}"#, "{", r#"{"container-gc": "max-age=soon"}"#] {
+            std::fs::write(&path, text).unwrap();
+            assert!(of(None).is_err(), "{text}");
         }
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(of_file(&path), Ok(None));
-        assert!(policy(Some("max-age=soon"), &path).unwrap_err().starts_with("--image-gc: "));
+        assert!(of(None).unwrap().containers.is_some());
+        assert!(of(Some("max-age=soon")).unwrap_err().starts_with("--container-gc: "));
     }
 }

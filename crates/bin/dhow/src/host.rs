@@ -52,7 +52,7 @@ impl cli::Host for Host {
     }
 
     async fn daemon(&self, global: &Global, args: &DaemonArgs) -> Result<(), String> {
-        let policy = collector::policy(args.image_gc.as_deref(), &self.places.settings())?;
+        let policies = collector::Policies::of(args, &self.places.settings())?;
         // Before anything else is opened.
         let mut listeners = if args.listen.iter().any(|address| address == FROM_SYSTEMD) {
             Listener::inherited().map_err(|err| chain(&err))?
@@ -84,7 +84,7 @@ impl cli::Host for Host {
             eprintln!("dhow: serving a part of it on {socket}");
         }
         let mut beside = JoinSet::new();
-        beside.spawn(collector::run(Arc::clone(&engine), policy));
+        beside.spawn(collector::run(Arc::clone(&engine), policies));
         let starting = Arc::clone(&engine);
         beside.spawn_blocking(move || bring_up(&starting));
         docker_api::listen(api(engine), listeners, ended()?).await.map_err(|err| chain(&err))

@@ -24,9 +24,13 @@ pub(crate) fn step(name: &str, run: impl FnOnce() -> Result<(), String>) -> Resu
 pub(crate) fn cargo(root: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
     command.args(args).current_dir(root);
-    // Set for this program by the cargo that runs it; the others shall choose for themselves.
-    for variable in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_TARGET_TMPDIR"] {
-        command.env_remove(variable);
+    // Set for this program by the cargo that runs it; the others shall choose for themselves. Build
+    // scripts look at them, and run again (and all that needs them is compiled again) when they change.
+    let of_this = ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_TARGET_TMPDIR"];
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_str().is_some_and(|name| of_this.iter().any(|own| name.starts_with(own))) {
+            command.env_remove(variable);
+        }
     }
     command
 }

@@ -1,4 +1,4 @@
-//! `image gc`.
+//! `image gc`, `container gc`.
 
 use docker::gc::{Collected, Report};
 use serde_json::{Value, json};
@@ -9,29 +9,42 @@ use crate::error::{Error, Result};
 use crate::format::human;
 use crate::list::{self, Column};
 
-const COLUMNS: &[Column] = &[
-    Column { field: "Names", header: "NAMES" },
-    Column { field: "ID", header: "IMAGE ID" },
-    Column { field: "Size", header: "SIZE" },
-    Column { field: "LastUsed", header: "LAST USED" },
-    Column { field: "Reason", header: "REASON" },
-];
+const fn columns(id: &'static str) -> [Column; 5] {
+    [
+        Column { field: "Names", header: "NAMES" },
+        Column { field: "ID", header: id },
+        Column { field: "Size", header: "SIZE" },
+        Column { field: "LastUsed", header: "LAST USED" },
+        Column { field: "Reason", header: "REASON" },
+    ]
+}
+
+/// What is collected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum What {
+    Images,
+    Containers,
+}
+
 const TIME: Column = Column { field: "Time", header: "REMOVED" };
 
-/// `image gc`: what goes, or would go, a line each.
-pub(crate) async fn gc(client: &Client, args: &GcArgs) -> Result<i32> {
+/// `image gc`, `container gc`: what goes, or would go, a line each.
+pub(crate) async fn gc(client: &Client, args: &GcArgs, what: What) -> Result<i32> {
+    let (path, columns) = match what {
+        What::Images => ("/dhow/images/gc", columns("IMAGE ID")),
+        What::Containers => ("/dhow/containers/gc", columns("CONTAINER ID")),
+    };
     let format = args.format.as_deref();
     if args.log {
-        let log: Vec<Collected> = client.get("/dhow/images/gc").await?;
-        let columns = [&[TIME], COLUMNS].concat();
+        let log: Vec<Collected> = client.get(path).await?;
+        let columns = [&[TIME], &columns[..]].concat();
         return list::print(format, &columns, &[], &log.iter().map(row).collect::<Vec<_>>());
     }
-    let path =
-        format!("/dhow/images/gc?policy={}&dry-run={}", encode(&policy(args)?), args.dry_run);
+    let path = format!("{path}?policy={}&dry-run={}", encode(&policy(args)?), args.dry_run);
     let report: Report = client.post(&path, &json!({})).await?;
     let rows: Vec<Value> = report.removed.iter().map(row).collect();
     if format.is_some() || !rows.is_empty() {
-        list::print(format, COLUMNS, &[TIME], &rows)?;
+        list::print(format, &columns, &[TIME], &rows)?;
     }
     for unmet in &report.unmet {
         eprintln!("{unmet}: what is left is in use, or stays by the policy");

@@ -149,6 +149,9 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         Command::ContainerGroup(ContainerGroup::Explain(args)) => {
             explain_container::explain(client, &args).await
         }
+        Command::ContainerGroup(ContainerGroup::Gc(args)) => {
+            gc::gc(client, &args, gc::What::Containers).await
+        }
         Command::ContainerGroup(ContainerGroup::Prune(args)) => {
             prune::prune(client, &args, "containers").await
         }
@@ -165,7 +168,7 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
             ImageGroup::Prune(args) => prune::prune(client, &args, "images").await,
             ImageGroup::Explain(args) => explain::explain(client, &args).await,
             ImageGroup::Convert(args) => images::convert(client, &args).await,
-            ImageGroup::Gc(args) => gc::gc(client, &args).await,
+            ImageGroup::Gc(args) => gc::gc(client, &args, gc::What::Images).await,
             ImageGroup::Common(command) => image(client, command).await,
         },
         Command::Build(args) => build::build(client, &args).await,

@@ -83,6 +83,7 @@ const GROUPS: &[(&str, &str, Group)] = &[
     ("GET", "/plugins/{}/json", Info),
     ("GET", "/dhow/cdi", Info),
     ("GET", "/dhow/images/gc", Info),
+    ("GET", "/dhow/containers/gc", Info),
     ("GET", "/dhow/layers", Info),
     ("GET", "/events", Events),
     ("GET", "/containers/json", List),
@@ -168,6 +169,7 @@ const GROUPS: &[(&str, &str, Group)] = &[
     ("DELETE", "/plugins/{}", System),
     ("POST", "/dhow/check", System),
     ("POST", "/dhow/images/gc", System),
+    ("POST", "/dhow/containers/gc", System),
 ];
 
 /// The list of containers, which can be narrowed.

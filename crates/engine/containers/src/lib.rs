@@ -36,6 +36,7 @@ mod events;
 mod exec;
 mod explain;
 mod files;
+mod gc;
 mod health;
 mod idmap;
 mod init;

@@ -16,6 +16,10 @@ use crate::settings::Settings;
 /// What Docker's `local` keeps without being told otherwise.
 const LOCAL_BYTES: u64 = 20 << 20;
 const LOCAL_FILES: u32 = 5;
+/// What json-file keeps where nothing is said of it: no container fills the disk with its output.
+/// Docker keeps all of it.
+const JSON_BYTES: u64 = 256 << 20;
+const JSON_FILES: u32 = 4;
 /// What may wait in the mode `non-blocking`, bytes.
 const BUFFER_BYTES: u64 = 1_000_000;
 /// Options of every driver.
@@ -147,7 +151,10 @@ fn read(log: &LogConfig, of: &Subject<'_>) -> Result<Driver, Error> {
             if option("tag").is_some_and(|text| !text.is_empty()) {
                 attrs.insert("tag".into(), tag("")?);
             }
-            Ok(Driver::JsonFile { rotation: rotation(log, (None, 1, false))?, attrs, mode })
+            // Whoever says something of it means what Docker makes of it.
+            let said = own.iter().any(|name| log.config.contains_key(*name));
+            let most = if said { (None, 1, false) } else { (Some(JSON_BYTES), JSON_FILES, true) };
+            Ok(Driver::JsonFile { rotation: rotation(log, most)?, attrs, mode })
         }
     }
 }
@@ -396,6 +403,21 @@ mod tests {
                 .unwrap_err()
                 .contains("error looking up logging plugin nope")
         );
+    }
+
+    #[test]
+    fn a_json_file_is_bounded_unless_something_is_said_of_it() {
+        let most = |options: &str| match json_file(options) {
+            Ok(Driver::JsonFile { rotation, .. }) => {
+                (rotation.max_bytes, rotation.max_files, rotation.compress)
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(most("{}"), (Some(256 << 20), 4, true));
+        assert_eq!(most(r#"{"mode":"non-blocking"}"#), (Some(256 << 20), 4, true));
+        assert_eq!(most(r#"{"max-size":"-1"}"#), (None, 1, false));
+        assert_eq!(most(r#"{"max-file":"3"}"#), (None, 3, false));
+        assert_eq!(most(r#"{"max-size":"1m"}"#), (Some(1 << 20), 1, false));
     }
 
     #[test]

@@ -58,6 +58,14 @@ pub(crate) fn generate(attempt: u32) -> Result<String, Error> {
     })
 }
 
+/// Whether a name is one that [`generate`] makes: nobody chose it.
+pub(crate) fn is_generated(name: &str) -> bool {
+    name.split_once('_').is_some_and(|(quality, thing)| {
+        let thing = thing.trim_end_matches(|digit: char| digit.is_ascii_digit());
+        QUALITIES.contains(&quality) && THINGS.contains(&thing)
+    })
+}
+
 /// Holds that a name can be a container's; without its slash.
 pub(crate) fn check(name: &str) -> Result<&str, Error> {
     let bare = name.strip_prefix('/').unwrap_or(name);
@@ -76,6 +84,17 @@ pub(crate) fn check(name: &str) -> Result<&str, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_generated_is_known_again() {
+        for attempt in [0, 3, 4, 40] {
+            let name = generate(attempt).unwrap();
+            assert!(is_generated(&name), "{name}");
+        }
+        for name in ["web", "calm_web", "db_keel", "calm-keel", "calm_keel_1", "calm_keel2b", ""] {
+            assert!(!is_generated(name), "{name}");
+        }
+    }
 
     #[test]
     fn names() {

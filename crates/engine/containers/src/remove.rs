@@ -71,7 +71,7 @@ impl Engine {
         Ok(())
     }
 
-    fn remove_locked(
+    pub(crate) fn remove_locked(
         &self,
         container: &Container,
         lock: &Lock,

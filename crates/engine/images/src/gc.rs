@@ -5,20 +5,12 @@
 //! own, nor one that was used just now.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
 
-use docker::gc::{Collected, Free, Policy, Report};
+use docker::gc::{Collected, Policy, Report, Room};
 use docker::timestamp::Timestamp;
-use docker::units;
 use oci::{ChainId, Digest};
 
-use crate::{Error, Images, Summary, now};
-
-/// The log is begun anew when it is larger, and the one before it kept.
-const LOG_BYTES: u64 = 1 << 20;
+use crate::{CollectionLog, Error, Images, Summary, now};
 
 /// A blob or an unpacked layer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -74,7 +66,7 @@ impl Images {
             Ok(report)
         })?;
         report.dry_run = false;
-        self.log(&report.removed)?;
+        self.gc_journal().append(&report.removed)?;
         Ok(report)
     }
 
@@ -86,7 +78,7 @@ impl Images {
         remove: &mut dyn FnMut(&Digest) -> Result<bool, Error>,
     ) -> Result<Report, Error> {
         let mut ledger = self.ledger()?;
-        let (mut free, disk) = self.content.disk()?;
+        let (free, disk) = self.content.disk()?;
         let now = now();
         let (uses, kept) = self.db.read(|tx| {
             let kept: HashSet<Digest> = tx.served_images()?.into_iter().collect();
@@ -95,38 +87,19 @@ impl Images {
         let last_use = |image: &Summary| uses.get(&image.row.id).copied().unwrap_or(now);
         let mut images = self.list(&policy.filters)?;
         images.sort_by_key(|image| (last_use(image), image.row.id.clone()));
-        let wanted_free = policy.min_free.map(|wanted| match wanted {
-            Free::Bytes(bytes) => bytes,
-            Free::Percent(percent) => disk / 100 * u64::from(percent),
-        });
-        let size = |bytes: u64| units::human_size_with_precision(bytes as f64, 3);
-        let too_much = |total: u64| {
-            let max = policy.max_size.filter(|max| total > *max)?;
-            Some(format!("images hold {}, more than {}", size(total), size(max)))
-        };
-        let too_full = |free: u64| {
-            let wanted = wanted_free.filter(|wanted| free < *wanted)?;
-            Some(format!("{} of the disk are free, less than {}", size(free), size(wanted)))
-        };
+        let mut room = Room { what: "images", held: ledger.total, free, disk };
         let mut report = Report { dry_run: true, ..Report::default() };
         for image in images {
             let used = last_use(&image);
-            if now.saturating_sub(used) < policy.min_age {
-                break; // So were all that follow.
-            }
-            let is_old = policy.max_age.filter(|max| now.saturating_sub(used) > *max).map(|max| {
-                format!("not used for more than {}", units::human_duration(max / 1_000_000_000))
-            });
-            let Some(reason) = is_old.or_else(|| too_much(ledger.total)).or_else(|| too_full(free))
-            else {
-                break;
+            let Some(reason) = policy.reason(now.saturating_sub(used), &room) else {
+                break; // Those that follow were used later.
             };
             let stays = kept.contains(&image.row.id) || self.stays(policy, &image)?;
             if stays || !remove(&image.row.id)? {
                 continue;
             }
             let freed = ledger.remove(&image.row.id);
-            free = free.saturating_add(freed);
+            room.gain(freed);
             report.space_reclaimed += freed;
             report.removed.push(Collected {
                 time: Timestamp::from_nanos(now).to_string(),
@@ -137,7 +110,7 @@ impl Images {
                 reason,
             });
         }
-        report.unmet = too_much(ledger.total).into_iter().chain(too_full(free)).collect();
+        report.unmet = policy.unmet(&room);
         Ok(report)
     }
 
@@ -192,46 +165,12 @@ impl Images {
         })
     }
 
-    /// Where it is written down what went: a line of JSON for each image.
-    fn log_path(&self) -> PathBuf {
-        self.content.root().with_file_name("image-gc.log")
-    }
-
-    fn log(&self, removed: &[Collected]) -> Result<(), Error> {
-        if removed.is_empty() {
-            return Ok(());
-        }
-        let path = self.log_path();
-        let at = |call| {
-            let path = path.clone();
-            move |source| Error::Io { call, path, source }
-        };
-        if fs::metadata(&path).is_ok_and(|found| found.len() > LOG_BYTES) {
-            fs::rename(&path, path.with_extension("log.1")).map_err(at("rename"))?;
-        }
-        let mut options = OpenOptions::new();
-        let mut log =
-            options.append(true).create(true).mode(0o600).open(&path).map_err(at("open"))?;
-        for one in removed {
-            let mut line = crate::install::to_json("a line of the log", one)?;
-            line.push(b'\n');
-            log.write_all(&line).map_err(at("write"))?;
-        }
-        Ok(())
+    fn gc_journal(&self) -> CollectionLog {
+        CollectionLog::new(self.content.root().with_file_name("image-gc.log"))
     }
 
     /// What collections have removed, the oldest first.
     pub fn gc_log(&self) -> Result<Vec<Collected>, Error> {
-        let path = self.log_path();
-        let mut collected = Vec::new();
-        for path in [path.with_extension("log.1"), path] {
-            let text = match fs::read_to_string(&path) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                text => text.map_err(|source| Error::Io { call: "read", path, source })?,
-            };
-            // The last line may be cut, where the machine lost power.
-            collected.extend(text.lines().filter_map(|line| serde_json::from_str(line).ok()));
-        }
-        Ok(collected)
+        self.gc_journal().read()
     }
 }

@@ -129,3 +129,50 @@ fn images_are_collected_only_where_it_is_asked_for() {
     sandbox.ok(&["system", "check"]);
     sandbox.discard();
 }
+
+#[test]
+fn containers_that_ended_are_collected_by_a_policy() {
+    needs!(Root, Netns);
+    let sandbox = busybox("container-gc");
+    let net = ["--network", "none"];
+    let run = |args: &[&str], command: &[&str]| {
+        sandbox.ok(&[&["run", "-d"][..], &net, args, &["busybox"], command].concat())
+    };
+    let writes = run(&[], &["sh", "-c", "head -c 100000 /dev/zero > /x"]);
+    let restarts = run(&["--restart", "on-failure"], &["true"]);
+    let kept = run(&["--label", "keep"], &["true"]);
+    run(&["--name", "named", "-v", "/data"], &["true"]);
+    run(&["--name", "busy"], &["sleep", "1000"]);
+    for id in [&writes, &restarts, &kept, "named"] {
+        sandbox.ok(&["wait", id]);
+    }
+    let refused = sandbox.dhow(&["container", "gc", "--filter", "dangling=true"]);
+    assert!(refused.code == 1 && refused.stderr.contains("filters are label"), "{refused:?}");
+    let gc = |more: &[&str]| {
+        let gc = ["container", "gc", "--min-age", "0", "--format", "{{.ID}} {{.Names}} {{.Size}}"];
+        sandbox.ok(&[&gc[..], more].concat())
+    };
+    assert_eq!(sandbox.ok(&["container", "gc", "--max-age", "0"]), "Total reclaimed space: 0B");
+    assert_eq!(gc(&["--max-size", "1GB"]), "");
+    let would = gc(&["--max-age", "0", "--filter", "label!=keep", "--dry-run"]);
+    assert_eq!(would.lines().count(), 2, "{would}");
+    let first = would.lines().next().unwrap();
+    assert!(first.starts_with(&writes[..12]) && first.ends_with("kB"), "{would}");
+    let went = gc(&["--max-age", "0", "--filter", "label!=keep", "--filter", "named=false"]);
+    assert_eq!(went, first, "who ended first goes first, and a name keeps one");
+    let left = || sandbox.ok(&["ps", "-a", "--no-trunc", "--format", "{{.ID}}"]);
+    assert!(!left().contains(&writes) && left().contains(&kept), "{}", left());
+
+    // By the daemon: those that nobody has named.
+    let policy = "max-age=0,min-age=0,filter=named=false";
+    let mut daemon = sandbox.dhow_command(&["daemon", "--container-gc", policy]).spawn().unwrap();
+    testkit::wait_until("the daemon has looked", || !left().contains(&kept));
+    sandbox.sh(&format!("kill -TERM {}", daemon.id()));
+    daemon.wait().unwrap();
+    assert_eq!(left().lines().count(), 3, "{}", left());
+    let log = sandbox.ok(&["container", "gc", "--log", "--format", "{{.ID}}"]);
+    assert_eq!(log, format!("{}\n{}", &writes[..12], &kept[..12]));
+    assert_eq!(sandbox.ok(&["volume", "ls", "-q"]).lines().count(), 1);
+    sandbox.ok(&["rm", "-f", "busy", "named", &restarts]);
+    sandbox.discard();
+}

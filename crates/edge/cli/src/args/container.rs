@@ -26,6 +26,16 @@ pub(crate) enum ContainerGroup {
     Explain(ExplainContainerArgs),
     /// Remove all stopped containers
     Prune(PruneArgs),
+    /// Remove containers that have not run for long, or for which there is no room
+    ///
+    /// None that runs or has a restart policy, and no volume. The daemon does the same from time to
+    /// time, without being asked only when the disk is nearly full, and then only to those that nobody
+    /// has given a name and that ended a month ago (dhow daemon --container-gc, or "container-gc" in
+    /// /etc/dhow/daemon.json; "off" turns it off).
+    #[command(
+        after_help = "Example:\n  dhow container gc --max-age 7d --filter 'label!=keep' --dry-run"
+    )]
+    Gc(super::image::GcArgs),
 }
 
 /// Commands on containers.

@@ -88,8 +88,9 @@ pub(crate) enum ImageGroup {
     /// Remove images that were not used for long, or for which there is no room
     ///
     /// Images that a container is made of stay, and those that were pushed to a registry served from
-    /// here. The daemon does the same from time to time where it is asked to (dhow daemon --image-gc,
-    /// or "image-gc" in /etc/dhow/daemon.json).
+    /// here. The daemon does the same from time to time, without being asked only when the disk is nearly
+    /// full, and then only to those without a name that nobody has used for a month (dhow daemon
+    /// --image-gc, or "image-gc" in /etc/dhow/daemon.json; "off" turns it off).
     #[command(
         after_help = "Example:\n  dhow image gc --max-age 30d --max-size 20GB --filter 'label!=keep' --dry-run"
     )]
@@ -151,22 +152,23 @@ pub(crate) struct ExplainArgs {
     pub(crate) image: String,
 }
 
-/// `image gc`.
+/// `image gc`, `container gc`.
 #[derive(Args, Debug)]
 pub(crate) struct GcArgs {
-    /// Remove images that were not used for this long (30d, 12h)
+    /// Remove those that were not used for this long (30d, 12h)
     #[arg(long, value_name = "TIME")]
     pub(crate) max_age: Option<String>,
-    /// Remove images until all together hold no more than this (20GB)
+    /// Remove those that were not used for longest until all together hold no more than this (20GB)
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_size: Option<String>,
-    /// Remove images until this much of the disk is free (5GB, 10%)
+    /// Remove those that were not used for longest until this much of the disk is free (5GB, 10%)
     #[arg(long, value_name = "SIZE")]
     pub(crate) min_free: Option<String>,
-    /// Keep images that were used within this time, whatever else is said
+    /// Keep those that were used within this time, whatever else is said
     #[arg(long, value_name = "TIME", default_value = "1h")]
     pub(crate) min_age: String,
-    /// Only remove images that fit (label=KEY[=VALUE], label!=..., reference=PATTERN, dangling=BOOL)
+    /// Only remove those that fit: label=KEY[=VALUE], label!=...; of images also reference=PATTERN,
+    /// dangling=BOOL, of containers named=BOOL (whether somebody chose the name)
     #[arg(long)]
     pub(crate) filter: Vec<String>,
     /// Only say what would be removed

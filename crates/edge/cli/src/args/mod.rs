@@ -302,9 +302,15 @@ pub struct DaemonArgs {
     pub socket: Vec<String>,
     /// Remove unused images from time to time, such as
     /// max-age=30d,max-size=20GB,min-free=10%,filter=label!=keep,every=1h
-    /// (also as "image-gc" in /etc/dhow/daemon.json); without it, none is ever removed
+    /// (also as "image-gc" in /etc/dhow/daemon.json), or off; without it, those that have no name and were
+    /// not used for 30 days, while less than a tenth of the disk is free
     #[arg(long, value_name = "POLICY")]
     pub image_gc: Option<String>,
+    /// Remove containers that do not run from time to time, such as max-age=7d,filter=label!=keep (also as
+    /// "container-gc" in /etc/dhow/daemon.json), or off; without it, those that have a generated name and
+    /// ended 30 days ago, while less than a tenth of the disk is free
+    #[arg(long, value_name = "POLICY")]
+    pub container_gc: Option<String>,
     /// Give containers that do not say otherwise a user namespace with the subordinate ids of this
     /// USER[:GROUP] (also as "userns-remap" in /etc/dhow/daemon.json); default is dockremap
     #[arg(long, value_name = "USER")]

@@ -63,7 +63,8 @@ fn act(home: &Path, images: &Images, what: &str) -> Result<(), Error> {
             images.commit(&mounts, None, Some(&base.id), &commit).map(drop)
         }
         "gc" => {
-            let policy = docker::gc::Policy::parse("max-age=1d").unwrap();
+            let policy =
+                docker::gc::Policy::parse("max-age=1d", docker::gc::Subject::Images).unwrap();
             images.gc(&policy, false).map(drop)
         }
         "prune" => {

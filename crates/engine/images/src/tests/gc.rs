@@ -26,7 +26,7 @@ pub(super) fn used(home: &Home, image: &Image, days: i64) {
 }
 
 fn gc(home: &Home, policy: &str, dry_run: bool) -> Report {
-    home.images.gc(&Policy::parse(policy).unwrap(), dry_run).unwrap()
+    home.images.gc(&Policy::parse(policy, docker::gc::Subject::Images).unwrap(), dry_run).unwrap()
 }
 
 fn names(report: &Report) -> Vec<&str> {

@@ -94,7 +94,16 @@ impl Engine {
     /// A container that writes all lines.
     fn writer(&self, disk: &Disk) -> Command {
         let script = format!("yes '{LINE}' | head -c {OUTPUT}");
-        let log = ["--log-driver", "json-file", "--name", ONE, "--network", "none"];
+        let log = [
+            "--log-driver",
+            "json-file",
+            "--log-opt",
+            "max-size=100g",
+            "--name",
+            ONE,
+            "--network",
+            "none",
+        ];
         let args = [&["run"][..], &log, &[IMAGE, "sh", "-c", &script]].concat();
         self.command(&args, disk)
     }
