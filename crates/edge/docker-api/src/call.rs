@@ -24,9 +24,10 @@ use crate::{
 };
 
 /// The largest body that is held in memory: as much as a program's arguments and variables can be
-/// together (execve(2)). What is larger comes as a stream (tar archives). Read, it takes some thirty
-/// times as much, if it is meant to.
+/// together (execve(2)). What is larger comes as a stream (tar archives).
 const BODY_BYTES: usize = 2 << 20;
+/// The most values in it: an empty object is two bytes here and some hundreds when it is read.
+const BODY_VALUES: usize = 1 << 17;
 
 pub(crate) type Reply = Result<Answer, Error>;
 
@@ -133,12 +134,32 @@ pub(crate) fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Err
     if body.trim_ascii_start().starts_with(b"[") {
         return Err(Error::invalid("invalid JSON: invalid type: array, expected an object"));
     }
+    if values(body) > BODY_VALUES {
+        let most = format!("invalid JSON: more than {BODY_VALUES} values");
+        return Err(Error::invalid(most));
+    }
     let mut read = serde_json::Deserializer::from_slice(body);
     let value = Option::<T>::deserialize(&mut read).map_err(|err| Error::json(&err))?;
     if read.end().is_err() {
         return Err(Error::invalid("unexpected content after JSON"));
     }
     Ok(value.unwrap_or_default())
+}
+
+/// How many values there are at most, lists and objects among them: each stands at the beginning, or after
+/// one of `[{,`, outside of texts (in an object, with its name).
+fn values(body: &[u8]) -> usize {
+    let (mut count, mut in_text, mut escaped) = (1, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' | b',' if !in_text => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 fn check_json(content_type: &str) -> Result<(), Error> {
