@@ -14,6 +14,8 @@ pub enum Need {
     Root,
     /// To mount an overlay, with directories of the place where tests put theirs.
     Overlay,
+    /// A kernel that confines by `AppArmor`, and `apparmor_parser`.
+    AppArmor,
     /// To mount a new btrfs on a loop device, and `mkfs.btrfs`.
     Btrfs,
     /// To mount a new ext4 with quotas of projects on a loop device.
@@ -84,6 +86,10 @@ impl Need {
             Self::Overlay => shell(
                 "d=$(mktemp -d) && cd $d && mkdir l u w m && unshare -m sh -c \
                  'mount -t overlay none m -o lowerdir=l,upperdir=u,workdir=w'; r=$?; rm -rf $d; exit $r",
+            ),
+            Self::AppArmor => shell(
+                "grep -q Y /sys/module/apparmor/parameters/enabled && \
+                 test -r /sys/kernel/security/apparmor/profiles && apparmor_parser --version",
             ),
             Self::Btrfs => shell(
                 "mkfs.btrfs --version >/dev/null && grep -qw btrfs /proc/filesystems || \

@@ -12,7 +12,8 @@ use crate::workspace::Workspace;
 pub(crate) const FEATURES: &str = "dhow/failpoints,dhow-runtime/failpoints";
 
 /// Programs that tests use, and Debian's packages that have them.
-const PROGRAMS: [(&str, &str); 22] = [
+const PROGRAMS: [(&str, &str); 23] = [
+    ("apparmor_parser", "apparmor"),
     ("bsdtar", "libarchive-tools"),
     ("busybox", "busybox-static"),
     ("bzip2", "bzip2"),

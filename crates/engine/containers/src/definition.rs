@@ -118,7 +118,7 @@ pub(crate) fn check(
     namespaces::check(host)?;
     namespaces::check_sysctls(host)?;
     caps::check(&host.cap_add, &host.cap_drop)?;
-    security::Security::parse(&host.security_opt)?;
+    warnings.extend(security::Security::parse(&host.security_opt)?.warning());
     for device in &host.resources.devices {
         devices::check(device)?;
     }

@@ -109,6 +109,12 @@ impl Engine {
         &self.images
     }
 
+    /// Whether containers are confined by `AppArmor` here.
+    #[must_use]
+    pub fn confines_by_apparmor(&self) -> bool {
+        apparmor::is_usable()
+    }
+
     /// The networks.
     pub fn networks(&self) -> &Networks {
         &self.networks

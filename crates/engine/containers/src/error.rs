@@ -92,6 +92,9 @@ pub enum Error {
     /// The image could not be had.
     #[error(transparent)]
     Image(#[from] images::Error),
+    /// The container could not be confined.
+    #[error(transparent)]
+    AppArmor(#[from] apparmor::Error),
     /// The container's network could not be taken down.
     #[error(transparent)]
     Endpoint(#[from] endpoint::Error),
@@ -168,6 +171,7 @@ impl Error {
             | Self::Volume(_)
             | Self::Copy(_)
             | Self::Root(_)
+            | Self::AppArmor(_)
             | Self::Endpoint(_)
             | Self::Cgroup(_)
             | Self::Record { .. } => Class::Internal,

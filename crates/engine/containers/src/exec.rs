@@ -99,6 +99,7 @@ impl Engine {
         let user = if request.user.is_empty() { &config.user } else { &request.user };
         let identity = crate::prepare::look_up_user(user, &host.group_add, mounts.as_ref())?;
         let all = ::caps::CapSet::all_supported()?;
+        let security = Security::parse(&host.security_opt)?;
         let privileged = host.privileged || request.privileged;
         let set = caps::tweak(privileged, &host.cap_add, &host.cap_drop, all)?;
         let links = self.link_words(container, false)?.env;
@@ -128,7 +129,8 @@ impl Engine {
                 .iter()
                 .map(resources::rlimit)
                 .collect::<Result<_, _>>()?,
-            no_new_privileges: Security::parse(&host.security_opt)?.no_new_privileges,
+            no_new_privileges: security.no_new_privileges,
+            apparmor_profile: security.loaded_apparmor(host.privileged)?.to_owned(),
             oom_score_adj: i32::try_from(host.oom_score_adj).ok().filter(|&score| score != 0),
             ..Process::default()
         };

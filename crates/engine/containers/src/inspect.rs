@@ -8,6 +8,7 @@ use snapshot::Mounts;
 use crate::engine::Engine;
 use crate::record::Container;
 use crate::spec::namespaces::{Mode, mode};
+use crate::spec::security::Security;
 use crate::{Error, clock, list};
 
 impl Engine {
@@ -46,6 +47,9 @@ impl Engine {
             name: format!("/{}", container.name),
             restart_count: status.restart_count.into(),
             driver: self.images.snapshots().name().into(),
+            app_armor_profile: Security::parse(&record.host.security_opt)
+                .map(|security| security.apparmor(record.host.privileged).to_owned())
+                .unwrap_or_default(),
             platform: "linux".into(),
             exec_ids: self.running_execs(&container.id).into(),
             host_config: HostConfig { links, ..record.host.clone() },

@@ -187,6 +187,7 @@ impl Engine {
             identity: &identity,
             namespaces: &namespaces,
             security: &security,
+            apparmor: security.loaded_apparmor(host.privileged)?,
             cgroups_path: self.cgroup_path(container),
             files,
             bound: &supplies.bound,

@@ -20,6 +20,9 @@ use std::io;
 
 /// Every failpoint's name.
 pub const ALL: &[&str] = &[
+    // kernel/apparmor
+    "apparmor.load",
+    "apparmor.loaded",
     // kernel/cgroup
     "cgroup.create",
     "cgroup.creating",

@@ -33,15 +33,10 @@ fn gather(process: Option<&Process>, labels_mounts: bool) -> Result<Facts, Error
         hard_limits: plan::limited_resources()
             .map(|resource| (resource, rustix::process::getrlimit(resource).maximum))
             .collect(),
-        apparmor: wants(|process| &process.apparmor_profile) && has_apparmor(),
+        apparmor: wants(|process| &process.apparmor_profile) && apparmor::is_enabled(),
         selinux: (wants(|process| &process.selinux_label) || labels_mounts)
             && std::path::Path::new("/sys/fs/selinux/enforce").exists(),
     })
-}
-
-fn has_apparmor() -> bool {
-    std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
-        .is_ok_and(|text| text.starts_with('Y'))
 }
 
 /// Whether this process is in a user namespace of somebody's: the first one maps all ids to

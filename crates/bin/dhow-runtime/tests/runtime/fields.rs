@@ -131,6 +131,40 @@ fn the_features_are_what_the_specification_knows() {
 }
 
 #[test]
+fn a_profile_confines_the_program_and_what_is_executed() {
+    if !testkit::Need::AppArmor.is_met() {
+        return;
+    }
+    let Some(mut b) = bundle("a_profile_confines_the_program_and_what_is_executed") else { return };
+    apparmor::load_default().unwrap();
+    let original = b.config.clone();
+    let current = "cat /proc/self/attr/current";
+    // Whatever else it may do, the profile lets it mount nothing.
+    let tries = format!("{current}; mount -t tmpfs none /tmp 2>/dev/null || echo refused");
+    b.config["process"]["apparmorProfile"] = json!(apparmor::DEFAULT);
+    let caps = json!(["CAP_SYS_ADMIN", "CAP_KILL"]);
+    for set in ["bounding", "effective", "permitted"] {
+        b.config["process"]["capabilities"][set] = caps.clone();
+    }
+    b.config["linux"].as_object_mut().unwrap().remove("seccomp");
+    let confined = format!("{} (enforce)\nrefused\n", apparmor::DEFAULT);
+    assert_eq!(b.script(&tries).run().ok(), confined);
+    b.args(&["sleep", "1000"]).start();
+    assert_eq!(
+        b.call(&["exec", "--apparmor", apparmor::DEFAULT, "c", "sh", "-c", &tries]).ok(),
+        confined
+    );
+    b.call(&["delete", "--force", "c"]).ok();
+    // The same without it.
+    b.config["process"].as_object_mut().unwrap().remove("apparmorProfile");
+    assert_eq!(b.script(&tries).run().ok(), "unconfined\n");
+    b.config = original;
+    b.config["process"]["apparmorProfile"] = json!("dhow-no-such-profile");
+    let ran = b.args(&["true"]).run();
+    ran.fails("process.apparmorProfile: dhow-no-such-profile");
+}
+
+#[test]
 fn hooks_begin_in_the_bundle_with_nothing_but_their_own() {
     let Some(mut b) = bundle("hooks_begin_in_the_bundle_with_nothing_but_their_own") else {
         return;

@@ -9,6 +9,8 @@ use testkit::{Sandbox, needs};
 /// Steps that no command of the day takes, or that cannot tell that they were taken, and where they
 /// are held instead.
 const ELSEWHERE: &[(&str, &str)] = &[
+    ("apparmor.load", "once in the life of a machine, where it has AppArmor: apparmor's own tests"),
+    ("apparmor.loaded", "the same"),
     ("cgroup.attach", "systemd's cgroup driver: dhow-runtime's tests, where systemd runs"),
     ("cgroup.attached", "the same"),
     ("images.serve", "a registry of our own: images, tests/crash.rs"),

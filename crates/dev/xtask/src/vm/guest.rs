@@ -12,7 +12,8 @@ use super::{Cgroups, Lane, Program, Test, debian};
 use crate::shell::{find, run};
 
 /// Programs of this machine that tests use, besides busybox's. Their libraries come along.
-const PROGRAMS: [&str; 21] = [
+const PROGRAMS: [&str; 22] = [
+    "apparmor_parser",
     "cat",
     "cp",
     "criu",

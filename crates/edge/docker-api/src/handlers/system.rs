@@ -187,7 +187,9 @@ fn id(engine: &Engine) -> String {
 }
 
 fn security_options(engine: &Engine) -> docker::Words {
-    let mut options = vec!["name=seccomp,profile=builtin"];
+    let mut options = Vec::new();
+    options.extend(engine.confines_by_apparmor().then_some("name=apparmor"));
+    options.push("name=seccomp,profile=builtin");
     options.extend(engine.is_rootless().then_some("name=rootless"));
     options.push("name=cgroupns");
     options.into_iter().map(str::to_owned).collect::<Vec<_>>().into()

@@ -37,6 +37,8 @@ pub(crate) struct Input<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) namespaces: &'a Namespaces,
     pub(crate) security: &'a Security,
+    /// The `AppArmor` profile; empty for none.
+    pub(crate) apparmor: &'a str,
     /// For the runtime: `/dhow/ID`.
     pub(crate) cgroups_path: String,
     /// Files of the host that are mounted on `/etc/hostname`, `/etc/hosts`, `/etc/resolv.conf`.
@@ -134,6 +136,7 @@ fn process(input: &Input<'_>, caps: CapSet) -> Result<Process, Error> {
         capabilities: Some(capabilities(names)),
         rlimits: host.resources.ulimits.iter().map(resources::rlimit).collect::<Result<_, _>>()?,
         no_new_privileges: input.security.no_new_privileges,
+        apparmor_profile: input.apparmor.to_owned(),
         oom_score_adj: i32::try_from(host.oom_score_adj).ok().filter(|&score| score != 0),
         ..Process::default()
     })

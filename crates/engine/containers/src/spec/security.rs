@@ -61,7 +61,12 @@ pub(crate) struct Security {
     pub(crate) no_new_privileges: bool,
     pub(crate) writable_cgroups: bool,
     profile: Profile,
+    /// The `AppArmor` profile that was named; `unconfined` is none.
+    apparmor: Option<String>,
 }
+
+/// The `AppArmor` profile that is none, as it is shown.
+const UNCONFINED: &str = "unconfined";
 
 #[derive(Clone, Debug, PartialEq)]
 enum Profile {
@@ -93,8 +98,12 @@ impl Security {
     /// Reads the options. One that is not known, or cannot be kept, is refused: it was asked for
     /// to hold something back.
     pub(crate) fn parse(options: &[String]) -> Result<Self, Error> {
-        let mut security =
-            Self { no_new_privileges: false, writable_cgroups: false, profile: Profile::Default };
+        let mut security = Self {
+            no_new_privileges: false,
+            writable_cgroups: false,
+            profile: Profile::Default,
+            apparmor: None,
+        };
         for option in options {
             if option == "no-new-privileges" {
                 security.no_new_privileges = true;
@@ -113,17 +122,43 @@ impl Security {
                     seccomp::Profile::parse(json).map_err(|err| bad_profile(&err))?;
                     security.profile = Profile::Custom(json.to_owned());
                 }
-                // Nothing is confined by these where they are not in use, so leaving them out
-                // needs no doing.
-                ("apparmor", "unconfined") | ("label", "disable") => {}
-                ("apparmor", _) => {
-                    return Err(Error::NotYet(format!("an AppArmor profile ({option})")));
-                }
-                ("label", _) => return Err(Error::NotYet(format!("an SELinux label ({option})"))),
+                ("apparmor", "") => security.apparmor = None,
+                ("apparmor", name) => security.apparmor = Some(name.to_owned()),
+                ("label", label) => check_label(label)?,
                 _ => return Err(Error::Invalid(format!("invalid --security-opt 2: {option:?}"))),
             }
         }
         Ok(security)
+    }
+
+    /// What is asked for and has no effect on this machine.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let name = self.apparmor.as_ref().filter(|name| *name != UNCONFINED)?;
+        (!apparmor::is_enabled()).then(|| {
+            format!("AppArmor is not enabled on this machine: the profile {name} has no effect")
+        })
+    }
+
+    /// The name of the `AppArmor` profile; empty where nothing is confined by any.
+    pub(crate) fn apparmor(&self, privileged: bool) -> &str {
+        if !apparmor::is_enabled() {
+            return "";
+        }
+        match &self.apparmor {
+            Some(name) => name,
+            None if privileged => UNCONFINED,
+            None if apparmor::is_usable() => apparmor::DEFAULT,
+            None => "",
+        }
+    }
+
+    /// The same, of a process that is to start: ours is loaded.
+    pub(crate) fn loaded_apparmor(&self, privileged: bool) -> Result<&str, Error> {
+        let name = self.apparmor(privileged);
+        if name == apparmor::DEFAULT {
+            apparmor::load_default()?;
+        }
+        Ok(name)
     }
 
     /// The filter for a container with these capabilities.
@@ -144,6 +179,25 @@ impl Security {
             .map_err(|err| bad_profile(&err))?;
         Ok(Some(resolved))
     }
+}
+
+/// Holds that an `SELinux` label can be had. Where the kernel has no `SELinux` there is nothing to label, and
+/// with Docker, too, any that could be one will do.
+fn check_label(label: &str) -> Result<(), Error> {
+    let known = match label.split_once(':') {
+        None => matches!(label, "disable" | "nested"),
+        Some((key, _)) => matches!(key, "user" | "role" | "level" | "type" | "filetype"),
+    };
+    if !known {
+        return Err(Error::Invalid(format!(
+            "invalid --security-opt 2: bad label option \"{label}\", valid options 'disable' or 'user, \
+             role, level, type, filetype' followed by ':' and a value"
+        )));
+    }
+    if label != "disable" && std::path::Path::new("/sys/fs/selinux/enforce").exists() {
+        return Err(Error::NotYet(format!("an SELinux label (label={label})")));
+    }
+    Ok(())
 }
 
 fn bad_profile(err: &seccomp::Error) -> Error {
@@ -180,15 +234,29 @@ mod tests {
         assert!(!parse(&["no-new-privileges:false"]).unwrap().no_new_privileges);
         assert!(parse(&["seccomp=unconfined"]).unwrap().seccomp(false, &[]).unwrap().is_none());
         assert!(parse(&["apparmor=unconfined", "label=disable"]).is_ok());
+        assert!(parse(&["label=disable"]).unwrap().warning().is_none());
         for bad in [
             "nope",
             "nope=1",
             "seccomp={",
-            "apparmor=docker-default",
-            "label=type:x",
+            "label=colour:x",
+            "label=off",
             "no-new-privileges=maybe",
         ] {
             assert!(parse(&[bad]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_profile_is_named_only_where_the_kernel_confines_by_one() {
+        let security = parse(&["apparmor=strict"]).unwrap();
+        if apparmor::is_enabled() {
+            assert_eq!(security.apparmor(true), "strict");
+            assert_eq!(parse(&[]).unwrap().apparmor(true), "unconfined");
+            assert!(security.warning().is_none());
+        } else {
+            assert_eq!(security.apparmor(false), "");
+            assert!(security.warning().unwrap().contains("strict"));
         }
     }
 

@@ -61,6 +61,7 @@ fn spec(config: &str, host: &str) -> Spec {
         identity: &identity,
         namespaces: &namespaces,
         security: &security,
+        apparmor: "",
         cgroups_path: "/dhow/0123".into(),
         files: &files,
         bound: &bound,
