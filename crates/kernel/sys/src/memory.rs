@@ -13,7 +13,7 @@ use crate::error::{Call, Error, check};
 /// Returns how many bytes of the address space were looked at; nothing changes for the program.
 pub fn drop_program_pages() -> Result<usize, Error> {
     let path = "/proc/self/smaps";
-    let smaps = std::fs::read_to_string(path).call(|| format!("read({path:?})"))?;
+    let smaps = crate::read_file(path, 1 << 15).call(|| format!("read({path:?})"))?;
     let mut n_bytes = 0;
     for range in unchanged_file_mappings(&smaps) {
         let text = || format!("madvise({range:#x?}, MADV_DONTNEED)");

@@ -13,7 +13,7 @@ use serde_json::Value;
 use shim_protocol::{Change, Join, Phase, RestartPolicy, Status};
 
 use crate::error::{Error, report};
-use crate::supervisor::Supervisor;
+use crate::supervisor::{IDLE, Supervisor};
 use crate::teardown::Unmade;
 
 impl Supervisor {
@@ -48,7 +48,7 @@ impl Supervisor {
         self.connect()?;
         self.start(self.status.restart_count)?;
         self.restart_at = None;
-        self.shrink_at = Some(Instant::now());
+        self.shrink_at = Some(Instant::now() + IDLE);
         failpoint::hit("shim.restarted")?;
         Ok(())
     }

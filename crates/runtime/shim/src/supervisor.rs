@@ -25,7 +25,7 @@ use crate::streams::Streams;
 
 /// The key of the container's own program among the processes.
 pub(crate) const CONTAINER: u32 = 0;
-/// How long after the last client left what was needed for it stays in memory.
+/// How long after a start, or after the last client left, what was needed for it stays in memory.
 pub(crate) const IDLE: Duration = Duration::from_secs(2);
 /// How many clients there may be at once.
 const MAX_CLIENTS: usize = 256;
@@ -203,8 +203,9 @@ impl Supervisor {
                 match self.start(self.config.restart_count) {
                     Ok(pid) => {
                         self.reply_control(&Reply::Started { pid: pid.as_raw_nonzero().get() });
-                        // From here on, little of the program is needed.
-                        self.shrink_at = Some(Instant::now());
+                        // From here on, little of the program is needed; unless it ends at once, and
+                        // all of it would have to be mapped again.
+                        self.shrink_at = Some(Instant::now() + IDLE);
                     }
                     // The answer comes when everything is taken apart.
                     Err(err) => return Some(End::NeverStarted(err)),

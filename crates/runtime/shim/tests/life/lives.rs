@@ -382,8 +382,9 @@ fn a_shim_is_small() {
     // An answer to this means that it has done all that follows a start.
     let refused = it.request(&Request::Resize { exec: None, width: 1, height: 1 }).1;
     assert!(matches!(refused, Reply::Error(_)));
-    let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", it.shim_pid())).unwrap();
+    let shim = it.shim_pid();
     let field = |name: &str| -> u64 {
+        let rollup = fs::read_to_string(format!("/proc/{shim}/smaps_rollup")).unwrap();
         let line = rollup.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     };
@@ -392,6 +393,9 @@ fn a_shim_is_small() {
     let private = field("Private_Dirty:");
     println!("shim: {private} kB dirty, {} kB proportional", field("Pss:"));
     assert!(private < 1024, "{private} kB");
+    // The program's pages go when it has nothing to do for a while.
+    let at_first = field("Rss:");
+    wait_until("it has become smaller", || field("Rss:") < at_first * 3 / 4);
     assert_eq!(it.request(&Request::Kill { signal: 9, stop: false, keep: false }).1, Reply::Ok);
     it.join();
 }
