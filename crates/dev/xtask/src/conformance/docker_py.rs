@@ -97,7 +97,7 @@ pub(super) fn docker_py(args: &[String]) -> Result<(), String> {
     outcome.report(&known, options.filter.is_none())
 }
 
-fn build(root: &Path) -> Result<PathBuf, String> {
+pub(super) fn build(root: &Path) -> Result<PathBuf, String> {
     run(&mut cargo(root, &["build", "-p", "dhow"]))?;
     crate::test::built(root, "dhow")
 }
@@ -125,7 +125,7 @@ tar -xf docker-VERSION.tar.gz && mv docker-VERSION ../source && cd .. && rm -rf 
 ";
 
 /// As the images of busybox and Alpine: the programs, and the users that the tests name.
-const ROOTFS: &str = r#"
+pub(super) const ROOTFS: &str = r#"
 rm -rf rootfs && mkdir rootfs && cd rootfs
 mkdir -p bin dev etc home lib proc root sys tmp usr/bin usr/sbin var/opt var/spool/mail var/www
 chmod 1777 tmp; chmod 700 root
@@ -176,7 +176,7 @@ fn here(dhow: &Path) -> Command {
 }
 
 /// Whoever asks `docker.io` asks our registry: `hosts.toml`, in an `/etc` that only these see.
-const ENGINE: &str = r#"
+pub(super) const ENGINE: &str = r#"
 export DHOW_ROOT="$WORK/engine/root" DHOW_STATE="$WORK/engine/state" HOME="$WORK/engine"
 unset DOCKER_HOST
 ip link set lo up
@@ -204,7 +204,7 @@ done
 export DOCKER_HOST="unix://$DHOW_STATE/dhow.sock"
 "#;
 
-const END: &str = r#"
+pub(super) const END: &str = r#"
 code=$?
 unset DOCKER_HOST
 left=$("$DHOW" ps -aq)
@@ -214,7 +214,7 @@ exit $code
 "#;
 
 /// Runs the tests, and shows how each went.
-fn watch(mut command: Command) -> Result<Outcome, String> {
+pub(super) fn watch(mut command: Command) -> Result<Outcome, String> {
     let mut child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
     let lines = super::lines(&mut child);
     let mut outcome = Outcome::default();
@@ -227,7 +227,7 @@ fn watch(mut command: Command) -> Result<Outcome, String> {
 }
 
 /// Removes the cgroup of the engine that had this root, should something of it be left.
-fn tidy_up(root: &Path) -> Result<(), String> {
+pub(super) fn tidy_up(root: &Path) -> Result<(), String> {
     let hierarchy = Hierarchy::detect().map_err(|error| error.to_string())?;
     let name = format!("/{}", testkit::engine_name(root));
     let group = match Cgroup::open(&hierarchy, &name) {

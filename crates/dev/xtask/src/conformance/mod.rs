@@ -1,5 +1,5 @@
-//! Other projects' integration tests: runc's, run against our runtime or another; docker-py's in a
-//! module of its own.
+//! Other projects' integration tests: runc's, run against our runtime or another; docker-py's, and
+//! what testcontainers does, in modules of their own.
 //!
 //! Nothing of them is kept here: they come from Debian's source package when they are to be run (or
 //! from a directory), with the Go libraries that their helper programs are built from. They run in a
@@ -8,6 +8,7 @@
 mod docker_py;
 mod outcome;
 mod suite;
+mod testcontainers;
 mod tidy_up;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use suite::Suite;
 
 const USAGE: &str = "\
 usage: cargo xtask conformance docker-py ...
+       cargo xtask conformance testcontainers ...
        cargo xtask conformance [--runtime PATH] [--source DIRECTORY] [FILTER]
 
   --runtime PATH      the runtime to test, such as runc itself (default: dhow-runtime, built now)
@@ -74,6 +76,11 @@ pub(crate) fn conformance(args: &[String]) -> Result<(), String> {
         && first == "docker-py"
     {
         return docker_py::docker_py(rest);
+    }
+    if let [first, rest @ ..] = args
+        && first == "testcontainers"
+    {
+        return testcontainers::testcontainers(rest);
     }
     let options = Options::new(args)?;
     if !rustix::process::geteuid().is_root() {
