@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use build::Builder;
 use buildkit_api::{Service, Worker};
 use containers::Engine;
-use docker_api::{Io, Relay, Upgrade, Upgrades};
+use docker_api::{Io, Relay, Session, Upgrade, Upgrades};
 use hyper::HeaderMap;
 use oci::image::Platform;
 
@@ -31,6 +31,19 @@ impl Building {
 }
 
 impl Upgrades for Building {
+    fn builder(&self) -> Result<Arc<Builder>, String> {
+        Ok(Arc::clone(self.service()?.builder()))
+    }
+
+    fn find_session(&self, id: &str) -> Session {
+        let (service, id) = (self.service(), id.to_owned());
+        Box::pin(async move { service?.find_session(&id).await })
+    }
+
+    fn trace(&self, told: Vec<build::Event>) -> Vec<u8> {
+        buildkit_api::trace(told)
+    }
+
     fn open(&self, upgrade: Upgrade, headers: &HeaderMap) -> Result<Relay, String> {
         let service = self.service()?;
         Ok(match upgrade {
@@ -51,10 +64,18 @@ fn begin(engine: &Arc<Engine>) -> Result<Service, String> {
         id: oci::Digest::sha256(engine.root().as_os_str().as_encoded_bytes()).hex()[..25]
             .to_owned(),
         snapshotter: engine.images().snapshots().name().to_owned(),
-        host_gateway: String::new(),
+        host_gateway: host_gateway(engine),
         platforms: platforms(),
     };
     Ok(Service::new(builder, worker, engine.root().join(HISTORY)))
+}
+
+/// The machine's address in the default network, once there is one. Clients put it in place of `host-gateway`.
+fn host_gateway(engine: &Engine) -> String {
+    let found = engine.networks().inspect(engine.db(), network::DEFAULT);
+    let Ok(found) = found else { return String::new() };
+    let pool = found.pools().iter().find(|pool| pool.gateway.is_ipv4());
+    pool.map(|pool| pool.gateway.to_string()).unwrap_or_default()
 }
 
 /// What this machine runs, the plain name first, as BuildKit lists it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cli::{DaemonArgs, Endpoint, Global, RegistryServeArgs};
 use containers::{Engine, EngineConfig, Settings};
-use docker_api::{Api, Listener};
+use docker_api::{Api, Builds, Listener};
 use images::{Driver, EmbeddedImage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -118,7 +118,7 @@ impl cli::Host for Host {
 /// The API of an engine, with a builder behind it.
 fn api(engine: Arc<Engine>) -> Api {
     let upgrades = Arc::new(Building::new(Arc::clone(&engine)));
-    Api { engine, upgrades: Some(upgrades) }
+    Api { engine, upgrades: Some(upgrades), builds: Builds::default() }
 }
 
 /// Starts the containers that are to run; what could not be started is told on standard error.

@@ -133,6 +133,15 @@ pub(crate) fn processes_of(sandbox: &Sandbox) -> BTreeMap<i32, String> {
     found
 }
 
+/// What a builder makes once and for all.
+const BUILDER: [&str; 5] = [
+    "root/build",
+    "root/build/collected",
+    "root/build/empty",
+    "root/build/known_hosts",
+    "root/build/steps",
+];
+
 /// What is beneath root and state, by path; not the database's journal, which comes and goes, nor
 /// the content of layers.
 fn files(sandbox: &Sandbox) -> BTreeSet<String> {
@@ -142,7 +151,7 @@ fn files(sandbox: &Sandbox) -> BTreeSet<String> {
         list(sandbox.directory(), &top, depth, &mut found);
     }
     let journal = |path: &String| path.ends_with(".db-wal") || path.ends_with(".db-shm");
-    found.retain(|path| !journal(path));
+    found.retain(|path| !journal(path) && !BUILDER.contains(&path.as_str()));
     found
 }
 
@@ -160,7 +169,7 @@ fn list(base: &Path, directory: &Path, depth: usize, found: &mut BTreeSet<String
 
 /// Every row of the database but of addresses that are given back: those are kept for a while, so
 /// that they are not given out before the kernel has taken the link down; and but for when images were
-/// used, which they are by looking.
+/// used, which they are by looking, and what selections of files come to, which is forgotten after a month.
 fn records(database: &Path) -> BTreeSet<String> {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let Ok(db) = rusqlite::Connection::open_with_flags(database, flags) else {
@@ -171,7 +180,7 @@ fn records(database: &Path) -> BTreeSet<String> {
     for table in rows(&db, tables) {
         let of = match table.as_str() {
             "leases" => "leases WHERE released IS NULL",
-            "image_uses" => continue,
+            "image_uses" | "build_digests" => continue,
             other => other,
         };
         let all = rows(&db, &format!("SELECT * FROM {of}"));

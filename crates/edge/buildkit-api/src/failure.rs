@@ -46,7 +46,7 @@ fn code(error: &Error) -> Code {
     match error {
         Error::Vertex { source, .. } | Error::Shared(source) => code(source),
         Error::Invalid(_) => Code::InvalidArgument,
-        Error::NotFound(_) => Code::NotFound,
+        Error::NotFound(_) | Error::NoDockerfile(_) => Code::NotFound,
         Error::NotAllowed { .. } => Code::PermissionDenied,
         Error::Cancelled => Code::Cancelled,
         Error::NotYet(_) => Code::Unimplemented,

@@ -28,5 +28,6 @@ mod worker;
 pub use fsutil::{Error as TransferError, Received, Receiver, Sender};
 pub use service::{Service, Serving};
 pub use session::{SessionClient, Sessions};
+pub use status::trace;
 pub use transport::Io;
 pub use worker::Worker;

@@ -33,6 +33,7 @@ pub(crate) fn build(request: &control::SolveRequest) -> Result<Request, Status> 
         cache_from: cache.imports.into_iter().map(option).collect(),
         cache_to: cache.exports.into_iter().map(option).collect(),
         entitlements: entitlements(&request.entitlements)?,
+        ..Request::default()
     })
 }
 
@@ -99,7 +100,7 @@ pub(crate) fn frontend(
                 .map(|import| CacheOption { kind: import.kind, options: import.attrs }),
         );
     }
-    Ok(FrontendRequest { options: options.clone(), inputs, cache_from })
+    Ok(FrontendRequest { options: options.clone(), inputs, cache_from, is_classic: false })
 }
 
 /// An entry of the option `cache-imports`.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use build::Builder;
+use build::{Builder, Client};
 use buildkit::control::control_server::ControlServer;
 use buildkit::gateway::llb_bridge_server::LlbBridgeServer;
 use hyper::header::HeaderMap;
@@ -14,7 +14,7 @@ use tonic::codegen::Service as _;
 
 use crate::builds::Builds;
 use crate::history::History;
-use crate::session::{Announced, Sessions};
+use crate::session::{Announced, SessionClient, Sessions};
 use crate::transport::{Io, MESSAGE, server};
 use crate::worker::Worker;
 
@@ -46,6 +46,20 @@ impl Service {
         let (sessions, builds) = (Arc::default(), Builds::default());
         let history = Arc::new(History::new(history));
         Self(Arc::new(Shared { builder, worker, sessions, builds, history }))
+    }
+
+    /// What carries builds out.
+    pub fn builder(&self) -> &Arc<Builder> {
+        &self.builder
+    }
+
+    /// The session of this id, as a build's client: waits a little for it.
+    ///
+    /// # Errors
+    ///
+    /// It did not come.
+    pub async fn find_session(&self, id: &str) -> Result<Arc<dyn Client>, String> {
+        Ok(Arc::new(SessionClient(self.sessions.wait(id).await?)))
     }
 
     /// Answers calls over a stream until its client leaves (`POST /grpc`).

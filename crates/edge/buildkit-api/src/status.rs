@@ -153,6 +153,11 @@ impl Told {
     }
 }
 
+/// What a build tells, as one message (`StatusResponse`).
+pub fn trace(events: Vec<Event>) -> Vec<u8> {
+    prost::Message::encode_to_vec(&translate(events.into_iter()))
+}
+
 fn translate(events: impl Iterator<Item = Event>) -> StatusResponse {
     let mut response = StatusResponse::default();
     for event in events {
@@ -161,6 +166,8 @@ fn translate(events: impl Iterator<Item = Event>) -> StatusResponse {
             Event::Status(state) => response.statuses.push(status(state)),
             Event::Log(log) => response.logs.push(output(log)),
             Event::Warning(found) => response.warnings.push(warning(found)),
+            // BuildKit tells nobody.
+            Event::Container { .. } => {}
         }
     }
     response

@@ -63,11 +63,11 @@ struct Usage<T> {
 
 #[derive(Debug, Default, Deserialize)]
 struct DiskUsage {
-    #[serde(rename = "ImagesUsage")]
+    #[serde(rename = "ImageUsage")]
     images: Usage<Summary>,
-    #[serde(rename = "ContainersUsage")]
+    #[serde(rename = "ContainerUsage")]
     containers: Usage<ContainerSummary>,
-    #[serde(rename = "VolumesUsage")]
+    #[serde(rename = "VolumeUsage")]
     volumes: Usage<Volume>,
 }
 

@@ -13,7 +13,7 @@ use hyper::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    Api, Upgrades,
+    Api, Builds, Upgrades,
     error::Error,
     http::{
         body::{BodyReader, ReplyBody, drain},
@@ -36,6 +36,8 @@ pub(crate) struct Call {
     pub(crate) engine: Arc<Engine>,
     /// Who takes connections over that become something else.
     pub(crate) upgrades: Option<Arc<dyn Upgrades>>,
+    /// Builds under way.
+    pub(crate) builds: Builds,
     pub(crate) version: Version,
     /// What the `{}` of the route stands for.
     pub(crate) id: String,
@@ -58,6 +60,7 @@ impl Call {
         Self {
             engine: Arc::clone(&api.engine),
             upgrades: api.upgrades.clone(),
+            builds: api.builds.clone(),
             version,
             id,
             query: Query::parse(head.uri.query().unwrap_or_default()),

@@ -51,7 +51,8 @@ impl Fixture {
             driver: None,
             settings: containers::Settings::default(),
         });
-        Self { api: Api { engine: Arc::new(engine.unwrap()), upgrades: None }, folder }
+        let (engine, builds) = (Arc::new(engine.unwrap()), crate::Builds::default());
+        Self { api: Api { engine, upgrades: None, builds }, folder }
     }
 
     /// The status and the text of an answer. `whole`: with its length, else in chunks.

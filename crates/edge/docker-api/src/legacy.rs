@@ -85,11 +85,14 @@ pub(crate) fn disk_usage(
         .map(|one| one.usage_data.clone().unwrap_or_default())
         .map(|data| (data.ref_count > 0, data.size))
         .collect();
+    // What images have as well is theirs.
+    let cache = usage.build_cache.iter();
+    let cache = cache.map(|one| (one.in_use || one.shared, one.size)).collect();
     let kinds = [
-        ("ImagesUsage", "Images", images),
-        ("ContainersUsage", "Containers", containers),
-        ("VolumesUsage", "Volumes", volumes),
-        ("BuildCacheUsage", "BuildCache", Vec::new()),
+        ("ImageUsage", "Images", images),
+        ("ContainerUsage", "Containers", containers),
+        ("VolumeUsage", "Volumes", volumes),
+        ("BuildCacheUsage", "BuildCache", cache),
     ];
     for (name, list, sizes) in kinds {
         if old[list].is_null() {
@@ -159,6 +162,9 @@ pub(crate) fn image(
             );
         }
         extend(full, config);
+        // Of what v1.52 took away, a client that takes the newest version without knowing it (docker-py) looks
+        // for this.
+        full.entry("OnBuild").or_insert(Value::Null);
     }
     image.insert("Config".to_owned(), full);
     if version < Version(45) {

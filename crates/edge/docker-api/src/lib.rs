@@ -37,7 +37,8 @@ use std::sync::Arc;
 
 use containers::Engine;
 
-pub use handlers::upgrade::{Upgrade, Upgrades};
+pub use handlers::build::Builds;
+pub use handlers::upgrade::{Session, Upgrade, Upgrades};
 pub use http::{Io, Relay};
 pub use listen::{ListenError, Listener, listen};
 pub use scope::Scope;
@@ -47,8 +48,10 @@ pub use scope::Scope;
 pub struct Api {
     /// The engine.
     pub engine: Arc<Engine>,
-    /// Who takes connections over for BuildKit's API; `None`: there is no builder.
+    /// The builder, and who takes connections over for BuildKit's API; `None`: there is none.
     pub upgrades: Option<Arc<dyn Upgrades>>,
+    /// Builds under way.
+    pub builds: Builds,
 }
 
 /// Serves one connection until its client leaves.

@@ -5,8 +5,8 @@ use hyper::Method;
 use crate::{
     error::Error,
     handlers::{
-        archive, check, container, device, dhow, exec, gc, image, network, process, registry,
-        search, secret, stream, system, upgrade, volume,
+        archive, build, check, container, device, dhow, exec, gc, image, network, process,
+        registry, search, secret, stream, system, upgrade, volume,
     },
     http::route::Routes,
     server::Handler,
@@ -101,7 +101,9 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     GET "/secrets/{}" => secret::inspect,
     DELETE "/secrets/{}" => secret::remove,
 
-    POST "/build/prune" => system::build_prune,
+    POST "/build" => build::build,
+    POST "/build/cancel" => build::cancel,
+    POST "/build/prune" => build::prune,
     POST "/plugins/{}/enable" => system::plugin,
     POST "/plugins/{}/disable" => system::plugin,
     POST "/plugins/{}/upgrade" => system::plugin,
@@ -128,8 +130,6 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
 
 /// What Docker has and we do not, and how it is called in the answer.
 const NOT_BUILT: &[(Method, &str, Missing)] = &[
-    (Method::POST, "/build", Missing::NotYet("building images (build)")),
-    (Method::POST, "/build/cancel", Missing::NotYet("building images (build cancel)")),
     (Method::GET, "/plugins/privileges", Missing::NotYet("plugins")),
     (Method::POST, "/plugins/pull", Missing::NotYet("plugins")),
     (Method::POST, "/plugins/create", Missing::NotYet("plugins")),

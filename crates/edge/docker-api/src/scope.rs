@@ -160,6 +160,8 @@ const GROUPS: &[(&str, &str, Group)] = &[
     ("POST", "/dhow/volumes/{}/archive", Volumes),
     ("POST", "/grpc", Build),
     ("POST", "/session", Build),
+    ("POST", "/build", Build),
+    ("POST", "/build/cancel", Build),
     ("POST", "/build/prune", System),
     ("POST", "/plugins/{}/enable", System),
     ("POST", "/plugins/{}/disable", System),

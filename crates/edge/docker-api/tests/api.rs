@@ -35,7 +35,8 @@ impl Api {
     /// `METHOD PATH`, and JSON if there is a body.
     async fn call(&self, request: &str, body: &str) -> Response<Bytes> {
         let (client, server) = tokio::io::duplex(1 << 16);
-        let api = docker_api::Api { engine: Arc::clone(&self.engine), upgrades: None };
+        let builds = docker_api::Builds::default();
+        let api = docker_api::Api { engine: Arc::clone(&self.engine), upgrades: None, builds };
         tokio::spawn(docker_api::serve(api, server));
         let (mut sender, connection) = http1::handshake(TokioIo::new(client)).await.unwrap();
         tokio::spawn(connection);
@@ -218,7 +219,7 @@ async fn errors_are_dockerds() {
             DELETE /volumes/nope 
                 404 {"message":"get nope: no such volume"}
             POST /build 
-                501 {"message":"not there yet: building images (build)"}
+                501 {"message":"not there yet: building images"}
             POST /commit 
                 404 {"message":"No such container: "}
             GET /services 

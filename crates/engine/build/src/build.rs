@@ -1,11 +1,11 @@
 //! One build: what was asked for, what it has made so far.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use buildgraph::{Graph, Resolve, VertexIdx};
-use oci::Digest;
+use buildgraph::{Graph, Op, Range, Resolve, Source, VertexIdx};
+use oci::{ChainId, Digest};
 use tokio::task::spawn_blocking;
 
 use crate::builder::Builder;
@@ -22,6 +22,19 @@ pub struct Build {
     pub(crate) shared: Arc<Shared>,
 }
 
+/// A step on the way to a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What it is called in events.
+    pub digest: Digest,
+    /// Where in the Dockerfile it comes from.
+    pub lines: Vec<Range>,
+    /// It brings something from outside.
+    pub is_source: bool,
+    /// The image that it brings.
+    pub image: Option<Digest>,
+}
+
 /// What the steps of a build share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -30,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) client: Arc<dyn Client>,
     pub(crate) progress: Progress,
     pub(crate) lease: Lease,
+    /// The layers that may be taken from the cache, by those that lie on top; `None`: all.
+    pub(crate) cache_within: Option<HashSet<ChainId>>,
     made: Mutex<HashMap<Digest, Output>>,
     refs: Mutex<HashMap<String, Ref>>,
     /// The time that results are to have, seconds since 1970, by their names.
@@ -64,6 +79,7 @@ impl Build {
         progress: Progress,
     ) -> Self {
         let lease = builder.cache.lease();
+        let cache_within = request.cache_within.as_ref().map(|ids| builder.layers_of(ids));
         let (made, refs, adopted) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (epochs, resolve) = (Mutex::default(), Mutex::default());
         let shared = Shared {
@@ -72,6 +88,7 @@ impl Build {
             client,
             progress,
             lease,
+            cache_within,
             made,
             refs,
             epochs,
@@ -104,6 +121,37 @@ impl Build {
         let (build, reference) = (Arc::clone(&other.shared), reference.to_owned());
         adopted.insert(id.clone(), Adopted { build, reference });
         Ok(id)
+    }
+
+    /// What leads to a result, in an order in which each comes after what it works on.
+    ///
+    /// # Errors
+    ///
+    /// There is no such result.
+    pub fn steps(&self, reference: &str) -> Result<Vec<Step>, Error> {
+        let Ref { graph, vertex } = self.shared.reference(reference)?;
+        let step = |idx: VertexIdx| {
+            let vertex = graph.get(idx);
+            let image = match &vertex.op {
+                Op::Source(Source::Image(image)) => image.id.clone(),
+                _ => None,
+            };
+            Step {
+                digest: vertex.digest.clone(),
+                lines: vertex.shown.lines.clone(),
+                is_source: matches!(vertex.op, Op::Source(_)),
+                image,
+            }
+        };
+        Ok(graph.needed(&[vertex]).into_iter().map(step).collect())
+    }
+
+    /// The layer on top of what a step has made; `None`: it has made none, or not yet.
+    pub fn layer(&self, step: &Digest) -> Option<ChainId> {
+        match self.shared.known(step) {
+            Some(Output::Layers(chain)) => chain.last().cloned(),
+            _ => None,
+        }
     }
 
     /// Carries out what a result needs.

@@ -1,5 +1,6 @@
 //! The builder: what all builds of a process share.
 
+use std::collections::HashSet;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use containers::Engine;
 use images::Images;
 use metadata::Db;
+use oci::{ChainId, Digest};
 use snapshot::Key;
 
 use crate::cache::{Cache, let_go_of_dead};
@@ -50,6 +52,12 @@ impl Builder {
         progress: Progress,
     ) -> Build {
         Build::new(Arc::clone(self), request, client, progress)
+    }
+
+    /// The layers of images, each for those on top of which it lies. What is not here has none.
+    pub(crate) fn layers_of(&self, images: &[Digest]) -> HashSet<ChainId> {
+        let of = |id: &Digest| self.images().resolve(&id.to_string()).ok().map(|found| found.chain);
+        images.iter().filter_map(of).flatten().collect()
     }
 
     pub(crate) fn images(&self) -> &Arc<Images> {

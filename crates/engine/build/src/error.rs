@@ -47,6 +47,9 @@ pub enum Error {
     /// What was asked for cannot be.
     #[error("{0}")]
     Invalid(String),
+    /// There is no Dockerfile of this name.
+    #[error("failed to read dockerfile: open {0}: no such file or directory")]
+    NoDockerfile(String),
     /// Something that is named is not there.
     #[error("{0}")]
     NotFound(String),

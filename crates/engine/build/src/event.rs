@@ -15,6 +15,13 @@ pub enum Event {
     Status(Status),
     /// It says something.
     Log(Log),
+    /// It runs a program.
+    Container {
+        /// The vertex.
+        vertex: Digest,
+        /// The container's id. Nobody but the builder knows the container.
+        id: String,
+    },
     /// Something is wrong with what was asked for.
     Warning(Warning),
 }

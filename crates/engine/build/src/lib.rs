@@ -34,12 +34,13 @@ mod tell;
 mod usage;
 mod view;
 
-pub use build::Build;
+pub use build::{Build, Step};
 pub use builder::Builder;
 pub use client::{Asked, Client, Fetched, Output, Stream};
 pub use error::Error;
 pub use event::{Event, Log, Progress, Source, Status, VertexState, Warning};
 pub use export::Solved;
+pub use frontend::Recipe;
 pub use look::FileStat;
 pub use pruning::{Filter, Pruning};
 pub use request::{CacheOption, Entitlements, Export, FrontendRequest, Request};

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use docker::container::Resources;
+use oci::Digest;
+
 /// A build.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Request {
@@ -15,6 +18,12 @@ pub struct Request {
     pub cache_to: Vec<CacheOption>,
     /// What the build may do that others may not.
     pub entitlements: Entitlements,
+    /// Limits of its programs. They are part of no key.
+    pub limits: Resources,
+    /// The network of its programs that do not say which: `web`, `container:ID`; empty: the usual one.
+    pub network: String,
+    /// Of the cache only layers of these images count, by their ids; `None`: all that is there.
+    pub cache_within: Option<Vec<Digest>>,
 }
 
 /// What a front end is asked for.
@@ -27,6 +36,9 @@ pub struct FrontendRequest {
     pub inputs: BTreeMap<String, String>,
     /// Caches to look in, beside the build's own.
     pub cache_from: Vec<CacheOption>,
+    /// The context is taken as by Docker's older API: a stream is an archive, whatever it begins with, and what
+    /// its `.dockerignore` says of itself and of the Dockerfile counts.
+    pub is_classic: bool,
 }
 
 /// Where a result goes.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use buildgraph::{Graph, Op, Vertex, VertexIdx};
-use oci::Digest;
+use oci::{ChainId, Digest};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -72,8 +72,8 @@ impl Shared {
         }
         match self.make(vertex, &outputs, &mut watched).await {
             Ok((output, cached)) => {
-                watched.end(cached, None);
                 self.remember(&vertex.digest, output.clone());
+                watched.end(cached, None);
                 Ok(output)
             }
             Err(Error::Cancelled) => Err(Error::Cancelled),
@@ -154,7 +154,16 @@ impl Shared {
     async fn find(self: &Arc<Self>, key: Digest) -> Result<Option<Output>, Error> {
         let found =
             self.blocking(move |build| build.builder.cache.find(&build.lease, &key)).await?;
+        let found = found.filter(|(_, chain)| self.is_within(chain));
         Ok(found.map(|(_, chain)| Output::Layers(chain)))
+    }
+
+    /// Whether layers are among those that this build takes from the cache.
+    fn is_within(&self, chain: &[ChainId]) -> bool {
+        match (&self.cache_within, chain.last()) {
+            (Some(within), Some(top)) => within.contains(top),
+            _ => true,
+        }
     }
 
     /// Has what is found by `key` found by `other`, too.

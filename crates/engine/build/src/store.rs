@@ -45,7 +45,29 @@ pub(crate) struct Directory {
     pub(crate) path: PathBuf,
     /// Nobody had it before.
     pub(crate) is_new: bool,
+    /// What is in it is of no use to anybody else, and goes with this.
+    pub(crate) is_passing: bool,
     _lock: File,
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // While it is locked. What cannot be removed now is, when the directory is used or pruned next.
+        if self.is_passing {
+            let _ = self.clear();
+        }
+    }
+}
+
+impl Directory {
+    /// Removes all that is in it.
+    pub(crate) fn clear(&self) -> Result<(), Error> {
+        let root = fsroot::Root::open(&self.path)?;
+        for name in snapshot::folders::names(&self.path)? {
+            root.remove_all(&name)?;
+        }
+        Ok(())
+    }
 }
 
 /// Nobody else carries out the step as long as this lives.
@@ -101,7 +123,7 @@ impl Store {
                 DirBuilder::new().mode(0o755).create(&path).or_else(existing).at("mkdir", &path)?;
             }
             self.record(&id, kind, description)?;
-            return Ok(Some(Directory { id, path, is_new, _lock: lock }));
+            return Ok(Some(Directory { id, path, is_new, is_passing: false, _lock: lock }));
         }
         Err(Error::Invalid(format!("{description}: {MAX_COPIES} builds use it at once")))
     }

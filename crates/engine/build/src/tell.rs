@@ -26,6 +26,7 @@ struct Heard {
 enum Said {
     Log(u8, Bytes, i64),
     Status(Status),
+    Container(String),
 }
 
 /// So much of a step's output is passed on, as in BuildKit.
@@ -57,6 +58,12 @@ impl Listeners {
         heard.say(Said::Log(stream, bytes, now()));
     }
 
+    /// It runs in the container of this id.
+    pub(crate) fn container(&self, id: &str) {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.say(Said::Container(id.to_owned()));
+    }
+
     /// How far a part of it is.
     pub(crate) fn status(&self, status: Status) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).say(Said::Status(status));
@@ -80,6 +87,7 @@ fn pass(said: &Said, vertex: &Digest, progress: &Progress) {
             data: data.clone(),
             time: *time,
         }),
+        Said::Container(id) => Event::Container { vertex: vertex.clone(), id: id.clone() },
         Said::Status(status) => {
             Event::Status(Status { vertex: Some(vertex.clone()), ..status.clone() })
         }

@@ -93,6 +93,7 @@ pub use exec::ExecStream;
 pub use files::Archive;
 pub use list::{Counts, ListOptions};
 pub use logs::{LogOptions, Logs};
+pub use name::new_id;
 pub use remove::RemoveOptions;
 pub use settings::{BuilderGc, BuilderGcRule, BuilderSettings, Settings};
 pub use step::{FinishedStep, Step, StepMount, StepResult, StepSource};

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shim_protocol::LogConfig;
+use docker::timestamp::Timestamp;
+use shim_protocol::{LogConfig, Phase};
 
 use crate::engine::{Engine, Shared};
 use crate::error::At as _;
@@ -75,6 +76,13 @@ pub struct Logs {
 }
 
 impl Engine {
+    /// When a container was started that runs, nanoseconds since 1970; `None`: it does not run.
+    pub fn running_since(&self, wanted: &str) -> Result<Option<i64>, Error> {
+        let status = self.status(&self.find(wanted)?.id)?;
+        let started = Timestamp::parse(&status.started_at).ok().map(Timestamp::as_nanos);
+        Ok(started.filter(|_| status.phase == Phase::Running))
+    }
+
     /// Opens a container's log.
     pub fn logs(&self, wanted: &str, options: LogOptions) -> Result<Logs, Error> {
         if !options.stdout && !options.stderr {

@@ -39,7 +39,7 @@ pub(crate) fn hex<const N: usize>() -> Result<String, Error> {
 
 /// A new id. Its first twelve digits are not all decimal: they become a host name, and a host
 /// name that is a number is taken for an address.
-pub(crate) fn new_id() -> Result<String, Error> {
+pub fn new_id() -> Result<String, Error> {
     loop {
         let id = hex::<32>()?;
         if id[..12].bytes().any(|byte| !byte.is_ascii_digit()) {

@@ -67,6 +67,8 @@ pub struct Copy {
     pub may_be_empty: bool,
     /// An archive is unpacked.
     pub unpack: bool,
+    /// What is no archive that can be read is an error, where one is to be unpacked.
+    pub has_to_unpack: bool,
     /// The source's own directories are kept below the destination; a part `./` in it says from where.
     pub parents: bool,
     /// Patterns of what is copied; none: all.

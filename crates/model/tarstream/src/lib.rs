@@ -21,12 +21,14 @@ mod header;
 mod number;
 mod pax;
 mod reader;
+mod sniff;
 mod sparse;
 mod writer;
 
 pub use entry::{Entry, Kind, Segment, Time};
 pub use error::{Error, Name};
 pub use reader::{EndMark, Limits, Reader};
+pub use sniff::{SNIFF_BYTES, is_archive};
 pub use writer::Writer;
 
 /// Everything in an archive comes in pieces of this many bytes.

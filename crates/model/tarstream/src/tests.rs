@@ -245,6 +245,8 @@ fn wherever_an_archive_is_cut_it_is_truncated() {
     );
     assert_eq!(read_all(&whole[..1536]).unwrap().len(), 1, "between two entries");
     assert!(read_all(&whole[..2560]).is_err(), "after an extended header");
+    assert_eq!(read_all(&whole[..512 + 700]).unwrap().len(), 1, "with the last byte of a file");
+    assert!(read_all(&whole[..512 + 701]).is_err(), "in what fills its last block");
 }
 
 /// Name and data.

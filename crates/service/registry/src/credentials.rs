@@ -77,6 +77,17 @@ impl Credentials {
         Ok(entry.and_then(Entry::credentials))
     }
 
+    /// Reads the header `X-Registry-Config`: who a client is to each registry, by the registry's domain. As in
+    /// `dockerd`, one that cannot be read says nothing.
+    pub fn from_config_header(text: &str) -> BTreeMap<String, Self> {
+        let bytes = base64::decode(text).unwrap_or_default();
+        let entries: BTreeMap<String, Entry> = serde_json::from_slice(&bytes).unwrap_or_default();
+        let domain = |(server, entry): (String, Entry)| {
+            Some((server_domain(&server).to_owned(), entry.credentials()?))
+        };
+        entries.into_iter().filter_map(domain).collect()
+    }
+
     /// The header `X-Registry-Auth` for the registry `server`.
     pub fn to_header(&self, server: &str) -> String {
         let entry = Entry {

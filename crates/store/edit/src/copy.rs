@@ -111,7 +111,10 @@ impl<'a> One<'a> {
 
     /// Unpacks `source` if it is an archive; whether it is.
     fn unpack(&self, source: &Named) -> Result<bool, Error> {
-        let Some(archive) = unpack::archive(self.root, &source.path)? else { return Ok(false) };
+        let has_to_be = self.copy.has_to_unpack;
+        let Some(archive) = unpack::archive(self.root, &source.path, has_to_be)? else {
+            return Ok(false);
+        };
         let mut maker = self.maker(0o755);
         let directory = maker.directory(&self.destination.path)?;
         unpack::unpack(&archive, directory, self.look.owner, &source.path)?;

@@ -74,7 +74,16 @@ pub enum Error {
 impl Error {
     /// Whether what was asked for is not there.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::NotFound(_) | Self::NoMatch(_))
+        self.missing().is_some()
+    }
+
+    /// What was asked for and is not there: a path or a pattern.
+    pub fn missing(&self) -> Option<String> {
+        match self {
+            Self::NotFound(path) => Some(path.display().to_string()),
+            Self::NoMatch(pattern) => Some(pattern.clone()),
+            _ => None,
+        }
     }
 }
 

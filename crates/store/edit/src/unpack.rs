@@ -22,8 +22,9 @@ const RATIO_FROM: u64 = 1 << 30;
 const RATIO: u64 = 5_000;
 
 /// The archive at `path`, opened: a regular file that is a tar archive, plain or compressed (gzip, bzip2, xz,
-/// zstd), of one entry at least. `None`: it is no archive, or is not there.
-pub(crate) fn archive(root: &Root, path: &Path) -> Result<Option<File>, Error> {
+/// zstd), of one entry at least. `None`: it is no archive, or is not there. Where it `has_to_be` one, whether it
+/// can be read is seen when it is unpacked.
+pub(crate) fn archive(root: &Root, path: &Path, has_to_be: bool) -> Result<Option<File>, Error> {
     let node = match root.open_path(path) {
         Err(error) if matches!(error.errno(), Errno::NOENT | Errno::NOTDIR) => return Ok(None),
         node => node.at("open", path)?,
@@ -33,6 +34,9 @@ pub(crate) fn archive(root: &Root, path: &Path) -> Result<Option<File>, Error> {
         return Ok(None);
     }
     let file = File::from(open_file(&node, OFlags::RDONLY, path)?);
+    if has_to_be {
+        return Ok(Some(file));
+    }
     let is_archive = is_archive(&file).map_err(|error| errno(&error)).at("read", path)?;
     (&file).rewind().map_err(|error| errno(&error)).at("lseek", path)?;
     Ok(is_archive.then_some(file))

@@ -31,6 +31,11 @@ impl<'s> Daemon<'s> {
         &self.socket
     }
 
+    /// A program beside it.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        self.sandbox.command(program)
+    }
+
     /// Docker's client, which asks this daemon.
     pub(crate) fn docker_command(&self, args: &[&str]) -> Command {
         let mut command = self.sandbox.command("docker");

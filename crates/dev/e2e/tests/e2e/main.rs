@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod bad_input;
+mod build_contexts;
 mod cdi;
 mod changes;
 mod check;
+mod classic_build;
 mod cp;
 mod debian;
 mod debug;

@@ -5,14 +5,13 @@ use std::io::Read as _;
 use std::path::Path;
 
 use dockerfile::git::GitRef;
+use tarstream::{SNIFF_BYTES, is_archive};
 
 use crate::args::BuildArgs;
 use crate::build::random_id;
 use crate::build::session::Directory;
 use crate::error::{Error, Result};
 
-/// As much of standard input as tells an archive from a Dockerfile, in bytes.
-const MAGIC_BYTES: usize = 512 * 2;
 /// The longest Dockerfile from standard input, in bytes.
 const MAX_DOCKERFILE: u64 = 64 << 20;
 /// Where a stream of ours is found, as BuildKit has it.
@@ -96,7 +95,7 @@ impl Context {
     /// The Dockerfile, where standard input is one.
     fn take_stdin(&mut self, file: &str) -> Result<Option<Vec<u8>>> {
         let mut start = Vec::new();
-        let read = std::io::stdin().lock().take(MAGIC_BYTES as u64).read_to_end(&mut start);
+        let read = std::io::stdin().lock().take(SNIFF_BYTES as u64).read_to_end(&mut start);
         read.map_err(Error::io("read the context from standard input"))?;
         if start.is_empty() {
             let why = "unable to prepare context: standard input is empty";
@@ -199,48 +198,9 @@ impl Context {
     }
 }
 
-/// Whether bytes begin an archive: a tar, plain or packed.
-fn is_archive(start: &[u8]) -> bool {
-    const PACKED: [&[u8]; 4] = [
-        &[0x1f, 0x8b, 0x08],
-        b"BZh",
-        &[0xfd, b'7', b'z', b'X', b'Z', 0],
-        &[0x28, 0xb5, 0x2f, 0xfd],
-    ];
-    let is_tar = || start.get(257..262) == Some(b"ustar") || is_old_tar(start);
-    PACKED.iter().any(|magic| start.starts_with(magic)) || is_tar()
-}
-
-/// A header of before POSIX: its sum is right.
-fn is_old_tar(start: &[u8]) -> bool {
-    let Some(header) = start.get(..512) else { return false };
-    let told = std::str::from_utf8(&header[148..156]).unwrap_or_default();
-    let told = u32::from_str_radix(told.trim_matches(['\0', ' ']), 8);
-    let sum = header.iter().enumerate().map(|(at, byte)| {
-        // The sum counts for spaces in itself.
-        if (148..156).contains(&at) { 32 } else { u32::from(*byte) }
-    });
-    told.is_ok_and(|told| told == sum.sum::<u32>())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn archives_are_told_from_dockerfiles() {
-        let mut tar = vec![0; 1024];
-        tar[..1].copy_from_slice(b"a");
-        assert!(!is_archive(&tar));
-        tar[148..156].copy_from_slice(b"0000541\0");
-        assert!(is_archive(&tar));
-        tar[257..262].copy_from_slice(b"ustar");
-        tar[148] = b'x';
-        assert!(is_archive(&tar));
-        assert!(is_archive(&[0x1f, 0x8b, 0x08, 0]));
-        assert!(!is_archive(b"FROM scratch\n"));
-        assert!(!is_archive(&[0; 512]));
-    }
 
     #[test]
     fn repositories_are_remote_and_paths_are_not() {

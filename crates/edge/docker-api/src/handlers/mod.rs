@@ -1,6 +1,7 @@
 //! One function per endpoint: from a request to the engine and back.
 
 pub(crate) mod archive;
+pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod container;
 pub(crate) mod device;

@@ -189,7 +189,7 @@ async fn end(tasks: &mut JoinSet<Result<(), transfer::Error>>) -> Result<(), Err
     }
 }
 
-fn line(message: &Message) -> Result<bytes::Bytes, Broken> {
+pub(crate) fn line(message: &Message) -> Result<bytes::Bytes, Broken> {
     let mut line = serde_json::to_vec(message).map_err(|_| Broken)?;
     line.extend_from_slice(b"\r\n");
     Ok(line.into())

@@ -1,8 +1,13 @@
 //! A container's own streams, and its log.
 
-use std::{io::Write, os::fd::AsFd};
+use std::{
+    io::Write,
+    os::fd::AsFd,
+    time::{Duration, SystemTime},
+};
 
 use containers::{Attaching, LogOptions, Logs};
+use docker::timestamp::Timestamp;
 use hyper::{
     Response, StatusCode,
     header::{CONTENT_TYPE, HeaderValue},
@@ -181,6 +186,29 @@ pub(crate) fn adopt(
     tokio::net::UnixStream::from_std(stream)
 }
 
+/// How long a container is young.
+const YOUNG: Duration = Duration::from_millis(100);
+/// How often it is looked whether it has ended.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Waits until a container is not young any more, or has ended.
+///
+/// There are clients that start a short program and ask for its log right away (docker-py's own tests do). With
+/// `dockerd`, whose start takes longer than the program, they get all of it; here they would be too early.
+async fn grow_up(call: &Call) -> Result<(), Error> {
+    loop {
+        let id = call.id.clone();
+        let Some(since) = call.engine(move |engine| engine.running_since(&id)).await? else {
+            return Ok(());
+        };
+        let age = Timestamp::from(SystemTime::now()).as_nanos().saturating_sub(since);
+        if !(0..YOUNG.as_nanos() as i64).contains(&age) {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// `GET /containers/ID/logs`
 pub(crate) async fn logs(call: Call) -> Reply {
     let bound = |key: &str| match call.query.text(key) {
@@ -199,6 +227,9 @@ pub(crate) async fn logs(call: Call) -> Reply {
         tail: call.query.text("tail").parse().ok(),
     };
     let id = call.id.clone();
+    if !options.follow && (options.stdout || options.stderr) {
+        grow_up(&call).await?;
+    }
     let mut logs = call.engine(move |engine| engine.logs(&id, options)).await?;
     let content_type = content_type(logs.tty, call.version);
     let (leash, left) = leash()?;

@@ -25,7 +25,7 @@ use images::LayerUsage;
 use crate::{
     call::{Call, Reply, ok, reply},
     error::Error,
-    handlers::image,
+    handlers::{build, image},
     http::{
         body::{BodyWriter, ReplyBody, pieces},
         connection::Answer,
@@ -231,11 +231,6 @@ pub(crate) async fn plugins(_call: Call) -> Reply {
     ok(&[(); 0])
 }
 
-/// `POST /build/prune`: there is no cache of builds.
-pub(crate) async fn build_prune(_call: Call) -> Reply {
-    ok(&serde_json::json!({ "CachesDeleted": null, "SpaceReclaimed": 0 }))
-}
-
 /// `GET /plugins/NAME/json`, where clients look when they look everywhere, and all else about a plugin.
 pub(crate) async fn plugin(call: Call) -> Reply {
     Err(Error::not_found(format!("plugin {:?} not found", call.id)))
@@ -344,7 +339,7 @@ pub(crate) async fn disk_usage(call: Call) -> Reply {
         })
         .await?;
     if build_cache {
-        usage.build_cache = List::empty();
+        usage.build_cache = build::usage(&call).await?;
     }
     ok(&legacy::disk_usage(&usage, layers.active, call.version, call.query.bool("verbose"))?)
 }

@@ -1,5 +1,8 @@
 //! BuildKit's API, which is spoken over a connection that was taken over: HTTP/2, without TLS.
 
+use std::{pin::Pin, sync::Arc};
+
+use ::build::{self as build, Builder, Client};
 use hyper::{
     Response, StatusCode,
     header::{HeaderMap, HeaderValue, UPGRADE},
@@ -23,8 +26,26 @@ pub enum Upgrade {
     Session,
 }
 
-/// Who takes such connections over.
+/// A client's session, found; or one line for people.
+pub type Session = Pin<Box<dyn Future<Output = Result<Arc<dyn Client>, String>> + Send>>;
+
+/// The builder, and who takes such connections over.
 pub trait Upgrades: Send + Sync + 'static {
+    /// The builder that all builds of this process share.
+    ///
+    /// # Errors
+    ///
+    /// One line for people.
+    ///
+    /// Blocks.
+    fn builder(&self) -> Result<Arc<Builder>, String>;
+
+    /// The session of this id: waits a little for it.
+    fn find_session(&self, id: &str) -> Session;
+
+    /// What a build tells, as BuildKit's API has it (`StatusResponse`).
+    fn trace(&self, told: Vec<build::Event>) -> Vec<u8>;
+
     /// Who has the connection from now on, by what the request says in its headers.
     ///
     /// # Errors

@@ -9,7 +9,10 @@ use std::{
 use bytes::{Buf, Bytes};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::sync::mpsc;
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    sync::mpsc,
+};
 
 /// Pieces in flight: enough to overlap reading and sending, little enough to cost no memory.
 const PIECES: usize = 4;
@@ -142,6 +145,28 @@ impl BodyReader {
             }
         });
         Self { receiver, piece: Bytes::new() }
+    }
+}
+
+impl AsyncRead for BodyReader {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while this.piece.is_empty() {
+            match std::task::ready!(this.receiver.poll_recv(cx)) {
+                None => return Poll::Ready(Ok(())),
+                Some(Ok(piece)) => this.piece = piece,
+                Some(Err(err)) => {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, err)));
+                }
+            }
+        }
+        let n = this.piece.len().min(buf.remaining());
+        buf.put_slice(&this.piece.split_to(n));
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -4,12 +4,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use buildgraph::{Checksum, Graph, Local, Op, Shown, Source};
+use buildgraph::{
+    Action, Checksum, Copy, File, Graph, Http, Local, Op, Remove, Shown, Source, VertexIdx,
+};
 use dockerfile::convert::Context;
 use dockerfile::git::GitRef;
+use tarstream::{SNIFF_BYTES, is_archive};
 
+use crate::request::FrontendRequest;
+use crate::source::UPLOAD;
 use crate::{Build, Error};
 
+/// What says what is left out.
+const IGNORE: &str = ".dockerignore";
 /// No Dockerfile is larger.
 const MAX_DOCKERFILE: u64 = 10 << 20;
 
@@ -24,14 +31,32 @@ pub(super) struct Files {
     pub(super) ignore: Option<Vec<u8>>,
 }
 
-/// The context, where it is not a directory of the client's: a repository, or a file behind a URL.
-pub(super) fn outside(options: &BTreeMap<String, String>) -> Result<Option<Source>, Error> {
-    let Some(context) = options.get("context").filter(|context| !context.is_empty()) else {
+/// A context that is no directory of the client's.
+#[derive(Clone, Debug)]
+pub(super) struct Outside {
+    /// What is built from.
+    pub(super) context: Source,
+    /// Where the Dockerfile is.
+    pub(super) dockerfile: Source,
+    /// What it is called there, where that is not for the build to say.
+    pub(super) filename: Option<String>,
+}
+
+/// What a file that is a context is called until it is known what it is.
+const CONTEXT: &str = "context";
+
+/// The context, where it is not a directory of the client's: a repository, or a file behind a URL, which is
+/// an archive or a Dockerfile.
+pub(super) async fn outside(
+    build: &Build,
+    request: &FrontendRequest,
+) -> Result<Option<Outside>, Error> {
+    let Some(context) = request.options.get("context").filter(|context| !context.is_empty()) else {
         return Ok(None);
     };
     let git = GitRef::parse(context).map_err(|error| Error::Invalid(error.to_string()))?;
     if let Some(git) = git {
-        return Ok(Some(Source::Git(buildgraph::Git {
+        let context = Source::Git(buildgraph::Git {
             remote: git.remote,
             reference: git.reference,
             subdir: git.subdir,
@@ -41,34 +66,119 @@ pub(super) fn outside(options: &BTreeMap<String, String>) -> Result<Option<Sourc
             token_secret: "GIT_AUTH_TOKEN".into(),
             header_secret: "GIT_AUTH_HEADER".into(),
             ssh: "default".into(),
-        })));
+        });
+        return Ok(Some(Outside { dockerfile: context.clone(), context, filename: None }));
     }
     if context.starts_with("http://") || context.starts_with("https://") {
-        return Err(Error::NotYet("a URL as the context of a build".into()));
+        return behind_url(build, request, context).await.map(Some);
     }
     Err(Error::Invalid(format!("invalid context {context}")))
+}
+
+/// A file behind a URL: an archive is unpacked, anything else is a Dockerfile, alone in its context.
+async fn behind_url(build: &Build, request: &FrontendRequest, url: &str) -> Result<Outside, Error> {
+    let http = Source::Http(Http { url: url.into(), name: CONTEXT.into(), ..Http::default() });
+    let file = bring(build, http.clone(), "[internal] load remote build context");
+    let start = build.read_file(&file, Path::new(CONTEXT), 0, Some(SNIFF_BYTES as u64)).await?;
+    let is_upload = url.starts_with(UPLOAD);
+    let is_dockerfile = !(is_archive(&start) || request.is_classic && is_upload);
+    if is_dockerfile {
+        let filename = Some(CONTEXT.to_owned());
+        return Ok(Outside { dockerfile: http.clone(), context: http, filename });
+    }
+    let mut graph = Graph::default();
+    let shown = |name: &str| Shown { name: name.into(), ..Shown::default() };
+    let nothing = graph.add(Op::File(File::default()), vec![], None, false, shown("nothing"))?;
+    let archive = graph.add(Op::Source(http), vec![], None, false, shown("archive"))?;
+    let copy = Copy {
+        input: 1,
+        source: format!("/{CONTEXT}"),
+        destination: "/".into(),
+        create_destination: true,
+        unpack: true,
+        has_to_unpack: true,
+        ..Copy::default()
+    };
+    let file = File { actions: vec![Action::Copy(copy)] };
+    let name = shown("[internal] unpack build context");
+    // Nothing at all is an archive of nothing.
+    let unpacked = if start.is_empty() {
+        nothing
+    } else {
+        graph.add(Op::File(file), vec![nothing, archive], None, false, name)?
+    };
+    let graph = Arc::new(graph);
+    let all = build.reference(Arc::clone(&graph), unpacked);
+    // What is wrong with the archive is said before anything else is looked for in it.
+    build.evaluate(&all).await?;
+    let dockerfile = Source::Result(all.clone());
+    let context = match without(build, request, &all).await? {
+        Some(removed) => Source::Result(reduced(build, &graph, unpacked, &removed)?),
+        None => dockerfile.clone(),
+    };
+    Ok(Outside { context, dockerfile, filename: None })
+}
+
+/// What the older API takes away from a context: of the Dockerfile and `.dockerignore` what the latter names.
+/// All else in it its clients have left out.
+async fn without(
+    build: &Build,
+    request: &FrontendRequest,
+    all: &str,
+) -> Result<Option<Vec<String>>, Error> {
+    if !request.is_classic {
+        return Ok(None);
+    }
+    let Some(text) = read_one(build, all, IGNORE).await? else { return Ok(None) };
+    let patterns = dockerfile::ignore::Patterns::new(&dockerfile::ignore::read(&text));
+    let patterns = patterns.map_err(|error| Error::Invalid(format!("{IGNORE}: {error}")))?;
+    let filename = request.options.get("filename").map_or("Dockerfile", String::as_str);
+    let both = [IGNORE, filename.trim_start_matches("./").trim_start_matches('/')];
+    let removed = both.into_iter().filter(|name| patterns.matches(name)).map(str::to_owned);
+    Ok(Some(removed.collect::<Vec<_>>()).filter(|removed| !removed.is_empty()))
+}
+
+/// A context without these files.
+fn reduced(
+    build: &Build,
+    graph: &Graph,
+    all: VertexIdx,
+    removed: &[String],
+) -> Result<String, Error> {
+    let mut graph = graph.clone();
+    let remove = |path: &String| {
+        Action::Remove(Remove { path: path.clone(), may_be_missing: true, ..Remove::default() })
+    };
+    let file = File { actions: removed.iter().map(remove).collect() };
+    let name = "[internal] leave out of build context".into();
+    let shown = Shown { name, ..Shown::default() };
+    let rest = graph.add(Op::File(file), vec![all], None, false, shown)?;
+    Ok(build.reference(Arc::new(graph), rest))
 }
 
 /// Reads them where the options say that they are.
 pub(super) async fn read(
     build: &Build,
     options: &BTreeMap<String, String>,
+    outside: Option<&Outside>,
     context: &Context,
 ) -> Result<Files, Error> {
     let given = |key: &str, usual: &str| {
         let value = options.get(key).filter(|value| !value.is_empty());
         value.map_or_else(|| usual.to_owned(), Clone::clone)
     };
-    let filename = given("filename", "Dockerfile");
+    let has_own = options.get("dockerfilekey").is_some_and(|key| !key.is_empty());
+    let fixed = outside.filter(|_| !has_own).and_then(|outside| outside.filename.clone());
+    let filename = fixed.unwrap_or_else(|| given("filename", "Dockerfile"));
     let own = format!("{filename}.dockerignore");
     let local = Local {
         name: given("dockerfilekey", "dockerfile"),
         include: vec![filename.clone(), own.clone(), filename.to_lowercase()],
         ..Local::default()
     };
-    let source = match context {
+    let source = match outside {
         // The Dockerfile is in it, unless somebody says otherwise.
-        Context::Made(source) if !options.contains_key("dockerfilekey") => source.clone(),
+        Some(outside) if !has_own => outside.dockerfile.clone(),
         _ => Source::Local(local),
     };
     let shown = format!("[internal] load build definition from {filename}");
@@ -82,7 +192,7 @@ pub(super) async fn read(
     };
     let ignore = match (read_one(build, &directory, &own).await?, context) {
         (Some(bytes), _) => Some(bytes),
-        (None, Context::Made(_)) => read_one(build, &directory, ".dockerignore").await?,
+        (None, Context::Made(_)) => read_one(build, &directory, IGNORE).await?,
         (None, Context::Local { name, .. }) => {
             ignore_of(build, name, "[internal] load .dockerignore").await?
         }
@@ -96,15 +206,13 @@ pub(super) async fn ignore_of(
     name: &str,
     shown: &str,
 ) -> Result<Option<Vec<u8>>, Error> {
-    let local =
-        Local { name: name.to_owned(), include: vec![".dockerignore".into()], ..Local::default() };
+    let local = Local { name: name.to_owned(), include: vec![IGNORE.into()], ..Local::default() };
     let directory = bring(build, Source::Local(local), shown);
-    read_one(build, &directory, ".dockerignore").await
+    read_one(build, &directory, IGNORE).await
 }
 
 fn missing(filename: &str) -> Error {
-    let why = format!("failed to read dockerfile: open {filename}: no such file or directory");
-    Error::NotFound(why)
+    Error::NoDockerfile(filename.to_owned())
 }
 
 /// A directory, by a name.

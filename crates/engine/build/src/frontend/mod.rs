@@ -31,21 +31,37 @@ struct Platforms {
     platforms: Vec<OnePlatform>,
 }
 
+/// What a build is made from, before anything of it is carried out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recipe {
+    /// The Dockerfile.
+    pub source: Source,
+    /// The stages that are needed, by their places in it.
+    pub stages: Vec<usize>,
+}
+
+/// What was read for a build.
+struct Read {
+    options: Options,
+    platforms: Vec<Platform>,
+    source: Source,
+}
+
 impl Build {
+    /// Reads the Dockerfile. What is wrong with it in itself, or with its context, is told here.
+    pub async fn recipe(&self, request: &FrontendRequest) -> Result<Recipe, Error> {
+        let read = self.read(request).await?;
+        let round = Conversion::new(&read.source.data, read.options).round();
+        match round.next {
+            Ok(_) => Ok(Recipe { source: read.source, stages: round.stages }),
+            Err(error) => Err(Error::dockerfile(&error, &read.source)),
+        }
+    }
+
     /// Makes a graph of a Dockerfile, and names its results. Nothing is carried out but what it takes
     /// to read the Dockerfile, and to know the images that it names.
     pub async fn solve(&self, request: &FrontendRequest) -> Result<Solved, Error> {
-        let (mut options, platforms) =
-            Options::of_frontend(&request.options).map_err(|problem| invalid(&problem))?;
-        *self.shared.resolve.lock().unwrap_or_else(PoisonError::into_inner) = options.resolve;
-        if let Some(context) = files::outside(&request.options)? {
-            options.context = Context::Made(context);
-        }
-        let files = files::read(self, &request.options, &options.context).await?;
-        if let Some(text) = &files.ignore {
-            options.ignore = ignore::read(text);
-        }
-        let source = Source { filename: files.filename.clone(), data: files.dockerfile.clone() };
+        let Read { mut options, platforms, source } = self.read(request).await?;
         let mut solved = Solved::default();
         let mut several: Vec<Option<Platform>> = platforms.iter().cloned().map(Some).collect();
         if several.is_empty() {
@@ -53,7 +69,7 @@ impl Build {
         }
         for platform in several {
             options.target_platform.clone_from(&platform);
-            let conversion = Conversion::new(&files.dockerfile, options.clone());
+            let conversion = Conversion::new(&source.data, options.clone());
             let built = self.convert(conversion, request, &source).await?;
             self.add(&mut solved, &options, platform.as_ref(), built)?;
         }
@@ -66,6 +82,22 @@ impl Build {
             solved.metadata.insert("refs.platforms".into(), bytes.map_err(|e| invalid(&e))?);
         }
         Ok(solved)
+    }
+
+    async fn read(&self, request: &FrontendRequest) -> Result<Read, Error> {
+        let (mut options, platforms) =
+            Options::of_frontend(&request.options).map_err(|problem| invalid(&problem))?;
+        *self.shared.resolve.lock().unwrap_or_else(PoisonError::into_inner) = options.resolve;
+        let outside = files::outside(self, request).await?;
+        if let Some(outside) = &outside {
+            options.context = Context::Made(outside.context.clone());
+        }
+        let files = files::read(self, &request.options, outside.as_ref(), &options.context).await?;
+        if let Some(text) = &files.ignore {
+            options.ignore = ignore::read(text);
+        }
+        let source = Source { filename: files.filename, data: files.dockerfile };
+        Ok(Read { options, platforms, source })
     }
 
     /// Carries a conversion on until nothing is missing any more.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use buildgraph::{Exec, Network, Security, Vertex};
 use containers::{Step, StepResult};
-use docker::container::{Resources, Ulimit};
+use docker::container::Ulimit;
 use oci::{ChainId, Digest};
 
 use crate::build::Shared;
@@ -29,7 +29,9 @@ pub(crate) async fn run(
     check(build, exec)?;
     let below = op::base(inputs)?;
     let mounts = Mounts::make(build, exec, inputs).await?;
-    let step = step(build, exec, &below, &mounts);
+    let id = containers::new_id()?;
+    let step = Step { id: id.clone(), ..step(build, exec, &below, &mounts) };
+    listeners.container(&id);
     let job = Job {
         build: Arc::clone(build),
         step,
@@ -66,15 +68,24 @@ fn check(build: &Shared, exec: &Exec) -> Result<(), Error> {
 
 fn step(build: &Shared, exec: &Exec, below: &[ChainId], mounts: &Mounts) -> Step {
     let network = match exec.network {
+        Network::Default if !build.request.network.is_empty() => build.request.network.as_str(),
         Network::Default => "bridge",
         Network::Host => "host",
         Network::None => "none",
     };
+    let mut resources = build.request.limits.clone();
+    if !exec.cgroup_parent.is_empty() {
+        resources.cgroup_parent.clone_from(&exec.cgroup_parent);
+    }
     let ulimits = exec.ulimits.iter().map(|one| Ulimit {
         name: one.name.clone(),
         soft: one.soft,
         hard: one.hard,
     });
+    let ulimits: Vec<Ulimit> = ulimits.collect();
+    if !ulimits.is_empty() {
+        resources.ulimits = ulimits.into();
+    }
     let mut env = exec.env.clone();
     // What the step sets itself counts for more.
     let is_set = |line: &str| {
@@ -95,11 +106,7 @@ fn step(build: &Shared, exec: &Exec, below: &[ChainId], mounts: &Mounts) -> Step
         privileged: exec.security == Security::Insecure,
         extra_hosts: exec.hosts.iter().map(|one| format!("{}:{}", one.name, one.address)).collect(),
         shm_size: exec.shm_size.and_then(|size| i64::try_from(size).ok()).unwrap_or_default(),
-        resources: Resources {
-            cgroup_parent: exec.cgroup_parent.clone(),
-            ulimits: ulimits.collect::<Vec<_>>().into(),
-            ..Resources::default()
-        },
+        resources,
         devices: exec.devices.iter().map(|device| device.name.clone()).collect(),
         mounts: mounts.list.clone(),
         ..Step::default()

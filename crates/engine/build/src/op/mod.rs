@@ -32,7 +32,7 @@ pub(crate) async fn run(
     listeners: &Listeners,
 ) -> Result<Output, Error> {
     let (_lock, has_waited) = lock(build, key).await?;
-    if has_waited && !vertex.ignore_cache {
+    if has_waited && !vertex.ignore_cache && build.cache_within.is_none() {
         let key = key.clone();
         let found = build.blocking(move |build| build.builder.cache.find(&build.lease, &key));
         if let Some((_, chain)) = found.await? {

@@ -14,6 +14,7 @@ use data_encoding::BASE64;
 use oci::{Algorithm, Digest, Hasher};
 use registry::{WebFile, web_request};
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt as _;
 
 use crate::Error;
 use crate::build::Shared;
@@ -23,6 +24,9 @@ use crate::event::Status;
 use crate::output::{Output, Tree};
 use crate::store::{Directory, Use};
 use crate::tell::Listeners;
+
+/// Where streams of the client's are, as BuildKit has it: none of it is asked over the network.
+pub(crate) const UPLOAD: &str = "http://buildkit-session/";
 
 /// The kind of such a file in the build cache, as BuildKit calls it.
 const KIND: &str = "source.http";
@@ -48,6 +52,9 @@ pub(crate) async fn bring(
     http: &Http,
     listeners: &Listeners,
 ) -> Result<(Output, bool), Error> {
+    if let Some(stream) = http.url.strip_prefix(UPLOAD) {
+        return take(build, http, stream, listeners).await;
+    }
     let wanted = wanted(http)?;
     let (url, user) = without_user(&http.url);
     let shown = url.split(['?', '#']).next().unwrap_or_default().to_owned();
@@ -170,14 +177,9 @@ async fn fetch(
 ) -> Result<Known, Error> {
     let beside = build.builder.store.beside(directory, KNOWN);
     let _ = fs::remove_file(&beside);
-    let root = fsroot::Root::open(&directory.path)?;
-    for old in snapshot::folders::names(&directory.path)? {
-        root.remove_all(&old)?;
-    }
+    directory.clear()?;
     let path = directory.path.join(&name);
-    let mut options = OpenOptions::new();
-    let mut made =
-        options.write(true).create_new(true).mode(0o600).open(&path).at("open", &path)?;
+    let mut made = make(&path)?;
     let mut hasher = Hasher::new(Algorithm::Sha256);
     let mut far = Far::new(&file, &name);
     while let Some(piece) =
@@ -208,6 +210,51 @@ async fn fetch(
     Ok(known)
 }
 
+/// A new file.
+fn make(path: &Path) -> Result<fs::File, Error> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).open(path).at("open", path)
+}
+
+/// Takes a stream of the client's as a file. It is nobody's but this build's.
+async fn take(
+    build: &Arc<Shared>,
+    http: &Http,
+    stream: &str,
+    listeners: &Listeners,
+) -> Result<(Output, bool), Error> {
+    let description = "stream of the client";
+    let taken = build
+        .blocking(move |build| build.builder.store.take(KIND, "\0", description, Use::Private));
+    let mut directory = taken.await?.ok_or(Error::Lost("a directory of the builder"))?;
+    directory.is_passing = true;
+    directory.clear()?;
+    let name = safe(&http.name);
+    let path = directory.path.join(&name);
+    let mut made = make(&path)?;
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    let mut far = Far::of(&name, 0);
+    let mut bytes = build.client.upload(stream).await.map_err(Error::Client)?;
+    let mut buffer = vec![0; PIECE];
+    loop {
+        let read = bytes.read(&mut buffer).await;
+        let n_read = read.map_err(|error| Error::Client(docker::error::chain(&error)))?;
+        if n_read == 0 {
+            break;
+        }
+        made.write_all(&buffer[..n_read]).at("write", &path)?;
+        hasher.update(&buffer[..n_read]);
+        far.come(n_read, listeners);
+    }
+    far.end(listeners);
+    let digest = hasher.finish().to_string();
+    let known = Known { name, digest, ..Known::default() };
+    Ok((output(directory, http, 0o600, &known), false))
+}
+
+/// What is read of a stream at once, bytes.
+const PIECE: usize = 256 << 10;
+
 /// How far it is, said now and then.
 struct Far {
     status: Status,
@@ -221,6 +268,10 @@ const SAY_EACH: u64 = 1 << 20;
 impl Far {
     fn new(file: &WebFile, name: &str) -> Self {
         let total = file.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+        Self::of(name, total)
+    }
+
+    fn of(name: &str, total: i64) -> Self {
         let time = now();
         let name = format!("downloading {name}");
         let (started, completed) = (Some(time), None);

@@ -14,6 +14,7 @@ use crate::build::Shared;
 use crate::output::Output;
 use crate::tell::Listeners;
 
+pub(crate) use http::UPLOAD;
 pub(crate) use image::resolve;
 
 /// Brings what a source names, and says whether it was here.

@@ -14,7 +14,7 @@ use crate::error::At as _;
 use crate::intent::Intent;
 use crate::lock::Lock;
 use crate::record::{Container, Record, StepRecord};
-use crate::{Error, clock, definition, name};
+use crate::{Error, attachment, clock, definition, name};
 
 /// BuildKit's.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -28,7 +28,12 @@ pub(super) struct Made {
 }
 
 fn config(step: &Step) -> ContainerConfig {
-    let hostname = if step.hostname.is_empty() { HOSTNAME } else { &step.hostname };
+    let hostname = match step.hostname.as_str() {
+        // It is called what that one is called.
+        _ if step.network.starts_with("container:") => "",
+        "" => HOSTNAME,
+        hostname => hostname,
+    };
     ContainerConfig {
         cmd: step.args.clone().into(),
         env: step.env.clone().into(),
@@ -39,10 +44,7 @@ fn config(step: &Step) -> ContainerConfig {
     }
 }
 
-fn host(step: &Step, runtime: &str) -> Result<HostConfig, Error> {
-    if !matches!(step.network.as_str(), "" | "bridge" | "host" | "none") {
-        return Err(Error::Invalid(format!("network {:?} of a step", step.network)));
-    }
+fn host(step: &Step, runtime: &str) -> HostConfig {
     let mut resources = step.resources.clone();
     if !step.devices.is_empty() {
         let request = DeviceRequest {
@@ -53,7 +55,7 @@ fn host(step: &Step, runtime: &str) -> Result<HostConfig, Error> {
         let all = resources.device_requests.iter().cloned().chain([request]);
         resources.device_requests = all.collect::<Vec<_>>().into();
     }
-    Ok(HostConfig {
+    HostConfig {
         network_mode: step.network.clone(),
         privileged: step.privileged,
         group_add: step.groups.clone().into(),
@@ -67,18 +69,19 @@ fn host(step: &Step, runtime: &str) -> Result<HostConfig, Error> {
         log_config: LogConfig { driver: "none".into(), ..LogConfig::default() },
         resources,
         ..HostConfig::default()
-    })
+    }
 }
 
 impl Engine {
     /// Makes the container of a step. What was made goes again where that fails.
     pub(super) fn make_step(&self, step: &Step) -> Result<Made, Error> {
-        let (mut config, mut host) = (config(step), host(step, self.default_runtime())?);
+        let (mut config, mut host) = (config(step), host(step, self.default_runtime()));
         // What is only not as asked is nobody's to be told.
         let _warnings = definition::check(&config, &mut host, self.machine())?;
         self.runtime(&host.runtime)?;
-        let id = name::new_id()?;
+        let id = if step.id.is_empty() { name::new_id()? } else { step.id.clone() };
         definition::fill(&mut config, &mut host, &id);
+        attachment::check(self, &config, &host, &docker::Map::default())?;
         let wanted = step.mounts.iter().map(mounts::of).collect::<Result<_, _>>()?;
         let mut container = Container {
             name: format!("{}{id}", metadata::STEP),

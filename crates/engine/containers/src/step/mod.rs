@@ -26,6 +26,8 @@ use crate::{Error, mountpoints};
 /// What is to be run, and on what.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Step {
+    /// The id of its container, from [`crate::new_id`]; empty: a new one.
+    pub id: String,
     /// Whose it is, for its record: a build's and a step's number, say.
     pub owner: String,
     /// The layers of its root, lowest first; none: an empty root. The caller holds them: no image
@@ -43,7 +45,7 @@ pub struct Step {
     pub groups: Vec<String>,
     /// Empty: `buildkitsandbox`, as with BuildKit.
     pub hostname: String,
-    /// `bridge` (also where it is empty), `host` or `none`.
+    /// `bridge` (also where it is empty), `host`, `none`, another network, or `container:NAME`.
     pub network: String,
     /// All rights: BuildKit's `security.insecure`. Whether the step may have them is the caller's to
     /// know.

@@ -137,6 +137,8 @@ pub struct Round {
     pub next: Result<Next, Error>,
     /// What checks found so far; all of it in the last round.
     pub warnings: Vec<Warning>,
+    /// The stages of the Dockerfile that are needed, by their places in it, as far as is known.
+    pub stages: Vec<usize>,
 }
 
 /// A Dockerfile on its way to a graph.
@@ -159,7 +161,9 @@ impl Conversion {
     pub fn round(&self) -> Round {
         let mut converter = Converter::new(&self.parsed.dockerfile, &self.options, &self.known);
         let next = converter.run(&self.source, self.parsed.error.as_ref());
-        Round { next, warnings: converter.checks.warnings }
+        let n_stages = self.parsed.dockerfile.stages.len();
+        let stages = converter.needed_stages.into_iter().filter(|at| *at < n_stages).collect();
+        Round { next, warnings: converter.checks.warnings, stages }
     }
 
     /// Something is known now.

@@ -48,6 +48,8 @@ pub(crate) struct Converter<'a> {
     pub(crate) ignore: Option<Patterns>,
     pub(crate) proxies: Vec<String>,
     pub(crate) epoch: Option<i64>,
+    /// Those that the target needs.
+    pub(crate) needed_stages: BTreeSet<At>,
 }
 
 impl<'a> Converter<'a> {
@@ -78,6 +80,7 @@ impl<'a> Converter<'a> {
             named: Vec::new(),
             context_used: BTreeSet::new(),
             ignore: None,
+            needed_stages: BTreeSet::new(),
             proxies: arguments::proxies(&options.build_args),
             epoch: None,
         }
@@ -104,6 +107,7 @@ impl<'a> Converter<'a> {
         self.add_stages()?;
         let target = self.target()?;
         self.connect()?;
+        self.needed_stages = self.needed(target);
         let needed = self.resolve(target)?;
         if !self.asks.is_empty() {
             return Ok(Next::Ask(std::mem::take(&mut self.asks)));

@@ -224,11 +224,7 @@ fn clear(directory: &Directory, done: &Path) -> Result<(), Error> {
     {
         return Err(error).at("unlink", done);
     }
-    let root = Root::open(&directory.path)?;
-    for name in snapshot::folders::names(&directory.path)? {
-        root.remove_all(&name)?;
-    }
-    Ok(())
+    directory.clear()
 }
 
 /// Fetches a commit, and no more than is needed, into an empty directory.
