@@ -16,6 +16,8 @@ mod control;
 mod definition;
 mod failure;
 mod fsutil;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod gateway;
 mod history;
 mod request;
