@@ -88,7 +88,9 @@ fn patterns(pattern: &str, value: &str) {
     // What has another meaning to what is around it is not tried here.
     let is_plain =
         |c: &char| !matches!(c, '}' | '/' | '$' | '\'' | '"' | '<' | '\\' | '#' | '%' | '`');
-    if chars.is_empty() || !chars.iter().all(is_plain) {
+    // Each star multiplies what a plain reading tries.
+    let n_stars = chars.iter().filter(|c| **c == '*').count();
+    if chars.is_empty() || n_stars > 3 || !chars.iter().all(is_plain) {
         return;
     }
     let pattern: String = chars.iter().collect();

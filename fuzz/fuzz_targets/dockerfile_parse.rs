@@ -27,7 +27,11 @@ fn alone(escape: char, instruction: &Instruction) {
     let read = read.unwrap_or_else(|error| panic!("{error} in {text:?}"));
     let again = &read.stages[0].instructions;
     assert_eq!(again.len(), 1, "{text:?}");
-    assert_eq!(again[0].body, instruction.body, "{text:?}");
+    match (&again[0].body, &instruction.body) {
+        // A trigger keeps the blanks at its end, which the text has not.
+        (Body::Onbuild(one), Body::Onbuild(two)) => assert_eq!(one.trim_end(), two.trim_end()),
+        (one, two) => assert_eq!(one, two, "{text:?}"),
+    }
     assert_eq!(again[0].keyword, instruction.keyword);
 }
 

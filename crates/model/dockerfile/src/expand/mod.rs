@@ -44,12 +44,21 @@ impl Variables for NoVariables {
 
 /// Why a word cannot be expanded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("failed to process {q}: {why}", q = Quoted(.word))]
+#[error("failed to process {q}: {why}", q = Quoted(.word), why = one_line(.why))]
 pub struct ExpandError {
     /// The word.
     pub word: String,
     /// What is wrong with it.
     pub why: Why,
+}
+
+/// What is wrong, in one line: it quotes what is in the word, which may be anything.
+fn one_line(why: &Why) -> String {
+    let mut out = String::new();
+    for c in why.to_string().chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
 }
 
 /// What is wrong with a word.

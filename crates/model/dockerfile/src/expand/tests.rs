@@ -261,3 +261,11 @@ proptest! {
         let _ = Expander::new('\\').expand(&word, &env());
     }
 }
+
+#[test]
+fn an_error_is_one_line_whatever_the_word_is() {
+    for word in ["${a\n}", "${\r", "${a:\u{1b}x}"] {
+        let error = Expander::new('\\').expand(word, &NoVariables).unwrap_err().to_string();
+        assert!(!error.contains(char::is_control), "{error:?}");
+    }
+}
