@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use buildgraph::{Graph, Op, Range, Resolve, Source, VertexIdx};
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     epochs: Mutex<HashMap<String, i64>>,
     /// Where the front end looks for images.
     pub(crate) resolve: Mutex<Resolve>,
+    /// It is told why steps are, or are not, in the cache.
+    pub(crate) explains: AtomicBool,
     adopted: Mutex<HashMap<String, Adopted>>,
 }
 
@@ -93,6 +96,7 @@ impl Build {
             refs,
             epochs,
             resolve,
+            explains: AtomicBool::new(false),
             adopted,
         };
         Self { shared: Arc::new(shared) }

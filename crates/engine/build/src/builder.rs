@@ -17,6 +17,7 @@ use crate::client::Client;
 use crate::error::At as _;
 use crate::event::Progress;
 use crate::jobs::Jobs;
+use crate::made::Made;
 use crate::request::Request;
 use crate::store::Store;
 use crate::{Build, Error};
@@ -28,6 +29,7 @@ pub struct Builder {
     pub(crate) settings: registry::Settings,
     pub(crate) cache: Cache,
     pub(crate) store: Store,
+    pub(crate) made: Made,
     pub(crate) jobs: Jobs,
     pub(crate) empty: PathBuf,
 }
@@ -39,9 +41,10 @@ impl Builder {
         let db = Arc::clone(engine.shared_db());
         let store = Store::open(engine.root(), Arc::clone(&db))?;
         let empty = store.empty()?;
+        let made = store.made();
         let cache = Cache::new(Arc::clone(engine.images()), Arc::clone(&db));
         sweep(engine.images(), &db)?;
-        Ok(Arc::new(Self { engine, settings, cache, store, jobs: Jobs::default(), empty }))
+        Ok(Arc::new(Self { engine, settings, cache, store, made, jobs: Jobs::default(), empty }))
     }
 
     /// Begins a build. When it is dropped, all that it has under way ends.

@@ -100,6 +100,12 @@ impl Cache {
         Ok(())
     }
 
+    /// Bytes of what is found by a key, without what it lies on; 0: there is nothing.
+    pub(crate) fn size(&self, key: &Digest) -> Result<u64, Error> {
+        let found = self.db.read(|tx| tx.build_record_by_key(&key.to_string()))?;
+        Ok(found.map_or(0, |record| record.size))
+    }
+
     /// Has what is found by one key found by another one, too.
     pub(crate) fn also(&self, key: &Digest, found_by: &Digest) -> Result<(), Error> {
         self.db.write(|tx| match tx.build_record_by_key(&found_by.to_string())? {

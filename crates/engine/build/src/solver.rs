@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use buildgraph::{Graph, Op, Vertex, VertexIdx};
 use oci::{ChainId, Digest};
@@ -9,10 +10,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::build::Shared;
+use crate::cache::now;
+use crate::event::{Event, Status};
+use crate::explain::Reasons;
 use crate::jobs::{Job, Outcome};
+use crate::made::Making;
 use crate::output::Output;
 use crate::tell::{Listeners, Watched};
-use crate::{Error, keys, op, source};
+use crate::{Error, explain, keys, op, source};
 
 /// What a vertex has come to, for those that work on it.
 type Slot = watch::Receiver<Option<Output>>;
@@ -70,7 +75,7 @@ impl Shared {
             let output = output.map_err(|_| Error::Cancelled)?.clone();
             outputs.push(output.ok_or(Error::Lost("a step of the build"))?);
         }
-        match self.make(vertex, &outputs, &mut watched).await {
+        match self.make(graph, vertex, &outputs, &mut watched).await {
             Ok((output, cached)) => {
                 self.remember(&vertex.digest, output.clone());
                 watched.end(cached, None);
@@ -92,6 +97,7 @@ impl Shared {
     /// What a vertex makes of its inputs, and whether it was in the cache.
     async fn make(
         self: &Arc<Self>,
+        graph: &Graph,
         vertex: &Vertex,
         inputs: &[Output],
         watched: &mut Watched,
@@ -102,29 +108,42 @@ impl Shared {
         let by_identity = keys::by_identity(vertex, inputs);
         if !vertex.ignore_cache
             && let Some(key) = &by_identity
-            && let Some(output) = self.find(key.clone()).await?
+            && let Some(output) = self.find(vertex, key.clone()).await?
         {
             return Ok((output, true));
         }
+        let mut contents = Vec::new();
         let key = if keys::taken(&vertex.op).is_empty() {
             by_identity.clone()
         } else {
-            let contents = self.contents(vertex, inputs).await?;
+            contents = self.contents(vertex, inputs).await?;
             keys::by_content(vertex, inputs, &contents)
         };
         let key = key.ok_or_else(|| {
             Error::NotYet("a directory of the client as the root of a step".into())
         })?;
         if !vertex.ignore_cache
-            && let Some(output) = self.find(key.clone()).await?
+            && let Some(output) = self.find(vertex, key.clone()).await?
         {
             if let Some(other) = by_identity.filter(|other| *other != key) {
                 self.also(other, key).await?;
             }
             return Ok((output, true));
         }
+        let making = Making::new(graph, vertex, &key, inputs, &contents);
+        let making = Making { project: self.client.shared_key(), ..making };
+        self.explain_miss(vertex, &making).await?;
         watched.start();
+        let began = now();
         let output = self.carry_out(vertex, inputs, key.clone()).await?;
+        let making = Making { took: now() - began, ..making };
+        let found_by = key.clone();
+        self.blocking(move |build| {
+            let size = build.builder.cache.size(&found_by)?;
+            build.builder.made.add(&Making { size, ..making });
+            Ok(())
+        })
+        .await?;
         if let Some(other) = by_identity.filter(|other| *other != key) {
             self.also(other, key).await?;
         }
@@ -151,11 +170,41 @@ impl Shared {
     }
 
     /// What is in the cache under a key.
-    async fn find(self: &Arc<Self>, key: Digest) -> Result<Option<Output>, Error> {
+    async fn find(self: &Arc<Self>, vertex: &Vertex, key: Digest) -> Result<Option<Output>, Error> {
         let found =
             self.blocking(move |build| build.builder.cache.find(&build.lease, &key)).await?;
         let found = found.filter(|(_, chain)| self.is_within(chain));
-        Ok(found.map(|(_, chain)| Output::Layers(chain)))
+        Ok(found.map(|(record, chain)| {
+            if self.explains.load(Ordering::Relaxed) {
+                self.tell_reasons(vertex, &Reasons::hit(record.created));
+            }
+            Output::Layers(chain)
+        }))
+    }
+
+    /// Says why a step is not in the cache, where that is asked for.
+    async fn explain_miss(self: &Arc<Self>, vertex: &Vertex, making: &Making) -> Result<(), Error> {
+        if !self.explains.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (making, ignores_cache) = (making.clone(), vertex.ignore_cache);
+        let why = self
+            .blocking(move |build| Ok(Reasons::miss(&build.builder.made, &making, ignores_cache)));
+        self.tell_reasons(vertex, &why.await?);
+        Ok(())
+    }
+
+    fn tell_reasons(&self, vertex: &Vertex, reasons: &Reasons) {
+        let time = now();
+        self.progress.tell(Event::Status(Status {
+            id: format!("{}{}", explain::STATUS, reasons.text()),
+            vertex: Some(vertex.digest.clone()),
+            name: reasons.json(),
+            time,
+            started: Some(time),
+            completed: Some(time),
+            ..Status::default()
+        }));
     }
 
     /// Whether layers are among those that this build takes from the cache.

@@ -22,6 +22,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::Error;
 use crate::cache::now;
 use crate::error::At as _;
+use crate::made::Made;
 use crate::usage::bytes_of;
 
 /// How many directories of one name there may be, for builds that run at once.
@@ -216,6 +217,11 @@ impl Store {
     /// A file of the builder's own beside a directory.
     pub(crate) fn beside(&self, directory: &Directory, name: &str) -> PathBuf {
         self.root.join(&directory.id).join(name)
+    }
+
+    /// What steps were made of.
+    pub(crate) fn made(&self) -> Made {
+        Made::open(&self.root)
     }
 
     /// A file of the builder's own that belongs to no directory.

@@ -20,7 +20,7 @@ use crate::error::At as _;
 use crate::names::{End, Named};
 use crate::owner::open_file;
 use crate::source::{Taker, Way, take};
-use crate::{Error, Memo, attributes, memo, place};
+use crate::{Error, Listing, Memo, attributes, memo, place};
 
 /// What every digest begins with: another one where what is hashed, or how, becomes another.
 const VERSION: &[u8] = b"dhow edit 1";
@@ -34,6 +34,11 @@ const VERSION: &[u8] = b"dhow edit 1";
 /// It is that of what is there now: who uses it as the key of a result sees to it that the tree stays as it is
 /// until that is made.
 pub fn digest(root: &Root, copy: &Copy, memo: &mut Memo) -> Result<Digest, Error> {
+    listed(root, copy, memo).map(|(digest, _)| digest)
+}
+
+/// The same, with the files that it is of.
+pub fn listed(root: &Root, copy: &Copy, memo: &mut Memo) -> Result<(Digest, Listing), Error> {
     let taken = Taken::new(copy)?;
     for path in [Some(&taken.source.path), taken.required.as_ref()].into_iter().flatten() {
         let is_pattern = copy.wildcards && ignore::has_wildcards(&path.to_string_lossy());
@@ -47,7 +52,7 @@ pub fn digest(root: &Root, copy: &Copy, memo: &mut Memo) -> Result<Digest, Error
         let source = Named { path, end };
         hash.source(root, &source, copy.follow_links, copy.contents_only, &taken.filter)?;
     }
-    Ok(hash.hasher.finish())
+    Ok((hash.hasher.finish(), hash.listing))
 }
 
 /// The identity of what is at `path` in `root`, links followed: with all that is below, and without what it is
@@ -72,6 +77,7 @@ struct Hash<'a> {
     /// What is looked at, for errors.
     shown: PathBuf,
     buffer: Vec<u8>,
+    listing: Listing,
 }
 
 impl<'a> Hash<'a> {
@@ -88,6 +94,7 @@ impl<'a> Hash<'a> {
             links: HashMap::new(),
             shown: PathBuf::new(),
             buffer: Vec::new(),
+            listing: Listing::default(),
         })
     }
 
@@ -198,6 +205,7 @@ impl Taker for Hash<'_> {
         }
         if !(is_top && self.contents_only) {
             self.header(stat);
+            self.listing.push(&self.shown, stat, b"");
         }
         self.is_top.push(is_top);
         Ok(())
@@ -217,13 +225,16 @@ impl Taker for Hash<'_> {
     }
 
     fn node(&mut self, directory: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> Result<(), Error> {
-        if !self.is_top.is_empty() {
+        let is_top = self.is_top.is_empty();
+        let shown = if is_top { self.shown.clone() } else { self.shown.join(name) };
+        if !is_top {
             self.field(b'n', name.as_bytes());
             if stat.st_nlink > 1 && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
                 let n_known = self.links.len() as u64;
                 let first = *self.links.entry((stat.st_dev, stat.st_ino)).or_insert(n_known);
                 if first != n_known {
                     self.field(b'l', &first.to_le_bytes());
+                    self.listing.push(&shown, stat, &first.to_le_bytes());
                     return Ok(());
                 }
             }
@@ -235,6 +246,7 @@ impl Taker for Hash<'_> {
             None => self.body(directory, name)?,
         };
         self.field(b'b', &body);
+        self.listing.push(&shown, stat, &body);
         Ok(())
     }
 }

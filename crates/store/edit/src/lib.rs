@@ -19,6 +19,7 @@ mod copy;
 mod cursor;
 mod digest;
 mod error;
+mod listing;
 mod make;
 mod memo;
 mod mode;
@@ -33,8 +34,9 @@ use buildgraph::{Action, File};
 use fsroot::Root;
 use rustix::fs::{Timespec, Timestamps};
 
-pub use digest::{digest, digest_path};
+pub use digest::{digest, digest_path, listed};
 pub use error::Error;
+pub use listing::{Change, Listing, changes};
 pub use memo::Memo;
 
 /// Changes `target` as `file` says. `inputs` are what the vertex works on; names of users are looked up

@@ -50,14 +50,17 @@ pub(crate) struct BuildArgs {
     /// Say why each step was or was not cached
     #[arg(long)]
     pub(crate) explain: bool,
+    /// Format of --explain (text, json), of --call (text, json) and of `build graph` (text, svg, dot, json)
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
     /// Name of the Dockerfile (default: PATH/Dockerfile); - for standard input
     #[arg(short, long)]
     pub(crate) file: Option<String>,
     /// Always remove intermediate containers: there are none
     #[arg(long, hide = true)]
     pub(crate) force_rm: bool,
-    /// Write the steps, with their times and what each waited for, to a file (.svg: a picture), or - for
-    /// text to STDOUT; `dhow build graph PATH` is short for --graph -
+    /// After the build, write its steps, with their times and what each waited for, to a file (.svg: a
+    /// picture), or - for text to STDOUT
     #[arg(long, value_name = "FILE")]
     pub(crate) graph: Option<PathBuf>,
     /// Write the image ID to a file
@@ -128,7 +131,8 @@ pub(crate) struct BuildArgs {
     pub(crate) ulimit: Vec<String>,
     #[command(flatten)]
     pub(crate) refused: RefusedArgs,
-    /// The context: a directory, the URL of a repository or an archive, - for standard input
+    /// The context: a directory, the URL of a repository or an archive, - for standard input. With `graph`
+    /// before it nothing is built: the steps are shown, with what the last build of each took
     #[arg(value_name = "PATH | URL | -", required = true, num_args = 1..=2)]
     pub(crate) context: Vec<String>,
 }

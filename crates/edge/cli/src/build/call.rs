@@ -10,10 +10,12 @@ use buildkit::gateway::{self, ReturnRequest};
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Request, Status};
 
+use super::picture::{self, Format};
 use super::progress::Display;
 use super::solve::{Control, Ended, Solving};
 use super::wire::{Channel, MESSAGE};
-use super::{FRONTEND, failed};
+use super::{FRONTEND, context, failed};
+use crate::args::BuildArgs;
 use crate::error::{Error, Result};
 use crate::format::human;
 
@@ -22,16 +24,57 @@ const BUILD: &str = "buildkit-controlapi-buildid";
 /// A front end that does not know what is asked refuses, and does not build.
 const NEEDED: &str = "moby.buildkit.frontend.subrequests";
 
+/// What is asked instead of a build, and how the answer is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A method, by its name, as text or JSON.
+    Method(String, bool),
+    /// The graph.
+    Graph(Format),
+}
+
+impl Asked {
+    /// By the flags; `None`: a build.
+    pub(super) fn parse(args: &BuildArgs) -> Result<Option<Self>> {
+        if context::is_graph(args) {
+            return Ok(Some(Self::Graph(Format::parse(args.format.as_deref())?)));
+        }
+        let as_json = match args.format.as_deref() {
+            None | Some("text") => false,
+            Some("json") => true,
+            Some(other) => {
+                return Err(Error::Usage(format!("--format {other}: give text or json")));
+            }
+        };
+        let method = if args.check { "check" } else { args.call.as_str() };
+        if method == "build" {
+            if args.format.is_some() && !args.explain {
+                let why = "--format is for --explain, --call, --check and `build graph`";
+                return Err(Error::Usage(why.into()));
+            }
+            return Ok(None);
+        }
+        let (method, is_json) = parse(method)?;
+        Ok(Some(Self::Method(method, as_json || is_json)))
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Method(name, _) => name,
+            Self::Graph(_) => "dhow.graph",
+        }
+    }
+}
+
 /// Asks, and prints the answer.
 pub(super) async fn call(
     (control, channel): (Control, Channel),
     mut request: SolveRequest,
-    method: &str,
+    asked: &Asked,
     mut display: Display,
 ) -> Result<i32> {
-    let (method, as_json) = parse(method)?;
     let mut attrs = std::mem::take(&mut request.frontend_attrs);
-    attrs.insert("requestid".into(), method.clone());
+    attrs.insert("requestid".into(), asked.name().to_owned());
     attrs.insert("frontend.caps".into(), NEEDED.into());
     request.frontend.clear();
     let id = request.r#ref.clone();
@@ -54,7 +97,14 @@ pub(super) async fn call(
         return failed(ended);
     }
     let metadata = answered.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    print(&metadata, &method, as_json)
+    match asked {
+        Asked::Method(method, as_json) => print(&metadata, method, *as_json),
+        Asked::Graph(format) => {
+            let json = metadata.get("result.json").map(Vec::as_slice).unwrap_or_default();
+            print!("{}", picture::render(json, *format)?);
+            Ok(0)
+        }
+    }
 }
 
 /// `METHOD[,format=json]`.
@@ -159,5 +209,31 @@ mod tests {
         assert_eq!(parse("frontend.x").unwrap().0, "frontend.x");
         assert!(parse("frob").is_err());
         assert!(parse("check,x=y").is_err());
+    }
+
+    #[test]
+    fn flags_say_what_is_asked() {
+        let asked = |change: &dyn Fn(&mut BuildArgs)| {
+            let context = vec![".".to_owned()];
+            let mut args = BuildArgs { call: "build".into(), context, ..BuildArgs::default() };
+            change(&mut args);
+            Asked::parse(&args)
+        };
+        assert_eq!(asked(&|_| ()).unwrap(), None);
+        let lint = |as_json| Some(Asked::Method("frontend.lint".into(), as_json));
+        assert_eq!(asked(&|args| args.check = true).unwrap(), lint(false));
+        let json = |args: &mut BuildArgs| args.format = Some("json".into());
+        let check = |args: &mut BuildArgs| {
+            args.call = "check".into();
+            json(args);
+        };
+        assert_eq!(asked(&check).unwrap(), lint(true));
+        let graph = |args: &mut BuildArgs| {
+            args.context = vec!["graph".into(), ".".into()];
+            args.format = Some("svg".into());
+        };
+        assert_eq!(asked(&graph).unwrap(), Some(Asked::Graph(Format::Svg)));
+        assert!(asked(&json).is_err(), "a build alone has no format");
+        assert!(asked(&|args| args.format = Some("xml".into())).is_err());
     }
 }

@@ -66,11 +66,16 @@ pub(crate) fn prepare(args: &BuildArgs) -> Result<Context> {
     Ok(context)
 }
 
-/// The context; `graph` before it asks for the graph.
+/// Whether only the graph is asked for: `graph` stands before the context.
+pub(super) fn is_graph(args: &BuildArgs) -> bool {
+    matches!(&args.context[..], [graph, _] if graph == "graph")
+}
+
+/// The context.
 fn named_context(args: &BuildArgs) -> Result<&str> {
     match &args.context[..] {
         [context] => Ok(context),
-        [graph, context] if graph == "graph" => Ok(context),
+        [_, context] if is_graph(args) => Ok(context),
         _ => Err(Error::Usage("dhow build takes one context".into())),
     }
 }

@@ -12,6 +12,7 @@ mod csv;
 mod failure;
 mod options;
 mod outputs;
+mod picture;
 mod progress;
 mod result;
 mod session;
@@ -30,11 +31,14 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use crate::args::BuildArgs;
 use crate::client::Client;
 use crate::error::{Error, Result};
+use call::Asked;
 use session::Session;
 use solve::{Ended, Solving};
 
 /// The front end of Dockerfiles.
 pub(crate) const FRONTEND: &str = "dockerfile.v0";
+/// What asks our builder why steps were or were not cached; others do not know it.
+const EXPLAIN: &str = "dhow.explain";
 /// The exit code after Ctrl-C, as shells have it.
 const INTERRUPTED: i32 = 130;
 
@@ -53,7 +57,7 @@ pub(crate) fn random_id() -> Result<String> {
 /// `build`.
 pub(crate) async fn build(client: &Client, args: &BuildArgs) -> Result<i32> {
     let mode = Mode::choose(args.progress.as_deref(), args.quiet)?;
-    let method = if args.check { "check" } else { args.call.as_str() };
+    let asked = Asked::parse(args)?;
     let attrs = options::attributes(args)?;
     let entitlements = options::entitlements(args)?;
     let outputs = outputs::parse(args, &args.allow)?;
@@ -81,8 +85,11 @@ pub(crate) async fn build(client: &Client, args: &BuildArgs) -> Result<i32> {
     };
     let title = format!("building with {}", solve::name(client));
     let mut display = Display::new(mode, &title);
-    if method != "build" {
-        return call::call((opened.control, opened.channel), request, method, display).await;
+    if let Some(asked) = asked {
+        return call::call((opened.control, opened.channel), request, &asked, display).await;
+    }
+    if args.explain {
+        request.frontend_attrs.insert(EXPLAIN.into(), "1".into());
     }
     if let [only] = &outputs.exporters[..] {
         request.exporter_deprecated.clone_from(&only.r#type);
@@ -98,10 +105,10 @@ pub(crate) async fn build(client: &Client, args: &BuildArgs) -> Result<i32> {
         other => return failed(other),
     };
     if args.explain {
-        print!("{}", crate::builder::explain::render(&display.trace));
+        let as_json = args.format.as_deref() == Some("json");
+        print!("{}", crate::builder::explain::render(&display.trace, as_json));
     }
-    let is_graph = args.context.len() == 2;
-    if let Some(path) = args.graph.as_deref().or(is_graph.then_some(std::path::Path::new("-"))) {
+    if let Some(path) = args.graph.as_deref() {
         crate::builder::graph::write(&display.trace, path)?;
     }
     result::write(args, &id, &response, &display.trace)?;

@@ -6,18 +6,22 @@
 
 use std::collections::HashMap;
 
+use serde_json::{Value, json};
+
 use crate::build::{Step, Trace};
 
 /// How a builder begins what it says of the cache: `cache: RUN make: the argument A is 2, was 1`.
 pub(crate) const REASON: &str = "cache: ";
 
-/// One line a step, in the order in which they began.
-pub(crate) fn render(trace: &Trace) -> String {
+/// One line a step, in the order in which they began; or JSON, one object a step: `step`, `cached`, `why` and,
+/// where the builder says more, its `reasons`.
+pub(crate) fn render(trace: &Trace, as_json: bool) -> String {
     let by_digest: HashMap<&str, &Step> =
         trace.steps.iter().map(|step| (step.digest.as_str(), step)).collect();
     let mut steps: Vec<&Step> = trace.steps.iter().filter(|step| step.started.is_some()).collect();
     steps.sort_by(|a, b| a.started.unwrap_or(0.0).total_cmp(&b.started.unwrap_or(0.0)));
     let mut out = String::new();
+    let mut all = Vec::new();
     for step in steps.into_iter().filter(|step| !is_internal(step)) {
         let told = step.parts.iter().filter_map(|part| part.id.strip_prefix(REASON));
         let told: Vec<&str> = told.collect();
@@ -30,6 +34,21 @@ pub(crate) fn render(trace: &Trace) -> String {
             (false, true) => ("RAN", reason(step, &by_digest)),
         };
         out += &format!("{word:<7} {}\n        {why}\n", step.name);
+        let parts = step.parts.iter().filter(|part| part.id.starts_with(REASON));
+        let known = parts.filter_map(|part| serde_json::from_str::<Value>(&part.name).ok());
+        let reasons: Vec<Value> = known
+            .flat_map(|mut value| value["reasons"].as_array_mut().map(std::mem::take))
+            .flatten()
+            .collect();
+        all.push(json!({
+            "step": step.name,
+            "cached": step.cached,
+            "why": why,
+            "reasons": reasons,
+        }));
+    }
+    if as_json {
+        return format!("{:#}\n", Value::Array(all));
     }
     out
 }
@@ -105,6 +124,7 @@ mod tests {
             ],
             statuses: vec![VertexStatus {
                 id: "cache: the file x was changed".into(),
+                name: "{\"reasons\":[{\"kind\":\"files\"}]}".into(),
                 vertex: "b".into(),
                 ..VertexStatus::default()
             }],
@@ -120,6 +140,9 @@ mod tests {
             RAN     [4/4] RUN make
                     it builds on what was not cached: [3/4] COPY . .
         "]]
-        .assert_eq(&render(&trace));
+        .assert_eq(&render(&trace, false));
+        let json: Value = serde_json::from_str(&render(&trace, true)).unwrap();
+        assert_eq!(json[2]["reasons"][0]["kind"], "files");
+        assert_eq!(json[3]["cached"], false);
     }
 }

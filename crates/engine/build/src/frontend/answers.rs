@@ -6,7 +6,7 @@ use buildgraph::Resolve;
 use dockerfile::convert::{Answer, Ask};
 use dockerfile::ignore;
 use oci::Digest;
-use oci::image::Platform;
+use oci::image::{History, ImageConfig, Platform};
 use tokio::task::JoinSet;
 
 use super::files;
@@ -17,11 +17,21 @@ use crate::request::FrontendRequest;
 use crate::tell::Listeners;
 use crate::{Build, Error, source};
 
+/// Where images are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Where {
+    /// As the build says.
+    Anywhere,
+    /// Here alone. One that is not here has a configuration that says nothing.
+    Here,
+}
+
 /// Answers, all at once.
 pub(super) async fn find(
     build: &Build,
     request: &FrontendRequest,
     asks: Vec<Ask>,
+    place: Where,
 ) -> Result<Vec<(Ask, Answer)>, Error> {
     let mut looking = JoinSet::new();
     let mut known = Vec::new();
@@ -31,7 +41,10 @@ pub(super) async fn find(
                 let (reference, platform) = (reference.clone(), platform.clone());
                 let (shared, shown) = (Arc::clone(&build.shared), shown.clone());
                 looking.spawn(async move {
-                    let answer = image(&shared, &reference, &platform, &shown).await?;
+                    let answer = match place {
+                        Where::Anywhere => image(&shared, &reference, &platform, &shown).await?,
+                        Where::Here => image_here(&shared, &reference, &platform).await?,
+                    };
                     Ok::<_, Error>((ask, answer))
                 });
             }
@@ -91,6 +104,31 @@ async fn image(
         },
         Err(Error::Cancelled) => return Err(Error::Cancelled),
         Err(error) => Answer::Failed(docker::error::chain(&error)),
+    })
+}
+
+/// What is known of an image without asking anybody.
+async fn image_here(
+    shared: &Arc<Shared>,
+    reference: &str,
+    platform: &Platform,
+) -> Result<Answer, Error> {
+    Ok(match source::here(shared, reference, Some(platform)).await? {
+        Some(image) => Answer::Image {
+            config: Box::new(image.config),
+            digest: image.manifest,
+            id: Some(image.id),
+        },
+        None => {
+            let config = ImageConfig {
+                architecture: platform.architecture.clone(),
+                os: platform.os.clone(),
+                // One without any layer would be an empty root.
+                history: vec![History::default()],
+                ..ImageConfig::default()
+            };
+            Answer::Image { config: Box::new(config), digest: None, id: None }
+        }
     })
 }
 

@@ -1,20 +1,25 @@
 //! The front end: from a Dockerfile to a graph.
 
 mod answers;
+mod calls;
 mod files;
+pub(crate) mod picture;
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use dockerfile::check;
-use dockerfile::convert::{Built, Context, Conversion, Next, Options};
+use dockerfile::convert::{Built, Context, Conversion, Next, Options, Round};
 use dockerfile::ignore;
 use oci::image::Platform;
 use serde::Serialize;
 
+use self::answers::Where;
+use self::calls::Call;
 use crate::event::{Event, Source, Warning};
 use crate::export::{CONFIG, Solved};
 use crate::request::FrontendRequest;
-use crate::{Build, Error};
+use crate::{Build, Error, explain};
 
 /// A platform of several, as exporters read it.
 #[derive(Serialize)]
@@ -62,6 +67,11 @@ impl Build {
     /// to read the Dockerfile, and to know the images that it names.
     pub async fn solve(&self, request: &FrontendRequest) -> Result<Solved, Error> {
         let Read { mut options, platforms, source } = self.read(request).await?;
+        let explains = request.options.contains_key(explain::OPTION);
+        self.shared.explains.store(explains, Ordering::Relaxed);
+        if let Some(call) = Call::of(&request.options)? {
+            return self.call(call, request, options, platforms.first(), source).await;
+        }
         let mut solved = Solved::default();
         let mut several: Vec<Option<Platform>> = platforms.iter().cloned().map(Some).collect();
         if several.is_empty() {
@@ -103,26 +113,31 @@ impl Build {
     /// Carries a conversion on until nothing is missing any more.
     async fn convert(
         &self,
-        mut conversion: Conversion,
+        conversion: Conversion,
         request: &FrontendRequest,
         source: &Source,
     ) -> Result<Built, Error> {
+        let round = self.rounds(conversion, request, Where::Anywhere).await?;
+        self.warn(&round.warnings, source);
+        match round.next {
+            Ok(Next::Done(built)) => Ok(*built),
+            Ok(Next::Ask(_)) => Err(Error::Lost("the front end")),
+            Err(error) => Err(Error::dockerfile(&error, source)),
+        }
+    }
+
+    /// The last round of a conversion, in which nothing is asked any more.
+    async fn rounds(
+        &self,
+        mut conversion: Conversion,
+        request: &FrontendRequest,
+        place: Where,
+    ) -> Result<Round, Error> {
         loop {
             let round = conversion.round();
-            match round.next {
-                Ok(Next::Ask(asks)) => {
-                    for (ask, answer) in answers::find(self, request, asks).await? {
-                        conversion.give(ask, answer);
-                    }
-                }
-                Ok(Next::Done(built)) => {
-                    self.warn(&round.warnings, source);
-                    return Ok(*built);
-                }
-                Err(error) => {
-                    self.warn(&round.warnings, source);
-                    return Err(Error::dockerfile(&error, source));
-                }
+            let Ok(Next::Ask(asks)) = round.next else { return Ok(round) };
+            for (ask, answer) in answers::find(self, request, asks, place).await? {
+                conversion.give(ask, answer);
             }
         }
     }

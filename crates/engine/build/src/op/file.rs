@@ -58,17 +58,21 @@ pub(crate) async fn run(
     made.await.map(Output::Layers)
 }
 
-/// The digest of what a step takes of an input. Only in a room.
-pub(crate) fn content(build: &Shared, taken: &Taken, input: &Output) -> Result<Digest, Error> {
+/// The digest of what a step takes of an input, and the files that it is of. Only in a room.
+pub(crate) fn content(
+    build: &Shared,
+    taken: &Taken,
+    input: &Output,
+) -> Result<(Digest, edit::Listing), Error> {
     let root = op::root(build, input)?;
     let memo = match input {
         Output::Tree(tree) => Some(build.builder.store.beside(&tree.directory, "digests")),
         Output::Layers(_) => None,
     };
     let mut known = memo.as_deref().map(edit::Memo::load).unwrap_or_default();
-    let digest = edit::digest(&root, &taken.copy, &mut known)?;
+    let found = edit::listed(&root, &taken.copy, &mut known)?;
     if let Some(memo) = memo {
         known.save(&memo).at("write", &memo)?;
     }
-    Ok(digest)
+    Ok(found)
 }

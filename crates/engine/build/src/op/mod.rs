@@ -113,7 +113,9 @@ pub(crate) fn contents(
         view::in_a_room(|| {
             for (one, digest) in taken.iter().zip(&mut digests) {
                 if digest.is_none() {
-                    *digest = Some(file::content(build, one, &inputs[one.input])?);
+                    let (found, listing) = file::content(build, one, &inputs[one.input])?;
+                    build.builder.made.keep(one, &found, &listing);
+                    *digest = Some(found);
                 }
             }
             Ok(())

@@ -75,7 +75,8 @@ pub(crate) async fn resolve(
     Ok((pulled.image, false))
 }
 
-async fn here(
+/// The image that a name means, if it is here.
+pub(crate) async fn here(
     build: &Arc<Shared>,
     name: &str,
     platform: Option<&Platform>,

@@ -15,7 +15,7 @@ use crate::output::Output;
 use crate::tell::Listeners;
 
 pub(crate) use http::UPLOAD;
-pub(crate) use image::resolve;
+pub(crate) use image::{here, resolve};
 
 /// Brings what a source names, and says whether it was here.
 pub(crate) async fn bring(

@@ -1,6 +1,7 @@
 //! Builds without programs: what is copied, found again, pruned. (Programs need a supervisor: e2e.)
 
 mod cache;
+mod explain;
 mod graph;
 mod trees;
 

@@ -122,3 +122,30 @@ fn what_is_known_is_not_read() {
     sh(&trees.from(), "chmod 600 a; chmod 644 a; chmod 600 b; chmod 644 b");
     assert_eq!(digest(&from, &like_copy("/", "/"), &mut memo).unwrap(), first);
 }
+
+#[test]
+fn what_differs_between_two_trees_is_named() {
+    let trees = Trees::with("listing", TREE, "");
+    let listed = || {
+        let root = Root::open(&trees.from()).unwrap();
+        let (_, listing) = listed(&root, &like_copy("/d", "/x/"), &mut Memo::new()).unwrap();
+        listing.text().unwrap().to_owned()
+    };
+    let before = listed();
+    assert_eq!(changes(&before, &before), [].into());
+    sh(
+        &trees.from(),
+        "touch -d @5 d/a; echo B >d/e/b; ln -snf e d/l; chmod 600 d/p; chown 7 d/e; rm d/a; echo x >'d/a\n\\'",
+    );
+    let changed = changes(&before, &listed());
+    let shown = changed.iter().map(|(path, change)| (path.trim_start_matches('/'), *change));
+    let want = [
+        ("d/a", Change::Removed),
+        ("d/a\\x0a\\x5c", Change::Added),
+        ("d/e", Change::Owner),
+        ("d/e/b", Change::Content),
+        ("d/l", Change::Content),
+        ("d/p", Change::Mode),
+    ];
+    assert_eq!(shown.collect::<Vec<_>>(), want);
+}

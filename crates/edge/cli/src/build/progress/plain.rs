@@ -73,7 +73,10 @@ impl Plain {
         }
         (self.last, self.spoke, self.open_number) = (Some(at), Some(Instant::now()), number);
         let is_done = step.completed.is_some();
-        for part in step.parts.iter_mut().filter(|part| part.is_due() || is_done && part.fresh) {
+        let is_shown = |part: &&mut super::trace::Part| {
+            !part.is_reason() && (part.is_due() || is_done && part.fresh)
+        };
+        for part in step.parts.iter_mut().filter(is_shown) {
             (part.fresh, part.printed) = (false, Some(Instant::now()));
             let took =
                 part.started.map_or(0.0, |began| part.completed.unwrap_or(part.time) - began);

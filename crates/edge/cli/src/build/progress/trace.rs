@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use buildkit::control::{StatusResponse, Vertex, VertexLog, VertexStatus, VertexWarning};
 use buildkit::prost_types::Timestamp;
 
+use crate::builder::explain::REASON;
 use crate::format::human;
 
 /// More steps, parts of a step, and warnings than a build has.
@@ -33,6 +34,7 @@ pub(crate) fn seconds(time: &Timestamp) -> f64 {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Part {
     pub(crate) id: String,
+    pub(crate) name: String,
     pub(crate) current: i64,
     pub(crate) total: i64,
     pub(crate) time: f64,
@@ -44,10 +46,15 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    /// Whether it says why its step was or was not cached, which is told at the end.
+    pub(super) fn is_reason(&self) -> bool {
+        self.id.starts_with(REASON)
+    }
+
     /// Whether it is to be printed: it is done, or has gone on for a while.
     pub(super) fn is_due(&self) -> bool {
         let is_late = self.printed.is_none_or(|printed| printed.elapsed() > PAUSE);
-        self.fresh && (self.completed.is_some() || is_late)
+        self.fresh && !self.is_reason() && (self.completed.is_some() || is_late)
     }
 }
 
@@ -196,7 +203,13 @@ impl Trace {
             Some(at) => at,
             None if step.parts.len() >= MAX_PARTS => return,
             None => {
-                step.parts.push(Part { id, printed: Some(Instant::now()), ..Part::default() });
+                let name = human::printable(&status.name);
+                step.parts.push(Part {
+                    id,
+                    name,
+                    printed: Some(Instant::now()),
+                    ..Part::default()
+                });
                 step.parts.len() - 1
             }
         };

@@ -179,7 +179,7 @@ impl Look {
         let took = format!("{:.1}s", step.took(self.now));
         let mut lines =
             vec![self.coloured(colour, &self.aligned(&format!(" => {mark}{}", step.name), &took))];
-        for part in &step.parts {
+        for part in step.parts.iter().filter(|part| !part.is_reason()) {
             let end = part.completed.unwrap_or(self.now);
             let took = part.started.map(|began| format!("{:.1}s", (end - began).max(0.0)));
             let text = format!(" => => {}{}", part.id, text::amount(part));
