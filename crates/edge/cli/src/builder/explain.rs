@@ -37,7 +37,7 @@ pub(crate) fn render(trace: &Trace, as_json: bool) -> String {
         let parts = step.parts.iter().filter(|part| part.id.starts_with(REASON));
         let known = parts.filter_map(|part| serde_json::from_str::<Value>(&part.name).ok());
         let reasons: Vec<Value> = known
-            .flat_map(|mut value| value["reasons"].as_array_mut().map(std::mem::take))
+            .filter_map(|mut value| value["reasons"].as_array_mut().map(std::mem::take))
             .flatten()
             .collect();
         all.push(json!({

@@ -113,23 +113,21 @@ async fn image_here(
     reference: &str,
     platform: &Platform,
 ) -> Result<Answer, Error> {
-    Ok(match source::here(shared, reference, Some(platform)).await? {
-        Some(image) => Answer::Image {
+    if let Some(image) = source::here(shared, reference, Some(platform)).await? {
+        return Ok(Answer::Image {
             config: Box::new(image.config),
             digest: image.manifest,
             id: Some(image.id),
-        },
-        None => {
-            let config = ImageConfig {
-                architecture: platform.architecture.clone(),
-                os: platform.os.clone(),
-                // One without any layer would be an empty root.
-                history: vec![History::default()],
-                ..ImageConfig::default()
-            };
-            Answer::Image { config: Box::new(config), digest: None, id: None }
-        }
-    })
+        });
+    }
+    let config = ImageConfig {
+        architecture: platform.architecture.clone(),
+        os: platform.os.clone(),
+        // One without any layer would be an empty root.
+        history: vec![History::default()],
+        ..ImageConfig::default()
+    };
+    Ok(Answer::Image { config: Box::new(config), digest: None, id: None })
 }
 
 impl Shared {

@@ -57,10 +57,8 @@ pub(super) fn dot(picture: &Picture) -> String {
     }
     for (at, stage) in picture.stages.iter().enumerate() {
         let label = format!("{}: FROM {}{}", stage.name, stage.base, note(stage));
-        let (colour, style) = match stage.needed {
-            true => ("black", ""),
-            false => ("gray", ", color=gray, fontcolor=gray"),
-        };
+        let (colour, style) =
+            if stage.needed { ("black", "") } else { ("gray", ", color=gray, fontcolor=gray") };
         _ = writeln!(
             out,
             "  subgraph cluster_{at} {{\n    label={}; color={colour}; fontcolor={colour};",
