@@ -45,6 +45,7 @@ impl Engine {
             author: options.author.clone(),
             message: options.message.clone(),
             created_by: Some(container.command().join(" ")),
+            container: Some(container.id.clone()),
         };
         let frozen =
             options.pause && phase == Phase::Running && self.freeze(&container, "commit")?;

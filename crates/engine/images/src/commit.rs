@@ -30,6 +30,8 @@ pub struct Commit {
     pub message: Option<String>,
     /// The container's command, for the history.
     pub created_by: Option<String>,
+    /// The container's id.
+    pub container: Option<String>,
 }
 
 impl Images {
@@ -78,6 +80,7 @@ impl Images {
         config.created = Some(created.clone());
         config.author.clone_from(&commit.author);
         config.comment.clone_from(&commit.message);
+        config.container.clone_from(&commit.container);
         config.config = run;
         config.rootfs.diff_ids.push(DiffId(top.digest().clone()));
         config.history.push(History {

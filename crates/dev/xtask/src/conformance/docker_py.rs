@@ -180,6 +180,8 @@ pub(super) const ENGINE: &str = r#"
 export DHOW_ROOT="$WORK/engine/root" DHOW_STATE="$WORK/engine/state" HOME="$WORK/engine"
 unset DOCKER_HOST
 ip link set lo up
+# As on any machine with systemd.
+mount --make-rshared /
 mount -t tmpfs tmpfs "$WORK/engine" && mkdir "$WORK/engine/etc" "$WORK/engine/etc.work" || exit
 mount -t overlay etc -o "lowerdir=/etc,upperdir=$WORK/engine/etc,workdir=$WORK/engine/etc.work" /etc
 mkdir -p /etc/dhow/certs.d/docker.io

@@ -3,6 +3,7 @@
 use containers::{ListOptions, RemoveOptions};
 use docker::{ContainerInspect, CreateRequest, container::UpdateRequest, filters::Filters};
 use hyper::StatusCode;
+use serde::Deserialize;
 
 use crate::{
     call::{Call, Reply, created, done, empty, ok, parse},
@@ -23,6 +24,13 @@ pub(crate) async fn list(call: Call) -> Reply {
     ok(&legacy::summaries(list, call.version))
 }
 
+/// What clients write beside the host's configuration that belongs into it (docker-py has `runtime` there).
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Beside {
+    runtime: Option<String>,
+}
+
 /// `POST /containers/create`
 pub(crate) async fn create(mut call: Call) -> Reply {
     let body = call.json_text().await?.unwrap_or_default();
@@ -32,7 +40,10 @@ pub(crate) async fn create(mut call: Call) -> Reply {
     {
         return Err(Error::invalid("config cannot be empty in order to create a container"));
     }
-    let request: CreateRequest = parse(&body)?;
+    let mut request: CreateRequest = parse(&body)?;
+    if request.host_config.runtime.is_empty() {
+        request.host_config.runtime = parse::<Beside>(&body)?.runtime.unwrap_or_default();
+    }
     let name = call.query.get("name").map(|name| name.trim_start_matches('/').to_owned());
     let platform = platform::from_text(call.query.text("platform"))?;
     let response = call

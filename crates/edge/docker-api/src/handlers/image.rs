@@ -109,13 +109,19 @@ pub(crate) async fn inspect(call: Call) -> Reply {
         })
         .await?;
     let config = to_value(&details.image.config.config)?;
+    let container = details.image.config.container.clone();
     let mut view = view(details);
     if version < Version(53) {
         view.identity = None;
     }
     view.manifests =
         manifests.map(|all| all.iter().map(|one| platform::manifest(one, None)).collect());
-    ok(&legacy::image(&view, config, version)?)
+    let mut shown = legacy::image(&view, config, version)?;
+    // v1.45 took it away from the description; clients that take the newest version go on looking for it.
+    if let Some(container) = container {
+        shown["Container"] = container.into();
+    }
+    ok(&shown)
 }
 
 /// `GET /images/NAME/attestations`

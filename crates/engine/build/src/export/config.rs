@@ -29,6 +29,8 @@ pub(super) fn complete(
 ) {
     let diff_ids = layers.iter().map(|layer| layer.diff.clone()).collect();
     config.rootfs = RootFs { diff_ids, ..RootFs::default() };
+    // That is what its base was made of.
+    config.container = None;
     mark_empty(&mut config.history, made);
     fit(&mut config.history, layers, made);
     let with_layer = config.history.iter_mut().filter(|entry| !entry.empty_layer);

@@ -121,6 +121,7 @@ fn becomes_an_image(home: &Home) {
         message: Some("mine".into()),
         author: Some("me".into()),
         created_by: Some("sh".into()),
+        container: Some("c0ffee".into()),
     };
     let image = home.images.commit(&mounts, None, Some(&base.id), &commit).unwrap();
     home.check();

@@ -39,6 +39,9 @@ pub struct ImageConfig {
     /// What `docker commit` and `docker import` noted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// The id of the container that `docker commit` has made it of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
     /// The version of the program that made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docker_version: Option<String>,
