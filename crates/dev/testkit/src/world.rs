@@ -151,7 +151,10 @@ fn files(sandbox: &Sandbox) -> BTreeSet<String> {
         list(sandbox.directory(), &top, depth, &mut found);
     }
     let journal = |path: &String| path.ends_with(".db-wal") || path.ends_with(".db-shm");
-    found.retain(|path| !journal(path) && !BUILDER.contains(&path.as_str()));
+    // What is remembered of steps, for `build --explain`, is bounded by itself.
+    let is_builders =
+        |path: &String| BUILDER.contains(&path.as_str()) || path.starts_with("root/build/made");
+    found.retain(|path| !journal(path) && !is_builders(path));
     found
 }
 
