@@ -50,6 +50,12 @@ pub enum Need {
     Crun,
     /// Docker's own client.
     Docker,
+    /// Docker's newest client, `docker-client`, and its plugin for builds.
+    Buildx,
+    /// Its plugin for Compose.
+    Compose,
+    /// An agent for ssh.
+    Ssh,
     /// The distribution project's registry, `docker-registry`.
     Registry,
     /// `skopeo`.
@@ -133,6 +139,11 @@ impl Need {
             Self::Runc => shell("runc --version"),
             Self::Crun => shell("crun --version"),
             Self::Docker => shell("docker --version"),
+            Self::Buildx => shell("docker-client --version && docker-buildx version"),
+            Self::Compose => shell("docker-compose version"),
+            Self::Ssh => {
+                shell("command -v ssh-agent && command -v ssh-add && command -v ssh-keygen")
+            }
             Self::Registry => shell("docker-registry --version"),
             Self::Skopeo => shell("skopeo --version"),
             Self::Mmdebstrap => shell("mmdebstrap --version"),

@@ -78,6 +78,48 @@ pub(crate) fn fetch_criu(root: &Path) {
     }
 }
 
+/// Docker's newest client and its plugins, and what each is called here, where another version of it may
+/// be installed.
+const CLIENTS: [(&str, &str); 3] = [
+    ("docker-client", "usr/bin/docker"),
+    ("docker-buildx", "usr/libexec/docker/cli-plugins/docker-buildx"),
+    ("docker-compose", "usr/libexec/docker/cli-plugins/docker-compose"),
+];
+
+/// Started as criu is.
+const CLIENT: &str = "#!/bin/sh
+here=$(dirname \"$(readlink -f \"$0\")\")/../../clients
+for lib in \"$here\"/usr/lib/*-linux-gnu; do
+  exec \"$lib\"/ld-linux-*.so.* --library-path \"$lib\" --argv0 \"$0\" \"$here/PROGRAM\" \"$@\"
+done
+";
+
+/// Fetches Docker's newest client, Buildx and Compose, once: builds are tested with those of Debian's sid.
+pub(crate) fn fetch_clients(root: &Path) {
+    let bin = root.join("target/unpacked/usr/bin");
+    let directory = root.join("target/unpacked/clients");
+    let is_there = CLIENTS.iter().all(|(name, _)| bin.join(name).is_file());
+    if (is_there && directory.is_dir()) || suite().is_none() || find("mmdebstrap").is_none() {
+        return;
+    }
+    println!("unpacking docker's client, buildx and compose from Debian's sid");
+    let new = root.join("target/unpacked/clients.new");
+    let _absent = std::fs::remove_dir_all(&new);
+    let _absent = std::fs::remove_dir_all(&directory);
+    let _there = std::fs::create_dir_all(&bin);
+    let mut command = Command::new("mmdebstrap");
+    let packages = "--include=docker-cli,docker-buildx,docker-compose";
+    command.args(["--quiet", "--variant=extract", "--mode=root", AGED, packages, "sid"]);
+    let fetched = command.arg(&new).args(mirror()).stdin(Stdio::null()).status();
+    if fetched.is_ok_and(|status| status.success()) && std::fs::rename(&new, &directory).is_ok() {
+        for (name, program) in CLIENTS {
+            let _skipped = write_program(&bin.join(name), &CLIENT.replace("PROGRAM", program));
+        }
+    } else {
+        let _kept = std::fs::remove_dir_all(&new);
+    }
+}
+
 fn write_program(path: &Path, text: &str) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::write(path, text)?;

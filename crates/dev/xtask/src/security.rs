@@ -16,7 +16,7 @@ struct Table {
     program: &'static str,
 }
 
-const TABLES: [Table; 3] = [
+const TABLES: [Table; 4] = [
     Table {
         path: "docs/security.md",
         attacks: "crates/bin/dhow-runtime/tests/security/",
@@ -28,6 +28,12 @@ const TABLES: [Table; 3] = [
         attacks: "crates/engine/images/src/tests/security.rs",
         tests: "crates/",
         program: "child_that_loads_a_bomb",
+    },
+    Table {
+        path: "docs/security-build.md",
+        attacks: "crates/dev/e2e/tests/e2e/build/security.rs",
+        tests: "crates/",
+        program: "",
     },
     Table {
         path: "docs/security-containers.md",

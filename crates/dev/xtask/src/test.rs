@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 pub(crate) const FEATURES: &str = "dhow/failpoints,dhow-runtime/failpoints";
 
 /// Programs that tests use, and Debian's packages that have them.
-const PROGRAMS: [(&str, &str); 23] = [
+const PROGRAMS: [(&str, &str); 25] = [
     ("apparmor_parser", "apparmor"),
     ("bsdtar", "libarchive-tools"),
     ("busybox", "busybox-static"),
@@ -26,12 +26,14 @@ const PROGRAMS: [(&str, &str); 23] = [
     ("newuidmap", "uidmap"),
     ("nft", "nftables"),
     ("openssl", "openssl"),
+    ("ps", "procps"),
     ("python3", "python3"),
     ("runc", "runc"),
     ("script", "bsdextrautils"),
     ("setfattr", "attr"),
     ("skopeo", "skopeo"),
     ("slirp4netns", "slirp4netns"),
+    ("ssh-agent", "openssh-client"),
     ("tmux", "tmux"),
     ("unshare", "util-linux"),
     ("xz", "xz-utils"),
@@ -117,6 +119,7 @@ fn install(root: &Path) -> Result<Tools, String> {
     }
     crate::engines::fetch(root);
     crate::engines::fetch_criu(root);
+    crate::engines::fetch_clients(root);
     Ok(Tools { bin: unpack(root) })
 }
 

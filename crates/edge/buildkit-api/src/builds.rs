@@ -12,7 +12,7 @@ use tonic::Status;
 use crate::status::Told;
 
 /// How long a call waits for the build that it names: it may have been sent before that.
-const WAIT: Duration = Duration::from_secs(5);
+pub(crate) const WAIT: Duration = Duration::from_secs(5);
 
 /// A build under way.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use crate::service::Service;
 use crate::session::pipe::{carry_in, carry_out, pipe};
 use crate::session::{Announced, SessionClient};
 use crate::status::Told;
-use crate::{cache, failure, request, worker};
+use crate::{builds, cache, failure, request, worker};
 
 type Answer<T> = Result<Response<T>, Status>;
 type Stream<T> = ReceiverStream<Result<T, Status>>;
@@ -59,6 +59,26 @@ impl Service {
             Err(status) => Ended::Failed(failure::record(status)),
         });
         done
+    }
+
+    /// What a build tells or told. One that is asked for before it has begun is waited for; meanwhile it
+    /// may have ended, too.
+    async fn told(&self, id: &str) -> Result<Arc<Told>, Status> {
+        let mut changes = self.builds.changes();
+        let found = async {
+            loop {
+                if let Some(job) = self.builds.find(id) {
+                    return Ok(Arc::clone(&job.told));
+                }
+                if let Some(told) = self.history.told(id).await? {
+                    return Ok(told);
+                }
+                // Who would tell of changes is us.
+                _ = changes.changed().await;
+            }
+        };
+        let missing = |_| Status::not_found(format!("no such job {id}"));
+        tokio::time::timeout(builds::WAIT, found).await.map_err(missing)?
     }
 
     async fn carry_out(
@@ -109,12 +129,7 @@ impl Control for Service {
     async fn status(&self, asked: Request<StatusRequest>) -> Answer<Self::StatusStream> {
         let id = request::name(&asked.into_inner().r#ref)?;
         let (sender, messages) = mpsc::channel(AHEAD);
-        if let Some(told) = self.history.told(&id).await? {
-            tokio::spawn(told.replay(sender));
-        } else {
-            let job = self.builds.wait(&id).await?;
-            tokio::spawn(Arc::clone(&job.told).replay(sender));
-        }
+        tokio::spawn(self.told(&id).await?.replay(sender));
         Ok(Response::new(ReceiverStream::new(messages)))
     }
 

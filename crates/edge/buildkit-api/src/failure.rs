@@ -7,6 +7,7 @@ use build::Error;
 use buildkit::prost_types::Any;
 use buildkit::rpc;
 use bytes::Bytes;
+use data_encoding::BASE64;
 use prost::Message;
 use serde_json::json;
 use tonic::{Code, Status};
@@ -44,7 +45,9 @@ pub(crate) fn from_record(error: &rpc::Status) -> Status {
 
 fn code(error: &Error) -> Code {
     match error {
-        Error::Vertex { source, .. } | Error::Shared(source) => code(source),
+        // What a step lacked is no answer to who asked for the build.
+        Error::Vertex { source, .. } if code(source) == Code::Cancelled => Code::Cancelled,
+        Error::Shared(source) => code(source),
         Error::Invalid(_) => Code::InvalidArgument,
         Error::NotFound(_) | Error::NoDockerfile(_) => Code::NotFound,
         Error::NotAllowed { .. } => Code::PermissionDenied,
@@ -71,17 +74,30 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 fn details(error: &Error) -> Vec<Any> {
     match error {
-        Error::Vertex { digest, source, .. } => {
+        Error::Vertex { digest, source, lines, file, .. } => {
             let mut all = details(source);
             all.push(any("errdefs.Vertex", &json!({ "digest": digest.to_string() })));
+            all.extend(file.as_ref().map(|file| place(file, lines)));
             all
         }
+        Error::Dockerfile { file, lines, .. } => vec![place(file, lines)],
         Error::Shared(source) => details(source),
         Error::Exit { code, .. } => {
             vec![any("gatewayapi.ExitMessage", &json!({ "Code": code }))]
         }
         _ => Vec::new(),
     }
+}
+
+/// Lines of a file, with the whole of it: the client shows what is around them.
+fn place(file: &build::Source, lines: &[buildgraph::Range]) -> Any {
+    let ranges = lines
+        .iter()
+        .map(|range| json!({ "start": { "line": range.start }, "end": { "line": range.end } }));
+    let info = json!({
+        "filename": file.filename, "data": BASE64.encode(&file.data), "language": "Dockerfile",
+    });
+    any("errdefs.Source", &json!({ "info": info, "ranges": ranges.collect::<Vec<_>>() }))
 }
 
 fn any(name: &str, value: &serde_json::Value) -> Any {

@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use crate::builder::Builder;
 use crate::cache::Lease;
 use crate::client::Client;
-use crate::event::Progress;
+use crate::event::{self, Progress};
 use crate::output::Output;
 use crate::request::Request;
 use crate::{Error, solver};
@@ -69,6 +69,8 @@ struct Adopted {
 pub(crate) struct Ref {
     pub(crate) graph: Arc<Graph>,
     pub(crate) vertex: VertexIdx,
+    /// What the graph was made of.
+    pub(crate) file: Option<Arc<event::Source>>,
 }
 
 /// A result that is being made.
@@ -104,9 +106,19 @@ impl Build {
 
     /// Gives a vertex of a graph a name, by which it can be asked for.
     pub fn reference(&self, graph: Arc<Graph>, vertex: VertexIdx) -> String {
+        self.reference_of(graph, vertex, None)
+    }
+
+    /// The same of a graph that was made of a file.
+    pub(crate) fn reference_of(
+        &self,
+        graph: Arc<Graph>,
+        vertex: VertexIdx,
+        file: Option<Arc<event::Source>>,
+    ) -> String {
         let id = graph.get(vertex).digest.hex().to_owned();
         let mut refs = self.shared.refs.lock().unwrap_or_else(PoisonError::into_inner);
-        refs.insert(id.clone(), Ref { graph, vertex });
+        refs.insert(id.clone(), Ref { graph, vertex, file });
         id
     }
 
@@ -133,7 +145,7 @@ impl Build {
     ///
     /// There is no such result.
     pub fn steps(&self, reference: &str) -> Result<Vec<Step>, Error> {
-        let Ref { graph, vertex } = self.shared.reference(reference)?;
+        let Ref { graph, vertex, .. } = self.shared.reference(reference)?;
         let step = |idx: VertexIdx| {
             let vertex = graph.get(idx);
             let image = match &vertex.op {
@@ -193,8 +205,9 @@ impl Shared {
             if let Some(adopted) = self.adopted(id) {
                 return adopted.build.output(&adopted.reference).await;
             }
-            let Ref { graph, vertex } = self.reference(id)?;
-            let outputs = solver::solve(self, &graph, &[vertex]).await?;
+            let Ref { graph, vertex, file } = self.reference(id)?;
+            let solved = solver::solve(self, &graph, &[vertex]).await;
+            let outputs = solved.map_err(|error| error.of_file(file))?;
             outputs.into_iter().next().ok_or(Error::Lost("a step of the build"))
         })
     }

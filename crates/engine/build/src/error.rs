@@ -18,6 +18,8 @@ pub enum Error {
         name: String,
         /// Where it comes from.
         lines: Vec<Range>,
+        /// Of what the lines are, where that is known.
+        file: Option<Arc<crate::event::Source>>,
         /// Why.
         source: Arc<Error>,
     },
@@ -110,6 +112,18 @@ pub enum Error {
     /// The same for others who wait for it.
     #[error(transparent)]
     Shared(#[from] Arc<Error>),
+}
+
+impl Error {
+    /// Says of what the lines are.
+    pub(crate) fn of_file(self, of: Option<Arc<crate::event::Source>>) -> Self {
+        match self {
+            Self::Vertex { digest, name, lines, file: None, source } => {
+                Self::Vertex { digest, name, lines, file: of, source }
+            }
+            error => error,
+        }
+    }
 }
 
 /// Says what was done, with what, where it fails.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::output::Output;
 
 /// The cache begins anew with a number, should what is in a key mean something else.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What a key is the digest of.
 #[derive(Serialize)]

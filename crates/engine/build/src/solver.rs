@@ -88,6 +88,7 @@ impl Shared {
                     digest: vertex.digest.clone(),
                     name: vertex.shown.name.clone(),
                     lines: vertex.shown.lines.clone(),
+                    file: None,
                     source: Arc::new(error),
                 })
             }

@@ -91,6 +91,7 @@ pub use error::{Class, Error};
 pub use events::Events;
 pub use exec::ExecStream;
 pub use files::Archive;
+pub use images::IfNothing;
 pub use list::{Counts, ListOptions};
 pub use logs::{LogOptions, Logs};
 pub use name::new_id;

@@ -31,6 +31,15 @@ pub struct Sealed {
     pub size: u64,
 }
 
+/// What becomes of a snapshot in which nothing was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfNothing {
+    /// It goes: there is no layer.
+    Drop,
+    /// A layer in which nothing is.
+    Layer,
+}
+
 /// The layers of an image whose archives are in their places.
 #[derive(Default)]
 pub(crate) struct KeptLayers {
@@ -91,14 +100,15 @@ fn drop_mountpoints(root: &Path, wanted: &[Change], all: &[Change]) -> Result<()
 
 impl Images {
     /// Makes a layer of the snapshot `key` on `below` (lowest first), to which nobody writes any more;
-    /// none where nothing was written. `record` says, in the same change of the database, what it is
-    /// for: a layer that nothing needs is deleted. Empty mount points as in the tree `mountpoints` are
-    /// not taken for something new.
+    /// where nothing was written, what `if_nothing` says. `record` says, in the same change of the
+    /// database, what it is for: a layer that nothing needs is deleted. Empty mount points as in the
+    /// tree `mountpoints` are not taken for something new.
     pub fn seal(
         &self,
         key: &Key,
         below: &[ChainId],
         mountpoints: Option<&Path>,
+        if_nothing: IfNothing,
         record: impl FnOnce(&Write, Option<&Sealed>) -> Result<(), metadata::Error>,
     ) -> Result<Option<Sealed>, Error> {
         let mounts = self.snapshots.mounts(key, below)?;
@@ -107,7 +117,7 @@ impl Images {
         }
         let mut hash = Hash(oci::Hasher::new(oci::Algorithm::Sha256));
         let packed = pack(&mounts, mountpoints, &mut hash)?;
-        if packed.n_entries == 0 {
+        if packed.n_entries == 0 && if_nothing == IfNothing::Drop {
             self.snapshots.remove(key)?;
             self.db.write(|tx| record(tx, None))?;
             return Ok(None);

@@ -67,7 +67,7 @@ use resolve::Found;
 
 pub use artifact::ArtifactPull;
 pub use attestation::Attestation;
-pub use built::Sealed;
+pub use built::{IfNothing, Sealed};
 pub use built_image::{Built, BuiltImage, InstalledBuilt};
 pub use check::{Checked, Checking, Tell};
 pub use commit::Commit;

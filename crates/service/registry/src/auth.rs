@@ -175,9 +175,9 @@ impl Auth {
             if self.credentials.is_none() {
                 return Err(Error::NoCredentials { host: self.host.clone() });
             }
-            let is_first = matches!(state.wanted, Wanted::Nothing) && used.is_none();
             state.wanted = Wanted::Basic;
-            return Ok(is_first);
+            // Of requests that are on their way at once each is told by itself.
+            return Ok(used.is_none());
         }
         Ok(false)
     }

@@ -4,10 +4,14 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use oci::{Algorithm, Hasher};
 use rustix::fs::Stat;
 use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// Numbers of files that are being written.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// What a saved memo begins with.
 const MAGIC: &[u8; 16] = b"dhow edit memo 1";
@@ -106,8 +110,10 @@ impl Memo {
         }
         let sum = hash(&bytes);
         bytes.extend_from_slice(&sum);
+        // Steps that run at once save what they know of the same directory.
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut part = path.as_os_str().to_owned();
-        part.push(".part");
+        part.push(format!(".{}-{number}.part", std::process::id()));
         let mut file = fs::File::create(&part)?;
         file.write_all(&bytes)?;
         fs::rename(&part, path)

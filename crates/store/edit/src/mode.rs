@@ -63,9 +63,10 @@ impl Change {
         }
     }
 
-    /// What directories get that are made on the way: only a mode that is one by itself counts.
+    /// What directories get that are made on the way: only a mode that is one by itself counts, without
+    /// what the umask of Docker's daemon, 022, takes from it.
     pub(crate) fn for_parents(&self) -> u32 {
-        if let Self::Set(mode) = self { *mode } else { 0o755 }
+        if let Self::Set(mode) = self { *mode & 0o755 } else { 0o755 }
     }
 }
 
@@ -187,7 +188,7 @@ mod tests {
         for bad in ["8", "10000", "07778", "u", "u=z", "rwx", "u+r,", ",", "x=r", "0x7"] {
             assert!(Change::new(bad).is_err(), "{bad}");
         }
-        assert_eq!(Change::new("1700").unwrap().for_parents(), 0o1700);
+        assert_eq!(Change::new("1777").unwrap().for_parents(), 0o755);
         assert_eq!(Change::new("g=").unwrap().for_parents(), 0o755);
     }
 }

@@ -13,7 +13,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use containers::{
-    Engine, EngineConfig, FinishedStep, Settings, Step, StepMount, StepResult, StepSource,
+    Engine, EngineConfig, FinishedStep, IfNothing, Settings, Step, StepMount, StepResult,
+    StepSource,
 };
 use docker::container::Resources;
 use oci::ChainId;
@@ -191,7 +192,7 @@ fn keep(
     below: &[ChainId],
 ) -> Result<(), Error> {
     let until = i64::try_from(std::time::UNIX_EPOCH.elapsed()?.as_nanos())? + DAY;
-    let sealed = engine.keep_step(finished, what, below, |tx, sealed| {
+    let sealed = engine.keep_step(finished, what, below, IfNothing::Drop, |tx, sealed| {
         tx.hold(HOLDER, sealed.iter().map(|sealed| &sealed.chain.0), until)
     })?;
     let Some(sealed) = sealed else {

@@ -5,6 +5,7 @@
 //! from a directory), with the Go libraries that their helper programs are built from. They run in a
 //! PID, mount and network namespace of their own, and on a terminal, for they ask for one.
 
+mod build;
 mod docker_py;
 mod outcome;
 mod suite;
@@ -25,6 +26,7 @@ use suite::Suite;
 const USAGE: &str = "\
 usage: cargo xtask conformance docker-py ...
        cargo xtask conformance testcontainers ...
+       cargo xtask conformance build ...
        cargo xtask conformance [--runtime PATH] [--source DIRECTORY] [FILTER]
 
   --runtime PATH      the runtime to test, such as runc itself (default: dhow-runtime, built now)
@@ -82,6 +84,11 @@ pub(crate) fn conformance(args: &[String]) -> Result<(), String> {
     {
         return testcontainers::testcontainers(rest);
     }
+    if let [first, rest @ ..] = args
+        && first == "build"
+    {
+        return build::build(rest);
+    }
     let options = Options::new(args)?;
     if !rustix::process::geteuid().is_root() {
         return Err("the tests make containers as root".to_owned());
@@ -93,7 +100,7 @@ pub(crate) fn conformance(args: &[String]) -> Result<(), String> {
         suite.programs = Some(root.join("target/unpacked/usr/bin")).filter(|bin| bin.is_dir());
     }
     let ours = options.runtime.is_none();
-    let runtime = options.runtime.map_or_else(|| build(&root), Ok)?;
+    let runtime = options.runtime.map_or_else(|| build_runtime(&root), Ok)?;
     println!("testing {} with the tests of runc {}", runtime.display(), suite.version);
     let before = tidy_up::Before::now();
     let outcome = watch(&root, &suite, &runtime, options.filter.as_deref());
@@ -105,7 +112,7 @@ pub(crate) fn conformance(args: &[String]) -> Result<(), String> {
     outcome.report(&known, options.filter.is_none())
 }
 
-fn build(root: &Path) -> Result<PathBuf, String> {
+fn build_runtime(root: &Path) -> Result<PathBuf, String> {
     run(&mut cargo(root, &["build", "-p", "dhow-runtime"]))?;
     crate::test::built(root, "dhow-runtime")
 }

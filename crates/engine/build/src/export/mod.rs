@@ -2,6 +2,7 @@
 
 mod config;
 mod image;
+mod told;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -50,7 +51,8 @@ impl Build {
         let finished = self.finish(solved).await?;
         let mut response = BTreeMap::new();
         for (idx, export) in exports.iter().enumerate() {
-            response.extend(Box::pin(self.export_one(solved, &finished, idx, export)).await?);
+            let work = Box::pin(self.export_one(solved, &finished, idx, export));
+            response.extend(told::told(&self.shared.progress, idx, &export.kind, work).await?);
         }
         let collect = |build: &Arc<Shared>| {
             build.builder.collect_now_and_then();
@@ -74,7 +76,7 @@ impl Build {
                 let why = "a directory of the client is no image".into();
                 return Err(Error::Invalid(why));
             };
-            let Ref { graph, vertex } = self.shared.reference(reference)?;
+            let Ref { graph, vertex, .. } = self.shared.reference(reference)?;
             let made = self.shared.made(&graph, vertex);
             let reference = Some(reference.clone());
             finished.push(Finished { platform, reference, chain, made });

@@ -72,6 +72,7 @@ impl Build {
         if let Some(call) = Call::of(&request.options)? {
             return self.call(call, request, options, platforms.first(), source).await;
         }
+        let source = Arc::new(source);
         let mut solved = Solved::default();
         let mut several: Vec<Option<Platform>> = platforms.iter().cloned().map(Some).collect();
         if several.is_empty() {
@@ -81,7 +82,7 @@ impl Build {
             options.target_platform.clone_from(&platform);
             let conversion = Conversion::new(&source.data, options.clone());
             let built = self.convert(conversion, request, &source).await?;
-            self.add(&mut solved, &options, platform.as_ref(), built)?;
+            self.add(&mut solved, &options, platform.as_ref(), built, &source)?;
         }
         if options.multi_platform {
             let platforms = platforms
@@ -163,10 +164,13 @@ impl Build {
         options: &Options,
         platform: Option<&Platform>,
         built: Built,
+        source: &Arc<Source>,
     ) -> Result<(), Error> {
         let config = serde_json::to_vec(&built.image).map_err(|error| invalid(&error))?;
         let graph = Arc::new(built.graph);
-        let reference = built.result.map(|vertex| self.reference(graph, vertex));
+        let reference = built.result;
+        let reference =
+            reference.map(|vertex| self.reference_of(graph, vertex, Some(Arc::clone(source))));
         let name = match platform {
             Some(platform) if options.multi_platform => platform.to_string(),
             _ => String::new(),

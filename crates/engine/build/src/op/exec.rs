@@ -143,7 +143,13 @@ impl Job {
             };
             let write =
                 |tx: &metadata::Write, sealed: Option<&images::Sealed>| record.write(tx, sealed);
-            let kept = engine.keep_step(&finished, StepResult::Root, &self.below, write);
+            let kept = engine.keep_step(
+                &finished,
+                StepResult::Root,
+                &self.below,
+                images::IfNothing::Layer,
+                write,
+            );
             kept.map_err(Error::from)
         } else {
             let why = if finished.oom_killed {

@@ -42,7 +42,13 @@ pub(crate) async fn run(
         let sealed = applied.and_then(|()| {
             let write =
                 |tx: &metadata::Write, sealed: Option<&images::Sealed>| record.write(tx, sealed);
-            Ok(build.builder.images().seal(&snapshot, &below, None, write)?)
+            Ok(build.builder.images().seal(
+                &snapshot,
+                &below,
+                None,
+                images::IfNothing::Layer,
+                write,
+            )?)
         });
         let sealed = match sealed {
             Ok(sealed) => sealed,

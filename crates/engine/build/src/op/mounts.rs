@@ -118,7 +118,9 @@ impl Mounts {
         };
         let base = from.map(|from| inputs[from].clone());
         let based = base.as_ref().map(|base| base.identity().unwrap_or_default());
-        let name = format!("{id}\0{}\0{source}", based.unwrap_or_default());
+        // One of another owner is another one, as in BuildKit.
+        let look = format!("{uid}:{gid} {mode:o}");
+        let name = format!("{id}\0{}\0{source}\0{look}", based.unwrap_or_default());
         let how = match sharing {
             Sharing::Shared => Use::Shared,
             Sharing::Private => Use::Private,

@@ -173,21 +173,22 @@ impl FinishedStep {
 }
 
 impl Engine {
-    /// Makes a layer of what a step has written, on `below`, the layers that it had there; none where
-    /// it has written nothing. `record` as in [`images::Images::seal`]. The step must not be running,
+    /// Makes a layer of what a step has written, on `below`, the layers that it had there. `if_nothing`
+    /// and `record` as in [`images::Images::seal`]. The step must not be running,
     /// and is to be dropped all the same.
     pub fn keep_step(
         &self,
         step: &FinishedStep,
         what: StepResult,
         below: &[ChainId],
+        if_nothing: images::IfNothing,
         record: impl FnOnce(&Write, Option<&images::Sealed>) -> Result<(), metadata::Error>,
     ) -> Result<Option<images::Sealed>, Error> {
         let mountpoints = match what {
             StepResult::Root => Some(mountpoints::ensure(self.root())?),
             StepResult::Mount(_) => None,
         };
-        Ok(self.images.seal(&step.key(what)?, below, mountpoints.as_deref(), record)?)
+        Ok(self.images.seal(&step.key(what)?, below, mountpoints.as_deref(), if_nothing, record)?)
     }
 
     /// Removes all of a step that has not been kept.

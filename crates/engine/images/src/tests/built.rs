@@ -1,8 +1,8 @@
 //! Layers and images that builds make.
 
 use metadata::BuildRecord;
-use oci::ChainId;
 use oci::image::{ImageConfig, RootFs};
+use oci::{ChainId, Digest};
 
 use super::*;
 
@@ -29,7 +29,7 @@ fn step(home: &Home, below: &[ChainId], name: &str) -> Sealed {
     let write = |tx: &metadata::Write, sealed: Option<&Sealed>| {
         sealed.map_or(Ok(()), |sealed| tx.insert_build_record(&record(sealed)))
     };
-    home.images.seal(&key, below, None, write).unwrap().unwrap()
+    home.images.seal(&key, below, None, IfNothing::Drop, write).unwrap().unwrap()
 }
 
 fn install(home: &Home, config: &[u8], chain: &[ChainId], names: &[Reference]) -> Image {
@@ -50,10 +50,15 @@ fn a_build(driver: Driver) {
     assert_eq!(second.size, 6000);
     home.check();
 
-    // One that writes nothing makes no layer.
+    // One that writes nothing makes no layer, or one that is empty.
     let key = "nothing".parse().unwrap();
     home.images.snapshots.prepare(&key, &chain).unwrap();
-    assert_eq!(home.images.seal(&key, &chain, None, |_, _| Ok(())).unwrap(), None);
+    let seal = |if_nothing| home.images.seal(&key, &chain, None, if_nothing, |_, _| Ok(()));
+    assert_eq!(seal(IfNothing::Drop).unwrap(), None);
+    home.images.snapshots.prepare(&key, &chain).unwrap();
+    let empty = seal(IfNothing::Layer).unwrap().unwrap();
+    assert_eq!((empty.diff.0, empty.size), (Digest::sha256(&[0; 1024]), 0));
+    home.images.unseal(&[empty.chain], |_| Ok(())).unwrap();
     home.check();
 
     let mut diffs = base.config.rootfs.diff_ids.clone();

@@ -85,7 +85,9 @@ impl Converter<'_> {
             self.stages[at].platform.is_none() && self.options.target_platform.is_none();
         let platform = if is_implicit { self.detected(config, &platform) } else { platform };
         self.stages[at].image = (**config).clone();
-        self.stages[at].image.created = None;
+        let image = &mut self.stages[at].image;
+        // What `import` and `commit` noted is of the base alone.
+        (image.created, image.comment, image.docker_version) = (None, None, None);
         self.stages[at].base_image = Some((**config).clone());
         if is_empty(config) {
             self.stages[at].platform = Some(platform);

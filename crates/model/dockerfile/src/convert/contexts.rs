@@ -90,7 +90,8 @@ impl Converter<'_> {
                         ..Platform::default()
                     });
                 }
-                stage.image = ImageConfig { created: None, ..image };
+                stage.image =
+                    ImageConfig { created: None, comment: None, docker_version: None, ..image };
             }
             None => stage.image = empty_image(platform),
         }

@@ -182,7 +182,7 @@ async fn what_failed_is_the_last_that_is_told_of() {
     let command = "/bin/sh -c make     all".to_owned();
     let source = std::sync::Arc::new(Error::Exit { command, code: 2, why: "exit code: 2".into() });
     let (digest, name) = (all[1].digest.clone(), String::new());
-    let error = Error::Vertex { digest, name, lines: Vec::new(), source };
+    let error = Error::Vertex { digest, name, lines: Vec::new(), file: None, source };
     let instruction = it.teller.fail(&error, &layer, &it.out).await.unwrap();
     let told = it.told();
     assert!(told.ends_with("Step 3/7 : RUN make     all\nhalf\n"), "{told}");

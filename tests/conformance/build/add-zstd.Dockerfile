@@ -1,0 +1,2 @@
+FROM busybox
+ADD plain.tar.zst /zst/

@@ -1,0 +1,3 @@
+FROM busybox
+CMD ['single', 'quotes']
+ENTRYPOINT [not json

@@ -1,0 +1,3 @@
+FROM busybox
+ENTRYPOINT ["/bin/sh", "-c", "echo \"quoted\" \u00e9"]
+CMD ["a", "b c"]

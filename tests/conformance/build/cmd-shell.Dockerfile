@@ -1,0 +1,3 @@
+FROM busybox
+CMD echo hello $HOME && exit 3
+ENTRYPOINT exec top -b

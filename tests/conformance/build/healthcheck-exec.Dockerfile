@@ -1,0 +1,2 @@
+FROM busybox
+HEALTHCHECK --interval=5m --timeout=3s CMD ["/bin/check", "\"it\""]
