@@ -34,6 +34,8 @@ usage: cargo xtask COMMAND
               a large image, pulled, pushed, saved and loaded, beside docker and podman
   bench containers
               many containers, a long log, a large tree, beside docker and podman
+  bench builds
+              small steps, a large context, a graph, a large layer, beside Buildx and Buildah
   vm          the runtime's tests in an emulated guest with other cgroups or another kernel
   fuzz        builds the fuzz targets and runs them over their seeds
   conformance runc's own integration tests, fetched from Debian, against dhow-runtime

@@ -8,6 +8,7 @@
 //! (also through `DOCKER_HOST`), podman, runc, crun, or where `BENCH_DOCKER` and so on say. Those
 //! that are not there, or fail, are left out and told of.
 
+mod builds;
 mod bundle;
 mod containers;
 mod contender;
@@ -16,6 +17,7 @@ mod docker_bundle;
 mod engine;
 mod images;
 mod measure;
+mod measured;
 mod memory;
 mod plot;
 mod report;
@@ -87,15 +89,17 @@ enum Subject {
     Runtimes,
     Images,
     Containers,
+    Builds,
 }
 
-/// `cargo xtask bench [runtime] [BURST [PAUSED]]`, `cargo xtask bench images|containers [TIMES]`: how
+/// `cargo xtask bench [runtime] [BURST [PAUSED]]`, `cargo xtask bench images|containers|builds [TIMES]`: how
 /// many times each is run.
 pub(crate) fn bench(all: &[String]) -> Result<(), String> {
     let (subject, args) = match all {
         [first, rest @ ..] if first == "runtime" => (Subject::Runtimes, rest),
         [first, rest @ ..] if first == "images" => (Subject::Images, rest),
         [first, rest @ ..] if first == "containers" => (Subject::Containers, rest),
+        [first, rest @ ..] if first == "builds" => (Subject::Builds, rest),
         all => (Subject::Engines, all),
     };
     let number = |nth: usize, default: usize| {
@@ -112,6 +116,7 @@ pub(crate) fn bench(all: &[String]) -> Result<(), String> {
         Subject::Runtimes => return runtime::bench(&workspace.root, &programs, burst, paused),
         Subject::Images => return images::bench(&workspace.root, &programs, number(0, 5)?),
         Subject::Containers => return containers::bench(&workspace.root, &programs, number(0, 3)?),
+        Subject::Builds => return builds::bench(&workspace.root, &programs, number(0, 5)?),
     }
     let place = Place::new(&programs)?;
     let results = compare(&place, burst, paused);

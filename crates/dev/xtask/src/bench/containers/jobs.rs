@@ -10,24 +10,30 @@ use crate::bench::disk::{Disk, remove};
 use crate::bench::engine::{Engine, Kind, Sample, finish};
 use crate::shell::{find, run};
 
-const IMAGE: &str = "bench:latest";
+pub(in crate::bench) const IMAGE: &str = "bench:latest";
 /// The container that has written, and the one that is copied to.
 const ONE: &str = "bench-one";
 /// A line of the output, 100 bytes with its end.
 const LINE: &str = "All work and no play makes Jack a dull boy, says a line that is as long as a hundred bytes are.....";
 
-/// The files that all need: the image, the tree, the lines.
-pub(super) fn files(disk: &Disk) -> Result<(), String> {
+/// An image of nothing but busybox, as an archive.
+pub(in crate::bench) fn small_image(disk: &Disk) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("{}: {error}", disk.path(".").display());
     let bin = disk.path("image/bin");
     std::fs::create_dir_all(&bin).map_err(failed)?;
     let shell = find("busybox").ok_or("no busybox in PATH")?;
     std::fs::copy(shell, bin.join("busybox")).map_err(failed)?;
-    for name in ["sh", "sleep", "true", "yes", "head", "mkdir"] {
+    for name in ["sh", "sleep", "true", "yes", "head", "mkdir", "echo"] {
         symlink("busybox", bin.join(name)).map_err(failed)?;
     }
     let mut tar = Command::new("tar");
-    run(tar.arg("-cf").arg(disk.path("image.tar")).arg("-C").arg(disk.path("image")).arg("."))?;
+    run(tar.arg("-cf").arg(disk.path("image.tar")).arg("-C").arg(disk.path("image")).arg("."))
+}
+
+/// The files that all need: the image, the tree, the lines.
+pub(super) fn files(disk: &Disk) -> Result<(), String> {
+    small_image(disk)?;
+    let failed = |error: std::io::Error| format!("{}: {error}", disk.path(".").display());
     for index in 0..FILES {
         let folder = disk.path(&format!("tree/{}", index / 1000));
         if index % 1000 == 0 {
@@ -46,7 +52,7 @@ pub(super) fn files(disk: &Disk) -> Result<(), String> {
 
 impl Engine {
     /// Has the image.
-    pub(super) fn import(&self, disk: &Disk) -> Result<(), String> {
+    pub(in crate::bench) fn import(&self, disk: &Disk) -> Result<(), String> {
         if matches!(self.kind, Kind::Floor) {
             return Ok(());
         }

@@ -7,13 +7,13 @@
 
 mod jobs;
 
-use std::fmt::Write as _;
+pub(super) use jobs::{IMAGE, small_image};
+
 use std::path::Path;
 
 use super::disk::Disk;
-use super::engine::{self as engines, Engine, Sample};
-use super::measure::Samples;
-use super::{plot, report};
+use super::engine::{self as engines, Engine};
+use super::measured::Measured;
 
 /// How many containers are started, and removed at once.
 const MANY: usize = 50;
@@ -65,26 +65,13 @@ impl Job {
     }
 }
 
-/// What all needed.
-struct Measured {
-    names: Vec<(&'static str, String)>,
-    samples: Vec<(Job, &'static str, Sample)>,
-    left_out: Vec<String>,
-}
-
 /// Measures each job `times` times, and writes `docs/bench/containers.md` and `containers.svg`.
 pub(crate) fn bench(root: &Path, programs: &Path, times: usize) -> Result<(), String> {
     let disk = Disk::new()?;
     let result = compare(&disk, programs, times);
     disk.clean();
-    let measured = result?;
-    let page = measured.page(times);
-    for (name, text) in [("containers.md", &page), ("containers.svg", &measured.picture())] {
-        let path = root.join("docs/bench").join(name);
-        std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    println!("{page}\nwritten to docs/bench");
-    Ok(())
+    let intro = "`floor` is `cat` of the lines, and `cp -r` of the tree.";
+    result?.write(root, "containers", "Containers", intro, times)
 }
 
 fn compare(disk: &Disk, programs: &Path, times: usize) -> Result<Measured, String> {
@@ -97,14 +84,14 @@ fn compare(disk: &Disk, programs: &Path, times: usize) -> Result<Measured, Strin
             false
         }
     });
-    let names = engines.iter().map(|engine| (engine.name(), engine.version())).collect();
-    let mut measured = Measured { names, samples: Vec::new(), left_out };
-    for job in Job::ALL {
+    let titles = Job::ALL.iter().map(|job| job.title()).collect();
+    let mut measured = Measured::new(titles, &engines, left_out);
+    for (nth, job) in Job::ALL.into_iter().enumerate() {
         let mut present: Vec<&Engine> =
             engines.iter().filter(|engine| engine.has_part_in(job)).collect();
         present.retain(|engine| match engine.prepare(job, disk) {
             Ok(()) => true,
-            Err(why) => measured.leave_out(engine, job, &why),
+            Err(why) => measured.leave_out(engine, nth, &why),
         });
         for _round in 0..times {
             present.retain(|engine| {
@@ -112,16 +99,7 @@ fn compare(disk: &Disk, programs: &Path, times: usize) -> Result<Measured, Strin
                     disk.settle();
                     engine.once(job, disk)
                 });
-                match done {
-                    Ok(sample) => {
-                        let (seconds, peak) = (sample.seconds, sample.peak >> 10);
-                        let name = engine.name();
-                        eprintln!("{name}, {}: {seconds:.2} s, {peak} MiB", job.title());
-                        measured.samples.push((job, name, sample));
-                        true
-                    }
-                    Err(why) => measured.leave_out(engine, job, &why),
-                }
+                measured.note(engine, nth, done)
             });
         }
         for engine in &engines {
@@ -131,71 +109,4 @@ fn compare(disk: &Disk, programs: &Path, times: usize) -> Result<Measured, Strin
         }
     }
     Ok(measured)
-}
-
-impl Measured {
-    /// Notes that somebody cannot do a job; false.
-    fn leave_out(&mut self, engine: &Engine, job: Job, why: &str) -> bool {
-        self.left_out.push(format!("{}, {}: {why}", engine.name(), job.title()));
-        false
-    }
-
-    fn of(&self, job: Job, name: &str) -> impl Iterator<Item = Sample> {
-        let those = self.samples.iter().filter(move |(one, who, _)| *one == job && *who == name);
-        those.map(|(_, _, sample)| *sample)
-    }
-
-    /// The times of one job, of all who do it.
-    fn times_of(&self, job: Job) -> Vec<(String, Samples)> {
-        let of = |name: &str| {
-            let seconds: Vec<f64> = self.of(job, name).map(|sample| sample.seconds).collect();
-            (!seconds.is_empty()).then(|| (name.to_owned(), Samples::new(seconds)))
-        };
-        self.names.iter().filter_map(|(name, _)| of(name)).collect()
-    }
-
-    fn picture(&self) -> String {
-        let all: Vec<_> = Job::ALL.iter().map(|job| (job.title(), self.times_of(*job))).collect();
-        let groups: Vec<_> =
-            all.iter().map(|(title, samples)| (title.clone(), samples.as_slice())).collect();
-        plot::svg(&groups)
-    }
-
-    fn page(&self, times: usize) -> String {
-        let mut page = format!(
-            "# Containers\n\n\
-             Written by `cargo xtask bench containers`. Milliseconds, medians of {times} times, in turns \
-             and in one run. Ratios are what counts.\n\n\
-             `floor` is `cat` of the lines, and `cp -r` of the tree.\n\n\
-             ![Medians](containers.svg)\n\n{}\n\n",
-            report::machine()
-        );
-        for (name, version) in self.names.iter().filter(|(name, _)| *name != "floor") {
-            let _ = writeln!(page, "- {name}: {version}");
-        }
-        for job in Job::ALL {
-            let samples = self.times_of(job);
-            let _ = writeln!(page, "\n## {}\n\n{}", job.title(), report::rows(&samples, "dhow"));
-        }
-        page.push_str(
-            "\n## Memory\n\nThe most that the command and the daemon had together (resident), MiB.\n\n",
-        );
-        let names: Vec<_> = self.names.iter().map(|(name, _)| *name).collect();
-        let _ = writeln!(page, "| | {} |\n|---|{}", names.join(" | "), "---:|".repeat(names.len()));
-        for job in Job::ALL {
-            let peak = |name: &&str| {
-                let most = self.of(job, name).map(|sample| sample.peak).max();
-                most.map_or(String::new(), |kib| (kib >> 10).to_string())
-            };
-            let peaks: Vec<_> = names.iter().map(peak).collect();
-            let _ = writeln!(page, "| {} | {} |", job.title(), peaks.join(" | "));
-        }
-        if !self.left_out.is_empty() {
-            page.push_str("\n## Left out\n\n");
-            for why in &self.left_out {
-                let _ = writeln!(page, "- {why}");
-            }
-        }
-        page
-    }
 }
