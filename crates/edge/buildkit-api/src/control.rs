@@ -47,7 +47,7 @@ impl Service {
         let (under_way, result) = begun?;
         let record = self.history.begin(&asked, Arc::clone(&told));
         let done = tokio::select! {
-            done = self.carry_out(&under_way.job, &asked, result) => done,
+            done = Box::pin(self.carry_out(&under_way.job, &asked, result)) => done,
             () = session.ended() => Err(Status::cancelled("the client's session has ended")),
         };
         drop(under_way);
@@ -101,10 +101,10 @@ impl Service {
             (_, frontend) => {
                 let inputs = self.inputs(job, &asked.frontend_inputs)?;
                 let asked = request::frontend(frontend, &asked.frontend_attrs, &[], inputs)?;
-                job.build.solve(&asked).await.map_err(|error| failure::status(&error))?
+                Box::pin(job.build.solve(&asked)).await.map_err(|error| failure::status(&error))?
             }
         };
-        job.build.export(&solved).await.map_err(|error| failure::status(&error))
+        Box::pin(job.build.export(&solved)).await.map_err(|error| failure::status(&error))
     }
 }
 

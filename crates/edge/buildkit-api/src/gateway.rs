@@ -204,7 +204,7 @@ impl LlbBridge for Service {
         let job = self.job(asked.metadata()).await?;
         let by_array = asked.get_ref().allow_result_array_ref;
         let work = async {
-            let solved = self.solve_for(&job, asked.into_inner()).await?;
+            let solved = Box::pin(self.solve_for(&job, asked.into_inner())).await?;
             if !by_array {
                 return Err(Status::unimplemented("results without proto.refarray"));
             }

@@ -15,10 +15,14 @@ const DOCKERFILE_IMAGES: [&str; 2] = ["docker/dockerfile", "docker/dockerfile-up
 /// A build, as the control service is asked for it.
 pub(crate) fn build(request: &control::SolveRequest) -> Result<Request, Status> {
     let cache = request.cache.clone().unwrap_or_default();
-    let option = |entry: control::CacheOptionsEntry| CacheOption {
-        kind: entry.r#type,
-        options: entry.attrs,
+    let option = |entry: control::CacheOptionsEntry, is_export| {
+        let option = CacheOption { kind: entry.r#type, options: entry.attrs };
+        option.check(is_export).map_err(Status::invalid_argument)?;
+        Ok::<_, Status>(option)
     };
+    let (imports, exports) = (cache.imports.into_iter(), cache.exports.into_iter());
+    let cache_from = imports.map(|entry| option(entry, false)).collect::<Result<_, _>>()?;
+    let cache_to = exports.map(|entry| option(entry, true)).collect::<Result<_, _>>()?;
     if request.source_policy.as_ref().is_some_and(|policy| !policy.rules.is_empty())
         || !request.source_policy_session.is_empty()
     {
@@ -30,8 +34,8 @@ pub(crate) fn build(request: &control::SolveRequest) -> Result<Request, Status> 
     Ok(Request {
         id: name(&request.r#ref)?,
         exports: exporters(request).into_iter().map(export).collect(),
-        cache_from: cache.imports.into_iter().map(option).collect(),
-        cache_to: cache.exports.into_iter().map(option).collect(),
+        cache_from,
+        cache_to,
         entitlements: entitlements(&request.entitlements)?,
         ..Request::default()
     })
@@ -99,6 +103,9 @@ pub(crate) fn frontend(
                 .into_iter()
                 .map(|import| CacheOption { kind: import.kind, options: import.attrs }),
         );
+    }
+    for option in &cache_from {
+        option.check(false).map_err(Status::invalid_argument)?;
     }
     Ok(FrontendRequest { options: options.clone(), inputs, cache_from, is_classic: false })
 }

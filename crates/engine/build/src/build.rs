@@ -14,6 +14,7 @@ use crate::cache::Lease;
 use crate::client::Client;
 use crate::event::{self, Progress};
 use crate::output::Output;
+use crate::remote::Remote;
 use crate::request::Request;
 use crate::{Error, solver};
 
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     /// It is told why steps are, or are not, in the cache.
     pub(crate) explains: AtomicBool,
     adopted: Mutex<HashMap<String, Adopted>>,
+    /// Caches elsewhere.
+    pub(crate) remote: Remote,
 }
 
 /// A result of another build, which lives as long as this one.
@@ -85,6 +88,8 @@ impl Build {
     ) -> Self {
         let lease = builder.cache.lease();
         let cache_within = request.cache_within.as_ref().map(|ids| builder.layers_of(ids));
+        let remote = Remote::default();
+        request.cache_from.iter().for_each(|option| remote.add(option));
         let (made, refs, adopted) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (epochs, resolve) = (Mutex::default(), Mutex::default());
         let shared = Shared {
@@ -100,6 +105,7 @@ impl Build {
             resolve,
             explains: AtomicBool::new(false),
             adopted,
+            remote,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -203,13 +209,49 @@ impl Shared {
         // In a box: a graph may name the result of another one.
         Box::pin(async move {
             if let Some(adopted) = self.adopted(id) {
-                return adopted.build.output(&adopted.reference).await;
+                return adopted.build.whole(&adopted.reference).await;
             }
             let Ref { graph, vertex, file } = self.reference(id)?;
-            let solved = solver::solve(self, &graph, &[vertex]).await;
-            let outputs = solved.map_err(|error| error.of_file(file))?;
-            outputs.into_iter().next().ok_or(Error::Lost("a step of the build"))
+            loop {
+                let made = solver::solve(self, &graph, &[vertex]).await;
+                match made {
+                    Err(error) if self.give_up(&error) => {}
+                    made => {
+                        let made = made.map_err(|error| error.of_file(file))?;
+                        return made.into_iter().next().ok_or(Error::Lost("a step of the build"));
+                    }
+                }
+            }
         })
+    }
+
+    /// What a result is, with all its layers here.
+    pub(crate) fn whole<'a>(self: &'a Arc<Self>, id: &'a str) -> Made<'a> {
+        Box::pin(async move {
+            loop {
+                let output = self.output(id).await?;
+                let Output::Layers(chain) = &output else { return Ok(output) };
+                match Box::pin(self.bring(chain)).await {
+                    Ok(()) => return Ok(output),
+                    Err(error) if self.give_up(&error) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        })
+    }
+
+    /// Whether the build can go on without the cache that an error is about: what was found there is made.
+    fn give_up(&self, error: &Error) -> bool {
+        if error.gone().is_none() {
+            return false;
+        }
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.retain(|_, output| match output {
+            Output::Layers(chain) => !self.remote.is_lazy(chain),
+            Output::Tree(_) => true,
+        });
+        drop(made);
+        self.remote.give_up(error)
     }
 
     /// What a vertex of this build has made.

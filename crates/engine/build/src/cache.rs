@@ -35,6 +35,11 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
+    /// Has a blob, or a layer by its chain id, kept.
+    pub(crate) fn keep(&self, tx: &metadata::Write, what: &Digest) -> Result<(), metadata::Error> {
+        tx.hold_more(&self.holder, [what], now().saturating_add(LIFE))
+    }
+
     /// No other build has it.
     pub(crate) fn name(&self) -> &str {
         &self.holder
@@ -106,6 +111,12 @@ impl Cache {
         Ok(found.map_or(0, |record| record.size))
     }
 
+    /// All keys of a record.
+    pub(crate) fn keys(&self, record: &BuildRecord) -> Result<Vec<Digest>, Error> {
+        let keys = self.db.read(|tx| tx.build_keys(&record.id))?;
+        Ok(keys.iter().filter_map(|key| key.parse().ok()).collect())
+    }
+
     /// Has what is found by one key found by another one, too.
     pub(crate) fn also(&self, key: &Digest, found_by: &Digest) -> Result<(), Error> {
         self.db.write(|tx| match tx.build_record_by_key(&found_by.to_string())? {
@@ -166,10 +177,28 @@ impl NewRecord<'_> {
         tx: &metadata::Write,
         sealed: Option<&images::Sealed>,
     ) -> Result<(), metadata::Error> {
+        let chain = sealed.map(|sealed| &sealed.chain).or(self.below);
+        self.insert(tx, chain, sealed.map_or(0, |sealed| sealed.size))
+    }
+
+    /// The same of a layer that has come from elsewhere, of so many bytes: the topmost of those below.
+    pub(crate) fn write_brought(
+        &self,
+        tx: &metadata::Write,
+        size: u64,
+    ) -> Result<(), metadata::Error> {
+        self.insert(tx, self.below, size)
+    }
+
+    fn insert(
+        &self,
+        tx: &metadata::Write,
+        chain: Option<&ChainId>,
+        size: u64,
+    ) -> Result<(), metadata::Error> {
         let now = now();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let unique = format!("{} {} {now} {number}", self.key, std::process::id());
-        let chain = sealed.map(|sealed| &sealed.chain).or(self.below);
         let id = short(&Digest::sha256(unique.as_bytes()));
         tx.insert_build_record(&BuildRecord {
             id: id.clone(),
@@ -177,7 +206,7 @@ impl NewRecord<'_> {
             chain: chain.cloned(),
             identity: chain.map_or_else(|| "scratch".into(), ToString::to_string),
             description: self.description.into(),
-            size: sealed.map_or(0, |sealed| sealed.size),
+            size,
             created: now,
             used: now,
             uses: 1,

@@ -79,13 +79,24 @@ pub trait Client: Send + Sync + fmt::Debug {
         about: &'a BTreeMap<String, String>,
     ) -> Asked<'a, Box<dyn Output>>;
 
-    /// A blob of a content store of the client's (`oci-layout`), by its digest, at most `max` bytes.
+    /// A blob of a content store of the client's (`oci:NAME`, `local:DIRECTORY`), by its digest, at most
+    /// `max` bytes.
     fn blob<'a>(
         &'a self,
         store: &'a str,
         digest: &'a oci::Digest,
         max: u64,
     ) -> Asked<'a, Box<dyn AsyncRead + Send + Unpin>>;
+
+    /// Whether a content store of the client's has a blob.
+    fn has_blob<'a>(&'a self, store: &'a str, digest: &'a oci::Digest) -> Asked<'a, bool>;
+
+    /// Writes a blob to a content store of the client's. It is there when its end was said.
+    fn put_blob<'a>(
+        &'a self,
+        store: &'a str,
+        blob: &'a oci::image::Descriptor,
+    ) -> Asked<'a, Box<dyn Output>>;
 
     /// A stream that the client has under this path: an archive that it was given on its standard input,
     /// and names as the context `http://buildkit-session/PATH`.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use buildgraph::Range;
 use oci::Digest;
 
+use crate::remote::Imported;
+
 /// Why a build, or a part of one, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -63,6 +65,18 @@ pub enum Error {
         /// What it lacks: `network.host`.
         entitlement: &'static str,
     },
+    /// Layers that a cache elsewhere was to have: they have to be made.
+    #[error("{why}")]
+    Gone {
+        /// The cache; `None`: none has them.
+        #[doc(hidden)]
+        import: Option<Gone>,
+        /// Why.
+        why: String,
+    },
+    /// What is said to be a cache, and is none.
+    #[error(transparent)]
+    Cache(#[from] buildcache::Error),
     /// Nobody wants it any more.
     #[error("context canceled")]
     Cancelled,
@@ -114,6 +128,19 @@ pub enum Error {
     Shared(#[from] Arc<Error>),
 }
 
+/// A cache that was imported, for the builder itself.
+#[derive(Clone, Debug)]
+pub struct Gone(pub(crate) Arc<Imported>);
+
+/// Where layers are not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum GoneFrom<'a> {
+    /// In this cache, which said that they were.
+    Cache(&'a Imported),
+    /// In any.
+    All,
+}
+
 impl Error {
     /// Says of what the lines are.
     pub(crate) fn of_file(self, of: Option<Arc<crate::event::Source>>) -> Self {
@@ -122,6 +149,16 @@ impl Error {
                 Self::Vertex { digest, name, lines, file: of, source }
             }
             error => error,
+        }
+    }
+
+    /// Whether it says that layers are gone, which a cache should have had.
+    pub(crate) fn gone(&self) -> Option<GoneFrom<'_>> {
+        match self {
+            Self::Gone { import: Some(gone), .. } => Some(GoneFrom::Cache(&gone.0)),
+            Self::Gone { import: None, .. } => Some(GoneFrom::All),
+            Self::Vertex { source, .. } | Self::Shared(source) => source.gone(),
+            _ => None,
         }
     }
 }

@@ -28,6 +28,7 @@ mod made;
 mod op;
 mod output;
 mod pruning;
+mod remote;
 mod request;
 mod solver;
 mod source;

@@ -131,7 +131,7 @@ impl Build {
         reference: &str,
         act: impl FnOnce(&Root) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let output = self.shared.output(reference).await?;
+        let output = self.shared.whole(reference).await?;
         let looked =
             self.shared.blocking(move |build| view::in_a_room(|| act(&op::root(build, &output)?)));
         looked.await

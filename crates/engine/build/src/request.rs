@@ -59,6 +59,28 @@ pub struct CacheOption {
     pub options: BTreeMap<String, String>,
 }
 
+impl CacheOption {
+    /// Whether there is a cache of this type; `is_export`: one that can be written.
+    ///
+    /// # Errors
+    ///
+    /// There is none: it is named.
+    pub fn check(&self, is_export: bool) -> Result<(), String> {
+        match self.kind.as_str() {
+            "registry" | "local" => Ok(()),
+            "inline" if is_export => Ok(()),
+            "inline" => Err("a cache in an image is imported with type=registry".to_owned()),
+            kind @ ("gha" | "s3" | "azblob") => Err(format!(
+                "a build cache of type={kind} is not supported: give registry or local"
+            )),
+            kind => Err(format!(
+                "unknown cache {}: {kind:?}",
+                if is_export { "exporter" } else { "importer" }
+            )),
+        }
+    }
+}
+
 /// What a build may do that others may not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entitlements {

@@ -16,6 +16,7 @@ use crate::explain::Reasons;
 use crate::jobs::{Job, Outcome};
 use crate::made::Making;
 use crate::output::Output;
+use crate::remote::Keyed;
 use crate::tell::{Listeners, Watched};
 use crate::{Error, explain, keys, op, source};
 
@@ -28,6 +29,7 @@ pub(crate) async fn solve(
     graph: &Arc<Graph>,
     targets: &[VertexIdx],
 ) -> Result<Vec<Output>, Error> {
+    Box::pin(build.import()).await;
     let mut slots: BTreeMap<VertexIdx, Slot> = BTreeMap::new();
     let mut running = JoinSet::new();
     for idx in graph.needed(targets) {
@@ -82,6 +84,8 @@ impl Shared {
                 Ok(output)
             }
             Err(Error::Cancelled) => Err(Error::Cancelled),
+            // It begins anew, without the cache that it was in.
+            Err(error) if error.gone().is_some() => Err(error),
             Err(error) => {
                 watched.end(false, Some(docker::error::chain(&error)));
                 Err(Error::Vertex {
@@ -109,7 +113,7 @@ impl Shared {
         let by_identity = keys::by_identity(vertex, inputs);
         if !vertex.ignore_cache
             && let Some(key) = &by_identity
-            && let Some(output) = self.find(vertex, key.clone()).await?
+            && let Some(output) = self.find_anywhere(vertex, inputs, key).await?
         {
             return Ok((output, true));
         }
@@ -117,6 +121,9 @@ impl Shared {
         let key = if keys::taken(&vertex.op).is_empty() {
             by_identity.clone()
         } else {
+            for one in keys::taken(&vertex.op) {
+                self.bring_input(&inputs[one.input]).await?;
+            }
             contents = self.contents(vertex, inputs).await?;
             keys::by_content(vertex, inputs, &contents)
         };
@@ -124,9 +131,11 @@ impl Shared {
             Error::NotYet("a directory of the client as the root of a step".into())
         })?;
         if !vertex.ignore_cache
-            && let Some(output) = self.find(vertex, key.clone()).await?
+            && by_identity.as_ref() != Some(&key)
+            && let Some(output) = self.find_anywhere(vertex, inputs, &key).await?
         {
             if let Some(other) = by_identity.filter(|other| *other != key) {
+                self.note(vertex, &output, vec![other.clone()], false);
                 self.also(other, key).await?;
             }
             return Ok((output, true));
@@ -134,9 +143,14 @@ impl Shared {
         let making = Making::new(graph, vertex, &key, inputs, &contents);
         let making = Making { project: self.client.shared_key(), ..making };
         self.explain_miss(vertex, &making).await?;
+        for input in inputs {
+            self.bring_input(input).await?;
+        }
         watched.start();
         let began = now();
         let output = self.carry_out(vertex, inputs, key.clone()).await?;
+        let keys = by_identity.iter().chain([&key]).cloned().collect();
+        self.note(vertex, &output, keys, false);
         let making = Making { took: now() - began, ..making };
         let found_by = key.clone();
         self.blocking(move |build| {
@@ -170,17 +184,56 @@ impl Shared {
         Ok((output, cached))
     }
 
-    /// What is in the cache under a key.
-    async fn find(self: &Arc<Self>, vertex: &Vertex, key: Digest) -> Result<Option<Output>, Error> {
-        let found =
-            self.blocking(move |build| build.builder.cache.find(&build.lease, &key)).await?;
-        let found = found.filter(|(_, chain)| self.is_within(chain));
-        Ok(found.map(|(record, chain)| {
+    /// What is found by a key, here or elsewhere.
+    async fn find_anywhere(
+        self: &Arc<Self>,
+        vertex: &Vertex,
+        inputs: &[Output],
+        key: &Digest,
+    ) -> Result<Option<Output>, Error> {
+        let of = key.clone();
+        let found = self.blocking(move |build| {
+            let cache = &build.builder.cache;
+            let Some((record, chain)) = cache.find(&build.lease, &of)? else { return Ok(None) };
+            let keys = match build.request.cache_to.as_slice() {
+                [] => vec![of],
+                _ => cache.keys(&record)?,
+            };
+            Ok(Some((keys, chain, record.created)))
+        });
+        let found = found.await?.filter(|(_, chain, _)| self.is_within(chain));
+        if let Some((keys, chain, created)) = found {
             if self.explains.load(Ordering::Relaxed) {
-                self.tell_reasons(vertex, &Reasons::hit(record.created));
+                self.tell_reasons(vertex, &Reasons::hit(created));
             }
-            Output::Layers(chain)
-        }))
+            let output = Output::Layers(chain);
+            self.note(vertex, &output, keys, false);
+            return Ok(Some(output));
+        }
+        let base = match inputs.first() {
+            None => &[][..],
+            Some(Output::Layers(base)) => base,
+            Some(Output::Tree(_)) => return Ok(None),
+        };
+        let Some(chain) = self.find_elsewhere(vertex, base, key) else { return Ok(None) };
+        let output = Output::Layers(chain);
+        self.note(vertex, &output, vec![key.clone()], true);
+        Ok(Some(output))
+    }
+
+    /// Notes what a step is found by; `is_new`: there is no record of it here.
+    fn note(&self, vertex: &Vertex, output: &Output, keys: Vec<Digest>, is_new: bool) {
+        let Output::Layers(chain) = output else { return };
+        let (chain, description) = (chain.clone(), vertex.shown.name.clone());
+        self.remote.note(Keyed { keys, chain, description, is_new });
+    }
+
+    /// Sees to it that what a step works on is here.
+    async fn bring_input(self: &Arc<Self>, input: &Output) -> Result<(), Error> {
+        match input {
+            Output::Layers(chain) => Box::pin(self.bring(chain)).await,
+            Output::Tree(_) => Ok(()),
+        }
     }
 
     /// Says why a step is not in the cache, where that is asked for.

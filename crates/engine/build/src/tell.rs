@@ -1,11 +1,14 @@
 //! What a vertex tells while it is carried out: to every build that waits for it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use buildgraph::Vertex;
 use bytes::Bytes;
 use oci::Digest;
 
+use crate::Error;
+use crate::build::Shared;
 use crate::cache::now;
 use crate::event::{Event, Log, Progress, Status, VertexState};
 
@@ -93,6 +96,41 @@ fn pass(said: &Said, vertex: &Digest, progress: &Progress) {
         }
     });
 }
+
+/// Does something that is no step of a graph, and shows it as one.
+pub(crate) async fn phase<T>(
+    build: &Shared,
+    name: &str,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    phase_told(build, name, |_| work).await
+}
+
+/// The same, for what tells how far it is.
+pub(crate) async fn phase_told<T, F: Future<Output = Result<T, Error>>>(
+    build: &Shared,
+    name: &str,
+    work: impl FnOnce(Listeners) -> F,
+) -> Result<T, Error> {
+    let number = PHASES.fetch_add(1, Ordering::Relaxed);
+    let digest = Digest::sha256(format!("{} {number} {name}", build.lease.name()).as_bytes());
+    let listeners = Listeners::default();
+    listeners.add(&digest, &build.progress);
+    let state = VertexState {
+        digest: Some(digest),
+        name: name.to_owned(),
+        started: Some(now()),
+        ..VertexState::default()
+    };
+    let mut watched = Watched { progress: build.progress.clone(), state };
+    watched.tell();
+    let done = work(listeners).await;
+    watched.end(false, done.as_ref().err().map(|error| docker::error::chain(error)));
+    done
+}
+
+/// Makes the phases of one build differ.
+static PHASES: AtomicU64 = AtomicU64::new(0);
 
 /// A vertex as its build sees it, from its start to its end.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! archive is only read through for its digest, and written when an image is made that has it
 //! (`built_image`).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -268,11 +268,20 @@ impl Images {
         Ok(kept)
     }
 
-    /// The archive of every layer: one that is here, or a new one.
-    pub(crate) fn pack_missing(&self, chain: &[ChainId]) -> Result<Vec<Archive>, Error> {
+    /// The archive of every layer: the one that was chosen, or one that is here, or a new one.
+    pub(crate) fn pack_missing(
+        &self,
+        chain: &[ChainId],
+        chosen: &BTreeMap<ChainId, Descriptor>,
+    ) -> Result<Vec<Archive>, Error> {
         let mut archives = Vec::new();
         for layer_idx in 0..chain.len() {
-            let archive = match self.kept_archive(&chain[layer_idx])? {
+            let chosen = chosen.get(&chain[layer_idx]).cloned();
+            let kept = match chosen {
+                Some(chosen) => Some(chosen),
+                None => self.kept_archive(&chain[layer_idx])?,
+            };
+            let archive = match kept {
                 Some(kept) => Archive::Kept(kept),
                 None => Archive::New(self.pack_layer(&chain[..=layer_idx])?),
             };
@@ -282,7 +291,7 @@ impl Images {
     }
 
     /// The archive that some image has of a layer.
-    fn kept_archive(&self, chain: &ChainId) -> Result<Option<Descriptor>, Error> {
+    pub(crate) fn kept_archive(&self, chain: &ChainId) -> Result<Option<Descriptor>, Error> {
         let (layer, blob) =
             self.db.read(|tx| Ok::<_, Error>((tx.layer(chain)?, tx.layer_blob(chain)?)))?;
         let layer = layer.ok_or_else(|| missing(chain))?;
@@ -300,7 +309,7 @@ impl Images {
     }
 
     /// Writes the archive of the topmost of these layers, which must come to what it was made of.
-    fn pack_layer(&self, chain: &[ChainId]) -> Result<content::Finished, Error> {
+    pub(crate) fn pack_layer(&self, chain: &[ChainId]) -> Result<content::Finished, Error> {
         let Some((here, below)) = chain.split_last() else {
             return Err(Error::Invalid("no layer to pack".into()));
         };

@@ -7,6 +7,7 @@ use oci::{ChainId, DiffId, Digest};
 use reference::Reference;
 
 use crate::built::{Archive, KeptLayers};
+use crate::convert::{Schema, in_schema};
 use crate::install::{Names, parse_config, to_json};
 use crate::resolve::Found;
 use crate::target::{IndexDocument, REFERENCE_DIGEST, REFERENCE_TYPE, Within};
@@ -26,6 +27,8 @@ pub struct BuiltImage {
     pub chain: Vec<ChainId>,
     /// Notes for its manifest.
     pub annotations: BTreeMap<String, String>,
+    /// Notes for what an index says of it.
+    pub entry_annotations: BTreeMap<String, String>,
     /// What is attested of it: what it says (`https://slsa.dev/provenance/v0.2`), and the statement, in
     /// which `subject` is to be filled in already or left out.
     pub statements: Vec<(String, Vec<u8>)>,
@@ -42,6 +45,10 @@ pub struct Built {
     pub index: bool,
     /// Notes for the index.
     pub annotations: BTreeMap<String, String>,
+    /// The archives that layers are to have, which are here; of others it is one that is here, or a new one.
+    pub archives: BTreeMap<ChainId, Descriptor>,
+    /// The documents are of Docker's types, not OCI's.
+    pub docker_types: bool,
 }
 
 /// What was made.
@@ -73,13 +80,13 @@ impl Images {
                 let why = "the layers of the configuration are not those of the result";
                 return Err(Error::Invalid(why.into()));
             }
-            packed.push((config, self.pack_missing(&image.chain)?));
+            packed.push((config, self.pack_missing(&image.chain, &built.archives)?));
         }
         let _lock = self.content.lock_shared()?;
         self.with_note(|| {
             let mut ready = Vec::new();
             for (image, (config, archives)) in built.images.iter().zip(packed) {
-                ready.push(self.ready(image, &config, archives)?);
+                ready.push(self.ready(image, &config, archives, built.docker_types)?);
             }
             let is_plain = built.images.iter().all(|image| image.statements.is_empty());
             match &ready[..] {
@@ -95,14 +102,20 @@ impl Images {
         image: &BuiltImage,
         config: &ImageConfig,
         archives: Vec<Archive>,
+        docker_types: bool,
     ) -> Result<Ready, Error> {
         let layers = self.keep_archives(&image.chain, &config.rootfs.diff_ids, archives)?;
         let descriptor = Descriptor::of(media_type::CONFIG, &image.config);
         let mut manifest = Manifest::new(descriptor, layers.descriptors.clone());
         manifest.annotations.clone_from(&image.annotations);
+        if docker_types {
+            manifest = in_schema(&manifest, Schema::Docker)?;
+        }
+        let kind = manifest.media_type.clone().unwrap_or_default();
         let manifest = to_json("the image manifest", &manifest)?;
-        let mut entry = Descriptor::of(media_type::MANIFEST, &manifest);
+        let mut entry = Descriptor::of(&kind, &manifest);
         entry.platform = crate::target::platform_of(config);
+        entry.annotations.clone_from(&image.entry_annotations);
         Ok(Ready { config: image.config.clone(), manifest, layers, entry })
     }
 
@@ -129,9 +142,11 @@ impl Images {
         }
         let mut index = Index::new(entries);
         index.annotations.clone_from(&built.annotations);
+        let kind = if built.docker_types { media_type::DOCKER_INDEX } else { media_type::INDEX };
+        index.media_type = Some(kind.into());
         let bytes = to_json("the index", &index)?;
-        let root = Descriptor::of(media_type::INDEX, &bytes);
-        let documents = [IndexDocument { media_type: media_type::INDEX.into(), bytes }];
+        let root = Descriptor::of(kind, &bytes);
+        let documents = [IndexDocument { media_type: kind.into(), bytes }];
         let within = Within::Indexes(&documents, &others);
         let mut image = None;
         for one in all {

@@ -77,7 +77,7 @@ impl Images {
     }
 }
 
-fn in_schema(manifest: &Manifest, schema: Schema) -> Result<Manifest, Error> {
+pub(crate) fn in_schema(manifest: &Manifest, schema: Schema) -> Result<Manifest, Error> {
     let named = |descriptor: &Descriptor| {
         let (kind, digest) = (&descriptor.media_type, &descriptor.digest);
         let media_type = match (schema.name(kind), schema) {

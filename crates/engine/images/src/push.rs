@@ -44,6 +44,8 @@ pub struct Push {
     /// Repositories of the same registry that are known to have a blob.
     pub elsewhere: BTreeMap<Digest, Vec<String>>,
     image: Digest,
+    /// The image that was looked for: what is held is held as long as it is there.
+    held_image: Digest,
     holder: String,
 }
 
@@ -75,6 +77,19 @@ impl Images {
         self.begin_push_for(name, None)
     }
 
+    /// The same of this image, or of the target that it is in, for the repository of a name.
+    pub fn begin_push_of(
+        &self,
+        name: &Reference,
+        image: &Digest,
+        root: &Digest,
+    ) -> Result<Push, Error> {
+        let found = Found { id: image.clone(), reference: None, target: Some(root.clone()) };
+        let push = self.what_to_push(root, &found, self.elsewhere(name)?)?;
+        self.hold_push(&push, name)?;
+        Ok(push)
+    }
+
     /// The same of its image for a platform.
     pub fn begin_push_for(
         &self,
@@ -102,11 +117,17 @@ impl Images {
             let elsewhere = push.elsewhere.clone();
             push.instead = Some(Box::new(self.what_to_push(&one, &found, elsewhere)?));
         }
+        self.hold_push(&push, name)?;
+        Ok(push)
+    }
+
+    /// Holds what is to be pushed.
+    fn hold_push(&self, push: &Push, name: &Reference) -> Result<(), Error> {
         let blobs = push.layers.iter().chain(&push.configs).map(|blob| &blob.digest);
-        let documents = push.documents.iter().map(|one| &one.digest).chain([&root]);
+        let documents = push.documents.iter().map(|one| &one.digest).chain([&push.root.digest]);
         self.db.write(|tx| {
             // It may have gone since it was looked for.
-            if tx.image(&found.id)?.is_none() {
+            if tx.image(&push.held_image)?.is_none() {
                 return Err(Error::NoImage(name.familiar()));
             }
             // What pushes have held whose processes have died.
@@ -119,8 +140,7 @@ impl Images {
             Ok(())
         })?;
         let at = |source| Error::Io { call: "push", path: "push".into(), source };
-        failpoint::hit("images.push-held").map_err(at)?;
-        Ok(push)
+        failpoint::hit("images.push-held").map_err(at)
     }
 
     /// The manifest that can be pushed in place of an index of which something is not here: the only
@@ -199,6 +219,7 @@ impl Images {
             instead: None,
             elsewhere,
             image: of_manifest.unwrap_or_else(|| found.id.clone()),
+            held_image: found.id.clone(),
         })
     }
 

@@ -14,7 +14,7 @@ use crate::archive::blob_path;
 use crate::install::to_json;
 use crate::resolve::Found;
 use crate::target::Match;
-use crate::{Error, Images, named_descriptor};
+use crate::{Error, Images, InstalledBuilt, named_descriptor};
 
 /// One image of `manifest.json`.
 #[derive(Serialize)]
@@ -52,6 +52,11 @@ impl Images {
         // Nothing of it may go while it is written.
         let _lock = self.content.lock_shared()?;
         let contents = self.contents(names, platforms)?;
+        self.write_contents(contents, out)
+    }
+
+    /// Writes them. Only with the lock.
+    fn write_contents(&self, contents: Contents, out: &mut dyn Write) -> Result<(), Error> {
         let mut writer = Writer::new(out);
         let index = to_json("the index", &Index::new(contents.manifests))?;
         let docker = to_json("the manifest", &contents.docker)?;
@@ -72,6 +77,27 @@ impl Images {
         }
         writer.finish().map_err(Error::Write)?;
         Ok(())
+    }
+
+    /// The same of what a build has just made, with the manifest that it has made, under these names.
+    pub fn save_built(
+        &self,
+        made: &InstalledBuilt,
+        names: &[Reference],
+        out: &mut dyn Write,
+    ) -> Result<(), Error> {
+        let _lock = self.content.lock_shared()?;
+        let mut contents = Contents::default();
+        let references: Vec<_> = match names {
+            [] => vec![None],
+            names => names.iter().cloned().map(Some).collect(),
+        };
+        for reference in references {
+            let target = Some(made.root.digest.clone());
+            let found = Found { id: made.image.id.clone(), reference, target };
+            self.add("", &found, &[], &mut contents)?;
+        }
+        self.write_contents(contents, out)
     }
 
     /// Whether all of it could be saved.
@@ -130,7 +156,7 @@ impl Images {
         }
         // What older engines load: the image that is meant on this machine.
         let mut shown = match &target {
-            Some(target) if target.digest == root && !is_index => target.digest.clone(),
+            _ if !is_index => root.clone(),
             _ => row.manifest.clone(),
         };
         match wanted.as_slice() {

@@ -14,15 +14,17 @@
 //! come stays for the next attempt.
 #![forbid(unsafe_code)]
 
+mod depot;
 mod error;
 mod event;
 mod pull;
 mod push;
 
+pub use depot::Depot;
 pub use error::{Class, Error};
 pub use event::{Event, Events, Layer};
 pub use pull::{Pulled, Request, pull, pull_all};
-pub use push::push;
+pub use push::{push, push_by_digest};
 
 /// How many layers come or go at once, as in Docker.
 const AT_ONCE: usize = 3;

@@ -121,13 +121,13 @@ struct From<'a> {
 }
 
 /// Where a layer is on its way, for those who are told.
-struct Track {
-    id: String,
-    size: u64,
+pub(crate) struct Track {
+    pub(crate) id: String,
+    pub(crate) size: u64,
     /// Nothing is told of one that was there.
-    is_new: bool,
-    is_here: AtomicBool,
-    meter: Meter,
+    pub(crate) is_new: bool,
+    pub(crate) is_here: AtomicBool,
+    pub(crate) meter: Meter,
 }
 
 /// Ends what waits for downloads when nobody waits for it any more.
@@ -379,10 +379,10 @@ fn track(blob: &PullBlob) -> Track {
 }
 
 /// A layer that comes.
-struct Download<'a> {
-    blob: &'a PullBlob,
-    track: &'a Track,
-    events: &'a Arc<Events>,
+pub(crate) struct Download<'a> {
+    pub(crate) blob: &'a PullBlob,
+    pub(crate) track: &'a Track,
+    pub(crate) events: &'a Arc<Events>,
 }
 
 impl Download<'_> {
@@ -391,7 +391,7 @@ impl Download<'_> {
     }
 
     /// Waits while somebody else fetches it, as long as that makes headway.
-    async fn stand(
+    pub(crate) async fn stand(
         &self,
         mut incoming: Incoming,
         silence: Duration,
@@ -421,7 +421,7 @@ impl Download<'_> {
         }
     }
 
-    async fn fetch(
+    pub(crate) async fn fetch(
         &self,
         hosts: &Hosts,
         host: usize,
@@ -439,7 +439,7 @@ impl Download<'_> {
         Ok(hosts.download(path, blob, host, sink, &progress, &passed).await?.0)
     }
 
-    async fn finish(&self, incoming: Incoming) -> Result<(), Error> {
+    pub(crate) async fn finish(&self, incoming: Incoming) -> Result<(), Error> {
         // Told before the unpacking can see it.
         self.track.is_here.store(true, Ordering::Relaxed);
         self.tell(Layer::Downloaded);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use images::{Images, Push};
+use oci::Digest;
 use oci::image::Descriptor;
 use reference::Reference;
 use registry::{Hosts, Pushed, Source};
@@ -81,6 +82,29 @@ pub async fn push(
     Ok(())
 }
 
+/// Pushes an image, or the index that it is in, to a repository, where it gets no name: it is known by its
+/// digest.
+pub async fn push_by_digest(
+    images: &Arc<Images>,
+    request: &Request,
+    image: &Digest,
+    root: &Digest,
+    events: &Arc<Events>,
+) -> Result<(), Error> {
+    let name = request.reference.clone().without_digest();
+    let hosts = hosts(request).await?;
+    hosts.for_push()?;
+    let push = {
+        let (name, image, root) = (name.clone(), image.clone(), root.clone());
+        blocking(images, move |images| images.begin_push_of(&name, &image, &root)).await?
+    };
+    let at = name.clone().with_digest(root.clone());
+    let sent = send(images, &hosts, &at, &push, events).await;
+    let (pushed, name) = (push.clone(), sent.is_ok().then_some(name));
+    blocking(images, move |images| images.end_push(&pushed, name.as_ref())).await?;
+    sent
+}
+
 /// Whether the registry has what an index names and is not here.
 async fn possible(hosts: &Hosts, name: &Reference, push: &Push) -> Result<bool, Error> {
     let repository = hosts.for_push()?.repository(name.path());
@@ -133,13 +157,16 @@ async fn send(
         let bytes = document.bytes.clone().into();
         repository.put_manifest(&digest, &document.media_type, bytes).await?;
     }
-    let tag = name.tag().unwrap_or(reference::DEFAULT_TAG);
+    let tag = match name.digest() {
+        Some(digest) => digest.to_string(),
+        None => name.tag().unwrap_or(reference::DEFAULT_TAG).to_owned(),
+    };
     let root = push.root.bytes.clone().into();
-    Ok(repository.put_manifest(tag, &push.root.media_type, root).await?)
+    Ok(repository.put_manifest(&tag, &push.root.media_type, root).await?)
 }
 
 /// A blob that is to be sent.
-struct Upload {
+pub(crate) struct Upload {
     hosts: Arc<Hosts>,
     path: String,
     blob: Descriptor,
@@ -148,7 +175,7 @@ struct Upload {
 }
 
 impl Upload {
-    fn new(
+    pub(crate) fn new(
         images: &Images,
         hosts: &Arc<Hosts>,
         name: &Reference,
@@ -164,7 +191,7 @@ impl Upload {
         }
     }
 
-    async fn send(&self, events: Option<&Arc<Events>>) -> Result<(), Error> {
+    pub(crate) async fn send(&self, events: Option<&Arc<Events>>) -> Result<(), Error> {
         let tell = |layer| {
             if let Some(events) = events {
                 events(Event::Layer { id: id(&self.blob.digest), layer });

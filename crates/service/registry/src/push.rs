@@ -65,7 +65,7 @@ impl Repository<'_> {
         chunk: Option<u64>,
         progress: Progress<'_>,
     ) -> Result<Pushed, Error> {
-        if self.has(&blob.digest).await? {
+        if self.has_blob(&blob.digest).await? {
             return Ok(Pushed::Existed);
         }
         let mut begun = None;
@@ -95,7 +95,7 @@ impl Repository<'_> {
             tokio::time::sleep(retry.pause(attempt)).await;
             attempt += 1;
             // It may have come through, and only the answer been lost.
-            if self.has(&blob.digest).await? {
+            if self.has_blob(&blob.digest).await? {
                 return Ok(Pushed::Sent);
             }
             begun = self.look_at(&upload, blob).await;
@@ -108,7 +108,7 @@ impl Repository<'_> {
     /// Sees to it that the repository has a blob that another one of the same registry has, without
     /// sending it. Whether it has it now.
     pub async fn take_over(&self, blob: &Descriptor, from: &str) -> Result<bool, Error> {
-        if self.path == from || self.has(&blob.digest).await? {
+        if self.path == from || self.has_blob(&blob.digest).await? {
             return Ok(true);
         }
         Ok(self.mount(blob, from).await?.is_none())
@@ -160,7 +160,7 @@ impl Repository<'_> {
     }
 
     /// Whether the repository has this blob.
-    async fn has(&self, digest: &Digest) -> Result<bool, Error> {
+    pub async fn has_blob(&self, digest: &Digest) -> Result<bool, Error> {
         let scopes = [self.scope(true)];
         let path = format!("/v2/{}/blobs/{digest}", self.path);
         let call = self.call_for(Method::HEAD, Target::Path(&path), &scopes);

@@ -17,6 +17,7 @@
 
 mod compare;
 mod decode;
+mod encode;
 mod error;
 mod late;
 mod lower;
@@ -34,6 +35,7 @@ use oci::DiffId;
 
 pub use compare::{Difference, compare};
 pub use decode::{Compression, Decoder};
+pub use encode::Encoder;
 pub use error::Error;
 pub use whiteout::Whiteouts;
 

@@ -366,6 +366,13 @@ impl Write {
         Ok(())
     }
 
+    /// Notes when a layer was made, nanoseconds since 1970, where that is known better.
+    pub fn set_layer_created(&self, chain: &ChainId, created: i64) -> Result<(), Error> {
+        let sql = "UPDATE layers SET created = ?2 WHERE chain = ?1";
+        self.execute("note a layer's time", sql, params![Text(chain), created])?;
+        Ok(())
+    }
+
     /// Forgets an unpacked layer, unless an image, a pull or the build cache has it or another layer lies
     /// on it.
     /// Whether it was forgotten.

@@ -5,7 +5,9 @@
 
 mod bad_input;
 mod build;
+mod build_cache;
 mod build_contexts;
+mod build_output;
 mod cdi;
 mod changes;
 mod check;

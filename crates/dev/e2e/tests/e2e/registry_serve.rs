@@ -7,16 +7,16 @@ use serde_json::Value;
 use testkit::{Sandbox, needs, wait_until};
 
 /// Where it answers, in the sandbox's own network.
-const HOST: &str = "localhost:5000";
+pub(crate) const HOST: &str = "localhost:5000";
 
 /// An engine of its own that serves its images, until it is dropped.
-struct Server<'s> {
+pub(crate) struct Server<'s> {
     sandbox: &'s Sandbox,
     child: Child,
 }
 
 impl<'s> Server<'s> {
-    fn start(sandbox: &'s Sandbox, more: &[&str]) -> Self {
+    pub(crate) fn start(sandbox: &'s Sandbox, more: &[&str]) -> Self {
         let mut command = Self::command(sandbox, &["registry", "serve"]);
         let child = command.args(more).stderr(Stdio::null()).spawn().unwrap();
         let listens = "grep -q ' 0100007F:1388 00000000:0000 0A' /proc/net/tcp";
@@ -34,7 +34,7 @@ impl<'s> Server<'s> {
 
     /// Runs a command of the server's engine, which must succeed.
     #[track_caller]
-    fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         let output = Self::command(self.sandbox, args).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "dhow {}: {said}", args.join(" "));

@@ -1,13 +1,10 @@
 //! Questions that are one call.
 
-use buildkit::content::ReadContentRequest;
-use buildkit::content::content_client::ContentClient;
 use buildkit::filesync::{CredentialsRequest, auth_client::AuthClient};
 use buildkit::secrets::{GetSecretRequest, secrets_client::SecretsClient};
 use buildkit::sshforward::{CheckAgentRequest, ssh_client::SshClient};
 use registry::Credentials;
 use tokio::io::{AsyncRead, AsyncWriteExt};
-use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Code, Request};
 
 use super::pipe::{carry_in, carry_out, pipe};
@@ -88,40 +85,6 @@ pub(super) async fn credentials(
             ..Credentials::default()
         }),
     })
-}
-
-/// A blob of a content store of the client's, and no more than `max` bytes of it.
-pub(super) async fn blob(
-    session: &Session,
-    store: &str,
-    digest: &str,
-    max: u64,
-) -> Result<Box<dyn AsyncRead + Send + Unpin>, String> {
-    let mut request =
-        Request::new(ReadContentRequest { digest: digest.to_owned(), offset: 0, size: 0 });
-    to_store(request.metadata_mut(), store)?;
-    let mut client = ContentClient::with_origin(session.channel(), Channel::origin())
-        .max_decoding_message_size(MESSAGE);
-    let failed = |status: tonic::Status| format!("{digest} of {store}: {}", status.message());
-    let mut pieces = client.read(request).await.map_err(failed)?.into_inner();
-    let (ours, mut theirs) = pipe();
-    tokio::spawn(async move {
-        let mut left = max;
-        while let Ok(Some(piece)) = pieces.message().await {
-            let n = piece.data.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            left -= n as u64;
-            if theirs.write_all(&piece.data[..n]).await.is_err() || n < piece.data.len() {
-                return;
-            }
-        }
-    });
-    Ok(Box::new(ours))
-}
-
-fn to_store(headers: &mut MetadataMap, store: &str) -> Result<(), String> {
-    let value = AsciiMetadataValue::try_from(store).map_err(|_| format!("{store:?}: no store"))?;
-    headers.insert("buildkit-attachable-store-id", value);
-    Ok(())
 }
 
 /// A stream that the client has: what it was given on its standard input.

@@ -19,7 +19,7 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{AsciiMetadataValue, MetadataKey, MetadataMap};
 use tonic_prost::ProstCodec;
 
-use super::{Session, ask, header, tree};
+use super::{Session, ask, content, header, tree};
 use crate::clock::now;
 use crate::fsutil::Received;
 use crate::transport::{Channel, MESSAGE};
@@ -84,9 +84,19 @@ impl Client for SessionClient {
         digest: &'a oci::Digest,
         max: u64,
     ) -> Asked<'a, Box<dyn AsyncRead + Send + Unpin>> {
-        Box::pin(async move {
-            ask::blob(&self.0, &format!("oci:{store}"), &digest.to_string(), max).await
-        })
+        Box::pin(async move { content::blob(&self.0, store, &digest.to_string(), max).await })
+    }
+
+    fn has_blob<'a>(&'a self, store: &'a str, digest: &'a oci::Digest) -> Asked<'a, bool> {
+        Box::pin(async move { content::has(&self.0, store, &digest.to_string()).await })
+    }
+
+    fn put_blob<'a>(
+        &'a self,
+        store: &'a str,
+        blob: &'a oci::image::Descriptor,
+    ) -> Asked<'a, Box<dyn Output>> {
+        Box::pin(std::future::ready(content::put(&self.0, store, blob)))
     }
 
     fn upload<'a>(&'a self, path: &'a str) -> Asked<'a, Box<dyn AsyncRead + Send + Unpin>> {

@@ -5,6 +5,7 @@
 
 mod ask;
 mod client;
+mod content;
 mod header;
 pub(crate) mod pipe;
 mod tree;

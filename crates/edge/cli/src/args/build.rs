@@ -120,6 +120,9 @@ pub(crate) struct BuildArgs {
     /// SSH agent socket or keys to expose to the build (default|ID[=SOCKET|KEY[,KEY]])
     #[arg(long)]
     pub(crate) ssh: Vec<String>,
+    /// Make one layer of all that is built above the base image
+    #[arg(long)]
+    pub(crate) squash: bool,
     /// Image identifier ([REGISTRY/]REPOSITORY[:TAG])
     #[arg(short, long)]
     pub(crate) tag: Vec<String>,
@@ -163,8 +166,6 @@ pub(crate) struct RefusedArgs {
     #[arg(long, hide = true)]
     pub(crate) policy: Vec<String>,
     #[arg(long, hide = true)]
-    pub(crate) squash: bool,
-    #[arg(long, hide = true)]
     pub(crate) compress: bool,
 }
 
@@ -185,7 +186,6 @@ impl RefusedArgs {
             (!self.security_opt.is_empty(), "--security-opt"),
             (!self.resource.is_empty(), "--resource"),
             (!self.policy.is_empty(), "--policy"),
-            (self.squash, "--squash"),
             (self.compress, "--compress"),
         ];
         let texts = texts.iter().map(|(value, name)| (value.is_some(), *name));

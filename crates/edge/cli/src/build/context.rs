@@ -8,8 +8,9 @@ use dockerfile::git::GitRef;
 use tarstream::{SNIFF_BYTES, is_archive};
 
 use crate::args::BuildArgs;
+use crate::build::layout;
 use crate::build::random_id;
-use crate::build::session::Directory;
+use crate::build::session::{Directory, Store};
 use crate::error::{Error, Result};
 
 /// The longest Dockerfile from standard input, in bytes.
@@ -24,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) attrs: BTreeMap<String, String>,
     pub(crate) upload: Option<String>,
     pub(crate) read_ahead: Vec<u8>,
+    /// Layouts, by the names of their content stores.
+    pub(crate) stores: BTreeMap<String, Store>,
     /// What the files that are kept at the builder are known by.
     pub(crate) key: String,
 }
@@ -177,9 +180,7 @@ impl Context {
         };
         let key = format!("context:{name}");
         if value.starts_with("oci-layout://") {
-            return Err(Error::Unsupported(format!(
-                "--build-context {name}={value} (an OCI layout)"
-            )));
+            return self.layout(name, value);
         }
         let is_image = value.starts_with("docker-image://") || value.starts_with("target:");
         if is_image || is_remote(value) && !Path::new(value).is_dir() {
@@ -199,6 +200,32 @@ impl Context {
         };
         self.attrs.insert(key, format!("local:{local}"));
         self.directories.insert(local, Directory::At(path.to_owned()));
+        Ok(())
+    }
+}
+
+impl Context {
+    /// `NAME=oci-layout://PATH[:TAG][@DIGEST]`.
+    fn layout(&mut self, name: &str, value: &str) -> Result<()> {
+        let text = value.strip_prefix("oci-layout://").unwrap_or(value);
+        let (place, digest) = match text.rsplit_once('@') {
+            Some((place, digest)) => (place, Some(digest)),
+            None => (text, None),
+        };
+        let (path, tag) = match place.rsplit_once(':') {
+            Some((path, tag)) if !tag.contains('/') => (path, tag),
+            _ => (place, layout::LATEST),
+        };
+        let digest = match digest {
+            Some(digest) => digest.parse::<oci::Digest>().map_err(|error| {
+                Error::Usage(format!("--build-context {name}={value}: {error}"))
+            })?,
+            None => layout::find(Path::new(path), tag)?,
+        };
+        let id = random_id()?;
+        self.attrs.insert(format!("context:{name}"), format!("oci-layout://{id}:{tag}@{digest}"));
+        let store = Store { path: path.into(), is_writable: false };
+        self.stores.insert(format!("oci:{id}"), store);
         Ok(())
     }
 }

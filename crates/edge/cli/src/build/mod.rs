@@ -6,10 +6,12 @@
 //! what it asks (the session): directories, secrets, credentials, and where results go.
 
 mod agents;
+mod caches;
 mod call;
 mod context;
 mod csv;
 mod failure;
+mod layout;
 mod options;
 mod outputs;
 mod picture;
@@ -63,7 +65,7 @@ pub(crate) async fn build(client: &Client, args: &BuildArgs) -> Result<i32> {
     let outputs = outputs::parse(args, &args.allow)?;
     let agents = agents::prepare(&args.ssh)?;
     let secrets = options::secrets(&args.secret)?;
-    let cache = options::caches(args)?;
+    let caches = caches::parse(args)?;
     let context = context::prepare(args)?;
     let session = Session {
         directories: context.directories,
@@ -72,6 +74,7 @@ pub(crate) async fn build(client: &Client, args: &BuildArgs) -> Result<i32> {
         targets: outputs.targets,
         upload: context.upload,
         read_ahead: context.read_ahead,
+        stores: caches.stores.clone().into_iter().chain(context.stores).collect(),
     };
     let opened = solve::open(client, session, &context.key).await?;
     let mut request = SolveRequest {
@@ -79,7 +82,7 @@ pub(crate) async fn build(client: &Client, args: &BuildArgs) -> Result<i32> {
         session: opened.session,
         frontend: FRONTEND.to_owned(),
         frontend_attrs: attrs.into_iter().chain(context.attrs).collect(),
-        cache,
+        cache: caches.options.clone(),
         entitlements,
         ..SolveRequest::default()
     };
@@ -104,6 +107,7 @@ pub(crate) async fn build(client: &Client, args: &BuildArgs) -> Result<i32> {
         Ended::Done(response) => response,
         other => return failed(other),
     };
+    caches.finish(&response)?;
     if args.explain {
         let as_json = args.format.as_deref() == Some("json");
         print!("{}", crate::builder::explain::render(&display.trace, as_json));

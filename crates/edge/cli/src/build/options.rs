@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use buildkit::control::{CacheOptions, CacheOptionsEntry};
 use docker::units;
 use reference::Reference;
 
@@ -222,35 +221,6 @@ pub(crate) fn secrets(all: &[String]) -> Result<HashMap<String, Secret>> {
     Ok(secrets)
 }
 
-/// `--cache-from` and `--cache-to`. A directory of ours is for a builder that can read it.
-pub(crate) fn caches(args: &BuildArgs) -> Result<Option<CacheOptions>> {
-    let entry = |flag: &str, text: &String| -> Result<CacheOptionsEntry> {
-        let attrs = if text.contains('=') {
-            csv::pairs(flag, text)?
-        } else {
-            BTreeMap::from([("type".into(), "registry".into()), ("ref".into(), text.clone())])
-        };
-        let mut attrs = attrs;
-        let Some(kind) = attrs.remove("type") else {
-            return Err(Error::Usage(format!("--{flag} {text}: type is required")));
-        };
-        if kind == "local" {
-            let what = format!("--{flag} type=local (a directory of the client's)");
-            return Err(Error::Unsupported(what));
-        }
-        Ok(CacheOptionsEntry { r#type: kind, attrs })
-    };
-    let imports = args.cache_from.iter().map(|text| entry("cache-from", text));
-    let exports = args.cache_to.iter().map(|text| entry("cache-to", text));
-    let options = CacheOptions {
-        imports: imports.collect::<Result<_>>()?,
-        exports: exports.collect::<Result<_>>()?,
-        ..CacheOptions::default()
-    };
-    let is_asked = !options.imports.is_empty() || !options.exports.is_empty();
-    Ok(is_asked.then_some(options))
-}
-
 /// What the build may do beyond the usual: what was allowed, for what the engine has to know.
 pub(crate) fn entitlements(args: &BuildArgs) -> Result<Vec<String>> {
     let mut all = Vec::new();
@@ -317,7 +287,7 @@ mod tests {
     fn what_cannot_be_is_refused_by_name() {
         let refused = |change: fn(&mut BuildArgs)| attrs(change).unwrap_err().to_string();
         assert!(refused(|args| args.refused.memory = Some("1g".into())).contains("--memory"));
-        assert!(refused(|args| args.refused.squash = true).contains("--squash"));
+        assert!(refused(|args| args.refused.compress = true).contains("--compress"));
         assert!(refused(|args| args.network = Some("web".into())).contains("web"));
         assert!(refused(|args| args.add_host = vec!["a:x".into()]).contains("add-host"));
         assert!(refused(|args| args.tag = vec!["a b".into()]).contains("a b"));

@@ -87,6 +87,9 @@ impl Outputs {
         if matches!(kind, ENGINE | "oci" | "docker") && !args.tag.is_empty() {
             attrs.entry("name".into()).or_insert_with(|| args.tag.join(","));
         }
+        if matches!(kind, ENGINE | "oci" | "docker") && args.squash {
+            attrs.entry("squash".into()).or_insert_with(|| "true".into());
+        }
         match kind {
             ENGINE => self.engine(&mut attrs)?,
             "local" => {
@@ -116,11 +119,20 @@ impl Outputs {
     /// An image of the engine's. What is pushed, the engine pushes under each of its names: with our
     /// credentials, and with progress as of `dhow push`.
     fn engine(&mut self, attrs: &mut BTreeMap<String, String>) -> Result<()> {
-        let pushes = attrs.remove("push").is_some_and(|value| value == "true" || value == "1");
-        if !pushes {
+        let is_set =
+            |value: Option<&String>| value.is_some_and(|value| value == "true" || value == "1");
+        attrs.remove("unpack");
+        if !is_set(attrs.get("push")) {
+            attrs.remove("push");
             return Ok(());
         }
-        attrs.remove("unpack");
+        // Without a name here there is nothing for us to push.
+        if is_set(attrs.get("push-by-digest")) {
+            return Ok(());
+        }
+        attrs.remove("push");
+        // What goes to others is compressed, as others have it.
+        attrs.entry("compression".into()).or_insert_with(|| "gzip".into());
         let names = attrs.get("name").map(String::as_str).unwrap_or_default();
         let names = names.split(',').filter(|name| !name.is_empty()).map(str::to_owned);
         let before = self.push.len();

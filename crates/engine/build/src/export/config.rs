@@ -46,6 +46,19 @@ pub(super) fn complete(
     };
 }
 
+/// Has the history say that all above the lowest `n_base` layers is one layer now.
+pub(super) fn squash(config: &mut ImageConfig, n_base: usize) -> Vec<Made> {
+    let with_layer = config.history.iter_mut().filter(|entry| !entry.empty_layer);
+    let mut n_squashed = 0;
+    for entry in with_layer.skip(n_base) {
+        entry.empty_layer = true;
+        n_squashed += 1;
+    }
+    let comment = Some(format!("{n_squashed} layers as one"));
+    config.history.push(History { comment, ..History::default() });
+    vec![Made { created_by: String::new(), has_layer: true }]
+}
+
 /// A step that changed nothing has no layer: its entry says so.
 fn mark_empty(history: &mut [History], made: &[Made]) {
     let with_layer = history.iter_mut().rev().filter(|entry| !entry.empty_layer);
@@ -191,6 +204,32 @@ mod tests {
         complete(&mut config, &[layer("a", 1)], &[made(true)], None);
         assert_eq!(lines(&config), ["1970-01-01T00:00:01Z step"]);
         assert_eq!(config.history[0].comment.as_deref(), Some(COMMENT));
+    }
+
+    #[test]
+    fn what_is_squashed_is_one_layer_above_the_base() {
+        let mut config = ImageConfig {
+            history: vec![
+                entry("base", Some("1970-01-01T00:00:01Z"), false),
+                entry("RUN a", None, false),
+                entry("CMD", None, true),
+                entry("RUN b", None, false),
+            ],
+            ..ImageConfig::default()
+        };
+        let made = squash(&mut config, 1);
+        complete(&mut config, &[layer("a", 1), layer("ab", 3)], &made, None);
+        assert_eq!(
+            lines(&config),
+            [
+                "1970-01-01T00:00:01Z base",
+                "1970-01-01T00:00:03Z RUN a (empty)",
+                "1970-01-01T00:00:03Z CMD (empty)",
+                "1970-01-01T00:00:03Z RUN b (empty)",
+                "1970-01-01T00:00:03Z -",
+            ]
+        );
+        assert_eq!(config.history[4].comment.as_deref(), Some("2 layers as one"));
     }
 
     #[test]

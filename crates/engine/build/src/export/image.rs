@@ -7,15 +7,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use images::{Built, BuiltImage, InstalledBuilt};
 use metadata::Layer;
-use oci::image::{ImageConfig, Platform};
+use oci::image::{Descriptor, ImageConfig, Platform};
+use oci::{ChainId, Digest};
 use reference::Reference;
 use tokio::sync::mpsc;
 use transfer::Request;
 
+use super::options::ImageOptions;
 use super::{CONFIG, Finished, Solved, config};
-use crate::Error;
 use crate::build::Shared;
 use crate::request::Export;
+use crate::tell::phase;
+use crate::{Error, remote, view};
 
 /// Bytes that are on their way to the client at most, in pieces of some size.
 const AHEAD: usize = 16;
@@ -27,15 +30,14 @@ pub(super) async fn export(
     finished: &[Finished],
     export: &Export,
 ) -> Result<BTreeMap<String, String>, Error> {
-    let names = names(export)?;
-    let made = install(build, solved, finished, export, &names).await?;
-    let mut response = response(&made, &names);
-    if is_set(export, "push") {
-        if names.is_empty() {
-            return Err(Error::Invalid("tag is needed when pushing to registry".into()));
-        }
-        for name in &names {
-            push(build, name).await?;
+    let how = ImageOptions::of(export)?;
+    let installing = Box::pin(install(build, solved, finished, &how));
+    let made = phase(build, "exporting to image", installing).await?;
+    let mut response = response(&made, &how.names);
+    if how.push {
+        for name in &how.names {
+            let what = format!("pushing {name} with dhow");
+            phase(build, &what, Box::pin(push(build, name, &made, how.by_digest))).await?;
         }
         response.insert("containerimage.pushed".into(), "true".into());
     }
@@ -50,20 +52,17 @@ pub(super) async fn archive(
     export_idx: usize,
     export: &Export,
 ) -> Result<BTreeMap<String, String>, Error> {
-    let names = names(export)?;
-    let made = install(build, solved, finished, export, &names).await?;
-    let response = response(&made, &names);
+    let how = ImageOptions::of(export)?;
+    let installing = Box::pin(install(build, solved, finished, &how));
+    let made = phase(build, "exporting to image", installing).await?;
+    let response = response(&made, &how.names);
     let output = build.client.send_file(export_idx, &response).await.map_err(Error::Client)?;
-    let what = if names.is_empty() {
-        vec![made.image.id.to_string()]
-    } else {
-        names.iter().map(Reference::familiar).collect()
-    };
+    let names = how.names;
     let write = move |build: &Arc<Shared>, out: &mut dyn Write| {
-        let what: Vec<&str> = what.iter().map(String::as_str).collect();
-        Ok(build.builder.images().save(&what, out).map(drop)?)
+        Ok(build.builder.images().save_built(&made, &names, out)?)
     };
-    send(build, output, write).await?;
+    let what = format!("exporting to {} image format", export.kind);
+    phase(build, &what, send(build, output, write)).await?;
     Ok(response)
 }
 
@@ -112,33 +111,108 @@ async fn install(
     build: &Arc<Shared>,
     solved: &Solved,
     finished: &[Finished],
-    export: &Export,
-    names: &[Reference],
+    how: &ImageOptions,
 ) -> Result<InstalledBuilt, Error> {
-    let mut configs = Vec::new();
+    let mut images = Vec::new();
     for one in finished {
-        let epoch = build.epoch(one.reference.as_deref())?;
-        let config = stated(solved, &one.platform)?;
-        configs.push((config, one.chain.clone(), one.made.clone(), epoch));
+        images.push(OneImage {
+            config: stated(solved, &one.platform)?,
+            platform: one.platform.clone(),
+            chain: one.chain.clone(),
+            made: one.made.clone(),
+            n_base: one.n_base,
+            epoch: build.epoch(one.reference.as_deref())?,
+        });
     }
-    let annotations = annotations(export, &["annotation.", "annotation-manifest."]);
     let mut built = Built {
-        names: names.to_vec(),
-        annotations: self::annotations(export, &["annotation-index."]),
+        names: how.stored_names().to_vec(),
+        docker_types: !how.oci_types,
         ..Built::default()
     };
+    let how = how.clone();
     let installed = build.blocking(move |build| {
-        for (mut config, chain, made, epoch) in configs {
-            let layers = layers(build, &chain)?;
-            config::complete(&mut config, &layers, &made, epoch);
-            let config = serde_json::to_vec(&config)
-                .map_err(|error| Error::Invalid(format!("the image's configuration: {error}")))?;
-            let annotations = annotations.clone();
-            built.images.push(BuiltImage { config, chain, annotations, ..BuiltImage::default() });
+        for image in images {
+            let image = image.finish(build, &how, &mut built.archives)?;
+            built.images.push(image);
         }
-        Ok(build.builder.images().install_built(&built)?)
+        let is_index = built.index || built.images.len() > 1;
+        built.annotations = how.annotations("index", "");
+        how.check_annotations(is_index)?;
+        let made = build.builder.images().install_built(&built)?;
+        build.builder.engine.db().write(|tx| build.lease.keep(tx, &made.root.digest))?;
+        Ok(made)
     });
     installed.await
+}
+
+/// An image of a result, on its way.
+struct OneImage {
+    config: ImageConfig,
+    platform: String,
+    chain: Vec<ChainId>,
+    made: Vec<config::Made>,
+    n_base: usize,
+    epoch: Option<i64>,
+}
+
+impl OneImage {
+    /// Makes of its layers what was asked for, and its configuration. Waits for the disk.
+    fn finish(
+        mut self,
+        build: &Arc<Shared>,
+        how: &ImageOptions,
+        archives: &mut BTreeMap<ChainId, Descriptor>,
+    ) -> Result<BuiltImage, Error> {
+        if how.squash && self.chain.len() > self.n_base {
+            self.squash(build)?;
+        }
+        let images = build.builder.images();
+        if let (Some(latest), true) = (self.epoch, how.rewrite_times) {
+            let hold = |tx: &metadata::Write, what: &Digest| build.lease.keep(tx, what);
+            self.chain = images.clamp_times(&self.chain, self.n_base, latest, hold)?;
+        }
+        let fetched = build.remote.archives();
+        for layer_idx in 0..self.chain.len() {
+            let here = &self.chain[layer_idx];
+            let chosen = match how.packing {
+                Some(packing) => Some(remote::archive(build, &self.chain[..=layer_idx], packing)?),
+                None => fetched.get(here).cloned(),
+            };
+            archives.extend(chosen.map(|chosen| (here.clone(), chosen)));
+        }
+        let layers = layers(build, &self.chain)?;
+        config::complete(&mut self.config, &layers, &self.made, self.epoch);
+        let failed = |error| Error::Invalid(format!("the image's configuration: {error}"));
+        let mut config = serde_json::to_value(&self.config).map_err(failed)?;
+        if let Some(cache) = remote::inline(build, &self.chain, self.epoch)? {
+            config[buildcache::INLINE] = cache.into();
+        }
+        Ok(BuiltImage {
+            config: serde_json::to_vec(&config).map_err(failed)?,
+            chain: self.chain,
+            annotations: how.annotations("manifest", &self.platform),
+            entry_annotations: how.annotations("manifest-descriptor", &self.platform),
+            ..BuiltImage::default()
+        })
+    }
+
+    /// Makes one layer of all above the base.
+    fn squash(&mut self, build: &Arc<Shared>) -> Result<(), Error> {
+        let images = build.builder.images();
+        let (base, chain) = (self.chain[..self.n_base].to_vec(), self.chain.clone());
+        let sealed = view::in_a_room(|| {
+            let before = view::of_layers(images, &base, &build.builder.empty)?;
+            let now = view::of_layers(images, &chain, &build.builder.empty)?;
+            // Not the link that the descriptor is in procfs: what it leads to.
+            let [before, now] = [&before, &now].map(|root| fsroot::fd_path(root).join("."));
+            let hold = |tx: &metadata::Write, what: &Digest| build.lease.keep(tx, what);
+            Ok(images.lay_difference(&base, Some(&before), &now, hold)?)
+        })?;
+        self.chain = base;
+        self.chain.extend(sealed.map(|sealed| sealed.chain));
+        self.made = config::squash(&mut self.config, self.n_base);
+        Ok(())
+    }
 }
 
 /// The configuration that the front end says for a platform.
@@ -149,15 +223,6 @@ fn stated(solved: &Solved, platform: &str) -> Result<ImageConfig, Error> {
             .map_err(|error| Error::Invalid(format!("the image's configuration: {error}"))),
         None => blank(platform),
     }
-}
-
-/// Notes that options ask for: `annotation.NAME=VALUE`.
-fn annotations(export: &Export, prefixes: &[&str]) -> BTreeMap<String, String> {
-    let noted = export.options.iter().filter_map(|(option, value)| {
-        let name = prefixes.iter().find_map(|prefix| option.strip_prefix(prefix))?;
-        Some((name.to_owned(), value.clone()))
-    });
-    noted.collect()
 }
 
 fn layers(build: &Shared, chain: &[oci::ChainId]) -> Result<Vec<Layer>, Error> {
@@ -179,23 +244,6 @@ fn blank(platform: &str) -> Result<ImageConfig, Error> {
     })
 }
 
-/// The names that an image is to have: `name=A,B`.
-fn names(export: &Export) -> Result<Vec<Reference>, Error> {
-    let text = export.options.get("name").map(String::as_str).unwrap_or_default();
-    let names = text.split(',').filter(|name| !name.is_empty());
-    let parse = |name: &str| {
-        let parsed: Result<Reference, _> = name.parse();
-        let parsed =
-            parsed.map_err(|error| Error::Invalid(format!("invalid tag \"{name}\": {error}")))?;
-        Ok(parsed.with_default_tag())
-    };
-    names.map(parse).collect()
-}
-
-fn is_set(export: &Export, option: &str) -> bool {
-    matches!(export.options.get(option).map(String::as_str), Some("" | "true" | "1"))
-}
-
 fn response(made: &InstalledBuilt, names: &[Reference]) -> BTreeMap<String, String> {
     let mut response = BTreeMap::new();
     response.insert("containerimage.config.digest".into(), made.image.id.to_string());
@@ -211,7 +259,12 @@ fn response(made: &InstalledBuilt, names: &[Reference]) -> BTreeMap<String, Stri
     response
 }
 
-async fn push(build: &Arc<Shared>, name: &Reference) -> Result<(), Error> {
+async fn push(
+    build: &Arc<Shared>,
+    name: &Reference,
+    made: &InstalledBuilt,
+    by_digest: bool,
+) -> Result<(), Error> {
     let credentials = build.client.credentials(name.domain()).await.map_err(Error::Client)?;
     let request = Request {
         reference: name.clone(),
@@ -220,5 +273,10 @@ async fn push(build: &Arc<Shared>, name: &Reference) -> Result<(), Error> {
         settings: build.builder.settings.clone(),
     };
     let events: Arc<transfer::Events> = Arc::new(|_| ());
-    Ok(transfer::push(build.builder.images(), &request, false, &events).await?)
+    let images = build.builder.images();
+    if by_digest {
+        let (image, root) = (&made.image.id, &made.root.digest);
+        return Ok(transfer::push_by_digest(images, &request, image, root, &events).await?);
+    }
+    Ok(transfer::push(images, &request, false, &events).await?)
 }

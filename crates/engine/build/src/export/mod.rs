@@ -2,6 +2,7 @@
 
 mod config;
 mod image;
+mod options;
 mod told;
 mod tree;
 
@@ -14,7 +15,7 @@ use oci::ChainId;
 use crate::build::{Ref, Shared};
 use crate::output::Output;
 use crate::request::Export;
-use crate::{Build, Error};
+use crate::{Build, Error, remote};
 
 use config::Made;
 
@@ -41,6 +42,8 @@ struct Finished {
     chain: Vec<ChainId>,
     /// The steps above the base, lowest first.
     made: Vec<Made>,
+    /// So many of the layers are the base's.
+    n_base: usize,
 }
 
 impl Build {
@@ -48,12 +51,15 @@ impl Build {
     /// (`containerimage.digest`).
     pub async fn export(&self, solved: &Solved) -> Result<BTreeMap<String, String>, Error> {
         let exports = self.shared.request.exports.clone();
-        let finished = self.finish(solved).await?;
+        let needs_files = exports.iter().any(|export| export.kind != "cacheonly");
+        let finished = self.finish(solved, needs_files).await?;
         let mut response = BTreeMap::new();
         for (idx, export) in exports.iter().enumerate() {
             let work = Box::pin(self.export_one(solved, &finished, idx, export));
             response.extend(told::told(&self.shared.progress, idx, &export.kind, work).await?);
         }
+        let results: Vec<_> = finished.into_iter().map(|one| one.chain).collect();
+        response.extend(Box::pin(remote::export(&self.shared, &results)).await?);
         let collect = |build: &Arc<Shared>| {
             build.builder.collect_now_and_then();
             Ok(())
@@ -62,24 +68,29 @@ impl Build {
         Ok(response)
     }
 
-    /// Carries out all that the results need.
-    async fn finish(&self, solved: &Solved) -> Result<Vec<Finished>, Error> {
+    /// Carries out all that the results need; with `needs_files`, all their layers are here then.
+    async fn finish(&self, solved: &Solved, needs_files: bool) -> Result<Vec<Finished>, Error> {
         let mut finished = Vec::new();
         for (platform, reference) in &solved.refs {
             let platform = platform.clone();
             let Some(reference) = reference else {
                 let (chain, made) = (Vec::new(), Vec::new());
-                finished.push(Finished { platform, reference: None, chain, made });
+                finished.push(Finished { platform, reference: None, chain, made, n_base: 0 });
                 continue;
             };
-            let Output::Layers(chain) = self.shared.output(reference).await? else {
+            let made = if needs_files {
+                self.shared.whole(reference).await?
+            } else {
+                self.shared.output(reference).await?
+            };
+            let Output::Layers(chain) = made else {
                 let why = "a directory of the client is no image".into();
                 return Err(Error::Invalid(why));
             };
             let Ref { graph, vertex, .. } = self.shared.reference(reference)?;
-            let made = self.shared.made(&graph, vertex);
+            let (made, n_base) = self.shared.made(&graph, vertex);
             let reference = Some(reference.clone());
-            finished.push(Finished { platform, reference, chain, made });
+            finished.push(Finished { platform, reference, chain, made, n_base });
         }
         Ok(finished)
     }
@@ -96,22 +107,27 @@ impl Build {
             "image" | "moby" => {
                 Box::pin(image::export(&self.shared, solved, finished, export)).await
             }
-            "docker" | "oci" => image::archive(&self.shared, solved, finished, idx, export).await,
-            "local" => tree::local(&self.shared, finished, idx, export).await,
-            "tar" => tree::tar(&self.shared, solved, finished, idx, export).await,
+            "docker" | "oci" => {
+                Box::pin(image::archive(&self.shared, solved, finished, idx, export)).await
+            }
+            "local" => Box::pin(tree::local(&self.shared, finished, idx, export)).await,
+            "tar" => Box::pin(tree::tar(&self.shared, solved, finished, idx, export)).await,
             kind => Err(Error::NotYet(format!("the exporter `{kind}`"))),
         }
     }
 }
 
 impl Shared {
-    /// The steps on the way to a result, above its base, lowest first: whether each has made a layer.
-    fn made(&self, graph: &Arc<Graph>, top: VertexIdx) -> Vec<Made> {
+    /// The steps on the way to a result, above its base, lowest first: whether each has made a layer; and how
+    /// many layers the base has.
+    fn made(&self, graph: &Arc<Graph>, top: VertexIdx) -> (Vec<Made>, usize) {
         let mut made = Vec::new();
+        let mut n_base = 0;
         let mut next = Some(top);
         while let Some(idx) = next {
             let vertex = graph.get(idx);
             if matches!(vertex.op, Op::Source(_)) {
+                n_base = self.n_layers(graph, idx);
                 break;
             }
             next = vertex.inputs.first().copied();
@@ -124,7 +140,7 @@ impl Shared {
             made.push(Made { created_by: name.to_owned(), has_layer });
         }
         made.reverse();
-        made
+        (made, n_base)
     }
 
     fn n_layers(&self, graph: &Graph, idx: VertexIdx) -> usize {

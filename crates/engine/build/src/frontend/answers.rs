@@ -14,7 +14,7 @@ use crate::build::Shared;
 use crate::cache::now;
 use crate::event::{Event, VertexState};
 use crate::request::FrontendRequest;
-use crate::tell::Listeners;
+use crate::tell::{Listeners, phase};
 use crate::{Build, Error, source};
 
 /// Where images are looked for.
@@ -60,9 +60,18 @@ pub(super) async fn find(
                 };
                 known.push((ask, answer));
             }
-            Ask::Layout { .. } => {
-                let why = "an OCI layout as a source is not supported yet".into();
-                known.push((ask, Answer::Failed(why)));
+            Ask::Layout { store, digest, platform, shown } => {
+                let found = source::layout::resolve(&build.shared, store, digest, Some(platform));
+                let answer = match phase(&build.shared, shown, found).await {
+                    Ok(found) => Answer::Image {
+                        config: Box::new(found.config),
+                        digest: Some(found.digest),
+                        id: Some(found.id),
+                    },
+                    Err(Error::Cancelled) => return Err(Error::Cancelled),
+                    Err(error) => Answer::Failed(docker::error::chain(&error)),
+                };
+                known.push((ask, answer));
             }
             Ask::ContextTime => known.push((ask, Answer::Time(None))),
         }

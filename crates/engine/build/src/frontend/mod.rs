@@ -5,6 +5,7 @@ mod calls;
 mod files;
 pub(crate) mod picture;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -66,6 +67,8 @@ impl Build {
     /// Makes a graph of a Dockerfile, and names its results. Nothing is carried out but what it takes
     /// to read the Dockerfile, and to know the images that it names.
     pub async fn solve(&self, request: &FrontendRequest) -> Result<Solved, Error> {
+        check_attestations(&request.options)?;
+        request.cache_from.iter().for_each(|option| self.shared.remote.add(option));
         let Read { mut options, platforms, source } = self.read(request).await?;
         let explains = request.options.contains_key(explain::OPTION);
         self.shared.explains.store(explains, Ordering::Relaxed);
@@ -186,6 +189,20 @@ impl Build {
         solved.refs.push((name, reference));
         Ok(())
     }
+}
+
+/// What nobody makes is not to be taken for made. `inline-only` is what clients ask for unasked.
+fn check_attestations(options: &BTreeMap<String, String>) -> Result<(), Error> {
+    for (key, value) in options {
+        let Some(kind) = key.strip_prefix("attest:") else { continue };
+        let is_usual =
+            kind == "provenance" && value.split(',').any(|one| one == "inline-only=true");
+        let is_off = value.split(',').any(|one| one == "disabled=true");
+        if !is_usual && !is_off {
+            return Err(Error::NotYet(format!("an attestation ({kind})")));
+        }
+    }
+    Ok(())
 }
 
 fn invalid(error: &dyn std::error::Error) -> Error {

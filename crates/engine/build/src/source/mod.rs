@@ -3,6 +3,7 @@
 mod git;
 mod http;
 mod image;
+pub(crate) mod layout;
 mod local;
 
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub(crate) async fn bring(
         Source::Result(id) => build.output(id).await.map(|output| (output, true)),
         Source::Git(git) => git::bring(build, git, listeners).await,
         Source::Http(http) => http::bring(build, http, listeners).await,
-        Source::Layout(_) => Err(Error::NotYet("an OCI layout as a source".into())),
+        Source::Layout(layout) => {
+            Box::pin(layout::bring(build, layout, vertex.platform.as_ref(), listeners)).await
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! what was not named on the command line is not there.
 
 mod auth;
+mod content;
 pub(crate) mod directory;
 mod files;
 mod header;
@@ -14,7 +15,7 @@ mod secrets;
 mod ssh;
 mod walk;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use tonic_prost::ProstCodec;
 
 use crate::build::wire::MESSAGE;
 
+pub(crate) use content::Store;
 pub(crate) use directory::Directory;
 pub(crate) use output::Target;
 pub(crate) use secrets::Secret;
@@ -43,6 +45,9 @@ const CHECK_AGENT: &str = "/moby.sshforward.v1.SSH/CheckAgent";
 const FORWARD_AGENT: &str = "/moby.sshforward.v1.SSH/ForwardAgent";
 const CREDENTIALS: &str = "/moby.filesync.v1.Auth/Credentials";
 const PULL: &str = "/moby.upload.v1.Upload/Pull";
+const CONTENT_INFO: &str = "/containerd.services.content.v1.Content/Info";
+const CONTENT_READ: &str = "/containerd.services.content.v1.Content/Read";
+const CONTENT_WRITE: &str = "/containerd.services.content.v1.Content/Write";
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
 /// All that one build may ask for.
@@ -58,6 +63,8 @@ pub(crate) struct Session {
     pub(crate) targets: HashMap<usize, Target>,
     /// The id of the stream that our standard input is, where the context comes from there.
     pub(crate) upload: Option<String>,
+    /// Content stores by their names: caches, layouts.
+    pub(crate) stores: BTreeMap<String, Store>,
     /// What of standard input was read already.
     pub(crate) read_ahead: Vec<u8>,
 }
@@ -74,6 +81,9 @@ impl Session {
             (!self.agents.is_empty(), CHECK_AGENT),
             (!self.agents.is_empty(), FORWARD_AGENT),
             (self.upload.is_some(), PULL),
+            (!self.stores.is_empty(), CONTENT_INFO),
+            (!self.stores.is_empty(), CONTENT_READ),
+            (!self.stores.is_empty(), CONTENT_WRITE),
         ];
         offered.into_iter().filter(|(is_there, _)| *is_there).map(|(_, method)| method).collect()
     }
@@ -95,6 +105,9 @@ impl Session {
             FORWARD_AGENT => stream(request, move |call| ssh::forward(&self, call)).await,
             CREDENTIALS => unary(request, auth::credentials).await,
             PULL => stream(request, move |call| files::upload(&self, &call)).await,
+            CONTENT_INFO => unary(request, move |call| content::info(&self, call)).await,
+            CONTENT_READ => server_stream(request, move |call| content::read(&self, call)).await,
+            CONTENT_WRITE => stream(request, move |call| content::write(&self, call)).await,
             HEALTH => {
                 let serving = |_: Request<buildkit::health::HealthCheckRequest>| async {
                     // 1 is SERVING.
@@ -163,4 +176,18 @@ where
     let codec: ProstCodec<O, I> = ProstCodec::default();
     let mut grpc = tonic::server::Grpc::new(codec).max_decoding_message_size(MESSAGE);
     grpc.streaming(Handler(handle), request).await
+}
+
+async fn server_stream<I, O, A>(
+    request: http::Request<Body>,
+    handle: impl FnMut(Request<I>) -> A + Send + Sync,
+) -> http::Response<Body>
+where
+    I: Message + Default + Send + 'static,
+    O: Message + Send + 'static,
+    A: Future<Output = Result<Response<Pieces<O>>, Status>> + Send + 'static,
+{
+    let codec: ProstCodec<O, I> = ProstCodec::default();
+    let mut grpc = tonic::server::Grpc::new(codec).max_decoding_message_size(MESSAGE);
+    grpc.server_streaming(Handler(handle), request).await
 }

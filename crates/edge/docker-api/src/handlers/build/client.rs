@@ -112,6 +112,24 @@ impl Client for Uploader {
         }
     }
 
+    fn has_blob<'a>(&'a self, store: &'a str, digest: &'a oci::Digest) -> Asked<'a, bool> {
+        match self.session(store) {
+            Ok(session) => session.has_blob(store, digest),
+            Err(why) => Box::pin(std::future::ready(Err(why))),
+        }
+    }
+
+    fn put_blob<'a>(
+        &'a self,
+        store: &'a str,
+        blob: &'a oci::image::Descriptor,
+    ) -> Asked<'a, Box<dyn Output>> {
+        match self.session(store) {
+            Ok(session) => session.put_blob(store, blob),
+            Err(why) => Box::pin(std::future::ready(Err(why))),
+        }
+    }
+
     fn upload<'a>(&'a self, path: &'a str) -> Asked<'a, Box<dyn AsyncRead + Send + Unpin>> {
         if path != BODY {
             return match self.session(path) {

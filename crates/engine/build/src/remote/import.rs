@@ -1,0 +1,190 @@
+//! Importing: which keys a cache has, and what was made under them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use buildcache::{Cache, Kind};
+use buildgraph::{Op, Vertex};
+use oci::image::platform::choose;
+use oci::{ChainId, Digest};
+
+use super::{Import, Imported, Lazy, Place, Remote, lock};
+use crate::Error;
+use crate::build::Shared;
+use crate::request::CacheOption;
+use crate::tell::phase;
+
+impl Remote {
+    /// Has a cache be asked, too.
+    pub(crate) fn add(&self, option: &CacheOption) {
+        let mut imports = lock(&self.imports);
+        if !imports.iter().any(|known| known.option == *option) {
+            let (option, found) = (option.clone(), tokio::sync::OnceCell::new());
+            imports.push(Arc::new(Import { option, found }));
+        }
+    }
+}
+
+impl Imported {
+    fn is_good(&self) -> bool {
+        !self.is_bad.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    /// Reads the caches that were not read yet. One that cannot be read is told, and counts for nothing.
+    pub(crate) async fn import(self: &Arc<Self>) {
+        let imports = lock(&self.remote.imports).clone();
+        for import in imports {
+            import.found.get_or_init(|| self.import_one(&import.option)).await;
+        }
+    }
+
+    async fn import_one(self: &Arc<Self>, option: &CacheOption) -> Option<Arc<Imported>> {
+        let what = |key: &str| option.options.get(key).map(String::as_str).unwrap_or_default();
+        let name = match option.kind.as_str() {
+            "local" => what("src"),
+            _ => what("ref"),
+        };
+        let read = async {
+            let place = match option.kind.as_str() {
+                "registry" => Place::registry(self, option).await?,
+                "local" => Place::Client {
+                    client: Arc::clone(&self.client),
+                    store: format!("local:{name}"),
+                },
+                other => return Err(Error::Invalid(format!("a cache of type {other:?}"))),
+            };
+            let digest = match what("digest") {
+                "" => None,
+                text => Some(text.parse::<Digest>().map_err(|error| {
+                    Error::Invalid(format!("the digest of the cache {text}: {error}"))
+                })?),
+            };
+            let cache = read(&place, digest.as_ref()).await?;
+            Ok((place, cache))
+        };
+        // Why it cannot be read is told with the phase; a build can do without.
+        let read = phase(self, &format!("importing cache manifest from {name}"), read).await;
+        let (place, cache) = read.ok()?;
+        let name = name.to_owned();
+        Some(Arc::new(Imported {
+            name,
+            place: Arc::new(place),
+            cache,
+            is_bad: AtomicBool::new(false),
+        }))
+    }
+
+    fn imported(&self) -> Vec<Arc<Imported>> {
+        let imports = lock(&self.remote.imports);
+        let found = imports.iter().filter_map(|import| import.found.get().cloned().flatten());
+        found.filter(|import| import.is_good()).collect()
+    }
+
+    /// What a step on `base` has made elsewhere under one of these keys: its layers, lowest first, some of
+    /// which may not be here.
+    pub(crate) fn find_elsewhere(
+        &self,
+        vertex: &Vertex,
+        base: &[ChainId],
+        key: &Digest,
+    ) -> Option<Vec<ChainId>> {
+        let mut known_only = None;
+        for import in self.imported() {
+            for layers in import.cache.find(key) {
+                let chain: Vec<ChainId> = layers.iter().map(|layer| layer.chain.clone()).collect();
+                if !fits(vertex, base, &chain) {
+                    continue;
+                }
+                let above = &layers[base.len()..];
+                let is_whole = above.iter().all(|layer| layer.archive.is_some());
+                if !is_whole && self.remote.only_whole.load(Ordering::Relaxed) {
+                    continue;
+                }
+                let lazy: Vec<(ChainId, Lazy)> = layers
+                    .into_iter()
+                    .map(|layer| {
+                        let lazy = Lazy { layer: layer.clone(), from: Arc::clone(&import) };
+                        (layer.chain.clone(), lazy)
+                    })
+                    .collect();
+                if is_whole {
+                    self.remember_lazy(lazy);
+                    return Some(chain);
+                }
+                known_only.get_or_insert((chain, lazy));
+            }
+        }
+        let (chain, lazy) = known_only?;
+        self.remember_lazy(lazy);
+        Some(chain)
+    }
+
+    fn remember_lazy(&self, found: Vec<(ChainId, Lazy)>) {
+        let mut all = lock(&self.remote.lazy);
+        for (chain, lazy) in found {
+            let known = all.get(&chain);
+            if known.is_none_or(|known| known.layer.archive.is_none()) {
+                all.insert(chain, lazy);
+            }
+        }
+    }
+}
+
+/// Whether a step on `base` can have made these layers: what is below its own is what it works on.
+fn fits(vertex: &Vertex, base: &[ChainId], chain: &[ChainId]) -> bool {
+    let n_above = chain.len().checked_sub(base.len());
+    let may_be = match vertex.op {
+        Op::Merge => n_above.is_some(),
+        _ => n_above.is_some_and(|n_above| n_above <= 1),
+    };
+    may_be && chain.starts_with(base)
+}
+
+/// Reads a cache where its manifest is, or that of an image.
+async fn read(place: &Place, digest: Option<&Digest>) -> Result<Cache, Error> {
+    let mut kind = buildcache::kind(&place.document(digest).await?)?;
+    if let Kind::Images(entries) = &kind {
+        let chosen = choose(entries, images::host_platform()).into_iter().next();
+        let Some(chosen) = chosen.map(|entry| entry.digest.clone()) else {
+            return Err(Error::Invalid("no cache, and no image for this machine".into()));
+        };
+        kind = buildcache::kind(&place.document(Some(&chosen)).await?)?;
+    }
+    match kind {
+        Kind::Cache(config, layers) => {
+            Ok(buildcache::parse(&place.small(&config).await?, &layers)?)
+        }
+        Kind::Image(config, layers) => {
+            let found = buildcache::inline_of(&place.small(&config).await?, &layers)?;
+            found.ok_or_else(|| Error::NotFound("there is no cache in the image".into()))
+        }
+        Kind::Images(_) => Err(Error::Invalid("an index in an index, and no cache".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use buildgraph::{File, Graph, Shown};
+
+    use super::*;
+
+    /// Security row H13: a result that lies on something else than the step did is none.
+    #[test]
+    fn a_result_lies_on_what_its_step_works_on() {
+        let layer = |name: &str| ChainId(Digest::sha256(name.as_bytes()));
+        let mut graph = Graph::default();
+        let op = Op::File(File::default());
+        let idx = graph.add(op, vec![], None, false, Shown::default()).unwrap();
+        let merge = graph.add(Op::Merge, vec![idx], None, false, Shown::default()).unwrap();
+        let (file, merge) = (graph.get(idx), graph.get(merge));
+        let [a, b, c] = ["a", "b", "c"].map(layer);
+        let base = [a.clone()];
+        assert!(fits(file, &base, &[a.clone(), b.clone()]) && fits(file, &base, &base));
+        assert!(!fits(file, &base, std::slice::from_ref(&b)) && !fits(file, &base, &[]));
+        assert!(!fits(file, &base, &[b.clone(), a.clone()]));
+        assert!(!fits(file, &base, &[a.clone(), b.clone(), c.clone()]));
+        assert!(fits(merge, &base, &[a, b, c]));
+    }
+}
