@@ -63,14 +63,16 @@ async fn a_pull_that_broke_off_goes_on_across_layers() {
     image(&shelf, "1", &layers);
     let lies = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let refused = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let server = Server::start({
-        let (lies, sent) = (Arc::clone(&lies), Arc::clone(&sent));
+        let (lies, sent, refused) = (Arc::clone(&lies), Arc::clone(&sent), Arc::clone(&refused));
         move |request: &Request| {
             let mut reply = shelf.answer(request);
             if reply.body.len() > 10_000 {
                 // The first gives some of each layer, and then no more.
                 if lies.load(std::sync::atomic::Ordering::Relaxed) {
                     if request.header("range").is_some() {
+                        refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                         return error(403, "DENIED", "no more today");
                     }
                     reply = reply.cut_after(70_000);
@@ -85,6 +87,13 @@ async fn a_pull_that_broke_off_goes_on_across_layers() {
     let name = format!("{}/a/b:1", server.host());
     told(home.pull(&name).await);
     home.check("a pull that broke off");
+    // The first refusal ended the pull; what was asked for the other layers may still be on its way.
+    for _ in 0..100 {
+        if refused.load(std::sync::atomic::Ordering::Relaxed) >= layers.len() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     lies.store(false, std::sync::atomic::Ordering::Relaxed);
     // As a new process.
     let again =
