@@ -134,12 +134,13 @@ pub(crate) fn processes_of(sandbox: &Sandbox) -> BTreeMap<i32, String> {
 }
 
 /// What a builder makes once and for all.
-const BUILDER: [&str; 5] = [
+const BUILDER: [&str; 6] = [
     "root/build",
     "root/build/collected",
     "root/build/empty",
     "root/build/known_hosts",
     "root/build/steps",
+    "state/build",
 ];
 
 /// What is beneath root and state, by path; not the database's journal, which comes and goes, nor

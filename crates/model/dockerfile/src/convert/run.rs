@@ -312,6 +312,11 @@ impl Converter<'_> {
             gid: mount.gid.unwrap_or(0),
             mode: mount.mode.unwrap_or(0o600),
         };
+        // Programs find the first by this, unless they were told of another.
+        let env = &mut program.exec.env;
+        if number == 0 && !env.iter().any(|one| one.starts_with("SSH_AUTH_SOCK=")) {
+            env.push(format!("SSH_AUTH_SOCK={target}"));
+        }
         program.exec.mounts.push(Mounted { target, readonly: true, kind });
         Ok(())
     }

@@ -288,6 +288,7 @@ fn mounts() {
         targets,
         [("/w/c", false), ("/y", true), ("/ctx", true), (ssh, true), ("/tmp", false)]
     );
+    assert!(exec.env.contains(&format!("SSH_AUTH_SOCK={ssh}")), "{:?}", exec.env);
     let MountKind::Cache { id, from, mode, .. } = &exec.mounts[0].kind else { panic!() };
     assert_eq!((id.as_str(), *from, *mode), ("/c", None, 0o755));
     let MountKind::Bind { input, source } = &exec.mounts[2].kind else { panic!() };
