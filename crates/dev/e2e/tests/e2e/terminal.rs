@@ -56,7 +56,8 @@ fn a_shell_in_a_terminal() {
     window.wait_for("24 80");
     window.wait_for("TERM=xterm");
     // Ctrl-C is a key of the container's terminal, not a signal to the command line.
-    window.type_keys(&["sleep 100", "Enter"]);
+    window.type_keys(&["echo be''gun; sleep 100", "Enter"]);
+    window.wait_for("begun");
     window.type_keys(&["C-c"]);
     window.type_keys(&["echo still $((40 + 2))", "Enter"]);
     window.wait_for("still 42");
