@@ -31,6 +31,7 @@ mod ports;
 mod run;
 mod stage;
 mod stages;
+mod takes;
 
 pub use options::{Context, NoCache, Options};
 
