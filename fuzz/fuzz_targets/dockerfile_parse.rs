@@ -14,6 +14,8 @@ fn alone(escape: char, instruction: &Instruction) {
         Body::Add(add) => !add.sources.files.is_empty(),
         Body::Copy(copy) => !copy.sources.files.is_empty(),
         Body::Run(run) => !run.heredocs.is_empty(),
+        // What it triggers has them, below its line.
+        Body::Onbuild(trigger) => trigger.contains('\n'),
         // Its description is in a comment.
         Body::Arg(_) => true,
         _ => false,
