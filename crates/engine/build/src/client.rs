@@ -69,8 +69,15 @@ pub trait Client: Send + Sync + fmt::Debug {
     /// Who it is to a registry, or another server.
     fn credentials<'a>(&'a self, host: &'a str) -> Asked<'a, Option<Credentials>>;
 
-    /// Takes the tree below `root`, for the export of this number; `subdir` is where it goes there.
-    fn send_tree<'a>(&'a self, export: usize, root: &'a Path, subdir: &'a str) -> Asked<'a, ()>;
+    /// Takes the tree below `root`, for the export of this number; `subdir` is where it goes there, and
+    /// `time`, seconds since 1970, when everything was written last, whatever its files say.
+    fn send_tree<'a>(
+        &'a self,
+        export: usize,
+        root: &'a Path,
+        subdir: &'a str,
+        time: Option<i64>,
+    ) -> Asked<'a, ()>;
 
     /// Takes a file, for the export of this number; `about` is what it is told of it.
     fn send_file<'a>(

@@ -38,7 +38,8 @@ fn the_same_build_twice_is_the_same_bit_by_bit() {
         let plain = format!("type=tar,dest={}", files.display());
         let epoch = "SOURCE_DATE_EPOCH=1700000000";
         let more = ["--no-cache", "--build-arg", epoch, "-t", "app", "--iidfile"];
-        let outputs = [iid.to_str().unwrap(), "-o", &oci, "-o", &plain];
+        let local = format!("type=local,dest={}", sandbox.work().join("local").display());
+        let outputs = [iid.to_str().unwrap(), "-o", &oci, "-o", &plain, "-o", &local];
         machine.build(&context, &[&more[..], &outputs].concat());
         results.push((fs::read(&tar).unwrap(), fs::read(&files).unwrap(), fs::read(&iid).unwrap()));
         if nth == 0 {
@@ -48,6 +49,11 @@ fn the_same_build_twice_is_the_same_bit_by_bit() {
     assert_eq!(results[0].2, results[1].2, "the image's id");
     assert!(results[0].0 == results[1].0, "the archives differ");
     assert!(results[0].1 == results[1].1, "the files differ");
+    // Of files in a directory every time is that one, as in BuildKit.
+    for name in ["deep/er/x", "deep/er/y", "deep", "now"] {
+        let found = fs::symlink_metadata(sandbox.work().join("local").join(name)).unwrap();
+        assert_eq!(std::os::unix::fs::MetadataExt::mtime(&found), 1_700_000_000, "{name}");
+    }
     // Nothing is later than it should be, and what is older stays.
     let machine = Machine::new(&sandbox, "reader");
     machine.ok(&["load", "-i", sandbox.work().join("0.tar").to_str().unwrap()]);

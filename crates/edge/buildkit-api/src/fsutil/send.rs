@@ -27,6 +27,8 @@ pub struct Sender {
     root: Root,
     /// A directory that all of it is sent in.
     prefix: Vec<u8>,
+    /// When everything was written last, whatever its files say: nanoseconds since 1970.
+    time: Option<i64>,
     next_id: u32,
     /// What may be asked for: its path in the root.
     files: HashMap<u32, Vec<u8>>,
@@ -43,7 +45,13 @@ impl Sender {
     pub fn new(root: &Path, subdir: &str) -> Result<Self, Error> {
         let root = Root::open(root)?;
         let (files, seen) = (HashMap::new(), HashMap::new());
-        Ok(Self { root, prefix: subdir.into(), next_id: 0, files, seen })
+        Ok(Self { root, prefix: subdir.into(), time: None, next_id: 0, files, seen })
+    }
+
+    /// Says of everything that it was written last at this time, seconds since 1970.
+    #[must_use]
+    pub fn dated(self, time: Option<i64>) -> Self {
+        Self { time: time.map(|seconds| seconds.saturating_mul(1_000_000_000)), ..self }
     }
 
     /// Tells of all of it, an entry at a time, and of its end. `tell` answers whether there is somebody
@@ -64,9 +72,10 @@ impl Sender {
         if tell(packet(PacketType::PacketStat, 0)) { Ok(()) } else { Err(Error::Ended) }
     }
 
-    fn tell(&mut self, stat: Stat, tell: &mut dyn FnMut(Packet) -> bool) -> Result<u32, Error> {
+    fn tell(&mut self, mut stat: Stat, tell: &mut dyn FnMut(Packet) -> bool) -> Result<u32, Error> {
         let id = self.next_id;
         self.next_id = id.checked_add(1).ok_or(Error::TooMany(u32::MAX))?;
+        stat.mod_time = self.time.unwrap_or(stat.mod_time);
         let told = tell(Packet { stat: Some(stat), ..packet(PacketType::PacketStat, 0) });
         if told { Ok(id) } else { Err(Error::Ended) }
     }

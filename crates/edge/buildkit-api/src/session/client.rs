@@ -66,8 +66,14 @@ impl Client for SessionClient {
         Box::pin(ask::credentials(&self.0, host))
     }
 
-    fn send_tree<'a>(&'a self, export: usize, root: &'a Path, subdir: &'a str) -> Asked<'a, ()> {
-        Box::pin(self.copy_out(export, root, subdir))
+    fn send_tree<'a>(
+        &'a self,
+        export: usize,
+        root: &'a Path,
+        subdir: &'a str,
+        time: Option<i64>,
+    ) -> Asked<'a, ()> {
+        Box::pin(self.copy_out(export, root, subdir, time))
     }
 
     fn send_file<'a>(
@@ -151,15 +157,22 @@ impl SessionClient {
         Ok(Fetched { n_files, n_bytes, n_bytes_sent })
     }
 
-    async fn copy_out(&self, export: usize, root: &Path, subdir: &str) -> Result<(), String> {
+    async fn copy_out(
+        &self,
+        export: usize,
+        root: &Path,
+        subdir: &str,
+        time: Option<i64>,
+    ) -> Result<(), String> {
         self.needs(SEND)?;
         let (outgoing, packets) = mpsc::channel::<Packet>(32);
         let (asked, questions) = mpsc::unbounded_channel();
         let mut request = Request::new(ReceiverStream::new(packets));
         name_export(request.metadata_mut(), export);
         let (root, subdir) = (root.to_owned(), subdir.to_owned());
-        let work =
-            tokio::task::spawn_blocking(move || tree::send(&root, &subdir, &outgoing, questions));
+        let work = tokio::task::spawn_blocking(move || {
+            tree::send(&root, &subdir, time, &outgoing, questions)
+        });
         // What BuildKit's description calls bytes here are packets, as in FileSync.
         let mut grpc = tonic::client::Grpc::with_origin(self.0.channel(), Channel::origin());
         let call = async {

@@ -83,12 +83,13 @@ pub(super) async fn receive(
 pub(super) fn send(
     root: &Path,
     subdir: &str,
+    time: Option<i64>,
     outgoing: &mpsc::Sender<Packet>,
     mut asked: UnboundedReceiver<Packet>,
 ) -> Result<(), Error> {
     let mut tell = |packet| outgoing.blocking_send(packet).is_ok();
     let mut answer = || {
-        let mut sender = Sender::new(root, subdir)?;
+        let mut sender = Sender::new(root, subdir)?.dated(time);
         sender.walk(&mut tell)?;
         while let Some(asked) = asked.blocking_recv() {
             match PacketType::try_from(asked.r#type) {

@@ -110,7 +110,7 @@ impl Build {
             "docker" | "oci" => {
                 Box::pin(image::archive(&self.shared, solved, finished, idx, export)).await
             }
-            "local" => Box::pin(tree::local(&self.shared, finished, idx, export)).await,
+            "local" => Box::pin(tree::local(&self.shared, solved, finished, idx, export)).await,
             "tar" => Box::pin(tree::tar(&self.shared, solved, finished, idx, export)).await,
             kind => Err(Error::NotYet(format!("the exporter `{kind}`"))),
         }

@@ -15,10 +15,13 @@ use crate::{Error, view};
 /// Has the client take the trees.
 pub(super) async fn local(
     build: &Arc<Shared>,
+    solved: &Solved,
     finished: &[Finished],
     export_idx: usize,
     export: &Export,
 ) -> Result<BTreeMap<String, String>, Error> {
+    let first = solved.refs.first().and_then(|(_, reference)| reference.as_deref());
+    let time = build.epoch(first)?;
     for (subdir, chain) in subdirs(finished, export)?.into_iter().zip(finished) {
         let chain = chain.chain.clone();
         let opened = build.blocking(move |build| {
@@ -29,7 +32,7 @@ pub(super) async fn local(
         // What is mounted stays as long as this is open, in whatever namespace.
         let root = opened.await?;
         let path = fsroot::fd_path(&root);
-        build.client.send_tree(export_idx, &path, &subdir).await.map_err(Error::Client)?;
+        build.client.send_tree(export_idx, &path, &subdir, time).await.map_err(Error::Client)?;
     }
     Ok(BTreeMap::new())
 }

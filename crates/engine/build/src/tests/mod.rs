@@ -170,7 +170,13 @@ impl Client for Here {
         Box::pin(async { Ok(None) })
     }
 
-    fn send_tree<'a>(&'a self, _: usize, root: &'a Path, subdir: &'a str) -> Asked<'a, ()> {
+    fn send_tree<'a>(
+        &'a self,
+        _: usize,
+        root: &'a Path,
+        subdir: &'a str,
+        _: Option<i64>,
+    ) -> Asked<'a, ()> {
         Box::pin(async move {
             let mut names: Vec<String> = fs::read_dir(root)
                 .map_err(|error| error.to_string())?

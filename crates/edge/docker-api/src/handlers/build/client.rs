@@ -82,9 +82,15 @@ impl Client for Uploader {
         }
     }
 
-    fn send_tree<'a>(&'a self, export: usize, root: &'a Path, subdir: &'a str) -> Asked<'a, ()> {
+    fn send_tree<'a>(
+        &'a self,
+        export: usize,
+        root: &'a Path,
+        subdir: &'a str,
+        time: Option<i64>,
+    ) -> Asked<'a, ()> {
         match self.session("a result as files") {
-            Ok(session) => session.send_tree(export, root, subdir),
+            Ok(session) => session.send_tree(export, root, subdir, time),
             Err(why) => Box::pin(std::future::ready(Err(why))),
         }
     }
