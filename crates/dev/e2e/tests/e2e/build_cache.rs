@@ -186,6 +186,16 @@ fn a_cache_in_a_directory_does_not_grow() {
     }
     let said = there.build(&context, &["-t", "app", "--cache-from", &from]);
     assert!(all_cached(&said), "{said}");
+    // What is there is not packed again: it stays gzip, though zstd is asked for.
+    let names = || {
+        let all = fs::read_dir(dir.join("blobs/sha256")).unwrap();
+        let archives = all.map(|entry| entry.unwrap().path());
+        let is_packed = |path: &PathBuf| !fs::read(path).unwrap().starts_with(b"{");
+        archives.filter(is_packed).collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = names();
+    here.build(&context, &["-t", "app", "--cache-to", &format!("{to},compression=zstd")]);
+    assert!(!before.is_empty() && names() == before, "{before:?}");
     // Another tag stays beside it.
     here.build(&context, &["--cache-to", &format!("{to},tag=other")]);
     let tagged = format!("{from},tag=other");

@@ -93,6 +93,10 @@ impl Caches {
         entry.attrs.remove("reset");
         let tag = entry.attrs.remove("tag").unwrap_or_else(|| layout::LATEST.into());
         fs::create_dir_all(&path).map_err(Error::io(format!("make {path:?}")))?;
+        // What is there by that name need not be packed again.
+        if let Ok(known) = layout::find(&path, &tag) {
+            entry.attrs.insert("dhow.known".into(), known.to_string());
+        }
         self.dest = Some((path.clone(), tag));
         let name = format!("local:{}", path.display());
         self.stores.insert(name, Store { path, is_writable: true });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use buildcache::Cache;
 use oci::image::Descriptor;
-use oci::{ChainId, DiffId};
+use oci::{ChainId, DiffId, Digest};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -17,6 +17,8 @@ use crate::tell::phase;
 
 /// So many blobs go at once.
 const AT_ONCE: usize = 3;
+/// The option by which a client of ours says what is in its directory.
+const KNOWN: &str = "dhow.known";
 
 type Response = BTreeMap<String, String>;
 
@@ -94,7 +96,7 @@ async fn export_one(
         return Err(Error::Invalid("image-manifest=true needs oci-mediatypes=true".into()));
     }
     let packing = Packing::of(&option.options)?.unwrap_or_else(Packing::usual);
-    let there = there(&place).await;
+    let there = there(&place, option).await;
     let wanted = wanted(build, mode(option)?, results);
     let archives = archives(build, &place, wanted, &there, packing).await?;
     let cache = {
@@ -120,13 +122,17 @@ async fn export_one(
 }
 
 /// The layers that are in the cache of this name already, with their archives: they need not be packed
-/// again, nor be here.
-async fn there(place: &Place) -> HashMap<ChainId, Descriptor> {
-    if !matches!(place, Place::Registry(_)) {
+/// again, nor be here. Of a directory its client says which manifest has them.
+async fn there(place: &Place, option: &CacheOption) -> HashMap<ChainId, Descriptor> {
+    let known = option.options.get(KNOWN).and_then(|text| text.parse::<Digest>().ok());
+    if known.is_none() && !matches!(place, Place::Registry(_)) {
         return HashMap::new();
     }
     let read = async {
-        let document = place.document(None).await?;
+        let document = match place {
+            Place::Registry(_) => place.document(None).await?,
+            Place::Client { .. } => place.document(known.as_ref()).await?,
+        };
         let buildcache::Kind::Cache(config, layers) = buildcache::kind(&document)? else {
             return Ok(HashMap::new());
         };
