@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod clients;
+mod explain;
 mod killed;
 mod real;
 mod security;
