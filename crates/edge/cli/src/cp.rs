@@ -255,6 +255,23 @@ async fn into(
     }
 }
 
+/// All that is in a directory of ours as an archive: its pieces, and how that ended.
+pub(crate) fn pack_directory(
+    directory: &Path,
+) -> (mpsc::Receiver<io::Result<Bytes>>, impl Future<Output = Result<()>>) {
+    let (sender, receiver) = mpsc::channel(4);
+    let directory = directory.to_owned();
+    let packing = tokio::task::spawn_blocking(move || {
+        let mut out = Sending { sender, buffer: Vec::with_capacity(PIECE_BYTES), sent: 0 };
+        let how = Pack { attributes: true, ..Pack::default() };
+        let place = Place::new("/.");
+        let packed = root(&directory).and_then(|root| ::cp::pack(&root, &place, how, &mut out));
+        out.end(&packed);
+        packed.map(|()| out.sent)
+    });
+    (receiver, async move { join(packing).await.map(drop) })
+}
+
 /// From one container into another.
 async fn between(
     client: &Client,

@@ -20,7 +20,7 @@ use crate::jobs::Jobs;
 use crate::made::Made;
 use crate::request::Request;
 use crate::store::Store;
-use crate::{Build, Error};
+use crate::{Build, Error, caches};
 
 /// Carries out builds on one engine. Any number of them, in any number of processes, may do so at once.
 #[derive(Debug)]
@@ -44,6 +44,7 @@ impl Builder {
         let made = store.made();
         let cache = Cache::new(Arc::clone(engine.images()), Arc::clone(&db));
         sweep(engine.images(), &db)?;
+        caches::sweep(&store.file(""))?;
         Ok(Arc::new(Self { engine, settings, cache, store, made, jobs: Jobs::default(), empty }))
     }
 

@@ -57,6 +57,9 @@ pub enum Error {
     /// Something that is named is not there.
     #[error("{0}")]
     NotFound(String),
+    /// Somebody uses what is to be changed.
+    #[error("{0}")]
+    InUse(String),
     /// The build has to be allowed to do that.
     #[error("{what} is not allowed: the build needs the entitlement {entitlement}")]
     NotAllowed {

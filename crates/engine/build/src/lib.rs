@@ -14,6 +14,7 @@
 mod build;
 mod builder;
 mod cache;
+mod caches;
 mod client;
 mod error;
 mod event;
@@ -39,6 +40,7 @@ mod view;
 
 pub use build::{Build, Step};
 pub use builder::Builder;
+pub use caches::{CacheArchive, CacheMount, CacheMountName};
 pub use client::{Asked, Client, Fetched, Output, Stream};
 pub use error::Error;
 pub use event::{Event, Log, Progress, Source, Status, VertexState, Warning};

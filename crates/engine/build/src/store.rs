@@ -48,7 +48,12 @@ pub(crate) struct Directory {
     pub(crate) is_new: bool,
     /// What is in it is of no use to anybody else, and goes with this.
     pub(crate) is_passing: bool,
-    _lock: File,
+    held: File,
+}
+
+/// What a directory is called, of those of one name.
+pub(crate) fn nth_id(kind: &str, name: &str, copy: usize) -> String {
+    short(&Digest::sha256(format!("{kind}\0{name}\0{copy}").as_bytes()))
 }
 
 impl Drop for Directory {
@@ -61,6 +66,11 @@ impl Drop for Directory {
 }
 
 impl Directory {
+    /// Lets others have it, too, that do not want it alone.
+    pub(crate) fn share(&self) -> Result<(), Error> {
+        flock(&self.held, FlockOperation::LockShared).at("flock", &self.path)
+    }
+
     /// Removes all that is in it.
     pub(crate) fn clear(&self) -> Result<(), Error> {
         let root = fsroot::Root::open(&self.path)?;
@@ -109,8 +119,20 @@ impl Store {
         description: &str,
         how: Use,
     ) -> Result<Option<Directory>, Error> {
+        self.take_noted(kind, name, description, "", how)
+    }
+
+    /// The same, with what its record is to say of it where there is none yet.
+    pub(crate) fn take_noted(
+        &self,
+        kind: &str,
+        name: &str,
+        description: &str,
+        detail: &str,
+        how: Use,
+    ) -> Result<Option<Directory>, Error> {
         for copy in 0..MAX_COPIES {
-            let id = short(&Digest::sha256(format!("{kind}\0{name}\0{copy}").as_bytes()));
+            let id = nth_id(kind, name, copy);
             let folder = self.root.join(&id);
             let Some((lock, is_new)) = lock(&folder, how == Use::Shared)? else {
                 match how {
@@ -123,13 +145,28 @@ impl Store {
             if !path.exists() {
                 DirBuilder::new().mode(0o755).create(&path).or_else(existing).at("mkdir", &path)?;
             }
-            self.record(&id, kind, description)?;
-            return Ok(Some(Directory { id, path, is_new, is_passing: false, _lock: lock }));
+            self.record(&id, kind, description, detail)?;
+            return Ok(Some(Directory { id, path, is_new, is_passing: false, held: lock }));
         }
         Err(Error::Invalid(format!("{description}: {MAX_COPIES} builds use it at once")))
     }
 
-    fn record(&self, id: &str, kind: &str, description: &str) -> Result<(), Error> {
+    /// Takes a directory that there is, alone. `None`: somebody else has it, or it is gone.
+    pub(crate) fn take_known(&self, id: &str) -> Result<Option<Directory>, Error> {
+        let folder = self.root.join(id);
+        let path = folder.join("data");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let Some((lock, _)) = lock(&folder, false)? else { return Ok(None) };
+        if !path.exists() {
+            return Ok(None);
+        }
+        let id = id.to_owned();
+        Ok(Some(Directory { id, path, is_new: false, is_passing: false, held: lock }))
+    }
+
+    fn record(&self, id: &str, kind: &str, description: &str, detail: &str) -> Result<(), Error> {
         let now = now();
         self.db.write(|tx| {
             if tx.build_record(id)?.is_some() {
@@ -145,7 +182,7 @@ impl Store {
                 created: now,
                 used: now,
                 uses: 1,
-                detail: String::new(),
+                detail: detail.into(),
             })
         })?;
         Ok(())

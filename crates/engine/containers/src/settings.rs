@@ -40,6 +40,9 @@ pub struct Settings {
 pub struct BuilderSettings {
     /// How the build cache is kept within bounds.
     pub gc: BuilderGc,
+    /// Directories of the machine that steps have as cache mounts, by the ids of these.
+    #[serde(rename = "cache-mounts")]
+    pub cache_mounts: BTreeMap<String, PathBuf>,
 }
 
 /// How the build cache is kept within bounds. Sizes are texts, `10GB` or `20%` of the disk; empty ones

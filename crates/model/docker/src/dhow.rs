@@ -109,3 +109,32 @@ pub struct Layer {
     /// The images that end with it, by their names; by its id one that has none.
     pub images: Vec<String>,
 }
+
+/// `GET /dhow/cache-mounts`: directories that steps of builds keep (`RUN --mount=type=cache`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CacheMount {
+    /// Its name in a Dockerfile: what `id=` says, or the target.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// Its name in the build cache.
+    pub record: String,
+    /// It began with files of a stage or an image.
+    pub from: bool,
+    /// The owner that steps ask for.
+    #[serde(rename = "UID")]
+    pub uid: u32,
+    /// The group that steps ask for.
+    #[serde(rename = "GID")]
+    pub gid: u32,
+    /// The mode that steps ask for, octal.
+    pub mode: String,
+    /// A step has it.
+    pub in_use: bool,
+    /// Bytes.
+    pub size: u64,
+    /// When it was made, RFC 3339.
+    pub created_at: String,
+    /// When a step had it last, RFC 3339.
+    pub last_used_at: String,
+}

@@ -206,6 +206,9 @@ pub(crate) enum BuilderCommand {
     Prune(BuilderPruneArgs),
     /// Show what the build cache holds
     Du(BuilderDuArgs),
+    /// What RUN --mount=type=cache keeps: list it, take it elsewhere, bring it here
+    #[command(subcommand, name = "cache-mount", visible_alias = "cache-mounts")]
+    CacheMount(CacheMountCommand),
     /// Builds that were made
     #[command(subcommand)]
     History(HistoryCommand),
@@ -308,4 +311,67 @@ pub(crate) enum HistoryCommand {
         #[arg(required_unless_present = "all")]
         builds: Vec<String>,
     },
+}
+
+/// `builder cache-mount ...`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum CacheMountCommand {
+    /// List cache mounts
+    #[command(alias = "list", after_help = "Example:\n  dhow builder cache-mount ls --format json")]
+    Ls {
+        /// Format output using a Go template, `table TEMPLATE`, or `json`
+        #[arg(long)]
+        format: Option<String>,
+        /// Only display ids
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// Write what is in one as a tar archive
+    #[command(after_help = "Examples:\n  dhow builder cache-mount export -o npm.tar npm\n  \
+                            dhow builder cache-mount export /root/.npm | zstd > npm.tar.zst")]
+    Export {
+        /// Write to a file, or - for STDOUT, where it goes otherwise
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        look: CacheMountLook,
+        /// The id that the Dockerfile gives (without one, the target), or that in `builder du`
+        id: String,
+    },
+    /// Give one what is in a tar archive (plain or compressed) or a directory, in place of what it has
+    #[command(after_help = "Examples:\n  dhow builder cache-mount import -i npm.tar npm\n  \
+                            dhow builder cache-mount import -i ~/.npm --uid 1000 --gid 1000 npm")]
+    Import {
+        /// Read from a file or a directory, or - for STDIN, whence it comes otherwise
+        #[arg(short, long, value_name = "FILE|DIR")]
+        input: Option<PathBuf>,
+        #[command(flatten)]
+        look: CacheMountLook,
+        /// The id that the Dockerfile gives (without one, the target)
+        id: String,
+    },
+    /// Remove cache mounts
+    #[command(
+        alias = "remove",
+        after_help = "Example:\n  dhow builder cache-mount rm npm /root/.npm"
+    )]
+    Rm {
+        /// The ids
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+}
+
+/// What a Dockerfile says of a cache mount beside its id. One of another owner is another one.
+#[derive(Args, Debug)]
+pub(crate) struct CacheMountLook {
+    /// The owner, as the Dockerfile says (0 where it does not)
+    #[arg(long)]
+    pub(crate) uid: Option<u32>,
+    /// The group, as the Dockerfile says (0 where it does not)
+    #[arg(long)]
+    pub(crate) gid: Option<u32>,
+    /// The mode, as the Dockerfile says (0755 where it does not)
+    #[arg(long, value_name = "OCTAL")]
+    pub(crate) mode: Option<String>,
 }

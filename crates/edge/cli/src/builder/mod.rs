@@ -3,6 +3,7 @@
 pub(crate) mod explain;
 pub(crate) mod graph;
 mod history;
+mod mounts;
 mod usage;
 
 use crate::args::BuilderCommand;
@@ -16,6 +17,7 @@ pub(crate) async fn run(client: &Client, command: BuilderCommand) -> Result<i32>
         BuilderCommand::Build(args) => build::build(client, &args).await,
         BuilderCommand::Prune(args) => usage::prune(client, &args).await,
         BuilderCommand::Du(args) => usage::du(client, &args).await,
+        BuilderCommand::CacheMount(command) => mounts::run(client, command).await,
         BuilderCommand::History(command) => history::history(client, command).await,
         BuilderCommand::Graph { output, build } => {
             let trace = history::trace(client, build.as_deref()).await?;

@@ -15,13 +15,12 @@ use tokio::time::sleep;
 
 use crate::build::Shared;
 use crate::cache::now;
+use crate::caches::{self, KIND, Name, Placed};
 use crate::error::At as _;
 use crate::output::Output;
 use crate::store::{Directory, Use};
 use crate::{Error, op, view};
 
-/// The kind of a cache in the build cache, as BuildKit calls it.
-const KIND: &str = "exec.cachemount";
 /// How often it is looked whether somebody else is done with a cache.
 const LOOK: Duration = Duration::from_millis(50);
 /// No secret is larger, as in BuildKit.
@@ -34,6 +33,7 @@ pub(super) struct Mounts {
     /// Variables with secrets.
     pub(super) env: Vec<String>,
     caches: Vec<Directory>,
+    placed: Vec<Placed>,
     agents: Vec<Agent>,
 }
 
@@ -116,21 +116,39 @@ impl Mounts {
         let MountKind::Cache { id, from, source, mode, uid, gid, .. } = kind else {
             return Err(Error::Lost("a cache"));
         };
+        let placed = &build.builder.engine.settings().builder.cache_mounts;
+        if let Some(path) = caches::placed(placed, id) {
+            let placed = loop {
+                match Placed::take(path, sharing != Sharing::Shared)? {
+                    Some(placed) => break placed,
+                    None => sleep(LOOK).await,
+                }
+            };
+            self.placed.push(placed);
+            return Ok(path.clone());
+        }
         let base = from.map(|from| inputs[from].clone());
         let based = base.as_ref().map(|base| base.identity().unwrap_or_default());
-        // One of another owner is another one, as in BuildKit.
-        let look = format!("{uid}:{gid} {mode:o}");
-        let name = format!("{id}\0{}\0{source}\0{look}", based.unwrap_or_default());
+        let name = Name {
+            id: id.clone(),
+            base: based.unwrap_or_default(),
+            source: source.clone(),
+            uid: *uid,
+            gid: *gid,
+            mode: *mode,
+        };
         let how = match sharing {
             Sharing::Shared => Use::Shared,
             Sharing::Private => Use::Private,
             Sharing::Locked => Use::Locked,
         };
-        let description = format!("cached mount {id}");
         let directory = loop {
-            let (name, description) = (name.clone(), description.clone());
-            let take = build
-                .blocking(move |build| build.builder.store.take(KIND, &name, &description, how));
+            let name = name.clone();
+            let take = build.blocking(move |build| {
+                let (whole, description) = (name.whole(), name.description());
+                let detail = name.detail();
+                build.builder.store.take_noted(KIND, &whole, &description, &detail, how)
+            });
             match take.await? {
                 Some(directory) => break directory,
                 None => sleep(LOOK).await,

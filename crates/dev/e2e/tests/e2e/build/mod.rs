@@ -1,6 +1,7 @@
 //! Building, as people do it.
 
 mod bad_input;
+mod cache_mounts;
 mod clients;
 mod explain;
 mod killed;

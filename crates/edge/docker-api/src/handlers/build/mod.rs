@@ -8,6 +8,7 @@
 mod cache;
 mod classic;
 mod client;
+pub(crate) mod mounts;
 mod parameters;
 mod teller;
 mod trace;
