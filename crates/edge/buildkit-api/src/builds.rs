@@ -9,6 +9,8 @@ use buildkit::pb::Definition;
 use tokio::sync::{oneshot, watch};
 use tonic::Status;
 
+use crate::failure;
+use crate::places::Places;
 use crate::status::Told;
 
 /// How long a call waits for the build that it names: it may have been sent before that.
@@ -24,6 +26,8 @@ pub(crate) struct Job {
     pub(crate) told: Arc<Told>,
     /// Its inputs, where its client is the front end.
     pub(crate) inputs: BTreeMap<String, Definition>,
+    /// Where its client's own graphs come from.
+    pub(crate) places: Places,
     /// Who waits for the result of the client that is its front end.
     result: Mutex<Option<oneshot::Sender<Result<Solved, Status>>>>,
     /// Turns true when nobody wants it any more.
@@ -36,6 +40,11 @@ impl Job {
         let mut over = self.over.subscribe();
         // Whoever would say so is us.
         _ = over.wait_for(|over| *over).await;
+    }
+
+    /// An error of it, as its client is told.
+    pub(crate) fn failed(&self, error: &build::Error) -> Status {
+        failure::of_build(error, &self.places)
     }
 
     /// Hands over what its client has made. Only the first time is one.
@@ -82,7 +91,8 @@ impl Builds {
         let result_of = Mutex::new(Some(sender));
         let over = watch::channel(false).0;
         let of = id.clone();
-        let job = Job { id: of, build, progress, told, inputs, result: result_of, over };
+        let places = Places::default();
+        let job = Job { id: of, build, progress, told, inputs, places, result: result_of, over };
         let job = Arc::new(job);
         let mut under_way = self.lock();
         if under_way.contains_key(&id) {

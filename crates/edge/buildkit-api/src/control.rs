@@ -88,23 +88,19 @@ impl Service {
         result: oneshot::Receiver<Result<Solved, Status>>,
     ) -> Result<BTreeMap<String, String>, Status> {
         let solved = match (&asked.definition, asked.frontend.as_str()) {
-            (Some(definition), "") if !definition.def.is_empty() => {
-                let inputs = [(String::new(), definition.clone())].into();
-                let refs = self.inputs(job, &inputs)?.into_iter();
-                Solved {
-                    refs: refs.map(|(at, name)| (at, Some(name))).collect(),
-                    ..Solved::default()
-                }
+            (Some(definition), "") => {
+                let refs = vec![(String::new(), self.result(job, definition)?)];
+                Solved { refs, ..Solved::default() }
             }
             // The client is the front end, by the gateway service.
             (_, "") => result.await.map_err(|_| Status::cancelled("context canceled"))??,
             (_, frontend) => {
                 let inputs = self.inputs(job, &asked.frontend_inputs)?;
                 let asked = request::frontend(frontend, &asked.frontend_attrs, &[], inputs)?;
-                Box::pin(job.build.solve(&asked)).await.map_err(|error| failure::status(&error))?
+                Box::pin(job.build.solve(&asked)).await.map_err(|error| job.failed(&error))?
             }
         };
-        Box::pin(job.build.export(&solved)).await.map_err(|error| failure::status(&error))
+        Box::pin(job.build.export(&solved)).await.map_err(|error| job.failed(&error))
     }
 }
 

@@ -1,18 +1,25 @@
-//! Graphs of the low-level builder, of which only those are taken that were given out here: a source that
-//! names a result. Clients pass them on where one build is the context of another one.
+//! Graphs of the low-level builder: those of clients, and those that are given out here, a source that names a
+//! result. Clients pass the latter on where one build is the context of another one, and build on them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use buildkit::pb::{self, op::Op};
+use llb::RESULT;
 use oci::Digest;
 use prost::Message;
+use tonic::Status;
 
-/// What the source of such a graph begins with.
-const SCHEME: &str = "dhow-result://";
+use crate::builds::Job;
+use crate::failure;
+use crate::service::Service;
+
 /// A graph of one source is two operations; a client may have put a few more around it.
 const OPERATIONS: usize = 16;
 
 /// The graph whose result is the one of this name.
 pub(crate) fn of_result(name: &str) -> pb::Definition {
-    let source = pb::SourceOp { identifier: format!("{SCHEME}{name}"), ..pb::SourceOp::default() };
+    let source = pb::SourceOp { identifier: format!("{RESULT}{name}"), ..pb::SourceOp::default() };
     let source = pb::Op { op: Some(Op::Source(source)), ..pb::Op::default() }.encode_to_vec();
     let digest = Digest::sha256(&source).to_string();
     let input = pb::Input { digest: digest.clone(), index: 0 };
@@ -21,37 +28,99 @@ pub(crate) fn of_result(name: &str) -> pb::Definition {
     pb::Definition { def: vec![source, last], metadata, source: None }
 }
 
-/// The name of the result that a graph leads to; `None`: an empty root.
-///
-/// # Errors
-///
-/// It is another graph.
-pub(crate) fn result_of(definition: &pb::Definition) -> Result<Option<String>, String> {
-    let other = || {
-        "a definition of the low-level builder (LLB): only those that name a result of this builder \
-         are supported"
-            .to_owned()
-    };
-    if definition.def.is_empty() {
-        return Ok(None);
-    }
+/// The name of the result that a graph leads to, where it does nothing else; `None`: it is another graph.
+pub(crate) fn result_of(definition: &pb::Definition) -> Option<String> {
     if definition.def.len() > OPERATIONS {
-        return Err(other());
+        return None;
     }
-    let decode = |bytes: &Vec<u8>| pb::Op::decode(bytes.as_slice()).map_err(|_| other());
-    let mut last = decode(&definition.def[definition.def.len() - 1])?;
+    let decode = |bytes: &Vec<u8>| pb::Op::decode(bytes.as_slice()).ok();
+    let mut last = decode(definition.def.last()?)?;
     if last.op.is_none() {
-        let [input] = last.inputs.as_slice() else { return Err(other()) };
+        let [input] = last.inputs.as_slice() else { return None };
         let named = |bytes: &&Vec<u8>| Digest::sha256(bytes).to_string() == input.digest;
         let found = definition.def.iter().find(named).filter(|_| input.index == 0);
-        last = decode(found.ok_or_else(other)?)?;
+        last = decode(found?)?;
     }
     match &last.op {
         Some(Op::Source(source)) if last.inputs.is_empty() => {
-            let name = source.identifier.strip_prefix(SCHEME).ok_or_else(other)?;
-            Ok(Some(name.to_owned()))
+            source.identifier.strip_prefix(RESULT).map(str::to_owned)
         }
-        _ => Err(other()),
+        _ => None,
+    }
+}
+
+impl Service {
+    /// What a result is called in a build, by the name that was given out with it; it may be one of another build.
+    fn named(&self, job: &Job, name: &str) -> Result<String, Status> {
+        let (build, reference) =
+            name.split_once('/').ok_or_else(|| Status::invalid_argument("no name of a result"))?;
+        if build == job.id {
+            return Ok(reference.to_owned());
+        }
+        let gone = || Status::not_found(format!("the build {build} has ended"));
+        let other = self.builds.find(build).ok_or_else(gone)?;
+        job.build.adopt(&other.build, reference).map_err(|error| failure::status(&error))
+    }
+
+    /// What a build calls the result of a graph, as a front end takes it; `None`: an empty root.
+    pub(crate) fn input(
+        &self,
+        job: &Job,
+        definition: &pb::Definition,
+    ) -> Result<Option<String>, Status> {
+        match result_of(definition) {
+            Some(name) => self.named(job, &name).map(Some),
+            None => self.graph(job, definition),
+        }
+    }
+
+    /// What a build calls the result of a graph that is its own.
+    pub(crate) fn result(
+        &self,
+        job: &Job,
+        definition: &pb::Definition,
+    ) -> Result<Option<String>, Status> {
+        let name = result_of(definition);
+        let own = name.as_deref().and_then(|name| name.strip_prefix(&format!("{}/", job.id)));
+        match own {
+            Some(reference) => Ok(Some(reference.to_owned())),
+            None => self.graph(job, definition),
+        }
+    }
+
+    /// Reads a graph of a client's own.
+    fn graph(&self, job: &Job, definition: &pb::Definition) -> Result<Option<String>, Status> {
+        let mut result =
+            |name: &str| self.named(job, name).map_err(|status| status.message().to_owned());
+        let Some(read) = llb::read(definition, &mut result).map_err(|error| refused(&error))?
+        else {
+            return Ok(None);
+        };
+        job.places.add(definition);
+        Ok(Some(job.build.reference(Arc::new(read.graph), read.top)))
+    }
+
+    /// The inputs of a front end, by the names that their results have in a build.
+    pub(crate) fn inputs(
+        &self,
+        job: &Job,
+        inputs: &BTreeMap<String, pb::Definition>,
+    ) -> Result<BTreeMap<String, String>, Status> {
+        let mut names = BTreeMap::new();
+        for (input, definition) in inputs {
+            if let Some(name) = self.input(job, definition)? {
+                names.insert(input.clone(), name);
+            }
+        }
+        Ok(names)
+    }
+}
+
+fn refused(error: &llb::Error) -> Status {
+    let text = error.to_string();
+    match error {
+        llb::Error::NotYet(_) => Status::unimplemented(text),
+        _ => Status::invalid_argument(text),
     }
 }
 
@@ -62,13 +131,13 @@ mod tests {
     #[test]
     fn what_is_given_out_comes_back() {
         let definition = of_result("abc");
-        assert_eq!(result_of(&definition), Ok(Some("abc".to_owned())));
-        assert_eq!(result_of(&pb::Definition::default()), Ok(None));
+        assert_eq!(result_of(&definition), Some("abc".to_owned()));
+        assert_eq!(result_of(&pb::Definition::default()), None);
     }
 
     /// What has crashed other builders (security row H06).
     #[test]
-    fn other_graphs_are_refused() {
+    fn other_graphs_name_no_result() {
         let good = of_result("abc");
         let op = |op: pb::Op| op.encode_to_vec();
         let input = |digest: &str, index| pb::Input { digest: digest.to_owned(), index };
@@ -88,7 +157,7 @@ mod tests {
             vec![good.def[1].clone(), good.def[0].clone(), Vec::new()],
         ] {
             let definition = pb::Definition { def, ..pb::Definition::default() };
-            assert!(result_of(&definition).is_err(), "{definition:?}");
+            assert_eq!(result_of(&definition), None, "{definition:?}");
         }
     }
 }

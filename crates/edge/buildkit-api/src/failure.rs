@@ -5,19 +5,26 @@
 
 use build::Error;
 use buildkit::prost_types::Any;
-use buildkit::rpc;
+use buildkit::{pb, rpc};
 use bytes::Bytes;
 use data_encoding::BASE64;
 use prost::Message;
 use serde_json::json;
 use tonic::{Code, Status};
 
+use crate::places::{Place, Places};
+
 const TYPES: &str = "github.com/moby/buildkit/";
 
-/// A failed build, as a status.
+/// Something that failed, as a status.
 pub(crate) fn status(error: &Error) -> Status {
+    of_build(error, &Places::default())
+}
+
+/// A failed build, as a status; `places` are those of its client's own graphs.
+pub(crate) fn of_build(error: &Error, places: &Places) -> Status {
     let (code, message) = (code(error), chain(error));
-    let details = details(error);
+    let details = details(error, places);
     if details.is_empty() {
         return Status::new(code, message);
     }
@@ -72,16 +79,18 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn details(error: &Error) -> Vec<Any> {
+fn details(error: &Error, places: &Places) -> Vec<Any> {
     match error {
         Error::Vertex { digest, source, lines, file, .. } => {
-            let mut all = details(source);
-            all.push(any("errdefs.Vertex", &json!({ "digest": digest.to_string() })));
+            let mut all = details(source, places);
+            let digest = digest.to_string();
+            all.push(any("errdefs.Vertex", &json!({ "digest": digest })));
             all.extend(file.as_ref().map(|file| place(file, lines)));
+            all.extend(places.of(&digest).iter().map(own_place));
             all
         }
         Error::Dockerfile { file, lines, .. } => vec![place(file, lines)],
-        Error::Shared(source) => details(source),
+        Error::Shared(source) => details(source, places),
         Error::Exit { code, .. } => {
             vec![any("gatewayapi.ExitMessage", &json!({ "Code": code }))]
         }
@@ -96,6 +105,21 @@ fn place(file: &build::Source, lines: &[buildgraph::Range]) -> Any {
         .map(|range| json!({ "start": { "line": range.start }, "end": { "line": range.end } }));
     let info = json!({
         "filename": file.filename, "data": BASE64.encode(&file.data), "language": "Dockerfile",
+    });
+    any("errdefs.Source", &json!({ "info": info, "ranges": ranges.collect::<Vec<_>>() }))
+}
+
+/// The same of a client's own graph.
+fn own_place(place: &Place) -> Any {
+    let at = |at: &Option<pb::Position>| {
+        at.as_ref().map(|at| json!({ "line": at.line, "character": at.character }))
+    };
+    let ranges = place.ranges.iter();
+    let ranges = ranges.map(|range| json!({ "start": at(&range.start), "end": at(&range.end) }));
+    let info = json!({
+        "filename": place.info.filename,
+        "data": BASE64.encode(&place.info.data),
+        "language": place.info.language,
     });
     any("errdefs.Source", &json!({ "info": info, "ranges": ranges.collect::<Vec<_>>() }))
 }

@@ -23,7 +23,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use crate::builds::Job;
-use crate::definition::{of_result, result_of};
+use crate::definition::of_result;
 use crate::fsutil::mode::from_unix;
 use crate::service::Service;
 use crate::{failure, request, worker};
@@ -43,55 +43,24 @@ impl Service {
         self.builds.wait(id).await
     }
 
-    /// The name, in a build, of a result that a graph leads to; it may be one of another build.
-    fn input(&self, job: &Job, definition: &pb::Definition) -> Result<Option<String>, Status> {
-        let Some(name) = result_of(definition).map_err(Status::unimplemented)? else {
-            return Ok(None);
-        };
-        let (build, reference) =
-            name.split_once('/').ok_or_else(|| Status::invalid_argument("no name of a result"))?;
-        if build == job.id {
-            return Ok(Some(reference.to_owned()));
-        }
-        let gone = || Status::not_found(format!("the build {build} has ended"));
-        let other = self.builds.find(build).ok_or_else(gone)?;
-        let adopted = job.build.adopt(&other.build, reference);
-        adopted.map(Some).map_err(|error| failure::status(&error))
-    }
-
-    /// The inputs of a front end, by the names that their results have in a build.
-    pub(crate) fn inputs(
-        &self,
-        job: &Job,
-        inputs: &BTreeMap<String, pb::Definition>,
-    ) -> Result<BTreeMap<String, String>, Status> {
-        let mut names = BTreeMap::new();
-        for (input, definition) in inputs {
-            if let Some(name) = self.input(job, definition)? {
-                names.insert(input.clone(), name);
-            }
-        }
-        Ok(names)
-    }
-
     async fn solve_for(&self, job: &Job, asked: SolveRequest) -> Result<Solved, Status> {
         if !asked.source_policies.is_empty() {
             return Err(Status::unimplemented("source policies are not supported yet"));
         }
         let solved = if asked.frontend.is_empty() {
             let definition = asked.definition.unwrap_or_default();
-            let name = self.input(job, &definition)?;
+            let name = self.result(job, &definition)?;
             Solved { refs: vec![(String::new(), name)], metadata: BTreeMap::new() }
         } else {
             let inputs = self.inputs(job, &asked.frontend_inputs)?;
             let (name, options) = (&asked.frontend, &asked.frontend_opt);
             let asked = request::frontend(name, options, &asked.cache_imports, inputs)?;
-            job.build.solve(&asked).await.map_err(|error| failure::status(&error))?
+            job.build.solve(&asked).await.map_err(|error| job.failed(&error))?
         };
         if asked.evaluate {
             for reference in solved.refs.iter().filter_map(|(_, reference)| reference.as_deref()) {
                 let made = job.build.evaluate(reference).await;
-                made.map_err(|error| failure::status(&error))?;
+                made.map_err(|error| job.failed(&error))?;
             }
         }
         Ok(solved)
@@ -187,7 +156,7 @@ async fn image(
     };
     let wanted = wanted.map(platform);
     let found = job.build.image_config(name, wanted.as_ref(), how).await;
-    let (digest, config) = found.map_err(|error| failure::status(&error))?;
+    let (digest, config) = found.map_err(|error| job.failed(&error))?;
     Ok((digest.to_string(), config))
 }
 
@@ -219,7 +188,7 @@ impl LlbBridge for Service {
         let reference = asked.into_inner().r#ref;
         let work = async {
             let made = job.build.evaluate(&reference).await;
-            made.map_err(|error| failure::status(&error))?;
+            made.map_err(|error| job.failed(&error))?;
             Ok(EvaluateResponse {})
         };
         wanted(&job, work).await
@@ -236,7 +205,7 @@ impl LlbBridge for Service {
         let work = async {
             let path = Path::new(&asked.file_path);
             let read = job.build.read_file(&asked.r#ref, path, offset, Some(length)).await;
-            let data = read.map_err(|error| failure::status(&error))?;
+            let data = read.map_err(|error| job.failed(&error))?;
             Ok(ReadFileResponse { data })
         };
         wanted(&job, work).await
@@ -250,7 +219,7 @@ impl LlbBridge for Service {
         }
         let work = async {
             let read = job.build.read_dir(&asked.r#ref, Path::new(&asked.dir_path)).await;
-            let entries = read.map_err(|error| failure::status(&error))?.iter().map(stat).collect();
+            let entries = read.map_err(|error| job.failed(&error))?.iter().map(stat).collect();
             Ok(ReadDirResponse { entries })
         };
         wanted(&job, work).await
@@ -261,7 +230,7 @@ impl LlbBridge for Service {
         let asked = asked.into_inner();
         let work = async {
             let found = job.build.stat(&asked.r#ref, Path::new(&asked.path)).await;
-            let found = found.map_err(|error| failure::status(&error))?;
+            let found = found.map_err(|error| job.failed(&error))?;
             Ok(StatFileResponse { stat: Some(stat(&found)) })
         };
         wanted(&job, work).await

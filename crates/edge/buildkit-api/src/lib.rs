@@ -20,6 +20,7 @@ mod fsutil;
 pub mod fuzz;
 mod gateway;
 mod history;
+mod places;
 mod request;
 mod service;
 mod session;

@@ -81,26 +81,9 @@ const GATEWAY: &[&str] = &[
     "source.metaresolver",
 ];
 
-/// Features of the builder that a client asks for (`solver/pb/caps.go`). Graphs of a client's own are not
-/// among them.
-const BUILDER: &[&str] = &[
-    "source.image",
-    "source.image.resolvemode",
-    "source.local",
-    "source.local.unique",
-    "source.local.sessionid",
-    "source.local.includepatterns",
-    "source.local.followpaths",
-    "source.local.excludepatterns",
-    "source.local.sharedkeyhint",
-    "source.ocilayout",
-    "platform",
-    "constraints",
-    "meta.description",
-    "exporter.image.annotations",
-    "exporter.multiple",
-    "exporter.sourcedateepoch",
-];
+/// Features of the builder that a client asks for, beside those of definitions (`solver/pb/caps.go`).
+const BUILDER: &[&str] =
+    &["exporter.image.annotations", "exporter.multiple", "exporter.sourcedateepoch"];
 
 /// The features of the gateway service, and of the builder.
 pub(crate) fn features() -> (Vec<ApiCap>, Vec<ApiCap>) {
@@ -109,5 +92,5 @@ pub(crate) fn features() -> (Vec<ApiCap>, Vec<ApiCap>) {
             .map(|&id| ApiCap { id: id.to_owned(), enabled: true, ..ApiCap::default() })
             .collect()
     };
-    (all(GATEWAY), all(BUILDER))
+    (all(GATEWAY), all(&[llb::CAPS, BUILDER].concat()))
 }

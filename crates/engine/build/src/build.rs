@@ -159,7 +159,7 @@ impl Build {
                 _ => None,
             };
             Step {
-                digest: vertex.digest.clone(),
+                digest: vertex.known_as().clone(),
                 lines: vertex.shown.lines.clone(),
                 is_source: matches!(vertex.op, Op::Source(_)),
                 image,
@@ -246,10 +246,7 @@ impl Shared {
             return false;
         }
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        made.retain(|_, output| match output {
-            Output::Layers(chain) => !self.remote.is_lazy(chain),
-            Output::Tree(_) => true,
-        });
+        made.retain(|_, output| !output.chains().iter().any(|chain| self.remote.is_lazy(chain)));
         drop(made);
         self.remote.give_up(error)
     }

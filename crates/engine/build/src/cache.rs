@@ -10,6 +10,7 @@ use metadata::{BuildRecord, Db};
 use oci::{ChainId, Digest};
 
 use crate::Error;
+use crate::output::Output;
 use crate::store::short;
 
 /// How long what a build uses is kept for it, should its process die: a day.
@@ -98,6 +99,34 @@ impl Cache {
         Ok(None)
     }
 
+    /// All results of a step, of which the first was found, by its record. `None`: the others are gone.
+    pub(crate) fn whole(
+        &self,
+        lease: &Lease,
+        record: &BuildRecord,
+        first: Vec<ChainId>,
+        n_kept: usize,
+    ) -> Result<Option<Output>, Error> {
+        if n_kept == 1 {
+            return Ok(Some(Output::Layers(first)));
+        }
+        let mut chains = vec![first];
+        for at in 1..n_kept {
+            let Some((_, chain)) = self.find(lease, &part(&record.id, at))? else {
+                return Ok(None);
+            };
+            chains.push(chain);
+        }
+        Ok(Some(Output::Parts(chains)))
+    }
+
+    /// The key of another result of the step whose first is found by `key`: it is that of what was made together
+    /// with it, and of nothing else. `None`: the first is gone already.
+    pub(crate) fn part(&self, key: &Digest, at: usize) -> Result<Option<Digest>, Error> {
+        let found = self.db.read(|tx| tx.build_record_by_key(&key.to_string()))?;
+        Ok(found.map(|record| part(&record.id, at)))
+    }
+
     /// Keeps layers for a build: the top one keeps those below it.
     pub(crate) fn hold(&self, lease: &Lease, top: &ChainId) -> Result<(), Error> {
         let until = now().saturating_add(LIFE);
@@ -146,6 +175,10 @@ impl Cache {
         })?;
         Ok(())
     }
+}
+
+fn part(record: &str, at: usize) -> Digest {
+    Digest::sha256(format!("result {at} of {record}").as_bytes())
 }
 
 /// The record of what a step has made.

@@ -65,7 +65,10 @@ pub(crate) fn taken(op: &Op) -> Vec<Taken> {
             copies.collect()
         }
         Op::Exec(exec) => {
-            let mounts = exec.mounts.iter().filter_map(|mount| match &mount.kind {
+            // What is kept of a mount has all of it below, whatever part is mounted.
+            let mounts = exec.mounts.iter().enumerate();
+            let mounts = mounts.filter(|(at, _)| !exec.keeps_mount(*at));
+            let mounts = mounts.filter_map(|(_, mount)| match &mount.kind {
                 MountKind::Bind { input, source } => {
                     let source = source.clone();
                     let copy = Copy { source, follow_links: true, ..Copy::default() };
@@ -93,9 +96,14 @@ pub(crate) fn by_content(
     contents: &[Digest],
 ) -> Option<Digest> {
     let taken: Vec<usize> = taken(&vertex.op).iter().map(|one| one.input).collect();
+    // Names of users are looked up in files that are no part of what is taken.
+    let named: Vec<usize> = match &vertex.op {
+        Op::File(file) => file.named().collect(),
+        _ => Vec::new(),
+    };
     let mut parts = Vec::new();
     for (input, output) in inputs.iter().enumerate() {
-        if input == 0 || !taken.contains(&input) {
+        if input == 0 || !taken.contains(&input) || named.contains(&input) {
             parts.push(output.identity()?);
         }
     }
@@ -150,6 +158,29 @@ mod tests {
         let elsewhere =
             by_content(&vertex(op("/b"), 2), &[layers("base"), layers("one")], &contents);
         assert_ne!(Some(one), elsewhere, "where to does");
+    }
+
+    #[test]
+    fn names_are_those_of_all_that_they_are_looked_up_in() {
+        let user = Some(buildgraph::Identity::NameIn { input: 1, name: "me".into() });
+        let owner = Some(buildgraph::Owner { user, group: None });
+        let copy = Copy { owner, ..copy("a", "/a") };
+        let step = vertex(Op::File(File { actions: vec![Action::Copy(copy)] }), 2);
+        let contents = [Digest::sha256(b"files")];
+        let one = by_content(&step, &[layers("base"), layers("one")], &contents).unwrap();
+        let two = by_content(&step, &[layers("base"), layers("two")], &contents).unwrap();
+        assert_ne!(one, two, "the same files, and other users");
+    }
+
+    #[test]
+    fn a_mount_that_is_kept_counts_as_a_whole() {
+        let kind = MountKind::Bind { input: 1, source: "/x".into() };
+        let mounts = vec![Mount { target: "/m".into(), readonly: false, kind }];
+        let keeps = vec![buildgraph::Kept::Mount(0)];
+        let step = vertex(Op::Exec(Exec { mounts, keeps, ..Exec::default() }), 2);
+        assert!(taken(&step.op).is_empty());
+        let key = |from: &str| by_identity(&step, &[layers("base"), layers(from)]).unwrap();
+        assert_ne!(key("a"), key("b"));
     }
 
     #[test]

@@ -14,6 +14,9 @@ pub(crate) enum Output {
     Layers(Vec<ChainId>),
     /// A directory of the builder's, which nobody changes while this lives.
     Tree(Tree),
+    /// Several results of one program, each of layers, lowest first. What works on one of them has a vertex
+    /// between ([`buildgraph::Op::Part`]).
+    Parts(Vec<Vec<ChainId>>),
 }
 
 /// A part of a directory.
@@ -28,6 +31,15 @@ pub(crate) struct Tree {
 }
 
 impl Output {
+    /// All layers that it is of, in chains of their own, lowest first.
+    pub(crate) fn chains(&self) -> &[Vec<ChainId>] {
+        match self {
+            Self::Layers(chain) => std::slice::from_ref(chain),
+            Self::Tree(_) => &[],
+            Self::Parts(chains) => chains,
+        }
+    }
+
     /// What steps that work on all of it are keyed by. `None`: it has to be looked at.
     pub(crate) fn identity(&self) -> Option<String> {
         match self {
@@ -35,6 +47,7 @@ impl Output {
                 Some(chain.last().map_or_else(|| "scratch".into(), ToString::to_string))
             }
             Self::Tree(tree) => tree.identity.clone(),
+            Self::Parts(_) => None,
         }
     }
 }

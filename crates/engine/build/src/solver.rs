@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use buildgraph::{Graph, Op, Vertex, VertexIdx};
+use buildgraph::{Action, Copy, File, Graph, Op, Vertex, VertexIdx};
 use oci::{ChainId, Digest};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -64,19 +64,16 @@ impl Shared {
         if op::is_nothing(vertex) {
             return Ok(Output::Layers(Vec::new()));
         }
-        let digests = vertex.inputs.iter().map(|input| graph.get(*input).digest.clone()).collect();
+        if vertex.is_hidden() {
+            return self.pass_on(graph, vertex, inputs).await;
+        }
+        let digests = vertex.inputs.iter().filter_map(|input| told_as(graph, *input)).collect();
         let mut watched = Watched::new(vertex, digests, &self.progress);
         if let Some(known) = self.known(&vertex.digest) {
             return Ok(known);
         }
         watched.tell();
-        let mut outputs = Vec::new();
-        for mut input in inputs {
-            let output = input.wait_for(Option::is_some).await;
-            // Whoever was to make it has failed: its own error is the one that counts.
-            let output = output.map_err(|_| Error::Cancelled)?.clone();
-            outputs.push(output.ok_or(Error::Lost("a step of the build"))?);
-        }
+        let outputs = wait(inputs).await?;
         match self.make(graph, vertex, &outputs, &mut watched).await {
             Ok((output, cached)) => {
                 self.remember(&vertex.digest, output.clone());
@@ -88,15 +85,62 @@ impl Shared {
             Err(error) if error.gone().is_some() => Err(error),
             Err(error) => {
                 watched.end(false, Some(docker::error::chain(&error)));
-                Err(Error::Vertex {
-                    digest: vertex.digest.clone(),
-                    name: vertex.shown.name.clone(),
-                    lines: vertex.shown.lines.clone(),
-                    file: None,
-                    source: Arc::new(error),
-                })
+                Err(of_vertex(vertex, error))
             }
         }
+    }
+
+    /// A part of what an input is, or the same as layers.
+    async fn pass_on(
+        self: &Arc<Self>,
+        graph: &Arc<Graph>,
+        vertex: &Vertex,
+        inputs: Vec<Slot>,
+    ) -> Result<Output, Error> {
+        if let Some(known) = self.known(&vertex.digest) {
+            return Ok(known);
+        }
+        let output = wait(inputs).await?.pop().ok_or(Error::Lost("a step of the build"))?;
+        let made = match (&vertex.op, output) {
+            (Op::Part(at), Output::Parts(chains)) => {
+                let chain = chains.into_iter().nth(*at);
+                Output::Layers(chain.ok_or(Error::Lost("a part of a result"))?)
+            }
+            (Op::Layers, Output::Layers(chain)) => Output::Layers(chain),
+            (Op::Layers, tree @ Output::Tree(_)) => {
+                let made = self.lay(graph, vertex, tree).await;
+                made.map_err(|error| match error {
+                    Error::Cancelled => Error::Cancelled,
+                    error => of_vertex(vertex, error),
+                })?
+            }
+            _ => return Err(Error::Lost("a part of a result")),
+        };
+        self.remember(&vertex.digest, made.clone());
+        Ok(made)
+    }
+
+    /// Makes a layer of a directory: as a copy of all of it onto nothing, which is found again by what is in it.
+    async fn lay(
+        self: &Arc<Self>,
+        graph: &Arc<Graph>,
+        vertex: &Vertex,
+        tree: Output,
+    ) -> Result<Output, Error> {
+        let copy = Copy {
+            input: 1,
+            source: "/".into(),
+            destination: "/".into(),
+            contents_only: true,
+            ..Copy::default()
+        };
+        let op = Op::File(File { actions: vec![Action::Copy(copy)] });
+        let input = vertex.inputs[0];
+        let copying = Vertex { op, inputs: vec![input, input], ..vertex.clone() };
+        let mut watched = Watched::silent(&self.progress);
+        let inputs = [Output::Layers(Vec::new()), tree];
+        let made = Box::pin(self.make(graph, &copying, &inputs, &mut watched)).await;
+        made.map(|(output, _)| output)
     }
 
     /// What a vertex makes of its inputs, and whether it was in the cache.
@@ -173,7 +217,7 @@ impl Shared {
         watched: &mut Watched,
     ) -> Result<(Output, bool), Error> {
         let listeners = Listeners::default();
-        listeners.add(&vertex.digest, &self.progress);
+        listeners.add(vertex.known_as(), &self.progress);
         watched.start();
         let (output, cached) = source::bring(self, vertex, from, &listeners).await?;
         if let Output::Layers(chain) = &output
@@ -191,29 +235,34 @@ impl Shared {
         inputs: &[Output],
         key: &Digest,
     ) -> Result<Option<Output>, Error> {
-        let of = key.clone();
+        let (of, n_kept) = (key.clone(), op::n_kept(&vertex.op));
         let found = self.blocking(move |build| {
             let cache = &build.builder.cache;
             let Some((record, chain)) = cache.find(&build.lease, &of)? else { return Ok(None) };
+            let Some(output) = cache.whole(&build.lease, &record, chain, n_kept)? else {
+                return Ok(None);
+            };
             let keys = match build.request.cache_to.as_slice() {
                 [] => vec![of],
                 _ => cache.keys(&record)?,
             };
-            Ok(Some((keys, chain, record.created)))
+            Ok(Some((keys, output, record.created)))
         });
-        let found = found.await?.filter(|(_, chain, _)| self.is_within(chain));
-        if let Some((keys, chain, created)) = found {
+        let found = found.await?;
+        let found =
+            found.filter(|(_, output, _)| output.chains().iter().all(|c| self.is_within(c)));
+        if let Some((keys, output, created)) = found {
             if self.explains.load(Ordering::Relaxed) {
                 self.tell_reasons(vertex, &Reasons::hit(created));
             }
-            let output = Output::Layers(chain);
             self.note(vertex, &output, keys, false);
             return Ok(Some(output));
         }
-        let base = match inputs.first() {
-            None => &[][..],
-            Some(Output::Layers(base)) => base,
-            Some(Output::Tree(_)) => return Ok(None),
+        let base = match op::below(&vertex.op).map(|input| inputs.get(input)) {
+            Some(None) => &[][..],
+            Some(Some(Output::Layers(base))) => base,
+            // It cannot be seen whether what is elsewhere lies on what the step works on.
+            None | Some(Some(Output::Tree(_) | Output::Parts(_))) => return Ok(None),
         };
         let Some(chain) = self.find_elsewhere(vertex, base, key) else { return Ok(None) };
         let output = Output::Layers(chain);
@@ -230,10 +279,10 @@ impl Shared {
 
     /// Sees to it that what a step works on is here.
     async fn bring_input(self: &Arc<Self>, input: &Output) -> Result<(), Error> {
-        match input {
-            Output::Layers(chain) => Box::pin(self.bring(chain)).await,
-            Output::Tree(_) => Ok(()),
+        for chain in input.chains() {
+            Box::pin(self.bring(chain)).await?;
         }
+        Ok(())
     }
 
     /// Says why a step is not in the cache, where that is asked for.
@@ -252,7 +301,7 @@ impl Shared {
         let time = now();
         self.progress.tell(Event::Status(Status {
             id: format!("{}{}", explain::STATUS, reasons.text()),
-            vertex: Some(vertex.digest.clone()),
+            vertex: Some(vertex.known_as().clone()),
             name: reasons.json(),
             time,
             started: Some(time),
@@ -306,7 +355,7 @@ impl Shared {
             } else {
                 self.builder.jobs.join(&key, work)
             };
-            job.listeners.add(&vertex.digest, &self.progress);
+            job.listeners.add(vertex.known_as(), &self.progress);
             match job.outcome().await {
                 Ok(output) => {
                     self.hold(&output).await?;
@@ -320,9 +369,43 @@ impl Shared {
     }
 
     async fn hold(self: &Arc<Self>, output: &Output) -> Result<(), Error> {
-        let Output::Layers(chain) = output else { return Ok(()) };
-        let Some(top) = chain.last().cloned() else { return Ok(()) };
-        self.blocking(move |build| build.builder.cache.hold(&build.lease, &top)).await
+        let tops: Vec<_> =
+            output.chains().iter().filter_map(|chain| chain.last().cloned()).collect();
+        self.blocking(move |build| {
+            tops.iter().try_for_each(|top| build.builder.cache.hold(&build.lease, top))
+        })
+        .await
+    }
+}
+
+/// What a vertex works on, once all of it is there.
+async fn wait(inputs: Vec<Slot>) -> Result<Vec<Output>, Error> {
+    let mut outputs = Vec::new();
+    for mut input in inputs {
+        let output = input.wait_for(Option::is_some).await;
+        // Whoever was to make it has failed: its own error is the one that counts.
+        let output = output.map_err(|_| Error::Cancelled)?.clone();
+        outputs.push(output.ok_or(Error::Lost("a step of the build"))?);
+    }
+    Ok(outputs)
+}
+
+/// What a vertex, or what it only passes on, is called in events; nothing: nobody is told of it.
+fn told_as(graph: &Graph, idx: VertexIdx) -> Option<Digest> {
+    let mut vertex = graph.get(idx);
+    while vertex.is_hidden() {
+        vertex = graph.get(*vertex.inputs.first()?);
+    }
+    (!op::is_nothing(vertex)).then(|| vertex.known_as().clone())
+}
+
+fn of_vertex(vertex: &Vertex, error: Error) -> Error {
+    Error::Vertex {
+        digest: vertex.known_as().clone(),
+        name: vertex.shown.name.clone(),
+        lines: vertex.shown.lines.clone(),
+        file: None,
+        source: Arc::new(error),
     }
 }
 

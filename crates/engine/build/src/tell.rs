@@ -143,7 +143,7 @@ impl Watched {
     /// It is there, and waits.
     pub(crate) fn new(vertex: &Vertex, inputs: Vec<Digest>, progress: &Progress) -> Self {
         let state = VertexState {
-            digest: Some(vertex.digest.clone()),
+            digest: Some(vertex.known_as().clone()),
             inputs,
             name: vertex.shown.name.clone(),
             group: vertex.shown.group.clone(),
@@ -152,7 +152,15 @@ impl Watched {
         Self { progress: progress.clone(), state }
     }
 
+    /// Of something that nobody is told of.
+    pub(crate) fn silent(progress: &Progress) -> Self {
+        Self { progress: progress.clone(), state: VertexState::default() }
+    }
+
     pub(crate) fn tell(&self) {
+        if self.state.digest.is_none() {
+            return;
+        }
         self.progress.tell(Event::Vertex(self.state.clone()));
     }
 

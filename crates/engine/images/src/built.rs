@@ -138,24 +138,23 @@ impl Images {
         Ok(Some(sealed))
     }
 
-    /// Lays the layers of one result (lowest first) on those of another one. The whole chain, lowest
-    /// first. Nothing is copied where layers hold their own files: a layer that lies on something
+    /// Lays the layers of one result (lowest first), without the lowest `n_left_out` of them, on those of
+    /// another one. The whole chain, lowest first. Nothing is copied where layers hold their own files: a layer that lies on something
     /// else has the same files, under another name. Afterwards they are `hold`'s, in the same change
     /// of the database.
     pub fn restack(
         &self,
         onto: &[ChainId],
         layers: &[ChainId],
+        n_left_out: usize,
         hold: impl FnOnce(&Write, &[ChainId]) -> Result<(), metadata::Error>,
     ) -> Result<Vec<ChainId>, Error> {
         let mut chain = onto.to_vec();
-        let mut diffs = Vec::new();
         let _lock = self.content.lock_shared()?;
         self.with_note(|| {
-            for (layer_idx, from) in layers.iter().enumerate() {
+            for (layer_idx, from) in layers.iter().enumerate().skip(n_left_out) {
                 let row = self.db.read(|tx| tx.layer(from))?.ok_or_else(|| missing(from))?;
                 let here = ChainId::of(chain.last(), &row.diff);
-                diffs.push(row.diff.clone());
                 let is_here = self.db.read(|tx| tx.layer(&here))?.is_some();
                 if !is_here || !self.snapshots.has_layer(&here)? {
                     let unpacking = self.copy_of(&layers[..=layer_idx], &chain, &row.diff)?;

@@ -39,6 +39,49 @@ pub struct Exec {
     pub devices: Vec<Device>,
     /// These exit codes are a success; none: 0 alone.
     pub valid_exit_codes: Vec<i32>,
+    /// Its root cannot be written to.
+    #[serde(skip_serializing_if = "is_false")]
+    pub readonly_root: bool,
+    /// What of it is kept; nothing said: its root.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keeps: Vec<Kept>,
+}
+
+/// Something that a program has written to, and that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Kept {
+    /// Its root.
+    Root,
+    /// The mount of this number: of layers, to which it may write.
+    Mount(usize),
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl Exec {
+    /// What is kept, in order: of several each is a result of its own.
+    pub fn kept(&self) -> &[Kept] {
+        if self.keeps.is_empty() { &[Kept::Root] } else { &self.keeps }
+    }
+
+    /// The input that something kept lies on; `None`: there is no such mount.
+    pub fn input_of(&self, kept: Kept) -> Option<usize> {
+        match kept {
+            Kept::Root => Some(0),
+            Kept::Mount(at) => match self.mounts.get(at)?.kind {
+                MountKind::Bind { input, .. } => Some(input),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether what is written to the mount of this number is kept.
+    pub fn keeps_mount(&self, at: usize) -> bool {
+        self.keeps.contains(&Kept::Mount(at))
+    }
 }
 
 /// A network.
@@ -117,7 +160,7 @@ pub struct Mount {
 /// What is mounted.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum MountKind {
-    /// Something of another vertex. What is written to it is lost.
+    /// Something of another vertex. What is written to it is lost, unless it is kept ([`Exec::keeps`]).
     Bind {
         /// Which of the vertex's inputs.
         input: usize,

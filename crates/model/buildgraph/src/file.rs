@@ -31,6 +31,13 @@ pub enum Identity {
     Id(u32),
     /// By a name in /etc/passwd or /etc/group of what is changed (the vertex's first input).
     Name(String),
+    /// By a name in those of another input.
+    NameIn {
+        /// Which.
+        input: usize,
+        /// The name.
+        name: String,
+    },
 }
 
 /// Whose a file is to be. What is not said: a user's own group, or root.
@@ -136,11 +143,34 @@ pub struct Remove {
 }
 
 impl File {
-    /// The inputs that are copied from.
+    /// The inputs that are copied from, or in which names are looked up.
     pub fn inputs(&self) -> impl Iterator<Item = usize> {
-        self.actions.iter().filter_map(|action| match action {
+        let copied = self.actions.iter().filter_map(|action| match action {
             Action::Copy(copy) => Some(copy.input),
             _ => None,
+        });
+        copied.chain(self.named())
+    }
+
+    /// The inputs, beside the first, in which names of users are looked up.
+    pub fn named(&self) -> impl Iterator<Item = usize> {
+        let owners = self.actions.iter().filter_map(Action::owner);
+        owners.flat_map(|owner| [&owner.user, &owner.group]).filter_map(|identity| match identity {
+            Some(Identity::NameIn { input, .. }) => Some(*input),
+            _ => None,
         })
+    }
+}
+
+impl Action {
+    /// Whose what it makes is to be.
+    pub fn owner(&self) -> Option<&Owner> {
+        match self {
+            Self::Copy(action) => action.owner.as_ref(),
+            Self::MakeFile(action) => action.owner.as_ref(),
+            Self::MakeDirectory(action) => action.owner.as_ref(),
+            Self::Symlink(action) => action.owner.as_ref(),
+            Self::Remove(_) => None,
+        }
     }
 }

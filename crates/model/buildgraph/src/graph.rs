@@ -6,7 +6,7 @@ use oci::Digest;
 use oci::image::Platform;
 use serde::Serialize;
 
-use crate::{Exec, File, MountKind, Source};
+use crate::{Exec, File, Kept, MountKind, Source};
 
 /// Why a vertex cannot be added.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +41,19 @@ pub enum Error {
         /// How many there should be.
         expected: &'static str,
     },
+    /// A program has no such result.
+    #[error("vertex \"{vertex}\" wants result {part} of a program that has {len} of its own")]
+    NoPart {
+        /// What people call it.
+        vertex: String,
+        /// What is named.
+        part: usize,
+        /// How many there are.
+        len: usize,
+    },
+    /// A program is to keep a mount that is none of layers.
+    #[error("vertex \"{0}\" keeps a mount that holds no result")]
+    NotKept(String),
 }
 
 /// A vertex of one graph.
@@ -60,6 +73,10 @@ pub enum Op {
     Merge,
     /// What the second input has and the first has not.
     Diff,
+    /// One of several results of a program ([`Exec::keeps`]), by its number there.
+    Part(usize),
+    /// Its input as layers: a directory of the builder's becomes one.
+    Layers,
 }
 
 /// Lines of a front end's source, for errors and progress. Both count from 1, `end` included.
@@ -82,6 +99,8 @@ pub struct Shown {
     pub lines: Vec<Range>,
     /// A group that is shown as one: an id and a name.
     pub group: Option<(String, String)>,
+    /// What who asks for it calls it; none: by its own digest.
+    pub digest: Option<Digest>,
 }
 
 /// One step.
@@ -99,6 +118,18 @@ pub struct Vertex {
     pub shown: Shown,
     /// What it is, with all that it works on.
     pub digest: Digest,
+}
+
+impl Vertex {
+    /// What it is called in events and errors.
+    pub fn known_as(&self) -> &Digest {
+        self.shown.digest.as_ref().unwrap_or(&self.digest)
+    }
+
+    /// Whether it only passes on what its input is, or a part of that: nobody is told of it.
+    pub fn is_hidden(&self) -> bool {
+        matches!(self.op, Op::Part(_) | Op::Layers)
+    }
 }
 
 /// A graph of vertices.
@@ -156,8 +187,27 @@ impl Graph {
             Op::Source(_) if !inputs.is_empty() => return Err(wrong("none")),
             Op::Diff if inputs.len() != 2 => return Err(wrong("two")),
             Op::Merge if inputs.is_empty() => return Err(wrong("one or more")),
-            Op::Source(_) | Op::Merge | Op::Diff => None,
-            Op::Exec(exec) => exec.inputs().max(),
+            Op::Part(_) | Op::Layers if inputs.len() != 1 => return Err(wrong("one")),
+            Op::Part(at) => {
+                let n_kept = match &self.get(inputs[0]).op {
+                    Op::Exec(exec) if exec.kept().len() > 1 => exec.kept().len(),
+                    _ => 0,
+                };
+                return if *at < n_kept {
+                    Ok(())
+                } else {
+                    Err(Error::NoPart { vertex: vertex(), part: *at, len: n_kept })
+                };
+            }
+            Op::Source(_) | Op::Merge | Op::Diff | Op::Layers => None,
+            Op::Exec(exec) => {
+                let mut kept = exec.keeps.iter();
+                if kept.any(|kept| exec.input_of(*kept).is_none()) {
+                    return Err(Error::NotKept(vertex()));
+                }
+                let root = exec.keeps.contains(&Kept::Root).then_some(0);
+                exec.inputs().chain(root).max()
+            }
             Op::File(file) => file.inputs().max(),
         };
         match used {

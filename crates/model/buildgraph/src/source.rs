@@ -85,6 +85,9 @@ pub struct Git {
     pub header_secret: String,
     /// The agent for it, by its id.
     pub ssh: String,
+    /// What its host may be, as lines of `known_hosts`; empty: what it says the first time.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub known_hosts: String,
 }
 
 /// A file behind a URL.
@@ -104,6 +107,9 @@ pub struct Http {
     pub gid: u32,
     /// The secret with an `Authorization` header, by its id.
     pub auth_secret: String,
+    /// Headers that its server is asked with: `Accept`, `User-Agent`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
 }
 
 /// An image in an OCI layout.

@@ -87,3 +87,23 @@ fn only_what_is_needed_is_needed() {
     assert_eq!(graph.get(places[&z]).inputs, [second]);
     assert!(graph.needed(&[y, places[&z]]).contains(&second));
 }
+
+#[test]
+fn of_several_results_of_a_program_each_has_a_number() {
+    let mut graph = Graph::default();
+    let a = graph.add(image("a"), vec![], None, false, named("a")).unwrap();
+    let kind = MountKind::Bind { input: 1, source: "/".into() };
+    let mounts = vec![Mount { target: "/out".into(), readonly: false, kind }];
+    let one = Exec { mounts, keeps: vec![Kept::Mount(0)], ..Exec::default() };
+    let both = Exec { keeps: vec![Kept::Root, Kept::Mount(0)], ..one.clone() };
+    let none = Exec { keeps: vec![Kept::Mount(1)], ..one.clone() };
+    let mut add = |exec| graph.add(Op::Exec(exec), vec![a, a], None, false, named("run"));
+    let (one, both, none) = (add(one).unwrap(), add(both).unwrap(), add(none));
+    assert_eq!(none.unwrap_err().to_string(), "vertex \"run\" keeps a mount that holds no result");
+    assert_ne!(graph.get(one).digest, graph.get(both).digest);
+    let mut part = |of, at| graph.add(Op::Part(at), vec![of], None, false, named("part"));
+    assert!(part(both, 0).is_ok() && part(both, 1).is_ok());
+    let error = part(both, 2).unwrap_err().to_string();
+    assert_eq!(error, "vertex \"part\" wants result 2 of a program that has 2 of its own");
+    assert!(part(one, 0).is_err() && part(a, 0).is_err());
+}

@@ -21,15 +21,16 @@ const GROUP: &str = "/etc/group";
 
 /// The numbers of an owner; `None`: none is said. A name that is in no list is root's, as in BuildKit.
 pub(crate) fn find(
-    base: Option<&Root>,
+    inputs: &[Option<&Root>],
     owner: Option<&Owner>,
 ) -> Result<Option<(u32, u32)>, Error> {
     let Some(owner) = owner else { return Ok(None) };
+    let root = |input: usize| inputs.get(input).copied().flatten().ok_or(Error::NoUsers);
     let (mut uid, mut gid) = (0, 0);
     match &owner.user {
         Some(Identity::Id(id)) => (uid, gid) = (*id, *id),
-        Some(Identity::Name(name)) => {
-            let lines = read(base.ok_or(Error::NoUsers)?, Path::new(PASSWD))?;
+        Some(identity @ (Identity::Name(name) | Identity::NameIn { name, .. })) => {
+            let lines = read(root(of(identity))?, Path::new(PASSWD))?;
             if let Some(fields) = entry(&lines, name) {
                 (uid, gid) = (number(fields.get(2)), number(fields.get(3)));
             }
@@ -38,8 +39,8 @@ pub(crate) fn find(
     }
     match &owner.group {
         Some(Identity::Id(id)) => gid = *id,
-        Some(Identity::Name(name)) => {
-            let lines = read(base.ok_or(Error::NoUsers)?, Path::new(GROUP))?;
+        Some(identity @ (Identity::Name(name) | Identity::NameIn { name, .. })) => {
+            let lines = read(root(of(identity))?, Path::new(GROUP))?;
             if let Some(fields) = entry(&lines, name) {
                 gid = number(fields.get(2));
             }
@@ -47,6 +48,14 @@ pub(crate) fn find(
         None => {}
     }
     Ok(Some((uid, gid)))
+}
+
+/// The input whose lists a name is in.
+fn of(identity: &Identity) -> usize {
+    match identity {
+        Identity::NameIn { input, .. } => *input,
+        _ => 0,
+    }
 }
 
 /// The fields of the first line that begins with `name`.

@@ -12,7 +12,7 @@ use crate::classic_build::{archive, post, tidy};
 use crate::docker_client::Daemon;
 
 /// A server of the sandbox's own, until it is dropped.
-struct Server(Child);
+pub(crate) struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -22,7 +22,7 @@ impl Drop for Server {
 }
 
 /// Serves the sandbox's folder `www` on port 8000.
-fn serve(sandbox: &Sandbox) -> Server {
+pub(crate) fn serve(sandbox: &Sandbox) -> Server {
     let folder = sandbox.work().join("www");
     fs::create_dir_all(&folder).unwrap();
     let mut command = sandbox.command("busybox");

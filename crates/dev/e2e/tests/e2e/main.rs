@@ -33,6 +33,7 @@ mod killed_anywhere;
 mod lifecycle;
 mod limits;
 mod links;
+mod llb;
 mod logs;
 mod mounts;
 mod network;

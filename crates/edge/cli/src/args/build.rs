@@ -47,6 +47,10 @@ pub(crate) struct BuildArgs {
     /// Show more of warnings and errors
     #[arg(short = 'D', long)]
     pub(crate) debug: bool,
+    /// Build an LLB definition of BuildKit's (what buildctl takes on its standard input) instead of a Dockerfile; it
+    /// has the context as local://context, and those of --build-context by their names
+    #[arg(long, value_name = "FILE")]
+    pub(crate) definition: Option<PathBuf>,
     /// Say why each step was or was not cached
     #[arg(long)]
     pub(crate) explain: bool,

@@ -10,6 +10,7 @@ mod caches;
 mod call;
 mod context;
 mod csv;
+mod definition;
 mod failure;
 mod layout;
 mod options;
@@ -60,6 +61,7 @@ pub(crate) fn random_id() -> Result<String> {
 pub(crate) async fn build(client: &Client, args: &BuildArgs) -> Result<i32> {
     let mode = Mode::choose(args.progress.as_deref(), args.quiet)?;
     let asked = Asked::parse(args)?;
+    definition::check(args)?;
     let attrs = options::attributes(args)?;
     let entitlements = options::entitlements(args)?;
     let outputs = outputs::parse(args, &args.allow)?;
@@ -91,7 +93,11 @@ pub(crate) async fn build(client: &Client, args: &BuildArgs) -> Result<i32> {
     if let Some(asked) = asked {
         return call::call((opened.control, opened.channel), request, &asked, display).await;
     }
-    if args.explain {
+    if let Some(path) = &args.definition {
+        request.definition = Some(definition::read(path)?);
+        request.frontend.clear();
+        request.frontend_attrs.clear();
+    } else if args.explain {
         request.frontend_attrs.insert(EXPLAIN.into(), "1".into());
     }
     if let [only] = &outputs.exporters[..] {

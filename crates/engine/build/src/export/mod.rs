@@ -9,13 +9,13 @@ mod tree;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use buildgraph::{Graph, Op, VertexIdx};
+use buildgraph::{Graph, Op, Source, Vertex, VertexIdx};
 use oci::ChainId;
 
 use crate::build::{Ref, Shared};
 use crate::output::Output;
 use crate::request::Export;
-use crate::{Build, Error, remote};
+use crate::{Build, Error, op, remote};
 
 use config::Made;
 
@@ -78,21 +78,31 @@ impl Build {
                 finished.push(Finished { platform, reference: None, chain, made, n_base: 0 });
                 continue;
             };
+            let mut reference = reference.clone();
+            if let Output::Tree(_) = self.shared.output(&reference).await? {
+                reference = self.as_layers(&reference)?;
+            }
             let made = if needs_files {
-                self.shared.whole(reference).await?
+                self.shared.whole(&reference).await?
             } else {
-                self.shared.output(reference).await?
+                self.shared.output(&reference).await?
             };
-            let Output::Layers(chain) = made else {
-                let why = "a directory of the client is no image".into();
-                return Err(Error::Invalid(why));
-            };
-            let Ref { graph, vertex, .. } = self.shared.reference(reference)?;
+            let chain = op::chain(&made)?;
+            let Ref { graph, vertex, .. } = self.shared.reference(&reference)?;
             let (made, n_base) = self.shared.made(&graph, vertex);
-            let reference = Some(reference.clone());
+            let reference = Some(reference);
             finished.push(Finished { platform, reference, chain, made, n_base });
         }
         Ok(finished)
+    }
+
+    /// The result of a source that is a directory, as layers.
+    fn as_layers(&self, reference: &str) -> Result<String, Error> {
+        let Ref { graph, vertex, file } = self.shared.reference(reference)?;
+        let mut graph = Graph::clone(&graph);
+        let shown = graph.get(vertex).shown.clone();
+        let vertex = graph.add(Op::Layers, vec![vertex], None, false, shown)?;
+        Ok(self.reference_of(Arc::new(graph), vertex, file))
     }
 
     async fn export_one(
@@ -130,7 +140,19 @@ impl Shared {
                 n_base = self.n_layers(graph, idx);
                 break;
             }
-            next = vertex.inputs.first().copied();
+            // Of several results of a program it is one that is looked at.
+            let (below, is_step) = match &vertex.op {
+                Op::Part(at) => (below_part(graph, vertex, *at), true),
+                Op::Layers => match &graph.get(vertex.inputs[0]).op {
+                    Op::Source(Source::Result(_)) => (vertex.inputs.first().copied(), false),
+                    _ => (None, true),
+                },
+                op => (op::below(op).and_then(|at| vertex.inputs.get(at).copied()), true),
+            };
+            next = below;
+            if !is_step {
+                continue;
+            }
             let n_below = next.map_or(0, |below| self.n_layers(graph, below));
             let name = match vertex.shown.created_by.as_str() {
                 "" => &vertex.shown.name,
@@ -149,4 +171,12 @@ impl Shared {
             _ => 0,
         }
     }
+}
+
+/// What a result of a program lies on.
+fn below_part(graph: &Graph, part: &Vertex, at: usize) -> Option<VertexIdx> {
+    let program = graph.get(*part.inputs.first()?);
+    let Op::Exec(exec) = &program.op else { return None };
+    let input = exec.input_of(*exec.kept().get(at)?)?;
+    program.inputs.get(input).copied()
 }

@@ -66,6 +66,7 @@ pub(super) async fn outside(
             token_secret: "GIT_AUTH_TOKEN".into(),
             header_secret: "GIT_AUTH_HEADER".into(),
             ssh: "default".into(),
+            ..buildgraph::Git::default()
         });
         return Ok(Some(Outside { dockerfile: context.clone(), context, filename: None }));
     }

@@ -5,8 +5,8 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use buildgraph::{Exec, Network, Security, Vertex};
-use containers::{Step, StepResult};
+use buildgraph::{Exec, Kept, Network, Security, Vertex};
+use containers::{FinishedStep, Step, StepResult};
 use docker::container::Ulimit;
 use oci::{ChainId, Digest};
 
@@ -27,15 +27,16 @@ pub(crate) async fn run(
     listeners: &Listeners,
 ) -> Result<Output, Error> {
     check(build, exec)?;
-    let below = op::base(inputs)?;
+    let root = op::base(inputs)?;
     let mounts = Mounts::make(build, exec, inputs).await?;
+    let kept = kept(exec, inputs, &mounts)?;
     let id = containers::new_id()?;
-    let step = Step { id: id.clone(), ..step(build, exec, &below, &mounts) };
+    let step = Step { id: id.clone(), ..step(build, exec, &root, &mounts) };
     listeners.container(&id);
     let job = Job {
         build: Arc::clone(build),
         step,
-        below,
+        kept,
         key: key.clone(),
         name: vertex.shown.name.clone(),
         valid: exec.valid_exit_codes.clone(),
@@ -45,9 +46,32 @@ pub(crate) async fn run(
     let pipe = PathBuf::from("pipe");
     let (cancelled, _alive) =
         std::io::pipe().map_err(|source| Error::Io { call: "make a", path: pipe, source })?;
-    let chain = build.blocking(move |_| job.run(&cancelled)).await?;
+    let chains = build.blocking(move |_| job.run(&cancelled)).await?;
     drop(mounts);
-    Ok(Output::Layers(chain))
+    match <[_; 1]>::try_from(chains) {
+        Ok([chain]) => Ok(Output::Layers(chain)),
+        Err(chains) => Ok(Output::Parts(chains)),
+    }
+}
+
+/// What is kept of a step, and the layers that each lies on.
+fn kept(
+    exec: &Exec,
+    inputs: &[Output],
+    mounts: &Mounts,
+) -> Result<Vec<(StepResult, Vec<ChainId>)>, Error> {
+    let one = |kept: &Kept| {
+        let result = match kept {
+            Kept::Root => StepResult::Root,
+            Kept::Mount(at) => {
+                let place = mounts.places.get(*at).copied().flatten();
+                StepResult::Mount(place.ok_or(Error::Lost("a mount that is kept"))?)
+            }
+        };
+        let below = exec.input_of(*kept).and_then(|input| inputs.get(input));
+        Ok((result, below.map_or_else(|| Ok(Vec::new()), op::chain)?))
+    };
+    exec.kept().iter().map(one).collect()
 }
 
 /// Whether the build may do that.
@@ -108,6 +132,7 @@ fn step(build: &Shared, exec: &Exec, below: &[ChainId], mounts: &Mounts) -> Step
         shm_size: exec.shm_size.and_then(|size| i64::try_from(size).ok()).unwrap_or_default(),
         resources,
         devices: exec.devices.iter().map(|device| device.name.clone()).collect(),
+        readonly: exec.readonly_root,
         mounts: mounts.list.clone(),
         ..Step::default()
     }
@@ -117,7 +142,8 @@ fn step(build: &Shared, exec: &Exec, below: &[ChainId], mounts: &Mounts) -> Step
 struct Job {
     build: Arc<Shared>,
     step: Step,
-    below: Vec<ChainId>,
+    /// What is kept, and what it lies on.
+    kept: Vec<(StepResult, Vec<ChainId>)>,
     key: Digest,
     name: String,
     valid: Vec<i32>,
@@ -125,7 +151,7 @@ struct Job {
 }
 
 impl Job {
-    fn run(self, cancelled: &PipeReader) -> Result<Vec<ChainId>, Error> {
+    fn run(self, cancelled: &PipeReader) -> Result<Vec<Vec<ChainId>>, Error> {
         let engine = &self.build.builder.engine;
         let mut log = |stream: u8, data: &[u8]| self.listeners.log(stream, data);
         let finished = engine.run_step(&self.step, &mut log, cancelled.as_fd());
@@ -135,22 +161,7 @@ impl Job {
         })?;
         let code = finished.exit_code;
         let kept = if code == 0 || self.valid.contains(&code) {
-            let record = NewRecord {
-                key: &self.key,
-                description: &self.name,
-                below: self.below.last(),
-                lease: &self.build.lease,
-            };
-            let write =
-                |tx: &metadata::Write, sealed: Option<&images::Sealed>| record.write(tx, sealed);
-            let kept = engine.keep_step(
-                &finished,
-                StepResult::Root,
-                &self.below,
-                images::IfNothing::Layer,
-                write,
-            );
-            kept.map_err(Error::from)
+            self.keep(&finished)
         } else {
             let why = if finished.oom_killed {
                 "cannot allocate memory".to_owned()
@@ -160,8 +171,35 @@ impl Job {
             Err(Error::Exit { command: self.step.args.join(" "), code, why })
         };
         engine.drop_step(finished)?;
-        let mut chain = self.below;
-        chain.extend(kept?.map(|sealed| sealed.chain));
-        Ok(chain)
+        kept
+    }
+
+    /// Makes layers of what is kept, each on its own below. The first is what the step is found by; the others are
+    /// found by that.
+    fn keep(&self, finished: &FinishedStep) -> Result<Vec<Vec<ChainId>>, Error> {
+        let mut chains = Vec::new();
+        for (at, (what, below)) in self.kept.iter().enumerate() {
+            let key = match at {
+                0 => Some(self.key.clone()),
+                _ => self.build.builder.cache.part(&self.key, at)?,
+            };
+            // Without the first, it is of use to this build alone.
+            let key = key.unwrap_or_else(|| self.build.own(&self.key));
+            let record = NewRecord {
+                key: &key,
+                description: &self.name,
+                below: below.last(),
+                lease: &self.build.lease,
+            };
+            let write =
+                |tx: &metadata::Write, sealed: Option<&images::Sealed>| record.write(tx, sealed);
+            let engine = &self.build.builder.engine;
+            let nothing = images::IfNothing::Layer;
+            let sealed = engine.keep_step(finished, *what, below, nothing, write)?;
+            let mut chain = below.clone();
+            chain.extend(sealed.map(|sealed| sealed.chain));
+            chains.push(chain);
+        }
+        Ok(chains)
     }
 }

@@ -73,7 +73,7 @@ pub(crate) fn content(
     let root = op::root(build, input)?;
     let memo = match input {
         Output::Tree(tree) => Some(build.builder.store.beside(&tree.directory, "digests")),
-        Output::Layers(_) => None,
+        Output::Layers(_) | Output::Parts(_) => None,
     };
     let mut known = memo.as_deref().map(edit::Memo::load).unwrap_or_default();
     let found = edit::listed(&root, &taken.copy, &mut known)?;

@@ -34,17 +34,22 @@ pub(crate) async fn run(
     let (_lock, has_waited) = lock(build, key).await?;
     if has_waited && !vertex.ignore_cache && build.cache_within.is_none() {
         let key = key.clone();
-        let found = build.blocking(move |build| build.builder.cache.find(&build.lease, &key));
-        if let Some((_, chain)) = found.await? {
-            return Ok(Output::Layers(chain));
+        let n_kept = n_kept(&vertex.op);
+        let found = build.blocking(move |build| {
+            let found = build.builder.cache.find(&build.lease, &key)?;
+            let Some((record, chain)) = found else { return Ok(None) };
+            build.builder.cache.whole(&build.lease, &record, chain, n_kept)
+        });
+        if let Some(output) = found.await? {
+            return Ok(output);
         }
     }
     match &vertex.op {
         Op::File(file) => file::run(build, vertex, file, inputs, key).await,
         Op::Merge => merge::run(build, vertex, inputs, key).await,
         Op::Exec(exec) => exec::run(build, vertex, exec, inputs, key, listeners).await,
-        Op::Diff => Err(Error::NotYet("the difference of two results".into())),
-        Op::Source(_) => Err(Error::Lost("a source")),
+        Op::Diff => merge::difference(build, vertex, inputs, key).await,
+        Op::Source(_) | Op::Part(_) | Op::Layers => Err(Error::Lost("a source")),
     }
 }
 
@@ -67,15 +72,40 @@ async fn lock(build: &Arc<Shared>, key: &Digest) -> Result<(StepLock, bool), Err
     }
 }
 
-/// The layers that a step works on.
-pub(crate) fn base(inputs: &[Output]) -> Result<Vec<ChainId>, Error> {
-    match inputs.first() {
-        None => Ok(Vec::new()),
-        Some(Output::Layers(chain)) => Ok(chain.clone()),
-        Some(Output::Tree(_)) => {
+/// How many results a step has.
+pub(crate) fn n_kept(op: &Op) -> usize {
+    match op {
+        Op::Exec(exec) => exec.kept().len(),
+        _ => 1,
+    }
+}
+
+/// The input on which the layers of a step's result lie; `None`: none of its inputs, or it has several results.
+pub(crate) fn below(op: &Op) -> Option<usize> {
+    match op {
+        Op::Exec(exec) => match exec.kept() {
+            [kept] => exec.input_of(*kept),
+            _ => None,
+        },
+        Op::File(_) | Op::Merge | Op::Part(_) | Op::Layers => Some(0),
+        Op::Source(_) | Op::Diff => None,
+    }
+}
+
+/// The layers of a result.
+pub(crate) fn chain(output: &Output) -> Result<Vec<ChainId>, Error> {
+    match output {
+        Output::Layers(chain) => Ok(chain.clone()),
+        Output::Tree(_) => {
             Err(Error::NotYet("a directory of the client as the root of a step".into()))
         }
+        Output::Parts(_) => Err(Error::Lost("a part of a result")),
     }
+}
+
+/// The layers that a step works on.
+pub(crate) fn base(inputs: &[Output]) -> Result<Vec<ChainId>, Error> {
+    inputs.first().map_or_else(|| Ok(Vec::new()), chain)
 }
 
 /// The files of a result, for reading. Only in a room.
@@ -91,6 +121,7 @@ pub(crate) fn root(build: &Shared, output: &Output) -> Result<Root, Error> {
             }
             Ok(Root::from_fd(root.open_plain_directory(&tree.part)?))
         }
+        Output::Parts(_) => Err(Error::Lost("a part of a result")),
     }
 }
 

@@ -30,6 +30,8 @@ const MAX_SECRET: usize = 500 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Mounts {
     pub(super) list: Vec<StepMount>,
+    /// Where in the list each mount of the step is; those that may be missing, and are, are nowhere.
+    pub(super) places: Vec<Option<usize>>,
     /// Variables with secrets.
     pub(super) env: Vec<String>,
     caches: Vec<Directory>,
@@ -47,8 +49,10 @@ impl Mounts {
         let mut mounts = Self::default();
         for mount in &exec.mounts {
             let Some((source, subpath)) = mounts.source(build, &mount.kind, inputs).await? else {
+                mounts.places.push(None);
                 continue;
             };
+            mounts.places.push(Some(mounts.list.len()));
             let target = mount.target.clone();
             mounts.list.push(StepMount { target, readonly: mount.readonly, subpath, source });
         }
@@ -73,6 +77,7 @@ impl Mounts {
                     Output::Tree(tree) => {
                         StepSource::Directory(tree.directory.path.join(&tree.part))
                     }
+                    Output::Parts(_) => return Err(Error::Lost("a part of a result")),
                 };
                 Some((from, source.clone()))
             }

@@ -59,9 +59,12 @@ pub(crate) async fn bring(
     let (url, user) = without_user(&http.url);
     let shown = url.split(['?', '#']).next().unwrap_or_default().to_owned();
     let mode = http.mode.unwrap_or(0o600) & 0o7777;
-    let name = [&http.url, &http.name, &format!("{mode:o} {}:{}", http.uid, http.gid)]
-        .map(String::as_str)
-        .join("\0");
+    let look = format!("{mode:o} {}:{}", http.uid, http.gid);
+    let mut name = [&http.url, &http.name, &look].map(String::as_str).join("\0");
+    for (header, value) in &http.headers {
+        // A server may answer something else to them.
+        name += &format!("\0{header}: {value}");
+    }
     let description = format!("http url {shown}");
     let taken = build
         .blocking(move |build| build.builder.store.take(KIND, &name, &description, Use::Private));
@@ -143,7 +146,11 @@ async fn ask(
         build.client.secret(&http.auth_secret).await.map_err(Error::Client)?
     };
     let secret = secret.map(|secret| String::from_utf8_lossy(&secret).trim().to_owned());
-    let mut headers: Vec<(&str, &str)> = vec![("accept", "*/*")];
+    let mut headers: Vec<(&str, &str)> = Vec::new();
+    if !http.headers.iter().any(|(name, _)| name == "accept") {
+        headers.push(("accept", "*/*"));
+    }
+    headers.extend(http.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     if let Some(authorization) = secret.as_deref().or(user) {
         headers.push(("authorization", authorization));
     }

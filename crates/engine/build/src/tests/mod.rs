@@ -3,6 +3,7 @@
 mod cache;
 mod explain;
 mod graph;
+mod llb;
 mod remote;
 mod trees;
 

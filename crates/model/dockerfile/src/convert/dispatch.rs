@@ -342,7 +342,7 @@ impl Converter<'_> {
         let platform = stage.platform.clone();
         let prefix = stage.counter.next(platform.as_ref(), &stage.env, command.is_trigger);
         let lines = vec![range(command.instruction.lines)];
-        Shown { name: prefix + &name, created_by, lines, group: None }
+        Shown { name: prefix + &name, created_by, lines, ..Shown::default() }
     }
 
     /// The shell form: what runs it stands before the command.

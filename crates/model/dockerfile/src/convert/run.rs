@@ -63,7 +63,7 @@ impl Converter<'_> {
             name: prefix + &name,
             created_by: history.clone(),
             lines: vec![range(command.instruction.lines)],
-            group: None,
+            ..buildgraph::Shown::default()
         };
         let ignore_cache = stage.ignore_cache;
         let act = Act::Op(Box::new(Op::Exec(program.exec)));

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fsroot::Root;
+use oci::Digest;
 
 use crate::Error;
 use crate::build::Shared;
@@ -152,11 +153,20 @@ async fn ssh(
     if !remote.is_ssh {
         return Ok(None);
     }
-    let known = build.builder.store.file("known_hosts").display().to_string();
+    // Where the build says what the host is, nothing else will do.
+    let (known, check) = match git.known_hosts.as_str() {
+        "" => (build.builder.store.file("known_hosts"), "accept-new"),
+        hosts => (known_hosts(build, hosts)?, "yes"),
+    };
+    let known = known.display().to_string();
     let known = known.replace('\\', "\\\\").replace('\'', "'\\''");
-    let options =
-        "-F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o UpdateHostKeys=no";
-    let files = "-o GlobalKnownHostsFile=/etc/ssh/ssh_known_hosts";
+    let options = format!(
+        "-F /dev/null -o BatchMode=yes -o StrictHostKeyChecking={check} -o UpdateHostKeys=no"
+    );
+    let files = match git.known_hosts.as_str() {
+        "" => "-o GlobalKnownHostsFile=/etc/ssh/ssh_known_hosts",
+        _ => "-o GlobalKnownHostsFile=/dev/null",
+    };
     program.set(
         "GIT_SSH_COMMAND",
         &format!("ssh {options} {files} -o 'UserKnownHostsFile=\"{known}\"'"),
@@ -168,6 +178,14 @@ async fn ssh(
     let agent = agent::listen(build, &git.ssh)?;
     program.set("SSH_AUTH_SOCK", &agent.path);
     Ok(Some(agent))
+}
+
+/// A file of what the build says of hosts, called by what is in it.
+fn known_hosts(build: &Arc<Shared>, hosts: &str) -> Result<PathBuf, Error> {
+    let name = format!("known_hosts-{}", Digest::sha256(hosts.as_bytes()).hex());
+    let path = build.builder.store.file(&name);
+    fs::write(&path, format!("{}\n", hosts.trim_end())).at("write", &path)?;
+    Ok(path)
 }
 
 /// The commit that is meant. A full one is asked nobody about.

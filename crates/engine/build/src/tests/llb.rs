@@ -1,0 +1,196 @@
+//! What graphs of a client's own are of, beside those of Dockerfiles: differences, directories as layers, names that
+//! are looked up elsewhere, and what is called otherwise.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use buildgraph::{Action, Identity, MakeDirectory, MakeFile, Owner, Remove};
+use oci::Digest;
+
+use super::*;
+
+fn file(path: &str, data: &str) -> Action {
+    let (path, data) = (path.into(), data.into());
+    Action::MakeFile(MakeFile { path, data, mode: 0o644, ..MakeFile::default() })
+}
+
+fn remove(path: &str) -> Action {
+    Action::Remove(Remove { path: path.into(), ..Remove::default() })
+}
+
+impl Steps {
+    fn change(&mut self, base: VertexIdx, actions: Vec<Action>, name: &str) -> VertexIdx {
+        self.add(Op::File(File { actions }), vec![base], name)
+    }
+
+    fn scratch(&mut self) -> VertexIdx {
+        self.add(Op::File(File::default()), vec![], "scratch")
+    }
+}
+
+async fn names(build: &Build, reference: &str, path: &str) -> String {
+    let found = build.read_dir(reference, Path::new(path)).await.unwrap();
+    let names: Vec<_> = found.iter().map(|one| one.path.display().to_string()).collect();
+    names.join(" ")
+}
+
+#[tokio::test]
+async fn a_difference_is_what_was_added_and_what_is_gone() {
+    testkit::needs!(Root, Overlay);
+    let home = Home::new("diff");
+    // Once the upper lies on the lower, once both are beside each other.
+    for is_above in [true, false] {
+        let mut steps = Steps::default();
+        let base = steps.image("base");
+        let lower = steps.change(base, vec![file("/old", "old"), file("/both", "1")], "lower");
+        let upper = if is_above {
+            steps.change(lower, vec![remove("/old"), file("/new", "new"), remove("/a")], "upper")
+        } else {
+            steps.change(base, vec![file("/both", "1"), file("/new", "new"), remove("/a")], "other")
+        };
+        let difference = steps.add(Op::Diff, vec![lower, upper], "diff");
+        let beside = steps.scratch();
+        let beside = steps.change(beside, vec![file("/old", "mine"), file("/a", "mine")], "beside");
+        let merged = steps.add(Op::Merge, vec![beside, difference], "merge");
+        let graph = Arc::new(steps.0);
+        let (build, _events) = home.begin();
+        let alone = build.reference(Arc::clone(&graph), difference);
+        let shown = names(&build, &alone, "/").await;
+        assert!(shown.contains("new") && !shown.contains("old"), "{is_above}: {shown}");
+        // What it took away it takes away from whatever it is laid on.
+        let merged = build.reference(graph, merged);
+        let shown = names(&build, &merged, "/").await;
+        assert!(shown.contains("new"), "{is_above}: {shown}");
+        assert!(!shown.contains("old"), "{is_above}: {shown}");
+        assert!(!shown.split(' ').any(|name| name == "a"), "{is_above}: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_difference_is_found_again_and_can_be_exported() {
+    testkit::needs!(Root, Overlay);
+    let home = Home::new("diff-image");
+    let graph = || {
+        let mut steps = Steps::default();
+        let base = steps.image("base");
+        let upper = steps.change(base, vec![remove("/a"), file("/new", "new")], "upper");
+        let difference = steps.add(Op::Diff, vec![base, upper], "diff");
+        (steps, difference)
+    };
+    let options = BTreeMap::from([("name".to_owned(), "diff:1".to_owned())]);
+    let export = Export { kind: "moby".into(), options };
+    let (steps, top) = graph();
+    let (build, _events) = home.begin_on(&home.builder, vec![export]);
+    let reference = build.reference(Arc::new(steps.0), top);
+    let solved = Solved { refs: vec![(String::new(), Some(reference))], ..Solved::default() };
+    build.export(&solved).await.unwrap();
+    let image = home.builder.images().resolve("diff:1").unwrap();
+    assert_eq!(image.chain.len(), 1, "only the layer of the difference");
+    let (steps, top) = graph();
+    let (build, mut events) = home.begin();
+    let reference = build.reference(Arc::new(steps.0), top);
+    build.evaluate(&reference).await.unwrap();
+    let (done, cached) = ended(&mut events);
+    assert_eq!((done.len(), cached.len()), (0, 3), "{done:?}");
+}
+
+#[tokio::test]
+async fn a_directory_of_the_client_is_a_root_and_a_result() {
+    testkit::needs!(Root, Overlay);
+    let home = Home::new("layers");
+    home.write("dir/x", "x");
+    let options = BTreeMap::from([("name".to_owned(), "local:1".to_owned())]);
+    let export = Export { kind: "moby".into(), options };
+    let mut steps = Steps::default();
+    let context = steps.context();
+    let layers = steps.add(Op::Layers, vec![context], "load build context");
+    let top = steps.change(layers, vec![file("/y", "y")], "mkfile");
+    let graph = Arc::new(steps.0);
+    let (build, mut events) = home.begin_on(&home.builder, vec![export]);
+    let changed = build.reference(Arc::clone(&graph), top);
+    assert_eq!(names(&build, &changed, "/").await, "dir y");
+    let (done, _) = ended(&mut events);
+    assert_eq!(done, ["load build context", "mkfile"], "nobody is told of what is between");
+    // The directory itself, as it is, and as an image.
+    let own = build.reference(graph, context);
+    assert_eq!(names(&build, &own, "dir").await, "x");
+    let solved = Solved { refs: vec![(String::new(), Some(own))], ..Solved::default() };
+    build.export(&solved).await.unwrap();
+    let image = home.builder.images().resolve("local:1").unwrap();
+    assert_eq!(image.chain.len(), 1);
+    let path = home.builder.images().snapshots().layer_paths(&image.chain).remove(0);
+    assert_eq!(fs::read_to_string(path.join("dir/x")).unwrap(), "x");
+}
+
+#[tokio::test]
+async fn the_same_directory_is_the_same_layer() {
+    testkit::needs!(Root, Overlay);
+    let home = Home::new("layers-again");
+    let build = async || {
+        let mut steps = Steps::default();
+        let context = steps.context();
+        let layers = steps.add(Op::Layers, vec![context], "context");
+        let top = steps.change(layers, vec![file("/y", "y")], "mkfile");
+        let (build, mut events) = home.begin();
+        let reference = build.reference(Arc::new(steps.0), top);
+        build.evaluate(&reference).await.unwrap();
+        ended(&mut events).1
+    };
+    home.write("x", "1");
+    assert!(build().await.is_empty());
+    assert_eq!(build().await, ["mkfile"]);
+    home.write("x", "2");
+    assert!(build().await.is_empty(), "another directory");
+}
+
+#[tokio::test]
+async fn names_are_looked_up_in_another_result() {
+    testkit::needs!(Root, Overlay);
+    let home = Home::new("names");
+    let mut steps = Steps::default();
+    let base = steps.image("base");
+    let scratch = steps.scratch();
+    let user = Some(Identity::NameIn { input: 1, name: "me".into() });
+    let make = MakeDirectory {
+        path: "/home".into(),
+        mode: 0o700,
+        owner: Some(Owner { user, group: None }),
+        ..MakeDirectory::default()
+    };
+    let op = Op::File(File { actions: vec![Action::MakeDirectory(make)] });
+    let top = steps.add(op, vec![scratch, base], "mkdir");
+    let (build, _events) = home.begin();
+    let reference = build.reference(Arc::new(steps.0), top);
+    let found = build.stat(&reference, Path::new("home")).await.unwrap();
+    assert_eq!((found.uid, found.gid, found.mode & 0o777), (7, 8, 0o700));
+    assert_ne!(fs::metadata("/proc").unwrap().uid(), 7);
+}
+
+#[tokio::test]
+async fn events_and_errors_call_a_step_what_its_client_does() {
+    testkit::needs!(Root, Overlay);
+    let home = Home::new("called");
+    let mut graph = Graph::default();
+    let own = |name: &str| Digest::sha256(name.as_bytes());
+    let shown =
+        |name: &str| Shown { name: name.into(), digest: Some(own(name)), ..Shown::default() };
+    let local = Op::Source(Source::Local(Local { name: "context".into(), ..Local::default() }));
+    let context = graph.add(local, vec![], None, false, shown("context")).unwrap();
+    let layers = graph.add(Op::Layers, vec![context], None, false, shown("context")).unwrap();
+    let op = Op::File(File { actions: vec![remove("/missing")] });
+    let top = graph.add(op, vec![layers], None, false, shown("rm")).unwrap();
+    let (build, mut events) = home.begin();
+    let reference = build.reference(Arc::new(graph), top);
+    let error = build.evaluate(&reference).await.unwrap_err();
+    let Error::Vertex { digest, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(*digest, own("rm"));
+    let mut called = std::collections::BTreeSet::new();
+    while let Ok(event) = events.try_recv() {
+        if let Event::Vertex(vertex) = event {
+            if vertex.name == "rm" {
+                assert_eq!(vertex.inputs, [own("context")]);
+            }
+            called.extend(vertex.digest);
+        }
+    }
+    assert_eq!(called, [own("context"), own("rm")].into());
+}

@@ -1,0 +1,63 @@
+//! Definitions of BuildKit's low-level builder (LLB, `solver/pb/ops.proto`), read into graphs of a build.
+//!
+//! A definition is operations, each as bytes, that name what they work on by the digests of those bytes: so
+//! there are no circles in it. It comes from whoever speaks to the builder: nothing in it is believed, and all
+//! of it is bounded. What a graph cannot say is refused by its name, never passed over.
+//!
+//! ```text
+//! Definition ─▶ load     operations by digest, those that are needed, in an order to carry them out
+//!               read     each as one vertex or more: source, exec, file; merge and diff
+//!                        ▼
+//!               buildgraph::Graph
+//! ```
+//!
+//! Operations may have several results; vertices have one. A program that has several of which more than one
+//! is wanted is one vertex and a part for each ([`buildgraph::Op::Part`]). Of file operations each result that is
+//! wanted is a vertex of its own, with the actions that lead to it.
+#![forbid(unsafe_code)]
+
+mod caps;
+mod error;
+mod exec;
+mod file;
+mod load;
+mod read;
+mod source;
+
+use buildgraph::{Graph, VertexIdx};
+use buildkit::pb;
+
+pub use caps::CAPS;
+pub use error::Error;
+
+/// What the identifier of a source begins with that names a result of this builder.
+pub const RESULT: &str = "dhow-result://";
+
+/// What a definition is.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// Its graph.
+    pub graph: Graph,
+    /// Its result.
+    pub top: VertexIdx,
+}
+
+/// Reads a definition; `None`: it is of nothing, an empty root. `result` says what a result of this builder that
+/// it names is called in the build; or, in one line, why it is none.
+///
+/// # Errors
+///
+/// It is none that can be carried out.
+pub fn read(
+    definition: &pb::Definition,
+    result: &mut dyn FnMut(&str) -> Result<String, String>,
+) -> Result<Option<Read>, Error> {
+    if definition.def.is_empty() {
+        return Ok(None);
+    }
+    let loaded = load::load(definition)?;
+    read::Reader::new(&loaded, result).read().map(Some)
+}
+
+#[cfg(test)]
+mod tests;

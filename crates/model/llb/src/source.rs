@@ -1,0 +1,220 @@
+//! Sources: `docker-image://`, `local://`, `git://`, `https://`, `oci-layout://`.
+
+use std::collections::BTreeMap;
+
+use buildgraph::{Checksum, Git, Http, Image, Layout, Local, Resolve, Source};
+use buildkit::pb;
+use oci::Digest;
+use reference::Reference;
+
+use crate::RESULT;
+use crate::error::{Error, invalid, not_yet};
+
+type Attributes = BTreeMap<String, String>;
+
+/// Headers that a definition may have a server asked with; others are nobody's, as in BuildKit.
+const HEADERS: [&str; 2] = ["accept", "user-agent"];
+
+pub(crate) fn read(
+    op: &pb::SourceOp,
+    result: &mut dyn FnMut(&str) -> Result<String, String>,
+) -> Result<Source, Error> {
+    let id = op.identifier.as_str();
+    if let Some(name) = id.strip_prefix(RESULT) {
+        return result(name).map(Source::Result).map_err(Error::Invalid);
+    }
+    let Some((scheme, rest)) = id.split_once("://") else {
+        return invalid(format!("failed to parse {id} as a source: it has no scheme"));
+    };
+    match scheme {
+        "docker-image" => image(rest, &op.attrs),
+        "local" => local(rest, &op.attrs),
+        "git" => git(rest, &op.attrs),
+        "http" | "https" => http(id, &op.attrs),
+        "oci-layout" => layout(rest, &op.attrs),
+        _ => not_yet(format!("a source {scheme}://")),
+    }
+}
+
+/// The identifier as people are shown it: without a password, and without what is behind `?`.
+pub(crate) fn shown(identifier: &str) -> String {
+    if !identifier.starts_with("http") {
+        return identifier.to_owned();
+    }
+    let plain = identifier.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = plain.split_once("://") else { return plain.to_owned() };
+    let end = rest.find('/').unwrap_or(rest.len());
+    let host = rest[..end].rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{}", &rest[end..])
+}
+
+/// An attribute that nobody here knows, and that changes what comes of the source.
+fn unknown<T>(scheme: &str, key: &str) -> Result<T, Error> {
+    not_yet(format!("the attribute {key} of a source {scheme}://"))
+}
+
+fn flag(key: &str, value: &str) -> Result<bool, Error> {
+    match value {
+        "true" => Ok(true),
+        "" | "false" => Ok(false),
+        _ => invalid(format!("invalid {key}: {value:?} is neither true nor false")),
+    }
+}
+
+fn image(name: &str, attributes: &Attributes) -> Result<Source, Error> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        Error::Invalid(format!("failed to parse docker image reference {name}: {why}"))
+    };
+    let mut reference: Reference = name.parse().map_err(|error| wrong(&error))?;
+    let mut resolve = Resolve::Default;
+    for (key, value) in attributes {
+        match key.as_str() {
+            "image.resolvemode" => {
+                resolve = match value.as_str() {
+                    "" | "default" | "local" => Resolve::Default,
+                    "pull" => Resolve::Pull,
+                    _ => return invalid(format!("invalid resolve mode: {value}")),
+                }
+            }
+            // Whose it is in a list of the cache.
+            "image.recordtype" => {}
+            "image.checksum" => {
+                let digest: Digest = value.parse().map_err(|error| wrong(&error))?;
+                if reference.digest().is_some_and(|known| *known != digest) {
+                    return invalid(format!("image digest {value} does not match that of {name}"));
+                }
+                reference = reference.with_digest(digest);
+            }
+            key => return unknown("docker-image", key),
+        }
+    }
+    let reference = reference.with_default_tag();
+    let digest = reference.digest().cloned();
+    Ok(Source::Image(Image { reference: reference.to_string(), digest, id: None, resolve }))
+}
+
+fn local(name: &str, attributes: &Attributes) -> Result<Source, Error> {
+    let mut local = Local { name: name.to_owned(), ..Local::default() };
+    for (key, value) in attributes {
+        match key.as_str() {
+            "local.includepattern" => local.include = texts(key, value)?,
+            "local.excludepatterns" => local.exclude = texts(key, value)?,
+            "local.followpaths" => local.follow = texts(key, value)?,
+            "local.sharedkeyhint" => local.shared_key.clone_from(value),
+            // Directories are asked of the build's own session; how the client finds what has changed is
+            // between it and the copy that is here.
+            "local.session" | "local.unique" | "local.differ" => {}
+            key => return unknown("local", key),
+        }
+    }
+    if local.shared_key.is_empty() {
+        local.shared_key = format!("local://{name}");
+    }
+    Ok(Source::Local(local))
+}
+
+/// A list of texts, as JSON.
+fn texts(key: &str, value: &str) -> Result<Vec<String>, Error> {
+    serde_json::from_str(value).map_err(|error| Error::Invalid(format!("invalid {key}: {error}")))
+}
+
+fn git(rest: &str, attributes: &Attributes) -> Result<Source, Error> {
+    let (remote, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let (reference, subdir) = fragment.split_once(':').unwrap_or((fragment, ""));
+    let subdir = match subdir.trim_matches('/') {
+        "" | "." => "",
+        _ => subdir,
+    };
+    let mut git = Git {
+        remote: with_scheme(remote),
+        reference: reference.to_owned(),
+        subdir: subdir.to_owned(),
+        ..Git::default()
+    };
+    for (key, value) in attributes {
+        match key.as_str() {
+            "git.fullurl" => git.remote = with_scheme(value),
+            "git.keepgitdir" => git.keep_git_dir = flag(key, value)?,
+            "git.skipsubmodules" => git.skip_submodules = flag(key, value)?,
+            "git.checksum" => {
+                git.checksum = Some(Checksum(value.clone())).filter(|sum| !sum.0.is_empty());
+            }
+            "git.authtokensecret" => git.token_secret.clone_from(value),
+            "git.authheadersecret" => git.header_secret.clone_from(value),
+            "git.mountsshsock" => git.ssh.clone_from(value),
+            "git.knownsshhosts" => git.known_hosts.clone_from(value),
+            "git.mtime" if matches!(value.as_str(), "" | "checkout") => {}
+            "git.fetchbycommit" | "git.checkoutbundle" if !flag(key, value)? => {}
+            key => return unknown("git", key),
+        }
+    }
+    Ok(Source::Git(git))
+}
+
+/// `github.com/OWNER/NAME` is `https://github.com/OWNER/NAME`.
+fn with_scheme(remote: &str) -> String {
+    let is_of_ssh =
+        remote.split_once(':').is_some_and(|(host, _)| host.contains('@') && !host.contains('/'));
+    if remote.contains("://") || is_of_ssh {
+        remote.to_owned()
+    } else {
+        format!("https://{remote}")
+    }
+}
+
+fn http(url: &str, attributes: &Attributes) -> Result<Source, Error> {
+    let mut http = Http { url: url.to_owned(), ..Http::default() };
+    for (key, value) in attributes {
+        match key.as_str() {
+            "http.checksum" => http.checksum = Some(Checksum(value.clone())),
+            "http.filename" => http.name.clone_from(value),
+            // 0 is what it is where nobody says.
+            "http.perm" => http.mode = Some(number(key, value)?).filter(|mode| *mode != 0),
+            "http.uid" => http.uid = number(key, value)?,
+            "http.gid" => http.gid = number(key, value)?,
+            "http.authheadersecret" => http.auth_secret.clone_from(value),
+            key => match key.strip_prefix("http.header.").map(str::to_ascii_lowercase) {
+                Some(name) if HEADERS.contains(&name.as_str()) => {
+                    http.headers.push((name, value.clone()));
+                }
+                Some(_) => {}
+                None => return unknown("http", key),
+            },
+        }
+    }
+    http.headers.sort();
+    Ok(Source::Http(http))
+}
+
+/// A number as Go reads it: `0644`, `0o644`, `0x1a4`, `420`.
+fn number(key: &str, value: &str) -> Result<u32, Error> {
+    let (base, digits) = match value.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (16, &value[2..]),
+        [b'0', b'o' | b'O', ..] => (8, &value[2..]),
+        [b'0', b'b' | b'B', ..] => (2, &value[2..]),
+        [b'0', _, ..] => (8, &value[1..]),
+        _ => (10, value),
+    };
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = u32::from_str_radix(digits, base).ok().filter(|_| is_plain);
+    number.ok_or_else(|| Error::Invalid(format!("invalid {key}: {value:?} is no number")))
+}
+
+fn layout(name: &str, attributes: &Attributes) -> Result<Source, Error> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        Error::Invalid(format!("could not parse oci-layout reference {name}: {why}"))
+    };
+    let Some((store, digest)) = name.split_once('@') else {
+        return Err(wrong(&"it has no digest"));
+    };
+    let digest: Digest = digest.parse().map_err(|error| wrong(&error))?;
+    let mut store = store.to_owned();
+    for (key, value) in attributes {
+        match key.as_str() {
+            "oci.store" if !value.is_empty() => store.clone_from(value),
+            "oci.store" | "oci.session" => {}
+            key => return unknown("oci-layout", key),
+        }
+    }
+    Ok(Source::Layout(Layout { store, digest, id: None }))
+}

@@ -1,0 +1,135 @@
+use buildgraph::{Git, Http, Local, Resolve, Source};
+
+use super::*;
+
+fn of(identifier: &str, attributes: &[(&str, &str)]) -> Result<Source, Error> {
+    let attributes = attributes.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+    let op = pb::SourceOp { identifier: identifier.into(), attrs: attributes.collect() };
+    let mut definition = Definition::default();
+    let at = definition.add(PbOp::Source(op), &[]);
+    let read = definition.read(&at)?;
+    let Op::Source(source) = &read.top().op else { panic!("{:?}", read.top()) };
+    Ok(source.clone())
+}
+
+#[test]
+fn images() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let found = of("docker-image://debian", &[("image.resolvemode", "pull")]).unwrap();
+    let Source::Image(image) = found else { panic!("{found:?}") };
+    assert_eq!(image.reference, "docker.io/library/debian:latest");
+    assert_eq!((image.resolve, image.digest), (Resolve::Pull, None));
+    let found = of("docker-image://debian:12", &[("image.checksum", &digest)]).unwrap();
+    let Source::Image(image) = found else { panic!("{found:?}") };
+    assert_eq!(image.reference, format!("docker.io/library/debian@{digest}"));
+    let other = format!("docker-image://debian@sha256:{}", "b".repeat(64));
+    assert!(of(&other, &[("image.checksum", &digest)]).is_err());
+    for (key, value) in [("image.layerlimit", "1"), ("image.resolvemode", "x"), ("other", "")] {
+        assert!(of("docker-image://debian", &[(key, value)]).is_err(), "{key}");
+    }
+    assert!(of("docker-image://Debian", &[]).is_err());
+}
+
+#[test]
+fn directories_of_the_client() {
+    let attributes = [
+        ("local.session", "s"),
+        ("local.unique", "u"),
+        ("local.includepattern", r#"["a","b"]"#),
+        ("local.excludepatterns", r#"["c"]"#),
+        ("local.followpaths", r#"["d"]"#),
+        ("local.sharedkeyhint", "hint"),
+    ];
+    let local = Local {
+        name: "src".into(),
+        shared_key: "hint".into(),
+        include: vec!["a".into(), "b".into()],
+        exclude: vec!["c".into()],
+        follow: vec!["d".into()],
+    };
+    assert_eq!(of("local://src", &attributes), Ok(Source::Local(local)));
+    assert!(of("local://src", &[("local.followpaths", "d")]).is_err());
+    assert!(of("local://src", &[("local.metadatatransfer", "true")]).is_err());
+}
+
+#[test]
+fn repositories() {
+    let git = Git {
+        remote: "https://example.com/a/b.git".into(),
+        reference: "v1".into(),
+        subdir: "sub".into(),
+        ..Git::default()
+    };
+    let found = of("git://example.com/a/b.git#v1:sub", &[]);
+    assert_eq!(found, Ok(Source::Git(git.clone())));
+    let attributes = [
+        ("git.fullurl", "git@example.com:a/b.git"),
+        ("git.keepgitdir", "true"),
+        ("git.checksum", "abcdef0"),
+        ("git.skipsubmodules", "true"),
+        ("git.authtokensecret", "T"),
+        ("git.authheadersecret", "H"),
+        ("git.mountsshsock", "default"),
+        ("git.knownsshhosts", "example.com ssh-ed25519 AAAA"),
+    ];
+    let Ok(Source::Git(found)) = of("git://example.com/a/b.git#v1:sub", &attributes) else {
+        panic!()
+    };
+    assert_eq!(found.remote, "git@example.com:a/b.git");
+    assert!(found.keep_git_dir && found.skip_submodules);
+    assert_eq!(found.checksum.unwrap().0, "abcdef0");
+    assert_eq!(found.known_hosts, "example.com ssh-ed25519 AAAA");
+    assert!(of("git://example.com/a", &[("git.mtime", "commit")]).is_err());
+    assert!(of("git://example.com/a", &[("git.bundle", "x")]).is_err());
+}
+
+#[test]
+fn files_behind_urls() {
+    let attributes = [
+        ("http.checksum", "sha256:a"),
+        ("http.filename", "f"),
+        ("http.perm", "0755"),
+        ("http.uid", "5"),
+        ("http.gid", "6"),
+        ("http.header.Accept", "text/plain"),
+        ("http.header.x-other", "dropped"),
+        ("http.authheadersecret", "A"),
+    ];
+    let http = Http {
+        url: "https://example.com/x?y#z".into(),
+        checksum: Some(buildgraph::Checksum("sha256:a".into())),
+        name: "f".into(),
+        mode: Some(0o755),
+        uid: 5,
+        gid: 6,
+        auth_secret: "A".into(),
+        headers: vec![("accept".into(), "text/plain".into())],
+    };
+    assert_eq!(of("https://example.com/x?y#z", &attributes), Ok(Source::Http(http)));
+    for value in ["", "x", "-1", "+7", "0x", "99999999999"] {
+        assert!(of("https://example.com/x", &[("http.uid", value)]).is_err(), "{value}");
+    }
+    assert!(of("https://example.com/x", &[("http.sig.pubkey", "k")]).is_err());
+    let mut definition = Definition::default();
+    let at = definition.source("https://me:secret@example.com/x?token=1");
+    let read = definition.read(&at).unwrap();
+    assert_eq!(read.top().shown.name, "https://example.com/x", "no password is shown");
+}
+
+#[test]
+fn layouts_results_and_others() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let id = format!("oci-layout://name/x@{digest}");
+    let found = of(&id, &[("oci.store", "one"), ("oci.session", "s")]).unwrap();
+    let Source::Layout(layout) = found else { panic!("{found:?}") };
+    assert_eq!((layout.store.as_str(), layout.digest.to_string()), ("one", digest));
+    assert!(of("oci-layout://name", &[]).is_err());
+    assert_eq!(of("dhow-result://b/r", &[]), Ok(Source::Result("own b/r".into())));
+    assert_eq!(
+        of("dhow-result://missing", &[]).unwrap_err().to_string(),
+        "there is no such result"
+    );
+    for identifier in ["", "x", "docker-image+blob://a", "file:///etc/passwd"] {
+        assert!(of(identifier, &[]).is_err(), "{identifier}");
+    }
+}
