@@ -210,7 +210,7 @@ impl Program {
 
     fn cache(
         &mut self,
-        reader: &Reader<'_>,
+        reader: &mut Reader<'_>,
         operation: &Operation<'_>,
         mount: &pb::Mount,
         source: &str,
@@ -224,7 +224,11 @@ impl Program {
             2 => Sharing::Locked,
             other => return invalid(format!("invalid cache sharing option: {other}")),
         };
-        let from = reader.input(operation, mount.input)?.map(|vertex| self.input(vertex));
+        // What a cache begins with is a part of what it is called.
+        let from = match reader.input(operation, mount.input)? {
+            Some(vertex) => Some(self.input(reader.layers(vertex)?)),
+            None => None,
+        };
         Ok(MountKind::Cache {
             id: if cache.id.is_empty() { mount.dest.clone() } else { cache.id.clone() },
             sharing,
