@@ -111,11 +111,12 @@ fn place(file: &build::Source, lines: &[buildgraph::Range]) -> Any {
 
 /// The same of a client's own graph.
 fn own_place(place: &Place) -> Any {
-    let at = |at: &Option<pb::Position>| {
-        at.as_ref().map(|at| json!({ "line": at.line, "character": at.character }))
+    let at = |at: Option<&pb::Position>| {
+        at.map(|at| json!({ "line": at.line, "character": at.character }))
     };
     let ranges = place.ranges.iter();
-    let ranges = ranges.map(|range| json!({ "start": at(&range.start), "end": at(&range.end) }));
+    let ranges = ranges
+        .map(|range| json!({ "start": at(range.start.as_ref()), "end": at(range.end.as_ref()) }));
     let info = json!({
         "filename": place.info.filename,
         "data": BASE64.encode(&place.info.data),

@@ -208,11 +208,10 @@ impl Actions<'_, '_, '_> {
         inputs: &mut Vec<VertexIdx>,
     ) -> Result<Action, Error> {
         let action = &self.op.actions[at];
-        let mut owner =
-            |of: &Option<pb::ChownOpt>| self.owner(at, of.as_ref(), base, chain, inputs);
+        let mut owner = |of: Option<&pb::ChownOpt>| self.owner(at, of, base, chain, inputs);
         Ok(match &action.action {
             Some(file_action::Action::Copy(copy)) => {
-                let owner = owner(&copy.owner)?;
+                let owner = owner(copy.owner.as_ref())?;
                 let from = self.from(at, action.secondary_input)?;
                 let from = self.vertex_of(from)?;
                 let input = place(inputs, from);
@@ -222,20 +221,20 @@ impl Actions<'_, '_, '_> {
                 path: path(&make.path)?,
                 mode: mode(make.mode)?,
                 data: make.data.clone(),
-                owner: owner(&make.owner)?,
+                owner: owner(make.owner.as_ref())?,
                 time: time(make.timestamp),
             }),
             Some(file_action::Action::Mkdir(make)) => Action::MakeDirectory(MakeDirectory {
                 path: path(&make.path)?,
                 mode: mode(make.mode)?,
                 parents: make.make_parents,
-                owner: owner(&make.owner)?,
+                owner: owner(make.owner.as_ref())?,
                 time: time(make.timestamp),
             }),
             Some(file_action::Action::Symlink(make)) => Action::Symlink(Symlink {
                 target: path(&make.oldpath)?,
                 path: path(&make.newpath)?,
-                owner: owner(&make.owner)?,
+                owner: owner(make.owner.as_ref())?,
                 time: time(make.timestamp),
             }),
             Some(file_action::Action::Rm(remove)) => Action::Remove(Remove {
@@ -266,8 +265,8 @@ impl Actions<'_, '_, '_> {
         inputs: &mut Vec<VertexIdx>,
     ) -> Result<Option<Owner>, Error> {
         let Some(owner) = owner else { return Ok(None) };
-        let mut read = |who: &Option<pb::UserOpt>| -> Result<Option<Identity>, Error> {
-            let Some(who) = who.as_ref().and_then(|who| who.user.as_ref()) else {
+        let mut read = |who: Option<&pb::UserOpt>| -> Result<Option<Identity>, Error> {
+            let Some(who) = who.and_then(|who| who.user.as_ref()) else {
                 return Ok(None);
             };
             let named = match who {
@@ -288,7 +287,7 @@ impl Actions<'_, '_, '_> {
             let input = place(inputs, self.reader.layers(vertex)?);
             Ok(Some(Identity::NameIn { input, name }))
         };
-        Ok(Some(Owner { user: read(&owner.user)?, group: read(&owner.group)? }))
+        Ok(Some(Owner { user: read(owner.user.as_ref())?, group: read(owner.group.as_ref())? }))
     }
 }
 

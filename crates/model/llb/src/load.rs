@@ -120,18 +120,15 @@ impl<'a> Loaded<'a> {
                 way.push((at, 0));
             }
             let Some((at, n_seen)) = way.last_mut() else { break };
-            match self.operations[at].inputs.get(*n_seen).copied() {
-                Some((input, _)) => {
-                    *n_seen += 1;
-                    if !is_done[input] {
-                        next = Some(input);
-                    }
+            if let Some((input, _)) = self.operations[at].inputs.get(*n_seen).copied() {
+                *n_seen += 1;
+                if !is_done[input] {
+                    next = Some(input);
                 }
-                None => {
-                    is_done[*at] = true;
-                    self.order.push(*at);
-                    way.pop();
-                }
+            } else {
+                is_done[*at] = true;
+                self.order.push(*at);
+                way.pop();
             }
         }
         self.want();

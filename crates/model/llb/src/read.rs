@@ -216,8 +216,8 @@ impl<'a> Reader<'a> {
 /// What an operation needs has to be there: it is said by name.
 fn check(operation: &Operation<'_>) -> Result<(), Error> {
     let Some(metadata) = operation.metadata else { return Ok(()) };
-    let needed = metadata.caps.iter().filter(|(_, is_needed)| **is_needed);
-    if let Some((cap, _)) = needed.into_iter().find(|(cap, _)| !CAPS.contains(&cap.as_str())) {
+    let mut needed = metadata.caps.iter().filter(|(_, is_needed)| **is_needed);
+    if let Some((cap, _)) = needed.find(|(cap, _)| !CAPS.contains(&cap.as_str())) {
         return not_yet(format!("what the definition needs ({cap})"));
     }
     if metadata.linux_resources.is_some() {

@@ -74,7 +74,7 @@ fn image(name: &str, attributes: &Attributes) -> Result<Source, Error> {
                     "" | "default" | "local" => Resolve::Default,
                     "pull" => Resolve::Pull,
                     _ => return invalid(format!("invalid resolve mode: {value}")),
-                }
+                };
             }
             // Whose it is in a list of the cache.
             "image.recordtype" => {}

@@ -240,8 +240,9 @@ fn several_results_of_one_program_are_made_once_and_found_together() {
 
 #[test]
 fn files_are_changed_merged_and_compared() {
-    needs!(Root, Overlay, Netns, Busybox);
     use pb::file_action::Action;
+
+    needs!(Root, Overlay, Netns, Busybox);
     let mut home = Home::new("llb-files");
     let mut llb = Definition::default();
     let (image, local) = (llb.busybox(), llb.source("local://context", &[]));

@@ -47,8 +47,8 @@ pub(crate) struct BuildArgs {
     /// Show more of warnings and errors
     #[arg(short = 'D', long)]
     pub(crate) debug: bool,
-    /// Build an LLB definition of BuildKit's (what buildctl takes on its standard input) instead of a Dockerfile; it
-    /// has the context as local://context, and those of --build-context by their names
+    /// Build a definition (LLB) that buildctl takes on its standard input, instead of a Dockerfile; local sources in it
+    /// are the context, by the name context, and those of --build-context by theirs
     #[arg(long, value_name = "FILE")]
     pub(crate) definition: Option<PathBuf>,
     /// Say why each step was or was not cached
