@@ -98,13 +98,17 @@ fn details(error: &Error, places: &Places) -> Vec<Any> {
     }
 }
 
-/// Lines of a file, with the whole of it: the client shows what is around them.
+/// Lines of a file, each by itself as BuildKit has them, with the whole of it: the client shows what is around
+/// them. Clients look for a definition of where the file is from; ours has none to tell.
 fn place(file: &build::Source, lines: &[buildgraph::Range]) -> Any {
+    let last = u32::try_from(file.data.split(|byte| *byte == b'\n').count()).unwrap_or(u32::MAX);
     let ranges = lines
         .iter()
-        .map(|range| json!({ "start": { "line": range.start }, "end": { "line": range.end } }));
+        .flat_map(|range| range.start..=range.end.min(last).max(range.start))
+        .map(|line| json!({ "start": { "line": line }, "end": { "line": line } }));
     let info = json!({
         "filename": file.filename, "data": BASE64.encode(&file.data), "language": "Dockerfile",
+        "definition": {},
     });
     any("errdefs.Source", &json!({ "info": info, "ranges": ranges.collect::<Vec<_>>() }))
 }
@@ -127,4 +131,24 @@ fn own_place(place: &Place) -> Any {
 
 fn any(name: &str, value: &serde_json::Value) -> Any {
     Any { type_url: format!("{TYPES}{name}+json"), value: value.to_string().into_bytes() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_of_a_mistake_is_told() {
+        let file = build::Source { filename: "F".into(), data: b"from a\nrun b\\\nc".to_vec() };
+        let told = |start, end| {
+            let told = place(&file, &[buildgraph::Range { start, end }]);
+            serde_json::from_slice::<serde_json::Value>(&told.value).unwrap()
+        };
+        let line = |line: u32| json!({ "start": { "line": line }, "end": { "line": line } });
+        assert_eq!(told(2, 3)["ranges"], json!([line(2), line(3)]));
+        assert_eq!(told(2, 2)["ranges"], json!([line(2)]));
+        // There are no more lines than the file has.
+        assert_eq!(told(2, u32::MAX)["ranges"], json!([line(2), line(3)]));
+        assert!(told(1, 1)["info"]["definition"].is_object());
+    }
 }

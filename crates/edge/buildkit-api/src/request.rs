@@ -104,6 +104,15 @@ pub(crate) fn frontend(
                 .map(|import| CacheOption { kind: import.kind, options: import.attrs }),
         );
     }
+    // An older way to say the same, of registries alone.
+    if cache_from.is_empty()
+        && let Some(names) = options.get("cache-from")
+    {
+        cache_from.extend(names.split(',').filter(|name| !name.is_empty()).map(|name| {
+            let options = [("ref".to_owned(), name.to_owned())].into();
+            CacheOption { kind: "registry".into(), options }
+        }));
+    }
     for option in &cache_from {
         option.check(false).map_err(Status::invalid_argument)?;
     }
@@ -176,5 +185,10 @@ mod tests {
             [("cache-imports".to_owned(), r#"[{"Type":"registry","Attrs":{"ref":"a"}}]"#.into())];
         let request = frontend("dockerfile.v0", &options.into(), &[], BTreeMap::new()).unwrap();
         assert_eq!(request.cache_from[0].options["ref"], "a");
+        let options = [("cache-from".to_owned(), "a,b:1".to_owned())];
+        let request = frontend("dockerfile.v0", &options.into(), &[], BTreeMap::new()).unwrap();
+        let names: Vec<_> =
+            request.cache_from.iter().map(|one| one.options["ref"].as_str()).collect();
+        assert_eq!(names, ["a", "b:1"]);
     }
 }

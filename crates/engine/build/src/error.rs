@@ -60,6 +60,14 @@ pub enum Error {
     /// Somebody uses what is to be changed.
     #[error("{0}")]
     InUse(String),
+    /// What is to be copied is not there; in BuildKit's words, which people look for.
+    #[error("failed to compute cache key: failed to calculate checksum of ref {what}")]
+    Missing {
+        /// What it was looked for in.
+        what: String,
+        /// What is not there.
+        source: edit::Error,
+    },
     /// The build has to be allowed to do that.
     #[error("{what} is not allowed: the build needs the entitlement {entitlement}")]
     NotAllowed {

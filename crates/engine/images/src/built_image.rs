@@ -27,6 +27,8 @@ pub struct BuiltImage {
     pub chain: Vec<ChainId>,
     /// Notes for its manifest.
     pub annotations: BTreeMap<String, String>,
+    /// Notes for its layers, by their places; those of others have none.
+    pub layer_annotations: BTreeMap<usize, BTreeMap<String, String>>,
     /// Notes for what an index says of it.
     pub entry_annotations: BTreeMap<String, String>,
     /// What is attested of it: what it says (`https://slsa.dev/provenance/v0.2`), and the statement, in
@@ -106,7 +108,13 @@ impl Images {
     ) -> Result<Ready, Error> {
         let layers = self.keep_archives(&image.chain, &config.rootfs.diff_ids, archives)?;
         let descriptor = Descriptor::of(media_type::CONFIG, &image.config);
-        let mut manifest = Manifest::new(descriptor, layers.descriptors.clone());
+        let mut descriptors = layers.descriptors.clone();
+        for (at, notes) in &image.layer_annotations {
+            if let Some(layer) = descriptors.get_mut(*at) {
+                layer.annotations.extend(notes.clone());
+            }
+        }
+        let mut manifest = Manifest::new(descriptor, descriptors);
         manifest.annotations.clone_from(&image.annotations);
         if docker_types {
             manifest = in_schema(&manifest, Schema::Docker)?;

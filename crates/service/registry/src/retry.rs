@@ -65,6 +65,14 @@ pub(crate) fn http_date(text: &str) -> Option<u64> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (_, date) = text.split_once(", ")?;
+    // The older form, with two digits of the year, is still one (RFC 9110, 5.6.7).
+    let older = date.strip_suffix(" GMT").or_else(|| date.strip_suffix(" UTC"));
+    if let Some((day, time)) = older.and_then(|date| date.split_once(' '))
+        && let [day, month, year] = day.split('-').collect::<Vec<_>>()[..]
+    {
+        let century = if year.len() == 2 && year < "70" { "20" } else { "19" };
+        return http_date(&format!(", {day} {month} {century}{year} {time} GMT"));
+    }
     let mut parts = date.strip_suffix(" GMT")?.split(' ');
     let day: u64 = parts.next()?.parse().ok()?;
     let name = parts.next()?;
@@ -93,7 +101,16 @@ mod tests {
         assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
         assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
         assert_eq!(http_date("Thu, 29 Feb 2024 12:00:00 GMT"), Some(1_709_208_000));
-        for bad in ["", "soon", "Sun, 06 Nov 1994 08:49:37", "Sun, 99 Nov 1994 08:49:37 GMT"] {
+        assert_eq!(http_date("Sunday, 06-Nov-94 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(http_date("Thursday, 29-Feb-24 12:00:00 UTC"), Some(1_709_208_000));
+        for bad in [
+            "",
+            "soon",
+            "Sunday, 06-Nov-1994 08:49:37 GMT",
+            "Sunday, 06-Nov 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 99 Nov 1994 08:49:37 GMT",
+        ] {
             assert_eq!(http_date(bad), None, "{bad}");
         }
     }

@@ -23,6 +23,9 @@ use crate::{Error, remote, view};
 /// Bytes that are on their way to the client at most, in pieces of some size.
 const AHEAD: usize = 16;
 
+/// By what note a layer says that times in it were changed, and to which; BuildKit's name for it.
+const REWRITTEN: &str = "buildkit/rewritten-timestamp";
+
 /// An image in the store, with its names; pushed, where that is asked for.
 pub(super) async fn export(
     build: &Arc<Shared>,
@@ -167,9 +170,12 @@ impl OneImage {
             self.squash(build)?;
         }
         let images = build.builder.images();
+        let mut layer_annotations = BTreeMap::new();
         if let (Some(latest), true) = (self.epoch, how.rewrite_times) {
             let hold = |tx: &metadata::Write, what: &Digest| build.lease.keep(tx, what);
             self.chain = images.clamp_times(&self.chain, self.n_base, latest, hold)?;
+            let note = BTreeMap::from([(REWRITTEN.to_owned(), latest.to_string())]);
+            layer_annotations.extend((self.n_base..self.chain.len()).map(|at| (at, note.clone())));
         }
         let fetched = build.remote.archives();
         for layer_idx in 0..self.chain.len() {
@@ -191,6 +197,7 @@ impl OneImage {
             config: serde_json::to_vec(&config).map_err(failed)?,
             chain: self.chain,
             annotations: how.annotations("manifest", &self.platform),
+            layer_annotations,
             entry_annotations: how.annotations("manifest-descriptor", &self.platform),
             ..BuiltImage::default()
         })

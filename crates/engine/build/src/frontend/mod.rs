@@ -81,10 +81,11 @@ impl Build {
         if several.is_empty() {
             several.push(None);
         }
-        for platform in several {
+        for (at, platform) in several.into_iter().enumerate() {
             options.target_platform.clone_from(&platform);
             let conversion = Conversion::new(&source.data, options.clone());
-            let built = self.convert(conversion, request, &source).await?;
+            // It is one Dockerfile: what is to be said of it is said once.
+            let built = self.convert(conversion, request, &source, at == 0).await?;
             self.add(&mut solved, &options, platform.as_ref(), built, &source)?;
         }
         if options.multi_platform {
@@ -120,9 +121,12 @@ impl Build {
         conversion: Conversion,
         request: &FrontendRequest,
         source: &Source,
+        warns: bool,
     ) -> Result<Built, Error> {
         let round = self.rounds(conversion, request, Where::Anywhere).await?;
-        self.warn(&round.warnings, source);
+        if warns {
+            self.warn(&round.warnings, source);
+        }
         match round.next {
             Ok(Next::Done(built)) => Ok(*built),
             Ok(Next::Ask(_)) => Err(Error::Lost("the front end")),
@@ -152,7 +156,7 @@ impl Build {
             self.shared.progress.tell(Event::Warning(Warning {
                 vertex: None,
                 level: 1,
-                short: format!("{}: {}", warning.rule.name(), warning.text),
+                short: short(warning),
                 detail: vec![warning.rule.description().to_owned()],
                 url: warning.rule.url(),
                 source: Some(source.clone()),
@@ -191,6 +195,15 @@ impl Build {
     }
 }
 
+/// A warning in a line, as clients show it.
+fn short(warning: &check::Warning) -> String {
+    let text = format!("{}: {}", warning.rule.name(), warning.text);
+    match warning.lines.first {
+        0 => text,
+        line => format!("{text} (line {line})"),
+    }
+}
+
 /// What nobody makes is not to be taken for made. `inline-only` is what clients ask for unasked.
 fn check_attestations(options: &BTreeMap<String, String>) -> Result<(), Error> {
     for (key, value) in options {
@@ -217,5 +230,23 @@ impl Error {
             .iter()
             .map(|lines| buildgraph::Range { start: lines.first, end: lines.last });
         Self::Dockerfile { text: error.to_string(), file: source.clone(), lines: lines.collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_names_its_line() {
+        let lines = |first| dockerfile::Lines { first, last: first };
+        let warning = |first| check::Warning {
+            rule: check::Rule::StageNameCasing,
+            text: "Stage name 'A' should be lowercase".into(),
+            lines: lines(first),
+        };
+        let text = "StageNameCasing: Stage name 'A' should be lowercase";
+        assert_eq!(short(&warning(2)), format!("{text} (line 2)"));
+        assert_eq!(short(&warning(0)), text);
     }
 }

@@ -76,9 +76,23 @@ pub(crate) fn content(
         Output::Layers(_) | Output::Parts(_) => None,
     };
     let mut known = memo.as_deref().map(edit::Memo::load).unwrap_or_default();
-    let found = edit::listed(&root, &taken.copy, &mut known)?;
+    let found = edit::listed(&root, &taken.copy, &mut known);
+    let found = found.map_err(|error| match error {
+        edit::Error::NotFound(_) => Error::Missing { what: called(input), source: error },
+        other => other.into(),
+    })?;
     if let Some(memo) = memo {
         known.save(&memo).at("write", &memo)?;
     }
     Ok(found)
+}
+
+/// What people can tell an input by.
+fn called(input: &Output) -> String {
+    match input {
+        Output::Tree(tree) => tree.directory.id.clone(),
+        Output::Layers(chain) => chain.last().map_or_else(|| "scratch".into(), ToString::to_string),
+        // Nothing works on several results at once.
+        Output::Parts(_) => "several results".into(),
+    }
 }

@@ -59,7 +59,7 @@ pub(crate) async fn resolve(
         return Err(Error::NotFound(format!("{name}: not found")));
     }
     let credentials = build.client.credentials(reference.domain()).await.map_err(Error::Client)?;
-    let request = Request {
+    let mut request = Request {
         reference,
         platform: platform.cloned(),
         credentials,
@@ -71,7 +71,14 @@ pub(crate) async fn resolve(
             tell(&listeners, &id, &layer);
         }
     });
-    let pulled = transfer::pull(build.builder.images(), &request, &events).await?;
+    let pulled = match transfer::pull(build.builder.images(), &request, &events).await {
+        // There is no other of that name: it is taken, as in BuildKit, and the front end warns of it.
+        Err(transfer::Error::Images(images::Error::OtherPlatform { has, .. })) => {
+            request.platform = has.parse().ok();
+            transfer::pull(build.builder.images(), &request, &events).await?
+        }
+        other => other?,
+    };
     Ok((pulled.image, false))
 }
 

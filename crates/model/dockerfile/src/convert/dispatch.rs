@@ -347,8 +347,11 @@ impl Converter<'_> {
 
     /// The shell form: what runs it stands before the command.
     pub(crate) fn with_shell(&self, at: At, text: &str) -> Vec<String> {
-        let usual = || vec!["/bin/sh".to_owned(), "-c".to_owned()];
-        let shell = self.stages[at].image.config.shell.clone();
+        let image = &self.stages[at].image;
+        let usual: &[&str] =
+            if image.os == "windows" { &["cmd", "/S", "/C"] } else { &["/bin/sh", "-c"] };
+        let usual = || usual.iter().map(|&word| word.to_owned()).collect();
+        let shell = image.config.shell.clone();
         let mut words = shell.filter(|words| !words.is_empty()).unwrap_or_else(usual);
         words.push(text.into());
         words

@@ -36,7 +36,8 @@ pub(crate) fn check_mode(text: &str) -> Result<(), Problem> {
     if text.is_empty() {
         return Ok(());
     }
-    if text.bytes().all(|b| b.is_ascii_digit()) {
+    // What looks like a number is meant to be one.
+    if text.starts_with(|c: char| c.is_ascii_digit()) {
         return match u32::from_str_radix(text, 8) {
             Ok(mode) if mode <= 0o7777 => Ok(()),
             _ => Err(Problem::Mode(text.into())),
@@ -78,6 +79,7 @@ mod tests {
         let want =
             "invalid chmod parameter: '9'. it should be octal string and between 0 and 07777";
         assert_eq!(error("9"), want);
+        assert_eq!(error("64a"), want.replace('9', "64a"));
         assert_eq!(error("u=q"), "invalid mode \"u=q\"");
         assert!(
             check_mode("17777").is_err() && check_mode("u").is_err() && check_mode("x+r").is_err()

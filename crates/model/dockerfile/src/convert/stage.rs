@@ -108,12 +108,15 @@ pub(crate) fn empty_image(platform: &Platform) -> ImageConfig {
         ..ImageConfig::default()
     };
     image.config.working_dir = "/".into();
-    image.config.env = vec![PATH.into()];
+    with_path(&mut image);
     image
 }
 
-/// A path to look for programs, where an image says none.
+/// A path to look for programs, where an image says none. Windows has one of its own.
 pub(crate) fn with_path(image: &mut ImageConfig) {
+    if image.os == "windows" {
+        return;
+    }
     let has_path = image.config.env.iter().any(|line| super::env::split(line).0 == "PATH");
     if !has_path {
         image.config.env.push(PATH.into());

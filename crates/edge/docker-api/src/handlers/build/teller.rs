@@ -465,7 +465,9 @@ pub(super) fn words(error: &Error, instruction: &str) -> Failure {
             message: format!("The command '{command}' returned a non-zero code: {code}"),
             code: i64::from(*code),
         },
-        Error::Edit(why) if why.is_not_found() && !instruction.is_empty() => {
+        Error::Edit(why) | Error::Missing { source: why, .. }
+            if why.is_not_found() && !instruction.is_empty() =>
+        {
             let name = instruction.split_whitespace().next().unwrap_or_default().to_uppercase();
             let path = why.missing().unwrap_or_default();
             let path = path.trim_start_matches('/');

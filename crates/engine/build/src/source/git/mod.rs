@@ -253,7 +253,10 @@ async fn check_out(
     program: &Program<'_>,
     dir: &Path,
 ) -> Result<(), Error> {
-    program.run(dir, &["init", "--quiet", "--template=", "--initial-branch=none"]).await?;
+    // What is fetched into it has to be named by the same kind of digest.
+    let format = if tip.commit.len() == 64 { "sha256" } else { "sha1" };
+    let format = format!("--object-format={format}");
+    program.run(dir, &["init", "--quiet", "--template=", "--initial-branch=none", &format]).await?;
     // For submodules that are named from there.
     program.run(dir, &["remote", "add", "--", "origin", &remote.url]).await?;
     fetch(git, remote, tip, program, dir).await.map_err(|error| of_remote(&error, remote))?;
