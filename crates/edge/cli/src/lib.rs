@@ -56,8 +56,6 @@ mod volumes;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Parser as _;
-
 pub use args::{DaemonArgs, Global, RegistryServeArgs};
 pub use client::Endpoint;
 
@@ -90,7 +88,7 @@ pub trait Host {
 /// time at which the program was entered, in nanoseconds since 1970.
 pub async fn main(args: Vec<OsString>, host: &impl Host, entered_ns: u64) -> i32 {
     let runs = args.iter().any(|arg| arg == "run");
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match Cli::of(&args) {
         Ok(cli) => cli,
         Err(err) => {
             let code = if err.use_stderr() { if runs { 125 } else { 1 } } else { 0 };
@@ -306,7 +304,7 @@ async fn volume(client: &Client, command: VolumeCommand) -> Result<i32> {
 /// What goes before the command, if the command is one that needs the engine in this process. `None`
 /// also where the command line is none: [`main`] says why.
 pub fn own_engine(args: &[OsString]) -> Option<Global> {
-    let Cli { global, command } = Cli::try_parse_from(args).ok()?;
+    let Cli { global, command } = Cli::of(args).ok()?;
     let elsewhere = match &command {
         Command::Daemon(_) | Command::Registry(RegistryCommand::Serve(_)) => false,
         Command::System(SystemCommand::Install(_) | SystemCommand::Uninstall(_))
@@ -342,6 +340,8 @@ fn endpoint(global: &Global, host: &impl Host) -> Result<Endpoint> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]

@@ -8,9 +8,11 @@ mod container;
 mod image;
 mod manifest;
 mod network;
+mod quick;
 mod registry;
 mod secret;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -41,6 +43,20 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Takes a command line apart, the program's name first.
+    ///
+    /// # Errors
+    ///
+    /// It is none, or asks for help: clap's own error, which says so.
+    pub(crate) fn of(args: &[OsString]) -> Result<Self, clap::Error> {
+        match quick::command(args) {
+            Some(command) => Ok(Self { global: Global::default(), command }),
+            None => Self::try_parse_from(args),
+        }
+    }
 }
 
 /// What goes before the command.
