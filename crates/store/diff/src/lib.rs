@@ -28,7 +28,7 @@ mod unpack;
 mod unpacked;
 mod whiteout;
 
-use std::io::{Read, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use oci::DiffId;
@@ -38,6 +38,9 @@ pub use decode::{Compression, Decoder};
 pub use encode::Encoder;
 pub use error::Error;
 pub use whiteout::Whiteouts;
+
+/// How much of an archive is kept before it is passed on, bytes.
+const PACKED_AT_ONCE: usize = 128 << 10;
 
 /// How to unpack.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +142,7 @@ pub struct Packed {
 /// it adds, changes and hides. Sockets are left out. What is gone when its turn comes is left out as well,
 /// and what became shorter while it was read is an error.
 pub fn pack<W: Write>(upper: &Path, lower: &[PathBuf], out: &mut W) -> Result<Packed, Error> {
-    pack::pack(upper, lower, out)
+    buffered(out, |out| pack::pack(upper, lower, out))
 }
 
 /// Makes of the writable directory `upper` of an overlay, which is mounted no more, what unpacking its
@@ -156,7 +159,18 @@ pub fn pack_changes<W: Write>(
     changes: &[tree::Change],
     out: &mut W,
 ) -> Result<Packed, Error> {
-    pack::pack_changes(now, changes, out)
+    buffered(out, |out| pack::pack_changes(now, changes, out))
+}
+
+/// A small file has half a dozen pieces in an archive, none of which is worth a call of its own.
+fn buffered<W: Write>(
+    out: &mut W,
+    pack: impl FnOnce(&mut BufWriter<&mut W>) -> Result<Packed, Error>,
+) -> Result<Packed, Error> {
+    let mut out = BufWriter::with_capacity(PACKED_AT_ONCE, out);
+    let packed = pack(&mut out)?;
+    out.flush().map_err(Error::Write)?;
+    Ok(packed)
 }
 
 /// Reads an archive through its compression, if it has any. Usual limits.

@@ -235,7 +235,8 @@ impl<F: FnMut()> Write for Meanwhile<F> {
 
 fn packed_while(home: &Dir, act: impl FnMut()) -> (Result<Packed, Error>, Vec<u8>) {
     let mut out = Meanwhile { act: Some(act), written: Vec::new() };
-    let result = pack(&home.root(), &[], &mut out);
+    // Each piece at once, for there to be a first one.
+    let result = crate::pack::pack(&home.root(), &[], &mut out);
     (result, out.written)
 }
 
