@@ -54,10 +54,12 @@ impl Service {
         // All that was told is told before the build is over: nobody is left who would read this.
         _ = end.send(());
         _ = listening.await;
-        record.end(match &done {
-            Ok(response) => Ended::Well(response.clone()),
-            Err(status) => Ended::Failed(failure::record(status)),
-        });
+        record
+            .end(match &done {
+                Ok(response) => Ended::Well(response.clone()),
+                Err(status) => Ended::Failed(failure::record(status)),
+            })
+            .await;
         done
     }
 

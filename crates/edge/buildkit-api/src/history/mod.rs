@@ -13,6 +13,7 @@ use buildkit::control::{
 };
 use buildkit::rpc;
 use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinHandle;
 use tonic::Status;
 
 use crate::clock::{now, timestamp};
@@ -237,6 +238,11 @@ impl History {
         if let Some(recent) = self.lock().get_mut(&id) {
             recent.record = record;
         }
+        tokio::spawn(self.forget(id, told));
+    }
+
+    /// Forgets what a build told, when nobody comes late any more.
+    async fn forget(self: Arc<Self>, id: String, told: Arc<Told>) {
         tokio::time::sleep(HELD).await;
         let mut recent = self.lock();
         if recent.get(&id).is_some_and(|recent| Arc::ptr_eq(&recent.told, &told)) {
@@ -263,25 +269,29 @@ pub(crate) struct Recording {
 
 impl Recording {
     /// The build has ended.
-    pub(crate) fn end(mut self, how: Ended) {
-        self.finish(how);
+    pub(crate) async fn end(mut self, how: Ended) {
+        // Whoever is told that it is over may end this very process.
+        if let Some(written) = self.finish(how) {
+            _ = written.await;
+        }
     }
 
-    fn finish(&mut self, how: Ended) {
-        let Some(mut record) = self.record.take() else { return };
+    /// Also where nobody waits for it.
+    fn finish(&mut self, how: Ended) -> Option<JoinHandle<()>> {
+        let mut record = self.record.take()?;
         record.completed_at = Some(timestamp(now()));
         match how {
             Ended::Well(response) => record.exporter_response = response,
             Ended::Failed(error) => record.error = Some(error),
         }
         let (history, told) = (Arc::clone(&self.history), Arc::clone(&self.told));
-        tokio::spawn(history.complete(record, told, self.is_recorded));
+        Some(tokio::spawn(history.complete(record, told, self.is_recorded)))
     }
 }
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        self.finish(Ended::Failed(rpc::Status {
+        _ = self.finish(Ended::Failed(rpc::Status {
             code: tonic::Code::Cancelled as i32,
             message: "context canceled".to_owned(),
             details: Vec::new(),
