@@ -34,8 +34,7 @@ pub(super) async fn export(
     export: &Export,
 ) -> Result<BTreeMap<String, String>, Error> {
     let how = ImageOptions::of(export)?;
-    let installing = Box::pin(install(build, solved, finished, &how));
-    let made = phase(build, "exporting to image", installing).await?;
+    let made = Box::pin(install(build, solved, finished, &how)).await?;
     let mut response = response(&made, &how.names);
     if how.push {
         for name in &how.names {
@@ -56,16 +55,14 @@ pub(super) async fn archive(
     export: &Export,
 ) -> Result<BTreeMap<String, String>, Error> {
     let how = ImageOptions::of(export)?;
-    let installing = Box::pin(install(build, solved, finished, &how));
-    let made = phase(build, "exporting to image", installing).await?;
+    let made = Box::pin(install(build, solved, finished, &how)).await?;
     let response = response(&made, &how.names);
     let output = build.client.send_file(export_idx, &response).await.map_err(Error::Client)?;
     let names = how.names;
     let write = move |build: &Arc<Shared>, out: &mut dyn Write| {
         Ok(build.builder.images().save_built(&made, &names, out)?)
     };
-    let what = format!("exporting to {} image format", export.kind);
-    phase(build, &what, send(build, output, write)).await?;
+    send(build, output, write).await?;
     Ok(response)
 }
 

@@ -40,7 +40,8 @@ fn a_last_stage_without_tools() {
     fs::write(sandbox.work().join("key"), "a key").unwrap();
     let secret = format!("id=key,src={}", sandbox.work().join("key").display());
     let mode = ["--build-arg", "MODE=debug"];
-    built(&sandbox, &dir, &[&["-t", "bare", "--secret", &secret], &mode[..]].concat());
+    let told = built(&sandbox, &dir, &[&["-t", "bare", "--secret", &secret], &mode[..]].concat());
+    assert_eq!(told.matches(" exporting to image\n").count(), 1, "{told}");
     assert_eq!(sandbox.ok(&["run", "--rm", "bare"]), "mode = debug");
     assert_eq!(sandbox.ok(&["run", "--rm", "bare", "/etc/motd"]), "no $variables here");
     let sum = sandbox.sh("printf 'a key' | sha256sum | cut -c1-8").success();
