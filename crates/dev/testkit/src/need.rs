@@ -54,6 +54,8 @@ pub enum Need {
     Buildx,
     /// Its plugin for Compose.
     Compose,
+    /// npm and uv, to be copied into images: `npm-for-builds`, `uv-for-builds`.
+    PackageManagers,
     /// An agent for ssh.
     Ssh,
     /// The distribution project's registry, `docker-registry`.
@@ -141,6 +143,7 @@ impl Need {
             Self::Docker => shell("docker --version"),
             Self::Buildx => shell("docker-client --version && docker-buildx version"),
             Self::Compose => shell("docker-compose version"),
+            Self::PackageManagers => shell("command -v npm-for-builds && uv-for-builds --version"),
             Self::Ssh => {
                 shell("command -v ssh-agent && command -v ssh-add && command -v ssh-keygen")
             }

@@ -120,6 +120,43 @@ pub(crate) fn fetch_clients(root: &Path) {
     }
 }
 
+/// npm from its registry, with curl where there is no npm, and uv from Python's.
+const PACKAGE_MANAGERS: &str = "set -e
+npm pack npm@10.9.4 --silent >/dev/null 2>&1 || \\
+  curl -sSfLO https://registry.npmjs.org/npm/-/npm-10.9.4.tgz
+mkdir -p lib bin
+tar -xzf npm-*.tgz
+mv package lib/npm
+python3 -m pip download -q --no-deps --only-binary :all: -d . uv==0.9.5
+python3 -m zipfile -e uv-*.whl wheel
+cp wheel/*/scripts/uv bin/uv-for-builds
+ln -s ../lib/npm/bin/npm-cli.js bin/npm-for-builds
+chmod 755 bin/uv-for-builds lib/npm/bin/npm-cli.js
+rm -rf wheel ./*.whl ./*.tgz
+";
+
+/// Fetches npm and uv, once: images are built with packages by them.
+pub(crate) fn fetch_package_managers(root: &Path) {
+    let (bin, lib) = (root.join("target/unpacked/usr/bin"), root.join("target/unpacked/usr/lib"));
+    if bin.join("uv-for-builds").is_file() && lib.join("npm").is_dir() {
+        return;
+    }
+    println!("unpacking npm from its registry, and uv from PyPI");
+    let new = root.join("target/unpacked/managers.new");
+    let _absent = std::fs::remove_dir_all(&new);
+    let _absent = std::fs::remove_dir_all(lib.join("npm"));
+    let made = [&new, &bin, &lib].into_iter().try_for_each(std::fs::create_dir_all);
+    let mut command = Command::new("sh");
+    command.args(["-c", PACKAGE_MANAGERS]).current_dir(&new).stdin(Stdio::null());
+    if made.is_ok() && command.status().is_ok_and(|status| status.success()) {
+        let _skipped = std::fs::rename(new.join("lib/npm"), lib.join("npm"));
+        for name in ["npm-for-builds", "uv-for-builds"] {
+            let _skipped = std::fs::rename(new.join("bin").join(name), bin.join(name));
+        }
+    }
+    let _absent = std::fs::remove_dir_all(&new);
+}
+
 fn write_program(path: &Path, text: &str) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::write(path, text)?;

@@ -120,6 +120,7 @@ fn install(root: &Path) -> Result<Tools, String> {
     crate::engines::fetch(root);
     crate::engines::fetch_criu(root);
     crate::engines::fetch_clients(root);
+    crate::engines::fetch_package_managers(root);
     Ok(Tools { bin: unpack(root) })
 }
 

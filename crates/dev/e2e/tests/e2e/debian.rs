@@ -7,11 +7,14 @@ use crate::{inspect, pid};
 use testkit::{Sandbox, needs, wait_until};
 
 /// The archive, made once for all runs: `DHOW_DEBIAN_TAR`, else in the target directory.
-fn archive() -> PathBuf {
+pub(crate) fn archive() -> PathBuf {
     if let Some(path) = std::env::var_os("DHOW_DEBIAN_TAR") {
         return PathBuf::from(path);
     }
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("debian-base.tar");
+    // Several tests want it at once, each in a process of its own; one makes it.
+    let lock = std::fs::File::create(path.with_extension("lock")).expect("a file to lock");
+    lock.lock().expect("wait for who makes it");
     if !path.exists() {
         let made = path.with_extension("new.tar");
         let mirror =

@@ -5,6 +5,7 @@ mod cache_mounts;
 mod clients;
 mod explain;
 mod killed;
+mod packages;
 mod real;
 mod security;
 
