@@ -98,7 +98,8 @@ fn a_container_lives_and_is_talked_to() {
     // Without a cgroup the processes are found by their namespace.
     assert!(sandbox.ok(&["top", "life"]).contains("sh -c echo started"));
     let used = sandbox.ok(&["stats", "--no-stream", "--format", "{{.PIDs}}", "life"]);
-    assert!(used.parse::<u32>().unwrap() >= 2, "{used}");
+    // Between two sleeps the shell is alone.
+    assert!(used.parse::<u32>().unwrap() >= 1, "{used}");
     let pause = sandbox.dhow(&["pause", "life"]);
     assert!(pause.stderr.contains("no cgroup"), "{pause:?}");
     sandbox.ok(&["stop", "life"]);
@@ -166,9 +167,10 @@ fn neighbours_and_published_ports_are_reached() {
 fn the_outside_is_reached_through_a_program() {
     needs!(Root, Overlay, Netns, Nft, Busybox, OrdinaryUserNamespace, NewUidMap, Slirp4netns);
     let sandbox = of_user("rootless-outside");
-    // Another machine, on which something listens.
+    // Another machine, on which something listens. It waits to be asked: slirp4netns loses a connection of
+    // which it sees at once that it is made and that its other side has ended.
     let listen = "read line; ip addr add 192.0.2.254/24 dev out1; ip link set out1 up
-        exec busybox nc -l -p 9000 -e echo outside";
+        exec busybox nc -l -p 9000 -e sh -c 'read who; echo outside'";
     let mut other = sandbox.command("unshare");
     other.args(["--net", "sh", "-c", listen]).stdin(Stdio::piped());
     let mut other = other.spawn().unwrap();
@@ -185,7 +187,8 @@ fn the_outside_is_reached_through_a_program() {
     let tables =
         format!("cat /proc/{0}/net/tcp /proc/{0}/net/tcp6 | grep -q ':2328 .* 0A'", other.id());
     wait_until("it listens", || sandbox.sh(&tables).code == 0);
-    let ask = ["run", "--rm", "busybox", "sh", "-c", "sleep 1 | nc -w 60 192.0.2.254 9000"];
+    let client = "echo who | nc -w 50 192.0.2.254 9000";
+    let ask = ["run", "--rm", "busybox", "sh", "-c", client];
     let said = sandbox.dhow(&ask);
     other.kill().unwrap();
     other.wait().unwrap();
