@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use build::{CacheOption, Entitlements, Export, FrontendRequest, Request};
+use build::{Attestations, CacheOption, Entitlements, Export, FrontendRequest, Request};
 use buildkit::{control, gateway};
 use serde::Deserialize;
 use tonic::Status;
+
+use crate::failure;
 
 /// The longest name of a build, in bytes.
 const REF_BYTES: usize = 128;
@@ -37,6 +39,8 @@ pub(crate) fn build(request: &control::SolveRequest) -> Result<Request, Status> 
         cache_from,
         cache_to,
         entitlements: entitlements(&request.entitlements)?,
+        attestations: Attestations::of(&request.frontend_attrs)
+            .map_err(|error| failure::status(&error))?,
         ..Request::default()
     })
 }

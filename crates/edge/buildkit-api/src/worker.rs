@@ -82,8 +82,12 @@ const GATEWAY: &[&str] = &[
 ];
 
 /// Features of the builder that a client asks for, beside those of definitions (`solver/pb/caps.go`).
-const BUILDER: &[&str] =
-    &["exporter.image.annotations", "exporter.multiple", "exporter.sourcedateepoch"];
+const BUILDER: &[&str] = &[
+    "exporter.image.annotations",
+    "exporter.image.attestations",
+    "exporter.multiple",
+    "exporter.sourcedateepoch",
+];
 
 /// The features of the gateway service, and of the builder.
 pub(crate) fn features() -> (Vec<ApiCap>, Vec<ApiCap>) {

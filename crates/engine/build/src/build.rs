@@ -1,6 +1,6 @@
 //! One build: what was asked for, what it has made so far.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use oci::{ChainId, Digest};
 use tokio::task::spawn_blocking;
 
 use crate::builder::Builder;
-use crate::cache::Lease;
+use crate::cache::{Lease, now};
 use crate::client::Client;
 use crate::event::{self, Progress};
 use crate::output::Output;
@@ -51,6 +51,10 @@ pub(crate) struct Shared {
     refs: Mutex<HashMap<String, Ref>>,
     /// The time that results are to have, seconds since 1970, by their names.
     epochs: Mutex<HashMap<String, i64>>,
+    /// What front ends were asked for results, by their names.
+    asked: Mutex<HashMap<String, Arc<BTreeMap<String, String>>>>,
+    /// When it began, nanoseconds since 1970.
+    pub(crate) began: i64,
     /// Where the front end looks for images.
     pub(crate) resolve: Mutex<Resolve>,
     /// It is told why steps are, or are not, in the cache.
@@ -102,6 +106,8 @@ impl Build {
             made,
             refs,
             epochs,
+            asked: Mutex::default(),
+            began: now(),
             resolve,
             explains: AtomicBool::new(false),
             adopted,
@@ -258,6 +264,17 @@ impl Shared {
 
     pub(crate) fn remember(&self, vertex: &Digest, output: Output) {
         self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(vertex.clone(), output);
+    }
+
+    /// What a front end was asked, that has made this result.
+    pub(crate) fn set_asked(&self, reference: &str, options: Arc<BTreeMap<String, String>>) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert(reference.to_owned(), options);
+    }
+
+    /// What the front end was asked that has made a result.
+    pub(crate) fn asked(&self, reference: &str) -> Option<Arc<BTreeMap<String, String>>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).get(reference).cloned()
     }
 
     /// What is in this result is to have this time, seconds since 1970.

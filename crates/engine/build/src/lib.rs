@@ -11,6 +11,7 @@
 //! directory of the builder's own. What a step has made is found again by a key: see `keys`.
 #![forbid(unsafe_code)]
 
+mod attest;
 mod build;
 mod builder;
 mod cache;
@@ -38,6 +39,7 @@ mod tell;
 mod usage;
 mod view;
 
+pub use attest::Attestations;
 pub use build::{Build, Step};
 pub use builder::Builder;
 pub use caches::{CacheArchive, CacheMount, CacheMountName};

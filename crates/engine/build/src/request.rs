@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use docker::container::Resources;
 use oci::Digest;
 
+use crate::attest::Attestations;
+
 /// A build.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Request {
@@ -18,6 +20,8 @@ pub struct Request {
     pub cache_to: Vec<CacheOption>,
     /// What the build may do that others may not.
     pub entitlements: Entitlements,
+    /// What is to be attested of its results.
+    pub attestations: Attestations,
     /// Limits of its programs. They are part of no key.
     pub limits: Resources,
     /// The network of its programs that do not say which: `web`, `container:ID`; empty: the usual one.
@@ -48,6 +52,19 @@ pub struct Export {
     pub kind: String,
     /// `name`, `push`, `dest`, `compression`, ...
     pub options: BTreeMap<String, String>,
+}
+
+impl Export {
+    /// Whether it has also what is attested for registries alone: it goes to one, or is said to.
+    pub(crate) fn is_inline(&self) -> bool {
+        let is_true = |value: &String| matches!(value.as_str(), "" | "true" | "1");
+        let stated = |key: &str| self.options.get(key).map(is_true);
+        match self.kind.as_str() {
+            "image" | "moby" => stated("attestation-inline").or(stated("push")).unwrap_or_default(),
+            "oci" | "docker" => stated("attestation-inline").unwrap_or_default(),
+            _ => false,
+        }
+    }
 }
 
 /// A cache elsewhere.

@@ -10,6 +10,7 @@ use crate::built::{Archive, KeptLayers};
 use crate::convert::{Schema, in_schema};
 use crate::install::{Names, parse_config, to_json};
 use crate::resolve::Found;
+use crate::statement::statement;
 use crate::target::{IndexDocument, REFERENCE_DIGEST, REFERENCE_TYPE, Within};
 use crate::{Error, Image, Images};
 
@@ -17,6 +18,11 @@ use crate::{Error, Image, Images};
 const STATEMENT: &str = "application/vnd.in-toto+json";
 /// Of a statement, what it says something of.
 const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
+
+/// What a manifest of statements says that it is.
+const ARTIFACT: &str = "application/vnd.docker.attestation.manifest.v1+json";
+/// The configuration of what has none.
+const EMPTY: (&str, &[u8]) = ("application/vnd.oci.empty.v1+json", b"{}");
 
 /// An image to be made of layers that are all here.
 #[derive(Clone, Debug, Default)]
@@ -31,9 +37,11 @@ pub struct BuiltImage {
     pub layer_annotations: BTreeMap<usize, BTreeMap<String, String>>,
     /// Notes for what an index says of it.
     pub entry_annotations: BTreeMap<String, String>,
-    /// What is attested of it: what it says (`https://slsa.dev/provenance/v0.2`), and the statement, in
-    /// which `subject` is to be filled in already or left out.
+    /// What is attested of it: what kind of statement it is (`https://slsa.dev/provenance/v1`), and what it
+    /// says, JSON.
     pub statements: Vec<(String, Vec<u8>)>,
+    /// What statements call it: package URLs.
+    pub subjects: Vec<String>,
 }
 
 /// What an image, or several, are to be.
@@ -51,6 +59,8 @@ pub struct Built {
     pub archives: BTreeMap<ChainId, Descriptor>,
     /// The documents are of Docker's types, not OCI's.
     pub docker_types: bool,
+    /// What is attested is an image, as it was before there were artifacts.
+    pub attested_by_image: bool,
 }
 
 /// What was made.
@@ -145,7 +155,8 @@ impl Images {
         let mut others = Vec::new();
         for (image, one) in built.images.iter().zip(all) {
             if !image.statements.is_empty() {
-                entries.push(self.attest(&image.statements, &one.entry.digest, &mut others)?);
+                let as_artifact = !built.attested_by_image;
+                entries.push(self.attest(image, &one.entry, as_artifact, &mut others)?);
             }
         }
         let mut index = Index::new(entries);
@@ -193,40 +204,60 @@ impl Images {
     /// Keeps what is attested of a manifest, as a manifest of its own for the same index.
     fn attest(
         &self,
-        statements: &[(String, Vec<u8>)],
-        about: &Digest,
+        image: &BuiltImage,
+        about: &Descriptor,
+        as_artifact: bool,
         kept: &mut Vec<Digest>,
     ) -> Result<Descriptor, Error> {
+        let named = |name: &String| (name.clone(), about.digest.clone());
+        let subjects: Vec<_> = image.subjects.iter().map(named).collect();
         let mut layers = Vec::new();
-        for (predicate, bytes) in statements {
-            self.content.put(STATEMENT, bytes)?;
-            let mut layer = Descriptor::of(STATEMENT, bytes);
+        for (predicate, says) in &image.statements {
+            let bytes = statement(predicate, says, &subjects)?;
+            let mut layer = self.keep(STATEMENT, &bytes, kept)?;
             layer.annotations.insert(PREDICATE_TYPE.into(), predicate.clone());
-            kept.push(layer.digest.clone());
             layers.push(layer);
         }
-        let diff_ids = layers.iter().map(|layer| DiffId(layer.digest.clone())).collect();
         let unknown = Platform {
             architecture: "unknown".into(),
             os: "unknown".into(),
             ..Platform::default()
         };
-        let config = ImageConfig {
-            architecture: unknown.architecture.clone(),
-            os: unknown.os.clone(),
-            rootfs: RootFs { diff_ids, ..RootFs::default() },
-            ..ImageConfig::default()
+        let config = if as_artifact {
+            self.keep(EMPTY.0, EMPTY.1, kept)?
+        } else {
+            let config = to_json("the image configuration", &config(&unknown, &layers))?;
+            self.keep(media_type::CONFIG, &config, kept)?
         };
-        let config = to_json("the image configuration", &config)?;
-        self.content.put(media_type::CONFIG, &config)?;
-        let manifest = Manifest::new(Descriptor::of(media_type::CONFIG, &config), layers);
+        let mut manifest = Manifest::new(config, layers);
+        if as_artifact {
+            manifest.artifact_type = Some(ARTIFACT.into());
+            let subject = Descriptor::new(&about.media_type, about.digest.clone(), about.size);
+            manifest.subject = Some(Box::new(subject));
+        }
         let manifest = to_json("the image manifest", &manifest)?;
-        self.content.put(media_type::MANIFEST, &manifest)?;
-        let mut entry = Descriptor::of(media_type::MANIFEST, &manifest);
-        kept.extend([Digest::sha256(&config), entry.digest.clone()]);
+        let mut entry = self.keep(media_type::MANIFEST, &manifest, kept)?;
         entry.platform = Some(unknown);
         entry.annotations.insert(REFERENCE_TYPE.into(), "attestation-manifest".into());
-        entry.annotations.insert(REFERENCE_DIGEST.into(), about.to_string());
+        entry.annotations.insert(REFERENCE_DIGEST.into(), about.digest.to_string());
         Ok(entry)
+    }
+
+    fn keep(&self, kind: &str, bytes: &[u8], kept: &mut Vec<Digest>) -> Result<Descriptor, Error> {
+        self.content.put(kind, bytes)?;
+        let descriptor = Descriptor::of(kind, bytes);
+        kept.push(descriptor.digest.clone());
+        Ok(descriptor)
+    }
+}
+
+/// The configuration of an image of statements.
+fn config(platform: &Platform, layers: &[Descriptor]) -> ImageConfig {
+    let diff_ids = layers.iter().map(|layer| DiffId(layer.digest.clone())).collect();
+    ImageConfig {
+        architecture: platform.architecture.clone(),
+        os: platform.os.clone(),
+        rootfs: RootFs { diff_ids, ..RootFs::default() },
+        ..ImageConfig::default()
     }
 }

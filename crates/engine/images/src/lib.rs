@@ -48,6 +48,7 @@ mod repair;
 mod resolve;
 mod save;
 mod serve;
+mod statement;
 mod target;
 mod unpack;
 mod usage;
@@ -86,6 +87,7 @@ pub use pull::{Pull, PullBlob, Step};
 pub use push::{Push, PushDocument};
 pub use remove::{Pruned, Removed};
 pub use serve::{Key, NewManifest, Referrers, Refused, Taken};
+pub use statement::statement;
 pub use target::{IndexDocument, ManifestKind, ManifestSummary};
 pub use usage::LayerUsage;
 

@@ -12,7 +12,11 @@ pub enum Error {
 }
 
 /// The fields of a record.
-pub(crate) fn fields(record: &str) -> Result<Vec<String>, Error> {
+///
+/// # Errors
+///
+/// It is none: a quote is where none can be.
+pub fn fields(record: &str) -> Result<Vec<String>, Error> {
     let mut fields = Vec::new();
     let mut rest = record;
     loop {

@@ -31,6 +31,7 @@ mod scan;
 mod split;
 mod suggest;
 
+pub use csv::fields as csv_fields;
 pub use directive::{Directive, syntax};
 pub use error::{Error, snippet};
 pub use heredoc::Heredoc;

@@ -161,8 +161,15 @@ fn ulimits(all: &[String]) -> Result<String> {
     Ok(limits.join(","))
 }
 
+/// What is asked for unasked, as Buildx does: provenance without a word of people's own, of what is pushed.
+const UNASKED: &str = "mode=min,inline-only=true";
+
 /// `--attest`, and its shorthands: `attest:TYPE` to fields. What is disabled is left out.
 fn attestations(args: &BuildArgs, attrs: &mut Attrs) -> Result<()> {
+    const PROVENANCE: &str = "attest:provenance";
+    if std::env::var("BUILDX_NO_DEFAULT_ATTESTATIONS").map_or(true, |value| !is_true(&value)) {
+        attrs.insert(PROVENANCE.into(), UNASKED.into());
+    }
     let short = |kind: &str, value: &Option<String>| {
         value.as_ref().map(|value| match value.as_str() {
             "true" | "1" => format!("type={kind}"),
@@ -186,6 +193,10 @@ fn attestations(args: &BuildArgs, attrs: &mut Attrs) -> Result<()> {
         attrs.insert(key, rest.join(","));
     }
     Ok(())
+}
+
+fn is_true(value: &str) -> bool {
+    matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True")
 }
 
 /// `--secret`, by id.

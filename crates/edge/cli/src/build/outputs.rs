@@ -131,7 +131,8 @@ impl Outputs {
             return Ok(());
         }
         attrs.remove("push");
-        // What goes to others is compressed, as others have it.
+        // What goes to others is compressed, as others have it, and comes with what is attested of it.
+        attrs.entry("attestation-inline".into()).or_insert_with(|| "true".into());
         attrs.entry("compression".into()).or_insert_with(|| "gzip".into());
         let names = attrs.get("name").map(String::as_str).unwrap_or_default();
         let names = names.split(',').filter(|name| !name.is_empty()).map(str::to_owned);

@@ -18,7 +18,7 @@ use super::{CONFIG, Finished, Solved, config};
 use crate::build::Shared;
 use crate::request::Export;
 use crate::tell::phase;
-use crate::{Error, remote, view};
+use crate::{Error, attest, remote, view};
 
 /// Bytes that are on their way to the client at most, in pieces of some size.
 const AHEAD: usize = 16;
@@ -115,7 +115,15 @@ async fn install(
 ) -> Result<InstalledBuilt, Error> {
     let mut images = Vec::new();
     for one in finished {
+        let attested = one.attested(how.is_inline).into_iter();
+        let statements: Vec<_> =
+            attested.map(|one| (one.predicate_type.to_owned(), one.says.clone())).collect();
+        if !statements.is_empty() && !how.oci_types {
+            let why = "cannot export attestations with \"oci-mediatypes=false\"";
+            return Err(Error::Invalid(why.into()));
+        }
         images.push(OneImage {
+            statements,
             config: stated(solved, &one.platform)?,
             platform: one.platform.clone(),
             chain: one.chain.clone(),
@@ -127,6 +135,7 @@ async fn install(
     let mut built = Built {
         names: how.stored_names().to_vec(),
         docker_types: !how.oci_types,
+        attested_by_image: !how.as_artifact,
         ..Built::default()
     };
     let how = how.clone();
@@ -135,7 +144,8 @@ async fn install(
             let image = image.finish(build, &how, &mut built.archives)?;
             built.images.push(image);
         }
-        let is_index = built.index || built.images.len() > 1;
+        let attested = |image: &BuiltImage| !image.statements.is_empty();
+        let is_index = built.index || built.images.len() > 1 || built.images.iter().any(attested);
         built.annotations = how.annotations("index", "");
         how.check_annotations(is_index)?;
         let made = build.builder.images().install_built(&built)?;
@@ -153,6 +163,8 @@ struct OneImage {
     made: Vec<config::Made>,
     n_base: usize,
     epoch: Option<i64>,
+    /// What is attested of it.
+    statements: Vec<(String, Vec<u8>)>,
 }
 
 impl OneImage {
@@ -193,10 +205,11 @@ impl OneImage {
         Ok(BuiltImage {
             config: serde_json::to_vec(&config).map_err(failed)?,
             chain: self.chain,
+            subjects: subjects(&how.names, &self.config),
+            statements: self.statements,
             annotations: how.annotations("manifest", &self.platform),
             layer_annotations,
             entry_annotations: how.annotations("manifest-descriptor", &self.platform),
-            ..BuiltImage::default()
         })
     }
 
@@ -217,6 +230,17 @@ impl OneImage {
         self.made = config::squash(&mut self.config, self.n_base);
         Ok(())
     }
+}
+
+/// What statements call an image.
+fn subjects(names: &[Reference], config: &ImageConfig) -> Vec<String> {
+    let platform = Platform {
+        os: config.os.clone(),
+        architecture: config.architecture.clone(),
+        variant: config.variant.clone(),
+        ..Platform::default()
+    };
+    names.iter().map(|name| attest::of_image("docker", name, Some(&platform))).collect()
 }
 
 /// The configuration that the front end says for a platform.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use buildgraph::{Graph, Op, Source, Vertex, VertexIdx};
 use oci::ChainId;
 
+use crate::attest::{self, Attested};
 use crate::build::{Ref, Shared};
 use crate::output::Output;
 use crate::request::Export;
@@ -34,6 +35,7 @@ pub struct Solved {
 pub(crate) const CONFIG: &str = "containerimage.config";
 
 /// One result, made.
+#[derive(Default)]
 struct Finished {
     /// Empty where there is one for all.
     platform: String,
@@ -44,6 +46,16 @@ struct Finished {
     made: Vec<Made>,
     /// So many of the layers are the base's.
     n_base: usize,
+    /// What is to be said of it.
+    attested: Vec<Attested>,
+}
+
+impl Finished {
+    /// What is said of it where it goes.
+    fn attested(&self, is_inline: bool) -> Vec<&Attested> {
+        let is_wanted = |one: &&Attested| is_inline || !one.inline_only;
+        self.attested.iter().filter(is_wanted).collect()
+    }
 }
 
 impl Build {
@@ -58,6 +70,7 @@ impl Build {
             let work = Box::pin(self.export_one(solved, &finished, idx, export));
             response.extend(told::told(&self.shared.progress, idx, &export.kind, work).await?);
         }
+        tell_provenance(&finished, &exports, &mut response);
         let results: Vec<_> = finished.into_iter().map(|one| one.chain).collect();
         response.extend(Box::pin(remote::export(&self.shared, &results)).await?);
         let collect = |build: &Arc<Shared>| {
@@ -74,11 +87,10 @@ impl Build {
         for (platform, reference) in &solved.refs {
             let platform = platform.clone();
             let Some(reference) = reference else {
-                let (chain, made) = (Vec::new(), Vec::new());
-                finished.push(Finished { platform, reference: None, chain, made, n_base: 0 });
+                finished.push(Finished { platform, ..Finished::default() });
                 continue;
             };
-            let mut reference = reference.clone();
+            let (name, mut reference) = (reference, reference.clone());
             if let Output::Tree(_) = self.shared.output(&reference).await? {
                 reference = self.as_layers(&reference)?;
             }
@@ -90,8 +102,9 @@ impl Build {
             let chain = op::chain(&made)?;
             let Ref { graph, vertex, .. } = self.shared.reference(&reference)?;
             let (made, n_base) = self.shared.made(&graph, vertex);
-            let reference = Some(reference);
-            finished.push(Finished { platform, reference, chain, made, n_base });
+            let attested = attest::attested(&self.shared, name)?;
+            let reference = Some(name.clone());
+            finished.push(Finished { platform, reference, chain, made, n_base, attested });
         }
         Ok(finished)
     }
@@ -170,6 +183,25 @@ impl Shared {
             Some(Output::Layers(chain)) => chain.len(),
             _ => 0,
         }
+    }
+}
+
+/// The provenance itself, where clients write what came of a build (`--metadata-file`): by the name that Buildx
+/// has for it, of several platforms one for each.
+fn tell_provenance(
+    finished: &[Finished],
+    exports: &[Export],
+    response: &mut BTreeMap<String, String>,
+) {
+    let is_inline = exports.iter().any(Export::is_inline);
+    for one in finished {
+        let says = one.attested(is_inline).into_iter().find(|one| one.is_provenance);
+        let Some(Attested { says, .. }) = says else { continue };
+        let key = match one.platform.as_str() {
+            "" => "buildx.build.provenance".to_owned(),
+            platform => format!("buildx.build.provenance/{platform}"),
+        };
+        response.insert(key, data_encoding::BASE64.encode(says));
     }
 }
 

@@ -16,6 +16,10 @@ pub(super) struct ImageOptions {
     /// It gets no name, here or there.
     pub(super) by_digest: bool,
     pub(super) oci_types: bool,
+    /// What is attested is an artifact, and no image.
+    pub(super) as_artifact: bool,
+    /// It has also what is attested for registries alone.
+    pub(super) is_inline: bool,
     /// Nothing in its new layers is later than the build's time.
     pub(super) rewrite_times: bool,
     /// One layer above the base.
@@ -39,6 +43,12 @@ impl ImageOptions {
         if !flag("tar", true)? {
             return Err(Error::NotYet(format!("type={},tar=false", export.kind)));
         }
+        let oci_types = flag("oci-mediatypes", true)?;
+        if flag("oci-artifact", false)? && !oci_types {
+            let why =
+                "exporter option \"oci-artifact=true\" conflicts with \"oci-mediatypes=false\"";
+            return Err(Error::Invalid(why.into()));
+        }
         let names = names(export)?;
         if push && names.is_empty() {
             return Err(Error::Invalid("tag is needed when pushing to registry".into()));
@@ -51,7 +61,9 @@ impl ImageOptions {
             names,
             push,
             by_digest,
-            oci_types: flag("oci-mediatypes", true)?,
+            oci_types,
+            is_inline: flag("attestation-inline", false)? || export.is_inline(),
+            as_artifact: flag("oci-artifact", oci_types)?,
             rewrite_times: flag("rewrite-timestamp", false)?,
             squash: flag("squash", false)?,
             packing,

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use cp::{Pack, pack_trees};
 use fsroot::Root;
+use oci::ChainId;
 
 use super::{Finished, Solved, image};
+use crate::attest::{self, Attested};
 use crate::build::Shared;
 use crate::request::Export;
 use crate::{Error, view};
@@ -22,17 +24,18 @@ pub(super) async fn local(
 ) -> Result<BTreeMap<String, String>, Error> {
     let first = solved.refs.first().and_then(|(_, reference)| reference.as_deref());
     let time = build.epoch(first)?;
-    for (subdir, chain) in subdirs(finished, export)?.into_iter().zip(finished) {
-        let chain = chain.chain.clone();
-        let opened = build.blocking(move |build| {
-            view::in_a_room(|| {
-                view::of_layers(build.builder.images(), &chain, &build.builder.empty)
-            })
-        });
+    for (subdir, one) in subdirs(finished, export)?.into_iter().zip(finished) {
+        let one = Tree::of(one, export)?;
         // What is mounted stays as long as this is open, in whatever namespace.
-        let root = opened.await?;
-        let path = fsroot::fd_path(&root);
-        build.client.send_tree(export_idx, &path, &subdir, time).await.map_err(Error::Client)?;
+        let opened = build.blocking(move |build| view::in_a_room(|| one.open(build)));
+        for root in opened.await? {
+            let path = fsroot::fd_path(&root);
+            build
+                .client
+                .send_tree(export_idx, &path, &subdir, time)
+                .await
+                .map_err(Error::Client)?;
+        }
     }
     Ok(BTreeMap::new())
 }
@@ -46,24 +49,54 @@ pub(super) async fn tar(
     export: &Export,
 ) -> Result<BTreeMap<String, String>, Error> {
     let subdirs = subdirs(finished, export)?;
-    let chains: Vec<_> = finished.iter().map(|one| one.chain.clone()).collect();
+    let all = finished.iter().map(|one| Tree::of(one, export)).collect::<Result<Vec<_>, _>>()?;
     let first = solved.refs.first().and_then(|(_, reference)| reference.as_deref());
     let how = Pack { attributes: true, time: build.epoch(first)?, ..Pack::default() };
     let output =
         build.client.send_file(export_idx, &BTreeMap::new()).await.map_err(Error::Client)?;
     image::send(build, output, move |build, out| {
         let roots = view::in_a_room(|| {
-            let open = |chain: &Vec<_>| {
-                view::of_layers(build.builder.images(), chain, &build.builder.empty)
-            };
-            chains.iter().map(open).collect::<Result<Vec<Root>, Error>>()
+            all.iter().map(|one| one.open(build)).collect::<Result<Vec<_>, Error>>()
         })?;
-        let named = subdirs.iter().map(String::as_str);
-        let trees: Vec<(&Root, &str)> = roots.iter().zip(named).collect();
+        let named = roots.iter().zip(&subdirs);
+        let trees: Vec<(&Root, &str)> = named
+            .flat_map(|(roots, name)| roots.iter().map(|root| (root, name.as_str())))
+            .collect();
         Ok(pack_trees(&trees, &how, out)?)
     })
     .await?;
     Ok(BTreeMap::new())
+}
+
+/// The files of one result, and what is said of them.
+struct Tree {
+    chain: Vec<ChainId>,
+    attested: Vec<Attested>,
+    /// What the names of statements begin with.
+    prefix: String,
+}
+
+impl Tree {
+    fn of(one: &Finished, export: &Export) -> Result<Self, Error> {
+        let prefix = export.options.get("attestation-prefix").cloned().unwrap_or_default();
+        if prefix.contains(['/', '\0']) {
+            return Err(Error::Invalid(format!(
+                "attestation-prefix={prefix} is no part of a name"
+            )));
+        }
+        let attested = one.attested(false).into_iter().cloned().collect();
+        Ok(Self { chain: one.chain.clone(), attested, prefix })
+    }
+
+    /// The files, and where something is said of them a directory of that. Only in a room.
+    fn open(&self, build: &Shared) -> Result<Vec<Root>, Error> {
+        let files = view::of_layers(build.builder.images(), &self.chain, &build.builder.empty)?;
+        let beside = match &self.attested[..] {
+            [] => None,
+            all => Some(attest::beside(&files, all, &self.prefix)?),
+        };
+        Ok([files].into_iter().chain(beside).collect())
+    }
 }
 
 /// The directory of each platform; empty: all goes to the top.

@@ -5,7 +5,6 @@ mod calls;
 mod files;
 pub(crate) mod picture;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -20,7 +19,7 @@ use self::calls::Call;
 use crate::event::{Event, Source, Warning};
 use crate::export::{CONFIG, Solved};
 use crate::request::FrontendRequest;
-use crate::{Build, Error, explain};
+use crate::{Attestations, Build, Error, explain};
 
 /// A platform of several, as exporters read it.
 #[derive(Serialize)]
@@ -67,7 +66,7 @@ impl Build {
     /// Makes a graph of a Dockerfile, and names its results. Nothing is carried out but what it takes
     /// to read the Dockerfile, and to know the images that it names.
     pub async fn solve(&self, request: &FrontendRequest) -> Result<Solved, Error> {
-        check_attestations(&request.options)?;
+        Attestations::of(&request.options)?;
         request.cache_from.iter().for_each(|option| self.shared.remote.add(option));
         let Read { mut options, platforms, source } = self.read(request).await?;
         let explains = request.options.contains_key(explain::OPTION);
@@ -76,6 +75,7 @@ impl Build {
             return self.call(call, request, options, platforms.first(), source).await;
         }
         let source = Arc::new(source);
+        let asked = Arc::new(request.options.clone());
         let mut solved = Solved::default();
         let mut several: Vec<Option<Platform>> = platforms.iter().cloned().map(Some).collect();
         if several.is_empty() {
@@ -87,6 +87,9 @@ impl Build {
             // It is one Dockerfile: what is to be said of it is said once.
             let built = self.convert(conversion, request, &source, at == 0).await?;
             self.add(&mut solved, &options, platform.as_ref(), built, &source)?;
+            if let Some((_, Some(id))) = solved.refs.last() {
+                self.shared.set_asked(id, Arc::clone(&asked));
+            }
         }
         if options.multi_platform {
             let platforms = platforms
@@ -202,20 +205,6 @@ fn short(warning: &check::Warning) -> String {
         0 => text,
         line => format!("{text} (line {line})"),
     }
-}
-
-/// What nobody makes is not to be taken for made. `inline-only` is what clients ask for unasked.
-fn check_attestations(options: &BTreeMap<String, String>) -> Result<(), Error> {
-    for (key, value) in options {
-        let Some(kind) = key.strip_prefix("attest:") else { continue };
-        let is_usual =
-            kind == "provenance" && value.split(',').any(|one| one == "inline-only=true");
-        let is_off = value.split(',').any(|one| one == "disabled=true");
-        if !is_usual && !is_off {
-            return Err(Error::NotYet(format!("an attestation ({kind})")));
-        }
-    }
-    Ok(())
 }
 
 fn invalid(error: &dyn std::error::Error) -> Error {

@@ -11,6 +11,7 @@ mod rule;
 pub(crate) mod text;
 
 pub use rule::Rule;
+pub use text::is_secret as is_secret_name;
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq)]

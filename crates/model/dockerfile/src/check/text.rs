@@ -133,7 +133,7 @@ pub(crate) fn keywords(file: &Dockerfile, checks: &mut Checks) {
 }
 
 /// Whether a variable's name says that its value is secret.
-pub(crate) fn is_secret(name: &str) -> bool {
+pub fn is_secret(name: &str) -> bool {
     const SECRET: [&str; 10] = [
         "apikey",
         "auth",

@@ -1,5 +1,6 @@
 //! Building, as people do it.
 
+mod attest;
 mod bad_input;
 mod cache_mounts;
 mod clients;

@@ -1,0 +1,281 @@
+//! What is attested of results: provenance, beside images and among files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use testkit::{Sandbox, needs};
+
+use crate::build_cache::{Machine, context};
+use crate::busybox;
+use crate::registry_serve::{HOST, Server};
+
+const DOCKERFILE: &str = "\
+FROM busybox
+ARG WHAT
+ARG API_TOKEN
+ENV HELD=$API_TOKEN
+COPY a.txt /
+RUN --mount=type=secret,id=word test \"$(wc -c < /run/secrets/word)\" = 11
+";
+/// What is not to be told: a secret, an argument that is one by its name, who asks a proxy.
+const NOT_TOLD: [&str; 3] = ["open-sesame", "correct-horse", "let-me-in"];
+
+fn json_of(path: &Path) -> Value {
+    let bytes = fs::read(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+/// An image in an archive, unpacked.
+pub(crate) struct Layout(PathBuf);
+
+impl Layout {
+    pub(crate) fn unpack(sandbox: &Sandbox, archive: &Path) -> Self {
+        let dir = archive.with_extension("d");
+        fs::create_dir_all(&dir).unwrap();
+        let unpack = format!("tar xf {} -C {}", archive.display(), dir.display());
+        assert_eq!(sandbox.sh(&unpack).code, 0);
+        Self(dir)
+    }
+
+    pub(crate) fn root(&self) -> Value {
+        json_of(&self.0.join("index.json"))["manifests"][0].clone()
+    }
+
+    pub(crate) fn blob(&self, descriptor: &Value) -> Value {
+        let digest = descriptor["digest"].as_str().unwrap().replace("sha256:", "");
+        let path = self.0.join("blobs/sha256").join(digest);
+        assert_eq!(fs::metadata(&path).unwrap().len(), descriptor["size"].as_u64().unwrap());
+        json_of(&path)
+    }
+
+    /// The manifests of statements, each with its statements by their kinds, looked through: they are as
+    /// BuildKit stores them, about manifests of the same index.
+    pub(crate) fn attested(&self) -> Vec<(Value, Vec<(String, Value)>)> {
+        let index = self.blob(&self.root());
+        let all = index["manifests"].as_array().unwrap();
+        let is_about = |one: &&Value| {
+            one["annotations"]["vnd.docker.reference.type"] == "attestation-manifest"
+        };
+        let about = all.iter().filter(is_about).map(|entry| {
+            let of = &entry["annotations"]["vnd.docker.reference.digest"];
+            let target = all.iter().find(|one| one["digest"] == *of).unwrap();
+            assert_eq!(entry["platform"], json!({ "architecture": "unknown", "os": "unknown" }));
+            let manifest = self.blob(entry);
+            let layers = manifest["layers"].as_array().unwrap();
+            let statements = layers.iter().map(|layer| {
+                assert_eq!(layer["mediaType"], "application/vnd.in-toto+json");
+                let (kind, says) =
+                    (&layer["annotations"]["in-toto.io/predicate-type"], self.blob(layer));
+                assert_eq!(says["_type"], "https://in-toto.io/Statement/v1");
+                assert_eq!(says["predicateType"], *kind);
+                for subject in says["subject"].as_array().unwrap() {
+                    let digest = subject["digest"]["sha256"].as_str().unwrap();
+                    assert_eq!(*of, format!("sha256:{digest}"));
+                }
+                (kind.as_str().unwrap().to_owned(), says)
+            });
+            let statements = statements.collect();
+            (json!({ "manifest": manifest, "target": target }), statements)
+        });
+        about.collect()
+    }
+}
+
+/// `dhow build` with what the Dockerfile wants.
+fn build(machine: &Machine, sandbox: &Sandbox, context: &Path, more: &[&str]) -> String {
+    let word = sandbox.work().join("word");
+    fs::write(&word, NOT_TOLD[0]).unwrap();
+    let secret = format!("id=word,src={}", word.display());
+    let token = format!("API_TOKEN={}", NOT_TOLD[1]);
+    let proxy = format!("HTTPS_PROXY=http://me:{}@localhost:1", NOT_TOLD[2]);
+    let usual = ["--secret", &secret, "--build-arg", "WHAT=this", "--build-arg", &token];
+    let usual = [&usual[..], &["--build-arg", &proxy]].concat();
+    machine.build(context, &[&usual, more].concat())
+}
+
+fn tells_no_secret(said: &Value) {
+    let text = said.to_string();
+    for word in NOT_TOLD {
+        assert!(!text.contains(word), "{word}: {text}");
+    }
+}
+
+#[test]
+fn an_image_comes_with_its_provenance() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("provenance");
+    let machine = Machine::new(&sandbox, "machine");
+    let context = context(&sandbox, DOCKERFILE);
+    let work = sandbox.work();
+    let (tar, told) = (work.join("image.tar"), work.join("told.json"));
+    let output = format!("type=oci,dest={},name=app:1", tar.display());
+    let provenance = "--provenance=mode=max,builder-id=https://us,reproducible=true";
+    let most = ["-o", &output, "--metadata-file", told.to_str().unwrap()];
+    build(&machine, &sandbox, &context, &[&most[..], &[provenance]].concat());
+
+    let layout = Layout::unpack(&sandbox, &tar);
+    let [(about, statements)] = &layout.attested()[..] else { panic!("{:?}", layout.root()) };
+    let manifest = &about["manifest"];
+    assert_eq!(manifest["artifactType"], "application/vnd.docker.attestation.manifest.v1+json");
+    assert_eq!(manifest["config"]["mediaType"], "application/vnd.oci.empty.v1+json");
+    assert_eq!(manifest["subject"]["digest"], about["target"]["digest"]);
+    let [(kind, statement)] = &statements[..] else { panic!("{statements:?}") };
+    assert_eq!(kind, "https://slsa.dev/provenance/v1");
+    let platform = format!("linux%2F{}", oci_architecture(&about["target"]));
+    let name = format!("pkg:docker/app@1?platform={platform}");
+    assert_eq!(statement["subject"][0]["name"], name);
+    let says = &statement["predicate"];
+    assert_eq!(json_of(&told)["buildx.build.provenance"], *says);
+    tells_no_secret(says);
+
+    let definition = &says["buildDefinition"];
+    assert!(definition["buildType"].as_str().unwrap().contains("slsa-definitions"), "{says}");
+    assert_eq!(definition["externalParameters"]["configSource"]["path"], "Dockerfile");
+    let request = &definition["externalParameters"]["request"];
+    assert_eq!(request["frontend"], "dockerfile.v0");
+    assert_eq!(request["args"]["build-arg:WHAT"], "this", "{says}");
+    assert_eq!(request["args"]["build-arg:API_TOKEN"], Value::Null, "{says}");
+    assert_eq!(request["secrets"], json!([{ "id": "word", "optional": true }]), "{says}");
+    assert_eq!(request["locals"], json!([{ "name": "context" }, { "name": "dockerfile" }]));
+    let steps = &definition["internalParameters"]["buildConfig"]["llbDefinition"];
+    let steps = steps.as_array().unwrap();
+    assert!(steps.len() >= 4, "{says}");
+    let program = steps.iter().find(|step| step["op"]["Op"]["exec"].is_object()).unwrap();
+    let env = program["op"]["Op"]["exec"]["meta"]["env"].as_array().unwrap();
+    assert!(
+        env.contains(&"WHAT=this".into()) && env.contains(&"API_TOKEN=xxxxx".into()),
+        "{env:?}"
+    );
+    assert!(program["inputs"].as_array().is_some_and(|inputs| !inputs.is_empty()), "{program}");
+    let base = &definition["resolvedDependencies"][0];
+    assert!(base["uri"].as_str().unwrap().starts_with("pkg:docker/busybox@latest"), "{says}");
+    let details = &says["runDetails"];
+    assert_eq!(details["builder"]["id"], "https://us");
+    let metadata = &details["metadata"];
+    assert!(metadata["startedOn"].as_str() <= metadata["finishedOn"].as_str(), "{metadata}");
+    assert!(metadata["invocationId"].as_str().is_some_and(|id| !id.is_empty()), "{metadata}");
+    assert_eq!(metadata["buildkit_reproducible"], true);
+    // A secret one is missing from the arguments; a directory is of nobody knows where.
+    let complete = json!({ "request": false, "resolvedDependencies": false });
+    assert_eq!(metadata["buildkit_completeness"], complete);
+    let source = &metadata["buildkit_metadata"]["source"];
+    assert_eq!(source["infos"][0]["filename"], "Dockerfile");
+    assert!(source["locations"].as_object().is_some_and(|all| all.len() >= 2), "{source}");
+
+    // The least of it, in the older version, and stored in the older form.
+    let output = format!("{output},oci-artifact=false");
+    let least = ["-o", &output, "--attest", "type=provenance,mode=min,version=v0.2"];
+    build(&machine, &sandbox, &context, &least);
+    let layout = Layout::unpack(&sandbox, &tar);
+    let [(about, statements)] = &layout.attested()[..] else { panic!("{:?}", layout.root()) };
+    assert_eq!(about["manifest"]["artifactType"], Value::Null);
+    let config = layout.blob(&about["manifest"]["config"]);
+    assert_eq!(config["rootfs"]["diff_ids"][0], about["manifest"]["layers"][0]["digest"]);
+    let [(kind, statement)] = &statements[..] else { panic!("{statements:?}") };
+    assert_eq!(kind, "https://slsa.dev/provenance/v0.2");
+    let says = &statement["predicate"];
+    assert_eq!(says["buildType"], "https://mobyproject.org/buildkit@v1");
+    assert_eq!(says["invocation"]["configSource"]["entryPoint"], "Dockerfile");
+    let parameters = &says["invocation"]["parameters"];
+    assert_eq!((&parameters["secrets"], &parameters["args"]), (&Value::Null, &Value::Null));
+    assert_eq!(says["buildConfig"], Value::Null, "{says}");
+    assert_eq!(says["metadata"]["completeness"]["parameters"], false);
+    tells_no_secret(says);
+
+    // What is not complete is not made where it is to be.
+    fs::write(context.join("Dockerfile"), "FROM busybox\nCOPY a.txt /\n").unwrap();
+    let whole = ["--provenance=complete-materials=true"];
+    let refused = machine.dhow(&[&["build", context.to_str().unwrap()], &whole[..]].concat());
+    assert!(refused.code == 1 && refused.stderr.contains("\"context\""), "{refused:?}");
+    sandbox.discard();
+}
+
+fn oci_architecture(descriptor: &Value) -> &str {
+    descriptor["platform"]["architecture"].as_str().unwrap()
+}
+
+#[test]
+fn provenance_of_two_platforms_and_of_the_same_image_twice() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("provenance-platforms");
+    let machine = Machine::new(&sandbox, "machine");
+    let context = context(&sandbox, "FROM scratch\nARG TARGETARCH\nCOPY a.txt /$TARGETARCH\n");
+    let work = sandbox.work();
+    let mut targets = Vec::new();
+    for nth in 0..2 {
+        let (tar, told) = (work.join(format!("{nth}.tar")), work.join("told.json"));
+        let output = format!("type=oci,dest={},rewrite-timestamp=true", tar.display());
+        let platforms = ["--platform", "linux/amd64,linux/arm64", "--no-cache"];
+        let more = ["-o", &output, "--provenance=true", "--metadata-file"];
+        let epoch = ["--build-arg", "SOURCE_DATE_EPOCH=1700000000"];
+        let more = [&platforms[..], &more, &[told.to_str().unwrap()], &epoch].concat();
+        machine.build(&context, &more);
+        let layout = Layout::unpack(&sandbox, &tar);
+        let attested = layout.attested();
+        assert_eq!(attested.len(), 2, "{:?}", layout.blob(&layout.root()));
+        let told = json_of(&told);
+        let mut images = Vec::new();
+        for (about, statements) in attested {
+            let platform = format!("linux/{}", oci_architecture(&about["target"]));
+            let says = &statements[0].1["predicate"];
+            assert_eq!(told[format!("buildx.build.provenance/{platform}")], *says);
+            images.push(about["target"].clone());
+        }
+        targets.push(images);
+    }
+    // The statements have times; what they are about has none.
+    assert_eq!(targets[0], targets[1]);
+    sandbox.discard();
+}
+
+#[test]
+fn provenance_lies_among_files_and_goes_to_registries_unasked() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("provenance-files");
+    let server = Server::start(&sandbox, &[]);
+    let machine = Machine::new(&sandbox, "machine");
+    let context = context(&sandbox, "FROM scratch\nCOPY a.txt /deep/a.txt\n");
+    let work = sandbox.work();
+    let (dir, tar) = (work.join("files"), work.join("files.tar"));
+    let local = format!("type=local,dest={},attestation-prefix=of-", dir.display());
+    let archive = format!("type=tar,dest={}", tar.display());
+    machine.build(&context, &["-o", &local, "-o", &archive, "--provenance=mode=min"]);
+    let statement = json_of(&dir.join("of-provenance.json"));
+    assert_eq!(statement["subject"][0]["name"], "deep/a.txt");
+    // The digest of `a`.
+    let digest = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb";
+    assert_eq!(statement["subject"][0]["digest"]["sha256"], digest);
+    assert_eq!(statement["predicateType"], "https://slsa.dev/provenance/v1");
+    assert!(!statement["predicate"]["runDetails"].is_null());
+    let unpacked = work.join("unpacked");
+    fs::create_dir_all(&unpacked).unwrap();
+    let unpack = format!("tar xf {} -C {}", tar.display(), unpacked.display());
+    assert_eq!(sandbox.sh(&unpack).code, 0);
+    let same = json_of(&unpacked.join("provenance.json"));
+    assert_eq!(same["subject"], statement["subject"]);
+    assert!(unpacked.join("deep/a.txt").exists());
+    let platforms = ["--platform", "linux/amd64,linux/arm64", "--provenance=mode=min"];
+    let split = format!("type=local,dest={}", work.join("split").display());
+    machine.build(&context, &[&platforms[..], &["-o", &split]].concat());
+    for platform in ["linux_amd64", "linux_arm64"] {
+        let statement = json_of(&work.join("split").join(platform).join("provenance.json"));
+        assert_eq!(statement["subject"][0]["name"], "deep/a.txt");
+    }
+
+    // Unasked there is none of what stays here, and the least of what is pushed.
+    let name = format!("{HOST}/me/app:1");
+    machine.build(&context, &["-t", "plain"]);
+    assert!(!machine.ok(&["image", "ls", "--tree"]).contains("attestation of"));
+    machine.build(&context, &["-t", &name, "--push", "--provenance=false"]);
+    let there = || server.ok(&["manifest", "inspect", "--insecure", &name]);
+    assert!(!there().contains("attestation-manifest"), "{}", there());
+    machine.build(&context, &["-t", &name, "--push"]);
+    assert!(there().contains("attestation-manifest"), "{}", there());
+    // It comes back as any other image.
+    let other = Machine::new(&sandbox, "other");
+    other.ok(&["pull", &name]);
+    assert!(other.ok(&["image", "ls", "--tree"]).contains("me/app"));
+    drop(server);
+    sandbox.discard();
+}

@@ -1,0 +1,112 @@
+//! Build arguments whose names say that their values are secret: those are in no statement.
+//!
+//! Secrets belong in `RUN --mount=type=secret`, and the build's checks say so; but a statement goes further than
+//! an image that nobody looks into, and is signed.
+
+use std::collections::BTreeMap;
+
+use data_encoding::BASE64;
+use serde_json::Value;
+
+/// What stands for a value.
+const MASK: &str = "xxxxx";
+/// What is shorter is hidden where it is the value of its variable alone: it would be found everywhere.
+const LONG: usize = 6;
+
+/// Arguments that are not to be told.
+#[derive(Debug, Default)]
+pub(super) struct Hidden {
+    /// Values by names.
+    all: BTreeMap<String, String>,
+}
+
+impl Hidden {
+    /// Of a front end's options.
+    pub(super) fn of(asked: Option<&BTreeMap<String, String>>) -> Self {
+        let arguments = asked.into_iter().flatten().filter_map(|(key, value)| {
+            let name = key.strip_prefix("build-arg:")?;
+            let is_told = value.is_empty() || !dockerfile::check::is_secret_name(name);
+            (!is_told).then(|| (name.to_owned(), value.clone()))
+        });
+        Self { all: arguments.collect() }
+    }
+
+    /// Whether this option is among them.
+    pub(super) fn has(&self, key: &str) -> bool {
+        key.strip_prefix("build-arg:").is_some_and(|name| self.all.contains_key(name))
+    }
+
+    /// Takes their values out of all that is said.
+    pub(super) fn clean(&self, said: &mut Value) {
+        if self.all.is_empty() {
+            return;
+        }
+        match said {
+            Value::String(text) => self.clean_text(text),
+            Value::Array(all) => all.iter_mut().for_each(|one| self.clean(one)),
+            Value::Object(all) => {
+                if let Some(Value::String(data)) = all.get_mut("data")
+                    && BASE64.decode(data.as_bytes()).is_ok_and(|bytes| self.is_within(&bytes))
+                {
+                    *data = BASE64.encode(MASK.as_bytes());
+                }
+                all.values_mut().for_each(|one| self.clean(one));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn clean_text(&self, text: &mut String) {
+        for (name, value) in &self.all {
+            if text.strip_prefix(name.as_str()).and_then(|rest| rest.strip_prefix('='))
+                == Some(value)
+            {
+                *text = format!("{name}={MASK}");
+            } else if value.len() >= LONG && text.contains(value.as_str()) {
+                *text = text.replace(value.as_str(), MASK);
+            }
+        }
+    }
+
+    fn is_within(&self, bytes: &[u8]) -> bool {
+        let is_in = |value: &&String| {
+            value.len() >= LONG && bytes.windows(value.len()).any(|part| part == value.as_bytes())
+        };
+        self.all.values().find(is_in).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_name_says_is_secret_is_said_nowhere() {
+        let asked = [
+            ("build-arg:API_TOKEN", "correct-horse"),
+            ("build-arg:MY_PASSWORD", "x1"),
+            ("build-arg:VERSION", "1.2.3"),
+            ("label:TOKEN", "label"),
+        ];
+        let asked = asked.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let hidden = Hidden::of(Some(&asked));
+        assert!(hidden.has("build-arg:API_TOKEN") && hidden.has("build-arg:MY_PASSWORD"));
+        assert!(!hidden.has("build-arg:VERSION") && !hidden.has("label:TOKEN"));
+        let mut said = json!({
+            "env": ["API_TOKEN=correct-horse", "MY_PASSWORD=x1", "OTHER=x1", "VERSION=1.2.3"],
+            "cwd": "/of/correct-horse/s",
+            "data": BASE64.encode(b"it is correct-horse\n"),
+            "more": [{ "data": BASE64.encode(b"nothing") }, 1, null, true],
+        });
+        hidden.clean(&mut said);
+        assert_eq!(
+            said["env"],
+            json!(["API_TOKEN=xxxxx", "MY_PASSWORD=xxxxx", "OTHER=x1", "VERSION=1.2.3"])
+        );
+        assert_eq!(said["cwd"], "/of/xxxxx/s");
+        assert_eq!(said["data"], BASE64.encode(b"xxxxx"));
+        assert_eq!(said["more"][0]["data"], BASE64.encode(b"nothing"));
+    }
+}

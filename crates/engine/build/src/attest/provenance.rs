@@ -1,0 +1,250 @@
+//! SLSA provenance of a result, as BuildKit says it (`docs/attestations/slsa-definitions.md`). Secrets are in
+//! it by their names at most.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use docker::timestamp::Timestamp;
+use oci::image::Platform;
+use serde_json::{Map, Value, json};
+
+use super::hidden::Hidden;
+use super::materials::{Materials, redacted};
+use super::{Provenance, Version, steps};
+use crate::Error;
+use crate::build::{Ref, Shared};
+use crate::cache::now;
+
+/// How such builds are said to be, by versions.
+const BUILD_TYPE_1: &str =
+    "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md";
+const BUILD_TYPE_02: &str = "https://mobyproject.org/buildkit@v1";
+/// Options of a front end that say something of the machine, or what is in another place of the statement.
+const NOT_SAID: [&str; 4] = ["cgroup-parent", "image-resolve-mode", "platform", "cache-imports"];
+
+/// What is said in all versions.
+struct Said {
+    source: Map<String, Value>,
+    request: Map<String, Value>,
+    is_request_complete: bool,
+    is_complete: bool,
+    /// What BuildKit's own part of the metadata has.
+    more: Map<String, Value>,
+    config: Option<Value>,
+    materials: Materials,
+}
+
+/// What is said of a result: the predicate.
+pub(crate) fn predicate(
+    build: &Arc<Shared>,
+    how: &Provenance,
+    reference: &str,
+) -> Result<Vec<u8>, Error> {
+    let found = build.reference(reference)?;
+    let said = said(build, how, &found, build.asked(reference).as_deref());
+    if how.complete_materials && !said.is_complete {
+        let mut why = String::from("provenance materials are incomplete");
+        for name in &said.materials.locals {
+            why += &format!(": the directory {name:?} of the client");
+        }
+        return Err(Error::Invalid(why));
+    }
+    let [started, finished] =
+        [build.began, now()].map(|time| Timestamp::from_nanos(time).to_string());
+    let whole = match how.version {
+        Version::V1 => v1(build, how, said, &started, &finished),
+        Version::V02 => v02(build, how, said, &started, &finished),
+    };
+    serde_json::to_vec(&whole).map_err(|error| Error::Invalid(format!("provenance: {error}")))
+}
+
+fn said(
+    build: &Shared,
+    how: &Provenance,
+    found: &Ref,
+    asked: Option<&BTreeMap<String, String>>,
+) -> Said {
+    let mut materials = Materials::of(build, &found.graph, found.vertex);
+    materials.locals.extend(dockerfile_local(asked));
+    materials.is_incomplete |= !materials.locals.is_empty();
+    let (source, args, vcs) = arguments(asked, &materials);
+    let hidden = Hidden::of(asked);
+    let is_said = |key: &str| !hidden.has(key) && (how.is_max || !is_own(key));
+    let (args, left_out): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        args.into_iter().partition(|(key, _)| is_said(key));
+    let mut request = Map::new();
+    if let Some(asked) = asked {
+        let frontend = if asked.contains_key("source") { "gateway.v0" } else { "dockerfile.v0" };
+        request.insert("frontend".into(), frontend.into());
+    }
+    let mut put = |key: &str, value: Value, is_empty: bool| {
+        if !is_empty {
+            request.insert(key.into(), value);
+        }
+    };
+    put("args", json!(args), args.is_empty());
+    let names = |all: &BTreeMap<String, bool>| {
+        let one = |(id, optional): (&String, &bool)| match optional {
+            true => json!({ "id": id, "optional": true }),
+            false => json!({ "id": id }),
+        };
+        all.iter().map(one).collect::<Value>()
+    };
+    put("secrets", names(&materials.secrets), !how.is_max || materials.secrets.is_empty());
+    put("ssh", names(&materials.agents), !how.is_max || materials.agents.is_empty());
+    let locals: Value = materials.locals.iter().map(|name| json!({ "name": name })).collect();
+    put("locals", locals, materials.locals.is_empty());
+    let mut more = Map::new();
+    if !vcs.is_empty() {
+        more.insert("vcs".into(), json!(vcs));
+    }
+    let config = how.is_max.then(|| {
+        let (mut config, source) = steps::of(found);
+        hidden.clean(&mut config);
+        more.extend(source.map(|source| ("source".to_owned(), source)));
+        config
+    });
+    Said {
+        source,
+        request,
+        is_request_complete: asked.is_some() && left_out.is_empty(),
+        is_complete: !materials.is_incomplete,
+        more,
+        config,
+        materials,
+    }
+}
+
+/// The directory of the client that the Dockerfile came from.
+fn dockerfile_local(asked: Option<&BTreeMap<String, String>>) -> Option<String> {
+    let get = |key: &str| asked?.get(key).filter(|value| !value.is_empty());
+    let is_elsewhere = get("context").is_some() || get("input:dockerfile").is_some();
+    let name = get("dockerfilekey").map_or("dockerfile", String::as_str);
+    (asked.is_some() && !is_elsewhere).then(|| name.to_owned())
+}
+
+/// Whether an option is what people say of a build themselves: it is in the longer form alone.
+fn is_own(key: &str) -> bool {
+    key.starts_with("build-arg:") || key.starts_with("label:")
+}
+
+type Arguments = (Map<String, Value>, BTreeMap<String, String>, BTreeMap<String, String>);
+
+/// Of a front end's options: where the Dockerfile is, the others, and what is known of its repository.
+fn arguments(asked: Option<&BTreeMap<String, String>>, materials: &Materials) -> Arguments {
+    let (mut source, mut args, mut vcs) = (Map::new(), BTreeMap::new(), BTreeMap::new());
+    for (key, value) in asked.into_iter().flatten() {
+        if NOT_SAID.contains(&key.as_str()) || key.starts_with("attest:") {
+            continue;
+        }
+        if let Some(name) = key.strip_prefix("vcs:") {
+            if !value.is_empty() {
+                vcs.insert(name.to_owned(), redacted(value));
+            }
+        } else if key == "context" && !value.is_empty() {
+            source.insert("uri".into(), redacted(value).into());
+            let digest = materials.find(&redacted(value)).cloned();
+            source.extend(digest.map(|digest| ("digest".to_owned(), digest)));
+        } else if key == "filename" && !value.is_empty() {
+            source.insert("path".into(), value.clone().into());
+        } else {
+            // A proxy or a repository may have been said with who asks.
+            args.insert(key.clone(), redacted(value));
+        }
+    }
+    (source, args, vcs)
+}
+
+fn v1(build: &Shared, how: &Provenance, said: Said, started: &str, finished: &str) -> Value {
+    let mut internal = json!({ "builderPlatform": Platform::native().to_string() });
+    if let Some(config) = said.config {
+        internal["buildConfig"] = config;
+    }
+    let mut metadata = json!({
+        "invocationId": build.request.id,
+        "startedOn": started,
+        "finishedOn": finished,
+        "buildkit_metadata": said.more,
+        "buildkit_completeness": {
+            "request": said.is_request_complete,
+            "resolvedDependencies": said.is_complete,
+        },
+    });
+    if said.is_complete && !said.materials.network {
+        metadata["buildkit_hermetic"] = true.into();
+    }
+    if how.reproducible {
+        metadata["buildkit_reproducible"] = true.into();
+    }
+    json!({
+        "buildDefinition": {
+            "buildType": BUILD_TYPE_1,
+            "externalParameters": { "configSource": said.source, "request": said.request },
+            "internalParameters": internal,
+            "resolvedDependencies": said.materials.list(),
+        },
+        "runDetails": { "builder": { "id": how.builder }, "metadata": metadata },
+    })
+}
+
+fn v02(build: &Shared, how: &Provenance, said: Said, started: &str, finished: &str) -> Value {
+    let mut source = said.source;
+    if let Some(path) = source.remove("path") {
+        source.insert("entryPoint".into(), path);
+    }
+    let mut metadata = json!({
+        "buildInvocationID": build.request.id,
+        "buildStartedOn": started,
+        "buildFinishedOn": finished,
+        "completeness": {
+            "parameters": said.is_request_complete,
+            "environment": true,
+            "materials": said.is_complete,
+        },
+        "reproducible": how.reproducible,
+        "https://mobyproject.org/buildkit@v1#metadata": said.more,
+    });
+    if said.is_complete && !said.materials.network {
+        metadata["https://mobyproject.org/buildkit@v1#hermetic"] = true.into();
+    }
+    let mut whole = json!({
+        "builder": { "id": how.builder },
+        "buildType": BUILD_TYPE_02,
+        "materials": said.materials.list(),
+        "invocation": {
+            "configSource": source,
+            "parameters": said.request,
+            "environment": { "platform": Platform::native().to_string() },
+        },
+        "metadata": metadata,
+    });
+    if let Some(config) = said.config {
+        whole["buildConfig"] = config;
+    }
+    whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_said_without_who_asks_and_what_is_the_machines() {
+        let asked = [
+            ("attest:provenance", "mode=max"),
+            ("build-arg:HTTP_PROXY", "http://me:word@proxy:3128"),
+            ("context", "https://token@host/repo.git#main"),
+            ("filename", "Dockerfile"),
+            ("platform", "linux/amd64"),
+            ("target", "last"),
+            ("vcs:revision", "abc"),
+        ];
+        let asked = asked.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let (source, args, vcs) = arguments(Some(&asked), &Materials::default());
+        assert_eq!(args.keys().collect::<Vec<_>>(), ["build-arg:HTTP_PROXY", "target"]);
+        assert_eq!(source["path"], "Dockerfile");
+        assert_eq!(vcs["revision"], "abc");
+        let all = format!("{source:?} {args:?}");
+        assert!(!all.contains("word") && !all.contains("token"), "{all}");
+    }
+}
