@@ -33,6 +33,7 @@ impl Service {
     /// One build, from its request to what came of it.
     async fn build(&self, asked: SolveRequest) -> Result<BTreeMap<String, String>, Status> {
         let wanted = request::build(&asked)?;
+        self.builder.may_grant(wanted.entitlements).map_err(|error| failure::status(&error))?;
         let session = self.sessions.wait(&asked.session).await.map_err(Status::not_found)?;
         let client: Arc<dyn Client> = Arc::new(SessionClient(Arc::clone(&session)));
         let told = Arc::new(Told::default());

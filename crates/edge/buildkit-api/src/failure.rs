@@ -57,7 +57,7 @@ fn code(error: &Error) -> Code {
         Error::Shared(source) => code(source),
         Error::Invalid(_) => Code::InvalidArgument,
         Error::NotFound(_) | Error::NoDockerfile(_) => Code::NotFound,
-        Error::NotAllowed { .. } => Code::PermissionDenied,
+        Error::NotAllowed { .. } | Error::NotGranted(_) => Code::PermissionDenied,
         Error::Cancelled => Code::Cancelled,
         Error::NotYet(_) => Code::Unimplemented,
         _ => Code::Unknown,

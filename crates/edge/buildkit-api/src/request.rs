@@ -33,9 +33,11 @@ pub(crate) fn build(request: &control::SolveRequest) -> Result<Request, Status> 
     if request.proxy_network {
         return Err(Status::unimplemented("a network behind a proxy is not supported yet"));
     }
+    let epoch = request.frontend_attrs.get("build-arg:SOURCE_DATE_EPOCH");
+    let epoch = epoch.filter(|text| text.parse::<i64>().is_ok());
     Ok(Request {
         id: name(&request.r#ref)?,
-        exports: exporters(request).into_iter().map(export).collect(),
+        exports: exporters(request).into_iter().map(|one| export(one, epoch)).collect(),
         cache_from,
         cache_to,
         entitlements: entitlements(&request.entitlements)?,
@@ -57,8 +59,13 @@ pub(crate) fn exporters(request: &control::SolveRequest) -> Vec<control::Exporte
     exporters
 }
 
-fn export(exporter: control::Exporter) -> Export {
-    Export { kind: exporter.r#type, options: exporter.attrs }
+/// The time of the build is that of its exports, where they say no other.
+fn export(exporter: control::Exporter, epoch: Option<&String>) -> Export {
+    let mut options = exporter.attrs;
+    if let Some(epoch) = epoch {
+        options.entry("source-date-epoch".into()).or_insert_with(|| epoch.clone());
+    }
+    Export { kind: exporter.r#type, options }
 }
 
 /// The name of a build: in it a file of the history is called so.

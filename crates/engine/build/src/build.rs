@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::event::{self, Progress};
 use crate::output::Output;
 use crate::remote::Remote;
-use crate::request::Request;
+use crate::request::{Export, Request};
 use crate::{Error, solver};
 
 /// A build under way. When it is dropped, all that it has under way ends.
@@ -60,6 +60,8 @@ pub(crate) struct Shared {
     /// It is told why steps are, or are not, in the cache.
     pub(crate) explains: AtomicBool,
     adopted: Mutex<HashMap<String, Adopted>>,
+    /// Caches of steps that this build has begun anew.
+    begun: Mutex<HashSet<String>>,
     /// Caches elsewhere.
     pub(crate) remote: Remote,
 }
@@ -111,6 +113,7 @@ impl Build {
             resolve,
             explains: AtomicBool::new(false),
             adopted,
+            begun: Mutex::default(),
             remote,
         };
         Self { shared: Arc::new(shared) }
@@ -283,20 +286,32 @@ impl Shared {
         epochs.insert(reference.to_owned(), epoch);
     }
 
-    /// The latest time that anything in a result is to have (`SOURCE_DATE_EPOCH`), seconds since 1970.
-    pub(crate) fn epoch(&self, reference: Option<&str>) -> Result<Option<i64>, Error> {
+    /// The latest time that anything in a result is to have (`SOURCE_DATE_EPOCH`), as its front end says, seconds
+    /// since 1970.
+    pub(crate) fn stated_epoch(&self, reference: Option<&str>) -> Option<i64> {
         let epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(epoch) = reference.and_then(|reference| epochs.get(reference)) {
-            return Ok(Some(*epoch));
+        reference.and_then(|reference| epochs.get(reference)).copied()
+    }
+
+    /// The same where the result is exported; an export may say another, or, where it says nothing, none.
+    pub(crate) fn epoch(
+        &self,
+        reference: Option<&str>,
+        export: &Export,
+    ) -> Result<Option<i64>, Error> {
+        match export.options.get("source-date-epoch").map(String::as_str) {
+            None => Ok(self.stated_epoch(reference)),
+            Some("") => Ok(None),
+            Some(text) => {
+                let why = |_| Error::Invalid(format!("SOURCE_DATE_EPOCH: `{text}` is no number"));
+                text.parse().map(Some).map_err(why)
+            }
         }
-        drop(epochs);
-        let stated =
-            self.request.exports.iter().find_map(|one| one.options.get("source-date-epoch"));
-        let parse = |text: &String| {
-            let why = |_| Error::Invalid(format!("SOURCE_DATE_EPOCH: `{text}` is no number"));
-            text.parse().map_err(why)
-        };
-        stated.map(parse).transpose()
+    }
+
+    /// Whether a cache of steps is begun anew here: a build does that once.
+    pub(crate) fn is_first(&self, cache: &str) -> bool {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(cache.to_owned())
     }
 
     /// A key for what only this build wants.

@@ -18,7 +18,7 @@ use crate::error::At as _;
 use crate::event::Progress;
 use crate::jobs::Jobs;
 use crate::made::Made;
-use crate::request::Request;
+use crate::request::{Entitlements, Request};
 use crate::store::Store;
 use crate::{Build, Error, caches};
 
@@ -46,6 +46,25 @@ impl Builder {
         sweep(engine.images(), &db)?;
         caches::sweep(&store.file(""))?;
         Ok(Arc::new(Self { engine, settings, cache, store, made, jobs: Jobs::default(), empty }))
+    }
+
+    /// Whether builds may be allowed this here.
+    ///
+    /// # Errors
+    ///
+    /// The machine's configuration (`builder.entitlements`) does not let them.
+    pub fn may_grant(&self, wanted: Entitlements) -> Result<(), Error> {
+        let may = self.engine.settings().builder.entitlements;
+        for (wanted, may, entitlement) in [
+            (wanted.network_host, may.network_host, "network.host"),
+            (wanted.insecure, may.security_insecure, "security.insecure"),
+            (wanted.devices, may.device, "device"),
+        ] {
+            if wanted && !may {
+                return Err(Error::NotGranted(entitlement));
+            }
+        }
+        Ok(())
     }
 
     /// Begins a build. When it is dropped, all that it has under way ends.

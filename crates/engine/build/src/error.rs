@@ -69,13 +69,20 @@ pub enum Error {
         source: edit::Error,
     },
     /// The build has to be allowed to do that.
-    #[error("{what} is not allowed: the build needs the entitlement {entitlement}")]
+    #[error(
+        "{entitlement} is not allowed: {what} needs it, and the build was not given it (--allow)"
+    )]
     NotAllowed {
         /// What it would do.
         what: String,
         /// What it lacks: `network.host`.
         entitlement: &'static str,
     },
+    /// No build may be allowed that here.
+    #[error(
+        "granting entitlement {0} is not allowed by build daemon configuration (`builder.entitlements`)"
+    )]
+    NotGranted(&'static str),
     /// Layers that a cache elsewhere was to have: they have to be made.
     #[error("{why}")]
     Gone {

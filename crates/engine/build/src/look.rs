@@ -125,6 +125,17 @@ impl Build {
         .await
     }
 
+    /// When the newest file was written that is in an archive of a result, seconds since 1970; `None`: it is no archive.
+    pub(crate) async fn newest(&self, reference: &str, path: &Path) -> Result<Option<i64>, Error> {
+        let path = path.to_path_buf();
+        self.look(reference, move |root| {
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let file = File::from(root.open_with(&path, flags, Mode::empty())?);
+            Ok(edit::newest(&file))
+        })
+        .await
+    }
+
     /// Looks at the files of a result.
     async fn look<T: Send + 'static>(
         &self,

@@ -43,6 +43,28 @@ pub struct BuilderSettings {
     /// Directories of the machine that steps have as cache mounts, by the ids of these.
     #[serde(rename = "cache-mounts")]
     pub cache_mounts: BTreeMap<String, PathBuf>,
+    /// What builds may be allowed by who asks for them.
+    #[serde(alias = "Entitlements")]
+    pub entitlements: BuilderEntitlements,
+}
+
+/// What builds may be allowed. Where nothing is said: the machine's network and devices, but not all rights, as
+/// in Docker.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct BuilderEntitlements {
+    /// `network.host`
+    pub network_host: bool,
+    /// `security.insecure`
+    pub security_insecure: bool,
+    /// `device`
+    pub device: bool,
+}
+
+impl Default for BuilderEntitlements {
+    fn default() -> Self {
+        Self { network_host: true, security_insecure: false, device: true }
+    }
 }
 
 /// How the build cache is kept within bounds. Sizes are texts, `10GB` or `20%` of the disk; empty ones

@@ -100,6 +100,21 @@ impl Images {
         self.write_contents(contents, out)
     }
 
+    /// What of such an image is here: its documents and archives.
+    pub fn blobs_of_built(&self, made: &InstalledBuilt) -> Result<Vec<Descriptor>, Error> {
+        let _lock = self.content.lock_shared()?;
+        let target = Some(made.root.digest.clone());
+        let found = Found { id: made.image.id.clone(), reference: None, target };
+        let mut contents = Contents::default();
+        self.add("", &found, &[], &mut contents)?;
+        let mut blobs = Vec::new();
+        for digest in contents.blobs {
+            let size = self.content.size(&digest)?.unwrap_or(0);
+            blobs.push(Descriptor::new("application/octet-stream", digest, size));
+        }
+        Ok(blobs)
+    }
+
     /// Whether all of it could be saved.
     pub fn check_save(&self, names: &[&str], platforms: &[Platform]) -> Result<(), Error> {
         for name in names {

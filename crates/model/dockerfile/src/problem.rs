@@ -205,6 +205,8 @@ pub enum Problem {
     GitContext(String),
     #[error("invalid SOURCE_DATE_EPOCH: {0}")]
     Epoch(String),
+    #[error("{0}")]
+    EpochStage(String),
     #[error("{0}: {1}{2}")]
     Image(String, String, Hint),
     #[error("{0}")]

@@ -38,6 +38,7 @@ pub use digest::{digest, digest_path, listed};
 pub use error::Error;
 pub use listing::{Change, Listing, changes};
 pub use memo::Memo;
+pub use unpack::newest;
 
 /// Changes `target` as `file` says. `inputs` are what the vertex works on; names of users are looked up
 /// in the first, which is what `target` was before, or in the one that their owner says. What is made gets the time `now`, in nanoseconds since

@@ -54,6 +54,20 @@ fn is_archive(file: &File) -> io::Result<bool> {
     Ok(matches!(reader.next_entry(), Ok(Some(_))))
 }
 
+/// When the newest file in an archive was written, seconds since 1970; `None`: it is no archive, or none is in it.
+pub fn newest(file: &File) -> Option<i64> {
+    let mut stream = Stream::new(file).ok()?;
+    let decoder = diff::decode(&mut stream).ok()?;
+    let mut reader = tarstream::Reader::new(BufReader::new(decoder));
+    let mut newest = None;
+    while let Some(entry) = reader.next_entry().ok()? {
+        if entry.kind == tarstream::Kind::File {
+            newest = newest.max(Some(entry.mtime.seconds));
+        }
+    }
+    newest
+}
+
 /// Unpacks an archive into `directory`, which is its root: nothing in it leads out, and links that are there
 /// are taken as from that root. What the archive says of that root itself does not count.
 pub(crate) fn unpack(

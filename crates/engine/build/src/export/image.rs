@@ -34,7 +34,7 @@ pub(super) async fn export(
     export: &Export,
 ) -> Result<BTreeMap<String, String>, Error> {
     let how = ImageOptions::of(export)?;
-    let made = Box::pin(install(build, solved, finished, &how)).await?;
+    let made = Box::pin(install(build, solved, finished, &how, export)).await?;
     let mut response = response(&made, &how.names);
     if how.push {
         for name in &how.names {
@@ -55,8 +55,12 @@ pub(super) async fn archive(
     export: &Export,
 ) -> Result<BTreeMap<String, String>, Error> {
     let how = ImageOptions::of(export)?;
-    let made = Box::pin(install(build, solved, finished, &how)).await?;
+    let made = Box::pin(install(build, solved, finished, &how, export)).await?;
     let response = response(&made, &how.names);
+    if !how.as_archive {
+        send_blobs(build, &made).await?;
+        return Ok(response);
+    }
     let output = build.client.send_file(export_idx, &response).await.map_err(Error::Client)?;
     let names = how.names;
     let write = move |build: &Arc<Shared>, out: &mut dyn Write| {
@@ -64,6 +68,18 @@ pub(super) async fn archive(
     };
     send(build, output, write).await?;
     Ok(response)
+}
+
+/// The content store that clients have for an image that is no archive.
+const EXPORT: &str = "export";
+
+/// Sends the client the blobs of an image. It writes down by itself what the image is called.
+async fn send_blobs(build: &Arc<Shared>, made: &InstalledBuilt) -> Result<(), Error> {
+    let blobs = {
+        let made = made.clone();
+        build.blocking(move |build| Ok(build.builder.images().blobs_of_built(&made)?)).await?
+    };
+    remote::send_to_client(build, EXPORT, &blobs).await
 }
 
 /// Sends the client what `write` writes.
@@ -112,6 +128,7 @@ async fn install(
     solved: &Solved,
     finished: &[Finished],
     how: &ImageOptions,
+    export: &Export,
 ) -> Result<InstalledBuilt, Error> {
     let mut images = Vec::new();
     for one in finished {
@@ -129,7 +146,8 @@ async fn install(
             chain: one.chain.clone(),
             made: one.made.clone(),
             n_base: one.n_base,
-            epoch: build.epoch(one.reference.as_deref())?,
+            stated: build.stated_epoch(one.reference.as_deref()),
+            epoch: build.epoch(one.reference.as_deref(), export)?,
         });
     }
     let mut built = Built {
@@ -162,6 +180,9 @@ struct OneImage {
     chain: Vec<ChainId>,
     made: Vec<config::Made>,
     n_base: usize,
+    /// What the front end says of its time.
+    stated: Option<i64>,
+    /// What the export says.
     epoch: Option<i64>,
     /// What is attested of it.
     statements: Vec<(String, Vec<u8>)>,
@@ -196,10 +217,11 @@ impl OneImage {
             archives.extend(chosen.map(|chosen| (here.clone(), chosen)));
         }
         let layers = layers(build, &self.chain)?;
-        config::complete(&mut self.config, &layers, &self.made, self.epoch);
+        let epoch = self.epoch.or(self.stated);
+        config::complete(&mut self.config, &layers, &self.made, epoch);
         let failed = |error| Error::Invalid(format!("the image's configuration: {error}"));
         let mut config = serde_json::to_value(&self.config).map_err(failed)?;
-        if let Some(cache) = remote::inline(build, &self.chain, self.epoch)? {
+        if let Some(cache) = remote::inline(build, &self.chain, epoch)? {
             config[buildcache::INLINE] = cache.into();
         }
         Ok(BuiltImage {

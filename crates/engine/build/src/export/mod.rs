@@ -62,10 +62,11 @@ impl Build {
     /// Makes of a result what was asked for. What came of it, by BuildKit's names
     /// (`containerimage.digest`).
     pub async fn export(&self, solved: &Solved) -> Result<BTreeMap<String, String>, Error> {
-        let exports = self.shared.request.exports.clone();
+        let mut exports = self.shared.request.exports.clone();
+        exports.iter_mut().for_each(|export| named(export, solved));
         let needs_files = exports.iter().any(|export| export.kind != "cacheonly");
         let finished = self.finish(solved, needs_files).await?;
-        let mut response = BTreeMap::new();
+        let mut response = told_by_frontend(solved);
         for (idx, export) in exports.iter().enumerate() {
             let work = Box::pin(self.export_one(solved, &finished, idx, export));
             response.extend(told::told(&self.shared.progress, idx, &export.kind, work).await?);
@@ -138,6 +139,21 @@ impl Build {
             kind => Err(Error::NotYet(format!("the exporter `{kind}`"))),
         }
     }
+}
+
+/// An image that is called `*` is called as the front end says.
+fn named(export: &mut Export, solved: &Solved) {
+    if export.options.get("name").is_none_or(|name| name != "*") {
+        return;
+    }
+    let name = solved.metadata.get("image.name").map(|name| String::from_utf8_lossy(name).into());
+    export.options.insert("name".into(), name.unwrap_or_default());
+}
+
+/// What a front end says that is for its client.
+fn told_by_frontend(solved: &Solved) -> BTreeMap<String, String> {
+    let told = solved.metadata.iter().filter(|(key, _)| key.starts_with("frontend."));
+    told.map(|(key, value)| (key.clone(), String::from_utf8_lossy(value).into())).collect()
 }
 
 impl Shared {

@@ -24,6 +24,8 @@ pub(super) struct ImageOptions {
     pub(super) rewrite_times: bool,
     /// One layer above the base.
     pub(super) squash: bool,
+    /// The client gets one file, and not a directory with blobs.
+    pub(super) as_archive: bool,
     /// `None`: as it comes.
     pub(super) packing: Option<Packing>,
     options: BTreeMap<String, String>,
@@ -40,9 +42,7 @@ impl ImageOptions {
             }
         };
         let (push, by_digest) = (flag("push", false)?, flag("push-by-digest", false)?);
-        if !flag("tar", true)? {
-            return Err(Error::NotYet(format!("type={},tar=false", export.kind)));
-        }
+        let as_archive = flag("tar", true)?;
         let oci_types = flag("oci-mediatypes", true)?;
         if flag("oci-artifact", false)? && !oci_types {
             let why =
@@ -54,7 +54,7 @@ impl ImageOptions {
             return Err(Error::Invalid("tag is needed when pushing to registry".into()));
         }
         let mut packing = Packing::of(&export.options)?;
-        if packing.is_none() && (push || export.kind == "oci") {
+        if packing.is_none() && (push || export.kind == "oci" || !as_archive) {
             packing = Some(Packing::usual());
         }
         Ok(Self {
@@ -66,6 +66,7 @@ impl ImageOptions {
             as_artifact: flag("oci-artifact", oci_types)?,
             rewrite_times: flag("rewrite-timestamp", false)?,
             squash: flag("squash", false)?,
+            as_archive,
             packing,
             options: export.options.clone(),
         })

@@ -23,7 +23,7 @@ pub(super) async fn local(
     export: &Export,
 ) -> Result<BTreeMap<String, String>, Error> {
     let first = solved.refs.first().and_then(|(_, reference)| reference.as_deref());
-    let time = build.epoch(first)?;
+    let time = build.epoch(first, export)?;
     for (subdir, one) in subdirs(finished, export)?.into_iter().zip(finished) {
         let one = Tree::of(one, export)?;
         // What is mounted stays as long as this is open, in whatever namespace.
@@ -51,7 +51,7 @@ pub(super) async fn tar(
     let subdirs = subdirs(finished, export)?;
     let all = finished.iter().map(|one| Tree::of(one, export)).collect::<Result<Vec<_>, _>>()?;
     let first = solved.refs.first().and_then(|(_, reference)| reference.as_deref());
-    let how = Pack { attributes: true, time: build.epoch(first)?, ..Pack::default() };
+    let how = Pack { attributes: true, time: build.epoch(first, export)?, ..Pack::default() };
     let output =
         build.client.send_file(export_idx, &BTreeMap::new()).await.map_err(Error::Client)?;
     image::send(build, output, move |build, out| {

@@ -9,7 +9,7 @@ use oci::Digest;
 use oci::image::{History, ImageConfig, Platform};
 use tokio::task::JoinSet;
 
-use super::files;
+use super::{files, time};
 use crate::build::Shared;
 use crate::cache::now;
 use crate::event::{Event, VertexState};
@@ -73,7 +73,18 @@ pub(super) async fn find(
                 };
                 known.push((ask, answer));
             }
-            Ask::ContextTime => known.push((ask, Answer::Time(None))),
+            Ask::Time { source, shown } => {
+                let found = match place {
+                    Where::Anywhere => Box::pin(time::of(build, source, shown)).await,
+                    Where::Here => Ok(None),
+                };
+                let answer = match found {
+                    Ok(time) => Answer::Time(time),
+                    Err(Error::Cancelled) => return Err(Error::Cancelled),
+                    Err(error) => Answer::Failed(docker::error::chain(&error)),
+                };
+                known.push((ask, answer));
+            }
         }
     }
     while let Some(looked) = looking.join_next().await {

@@ -17,6 +17,8 @@ use crate::{Build, Error};
 
 /// What says what is left out.
 const IGNORE: &str = ".dockerignore";
+/// What a client says that has no directory of a name (BuildKit's `session/filesync`).
+const NO_DIRECTORY: &str = "no access allowed to dir";
 /// No Dockerfile is larger.
 const MAX_DOCKERFILE: u64 = 10 << 20;
 
@@ -34,6 +36,8 @@ pub(super) struct Files {
 /// A context that is no directory of the client's.
 #[derive(Clone, Debug)]
 pub(super) struct Outside {
+    /// What it was made of: what is behind the URL, the repository.
+    pub(super) origin: Source,
     /// What is built from.
     pub(super) context: Source,
     /// Where the Dockerfile is.
@@ -68,7 +72,8 @@ pub(super) async fn outside(
             ssh: "default".into(),
             ..buildgraph::Git::default()
         });
-        return Ok(Some(Outside { dockerfile: context.clone(), context, filename: None }));
+        let (origin, dockerfile) = (context.clone(), context.clone());
+        return Ok(Some(Outside { origin, context, dockerfile, filename: None }));
     }
     if context.starts_with("http://") || context.starts_with("https://") {
         return behind_url(build, request, context).await.map(Some);
@@ -85,11 +90,13 @@ async fn behind_url(build: &Build, request: &FrontendRequest, url: &str) -> Resu
     let is_dockerfile = !(is_archive(&start) || request.is_classic && is_upload);
     if is_dockerfile {
         let filename = Some(CONTEXT.to_owned());
-        return Ok(Outside { dockerfile: http.clone(), context: http, filename });
+        let (origin, dockerfile) = (http.clone(), http.clone());
+        return Ok(Outside { origin, context: http, dockerfile, filename });
     }
     let mut graph = Graph::default();
     let shown = |name: &str| Shown { name: name.into(), ..Shown::default() };
     let nothing = graph.add(Op::File(File::default()), vec![], None, false, shown("nothing"))?;
+    let origin = http.clone();
     let archive = graph.add(Op::Source(http), vec![], None, false, shown("archive"))?;
     let copy = Copy {
         input: 1,
@@ -108,6 +115,14 @@ async fn behind_url(build: &Build, request: &FrontendRequest, url: &str) -> Resu
     } else {
         graph.add(Op::File(file), vec![nothing, archive], None, false, name)?
     };
+    let unpacked = match request.options.get("contextsubdir").map(String::as_str) {
+        None | Some("" | "/") => unpacked,
+        Some(subdir) => {
+            let part = File { actions: vec![Action::Copy(part(subdir))] };
+            let name = shown("[internal] part of build context");
+            graph.add(Op::File(part), vec![nothing, unpacked], None, false, name)?
+        }
+    };
     let graph = Arc::new(graph);
     let all = build.reference(Arc::clone(&graph), unpacked);
     // What is wrong with the archive is said before anything else is looked for in it.
@@ -117,7 +132,20 @@ async fn behind_url(build: &Build, request: &FrontendRequest, url: &str) -> Resu
         Some(removed) => Source::Result(reduced(build, &graph, unpacked, &removed)?),
         None => dockerfile.clone(),
     };
-    Ok(Outside { context, dockerfile, filename: None })
+    Ok(Outside { origin, context, dockerfile, filename: None })
+}
+
+/// What is in a directory, as all that there is.
+fn part(directory: &str) -> Copy {
+    Copy {
+        input: 1,
+        source: format!("/{}", directory.trim_start_matches('/')),
+        destination: "/".into(),
+        contents_only: true,
+        create_destination: true,
+        follow_links: true,
+        ..Copy::default()
+    }
 }
 
 /// What the older API takes away from a context: of the Dockerfile and `.dockerignore` what the latter names.
@@ -174,7 +202,8 @@ pub(super) async fn read(
     let own = format!("{filename}.dockerignore");
     let local = Local {
         name: given("dockerfilekey", "dockerfile"),
-        include: vec![filename.clone(), own.clone(), filename.to_lowercase()],
+        // With what they are links to.
+        follow: vec![filename.clone(), own.clone(), filename.to_lowercase()],
         ..Local::default()
     };
     let source = match outside {
@@ -209,7 +238,11 @@ pub(super) async fn ignore_of(
 ) -> Result<Option<Vec<u8>>, Error> {
     let local = Local { name: name.to_owned(), include: vec![IGNORE.into()], ..Local::default() };
     let directory = bring(build, Source::Local(local), shown);
-    read_one(build, &directory, IGNORE).await
+    match read_one(build, &directory, IGNORE).await {
+        // Nobody says that there is such a directory. Whoever takes something from it is told so.
+        Err(error) if docker::error::chain(&error).contains(NO_DIRECTORY) => Ok(None),
+        found => found,
+    }
 }
 
 fn missing(filename: &str) -> Error {
@@ -217,7 +250,7 @@ fn missing(filename: &str) -> Error {
 }
 
 /// A directory, by a name.
-fn bring(build: &Build, source: Source, shown: &str) -> String {
+pub(super) fn bring(build: &Build, source: Source, shown: &str) -> String {
     let mut graph = Graph::default();
     let shown = Shown { name: shown.into(), ..Shown::default() };
     match graph.add(Op::Source(source), Vec::new(), None, false, shown) {

@@ -4,6 +4,7 @@ mod answers;
 mod calls;
 mod files;
 pub(crate) mod picture;
+mod time;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -109,6 +110,7 @@ impl Build {
         let outside = files::outside(self, request).await?;
         if let Some(outside) = &outside {
             options.context = Context::Made(outside.context.clone());
+            options.context_origin = Some(outside.origin.clone());
         }
         let files = files::read(self, &request.options, outside.as_ref(), &options.context).await?;
         if let Some(text) = &files.ignore {

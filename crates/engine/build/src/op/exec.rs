@@ -28,7 +28,7 @@ pub(crate) async fn run(
 ) -> Result<Output, Error> {
     check(build, exec)?;
     let root = op::base(inputs)?;
-    let mounts = Mounts::make(build, exec, inputs).await?;
+    let mounts = Mounts::make(build, exec, inputs, vertex.ignore_cache).await?;
     let kept = kept(exec, inputs, &mounts)?;
     let id = containers::new_id()?;
     let step = Step { id: id.clone(), ..step(build, exec, &root, &mounts) };

@@ -1,5 +1,6 @@
 //! What a step has mounted: results, caches, secrets, agents.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
@@ -34,19 +35,23 @@ pub(super) struct Mounts {
     pub(super) places: Vec<Option<usize>>,
     /// Variables with secrets.
     pub(super) env: Vec<String>,
+    /// Where each cache is, by its name.
+    paths: BTreeMap<String, PathBuf>,
     caches: Vec<Directory>,
     placed: Vec<Placed>,
     agents: Vec<Agent>,
 }
 
 impl Mounts {
-    /// Makes them.
+    /// Makes them; `afresh`: with caches in which nothing is.
     pub(super) async fn make(
         build: &Arc<Shared>,
         exec: &Exec,
         inputs: &[Output],
+        afresh: bool,
     ) -> Result<Self, Error> {
         let mut mounts = Self::default();
+        mounts.take_caches(build, exec, inputs, afresh).await?;
         for mount in &exec.mounts {
             let Some((source, subpath)) = mounts.source(build, &mount.kind, inputs).await? else {
                 mounts.places.push(None);
@@ -81,9 +86,9 @@ impl Mounts {
                 };
                 Some((from, source.clone()))
             }
-            MountKind::Cache { sharing, .. } => {
-                let cache = self.cache(build, kind, *sharing, inputs).await?;
-                whole(StepSource::Cache(cache))
+            MountKind::Cache { .. } => {
+                let path = self.paths.get(&key(build, kind, inputs)?).cloned();
+                whole(StepSource::Cache(path.ok_or(Error::Lost("a cache"))?))
             }
             MountKind::Tmpfs { size } => {
                 whole(StepSource::Tmpfs { size: size.unwrap_or_default() })
@@ -110,6 +115,33 @@ impl Mounts {
         })
     }
 
+    /// Takes all caches: in one order, so that no two steps wait for each other. One that is mounted more than
+    /// once is taken once.
+    async fn take_caches(
+        &mut self,
+        build: &Arc<Shared>,
+        exec: &Exec,
+        inputs: &[Output],
+        afresh: bool,
+    ) -> Result<(), Error> {
+        let mut wanted: BTreeMap<String, (Sharing, &MountKind)> = BTreeMap::new();
+        for mount in &exec.mounts {
+            let MountKind::Cache { sharing, .. } = &mount.kind else { continue };
+            let one = wanted.entry(key(build, &mount.kind, inputs)?);
+            let one = one.or_insert((*sharing, &mount.kind));
+            // The strictest counts.
+            if one.0 == Sharing::Shared || *sharing == Sharing::Locked {
+                one.0 = *sharing;
+            }
+        }
+        for (key, (sharing, kind)) in wanted {
+            let afresh = afresh && build.is_first(&key);
+            let path = self.cache(build, kind, sharing, inputs, afresh).await?;
+            self.paths.insert(key, path);
+        }
+        Ok(())
+    }
+
     /// The directory of a cache, filled where it is new.
     async fn cache(
         &mut self,
@@ -117,6 +149,7 @@ impl Mounts {
         kind: &MountKind,
         sharing: Sharing,
         inputs: &[Output],
+        afresh: bool,
     ) -> Result<PathBuf, Error> {
         let MountKind::Cache { id, from, source, mode, uid, gid, .. } = kind else {
             return Err(Error::Lost("a cache"));
@@ -133,32 +166,40 @@ impl Mounts {
             return Ok(path.clone());
         }
         let base = from.map(|from| inputs[from].clone());
-        let based = base.as_ref().map(|base| base.identity().unwrap_or_default());
-        let name = Name {
-            id: id.clone(),
-            base: based.unwrap_or_default(),
-            source: source.clone(),
-            uid: *uid,
-            gid: *gid,
-            mode: *mode,
-        };
+        let name = name(kind, inputs)?;
         let how = match sharing {
             Sharing::Shared => Use::Shared,
             Sharing::Private => Use::Private,
             Sharing::Locked => Use::Locked,
         };
-        let directory = loop {
+        let take = async |how| {
             let name = name.clone();
             let take = build.blocking(move |build| {
                 let (whole, description) = (name.whole(), name.description());
                 let detail = name.detail();
                 build.builder.store.take_noted(KIND, &whole, &description, &detail, how)
             });
-            match take.await? {
+            take.await
+        };
+        let mut alone = None;
+        if afresh && how == Use::Shared {
+            // While others use it nothing is taken away from them.
+            alone = take(Use::Locked).await?;
+        }
+        let is_emptied = afresh && (how != Use::Shared || alone.is_some());
+        let mut directory = loop {
+            match alone.take() {
                 Some(directory) => break directory,
-                None => sleep(LOOK).await,
+                None => alone = take(how).await?,
+            }
+            if alone.is_none() {
+                sleep(LOOK).await;
             }
         };
+        if is_emptied {
+            directory.clear()?;
+            directory.is_new = true;
+        }
         let path = directory.path.clone();
         if directory.is_new {
             let (source, mode, uid, gid) = (source.clone(), *mode, *uid, *gid);
@@ -172,9 +213,36 @@ impl Mounts {
             });
             filled.await?;
         }
+        if how == Use::Shared && is_emptied {
+            directory.share()?;
+        }
         self.caches.push(directory);
         Ok(path)
     }
+}
+
+/// What a cache is called.
+fn name(kind: &MountKind, inputs: &[Output]) -> Result<Name, Error> {
+    let MountKind::Cache { id, from, source, mode, uid, gid, .. } = kind else {
+        return Err(Error::Lost("a cache"));
+    };
+    let base = from.and_then(|from| inputs.get(from)).and_then(Output::identity);
+    Ok(Name {
+        id: id.clone(),
+        base: base.unwrap_or_default(),
+        source: source.clone(),
+        uid: *uid,
+        gid: *gid,
+        mode: *mode,
+    })
+}
+
+/// What a cache is known by, wherever it is: of one that is placed its directory.
+fn key(build: &Shared, kind: &MountKind, inputs: &[Output]) -> Result<String, Error> {
+    let name = name(kind, inputs)?;
+    let placed = &build.builder.engine.settings().builder.cache_mounts;
+    let path = caches::placed(placed, &name.id);
+    Ok(path.map_or_else(|| name.whole(), |path| path.display().to_string()))
 }
 
 /// Gives a new cache what is in a part of a result.

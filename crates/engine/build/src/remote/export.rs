@@ -190,6 +190,16 @@ async fn archives(
     Ok(archives)
 }
 
+/// Sends blobs of the engine's store to a content store of the client's.
+pub(crate) async fn send_to_client(
+    build: &Arc<Shared>,
+    store: &str,
+    blobs: &[Descriptor],
+) -> Result<(), Error> {
+    let (client, store) = (Arc::clone(&build.client), store.to_owned());
+    send(build, &Arc::new(Place::Client { client, store }), blobs).await
+}
+
 async fn send(build: &Arc<Shared>, place: &Arc<Place>, blobs: &[Descriptor]) -> Result<(), Error> {
     let turns = Arc::new(Semaphore::new(AT_ONCE));
     let events: Arc<transfer::Events> = Arc::new(|_| ());

@@ -29,7 +29,7 @@ use crate::Error;
 use crate::error::GoneFrom;
 use crate::request::CacheOption;
 
-pub(crate) use export::{export, inline};
+pub(crate) use export::{export, inline, send_to_client};
 pub(crate) use packing::{Packing, archive};
 pub(crate) use place::Place;
 

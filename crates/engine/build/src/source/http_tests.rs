@@ -72,6 +72,42 @@ fn only(dir: &Path) -> String {
     names[0].to_string_lossy().into_owned()
 }
 
+/// What the image of a Dockerfile says of its time, and of a variable, with `SOURCE_DATE_EPOCH=context`.
+async fn created(home: &Home, context: String) -> (Option<String>, Vec<String>) {
+    let (build, _) = home.begin();
+    let options = [("context", context.as_str()), ("build-arg:SOURCE_DATE_EPOCH", "context")];
+    let options = options.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let request = crate::FrontendRequest { options, ..crate::FrontendRequest::default() };
+    let solved = build.solve(&request).await.unwrap();
+    let config = oci::image::ImageConfig::parse(&solved.metadata["containerimage.config"]).unwrap();
+    (config.history[0].created.clone(), config.config.env)
+}
+
+/// The time of a build is that of its context: what the server says, or the newest in the archive.
+#[tokio::test]
+async fn a_context_has_a_time() {
+    let mut archive = tarstream::Writer::new(Vec::new());
+    let text = "FROM scratch\nARG SOURCE_DATE_EPOCH\nENV at=$SOURCE_DATE_EPOCH\n";
+    for (name, data, seconds) in [("Dockerfile", text, 5), ("sub/newer", "", 86_400)] {
+        let mtime = tarstream::Time { seconds, nanoseconds: 0 };
+        let size = data.len() as u64;
+        let entry = tarstream::Entry { path: name.into(), size, mtime, ..Default::default() };
+        archive.append(&entry, &mut data.as_bytes()).unwrap();
+    }
+    let archive = String::from_utf8(archive.finish().unwrap()).unwrap();
+    let server = Server::new(move |lines| match lines[0].split(' ').nth(1) {
+        Some("/dated") => ok("Last-Modified: Thu, 01 Jan 1970 00:01:00 GMT\r\n", &archive),
+        _ => ok("", &archive),
+    });
+    let home = Home::new("epoch");
+    let (created_at, env) = created(&home, server.url("/dated")).await;
+    assert_eq!(created_at.as_deref(), Some("1970-01-01T00:01:00Z"));
+    assert!(env.contains(&"at=60".to_owned()), "{env:?}");
+    let (created_at, env) = created(&home, server.url("/undated")).await;
+    assert_eq!(created_at.as_deref(), Some("1970-01-02T00:00:00Z"));
+    assert!(env.contains(&"at=86400".to_owned()), "{env:?}");
+}
+
 #[tokio::test]
 async fn a_file_is_asked_for_again_as_one_that_may_have_changed() {
     let home = Home::new("http-again");

@@ -15,6 +15,7 @@ use crate::build::Shared;
 use crate::output::Output;
 use crate::tell::Listeners;
 
+pub(crate) use git::commit_time;
 pub(crate) use http::UPLOAD;
 pub(crate) use image::{here, resolve};
 

@@ -337,7 +337,7 @@ impl Converter<'_> {
     }
 }
 
-fn is_url(source: &str) -> bool {
+pub(crate) fn is_url(source: &str) -> bool {
     source.starts_with("http://") || source.starts_with("https://")
 }
 
@@ -376,7 +376,7 @@ fn destination(dir: &str, path: &str) -> String {
 }
 
 /// The name of a file behind a URL: the last part of its path.
-fn file_name(url: &str) -> String {
+pub(crate) fn file_name(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     match rest.split_once('/').map(|(_, path)| path::base(path)) {

@@ -6,6 +6,7 @@ use buildgraph::{Action, File, MakeDirectory, Op, Shown};
 use docker::timestamp::Timestamp;
 
 use super::env::{self, Env};
+use super::epoch;
 use super::history::{self, Layer};
 use super::plan::{Act, range};
 use super::stage::{At, Command, with_path};
@@ -174,9 +175,8 @@ impl Converter<'_> {
             let mut is_global = false;
             if let Some(given) = self.options.build_args.get(&argument.key) {
                 argument.value = Some(given.clone());
-                if argument.key == "SOURCE_DATE_EPOCH" {
-                    let epoch = self.epoch.map(|epoch| epoch.to_string());
-                    argument.value = epoch.or(argument.value);
+                if argument.key == epoch::NAME {
+                    argument.value = self.epoch_text().or(argument.value);
                 }
             } else if let Some(default) = &argument.value {
                 argument.value = Some(self.expand(at, one, self.how(), default)?);

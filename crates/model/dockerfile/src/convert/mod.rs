@@ -6,7 +6,7 @@
 //! [`Next::Done`]. Triggers of images may name further images, so that takes a few rounds. Each round
 //! begins anew with what is known: the same facts make the same graph.
 
-use buildgraph::{Graph, VertexIdx};
+use buildgraph::{Graph, Source, VertexIdx};
 use oci::Digest;
 use oci::image::{ImageConfig, Platform};
 
@@ -21,6 +21,7 @@ mod contexts;
 mod copy;
 mod dispatch;
 mod env;
+mod epoch;
 mod finish;
 mod history;
 mod names;
@@ -72,8 +73,14 @@ pub enum Ask {
         /// What it is called.
         name: String,
     },
-    /// When the build's context was made: of a commit, or a file behind a URL.
-    ContextTime,
+    /// When something from elsewhere was made: of a repository its commit, of a file behind a URL what its
+    /// server says, or the newest that is in an archive.
+    Time {
+        /// What it is.
+        source: Box<Source>,
+        /// What people are shown meanwhile.
+        shown: String,
+    },
 }
 
 /// What there is to say to it.

@@ -77,6 +77,8 @@ pub struct Options {
     pub ignore: Vec<String>,
     /// The context.
     pub context: Context,
+    /// What the context was made of, where that is another source: the archive that was unpacked.
+    pub context_origin: Option<buildgraph::Source>,
     /// All stages are looked at, as checks want it.
     pub all_stages: bool,
 }

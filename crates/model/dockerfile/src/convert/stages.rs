@@ -154,30 +154,6 @@ impl<'a> Converter<'a> {
         }
     }
 
-    fn set_epoch(&mut self) -> Result<(), Error> {
-        const NAME: &str = "SOURCE_DATE_EPOCH";
-        let given = self.options.build_args.get(NAME).map(String::as_str);
-        let value = given.or_else(|| self.globals.get(NAME)).unwrap_or_default();
-        if value.is_empty() {
-            return Ok(());
-        }
-        self.epoch = match value.parse::<i64>() {
-            Ok(seconds) => Some(seconds),
-            Err(_) if value == "context" => match self.answer(&Ask::ContextTime) {
-                Some(Answer::Time(time)) => *time,
-                Some(Answer::Failed(why)) => {
-                    return Err(Error::nowhere(Problem::Epoch(why.clone())));
-                }
-                _ => None,
-            },
-            Err(_) => return Err(Error::nowhere(Problem::Epoch(value.into()))),
-        };
-        if let Some(epoch) = self.epoch {
-            self.globals.set(NAME, &epoch.to_string());
-        }
-        Ok(())
-    }
-
     fn set_ignore(&mut self) -> Result<(), Error> {
         let patterns = Patterns::new(&self.options.ignore);
         let patterns = patterns.map_err(|bad| Error::nowhere(Problem::Option(bad.to_string())))?;

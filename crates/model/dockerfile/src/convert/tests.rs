@@ -41,7 +41,7 @@ fn answer(ask: &Ask) -> Answer {
         Ask::Layout { .. } => Answer::Image { config: Box::new(base()), digest: None, id: None },
         Ask::Ignore { .. } => Answer::Ignore(vec!["*.o".into()]),
         Ask::Input { .. } => Answer::Input { result: "ref".into(), config: None },
-        Ask::ContextTime => Answer::Time(Some(7)),
+        Ask::Time { .. } => Answer::Time(Some(7)),
     }
 }
 
@@ -460,12 +460,46 @@ fn what_makes_no_sense() {
 
 #[test]
 fn a_time_for_all() {
-    for (value, want) in [("86400", "1970-01-02T00:00:00Z"), ("context", "1970-01-01T00:00:07Z")] {
-        let build_args = [("SOURCE_DATE_EPOCH".into(), value.into())].into();
-        let built = convert_with("FROM scratch\nWORKDIR /a", Options { build_args, ..options() })
-            .0
-            .unwrap();
-        assert_eq!(built.image.history[0].created.as_deref(), Some(want));
+    let source = "FROM scratch AS src\nARG v=1\nADD https://a/$v.tar /\nFROM scratch\nWORKDIR /a";
+    let git = buildgraph::Source::Git(buildgraph::Git::default());
+    for (value, want) in [
+        ("86400", "1970-01-02T00:00:00Z"),
+        ("context", "1970-01-01T00:00:07Z"),
+        ("SRC", "1970-01-01T00:00:07Z"),
+        ("named", "1970-01-01T00:00:07Z"),
+    ] {
+        let options = Options {
+            build_args: [("SOURCE_DATE_EPOCH".into(), value.into())].into(),
+            contexts: [("named".into(), "https://a/b.tar".into())].into(),
+            context: Context::Made(git.clone()),
+            ..options()
+        };
+        let built = convert_with(source, options).0.unwrap();
+        assert_eq!(built.image.history[0].created.as_deref(), Some(want), "{value}");
+    }
+    // A directory of the client's has no time, and that is what steps see.
+    let build_args = [("SOURCE_DATE_EPOCH".into(), "context".into())].into();
+    let source = "FROM scratch\nARG SOURCE_DATE_EPOCH\nENV x=a$SOURCE_DATE_EPOCH";
+    let built = convert_with(source, Options { build_args, ..options() }).0.unwrap();
+    assert!(built.epoch.is_none() && built.image.config.env.contains(&"x=a".to_owned()));
+}
+
+#[test]
+fn stages_that_say_no_time() {
+    for (stage, want) in [
+        ("FROM a AS t\nADD https://a/b /", "SOURCE_DATE_EPOCH stage must use FROM scratch"),
+        (
+            "FROM scratch AS t\nCOPY a /",
+            "SOURCE_DATE_EPOCH stage does not meet source-only requirements: unsupported copy instruction",
+        ),
+        ("FROM scratch AS t\nARG a", "SOURCE_DATE_EPOCH stage must contain exactly one remote ADD"),
+        (
+            "FROM scratch AS t\nADD a /",
+            "SOURCE_DATE_EPOCH stage source must be a single HTTP(S) or Git ADD",
+        ),
+    ] {
+        let source = format!("ARG SOURCE_DATE_EPOCH=t\n{stage}\nFROM scratch");
+        assert_eq!(error(&source), want, "{stage}");
     }
 }
 

@@ -34,8 +34,8 @@ const ARCHITECTURES: &[&str] = &[
 
 /// A text that names no platform.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\": {1}: invalid argument")]
-pub struct ParseError(String, &'static str);
+#[error("{0}: invalid argument")]
+pub struct ParseError(String);
 
 /// `OS[(VERSION)][/ARCHITECTURE[/VARIANT]]`, or an architecture alone. What is left out is this
 /// program's own; names are brought into Go's form (`x86_64`, `aarch64`, `armhf`).
@@ -43,18 +43,25 @@ impl FromStr for Platform {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let refuse = |why| ParseError(text.into(), why);
+        let refuse = |why| ParseError(format!("\"{text}\": {why}"));
+        let bad = |part: &str, what: &str| {
+            let part = format!("\"{part}\" is an invalid {what} of \"{text}\"");
+            ParseError(format!("{part}: platform specifier component must match \"{WORD}\""))
+        };
         let parts: Vec<&str> = text.split('/').collect();
         let is_word = |part: &&str| {
             let is_letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
             !part.is_empty() && part.bytes().all(is_letter)
         };
         let (os, version) = match parts[0].split_once('(') {
-            Some((os, rest)) => (os, Some(rest.strip_suffix(')').ok_or(refuse(SYNTAX))?)),
+            Some((os, rest)) => {
+                let version = rest.strip_suffix(')').filter(|version| !version.is_empty());
+                (os, Some(version.ok_or_else(|| bad(parts[0], "OS component"))?))
+            }
             None => (parts[0], None),
         };
-        if ![os].iter().chain(&parts[1..]).all(is_word) || version.is_some_and(str::is_empty) {
-            return Err(refuse(SYNTAX));
+        if let Some(part) = [os].iter().chain(&parts[1..]).find(|part| !is_word(part)) {
+            return Err(bad(part, "component"));
         }
         let native = Self::native();
         let plain = Self { os_version: version.map(str::to_owned), ..Self::default() };
@@ -85,7 +92,8 @@ impl FromStr for Platform {
     }
 }
 
-const SYNTAX: &str = "is an invalid component of a platform specifier";
+/// What a part of a platform's name is, as people know it of containerd.
+const WORD: &str = "^[A-Za-z0-9_.-]+$";
 
 /// `OS[(VERSION)]/ARCHITECTURE[/VARIANT]`; `unknown` where nothing is known.
 impl fmt::Display for Platform {

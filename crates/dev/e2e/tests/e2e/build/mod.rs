@@ -9,6 +9,7 @@ mod killed;
 mod packages;
 mod real;
 mod security;
+mod seldom;
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -116,8 +116,13 @@ pub(crate) async fn build(mut call: Call) -> Reply {
     let client: Arc<dyn Client> = Arc::new(Uploader::new(&mut call, session));
     let (sender, events) = mpsc::unbounded_channel();
     let (opening, request) = (Arc::clone(&upgrades), asked.request.clone());
+    let has_entitlements = asked.generation == Generation::BuildKit;
     let begin = move || {
         let builder = opening.builder().map_err(Error::internal)?;
+        if has_entitlements {
+            let granted = builder.may_grant(request.entitlements);
+            granted.map_err(|error| Error::internal(error.to_string()))?;
+        }
         let build = builder.begin(request, client, Progress::new(sender));
         Ok::<_, Error>((builder, build))
     };

@@ -77,6 +77,38 @@ pub(crate) async fn bring(
     Ok((Output::Tree(Tree { directory, part, identity: Some(identity) }), was_here))
 }
 
+/// When a commit was made, seconds since 1970, without a checkout.
+pub(crate) async fn commit_time(
+    build: &Arc<Shared>,
+    git: &buildgraph::Git,
+    listeners: &Listeners,
+) -> Result<i64, Error> {
+    let remote = Remote::new(&git.remote)?;
+    if !git.reference.is_empty() {
+        check_name(&git.reference)?;
+    }
+    let mut program = Program::new(listeners);
+    authorize(build, git, &remote, &mut program).await?;
+    let _agent = ssh(build, git, &remote, &mut program).await?;
+    let tip = tip(build, git, &remote, &program).await?;
+    check_sum(git, &tip)?;
+    let name = format!("time of {} {}", remote.url, tip.commit);
+    let taken =
+        build.blocking(move |build| build.builder.store.take(KIND, &name, &name, Use::Private));
+    let mut directory = taken.await?.ok_or(Error::Lost("a directory of the builder"))?;
+    directory.is_passing = true;
+    directory.clear()?;
+    init(&remote, &tip, &program, &directory.path).await?;
+    fetch(git, &remote, &tip, &program, &directory.path)
+        .await
+        .map_err(|error| of_remote(&error, &remote))?;
+    let show = ["show", "--no-patch", "--format=%ct", &tip.commit, "--"];
+    let text = program.run(&directory.path, &show).await?;
+    let unreadable =
+        |_| Error::Invalid(format!("commit {} of {} has no time", tip.commit, remote.url));
+    text.trim().parse().map_err(unreadable)
+}
+
 /// What a checkout is. With `.git` or submodules, where it comes from is part of it.
 fn identity(git: &buildgraph::Git, remote: &Remote, commit: &str) -> String {
     let (keep, modules) = (git.keep_git_dir, !git.skip_submodules);
@@ -253,12 +285,7 @@ async fn check_out(
     program: &Program<'_>,
     dir: &Path,
 ) -> Result<(), Error> {
-    // What is fetched into it has to be named by the same kind of digest.
-    let format = if tip.commit.len() == 64 { "sha256" } else { "sha1" };
-    let format = format!("--object-format={format}");
-    program.run(dir, &["init", "--quiet", "--template=", "--initial-branch=none", &format]).await?;
-    // For submodules that are named from there.
-    program.run(dir, &["remote", "add", "--", "origin", &remote.url]).await?;
+    init(remote, tip, program, dir).await?;
     fetch(git, remote, tip, program, dir).await.map_err(|error| of_remote(&error, remote))?;
     program.run(dir, &["checkout", "--quiet", "--detach", "--force", &tip.commit, "--"]).await?;
     if !git.skip_submodules && dir.join(".gitmodules").is_file() {
@@ -269,6 +296,16 @@ async fn check_out(
         let _ = fs::remove_file(dir.join(".git").join(rest));
     }
     if git.keep_git_dir { Ok(()) } else { without_git(dir) }
+}
+
+/// An empty repository.
+async fn init(remote: &Remote, tip: &Tip, program: &Program<'_>, dir: &Path) -> Result<(), Error> {
+    // What is fetched into it has to be named by the same kind of digest.
+    let format = if tip.commit.len() == 64 { "sha256" } else { "sha1" };
+    let format = format!("--object-format={format}");
+    program.run(dir, &["init", "--quiet", "--template=", "--initial-branch=none", &format]).await?;
+    // For submodules that are named from there.
+    program.run(dir, &["remote", "add", "--", "origin", &remote.url]).await.map(drop)
 }
 
 /// The commit by its number; where the server gives none by number, the branch or tag, and where that is not it

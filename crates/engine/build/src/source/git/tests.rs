@@ -214,6 +214,11 @@ async fn names_and_commits() {
     let error = refused(&home, &git(server.url("git", "missing"), "")).await;
     assert!(error.contains("git ls-remote: fatal: "), "{error}");
 
+    let (build, _) = home.begin();
+    let time = commit_time(&build.shared, &git(url.clone(), "v2"), &Listeners::default()).await;
+    let shown = sh(&server.dir.join("r"), "git show -s --format=%ct v2^{commit}");
+    assert_eq!(time.unwrap().to_string(), shown);
+
     let tag = sh(&server.dir.join("r"), "git rev-parse v2");
     for sum in [commit("v2"), tag, commit("v2")[..8].to_owned()] {
         let git = Git { checksum: Some(Checksum(sum)), ..git(url.clone(), "v2") };
