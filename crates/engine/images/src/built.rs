@@ -180,8 +180,7 @@ impl Images {
         if self.snapshots.form() == snapshot::Form::Own {
             let unpacking = self.snapshots.begin(onto)?;
             let from = self.snapshots.layer_paths(layers).pop().unwrap_or_default();
-            tree::copy(&from, &unpacking.path(), tree::Files::Link)
-                .map_err(snapshot::Error::from)?;
+            tree::copy_layer(&from, &unpacking.path()).map_err(snapshot::Error::from)?;
             return Ok(unpacking);
         }
         let archive = self.pack_layer(layers)?;

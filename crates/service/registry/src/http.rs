@@ -193,7 +193,8 @@ impl Http {
         let into = request.headers_mut();
         into.extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         into.insert(HOST, host);
-        into.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        // Who asks for a file may say who it is.
+        into.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
         if let Some(authorization) = proxy.and_then(|proxy| proxy.authorization.clone()) {
             into.insert(PROXY_AUTHORIZATION, authorization);
         }

@@ -72,6 +72,20 @@ pub(crate) fn xattrs(place: Place<'_>) -> Result<Xattrs, Failed> {
     Ok(all)
 }
 
+/// Gives a directory of a layer the mark of overlayfs that it hides what is below, where the other has it.
+pub(crate) fn transfer_mark(from: Place<'_>, to: Place<'_>) -> Result<(), Failed> {
+    let path = |place: Place<'_>| fsroot::fd_path(place.dir).join(place.name);
+    let (from, to) = (path(from), path(to));
+    for name in ["trusted.overlay.opaque", "user.overlay.opaque"] {
+        let mut value = [0; 8];
+        // Where it cannot be read there is none.
+        let Ok(len) = rustix::fs::lgetxattr(&from, name, &mut value[..]) else { continue };
+        rustix::fs::lsetxattr(&to, name, &value[..len], XattrFlags::empty())
+            .map_err(|errno| ("setxattr", errno))?;
+    }
+    Ok(())
+}
+
 fn set_xattrs(wanted: &Xattrs, to: Place<'_>) -> Result<(), Failed> {
     let there = xattrs(to)?;
     let path = fsroot::fd_path(to.dir).join(to.name);

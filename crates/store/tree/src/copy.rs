@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
-use crate::attributes::{Failed, Place, transfer};
+use crate::attributes::{Failed, Place, transfer, transfer_mark};
 use crate::error::At as _;
 use crate::{Error, Tree, kind, names, stat};
 
@@ -33,7 +33,17 @@ struct Copier {
 /// Copies all that is in the directory `from` into the directory `to`, which is empty, and what
 /// `from` itself is. Sockets are left out. Whether blocks were shared, as far as that was tried.
 pub fn copy(from: &Path, to: &Path, files: Files) -> Result<bool, Error> {
-    let mut copier = Copier { files, reflinks: true, linked: HashMap::new() };
+    let copier = Copier { files, reflinks: true, linked: HashMap::new() };
+    copy_with(copier, from, to, false)
+}
+
+/// The same of a layer, whose directories may have marks that they hide what is below, by further names of its files.
+pub fn copy_layer(from: &Path, to: &Path) -> Result<(), Error> {
+    let copier = Copier { files: Files::Link, reflinks: true, linked: HashMap::new() };
+    copy_with(copier, from, to, true).map(drop)
+}
+
+fn copy_with(mut copier: Copier, from: &Path, to: &Path, has_marks: bool) -> Result<bool, Error> {
     let (from, to) = (Tree::open(from)?, Tree::open(to)?);
     let mut rest = vec![PathBuf::new()];
     let mut done = Vec::new();
@@ -54,8 +64,12 @@ pub fn copy(from: &Path, to: &Path, files: Files) -> Result<bool, Error> {
         let here = OsStr::new(".");
         let found = rustix::fs::fstat(&source).at("stat", &from.path.join(path))?;
         let source = Place { dir: source.as_fd(), name: here };
-        transfer(source, &found, Place { dir: target.as_fd(), name: here })
-            .map_err(|(call, errno)| failed(call, errno, &to, path))?;
+        let target = Place { dir: target.as_fd(), name: here };
+        if has_marks {
+            transfer_mark(source, target)
+                .map_err(|(call, errno)| failed(call, errno, &to, path))?;
+        }
+        transfer(source, &found, target).map_err(|(call, errno)| failed(call, errno, &to, path))?;
     }
     Ok(copier.reflinks)
 }

@@ -307,6 +307,44 @@ fn files_are_changed_merged_and_compared() {
     home.end();
 }
 
+/// A directory that took the place of another one hides what was in that, also where its layer lies on something else.
+#[test]
+fn a_directory_that_was_replaced_is_merged() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let mut home = Home::new("llb-replaced");
+    let mut llb = Definition::default();
+    let image = llb.busybox();
+    let old = llb.sh("mkdir /d; touch /d/old", vec![], &[&image]);
+    let new = llb.sh("rm -rf /d; mkdir /d; touch /d/new", vec![], &[&old]);
+    let other = llb.file(vec![mkfile("/other", "x")], &[]);
+    let all = llb.merge(&[&other, &new]);
+    let (dest, _) = home.built(llb.end(&all), &[]);
+    let names = fs::read_dir(dest.join("d")).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["new"]);
+    assert!(dest.join("other").exists());
+    home.end();
+}
+
+/// Who says which exit codes are a success says all of them.
+#[test]
+fn exit_codes_that_are_a_success() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let mut home = Home::new("llb-codes");
+    for (script, valid, is_fine) in
+        [("exit 3", vec![2, 3], true), ("exit 0", vec![3], false), ("exit 1", vec![], false)]
+    {
+        let mut llb = Definition::default();
+        let image = llb.busybox();
+        let mut op = exec(script, vec![]);
+        op.meta.as_mut().unwrap().valid_exit_codes = valid;
+        let top = llb.program(op, &[&image]);
+        let done = home.run(llb.end(&top), &[]);
+        assert_eq!(done.code == 0, is_fine, "{script}: {}", done.stderr);
+    }
+    home.end();
+}
+
 #[test]
 fn sources_of_all_kinds_are_results_by_themselves() {
     needs!(Root, Overlay, Netns, Busybox, Curl);

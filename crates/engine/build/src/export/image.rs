@@ -154,6 +154,8 @@ async fn install(
         names: how.stored_names().to_vec(),
         docker_types: !how.oci_types,
         attested_by_image: !how.as_artifact,
+        // Who names a platform gets an index, also of one.
+        index: finished.iter().any(|one| !one.platform.is_empty()),
         ..Built::default()
     };
     let how = how.clone();
@@ -268,11 +270,19 @@ fn subjects(names: &[Reference], config: &ImageConfig) -> Vec<String> {
 /// The configuration that the front end says for a platform.
 fn stated(solved: &Solved, platform: &str) -> Result<ImageConfig, Error> {
     let of_platform = solved.metadata.get(&format!("{CONFIG}/{platform}"));
-    match of_platform.or_else(|| solved.metadata.get(CONFIG)) {
-        Some(bytes) => ImageConfig::parse(bytes)
-            .map_err(|error| Error::Invalid(format!("the image's configuration: {error}"))),
-        None => blank(platform),
+    let Some(bytes) = of_platform.or_else(|| solved.metadata.get(CONFIG)) else {
+        return blank(platform);
+    };
+    if bytes.trim_ascii() == b"null" {
+        return Err(Error::Invalid("invalid null image config for export".into()));
     }
+    let config = ImageConfig::parse(bytes)
+        .map_err(|error| Error::Invalid(format!("the image's configuration: {error}")))?;
+    if config.os.is_empty() != config.architecture.is_empty() {
+        let why = "invalid image config: os and architecture must be specified together";
+        return Err(Error::Invalid(why.into()));
+    }
+    Ok(config)
 }
 
 fn layers(build: &Shared, chain: &[oci::ChainId]) -> Result<Vec<Layer>, Error> {

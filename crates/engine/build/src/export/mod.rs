@@ -63,7 +63,9 @@ impl Build {
     /// (`containerimage.digest`).
     pub async fn export(&self, solved: &Solved) -> Result<BTreeMap<String, String>, Error> {
         let mut exports = self.shared.request.exports.clone();
-        exports.iter_mut().for_each(|export| named(export, solved));
+        for export in &mut exports {
+            named(export, solved);
+        }
         let needs_files = exports.iter().any(|export| export.kind != "cacheonly");
         let finished = self.finish(solved, needs_files).await?;
         let mut response = told_by_frontend(solved);
@@ -141,8 +143,12 @@ impl Build {
     }
 }
 
-/// An image that is called `*` is called as the front end says.
+/// An image that is called `*` is called as the front end says, and has its notes, too.
 fn named(export: &mut Export, solved: &Solved) {
+    for (key, note) in solved.metadata.iter().filter(|(key, _)| key.starts_with("annotation")) {
+        let note = || String::from_utf8_lossy(note).into();
+        export.options.entry(key.clone()).or_insert_with(note);
+    }
     if export.options.get("name").is_none_or(|name| name != "*") {
         return;
     }

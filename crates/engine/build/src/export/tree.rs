@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cp::{Pack, pack_trees};
 use fsroot::Root;
 use oci::ChainId;
+use oci::image::Platform;
 
 use super::{Finished, Solved, image};
 use crate::attest::{self, Attested};
@@ -112,6 +113,10 @@ fn subdirs(finished: &[Finished], export: &Export) -> Result<Vec<String>, Error>
             return Err(Error::Invalid(format!("non-bool value for platform-split: {other}")));
         }
     };
-    let name = |one: &Finished| if split { one.platform.replace('/', "_") } else { String::new() };
+    let name = |one: &Finished| match one.platform.as_str() {
+        _ if !split => String::new(),
+        "" => Platform::native().normalized().to_string().replace('/', "_"),
+        platform => platform.replace('/', "_"),
+    };
     Ok(finished.iter().map(name).collect())
 }

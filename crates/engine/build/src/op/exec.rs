@@ -160,7 +160,8 @@ impl Job {
             error => Error::Containers(error),
         })?;
         let code = finished.exit_code;
-        let kept = if code == 0 || self.valid.contains(&code) {
+        let is_fine = if self.valid.is_empty() { code == 0 } else { self.valid.contains(&code) };
+        let kept = if is_fine {
             self.keep(&finished)
         } else {
             let why = if finished.oom_killed {

@@ -140,12 +140,7 @@ async fn ask(
     user: Option<&str>,
     known: Option<&Known>,
 ) -> Result<WebFile, Error> {
-    let secret = if http.auth_secret.is_empty() {
-        None
-    } else {
-        build.client.secret(&http.auth_secret).await.map_err(Error::Client)?
-    };
-    let secret = secret.map(|secret| String::from_utf8_lossy(&secret).trim().to_owned());
+    let secret = authorization(build, http, url).await?;
     let mut headers: Vec<(&str, &str)> = Vec::new();
     if !http.headers.iter().any(|(name, _)| name == "accept") {
         headers.push(("accept", "*/*"));
@@ -171,6 +166,38 @@ async fn ask(
         }
         other => Error::Invalid(docker::error::chain(&other)),
     })
+}
+
+/// What is said of who asks: a secret that the source names, or one of the client's for the server
+/// (`HTTP_AUTH_HEADER_HOST`, `HTTP_AUTH_TOKEN_HOST`).
+async fn authorization(
+    build: &Arc<Shared>,
+    http: &Http,
+    url: &str,
+) -> Result<Option<String>, Error> {
+    let secret = async |id: &str| {
+        let found = build.client.secret(id).await.map_err(Error::Client)?;
+        Ok::<_, Error>(found.map(|one| String::from_utf8_lossy(&one).trim().to_owned()))
+    };
+    if !http.auth_secret.is_empty() {
+        return secret(&http.auth_secret).await;
+    }
+    let host = host(url);
+    if let Some(header) = secret(&format!("HTTP_AUTH_HEADER_{host}")).await? {
+        return Ok(Some(header));
+    }
+    let token = secret(&format!("HTTP_AUTH_TOKEN_{host}")).await?;
+    Ok(token.map(|token| format!("Bearer {token}")))
+}
+
+/// The server of a URL, without its port.
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
 }
 
 /// Writes what comes in place of what is there.

@@ -72,6 +72,24 @@ fn only(dir: &Path) -> String {
     names[0].to_string_lossy().into_owned()
 }
 
+/// A client has secrets for servers; who asks may say what it is.
+#[tokio::test]
+async fn servers_have_secrets_of_their_own() {
+    let home = Home::new("http-hosts");
+    let server = Server::new(|_| ok("", "ours"));
+    let secret = ("HTTP_AUTH_TOKEN_127.0.0.1".to_owned(), b"1234\n".to_vec());
+    home.client.secrets.lock().unwrap().extend([secret]);
+    let headers = vec![("user-agent".to_owned(), "me".to_owned())];
+    try_bring(&home, &Http { headers, ..http(server.url("/file")) }).await.unwrap();
+    let seen = server.seen.lock().unwrap().concat();
+    assert!(seen.contains(&"authorization: bearer 1234".to_owned()), "{seen:?}");
+    assert!(seen.contains(&"user-agent: me".to_owned()), "{seen:?}");
+    assert_eq!(
+        (host("https://a.b:5/c"), host("http://[::1]/x"), host("http://a?b")),
+        ("a.b", "[::1]", "a")
+    );
+}
+
 /// What the image of a Dockerfile says of its time, and of a variable, with `SOURCE_DATE_EPOCH=context`.
 async fn created(home: &Home, context: String) -> (Option<String>, Vec<String>) {
     let (build, _) = home.begin();
