@@ -28,8 +28,6 @@ pub enum Resolve {
     Default,
     /// At its registry, also where one is here (`--pull`).
     Pull,
-    /// Here alone.
-    Local,
 }
 
 /// An image.

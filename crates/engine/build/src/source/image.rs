@@ -55,9 +55,6 @@ pub(crate) async fn resolve(
     let reference: Reference = name
         .parse()
         .map_err(|error| Error::Invalid(format!("invalid reference format: {name}: {error}")))?;
-    if how == Resolve::Local {
-        return Err(Error::NotFound(format!("{name}: not found")));
-    }
     let credentials = build.client.credentials(reference.domain()).await.map_err(Error::Client)?;
     let mut request = Request {
         reference,

@@ -175,9 +175,9 @@ fn no_cache(text: Option<&String>) -> NoCache {
 
 fn resolve(text: Option<&str>) -> Result<Resolve, Problem> {
     match text {
-        None | Some("default") => Ok(Resolve::Default),
+        // BuildKit asks the registry first by default. Docker's clients ask for what is here first, and we do so anyway.
+        None | Some("default" | "local") => Ok(Resolve::Default),
         Some("pull") => Ok(Resolve::Pull),
-        Some("local") => Ok(Resolve::Local),
         Some(other) => Err(bad(format!("invalid image-resolve-mode: {other}"))),
     }
 }

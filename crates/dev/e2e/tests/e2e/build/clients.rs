@@ -249,6 +249,11 @@ fn results_go_to_a_registry_with_a_password() {
         docker.ok(&dir, &["pull", "-q", &name]);
         assert_eq!(docker.ok(&dir, &["run", "--rm", &name, "cat", "/x"]), "x");
     }
+    // What is not here comes from there, also for a client that asks for what is here first.
+    docker.ok(&dir, &["rmi", "-f", "localhost:5000/me/app:2"]);
+    let on_it = [("Dockerfile", "FROM localhost:5000/me/app:2\nRUN test -e /x\n")];
+    let on_it = context(&sandbox, "on-it", &on_it);
+    docker.ok(&on_it, &["buildx", "build", "."]);
     drop(docker);
     tidy(&sandbox);
     drop(server);
