@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use build::{Build, Progress, Solved};
+use build::{Build, Progress};
 use buildkit::pb::Definition;
 use tokio::sync::{oneshot, watch};
 use tonic::Status;
 
 use crate::failure;
+use crate::front_end::{FrontEnd, Returned};
 use crate::places::Places;
 use crate::status::Told;
 
@@ -20,16 +21,16 @@ pub(crate) const WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) id: String,
+    /// The session of its client.
+    pub(crate) session: String,
     pub(crate) build: Build,
     /// Tells its client something.
     pub(crate) progress: Progress,
     pub(crate) told: Arc<Told>,
-    /// Its inputs, where its client is the front end.
-    pub(crate) inputs: BTreeMap<String, Definition>,
+    /// Its client, where that is the front end.
+    pub(crate) client: Arc<FrontEnd>,
     /// Where its client's own graphs come from.
     pub(crate) places: Places,
-    /// Who waits for the result of the client that is its front end.
-    result: Mutex<Option<oneshot::Sender<Result<Solved, Status>>>>,
     /// Turns true when nobody wants it any more.
     over: watch::Sender<bool>,
 }
@@ -45,12 +46,6 @@ impl Job {
     /// An error of it, as its client is told.
     pub(crate) fn failed(&self, error: &build::Error) -> Status {
         failure::of_build(error, &self.places)
-    }
-
-    /// Hands over what its client has made. Only the first time is one.
-    pub(crate) fn give_back(&self, result: Result<Solved, Status>) -> bool {
-        let sender = self.result.lock().unwrap_or_else(PoisonError::into_inner).take();
-        sender.is_some_and(|sender| sender.send(result).is_ok())
     }
 }
 
@@ -82,17 +77,18 @@ impl Builds {
     pub(crate) fn begin(
         &self,
         id: String,
+        session: String,
         build: Build,
         progress: Progress,
         told: Arc<Told>,
         inputs: BTreeMap<String, Definition>,
-    ) -> Result<(UnderWay<'_>, oneshot::Receiver<Result<Solved, Status>>), Status> {
-        let (sender, result) = oneshot::channel();
-        let result_of = Mutex::new(Some(sender));
+    ) -> Result<(UnderWay<'_>, oneshot::Receiver<Returned>), Status> {
+        let (client, result) = FrontEnd::of_client(inputs);
+        let client = Arc::new(client);
         let over = watch::channel(false).0;
         let of = id.clone();
         let places = Places::default();
-        let job = Job { id: of, build, progress, told, inputs, places, result: result_of, over };
+        let job = Job { id: of, session, build, progress, told, client, places, over };
         let job = Arc::new(job);
         let mut under_way = self.lock();
         if under_way.contains_key(&id) {

@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::builds::Job;
+use crate::guest::Asked;
 use crate::history::Ended;
 use crate::service::Service;
 use crate::session::pipe::{carry_in, carry_out, pipe};
@@ -43,14 +44,22 @@ impl Service {
         let progress = Progress::new(sender);
         let build = self.builder.begin(wanted, client, progress.clone());
         let inputs = asked.frontend_inputs.clone();
-        let begun =
-            self.builds.begin(asked.r#ref.clone(), build, progress, Arc::clone(&told), inputs);
+        let begun = self.builds.begin(
+            asked.r#ref.clone(),
+            asked.session.clone(),
+            build,
+            progress,
+            Arc::clone(&told),
+            inputs,
+        );
         let (under_way, result) = begun?;
         let record = self.history.begin(&asked, Arc::clone(&told));
         let done = tokio::select! {
             done = Box::pin(self.carry_out(&under_way.job, &asked, result)) => done,
             () = session.ended() => Err(Status::cancelled("the client's session has ended")),
         };
+        // Containers of its client's own end with it.
+        under_way.job.client.release().await;
         drop(under_way);
         // All that was told is told before the build is over: nobody is left who would read this.
         _ = end.send(());
@@ -86,21 +95,21 @@ impl Service {
 
     async fn carry_out(
         &self,
-        job: &Job,
+        job: &Arc<Job>,
         asked: &SolveRequest,
         result: oneshot::Receiver<Result<Solved, Status>>,
     ) -> Result<BTreeMap<String, String>, Status> {
         let solved = match (&asked.definition, asked.frontend.as_str()) {
             (Some(definition), "") => {
-                let refs = vec![(String::new(), self.result(job, definition)?)];
+                let refs = vec![(String::new(), self.result(job, &job.client, definition)?)];
                 Solved { refs, ..Solved::default() }
             }
             // The client is the front end, by the gateway service.
             (_, "") => result.await.map_err(|_| Status::cancelled("context canceled"))??,
-            (_, frontend) => {
-                let inputs = self.inputs(job, &asked.frontend_inputs)?;
-                let asked = request::frontend(frontend, &asked.frontend_attrs, &[], inputs)?;
-                Box::pin(job.build.solve(&asked)).await.map_err(|error| job.failed(&error))?
+            (_, name) => {
+                let (options, inputs) = (&asked.frontend_attrs, &asked.frontend_inputs);
+                let asked = Asked { name, options, cache_imports: &[], inputs };
+                Box::pin(self.front_end(job, &job.client, asked)).await?
             }
         };
         Box::pin(job.build.export(&solved)).await.map_err(|error| job.failed(&error))

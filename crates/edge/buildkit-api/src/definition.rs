@@ -12,6 +12,7 @@ use tonic::Status;
 
 use crate::builds::Job;
 use crate::failure;
+use crate::front_end::FrontEnd;
 use crate::service::Service;
 
 /// A graph of one source is two operations; a client may have put a few more around it.
@@ -51,11 +52,18 @@ pub(crate) fn result_of(definition: &pb::Definition) -> Option<String> {
 
 impl Service {
     /// What a result is called in a build, by the name that was given out with it; it may be one of another build.
-    fn named(&self, job: &Job, name: &str) -> Result<String, Status> {
+    /// For a front end that is an image, only where its client has named that one.
+    fn named(&self, job: &Job, by: &FrontEnd, name: &str) -> Result<String, Status> {
         let (build, reference) =
             name.split_once('/').ok_or_else(|| Status::invalid_argument("no name of a result"))?;
         if build == job.id {
             return Ok(reference.to_owned());
+        }
+        if job.build.has_adopted(name) {
+            return Ok(name.to_owned());
+        }
+        if by.is_guest {
+            return Err(Status::permission_denied(format!("no such ref: {name:.200}")));
         }
         let gone = || Status::not_found(format!("the build {build} has ended"));
         let other = self.builds.find(build).ok_or_else(gone)?;
@@ -66,11 +74,12 @@ impl Service {
     pub(crate) fn input(
         &self,
         job: &Job,
+        by: &FrontEnd,
         definition: &pb::Definition,
     ) -> Result<Option<String>, Status> {
         match result_of(definition) {
-            Some(name) => self.named(job, &name).map(Some),
-            None => self.graph(job, definition),
+            Some(name) => self.named(job, by, &name).map(Some),
+            None => self.graph(job, by, definition),
         }
     }
 
@@ -78,20 +87,26 @@ impl Service {
     pub(crate) fn result(
         &self,
         job: &Job,
+        by: &FrontEnd,
         definition: &pb::Definition,
     ) -> Result<Option<String>, Status> {
         let name = result_of(definition);
         let own = name.as_deref().and_then(|name| name.strip_prefix(&format!("{}/", job.id)));
         match own {
             Some(reference) => Ok(Some(reference.to_owned())),
-            None => self.graph(job, definition),
+            None => self.graph(job, by, definition),
         }
     }
 
     /// Reads a graph of a client's own.
-    fn graph(&self, job: &Job, definition: &pb::Definition) -> Result<Option<String>, Status> {
+    fn graph(
+        &self,
+        job: &Job,
+        by: &FrontEnd,
+        definition: &pb::Definition,
+    ) -> Result<Option<String>, Status> {
         let mut result =
-            |name: &str| self.named(job, name).map_err(|status| status.message().to_owned());
+            |name: &str| self.named(job, by, name).map_err(|status| status.message().to_owned());
         let Some(read) = llb::read(definition, &mut result).map_err(|error| refused(&error))?
         else {
             return Ok(None);
@@ -104,11 +119,12 @@ impl Service {
     pub(crate) fn inputs(
         &self,
         job: &Job,
+        by: &FrontEnd,
         inputs: &BTreeMap<String, pb::Definition>,
     ) -> Result<BTreeMap<String, String>, Status> {
         let mut names = BTreeMap::new();
         for (input, definition) in inputs {
-            if let Some(name) = self.input(job, definition)? {
+            if let Some(name) = self.input(job, by, definition)? {
                 names.insert(input.clone(), name);
             }
         }
@@ -116,7 +132,7 @@ impl Service {
     }
 }
 
-fn refused(error: &llb::Error) -> Status {
+pub(crate) fn refused(error: &llb::Error) -> Status {
     let text = error.to_string();
     match error {
         llb::Error::NotYet(_) => Status::unimplemented(text),

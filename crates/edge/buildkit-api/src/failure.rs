@@ -43,6 +43,17 @@ pub(crate) fn record(status: &Status) -> rpc::Status {
     rpc::Status { code, message: status.message().to_owned(), details: Vec::new() }
 }
 
+/// A failure with where it was asked for, unless it says of itself where it is from.
+pub(crate) fn at(status: Status, file: &build::Source, lines: &[buildgraph::Range]) -> Status {
+    let mut all = record(&status);
+    let own = format!("{TYPES}errdefs.Source+json");
+    if all.details.iter().any(|detail| detail.type_url == own) {
+        return status;
+    }
+    all.details.push(place(file, lines));
+    from_record(&all)
+}
+
 /// A client's own error, as it came.
 pub(crate) fn from_record(error: &rpc::Status) -> Status {
     let code = Code::from_i32(error.code);
@@ -55,6 +66,8 @@ fn code(error: &Error) -> Code {
         // What a step lacked is no answer to who asked for the build.
         Error::Vertex { source, .. } if code(source) == Code::Cancelled => Code::Cancelled,
         Error::Shared(source) => code(source),
+        Error::Guest { source, .. } => code(source),
+        Error::NoCap { .. } => Code::Unimplemented,
         Error::Invalid(_) => Code::InvalidArgument,
         Error::NotFound(_) | Error::NoDockerfile(_) => Code::NotFound,
         Error::NotAllowed { .. } | Error::NotGranted(_) => Code::PermissionDenied,
@@ -91,6 +104,10 @@ fn details(error: &Error, places: &Places) -> Vec<Any> {
         }
         Error::Dockerfile { file, lines, .. } => vec![place(file, lines)],
         Error::Shared(source) => details(source, places),
+        Error::Guest { source, .. } => details(source, places),
+        Error::NoCap { cap, .. } => {
+            vec![any("errdefs.FrontendCap", &json!({ "name": cap }))]
+        }
         Error::Exit { code, .. } => {
             vec![any("gatewayapi.ExitMessage", &json!({ "Code": code }))]
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use build::{Event, FileStat, Solved, Warning};
 use buildgraph::{Range, Resolve};
 use buildkit::fsutil::Stat;
-use buildkit::gateway::llb_bridge_server::LlbBridge;
+use buildkit::gateway::llb_bridge_server::{LlbBridge, LlbBridgeServer};
 use buildkit::gateway::{
     self, EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest, InputsResponse,
     NewContainerRequest, NewContainerResponse, PingRequest, PongResponse, ReadDirRequest,
@@ -18,44 +18,97 @@ use buildkit::gateway::{
     WarnResponse, result,
 };
 use buildkit::pb;
+use hyper::Request as Call;
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
+use tonic::codegen::Service as _;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use crate::builds::Job;
-use crate::definition::of_result;
+use crate::definition::{of_result, refused};
+use crate::front_end::{FrontEnd, OwnContainer, Returned};
 use crate::fsutil::mode::from_unix;
+use crate::guest::Asked;
 use crate::service::Service;
-use crate::{failure, request, worker};
+use crate::transport::MESSAGE;
+use crate::{failure, processes, worker};
 
 /// The header that says which build a call is of.
 const BUILD: &str = "buildkit-controlapi-buildid";
 /// The largest part of a file in one answer, in bytes: messages end at 16 MiB.
 const FILE: u64 = 15 << 20;
 
+/// Messages on their way to a client.
+const AHEAD: usize = 32;
+
 type Answer<T> = Result<Response<T>, Status>;
 
-impl Service {
-    /// The build that a call is of.
-    async fn job(&self, headers: &MetadataMap) -> Result<Arc<Job>, Status> {
-        let id = headers.get(BUILD).and_then(|value| value.to_str().ok());
-        let id = id.ok_or_else(|| Status::invalid_argument("the call names no build"))?;
-        self.builds.wait(id).await
+/// The service, for clients of all builds, or for one front end.
+#[derive(Clone)]
+pub(crate) struct Gateway {
+    service: Service,
+    of: Option<(Arc<Job>, Arc<FrontEnd>)>,
+}
+
+/// Who asks, and in which build.
+pub(crate) struct Asking {
+    service: Service,
+    pub(crate) job: Arc<Job>,
+    pub(crate) by: Arc<FrontEnd>,
+}
+
+impl Gateway {
+    /// For clients: each call says which build it is of.
+    pub(crate) fn of_clients(service: Service) -> Self {
+        Self { service, of: None }
     }
 
-    async fn solve_for(&self, job: &Job, asked: SolveRequest) -> Result<Solved, Status> {
+    /// For a front end that is an image.
+    pub(crate) fn of_guest(service: Service, job: Arc<Job>, guest: Arc<FrontEnd>) -> Self {
+        Self { service, of: Some((job, guest)) }
+    }
+
+    /// Answers a call.
+    pub(crate) async fn answer(self, call: Call<Body>) -> hyper::Response<Body> {
+        let mut bridge = LlbBridgeServer::new(self).max_decoding_message_size(MESSAGE);
+        match bridge.call(call).await {
+            Ok(answered) => answered,
+        }
+    }
+
+    async fn asking(&self, headers: &MetadataMap) -> Result<Asking, Status> {
+        let service = self.service.clone();
+        if let Some((job, by)) = &self.of {
+            return Ok(Asking { service, job: Arc::clone(job), by: Arc::clone(by) });
+        }
+        let id = headers.get(BUILD).and_then(|value| value.to_str().ok());
+        let id = id.ok_or_else(|| Status::invalid_argument("the call names no build"))?;
+        let job = service.builds.wait(id).await?;
+        let by = Arc::clone(&job.client);
+        Ok(Asking { service, job, by })
+    }
+}
+
+impl Asking {
+    async fn solve(&self, asked: SolveRequest) -> Result<Solved, Status> {
         if !asked.source_policies.is_empty() {
             return Err(Status::unimplemented("source policies are not supported yet"));
         }
+        let Self { service, job, by } = self;
         let solved = if asked.frontend.is_empty() {
             let definition = asked.definition.unwrap_or_default();
-            let name = self.result(job, &definition)?;
+            let name = service.result(job, by, &definition)?;
             Solved { refs: vec![(String::new(), name)], metadata: BTreeMap::new() }
         } else {
-            let inputs = self.inputs(job, &asked.frontend_inputs)?;
-            let (name, options) = (&asked.frontend, &asked.frontend_opt);
-            let asked = request::frontend(name, options, &asked.cache_imports, inputs)?;
-            job.build.solve(&asked).await.map_err(|error| job.failed(&error))?
+            let wanted = Asked {
+                name: &asked.frontend,
+                options: &asked.frontend_opt,
+                cache_imports: &asked.cache_imports,
+                inputs: &asked.frontend_inputs,
+            };
+            service.front_end(job, by, wanted).await?
         };
         if asked.evaluate {
             for reference in solved.refs.iter().filter_map(|(_, reference)| reference.as_deref()) {
@@ -63,7 +116,40 @@ impl Service {
                 made.map_err(|error| job.failed(&error))?;
             }
         }
+        for (_, name) in &solved.refs {
+            name.as_deref().map_or(Ok(()), |name| by.told_of(name))?;
+        }
         Ok(solved)
+    }
+
+    /// What it says that its result is: of what it was told of.
+    fn returned(&self, asked: ReturnRequest) -> Result<Returned, Status> {
+        match asked.error {
+            Some(error) if error.code != 0 => Ok(Err(failure::from_record(&error))),
+            _ => {
+                let solved = solved(asked.result.unwrap_or_default())?;
+                for (_, name) in &solved.refs {
+                    name.as_deref().map_or(Ok(""), |name| self.by.known(name))?;
+                }
+                Ok(Ok(solved))
+            }
+        }
+    }
+
+    /// A container of its own, of results that it was told of.
+    async fn new_container(&self, asked: &NewContainerRequest) -> Result<(), Status> {
+        let read = llb::container(asked).map_err(|error| refused(&error))?;
+        let mut inputs = Vec::new();
+        for name in read.results {
+            self.by.known(&name).map(drop).or_else(|error| match name.as_str() {
+                "" => Ok(()),
+                _ => Err(error),
+            })?;
+            inputs.push(Some(name).filter(|name| !name.is_empty()));
+        }
+        let made = self.job.build.container(read.exec, &inputs).await;
+        let container = made.map_err(|error| self.job.failed(&error))?;
+        self.by.add(&asked.container_id, OwnContainer { container, places: read.places })
     }
 }
 
@@ -161,33 +247,31 @@ async fn image(
 }
 
 #[tonic::async_trait]
-impl LlbBridge for Service {
+impl LlbBridge for Gateway {
     async fn ping(&self, asked: Request<PingRequest>) -> Answer<PongResponse> {
-        self.job(asked.metadata()).await?;
+        self.asking(asked.metadata()).await?;
         let (frontend_api_caps, llb_caps) = worker::features();
-        let workers = vec![self.worker.record()];
+        let workers = vec![self.service.worker.record()];
         Ok(Response::new(PongResponse { frontend_api_caps, llb_caps, workers }))
     }
 
     async fn solve(&self, asked: Request<SolveRequest>) -> Answer<SolveResponse> {
-        let job = self.job(asked.metadata()).await?;
-        let by_array = asked.get_ref().allow_result_array_ref;
+        let asking = self.asking(asked.metadata()).await?;
+        let (by_array, by_map) =
+            (asked.get_ref().allow_result_array_ref, asked.get_ref().allow_result_return);
         let work = async {
-            let solved = Box::pin(self.solve_for(&job, asked.into_inner())).await?;
-            if !by_array {
-                return Err(Status::unimplemented("results without proto.refarray"));
-            }
-            let result = Some(result(&job, solved));
-            Ok(SolveResponse { r#ref: String::new(), result })
+            let solved = Box::pin(asking.solve(asked.into_inner())).await?;
+            let result = result(&asking.job, solved);
+            Ok(if by_array { answer(result) } else { older(result, by_map)? })
         };
-        wanted(&job, work).await
+        wanted(&asking.job, work).await
     }
 
     async fn evaluate(&self, asked: Request<EvaluateRequest>) -> Answer<EvaluateResponse> {
-        let job = self.job(asked.metadata()).await?;
+        let Asking { job, by, .. } = self.asking(asked.metadata()).await?;
         let reference = asked.into_inner().r#ref;
         let work = async {
-            let made = job.build.evaluate(&reference).await;
+            let made = job.build.evaluate(by.known(&reference)?).await;
             made.map_err(|error| job.failed(&error))?;
             Ok(EvaluateResponse {})
         };
@@ -195,7 +279,7 @@ impl LlbBridge for Service {
     }
 
     async fn read_file(&self, asked: Request<ReadFileRequest>) -> Answer<ReadFileResponse> {
-        let job = self.job(asked.metadata()).await?;
+        let Asking { job, by, .. } = self.asking(asked.metadata()).await?;
         let asked = asked.into_inner();
         let range = asked.range.unwrap_or_default();
         let number =
@@ -204,7 +288,8 @@ impl LlbBridge for Service {
         let length = if length == 0 { FILE } else { length.min(FILE) };
         let work = async {
             let path = Path::new(&asked.file_path);
-            let read = job.build.read_file(&asked.r#ref, path, offset, Some(length)).await;
+            let read =
+                job.build.read_file(by.known(&asked.r#ref)?, path, offset, Some(length)).await;
             let data = read.map_err(|error| job.failed(&error))?;
             Ok(ReadFileResponse { data })
         };
@@ -212,13 +297,14 @@ impl LlbBridge for Service {
     }
 
     async fn read_dir(&self, asked: Request<ReadDirRequest>) -> Answer<ReadDirResponse> {
-        let job = self.job(asked.metadata()).await?;
+        let Asking { job, by, .. } = self.asking(asked.metadata()).await?;
         let asked = asked.into_inner();
         if !asked.include_pattern.is_empty() {
             return Err(Status::unimplemented("a pattern in ReadDir is not supported yet"));
         }
         let work = async {
-            let read = job.build.read_dir(&asked.r#ref, Path::new(&asked.dir_path)).await;
+            let read =
+                job.build.read_dir(by.known(&asked.r#ref)?, Path::new(&asked.dir_path)).await;
             let entries = read.map_err(|error| job.failed(&error))?.iter().map(stat).collect();
             Ok(ReadDirResponse { entries })
         };
@@ -226,10 +312,10 @@ impl LlbBridge for Service {
     }
 
     async fn stat_file(&self, asked: Request<StatFileRequest>) -> Answer<StatFileResponse> {
-        let job = self.job(asked.metadata()).await?;
+        let Asking { job, by, .. } = self.asking(asked.metadata()).await?;
         let asked = asked.into_inner();
         let work = async {
-            let found = job.build.stat(&asked.r#ref, Path::new(&asked.path)).await;
+            let found = job.build.stat(by.known(&asked.r#ref)?, Path::new(&asked.path)).await;
             let found = found.map_err(|error| job.failed(&error))?;
             Ok(StatFileResponse { stat: Some(stat(&found)) })
         };
@@ -240,7 +326,7 @@ impl LlbBridge for Service {
         &self,
         asked: Request<ResolveImageConfigRequest>,
     ) -> Answer<ResolveImageConfigResponse> {
-        let job = self.job(asked.metadata()).await?;
+        let Asking { job, .. } = self.asking(asked.metadata()).await?;
         let asked = asked.into_inner();
         let work = async {
             let (name, mode) = (&asked.r#ref, &asked.resolve_mode);
@@ -254,7 +340,7 @@ impl LlbBridge for Service {
         &self,
         asked: Request<ResolveSourceMetaRequest>,
     ) -> Answer<ResolveSourceMetaResponse> {
-        let job = self.job(asked.metadata()).await?;
+        let Asking { job, .. } = self.asking(asked.metadata()).await?;
         let asked = asked.into_inner();
         let source = asked.source.unwrap_or_default();
         let Some(name) = source.identifier.strip_prefix("docker-image://") else {
@@ -272,25 +358,21 @@ impl LlbBridge for Service {
     }
 
     async fn r#return(&self, asked: Request<ReturnRequest>) -> Answer<ReturnResponse> {
-        let job = self.job(asked.metadata()).await?;
-        let asked = asked.into_inner();
-        let result = match asked.error {
-            Some(error) if error.code != 0 => Err(failure::from_record(&error)),
-            _ => solved(asked.result.unwrap_or_default()),
-        };
-        if job.give_back(result) {
+        let asking = self.asking(asked.metadata()).await?;
+        let result = asking.returned(asked.into_inner())?;
+        if asking.by.give_back(result) {
             return Ok(Response::new(ReturnResponse {}));
         }
         Err(Status::failed_precondition("the build has its result already"))
     }
 
     async fn inputs(&self, asked: Request<InputsRequest>) -> Answer<InputsResponse> {
-        let job = self.job(asked.metadata()).await?;
-        Ok(Response::new(InputsResponse { definitions: job.inputs.clone() }))
+        let Asking { by, .. } = self.asking(asked.metadata()).await?;
+        Ok(Response::new(InputsResponse { definitions: by.inputs.clone() }))
     }
 
     async fn warn(&self, asked: Request<WarnRequest>) -> Answer<WarnResponse> {
-        let job = self.job(asked.metadata()).await?;
+        let Asking { job, .. } = self.asking(asked.metadata()).await?;
         let asked = asked.into_inner();
         let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
         let line = |at: Option<&pb::Position>| {
@@ -315,41 +397,80 @@ impl LlbBridge for Service {
         Ok(Response::new(WarnResponse {}))
     }
 
-    async fn new_container(&self, _: Request<NewContainerRequest>) -> Answer<NewContainerResponse> {
-        Err(no_containers())
+    async fn new_container(
+        &self,
+        asked: Request<NewContainerRequest>,
+    ) -> Answer<NewContainerResponse> {
+        let asking = self.asking(asked.metadata()).await?;
+        let asked = asked.into_inner();
+        let work = async {
+            asking.new_container(&asked).await?;
+            Ok(NewContainerResponse {})
+        };
+        wanted(&asking.job, work).await
     }
 
     async fn release_container(
         &self,
-        _: Request<ReleaseContainerRequest>,
+        asked: Request<ReleaseContainerRequest>,
     ) -> Answer<ReleaseContainerResponse> {
-        Err(no_containers())
+        let Asking { by, .. } = self.asking(asked.metadata()).await?;
+        by.take_container(&asked.get_ref().container_id)?.container.release().await;
+        Ok(Response::new(ReleaseContainerResponse {}))
     }
 
     type ExecProcessStream = ReceiverStream<Result<ExecMessage, Status>>;
 
     async fn exec_process(
         &self,
-        _: Request<tonic::Streaming<ExecMessage>>,
+        asked: Request<tonic::Streaming<ExecMessage>>,
     ) -> Answer<Self::ExecProcessStream> {
-        Err(no_containers())
+        let asking = self.asking(asked.metadata()).await?;
+        let (sender, messages) = mpsc::channel(AHEAD);
+        tokio::spawn(processes::serve(asking, asked.into_inner(), sender));
+        Ok(Response::new(ReceiverStream::new(messages)))
     }
 
     async fn read_file_container(&self, _: Request<ReadFileRequest>) -> Answer<ReadFileResponse> {
-        Err(no_containers())
+        Err(not_in_containers())
     }
 
     async fn read_dir_container(&self, _: Request<ReadDirRequest>) -> Answer<ReadDirResponse> {
-        Err(no_containers())
+        Err(not_in_containers())
     }
 
     async fn stat_file_container(&self, _: Request<StatFileRequest>) -> Answer<StatFileResponse> {
-        Err(no_containers())
+        Err(not_in_containers())
     }
 }
 
-fn no_containers() -> Status {
-    Status::unimplemented(
-        "containers of a client's own in a build (NewContainer, ExecProcess) are not supported yet",
-    )
+fn not_in_containers() -> Status {
+    Status::unimplemented("files of containers (ReadFileContainer) are not supported yet")
+}
+
+/// What a call for results is answered.
+fn answer(result: gateway::Result) -> SolveResponse {
+    SolveResponse { r#ref: String::new(), result: Some(result) }
+}
+
+/// The same for front ends that know of results only as names.
+fn older(result: gateway::Result, by_map: bool) -> Result<SolveResponse, Status> {
+    let older = match result.result {
+        Some(result::Result::Ref(one)) => Some(result::Result::RefDeprecated(one.id)),
+        Some(result::Result::Refs(map)) if by_map => {
+            let refs = map.refs.into_iter().map(|(platform, one)| (platform, one.id)).collect();
+            Some(result::Result::RefsDeprecated(gateway::RefMapDeprecated { refs }))
+        }
+        Some(_) => {
+            let text = "solve did not return default result: there are several";
+            return Err(Status::invalid_argument(text));
+        }
+        None => None,
+    };
+    let name = match &older {
+        Some(result::Result::RefDeprecated(name)) if !by_map => name.clone(),
+        _ => String::new(),
+    };
+    let result = Some(gateway::Result { result: older, ..result });
+    Ok(SolveResponse { r#ref: name, result })
 }

@@ -15,12 +15,15 @@ mod clock;
 mod control;
 mod definition;
 mod failure;
+mod front_end;
 mod fsutil;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod gateway;
+mod guest;
 mod history;
 mod places;
+mod processes;
 mod request;
 mod service;
 mod session;

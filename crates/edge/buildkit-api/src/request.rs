@@ -94,14 +94,22 @@ fn entitlements(names: &[String]) -> Result<Entitlements, Status> {
     Ok(allowed)
 }
 
-/// What is asked of the front end, with its inputs by the names of results.
+/// A front end, and what is asked of it.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// The image that it is; `None`: it is the one that is built in.
+    pub(crate) image: Option<String>,
+    pub(crate) request: FrontendRequest,
+}
+
+/// What is asked of a front end, with its inputs by the names of results.
 pub(crate) fn frontend(
     name: &str,
     options: &BTreeMap<String, String>,
     imports: &[gateway::CacheOptionsEntry],
     inputs: BTreeMap<String, String>,
-) -> Result<FrontendRequest, Status> {
-    check_frontend(name, options)?;
+) -> Result<Wanted, Status> {
+    let image = image(name, options)?;
     let mut cache_from: Vec<_> = imports
         .iter()
         .map(|entry| CacheOption { kind: entry.r#type.clone(), options: entry.attrs.clone() })
@@ -127,7 +135,11 @@ pub(crate) fn frontend(
     for option in &cache_from {
         option.check(false).map_err(Status::invalid_argument)?;
     }
-    Ok(FrontendRequest { options: options.clone(), inputs, cache_from, is_classic: false })
+    let options = options.clone();
+    Ok(Wanted {
+        image,
+        request: FrontendRequest { options, inputs, cache_from, is_classic: false },
+    })
 }
 
 /// An entry of the option `cache-imports`.
@@ -139,18 +151,22 @@ struct Import {
     attrs: BTreeMap<String, String>,
 }
 
-fn check_frontend(name: &str, options: &BTreeMap<String, String>) -> Result<(), Status> {
-    let other =
-        |what: &str| Err(Status::unimplemented(format!("the front end {what} is not supported")));
+/// Whether a front end that is asked for by its image is the one that is built in.
+pub(crate) fn is_built_in(image: &str) -> bool {
+    let name = image.strip_prefix("docker.io/").unwrap_or(image);
+    let end = name.find([':', '@']).unwrap_or(name.len());
+    DOCKERFILE_IMAGES.contains(&&name[..end])
+}
+
+/// The image that a front end is.
+fn image(name: &str, options: &BTreeMap<String, String>) -> Result<Option<String>, Status> {
     match name {
-        "dockerfile.v0" => Ok(()),
-        "gateway.v0" => {
-            let source = options.get("source").map_or("", String::as_str);
-            let source = source.strip_prefix("docker.io/").unwrap_or(source);
-            let end = source.find([':', '@']).unwrap_or(source.len());
-            if DOCKERFILE_IMAGES.contains(&&source[..end]) { Ok(()) } else { other(source) }
-        }
-        _ => other(name),
+        "dockerfile.v0" => Ok(None),
+        "gateway.v0" => match options.get("source").map_or("", String::as_str) {
+            "" => Err(Status::invalid_argument("no source specified for gateway")),
+            image => Ok(Some(image.to_owned()).filter(|image| !is_built_in(image))),
+        },
+        _ => Err(Status::unimplemented(format!("the front end {name} is not supported"))),
     }
 }
 
@@ -182,22 +198,36 @@ mod tests {
     }
 
     #[test]
-    fn there_is_one_front_end() {
+    fn what_a_front_end_is_is_known_by_its_name() {
         let with = |name: &str, source: &str| {
             let options = [("source".to_owned(), source.to_owned())].into();
-            frontend(name, &options, &[], BTreeMap::new())
+            frontend(name, &options, &[], BTreeMap::new()).map(|wanted| wanted.image)
         };
-        assert!(with("dockerfile.v0", "").is_ok());
-        assert!(with("gateway.v0", "docker/dockerfile:1").is_ok());
-        assert!(with("gateway.v0", "docker.io/docker/dockerfile@sha256:0").is_ok());
-        assert!(with("gateway.v0", "evil/dockerfile:1").is_err());
+        assert_eq!(with("dockerfile.v0", "").unwrap(), None);
+        for built_in in [
+            "docker/dockerfile",
+            "docker/dockerfile:1",
+            "docker/dockerfile:1.20-labs",
+            "docker.io/docker/dockerfile@sha256:0",
+            "docker.io/docker/dockerfile-upstream:master",
+        ] {
+            assert_eq!(with("gateway.v0", built_in).unwrap(), None, "{built_in}");
+        }
+        for other in
+            ["evil/dockerfile:1", "docker/dockerfile-x", "x.io/docker/dockerfile", "dockerfile"]
+        {
+            assert_eq!(with("gateway.v0", other).unwrap().as_deref(), Some(other));
+        }
+        assert!(with("gateway.v0", "").is_err());
         assert!(with("llb", "").is_err());
         let options =
             [("cache-imports".to_owned(), r#"[{"Type":"registry","Attrs":{"ref":"a"}}]"#.into())];
-        let request = frontend("dockerfile.v0", &options.into(), &[], BTreeMap::new()).unwrap();
+        let request =
+            frontend("dockerfile.v0", &options.into(), &[], BTreeMap::new()).unwrap().request;
         assert_eq!(request.cache_from[0].options["ref"], "a");
         let options = [("cache-from".to_owned(), "a,b:1".to_owned())];
-        let request = frontend("dockerfile.v0", &options.into(), &[], BTreeMap::new()).unwrap();
+        let request =
+            frontend("dockerfile.v0", &options.into(), &[], BTreeMap::new()).unwrap().request;
         let names: Vec<_> =
             request.cache_from.iter().map(|one| one.options["ref"].as_str()).collect();
         assert_eq!(names, ["a", "b:1"]);

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use build::{Builder, Client};
 use buildkit::control::control_server::ControlServer;
-use buildkit::gateway::llb_bridge_server::LlbBridgeServer;
 use hyper::header::HeaderMap;
 use hyper::{Request, Response};
 use tonic::body::Body;
 use tonic::codegen::Service as _;
 
 use crate::builds::Builds;
+use crate::gateway::Gateway;
 use crate::history::History;
 use crate::session::{Announced, SessionClient, Sessions};
 use crate::transport::{Io, MESSAGE, server};
@@ -92,8 +92,7 @@ impl Service {
                 { control }.call(request).await
             }
             Some("moby.buildkit.v1.frontend.LLBBridge") => {
-                let bridge = LlbBridgeServer::new(self).max_decoding_message_size(MESSAGE);
-                { bridge }.call(request).await
+                return Gateway::of_clients(self).answer(request).await;
             }
             other => {
                 let text = format!("unknown service {}", other.unwrap_or(path));

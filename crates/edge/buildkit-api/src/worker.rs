@@ -1,6 +1,7 @@
 //! What clients want to know of the builder: its one worker, and its features.
 
 use buildkit::{apicaps::ApiCap, pb, types};
+use serde_json::json;
 
 /// The version of BuildKit that this API is the one of, as far as it goes.
 const BUILDKIT: &str = "v0.25.0";
@@ -19,6 +20,23 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// The same for front ends that are images, as JSON: a list of one.
+    pub(crate) fn json(&self) -> String {
+        let record = self.record();
+        let version = version();
+        let one = json!({
+            "id": record.id,
+            "labels": record.labels,
+            "platforms": self.platforms,
+            "gcPolicy": [],
+            "buildkitVersion": {
+                "package": version.package, "version": version.version, "revision": version.revision,
+            },
+            "cdiDevices": [],
+        });
+        json!([one]).to_string()
+    }
+
     pub(crate) fn record(&self) -> types::WorkerRecord {
         let labels = [
             // Clients take this one for: images may have several platforms, and attestations; layouts
@@ -38,6 +56,9 @@ impl Worker {
         }
     }
 }
+
+/// What front ends call the builder where they tell of something that it lacks.
+pub(crate) const PRODUCT: &str = "dhow";
 
 /// Who we are.
 pub(crate) fn version() -> types::BuildkitVersion {
@@ -78,6 +99,10 @@ const GATEWAY: &[&str] = &[
     "gateway.solve.evaluate",
     "gateway.evaluate",
     "gateway.warnings",
+    "gateway.exec",
+    "gateway.exec.extrahosts",
+    "gateway.exec.signals",
+    "gateway.exec.secretenv",
     "source.metaresolver",
 ];
 

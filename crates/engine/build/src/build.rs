@@ -154,6 +154,11 @@ impl Build {
         Ok(id)
     }
 
+    /// Whether a result of another build is one of this one by this name.
+    pub fn has_adopted(&self, id: &str) -> bool {
+        self.shared.adopted(id).is_some()
+    }
+
     /// What leads to a result, in an order in which each comes after what it works on.
     ///
     /// # Errors

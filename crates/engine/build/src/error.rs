@@ -95,6 +95,22 @@ pub enum Error {
     /// What is said to be a cache, and is none.
     #[error(transparent)]
     Cache(#[from] buildcache::Error),
+    /// A front end that is an image cannot be had, or has failed.
+    #[error("the front end {image}: {source}")]
+    Guest {
+        /// Its image.
+        image: String,
+        /// Why.
+        source: Box<Error>,
+    },
+    /// A front end cannot do what is asked of it.
+    #[error("unsupported frontend capability {cap}: the front end {front_end} does not have it")]
+    NoCap {
+        /// Its image.
+        front_end: String,
+        /// What it lacks.
+        cap: String,
+    },
     /// Nobody wants it any more.
     #[error("context canceled")]
     Cancelled,

@@ -245,7 +245,7 @@ impl Engine {
 
 /// Why an exec did not start, in the words by which clients tell an exit code; it is noted for
 /// those who ask later.
-fn exec_error(execs: &std::path::Path, exec: &str, message: &str) -> Error {
+pub(crate) fn exec_error(execs: &std::path::Path, exec: &str, message: &str) -> Error {
     let noted = ExecStatus::load(execs, exec).ok().and_then(|status| status.exit_code);
     let exit_code = noted.unwrap_or_else(|| {
         let words = message.to_ascii_lowercase();

@@ -97,6 +97,9 @@ pub use logs::{LogOptions, Logs};
 pub use name::new_id;
 pub use remove::RemoveOptions;
 pub use settings::{BuilderGc, BuilderGcRule, BuilderSettings, Settings};
-pub use step::{FinishedStep, Step, StepMount, StepResult, StepSource};
+pub use step::{
+    FinishedStep, RunningStep, Step, StepExec, StepFrames, StepIo, StepMount, StepProcess,
+    StepResult, StepSource,
+};
 pub use volume_copies::VolumeCopy;
 pub use wait::{Attaching, Condition, Exit, Waiting};

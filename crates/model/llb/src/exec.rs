@@ -13,9 +13,9 @@ use crate::load::Operation;
 use crate::read::{About, Reader};
 
 /// Where the root is mounted.
-const ROOT: &str = "/";
+pub(crate) const ROOT: &str = "/";
 /// No more mounts are read of one program.
-const MAX_MOUNTS: usize = 1000;
+pub(crate) const MAX_MOUNTS: usize = 1000;
 /// What a cache is where nobody says more.
 const CACHE_MODE: u32 = 0o755;
 
@@ -171,37 +171,7 @@ impl Program {
                 MountKind::Bind { input: self.input(vertex), source: source.into() }
             }
             Ok(MountType::Cache) => self.cache(reader, operation, mount, source)?,
-            Ok(MountType::Tmpfs) => {
-                let size = mount.tmpfs_opt.as_ref().map_or(0, |tmpfs| tmpfs.size);
-                MountKind::Tmpfs { size: u64::try_from(size).ok().filter(|size| *size > 0) }
-            }
-            Ok(MountType::Secret) => {
-                let Some(secret) = &mount.secret_opt else {
-                    return invalid(format!("invalid secret mount {target}: no options"));
-                };
-                if secret.id.is_empty() {
-                    return invalid("secret ID missing from mount options");
-                }
-                MountKind::Secret {
-                    id: secret.id.clone(),
-                    optional: secret.optional,
-                    uid: secret.uid,
-                    gid: secret.gid,
-                    mode: secret.mode & 0o777,
-                }
-            }
-            Ok(MountType::Ssh) => {
-                let Some(ssh) = &mount.ssh_opt else {
-                    return invalid(format!("invalid ssh mount {target}: no options"));
-                };
-                MountKind::Ssh {
-                    id: if ssh.id.is_empty() { "default".into() } else { ssh.id.clone() },
-                    optional: ssh.optional,
-                    uid: ssh.uid,
-                    gid: ssh.gid,
-                    mode: ssh.mode & 0o777,
-                }
-            }
+            Ok(_) => without_input(mount, &target)?,
             Err(_) => return invalid(format!("mount type {} not implemented", mount.mount_type)),
         };
         self.exec.mounts.push(Mount { target, readonly: mount.readonly, kind });
@@ -215,29 +185,12 @@ impl Program {
         mount: &pb::Mount,
         source: &str,
     ) -> Result<MountKind, Error> {
-        let Some(cache) = &mount.cache_opt else {
-            return invalid("missing cache mount options");
-        };
-        let sharing = match cache.sharing {
-            0 => Sharing::Shared,
-            1 => Sharing::Private,
-            2 => Sharing::Locked,
-            other => return invalid(format!("invalid cache sharing option: {other}")),
-        };
         // What a cache begins with is a part of what it is called.
         let from = match reader.input(operation, mount.input)? {
             Some(vertex) => Some(self.input(reader.layers(vertex)?)),
             None => None,
         };
-        Ok(MountKind::Cache {
-            id: if cache.id.is_empty() { mount.dest.clone() } else { cache.id.clone() },
-            sharing,
-            from,
-            source: source.into(),
-            mode: CACHE_MODE,
-            uid: 0,
-            gid: 0,
-        })
+        cache_of(mount, source, from)
     }
 
     /// Mounts have inputs of their own, also where two are of the same result: what is taken of each counts.
@@ -281,6 +234,70 @@ impl Program {
             parts.insert(output, reader.add(Op::Part(part), vec![vertex], about)?);
         }
         Ok(parts)
+    }
+}
+
+/// A cache; `from` is the input that it begins with.
+pub(crate) fn cache_of(
+    mount: &pb::Mount,
+    source: &str,
+    from: Option<usize>,
+) -> Result<MountKind, Error> {
+    let Some(cache) = &mount.cache_opt else {
+        return invalid("missing cache mount options");
+    };
+    let sharing = match cache.sharing {
+        0 => Sharing::Shared,
+        1 => Sharing::Private,
+        2 => Sharing::Locked,
+        other => return invalid(format!("invalid cache sharing option: {other}")),
+    };
+    Ok(MountKind::Cache {
+        id: if cache.id.is_empty() { mount.dest.clone() } else { cache.id.clone() },
+        sharing,
+        from,
+        source: source.into(),
+        mode: CACHE_MODE,
+        uid: 0,
+        gid: 0,
+    })
+}
+
+/// A mount of no result: memory, a secret, an agent.
+pub(crate) fn without_input(mount: &pb::Mount, target: &str) -> Result<MountKind, Error> {
+    match MountType::try_from(mount.mount_type) {
+        Ok(MountType::Tmpfs) => {
+            let size = mount.tmpfs_opt.as_ref().map_or(0, |tmpfs| tmpfs.size);
+            Ok(MountKind::Tmpfs { size: u64::try_from(size).ok().filter(|size| *size > 0) })
+        }
+        Ok(MountType::Secret) => {
+            let Some(secret) = &mount.secret_opt else {
+                return invalid(format!("invalid secret mount {target}: no options"));
+            };
+            if secret.id.is_empty() {
+                return invalid("secret ID missing from mount options");
+            }
+            Ok(MountKind::Secret {
+                id: secret.id.clone(),
+                optional: secret.optional,
+                uid: secret.uid,
+                gid: secret.gid,
+                mode: secret.mode & 0o777,
+            })
+        }
+        Ok(MountType::Ssh) => {
+            let Some(ssh) = &mount.ssh_opt else {
+                return invalid(format!("invalid ssh mount {target}: no options"));
+            };
+            Ok(MountKind::Ssh {
+                id: if ssh.id.is_empty() { "default".into() } else { ssh.id.clone() },
+                optional: ssh.optional,
+                uid: ssh.uid,
+                gid: ssh.gid,
+                mode: ssh.mode & 0o777,
+            })
+        }
+        _ => invalid(format!("mount type {} not implemented", mount.mount_type)),
     }
 }
 

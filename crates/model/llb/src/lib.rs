@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod caps;
+mod container;
 mod error;
 mod exec;
 mod file;
@@ -28,6 +29,7 @@ use buildgraph::{Graph, VertexIdx};
 use buildkit::pb;
 
 pub use caps::CAPS;
+pub use container::{Container, container};
 pub use error::Error;
 
 /// What the identifier of a source begins with that names a result of this builder.

@@ -41,6 +41,13 @@ pub enum Request {
         #[serde(default)]
         keep: bool,
     },
+    /// Send a signal to the process of an exec that runs.
+    KillExec {
+        /// The exec's id.
+        exec: String,
+        /// The signal's number.
+        signal: i32,
+    },
     /// Take note of a change.
     Change(Change),
     /// Answer [`Reply::Exited`] when the container's program has ended, its output has been

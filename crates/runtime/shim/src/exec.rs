@@ -164,6 +164,14 @@ impl Supervisor {
         self.execs.iter().find(|(_, exec)| exec.id == id).map(|(key, _)| *key)
     }
 
+    /// Sends a signal to the process of an exec. Its number is nobody else's before we have waited for it.
+    pub(crate) fn signal_exec(&self, id: &str, signal: i32) -> Result<(), Error> {
+        let exec = self.exec_key(id).and_then(|key| self.execs.get(&key));
+        let exec = exec.ok_or_else(|| Error::NoExec(id.to_owned()))?;
+        let pid = exec.pid().ok_or(Error::NotRunning)?;
+        Ok(sys::Handle::open(pid)?.signal(signal)?)
+    }
+
     /// The exec whose runtime has this number.
     pub(crate) fn starting_exec(&self, pid: Pid) -> Option<u32> {
         let is = |exec: &Exec| exec.state == State::Starting(pid);

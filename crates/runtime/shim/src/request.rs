@@ -63,6 +63,10 @@ impl Supervisor {
                 let result = self.kill(signal, stop, keep);
                 self.answer(key, result);
             }
+            Request::KillExec { exec, signal } => {
+                let result = self.signal_exec(&exec, signal);
+                self.answer(key, result);
+            }
             Request::Change(change) => {
                 let result = self.change(change);
                 self.answer(key, result);

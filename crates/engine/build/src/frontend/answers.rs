@@ -152,7 +152,7 @@ async fn image_here(
 
 impl Shared {
     /// Where images are looked for.
-    fn resolve_mode(&self) -> Resolve {
+    pub(crate) fn resolve_mode(&self) -> Resolve {
         *self.resolve.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

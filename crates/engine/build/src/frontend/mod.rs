@@ -46,6 +46,22 @@ pub struct Recipe {
     pub stages: Vec<usize>,
 }
 
+/// A front end that is asked for in place of this one, and where.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Syntax {
+    /// Its image.
+    pub image: String,
+    /// What was said of it: its image, and perhaps more.
+    pub cmdline: String,
+    /// Where; `None`: not in a file.
+    pub place: Option<(Source, Vec<buildgraph::Range>)>,
+}
+
+/// The build argument that asks for another front end.
+const SYNTAX: &str = "build-arg:BUILDKIT_SYNTAX";
+/// That another front end was asked for already.
+const CMDLINE: &str = "cmdline";
+
 /// What was read for a build.
 struct Read {
     options: Options,
@@ -62,6 +78,25 @@ impl Build {
             Ok(_) => Ok(Recipe { source: read.source, stages: round.stages }),
             Err(error) => Err(Error::dockerfile(&error, &read.source)),
         }
+    }
+
+    /// The front end that the Dockerfile, or who asks for the build, wants in place of this one.
+    pub async fn syntax(&self, request: &FrontendRequest) -> Result<Option<Syntax>, Error> {
+        if request.options.contains_key(CMDLINE) {
+            return Ok(None);
+        }
+        let image =
+            |cmdline: &str| cmdline.split_ascii_whitespace().next().unwrap_or_default().to_owned();
+        if let Some(cmdline) = request.options.get(SYNTAX) {
+            let image = image(cmdline);
+            return Ok(Some(Syntax { image, cmdline: cmdline.clone(), place: None }));
+        }
+        let source = self.read(request).await?.source;
+        let text = String::from_utf8_lossy(&source.data);
+        let Some(found) = dockerfile::syntax(&text) else { return Ok(None) };
+        let lines = buildgraph::Range { start: found.lines.first, end: found.lines.last };
+        let (image, cmdline) = (image(&found.value), found.value);
+        Ok(Some(Syntax { image, cmdline, place: Some((source, vec![lines])) }))
     }
 
     /// Makes a graph of a Dockerfile, and names its results. Nothing is carried out but what it takes

@@ -75,7 +75,7 @@ fn kept(
 }
 
 /// Whether the build may do that.
-fn check(build: &Shared, exec: &Exec) -> Result<(), Error> {
+pub(crate) fn check(build: &Shared, exec: &Exec) -> Result<(), Error> {
     let may = build.request.entitlements;
     let lacks = |what: &str, entitlement| Err(Error::NotAllowed { what: what.into(), entitlement });
     if exec.network == Network::Host && !may.network_host {
@@ -90,7 +90,8 @@ fn check(build: &Shared, exec: &Exec) -> Result<(), Error> {
     Ok(())
 }
 
-fn step(build: &Shared, exec: &Exec, below: &[ChainId], mounts: &Mounts) -> Step {
+/// What the engine runs for a program; which container it is is nobody's to say yet.
+pub(crate) fn step(build: &Shared, exec: &Exec, below: &[ChainId], mounts: &Mounts) -> Step {
     let network = match exec.network {
         Network::Default if !build.request.network.is_empty() => build.request.network.as_str(),
         Network::Default => "bridge",

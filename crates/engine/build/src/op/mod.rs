@@ -1,9 +1,9 @@
 //! Carrying out one step.
 
-mod exec;
+pub(crate) mod exec;
 mod file;
 mod merge;
-mod mounts;
+pub(crate) mod mounts;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -29,12 +29,12 @@ const MAX_SECRET: usize = 500 << 10;
 
 /// What a step has mounted, and what has to stay as long as it runs.
 #[derive(Debug, Default)]
-pub(super) struct Mounts {
-    pub(super) list: Vec<StepMount>,
+pub(crate) struct Mounts {
+    pub(crate) list: Vec<StepMount>,
     /// Where in the list each mount of the step is; those that may be missing, and are, are nowhere.
-    pub(super) places: Vec<Option<usize>>,
+    pub(crate) places: Vec<Option<usize>>,
     /// Variables with secrets.
-    pub(super) env: Vec<String>,
+    pub(crate) env: Vec<String>,
     /// Where each cache is, by its name.
     paths: BTreeMap<String, PathBuf>,
     caches: Vec<Directory>,
@@ -44,7 +44,7 @@ pub(super) struct Mounts {
 
 impl Mounts {
     /// Makes them; `afresh`: with caches in which nothing is.
-    pub(super) async fn make(
+    pub(crate) async fn make(
         build: &Arc<Shared>,
         exec: &Exec,
         inputs: &[Output],
@@ -275,7 +275,8 @@ async fn secret(build: &Shared, id: &str, optional: bool) -> Result<Option<Vec<u
     }
 }
 
-async fn secret_variable(
+/// A variable with a secret; nothing where it may be missing and is.
+pub(crate) async fn secret_variable(
     build: &Shared,
     variable: &SecretVariable,
 ) -> Result<Option<String>, Error> {

@@ -40,6 +40,9 @@ fn config(step: &Step) -> ContainerConfig {
         working_dir: step.cwd.clone(),
         user: step.user.clone(),
         hostname: hostname.to_owned(),
+        open_stdin: step.stdin,
+        stdin_once: step.stdin,
+        tty: step.tty,
         ..ContainerConfig::default()
     }
 }

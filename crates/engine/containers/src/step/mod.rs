@@ -7,9 +7,13 @@
 //! `recovery`.
 
 mod define;
+mod exec;
 mod mounts;
 mod run;
 mod stubs;
+
+pub use exec::{RunningStep, StepExec, StepProcess};
+pub use run::{StepFrames, StepIo};
 
 use std::path::PathBuf;
 
@@ -62,6 +66,10 @@ pub struct Step {
     pub readonly: bool,
     /// What it has mounted.
     pub mounts: Vec<StepMount>,
+    /// Its standard input is written to; else it is empty.
+    pub stdin: bool,
+    /// It has a terminal.
+    pub tty: bool,
 }
 
 /// One mount of a step.

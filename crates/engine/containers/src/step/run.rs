@@ -9,7 +9,7 @@ use shim_protocol::{Attach, FRAME_HEADER_BYTES, Phase, Reply, Request};
 
 use super::define::Made;
 use super::stubs::Stubs;
-use super::{FinishedStep, Step};
+use super::{FinishedStep, RunningStep, Step};
 use crate::engine::Engine;
 use crate::error::At as _;
 use crate::record::Container;
@@ -30,8 +30,30 @@ struct Running<'a> {
     /// Tells of its end.
     waiting: UnixStream,
     cancelled: BorrowedFd<'a>,
-    frames: Frames,
+    /// `None`: of a terminal, whose output is all one.
+    frames: Option<StepFrames>,
     buffer: Vec<u8>,
+}
+
+/// Who runs a step, while it runs.
+pub trait StepIo {
+    /// It runs. `stdin` takes its standard input, where it has one ([`Step::stdin`]): to shut down its writing side
+    /// is the end of that.
+    fn started(&mut self, step: RunningStep, stdin: Option<UnixStream>);
+
+    /// It has written something: 1 is standard output, 2 standard error.
+    fn output(&mut self, stream: u8, data: &[u8]);
+}
+
+/// Output alone.
+struct Output<'a>(&'a mut dyn FnMut(u8, &[u8]));
+
+impl StepIo for Output<'_> {
+    fn started(&mut self, _: RunningStep, _: Option<UnixStream>) {}
+
+    fn output(&mut self, stream: u8, data: &[u8]) {
+        (self.0)(stream, data);
+    }
 }
 
 /// What a step is heard to do.
@@ -74,8 +96,12 @@ impl Running<'_> {
         let Some(stream) = &mut self.output else { return Ok(()) };
         match stream.read(&mut self.buffer) {
             Ok(0) => self.output = None,
-            Ok(n_bytes) => self.frames.take(&self.buffer[..n_bytes], give),
-            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            Ok(n_bytes) => match &mut self.frames {
+                Some(frames) => frames.take(&self.buffer[..n_bytes], give),
+                None => give(1, &self.buffer[..n_bytes]),
+            },
+            // Who writes to it may not want to wait, which holds for both directions.
+            Err(err) if matches!(err.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
             Err(err) if err.kind() == ErrorKind::ConnectionReset => self.output = None,
             Err(err) => return Err(err),
         }
@@ -84,15 +110,16 @@ impl Running<'_> {
 }
 
 /// Takes the frames of output apart.
-#[derive(Default)]
-struct Frames {
+#[derive(Debug, Default)]
+pub struct StepFrames {
     header: Vec<u8>,
     /// Of the present frame: its stream, and what is still to come.
     present: Option<(u8, usize)>,
 }
 
-impl Frames {
-    fn take(&mut self, mut bytes: &[u8], give: &mut dyn FnMut(u8, &[u8])) {
+impl StepFrames {
+    /// Gives the pieces of output that are in these bytes, each with its stream.
+    pub fn take(&mut self, mut bytes: &[u8], give: &mut dyn FnMut(u8, &[u8])) {
         while !bytes.is_empty() {
             let Some((stream, left)) = self.present else {
                 let n_bytes = bytes.len().min(FRAME_HEADER_BYTES - self.header.len());
@@ -124,13 +151,32 @@ impl Engine {
         output: &mut dyn FnMut(u8, &[u8]),
         cancelled: BorrowedFd<'_>,
     ) -> Result<FinishedStep, Error> {
+        self.run_step_with(step, &mut Output(output), cancelled)
+    }
+
+    /// The same for one that is spoken with.
+    pub fn run_step_with(
+        &self,
+        step: &Step,
+        io: &mut dyn StepIo,
+        cancelled: BorrowedFd<'_>,
+    ) -> Result<FinishedStep, Error> {
         self.reap();
         let Made { mut container, lock, held } = self.make_step(step)?;
         let ran = self.prepare(&mut container, 0).and_then(|()| {
             let mut stubs = self.stubs(&container)?;
             let running = self.start_step(&container, &mut stubs, cancelled)?;
             drop(held);
-            let ended = self.follow(&container, running, output);
+            let stdin = match &running.output {
+                Some(stream) if step.stdin => {
+                    let place = self.paths().socket(&container.id);
+                    Some(stream.try_clone().at("dup", &place)?)
+                }
+                _ => None,
+            };
+            io.started(RunningStep { container: container.clone() }, stdin);
+            let mut output = |stream: u8, bytes: &[u8]| io.output(stream, bytes);
+            let ended = self.follow(&container, running, &mut output);
             self.settle_step(&container)?;
             ended?;
             stubs.remove()
@@ -159,7 +205,8 @@ impl Engine {
         cancelled: BorrowedFd<'a>,
     ) -> Result<Running<'a>, Error> {
         let id = &container.id;
-        let attach = Attach { stdin: false, stdout: true, stderr: true };
+        let stdin = container.record.config.open_stdin;
+        let attach = Attach { stdin, stdout: true, stderr: true };
         let output = self.shared.pending.register(id, Request::Attach(attach))?;
         let waiting = self.shared.pending.register(id, Request::Wait)?;
         failpoint::hit("engine.step-start").at("spawn", self.root())?;
@@ -174,7 +221,7 @@ impl Engine {
             output: output.take(),
             waiting: waiting.take().ok_or_else(gone)?,
             cancelled,
-            frames: Frames::default(),
+            frames: (!container.record.config.tty).then(StepFrames::default),
             buffer: vec![0; READ_BYTES],
         })
     }
@@ -236,7 +283,7 @@ mod tests {
     fn frames_come_in_any_pieces() {
         let wire = b"\x01\0\0\0\0\0\0\x03out\x02\0\0\0\0\0\0\x05error\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\x01!";
         for n_bytes in 1..=wire.len() {
-            let mut frames = Frames::default();
+            let mut frames = StepFrames::default();
             let mut got = [String::new(), String::new()];
             for piece in wire.chunks(n_bytes) {
                 frames.take(piece, &mut |stream, bytes| {

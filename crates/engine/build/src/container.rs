@@ -1,0 +1,376 @@
+//! Containers of a front end's own: made of results, and there for as long as it wants them.
+//!
+//! The first program that is started in one is its first process, a step like any other; those that follow are
+//! run in the same container, and end with it.
+
+use std::io::{PipeReader, PipeWriter};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use buildgraph::{Exec, SecretVariable, Security};
+use bytes::Bytes;
+use containers::{RunningStep, Step, StepFrames, StepIo, StepProcess};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::build::Shared;
+use crate::error::At as _;
+use crate::op::exec::{check, step};
+use crate::op::mounts::{self, Mounts};
+use crate::output::Output;
+use crate::{Build, Error, op};
+
+/// Pieces of output on their way.
+const AHEAD: usize = 32;
+/// The largest of them, in bytes.
+const PIECE: usize = 32 << 10;
+/// How often it is looked whether somebody takes output, and still wants it.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A container, which ends when this is dropped.
+#[derive(Debug)]
+pub struct Container {
+    build: Arc<Shared>,
+    /// All but the program.
+    exec: Exec,
+    inputs: Vec<Output>,
+    /// It, once its first program runs.
+    first: tokio::sync::Mutex<Option<RunningStep>>,
+    life: Mutex<Option<Life>>,
+    is_over: Arc<AtomicBool>,
+}
+
+/// What a container lives by.
+#[derive(Debug)]
+struct Life {
+    /// Its end is the container's.
+    alive: PipeWriter,
+    /// Who follows its first process, and cleans up behind it.
+    follower: JoinHandle<()>,
+}
+
+/// A program to be run in one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Program {
+    /// It, and its arguments.
+    pub args: Vec<String>,
+    /// `NAME=VALUE`.
+    pub env: Vec<String>,
+    /// Variables from secrets.
+    pub secrets: Vec<SecretVariable>,
+    /// Where; empty: `/`.
+    pub cwd: String,
+    /// As whom: `USER[:GROUP]`, names or numbers.
+    pub user: String,
+    /// What it may do.
+    pub security: Security,
+    /// It has a terminal.
+    pub tty: bool,
+    /// Its standard input is written to; else it is empty.
+    pub stdin: bool,
+}
+
+/// A program that runs.
+#[derive(Debug)]
+pub struct Process {
+    /// What is written to it is its standard input, where it has one.
+    pub stdin: Option<OwnedWriteHalf>,
+    /// What it writes: 1 is standard output, 2 standard error.
+    pub output: mpsc::Receiver<(u8, Bytes)>,
+    /// How it ended, once all that it wrote is there: its exit code, or 128 plus the signal that ended it.
+    pub exit: oneshot::Receiver<Result<i32, Error>>,
+    /// What can be done to it.
+    pub control: Control,
+}
+
+/// What can be done to a program.
+#[derive(Clone, Debug)]
+pub struct Control {
+    build: Arc<Shared>,
+    step: RunningStep,
+    exec: Option<String>,
+}
+
+impl Build {
+    /// A container of results; `inputs` are their names, `None` an empty directory, and the first is its root.
+    /// `exec` is all of it but the program.
+    pub async fn container(
+        &self,
+        exec: Exec,
+        inputs: &[Option<String>],
+    ) -> Result<Container, Error> {
+        check(&self.shared, &exec)?;
+        let mut outputs = Vec::new();
+        for input in inputs {
+            outputs.push(match input {
+                Some(name) => self.shared.whole(name).await?,
+                None => Output::Layers(Vec::new()),
+            });
+        }
+        op::base(&outputs)?;
+        Ok(Container::new(&self.shared, exec, outputs))
+    }
+}
+
+impl Container {
+    pub(crate) fn new(build: &Arc<Shared>, exec: Exec, inputs: Vec<Output>) -> Self {
+        let (first, life, is_over) = Default::default();
+        Self { build: Arc::clone(build), exec, inputs, first, life, is_over }
+    }
+
+    /// Runs a program: as its first process, or beside that.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be run, or the container has ended.
+    pub async fn start(&self, program: Program) -> Result<Process, Error> {
+        let mut first = self.first.lock().await;
+        if self.is_over.load(Ordering::Relaxed) {
+            return Err(Error::Cancelled);
+        }
+        let step = match &*first {
+            Some(step) => step.clone(),
+            None => {
+                let process = self.run(program).await?;
+                *first = Some(process.control.step.clone());
+                return Ok(process);
+            }
+        };
+        drop(first);
+        self.join(step, program).await
+    }
+
+    /// Ends it, with all that runs in it, and waits until nothing of it is left.
+    pub async fn release(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let life = self.life.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Life { alive, follower }) = life {
+            drop(alive);
+            // A thread of ours that died has left what the next builder cleans up.
+            _ = follower.await;
+        }
+    }
+
+    fn exec_of(&self, program: &Program) -> Exec {
+        let cwd = if program.cwd.is_empty() { "/" } else { &program.cwd };
+        Exec {
+            args: program.args.clone(),
+            env: program.env.clone(),
+            secrets: program.secrets.clone(),
+            cwd: cwd.to_owned(),
+            user: program.user.clone(),
+            security: program.security,
+            ..self.exec.clone()
+        }
+    }
+
+    /// Runs the first program.
+    async fn run(&self, program: Program) -> Result<Process, Error> {
+        let build = &self.build;
+        let exec = self.exec_of(&program);
+        check(build, &exec)?;
+        let root = op::base(&self.inputs)?;
+        let mounts = Mounts::make(build, &exec, &self.inputs, false).await?;
+        let (stdin, tty) = (program.stdin, program.tty);
+        let step = Step { stdin, tty, ..step(build, &exec, &root, &mounts) };
+        let (cancelled, alive) = std::io::pipe().at("make a", Path::new("pipe"))?;
+        let (started, has_started) = oneshot::channel();
+        let (outgoing, output) = mpsc::channel(AHEAD);
+        let (ended, exit) = oneshot::channel();
+        let wire = Wire {
+            started: Some(started),
+            outgoing,
+            cancelled: cancelled.try_clone().at("dup", Path::new("pipe"))?,
+        };
+        let first = First { build: Arc::clone(build), step, mounts, cancelled };
+        let follower = spawn_blocking(move || first.follow(wire, ended));
+        *self.life.lock().unwrap_or_else(PoisonError::into_inner) = Some(Life { alive, follower });
+        let Ok((step, stdin)) = has_started.await else {
+            // It has not, and why is how it ended.
+            let why = exit.await.unwrap_or(Err(Error::Lost("a program of the build")));
+            return Err(why.err().unwrap_or(Error::Lost("a program of the build")));
+        };
+        let stdin = stdin.map(halves).transpose()?.map(|(_, write)| write);
+        let control = Control { build: Arc::clone(build), step, exec: None };
+        Ok(Process { stdin, output, exit, control })
+    }
+
+    /// Runs another program.
+    async fn join(&self, step: RunningStep, program: Program) -> Result<Process, Error> {
+        let build = &self.build;
+        let exec = self.exec_of(&program);
+        check(build, &exec)?;
+        let mut env = exec.env;
+        for variable in &program.secrets {
+            env.extend(mounts::secret_variable(build, variable).await?);
+        }
+        let process = StepProcess {
+            args: program.args,
+            env,
+            cwd: exec.cwd,
+            user: program.user,
+            tty: program.tty,
+            stdin: program.stdin,
+            privileged: program.security == Security::Insecure,
+        };
+        let of = step.clone();
+        let ran =
+            build.blocking(move |build| Ok(build.builder.engine.exec_in_step(&of, &process)?));
+        let ran = ran.await?;
+        let (read, write) = halves(ran.stream)?;
+        let (outgoing, output) = mpsc::channel(AHEAD);
+        let (ended, exit) = oneshot::channel();
+        let is_over = Arc::clone(&self.is_over);
+        let control = Control { build: Arc::clone(build), step, exec: Some(ran.id) };
+        let of = control.clone();
+        let frames = (!program.tty).then(StepFrames::default);
+        tokio::spawn(async move {
+            read_all(read, frames, outgoing).await;
+            let code = of.code().await;
+            let is_over = is_over.load(Ordering::Relaxed);
+            _ = ended.send(if is_over { Err(Error::Cancelled) } else { code });
+        });
+        let stdin = program.stdin.then_some(write);
+        Ok(Process { stdin, output, exit, control })
+    }
+}
+
+impl Control {
+    /// Sets the size of its terminal.
+    pub async fn resize(&self, width: u16, height: u16) -> Result<(), Error> {
+        let of = self.clone();
+        let done = self.build.blocking(move |build| {
+            let engine = &build.builder.engine;
+            Ok(engine.resize_step(&of.step, of.exec.as_deref(), width, height)?)
+        });
+        done.await
+    }
+
+    /// Sends it a signal, by its number.
+    pub async fn signal(&self, signal: i32) -> Result<(), Error> {
+        let of = self.clone();
+        let done = self.build.blocking(move |build| {
+            let engine = &build.builder.engine;
+            Ok(engine.signal_step(&of.step, of.exec.as_deref(), signal)?)
+        });
+        done.await
+    }
+
+    async fn code(&self) -> Result<i32, Error> {
+        let of = self.clone();
+        let code = self.build.blocking(move |build| {
+            let exec = of.exec.as_deref().unwrap_or_default();
+            Ok(build.builder.engine.step_exec_code(&of.step, exec))
+        });
+        code.await
+    }
+}
+
+/// Both directions of a connection.
+fn halves(stream: UnixStream) -> Result<(OwnedReadHalf, OwnedWriteHalf), Error> {
+    let place = Path::new("a program's streams");
+    stream.set_nonblocking(true).at("fcntl", place)?;
+    let stream = tokio::net::UnixStream::from_std(stream).at("epoll_ctl", place)?;
+    Ok(stream.into_split())
+}
+
+/// Passes on what a program writes, until its end or until nobody takes it.
+async fn read_all(
+    mut read: OwnedReadHalf,
+    mut frames: Option<StepFrames>,
+    outgoing: mpsc::Sender<(u8, Bytes)>,
+) {
+    let mut buffer = vec![0; PIECE];
+    while let Ok(n_bytes @ 1..) = read.read(&mut buffer).await {
+        let mut pieces = Vec::new();
+        let mut give = |stream, bytes: &[u8]| pieces.push((stream, Bytes::copy_from_slice(bytes)));
+        match &mut frames {
+            Some(frames) => frames.take(&buffer[..n_bytes], &mut give),
+            None => give(1, &buffer[..n_bytes]),
+        }
+        for piece in pieces {
+            // It goes on for its end, also where nobody listens any more.
+            _ = outgoing.send(piece).await;
+        }
+    }
+}
+
+/// The first process, on a thread that may wait for it.
+struct First {
+    build: Arc<Shared>,
+    step: Step,
+    /// They have to stay as long as it runs.
+    mounts: Mounts,
+    cancelled: PipeReader,
+}
+
+impl First {
+    fn follow(self, mut wire: Wire, ended: oneshot::Sender<Result<i32, Error>>) {
+        let engine = &self.build.builder.engine;
+        let ran = engine.run_step_with(&self.step, &mut wire, self.cancelled.as_fd());
+        drop(wire);
+        match ran {
+            Ok(finished) => {
+                _ = ended.send(Ok(finished.exit_code));
+                // What it has written may still be looked at.
+                is_readable(&self.cancelled, None);
+                // What cannot be removed now is found by the next who looks.
+                _ = engine.drop_step(finished);
+            }
+            Err(containers::Error::Cancelled) => _ = ended.send(Err(Error::Cancelled)),
+            Err(error) => _ = ended.send(Err(error.into())),
+        }
+        drop(self.mounts);
+    }
+}
+
+/// Between the thread of the first process, and who speaks with it.
+struct Wire {
+    started: Option<oneshot::Sender<(RunningStep, Option<UnixStream>)>>,
+    outgoing: mpsc::Sender<(u8, Bytes)>,
+    cancelled: PipeReader,
+}
+
+impl StepIo for Wire {
+    fn started(&mut self, step: RunningStep, stdin: Option<UnixStream>) {
+        if let Some(started) = self.started.take() {
+            _ = started.send((step, stdin));
+        }
+    }
+
+    fn output(&mut self, stream: u8, data: &[u8]) {
+        let mut piece = (stream, Bytes::copy_from_slice(data));
+        // The program waits where nobody reads, and ends all the same where nobody wants it.
+        loop {
+            match self.outgoing.try_send(piece) {
+                Err(mpsc::error::TrySendError::Full(back)) => piece = back,
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => return,
+            }
+            if is_readable(&self.cancelled, Some(LOOK)) {
+                return;
+            }
+        }
+    }
+}
+
+/// Waits until the other end of a pipe is closed, or for that long. Whether it is.
+fn is_readable(pipe: &PipeReader, timeout: Option<Duration>) -> bool {
+    let timeout = timeout.map(|timeout| Timespec {
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    loop {
+        let mut fds = [PollFd::new(pipe, PollFlags::IN)];
+        match poll(&mut fds, timeout.as_ref()) {
+            Err(rustix::io::Errno::INTR) => {}
+            polled => return polled.is_ok_and(|n| n > 0),
+        }
+    }
+}
