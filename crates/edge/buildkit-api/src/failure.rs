@@ -67,12 +67,11 @@ fn code(error: &Error) -> Code {
         Error::Vertex { source, .. } if code(source) == Code::Cancelled => Code::Cancelled,
         Error::Shared(source) => code(source),
         Error::Guest { source, .. } => code(source),
-        Error::NoCap { .. } => Code::Unimplemented,
         Error::Invalid(_) => Code::InvalidArgument,
         Error::NotFound(_) | Error::NoDockerfile(_) => Code::NotFound,
         Error::NotAllowed { .. } | Error::NotGranted(_) => Code::PermissionDenied,
         Error::Cancelled => Code::Cancelled,
-        Error::NotYet(_) => Code::Unimplemented,
+        Error::NotYet(_) | Error::NoCap { .. } => Code::Unimplemented,
         _ => Code::Unknown,
     }
 }

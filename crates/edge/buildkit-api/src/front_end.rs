@@ -115,6 +115,19 @@ impl FrontEnd {
         lock(&self.containers).get(id).cloned().ok_or_else(|| no_container(id))
     }
 
+    /// A mount of a container of its own, by its number among those that were asked for.
+    pub(crate) fn mount(
+        &self,
+        id: &str,
+        number: i32,
+    ) -> Result<(Arc<OwnContainer>, Option<usize>), Status> {
+        let own = self.container(id)?;
+        let place = usize::try_from(number).ok().and_then(|number| own.places.get(number));
+        let place = place.copied();
+        let none = || Status::not_found(format!("container {id:.100} has no mount {number}"));
+        Ok((own, place.ok_or_else(none)?))
+    }
+
     /// The same, which it has no more.
     pub(crate) fn take_container(&self, id: &str) -> Result<Arc<OwnContainer>, Status> {
         lock(&self.containers).remove(id).ok_or_else(|| no_container(id))

@@ -18,6 +18,7 @@ use buildkit::gateway::{
     WarnResponse, result,
 };
 use buildkit::pb;
+use dockerfile::ignore::{BadPattern, Filter};
 use hyper::Request as Call;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -281,11 +282,7 @@ impl LlbBridge for Gateway {
     async fn read_file(&self, asked: Request<ReadFileRequest>) -> Answer<ReadFileResponse> {
         let Asking { job, by, .. } = self.asking(asked.metadata()).await?;
         let asked = asked.into_inner();
-        let range = asked.range.unwrap_or_default();
-        let number =
-            |n: i64| u64::try_from(n).map_err(|_| Status::invalid_argument("a range before 0"));
-        let (offset, length) = (number(range.offset)?, number(range.length)?);
-        let length = if length == 0 { FILE } else { length.min(FILE) };
+        let (offset, length) = range(asked.range)?;
         let work = async {
             let path = Path::new(&asked.file_path);
             let read =
@@ -299,14 +296,12 @@ impl LlbBridge for Gateway {
     async fn read_dir(&self, asked: Request<ReadDirRequest>) -> Answer<ReadDirResponse> {
         let Asking { job, by, .. } = self.asking(asked.metadata()).await?;
         let asked = asked.into_inner();
-        if !asked.include_pattern.is_empty() {
-            return Err(Status::unimplemented("a pattern in ReadDir is not supported yet"));
-        }
+        let pattern = pattern(&asked.include_pattern)?;
         let work = async {
-            let read =
-                job.build.read_dir(by.known(&asked.r#ref)?, Path::new(&asked.dir_path)).await;
-            let entries = read.map_err(|error| job.failed(&error))?.iter().map(stat).collect();
-            Ok(ReadDirResponse { entries })
+            let name = by.known(&asked.r#ref)?;
+            let read = job.build.read_dir(name, Path::new(&asked.dir_path)).await;
+            let files = read.map_err(|error| job.failed(&error))?;
+            Ok(ReadDirResponse { entries: entries(&files, pattern.as_ref()) })
         };
         wanted(&job, work).await
     }
@@ -431,21 +426,74 @@ impl LlbBridge for Gateway {
         Ok(Response::new(ReceiverStream::new(messages)))
     }
 
-    async fn read_file_container(&self, _: Request<ReadFileRequest>) -> Answer<ReadFileResponse> {
-        Err(not_in_containers())
+    async fn read_file_container(
+        &self,
+        asked: Request<ReadFileRequest>,
+    ) -> Answer<ReadFileResponse> {
+        let Asking { job, by, .. } = self.asking(asked.metadata()).await?;
+        let asked = asked.into_inner();
+        let (offset, length) = range(asked.range)?;
+        let work = async {
+            let (own, place) = by.mount(&asked.r#ref, asked.mount_index)?;
+            let path = Path::new(&asked.file_path);
+            let read = own.container.read_file(place, path, offset, length).await;
+            Ok(ReadFileResponse { data: read.map_err(|error| job.failed(&error))? })
+        };
+        wanted(&job, work).await
     }
 
-    async fn read_dir_container(&self, _: Request<ReadDirRequest>) -> Answer<ReadDirResponse> {
-        Err(not_in_containers())
+    async fn read_dir_container(&self, asked: Request<ReadDirRequest>) -> Answer<ReadDirResponse> {
+        let Asking { job, by, .. } = self.asking(asked.metadata()).await?;
+        let asked = asked.into_inner();
+        let pattern = pattern(&asked.include_pattern)?;
+        let work = async {
+            let (own, place) = by.mount(&asked.r#ref, asked.mount_index)?;
+            let read = own.container.read_dir(place, Path::new(&asked.dir_path)).await;
+            let files = read.map_err(|error| job.failed(&error))?;
+            Ok(ReadDirResponse { entries: entries(&files, pattern.as_ref()) })
+        };
+        wanted(&job, work).await
     }
 
-    async fn stat_file_container(&self, _: Request<StatFileRequest>) -> Answer<StatFileResponse> {
-        Err(not_in_containers())
+    async fn stat_file_container(
+        &self,
+        asked: Request<StatFileRequest>,
+    ) -> Answer<StatFileResponse> {
+        let Asking { job, by, .. } = self.asking(asked.metadata()).await?;
+        let asked = asked.into_inner();
+        let work = async {
+            let (own, place) = by.mount(&asked.r#ref, asked.mount_index)?;
+            let found = own.container.stat(place, Path::new(&asked.path)).await;
+            let found = found.map_err(|error| job.failed(&error))?;
+            Ok(StatFileResponse { stat: Some(stat(&found)) })
+        };
+        wanted(&job, work).await
     }
 }
 
-fn not_in_containers() -> Status {
-    Status::unimplemented("files of containers (ReadFileContainer) are not supported yet")
+/// The part of a file that is asked for: from where, and how much of it.
+fn range(asked: Option<gateway::FileRange>) -> Result<(u64, u64), Status> {
+    let asked = asked.unwrap_or_default();
+    let number =
+        |n: i64| u64::try_from(n).map_err(|_| Status::invalid_argument("a range before 0"));
+    let length = match number(asked.length)? {
+        0 => FILE,
+        length => length.min(FILE),
+    };
+    Ok((number(asked.offset)?, length))
+}
+
+/// What names of a directory are asked for; `None`: all.
+fn pattern(text: &str) -> Result<Option<Filter>, Status> {
+    let wrong = |error: BadPattern| Status::invalid_argument(error.to_string());
+    (!text.is_empty()).then(|| Filter::new(&[text], &[]).map_err(wrong)).transpose()
+}
+
+fn entries(files: &[FileStat], pattern: Option<&Filter>) -> Vec<Stat> {
+    let is_wanted = |file: &&FileStat| {
+        pattern.is_none_or(|pattern| pattern.wants(&file.path.to_string_lossy()))
+    };
+    files.iter().filter(is_wanted).map(stat).collect()
 }
 
 /// What a call for results is answered.

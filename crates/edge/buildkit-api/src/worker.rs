@@ -101,6 +101,7 @@ const GATEWAY: &[&str] = &[
     "gateway.warnings",
     "gateway.exec",
     "gateway.exec.extrahosts",
+    "gateway.exec.filesystem",
     "gateway.exec.signals",
     "gateway.exec.secretenv",
     "source.metaresolver",

@@ -6,14 +6,17 @@
 use std::io::{PipeReader, PipeWriter};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use buildgraph::{Exec, SecretVariable, Security};
+use buildgraph::{Exec, MountKind, SecretVariable, Security};
 use bytes::Bytes;
-use containers::{RunningStep, Step, StepFrames, StepIo, StepProcess};
+use containers::{
+    RunningStep, Step, StepFrames, StepIo, StepMount, StepProcess, StepResult, StepSource,
+};
+use fsroot::Root;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -25,7 +28,7 @@ use crate::error::At as _;
 use crate::op::exec::{check, step};
 use crate::op::mounts::{self, Mounts};
 use crate::output::Output;
-use crate::{Build, Error, op};
+use crate::{Build, Error, FileStat, look, op, view};
 
 /// Pieces of output on their way.
 const AHEAD: usize = 32;
@@ -42,9 +45,19 @@ pub struct Container {
     exec: Exec,
     inputs: Vec<Output>,
     /// It, once its first program runs.
-    first: tokio::sync::Mutex<Option<RunningStep>>,
+    first: tokio::sync::Mutex<Option<Running>>,
     life: Mutex<Option<Life>>,
     is_over: Arc<AtomicBool>,
+}
+
+/// A container that runs, or did.
+#[derive(Clone, Debug)]
+struct Running {
+    step: RunningStep,
+    /// Which of its mounts each of those that were asked for is, as [`Mounts::places`].
+    places: Vec<Option<usize>>,
+    /// What is mounted, in that order.
+    list: Vec<StepMount>,
 }
 
 /// What a container lives by.
@@ -54,6 +67,16 @@ struct Life {
     alive: PipeWriter,
     /// Who follows its first process, and cleans up behind it.
     follower: JoinHandle<()>,
+}
+
+/// Where files of a container are.
+enum Files {
+    /// In a result.
+    Of(Output),
+    /// In what the container writes over one.
+    Written(StepResult, Output),
+    /// In a directory of the builder's.
+    Kept(PathBuf),
 }
 
 /// A program to be run in one.
@@ -135,16 +158,106 @@ impl Container {
         if self.is_over.load(Ordering::Relaxed) {
             return Err(Error::Cancelled);
         }
-        let step = match &*first {
-            Some(step) => step.clone(),
-            None => {
-                let process = self.run(program).await?;
-                *first = Some(process.control.step.clone());
-                return Ok(process);
-            }
+        if let Some(running) = &*first {
+            let step = running.step.clone();
+            drop(first);
+            return self.join(step, program).await;
+        }
+        let (running, process) = self.run(program).await?;
+        *first = Some(running);
+        Ok(process)
+    }
+
+    /// What is in a file of a mount of its (`None`: its root), from `offset`, `len` bytes at most.
+    pub async fn read_file(
+        &self,
+        mount: Option<usize>,
+        path: &Path,
+        offset: u64,
+        len: u64,
+    ) -> Result<Vec<u8>, Error> {
+        let path = path.to_path_buf();
+        self.look(mount, move |root| look::read_file(root, &path, offset, Some(len))).await
+    }
+
+    /// What a file of a mount is; of a link what it leads to.
+    pub async fn stat(&self, mount: Option<usize>, path: &Path) -> Result<FileStat, Error> {
+        let path = path.to_path_buf();
+        self.look(mount, move |root| look::stat(root, &path)).await
+    }
+
+    /// What is in a directory of a mount, by name.
+    pub async fn read_dir(
+        &self,
+        mount: Option<usize>,
+        path: &Path,
+    ) -> Result<Vec<FileStat>, Error> {
+        let path = path.to_path_buf();
+        self.look(mount, move |root| look::read_dir(root, &path)).await
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        mount: Option<usize>,
+        act: impl FnOnce(&Root) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let running = self.first.lock().await.clone();
+        let files = self.files(mount, running.as_ref())?;
+        let step = running.map(|running| running.step);
+        let looked = self.build.blocking(move |build| {
+            view::in_a_room(|| {
+                let root = match &files {
+                    Files::Kept(path) => Root::open(path)?,
+                    Files::Of(output) => op::root(build, output)?,
+                    Files::Written(what, input) => {
+                        let step = step.as_ref().ok_or(Error::Lost("a container"))?;
+                        let (chain, below) = match input {
+                            Output::Layers(chain) => (chain.clone(), None),
+                            Output::Tree(tree) => {
+                                (Vec::new(), Some(tree.directory.path.join(&tree.part)))
+                            }
+                            Output::Parts(_) => return Err(Error::Lost("a part of a result")),
+                        };
+                        let mounts = build.builder.engine.step_mounts(step, *what, &chain)?;
+                        view::of_written(&mounts, below.as_deref())?
+                    }
+                };
+                act(&root)
+            })
+        });
+        looked.await
+    }
+
+    /// Where the files of a mount are.
+    fn files(&self, mount: Option<usize>, running: Option<&Running>) -> Result<Files, Error> {
+        let nothing = || Error::Lost("a mount of a container");
+        let Some(at) = mount else {
+            let input = self.inputs.first().cloned().ok_or_else(nothing)?;
+            return Ok(match running {
+                Some(_) => Files::Written(StepResult::Root, input),
+                None => Files::Of(input),
+            });
         };
-        drop(first);
-        self.join(step, program).await
+        let mount = self.exec.mounts.get(at).ok_or_else(nothing)?;
+        let place = running.and_then(|running| running.places.get(at).copied().flatten());
+        let source = place.and_then(|place| running?.list.get(place));
+        match (&mount.kind, source.map(|mount| &mount.source)) {
+            (MountKind::Bind { input, .. }, _) => {
+                let input = self.inputs.get(*input).cloned().ok_or_else(nothing)?;
+                Ok(match place {
+                    Some(place) if !mount.readonly => {
+                        Files::Written(StepResult::Mount(place), input)
+                    }
+                    _ => Files::Of(input),
+                })
+            }
+            (_, Some(StepSource::Cache(path))) => Ok(Files::Kept(path.clone())),
+            (MountKind::Cache { .. }, None) => {
+                let why = format!("{}: no program of the container runs yet", mount.target);
+                Err(Error::Invalid(why))
+            }
+            _ => Err(Error::NotYet(format!("to look at files in memory ({})", mount.target))),
+        }
     }
 
     /// Ends it, with all that runs in it, and waits until nothing of it is left.
@@ -172,7 +285,7 @@ impl Container {
     }
 
     /// Runs the first program.
-    async fn run(&self, program: Program) -> Result<Process, Error> {
+    async fn run(&self, program: Program) -> Result<(Running, Process), Error> {
         let build = &self.build;
         let exec = self.exec_of(&program);
         check(build, &exec)?;
@@ -180,6 +293,7 @@ impl Container {
         let mounts = Mounts::make(build, &exec, &self.inputs, false).await?;
         let (stdin, tty) = (program.stdin, program.tty);
         let step = Step { stdin, tty, ..step(build, &exec, &root, &mounts) };
+        let (places, list) = (mounts.places.clone(), mounts.list.clone());
         let (cancelled, alive) = std::io::pipe().at("make a", Path::new("pipe"))?;
         let (started, has_started) = oneshot::channel();
         let (outgoing, output) = mpsc::channel(AHEAD);
@@ -198,8 +312,9 @@ impl Container {
             return Err(why.err().unwrap_or(Error::Lost("a program of the build")));
         };
         let stdin = stdin.map(halves).transpose()?.map(|(_, write)| write);
+        let running = Running { step: step.clone(), places, list };
         let control = Control { build: Arc::clone(build), step, exec: None };
-        Ok(Process { stdin, output, exit, control })
+        Ok((running, Process { stdin, output, exit, control }))
     }
 
     /// Runs another program.

@@ -98,7 +98,7 @@ fn is_true(text: &str) -> bool {
 
 fn program(asked: &GuestRequest, config: &ImageConfig) -> Program {
     let process = &config.config;
-    let mut env = process.env.to_vec();
+    let mut env = process.env.clone();
     let options = asked.options.iter().enumerate();
     env.extend(
         options.map(|(at, (key, value))| format!("BUILDKIT_FRONTEND_OPT_{at}={key}={value}")),

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use buildgraph::Resolve;
@@ -66,63 +67,19 @@ impl Build {
         len: Option<u64>,
     ) -> Result<Vec<u8>, Error> {
         let path = path.to_path_buf();
-        self.look(reference, move |root| {
-            // Nothing is waited for, and no device read.
-            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            let opened = root.open_with(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-            let found = fstat(&opened).at("stat", &path)?;
-            if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-                return Err(Error::Invalid(format!("{}: not a regular file", path.display())));
-            }
-            let mut file = File::from(root.open_with(&path, flags, Mode::empty())?);
-            file.seek(SeekFrom::Start(offset)).at("seek", &path)?;
-            let mut bytes = Vec::new();
-            let len = len.unwrap_or(MAX_READ).min(MAX_READ);
-            file.take(len).read_to_end(&mut bytes).at("read", &path)?;
-            Ok(bytes)
-        })
-        .await
+        self.look(reference, move |root| read_file(root, &path, offset, len)).await
     }
 
     /// What a file of a result is; of a link what it leads to.
     pub async fn stat(&self, reference: &str, path: &Path) -> Result<FileStat, Error> {
         let path = path.to_path_buf();
-        self.look(reference, move |root| {
-            let opened = root.open_path(&path)?;
-            let found = fstat(&opened).at("stat", &path)?;
-            Ok(describe(&path, &found))
-        })
-        .await
+        self.look(reference, move |root| stat(root, &path)).await
     }
 
     /// What is in a directory of a result, by name.
     pub async fn read_dir(&self, reference: &str, path: &Path) -> Result<Vec<FileStat>, Error> {
         let path = path.to_path_buf();
-        self.look(reference, move |root| {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let directory = root.open_with(&path, flags, Mode::empty())?;
-            let mut files = Vec::new();
-            for entry in Dir::read_from(&directory).at("readdir", &path)?.take(MAX_NAMES) {
-                let entry = entry.at("readdir", &path)?;
-                let name = entry.file_name();
-                if matches!(name.to_bytes(), b"." | b"..") {
-                    continue;
-                }
-                let found = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW);
-                let found = found.at("stat", &path)?;
-                let name = Path::new(std::ffi::OsStr::new(name.to_str().unwrap_or_default()));
-                let mut file = describe(name, &found);
-                if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
-                    let target = readlinkat(&directory, entry.file_name(), Vec::new());
-                    let target = target.at("readlink", &path)?;
-                    file.link = target.to_string_lossy().into_owned().into();
-                }
-                files.push(file);
-            }
-            files.sort_by(|a, b| a.path.cmp(&b.path));
-            Ok(files)
-        })
-        .await
+        self.look(reference, move |root| read_dir(root, &path)).await
     }
 
     /// When the newest file was written that is in an archive of a result, seconds since 1970; `None`: it is no archive.
@@ -147,6 +104,61 @@ impl Build {
             self.shared.blocking(move |build| view::in_a_room(|| act(&op::root(build, &output)?)));
         looked.await
     }
+}
+
+/// What is in a file, from `offset`, `len` bytes at most.
+pub(crate) fn read_file(
+    root: &Root,
+    path: &Path,
+    offset: u64,
+    len: Option<u64>,
+) -> Result<Vec<u8>, Error> {
+    // Nothing is waited for, and no device read.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = root.open_with(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let found = fstat(&opened).at("stat", path)?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+        return Err(Error::Invalid(format!("{}: not a regular file", path.display())));
+    }
+    let mut file = File::from(root.open_with(path, flags, Mode::empty())?);
+    file.seek(SeekFrom::Start(offset)).at("seek", path)?;
+    let mut bytes = Vec::new();
+    let len = len.unwrap_or(MAX_READ).min(MAX_READ);
+    file.take(len).read_to_end(&mut bytes).at("read", path)?;
+    Ok(bytes)
+}
+
+/// What a file is; of a link what it leads to.
+pub(crate) fn stat(root: &Root, path: &Path) -> Result<FileStat, Error> {
+    let opened = root.open_path(path)?;
+    let found = fstat(&opened).at("stat", path)?;
+    Ok(describe(path, &found))
+}
+
+/// What is in a directory, by name.
+pub(crate) fn read_dir(root: &Root, path: &Path) -> Result<Vec<FileStat>, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = root.open_with(path, flags, Mode::empty())?;
+    let mut files = Vec::new();
+    for entry in Dir::read_from(&directory).at("readdir", path)?.take(MAX_NAMES) {
+        let entry = entry.at("readdir", path)?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let found = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW);
+        let found = found.at("stat", path)?;
+        let name = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
+        let mut file = describe(name, &found);
+        if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
+            let target = readlinkat(&directory, entry.file_name(), Vec::new());
+            let target = target.at("readlink", path)?;
+            file.link = target.to_string_lossy().into_owned().into();
+        }
+        files.push(file);
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
 }
 
 fn describe(path: &Path, found: &Stat) -> FileStat {

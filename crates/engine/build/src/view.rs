@@ -3,7 +3,7 @@
 //! Layers are mounted in the mount namespace of a thread that was made for it, and are gone with it:
 //! before Linux 6.5 an overlay of many layers has to be mounted somewhere for a moment.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fsroot::Root;
 use images::Images;
@@ -54,6 +54,19 @@ pub(crate) fn of_snapshot(mounts: &Mounts) -> Result<Root, Error> {
             Ok(Root::from_fd(mount::overlay(lower, Some((upper, work)), &[])?))
         }
         // On nothing, an overlay would mark every directory as one that hides what is below.
+        Mounts::Overlay { upper, .. } => Ok(Root::open(upper)?),
+        Mounts::Directory { root, .. } => Ok(Root::open(root)?),
+    }
+}
+
+/// The same for reading, also while somebody writes to it: `below` lies below what it has itself. Only in a room.
+pub(crate) fn of_written(mounts: &Mounts, below: Option<&Path>) -> Result<Root, Error> {
+    match mounts {
+        Mounts::Overlay { lower, upper, .. } if !lower.is_empty() || below.is_some() => {
+            let lower = lower.iter().cloned().chain(below.map(Path::to_path_buf));
+            let all: Vec<PathBuf> = std::iter::once(upper.clone()).chain(lower).collect();
+            Ok(Root::from_fd(mount::overlay(&all, None, &[])?))
+        }
         Mounts::Overlay { upper, .. } => Ok(Root::open(upper)?),
         Mounts::Directory { root, .. } => Ok(Root::open(root)?),
     }

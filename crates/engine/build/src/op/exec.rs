@@ -158,6 +158,11 @@ impl Job {
         let finished = engine.run_step(&self.step, &mut log, cancelled.as_fd());
         let finished = finished.map_err(|error| match error {
             containers::Error::Cancelled => Error::Cancelled,
+            // It was not there, or could not be run: the step's own failure.
+            containers::Error::Start { message, exit_code } => {
+                let command = self.step.args.join(" ");
+                Error::Exit { command, code: exit_code, why: message }
+            }
             error => Error::Containers(error),
         })?;
         let code = finished.exit_code;

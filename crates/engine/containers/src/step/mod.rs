@@ -172,15 +172,29 @@ impl FinishedStep {
     }
 
     fn key(&self, what: StepResult) -> Result<Key, Error> {
-        let text = match what {
-            StepResult::Root => self.container.id.clone(),
-            StepResult::Mount(at) => mounts::key(&self.container.id, at),
-        };
-        Ok(text.parse()?)
+        key(&self.container, what)
     }
 }
 
+fn key(container: &Container, what: StepResult) -> Result<Key, Error> {
+    let text = match what {
+        StepResult::Root => container.id.clone(),
+        StepResult::Mount(at) => mounts::key(&container.id, at),
+    };
+    Ok(text.parse()?)
+}
+
 impl Engine {
+    /// Where is what a step writes, over `below`, the layers that it has there.
+    pub fn step_mounts(
+        &self,
+        step: &RunningStep,
+        what: StepResult,
+        below: &[ChainId],
+    ) -> Result<snapshot::Mounts, Error> {
+        Ok(self.images.snapshots().mounts(&key(&step.container, what)?, below)?)
+    }
+
     /// Makes a layer of what a step has written, on `below`, the layers that it had there. `if_nothing`
     /// and `record` as in [`images::Images::seal`]. The step must not be running,
     /// and is to be dropped all the same.

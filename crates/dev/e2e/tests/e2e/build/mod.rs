@@ -5,6 +5,7 @@ mod bad_input;
 mod cache_mounts;
 mod clients;
 mod explain;
+mod front_ends;
 mod killed;
 mod packages;
 mod real;

@@ -1,0 +1,430 @@
+//! A front end of a build, as an image has one: asked by the builder, over its standard input and output. For tests.
+//!
+//! The second word behind `#syntax=` says what it does. What it found out is the file `said` of its result.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use buildkit::gateway::exec_message::Input;
+use buildkit::gateway::llb_bridge_client::LlbBridgeClient;
+use buildkit::gateway::{
+    ExecMessage, FdMessage, InitMessage, InputsRequest, NewContainerRequest, PingRequest,
+    ReadDirRequest, ReadFileRequest, Ref, ReleaseContainerRequest, ResolveImageConfigRequest,
+    ReturnRequest, SolveRequest, StatFileRequest, result,
+};
+use buildkit::pb::{self, MountType, op::Op};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use oci::Digest;
+use prost::Message as _;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::Service;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Clone)]
+struct Channel(SendRequest<Body>);
+
+impl Service<hyper::Request<Body>> for Channel {
+    type Response = hyper::Response<hyper::body::Incoming>;
+    type Error = hyper::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: hyper::Request<Body>) -> Self::Future {
+        Box::pin(self.0.send_request(request))
+    }
+}
+
+/// A graph on its way: each operation works on the results of others.
+#[derive(Default)]
+struct Graph(Vec<Vec<u8>>);
+
+impl Graph {
+    fn add(&mut self, op: Op, inputs: &[&str]) -> String {
+        let input = |digest: &&str| pb::Input { digest: (*digest).to_owned(), index: 0 };
+        let inputs = inputs.iter().map(input).collect();
+        let bytes = pb::Op { op: Some(op), inputs, ..pb::Op::default() }.encode_to_vec();
+        let digest = Digest::sha256(&bytes).to_string();
+        self.0.push(bytes);
+        digest
+    }
+
+    fn source(&mut self, identifier: &str) -> String {
+        let op = pb::SourceOp { identifier: identifier.into(), ..pb::SourceOp::default() };
+        self.add(Op::Source(op), &[])
+    }
+
+    fn sh(&mut self, script: &str, secret: Option<&str>, on: &str) -> String {
+        let args = ["sh", "-ec", script].map(str::to_owned).to_vec();
+        let meta = Some(pb::Meta { args, cwd: "/".into(), ..pb::Meta::default() });
+        let mut mounts = vec![pb::Mount { dest: "/".into(), ..pb::Mount::default() }];
+        mounts.extend(secret.map(|id| pb::Mount {
+            dest: format!("/run/secrets/{id}"),
+            input: -1,
+            output: -1,
+            mount_type: MountType::Secret.into(),
+            secret_opt: Some(pb::SecretOpt { id: id.into(), mode: 0o400, ..Default::default() }),
+            ..pb::Mount::default()
+        }));
+        self.add(Op::Exec(pb::ExecOp { meta, mounts, ..pb::ExecOp::default() }), &[on])
+    }
+
+    fn file(&mut self, name: &str, data: &str) -> String {
+        let (path, data) = (format!("/{name}"), data.as_bytes().to_vec());
+        let make = pb::FileActionMkFile { path, data, mode: 0o644, timestamp: -1, owner: None };
+        let action = pb::FileAction {
+            input: -1,
+            secondary_input: -1,
+            output: 0,
+            action: Some(pb::file_action::Action::Mkfile(make)),
+        };
+        self.add(Op::File(pb::FileOp { actions: vec![action] }), &[])
+    }
+
+    fn end(mut self, top: &str) -> pb::Definition {
+        let inputs = vec![pb::Input { digest: top.into(), index: 0 }];
+        self.0.push(pb::Op { inputs, ..pb::Op::default() }.encode_to_vec());
+        pb::Definition { def: self.0, ..pb::Definition::default() }
+    }
+}
+
+struct FrontEnd {
+    client: LlbBridgeClient<Channel>,
+    options: BTreeMap<String, String>,
+}
+
+fn main() {
+    let done = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            let done = runtime.block_on(run());
+            // It would wait for the thread that reads.
+            runtime.shutdown_background();
+            done
+        }
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = done {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+}
+
+async fn run() -> Result<(), Error> {
+    let options: BTreeMap<String, String> = std::env::vars()
+        .filter(|(name, _)| name.starts_with("BUILDKIT_FRONTEND_OPT_"))
+        .filter_map(|(_, option)| {
+            option.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()))
+        })
+        .collect();
+    let what = options.get("cmdline").and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+    let what = what.to_owned();
+    match what.as_str() {
+        "die" => {
+            eprintln!("a front end's last words");
+            std::process::exit(3);
+        }
+        "junk" => {
+            std::io::stdout().write_all(&[b'x'; 100_000])?;
+            std::io::stdout().flush()?;
+            return wait().await;
+        }
+        "hang" => return wait().await,
+        _ => {}
+    }
+    let io = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
+    let (sender, connection) =
+        Builder::new(TokioExecutor::new()).handshake(TokioIo::new(io)).await?;
+    tokio::spawn(connection);
+    let origin = hyper::Uri::from_static("http://localhost");
+    let client =
+        LlbBridgeClient::with_origin(Channel(sender), origin).max_encoding_message_size(usize::MAX);
+    let mut front_end = FrontEnd { client, options };
+    match what.as_str() {
+        "" => front_end.lines().await,
+        "probe" => front_end.probe().await,
+        "container" => front_end.container().await,
+        "sleep" => front_end.sleep().await,
+        "nested" => front_end.nested().await,
+        "loop" => front_end.again().await,
+        "refuse" => front_end.refuse().await,
+        "linger" => {
+            let said = front_end.say("made\n").await?;
+            front_end.give_back(said, BTreeMap::new()).await?;
+            wait().await
+        }
+        other => Err(format!("do {other}?").into()),
+    }
+}
+
+async fn wait() -> Result<(), Error> {
+    eprintln!("waiting");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    Ok(())
+}
+
+impl FrontEnd {
+    async fn solve(&mut self, asked: SolveRequest) -> Result<Ref, Status> {
+        let asked =
+            SolveRequest { allow_result_return: true, allow_result_array_ref: true, ..asked };
+        let solved = self.client.solve(asked).await?.into_inner();
+        match solved.result.and_then(|result| result.result) {
+            Some(result::Result::Ref(one)) => Ok(one),
+            other => Err(Status::internal(format!("no result: {other:?}"))),
+        }
+    }
+
+    async fn build(&mut self, graph: Graph, top: &str) -> Result<Ref, Status> {
+        let definition = Some(graph.end(top));
+        self.solve(SolveRequest { definition, evaluate: true, ..Default::default() }).await
+    }
+
+    async fn read(&mut self, r#ref: &str, path: &str) -> Result<String, Status> {
+        let asked = ReadFileRequest {
+            r#ref: r#ref.into(),
+            file_path: path.into(),
+            ..ReadFileRequest::default()
+        };
+        let data = self.client.read_file(asked).await?.into_inner().data;
+        Ok(String::from_utf8_lossy(&data).into_owned())
+    }
+
+    async fn say(&mut self, text: &str) -> Result<Ref, Status> {
+        let mut graph = Graph::default();
+        let file = graph.file("said", text);
+        self.build(graph, &file).await
+    }
+
+    async fn give_back(
+        &mut self,
+        one: Ref,
+        metadata: BTreeMap<String, Vec<u8>>,
+    ) -> Result<(), Error> {
+        let result = Some(result::Result::Ref(one));
+        let result = buildkit::gateway::Result { result, metadata, ..Default::default() };
+        let asked = ReturnRequest { result: Some(result), error: None };
+        self.client.r#return(asked).await?;
+        Ok(())
+    }
+
+    /// A language of its own: `RUN SCRIPT` and `SECRET ID SCRIPT`, on busybox.
+    async fn lines(&mut self) -> Result<(), Error> {
+        let pong = self.client.ping(PingRequest {}).await?.into_inner();
+        if !pong.frontend_api_caps.iter().any(|cap| cap.id == "gateway.exec" && cap.enabled) {
+            return Err("no containers".into());
+        }
+        let asked = ResolveImageConfigRequest { r#ref: "busybox".into(), ..Default::default() };
+        let config = self.client.resolve_image_config(asked).await?.into_inner().config;
+        let mut graph = Graph::default();
+        let local = graph.source("local://dockerfile");
+        let local = self.build(graph, &local).await?;
+        let asked =
+            ReadDirRequest { r#ref: local.id.clone(), dir_path: "/".into(), ..Default::default() };
+        let names = self.client.read_dir(asked).await?.into_inner().entries;
+        let name = self.options.get("filename").map_or("Dockerfile", String::as_str).to_owned();
+        if !names.iter().any(|entry| entry.path == name.as_bytes()) {
+            return Err(format!("no {name}").into());
+        }
+        let stat = StatFileRequest { r#ref: local.id.clone(), path: name.clone(), mount_index: 0 };
+        let stat = self.client.stat_file(stat).await?.into_inner().stat.unwrap_or_default();
+        let text = self.read(&local.id, &name).await?;
+        if stat.size != i64::try_from(text.len())? {
+            return Err("stat and read differ".into());
+        }
+        let mut graph = Graph::default();
+        let mut top = graph.source("docker-image://docker.io/library/busybox:latest");
+        for line in text.lines() {
+            if let Some(script) = line.strip_prefix("RUN ") {
+                top = graph.sh(script, None, &top);
+            } else if let Some((id, script)) =
+                line.strip_prefix("SECRET ").and_then(|rest| rest.split_once(' '))
+            {
+                top = graph.sh(script, Some(id), &top);
+            }
+        }
+        let built = self.build(graph, &top).await?;
+        self.give_back(built, [("containerimage.config".to_owned(), config)].into()).await
+    }
+
+    /// Tries what it may not do.
+    async fn probe(&mut self) -> Result<(), Error> {
+        let mut said = Vec::new();
+        let told = |what: &str, done: Result<String, Status>| match done {
+            Ok(text) => format!("{what}: {text}"),
+            Err(status) => format!("{what}: {:?}: {}", status.code(), status.message()),
+        };
+        said.push(told("unknown ref", self.read("0123", "/").await));
+        let other = self.options.get("build-arg:OTHER").cloned().unwrap_or_default();
+        said.push(told("other ref", self.read(&other, "/said").await));
+        let mut graph = Graph::default();
+        let top = graph.source(&format!("dhow-result://{other}"));
+        let done = self.build(graph, &top).await.map(|one| one.id);
+        said.push(told("other definition", done));
+        let mut graph = Graph::default();
+        let top = graph.file("large", &"x".repeat(17 << 20));
+        let done = self.build(graph, &top).await.map(|one| one.id);
+        said.push(told("large", done));
+        let canary = self.options.get("build-arg:CANARY").cloned().unwrap_or_default();
+        let mut graph = Graph::default();
+        let top = graph.source("docker-image://docker.io/library/busybox:latest");
+        let script =
+            format!("ln -s {canary} /a; ln -s ../../../../../..{canary} /b; ln -s / /c; mkfifo /f");
+        let top = graph.sh(&script, None, &top);
+        let linked = self.build(graph, &top).await?;
+        let up = format!("../../../../../..{canary}");
+        let through = format!("c/..{canary}");
+        for path in ["/a", "/b", canary.as_str(), up.as_str(), through.as_str(), "/f"] {
+            said.push(told("link", self.read(&linked.id, path).await));
+        }
+        let env: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
+        for name in ["BUILDKIT_SESSION_ID", "BUILDKIT_WORKERS", "BUILDKIT_EXPORTEDPRODUCT"] {
+            said.push(format!("{name}: {}", env.iter().any(|one| one == name)));
+        }
+        let links = std::fs::read_to_string("/proc/net/dev")?;
+        said.push(format!("network: {}", links.lines().count() - 2));
+        let secrets = std::fs::read_dir("/run/secrets").is_ok();
+        said.push(format!("secrets: {secrets}"));
+        let inputs = self.client.inputs(InputsRequest {}).await?.into_inner().definitions;
+        said.push(format!("inputs: {}", inputs.len()));
+        let said = self.say(&(said.join("\n") + "\n")).await?;
+        self.give_back(said, BTreeMap::new()).await
+    }
+
+    async fn new_container(&mut self) -> Result<(), Error> {
+        let mut graph = Graph::default();
+        let image = graph.source("docker-image://docker.io/library/busybox:latest");
+        let image = self.build(graph, &image).await?;
+        let root = pb::Mount { dest: "/".into(), result_id: image.id, ..pb::Mount::default() };
+        let secret = pb::Mount {
+            dest: "/run/declared".into(),
+            mount_type: MountType::Secret.into(),
+            secret_opt: Some(pb::SecretOpt {
+                id: "token".into(),
+                optional: true,
+                ..Default::default()
+            }),
+            ..pb::Mount::default()
+        };
+        let asked = NewContainerRequest {
+            container_id: "one".into(),
+            mounts: vec![root, secret],
+            ..NewContainerRequest::default()
+        };
+        self.client.new_container(asked).await?;
+        Ok(())
+    }
+
+    /// Two programs in one container, and what they leave there.
+    async fn container(&mut self) -> Result<(), Error> {
+        self.new_container().await?;
+        let (sender, messages) = tokio::sync::mpsc::channel(64);
+        let mut answers =
+            self.client.exec_process(ReceiverStream::new(messages)).await?.into_inner();
+        let message = |id: &str, input| ExecMessage { process_id: id.into(), input: Some(input) };
+        sender
+            .send(message("first", init("read a; echo got $a > /left; read b; echo end")))
+            .await?;
+        sender.send(message("second", init("cat /run/declared; echo woe >&2; exit 7"))).await?;
+        let file = |data: &str, eof| {
+            let data = data.as_bytes().to_vec();
+            Input::File(FdMessage { fd: 0, eof, data })
+        };
+        sender.send(message("first", file("word\n", false))).await?;
+        let mut said: BTreeMap<String, String> = BTreeMap::new();
+        let mut n_done = 0;
+        while n_done < 2 {
+            let Some(answer) = answers.message().await? else { break };
+            let id = answer.process_id.clone();
+            let about = said.entry(id.clone()).or_default();
+            match answer.input {
+                Some(Input::Started(_)) => about.push_str("started "),
+                Some(Input::File(file)) if !file.eof => {
+                    let text = String::from_utf8_lossy(&file.data);
+                    about.push_str(&format!("{}={} ", file.fd, text.trim()));
+                }
+                Some(Input::Exit(exit)) => about.push_str(&format!("exit={} ", exit.code)),
+                Some(Input::Done(_)) => {
+                    about.push_str("done");
+                    n_done += 1;
+                    if id == "second" {
+                        let asked = ReadFileRequest {
+                            r#ref: "one".into(),
+                            file_path: "/left".into(),
+                            ..ReadFileRequest::default()
+                        };
+                        let left = self.client.read_file_container(asked).await?.into_inner().data;
+                        said.insert("left".into(), String::from_utf8_lossy(&left).trim().into());
+                        sender.send(message("first", file("", true))).await?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        let asked = ReleaseContainerRequest { container_id: "one".into() };
+        self.client.release_container(asked).await?;
+        let text: String = said.iter().map(|(id, text)| format!("{id}: {text}\n")).collect();
+        let said = self.say(&text).await?;
+        self.give_back(said, BTreeMap::new()).await
+    }
+
+    /// A program in a container that does not end, and neither does this.
+    async fn sleep(&mut self) -> Result<(), Error> {
+        self.new_container().await?;
+        let (sender, messages) = tokio::sync::mpsc::channel(64);
+        let input = Some(init("echo asleep; sleep 600"));
+        sender.send(ExecMessage { process_id: "first".into(), input }).await?;
+        let mut answers =
+            self.client.exec_process(ReceiverStream::new(messages)).await?.into_inner();
+        while let Some(answer) = answers.message().await? {
+            if let Some(Input::File(_)) = answer.input {
+                return wait().await;
+            }
+        }
+        Err("it ended".into())
+    }
+
+    /// Has the front end that is built in do the work.
+    async fn nested(&mut self) -> Result<(), Error> {
+        let frontend_opt = [("filename".to_owned(), "Inner".to_owned())].into();
+        let asked =
+            SolveRequest { frontend: "dockerfile.v0".into(), frontend_opt, ..Default::default() };
+        let built = self.solve(asked).await?;
+        self.give_back(built, BTreeMap::new()).await
+    }
+
+    /// Asks for itself.
+    async fn again(&mut self) -> Result<(), Error> {
+        let frontend_opt = self.options.clone();
+        let asked =
+            SolveRequest { frontend: "gateway.v0".into(), frontend_opt, ..Default::default() };
+        let built = self.solve(asked).await?;
+        self.give_back(built, BTreeMap::new()).await
+    }
+
+    /// Says that it cannot be done.
+    async fn refuse(&mut self) -> Result<(), Error> {
+        let error = buildkit::rpc::Status {
+            code: 3,
+            message: "not in this language".into(),
+            details: vec![],
+        };
+        self.client.r#return(ReturnRequest { result: None, error: Some(error) }).await?;
+        Ok(())
+    }
+}
+
+fn init(script: &str) -> Input {
+    let args = ["sh", "-c", script].map(str::to_owned).to_vec();
+    let meta = Some(pb::Meta { args, cwd: "/".into(), ..pb::Meta::default() });
+    let fds = vec![0, 1, 2];
+    Input::Init(InitMessage { container_id: "one".into(), meta, fds, ..InitMessage::default() })
+}
