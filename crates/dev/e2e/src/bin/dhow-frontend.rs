@@ -134,7 +134,7 @@ async fn run() -> Result<(), Error> {
             std::process::exit(3);
         }
         "junk" => {
-            std::io::stdout().write_all(&[b'x'; 100_000])?;
+            std::io::stdout().write_all(&vec![b'x'; 100_000])?;
             std::io::stdout().flush()?;
             return wait().await;
         }
@@ -168,7 +168,7 @@ async fn run() -> Result<(), Error> {
 
 async fn wait() -> Result<(), Error> {
     eprintln!("waiting");
-    tokio::time::sleep(Duration::from_secs(600)).await;
+    tokio::time::sleep(Duration::from_mins(10)).await;
     Ok(())
 }
 
