@@ -37,6 +37,9 @@ pub struct Step {
     pub image: Option<Digest>,
 }
 
+/// Parts of a build by names, each a result; none: an empty root.
+pub(crate) type Scanned = Vec<(String, Option<String>)>;
+
 /// What the steps of a build share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -53,6 +56,8 @@ pub(crate) struct Shared {
     epochs: Mutex<HashMap<String, i64>>,
     /// What front ends were asked for results, by their names.
     asked: Mutex<HashMap<String, Arc<BTreeMap<String, String>>>>,
+    /// What else is to be looked at for the bills of results, by their names: names of theirs, and results.
+    scanned: Mutex<HashMap<String, Scanned>>,
     /// When it began, nanoseconds since 1970.
     pub(crate) began: i64,
     /// Where the front end looks for images.
@@ -109,6 +114,7 @@ impl Build {
             refs,
             epochs,
             asked: Mutex::default(),
+            scanned: Mutex::default(),
             began: now(),
             resolve,
             explains: AtomicBool::new(false),
@@ -283,6 +289,18 @@ impl Shared {
     /// What the front end was asked that has made a result.
     pub(crate) fn asked(&self, reference: &str) -> Option<Arc<BTreeMap<String, String>>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).get(reference).cloned()
+    }
+
+    /// What else is to be looked at for the bill of materials of this result.
+    pub(crate) fn set_scanned(&self, reference: &str, scanned: Scanned) {
+        let mut all = self.scanned.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(reference.to_owned(), scanned);
+    }
+
+    /// What else is to be looked at for the bill of materials of a result.
+    pub(crate) fn scanned(&self, reference: &str) -> Scanned {
+        let all = self.scanned.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(reference).cloned().unwrap_or_default()
     }
 
     /// What is in this result is to have this time, seconds since 1970.

@@ -41,7 +41,7 @@ mod tell;
 mod usage;
 mod view;
 
-pub use attest::Attestations;
+pub use attest::{Attestations, Recorded};
 pub use build::{Build, Step};
 pub use builder::Builder;
 pub use caches::{CacheArchive, CacheMount, CacheMountName};

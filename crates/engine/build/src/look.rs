@@ -94,7 +94,7 @@ impl Build {
     }
 
     /// Looks at the files of a result.
-    async fn look<T: Send + 'static>(
+    pub(crate) async fn look<T: Send + 'static>(
         &self,
         reference: &str,
         act: impl FnOnce(&Root) -> Result<T, Error> + Send + 'static,

@@ -1,4 +1,4 @@
-//! What is attested of results: provenance, beside images and among files.
+//! What is attested of results: provenance and bills of materials, beside images and among files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -277,5 +277,86 @@ fn provenance_lies_among_files_and_goes_to_registries_unasked() {
     other.ok(&["pull", &name]);
     assert!(other.ok(&["image", "ls", "--tree"]).contains("me/app"));
     drop(server);
+    sandbox.discard();
+}
+
+const SCANNED: &str = "\
+FROM busybox AS build
+ARG BUILDKIT_SBOM_SCAN_STAGE=true
+COPY app /app
+RUN touch /x
+FROM busybox AS left-out
+COPY app /left
+FROM busybox
+ARG BUILDKIT_SBOM_SCAN_CONTEXT=true
+COPY root /
+COPY --from=build /x /x
+RUN mkdir -p /usr/lib/apk/db && ln -s /not-followed /usr/lib/apk/db/installed
+";
+
+/// The package URLs that a bill names, without what holds them all.
+fn urls(bill: &Value) -> Vec<String> {
+    let packages = bill["packages"].as_array().unwrap();
+    let url = |one: &Value| one["externalRefs"][0]["referenceLocator"].as_str().map(str::to_owned);
+    packages.iter().filter_map(url).collect()
+}
+
+#[test]
+fn results_come_with_bills_of_materials() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("sbom");
+    let machine = Machine::new(&sandbox, "machine");
+    let context = context(&sandbox, SCANNED);
+    for (path, text) in [
+        (
+            "root/var/lib/dpkg/status",
+            "Package: libc6\nStatus: install ok installed\nVersion: 2.41-12\n",
+        ),
+        ("root/usr/lib/os-release", "ID=debian\nVERSION_ID=13\n"),
+        ("root/not-followed", "P:no\nV:1\n"),
+        ("app/node_modules/express/package.json", r#"{"name":"express","version":"5.1.0"}"#),
+        ("Cargo.lock", "[[package]]\nname = \"serde\"\nversion = \"1.0.219\"\n"),
+    ] {
+        let path = context.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let work = sandbox.work();
+    let (tar, dir) = (work.join("image.tar"), work.join("files"));
+    let image = format!("type=oci,dest={}", tar.display());
+    let files = format!("type=local,dest={}", dir.display());
+    let more = ["-o", &image, "-o", &files, "--provenance=true", "--sbom=true"];
+    machine
+        .build(&context, &[&more[..], &["--build-arg", "SOURCE_DATE_EPOCH=1700000000"]].concat());
+    let layout = Layout::unpack(&sandbox, &tar);
+    let [(_, statements)] = &layout.attested()[..] else { panic!("{:?}", layout.root()) };
+    let bills: Vec<&Value> = statements
+        .iter()
+        .filter(|(kind, _)| kind == "https://spdx.dev/Document")
+        .map(|(_, says)| &says["predicate"])
+        .collect();
+    assert_eq!((bills.len(), statements.len()), (3, 4), "{statements:?}");
+    let libc = "pkg:deb/debian/libc6@2.41-12?distro=debian-13";
+    for (bill, name, want) in [
+        (bills[0], "sbom", vec![libc]),
+        (bills[1], "sbom-context", vec!["pkg:npm/express@5.1.0", "pkg:cargo/serde@1.0.219"]),
+        (bills[2], "sbom-build", vec!["pkg:npm/express@5.1.0"]),
+    ] {
+        assert_eq!(
+            (&bill["name"], urls(bill)),
+            (&name.into(), want.iter().map(ToString::to_string).collect())
+        );
+        assert_eq!(bill["spdxVersion"], "SPDX-2.3");
+        assert_eq!(bill["creationInfo"]["created"], "2023-11-14T22:13:20Z");
+        let among = json_of(&dir.join(format!("{name}.spdx.json")));
+        assert_eq!(among["predicate"], *bill);
+        assert!(among["subject"].as_array().unwrap().iter().any(|one| one["name"] == "x"));
+    }
+    assert!(dir.join("provenance.json").exists());
+
+    // One that would have to be run is refused by its name.
+    let other = "--sbom=generator=example.com/me/scan:1";
+    let refused = machine.dhow(&["build", context.to_str().unwrap(), other]);
+    assert!(refused.code == 1 && refused.stderr.contains("example.com/me/scan:1"), "{refused:?}");
     sandbox.discard();
 }

@@ -1,4 +1,4 @@
-//! What is attested of results: where they come from (SLSA provenance).
+//! What is attested of results: where they come from (SLSA provenance), and what is in them (SBOM).
 //!
 //! Options and forms are BuildKit's (`docs/attestations`), so that what reads its statements reads ours.
 
@@ -7,23 +7,26 @@ mod hidden;
 mod materials;
 mod provenance;
 mod purl;
+mod sbom;
 mod steps;
+mod walk;
 
 use std::collections::BTreeMap;
 
-use std::sync::Arc;
+use crate::export::Solved;
+use crate::{Build, Error};
 
-use crate::Error;
-use crate::build::Shared;
+use provenance::predicate;
 
 pub(crate) use files::beside;
-pub(crate) use provenance::predicate;
 pub(crate) use purl::of_image;
 
 /// What is to be attested.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attestations {
     pub(crate) provenance: Option<Provenance>,
+    /// Bills of materials, too.
+    pub(crate) sbom: bool,
 }
 
 /// How provenance is to be.
@@ -57,19 +60,50 @@ pub(crate) struct Attested {
     pub(crate) is_provenance: bool,
 }
 
-/// What is to be said of a result.
-pub(crate) fn attested(build: &Arc<Shared>, reference: &str) -> Result<Vec<Attested>, Error> {
-    let mut all = Vec::new();
-    if let Some(how) = &build.request.attestations.provenance {
-        all.push(Attested {
-            predicate_type: how.version.predicate_type(),
-            filename: how.filename.clone(),
-            says: predicate(build, how, reference)?,
-            inline_only: how.inline_only,
-            is_provenance: true,
-        });
+/// What the history of builds is told of a result.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its platform; empty: there is one result for all.
+    pub platform: String,
+    /// What kind of predicate it is.
+    pub predicate_type: &'static str,
+    /// The predicate, JSON.
+    pub says: Vec<u8>,
+}
+
+impl Build {
+    /// The provenance of results, most of it, whatever is attested of them elsewhere: for the history of builds.
+    /// Of a result of which it cannot be said there is none.
+    pub fn recorded(&self, solved: &Solved) -> Vec<Recorded> {
+        let asked = self.shared.request.attestations.provenance.as_ref();
+        let builder = asked.map(|how| how.builder.clone()).unwrap_or_default();
+        let how = Provenance { builder, ..Provenance::most() };
+        let of = |(platform, reference): &(String, Option<String>)| {
+            let says = predicate(&self.shared, &how, reference.as_ref()?).ok()?;
+            let (platform, predicate_type) = (platform.clone(), how.version.predicate_type());
+            Some(Recorded { platform, predicate_type, says })
+        };
+        solved.refs.iter().filter_map(of).collect()
     }
-    Ok(all)
+
+    /// What is to be said of a result.
+    pub(crate) async fn attested(&self, reference: &str) -> Result<Vec<Attested>, Error> {
+        let asked = &self.shared.request.attestations;
+        let mut all = Vec::new();
+        if asked.sbom {
+            all.extend(self.bills(reference).await?);
+        }
+        if let Some(how) = &asked.provenance {
+            all.push(Attested {
+                predicate_type: how.version.predicate_type(),
+                filename: how.filename.clone(),
+                says: predicate(&self.shared, how, reference)?,
+                inline_only: how.inline_only,
+                is_provenance: true,
+            });
+        }
+        Ok(all)
+    }
 }
 
 /// A version of the predicate.
@@ -106,7 +140,7 @@ impl Attestations {
             match kind.as_str() {
                 "provenance" | "sbom" if has("disabled=true") => {}
                 "provenance" => asked.provenance = Some(Provenance::of(&fields)?),
-                "sbom" => return Err(Error::NotYet("an attestation (sbom)".into())),
+                "sbom" => asked.sbom = check_sbom(&fields)?,
                 _ => return Err(Error::Invalid(format!("unknown attestation type {kind:?}"))),
             }
         }
@@ -115,8 +149,9 @@ impl Attestations {
 }
 
 impl Provenance {
-    fn of(fields: &[String]) -> Result<Self, Error> {
-        let mut how = Self {
+    /// All of it, as it is where nothing else is said.
+    fn most() -> Self {
+        Self {
             is_max: true,
             version: Version::V1,
             builder: String::new(),
@@ -124,7 +159,11 @@ impl Provenance {
             complete_materials: false,
             inline_only: false,
             filename: "provenance.json".into(),
-        };
+        }
+    }
+
+    fn of(fields: &[String]) -> Result<Self, Error> {
+        let mut how = Self::most();
         for field in fields.iter().filter(|field| !field.is_empty()) {
             let (key, value) = field.split_once('=').unwrap_or((field, ""));
             let flag = || match value {
@@ -166,6 +205,22 @@ impl Provenance {
     }
 }
 
+/// Whether there is to be a bill of materials. It is written here: by no image, which would have to be run.
+fn check_sbom(fields: &[String]) -> Result<bool, Error> {
+    for field in fields.iter().filter(|field| !field.is_empty()) {
+        match field.split_once('=').unwrap_or((field, "")) {
+            ("type", "sbom") | ("disabled", "false") | ("generator", "") => {}
+            ("generator", image) => {
+                let why =
+                    format!("the SBOM generator {image:?}, instead of the one that is built in,");
+                return Err(Error::NotYet(why));
+            }
+            (key, _) => return Err(Error::NotYet(format!("an SBOM with {key}"))),
+        }
+    }
+    Ok(true)
+}
+
 /// A name in a directory, and nowhere else.
 fn is_plain_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && !name.contains(['/', '\0'])
@@ -203,7 +258,16 @@ mod tests {
         ] {
             assert!(of("attest:provenance", wrong).unwrap_err().contains(why), "{wrong}");
         }
-        assert!(of("attest:sbom", "").unwrap_err().contains("sbom"));
+        let bill = |value: &str| {
+            let asked = Attestations::of(&[("attest:sbom".to_owned(), value.to_owned())].into());
+            asked.map(|asked| asked.sbom).map_err(|error| error.to_string())
+        };
+        for usual in ["", "type=sbom", "generator=,disabled=false"] {
+            assert_eq!(bill(usual), Ok(true), "{usual}");
+        }
+        assert_eq!(bill("disabled=true"), Ok(false));
+        assert!(bill("type=sbom,generator=me/scan:1").unwrap_err().contains("me/scan:1"));
+        assert!(bill("LEVEL=1").unwrap_err().contains("LEVEL"));
         assert!(of("attest:other", "").unwrap_err().contains("other"));
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use buildgraph::{Graph, Op, Source, Vertex, VertexIdx};
 use oci::ChainId;
 
-use crate::attest::{self, Attested};
+use crate::attest::Attested;
 use crate::build::{Ref, Shared};
 use crate::output::Output;
 use crate::request::Export;
@@ -105,7 +105,7 @@ impl Build {
             let chain = op::chain(&made)?;
             let Ref { graph, vertex, .. } = self.shared.reference(&reference)?;
             let (made, n_base) = self.shared.made(&graph, vertex);
-            let attested = attest::attested(&self.shared, name)?;
+            let attested = Box::pin(self.attested(name)).await?;
             let reference = Some(name.clone());
             finished.push(Finished { platform, reference, chain, made, n_base, attested });
         }

@@ -216,8 +216,14 @@ impl Build {
         let config = serde_json::to_vec(&built.image).map_err(|error| invalid(&error))?;
         let graph = Arc::new(built.graph);
         let reference = built.result;
-        let reference =
-            reference.map(|vertex| self.reference_of(graph, vertex, Some(Arc::clone(source))));
+        let called =
+            |vertex| self.reference_of(Arc::clone(&graph), vertex, Some(Arc::clone(source)));
+        let reference = reference.map(called);
+        if let Some(id) = &reference {
+            let scanned =
+                built.scanned.into_iter().map(|(part, vertex)| (part, vertex.map(called)));
+            self.shared.set_scanned(id, scanned.collect());
+        }
         let name = match platform {
             Some(platform) if options.multi_platform => platform.to_string(),
             _ => String::new(),
