@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use build::{Client, Progress, Solved};
+use build::{Client, Progress, Recorded, Solved};
 use buildkit::control::control_server::Control;
 use buildkit::control::{
     BuildHistoryEvent, BuildHistoryRequest, BytesMessage, DiskUsageRequest, DiskUsageResponse,
@@ -66,11 +66,11 @@ impl Service {
         _ = listening.await;
         record
             .end(match &done {
-                Ok(response) => Ended::Well(response.clone()),
+                Ok((response, recorded)) => Ended::Well(response.clone(), recorded.clone()),
                 Err(status) => Ended::Failed(failure::record(status)),
             })
             .await;
-        done
+        done.map(|(response, _)| response)
     }
 
     /// What a build tells or told. One that is asked for before it has begun is waited for; meanwhile it
@@ -98,7 +98,7 @@ impl Service {
         job: &Arc<Job>,
         asked: &SolveRequest,
         result: oneshot::Receiver<Result<Solved, Status>>,
-    ) -> Result<BTreeMap<String, String>, Status> {
+    ) -> Result<(BTreeMap<String, String>, Vec<Recorded>), Status> {
         let solved = match (&asked.definition, asked.frontend.as_str()) {
             (Some(definition), "") => {
                 let refs = vec![(String::new(), self.result(job, &job.client, definition)?)];
@@ -112,7 +112,9 @@ impl Service {
                 Box::pin(self.front_end(job, &job.client, asked)).await?
             }
         };
-        Box::pin(job.build.export(&solved)).await.map_err(|error| job.failed(&error))
+        let response = Box::pin(job.build.export(&solved)).await;
+        let response = response.map_err(|error| job.failed(&error))?;
+        Ok((response, job.build.recorded(&solved)))
     }
 }
 

@@ -12,6 +12,7 @@
 mod builds;
 mod cache;
 mod clock;
+mod content;
 mod control;
 mod definition;
 mod failure;

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use build::{Builder, Client};
+use buildkit::content::content_server::ContentServer;
 use buildkit::control::control_server::ControlServer;
 use hyper::header::HeaderMap;
 use hyper::{Request, Response};
@@ -12,6 +13,7 @@ use tonic::body::Body;
 use tonic::codegen::Service as _;
 
 use crate::builds::Builds;
+use crate::content::Blobs;
 use crate::gateway::Gateway;
 use crate::history::History;
 use crate::session::{Announced, SessionClient, Sessions};
@@ -93,6 +95,10 @@ impl Service {
             }
             Some("moby.buildkit.v1.frontend.LLBBridge") => {
                 return Gateway::of_clients(self).answer(request).await;
+            }
+            Some("containerd.services.content.v1.Content") => {
+                let mut content = ContentServer::new(Blobs(Arc::clone(&self.history)));
+                content.call(request).await
             }
             other => {
                 let text = format!("unknown service {}", other.unwrap_or(path));

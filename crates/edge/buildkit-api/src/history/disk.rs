@@ -1,4 +1,5 @@
-//! Records of builds on disk: `REF.record` and `REF.told`, messages as they are sent.
+//! Records of builds on disk: `REF.record` and `REF.told`, messages as they are sent, and `REF.HEX.blob`, what is
+//! attested of results.
 //!
 //! The first one is written last, and is what a build is found by.
 
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use buildkit::control::{BuildHistoryRecord, StatusResponse};
+use oci::Digest;
 use prost::Message;
 
 use crate::status::Told;
@@ -16,6 +18,7 @@ use crate::status::Told;
 const RECORDS: usize = 50;
 const RECORD: &str = "record";
 const TOLD: &str = "told";
+const BLOB: &str = "blob";
 
 /// Why the history cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -93,10 +96,14 @@ impl Disk {
         &self,
         record: &BuildHistoryRecord,
         told: &[Arc<StatusResponse>],
+        blobs: &[Vec<u8>],
     ) -> Result<(), Error> {
         fs::create_dir_all(&self.dir).map_err(at("make", &self.dir))?;
         let all = told.iter().flat_map(|response| response.encode_length_delimited_to_vec());
         self.put(&record.r#ref, TOLD, &all.collect::<Vec<_>>())?;
+        for blob in blobs {
+            self.put(&record.r#ref, &blob_of(&Digest::sha256(blob)), blob)?;
+        }
         self.put(&record.r#ref, RECORD, &record.encode_to_vec())?;
         let unpinned = self.records()?.into_iter().filter(|record| !record.pinned);
         for old in unpinned.skip(RECORDS) {
@@ -116,14 +123,26 @@ impl Disk {
     /// Removes a record; `None`: there is none.
     pub(super) fn remove(&self, id: &str) -> Result<Option<BuildHistoryRecord>, Error> {
         let found = self.record(id)?;
-        for kind in [RECORD, TOLD] {
-            let path = self.path(id, kind);
+        let blobs = found.iter().flat_map(attested).map(|digest| blob_of(&digest));
+        for kind in [RECORD.to_owned(), TOLD.to_owned()].into_iter().chain(blobs) {
+            let path = self.path(id, &kind);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 other => other.map_err(at("remove", &path))?,
             }
         }
         Ok(found)
+    }
+
+    /// What is attested somewhere in the history, by its digest; `None`: there is none.
+    pub(super) fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
+        let has = |record: &BuildHistoryRecord| attested(record).any(|one| one == *digest);
+        let Some(record) = self.records()?.into_iter().find(has) else { return Ok(None) };
+        let path = self.path(&record.r#ref, &blob_of(digest));
+        match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            other => other.map(Some).map_err(at("read", &path)),
+        }
     }
 
     /// Has a record kept, or not kept any more.
@@ -134,4 +153,15 @@ impl Disk {
         self.put(id, RECORD, &record.encode_to_vec())?;
         Ok(Some(record))
     }
+}
+
+/// The end of a blob's file name.
+fn blob_of(digest: &Digest) -> String {
+    format!("{}.{BLOB}", digest.hex())
+}
+
+/// The digests of what is attested of a build's results.
+fn attested(record: &BuildHistoryRecord) -> impl Iterator<Item = Digest> {
+    let all = record.result.iter().chain(record.results.values());
+    all.flat_map(|one| &one.attestations).filter_map(|one| one.digest.parse().ok())
 }

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use build::Recorded;
 use buildkit::control::{
-    BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildHistoryRequest,
+    BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildHistoryRequest, Descriptor,
     SolveRequest, UpdateBuildHistoryRequest,
 };
 use buildkit::rpc;
@@ -48,8 +49,8 @@ struct Recent {
 /// How a build ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// What came of it.
-    Well(BTreeMap<String, String>),
+    /// What came of it, and what is to be said of its results.
+    Well(BTreeMap<String, String>, Vec<Recorded>),
     /// Why it failed.
     Failed(rpc::Status),
 }
@@ -99,6 +100,15 @@ impl History {
         }
         let id = id.to_owned();
         self.with_disk(move |disk| disk.told(&id)).await
+    }
+
+    /// A blob of what is attested of builds; `None`: there is none of this digest.
+    pub(crate) async fn blob(
+        self: &Arc<Self>,
+        digest: &oci::Digest,
+    ) -> Result<Option<Vec<u8>>, Status> {
+        let digest = digest.clone();
+        self.with_disk(move |disk| disk.blob(&digest)).await
     }
 
     async fn with_disk<T: Send + 'static>(
@@ -220,6 +230,7 @@ impl History {
         self: Arc<Self>,
         mut record: BuildHistoryRecord,
         told: Arc<Told>,
+        blobs: Vec<Vec<u8>>,
         is_recorded: bool,
     ) {
         let (responses, counts) = told.all().await;
@@ -232,7 +243,7 @@ impl History {
         if is_recorded {
             let written = record.clone();
             // A history that cannot be written is no reason for a build to fail.
-            _ = self.with_disk(move |disk| disk.write(&written, &responses)).await;
+            _ = self.with_disk(move |disk| disk.write(&written, &responses, &blobs)).await;
             self.tell(BuildHistoryEventType::Complete, record.clone());
         }
         if let Some(recent) = self.lock().get_mut(&id) {
@@ -258,6 +269,25 @@ fn docker_text(error: &dyn std::error::Error) -> String {
     }
 }
 
+/// What statements are, and of which kind.
+const STATEMENT: &str = "application/vnd.in-toto+json";
+const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
+
+/// Names what is said of a result in its record. What is to be kept of it.
+fn attach(record: &mut BuildHistoryRecord, recorded: Recorded) -> Vec<u8> {
+    let of = match recorded.platform.as_str() {
+        "" => record.result.get_or_insert_default(),
+        platform => record.results.entry(platform.to_owned()).or_default(),
+    };
+    of.attestations.push(Descriptor {
+        media_type: STATEMENT.into(),
+        digest: oci::Digest::sha256(&recorded.says).to_string(),
+        size: recorded.says.len() as i64,
+        annotations: BTreeMap::from([(PREDICATE_TYPE.into(), recorded.predicate_type.into())]),
+    });
+    recorded.says
+}
+
 /// The record of a build under way.
 #[derive(Debug)]
 pub(crate) struct Recording {
@@ -280,12 +310,16 @@ impl Recording {
     fn finish(&mut self, how: Ended) -> Option<JoinHandle<()>> {
         let mut record = self.record.take()?;
         record.completed_at = Some(timestamp(now()));
+        let mut blobs = Vec::new();
         match how {
-            Ended::Well(response) => record.exporter_response = response,
+            Ended::Well(response, recorded) => {
+                record.exporter_response = response;
+                blobs = recorded.into_iter().map(|one| attach(&mut record, one)).collect();
+            }
             Ended::Failed(error) => record.error = Some(error),
         }
         let (history, told) = (Arc::clone(&self.history), Arc::clone(&self.told));
-        Some(tokio::spawn(history.complete(record, told, self.is_recorded)))
+        Some(tokio::spawn(history.complete(record, told, blobs, self.is_recorded)))
     }
 }
 

@@ -19,7 +19,8 @@ fn buildx_reads_what_it_asked_for() {
     let sandbox = busybox("buildx-attest");
     let server = registry(&sandbox);
     let docker = Docker::start(&sandbox);
-    let dockerfile = "FROM busybox\nARG WHAT=that\nRUN echo $WHAT > /x\n";
+    let dockerfile = "FROM busybox\nARG WHAT=that\nRUN echo $WHAT > /x\n\
+        RUN mkdir -p /lib/apk/db && printf 'P:musl\\nV:1.2.5\\n' > /lib/apk/db/installed\n";
     let dir = context(&sandbox, "attested", &[("Dockerfile", dockerfile)]);
     let login = "login -u user --password-stdin localhost:5000";
     let host = docker.daemon.socket();
@@ -58,12 +59,34 @@ fn buildx_reads_what_it_asked_for() {
     build(&name("none"), &["--provenance=false"]);
     assert_eq!(look("none", ".Manifest")["manifests"], Value::Null);
 
+    build(&name("bill"), &["--sbom=true"]);
+    let bill = look("bill", ".SBOM.SPDX");
+    assert_eq!(bill["spdxVersion"], "SPDX-2.3", "{bill}");
+    assert_eq!(bill["packages"][1]["name"], "musl", "{bill}");
+
     // Among files.
     let out = ["buildx", "build", "-o", "../out", "--provenance", "mode=max", "."];
     docker.ok(&dir, &out);
     let statement = json_of(&sandbox.work().join("out/provenance.json"));
     let subjects = statement["subject"].as_array().unwrap();
     assert!(subjects.iter().any(|one| one["name"] == "x"), "{statement}");
+
+    // What stays here has none, but the history of builds knows where it came from.
+    let told = sandbox.work().join("told.json");
+    let plain = ["buildx", "build", "--metadata-file", told.to_str().unwrap(), "-t", "plain", "."];
+    docker.ok(&dir, &plain);
+    assert!(!sandbox.ok(&["image", "ls", "--tree"]).contains("attestation of"));
+    let says = &json_of(&told)["buildx.build.provenance"];
+    assert_eq!(says["buildType"], "https://mobyproject.org/buildkit@v1", "{says}");
+    let materials = says["materials"].as_array().unwrap();
+    assert!(materials.iter().any(|one| one["uri"].as_str().unwrap().contains("busybox")), "{says}");
+    let inspected = docker.ok(&dir, &["buildx", "history", "inspect", "--format", "json"]);
+    let inspected: Value = serde_json::from_str(&inspected).unwrap();
+    assert!(inspected["Materials"].to_string().contains("busybox"), "{inspected}");
+    let attachment = ["buildx", "history", "inspect", "attachment", "--type", "provenance"];
+    let attached: Value = serde_json::from_str(&docker.ok(&dir, &attachment)).unwrap();
+    let definition = &attached["buildDefinition"]["internalParameters"]["buildConfig"];
+    assert!(definition["llbDefinition"].is_array(), "{attached}");
 
     docker.ok(&dir, &["pull", "-q", &name("max")]);
     assert_eq!(docker.ok(&dir, &["run", "--rm", &name("max"), "cat", "/x"]), "this");
