@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use build::{Event, FileStat, Solved, Warning};
-use buildgraph::{Range, Resolve};
+use build::{Event, FileStat, Solved, SourceMeta, Warning};
+use buildgraph::{Range, Resolve, Source};
 use buildkit::fsutil::Stat;
 use buildkit::gateway::llb_bridge_server::{LlbBridge, LlbBridgeServer};
 use buildkit::gateway::{
@@ -13,9 +13,10 @@ use buildkit::gateway::{
     NewContainerRequest, NewContainerResponse, PingRequest, PongResponse, ReadDirRequest,
     ReadDirResponse, ReadFileRequest, ReadFileResponse, Ref, RefMap, ReleaseContainerRequest,
     ReleaseContainerResponse, ResolveImageConfigRequest, ResolveImageConfigResponse,
-    ResolveSourceImageResponse, ResolveSourceMetaRequest, ResolveSourceMetaResponse, ReturnRequest,
-    ReturnResponse, SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest,
-    WarnResponse, result,
+    ResolveSourceGitResponse, ResolveSourceHttpResponse, ResolveSourceImageResponse,
+    ResolveSourceMetaRequest, ResolveSourceMetaResponse, ReturnRequest, ReturnResponse,
+    SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest, WarnResponse,
+    result,
 };
 use buildkit::pb;
 use dockerfile::ignore::{BadPattern, Filter};
@@ -43,6 +44,9 @@ const FILE: u64 = 15 << 20;
 
 /// Messages on their way to a client.
 const AHEAD: usize = 32;
+
+/// The resolver of images in a layout of the client's, by its number (`ResolverType`).
+const LAYOUT: i32 = 1;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -230,21 +234,57 @@ fn platform(platform: &pb::Platform) -> oci::image::Platform {
     }
 }
 
-async fn image(
-    job: &Job,
-    name: &str,
-    wanted: Option<&pb::Platform>,
-    mode: &str,
-) -> Result<(String, Vec<u8>), Status> {
-    let how = match mode {
-        "pull" => Resolve::Pull,
-        // BuildKit's `local` looks here first; what is here is taken by default.
-        _ => Resolve::Default,
+/// How an image is resolved: BuildKit's `local` looks here first; what is here is taken by default.
+fn resolve(mode: &str) -> Resolve {
+    if mode == "pull" { Resolve::Pull } else { Resolve::Default }
+}
+
+/// What of a source's description is not to be had here.
+fn check_meta(asked: &ResolveSourceMetaRequest) -> Result<(), Status> {
+    let image = asked.image.as_ref();
+    let what = if !asked.source_policies.is_empty() {
+        "source policies"
+    } else if image
+        .is_some_and(|image| image.attestation_chain || !image.resolve_attestations.is_empty())
+    {
+        "the attestations of an image (ResolveSourceMeta)"
+    } else if asked.git.as_ref().is_some_and(|git| git.return_object) {
+        "objects of a repository (ResolveSourceMeta)"
+    } else if asked.http.as_ref().is_some_and(|http| http.checksum_request.is_some()) {
+        "other checksums of a file (ResolveSourceMeta)"
+    } else {
+        return Ok(());
     };
-    let wanted = wanted.map(platform);
-    let found = job.build.image_config(name, wanted.as_ref(), how).await;
-    let (digest, config) = found.map_err(|error| job.failed(&error))?;
-    Ok((digest.to_string(), config))
+    Err(Status::unimplemented(format!("{what} are not supported yet")))
+}
+
+/// What a source is, as it is told.
+fn described(meta: SourceMeta, with_config: bool) -> ResolveSourceMetaResponse {
+    let mut response = ResolveSourceMetaResponse::default();
+    match meta {
+        SourceMeta::Image(digest, config) => {
+            let config = if with_config { config } else { Vec::new() };
+            let digest = digest.to_string();
+            let image = ResolveSourceImageResponse { digest, config, attestation_chain: None };
+            response.image = Some(image);
+        }
+        SourceMeta::Git { name, checksum, commit } => {
+            response.git = Some(ResolveSourceGitResponse {
+                checksum,
+                r#ref: name,
+                commit_checksum: commit,
+                ..ResolveSourceGitResponse::default()
+            });
+        }
+        SourceMeta::Http { checksum, name } => {
+            response.http = Some(ResolveSourceHttpResponse {
+                checksum,
+                filename: name,
+                ..ResolveSourceHttpResponse::default()
+            });
+        }
+    }
+    response
 }
 
 #[tonic::async_trait]
@@ -324,11 +364,30 @@ impl LlbBridge for Gateway {
         let Asking { job, .. } = self.asking(asked.metadata()).await?;
         let asked = asked.into_inner();
         let work = async {
-            let (name, mode) = (&asked.r#ref, &asked.resolve_mode);
-            let (digest, config) = image(&job, name, asked.platform.as_ref(), mode).await?;
-            Ok(ResolveImageConfigResponse { digest, config, r#ref: asked.r#ref.clone() })
+            let platform = asked.platform.as_ref().map(platform);
+            let name = &asked.r#ref;
+            let found = if asked.resolver_type == LAYOUT {
+                let op = pb::SourceOp {
+                    identifier: format!("oci-layout://{name}"),
+                    attrs: [("oci.store".to_owned(), asked.store_id.clone())].into(),
+                };
+                let source = llb::source(&op).map_err(|error| refused(&error))?;
+                job.build
+                    .source_meta(&source, &shown(&asked.log_name, &op), platform.as_ref())
+                    .await
+            } else {
+                let how = resolve(&asked.resolve_mode);
+                let found = job.build.image_config(name, platform.as_ref(), how).await;
+                found.map(|(digest, config)| SourceMeta::Image(digest, config))
+            };
+            let SourceMeta::Image(digest, config) = found.map_err(|error| job.failed(&error))?
+            else {
+                return Err(Status::invalid_argument(format!("{name} is no image")));
+            };
+            let digest = digest.to_string();
+            Ok(ResolveImageConfigResponse { digest, config, r#ref: name.clone() })
         };
-        wanted(&job, work).await
+        Box::pin(wanted(&job, work)).await
     }
 
     async fn resolve_source_meta(
@@ -337,19 +396,26 @@ impl LlbBridge for Gateway {
     ) -> Answer<ResolveSourceMetaResponse> {
         let Asking { job, .. } = self.asking(asked.metadata()).await?;
         let asked = asked.into_inner();
-        let source = asked.source.unwrap_or_default();
-        let Some(name) = source.identifier.strip_prefix("docker-image://") else {
-            let text = format!("ResolveSourceMeta of {} is not supported yet", source.identifier);
-            return Err(Status::unimplemented(text));
-        };
+        check_meta(&asked)?;
+        let op = asked.source.ok_or_else(|| Status::invalid_argument("source is required"))?;
         let work = async {
-            let found = image(&job, name, asked.platform.as_ref(), &asked.resolve_mode).await?;
-            let (digest, config) = found;
-            let image = ResolveSourceImageResponse { digest, config, attestation_chain: None };
-            let source = Some(source.clone());
-            Ok(ResolveSourceMetaResponse { source, image: Some(image), ..Default::default() })
+            let mut source = llb::source(&op).map_err(|error| refused(&error))?;
+            if let Source::Image(image) = &mut source
+                && !asked.resolve_mode.is_empty()
+            {
+                image.resolve = resolve(&asked.resolve_mode);
+            }
+            let platform = asked.platform.as_ref().map(platform);
+            let shown = shown(&asked.log_name, &op);
+            let found = job.build.source_meta(&source, &shown, platform.as_ref()).await;
+            let meta = found.map_err(|error| job.failed(&error))?;
+            let with_config = !asked.image.is_some_and(|image| image.no_config);
+            Ok(ResolveSourceMetaResponse {
+                source: Some(op.clone()),
+                ..described(meta, with_config)
+            })
         };
-        wanted(&job, work).await
+        Box::pin(wanted(&job, work)).await
     }
 
     async fn r#return(&self, asked: Request<ReturnRequest>) -> Answer<ReturnResponse> {
@@ -468,6 +534,15 @@ impl LlbBridge for Gateway {
             Ok(StatFileResponse { stat: Some(stat(&found)) })
         };
         wanted(&job, work).await
+    }
+}
+
+/// What people are shown while a source is looked at.
+fn shown(name: &str, op: &pb::SourceOp) -> String {
+    if name.is_empty() {
+        format!("resolve {}", llb::shown(&op.identifier))
+    } else {
+        name.to_owned()
     }
 }
 

@@ -52,7 +52,7 @@ pub use event::{Event, Log, Progress, Source, Status, VertexState, Warning};
 pub use export::Solved;
 pub use frontend::{Recipe, Syntax};
 pub use guest::{Guest, GuestLog, GuestRequest};
-pub use look::FileStat;
+pub use look::{FileStat, SourceMeta};
 pub use pruning::{Filter, Pruning};
 pub use request::{CacheOption, Entitlements, Export, FrontendRequest, Request};
 pub use usage::{CacheRecord, PrunedCache};

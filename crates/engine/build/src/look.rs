@@ -5,14 +5,14 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use buildgraph::Resolve;
+use buildgraph::{Resolve, Source};
 use fsroot::Root;
 use oci::Digest;
 use oci::image::{MAX_CONFIG, Platform};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, readlinkat, statat};
 
 use crate::error::At as _;
-use crate::tell::Listeners;
+use crate::tell::{Listeners, phase_told};
 use crate::{Build, Error, op, source, view};
 
 /// No more of a file is given at once.
@@ -39,7 +39,65 @@ pub struct FileStat {
     pub link: PathBuf,
 }
 
+/// What a source is, before any of it is built on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceMeta {
+    /// An image: the digest of its manifest, and its configuration.
+    Image(Digest, Vec<u8>),
+    /// A repository.
+    Git {
+        /// What its commit is called there, in full.
+        name: String,
+        /// The commit, or the tag that is an object of its own.
+        checksum: String,
+        /// The commit, where that is another; else empty.
+        commit: String,
+    },
+    /// A file behind a URL.
+    Http {
+        /// Its digest.
+        checksum: String,
+        /// Its name.
+        name: String,
+    },
+}
+
 impl Build {
+    /// What a source is. Of a repository nothing is fetched; a file is, since its digest is asked for.
+    pub async fn source_meta(
+        &self,
+        of: &Source,
+        shown: &str,
+        platform: Option<&Platform>,
+    ) -> Result<SourceMeta, Error> {
+        let build = &self.shared;
+        phase_told(build, shown, async |listeners| match of {
+            Source::Image(image) => {
+                let found = self.image_config(&image.reference, platform, image.resolve).await?;
+                Ok(SourceMeta::Image(found.0, found.1))
+            }
+            Source::Layout(layout) => {
+                let (store, digest) = (&layout.store, &layout.digest);
+                let found = Box::pin(source::layout::resolve(build, store, digest, platform));
+                let found = found.await?;
+                Ok(SourceMeta::Image(found.digest, found.document))
+            }
+            Source::Git(git) => {
+                let found = source::git::about(build, git, &listeners).await?;
+                let source::git::About { name, checksum, commit } = found;
+                Ok(SourceMeta::Git { name, checksum, commit })
+            }
+            Source::Http(http) => {
+                let (checksum, name) = source::http::about(build, http, &listeners).await?;
+                Ok(SourceMeta::Http { checksum, name })
+            }
+            Source::Local(_) | Source::Result(_) => {
+                Err(Error::NotYet(format!("to look at {shown} before it is built")))
+            }
+        })
+        .await
+    }
+
     /// The configuration of an image: its digest, and the document. It is pulled where it is not here.
     pub async fn image_config(
         &self,

@@ -25,12 +25,13 @@ mod load;
 mod read;
 mod source;
 
-use buildgraph::{Graph, VertexIdx};
+use buildgraph::{Graph, Source, VertexIdx};
 use buildkit::pb;
 
 pub use caps::CAPS;
 pub use container::{Container, container};
 pub use error::Error;
+pub use source::shown;
 
 /// What the identifier of a source begins with that names a result of this builder.
 pub const RESULT: &str = "dhow-result://";
@@ -59,6 +60,15 @@ pub fn read(
     }
     let loaded = load::load(definition)?;
     read::Reader::new(&loaded, result).read().map(Some)
+}
+
+/// Reads a source by itself.
+///
+/// # Errors
+///
+/// There is none such here.
+pub fn source(op: &pb::SourceOp) -> Result<Source, Error> {
+    source::read(op, &mut |_| Err("a result is no source of its own".to_owned()))
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub(crate) fn read(
 }
 
 /// The identifier as people are shown it: without a password, and without what is behind `?`.
-pub(crate) fn shown(identifier: &str) -> String {
+pub fn shown(identifier: &str) -> String {
     if !identifier.starts_with("http") {
         return identifier.to_owned();
     }

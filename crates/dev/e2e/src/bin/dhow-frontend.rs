@@ -14,7 +14,7 @@ use buildkit::gateway::llb_bridge_client::LlbBridgeClient;
 use buildkit::gateway::{
     ExecMessage, FdMessage, InitMessage, InputsRequest, NewContainerRequest, PingRequest,
     ReadDirRequest, ReadFileRequest, Ref, ReleaseContainerRequest, ResolveImageConfigRequest,
-    ReturnRequest, SolveRequest, StatFileRequest, result,
+    ResolveSourceMetaRequest, ReturnRequest, SolveRequest, StatFileRequest, result,
 };
 use buildkit::pb::{self, MountType, op::Op};
 use hyper::client::conn::http2::{Builder, SendRequest};
@@ -285,6 +285,24 @@ impl FrontEnd {
         for path in ["/a", "/b", canary.as_str(), up.as_str(), through.as_str(), "/f"] {
             said.push(told("link", self.read(&linked.id, path).await));
         }
+        let host = NewContainerRequest {
+            network: pb::NetMode::Host.into(),
+            ..asked_container(&linked.id)
+        };
+        let done = self.client.new_container(host).await.map(|_| "made".to_owned());
+        said.push(told("host network", done));
+        let meta = |identifier: &str| ResolveSourceMetaRequest {
+            source: Some(pb::SourceOp { identifier: identifier.into(), ..pb::SourceOp::default() }),
+            ..ResolveSourceMetaRequest::default()
+        };
+        let image = meta("docker-image://docker.io/library/busybox:latest");
+        let done = self.client.resolve_source_meta(image).await.map(|found| {
+            let image = found.into_inner().image.unwrap_or_default();
+            format!("{} {}", image.digest.starts_with("sha256:"), image.config.starts_with(b"{"))
+        });
+        said.push(told("meta of an image", done));
+        let done = self.client.resolve_source_meta(meta("local://context")).await;
+        said.push(told("meta of a directory", done.map(|_| "told".to_owned())));
         let env: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
         for name in ["BUILDKIT_SESSION_ID", "BUILDKIT_WORKERS", "BUILDKIT_EXPORTEDPRODUCT"] {
             said.push(format!("{name}: {}", env.iter().any(|one| one == name)));
@@ -303,23 +321,7 @@ impl FrontEnd {
         let mut graph = Graph::default();
         let image = graph.source("docker-image://docker.io/library/busybox:latest");
         let image = self.build(graph, &image).await?;
-        let root = pb::Mount { dest: "/".into(), result_id: image.id, ..pb::Mount::default() };
-        let secret = pb::Mount {
-            dest: "/run/declared".into(),
-            mount_type: MountType::Secret.into(),
-            secret_opt: Some(pb::SecretOpt {
-                id: "token".into(),
-                optional: true,
-                ..Default::default()
-            }),
-            ..pb::Mount::default()
-        };
-        let asked = NewContainerRequest {
-            container_id: "one".into(),
-            mounts: vec![root, secret],
-            ..NewContainerRequest::default()
-        };
-        self.client.new_container(asked).await?;
+        self.client.new_container(asked_container(&image.id)).await?;
         Ok(())
     }
 
@@ -334,6 +336,9 @@ impl FrontEnd {
             .send(message("first", init("read a; echo got $a > /left; read b; echo end")))
             .await?;
         sender.send(message("second", init("cat /run/declared; echo woe >&2; exit 7"))).await?;
+        let Input::Init(third) = init("true") else { return Err("no program".into()) };
+        let insecure = InitMessage { security: pb::SecurityMode::Insecure.into(), ..third };
+        sender.send(message("third", Input::Init(insecure))).await?;
         let file = |data: &str, eof| {
             let data = data.as_bytes().to_vec();
             Input::File(FdMessage { fd: 0, eof, data })
@@ -341,7 +346,7 @@ impl FrontEnd {
         sender.send(message("first", file("word\n", false))).await?;
         let mut said: BTreeMap<String, String> = BTreeMap::new();
         let mut n_done = 0;
-        while n_done < 2 {
+        while n_done < 3 {
             let Some(answer) = answers.message().await? else { break };
             let id = answer.process_id.clone();
             let about = said.entry(id.clone()).or_default();
@@ -351,7 +356,10 @@ impl FrontEnd {
                     let text = String::from_utf8_lossy(&file.data);
                     about.push_str(&format!("{}={} ", file.fd, text.trim()));
                 }
-                Some(Input::Exit(exit)) => about.push_str(&format!("exit={} ", exit.code)),
+                Some(Input::Exit(exit)) => {
+                    let code = exit.error.map(|error| error.code).unwrap_or_default();
+                    about.push_str(&format!("exit={} {code} ", exit.code));
+                }
                 Some(Input::Done(_)) => {
                     about.push_str("done");
                     n_done += 1;
@@ -420,6 +428,21 @@ impl FrontEnd {
         self.client.r#return(ReturnRequest { result: None, error: Some(error) }).await?;
         Ok(())
     }
+}
+
+/// A container of a result, with a secret.
+fn asked_container(image: &str) -> NewContainerRequest {
+    let root = pb::Mount { dest: "/".into(), result_id: image.into(), ..pb::Mount::default() };
+    let id = "token".into();
+    let secret = pb::SecretOpt { id, optional: true, ..pb::SecretOpt::default() };
+    let secret = pb::Mount {
+        dest: "/run/declared".into(),
+        mount_type: MountType::Secret.into(),
+        secret_opt: Some(secret),
+        ..pb::Mount::default()
+    };
+    let (container_id, mounts) = ("one".into(), vec![root, secret]);
+    NewContainerRequest { container_id, mounts, ..NewContainerRequest::default() }
 }
 
 fn init(script: &str) -> Input {

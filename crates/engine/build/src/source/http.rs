@@ -55,11 +55,37 @@ pub(crate) async fn bring(
     if let Some(stream) = http.url.strip_prefix(UPLOAD) {
         return take(build, http, stream, listeners).await;
     }
+    let (directory, known, was_here) = have(build, http, listeners).await?;
+    Ok((output(directory, http, mode(http), &known), was_here))
+}
+
+/// What a file is, which is brought for that: its digest, and its name.
+pub(crate) async fn about(
+    build: &Arc<Shared>,
+    http: &Http,
+    listeners: &Listeners,
+) -> Result<(String, String), Error> {
+    if http.url.starts_with(UPLOAD) {
+        return Err(Error::NotYet("to look at a stream of the client's".into()));
+    }
+    let (_directory, known, _) = have(build, http, listeners).await?;
+    Ok((known.digest, known.name))
+}
+
+fn mode(http: &Http) -> u32 {
+    http.mode.unwrap_or(0o600) & 0o7777
+}
+
+/// The directory that holds a file, what is known of that, and whether it was here.
+async fn have(
+    build: &Arc<Shared>,
+    http: &Http,
+    listeners: &Listeners,
+) -> Result<(Directory, Known, bool), Error> {
     let wanted = wanted(http)?;
     let (url, user) = without_user(&http.url);
     let shown = url.split(['?', '#']).next().unwrap_or_default().to_owned();
-    let mode = http.mode.unwrap_or(0o600) & 0o7777;
-    let look = format!("{mode:o} {}:{}", http.uid, http.gid);
+    let look = format!("{:o} {}:{}", mode(http), http.uid, http.gid);
     let mut name = [&http.url, &http.name, &look].map(String::as_str).join("\0");
     for (header, value) in &http.headers {
         // A server may answer something else to them.
@@ -74,7 +100,7 @@ pub(crate) async fn bring(
 
     let is_wanted = |known: &Known| wanted.as_ref().is_some_and(|wanted| *wanted == known.digest);
     if let Some(known) = known.clone().filter(is_wanted) {
-        return Ok((output(directory, http, mode, &known), true));
+        return Ok((directory, known, true));
     }
     let file = ask(build, http, &url, user.as_deref(), known.as_ref()).await?;
     let (known, was_here) = match known {
@@ -88,7 +114,7 @@ pub(crate) async fn bring(
         // What is kept is no less true for that.
         return Err(Error::Invalid(format!("digest mismatch {}: {wanted}", known.digest)));
     }
-    Ok((output(directory, http, mode, &known), was_here))
+    Ok((directory, known, was_here))
 }
 
 fn output(directory: Directory, http: &Http, mode: u32, known: &Known) -> Output {

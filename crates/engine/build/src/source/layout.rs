@@ -22,6 +22,8 @@ pub(crate) struct Found {
     /// The digest of its configuration.
     pub(crate) id: Digest,
     pub(crate) config: ImageConfig,
+    /// The configuration as it is written.
+    pub(crate) document: Vec<u8>,
     layers: Vec<Descriptor>,
     place: Arc<Place>,
 }
@@ -56,7 +58,8 @@ pub(crate) async fn resolve(
         let why = format!("{digest}: its configuration has other layers than its manifest");
         return Err(Error::Invalid(why));
     }
-    Ok(Found { digest, id: config.digest, config: parsed, layers, place })
+    let document = bytes;
+    Ok(Found { digest, id: config.digest, config: parsed, document, layers, place })
 }
 
 /// Its layers, unpacked.

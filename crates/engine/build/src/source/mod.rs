@@ -1,7 +1,7 @@
 //! What comes from outside: images, directories of the client, repositories, files.
 
-mod git;
-mod http;
+pub(crate) mod git;
+pub(crate) mod http;
 mod image;
 pub(crate) mod layout;
 mod local;

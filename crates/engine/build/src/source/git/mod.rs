@@ -109,6 +109,39 @@ pub(crate) async fn commit_time(
     text.trim().parse().map_err(unreadable)
 }
 
+/// What a commit is called, and which it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct About {
+    /// In full; of a commit that was named itself, that.
+    pub(crate) name: String,
+    /// The commit, or the tag that is an object of its own.
+    pub(crate) checksum: String,
+    /// The commit, where that is another.
+    pub(crate) commit: String,
+}
+
+/// What a repository has under a name. Nothing is fetched.
+pub(crate) async fn about(
+    build: &Arc<Shared>,
+    git: &buildgraph::Git,
+    listeners: &Listeners,
+) -> Result<About, Error> {
+    let remote = Remote::new(&git.remote)?;
+    if !git.reference.is_empty() {
+        check_name(&git.reference)?;
+    }
+    let mut program = Program::new(listeners);
+    authorize(build, git, &remote, &mut program).await?;
+    let _agent = ssh(build, git, &remote, &mut program).await?;
+    let tip = tip(build, git, &remote, &program).await?;
+    check_sum(git, &tip)?;
+    let name = if tip.name.is_empty() { tip.commit.clone() } else { tip.name };
+    Ok(match tip.tag {
+        Some(checksum) => About { name, checksum, commit: tip.commit },
+        None => About { name, checksum: tip.commit, commit: String::new() },
+    })
+}
+
 /// What a checkout is. With `.git` or submodules, where it comes from is part of it.
 fn identity(git: &buildgraph::Git, remote: &Remote, commit: &str) -> String {
     let (keep, modules) = (git.keep_git_dir, !git.skip_submodules);
