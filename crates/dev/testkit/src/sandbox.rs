@@ -260,8 +260,8 @@ impl Sandbox {
                 let _ = group.remove();
             }
         }
-        for pid in crate::world::processes_of(self).keys() {
-            if let Some(pid) = rustix::process::Pid::from_raw(*pid) {
+        for pid in crate::world::processes_and_children_of(self) {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
         }

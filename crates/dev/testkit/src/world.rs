@@ -133,6 +133,27 @@ pub(crate) fn processes_of(sandbox: &Sandbox) -> BTreeMap<i32, String> {
     found
 }
 
+/// The same with all that they started: an ordinary user's container has no cgroup, and nothing in its
+/// command line says whose it is.
+pub(crate) fn processes_and_children_of(sandbox: &Sandbox) -> BTreeSet<i32> {
+    let mut all: BTreeSet<i32> = processes_of(sandbox).into_keys().collect();
+    let parents: Vec<(i32, i32)> =
+        pids().into_iter().filter_map(|pid| Some((pid, parent(pid)?))).collect();
+    loop {
+        let is_new = |(pid, parent): &&(i32, i32)| all.contains(parent) && !all.contains(pid);
+        let more: Vec<i32> = parents.iter().filter(is_new).map(|(pid, _)| *pid).collect();
+        if more.is_empty() {
+            return all;
+        }
+        all.extend(more);
+    }
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+}
+
 /// What a builder makes once and for all.
 const BUILDER: [&str; 6] = [
     "root/build",
