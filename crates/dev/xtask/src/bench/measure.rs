@@ -8,7 +8,7 @@ use super::contender::{Contender, Place};
 /// How one time follows the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// At once.
+    /// Several of one program, each at once after the one before.
     Burst,
     /// After a second of nothing.
     Paused,
@@ -48,7 +48,13 @@ impl Samples {
     }
 }
 
-/// Lets each do the thing in its turn, `times` times. A contender that fails is left out.
+/// How many times in a row are a burst.
+pub(crate) const BURST: usize = 5;
+
+/// Lets each do the thing in its turn, `times` times altogether. A contender that fails is left out.
+///
+/// A turn is one time after a second of pause, or a burst: a second in which what the others have left
+/// to be cleaned up is, one time that does not count, and then [`BURST`] times at once.
 pub(crate) fn measure(
     contenders: &[&Contender],
     scenario: Scenario,
@@ -59,34 +65,56 @@ pub(crate) fn measure(
     let mut all: Vec<(&Contender, Vec<f64>)> =
         contenders.iter().map(|one| (*one, Vec::new())).collect();
     let mut failures = Vec::new();
-    // The first round warms caches up, and does not count.
-    for round in 0..=times {
+    for turn in turns(pace, times) {
         all.retain_mut(|(one, seconds)| {
-            if pace == Pace::Paused {
-                std::thread::sleep(Duration::from_secs(1));
-            }
-            let result = one.once(scenario, place);
-            one.after(scenario, place);
-            match result {
-                Ok(_) if round == 0 => true,
-                Ok(took) => {
-                    seconds.push(took);
-                    true
-                }
-                Err(why) => {
-                    failures.push(format!("{} in `{}`: {why}", one.name, scenario.title()));
-                    false
+            std::thread::sleep(Duration::from_secs(1));
+            for counts in &turn {
+                let result = one.once(scenario, place);
+                one.after(scenario, place);
+                match result {
+                    Ok(took) if *counts => seconds.push(took),
+                    Ok(_) => {}
+                    Err(why) => {
+                        failures.push(format!("{} in `{}`: {why}", one.name, scenario.title()));
+                        return false;
+                    }
                 }
             }
+            true
         });
     }
     let named = |(one, seconds): (&Contender, _)| (one.name.clone(), Samples::new(seconds));
     (all.into_iter().map(named).collect(), failures)
 }
 
+/// What is done in each turn: for each time, whether it counts.
+fn turns(pace: Pace, times: usize) -> Vec<Vec<bool>> {
+    match pace {
+        // The first round warms caches up.
+        Pace::Paused => (0..=times).map(|round| vec![round > 0]).collect(),
+        Pace::Burst => (0..times)
+            .step_by(BURST)
+            .map(|done| {
+                let n = BURST.min(times - done);
+                std::iter::once(false).chain(std::iter::repeat_n(true, n)).collect()
+            })
+            .collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_time_counts_once() {
+        for (pace, times, n_turns) in [(Pace::Burst, 12, 3), (Pace::Paused, 4, 5)] {
+            let all = turns(pace, times);
+            assert_eq!(all.len(), n_turns);
+            assert_eq!(all.iter().flatten().filter(|counts| **counts).count(), times);
+            assert!(!all[0][0], "the first warms caches up");
+        }
+    }
 
     #[test]
     fn quantiles_are_between_the_samples() {

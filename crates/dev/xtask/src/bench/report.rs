@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::measure::Samples;
+use super::measure::{BURST, Samples};
 use super::{Results, Row};
 
 /// The page.
@@ -10,7 +10,8 @@ pub(crate) fn markdown(results: &Results, burst: usize, paused: usize) -> String
     let mut page = format!(
         "# Latency and memory\n\n\
          Written by `cargo xtask bench`. Milliseconds, medians of {burst} (in a burst) and {paused} \
-         (after a second of pause) times, all in turns and in one run.\n\
+         (after a second of pause) times, all in turns and in one run. A burst is a second of pause, one time \
+         that does not count, and {BURST} of the same program at once after each other.\n\
          Ratios are what counts: two runs, or two machines, do not compare.\n\n\
          `floor` is what the kernel takes for the steps that no engine can leave out: clone into new \
          namespaces, one overlay mount, one veth pair (where there is a network), exec; for `exec`, \
