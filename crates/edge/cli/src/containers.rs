@@ -1,5 +1,8 @@
 //! Commands on containers that do not join their streams.
 
+use std::future::{Future as _, poll_fn};
+use std::task::Poll;
+
 use docker::container::{
     Applied, FilesystemChange, TopResponse, UpdateRequest, UpdateResponse, WaitResponse,
 };
@@ -12,20 +15,57 @@ use crate::format::{human, table};
 use crate::request;
 use crate::stream::Output;
 
+/// How many containers are dealt with at once, as Docker's client does.
+const AT_ONCE: usize = 50;
+
 /// Does the same to each container, and prints the name of each with which it went well. One
 /// failure does not keep the others from their turn.
 pub(crate) async fn each(names: &[String], act: impl AsyncFn(&str) -> Result<()>) -> Result<i32> {
     let mut code = 0;
     for name in names {
-        match act(name).await {
-            Ok(()) => println!("{name}"),
-            Err(err) => {
-                eprintln!("dhow: {err}");
-                code = 1;
-            }
+        code = tell(name, act(name).await).max(code);
+    }
+    Ok(code)
+}
+
+/// The same to all at once, for what has to be waited for. What came of it is told in the order of the
+/// names.
+pub(crate) async fn each_at_once(
+    names: &[String],
+    act: impl AsyncFn(&str) -> Result<()>,
+) -> Result<i32> {
+    let mut code = 0;
+    for chunk in names.chunks(AT_ONCE) {
+        let mut running: Vec<_> = chunk.iter().map(|name| Some(Box::pin(act(name)))).collect();
+        let mut results: Vec<Option<Result<()>>> = chunk.iter().map(|_| None).collect();
+        for (at, name) in chunk.iter().enumerate() {
+            let result = poll_fn(|cx| {
+                for (future, result) in running.iter_mut().zip(&mut results) {
+                    if let Some(Poll::Ready(ready)) = future.as_mut().map(|one| one.as_mut().poll(cx)) {
+                        *result = Some(ready);
+                        *future = None;
+                    }
+                }
+                results[at].take().map_or(Poll::Pending, Poll::Ready)
+            });
+            code = tell(name, result.await).max(code);
         }
     }
     Ok(code)
+}
+
+/// Tells what came of one. The exit code.
+fn tell(name: &str, result: Result<()>) -> i32 {
+    match result {
+        Ok(()) => {
+            println!("{name}");
+            0
+        }
+        Err(err) => {
+            eprintln!("dhow: {err}");
+            1
+        }
+    }
 }
 
 /// `pause`, `unpause`.
@@ -46,7 +86,7 @@ pub(crate) async fn stop(client: &Client, args: &StopArgs, action: &str) -> Resu
         query.push(format!("t={seconds}"));
     }
     let query = query.join("&");
-    each(&args.names.containers, async |name: &str| {
+    each_at_once(&args.names.containers, async |name: &str| {
         client.post_empty(&format!("/containers/{}/{action}?{query}", encode(name))).await
     })
     .await
@@ -55,7 +95,7 @@ pub(crate) async fn stop(client: &Client, args: &StopArgs, action: &str) -> Resu
 /// `kill`.
 pub(crate) async fn kill(client: &Client, args: &KillArgs) -> Result<i32> {
     let signal = encode(args.signal.as_deref().unwrap_or("KILL"));
-    each(&args.names.containers, async |name: &str| {
+    each_at_once(&args.names.containers, async |name: &str| {
         client.post_empty(&format!("/containers/{}/kill?signal={signal}", encode(name))).await
     })
     .await
@@ -69,7 +109,7 @@ pub(crate) async fn rm(client: &Client, args: &RmArgs) -> Result<i32> {
         u8::from(args.volumes),
         u8::from(args.link)
     );
-    each(&args.names.containers, async |name: &str| {
+    each_at_once(&args.names.containers, async |name: &str| {
         let removed = client.delete(&format!("/containers/{}?{query}", encode(name))).await;
         match removed {
             // With --force, what is gone already is as it should be.
@@ -222,4 +262,28 @@ pub(crate) fn timestamp(given: Option<&str>) -> Result<String> {
     let time =
         docker::timestamp::Timestamp::parse(given).map_err(|err| Error::Usage(err.to_string()))?;
     Ok(format!("{}.{:09}", time.seconds, time.nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_waited_for_is_waited_for_at_once() {
+        let names: Vec<String> = (0..120).map(|n| n.to_string()).collect();
+        let (running, most, done) = (Cell::new(0), Cell::new(0), Cell::new(0));
+        let code = each_at_once(&names, async |name: &str| {
+            running.set(running.get() + 1);
+            most.set(most.get().max(running.get()));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            running.set(running.get() - 1);
+            done.set(done.get() + 1);
+            if name == "7" { Err(Error::Usage("no".into())) } else { Ok(()) }
+        });
+        assert_eq!(code.await.unwrap(), 1);
+        assert_eq!((most.get(), done.get()), (AT_ONCE, 120));
+    }
 }
