@@ -6,7 +6,6 @@ use std::os::unix::fs::DirBuilderExt as _;
 use docker::{CreateRequest, CreateResponse};
 use images::RootKind;
 use oci::image::Platform;
-use shim_protocol::Status;
 use snapshot::Key;
 
 use crate::engine::Engine;
@@ -169,7 +168,6 @@ impl Engine {
         failpoint::hit("engine.mkdir").at("mkdir", &data)?;
         DirBuilder::new().mode(0o710).create(&data).at("mkdir", &data)?;
         failpoint::hit("engine.made").at("mkdir", &data)?;
-        Status::default().save(&data).at("write", &data.join("status.json"))?;
         if !container.record.host_root {
             let key: Key = container.id.parse()?;
             let snapshots = self.images.snapshots();

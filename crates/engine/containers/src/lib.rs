@@ -55,6 +55,7 @@ mod merged;
 mod mounting;
 mod mountpoints;
 mod name;
+mod netns;
 mod networks;
 mod ordinary;
 mod paths;

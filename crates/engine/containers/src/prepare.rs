@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use network::{Connected, Member};
 use oci::runtime::NamespaceKind;
-use shim_protocol::{Config, Console, Join, OnExit, Phase, RootIds, Rootfs};
+use shim_protocol::{Config, Console, Growth, Join, OnExit, Phase, RootIds, Rootfs};
 use snapshot::{Key, Mounts};
 
 use crate::engine::{Engine, make_dir};
@@ -26,7 +26,7 @@ use crate::spec::security::Security;
 use crate::spec::user::{self, Accounts, Identity};
 use crate::spec::{self, devices};
 use crate::supplies::{self, Supplies, Who};
-use crate::{Error, attachment, definition, events, log_driver, machine, runtimes, userns};
+use crate::{Error, attachment, definition, events, log_driver, machine, netns, runtimes, userns};
 
 /// The most that is read of `/etc/passwd` and `/etc/group`, bytes.
 const MAX_ACCOUNTS: u64 = 4 << 20;
@@ -202,6 +202,8 @@ impl Engine {
         supplies.list.extend(self.give_secrets(container, &mut spec)?);
         if self.runtime(&host.runtime)?.program.is_some() {
             runtimes::FOREIGN_VERSION.clone_into(&mut spec.oci_version);
+        } else if !rootless::is_rootless() && !mount::in_user_namespace() {
+            netns::leave_to_supervisor(&mut spec, &self.paths().run(&container.id));
         }
         self.give_devices(&host.resources.device_requests, &mut spec)?;
         if let Some(root) = &mut spec.root {
@@ -359,12 +361,14 @@ impl Engine {
         };
         let root_ids = container.record.user_namespace.clone().filter(|maps| !is_plain(maps));
         let root_ids = root_ids.map(|maps| RootIds { uids: maps.uids, gids: maps.gids });
+        let netns = netns::left_to_supervisor(spec, &run);
         let shim = Config {
             id: container.id.clone(),
             data_dir: self.paths().data(&container.id),
             bundle: bundle.clone(),
             runtime: self.runtime(&host.runtime)?,
             rootfs,
+            netns,
             root_ids,
             supplies: supplies.list,
             supplies_dir,
@@ -374,6 +378,8 @@ impl Engine {
             log: log_driver::of(container)?,
             network: connected.plan,
             listeners: connected.listeners.into_iter().map(listener).collect(),
+            growth: (on_exit != OnExit::End)
+                .then(|| Growth { file: self.db().log(), bytes: metadata::TIDY_BYTES }),
             on_exit,
             health: self.health_check(container)?,
             restart: definition::restart(&host.restart_policy)?,

@@ -43,8 +43,15 @@ impl Engine {
         }
     }
 
-    /// Removes a container that was to go when it ends. One that is gone already is fine.
+    /// Removes a container that was to go when it ends, for a process of which nothing else is wanted.
     pub fn internal_remove(&self, id: &str) -> Result<(), Error> {
+        self.remove_ended(id)?;
+        // Nobody waits for this process any more.
+        Ok(self.db().tidy()?)
+    }
+
+    /// Removes a container that was to go when it ends. One that is gone already is fine.
+    pub(crate) fn remove_ended(&self, id: &str) -> Result<(), Error> {
         let (container, lock) = match self.find_locked(id) {
             Err(Error::NoContainer(_)) => return Ok(()),
             found => found?,
@@ -52,11 +59,9 @@ impl Engine {
         let options = RemoveOptions { force: false, volumes: true, link: false };
         match self.remove_locked(&container, &lock, options) {
             // Somebody started it again in between: then it will end again.
-            Err(Error::Conflict(_)) => {}
-            removed => removed?,
+            Err(Error::Conflict(_)) => Ok(()),
+            removed => removed,
         }
-        // Nobody waits for this process any more.
-        Ok(self.db().tidy()?)
     }
 
     /// Removes a container that was to go when it ended, has ended, and is still there.
@@ -66,7 +71,7 @@ impl Engine {
             found => found?,
         };
         if container.record.host.auto_remove && self.status(id)?.phase == Phase::Exited {
-            return self.internal_remove(id);
+            return self.remove_ended(id);
         }
         Ok(())
     }

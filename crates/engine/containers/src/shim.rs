@@ -194,7 +194,7 @@ impl Pending {
 impl Entry {
     /// Sends the request to the supervisor, and gives the connection to whoever waits for it.
     pub(crate) fn connect(self, socket: &Path) -> Result<(), Error> {
-        let stream = if matches!(self.request, Request::Wait) {
+        let stream = if matches!(self.request, Request::Wait { .. }) {
             let Some(stream) = begin(socket, &self.request)? else { return Ok(()) };
             stream
         } else {

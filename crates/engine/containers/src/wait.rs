@@ -53,6 +53,11 @@ pub struct Waiting {
     watch: Option<Watch>,
     /// What is known so far.
     exit: Exit,
+    /// The container is to go with its end, and this process is offered as the one that removes it.
+    removes: bool,
+    /// The supervisor's connection, where it has taken that offer: it looks after the container when
+    /// this is closed.
+    removal: Option<UnixStream>,
     /// When the last run began, to tell the next from it.
     started_at: String,
 }
@@ -94,11 +99,14 @@ impl Engine {
         let id = container.id;
         // Watched and registered first, looked at second: a change in between is seen.
         let watch = Watch::folder(&self.paths().data(&id))?;
-        let ticket = self.shared.pending.register(&id, Request::Wait)?;
+        let host = &container.record.host;
+        let removes = condition == Condition::Removed && host.auto_remove;
+        let request = Request::Wait { removes };
+        let ticket = self.shared.pending.register(&id, request.clone())?;
         let status = self.status(&id)?;
         let state = match status.phase {
             Phase::Running | Phase::Paused | Phase::Restarting => {
-                match shim::begin(&self.paths().socket(&id), &Request::Wait)? {
+                match shim::begin(&self.paths().socket(&id), &request)? {
                     Some(stream) => State::Running(stream),
                     // It ended in this moment.
                     None => State::Ended,
@@ -119,6 +127,8 @@ impl Engine {
             state,
             watch,
             exit: exit_of(&status),
+            removes,
+            removal: None,
             started_at: status.started_at,
         })
     }
@@ -167,15 +177,17 @@ impl Engine {
         patience: Option<Duration>,
     ) -> Result<bool, Error> {
         let socket = self.paths().socket(&container.id);
-        let Some(stream) = shim::begin(&socket, &Request::Wait)? else { return Ok(true) };
+        let Some(stream) = shim::begin(&socket, &Request::Wait { removes: false })? else {
+            return Ok(true);
+        };
         Ok(first_ready(&[stream.as_fd()], None, patience)? != Ready::Timeout)
     }
 }
 
 impl Waiting {
     /// Waits. `gone` is a descriptor that hangs up when whoever wanted to know has left: then the
-    /// answer is `None`. `engine` removes a container that was to go when it ends, should the
-    /// supervisor, whose last deed that is, have been killed.
+    /// answer is `None`. `engine` removes a container that was to go when it ends, where the supervisor
+    /// leaves that to us, or was killed.
     pub fn join(
         mut self,
         engine: &Engine,
@@ -185,17 +197,23 @@ impl Waiting {
             match &mut self.state {
                 State::Ended => break,
                 State::Running(stream) => {
+                    let mut removes = false;
                     if first_ready(&[stream.as_fd()], gone, None)? == Ready::Gone {
                         return Ok(None);
                     }
                     match shim_protocol::receive::<Reply>(&*stream) {
-                        Ok(Some(Reply::Exited { code })) => {
+                        Ok(Some(Reply::Exited { code, removes: ours })) => {
                             self.exit = Exit { code: code.into(), error: None };
+                            removes = ours;
                         }
                         // The supervisor was killed: the status will say.
                         _ => self.await_status(gone)?,
                     }
-                    self.state = State::Ended;
+                    if let State::Running(stream) = std::mem::replace(&mut self.state, State::Ended)
+                        && removes
+                    {
+                        self.removal = Some(stream);
+                    }
                 }
                 State::Pending(_) => {
                     if !self.next_event(gone)? {
@@ -203,6 +221,11 @@ impl Waiting {
                     }
                 }
             }
+        }
+        if let Some(supervisor) = self.removal.take() {
+            // What fails here is tried again, by the supervisor first, and then told below.
+            let _failure = engine.remove_ended(&self.id);
+            drop(supervisor);
         }
         if self.condition == Condition::Removed && !self.await_removal(engine, gone)? {
             return Ok(None);
@@ -244,7 +267,8 @@ impl Waiting {
         match status.phase {
             Phase::Running | Phase::Paused => {
                 let socket = self.shared.paths.socket(&self.id);
-                if let Some(stream) = shim::begin(&socket, &Request::Wait)? {
+                let request = Request::Wait { removes: self.removes };
+                if let Some(stream) = shim::begin(&socket, &request)? {
                     // Our own start may be the one that wrote it: both connections tell the same.
                     self.state = State::Running(stream);
                 }

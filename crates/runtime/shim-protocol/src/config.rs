@@ -21,6 +21,10 @@ pub struct Config {
     pub runtime: Runtime,
     /// What is mounted there, in the shim's own mount namespace: it ends with the shim.
     pub rootfs: Rootfs,
+    /// A path in `RUN` at which `config.json` has the container's network namespace: the shim makes that
+    /// one itself, and the network in it while the runtime makes the rest. None: the runtime makes it.
+    #[serde(default)]
+    pub netns: Option<PathBuf>,
     /// The ids of the container's user namespace, with which its root is mounted; none: the machine's.
     #[serde(default)]
     pub root_ids: Option<RootIds>,
@@ -45,6 +49,10 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// What the shim becomes when all is over.
     pub on_exit: OnExit,
+    /// What makes the program of [`Config::on_exit`] worth its start also where somebody else has removed
+    /// the container.
+    #[serde(default)]
+    pub growth: Option<Growth>,
     /// Whether the program is started again when it has ended.
     #[serde(default)]
     pub restart: RestartPolicy,
@@ -68,6 +76,15 @@ pub struct Config {
     /// build does not outlive its builder.
     #[serde(default)]
     pub tied: bool,
+}
+
+/// A file that is to be cut short when it has grown: the log of the engine's database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Growth {
+    /// The file.
+    pub file: PathBuf,
+    /// From what size on.
+    pub bytes: u64,
 }
 
 /// A namespace of another container.

@@ -35,7 +35,7 @@ mod restart;
 mod status;
 
 pub use config::{
-    Companion, Config, Console, Events, Join, Listener, OnExit, RootIds, Rootfs, Runtime,
+    Companion, Config, Console, Events, Growth, Join, Listener, OnExit, RootIds, Rootfs, Runtime,
 };
 pub use health::{Health, HealthCheck, HealthLog, HealthResult, HealthStatus, Unhealthy};
 pub use log::{LogConfig, LogMode, Rotation, SyslogAddress, SyslogFormat};

@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
 
+use rustix::net::RecvFlags;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +54,12 @@ pub enum Request {
     Change(Change),
     /// Answer [`Reply::Exited`] when the container's program has ended, its output has been
     /// delivered, its status is written and its network is gone.
-    Wait,
+    Wait {
+        /// Whoever waits can remove a container that is to go with its end: it has the engine open, and
+        /// a program of its own for that ([`crate::OnExit`]) would open it once more.
+        #[serde(default)]
+        removes: bool,
+    },
     /// Freeze every process.
     Pause,
     /// Thaw them.
@@ -142,6 +149,10 @@ pub enum Reply {
     Exited {
         /// As in [`crate::Status::exit_code`].
         code: i32,
+        /// It is for who reads this to remove the container. When this connection ends, the supervisor
+        /// looks whether that has been done.
+        #[serde(default)]
+        removes: bool,
     },
     /// It could not be done.
     Error(WireError),
@@ -175,54 +186,105 @@ pub fn send<M: Serialize>(mut to: impl Write, message: &M) -> io::Result<()> {
     to.write_all(&line)
 }
 
-/// Reads one message, and not a byte more: what follows may be a raw stream.
+/// Reads one message from a socket, and not a byte more: what follows may be a raw stream.
 ///
 /// `None` is the end of the connection. A line that is too long or no message is an error of the
 /// kind `InvalidData`.
-pub fn receive<M: DeserializeOwned>(mut from: impl Read) -> io::Result<Option<M>> {
+pub fn receive<M: DeserializeOwned>(socket: impl AsFd) -> io::Result<Option<M>> {
     let mut line = Vec::new();
-    let mut byte = [0];
+    let mut piece = [0; 1024];
     loop {
-        match from.read(&mut byte) {
-            Ok(0) if line.is_empty() => return Ok(None),
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) if byte[0] == b'\n' => break,
-            Ok(_) if line.len() == MAX_LINE_BYTES => {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "message is too long"));
-            }
-            Ok(_) => line.push(byte[0]),
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            Err(err) => return Err(err),
+        // Looked at before it is taken: to read byte by byte is a hundred calls for each reply.
+        let n_there = recv(&socket, &mut piece, RecvFlags::PEEK)?;
+        let end = piece[..n_there].iter().position(|&byte| byte == b'\n');
+        let n_wanted = end.map_or(n_there, |at| at + 1);
+        if n_wanted == 0 && line.is_empty() {
+            return Ok(None);
+        }
+        if n_wanted == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let n_taken = recv(&socket, &mut piece[..n_wanted], RecvFlags::empty())?;
+        line.extend_from_slice(&piece[..n_taken]);
+        if end.is_some() && n_taken == n_wanted {
+            return Ok(Some(serde_json::from_slice(&line)?));
+        }
+        if line.len() > MAX_LINE_BYTES {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "message is too long"));
         }
     }
-    Ok(Some(serde_json::from_slice(&line)?))
+}
+
+fn recv(socket: impl AsFd, into: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
+    Ok(rustix::io::retry_on_intr(|| rustix::net::recv(&socket, &mut *into, flags))?.0)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
+
+    /// What is written to a socket before its end, and the other side of it.
+    fn wire(bytes: &[u8]) -> UnixStream {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(bytes).unwrap();
+        ours
+    }
 
     #[test]
     fn a_message_leaves_the_stream_after_it_untouched() {
         let kill = Request::Kill { signal: 9, stop: true, keep: false };
-        let mut wire = Vec::new();
-        send(&mut wire, &kill).unwrap();
-        wire.extend_from_slice(b"raw");
-        let mut from = wire.as_slice();
-        assert_eq!(receive(&mut from).unwrap(), Some(kill));
-        assert_eq!(from, b"raw");
+        let mut bytes = Vec::new();
+        send(&mut bytes, &kill).unwrap();
+        bytes.extend_from_slice(b"raw");
+        let mut from = wire(&bytes);
+        assert_eq!(receive(&from).unwrap(), Some(kill));
+        let mut rest = String::new();
+        from.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "raw");
+    }
+
+    #[test]
+    fn a_message_may_come_in_pieces_and_be_longer_than_one() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let reply = Reply::Error(WireError::new("x".repeat(5000)));
+        let mut bytes = Vec::new();
+        send(&mut bytes, &reply).unwrap();
+        let writer = std::thread::spawn(move || {
+            for piece in bytes.chunks(700) {
+                theirs.write_all(piece).unwrap();
+                std::thread::yield_now();
+            }
+        });
+        assert_eq!(receive(&ours).unwrap(), Some(reply));
+        writer.join().unwrap();
+        assert_eq!(receive::<Reply>(&ours).unwrap(), None);
+    }
+
+    #[test]
+    fn engines_and_supervisors_of_two_versions_understand_each_other() {
+        let plain: Request = serde_json::from_str(r#"{"op":"wait"}"#).unwrap();
+        assert_eq!(plain, Request::Wait { removes: false });
+        let plain: Reply = serde_json::from_str(r#"{"reply":"exited","code":3}"#).unwrap();
+        assert_eq!(plain, Reply::Exited { code: 3, removes: false });
     }
 
     #[test]
     fn the_end_of_a_connection_is_no_error_but_half_a_line_is() {
-        assert_eq!(receive::<Request>(&b""[..]).unwrap(), None);
-        let err = receive::<Request>(&b"{\"op\""[..]).unwrap_err();
+        assert_eq!(receive::<Request>(wire(b"")).unwrap(), None);
+        let err = receive::<Request>(wire(b"{\"op\"")).unwrap_err();
         assert_eq!(err.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]
     fn a_line_without_end_is_refused_before_it_fills_memory() {
-        let err = receive::<Request>(io::repeat(b'x')).unwrap_err();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let writer = std::thread::spawn(move || while theirs.write_all(&[b'x'; 4096]).is_ok() {});
+        let err = receive::<Request>(&ours).unwrap_err();
         assert_eq!(err.kind(), io::ErrorKind::InvalidData);
+        drop(ours);
+        writer.join().unwrap();
     }
 }

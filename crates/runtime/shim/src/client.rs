@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 use shim_protocol::{Attach, FRAME_HEADER_BYTES, Reply};
@@ -22,8 +23,11 @@ pub(crate) enum State {
     Request(Vec<u8>),
     /// It asked for an exec of which the runtime has not said whether it runs.
     Starting,
-    /// It waits for the end of the container.
-    Waiting,
+    /// It waits for the end of the container, and perhaps removes it then.
+    Waiting {
+        /// As in [`shim_protocol::Request::Wait`].
+        removes: bool,
+    },
     /// It has become the streams of a process.
     Attached(Attachment),
     /// It is closed when what waits for it is written.
@@ -128,7 +132,7 @@ impl Client {
             State::Attached(_) => has_room,
             // What comes after an exec's request is its input, and has to wait.
             State::Starting | State::Closing => false,
-            State::Request(_) | State::Waiting => true,
+            State::Request(_) | State::Waiting { .. } => true,
         };
         let interest = Interest { read: reads && !self.ended, write: !self.pending.is_empty() };
         self.socket.watch(on, interest)
@@ -143,6 +147,22 @@ impl Client {
             self.flush()?;
         }
         Ok(())
+    }
+
+    /// Waits until the other side closes the connection. What it still says is passed over.
+    pub(crate) fn await_end(&self) {
+        let mut buffer = [0; 256];
+        loop {
+            let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+            match poll(&mut fds, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => return,
+            }
+            match rustix::io::read(&self.socket, &mut buffer) {
+                Ok(1..) | Err(Errno::INTR | Errno::AGAIN) => {}
+                Ok(0) | Err(_) => return,
+            }
+        }
     }
 
     /// Closes the connection so that the other side reads the end, not a reset: that is what it

@@ -84,7 +84,7 @@ impl Supervisor {
                 State::Attached(attachment) => {
                     self.streams.get(&attachment.process).is_none_or(Streams::input_has_room)
                 }
-                State::Request(_) | State::Waiting => true,
+                State::Request(_) | State::Waiting { .. } => true,
                 State::Starting | State::Closing => false,
             };
             if !room || client.has_ended() {
@@ -118,7 +118,7 @@ impl Supervisor {
                 }
                 self.refresh(attachment.process);
             }
-            State::Starting | State::Waiting | State::Closing => {}
+            State::Starting | State::Waiting { .. } | State::Closing => {}
         }
     }
 

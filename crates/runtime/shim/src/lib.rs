@@ -9,11 +9,11 @@
 //! the container; `endpoint` makes its network.
 //!
 //! ```text
-//! lock → mount namespace → root → runtime create → Created → network ─┐
-//!     ┌───────────────────────────────────────────────────────────────┘
+//! lock → mount namespace → root → runtime create, network → Created ─┐
+//!     ┌──────────────────────────────────────────────────────────────┘
 //! Start → runtime start → status "running" → Started → loop
 //!     → init ends → drain → status "exited" → runtime delete → network undone → RUN removed
-//!     → waiters told → end, or become the program that removes the container
+//!     → waiters told → end, or become the program that removes the container, unless a waiter does
 //! ```
 //!
 //! Where it is to be started again, the status is "restarting", `RUN`, the root's mount, the published
@@ -111,7 +111,7 @@ pub fn compress(path: &Path) -> i32 {
 
 fn supervise(run_dir: &Path, control: OwnedFd) -> Result<(), Error> {
     let run_dir = &std::path::absolute(run_dir).map_err(Error::file("resolve", run_dir))?;
-    let (hold, config) = match take_up(run_dir) {
+    let (mut hold, config) = match take_up(run_dir) {
         Ok(taken) => taken,
         Err(err) => {
             refuse(&control, &err);
@@ -138,9 +138,19 @@ fn supervise(run_dir: &Path, control: OwnedFd) -> Result<(), Error> {
     if let Err(err) = &outcome {
         supervisor.reply_control(&Reply::Error(err.wire()));
     }
+    supervisor.hear_the_last();
+    let remover = if matches!(next, OnExit::Exec(_)) {
+        hold.unlock();
+        supervisor.leave_removal()
+    } else {
+        None
+    };
     supervisor.say_goodbye();
     outcome?;
-    drop(supervisor);
+    let config = supervisor.into_config();
+    if remover.is_some_and(|remover| teardown::was_removed(&remover, &config)) {
+        return Ok(());
+    }
     teardown::become_next(&next, &hold)
 }
 

@@ -46,9 +46,9 @@ impl Supervisor {
                     self.answer(key, Err(err));
                 }
             }
-            Request::Wait => {
+            Request::Wait { removes } => {
                 if let Some(client) = self.clients.get_mut(&key) {
-                    client.state = State::Waiting;
+                    client.state = State::Waiting { removes };
                 }
             }
             Request::Start => {

@@ -8,7 +8,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 
@@ -44,7 +44,7 @@ const PID_FILE: &str = "init.pid";
 #[derive(Debug)]
 pub(crate) struct Hold {
     /// The lock: free as soon as this is closed.
-    _lock: OwnedFd,
+    lock: Option<OwnedFd>,
     /// The mount namespace that the shim came from.
     pub(crate) host_mounts: OwnedFd,
     /// Its own: it ends, and with it all its mounts, when this is closed.
@@ -52,6 +52,13 @@ pub(crate) struct Hold {
     /// Our own program as the runtime is to be run from, see [`sys::overlaid_exe`]. `None` where
     /// that cannot be had: the runtime then takes care of itself, with a copy.
     pub(crate) program: Option<OwnedFd>,
+}
+
+impl Hold {
+    /// Frees the lock: who finds it free may take down what is left.
+    pub(crate) fn unlock(&mut self) {
+        self.lock = None;
+    }
 }
 
 /// Reads `RUN/shim.json`; `RUN` is the working directory.
@@ -93,7 +100,7 @@ pub(crate) fn detach() -> Result<Hold, Error> {
     mount::set_propagation(Path::new("/"), mount::Propagation::Slave, true)?;
     failpoint::hit("shim.unshared")?;
     let own_mounts = open_namespace("/proc/self/ns/mnt")?;
-    Ok(Hold { _lock: lock, host_mounts, own_mounts, program })
+    Ok(Hold { lock: Some(lock), host_mounts, own_mounts, program })
 }
 
 impl Supervisor {
@@ -165,7 +172,8 @@ impl Supervisor {
         self.connect()
     }
 
-    /// Has the runtime create the container; meanwhile takes the published ports.
+    /// Has the runtime create the container; meanwhile takes the published ports, and makes its network
+    /// where the namespace is ours.
     pub(crate) fn create(&mut self) -> Result<Pid, Error> {
         let terminal = self.config.console.is_some();
         let stdin = self.config.open_stdin && !terminal;
@@ -180,15 +188,20 @@ impl Supervisor {
         if let Some(socket) = &socket {
             args.extend(["--console-socket".as_ref(), socket.path().as_os_str()]);
         }
+        let network = self.make_network_namespace()?;
         failpoint::hit("shim.create")?;
         let creating = self.caller.spawn("create", &args, ends.in_order(self.caller.null()))?;
         drop(ends);
         let listening = self.proxy.listen(&self.poller, &self.config.listeners);
+        // Open until the runtime has joined it.
+        let connected = network.as_ref().map_or(Ok(()), |inside| self.connect_to(inside));
         let code = runtime::wait(creating)?;
+        drop(network);
         if code != 0 {
             return Err(Error::Runtime(failure("create", code, &written_to(&pipes.stderr))));
         }
         listening?;
+        connected?;
         failpoint::hit("shim.created")?;
         let streams = match socket {
             Some(socket) => Streams::with_console(CONTAINER, socket.receive(self.config.console)?),
@@ -204,15 +217,41 @@ impl Supervisor {
         Ok(pid)
     }
 
-    /// Makes the container's network, and opens its name server.
+    /// Makes the network namespace that the runtime is to find, where it does not make one itself.
+    fn make_network_namespace(&self) -> Result<Option<OwnedFd>, Error> {
+        let Some(path) = &self.config.netns else { return Ok(None) };
+        let host = open_namespace("/proc/self/ns/net")?;
+        sys::unshare(CloneFlags::NEWNET)?;
+        let inside = open_namespace("/proc/self/ns/net");
+        sys::setns(host.as_fd(), CloneFlags::NEWNET)?;
+        let inside = inside?;
+        let (pid, fd) = (rustix::process::getpid().as_raw_nonzero(), inside.as_raw_fd());
+        // No mount: to remove one is to wait for the kernel.
+        match std::fs::remove_file(path) {
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => {}
+            removed => removed.map_err(Error::file("remove", path))?,
+        }
+        std::os::unix::fs::symlink(format!("/proc/{pid}/fd/{fd}"), path)
+            .map_err(Error::file("link", path))?;
+        Ok(Some(inside))
+    }
+
+    /// Makes the container's network, and opens its name server, if that has not been done yet.
     pub(crate) fn connect(&mut self) -> Result<(), Error> {
+        if self.config.netns.is_some() {
+            return Ok(());
+        }
         let Some((pid, _)) = &self.init else { return Err(Error::NotRunning) };
         let inside = network_of(*pid)?;
+        self.connect_to(&inside)
+    }
+
+    fn connect_to(&mut self, inside: &OwnedFd) -> Result<(), Error> {
         failpoint::hit("shim.connect")?;
         endpoint::apply(&self.config.network, inside.as_fd()).map_err(Error::Network)?;
         failpoint::hit("shim.connected")?;
         match self.config.network.dns.clone() {
-            Some(config) => self.open_name_server(&inside, config),
+            Some(config) => self.open_name_server(inside, config),
             None => Ok(()),
         }
     }

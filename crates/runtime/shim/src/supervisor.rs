@@ -98,6 +98,11 @@ pub(crate) enum End {
 }
 
 impl Supervisor {
+    /// Lets go of all but what it was told.
+    pub(crate) fn into_config(self) -> Config {
+        self.config
+    }
+
     /// Serves until the container's program ends.
     pub(crate) fn serve(&mut self) -> Result<End, Error> {
         self.signals.watch(&self.poller, Interest::READ)?;
@@ -197,7 +202,7 @@ impl Supervisor {
     fn on_control(&mut self) -> Option<End> {
         let control = self.control.as_ref()?;
         // A message comes whole: the engine writes it with one call.
-        let request = shim_protocol::receive::<Request>(ReadFd(control));
+        let request = shim_protocol::receive::<Request>(control);
         match request {
             Ok(Some(Request::Start)) if !self.status.phase.is_alive() => {
                 match self.start(self.config.restart_count) {
@@ -299,15 +304,6 @@ impl Supervisor {
     /// How long a wait may take from `now` on before it is given up.
     pub(crate) fn remaining(until: Instant) -> Option<Duration> {
         until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
-    }
-}
-
-/// Reads a descriptor.
-pub(crate) struct ReadFd<F>(pub(crate) F);
-
-impl<F: AsFd> std::io::Read for ReadFd<F> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        Ok(rustix::io::read(&self.0, buffer)?)
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use cgroup::{Cgroup, Hierarchy};
 use rustix::io::FdFlags;
-use shim_protocol::{OnExit, Phase, Reply, Status, WireError};
+use shim_protocol::{Config, Growth, OnExit, Phase, Reply, Status, WireError};
 use sys::{Call, CloneFlags};
 
 use crate::client::{Client, State};
@@ -211,8 +211,8 @@ impl Supervisor {
 
     /// Tells those who wait for the end of this life of the container.
     fn tell_waiters(&mut self) {
-        let reply = Reply::Exited { code: self.status.exit_code };
-        let waiting = |client: &Client| matches!(client.state, State::Waiting);
+        let reply = Reply::Exited { code: self.status.exit_code, removes: false };
+        let waiting = |client: &Client| matches!(client.state, State::Waiting { .. });
         let keys: Vec<u32> =
             self.clients.iter().filter(|(_, c)| waiting(c)).map(|(key, _)| *key).collect();
         for key in keys {
@@ -221,17 +221,31 @@ impl Supervisor {
         }
     }
 
-    /// Tells those who wait, and gives what could not be handed over a last chance to be read.
-    pub(crate) fn say_goodbye(&mut self) {
-        let reply = Reply::Exited { code: self.status.exit_code };
-        // Who asked in time gets an answer.
+    /// Takes in what was asked in time: it gets an answer.
+    pub(crate) fn hear_the_last(&mut self) {
         self.on_accept();
         for key in self.clients.keys().copied().collect::<Vec<_>>() {
             self.read_client(key);
         }
+    }
+
+    /// Leaves the removal of the container to one who waits for its end and can do that, if there is one:
+    /// its connection. Not before the lock is free, for which it would have to wait.
+    pub(crate) fn leave_removal(&mut self) -> Option<Client> {
+        let reply = Reply::Exited { code: self.status.exit_code, removes: true };
+        let can = |client: &Client| matches!(client.state, State::Waiting { removes: true });
+        let mut all = self.clients.iter();
+        let key = all.find(|(_, client)| can(client)).map(|(key, _)| *key)?;
+        let mut client = self.clients.remove(&key)?;
+        (client.reply(&reply).is_ok() && client.is_flushed()).then_some(client)
+    }
+
+    /// Tells those who wait, and gives what could not be handed over a last chance to be read.
+    pub(crate) fn say_goodbye(&mut self) {
+        let reply = Reply::Exited { code: self.status.exit_code, removes: false };
         for key in self.clients.keys().copied().collect::<Vec<_>>() {
             match self.clients.get(&key).map(|client| &client.state) {
-                Some(State::Waiting) => {
+                Some(State::Waiting { .. }) => {
                     self.send(key, &reply);
                     self.close_client(key);
                 }
@@ -292,6 +306,16 @@ pub(crate) fn clean(run: &Path, hold: &Hold, next: &OnExit) -> Result<(), Error>
     }
     failpoint::hit("shim.cleaned")?;
     Ok(())
+}
+
+/// Waits until who was to remove the container is done with that, or dead. Whether it is removed, and
+/// whether nothing else is to be done.
+pub(crate) fn was_removed(remover: &Client, config: &Config) -> bool {
+    remover.await_end();
+    let grown = |growth: &Growth| {
+        std::fs::metadata(&growth.file).is_ok_and(|found| found.len() >= growth.bytes)
+    };
+    !config.data_dir.exists() && !config.growth.as_ref().is_some_and(grown)
 }
 
 /// Becomes what is to follow, if anything. Returns only if that failed or nothing follows.

@@ -5,7 +5,6 @@ use std::os::unix::fs::DirBuilderExt as _;
 
 use docker::container::{DeviceRequest, LogConfig};
 use docker::{ContainerConfig, HostConfig};
-use shim_protocol::Status;
 use snapshot::Key;
 
 use super::{Step, mounts};
@@ -126,7 +125,6 @@ impl Engine {
         let lock = Lock::attempt(&data)?
             .ok_or_else(|| Error::Conflict(format!("{} is in use", data.display())))?;
         failpoint::hit("engine.step-made").at("mkdir", &data)?;
-        Status::default().save(&data).at("write", &data.join("status.json"))?;
         let key: Key = container.id.parse()?;
         self.images.snapshots().prepare(&key, &container.record.chain)?;
         let held = self.supply_step(container, &step.mounts)?;

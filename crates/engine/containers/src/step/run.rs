@@ -208,7 +208,7 @@ impl Engine {
         let stdin = container.record.config.open_stdin;
         let attach = Attach { stdin, stdout: true, stderr: true };
         let output = self.shared.pending.register(id, Request::Attach(attach))?;
-        let waiting = self.shared.pending.register(id, Request::Wait)?;
+        let waiting = self.shared.pending.register(id, Request::Wait { removes: false })?;
         failpoint::hit("engine.step-start").at("spawn", self.root())?;
         let control = self.launch_tied(container, || stubs.note());
         // Those who wait where it was never there are told so.

@@ -71,6 +71,8 @@ impl Container {
             log: json_file(),
             network: endpoint::Plan::default(),
             listeners: vec![],
+            growth: None,
+            netns: None,
             on_exit: OnExit::End,
             restart: RestartPolicy::No,
             restart_count: 0,
@@ -187,12 +189,17 @@ impl Container {
     }
 
     /// Sends a request; the connection and the reply.
-    pub(crate) fn request(&self, request: &Request) -> (UnixStream, Reply) {
+    pub(crate) fn begin(&self, request: &Request) -> UnixStream {
         let dir = fs::File::open(&self.run).unwrap();
         let path = format!("/proc/self/fd/{}/shim.sock", dir.as_raw_fd());
         let client = UnixStream::connect(path).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         send(&client, request).unwrap();
+        client
+    }
+
+    pub(crate) fn request(&self, request: &Request) -> (UnixStream, Reply) {
+        let client = self.begin(request);
         let reply = receive(&client).unwrap().expect("no reply");
         (client, reply)
     }

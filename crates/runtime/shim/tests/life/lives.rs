@@ -33,6 +33,8 @@ pub(crate) const CASES: &[Case] = &[
     ("the_hosts_root_stays_as_it_is", the_hosts_root_stays_as_it_is),
     ("a_second_life_keeps_log_and_changes", a_second_life_keeps_log_and_changes),
     ("the_shim_becomes_what_follows", the_shim_becomes_what_follows),
+    ("who_waits_removes_the_container", who_waits_removes_the_container),
+    ("who_was_to_remove_it_is_looked_after", who_was_to_remove_it_is_looked_after),
     (
         "a_dead_client_does_not_keep_the_shim_from_what_follows",
         a_dead_client_does_not_keep_the_shim_from_what_follows,
@@ -48,8 +50,8 @@ const OUTPUT: Attach = Attach { stdin: false, stdout: true, stderr: true };
 fn output_is_delivered_and_logged() {
     let mut it = Container::new("echo out; echo err >&2; printf 'no newline'; exit 7");
     let client = it.launch_attached(OUTPUT);
-    let (waiter, reply) = it.request(&Request::Wait);
-    assert_eq!(reply, Reply::Exited { code: 7 });
+    let (waiter, reply) = it.request(&Request::Wait { removes: false });
+    assert_eq!(reply, Reply::Exited { code: 7, removes: false });
     assert!(!it.run_dir().exists(), "gone before anyone is told");
     drop(waiter);
     let want = ("out\nno newline".to_owned(), "err\n".to_owned());
@@ -335,6 +337,40 @@ fn the_shim_becomes_what_follows() {
     it.launch();
     assert_eq!(it.join_follower(), 0);
     assert_eq!(fs::read_to_string(witness).unwrap(), "1,argument,\n");
+}
+
+/// One that is to go when it ends; what follows its end says so in this file.
+fn one_that_goes(name: &str) -> (Container, std::path::PathBuf) {
+    let mut it = Container::new("sleep 0.2; exit 4");
+    let witness = base().join(name);
+    let argv = ["/bin/touch", witness.to_str().unwrap()].map(str::to_owned);
+    it.config.on_exit = OnExit::Exec(argv.to_vec());
+    it.launch();
+    (it, witness)
+}
+
+fn who_waits_removes_the_container() {
+    let (mut it, witness) = one_that_goes("not-followed");
+    let others = it.begin(&Request::Wait { removes: false });
+    let (waiter, reply) = it.request(&Request::Wait { removes: true });
+    assert_eq!(reply, Reply::Exited { code: 4, removes: true });
+    let other = shim_protocol::receive::<Reply>(&others).unwrap();
+    assert_eq!(other, Some(Reply::Exited { code: 4, removes: false }));
+    fs::remove_dir_all(&it.config.data_dir).unwrap();
+    drop(waiter);
+    it.wait_for_shim();
+    assert!(!witness.exists());
+}
+
+fn who_was_to_remove_it_is_looked_after() {
+    let (mut it, witness) = one_that_goes("followed-after-all");
+    let (waiter, reply) = it.request(&Request::Wait { removes: true });
+    assert_eq!(reply, Reply::Exited { code: 4, removes: true });
+    assert!(!witness.exists());
+    // It dies, and the container is still there.
+    drop(waiter);
+    assert_eq!(it.join_follower(), 4);
+    assert!(witness.exists());
 }
 
 fn a_dead_client_does_not_keep_the_shim_from_what_follows() {
