@@ -41,7 +41,9 @@ pub(crate) async fn each_at_once(
         for (at, name) in chunk.iter().enumerate() {
             let result = poll_fn(|cx| {
                 for (future, result) in running.iter_mut().zip(&mut results) {
-                    if let Some(Poll::Ready(ready)) = future.as_mut().map(|one| one.as_mut().poll(cx)) {
+                    if let Some(Poll::Ready(ready)) =
+                        future.as_mut().map(|one| one.as_mut().poll(cx))
+                    {
                         *result = Some(ready);
                         *future = None;
                     }

@@ -167,8 +167,11 @@ fn a_loss(sandbox: &Sandbox, _: &str) {
         // And rules of a network that nobody knows: whoever finds the loss sweeps them.
         let table = format!("{}-net-0123456789ab", sandbox.engine_name());
         sandbox.sh(&format!("nft add table ip {table}; kill -9 {parent}"));
-        let exe = format!("/proc/{parent}/exe");
-        testkit::wait_until("the shim is gone", || std::fs::read_link(&exe).is_err());
+        // Its lock goes later than its program does.
+        let status = format!("/proc/{parent}/status");
+        let is_gone =
+            || std::fs::read_to_string(&status).map_or(true, |text| text.contains("State:\tZ"));
+        testkit::wait_until("the shim is gone", is_gone);
     }
     run(sandbox, "ps -a");
     run(sandbox, "rm -f lost");
