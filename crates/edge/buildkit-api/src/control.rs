@@ -36,7 +36,11 @@ impl Service {
         let wanted = request::build(&asked)?;
         self.builder.may_grant(wanted.entitlements).map_err(|error| failure::status(&error))?;
         let session = self.sessions.wait(&asked.session).await.map_err(Status::not_found)?;
-        let client: Arc<dyn Client> = Arc::new(SessionClient(Arc::clone(&session)));
+        let policy = match asked.source_policy_session.as_str() {
+            "" => None,
+            id => Some(self.sessions.wait(id).await.map_err(Status::not_found)?),
+        };
+        let client: Arc<dyn Client> = Arc::new(SessionClient(Arc::clone(&session), policy));
         let told = Arc::new(Told::default());
         let (sender, events) = mpsc::unbounded_channel();
         let (end, ended) = oneshot::channel();

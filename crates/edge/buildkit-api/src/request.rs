@@ -25,10 +25,8 @@ pub(crate) fn build(request: &control::SolveRequest) -> Result<Request, Status> 
     let (imports, exports) = (cache.imports.into_iter(), cache.exports.into_iter());
     let cache_from = imports.map(|entry| option(entry, false)).collect::<Result<_, _>>()?;
     let cache_to = exports.map(|entry| option(entry, true)).collect::<Result<_, _>>()?;
-    if request.source_policy.as_ref().is_some_and(|policy| !policy.rules.is_empty())
-        || !request.source_policy_session.is_empty()
-    {
-        return Err(Status::unimplemented("source policies are not supported yet"));
+    if request.source_policy.as_ref().is_some_and(|policy| !policy.rules.is_empty()) {
+        return Err(Status::unimplemented("rules for sources are not supported yet"));
     }
     if request.proxy_network {
         return Err(Status::unimplemented("a network behind a proxy is not supported yet"));

@@ -61,7 +61,7 @@ impl Service {
     ///
     /// It did not come.
     pub async fn find_session(&self, id: &str) -> Result<Arc<dyn Client>, String> {
-        Ok(Arc::new(SessionClient(self.sessions.wait(id).await?)))
+        Ok(Arc::new(SessionClient(self.sessions.wait(id).await?, None)))
     }
 
     /// Answers calls over a stream until its client leaves (`POST /grpc`).

@@ -105,6 +105,15 @@ pub trait Client: Send + Sync + fmt::Debug {
         blob: &'a oci::image::Descriptor,
     ) -> Asked<'a, Box<dyn Output>>;
 
+    /// Whether a source may be used, as the client's policy says. Its error says why not.
+    fn may_use<'a>(
+        &'a self,
+        _source: &'a buildgraph::Source,
+        _platform: Option<&'a oci::image::Platform>,
+    ) -> Asked<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// A stream that the client has under this path: an archive that it was given on its standard input,
     /// and names as the context `http://buildkit-session/PATH`.
     fn upload<'a>(&'a self, path: &'a str) -> Asked<'a, Box<dyn AsyncRead + Send + Unpin>> {

@@ -154,6 +154,8 @@ impl Shared {
         if let Op::Source(from) = &vertex.op {
             return self.source(vertex, from, watched).await;
         }
+        // Also where it is in the cache: what a build may do is not for others to have done.
+        op::check(self, &vertex.op)?;
         let by_identity = keys::by_identity(vertex, inputs);
         if !vertex.ignore_cache
             && let Some(key) = &by_identity
@@ -219,6 +221,8 @@ impl Shared {
         let listeners = Listeners::default();
         listeners.add(vertex.known_as(), &self.progress);
         watched.start();
+        let allowed = self.client.may_use(from, vertex.platform.as_ref()).await;
+        allowed.map_err(Error::Client)?;
         let (output, cached) = source::bring(self, vertex, from, &listeners).await?;
         if let Output::Layers(chain) = &output
             && let Some(top) = chain.last().cloned()

@@ -24,6 +24,9 @@ pub use generated::moby::buildkit::v1::apicaps;
 /// Which sources may be used.
 pub use generated::moby::buildkit::v1::sourcepolicy;
 
+/// Session: the client says of each source whether it may be used.
+pub use generated::moby::buildkit::v1::sourcepolicy::policysession;
+
 /// Workers and their versions.
 pub use generated::moby::buildkit::v1::types;
 

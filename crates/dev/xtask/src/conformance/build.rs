@@ -88,13 +88,15 @@ pub(super) fn build(args: &[String]) -> Result<(), String> {
     };
     let engine = Engine::start(&work, &dhow)?;
     let run = Run { client: client(&root)?, work: work.clone(), docker, dhow: engine.socket() };
+    run.check_client()?;
     run.load_base()?;
     let mut wrong = 0;
     let cases = cases(&corpus, &options.filter)?;
     for case in &cases {
-        let found = run.differences(case)?;
-        let is_right = found.is_empty() == case.differs.is_none();
+        let (found, is_built) = run.differences(case)?;
+        let is_right = is_built && found.is_empty() == case.differs.is_none();
         match (&case.differs, found.is_empty()) {
+            _ if !is_built => println!("FAILS    {}", case.name),
             (None, true) => println!("same     {}", case.name),
             (Some(why), false) => println!("differs  {}: {why}", case.name),
             (Some(_), true) => println!("SAME     {}, though it is said to differ", case.name),
@@ -222,6 +224,18 @@ impl Run {
         command
     }
 
+    /// Without Buildx nothing would be built, by neither.
+    fn check_client(&self) -> Result<(), String> {
+        let mut command = self.command(&self.docker);
+        let output = command.args(["buildx", "version"]).output();
+        let output = output.map_err(|error| format!("{}: {error}", self.client.display()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let client = self.client.display();
+        Err(format!("{client} has no Buildx: `cargo xtask test` fetches both, with a network"))
+    }
+
     /// The same image in both.
     fn load_base(&self) -> Result<(), String> {
         let (base, saved) = (self.work.join("base.tar"), self.work.join("base.saved.tar"));
@@ -232,17 +246,17 @@ impl Run {
         quiet(self.command(&self.docker).args(["load", "-i"]).arg(&saved))
     }
 
-    fn differences(&self, case: &Case) -> Result<Vec<String>, String> {
+    /// What differs, and whether dhow builds it at all.
+    fn differences(&self, case: &Case) -> Result<(Vec<String>, bool), String> {
         let docker = self.build(case, &self.docker)?;
         let dhow = self.build(case, &self.dhow)?;
         let (docker, dhow) = match (docker, dhow) {
             (Ok(()), Ok(())) => (self.save(&self.docker)?, self.save(&self.dhow)?),
             (docker, dhow) => {
+                let is_built = dhow.is_ok();
                 let said = |one: Result<(), String>| one.err().unwrap_or("builds it".to_owned());
-                return Ok(vec![
-                    format!("docker {}", said(docker)),
-                    format!("dhow {}", said(dhow)),
-                ]);
+                let said = [format!("docker {}", said(docker)), format!("dhow {}", said(dhow))];
+                return Ok((said.to_vec(), is_built));
             }
         };
         let mut found = Vec::new();
@@ -253,7 +267,7 @@ impl Run {
                 found.push(format!("layer {layer}: {line}"));
             }
         }
-        Ok(found)
+        Ok((found, true))
     }
 
     /// Builds it; what the client says where it fails.

@@ -19,7 +19,7 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{AsciiMetadataValue, MetadataKey, MetadataMap};
 use tonic_prost::ProstCodec;
 
-use super::{Session, ask, content, header, tree};
+use super::{Session, ask, content, header, policy, tree};
 use crate::clock::now;
 use crate::fsutil::Received;
 use crate::transport::{Channel, MESSAGE};
@@ -29,9 +29,9 @@ const SEND: &str = "/moby.filesync.v1.FileSend/DiffCopy";
 /// The largest piece of a file that is sent, in bytes: Go's gRPC takes 4 MiB.
 const PIECE: usize = 1 << 20;
 
-/// Who asked for a build, over its session.
+/// Who asked for a build, over its session; and the session that says which sources may be used.
 #[derive(Clone, Debug)]
-pub struct SessionClient(pub(crate) Arc<Session>);
+pub struct SessionClient(pub(crate) Arc<Session>, pub(crate) Option<Arc<Session>>);
 
 impl Client for SessionClient {
     fn directory<'a>(
@@ -103,6 +103,19 @@ impl Client for SessionClient {
         blob: &'a oci::image::Descriptor,
     ) -> Asked<'a, Box<dyn Output>> {
         Box::pin(std::future::ready(content::put(&self.0, store, blob)))
+    }
+
+    fn may_use<'a>(
+        &'a self,
+        source: &'a buildgraph::Source,
+        platform: Option<&'a oci::image::Platform>,
+    ) -> Asked<'a, ()> {
+        Box::pin(async move {
+            match &self.1 {
+                Some(session) => policy::ask(session, source, platform).await,
+                None => Ok(()),
+            }
+        })
     }
 
     fn upload<'a>(&'a self, path: &'a str) -> Asked<'a, Box<dyn AsyncRead + Send + Unpin>> {

@@ -8,6 +8,7 @@ mod client;
 mod content;
 mod header;
 pub(crate) mod pipe;
+mod policy;
 mod tree;
 
 pub use client::SessionClient;

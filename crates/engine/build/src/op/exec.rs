@@ -26,7 +26,6 @@ pub(crate) async fn run(
     key: &Digest,
     listeners: &Listeners,
 ) -> Result<Output, Error> {
-    check(build, exec)?;
     let root = op::base(inputs)?;
     let mounts = Mounts::make(build, exec, inputs, vertex.ignore_cache).await?;
     let kept = kept(exec, inputs, &mounts)?;

@@ -53,6 +53,14 @@ pub(crate) async fn run(
     }
 }
 
+/// Whether the build may do that.
+pub(crate) fn check(build: &Shared, op: &Op) -> Result<(), Error> {
+    match op {
+        Op::Exec(exec) => exec::check(build, exec),
+        _ => Ok(()),
+    }
+}
+
 /// Whether a vertex is an empty root: there is nothing to do, and nothing to tell.
 pub(crate) fn is_nothing(vertex: &Vertex) -> bool {
     matches!(&vertex.op, Op::File(file) if file.actions.is_empty()) && vertex.inputs.is_empty()

@@ -6,7 +6,7 @@ use std::path::Path;
 const BUILDKIT: &str = "github.com/moby/buildkit";
 
 /// What is spoken; all else is imported by these.
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "api/services/control/control.proto",
     "frontend/gateway/pb/gateway.proto",
     "session/auth/auth.proto",
@@ -17,6 +17,7 @@ const FILES: [&str; 10] = [
     "solver/errdefs/errdefs.proto",
     "solver/pb/ops.proto",
     "sourcepolicy/pb/policy.proto",
+    "sourcepolicy/policysession/policysession.proto",
 ];
 
 const OTHERS: [&str; 3] = [

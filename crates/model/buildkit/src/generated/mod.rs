@@ -45,6 +45,9 @@ pub mod moby {
             }
             pub mod sourcepolicy {
                 include!("moby.buildkit.v1.sourcepolicy.rs");
+                pub mod policysession {
+                    include!("moby.buildkit.v1.sourcepolicy.policysession.rs");
+                }
             }
             pub mod types {
                 include!("moby.buildkit.v1.types.rs");
