@@ -37,6 +37,16 @@ pub struct Step {
     pub image: Option<Digest>,
 }
 
+/// What a front end was asked, and where it looked before there was a graph.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) options: BTreeMap<String, String>,
+    /// Where the Dockerfile and the context are, if not with the client.
+    pub(crate) sources: Vec<buildgraph::Source>,
+    /// Directories of the client.
+    pub(crate) locals: Vec<String>,
+}
+
 /// Parts of a build by names, each a result; none: an empty root.
 pub(crate) type Scanned = Vec<(String, Option<String>)>;
 
@@ -55,7 +65,7 @@ pub(crate) struct Shared {
     /// The time that results are to have, seconds since 1970, by their names.
     epochs: Mutex<HashMap<String, i64>>,
     /// What front ends were asked for results, by their names.
-    asked: Mutex<HashMap<String, Arc<BTreeMap<String, String>>>>,
+    asked: Mutex<HashMap<String, Arc<Asked>>>,
     /// What else is to be looked at for the bills of results, by their names: names of theirs, and results.
     scanned: Mutex<HashMap<String, Scanned>>,
     /// When it began, nanoseconds since 1970.
@@ -281,13 +291,13 @@ impl Shared {
     }
 
     /// What a front end was asked, that has made this result.
-    pub(crate) fn set_asked(&self, reference: &str, options: Arc<BTreeMap<String, String>>) {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.insert(reference.to_owned(), options);
+    pub(crate) fn set_asked(&self, reference: &str, asked: Arc<Asked>) {
+        let mut all = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(reference.to_owned(), asked);
     }
 
     /// What the front end was asked that has made a result.
-    pub(crate) fn asked(&self, reference: &str) -> Option<Arc<BTreeMap<String, String>>> {
+    pub(crate) fn asked(&self, reference: &str) -> Option<Arc<Asked>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).get(reference).cloned()
     }
 

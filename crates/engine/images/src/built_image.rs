@@ -10,7 +10,7 @@ use crate::built::{Archive, KeptLayers};
 use crate::convert::{Schema, in_schema};
 use crate::install::{Names, parse_config, to_json};
 use crate::resolve::Found;
-use crate::statement::statement;
+use crate::statement::{self, Said};
 use crate::target::{IndexDocument, REFERENCE_DIGEST, REFERENCE_TYPE, Within};
 use crate::{Error, Image, Images};
 
@@ -37,9 +37,8 @@ pub struct BuiltImage {
     pub layer_annotations: BTreeMap<usize, BTreeMap<String, String>>,
     /// Notes for what an index says of it.
     pub entry_annotations: BTreeMap<String, String>,
-    /// What is attested of it: what kind of statement it is (`https://slsa.dev/provenance/v1`), and what it
-    /// says, JSON.
-    pub statements: Vec<(String, Vec<u8>)>,
+    /// What is attested of it.
+    pub statements: Vec<Said>,
     /// What statements call it: package URLs.
     pub subjects: Vec<String>,
 }
@@ -156,7 +155,7 @@ impl Images {
         for (image, one) in built.images.iter().zip(all) {
             if !image.statements.is_empty() {
                 let as_artifact = !built.attested_by_image;
-                entries.push(self.attest(image, &one.entry, as_artifact, &mut others)?);
+                entries.push(self.attest(image, one, as_artifact, &mut others)?);
             }
         }
         let mut index = Index::new(entries);
@@ -205,17 +204,19 @@ impl Images {
     fn attest(
         &self,
         image: &BuiltImage,
-        about: &Descriptor,
+        made: &Ready,
         as_artifact: bool,
         kept: &mut Vec<Digest>,
     ) -> Result<Descriptor, Error> {
+        let about = &made.entry;
         let named = |name: &String| (name.clone(), about.digest.clone());
         let subjects: Vec<_> = image.subjects.iter().map(named).collect();
         let mut layers = Vec::new();
-        for (predicate, says) in &image.statements {
-            let bytes = statement(predicate, says, &subjects)?;
+        for said in &image.statements {
+            let says = said.with_layers(&made.layers.descriptors)?;
+            let bytes = statement::of(&said.predicate_type, says, &subjects)?;
             let mut layer = self.keep(STATEMENT, &bytes, kept)?;
-            layer.annotations.insert(PREDICATE_TYPE.into(), predicate.clone());
+            layer.annotations.insert(PREDICATE_TYPE.into(), said.predicate_type.clone());
             layers.push(layer);
         }
         let unknown = Platform {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use oci::Digest;
+use oci::image::Descriptor;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -29,14 +30,59 @@ struct Subject<'a> {
     digest: BTreeMap<&'static str, &'a str>,
 }
 
+/// What is to be said of an image.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// What kind of predicate it is (`https://slsa.dev/provenance/v1`).
+    pub predicate_type: String,
+    /// The predicate, JSON.
+    pub says: Vec<u8>,
+    /// Layers that it names.
+    pub layers: Option<StepLayers>,
+}
+
+/// Layers that a predicate names, which are known only when the image is made.
+#[derive(Clone, Debug, Default)]
+pub struct StepLayers {
+    /// The object in it that has them, as `layers`: a JSON pointer.
+    pub place: String,
+    /// By the names of steps: how many of the image's layers were there after it.
+    pub steps: BTreeMap<String, usize>,
+}
+
+impl Said {
+    /// The predicate, with the layers that it names, which are among these, lowest first.
+    pub(crate) fn with_layers(&self, all: &[Descriptor]) -> Result<Value, Error> {
+        let mut says = parse(&self.says)?;
+        let Some(StepLayers { place, steps }) = &self.layers else { return Ok(says) };
+        if let Some(Value::Object(place)) = says.pointer_mut(place) {
+            let of = |(step, n): (&String, &usize)| Some((step.clone(), [all.get(..*n)?]));
+            let named: BTreeMap<_, _> = steps.iter().filter_map(of).collect();
+            place.insert("layers".into(), serde_json::json!(named));
+        }
+        Ok(says)
+    }
+}
+
+fn parse(says: &[u8]) -> Result<Value, Error> {
+    serde_json::from_slice(says)
+        .map_err(|error| Error::Invalid(format!("what is attested of the image: {error}")))
+}
+
 /// A statement about `subjects`, each a name and a digest: `says`, JSON, of the kind `predicate`.
 pub fn statement(
     predicate: &str,
     says: &[u8],
     subjects: &[(String, Digest)],
 ) -> Result<Vec<u8>, Error> {
-    let says: Value = serde_json::from_slice(says)
-        .map_err(|error| Error::Invalid(format!("what is attested of the image: {error}")))?;
+    of(predicate, parse(says)?, subjects)
+}
+
+pub(crate) fn of(
+    predicate: &str,
+    says: Value,
+    subjects: &[(String, Digest)],
+) -> Result<Vec<u8>, Error> {
     let subject = subjects.iter().map(|(name, digest)| Subject {
         name,
         digest: BTreeMap::from([(digest.algorithm().name(), digest.hex())]),

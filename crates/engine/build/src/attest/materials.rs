@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use buildgraph::{Exec, Graph, MountKind, Network, Op, Source, Vertex, VertexIdx};
+use buildgraph::{Exec, Graph, MountKind, Network, Op, Shown, Source, Vertex};
 use oci::Digest;
 use serde_json::{Value, json};
 
 use super::purl;
-use crate::build::{Ref, Shared};
+use crate::build::{Asked, Ref, Shared};
 use crate::output::Output;
 
 /// What was found of it.
@@ -31,11 +31,20 @@ pub(super) struct Materials {
 }
 
 impl Materials {
-    /// All that a result needs.
-    pub(super) fn of(build: &Shared, graph: &Arc<Graph>, top: VertexIdx) -> Self {
+    /// All that a result needs, and what the front end has looked at to make its graph.
+    pub(super) fn of(build: &Shared, result: &Ref, asked: Option<&Asked>) -> Self {
         let mut found = Self::default();
         let mut seen = BTreeSet::new();
-        let mut rest = vec![(Arc::clone(graph), top)];
+        let mut rest = vec![(Arc::clone(&result.graph), result.vertex)];
+        for source in asked.iter().flat_map(|asked| &asked.sources) {
+            let mut graph = Graph::default();
+            let op = Op::Source(source.clone());
+            // A source has no inputs that could be wrong.
+            if let Ok(idx) = graph.add(op, vec![], None, false, Shown::default()) {
+                rest.push((Arc::new(graph), idx));
+            }
+        }
+        found.locals.extend(asked.iter().flat_map(|asked| &asked.locals).cloned());
         while let Some((graph, top)) = rest.pop() {
             for idx in graph.needed(&[top]) {
                 let vertex = graph.get(idx);
@@ -54,6 +63,7 @@ impl Materials {
                 }
             }
         }
+        found.is_incomplete |= !found.locals.is_empty();
         found
     }
 
@@ -64,9 +74,19 @@ impl Materials {
     }
 
     /// The digests of a commit or a file that is among them.
-    pub(super) fn find(&self, uri: &str) -> Option<&Value> {
-        let remote = uri.split('#').next().unwrap_or(uri);
-        self.git.get(remote).or_else(|| self.http.get(uri))
+    pub(super) fn find(&self, uri: &str) -> Option<Value> {
+        // `REMOTE#REFERENCE:DIRECTORY`, of which the directory is no part of what a commit is.
+        let wanted = match uri.split_once('#') {
+            None => bare(uri),
+            Some((remote, part)) => match part.split(':').next().unwrap_or_default() {
+                "" => bare(remote),
+                reference => format!("{}#{reference}", bare(remote)),
+            },
+        };
+        let of = |all: &BTreeMap<String, Value>, wanted: &str| {
+            all.iter().find(|(uri, _)| bare(uri) == wanted).map(|(_, digest)| digest.clone())
+        };
+        of(&self.git, &wanted).or_else(|| of(&self.http, &bare(uri)))
     }
 
     fn source(&mut self, build: &Shared, vertex: &Vertex, source: &Source) {
@@ -97,7 +117,11 @@ impl Materials {
             Source::Git(git) => match what {
                 Some(commit) => {
                     let kind = if commit.len() == 64 { "sha256" } else { "sha1" };
-                    self.git.insert(redacted(&git.remote), json!({ kind: commit }));
+                    let mut uri = redacted(&git.remote);
+                    if !git.reference.is_empty() {
+                        uri += &format!("#{}", git.reference);
+                    }
+                    self.git.insert(uri, json!({ kind: commit }));
                 }
                 None => self.is_incomplete = true,
             },
@@ -148,9 +172,29 @@ pub(super) fn redacted(url: &str) -> String {
     }
 }
 
+/// A URL, without a word of who asks.
+fn bare(url: &str) -> String {
+    redacted(url).replacen("xxxxx:xxxxx@", "", 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_commit_is_found_by_what_was_asked_for() {
+        let mut found = Materials::default();
+        found.git.insert("http://x/.git#v1".into(), json!({ "sha1": "abc" }));
+        found.git.insert("http://x/other".into(), json!({ "sha1": "def" }));
+        let digest = |uri: &str| found.find(uri).map(|digest| digest["sha1"].clone());
+        for uri in ["http://x/.git#v1", "http://x/.git#v1:src", "http://me:word@x/.git#v1:src"] {
+            assert_eq!(digest(uri), Some("abc".into()), "{uri}");
+        }
+        for uri in ["http://x/other", "http://x/other#:src", "http://me:word@x/other"] {
+            assert_eq!(digest(uri), Some("def".into()), "{uri}");
+        }
+        assert_eq!(digest("http://x/.git"), None);
+    }
 
     #[test]
     fn no_url_says_who_asks() {

@@ -13,6 +13,9 @@ mod walk;
 
 use std::collections::BTreeMap;
 
+use images::StepLayers;
+use oci::ChainId;
+
 use crate::export::Solved;
 use crate::{Build, Error};
 
@@ -54,6 +57,8 @@ pub(crate) struct Attested {
     /// What its file is called, where the result is files.
     pub(crate) filename: String,
     pub(crate) says: Vec<u8>,
+    /// Layers that it names, where it is of an image.
+    pub(crate) layers: Option<StepLayers>,
     /// Only what goes to a registry has it.
     pub(crate) inline_only: bool,
     /// Of the builder itself, and no bill of materials.
@@ -79,25 +84,31 @@ impl Build {
         let builder = asked.map(|how| how.builder.clone()).unwrap_or_default();
         let how = Provenance { builder, ..Provenance::most() };
         let of = |(platform, reference): &(String, Option<String>)| {
-            let says = predicate(&self.shared, &how, reference.as_ref()?).ok()?;
+            let says = predicate(&self.shared, &how, reference.as_ref()?, &[]).ok()?.0;
             let (platform, predicate_type) = (platform.clone(), how.version.predicate_type());
             Some(Recorded { platform, predicate_type, says })
         };
         solved.refs.iter().filter_map(of).collect()
     }
 
-    /// What is to be said of a result.
-    pub(crate) async fn attested(&self, reference: &str) -> Result<Vec<Attested>, Error> {
+    /// What is to be said of a result, of these layers.
+    pub(crate) async fn attested(
+        &self,
+        reference: &str,
+        chain: &[ChainId],
+    ) -> Result<Vec<Attested>, Error> {
         let asked = &self.shared.request.attestations;
         let mut all = Vec::new();
         if asked.sbom {
             all.extend(self.bills(reference).await?);
         }
         if let Some(how) = &asked.provenance {
+            let (says, layers) = predicate(&self.shared, how, reference, chain)?;
             all.push(Attested {
                 predicate_type: how.version.predicate_type(),
                 filename: how.filename.clone(),
-                says: predicate(&self.shared, how, reference)?,
+                says,
+                layers,
                 inline_only: how.inline_only,
                 is_provenance: true,
             });

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use docker::timestamp::Timestamp;
+use images::StepLayers;
+use oci::ChainId;
 use oci::image::Platform;
 use serde_json::{Map, Value, json};
 
@@ -12,13 +14,16 @@ use super::hidden::Hidden;
 use super::materials::{Materials, redacted};
 use super::{Provenance, Version, steps};
 use crate::Error;
-use crate::build::{Ref, Shared};
+use crate::build::{Asked, Ref, Shared};
 use crate::cache::now;
 
 /// How such builds are said to be, by versions.
 const BUILD_TYPE_1: &str =
     "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md";
 const BUILD_TYPE_02: &str = "https://mobyproject.org/buildkit@v1";
+/// Where BuildKit's own part of the metadata is: JSON pointers.
+const DETAILS_1: &str = "/runDetails/metadata/buildkit_metadata";
+const DETAILS_02: &str = "/metadata/https:~1~1mobyproject.org~1buildkit@v1#metadata";
 /// Options of a front end that say something of the machine, or what is in another place of the statement.
 const NOT_SAID: [&str; 4] = ["cgroup-parent", "image-resolve-mode", "platform", "cache-imports"];
 
@@ -31,6 +36,8 @@ struct Said {
     /// What BuildKit's own part of the metadata has.
     more: Map<String, Value>,
     config: Option<Value>,
+    /// By steps: how many of the result's layers were there after it.
+    layers: BTreeMap<String, usize>,
     materials: Materials,
 }
 
@@ -39,9 +46,10 @@ pub(crate) fn predicate(
     build: &Arc<Shared>,
     how: &Provenance,
     reference: &str,
-) -> Result<Vec<u8>, Error> {
+    chain: &[ChainId],
+) -> Result<(Vec<u8>, Option<StepLayers>), Error> {
     let found = build.reference(reference)?;
-    let said = said(build, how, &found, build.asked(reference).as_deref());
+    let mut said = said(build, how, &found, build.asked(reference).as_deref(), chain);
     if how.complete_materials && !said.is_complete {
         let mut why = String::from("provenance materials are incomplete");
         for name in &said.materials.locals {
@@ -51,31 +59,34 @@ pub(crate) fn predicate(
     }
     let [started, finished] =
         [build.began, now()].map(|time| Timestamp::from_nanos(time).to_string());
-    let whole = match how.version {
-        Version::V1 => v1(build, how, said, &started, &finished),
-        Version::V02 => v02(build, how, said, &started, &finished),
+    let steps = std::mem::take(&mut said.layers);
+    let (whole, place) = match how.version {
+        Version::V1 => (v1(build, how, said, &started, &finished), DETAILS_1),
+        Version::V02 => (v02(build, how, said, &started, &finished), DETAILS_02),
     };
-    serde_json::to_vec(&whole).map_err(|error| Error::Invalid(format!("provenance: {error}")))
+    let layers = (!steps.is_empty()).then(|| StepLayers { place: place.to_owned(), steps });
+    let says = serde_json::to_vec(&whole);
+    Ok((says.map_err(|error| Error::Invalid(format!("provenance: {error}")))?, layers))
 }
 
 fn said(
     build: &Shared,
     how: &Provenance,
     found: &Ref,
-    asked: Option<&BTreeMap<String, String>>,
+    asked: Option<&Asked>,
+    chain: &[ChainId],
 ) -> Said {
-    let mut materials = Materials::of(build, &found.graph, found.vertex);
-    materials.locals.extend(dockerfile_local(asked));
-    materials.is_incomplete |= !materials.locals.is_empty();
+    let materials = Materials::of(build, found, asked);
+    let asked = asked.map(|asked| &asked.options);
     let (source, args, vcs) = arguments(asked, &materials);
     let hidden = Hidden::of(asked);
     let is_said = |key: &str| !hidden.has(key) && (how.is_max || !is_own(key));
     let (args, left_out): (BTreeMap<_, _>, BTreeMap<_, _>) =
         args.into_iter().partition(|(key, _)| is_said(key));
     let mut request = Map::new();
-    if let Some(asked) = asked {
-        let frontend = if asked.contains_key("source") { "gateway.v0" } else { "dockerfile.v0" };
-        request.insert("frontend".into(), frontend.into());
+    if asked.is_some() {
+        // Whatever image was asked for as the front end: it was this one.
+        request.insert("frontend".into(), "dockerfile.v0".into());
     }
     let mut put = |key: &str, value: Value, is_empty: bool| {
         if !is_empty {
@@ -98,11 +109,13 @@ fn said(
     if !vcs.is_empty() {
         more.insert("vcs".into(), json!(vcs));
     }
+    let mut layers = BTreeMap::new();
     let config = how.is_max.then(|| {
-        let (mut config, source) = steps::of(found);
-        hidden.clean(&mut config);
-        more.extend(source.map(|source| ("source".to_owned(), source)));
-        config
+        let mut steps = steps::of(build, found, chain);
+        hidden.clean(&mut steps.config);
+        more.extend(steps.source.map(|source| ("source".to_owned(), source)));
+        layers = steps.layers;
+        steps.config
     });
     Said {
         source,
@@ -111,16 +124,9 @@ fn said(
         is_complete: !materials.is_incomplete,
         more,
         config,
+        layers,
         materials,
     }
-}
-
-/// The directory of the client that the Dockerfile came from.
-fn dockerfile_local(asked: Option<&BTreeMap<String, String>>) -> Option<String> {
-    let get = |key: &str| asked?.get(key).filter(|value| !value.is_empty());
-    let is_elsewhere = get("context").is_some() || get("input:dockerfile").is_some();
-    let name = get("dockerfilekey").map_or("dockerfile", String::as_str);
-    (asked.is_some() && !is_elsewhere).then(|| name.to_owned())
 }
 
 /// Whether an option is what people say of a build themselves: it is in the longer form alone.
@@ -133,8 +139,12 @@ type Arguments = (Map<String, Value>, BTreeMap<String, String>, BTreeMap<String,
 /// Of a front end's options: where the Dockerfile is, the others, and what is known of its repository.
 fn arguments(asked: Option<&BTreeMap<String, String>>, materials: &Materials) -> Arguments {
     let (mut source, mut args, mut vcs) = (Map::new(), BTreeMap::new(), BTreeMap::new());
+    let is_built_in = |key: &str| {
+        let source = asked.and_then(|asked| asked.get("source"));
+        matches!(key, "source" | "cmdline") && source.is_some_and(|name| name == "dockerfile.v0")
+    };
     for (key, value) in asked.into_iter().flatten() {
-        if NOT_SAID.contains(&key.as_str()) || key.starts_with("attest:") {
+        if NOT_SAID.contains(&key.as_str()) || key.starts_with("attest:") || is_built_in(key) {
             continue;
         }
         if let Some(name) = key.strip_prefix("vcs:") {
@@ -143,7 +153,7 @@ fn arguments(asked: Option<&BTreeMap<String, String>>, materials: &Materials) ->
             }
         } else if key == "context" && !value.is_empty() {
             source.insert("uri".into(), redacted(value).into());
-            let digest = materials.find(&redacted(value)).cloned();
+            let digest = materials.find(value);
             source.extend(digest.map(|digest| ("digest".to_owned(), digest)));
         } else if key == "filename" && !value.is_empty() {
             source.insert("path".into(), value.clone().into());

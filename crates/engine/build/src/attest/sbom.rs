@@ -41,6 +41,7 @@ impl Build {
                 predicate_type: bom::PREDICATE,
                 filename: format!("{name}.spdx.json"),
                 says,
+                layers: None,
                 inline_only: false,
                 is_provenance: false,
             });

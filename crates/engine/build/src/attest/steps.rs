@@ -4,18 +4,30 @@ use std::collections::BTreeMap;
 
 use buildgraph::{Action, Exec, MountKind, Network, Op, Source, Vertex, VertexIdx};
 use data_encoding::BASE64;
+use oci::ChainId;
 use serde_json::{Value, json};
 
 use super::materials::redacted;
-use crate::build::Ref;
+use crate::build::{Ref, Shared};
+use crate::output::Output;
 
-/// The steps that lead to a result; and the file they were made of, with the places in it.
-pub(super) fn of(found: &Ref) -> (Value, Option<Value>) {
+/// What is said of steps.
+pub(super) struct Steps {
+    pub(super) config: Value,
+    /// The file that they were made of, with the places in it.
+    pub(super) source: Option<Value>,
+    /// By steps: how many of the result's layers were there after it.
+    pub(super) layers: BTreeMap<String, usize>,
+}
+
+/// The steps that lead to a result, of these layers.
+pub(super) fn of(build: &Shared, found: &Ref, chain: &[ChainId]) -> Steps {
     let graph = &found.graph;
     let needed: Vec<VertexIdx> = graph.needed(&[found.vertex]).into_iter().collect();
     let places: BTreeMap<VertexIdx, usize> =
         needed.iter().enumerate().map(|(place, idx)| (*idx, place)).collect();
     let (mut steps, mut mapping, mut locations) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+    let mut layers = BTreeMap::new();
     for (place, idx) in needed.iter().enumerate() {
         let (vertex, id) = (graph.get(*idx), format!("step{place}"));
         let inputs = vertex.inputs.iter().map(|input| format!("step{}:0", places[input]));
@@ -24,6 +36,12 @@ pub(super) fn of(found: &Ref) -> (Value, Option<Value>) {
             step["inputs"] = inputs.collect();
         }
         steps.push(step);
+        if let Some(Output::Layers(made)) = build.known(&vertex.digest)
+            && !made.is_empty()
+            && chain.starts_with(&made)
+        {
+            layers.insert(format!("{id}:0"), made.len());
+        }
         mapping.insert(vertex.digest.to_string(), id.clone());
         if !vertex.shown.lines.is_empty() {
             let ranges: Value = vertex
@@ -46,7 +64,7 @@ pub(super) fn of(found: &Ref) -> (Value, Option<Value>) {
         let info = json!({ "filename": file.filename, "language": "Dockerfile", "data": data });
         json!({ "infos": [info], "locations": locations })
     });
-    (json!({ "llbDefinition": steps, "digestMapping": mapping }), source)
+    Steps { config: json!({ "llbDefinition": steps, "digestMapping": mapping }), source, layers }
 }
 
 fn op(vertex: &Vertex) -> Value {

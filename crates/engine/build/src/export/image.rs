@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use images::{Built, BuiltImage, InstalledBuilt};
+use images::{Built, BuiltImage, InstalledBuilt, Said};
 use metadata::Layer;
 use oci::image::{Descriptor, ImageConfig, Platform};
 use oci::{ChainId, Digest};
@@ -15,6 +15,7 @@ use transfer::Request;
 
 use super::options::ImageOptions;
 use super::{CONFIG, Finished, Solved, config};
+use crate::attest::Attested;
 use crate::build::Shared;
 use crate::request::Export;
 use crate::tell::phase;
@@ -132,9 +133,12 @@ async fn install(
 ) -> Result<InstalledBuilt, Error> {
     let mut images = Vec::new();
     for one in finished {
-        let attested = one.attested(how.is_inline).into_iter();
-        let statements: Vec<_> =
-            attested.map(|one| (one.predicate_type.to_owned(), one.says.clone())).collect();
+        let said = |one: &Attested| Said {
+            predicate_type: one.predicate_type.to_owned(),
+            says: one.says.clone(),
+            layers: one.layers.clone(),
+        };
+        let statements: Vec<_> = one.attested(how.is_inline).into_iter().map(said).collect();
         if !statements.is_empty() && !how.oci_types {
             let why = "cannot export attestations with \"oci-mediatypes=false\"";
             return Err(Error::Invalid(why.into()));
@@ -187,7 +191,7 @@ struct OneImage {
     /// What the export says.
     epoch: Option<i64>,
     /// What is attested of it.
-    statements: Vec<(String, Vec<u8>)>,
+    statements: Vec<Said>,
 }
 
 impl OneImage {
@@ -252,6 +256,9 @@ impl OneImage {
         self.chain = base;
         self.chain.extend(sealed.map(|sealed| sealed.chain));
         self.made = config::squash(&mut self.config, self.n_base);
+        for layers in self.statements.iter_mut().filter_map(|said| said.layers.as_mut()) {
+            layers.steps.retain(|_, n| *n <= self.n_base);
+        }
         Ok(())
     }
 }

@@ -105,7 +105,7 @@ impl Build {
             let chain = op::chain(&made)?;
             let Ref { graph, vertex, .. } = self.shared.reference(&reference)?;
             let (made, n_base) = self.shared.made(&graph, vertex);
-            let attested = Box::pin(self.attested(name)).await?;
+            let attested = Box::pin(self.attested(name, &chain)).await?;
             let reference = Some(name.clone());
             finished.push(Finished { platform, reference, chain, made, n_base, attested });
         }

@@ -11,6 +11,7 @@ use dockerfile::convert::Context;
 use dockerfile::git::GitRef;
 use tarstream::{SNIFF_BYTES, is_archive};
 
+use crate::build::Asked;
 use crate::request::FrontendRequest;
 use crate::source::UPLOAD;
 use crate::{Build, Error};
@@ -56,7 +57,7 @@ pub(super) async fn outside(
     request: &FrontendRequest,
 ) -> Result<Option<Outside>, Error> {
     let Some(context) = request.options.get("context").filter(|context| !context.is_empty()) else {
-        return Ok(None);
+        return Ok(given(request));
     };
     let git = GitRef::parse(context).map_err(|error| Error::Invalid(error.to_string()))?;
     if let Some(git) = git {
@@ -79,6 +80,21 @@ pub(super) async fn outside(
         return behind_url(build, request, context).await.map(Some);
     }
     Err(Error::Invalid(format!("invalid context {context}")))
+}
+
+/// A context that is a result of the same build, with its Dockerfile, unless that is a directory of the client's.
+fn given(request: &FrontendRequest) -> Option<Outside> {
+    let result = |name: &str| request.inputs.get(name).cloned().map(Source::Result);
+    let option = |key: &str| request.options.get(key).filter(|value| !value.is_empty());
+    let context = result("context")?;
+    let dockerfile = result(option("dockerfilekey").map_or("dockerfile", String::as_str));
+    let filename = option("filename").map_or("Dockerfile", String::as_str);
+    let local = || {
+        let follow = vec![filename.to_owned(), format!("{filename}.dockerignore")];
+        Source::Local(Local { name: "dockerfile".into(), follow, ..Local::default() })
+    };
+    let dockerfile = dockerfile.unwrap_or_else(local);
+    Some(Outside { origin: context.clone(), context, dockerfile, filename: None })
 }
 
 /// A file behind a URL: an archive is unpacked, anything else is a Dockerfile, alone in its context.
@@ -228,6 +244,26 @@ pub(super) async fn read(
         }
     };
     Ok(Files { filename, dockerfile, ignore })
+}
+
+/// What was asked, with where all that was looked for.
+pub(super) fn asked(
+    options: &BTreeMap<String, String>,
+    outside: Option<&Outside>,
+    context: &Context,
+) -> Asked {
+    let key = options.get("dockerfilekey").filter(|key| !key.is_empty());
+    let dockerfile = key.cloned().unwrap_or_else(|| "dockerfile".into());
+    let mut asked = Asked { options: options.clone(), ..Asked::default() };
+    match (outside, context) {
+        (Some(outside), _) => {
+            asked.sources.extend([outside.context.clone(), outside.dockerfile.clone()]);
+            asked.locals.extend(key.map(|_| dockerfile));
+        }
+        (None, Context::Local { name, .. }) => asked.locals.extend([name.clone(), dockerfile]),
+        (None, Context::Made(_)) => asked.locals.push(dockerfile),
+    }
+    asked
 }
 
 /// What is left out of a directory of the client's.

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use self::answers::Where;
 use self::calls::Call;
+use crate::build::Asked;
 use crate::event::{Event, Source, Warning};
 use crate::export::{CONFIG, Solved};
 use crate::request::FrontendRequest;
@@ -67,6 +68,7 @@ struct Read {
     options: Options,
     platforms: Vec<Platform>,
     source: Source,
+    asked: Asked,
 }
 
 impl Build {
@@ -104,14 +106,14 @@ impl Build {
     pub async fn solve(&self, request: &FrontendRequest) -> Result<Solved, Error> {
         Attestations::of(&request.options)?;
         request.cache_from.iter().for_each(|option| self.shared.remote.add(option));
-        let Read { mut options, platforms, source } = self.read(request).await?;
+        let Read { mut options, platforms, source, asked } = self.read(request).await?;
         let explains = request.options.contains_key(explain::OPTION);
         self.shared.explains.store(explains, Ordering::Relaxed);
         if let Some(call) = Call::of(&request.options)? {
             return self.call(call, request, options, platforms.first(), source).await;
         }
         let source = Arc::new(source);
-        let asked = Arc::new(request.options.clone());
+        let asked = Arc::new(asked);
         let mut solved = Solved::default();
         let mut several: Vec<Option<Platform>> = platforms.iter().cloned().map(Some).collect();
         if several.is_empty() {
@@ -152,7 +154,8 @@ impl Build {
             options.ignore = ignore::read(text);
         }
         let source = Source { filename: files.filename, data: files.dockerfile };
-        Ok(Read { options, platforms, source })
+        let asked = files::asked(&request.options, outside.as_ref(), &options.context);
+        Ok(Read { options, platforms, source, asked })
     }
 
     /// Carries a conversion on until nothing is missing any more.

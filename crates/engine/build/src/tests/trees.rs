@@ -67,3 +67,21 @@ async fn an_archive_is_the_same_each_time() {
     home.write("src/f", "f");
     assert_eq!(export(&home, "tar", &epoch, &both).await.unwrap(), first);
 }
+
+/// A context, and what has the Dockerfile, may be results of the same build.
+#[tokio::test]
+async fn a_context_that_is_a_result() {
+    let home = Home::new("given");
+    home.write("Dockerfile", "FROM scratch\nCOPY a /b\n");
+    home.write("a", "here");
+    let mut steps = Steps::default();
+    let context = steps.context();
+    let (build, _events) = home.begin();
+    let reference = build.reference(Arc::new(steps.0), context);
+    let inputs = ["context", "dockerfile"].map(|name| (name.to_owned(), reference.clone())).into();
+    let request = FrontendRequest { inputs, ..FrontendRequest::default() };
+    let solved = build.solve(&request).await.unwrap();
+    let result = solved.refs[0].1.clone().unwrap();
+    let bytes = build.read_file(&result, Path::new("b"), 0, None).await.unwrap();
+    assert_eq!(bytes, b"here");
+}

@@ -144,7 +144,14 @@ fn an_image_of_two_platforms_is_an_index_with_what_is_attested() {
         BuiltImage {
             config: serde_json::to_vec(&config).unwrap(),
             chain,
-            statements: vec![("https://slsa.dev/provenance/v1".into(), b"{}".to_vec())],
+            statements: vec![Said {
+                predicate_type: "https://slsa.dev/provenance/v1".into(),
+                says: br#"{"a":{"b":{}}}"#.to_vec(),
+                layers: Some(StepLayers {
+                    place: "/a/b".into(),
+                    steps: [("step0:0".into(), 1), ("step1:0".into(), 2), ("no".into(), 9)].into(),
+                }),
+            }],
             ..BuiltImage::default()
         }
     };
@@ -164,6 +171,15 @@ fn an_image_of_two_platforms_is_an_index_with_what_is_attested() {
             kinds.iter().filter(|one| matches!(one.kind, ManifestKind::Attestation { .. })).count();
         assert_eq!((n_images, n_about), (2, 2), "{name}: {kinds:?}");
     }
+    let said = home.images.attestations("two:1", None, &[], true).unwrap();
+    let says: serde_json::Value =
+        serde_json::from_slice(said[0].statement.as_ref().unwrap()).unwrap();
+    let layers = &says["predicate"]["a"]["b"]["layers"];
+    let n_layers = |step: &str| layers[step][0].as_array().map(Vec::len);
+    assert_eq!(
+        (n_layers("step0:0"), n_layers("step1:0"), n_layers("no")),
+        (Some(1), Some(2), None)
+    );
     home.check();
     let found = home.images.check(Checking::default(), &mut |_| Ok(())).unwrap();
     assert_eq!(found.findings, []);
