@@ -1,25 +1,23 @@
 //! The gateway service: a client in the place of a front end, which asks for results and looks into them.
 
+mod forms;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use build::{Event, FileStat, Solved, SourceMeta, Warning};
-use buildgraph::{Range, Resolve, Source};
-use buildkit::fsutil::Stat;
+use build::{Event, Solved, SourceMeta, Warning};
+use buildgraph::{Range, Source};
 use buildkit::gateway::llb_bridge_server::{LlbBridge, LlbBridgeServer};
 use buildkit::gateway::{
-    self, EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest, InputsResponse,
+    EvaluateRequest, EvaluateResponse, ExecMessage, InputsRequest, InputsResponse,
     NewContainerRequest, NewContainerResponse, PingRequest, PongResponse, ReadDirRequest,
-    ReadDirResponse, ReadFileRequest, ReadFileResponse, Ref, RefMap, ReleaseContainerRequest,
+    ReadDirResponse, ReadFileRequest, ReadFileResponse, ReleaseContainerRequest,
     ReleaseContainerResponse, ResolveImageConfigRequest, ResolveImageConfigResponse,
-    ResolveSourceGitResponse, ResolveSourceHttpResponse, ResolveSourceImageResponse,
     ResolveSourceMetaRequest, ResolveSourceMetaResponse, ReturnRequest, ReturnResponse,
     SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest, WarnResponse,
-    result,
 };
 use buildkit::pb;
-use dockerfile::ignore::{BadPattern, Filter};
 use hyper::Request as Call;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -29,19 +27,19 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use crate::builds::Job;
-use crate::definition::{of_result, refused};
+use crate::definition::refused;
 use crate::front_end::{FrontEnd, OwnContainer, Returned};
-use crate::fsutil::mode::from_unix;
 use crate::guest::Asked;
 use crate::service::Service;
 use crate::transport::MESSAGE;
 use crate::{failure, processes, worker};
+use forms::{
+    answer, check_meta, described, entries, older, pattern, platform, range, resolve, result,
+    shown, solved, stat,
+};
 
 /// The header that says which build a call is of.
 const BUILD: &str = "buildkit-controlapi-buildid";
-/// The largest part of a file in one answer, in bytes: messages end at 16 MiB.
-const FILE: u64 = 15 << 20;
-
 /// Messages on their way to a client.
 const AHEAD: usize = 32;
 
@@ -167,124 +165,6 @@ async fn wanted<T>(
         done = work => done.map(Response::new),
         () = job.over() => Err(Status::cancelled("context canceled")),
     }
-}
-
-/// What a client is told of results.
-fn result(job: &Job, solved: Solved) -> gateway::Result {
-    let reference = |name: Option<String>| match name {
-        Some(name) => {
-            let def = Some(of_result(&format!("{}/{name}", job.id)));
-            Ref { id: name, def }
-        }
-        None => Ref::default(),
-    };
-    let is_one = solved.refs.len() == 1 && solved.refs[0].0.is_empty();
-    let mut refs = solved.refs.into_iter();
-    let results = if is_one {
-        refs.next().map(|(_, name)| result::Result::Ref(reference(name)))
-    } else {
-        let refs = refs.map(|(platform, name)| (platform, reference(name))).collect();
-        Some(result::Result::Refs(RefMap { refs }))
-    };
-    let attestations = BTreeMap::new();
-    gateway::Result { metadata: solved.metadata, attestations, result: results }
-}
-
-/// What a client says that its results are.
-fn solved(result: gateway::Result) -> Result<Solved, Status> {
-    if !result.attestations.is_empty() {
-        return Err(Status::unimplemented("a client's own attestations are not supported yet"));
-    }
-    let name = |id: String| if id.is_empty() { None } else { Some(id) };
-    let refs = match result.result {
-        None => Vec::new(),
-        Some(result::Result::RefDeprecated(id)) => vec![(String::new(), name(id))],
-        Some(result::Result::RefsDeprecated(map)) => {
-            map.refs.into_iter().map(|(platform, id)| (platform, name(id))).collect()
-        }
-        Some(result::Result::Ref(one)) => vec![(String::new(), name(one.id))],
-        Some(result::Result::Refs(map)) => {
-            map.refs.into_iter().map(|(platform, one)| (platform, name(one.id))).collect()
-        }
-    };
-    Ok(Solved { refs, metadata: result.metadata })
-}
-
-fn stat(found: &FileStat) -> Stat {
-    use std::os::unix::ffi::OsStrExt;
-
-    Stat {
-        path: found.path.as_os_str().as_bytes().to_vec(),
-        mode: from_unix(found.mode),
-        uid: found.uid,
-        gid: found.gid,
-        size: i64::try_from(found.size).unwrap_or(i64::MAX),
-        mod_time: found.modified,
-        linkname: found.link.as_os_str().as_bytes().to_vec(),
-        ..Stat::default()
-    }
-}
-
-fn platform(platform: &pb::Platform) -> oci::image::Platform {
-    oci::image::Platform {
-        architecture: platform.architecture.clone(),
-        os: platform.os.clone(),
-        variant: Some(platform.variant.clone()).filter(|variant| !variant.is_empty()),
-        ..oci::image::Platform::default()
-    }
-}
-
-/// How an image is resolved: BuildKit's `local` looks here first; what is here is taken by default.
-fn resolve(mode: &str) -> Resolve {
-    if mode == "pull" { Resolve::Pull } else { Resolve::Default }
-}
-
-/// What of a source's description is not to be had here.
-fn check_meta(asked: &ResolveSourceMetaRequest) -> Result<(), Status> {
-    let image = asked.image.as_ref();
-    let what = if !asked.source_policies.is_empty() {
-        "source policies"
-    } else if image
-        .is_some_and(|image| image.attestation_chain || !image.resolve_attestations.is_empty())
-    {
-        "the attestations of an image (ResolveSourceMeta)"
-    } else if asked.git.as_ref().is_some_and(|git| git.return_object) {
-        "objects of a repository (ResolveSourceMeta)"
-    } else if asked.http.as_ref().is_some_and(|http| http.checksum_request.is_some()) {
-        "other checksums of a file (ResolveSourceMeta)"
-    } else {
-        return Ok(());
-    };
-    Err(Status::unimplemented(format!("{what} are not supported yet")))
-}
-
-/// What a source is, as it is told.
-fn described(meta: SourceMeta, with_config: bool) -> ResolveSourceMetaResponse {
-    let mut response = ResolveSourceMetaResponse::default();
-    match meta {
-        SourceMeta::Image(digest, config) => {
-            let config = if with_config { config } else { Vec::new() };
-            let digest = digest.to_string();
-            let image = ResolveSourceImageResponse { digest, config, attestation_chain: None };
-            response.image = Some(image);
-        }
-        SourceMeta::Git { name, checksum, commit } => {
-            response.git = Some(ResolveSourceGitResponse {
-                checksum,
-                r#ref: name,
-                commit_checksum: commit,
-                ..ResolveSourceGitResponse::default()
-            });
-        }
-        SourceMeta::Http { checksum, name } => {
-            response.http = Some(ResolveSourceHttpResponse {
-                checksum,
-                filename: name,
-                ..ResolveSourceHttpResponse::default()
-            });
-        }
-    }
-    response
 }
 
 #[tonic::async_trait]
@@ -535,65 +415,4 @@ impl LlbBridge for Gateway {
         };
         wanted(&job, work).await
     }
-}
-
-/// What people are shown while a source is looked at.
-fn shown(name: &str, op: &pb::SourceOp) -> String {
-    if name.is_empty() {
-        format!("resolve {}", llb::shown(&op.identifier))
-    } else {
-        name.to_owned()
-    }
-}
-
-/// The part of a file that is asked for: from where, and how much of it.
-fn range(asked: Option<gateway::FileRange>) -> Result<(u64, u64), Status> {
-    let asked = asked.unwrap_or_default();
-    let number =
-        |n: i64| u64::try_from(n).map_err(|_| Status::invalid_argument("a range before 0"));
-    let length = match number(asked.length)? {
-        0 => FILE,
-        length => length.min(FILE),
-    };
-    Ok((number(asked.offset)?, length))
-}
-
-/// What names of a directory are asked for; `None`: all.
-fn pattern(text: &str) -> Result<Option<Filter>, Status> {
-    let wrong = |error: BadPattern| Status::invalid_argument(error.to_string());
-    (!text.is_empty()).then(|| Filter::new(&[text], &[]).map_err(wrong)).transpose()
-}
-
-fn entries(files: &[FileStat], pattern: Option<&Filter>) -> Vec<Stat> {
-    let is_wanted = |file: &&FileStat| {
-        pattern.is_none_or(|pattern| pattern.wants(&file.path.to_string_lossy()))
-    };
-    files.iter().filter(is_wanted).map(stat).collect()
-}
-
-/// What a call for results is answered.
-fn answer(result: gateway::Result) -> SolveResponse {
-    SolveResponse { r#ref: String::new(), result: Some(result) }
-}
-
-/// The same for front ends that know of results only as names.
-fn older(result: gateway::Result, by_map: bool) -> Result<SolveResponse, Status> {
-    let older = match result.result {
-        Some(result::Result::Ref(one)) => Some(result::Result::RefDeprecated(one.id)),
-        Some(result::Result::Refs(map)) if by_map => {
-            let refs = map.refs.into_iter().map(|(platform, one)| (platform, one.id)).collect();
-            Some(result::Result::RefsDeprecated(gateway::RefMapDeprecated { refs }))
-        }
-        Some(_) => {
-            let text = "solve did not return default result: there are several";
-            return Err(Status::invalid_argument(text));
-        }
-        None => None,
-    };
-    let name = match &older {
-        Some(result::Result::RefDeprecated(name)) if !by_map => name.clone(),
-        _ => String::new(),
-    };
-    let result = Some(gateway::Result { result: older, ..result });
-    Ok(SolveResponse { r#ref: name, result })
 }

@@ -1,0 +1,201 @@
+//! Between the messages of the gateway and what they mean here.
+
+use std::collections::BTreeMap;
+
+use build::{FileStat, Solved, SourceMeta};
+use buildgraph::Resolve;
+use buildkit::fsutil::Stat;
+use buildkit::gateway::{
+    self, Ref, RefMap, ResolveSourceGitResponse, ResolveSourceHttpResponse,
+    ResolveSourceImageResponse, ResolveSourceMetaRequest, ResolveSourceMetaResponse, SolveResponse,
+    result,
+};
+use buildkit::pb;
+use dockerfile::ignore::{BadPattern, Filter};
+use tonic::Status;
+
+use crate::builds::Job;
+use crate::definition::of_result;
+use crate::fsutil::mode::from_unix;
+
+/// The largest part of a file in one answer, in bytes: messages end at 16 MiB.
+const FILE: u64 = 15 << 20;
+
+/// What a client is told of results.
+pub(super) fn result(job: &Job, solved: Solved) -> gateway::Result {
+    let reference = |name: Option<String>| match name {
+        Some(name) => {
+            let def = Some(of_result(&format!("{}/{name}", job.id)));
+            Ref { id: name, def }
+        }
+        None => Ref::default(),
+    };
+    let is_one = solved.refs.len() == 1 && solved.refs[0].0.is_empty();
+    let mut refs = solved.refs.into_iter();
+    let results = if is_one {
+        refs.next().map(|(_, name)| result::Result::Ref(reference(name)))
+    } else {
+        let refs = refs.map(|(platform, name)| (platform, reference(name))).collect();
+        Some(result::Result::Refs(RefMap { refs }))
+    };
+    let attestations = BTreeMap::new();
+    gateway::Result { metadata: solved.metadata, attestations, result: results }
+}
+
+/// What a client says that its results are.
+pub(super) fn solved(result: gateway::Result) -> Result<Solved, Status> {
+    if !result.attestations.is_empty() {
+        return Err(Status::unimplemented("a client's own attestations are not supported yet"));
+    }
+    let name = |id: String| if id.is_empty() { None } else { Some(id) };
+    let refs = match result.result {
+        None => Vec::new(),
+        Some(result::Result::RefDeprecated(id)) => vec![(String::new(), name(id))],
+        Some(result::Result::RefsDeprecated(map)) => {
+            map.refs.into_iter().map(|(platform, id)| (platform, name(id))).collect()
+        }
+        Some(result::Result::Ref(one)) => vec![(String::new(), name(one.id))],
+        Some(result::Result::Refs(map)) => {
+            map.refs.into_iter().map(|(platform, one)| (platform, name(one.id))).collect()
+        }
+    };
+    Ok(Solved { refs, metadata: result.metadata })
+}
+
+pub(super) fn stat(found: &FileStat) -> Stat {
+    use std::os::unix::ffi::OsStrExt;
+
+    Stat {
+        path: found.path.as_os_str().as_bytes().to_vec(),
+        mode: from_unix(found.mode),
+        uid: found.uid,
+        gid: found.gid,
+        size: i64::try_from(found.size).unwrap_or(i64::MAX),
+        mod_time: found.modified,
+        linkname: found.link.as_os_str().as_bytes().to_vec(),
+        ..Stat::default()
+    }
+}
+
+pub(super) fn platform(platform: &pb::Platform) -> oci::image::Platform {
+    oci::image::Platform {
+        architecture: platform.architecture.clone(),
+        os: platform.os.clone(),
+        variant: Some(platform.variant.clone()).filter(|variant| !variant.is_empty()),
+        ..oci::image::Platform::default()
+    }
+}
+
+/// How an image is resolved: BuildKit's `local` looks here first; what is here is taken by default.
+pub(super) fn resolve(mode: &str) -> Resolve {
+    if mode == "pull" { Resolve::Pull } else { Resolve::Default }
+}
+
+/// What of a source's description is not to be had here.
+pub(super) fn check_meta(asked: &ResolveSourceMetaRequest) -> Result<(), Status> {
+    let image = asked.image.as_ref();
+    let what = if !asked.source_policies.is_empty() {
+        "source policies"
+    } else if image
+        .is_some_and(|image| image.attestation_chain || !image.resolve_attestations.is_empty())
+    {
+        "the attestations of an image (ResolveSourceMeta)"
+    } else if asked.git.as_ref().is_some_and(|git| git.return_object) {
+        "objects of a repository (ResolveSourceMeta)"
+    } else if asked.http.as_ref().is_some_and(|http| http.checksum_request.is_some()) {
+        "other checksums of a file (ResolveSourceMeta)"
+    } else {
+        return Ok(());
+    };
+    Err(Status::unimplemented(format!("{what} are not supported yet")))
+}
+
+/// What a source is, as it is told.
+pub(super) fn described(meta: SourceMeta, with_config: bool) -> ResolveSourceMetaResponse {
+    let mut response = ResolveSourceMetaResponse::default();
+    match meta {
+        SourceMeta::Image(digest, config) => {
+            let config = if with_config { config } else { Vec::new() };
+            let digest = digest.to_string();
+            let image = ResolveSourceImageResponse { digest, config, attestation_chain: None };
+            response.image = Some(image);
+        }
+        SourceMeta::Git { name, checksum, commit } => {
+            response.git = Some(ResolveSourceGitResponse {
+                checksum,
+                r#ref: name,
+                commit_checksum: commit,
+                ..ResolveSourceGitResponse::default()
+            });
+        }
+        SourceMeta::Http { checksum, name } => {
+            response.http = Some(ResolveSourceHttpResponse {
+                checksum,
+                filename: name,
+                ..ResolveSourceHttpResponse::default()
+            });
+        }
+    }
+    response
+}
+
+/// What people are shown while a source is looked at.
+pub(super) fn shown(name: &str, op: &pb::SourceOp) -> String {
+    if name.is_empty() {
+        format!("resolve {}", llb::shown(&op.identifier))
+    } else {
+        name.to_owned()
+    }
+}
+
+/// The part of a file that is asked for: from where, and how much of it.
+pub(super) fn range(asked: Option<gateway::FileRange>) -> Result<(u64, u64), Status> {
+    let asked = asked.unwrap_or_default();
+    let number =
+        |n: i64| u64::try_from(n).map_err(|_| Status::invalid_argument("a range before 0"));
+    let length = match number(asked.length)? {
+        0 => FILE,
+        length => length.min(FILE),
+    };
+    Ok((number(asked.offset)?, length))
+}
+
+/// What names of a directory are asked for; `None`: all.
+pub(super) fn pattern(text: &str) -> Result<Option<Filter>, Status> {
+    let wrong = |error: BadPattern| Status::invalid_argument(error.to_string());
+    (!text.is_empty()).then(|| Filter::new(&[text], &[]).map_err(wrong)).transpose()
+}
+
+pub(super) fn entries(files: &[FileStat], pattern: Option<&Filter>) -> Vec<Stat> {
+    let is_wanted = |file: &&FileStat| {
+        pattern.is_none_or(|pattern| pattern.wants(&file.path.to_string_lossy()))
+    };
+    files.iter().filter(is_wanted).map(stat).collect()
+}
+
+/// What a call for results is answered.
+pub(super) fn answer(result: gateway::Result) -> SolveResponse {
+    SolveResponse { r#ref: String::new(), result: Some(result) }
+}
+
+/// The same for front ends that know of results only as names.
+pub(super) fn older(result: gateway::Result, by_map: bool) -> Result<SolveResponse, Status> {
+    let older = match result.result {
+        Some(result::Result::Ref(one)) => Some(result::Result::RefDeprecated(one.id)),
+        Some(result::Result::Refs(map)) if by_map => {
+            let refs = map.refs.into_iter().map(|(platform, one)| (platform, one.id)).collect();
+            Some(result::Result::RefsDeprecated(gateway::RefMapDeprecated { refs }))
+        }
+        Some(_) => {
+            let text = "solve did not return default result: there are several";
+            return Err(Status::invalid_argument(text));
+        }
+        None => None,
+    };
+    let name = match &older {
+        Some(result::Result::RefDeprecated(name)) if !by_map => name.clone(),
+        _ => String::new(),
+    };
+    let result = Some(gateway::Result { result: older, ..result });
+    Ok(SolveResponse { r#ref: name, result })
+}
