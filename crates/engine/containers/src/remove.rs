@@ -38,7 +38,10 @@ impl Engine {
             self.remove_locked(&container, &lock, options)
         };
         match remove() {
-            Err(err) if is_out_of_space(&err) && self.images.make_room()? => remove(),
+            Err(err) if is_out_of_space(&err) => {
+                self.images.make_room()?;
+                remove()
+            }
             removed => removed,
         }
     }

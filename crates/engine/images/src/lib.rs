@@ -152,15 +152,18 @@ impl Images {
         Ok(Self { db, content, snapshots, embedded })
     }
 
-    /// Gives away the room that is kept for a full disk. Whether there was any.
-    pub fn make_room(&self) -> Result<bool, Error> {
-        Ok(self.content.release_reserve()?)
+    /// Gives away the room that is kept for a full disk, if another has not done that in this moment.
+    pub fn make_room(&self) -> Result<(), Error> {
+        Ok(self.content.release_reserve().map(drop)?)
     }
 
     /// Does what makes room; once more with the room that is kept, where the disk is full.
     fn with_room<T>(&self, act: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
         match act() {
-            Err(error) if error.is_out_of_space() && self.make_room()? => act(),
+            Err(error) if error.is_out_of_space() => {
+                self.make_room()?;
+                act()
+            }
             done => done,
         }
     }
