@@ -1,8 +1,9 @@
 //! A connection to `RUN/shim.sock`.
 
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 use shim_protocol::{Attach, FRAME_HEADER_BYTES, Reply};
@@ -10,6 +11,7 @@ use shim_protocol::{Attach, FRAME_HEADER_BYTES, Reply};
 use crate::log::Stream;
 use crate::poll::{Interest, Poller, Token, Watched};
 use crate::queue::Queue;
+use crate::supervisor::Supervisor;
 
 /// The longest request, in bytes: the protocol's.
 pub(crate) const MAX_REQUEST_BYTES: usize = 1 << 20;
@@ -149,12 +151,18 @@ impl Client {
         Ok(())
     }
 
-    /// Waits until the other side closes the connection. What it still says is passed over.
-    pub(crate) fn await_end(&self) {
+    /// Waits until the other side closes the connection, for `patience` at most. What it still says is
+    /// passed over.
+    pub(crate) fn await_end(&self, patience: Duration) {
+        let until = Instant::now() + patience;
         let mut buffer = [0; 256];
-        loop {
+        while let Some(left) = Supervisor::remaining(until) {
+            let left = Timespec {
+                tv_sec: left.as_secs().cast_signed(),
+                tv_nsec: left.subsec_nanos().into(),
+            };
             let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
-            match poll(&mut fds, None) {
+            match poll(&mut fds, Some(&left)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return,
             }

@@ -24,6 +24,8 @@ use crate::supervisor::{CONTAINER, Supervisor};
 /// How long the rest of the output is waited for, where processes outside of the container hold
 /// its pipes open.
 const OUTPUT_GRACE: Duration = Duration::from_millis(200);
+/// How long who is to remove the container has for that.
+const REMOVER_GRACE: Duration = Duration::from_secs(1);
 /// How long a client that reads nothing can keep the shim from ending.
 const CLIENT_GRACE: Duration = Duration::from_secs(10);
 
@@ -308,10 +310,10 @@ pub(crate) fn clean(run: &Path, hold: &Hold, next: &OnExit) -> Result<(), Error>
     Ok(())
 }
 
-/// Waits until who was to remove the container is done with that, or dead. Whether it is removed, and
-/// whether nothing else is to be done.
+/// Waits until who was to remove the container is done with that, or dead, or takes too long: it may be
+/// stopped (Ctrl-Z). Whether it is removed, and nothing else is to be done.
 pub(crate) fn was_removed(remover: &Client, config: &Config) -> bool {
-    remover.await_end();
+    remover.await_end(REMOVER_GRACE);
     let grown = |growth: &Growth| {
         std::fs::metadata(&growth.file).is_ok_and(|found| found.len() >= growth.bytes)
     };

@@ -371,6 +371,12 @@ fn who_was_to_remove_it_is_looked_after() {
     drop(waiter);
     assert_eq!(it.join_follower(), 4);
     assert!(witness.exists());
+    // It does nothing.
+    let (mut it, witness) = one_that_goes("followed-in-the-end");
+    let (_waiter, reply) = it.request(&Request::Wait { removes: true });
+    assert_eq!(reply, Reply::Exited { code: 4, removes: true });
+    assert_eq!(it.join_follower(), 4);
+    assert!(witness.exists());
 }
 
 fn a_dead_client_does_not_keep_the_shim_from_what_follows() {
