@@ -187,7 +187,7 @@ impl Events {
             if first_ready(&fds, gone, left)? == Ready::Gone {
                 return Ok(None);
             }
-            if let Some(watch) = &self.watch {
+            if let Some(watch) = &mut self.watch {
                 watch.drain();
             }
         }

@@ -159,7 +159,7 @@ impl Logs {
             if first_ready(&fds, gone, Some(LOOK_AGAIN))? == Ready::Gone {
                 return Ok(None);
             }
-            self.watches.iter().for_each(Watch::drain);
+            self.watches.iter_mut().for_each(Watch::drain);
         }
     }
 

@@ -98,7 +98,7 @@ impl Engine {
         let container = self.find(wanted)?;
         let id = container.id;
         // Watched and registered first, looked at second: a change in between is seen.
-        let watch = Watch::folder(&self.paths().data(&id))?;
+        let watch = Watch::folder_later(&self.paths().data(&id))?;
         let host = &container.record.host;
         let removes = condition == Condition::Removed && host.auto_remove;
         let request = Request::Wait { removes };
@@ -141,7 +141,7 @@ impl Engine {
         let request =
             Request::Attach(Attach { stdin: streams.stdin && config.open_stdin, ..streams });
         let id = container.id.clone();
-        let watch = Watch::folder(&self.paths().data(&id))?;
+        let watch = Watch::folder_later(&self.paths().data(&id))?;
         let state = match self.status(&id)?.phase {
             Phase::Paused => {
                 return Err(Error::Conflict(format!(
@@ -254,7 +254,7 @@ impl Waiting {
             }
             Ready::At(_) => {}
         }
-        if let Some(watch) = &self.watch {
+        if let Some(watch) = &mut self.watch {
             watch.drain();
         }
         if !self.shared.paths.data(&self.id).exists() {
@@ -301,7 +301,7 @@ impl Waiting {
             if first_ready(&fds, gone, Some(LOOK_AGAIN))? == Ready::Gone {
                 return Ok(());
             }
-            if let Some(watch) = &self.watch {
+            if let Some(watch) = &mut self.watch {
                 watch.drain();
             }
         }
@@ -311,7 +311,8 @@ impl Waiting {
     /// Waits until there is no record any more. False where nobody wants to know.
     fn await_removal(&self, engine: &Engine, gone: Option<BorrowedFd<'_>>) -> Result<bool, Error> {
         let data = self.shared.paths.data(&self.id);
-        while let Some(watch) = &self.watch
+        let mut watch = if data.exists() { Watch::folder(&data)? } else { None };
+        while let Some(watch) = &mut watch
             && data.exists()
         {
             match first_ready(&[watch.as_fd()], gone, Some(SHIM_GRACE))? {
@@ -339,7 +340,7 @@ impl Attaching {
     /// Waits until the container runs, and gives the stream: output comes out of it (in frames,
     /// without a terminal), input goes in, and shutting down its writing half ends the input.
     /// `None` where the container does not start, or `gone` hung up.
-    pub fn connect(self, gone: Option<BorrowedFd<'_>>) -> Result<Option<UnixStream>, Error> {
+    pub fn connect(mut self, gone: Option<BorrowedFd<'_>>) -> Result<Option<UnixStream>, Error> {
         let ticket = match self.state {
             AttachState::Connected(stream) => return Ok(Some(stream)),
             AttachState::Pending(ticket) => ticket,
@@ -352,7 +353,7 @@ impl Attaching {
                 Ready::At(0) => return Ok(ticket.take()),
                 Ready::At(_) => {}
             }
-            if let Some(watch) = &self.watch {
+            if let Some(watch) = &mut self.watch {
                 watch.drain();
             }
             if !self.shared.paths.data(&self.id).exists() {
