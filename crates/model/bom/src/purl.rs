@@ -16,23 +16,34 @@ pub(crate) fn of(package: &Package, os: Option<&OsRelease>) -> String {
         },
         Kind::Cargo => ("cargo", None, package.name.clone()),
     };
-    let mut url = format!("pkg:{kind}/");
-    if let Some(namespace) = namespace {
-        url += &format!("{}/", escaped(namespace));
+    let distro = os.map(OsRelease::distro);
+    let is_systems = matches!(package.kind, Kind::Deb | Kind::Apk);
+    let qualifiers = [
+        ("arch", package.architecture.as_deref()),
+        ("distro", distro.as_deref()),
+        ("upstream", package.source.as_deref()),
+    ];
+    let path: Vec<&str> = namespace.into_iter().chain([name.as_str()]).collect();
+    let stated = qualifiers.into_iter().filter(|_| is_systems);
+    let stated = stated.filter_map(|(key, value)| Some((key, value?)));
+    package_url(kind, &path, Some(&package.version), stated)
+}
+
+/// The URL of something of a kind: `pkg:KIND/PATH@VERSION?KEY=VALUE&...`.
+pub fn package_url<'a>(
+    kind: &str,
+    path: &[&str],
+    version: Option<&str>,
+    qualifiers: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> String {
+    let path: Vec<String> = path.iter().map(|part| escaped(part)).collect();
+    let mut url = format!("pkg:{kind}/{}", path.join("/"));
+    if let Some(version) = version {
+        url += &format!("@{}", escaped(version));
     }
-    url += &format!("{}@{}", escaped(&name), escaped(&package.version));
-    if matches!(package.kind, Kind::Deb | Kind::Apk) {
-        let distro = os.map(OsRelease::distro);
-        let qualifiers = [
-            ("arch", package.architecture.as_ref()),
-            ("distro", distro.as_ref()),
-            ("upstream", package.source.as_ref()),
-        ];
-        let stated = qualifiers.into_iter().filter_map(|(key, value)| Some((key, value?)));
-        for (nth, (key, value)) in stated.enumerate() {
-            let before = if nth == 0 { '?' } else { '&' };
-            url += &format!("{before}{key}={}", escaped(value));
-        }
+    for (nth, (key, value)) in qualifiers.into_iter().enumerate() {
+        let before = if nth == 0 { '?' } else { '&' };
+        url += &format!("{before}{key}={}", escaped(value));
     }
     url
 }

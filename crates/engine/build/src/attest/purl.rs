@@ -7,30 +7,12 @@ use reference::Reference;
 pub(crate) fn of_image(kind: &str, name: &Reference, platform: Option<&Platform>) -> String {
     let name = name.clone().with_default_tag();
     let familiar = name.familiar_name();
-    let parts: Vec<String> = familiar.split('/').map(escaped).collect();
-    let mut url = format!("pkg:{kind}/{}", parts.join("/"));
-    if let Some(tag) = name.tag() {
-        url += &format!("@{}", escaped(tag));
-    }
+    let path: Vec<&str> = familiar.split('/').collect();
     let digest = name.digest().map(|digest| ("digest", digest.to_string()));
     let platform = platform.map(|platform| ("platform", platform.to_string()));
-    for (nth, (key, value)) in digest.into_iter().chain(platform).enumerate() {
-        let before = if nth == 0 { '?' } else { '&' };
-        url += &format!("{before}{key}={}", escaped(&value));
-    }
-    url
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out += &format!("%{byte:02X}");
-        }
-    }
-    out
+    let qualifiers: Vec<_> = digest.into_iter().chain(platform).collect();
+    let qualifiers = qualifiers.iter().map(|(key, value)| (*key, value.as_str()));
+    bom::package_url(kind, &path, name.tag(), qualifiers)
 }
 
 #[cfg(test)]
