@@ -35,23 +35,41 @@ const KIND: &str = "source.git.checkout";
 /// A file beside a checkout that is whole: its identity.
 const DONE: &str = "done";
 
+/// A commit that is asked for, and how its repository is reached.
+struct Found<'a> {
+    remote: Remote,
+    tip: Tip,
+    program: Program<'a>,
+    /// The client's keys, for as long as the program needs them.
+    _agent: Option<Agent>,
+}
+
+/// Finds out which commit is asked for. Nothing is fetched.
+async fn look_up<'a>(
+    build: &Arc<Shared>,
+    git: &buildgraph::Git,
+    listeners: &'a Listeners,
+) -> Result<Found<'a>, Error> {
+    let remote = Remote::new(&git.remote)?;
+    if !git.reference.is_empty() {
+        check_name(&git.reference)?;
+    }
+    let mut program = Program::new(listeners);
+    authorize(build, git, &remote, &mut program).await?;
+    let agent = ssh(build, git, &remote, &mut program).await?;
+    let tip = tip(build, git, &remote, &program).await?;
+    check_sum(git, &tip)?;
+    Ok(Found { remote, tip, program, _agent: agent })
+}
+
 /// Checks a commit out, and says whether it was here.
 pub(crate) async fn bring(
     build: &Arc<Shared>,
     git: &buildgraph::Git,
     listeners: &Listeners,
 ) -> Result<(Output, bool), Error> {
-    let remote = Remote::new(&git.remote)?;
-    if !git.reference.is_empty() {
-        check_name(&git.reference)?;
-    }
     let part = subdir(&git.subdir)?;
-    let mut program = Program::new(listeners);
-    authorize(build, git, &remote, &mut program).await?;
-    let _agent = ssh(build, git, &remote, &mut program).await?;
-    let tip = tip(build, git, &remote, &program).await?;
-    check_sum(git, &tip)?;
-
+    let Found { remote, tip, program, _agent } = look_up(build, git, listeners).await?;
     let identity = identity(git, &remote, &tip.commit);
     let (name, shown) =
         (identity.clone(), format!("git snapshot for {}#{}", remote.url, tip.commit));
@@ -83,15 +101,7 @@ pub(crate) async fn commit_time(
     git: &buildgraph::Git,
     listeners: &Listeners,
 ) -> Result<i64, Error> {
-    let remote = Remote::new(&git.remote)?;
-    if !git.reference.is_empty() {
-        check_name(&git.reference)?;
-    }
-    let mut program = Program::new(listeners);
-    authorize(build, git, &remote, &mut program).await?;
-    let _agent = ssh(build, git, &remote, &mut program).await?;
-    let tip = tip(build, git, &remote, &program).await?;
-    check_sum(git, &tip)?;
+    let Found { remote, tip, program, _agent } = look_up(build, git, listeners).await?;
     let name = format!("time of {} {}", remote.url, tip.commit);
     let taken =
         build.blocking(move |build| build.builder.store.take(KIND, &name, &name, Use::Private));
@@ -126,15 +136,7 @@ pub(crate) async fn about(
     git: &buildgraph::Git,
     listeners: &Listeners,
 ) -> Result<About, Error> {
-    let remote = Remote::new(&git.remote)?;
-    if !git.reference.is_empty() {
-        check_name(&git.reference)?;
-    }
-    let mut program = Program::new(listeners);
-    authorize(build, git, &remote, &mut program).await?;
-    let _agent = ssh(build, git, &remote, &mut program).await?;
-    let tip = tip(build, git, &remote, &program).await?;
-    check_sum(git, &tip)?;
+    let Found { tip, .. } = look_up(build, git, listeners).await?;
     let name = if tip.name.is_empty() { tip.commit.clone() } else { tip.name };
     Ok(match tip.tag {
         Some(checksum) => About { name, checksum, commit: tip.commit },
