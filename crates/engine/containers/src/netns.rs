@@ -2,7 +2,8 @@
 //!
 //! The supervisor does where it can: then it makes the network while the runtime makes the rest, and a
 //! start waits for the longer of the two. The runtime makes it where the namespace belongs to a user
-//! namespace that the runtime makes, and where it sets parameters that have to be there before the links.
+//! namespace that the runtime makes, and where it sets parameters that have to be there before the links;
+//! also where it is another's, or the engine an ordinary user's (`prepare`).
 
 use std::path::{Path, PathBuf};
 

@@ -62,8 +62,7 @@ const CHECKPOINT_PAGES: u32 = 512;
 /// The file must be there; who uses a connection is for [`Db`] to say.
 const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
-/// A log smaller than this is not worth moving, in bytes: to read it takes a quarter of a millisecond.
-/// Some six starts of containers write so much.
+/// A log smaller than this is not worth moving, in bytes. Some six starts of containers write so much.
 pub const TIDY_BYTES: u64 = 512 << 10;
 
 /// The open database. Threads may share it; they take turns, so what is given to [`Db::read`] or

@@ -1,8 +1,9 @@
 //! How long things take, beside others who do the same, and beside the kernel's own steps.
 //!
 //! Everything is measured in one run, in turns, so that a machine's moods meet all alike; what
-//! counts are the ratios. Twice: in bursts, several of one program at once after each other, so that none
-//! pays for what another leaves to be cleaned up, and with a second of pause before each, which is what a person feels and shows what waits for the kernel's grace periods.
+//! counts are the ratios. Twice: in bursts, several of one program at once after each other, so that
+//! none pays for what another leaves to be cleaned up; and with a second of pause before each, which is
+//! what a person feels and shows what waits for the kernel's grace periods.
 //!
 //! It runs in a network and a mount namespace of its own. The programs are those in `PATH`: docker
 //! (also through `DOCKER_HOST`), podman, runc, crun, or where `BENCH_DOCKER` and so on say. Those
