@@ -37,8 +37,10 @@ const LOST: &str = "its supervisor was killed";
 impl Engine {
     /// Finds what processes left that died, and finishes or undoes it. Cheap where nothing is.
     pub(crate) fn recover(&self) -> Result<(), Error> {
-        for operation in self.shared.db.read(metadata::Read::operations)? {
-            if Self::is_abandoned(&operation) {
+        let operations = self.shared.db.read(metadata::Read::operations)?;
+        failpoint::hit("engine.recover").at("look for what died below", self.root())?;
+        for operation in operations {
+            if self.is_abandoned(&operation)? {
                 match operation.kind.as_str() {
                     volume_store::OPERATION => {
                         self.recover_volume(&operation)?;
@@ -85,7 +87,8 @@ impl Engine {
         }
     }
 
-    fn is_abandoned(operation: &Operation) -> bool {
+    /// Whether who noted this died before its end.
+    fn is_abandoned(&self, operation: &Operation) -> Result<bool, Error> {
         let known = [
             Intent::Create,
             Intent::Start,
@@ -98,7 +101,14 @@ impl Engine {
         let of_volumes = [volume_store::OPERATION, volume_copies::FREEZE, volume_copies::RENAME];
         let ours = of_volumes.contains(&operation.kind.as_str())
             || known.iter().any(|intent| intent.name() == operation.kind);
-        ours && !intent::lives(&operation.owner)
+        // Who is dead now may have come to its end since the note was read: then the note has gone.
+        Ok(ours && !intent::lives(&operation.owner) && self.is_noted(operation)?)
+    }
+
+    /// Whether this is still to be done: nobody ended it, and nobody began it anew.
+    fn is_noted(&self, operation: &Operation) -> Result<bool, Error> {
+        let noted = self.shared.db.read(|tx| tx.operations_on(&operation.subject))?;
+        Ok(noted.contains(operation))
     }
 
     /// The ids of containers that run, or whose run left something.
@@ -130,6 +140,10 @@ impl Engine {
             }
             return self.discard(&container);
         };
+        // Another one may have dealt with it, and a third one gone on from there.
+        if !self.is_noted(operation)? {
+            return Ok(());
+        }
         if operation.kind == Intent::Step.name() {
             // Its supervisor may be at its end, or stuck.
             self.kill_for_recovery(&container)?;

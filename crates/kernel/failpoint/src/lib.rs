@@ -202,6 +202,7 @@ pub const ALL: &[&str] = &[
     "engine.told",
     "engine.amend",
     "engine.amended",
+    "engine.recover",
     "engine.remove",
     "engine.removing",
     "engine.rmdir",

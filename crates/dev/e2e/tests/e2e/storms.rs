@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use testkit::{Sandbox, needs};
 
@@ -115,6 +116,28 @@ fn a_hundred_that_are_removed_at_their_end_at_once() {
         assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{index}\n"), "{said}");
     }
     testkit::wait_until("all are removed", || sandbox.ok(&["ps", "-aq"]).is_empty());
+    sandbox.finish();
+}
+
+#[test]
+fn who_ends_well_while_it_is_looked_at_is_not_taken_for_dead() {
+    needs!(Root, Overlay, Netns, Busybox, Failpoints);
+    let sandbox = busybox("storm-look");
+    let with = |points: &str, args: &[&str]| {
+        let mut command = sandbox.dhow_command(args);
+        command.env("DHOW_FAILPOINTS", points).stdin(Stdio::null()).stdout(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let at_the_end = "engine.create-end=delay:1500";
+    let mut making = with(at_the_end, &["create", "--name", "kept", "busybox", "true"]);
+    while sandbox.ok(&["ps", "-aq"]).is_empty() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // It sees that the container is being made, and comes to its maker when that one has gone.
+    let mut looking = with("engine.recover=delay:3000", &["ps"]);
+    assert!(making.wait().unwrap().success());
+    assert!(looking.wait().unwrap().success());
+    sandbox.ok(&["rm", "kept"]);
     sandbox.finish();
 }
 
