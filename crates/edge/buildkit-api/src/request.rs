@@ -41,6 +41,7 @@ pub(crate) fn build(request: &control::SolveRequest) -> Result<Request, Status> 
         entitlements: entitlements(&request.entitlements)?,
         attestations: Attestations::of(&request.frontend_attrs)
             .map_err(|error| failure::status(&error))?,
+        cache_volumes: cache_volumes(&request.frontend_attrs)?,
         ..Request::default()
     })
 }
@@ -73,6 +74,23 @@ pub(crate) fn name(text: &str) -> Result<String, Status> {
         return Err(Status::invalid_argument("the build has no ref that could be one"));
     }
     Ok(text.to_owned())
+}
+
+/// Our own option: where a cache mount of this build is, by its id.
+const CACHE_MOUNT: &str = "dhow.cache-mount:";
+
+/// The volumes that are cache mounts of this build. A place on the machine is not for a client to name.
+fn cache_volumes(attrs: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Status> {
+    let named =
+        attrs.iter().filter_map(|(key, place)| Some((key.strip_prefix(CACHE_MOUNT)?, place)));
+    let volume = |(id, place): (&str, &String)| match place.strip_prefix("volume:") {
+        Some(name) if !name.is_empty() && !id.is_empty() => Ok((id.to_owned(), name.to_owned())),
+        _ => {
+            let why = format!("{CACHE_MOUNT}{id}={place}: give volume:NAME");
+            Err(Status::invalid_argument(why))
+        }
+    };
+    named.map(volume).collect()
 }
 
 /// What a build may do (`--allow`). What is not known is not allowed.
@@ -183,6 +201,21 @@ mod tests {
         assert!(allowed(&["device=vendor.com/gpu=0"]).unwrap().devices);
         for name in ["", "security", "security.insecure2", "network", "NETWORK.HOST"] {
             assert!(allowed(&[name]).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_volumes_are_places_of_cache_mounts() {
+        let of = |key: &str, place: &str| {
+            cache_volumes(&[(key.to_owned(), place.to_owned())].into()).map_err(|_| ())
+        };
+        assert_eq!(of("target", "x").unwrap(), BTreeMap::new());
+        let npm = of("dhow.cache-mount:/root/.npm", "volume:npm").unwrap();
+        assert_eq!(npm, [("/root/.npm".to_owned(), "npm".to_owned())].into());
+        for (key, place) in
+            [("npm", "/etc"), ("npm", "volume:"), ("", "volume:npm"), ("npm", "Volume:npm")]
+        {
+            assert!(of(&format!("dhow.cache-mount:{key}"), place).is_err(), "{key}={place}");
         }
     }
 

@@ -272,6 +272,22 @@ pub(crate) fn pack_directory(
     (receiver, async move { join(packing).await.map(drop) })
 }
 
+/// Puts what is in an archive of the engine's into a directory of ours. Whoever is not root keeps what is in it, not
+/// whose it is.
+pub(crate) async fn unpack_directory(
+    client: &Client,
+    response: Response<Incoming>,
+    directory: &Path,
+) -> Result<()> {
+    let directory = directory.to_owned();
+    let as_self = !rustix::process::geteuid().is_root();
+    let unpacked = unpack(client, response, move |archive| {
+        let options = Extract { as_self, ..Extract::default() };
+        ::cp::unpack(root(&directory)?, Path::new("/"), options, archive)
+    });
+    unpacked.await.map(drop)
+}
+
 /// From one container into another.
 async fn between(
     client: &Client,

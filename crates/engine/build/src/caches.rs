@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
-use cp::{Extract, Pack, Place};
+use containers::Engine;
+use cp::{Extract, Pack};
 use fsroot::Root;
 use metadata::BuildRecord;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
@@ -25,6 +26,8 @@ use crate::store::{Directory, Use, nth_id};
 pub(crate) const KIND: &str = "exec.cachemount";
 /// What records of before call it: then there is nothing else to know it by.
 const DESCRIPTION: &str = "cached mount ";
+/// The place of a cache begins so where it is a volume.
+const VOLUME: &str = "volume:";
 /// Names of what is being unpacked begin so.
 const INCOMING: &str = "incoming-";
 /// The longest name of one, bytes.
@@ -50,6 +53,11 @@ impl Name {
         // One of another owner is another one, as in BuildKit.
         let Self { id, base, source, uid, gid, mode } = self;
         format!("{id}\0{base}\0{source}\0{uid}:{gid} {mode:o}")
+    }
+
+    /// What people call it.
+    pub(crate) fn shown(&self) -> &str {
+        shown(&self.id)
     }
 
     pub(crate) fn description(&self) -> String {
@@ -121,13 +129,52 @@ impl CacheArchive {
     pub fn write(&self, out: &mut dyn Write) -> Result<(), Error> {
         let root = Root::open(&self.directory.path)?;
         let how = Pack { attributes: true, ..Pack::default() };
-        Ok(cp::pack(&root, &Place::new("/."), how, out)?)
+        Ok(cp::pack(&root, &cp::Place::new("/."), how, out)?)
     }
 }
 
-/// The directory of the machine that is the cache of this id, by the settings.
-pub(crate) fn placed<'a>(places: &'a BTreeMap<String, PathBuf>, id: &str) -> Option<&'a PathBuf> {
-    places.get(shown(id))
+/// Where a cache is that is not the builder's own to keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A directory of the machine, by the settings.
+    Directory(PathBuf),
+    /// A volume. By the settings it may be any; whoever asks for a build may have one that is meant for that.
+    Volume { name: String, is_granted: bool },
+}
+
+impl Place {
+    /// What it is known by.
+    pub(crate) fn key(&self) -> String {
+        match self {
+            Self::Directory(path) => path.display().to_string(),
+            Self::Volume { name, .. } => format!("{VOLUME}{name}"),
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self, engine: &Engine) -> Result<PathBuf, Error> {
+        match self {
+            Self::Directory(path) => Ok(path.clone()),
+            Self::Volume { name, is_granted } => Ok(engine.cache_volume(name, *is_granted)?),
+        }
+    }
+}
+
+/// The place of the cache of this id: a volume of `asked`, or what the settings say.
+pub(crate) fn placed(
+    settings: &BTreeMap<String, PathBuf>,
+    asked: &BTreeMap<String, String>,
+    id: &str,
+) -> Option<Place> {
+    if let Some(name) = asked.get(shown(id)) {
+        return Some(Place::Volume { name: name.clone(), is_granted: false });
+    }
+    let path = settings.get(shown(id))?;
+    let volume = path.to_str().and_then(|path| path.strip_prefix(VOLUME));
+    Some(match volume {
+        Some(name) => Place::Volume { name: name.to_owned(), is_granted: true },
+        None => Place::Directory(path.clone()),
+    })
 }
 
 /// A directory of the machine that a step has as a cache, as long as this lives. The lock is on itself, so
@@ -153,9 +200,13 @@ impl Placed {
             FlockOperation::NonBlockingLockShared
         };
         match flock(&directory, how) {
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            locked => locked.at("flock", path).map(|()| Some(Self { _held: directory })),
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            locked => locked.at("flock", path)?,
         }
+        // A volume may have gone in between.
+        let ours = directory.metadata().at("stat", path)?.ino();
+        let is_there = fs::symlink_metadata(path).is_ok_and(|found| found.ino() == ours);
+        Ok(is_there.then_some(Self { _held: directory }))
     }
 }
 
@@ -197,7 +248,12 @@ impl Builder {
     /// There is none, there are several, or a step may be writing to it.
     pub fn export_cache_mount(&self, wanted: &CacheMountName) -> Result<CacheArchive, Error> {
         let (record, _) = self.one(wanted)?.ok_or_else(|| none(wanted))?;
-        let directory = self.store.take_known(&record.id)?.ok_or_else(|| in_use(wanted))?;
+        self.archive_of(&record.id, &wanted.id)
+    }
+
+    /// The same of one by its name in the build cache; `shown` is what people call it.
+    pub(crate) fn archive_of(&self, id: &str, shown: &str) -> Result<CacheArchive, Error> {
+        let directory = self.store.take_known(id)?.ok_or_else(|| in_use(shown))?;
         // Steps may come now; those that want it alone wait.
         directory.share()?;
         Ok(CacheArchive { directory })
@@ -228,17 +284,37 @@ impl Builder {
                 mode: wanted.mode.unwrap_or(0o755),
             },
         };
-        let incoming = Incoming::new(self.store.file(&new_name()))?;
-        failpoint::hit("build.cache-mount").at("mkdir", &incoming.0)?;
-        incoming.fill(&name, archive)?;
-        failpoint::hit("build.cache-mount-unpacked").at("rename", &incoming.0)?;
+        let incoming = self.unpack_cache_mount(&name, archive)?;
         let (whole, detail) = (name.whole(), name.detail());
         let take =
             self.store.take_noted(KIND, &whole, &name.description(), &detail, Use::Locked)?;
-        let directory = take.ok_or_else(|| in_use(wanted))?;
+        let directory = take.ok_or_else(|| in_use(&wanted.id))?;
+        self.replace_cache_mount(&incoming, &directory)?;
+        Ok(directory.id.clone())
+    }
+
+    /// Unpacks what is to be in a cache mount, beside it.
+    pub(crate) fn unpack_cache_mount(
+        &self,
+        name: &Name,
+        archive: &mut dyn Read,
+    ) -> Result<Incoming, Error> {
+        let incoming = Incoming::new(self.store.file(&new_name()))?;
+        failpoint::hit("build.cache-mount").at("mkdir", &incoming.0)?;
+        incoming.fill(name, archive)?;
+        failpoint::hit("build.cache-mount-unpacked").at("rename", &incoming.0)?;
+        Ok(incoming)
+    }
+
+    /// Has what was unpacked take the place of what is in a cache mount that nobody else has.
+    pub(crate) fn replace_cache_mount(
+        &self,
+        incoming: &Incoming,
+        directory: &Directory,
+    ) -> Result<(), Error> {
         exchange(&incoming.0, &directory.path)?;
         failpoint::hit("build.cache-mount-exchanged").at("rename", &incoming.0)?;
-        Ok(directory.id.clone())
+        self.store.set_ready(directory)
     }
 
     /// Removes cache mounts that no step has: all of a name. Those that are gone.
@@ -254,7 +330,7 @@ impl Builder {
         }
         for found in &meant {
             if !self.store.remove(&found.record)? {
-                return Err(in_use(wanted));
+                return Err(in_use(&wanted.id));
             }
         }
         Ok(meant)
@@ -309,8 +385,8 @@ fn none(wanted: &CacheMountName) -> Error {
     Error::NotFound(format!("no such cache mount: {}", wanted.id))
 }
 
-fn in_use(wanted: &CacheMountName) -> Error {
-    Error::InUse(format!("cache mount {} is in use: wait until the build has ended", wanted.id))
+fn in_use(id: &str) -> Error {
+    Error::InUse(format!("cache mount {id} is in use: wait until the build has ended"))
 }
 
 fn new_name() -> String {
@@ -319,7 +395,7 @@ fn new_name() -> String {
 
 /// A directory of ours that nobody else looks at; removed when dropped.
 #[derive(Debug)]
-struct Incoming(PathBuf);
+pub(crate) struct Incoming(PathBuf);
 
 impl Incoming {
     fn new(path: PathBuf) -> Result<Self, Error> {
@@ -416,9 +492,17 @@ mod tests {
     fn a_placed_one_is_one_for_all() {
         let dir = std::env::temp_dir().join(format!("dhow-placed-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        let places = BTreeMap::from([("npm".to_owned(), dir.clone())]);
-        assert_eq!(placed(&places, "/npm"), Some(&dir));
-        assert_eq!(placed(&places, "space/npm"), None);
+        let places = BTreeMap::from([
+            ("npm".to_owned(), dir.clone()),
+            ("go".to_owned(), PathBuf::from("volume:go-cache")),
+        ]);
+        let asked = BTreeMap::from([("pip".to_owned(), "wheels".to_owned())]);
+        let find = |id: &str| placed(&places, &asked, id);
+        assert_eq!(find("/npm"), Some(Place::Directory(dir.clone())));
+        assert_eq!(find("space/npm"), None);
+        let volume = |name: &str, is_granted| Place::Volume { name: name.into(), is_granted };
+        assert_eq!(find("/go"), Some(volume("go-cache", true)));
+        assert_eq!(find("/pip"), Some(volume("wheels", false)));
         let shared = Placed::take(&dir, false).unwrap().unwrap();
         let too = Placed::take(&dir, false).unwrap();
         assert!(too.is_some() && Placed::take(&dir, true).unwrap().is_none());

@@ -22,6 +22,8 @@ pub struct Request {
     pub entitlements: Entitlements,
     /// What is to be attested of its results.
     pub attestations: Attestations,
+    /// Volumes that its steps have as cache mounts, by the ids of these. Only those that are meant for it may be.
+    pub cache_volumes: BTreeMap<String, String>,
     /// Limits of its programs. They are part of no key.
     pub limits: Resources,
     /// The network of its programs that do not say which: `web`, `container:ID`; empty: the usual one.
@@ -84,7 +86,10 @@ impl CacheOption {
     /// There is none: it is named.
     pub fn check(&self, is_export: bool) -> Result<(), String> {
         match self.kind.as_str() {
-            "registry" | "local" => Ok(()),
+            "inline" if self.has_mounts()? => {
+                Err("cache-mounts=true: a cache in an image has no place for them: give registry or local".into())
+            }
+            "registry" | "local" => self.has_mounts().map(drop),
             "inline" if is_export => Ok(()),
             "inline" => Err("a cache in an image is imported with type=registry".to_owned()),
             kind @ ("gha" | "s3" | "azblob") => Err(format!(
@@ -94,6 +99,20 @@ impl CacheOption {
                 "unknown cache {}: {kind:?}",
                 if is_export { "exporter" } else { "importer" }
             )),
+        }
+    }
+}
+
+/// Our own option, by which cache mounts go with a cache.
+const MOUNTS: &str = "cache-mounts";
+
+impl CacheOption {
+    /// Whether cache mounts go with it (`cache-mounts=true`).
+    pub(crate) fn has_mounts(&self) -> Result<bool, String> {
+        match self.options.get(MOUNTS).map(String::as_str) {
+            None | Some("" | "false" | "0") => Ok(false),
+            Some("true" | "1") => Ok(true),
+            Some(other) => Err(format!("non-bool value for {MOUNTS}: {other}")),
         }
     }
 }

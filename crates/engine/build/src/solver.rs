@@ -156,6 +156,7 @@ impl Shared {
         }
         // Also where it is in the cache: what a build may do is not for others to have done.
         op::check(self, &vertex.op)?;
+        op::cached::note(self, &vertex.op, inputs)?;
         let by_identity = keys::by_identity(vertex, inputs);
         if !vertex.ignore_cache
             && let Some(key) = &by_identity

@@ -3,6 +3,7 @@
 //! ```text
 //! ROOT/build/NAME/lock   held by who uses it: alone, or with others
 //! ROOT/build/NAME/data   the directory
+//! ROOT/build/NAME/ready  of a cache: it has what it is to begin with
 //! ```
 //!
 //! A directory has a record in the build cache of the same name, so that it is counted, shown and
@@ -28,6 +29,9 @@ use crate::usage::bytes_of;
 /// How many directories of one name there may be, for builds that run at once.
 const MAX_COPIES: usize = 256;
 
+/// A file beside a directory that has what it is to begin with.
+const READY: &str = "ready";
+
 /// How a directory is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
@@ -44,8 +48,6 @@ pub(crate) enum Use {
 pub(crate) struct Directory {
     pub(crate) id: String,
     pub(crate) path: PathBuf,
-    /// Nobody had it before.
-    pub(crate) is_new: bool,
     /// What is in it is of no use to anybody else, and goes with this.
     pub(crate) is_passing: bool,
     held: File,
@@ -69,6 +71,11 @@ impl Directory {
     /// Lets others have it, too, that do not want it alone.
     pub(crate) fn share(&self) -> Result<(), Error> {
         flock(&self.held, FlockOperation::LockShared).at("flock", &self.path)
+    }
+
+    /// Whether nobody else has it any more, and gets it until it is shared again. Whoever is told no has lost it.
+    pub(crate) fn is_alone(&self) -> bool {
+        flock(&self.held, FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 
     /// Removes all that is in it.
@@ -134,19 +141,18 @@ impl Store {
         for copy in 0..MAX_COPIES {
             let id = nth_id(kind, name, copy);
             let folder = self.root.join(&id);
-            let Some((lock, is_new)) = lock(&folder, how == Use::Shared)? else {
+            let Some(lock) = lock(&folder, how == Use::Shared)? else {
                 match how {
                     Use::Locked => return Ok(None),
                     Use::Private | Use::Shared => continue,
                 }
             };
             let path = folder.join("data");
-            let is_new = is_new || !path.exists();
             if !path.exists() {
                 DirBuilder::new().mode(0o755).create(&path).or_else(existing).at("mkdir", &path)?;
             }
             self.record(&id, kind, description, detail)?;
-            return Ok(Some(Directory { id, path, is_new, is_passing: false, held: lock }));
+            return Ok(Some(Directory { id, path, is_passing: false, held: lock }));
         }
         Err(Error::Invalid(format!("{description}: {MAX_COPIES} builds use it at once")))
     }
@@ -158,12 +164,12 @@ impl Store {
         if !path.exists() {
             return Ok(None);
         }
-        let Some((lock, _)) = lock(&folder, false)? else { return Ok(None) };
+        let Some(lock) = lock(&folder, false)? else { return Ok(None) };
         if !path.exists() {
             return Ok(None);
         }
         let id = id.to_owned();
-        Ok(Some(Directory { id, path, is_new: false, is_passing: false, held: lock }))
+        Ok(Some(Directory { id, path, is_passing: false, held: lock }))
     }
 
     fn record(&self, id: &str, kind: &str, description: &str, detail: &str) -> Result<(), Error> {
@@ -192,7 +198,7 @@ impl Store {
     pub(crate) fn remove(&self, id: &str) -> Result<bool, Error> {
         let folder = self.root.join(id);
         if folder.exists() {
-            let Some((_lock, _)) = lock(&folder, false)? else { return Ok(false) };
+            let Some(_lock) = lock(&folder, false)? else { return Ok(false) };
             // The lock goes last: until then nobody takes the folder for a new one.
             let root = fsroot::Root::open(&folder)?;
             let mut names = snapshot::folders::names(&folder)?;
@@ -230,6 +236,33 @@ impl Store {
                 return Ok(Some(StepLock { path, _file: file }));
             }
         }
+    }
+
+    /// Whether there is a directory of this name.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.root.join(id).join("data").exists()
+    }
+
+    /// Whether a directory of this name has all that it is to begin with: whoever was killed while putting it there
+    /// has left a part of it.
+    pub(crate) fn is_ready(&self, id: &str) -> bool {
+        self.root.join(id).join(READY).exists()
+    }
+
+    /// Notes that a directory has what it is to begin with. Whoever does has it alone.
+    pub(crate) fn set_ready(&self, directory: &Directory) -> Result<(), Error> {
+        let path = self.beside(directory, READY);
+        File::create(&path).map(drop).at("create", &path)
+    }
+
+    /// Removes all that is in a directory, of which whoever has it alone says when it is ready again.
+    pub(crate) fn begin_anew(&self, directory: &Directory) -> Result<(), Error> {
+        let path = self.beside(directory, READY);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.at("unlink", &path)?,
+        }
+        directory.clear()
     }
 
     /// Whether somebody uses a directory.
@@ -273,21 +306,15 @@ impl Store {
     }
 }
 
-/// Locks a folder, which is made where there is none. With whether it was made.
-fn lock(folder: &Path, is_shared: bool) -> Result<Option<(File, bool)>, Error> {
+/// Locks a folder, which is made where there is none.
+fn lock(folder: &Path, is_shared: bool) -> Result<Option<File>, Error> {
     let how = if is_shared {
         FlockOperation::NonBlockingLockShared
     } else {
         FlockOperation::NonBlockingLockExclusive
     };
     loop {
-        let is_new = match DirBuilder::new().mode(0o700).create(folder) {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(source) => {
-                return Err(Error::Io { call: "mkdir", path: folder.into(), source });
-            }
-        };
+        DirBuilder::new().mode(0o700).create(folder).or_else(existing).at("mkdir", folder)?;
         let path = folder.join("lock");
         let mut options = OpenOptions::new();
         let opened = options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -301,7 +328,7 @@ fn lock(folder: &Path, is_shared: bool) -> Result<Option<(File, bool)>, Error> {
         }
         let ours = file.metadata().at("stat", &path)?.ino();
         if fs::symlink_metadata(&path).is_ok_and(|found| found.ino() == ours) {
-            return Ok(Some((file, is_new)));
+            return Ok(Some(file));
         }
     }
 }

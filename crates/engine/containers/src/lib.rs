@@ -80,6 +80,7 @@ mod top;
 mod usage;
 mod userns;
 mod visit;
+mod volume_caches;
 mod volume_copies;
 mod volume_store;
 mod volumes;

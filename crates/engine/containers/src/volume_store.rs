@@ -22,6 +22,7 @@ use crate::lock::Lock;
 use crate::mounting::VOLUME;
 use crate::record::Container;
 use crate::remove::remove_dir;
+use crate::volume_caches::{self, Away};
 use crate::{Error, clock, events, intent, local, name};
 
 /// What the operation is called by which a volume comes or goes. Its subject is what the directory is
@@ -135,6 +136,10 @@ impl Engine {
         let directory = volumes.join(&beside);
         failpoint::hit("engine.volume-remove").at("rmdir", &target)?;
         let lock = self.lock_volumes()?;
+        let away = volume_caches::away_from_steps(&self.volume_data(name))?;
+        if matches!(away, Away::Used) {
+            return Ok(Unmade::Used(vec!["a build".to_owned()]));
+        }
         let unmade = self.shared.db.write(|tx| {
             let mut users = users_of(tx, name)?;
             users.retain(|user| !except.contains(&user.as_str()));
@@ -153,7 +158,7 @@ impl Engine {
             Err(err) if err.kind() == io::ErrorKind::NotFound => {}
             renamed => renamed.at("rename", &target)?,
         }
-        drop(lock);
+        drop((lock, away));
         discard(&directory)?;
         self.end_volume(&beside)?;
         failpoint::hit("engine.volume-removed").at("rmdir", &target)?;

@@ -113,6 +113,25 @@ impl Images {
         Ok(Descriptor::new(layer_type(how), written.digest().clone(), written.size()))
     }
 
+    /// Keeps an archive that is no layer's, compressed in this way, of what `write` writes. `hold` keeps it, in a
+    /// change of its own.
+    pub fn write_archive<E: From<Error>>(
+        &self,
+        how: Compression,
+        level: Option<i32>,
+        hold: impl Fn(&Write, &Digest) -> Result<(), metadata::Error>,
+        write: impl FnOnce(&mut dyn io::Write) -> Result<(), E>,
+    ) -> Result<Descriptor, E> {
+        let out = self.content.writer(Limits::default().stream).map_err(Error::from)?;
+        let path = out.path().to_path_buf();
+        let failed = |source| Error::Io { call: "write", path: path.clone(), source };
+        let mut encoder = Encoder::new(out, how, level).map_err(failed)?;
+        write(&mut encoder)?;
+        let written = encoder.finish().map_err(failed)?.finish().map_err(Error::from)?;
+        self.keep_blob(&written, &hold)?;
+        Ok(Descriptor::new(layer_type(how), written.digest().clone(), written.size()))
+    }
+
     fn keep_blob(
         &self,
         written: &content::Finished,

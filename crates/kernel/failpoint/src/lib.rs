@@ -232,6 +232,8 @@ pub const ALL: &[&str] = &[
     "build.cache-mount",
     "build.cache-mount-unpacked",
     "build.cache-mount-exchanged",
+    "build.cache-filling",
+    "build.cache-filled",
     "engine.volume",
     "engine.volume-fill",
     "engine.volume-filled",

@@ -25,6 +25,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("build.cache-mount", "cache mounts brought here: build/cache_mounts.rs"),
     ("build.cache-mount-unpacked", "the same"),
     ("build.cache-mount-exchanged", "the same"),
+    ("build.cache-filling", "the same"),
+    ("build.cache-filled", "the same"),
     ("rootless.make", "an ordinary user's engine: rootless.rs"),
     ("rootless.made", "the same"),
     ("rootless.hold", "the same"),

@@ -29,10 +29,14 @@ pub(crate) struct BuildArgs {
     /// The builder: there is one, default
     #[arg(long, value_name = "NAME")]
     pub(crate) builder: Option<String>,
-    /// External cache sources (user/app:cache, type=local,src=DIR)
+    /// Where a cache of RUN --mount=type=cache is for this build: a directory or a .tar file of this machine, which
+    /// it begins with and is written to, or a volume (ID=DIR|FILE.tar|volume:NAME[,uid=N][,gid=N][,mode=OCTAL])
+    #[arg(long, value_name = "ID=PLACE")]
+    pub(crate) cache_mount: Vec<String>,
+    /// External cache sources (user/app:cache, type=local,src=DIR; cache-mounts=true: also cache mounts)
     #[arg(long)]
     pub(crate) cache_from: Vec<String>,
-    /// Cache export destinations (user/app:cache, type=local,dest=DIR, type=inline)
+    /// Cache export destinations (user/app:cache, type=local,dest=DIR, type=inline; cache-mounts=true: also cache mounts)
     #[arg(long)]
     pub(crate) cache_to: Vec<String>,
     /// What to do: build, check, outline, targets, subrequests.describe
@@ -367,7 +371,7 @@ pub(crate) enum CacheMountCommand {
 }
 
 /// What a Dockerfile says of a cache mount beside its id. One of another owner is another one.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CacheMountLook {
     /// The owner, as the Dockerfile says (0 where it does not)
     #[arg(long)]

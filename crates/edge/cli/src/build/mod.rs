@@ -6,6 +6,7 @@
 //! what it asks (the session): directories, secrets, credentials, and where results go.
 
 mod agents;
+mod cache_mounts;
 mod caches;
 mod call;
 mod context;
@@ -68,6 +69,7 @@ pub(crate) async fn build(client: &Client, args: &BuildArgs) -> Result<i32> {
     let agents = agents::prepare(&args.ssh)?;
     let secrets = options::secrets(&args.secret)?;
     let caches = caches::parse(args)?;
+    let mounts = cache_mounts::parse(&args.cache_mount)?;
     let context = context::prepare(args)?;
     let session = Session {
         directories: context.directories,
@@ -100,6 +102,8 @@ pub(crate) async fn build(client: &Client, args: &BuildArgs) -> Result<i32> {
     } else if args.explain {
         request.frontend_attrs.insert(EXPLAIN.into(), "1".into());
     }
+    mounts.bring(client).await?;
+    request.frontend_attrs.extend(mounts.attrs());
     if let [only] = &outputs.exporters[..] {
         request.exporter_deprecated.clone_from(&only.r#type);
         request.exporter_attrs_deprecated.clone_from(&only.attrs);
@@ -114,6 +118,7 @@ pub(crate) async fn build(client: &Client, args: &BuildArgs) -> Result<i32> {
         other => return failed(other),
     };
     caches.finish(&response)?;
+    mounts.keep(client).await?;
     if args.explain {
         let as_json = args.format.as_deref() == Some("json");
         print!("{}", crate::builder::explain::render(&display.trace, as_json));

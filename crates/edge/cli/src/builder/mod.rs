@@ -6,6 +6,8 @@ mod history;
 mod mounts;
 mod usage;
 
+pub(crate) use mounts::{import as import_mount, path as mount_path};
+
 use crate::args::BuilderCommand;
 use crate::build;
 use crate::client::Client;

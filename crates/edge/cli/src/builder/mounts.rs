@@ -53,7 +53,8 @@ pub(super) async fn run(client: &Client, command: CacheMountCommand) -> Result<i
     }
 }
 
-fn path(id: &str, look: &CacheMountLook) -> String {
+/// Where the engine has a cache mount.
+pub(crate) fn path(id: &str, look: &CacheMountLook) -> String {
     let number = |number: Option<u32>| number.map(|number| number.to_string());
     let said = [("uid", number(look.uid)), ("gid", number(look.gid)), ("mode", look.mode.clone())];
     let said = said.into_iter().filter_map(|(key, value)| Some((key, value?)));
@@ -89,7 +90,8 @@ fn row(one: &CacheMount) -> Value {
     })
 }
 
-async fn import(client: &Client, input: &Path, path: &str) -> Result<()> {
+/// Gives a cache mount what is in a directory, or in an archive.
+pub(crate) async fn import(client: &Client, input: &Path, path: &str) -> Result<()> {
     if input.is_dir() {
         let (pieces, packing) = cp::pack_directory(input);
         let answer = client.call(Method::POST, path, Pieces(pieces).boxed()).await;

@@ -1,5 +1,6 @@
 //! Carrying out one step.
 
+pub(crate) mod cached;
 pub(crate) mod exec;
 mod file;
 mod merge;

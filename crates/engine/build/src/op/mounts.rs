@@ -2,28 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use buildgraph::{Action, Copy, Exec, File, MountKind, SecretVariable, Sharing};
+use buildgraph::{Exec, MountKind, SecretVariable};
 use containers::{StepMount, StepSource};
-use fsroot::Root;
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
 
+use crate::Error;
 use crate::build::Shared;
 use crate::cache::now;
-use crate::caches::{self, KIND, Name, Placed};
+use crate::caches::Placed;
 use crate::error::At as _;
+use crate::op::cached;
 use crate::output::Output;
-use crate::store::{Directory, Use};
-use crate::{Error, op, view};
+use crate::store::Directory;
 
-/// How often it is looked whether somebody else is done with a cache.
-const LOOK: Duration = Duration::from_millis(50);
 /// No secret is larger, as in BuildKit.
 const MAX_SECRET: usize = 500 << 10;
 
@@ -36,9 +31,9 @@ pub(crate) struct Mounts {
     /// Variables with secrets.
     pub(crate) env: Vec<String>,
     /// Where each cache is, by its name.
-    paths: BTreeMap<String, PathBuf>,
-    caches: Vec<Directory>,
-    placed: Vec<Placed>,
+    pub(super) paths: BTreeMap<String, PathBuf>,
+    pub(super) caches: Vec<Directory>,
+    pub(super) placed: Vec<Placed>,
     agents: Vec<Agent>,
 }
 
@@ -87,7 +82,7 @@ impl Mounts {
                 Some((from, source.clone()))
             }
             MountKind::Cache { .. } => {
-                let path = self.paths.get(&key(build, kind, inputs)?).cloned();
+                let path = self.paths.get(&cached::key(build, kind, inputs)?).cloned();
                 whole(StepSource::Cache(path.ok_or(Error::Lost("a cache"))?))
             }
             MountKind::Tmpfs { size } => {
@@ -114,153 +109,6 @@ impl Mounts {
             }
         })
     }
-
-    /// Takes all caches: in one order, so that no two steps wait for each other. One that is mounted more than
-    /// once is taken once.
-    async fn take_caches(
-        &mut self,
-        build: &Arc<Shared>,
-        exec: &Exec,
-        inputs: &[Output],
-        afresh: bool,
-    ) -> Result<(), Error> {
-        let mut wanted: BTreeMap<String, (Sharing, &MountKind)> = BTreeMap::new();
-        for mount in &exec.mounts {
-            let MountKind::Cache { sharing, .. } = &mount.kind else { continue };
-            let one = wanted.entry(key(build, &mount.kind, inputs)?);
-            let one = one.or_insert((*sharing, &mount.kind));
-            // The strictest counts.
-            if one.0 == Sharing::Shared || *sharing == Sharing::Locked {
-                one.0 = *sharing;
-            }
-        }
-        for (key, (sharing, kind)) in wanted {
-            let afresh = afresh && build.is_first(&key);
-            let path = self.cache(build, kind, sharing, inputs, afresh).await?;
-            self.paths.insert(key, path);
-        }
-        Ok(())
-    }
-
-    /// The directory of a cache, filled where it is new.
-    async fn cache(
-        &mut self,
-        build: &Arc<Shared>,
-        kind: &MountKind,
-        sharing: Sharing,
-        inputs: &[Output],
-        afresh: bool,
-    ) -> Result<PathBuf, Error> {
-        let MountKind::Cache { id, from, source, mode, uid, gid, .. } = kind else {
-            return Err(Error::Lost("a cache"));
-        };
-        let placed = &build.builder.engine.settings().builder.cache_mounts;
-        if let Some(path) = caches::placed(placed, id) {
-            let placed = loop {
-                match Placed::take(path, sharing != Sharing::Shared)? {
-                    Some(placed) => break placed,
-                    None => sleep(LOOK).await,
-                }
-            };
-            self.placed.push(placed);
-            return Ok(path.clone());
-        }
-        let base = from.map(|from| inputs[from].clone());
-        let name = name(kind, inputs)?;
-        let how = match sharing {
-            Sharing::Shared => Use::Shared,
-            Sharing::Private => Use::Private,
-            Sharing::Locked => Use::Locked,
-        };
-        let take = async |how| {
-            let name = name.clone();
-            let take = build.blocking(move |build| {
-                let (whole, description) = (name.whole(), name.description());
-                let detail = name.detail();
-                build.builder.store.take_noted(KIND, &whole, &description, &detail, how)
-            });
-            take.await
-        };
-        let mut alone = None;
-        if afresh && how == Use::Shared {
-            // While others use it nothing is taken away from them.
-            alone = take(Use::Locked).await?;
-        }
-        let is_emptied = afresh && (how != Use::Shared || alone.is_some());
-        let mut directory = loop {
-            match alone.take() {
-                Some(directory) => break directory,
-                None => alone = take(how).await?,
-            }
-            if alone.is_none() {
-                sleep(LOOK).await;
-            }
-        };
-        if is_emptied {
-            directory.clear()?;
-            directory.is_new = true;
-        }
-        let path = directory.path.clone();
-        if directory.is_new {
-            let (source, mode, uid, gid) = (source.clone(), *mode, *uid, *gid);
-            let into = path.clone();
-            let filled = build.blocking(move |build| {
-                if let Some(base) = &base {
-                    fill(build, base, &source, &into)?;
-                }
-                chown(&into, Some(uid), Some(gid)).at("chown", &into)?;
-                fs::set_permissions(&into, fs::Permissions::from_mode(mode)).at("chmod", &into)
-            });
-            filled.await?;
-        }
-        if how == Use::Shared && is_emptied {
-            directory.share()?;
-        }
-        self.caches.push(directory);
-        Ok(path)
-    }
-}
-
-/// What a cache is called.
-fn name(kind: &MountKind, inputs: &[Output]) -> Result<Name, Error> {
-    let MountKind::Cache { id, from, source, mode, uid, gid, .. } = kind else {
-        return Err(Error::Lost("a cache"));
-    };
-    let base = from.and_then(|from| inputs.get(from)).and_then(Output::identity);
-    Ok(Name {
-        id: id.clone(),
-        base: base.unwrap_or_default(),
-        source: source.clone(),
-        uid: *uid,
-        gid: *gid,
-        mode: *mode,
-    })
-}
-
-/// What a cache is known by, wherever it is: of one that is placed its directory.
-fn key(build: &Shared, kind: &MountKind, inputs: &[Output]) -> Result<String, Error> {
-    let name = name(kind, inputs)?;
-    let placed = &build.builder.engine.settings().builder.cache_mounts;
-    let path = caches::placed(placed, &name.id);
-    Ok(path.map_or_else(|| name.whole(), |path| path.display().to_string()))
-}
-
-/// Gives a new cache what is in a part of a result.
-fn fill(build: &Shared, base: &Output, source: &str, into: &Path) -> Result<(), Error> {
-    let copy = Copy {
-        input: 1,
-        source: source.into(),
-        destination: "/".into(),
-        follow_links: true,
-        contents_only: true,
-        ..Copy::default()
-    };
-    let file = File { actions: vec![Action::Copy(copy)] };
-    view::in_a_room(|| {
-        let (from, to) = (op::root(build, base)?, Root::open(into)?);
-        edit::apply(&[None, Some(&from)], &to, &file, now())?;
-        Ok(())
-    })
 }
 
 async fn secret(build: &Shared, id: &str, optional: bool) -> Result<Option<Vec<u8>>, Error> {

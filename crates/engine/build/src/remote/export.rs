@@ -9,7 +9,7 @@ use oci::{ChainId, DiffId, Digest};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{Packing, Place, archive, diff_of, lock};
+use super::{Packing, Place, archive, diff_of, lock, mounts};
 use crate::Error;
 use crate::build::Shared;
 use crate::request::CacheOption;
@@ -113,6 +113,12 @@ async fn export_one(
     });
     let config = kept.await?;
     send(build, &place, std::slice::from_ref(&config)).await?;
+    let mut layers = layers;
+    if option.has_mounts().map_err(Error::Invalid)? {
+        let mounts = mounts::pack(build, &place, packing).await?;
+        send(build, &place, &mounts).await?;
+        layers.extend(mounts);
+    }
     let written = buildcache::manifest(config, layers, as_image, oci_types)?;
     let descriptor = Descriptor::of(written.media_type, &written.bytes);
     place.put(written.media_type, written.bytes).await?;

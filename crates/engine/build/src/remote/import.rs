@@ -1,14 +1,16 @@
 //! Importing: which keys a cache has, and what was made under them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use buildcache::{Cache, Kind};
 use buildgraph::{Op, Vertex};
+use oci::image::Descriptor;
 use oci::image::platform::choose;
 use oci::{ChainId, Digest};
 
-use super::{Import, Imported, Lazy, Place, Remote, lock};
+use super::{Import, Imported, Lazy, Place, Remote, lock, mounts};
 use crate::Error;
 use crate::build::Shared;
 use crate::request::CacheOption;
@@ -61,22 +63,24 @@ impl Shared {
                     Error::Invalid(format!("the digest of the cache {text}: {error}"))
                 })?),
             };
-            let cache = read(&place, digest.as_ref()).await?;
-            Ok((place, cache))
+            let (cache, mounts) = read(&place, digest.as_ref()).await?;
+            let has_mounts = option.has_mounts().map_err(Error::Invalid)?;
+            Ok((place, cache, if has_mounts { mounts } else { BTreeMap::new() }))
         };
         // Why it cannot be read is told with the phase; a build can do without.
         let read = phase(self, &format!("importing cache manifest from {name}"), read).await;
-        let (place, cache) = read.ok()?;
+        let (place, cache, mounts) = read.ok()?;
         let name = name.to_owned();
         Some(Arc::new(Imported {
             name,
             place: Arc::new(place),
             cache,
+            mounts,
             is_bad: AtomicBool::new(false),
         }))
     }
 
-    fn imported(&self) -> Vec<Arc<Imported>> {
+    pub(super) fn imported(&self) -> Vec<Arc<Imported>> {
         let imports = lock(&self.remote.imports);
         let found = imports.iter().filter_map(|import| import.found.get().cloned().flatten());
         found.filter(|import| import.is_good()).collect()
@@ -142,8 +146,11 @@ fn fits(vertex: &Vertex, base: &[ChainId], chain: &[ChainId]) -> bool {
     may_be && chain.starts_with(base)
 }
 
+/// A cache, and the archives of cache mounts beside it.
+type Read = (Cache, BTreeMap<String, Descriptor>);
+
 /// Reads a cache where its manifest is, or that of an image.
-async fn read(place: &Place, digest: Option<&Digest>) -> Result<Cache, Error> {
+async fn read(place: &Place, digest: Option<&Digest>) -> Result<Read, Error> {
     let mut kind = buildcache::kind(&place.document(digest).await?)?;
     if let Kind::Images(entries) = &kind {
         let chosen = choose(entries, images::host_platform()).into_iter().next();
@@ -154,11 +161,13 @@ async fn read(place: &Place, digest: Option<&Digest>) -> Result<Cache, Error> {
     }
     match kind {
         Kind::Cache(config, layers) => {
-            Ok(buildcache::parse(&place.small(&config).await?, &layers)?)
+            let cache = buildcache::parse(&place.small(&config).await?, &layers)?;
+            Ok((cache, mounts::archives(&layers)?))
         }
         Kind::Image(config, layers) => {
             let found = buildcache::inline_of(&place.small(&config).await?, &layers)?;
-            found.ok_or_else(|| Error::NotFound("there is no cache in the image".into()))
+            let none = || Error::NotFound("there is no cache in the image".into());
+            Ok((found.ok_or_else(none)?, BTreeMap::new()))
         }
         Kind::Images(_) => Err(Error::Invalid("an index in an index, and no cache".into())),
     }

@@ -14,6 +14,7 @@
 mod export;
 mod import;
 mod lazy;
+mod mounts;
 mod packing;
 mod place;
 
@@ -26,6 +27,7 @@ use oci::{ChainId, DiffId, Digest};
 use tokio::sync::OnceCell;
 
 use crate::Error;
+use crate::caches::Name;
 use crate::error::GoneFrom;
 use crate::request::CacheOption;
 
@@ -40,6 +42,8 @@ pub(crate) struct Remote {
     lazy: Mutex<HashMap<ChainId, Lazy>>,
     /// What the steps of the build are found by.
     keyed: Mutex<Vec<Keyed>>,
+    /// The cache mounts of the build's steps, by all that makes them the ones that they are.
+    mounts: Mutex<BTreeMap<String, Name>>,
     /// Archives that were fetched.
     archives: Mutex<BTreeMap<ChainId, Descriptor>>,
     /// Layers come one chain after the other.
@@ -62,6 +66,8 @@ pub(crate) struct Imported {
     name: String,
     place: Arc<Place>,
     cache: buildcache::Cache,
+    /// Archives of cache mounts, by all that makes these the ones that they are.
+    mounts: BTreeMap<String, Descriptor>,
     /// Something of it could not be had.
     is_bad: AtomicBool,
 }

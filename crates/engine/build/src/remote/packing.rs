@@ -10,6 +10,7 @@ use oci::image::{Descriptor, media_type};
 
 use crate::Error;
 use crate::build::Shared;
+use crate::caches::CacheArchive;
 
 /// How archives are to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +91,16 @@ pub(crate) fn archive(
         }
     }
     Ok(images.archive_as(chain, packing.how, packing.level, hold)?)
+}
+
+/// The archive of what is in a cache mount; held by the build. Waits for the disk.
+pub(super) fn pack_mount(
+    build: &Arc<Shared>,
+    mount: &CacheArchive,
+    packing: Packing,
+) -> Result<Descriptor, Error> {
+    let hold = |tx: &metadata::Write, digest: &oci::Digest| build.lease.keep(tx, digest);
+    build.builder.images().write_archive(packing.how, packing.level, hold, |out| mount.write(out))
 }
 
 #[cfg(test)]

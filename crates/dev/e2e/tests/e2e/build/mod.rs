@@ -3,6 +3,7 @@
 mod attest;
 mod bad_input;
 mod cache_mounts;
+mod cache_places;
 mod clients;
 mod explain;
 mod front_ends;
