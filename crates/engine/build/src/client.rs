@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 use buildgraph::Local;
@@ -29,6 +29,15 @@ pub struct Fetched {
     pub n_bytes: u64,
     /// Bytes of files that were sent: of those that had changed.
     pub n_bytes_sent: u64,
+}
+
+/// A tree that leaves the builder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentTree {
+    /// Where it is.
+    pub root: PathBuf,
+    /// Where it goes there; empty: to the top.
+    pub subdir: String,
 }
 
 /// Where a result goes that leaves the builder as a file.
@@ -69,15 +78,9 @@ pub trait Client: Send + Sync + fmt::Debug {
     /// Who it is to a registry, or another server.
     fn credentials<'a>(&'a self, host: &'a str) -> Asked<'a, Option<Credentials>>;
 
-    /// Takes the tree below `root`, for the export of this number; `subdir` is where it goes there, and
-    /// `time`, seconds since 1970, when everything was written last, whatever its files say.
-    fn send_tree<'a>(
-        &'a self,
-        export: usize,
-        root: &'a Path,
-        subdir: &'a str,
-        time: Option<i64>,
-    ) -> Asked<'a, ()>;
+    /// Takes trees, as one, for the export of this number; `time`, seconds since 1970, is when everything was
+    /// written last, whatever its files say.
+    fn send_trees(&self, export: usize, trees: Vec<SentTree>, time: Option<i64>) -> Asked<'_, ()>;
 
     /// Takes a file, for the export of this number; `about` is what it is told of it.
     fn send_file<'a>(

@@ -21,11 +21,12 @@ pub enum Schema {
 }
 
 /// The types of the one and of the other that mean the same.
-const SAME: [(&str, &str); 4] = [
+const SAME: [(&str, &str); 5] = [
     (media_type::DOCKER_MANIFEST, media_type::MANIFEST),
     (media_type::DOCKER_CONFIG, media_type::CONFIG),
     (media_type::DOCKER_LAYER, media_type::LAYER),
     (media_type::DOCKER_LAYER_GZIP, media_type::LAYER_GZIP),
+    (media_type::DOCKER_LAYER_ZSTD, media_type::LAYER_ZSTD),
 ];
 
 impl Schema {

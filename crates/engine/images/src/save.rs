@@ -72,6 +72,9 @@ impl Images {
         for (name, bytes) in documents {
             append(&mut writer, name, bytes.len() as u64, &mut &*bytes)?;
         }
+        for directory in blob_directories(&contents.blobs) {
+            append_directory(&mut writer, &directory)?;
+        }
         for blob in contents.blobs {
             self.append_blob(&mut writer, &blob)?;
         }
@@ -96,6 +99,9 @@ impl Images {
             let target = Some(made.root.digest.clone());
             let found = Found { id: made.image.id.clone(), reference, target };
             self.add("", &found, &[], &mut contents)?;
+        }
+        for named in &mut contents.manifests {
+            named.annotations.extend(made.root.annotations.clone());
         }
         self.write_contents(contents, out)
     }
@@ -191,6 +197,8 @@ impl Images {
             }
         } else {
             self.add_parts(&root, contents)?;
+            let stated = self.manifest(&root)?.and_then(|(manifest, _)| manifest.media_type);
+            kind = stated.filter(|kind| media_type::is_manifest(kind)).unwrap_or(kind);
         }
         let size = self.content.size(&root)?.unwrap_or(0);
         let plain = Descriptor::new(&kind, root, size);
@@ -248,6 +256,23 @@ impl Images {
         io::copy(&mut reader, &mut io::sink()).map_err(Error::Write)?;
         Ok(())
     }
+}
+
+/// The directories that blobs are in, each after the one that it is in.
+fn blob_directories(blobs: &BTreeSet<Digest>) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for blob in blobs {
+        let path = blob_path(blob);
+        let parents = std::path::Path::new(&path).ancestors().skip(1);
+        let named = parents.filter_map(|parent| parent.to_str()).filter(|name| !name.is_empty());
+        all.extend(named.map(|name| format!("{name}/")));
+    }
+    all
+}
+
+fn append_directory<W: Write>(writer: &mut Writer<W>, path: &str) -> Result<(), Error> {
+    let entry = Entry { path: path.into(), kind: Kind::Directory, mode: 0o755, ..Entry::default() };
+    writer.append(&entry, &mut io::empty()).map_err(Error::Write)
 }
 
 fn append<W: Write>(

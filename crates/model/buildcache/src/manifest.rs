@@ -62,6 +62,7 @@ fn docker_type(name: &str) -> &str {
     match name {
         media_type::LAYER => media_type::DOCKER_LAYER,
         media_type::LAYER_GZIP => media_type::DOCKER_LAYER_GZIP,
+        media_type::LAYER_ZSTD => media_type::DOCKER_LAYER_ZSTD,
         other => other,
     }
 }

@@ -1,15 +1,16 @@
 //! Sends a tree: results that leave the builder.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
+use build::SentTree;
 use buildkit::fsutil::{Packet, Stat, packet::PacketType};
 use bytes::Bytes;
 use fsroot::Root;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
 use sys::Call;
 
 use super::mode::from_unix;
@@ -24,28 +25,32 @@ const DIRECTORY: OFlags =
 /// One transfer. Blocks.
 #[derive(Debug)]
 pub struct Sender {
-    root: Root,
-    /// A directory that all of it is sent in.
-    prefix: Vec<u8>,
+    /// The trees, and the directory that each is sent in.
+    trees: Vec<(Root, Vec<u8>)>,
     /// When everything was written last, whatever its files say: nanoseconds since 1970.
     time: Option<i64>,
     next_id: u32,
-    /// What may be asked for: its path in the root.
-    files: HashMap<u32, Vec<u8>>,
+    /// What may be asked for: the tree that it is in, and its path there.
+    files: HashMap<u32, (usize, Vec<u8>)>,
     /// The first name of a file that has several, by its device and number.
     seen: HashMap<(u64, u64), Vec<u8>>,
 }
 
+/// A directory of a tree, by its number.
+type Inside = (usize, OwnedFd);
+
 impl Sender {
-    /// Sends what is in the directory `root`, in the directory `subdir` (empty: as it is).
+    /// Sends what is in these trees, each in its directory (empty: as it is). Where several have a directory, what
+    /// is in each is sent; where one of them has something else there, the first counts.
     ///
     /// # Errors
     ///
-    /// It cannot be read.
-    pub fn new(root: &Path, subdir: &str) -> Result<Self, Error> {
-        let root = Root::open(root)?;
+    /// They cannot be read.
+    pub fn new(trees: &[SentTree]) -> Result<Self, Error> {
+        let open = |tree: &SentTree| Ok((Root::open(&tree.root)?, tree.subdir.clone().into()));
+        let trees = trees.iter().map(open).collect::<Result<_, Error>>()?;
         let (files, seen) = (HashMap::new(), HashMap::new());
-        Ok(Self { root, prefix: subdir.into(), time: None, next_id: 0, files, seen })
+        Ok(Self { trees, time: None, next_id: 0, files, seen })
     }
 
     /// Says of everything that it was written last at this time, seconds since 1970.
@@ -61,14 +66,18 @@ impl Sender {
     ///
     /// It cannot be read, or `tell` says that nobody listens.
     pub fn walk(&mut self, tell: &mut dyn FnMut(Packet) -> bool) -> Result<(), Error> {
-        let dir =
-            rustix::fs::openat(&self.root, ".", DIRECTORY, Mode::empty()).call(|| "open(.)")?;
-        if !self.prefix.is_empty() {
-            let stat = rustix::fs::fstat(&dir).call(|| "fstat(.)")?;
-            let path = self.prefix.clone();
-            self.tell(Stat { path, ..entry(&stat) }, tell)?;
+        let mut tops: BTreeMap<Vec<u8>, Vec<Inside>> = BTreeMap::new();
+        for (at, (root, prefix)) in self.trees.iter().enumerate() {
+            let dir = rustix::fs::openat(root, ".", DIRECTORY, Mode::empty()).call(|| "open(.)")?;
+            tops.entry(prefix.clone()).or_default().push((at, dir));
         }
-        self.directory(&dir, b"", tell)?;
+        for (prefix, dirs) in tops {
+            if let (false, Some((_, dir))) = (prefix.is_empty(), dirs.first()) {
+                let stat = rustix::fs::fstat(dir).call(|| "fstat(.)")?;
+                self.tell(Stat { path: prefix.clone(), ..entry(&stat) }, tell)?;
+            }
+            self.directory(&dirs, &prefix, b"", tell)?;
+        }
         if tell(packet(PacketType::PacketStat, 0)) { Ok(()) } else { Err(Error::Ended) }
     }
 
@@ -80,25 +89,34 @@ impl Sender {
         if told { Ok(id) } else { Err(Error::Ended) }
     }
 
+    /// Tells of what is in a directory, in all trees that have it.
     fn directory(
         &mut self,
-        dir: &OwnedFd,
+        dirs: &[Inside],
+        prefix: &[u8],
         path: &[u8],
         tell: &mut dyn FnMut(Packet) -> bool,
     ) -> Result<(), Error> {
-        for name in names(dir).call(|| format!("readdir({:?})", shown(path)))? {
+        let mut all: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
+        for (at, (_, dir)) in dirs.iter().enumerate() {
+            for name in names(dir).call(|| format!("readdir({:?})", shown(path)))? {
+                all.entry(name).or_default().push(at);
+            }
+        }
+        for (name, in_dirs) in all {
             let inner = join(path, &name);
             let os_name = OsStr::from_bytes(&name);
+            let (at, dir) = &dirs[in_dirs[0]];
             let stat = rustix::fs::statat(dir, os_name, AtFlags::SYMLINK_NOFOLLOW)
                 .call(|| format!("lstat({:?})", shown(&inner)))?;
-            let outer = join(&self.prefix, &inner);
+            let outer = join(prefix, &inner);
             let mut told = Stat { path: outer.clone(), ..entry(&stat) };
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => {
                     self.tell(told, tell)?;
-                    let inside = rustix::fs::openat(dir, os_name, DIRECTORY, Mode::empty())
+                    let inside = inside(dirs, &in_dirs, os_name)
                         .call(|| format!("open({:?})", shown(&inner)))?;
-                    self.directory(&inside, &inner, tell)?;
+                    self.directory(&inside, prefix, &inner, tell)?;
                 }
                 FileType::Symlink => {
                     let target = rustix::fs::readlinkat(dir, os_name, Vec::new())
@@ -106,7 +124,7 @@ impl Sender {
                     told.linkname = target.into_bytes();
                     self.tell(told, tell)?;
                 }
-                FileType::RegularFile => self.file(told, &stat, outer, inner, tell)?,
+                FileType::RegularFile => self.file(told, &stat, outer, (*at, inner), tell)?,
                 FileType::Fifo => {
                     self.tell(told, tell)?;
                 }
@@ -122,7 +140,7 @@ impl Sender {
         mut told: Stat,
         stat: &rustix::fs::Stat,
         outer: Vec<u8>,
-        inner: Vec<u8>,
+        inner: (usize, Vec<u8>),
         tell: &mut dyn FnMut(Packet) -> bool,
     ) -> Result<(), Error> {
         if stat.st_nlink > 1 {
@@ -146,9 +164,9 @@ impl Sender {
     ///
     /// It was not told of, cannot be read, or nobody listens.
     pub fn send(&mut self, id: u32, tell: &mut dyn FnMut(Packet) -> bool) -> Result<(), Error> {
-        let path = self.files.remove(&id).ok_or(Error::NotAsked(id))?;
+        let (at, path) = self.files.remove(&id).ok_or(Error::NotAsked(id))?;
         let (parent, name) = super::path::split(&path)?;
-        let dir = super::path::open_directory(&self.root, parent)?;
+        let dir = super::path::open_directory(&self.trees[at].0, parent)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let name = OsStr::from_bytes(name);
         let file = rustix::fs::openat(&dir, name, flags, Mode::empty())
@@ -166,6 +184,19 @@ impl Sender {
             }
         }
     }
+}
+
+/// The directories of this name.
+fn inside(dirs: &[Inside], among: &[usize], name: &OsStr) -> Result<Vec<Inside>, Errno> {
+    let mut inside = Vec::new();
+    for (tree, dir) in among.iter().map(|at| &dirs[*at]) {
+        match rustix::fs::openat(dir, name, DIRECTORY, Mode::empty()) {
+            // The first is a directory, and this is none.
+            Err(Errno::NOTDIR | Errno::LOOP) if !inside.is_empty() => {}
+            opened => inside.push((*tree, opened?)),
+        }
+    }
+    Ok(inside)
 }
 
 fn entry(stat: &rustix::fs::Stat) -> Stat {

@@ -63,7 +63,8 @@ fn take_all(into: &Path, packets: Vec<Packet>) -> Result<Option<Received>, Error
 
 /// Sends one folder to the other, as the two sides of a connection do.
 fn transfer(from: &Path, to: &Path, subdir: &str) -> Received {
-    let mut sender = Sender::new(from, subdir).unwrap();
+    let tree = build::SentTree { root: from.into(), subdir: subdir.into() };
+    let mut sender = Sender::new(&[tree]).unwrap();
     let mut receiver = Receiver::new(to).unwrap();
     let mut packets = Vec::new();
     sender
@@ -113,6 +114,54 @@ fn tree(root: &Path) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
     walk(root, root, &mut out);
     out
+}
+
+/// Several trees arrive as one, in the order that receivers want.
+#[test]
+fn trees_arrive_as_one() {
+    let folder = Folder::new("trees");
+    let (one, other) = (folder.at("out/one"), folder.at("out/other"));
+    for (tree, files) in [(&one, ["a/x", "c"]), (&other, ["a/b/y", "a-"])] {
+        for file in files {
+            let path = tree.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+    }
+    let sent = |subdirs: [&str; 2]| {
+        let trees = [&one, &other].into_iter().zip(subdirs);
+        let trees: Vec<_> = trees
+            .map(|(root, subdir)| build::SentTree { root: root.clone(), subdir: subdir.into() })
+            .collect();
+        let into = folder.at(&format!("in/{}", subdirs.join("-")));
+        fs::create_dir_all(&into).unwrap();
+        let mut sender = Sender::new(&trees).unwrap();
+        let mut receiver = Receiver::new(&into).unwrap();
+        let (mut asked, mut packets) = (Vec::new(), Vec::new());
+        let told = sender.walk(&mut |packet| {
+            asked.extend(receiver.take(packet).unwrap());
+            true
+        });
+        told.unwrap();
+        for question in asked.iter().filter(|one| one.r#type == i32::from(PacketType::PacketReq)) {
+            let answered = sender.send(question.id, &mut |packet| {
+                packets.push(packet);
+                true
+            });
+            answered.unwrap();
+        }
+        for packet in packets {
+            receiver.take(packet).unwrap();
+        }
+        assert!(receiver.received().is_some());
+        let all = tree(&into);
+        let files = all.into_iter().filter(|(_, what)| !what.starts_with('4'));
+        files.map(|(path, what)| format!("{path}={}", what.rsplit(' ').next().unwrap())).collect()
+    };
+    let files: Vec<String> = sent(["", ""]);
+    assert_eq!(files, ["a-=a-", "a/b/y=a/b/y", "a/x=a/x", "c=c"]);
+    let files: Vec<String> = sent(["p", "o"]);
+    assert_eq!(files, ["o/a-=a-", "o/a/b/y=a/b/y", "p/a/x=a/x", "p/c=c"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use build::{Asked, Client, Fetched, Output, Status, Stream};
+use build::{Asked, Client, Fetched, Output, SentTree, Status, Stream};
 use buildgraph::Local;
 use buildkit::filesync::{BytesMessage, file_send_client::FileSendClient};
 use buildkit::fsutil::Packet;
@@ -26,6 +26,8 @@ use crate::transport::{Channel, MESSAGE};
 
 const SYNC: &str = "/moby.filesync.v1.FileSync/DiffCopy";
 const SEND: &str = "/moby.filesync.v1.FileSend/DiffCopy";
+/// Says that a transfer has the trees of all platforms.
+const ALL_PLATFORMS: &str = "buildkit-exporter-multi-platform";
 /// The largest piece of a file that is sent, in bytes: Go's gRPC takes 4 MiB.
 const PIECE: usize = 1 << 20;
 
@@ -66,14 +68,8 @@ impl Client for SessionClient {
         Box::pin(ask::credentials(&self.0, host))
     }
 
-    fn send_tree<'a>(
-        &'a self,
-        export: usize,
-        root: &'a Path,
-        subdir: &'a str,
-        time: Option<i64>,
-    ) -> Asked<'a, ()> {
-        Box::pin(self.copy_out(export, root, subdir, time))
+    fn send_trees(&self, export: usize, trees: Vec<SentTree>, time: Option<i64>) -> Asked<'_, ()> {
+        Box::pin(self.copy_out(export, trees, time))
     }
 
     fn send_file<'a>(
@@ -173,8 +169,7 @@ impl SessionClient {
     async fn copy_out(
         &self,
         export: usize,
-        root: &Path,
-        subdir: &str,
+        trees: Vec<SentTree>,
         time: Option<i64>,
     ) -> Result<(), String> {
         self.needs(SEND)?;
@@ -182,10 +177,10 @@ impl SessionClient {
         let (asked, questions) = mpsc::unbounded_channel();
         let mut request = Request::new(ReceiverStream::new(packets));
         name_export(request.metadata_mut(), export);
-        let (root, subdir) = (root.to_owned(), subdir.to_owned());
-        let work = tokio::task::spawn_blocking(move || {
-            tree::send(&root, &subdir, time, &outgoing, questions)
-        });
+        // Of several platforms all come in this one transfer: what else is there may be removed.
+        request.metadata_mut().insert(ALL_PLATFORMS, AsciiMetadataValue::from_static("1"));
+        let work =
+            tokio::task::spawn_blocking(move || tree::send(&trees, time, &outgoing, questions));
         // What BuildKit's description calls bytes here are packets, as in FileSync.
         let mut grpc = tonic::client::Grpc::with_origin(self.0.channel(), Channel::origin());
         let call = async {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use build::SentTree;
 use buildkit::fsutil::{Packet, packet::PacketType};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tonic::Streaming;
@@ -79,17 +80,16 @@ pub(super) async fn receive(
     }
 }
 
-/// Sends the tree `root`, in the directory `subdir`.
+/// Sends trees, as one.
 pub(super) fn send(
-    root: &Path,
-    subdir: &str,
+    trees: &[SentTree],
     time: Option<i64>,
     outgoing: &mpsc::Sender<Packet>,
     mut asked: UnboundedReceiver<Packet>,
 ) -> Result<(), Error> {
     let mut tell = |packet| outgoing.blocking_send(packet).is_ok();
     let mut answer = || {
-        let mut sender = Sender::new(root, subdir)?.dated(time);
+        let mut sender = Sender::new(trees)?.dated(time);
         sender.walk(&mut tell)?;
         while let Some(asked) = asked.blocking_recv() {
             match PacketType::try_from(asked.r#type) {

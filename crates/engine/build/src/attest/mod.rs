@@ -23,6 +23,7 @@ use provenance::predicate;
 
 pub(crate) use files::beside;
 pub(crate) use purl::of_image;
+pub(crate) use walk::each_name;
 
 /// What is to be attested.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

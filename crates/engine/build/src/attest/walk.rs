@@ -17,7 +17,7 @@ use crate::error::At as _;
 /// Directories in directories at most: deeper ones are not looked into.
 const DEPTH: usize = 512;
 
-/// A regular file that was come by.
+/// What was come by, and is no directory.
 pub(super) struct Found<'a> {
     /// From the top of the tree, without a slash before it.
     pub(super) path: &'a Path,
@@ -39,6 +39,21 @@ pub(super) fn walk(
     tree: &Root,
     visit: &mut dyn FnMut(&Found<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    all(tree, &mut |found| match FileType::from_raw_mode(found.stat.st_mode) {
+        FileType::RegularFile => visit(found),
+        _ => Ok(()),
+    })
+}
+
+/// Calls `visit` for the path of everything that is no directory.
+pub(crate) fn each_name(
+    tree: &Root,
+    visit: &mut dyn FnMut(&Path) -> Result<(), Error>,
+) -> Result<(), Error> {
+    all(tree, &mut |found| visit(found.path))
+}
+
+fn all(tree: &Root, visit: &mut dyn FnMut(&Found<'_>) -> Result<(), Error>) -> Result<(), Error> {
     let mut rest = vec![(OsString::new(), 0)];
     while let Some((path, depth)) = rest.pop() {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
@@ -56,10 +71,8 @@ pub(super) fn walk(
                 FileType::Directory if depth < DEPTH => {
                     inner.push((whole.into_os_string(), depth + 1));
                 }
-                FileType::RegularFile => {
-                    visit(&Found { path: &whole, stat, dir: &dir, name: &name })?;
-                }
-                _ => {}
+                FileType::Directory => {}
+                _ => visit(&Found { path: &whole, stat, dir: &dir, name: &name })?,
             }
         }
         rest.extend(inner.into_iter().rev());

@@ -172,7 +172,9 @@ async fn install(
         let is_index = built.index || built.images.len() > 1 || built.images.iter().any(attested);
         built.annotations = how.annotations("index", "");
         how.check_annotations(is_index)?;
-        let made = build.builder.images().install_built(&built)?;
+        let mut made = build.builder.images().install_built(&built)?;
+        let kind = if is_index { "index-descriptor" } else { "manifest-descriptor" };
+        made.root.annotations.extend(how.annotations(kind, ""));
         build.builder.engine.db().write(|tx| build.lease.keep(tx, &made.root.digest))?;
         Ok(made)
     });

@@ -92,9 +92,10 @@ impl ImageOptions {
     pub(super) fn check_annotations(&self, is_index: bool) -> Result<(), Error> {
         for option in self.options.keys() {
             match annotation(option) {
-                Some(("manifest", ..)) | None => {}
-                Some(("index" | "manifest-descriptor", ..)) if is_index => {}
-                Some((kind @ ("index" | "manifest-descriptor"), ..)) => {
+                // That of an image alone is what names it elsewhere.
+                Some(("manifest" | "manifest-descriptor", ..)) | None => {}
+                Some(("index" | "index-descriptor", ..)) if is_index => {}
+                Some((kind @ ("index" | "index-descriptor"), ..)) => {
                     let why = format!("{kind} annotations: there is no index in the result");
                     return Err(Error::Invalid(why));
                 }
@@ -161,6 +162,10 @@ mod tests {
         assert_eq!(keys("index", ""), ["e"]);
         assert!(how.check_annotations(true).is_ok() && how.check_annotations(false).is_err());
         let how = options(&[("annotation-index-descriptor.a", "1")]).unwrap();
+        assert!(how.check_annotations(true).is_ok() && how.check_annotations(false).is_err());
+        let how = options(&[("annotation-manifest-descriptor.a", "1")]).unwrap();
+        assert!(how.check_annotations(false).is_ok());
+        let how = options(&[("annotation-nowhere.a", "1")]).unwrap();
         assert!(how.check_annotations(true).is_err());
     }
 

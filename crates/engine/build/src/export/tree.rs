@@ -1,7 +1,8 @@
 //! Results as files: the whole merged tree, in a directory of the client's (`local`) or as one archive
-//! (`tar`). Of several platforms each has a directory of its own, as in BuildKit.
+//! (`tar`). Of several platforms each has a directory of its own, or all have one, as in BuildKit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cp::{Pack, pack_trees};
@@ -12,6 +13,7 @@ use oci::image::Platform;
 use super::{Finished, Solved, image};
 use crate::attest::{self, Attested};
 use crate::build::Shared;
+use crate::client::SentTree;
 use crate::request::Export;
 use crate::{Error, view};
 
@@ -25,19 +27,19 @@ pub(super) async fn local(
 ) -> Result<BTreeMap<String, String>, Error> {
     let first = solved.refs.first().and_then(|(_, reference)| reference.as_deref());
     let time = build.epoch(first, export)?;
-    for (subdir, one) in subdirs(finished, export)?.into_iter().zip(finished) {
-        let one = Tree::of(one, export)?;
-        // What is mounted stays as long as this is open, in whatever namespace.
-        let opened = build.blocking(move |build| view::in_a_room(|| one.open(build)));
-        for root in opened.await? {
-            let path = fsroot::fd_path(&root);
-            build
-                .client
-                .send_tree(export_idx, &path, &subdir, time)
-                .await
-                .map_err(Error::Client)?;
-        }
+    let subdirs = subdirs(finished, export)?;
+    let all = finished.iter().map(|one| Tree::of(one, export)).collect::<Result<Vec<_>, _>>()?;
+    let opened = build.blocking(move |build| view::in_a_room(|| open(build, &all, &subdirs)));
+    // What is mounted stays as long as this is open, in whatever namespace.
+    let opened = opened.await?;
+    if opened.is_empty() {
+        return Ok(BTreeMap::new());
     }
+    let sent = opened
+        .iter()
+        .map(|(root, subdir)| SentTree { root: fsroot::fd_path(root), subdir: subdir.clone() })
+        .collect();
+    build.client.send_trees(export_idx, sent, time).await.map_err(Error::Client)?;
     Ok(BTreeMap::new())
 }
 
@@ -56,13 +58,9 @@ pub(super) async fn tar(
     let output =
         build.client.send_file(export_idx, &BTreeMap::new()).await.map_err(Error::Client)?;
     image::send(build, output, move |build, out| {
-        let roots = view::in_a_room(|| {
-            all.iter().map(|one| one.open(build)).collect::<Result<Vec<_>, Error>>()
-        })?;
-        let named = roots.iter().zip(&subdirs);
-        let trees: Vec<(&Root, &str)> = named
-            .flat_map(|(roots, name)| roots.iter().map(|root| (root, name.as_str())))
-            .collect();
+        let opened = view::in_a_room(|| open(build, &all, &subdirs))?;
+        let trees: Vec<(&Root, &str)> =
+            opened.iter().map(|(root, subdir)| (root, subdir.as_str())).collect();
         Ok(pack_trees(&trees, &how, out)?)
     })
     .await?;
@@ -71,6 +69,7 @@ pub(super) async fn tar(
 
 /// The files of one result, and what is said of them.
 struct Tree {
+    platform: String,
     chain: Vec<ChainId>,
     attested: Vec<Attested>,
     /// What the names of statements begin with.
@@ -86,7 +85,7 @@ impl Tree {
             )));
         }
         let attested = one.attested(false).into_iter().cloned().collect();
-        Ok(Self { chain: one.chain.clone(), attested, prefix })
+        Ok(Self { platform: one.platform.clone(), chain: one.chain.clone(), attested, prefix })
     }
 
     /// The files, and where something is said of them a directory of that. Only in a room.
@@ -100,15 +99,41 @@ impl Tree {
     }
 }
 
+/// All trees, with the directory that each goes to. Only in a room.
+fn open(build: &Shared, all: &[Tree], subdirs: &[String]) -> Result<Vec<(Root, String)>, Error> {
+    let mut opened = Vec::new();
+    let mut known = HashMap::new();
+    // Of two that go to one directory, that directory is the top.
+    let shares = all.len() > 1 && subdirs.iter().all(String::is_empty);
+    for (tree, subdir) in all.iter().zip(subdirs) {
+        let roots = tree.open(build)?;
+        if shares {
+            for root in &roots {
+                check(root, &tree.platform, &mut known)?;
+            }
+        }
+        opened.extend(roots.into_iter().map(|root| (root, subdir.clone())));
+    }
+    Ok(opened)
+}
+
+/// Where several platforms share a directory, no file of one may take the place of another's.
+fn check(root: &Root, platform: &str, known: &mut HashMap<PathBuf, String>) -> Result<(), Error> {
+    attest::each_name(root, &mut |path| match known.insert(path.to_owned(), platform.to_owned()) {
+        Some(other) if other != platform => Err(Error::Invalid(format!(
+            "cannot overwrite {} from {other} with {platform} when split option is disabled",
+            path.display()
+        ))),
+        _ => Ok(()),
+    })
+}
+
 /// The directory of each platform; empty: all goes to the top.
 fn subdirs(finished: &[Finished], export: &Export) -> Result<Vec<String>, Error> {
     let split = match export.options.get("platform-split").map(String::as_str) {
         None => finished.len() > 1,
         Some("1" | "t" | "T" | "true" | "TRUE" | "True") => true,
-        Some("0" | "f" | "F" | "false" | "FALSE" | "False") if finished.len() == 1 => false,
-        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => {
-            return Err(Error::NotYet("platform-split=false for several platforms".into()));
-        }
+        Some("0" | "f" | "F" | "false" | "FALSE" | "False") => false,
         Some(other) => {
             return Err(Error::Invalid(format!("non-bool value for platform-split: {other}")));
         }

@@ -60,7 +60,7 @@ impl Packing {
     pub(crate) fn takes(self, archive: &Descriptor) -> bool {
         let kind = match archive.media_type.as_str() {
             media_type::LAYER | media_type::DOCKER_LAYER => Compression::None,
-            media_type::LAYER_ZSTD => Compression::Zstd,
+            media_type::LAYER_ZSTD | media_type::DOCKER_LAYER_ZSTD => Compression::Zstd,
             _ => Compression::Gzip,
         };
         if self.force {

@@ -171,20 +171,16 @@ impl Client for Here {
         Box::pin(async { Ok(None) })
     }
 
-    fn send_tree<'a>(
-        &'a self,
-        _: usize,
-        root: &'a Path,
-        subdir: &'a str,
-        _: Option<i64>,
-    ) -> Asked<'a, ()> {
+    fn send_trees(&self, _: usize, trees: Vec<SentTree>, _: Option<i64>) -> Asked<'_, ()> {
         Box::pin(async move {
-            let mut names: Vec<String> = fs::read_dir(root)
-                .map_err(|error| error.to_string())?
-                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-                .collect();
-            names.sort();
-            self.sent.lock().unwrap().push((subdir.into(), names.join(" ").into()));
+            for SentTree { root, subdir } in trees {
+                let mut names: Vec<String> = fs::read_dir(root)
+                    .map_err(|error| error.to_string())?
+                    .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                    .collect();
+                names.sort();
+                self.sent.lock().unwrap().push((subdir, names.join(" ").into()));
+            }
             Ok(())
         })
     }

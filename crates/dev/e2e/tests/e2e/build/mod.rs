@@ -8,6 +8,7 @@ mod clients;
 mod explain;
 mod front_ends;
 mod killed;
+mod outputs;
 mod packages;
 mod real;
 mod security;

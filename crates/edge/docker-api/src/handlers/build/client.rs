@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ::build::{Asked, Client, Fetched, Output, Status, Stream};
+use ::build::{Asked, Client, Fetched, Output, SentTree, Status, Stream};
 use ::registry::Credentials;
 use tokio::io::AsyncRead;
 
@@ -82,15 +82,9 @@ impl Client for Uploader {
         }
     }
 
-    fn send_tree<'a>(
-        &'a self,
-        export: usize,
-        root: &'a Path,
-        subdir: &'a str,
-        time: Option<i64>,
-    ) -> Asked<'a, ()> {
+    fn send_trees(&self, export: usize, trees: Vec<SentTree>, time: Option<i64>) -> Asked<'_, ()> {
         match self.session("a result as files") {
-            Ok(session) => session.send_tree(export, root, subdir, time),
+            Ok(session) => session.send_trees(export, trees, time),
             Err(why) => Box::pin(std::future::ready(Err(why))),
         }
     }

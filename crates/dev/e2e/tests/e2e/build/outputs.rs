@@ -1,0 +1,107 @@
+//! What comes out of a build: trees of several platforms, layers through zstd, notes.
+
+use std::fs;
+
+use testkit::{Sandbox, needs};
+
+use super::{built, context, dhow, tidy};
+use crate::busybox;
+
+/// What is in each platform's image has its name, and one file is in all.
+const DOCKERFILE: &str = "\
+FROM scratch
+ARG TARGETARCH
+COPY $TARGETARCH /only-$TARGETARCH
+COPY $TARGETARCH /deep/er/$TARGETARCH
+";
+const BOTH: [&str; 2] = ["--platform", "linux/amd64,linux/arm64"];
+
+fn two_platforms(sandbox: &Sandbox) -> std::path::PathBuf {
+    let files = [("Dockerfile", DOCKERFILE), ("amd64", "one"), ("arm64", "other")];
+    context(sandbox, "platforms", &files)
+}
+
+/// The files below a directory, in order.
+fn files(sandbox: &Sandbox, dir: &std::path::Path) -> String {
+    let find = format!("cd {} && find . -type f | sort | tr '\\n' ' '", dir.display());
+    sandbox.sh(&find).success().trim().to_owned()
+}
+
+#[test]
+fn platforms_have_a_directory_each_or_one_for_all() {
+    needs!(Root, Overlay, Netns, Nft, Busybox);
+    let sandbox = busybox("build-outputs-platforms");
+    let dir = two_platforms(&sandbox);
+    let out = sandbox.work().join("out");
+    let output = |more: &str| format!("type=local,dest={}{more}", out.display());
+    let build = |output: &str| built(&sandbox, &dir, &[&BOTH[..], &["-o", output]].concat());
+
+    build(&output(",platform-split=false"));
+    let all = "./deep/er/amd64 ./deep/er/arm64 ./only-amd64 ./only-arm64";
+    assert_eq!(files(&sandbox, &out), all);
+
+    // What was there goes, and what all platforms have stays.
+    fs::write(out.join("stale"), "").unwrap();
+    let delete = ["--allow", "buildx.local.delete", "-o"];
+    let split = output(",mode=delete");
+    built(&sandbox, &dir, &[&BOTH[..], &delete, &[&split]].concat());
+    let each = "./linux_amd64/deep/er/amd64 ./linux_amd64/only-amd64 \
+                ./linux_arm64/deep/er/arm64 ./linux_arm64/only-arm64";
+    assert_eq!(files(&sandbox, &out), each);
+
+    let tar = sandbox.work().join("out.tar");
+    build(&format!("type=tar,dest={},platform-split=false", tar.display()));
+    let listed = sandbox.sh(&format!("tar tf {} | grep -v '/$' | sort", tar.display())).success();
+    assert_eq!(listed, "deep/er/amd64\ndeep/er/arm64\nonly-amd64\nonly-arm64\n");
+
+    // A file of one does not take the place of another's.
+    let same = format!("{DOCKERFILE}COPY $TARGETARCH /same\n");
+    fs::write(dir.join("Same"), same).unwrap();
+    let file = dir.join("Same");
+    for kind in ["local", "tar"] {
+        let output = format!("type={kind},dest={},platform-split=false", out.join(kind).display());
+        let args = [&BOTH[..], &["-f", file.to_str().unwrap(), "-o", &output]].concat();
+        let refused = dhow(&sandbox, &dir, &args);
+        let why = "cannot overwrite same from linux/amd64 with linux/arm64";
+        assert!(refused.code == 1 && refused.stderr.contains(why), "{kind}: {refused:?}");
+    }
+    tidy(&sandbox);
+    sandbox.finish();
+}
+
+#[test]
+fn an_archive_says_what_is_in_it() {
+    needs!(Root, Overlay, Netns, Nft, Busybox);
+    let sandbox = busybox("build-outputs-archive");
+    let dir = two_platforms(&sandbox);
+    let tar = sandbox.work().join("out.tar").display().to_string();
+    let index = |platforms: &[&str], more: &str| {
+        let output = format!("type=oci,dest={tar},{more}");
+        built(&sandbox, &dir, &[platforms, &["-o", &output]].concat());
+        let text = sandbox.sh(&format!("tar xOf {tar} index.json")).success();
+        let index: serde_json::Value = serde_json::from_str(&text).unwrap();
+        index["manifests"][0].clone()
+    };
+    // Docker's types, also of a layer through zstd, for which its schema has no word.
+    let entry = index(&[], "oci-mediatypes=false,compression=zstd,force-compression=true");
+    assert_eq!(entry["mediaType"], "application/vnd.docker.distribution.manifest.v2+json");
+    let digest = entry["digest"].as_str().unwrap().replace(':', "/");
+    let manifest = sandbox.sh(&format!("tar xOf {tar} blobs/{digest}")).success();
+    assert!(manifest.contains("application/vnd.docker.image.rootfs.diff.tar.zstd"), "{manifest}");
+    let names = sandbox.sh(&format!("tar tf {tar}")).success();
+    assert!(names.contains("\nblobs/sha256/\n"), "{names}");
+    sandbox.ok(&["load", "-i", &tar]);
+
+    // Notes for what names an image, or an index, elsewhere.
+    let entry = index(&[], "annotation-manifest-descriptor.a=1");
+    assert_eq!(entry["annotations"]["a"], "1");
+    let entry = index(&BOTH, "annotation-index-descriptor.b=2");
+    assert_eq!(entry["annotations"]["b"], "2");
+    let refused = dhow(
+        &sandbox,
+        &dir,
+        &["-o", &format!("type=oci,dest={tar},annotation-index-descriptor.b=2")],
+    );
+    assert!(refused.stderr.contains("there is no index in the result"), "{refused:?}");
+    sandbox.discard();
+}
