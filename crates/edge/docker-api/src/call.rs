@@ -142,7 +142,7 @@ pub(crate) fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Err
         return Err(Error::invalid(most));
     }
     let mut read = serde_json::Deserializer::from_slice(body);
-    let value = Option::<T>::deserialize(&mut read).map_err(|err| Error::json(&err))?;
+    let value = Option::<T>::deserialize(&mut read).map_err(|err| Error::json(body, &err))?;
     if read.end().is_err() {
         return Err(Error::invalid("unexpected content after JSON"));
     }

@@ -4,6 +4,8 @@ use containers::Class;
 pub(crate) use docker::error::chain;
 use hyper::StatusCode;
 
+use crate::http::syntax::complaint;
+
 /// An answer that is an error: its status and its one line for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Error {
@@ -61,11 +63,9 @@ impl Error {
     }
 
     /// The body is not what was expected.
-    pub(crate) fn json(err: &serde_json::Error) -> Self {
-        if err.is_eof() {
-            return Self::invalid("invalid JSON: unexpected EOF");
-        }
-        Self::invalid(format!("invalid JSON: {err}"))
+    pub(crate) fn json(body: &[u8], err: &serde_json::Error) -> Self {
+        let why = if err.is_data() { None } else { complaint(body) };
+        Self::invalid(format!("invalid JSON: {}", why.unwrap_or_else(|| err.to_string())))
     }
 }
 

@@ -7,8 +7,11 @@ use crate::{call::to_value, error::Error, version::Version};
 
 /// `GET /containers/ID/json`, with what v1.52 took away: the default bridge's endpoint beside those
 /// in `Networks`. A client that takes the newest version without knowing it (docker-py) looks there.
-pub(crate) fn container(inspect: &ContainerInspect) -> Result<Value, Error> {
+pub(crate) fn container(inspect: &ContainerInspect, version: Version) -> Result<Value, Error> {
     let mut value = to_value(inspect)?;
+    if version < Version(45) {
+        add_names(&mut value, inspect);
+    }
     let bridge = inspect.network_settings.networks.get("bridge").cloned().unwrap_or_default();
     if let Some(settings) = value.get_mut("NetworkSettings").and_then(Value::as_object_mut) {
         let more = json!({
@@ -35,13 +38,37 @@ pub(crate) fn container(inspect: &ContainerInspect) -> Result<Value, Error> {
     Ok(value)
 }
 
+/// Up to v1.44 what a container is called in a network that people made was among its aliases.
+fn add_names(value: &mut Value, inspect: &ContainerInspect) {
+    let networks = value.pointer_mut("/NetworkSettings/Networks").and_then(Value::as_object_mut);
+    for (name, endpoint) in networks.into_iter().flatten() {
+        let is_user_defined =
+            !matches!(name.as_str(), "default" | "bridge" | "host" | "none") && !name.contains(':');
+        let Some(settings) =
+            inspect.network_settings.networks.get(name).filter(|_| is_user_defined)
+        else {
+            continue;
+        };
+        let mut aliases = settings.aliases.to_vec();
+        for own in [inspect.id.get(..12).unwrap_or_default(), &inspect.config.hostname] {
+            if !own.is_empty() && !aliases.iter().any(|alias| alias == own) {
+                aliases.push(own.to_owned());
+            }
+        }
+        endpoint["Aliases"] = json!(aliases);
+    }
+}
+
 /// `GET /containers/json` for a version.
 pub(crate) fn summaries(
     mut list: Vec<docker::ContainerSummary>,
     version: Version,
 ) -> Vec<docker::ContainerSummary> {
-    if version < Version(52) {
-        for summary in &mut list {
+    for summary in &mut list {
+        if version < Version(46) {
+            summary.host_config.annotations = docker::Map::default();
+        }
+        if version < Version(52) {
             summary.health = None;
         }
     }

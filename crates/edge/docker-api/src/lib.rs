@@ -25,6 +25,7 @@ mod http;
 mod legacy;
 mod listen;
 mod machine;
+mod older;
 mod platform;
 mod routes;
 mod scope;

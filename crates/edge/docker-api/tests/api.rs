@@ -171,7 +171,7 @@ async fn errors_are_dockerds() {
             POST /containers/nope/wait?condition=foo 
                 400 {"message":"invalid condition: \"foo\""}
             POST /containers/nope/resize?h=a&w=1 
-                400 {"message":"invalid resize height \"a\""}
+                400 {"message":"invalid resize height \"a\": invalid syntax"}
             GET /containers/nope/logs 
                 400 {"message":"Bad parameters: you must choose at least one stream"}
             GET /containers/nope/stats?stream=1&one-shot=1 

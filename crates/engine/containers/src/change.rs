@@ -155,8 +155,9 @@ fn merge(limits: &mut docker::Resources, changes: &docker::Resources) -> Result<
     if !changes.cpuset_mems.is_empty() {
         limits.cpuset_mems.clone_from(&changes.cpuset_mems);
     }
-    if changes.pids_limit.is_some_and(|limit| limit != 0) {
-        limits.pids_limit = changes.pids_limit;
+    if let Some(limit) = changes.pids_limit {
+        // Whatever is not a limit means none.
+        limits.pids_limit = Some(limit.max(0));
     }
     if changes.kernel_memory != 0 {
         limits.kernel_memory = changes.kernel_memory;
@@ -179,6 +180,8 @@ mod tests {
         merge(&mut limits, &serde_json::from_str(changes).unwrap()).unwrap();
         assert_eq!((limits.memory, limits.nano_cpus, limits.cpu_quota), (8_388_608, 0, 50_000));
         assert_eq!(limits.pids_limit, Some(7));
+        merge(&mut limits, &serde_json::from_str(r#"{"PidsLimit":-2}"#).unwrap()).unwrap();
+        assert_eq!(limits.pids_limit, Some(0));
         let more = serde_json::from_str(r#"{"Memory":33554432}"#).unwrap();
         assert!(merge(&mut limits, &more).is_err());
     }

@@ -13,11 +13,21 @@ use crate::error::At as _;
 use crate::intent::Intent;
 use crate::mounting::{IMAGE, MountedImage, Mounting, VOLUME};
 use crate::record::{Container, Record};
+use crate::spec::namespaces::{Mode, mode};
 use crate::userns::{self, Wanted};
 use crate::{Error, attachment, clock, definition, events, log_driver, name, secret_mounts};
 
 /// How often a name that was not asked for is tried.
 const MAX_NAMES: u32 = 100;
+
+/// How a container is made, besides what its request says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CreateOptions<'a> {
+    /// Of the image for this platform; absent: this machine's, or the one that there is.
+    pub platform: Option<&'a Platform>,
+    /// What is mounted read-only is so alone, without what is mounted below it.
+    pub shallow_read_only: bool,
+}
 
 impl Engine {
     /// Makes a container of `request`. Without a name it gets one.
@@ -26,15 +36,15 @@ impl Engine {
         name: Option<&str>,
         request: CreateRequest,
     ) -> Result<CreateResponse, Error> {
-        self.create_for(name, request, None)
+        self.create_with(name, request, CreateOptions::default())
     }
 
-    /// The same of the image for a platform.
-    pub fn create_for(
+    /// The same in another way than usual.
+    pub fn create_with(
         &self,
         name: Option<&str>,
         request: CreateRequest,
-        platform: Option<&Platform>,
+        how: CreateOptions<'_>,
     ) -> Result<CreateResponse, Error> {
         let wanted = name.filter(|name| !name.is_empty()).map(name::check).transpose()?;
         let CreateRequest { mut config, mut host_config, mut networking_config } = request;
@@ -44,11 +54,11 @@ impl Engine {
         }
         // A container's own image is its only one: nothing in the image's labels or annotations
         // decides how it runs.
-        let image = self.images.resolve_for(&config.image, platform)?;
+        let image = self.images.resolve_for(&config.image, how.platform)?;
         log_driver::fill(&mut host_config.log_config, self.settings());
         definition::merge(&mut config, definition::defaults(&image));
         let mut warnings = definition::check(&config, &mut host_config, self.machine())?;
-        warnings.extend(other_platform(&image, platform));
+        warnings.extend(other_platform(&image, how.platform));
         warnings.extend(Self::network_warning(&host_config));
         if definition::size(&host_config)?.is_some() && image.root == RootKind::Host {
             let why =
@@ -59,6 +69,7 @@ impl Engine {
             self.default_runtime().clone_into(&mut host_config.runtime);
         }
         self.runtime(&host_config.runtime)?;
+        self.pin_joined(&mut host_config)?;
         let links = self.resolve_links(&host_config)?;
         // Shown as they are now, whatever those are called that they lead to.
         host_config.links = docker::List::NIL;
@@ -66,6 +77,10 @@ impl Engine {
         definition::fill(&mut config, &mut host_config, &id);
         let others = self.mounts_of_others(&host_config.volumes_from)?;
         let mut mounts = definition::mounts(&config, &host_config, others)?;
+        if how.shallow_read_only {
+            let asked_for = host_config.binds.len() + host_config.mounts.len();
+            mounts.iter_mut().take(asked_for).for_each(Mounting::set_shallow);
+        }
         for mounting in &mut mounts {
             self.settle(mounting)?;
         }
@@ -105,6 +120,18 @@ impl Engine {
         }
         self.emit(&events::container("create", &container));
         Ok(CreateResponse { id: container.id, warnings: warnings.into() })
+    }
+
+    /// Whose namespaces are joined is known by its id, whatever it is called later.
+    fn pin_joined(&self, host: &mut docker::HostConfig) -> Result<(), Error> {
+        for text in [&mut host.pid_mode, &mut host.ipc_mode, &mut host.network_mode] {
+            if let Mode::Container(other) = mode(text) {
+                // Not as something that is missing: a client would look for the image.
+                let other = self.find(other).map_err(|err| Error::Invalid(err.to_string()))?;
+                *text = format!("container:{}", other.id);
+            }
+        }
+        Ok(())
     }
 
     /// Writes the row and the intent, with a name that nobody has.

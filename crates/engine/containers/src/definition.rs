@@ -97,6 +97,9 @@ pub(crate) fn check(
     host: &mut HostConfig,
     machine: &Machine,
 ) -> Result<Vec<String>, Error> {
+    // None, however it was said.
+    let pids = &mut host.resources.pids_limit;
+    *pids = pids.filter(|limit| *limit > 0);
     let mut warnings = resources::check(&mut host.resources, machine)?;
     modes(config, host, &mut warnings)?;
     program(config)?;
@@ -238,10 +241,15 @@ fn not_yet(host: &HostConfig) -> Result<(), Error> {
         )));
     }
     // Some runtimes act on these: they would reach past what was asked for (CVE-2024-3154).
-    let reserved = ["org.systemd.property.", "run.oci.", "io.kubernetes.", "dhow."];
+    let reserved = ["org.systemd.property.", "run.oci.", "dhow."];
     let is_reserved = |name: &&String| {
         !OURS.contains(&name.as_str()) && reserved.iter().any(|prefix| name.starts_with(prefix))
     };
+    if host.annotations.contains_key("") {
+        return Err(Error::Invalid(
+            "invalid Annotations: the empty string is not permitted as an annotation key".into(),
+        ));
+    }
     if let Some(name) = host.annotations.keys().find(is_reserved) {
         return Err(Error::Invalid(format!("annotation {name} is reserved")));
     }

@@ -31,6 +31,9 @@ pub enum Error {
     /// There is no such container.
     #[error("No such container: {0}")]
     NoContainer(String),
+    /// A path leads through a file.
+    #[error("lstat {0}: not a directory")]
+    NotADirectory(String),
     /// There is no such exec.
     #[error("No such exec instance: {0}")]
     NoExec(String),
@@ -163,6 +166,7 @@ impl Error {
             Self::Image(err) => image_class(err.class()),
             Self::Undo { first, .. } => first.class(),
             Self::Start { .. }
+            | Self::NotADirectory(_)
             | Self::Cancelled
             | Self::Shim(_)
             | Self::Io { .. }

@@ -160,22 +160,32 @@ fn extra_host(entry: &str) -> Result<(&str, &str), Error> {
     Ok((name, address))
 }
 
-/// `/etc/hosts`: loopback, what was asked for, and the container itself.
+/// `/etc/hosts` of the machine, for who is in its network.
+pub(crate) fn of_host() -> Option<String> {
+    std::fs::read_to_string("/etc/hosts").ok()
+}
+
+/// `/etc/hosts`: loopback, or what the `origin` says, then what was asked for, and the container itself.
 pub(crate) fn hosts(
+    origin: Option<String>,
     extra: &[String],
     gateway: Option<IpAddr>,
     addresses: &[IpAddr],
     hostname: &str,
     domainname: &str,
 ) -> Result<String, Error> {
-    let mut text = String::from(
+    let mut text = origin.unwrap_or_else(|| {
         "127.0.0.1\tlocalhost\n\
          ::1\tlocalhost ip6-localhost ip6-loopback\n\
          fe00::\tip6-localnet\n\
          ff00::\tip6-mcastprefix\n\
          ff02::1\tip6-allnodes\n\
-         ff02::2\tip6-allrouters\n",
-    );
+         ff02::2\tip6-allrouters\n"
+            .to_owned()
+    });
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
     for entry in extra {
         let (name, address) = extra_host(entry)?;
         let address = match (address, gateway) {
@@ -272,6 +282,7 @@ mod tests {
     #[test]
     fn hosts_names_the_container() {
         let text = hosts(
+            None,
             &["gw:host-gateway".into(), "six:[::2]".into()],
             Some([10, 0, 0, 1].into()),
             &[[10, 0, 0, 2].into()],
@@ -283,6 +294,6 @@ mod tests {
             text.ends_with("10.0.0.1\tgw\n::2\tsix\n10.0.0.2\tweb.example.org web\n"),
             "{text}"
         );
-        assert!(hosts(&["gw:host-gateway".into()], None, &[], "", "").is_err());
+        assert!(hosts(None, &["gw:host-gateway".into()], None, &[], "", "").is_err());
     }
 }

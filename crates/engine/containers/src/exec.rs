@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 
 use docker::exec::{CreateRequest, Inspect, ProcessConfig, StartRequest};
-use oci::runtime::Process;
+use oci::runtime::{ConsoleSize, Process};
 use shim_protocol::{Attach, Console, Exec, ExecRecord, ExecStatus, Phase, Reply, Request};
 
 use crate::engine::Engine;
@@ -118,6 +118,10 @@ impl Engine {
         }
         let process = Process {
             terminal: request.tty,
+            console_size: request
+                .console_size
+                .filter(|size| request.tty && *size != [0, 0])
+                .map(|[height, width]| ConsoleSize { height: height.into(), width: width.into() }),
             user: identity.user,
             args: request.cmd.to_vec(),
             env: spec::exec_env(&own, request.tty, &request.env),
@@ -220,7 +224,15 @@ impl Engine {
 
     /// Sets the size of an exec's terminal.
     pub fn exec_resize(&self, exec: &str, width: u16, height: u16) -> Result<(), Error> {
-        let (container, _) = self.exec_record(exec)?;
+        let container = match self.exec_record(exec) {
+            Ok((container, _)) => container,
+            // It went with its container's life.
+            Err(Error::NoExec(_)) if is_exec_id(exec) => match self.find(&exec[..OF_CONTAINER]) {
+                Ok(of) if !self.is_alive(&of)? => return control::not_running(&of),
+                _ => return Err(Error::NoExec(exec.to_owned())),
+            },
+            Err(err) => return Err(err),
+        };
         let request = Request::Resize { exec: Some(exec.to_owned()), width, height };
         match shim::ask(&self.paths().socket(&container.id), &request)? {
             Some(_) => Ok(()),
@@ -231,8 +243,7 @@ impl Engine {
     /// The record of an exec, and its container. An id becomes a file's name, so it is digits only.
     fn exec_record(&self, exec: &str) -> Result<(Container, ExecRecord), Error> {
         let unknown = || Error::NoExec(exec.to_owned());
-        let digits = exec.len() == 64 && exec.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !digits {
+        if !is_exec_id(exec) {
             return Err(unknown());
         }
         let container = self.find(&exec[..OF_CONTAINER]).map_err(|_| unknown())?;
@@ -241,6 +252,11 @@ impl Engine {
         let record = serde_json::from_slice(&bytes).map_err(io::Error::from).at("parse", &path)?;
         Ok((container, record))
     }
+}
+
+/// Whether this could be the id of an exec: digits only.
+fn is_exec_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Why an exec did not start, in the words by which clients tell an exit code; it is noted for

@@ -1,12 +1,13 @@
 //! Telling all about one container.
 
 use docker::container::{DriverData, Inspect, NetworkSettings, State};
-use docker::{EndpointSettings, HostConfig, Map};
+use docker::{ContainerConfig, EndpointSettings, HostConfig, Map};
 use shim_protocol::{ExecStatus, Phase, Status};
 use snapshot::Mounts;
 
+use crate::attachment::is_main;
 use crate::engine::Engine;
-use crate::record::Container;
+use crate::record::{Container, Record};
 use crate::spec::namespaces::{Mode, mode};
 use crate::spec::security::Security;
 use crate::{Error, clock, list};
@@ -56,8 +57,8 @@ impl Engine {
             graph_driver: self.graph_driver(&container)?,
             size_rw: sizes.map(|(own, _)| own),
             size_root_fs: sizes.map(|(_, all)| all),
-            mounts: record.mounts.iter().map(|mounting| mounting.point.clone()).collect(),
-            config: record.config.clone(),
+            mounts: record.shown_mounts().collect(),
+            config: ContainerConfig { mac_address: main_mac(record), ..record.config.clone() },
             network_settings: NetworkSettings {
                 sandbox_id: if running { container.id.clone() } else { String::new() },
                 sandbox_key: if running && status.pid > 0 {
@@ -125,6 +126,17 @@ impl Engine {
         ids.sort();
         ids
     }
+}
+
+/// The address that was asked for on the main network: where older clients look for it.
+fn main_mac(record: &Record) -> String {
+    let asked = &record.config.mac_address;
+    let of_network = record
+        .endpoints
+        .iter()
+        .find(|(name, _)| is_main(&record.host, name))
+        .map(|(_, settings)| settings.mac_address.clone());
+    if asked.is_empty() { of_network.unwrap_or_default() } else { asked.clone() }
 }
 
 fn state(status: &Status) -> State {

@@ -88,6 +88,7 @@ mod wait;
 mod watch;
 
 pub use commit::CommitOptions;
+pub use create::CreateOptions;
 pub use engine::{Engine, EngineConfig};
 pub use error::{Class, Error};
 pub use events::Events;

@@ -45,7 +45,8 @@ pub(crate) fn parse(text: &str) -> Result<(&str, &str), Error> {
     if let Some(shown) = name.strip_prefix('/') {
         return Ok((shown, alias.rsplit('/').next().unwrap_or(alias)));
     }
-    Ok((name, alias))
+    // As a part of a path, which it becomes.
+    Ok((name, alias.trim_start_matches('/')))
 }
 
 impl Engine {

@@ -149,7 +149,7 @@ impl Engine {
             network_settings: Some(SummaryNetworkSettings {
                 networks: self.shown_networks(container, running),
             }),
-            mounts: record.mounts.iter().map(|mounting| mounting.point.clone()).collect(),
+            mounts: record.shown_mounts().collect(),
             ..Summary::default()
         })
     }

@@ -41,6 +41,15 @@ pub(crate) struct Mounting {
 }
 
 impl Mounting {
+    /// If it cannot be written to, that goes for it alone, not for what is mounted below it.
+    pub(crate) fn set_shallow(&mut self) {
+        for option in &mut self.options {
+            if option == "rro" {
+                "ro".clone_into(option);
+            }
+        }
+    }
+
     /// It cannot be written to, whatever was asked for.
     pub(crate) fn set_read_only(&mut self) {
         self.point.rw = false;

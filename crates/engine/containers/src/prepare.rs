@@ -124,6 +124,7 @@ impl Engine {
             .find(|address| address.is_ipv4())
             .copied();
         let mut hosts = etc::hosts(
+            (host.network_mode == "host").then(etc::of_host).flatten(),
             &host.extra_hosts,
             gateway,
             &addresses,

@@ -1,5 +1,6 @@
 //! What the database keeps of a container: all that it takes to start it again.
 
+use docker::container::MountPoint;
 use docker::{ContainerConfig, EndpointSettings, HostConfig, Map, PortMap};
 use oci::{ChainId, Digest};
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::idmap::Maps;
 use crate::links::Link;
-use crate::mounting::Mounting;
+use crate::mounting::{self, Mounting};
 
 /// A container, as its row and its record say.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +63,18 @@ pub(crate) struct Record {
     pub(crate) connected: Map<EndpointSettings>,
     /// Published ports of the last start.
     pub(crate) ports: PortMap,
+}
+
+impl Record {
+    /// What is mounted, as it is told: without what `--tmpfs` asks for, which stands elsewhere.
+    pub(crate) fn shown_mounts(&self) -> impl Iterator<Item = MountPoint> {
+        let by_path = |mounting: &&Mounting| {
+            let paths = self.host.tmpfs.keys();
+            mounting.point.kind == mounting::TMPFS
+                && paths.into_iter().any(|path| mounting::clean(path) == mounting.point.destination)
+        };
+        self.mounts.iter().filter(move |one| !by_path(one)).map(|one| one.point.clone())
+    }
 }
 
 /// What a step of a build has beside.

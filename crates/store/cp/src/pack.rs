@@ -79,11 +79,9 @@ pub fn pack(root: &Root, place: &Place, how: Pack, out: &mut dyn Write) -> Resul
         let (directory, name) = root.parent(&place.path)?;
         (directory, name.into())
     };
-    // A name of `/` is the root's own, which has none in an archive.
-    let prefix = if place.name == "/" { PathBuf::new() } else { PathBuf::from(&place.name) };
     let mut packer = Packer {
         base,
-        prefix,
+        prefix: PathBuf::from(&place.name),
         device: how.one_file_system.then_some(stat.st_dev),
         attributes: how.attributes,
         time: how.time,
@@ -152,7 +150,10 @@ impl Packer<'_> {
             entry.xattrs.extend(attributes(&node).at("getxattr", path)?);
         }
         if kind == Kind::Directory {
-            entry.path.push(b'/');
+            // The root's own name is one already.
+            if !entry.path.ends_with(b"/") {
+                entry.path.push(b'/');
+            }
             self.append(path, &entry, &mut io::empty())?;
             return Ok(self.device.is_none_or(|device| device == stat.st_dev));
         }

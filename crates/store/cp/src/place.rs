@@ -24,7 +24,7 @@ impl Place {
         let follow = given.is_empty()
             || given.ends_with('/')
             || [".", ".."].iter().any(|end| given.rsplit('/').next() == Some(*end));
-        let name = if given.ends_with("/.") || given == "." {
+        let name = if given.trim_end_matches('/').rsplit('/').next() == Some(".") {
             OsString::from(".")
         } else {
             path.file_name().unwrap_or(OsStr::new("/")).to_owned()
@@ -49,6 +49,8 @@ mod tests {
             ("etc", "/etc", "etc", false),
             ("/etc/", "/etc/", "etc", true),
             ("/etc/.", "/etc/.", ".", true),
+            ("/etc/./", "/etc/./", ".", true),
+            ("./", "/./", ".", true),
             ("/", "/", "/", true),
             ("", "/", "/", true),
             (".", "/.", ".", true),

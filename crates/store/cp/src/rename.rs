@@ -10,7 +10,7 @@ use tarstream::{Kind, Reader, Writer};
 use crate::Error;
 use crate::error::At as _;
 
-/// Copies an archive whose names begin with a directory or file of one name, or with `.`, to one in
+/// Copies an archive whose names begin with a directory or file of one name, with `.`, or with `/`, to one in
 /// which they begin with `name`; with `.` as name what is in the directory has none before it.
 pub fn rename(archive: &mut dyn Read, name: &OsStr, out: &mut dyn Write) -> Result<(), Error> {
     let place = Path::new(name);
@@ -39,9 +39,9 @@ pub fn rename(archive: &mut dyn Read, name: &OsStr, out: &mut dyn Write) -> Resu
 
 fn renamed(path: &[u8], name: &OsStr, is_directory: bool) -> Vec<u8> {
     let path = Path::new(OsStr::from_bytes(path));
-    let mut parts = path.components().filter(|part| *part != Component::RootDir).peekable();
-    let from_here = parts.peek() == Some(&Component::CurDir);
-    if !from_here {
+    let mut parts = path.components().peekable();
+    // That of a whole file system has names that begin with its root.
+    if !matches!(parts.peek(), Some(Component::CurDir)) {
         parts.next();
     }
     let rest: PathBuf = parts.filter(|part| *part != Component::CurDir).collect();

@@ -88,7 +88,11 @@ pub fn unpack_file(
 
 impl Unpacker {
     fn all(mut self, archive: &mut dyn Read) -> Result<(), Error> {
-        let decoded = diff::decode(archive).map_err(|err| bad_archive(&err))?;
+        let decoded = match diff::decode(archive) {
+            // As of an archive in which there is nothing.
+            Err(diff::Error::Empty) => return self.finish(),
+            decoded => decoded.map_err(|err| bad_archive(&err))?,
+        };
         let mut reader = Reader::new(BufReader::with_capacity(64 << 10, decoded));
         while let Some(entry) = reader.next_entry().map_err(|err| bad_archive(&err))? {
             self.entry(&entry, &mut reader)?;

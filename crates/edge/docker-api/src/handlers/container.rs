@@ -1,6 +1,6 @@
 //! A container's life.
 
-use containers::{ListOptions, RemoveOptions};
+use containers::{CreateOptions, ListOptions, RemoveOptions};
 use docker::{ContainerInspect, CreateRequest, container::UpdateRequest, filters::Filters};
 use hyper::StatusCode;
 use serde::Deserialize;
@@ -8,7 +8,8 @@ use serde::Deserialize;
 use crate::{
     call::{Call, Reply, created, done, empty, ok, parse},
     error::Error,
-    legacy, platform,
+    legacy, older, platform,
+    version::Version,
 };
 
 /// `GET /containers/json`
@@ -45,13 +46,20 @@ pub(crate) async fn create(mut call: Call) -> Reply {
         request.host_config.runtime = parse::<Beside>(&body)?.runtime.unwrap_or_default();
     }
     let name = call.query.get("name").map(|name| name.trim_start_matches('/').to_owned());
-    let platform = platform::from_text(call.query.text("platform"))?;
-    let response = call
+    let platform = match call.version {
+        version if version < Version(41) => None,
+        _ => platform::from_text(call.query.text("platform"))?,
+    };
+    let warnings = older::create(&mut request, call.version)?;
+    let shallow_read_only = older::read_only_is_shallow(call.version);
+    let mut response = call
         .engine(move |engine| {
             let name = name.as_deref().filter(|name| !name.is_empty());
-            engine.create_for(name, request, platform.as_ref())
+            let how = CreateOptions { platform: platform.as_ref(), shallow_read_only };
+            engine.create_with(name, request, how)
         })
         .await?;
+    response.warnings.extend(warnings);
     created(&response)
 }
 
@@ -60,7 +68,7 @@ pub(crate) async fn inspect(call: Call) -> Reply {
     let id = call.id.clone();
     let size = call.query.bool("size");
     let inspect: ContainerInspect = call.engine(move |engine| engine.inspect(&id, size)).await?;
-    ok(&legacy::container(&inspect)?)
+    ok(&legacy::container(&inspect, call.version)?)
 }
 
 /// `POST /containers/ID/start`
@@ -98,7 +106,9 @@ pub(crate) async fn restart(call: Call) -> Reply {
 }
 
 fn stopping(call: &Call) -> Result<(String, Option<String>, Option<i64>), Error> {
-    let signal = call.query.get("signal").filter(|signal| !signal.is_empty()).map(str::to_owned);
+    // Not so before v1.42.
+    let asked = call.query.get("signal").filter(|_| call.version >= Version(42));
+    let signal = asked.filter(|signal| !signal.is_empty()).map(str::to_owned);
     Ok((call.id.clone(), signal, call.query.number("t")?))
 }
 
@@ -140,7 +150,8 @@ pub(crate) async fn rename(call: Call) -> Reply {
 
 /// `POST /containers/ID/update`
 pub(crate) async fn update(mut call: Call) -> Reply {
-    let request: UpdateRequest = call.json().await?;
+    let mut request: UpdateRequest = call.json().await?;
+    older::update(&mut request, call.version);
     let id = call.id.clone();
     ok(&call.engine(move |engine| engine.update(&id, &request)).await?)
 }

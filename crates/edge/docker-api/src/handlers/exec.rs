@@ -16,6 +16,7 @@ use crate::{
     error::{Error, chain},
     handlers::process::size,
     http::{connection::Answer, gone::head_taken},
+    older,
     stream::{
         detach::Detector,
         frames::{Framing, frame},
@@ -25,7 +26,8 @@ use crate::{
 
 /// `POST /containers/ID/exec`
 pub(crate) async fn create(mut call: Call) -> Reply {
-    let request: CreateRequest = call.json().await?;
+    let mut request: CreateRequest = call.json().await?;
+    older::exec(&mut request.console_size, call.version);
     detach_keys(&request.detach_keys)?;
     let id = call.id.clone();
     let id = call.engine(move |engine| engine.exec_create(&id, &request)).await?;
@@ -38,9 +40,10 @@ pub(crate) async fn create(mut call: Call) -> Reply {
 /// some clients lose what comes together with the head. That the program cannot be run is told on
 /// the stream then, and its exit code is in the exec's record.
 pub(crate) async fn start(mut call: Call) -> Reply {
+    let mut request: StartRequest = call.json().await?;
+    older::exec(&mut request.console_size, call.version);
     let id = call.id.clone();
     let (tty, keys) = call.engine(move |engine| engine.exec_ready(&id)).await?;
-    let request: StartRequest = call.json().await?;
     let id = call.id.clone();
     if request.detach {
         call.engine(move |engine| engine.exec_start(&id, &request)).await?;

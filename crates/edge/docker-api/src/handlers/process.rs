@@ -51,11 +51,21 @@ pub(crate) async fn resize(call: Call) -> Reply {
 /// Rows and columns.
 pub(crate) fn size(call: &Call) -> Result<(u16, u16), Error> {
     let get = |key: &str, what: &str| {
-        call.query.text(key).parse::<u16>().map_err(|_| {
-            Error::invalid(format!("invalid resize {what} {:?}", call.query.text(key)))
-        })
+        let text = call.query.text(key);
+        // What no terminal has, but the API allows, is the most that one can have.
+        let cells = unsigned(text).map(|cells| u16::try_from(cells).unwrap_or(u16::MAX));
+        cells.map_err(|why| Error::invalid(format!("invalid resize {what} {text:?}: {why}")))
     };
     Ok((get("h", "height")?, get("w", "width")?))
+}
+
+/// A number of 32 bits, and what Go says of what is none.
+fn unsigned(text: &str) -> Result<u32, &'static str> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("invalid syntax");
+    }
+    text.parse().map_err(|_| "value out of range")
 }
 
 /// `POST /containers/ID/wait`

@@ -100,7 +100,7 @@ pub(crate) async fn restore(mut call: Call) -> Reply {
 fn map(call: &Call, name: &str) -> Result<BTreeMap<String, String>, Error> {
     match call.query.text(name) {
         "" => Ok(BTreeMap::new()),
-        text => serde_json::from_str(text).map_err(|err| Error::json(&err)),
+        text => serde_json::from_str(text).map_err(|err| Error::json(text.as_bytes(), &err)),
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod gone;
 pub(crate) mod query;
 pub(crate) mod route;
 mod sha1;
+pub(crate) mod syntax;
 mod takeover;
 #[cfg(test)]
 mod tests;

@@ -67,29 +67,49 @@ impl Engine {
     /// The whole root of a container, without what is mounted in it.
     pub fn export(&self, wanted: &str) -> Result<Archive, Error> {
         let container = self.find(wanted)?;
-        let root = self.mounted_root(&container, false)?;
+        let status = self.status(&container.id)?;
+        let (root, ids) = match self.kept_root(&container, &status)? {
+            Some(root) => (root, ids_of(&container)),
+            None => (self.mounted_root(&container, false)?, Ids::default()),
+        };
         let mut archive = archive(root.into(), wanted, "/", true)?;
         archive.place.name = OsString::new();
-        Ok(archive)
+        Ok(Archive { ids, ..archive })
     }
 
     /// The root of a container that runs, as its init sees it; `None` where it does not run.
     fn running_root(&self, container: &Container, status: &Status) -> Result<Option<Root>, Error> {
         let path = match status.phase {
             Phase::Running | Phase::Paused => PathBuf::from(format!("/proc/{}/root", status.pid)),
-            // Its supervisor keeps the root mounted, and two mounts of one writable layer would not
-            // see each other's changes.
-            Phase::Restarting => {
-                let rootfs = self.paths().rootfs();
-                let below = rootfs.strip_prefix("/").unwrap_or(&rootfs);
-                PathBuf::from(format!("/proc/{}/root", status.shim_pid)).join(below)
-            }
+            Phase::Restarting => return self.kept_root(container, status),
             Phase::Created | Phase::Exited => return Ok(None),
         };
+        self.root_at(&path, container, status)
+    }
+
+    /// The root of a container as its supervisor has it mounted, without what is mounted in it. Two
+    /// mounts of one writable layer would not see each other's changes.
+    fn kept_root(&self, container: &Container, status: &Status) -> Result<Option<Root>, Error> {
+        if matches!(status.phase, Phase::Created | Phase::Exited) {
+            return Ok(None);
+        }
+        let rootfs = self.paths().rootfs();
+        let below = rootfs.strip_prefix("/").unwrap_or(&rootfs);
+        let path = PathBuf::from(format!("/proc/{}/root", status.shim_pid)).join(below);
+        self.root_at(&path, container, status)
+    }
+
+    /// A root below the directory in `/proc` of a process of a container, while it runs.
+    fn root_at(
+        &self,
+        path: &Path,
+        container: &Container,
+        status: &Status,
+    ) -> Result<Option<Root>, Error> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = match rustix::fs::open(&path, flags, Mode::empty()) {
+        let fd = match rustix::fs::open(path, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
-            opened => opened.at("open", &path)?,
+            opened => opened.at("open", path)?,
         };
         // The number may have become another's before we opened it, but not after its supervisor
         // said that it still runs.
@@ -185,9 +205,10 @@ pub(crate) fn whole(root: Root) -> Result<Archive, Error> {
 /// An error about a path that is not there, in Docker's words.
 fn missing(err: sys::Error, wanted: &str, path: &str) -> Error {
     match err.errno() {
-        Errno::NOENT | Errno::NOTDIR => {
+        Errno::NOENT => {
             Error::NotFound(format!("Could not find the file {path} in container {wanted}"))
         }
+        Errno::NOTDIR => Error::NotADirectory(path.into()),
         _ => err.into(),
     }
 }

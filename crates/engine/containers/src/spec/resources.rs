@@ -219,10 +219,10 @@ pub(crate) fn limits(wanted: &docker::Resources) -> Result<runtime::Resources, E
     };
     let block_io = block_io(wanted)?;
     Ok(runtime::Resources {
+        // Whatever is no limit takes one away.
         pids: wanted
             .pids_limit
-            .and_then(positive)
-            .map(|limit| runtime::Pids { limit: Some(limit) }),
+            .map(|limit| runtime::Pids { limit: Some(positive(limit).unwrap_or(-1)) }),
         cpu: (cpu != runtime::Cpu::default()).then_some(cpu),
         memory: (memory != runtime::Memory::default()).then_some(memory),
         block_io: (block_io != runtime::BlockIo::default()).then_some(block_io),
@@ -352,7 +352,7 @@ mod tests {
                 r#"{"blockIO":{"weight":300},"cpu":{"shares":512,"quota":25000,"period":50000,"cpus":"0,1","mems":"0"}}"#
             ]],
         );
-        check(r#"{"PidsLimit":-1}"#, &expect!["{}"]);
+        check(r#"{"PidsLimit":-1}"#, &expect![[r#"{"pids":{"limit":-1}}"#]]);
     }
 
     #[test]

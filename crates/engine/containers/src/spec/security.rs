@@ -7,18 +7,18 @@ use crate::Error;
 
 /// Paths that tell of the machine, or let it be harmed; hidden. Docker's list, in its order.
 const MASKED: [&str; 12] = [
-    "/proc/acpi",
     "/proc/asound",
+    "/proc/acpi",
     "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
+    "/proc/sched_debug",
+    "/proc/scsi",
     "/sys/firmware",
+    "/sys/devices/virtual/powercap",
 ];
 /// Paths that may be read only. Docker's list.
 const READONLY: [&str; 5] =
@@ -105,30 +105,36 @@ impl Security {
             apparmor: None,
         };
         for option in options {
-            if option == "no-new-privileges" {
-                security.no_new_privileges = true;
-                continue;
-            }
-            let Some((name, value)) = option.split_once('=').or_else(|| option.split_once(':'))
-            else {
-                return Err(Error::Invalid(format!("invalid --security-opt 1: {option:?}")));
-            };
-            match (name, value) {
-                ("no-new-privileges", value) => security.no_new_privileges = flag(option, value)?,
-                ("writable-cgroups", value) => security.writable_cgroups = flag(option, value)?,
-                ("seccomp", "unconfined") => security.profile = Profile::Unconfined,
-                ("seccomp", "builtin" | "default" | "") => security.profile = Profile::Default,
-                ("seccomp", json) => {
-                    seccomp::Profile::parse(json).map_err(|err| bad_profile(&err))?;
-                    security.profile = Profile::Custom(json.to_owned());
-                }
-                ("apparmor", "") => security.apparmor = None,
-                ("apparmor", name) => security.apparmor = Some(name.to_owned()),
-                ("label", label) => check_label(label)?,
-                _ => return Err(Error::Invalid(format!("invalid --security-opt 2: {option:?}"))),
+            match option.as_str() {
+                "no-new-privileges" => security.no_new_privileges = true,
+                "writable-cgroups" => security.writable_cgroups = true,
+                option => security.take(option)?,
             }
         }
         Ok(security)
+    }
+
+    /// Takes over one option of the form `NAME=VALUE`.
+    fn take(&mut self, option: &str) -> Result<(), Error> {
+        let Some((name, value)) = option.split_once('=').or_else(|| option.split_once(':')) else {
+            return Err(Error::Invalid(format!("invalid --security-opt 1: {option:?}")));
+        };
+        match (name, value) {
+            ("no-new-privileges", value) => self.no_new_privileges = flag(option, value)?,
+            // In words alone, as Docker has it.
+            ("writable-cgroups", "true" | "false") => self.writable_cgroups = value == "true",
+            ("seccomp", "unconfined") => self.profile = Profile::Unconfined,
+            ("seccomp", "builtin" | "default" | "") => self.profile = Profile::Default,
+            ("seccomp", json) => {
+                seccomp::Profile::parse(json).map_err(|err| bad_profile(&err))?;
+                self.profile = Profile::Custom(json.to_owned());
+            }
+            ("apparmor", "") => self.apparmor = None,
+            ("apparmor", name) => self.apparmor = Some(name.to_owned()),
+            ("label", label) => check_label(label)?,
+            _ => return Err(Error::Invalid(format!("invalid --security-opt 2: {option:?}"))),
+        }
+        Ok(())
     }
 
     /// What is asked for and has no effect on this machine.

@@ -365,18 +365,18 @@ fn a_plain_container() {
               "net.ipv4.ping_group_range": "0 2147483647"
             },
             "maskedPaths": [
-              "/proc/acpi",
               "/proc/asound",
+              "/proc/acpi",
               "/proc/interrupts",
               "/proc/kcore",
               "/proc/keys",
               "/proc/latency_stats",
-              "/proc/sched_debug",
-              "/proc/scsi",
               "/proc/timer_list",
               "/proc/timer_stats",
-              "/sys/devices/virtual/powercap",
+              "/proc/sched_debug",
+              "/proc/scsi",
               "/sys/firmware",
+              "/sys/devices/virtual/powercap",
               "/sys/devices/system/cpu/cpu0/thermal_throttle",
               "/sys/devices/system/cpu/cpu1/thermal_throttle"
             ],
