@@ -198,9 +198,8 @@ fn quoted(byte: u8) -> String {
         b'\n' => "'\\n'".into(),
         b'\r' => "'\\r'".into(),
         b'\t' => "'\\t'".into(),
-        b' '..=b'~' => format!("'{}'", char::from(byte)),
         // It takes each byte for a character.
-        0xa1..=0xac | 0xae..=0xff => format!("'{}'", char::from(byte)),
+        b' '..=b'~' | 0xa1..=0xac | 0xae..=0xff => format!("'{}'", char::from(byte)),
         0x80.. => format!("'\\u{byte:04x}'"),
         _ => format!("'\\x{byte:02x}'"),
     }

@@ -1,0 +1,182 @@
+//! What clients of the API compare word by word, and what their version of it meant.
+
+use serde_json::{Value, json};
+use testkit::needs;
+
+use crate::busybox;
+use crate::docker_client::Daemon;
+
+/// Asks as a client of a version: the status and the body.
+#[track_caller]
+fn ask(daemon: &Daemon<'_>, version: &str, request: &str, body: &str) -> (u16, String) {
+    let (method, path) = request.split_once(' ').unwrap();
+    let mut curl = daemon.command("curl");
+    curl.args(["-s", "-g", "-m", "20", "-w", "\n%{http_code}", "-X", method, "--unix-socket"]);
+    curl.args([daemon.socket(), "-H", "Content-Type: application/json"]);
+    curl.arg(format!("http://d/v{version}{path}"));
+    if !body.is_empty() {
+        curl.args(["--data-binary", body]);
+    }
+    let said = testkit::capture(&mut curl).success();
+    let (body, status) = said.rsplit_once('\n').unwrap();
+    (status.parse().unwrap(), body.trim_end().to_owned())
+}
+
+/// The same of what succeeds and answers with JSON.
+#[track_caller]
+fn value(daemon: &Daemon<'_>, version: &str, request: &str, body: &Value) -> Value {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let (status, text) = ask(daemon, version, request, &body);
+    assert!(status < 300, "{request}: {status} {text}");
+    serde_json::from_str(&text).unwrap_or(Value::Null)
+}
+
+#[track_caller]
+fn message(answer: &(u16, String)) -> String {
+    let body: Value = serde_json::from_str(&answer.1).expect(&answer.1);
+    format!("{} {}", answer.0, body["message"].as_str().unwrap())
+}
+
+/// A command in a container, as a client without a terminal of its own would run it.
+#[track_caller]
+fn exec(daemon: &Daemon<'_>, version: &str, container: &str, request: &Value) -> String {
+    let made = value(daemon, version, &format!("POST /containers/{container}/exec"), request);
+    let start = format!("POST /exec/{}/start", made["Id"].as_str().unwrap());
+    ask(daemon, version, &start, &json!({"Tty": request["Tty"]}).to_string()).1
+}
+
+#[test]
+fn older_clients_get_what_their_version_meant() {
+    needs!(Root, Overlay, Netns, Busybox, Curl);
+    let sandbox = busybox("api-older");
+    let daemon = Daemon::start(&sandbox);
+    let with =
+        |host: Value| json!({"Image": "busybox", "Cmd": ["sleep", "600"], "HostConfig": host});
+    for (version, mode) in [("1.39", "shareable"), ("1.40", "private")] {
+        let made =
+            value(&daemon, version, "POST /containers/create", &with(json!({"PidsLimit": 32})));
+        let id = made["Id"].as_str().unwrap();
+        let shown = value(&daemon, version, &format!("GET /containers/{id}/json"), &Value::Null);
+        assert_eq!(shown["HostConfig"]["IpcMode"], mode);
+        let change = format!("POST /containers/{id}/update");
+        value(&daemon, version, &change, &json!({"PidsLimit": 16}));
+        let shown = value(&daemon, "1.51", &format!("GET /containers/{id}/json"), &Value::Null);
+        let limit = if version == "1.39" { 32 } else { 16 };
+        assert_eq!(shown["HostConfig"]["PidsLimit"], limit);
+        sandbox.ok(&["rm", id]);
+    }
+    let two =
+        json!({"Image": "busybox", "NetworkingConfig": {"EndpointsConfig": {"b": {}, "a": {}}}});
+    assert_eq!(
+        message(&ask(&daemon, "1.43", "POST /containers/create", &two.to_string())),
+        "400 Container cannot be created with multiple network endpoints: a, b"
+    );
+    // What is mounted below something read-only could be written to.
+    let tree = sandbox.work().join("tree");
+    std::fs::create_dir_all(tree.join("below")).unwrap();
+    let below = format!("mount -t tmpfs tmpfs {}", tree.join("below").display());
+    assert_eq!(sandbox.sh(&below).code, 0);
+    for (version, code) in [("1.43", 0), ("1.44", 1)] {
+        let bind = format!("{}:/tree:ro", tree.display());
+        let made =
+            value(&daemon, version, "POST /containers/create", &with(json!({"Binds": [bind]})));
+        let id = made["Id"].as_str().unwrap();
+        sandbox.ok(&["start", id]);
+        assert_eq!(sandbox.dhow(&["exec", id, "touch", "/tree/below/x"]).code, code, "{version}");
+        assert_eq!(sandbox.dhow(&["exec", id, "touch", "/tree/x"]).code, 1, "{version}");
+        sandbox.ok(&["rm", "-f", id]);
+    }
+    drop(daemon);
+    assert_eq!(sandbox.sh(&format!("umount {}", tree.join("below").display())).code, 0);
+    sandbox.finish();
+}
+
+#[test]
+fn mistakes_are_named_as_docker_names_them() {
+    needs!(Root, Overlay, Netns, Busybox, Curl);
+    let sandbox = busybox("api-mistakes");
+    let daemon = Daemon::start(&sandbox);
+    sandbox.ok(&["run", "-d", "--name", "one", "busybox", "sleep", "600"]);
+    let told = |request: &str, body: &str| message(&ask(&daemon, "1.51", request, body));
+    assert_eq!(
+        told("POST /exec/nope/start", "{invalid"),
+        "400 invalid JSON: invalid character 'i' looking for beginning of object key string"
+    );
+    assert_eq!(told("POST /exec/nope/start", "{}"), "404 No such exec instance: nope");
+    assert_eq!(
+        told("GET /containers/one/archive?path=/etc/passwd/", ""),
+        "500 lstat /etc/passwd/: not a directory"
+    );
+    let create = |host: Value| {
+        let body = json!({"Image": "busybox", "Cmd": ["true"], "HostConfig": host});
+        told("POST /containers/create", &body.to_string())
+    };
+    assert_eq!(create(json!({"PidMode": "container:nope"})), "400 No such container: nope");
+    assert_eq!(
+        create(json!({"Annotations": {"": "a"}})),
+        "400 invalid Annotations: the empty string is not permitted as an annotation key"
+    );
+    assert_eq!(
+        create(json!({"SecurityOpt": ["writable-cgroups=1"]})),
+        "400 invalid --security-opt 2: \"writable-cgroups=1\""
+    );
+    let made = value(&daemon, "1.51", "POST /containers/one/exec", &json!({"Cmd": ["true"]}));
+    let resize = format!("POST /exec/{}/resize?h=40&w=40", made["Id"].as_str().unwrap());
+    assert_eq!(
+        told(&resize.replace("40&", "4294967296&"), ""),
+        "400 invalid resize height \"4294967296\": value out of range"
+    );
+    sandbox.ok(&["kill", "one"]);
+    assert!(told(&resize, "").ends_with("is not running"), "{}", told(&resize, ""));
+    sandbox.ok(&["rm", "one"]);
+    drop(daemon);
+    sandbox.finish();
+}
+
+#[test]
+fn what_is_asked_for_is_what_there_is() {
+    needs!(Root, Overlay, Netns, Busybox, Curl, PidsCgroup);
+    let sandbox = busybox("api-asked");
+    let daemon = Daemon::start(&sandbox);
+    sandbox.ok(&["run", "-d", "--name", "db", "busybox", "sleep", "600"]);
+    let limits = ["--pids-limit", "32", "--tmpfs", "/t", "--link", "db:/sql"];
+    let run = [&["run", "-d", "--name", "app"], &limits[..], &["busybox", "sleep", "600"]].concat();
+    sandbox.ok(&run);
+    value(&daemon, "1.51", "POST /containers/app/update", &json!({"PidsLimit": -1}));
+    let app = value(&daemon, "1.51", "GET /containers/app/json", &Value::Null);
+    assert_eq!(app["HostConfig"]["PidsLimit"], 0);
+    assert_eq!(app["Mounts"], json!([]));
+    let pids = "cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max 2>/dev/null; true";
+    assert_eq!(sandbox.ok(&["exec", "app", "sh", "-c", pids]), "max");
+    // A link is found by the name that its container has now.
+    sandbox.ok(&["rename", "app", "web"]);
+    let linked = value(&daemon, "1.51", "GET /containers/web/sql/json", &Value::Null);
+    assert_eq!(linked["Name"], "/db");
+    // Who joins another one does so whatever that is called.
+    sandbox.ok(&["create", "--name", "beside", "--pid", "container:web", "busybox", "ps"]);
+    sandbox.ok(&["rename", "web", "site"]);
+    let beside = value(&daemon, "1.51", "GET /containers/beside/json", &Value::Null);
+    assert_eq!(
+        beside["HostConfig"]["PidMode"],
+        format!("container:{}", app["Id"].as_str().unwrap())
+    );
+    assert!(sandbox.ok(&["start", "-a", "beside"]).contains("sleep 600"));
+    // The size of a terminal is there before its program looks.
+    let size = json!({"Cmd": ["stty", "size"], "Tty": true, "AttachStdout": true,
+        "ConsoleSize": [57, 123]});
+    assert_eq!(exec(&daemon, "1.42", "db", &size).trim(), "57 123");
+    // The names in an archive are those of who asked.
+    for (path, first) in [("/", "/"), ("/./", "./"), ("/etc/", "etc/"), ("/etc/.", "./")] {
+        let url = format!("http://d/containers/db/archive?path={path}");
+        let list = format!("curl -s --unix-socket {} {url} | tar tPf - | head -1", daemon.socket());
+        assert_eq!(sandbox.sh(&list).success().trim(), first, "{path}");
+    }
+    assert_eq!(ask(&daemon, "1.51", "PUT /containers/db/archive?path=/tmp", "").0, 200);
+    let hosts = ["run", "--rm", "--network", "host", "--add-host", "a:1.2.3.4", "busybox"];
+    let own = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let read = sandbox.ok(&[&hosts[..], &["cat", "/etc/hosts"]].concat());
+    assert_eq!(read, format!("{}\n1.2.3.4\ta", own.trim_end_matches('\n')));
+    sandbox.ok(&["rm", "-f", "beside", "site", "db"]);
+    drop(daemon);
+    sandbox.finish();
+}
