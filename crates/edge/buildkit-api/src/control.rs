@@ -20,6 +20,7 @@ use crate::guest::Asked;
 use crate::history::Ended;
 use crate::service::Service;
 use crate::session::pipe::{carry_in, carry_out, pipe};
+use crate::session::policy::Policy;
 use crate::session::{Announced, SessionClient};
 use crate::status::Told;
 use crate::{builds, cache, failure, request, worker};
@@ -36,10 +37,11 @@ impl Service {
         let wanted = request::build(&asked)?;
         self.builder.may_grant(wanted.entitlements).map_err(|error| failure::status(&error))?;
         let session = self.sessions.wait(&asked.session).await.map_err(Status::not_found)?;
-        let policy = match asked.source_policy_session.as_str() {
+        let asks = match asked.source_policy_session.as_str() {
             "" => None,
             id => Some(self.sessions.wait(id).await.map_err(Status::not_found)?),
         };
+        let policy = Policy { rules: request::rules(&asked)?, session: asks };
         let client: Arc<dyn Client> = Arc::new(SessionClient(Arc::clone(&session), policy));
         let told = Arc::new(Told::default());
         let (sender, events) = mpsc::unbounded_channel();

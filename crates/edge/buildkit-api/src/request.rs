@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tonic::Status;
 
 use crate::failure;
+use crate::session::rules::Rules;
 
 /// The longest name of a build, in bytes.
 const REF_BYTES: usize = 128;
@@ -25,9 +26,6 @@ pub(crate) fn build(request: &control::SolveRequest) -> Result<Request, Status> 
     let (imports, exports) = (cache.imports.into_iter(), cache.exports.into_iter());
     let cache_from = imports.map(|entry| option(entry, false)).collect::<Result<_, _>>()?;
     let cache_to = exports.map(|entry| option(entry, true)).collect::<Result<_, _>>()?;
-    if request.source_policy.as_ref().is_some_and(|policy| !policy.rules.is_empty()) {
-        return Err(Status::unimplemented("rules for sources are not supported yet"));
-    }
     if request.proxy_network {
         return Err(Status::unimplemented("a network behind a proxy is not supported yet"));
     }
@@ -44,6 +42,12 @@ pub(crate) fn build(request: &control::SolveRequest) -> Result<Request, Status> 
         cache_volumes: cache_volumes(&request.frontend_attrs)?,
         ..Request::default()
     })
+}
+
+/// The rules for its sources.
+pub(crate) fn rules(request: &control::SolveRequest) -> Result<Rules, Status> {
+    let rules = request.source_policy.as_ref().map(Rules::of).transpose();
+    Ok(rules.map_err(Status::invalid_argument)?.unwrap_or_default())
 }
 
 /// What is to become of it, as it was said.

@@ -16,6 +16,7 @@ use crate::builds::Builds;
 use crate::content::Blobs;
 use crate::gateway::Gateway;
 use crate::history::History;
+use crate::session::policy::Policy;
 use crate::session::{Announced, SessionClient, Sessions};
 use crate::transport::{Io, MESSAGE, server};
 use crate::worker::Worker;
@@ -61,7 +62,7 @@ impl Service {
     ///
     /// It did not come.
     pub async fn find_session(&self, id: &str) -> Result<Arc<dyn Client>, String> {
-        Ok(Arc::new(SessionClient(self.sessions.wait(id).await?, None)))
+        Ok(Arc::new(SessionClient(self.sessions.wait(id).await?, Policy::default())))
     }
 
     /// Answers calls over a stream until its client leaves (`POST /grpc`).

@@ -75,6 +75,8 @@ pub(crate) struct Shared {
     /// It is told why steps are, or are not, in the cache.
     pub(crate) explains: AtomicBool,
     adopted: Mutex<HashMap<String, Adopted>>,
+    /// Sources in whose place others were used, and those.
+    pub(crate) decisions: Mutex<Vec<(Source, Source)>>,
     /// Caches of steps that this build has begun anew.
     begun: Mutex<HashSet<String>>,
     /// Caches elsewhere.
@@ -129,6 +131,7 @@ impl Build {
             resolve,
             explains: AtomicBool::new(false),
             adopted,
+            decisions: Mutex::default(),
             begun: Mutex::default(),
             remote,
         };

@@ -108,13 +108,14 @@ pub trait Client: Send + Sync + fmt::Debug {
         blob: &'a oci::image::Descriptor,
     ) -> Asked<'a, Box<dyn Output>>;
 
-    /// Whether a source may be used, as the client's policy says. Its error says why not.
-    fn may_use<'a>(
+    /// What is used in the place of a source, as the client's policy says; `None`: that one. Its error says why
+    /// it may not be used.
+    fn decide<'a>(
         &'a self,
         _source: &'a buildgraph::Source,
         _platform: Option<&'a oci::image::Platform>,
-    ) -> Asked<'a, ()> {
-        Box::pin(async { Ok(()) })
+    ) -> Asked<'a, Option<buildgraph::Source>> {
+        Box::pin(async { Ok(None) })
     }
 
     /// A stream that the client has under this path: an archive that it was given on its standard input,

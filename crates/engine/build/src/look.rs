@@ -5,7 +5,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use buildgraph::{Resolve, Source};
+use buildgraph::{Image, Resolve, Source};
 use fsroot::Root;
 use oci::Digest;
 use oci::image::{MAX_CONFIG, Platform};
@@ -71,9 +71,10 @@ impl Build {
         platform: Option<&Platform>,
     ) -> Result<SourceMeta, Error> {
         let build = &self.shared;
+        let of = &build.decided(of, platform).await?;
         phase_told(build, shown, async |listeners| match of {
             Source::Image(image) => {
-                let found = self.image_config(&image.reference, platform, image.resolve).await?;
+                let found = self.config_of(&image.reference, platform, image.resolve).await?;
                 Ok(SourceMeta::Image(found.0, found.1))
             }
             Source::Layout(layout) => {
@@ -100,6 +101,23 @@ impl Build {
 
     /// The configuration of an image: its digest, and the document. It is pulled where it is not here.
     pub async fn image_config(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+        how: Resolve,
+    ) -> Result<(Digest, Vec<u8>), Error> {
+        let (reference, digest, id) = (name.to_owned(), None, None);
+        let asked = Source::Image(Image { reference, digest, id, resolve: how });
+        match self.shared.decided(&asked, platform).await? {
+            Source::Image(image) => self.config_of(&image.reference, platform, image.resolve).await,
+            other => match Box::pin(self.source_meta(&other, name, platform)).await? {
+                SourceMeta::Image(digest, config) => Ok((digest, config)),
+                _ => Err(Error::Invalid(format!("what is in the place of {name} is no image"))),
+            },
+        }
+    }
+
+    async fn config_of(
         &self,
         name: &str,
         platform: Option<&Platform>,

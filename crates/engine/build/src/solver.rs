@@ -222,9 +222,8 @@ impl Shared {
         let listeners = Listeners::default();
         listeners.add(vertex.known_as(), &self.progress);
         watched.start();
-        let allowed = self.client.may_use(from, vertex.platform.as_ref()).await;
-        allowed.map_err(Error::Client)?;
-        let (output, cached) = source::bring(self, vertex, from, &listeners).await?;
+        let from = self.decided(from, vertex.platform.as_ref()).await?;
+        let (output, cached) = source::bring(self, vertex, &from, &listeners).await?;
         if let Output::Layers(chain) = &output
             && let Some(top) = chain.last().cloned()
         {

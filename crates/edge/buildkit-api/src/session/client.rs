@@ -19,7 +19,8 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{AsciiMetadataValue, MetadataKey, MetadataMap};
 use tonic_prost::ProstCodec;
 
-use super::{Session, ask, content, header, policy, tree};
+use super::policy::Policy;
+use super::{Session, ask, content, header, tree};
 use crate::clock::now;
 use crate::fsutil::Received;
 use crate::transport::{Channel, MESSAGE};
@@ -31,9 +32,9 @@ const ALL_PLATFORMS: &str = "buildkit-exporter-multi-platform";
 /// The largest piece of a file that is sent, in bytes: Go's gRPC takes 4 MiB.
 const PIECE: usize = 1 << 20;
 
-/// Who asked for a build, over its session; and the session that says which sources may be used.
+/// Who asked for a build, over its session; and what says which sources may be used.
 #[derive(Clone, Debug)]
-pub struct SessionClient(pub(crate) Arc<Session>, pub(crate) Option<Arc<Session>>);
+pub struct SessionClient(pub(crate) Arc<Session>, pub(crate) Policy);
 
 impl Client for SessionClient {
     fn directory<'a>(
@@ -101,17 +102,12 @@ impl Client for SessionClient {
         Box::pin(std::future::ready(content::put(&self.0, store, blob)))
     }
 
-    fn may_use<'a>(
+    fn decide<'a>(
         &'a self,
         source: &'a buildgraph::Source,
         platform: Option<&'a oci::image::Platform>,
-    ) -> Asked<'a, ()> {
-        Box::pin(async move {
-            match &self.1 {
-                Some(session) => policy::ask(session, source, platform).await,
-                None => Ok(()),
-            }
-        })
+    ) -> Asked<'a, Option<buildgraph::Source>> {
+        Box::pin(self.1.decide(source, platform))
     }
 
     fn upload<'a>(&'a self, path: &'a str) -> Asked<'a, Box<dyn AsyncRead + Send + Unpin>> {

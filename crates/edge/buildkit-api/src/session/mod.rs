@@ -8,7 +8,8 @@ mod client;
 mod content;
 mod header;
 pub(crate) mod pipe;
-mod policy;
+pub(crate) mod policy;
+pub(crate) mod rules;
 mod tree;
 
 pub use client::SessionClient;

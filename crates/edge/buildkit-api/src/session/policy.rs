@@ -1,10 +1,12 @@
-//! A client's policy: whether a source may be used, asked over a session (BuildKit's `sourcepolicy/policysession`).
+//! Which sources a build may use, and what is used in their place: by rules that come with it, and by its client,
+//! which is asked over a session (BuildKit's `sourcepolicy/policysession`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use buildgraph::Source;
+use buildgraph::{Resolve, Source};
 use buildkit::gateway::ResolveSourceMetaResponse;
-use buildkit::pb;
+use buildkit::pb::{self, SourceOp};
 use buildkit::policysession::policy_verifier_client::PolicyVerifierClient;
 use buildkit::policysession::{
     CheckPolicyRequest, DecisionResponse, check_policy_response::Result as Said,
@@ -14,17 +16,75 @@ use oci::image::Platform;
 use tonic::Request;
 
 use super::Session;
+use super::rules::Rules;
 use crate::transport::{Channel, MESSAGE};
 
-/// Asks the client of a session. Only what is allowed by name is.
-pub(super) async fn ask(
+/// So often another source may be put in the place of one, or more may be asked of it, as in BuildKit.
+const MAX_ASKED: usize = 10;
+
+/// What decides which sources a build may use.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Policy {
+    /// Rules that came with the build.
+    pub(crate) rules: Rules,
+    /// The session that is asked.
+    pub(crate) session: Option<Arc<Session>>,
+}
+
+impl Policy {
+    /// What is used in the place of a source; `None`: that one.
+    ///
+    /// # Errors
+    ///
+    /// It may not be used.
+    pub(super) async fn decide(
+        &self,
+        source: &Source,
+        platform: Option<&Platform>,
+    ) -> Result<Option<Source>, String> {
+        let Some(mut op) = named(source) else { return Ok(None) };
+        let mut is_another = self.rules.apply(&mut op)?;
+        let mut n_asked = 0;
+        while let Some(session) = &self.session {
+            n_asked += 1;
+            if n_asked > MAX_ASKED {
+                return Err(format!("source {:?}: too many policy requests", op.identifier));
+            }
+            let Some(update) = ask(session, &op, platform).await? else { break };
+            op = update;
+            self.rules.apply(&mut op)?;
+            is_another = true;
+        }
+        if !is_another {
+            return Ok(None);
+        }
+        let other = llb::source(&only_its_own(op));
+        other.map(Some).map_err(|error| format!("a source by policy: {error}"))
+    }
+}
+
+/// A source without attributes of others, which mean nothing to it.
+fn only_its_own(mut op: SourceOp) -> SourceOp {
+    let scheme = op.identifier.split("://").next().unwrap_or_default();
+    let prefix = match scheme {
+        "docker-image" => "image.",
+        "https" => "http.",
+        "oci-layout" => "oci.",
+        scheme => &format!("{scheme}."),
+    };
+    op.attrs.retain(|key, _| key.starts_with(prefix));
+    op
+}
+
+/// Asks the client of a session; what it puts in the place of the source, if anything. Only what is allowed by
+/// name is.
+async fn ask(
     session: &Session,
-    source: &Source,
+    op: &SourceOp,
     platform: Option<&Platform>,
-) -> Result<(), String> {
-    let Some(op) = named(source) else { return Ok(()) };
-    let name = op.identifier.clone();
-    let about = ResolveSourceMetaResponse { source: Some(op), ..Default::default() };
+) -> Result<Option<SourceOp>, String> {
+    let name = &op.identifier;
+    let about = ResolveSourceMetaResponse { source: Some(op.clone()), ..Default::default() };
     let platform = platform.map(|one| pb::Platform {
         architecture: one.architecture.clone(),
         os: one.os.clone(),
@@ -37,7 +97,7 @@ pub(super) async fn ask(
     let answer = client.check_policy(Request::new(request)).await;
     let answer = answer.map_err(|status| format!("the policy for {name}: {}", status.message()))?;
     match answer.into_inner().result {
-        Some(Said::Decision(decision)) => decided(&name, &decision),
+        Some(Said::Decision(decision)) => decided(name, decision),
         Some(Said::Request(_)) => Err(format!(
             "source {name:?}: its policy asks for more than its name, which is not supported yet"
         )),
@@ -45,12 +105,13 @@ pub(super) async fn ask(
     }
 }
 
-fn decided(name: &str, decision: &DecisionResponse) -> Result<(), String> {
+fn decided(name: &str, decision: DecisionResponse) -> Result<Option<SourceOp>, String> {
     match PolicyAction::try_from(decision.action) {
-        Ok(PolicyAction::Allow) => Ok(()),
-        Ok(PolicyAction::Convert) => Err(format!(
-            "source {name:?}: a policy that puts another one in its place is not supported yet"
-        )),
+        Ok(PolicyAction::Allow) => Ok(None),
+        Ok(PolicyAction::Convert) => match decision.update {
+            Some(update) => Ok(Some(update)),
+            None => Err(format!("source {name:?}: convert action requires updated source")),
+        },
         Ok(PolicyAction::Deny) | Err(_) => {
             let why = decision.deny_messages.iter().map(|one| one.message.as_str());
             let why = why.collect::<Vec<_>>().join("; ");
@@ -61,7 +122,7 @@ fn decided(name: &str, decision: &DecisionResponse) -> Result<(), String> {
 }
 
 /// A source as a definition names it. What is of this build itself is nobody's to allow.
-fn named(source: &Source) -> Option<pb::SourceOp> {
+fn named(source: &Source) -> Option<SourceOp> {
     let mut attrs = BTreeMap::new();
     let mut set = |key: &str, value: &str| {
         if !value.is_empty() {
@@ -69,9 +130,29 @@ fn named(source: &Source) -> Option<pb::SourceOp> {
         }
     };
     let identifier = match source {
-        Source::Image(image) => format!("docker-image://{}", image.reference),
-        Source::Local(local) => format!("local://{}", local.name),
+        Source::Image(image) => {
+            set("image.resolvemode", if image.resolve == Resolve::Pull { "pull" } else { "" });
+            format!("docker-image://{}", image.reference)
+        }
+        Source::Local(local) => {
+            let texts = |all: &[String]| match all {
+                [] => String::new(),
+                all => serde_json::to_string(all).unwrap_or_default(),
+            };
+            set("local.includepattern", &texts(&local.include));
+            set("local.excludepatterns", &texts(&local.exclude));
+            set("local.followpaths", &texts(&local.follow));
+            set("local.sharedkeyhint", &local.shared_key);
+            format!("local://{}", local.name)
+        }
         Source::Http(http) => {
+            set("http.perm", &http.mode.map_or(String::new(), |mode| format!("0{mode:o}")));
+            set("http.uid", &number(http.uid));
+            set("http.gid", &number(http.gid));
+            set("http.authheadersecret", &http.auth_secret);
+            for (name, value) in &http.headers {
+                set(&format!("http.header.{name}"), value);
+            }
             set("http.filename", &http.name);
             set("http.checksum", http.checksum.as_ref().map_or("", |sum| &sum.0));
             http.url.clone()
@@ -80,9 +161,16 @@ fn named(source: &Source) -> Option<pb::SourceOp> {
             set("git.fullurl", &git.remote);
             set("git.keepgitdir", if git.keep_git_dir { "true" } else { "" });
             set("git.checksum", git.checksum.as_ref().map_or("", |sum| &sum.0));
+            set("git.skipsubmodules", if git.skip_submodules { "true" } else { "" });
+            set("git.authtokensecret", &git.token_secret);
+            set("git.authheadersecret", &git.header_secret);
+            set("git.mountsshsock", &git.ssh);
+            set("git.knownsshhosts", &git.known_hosts);
             let bare = git.remote.split_once("://").map_or(git.remote.as_str(), |(_, rest)| rest);
-            let part =
-                if git.subdir.is_empty() { String::new() } else { format!(":{}", git.subdir) };
+            let part = match plain(&git.subdir).as_str() {
+                "" => String::new(),
+                part => format!(":{part}"),
+            };
             match (git.reference.as_str(), part.as_str()) {
                 ("", "") => format!("git://{bare}"),
                 (reference, part) => format!("git://{bare}#{reference}{part}"),
@@ -91,12 +179,30 @@ fn named(source: &Source) -> Option<pb::SourceOp> {
         Source::Layout(layout) => format!("oci-layout://{}@{}", layout.store, layout.digest),
         Source::Result(_) => return None,
     };
-    Some(pb::SourceOp { identifier, attrs })
+    Some(SourceOp { identifier, attrs })
+}
+
+/// A number that is another one than usual.
+fn number(number: u32) -> String {
+    if number == 0 { String::new() } else { number.to_string() }
+}
+
+/// A directory of a repository, by its one name: however it is written, it is inside.
+fn plain(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => _ = parts.pop(),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
 }
 
 #[cfg(test)]
 mod tests {
-    use buildgraph::{Git, Http};
+    use buildgraph::{Git, Http, Image};
     use buildkit::policysession::DenyMessage;
 
     use super::*;
@@ -105,12 +211,36 @@ mod tests {
     fn only_what_is_allowed_is() {
         let said = |action: i32| {
             let deny_messages = vec![DenyMessage { message: "not from there".into() }];
-            decided("https://a/b", &DecisionResponse { action, deny_messages, update: None })
+            decided("https://a/b", DecisionResponse { action, deny_messages, update: None })
         };
-        assert_eq!(said(PolicyAction::Allow.into()), Ok(()));
+        assert_eq!(said(PolicyAction::Allow.into()), Ok(None));
         let denied = said(PolicyAction::Deny.into()).unwrap_err();
         assert!(denied.contains("action DENY: not from there"), "{denied}");
         assert!(said(PolicyAction::Convert.into()).is_err() && said(9).is_err());
+    }
+
+    /// Security row H10: what a policy does not mean to change stays.
+    #[test]
+    fn a_source_that_has_changed_keeps_the_rest() {
+        let http = Http {
+            url: "https://h/f".into(),
+            name: "f".into(),
+            mode: Some(0o755),
+            uid: 7,
+            auth_secret: "token".into(),
+            headers: vec![("accept".into(), "text/plain".into())],
+            ..Http::default()
+        };
+        let mut op = named(&Source::Http(http.clone())).unwrap();
+        op.identifier = "https://other/f".into();
+        let other = llb::source(&only_its_own(op.clone())).unwrap();
+        assert_eq!(other, Source::Http(Http { url: "https://other/f".into(), ..http }));
+        // One of another kind has nothing of it.
+        op.identifier = "docker-image://docker.io/library/a:b".into();
+        let reference = "docker.io/library/a:b".to_owned();
+        let image = Image { reference, digest: None, id: None, resolve: Resolve::Default };
+        assert_eq!(llb::source(&only_its_own(op)).unwrap(), Source::Image(image));
+        assert_eq!((plain("../a/./b/").as_str(), plain("a/../../b").as_str()), ("a/b", "b"));
     }
 
     #[test]

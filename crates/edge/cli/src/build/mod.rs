@@ -17,6 +17,7 @@ mod layout;
 mod options;
 mod outputs;
 mod picture;
+mod policy;
 mod progress;
 mod result;
 mod session;
@@ -88,6 +89,7 @@ pub(crate) async fn build(client: &Client, args: &BuildArgs) -> Result<i32> {
         frontend_attrs: attrs.into_iter().chain(context.attrs).collect(),
         cache: caches.options.clone(),
         entitlements,
+        source_policy: policy::of_environment()?,
         ..SolveRequest::default()
     };
     let title = format!("building with {}", solve::name(client));

@@ -57,7 +57,7 @@ impl Materials {
                         // Another build's: what that was made of is not known here.
                         Err(_) => found.is_incomplete = true,
                     },
-                    Op::Source(source) => found.source(build, vertex, source),
+                    Op::Source(source) => found.source(build, vertex, &build.used_for(source)),
                     Op::Exec(exec) => found.exec(exec),
                     Op::File(_) | Op::Merge | Op::Diff | Op::Part(_) | Op::Layers => {}
                 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use buildgraph::Resolve;
+use buildgraph::{Image, Layout, Resolve, Source};
 use dockerfile::convert::{Answer, Ask};
 use dockerfile::ignore;
 use oci::Digest;
@@ -109,22 +109,45 @@ async fn image(
     shared.progress.tell(Event::Vertex(state.clone()));
     let listeners = Listeners::default();
     listeners.add(&digest, &shared.progress);
-    let how = shared.resolve_mode();
-    let found = source::resolve(shared, reference, Some(platform), how, &listeners).await;
+    let found = find_image(shared, reference, platform, &listeners).await;
     state.completed = Some(now());
     if let Err(error) = &found {
         state.error = docker::error::chain(error);
     }
     shared.progress.tell(Event::Vertex(state));
     Ok(match found {
-        Ok((image, _)) => Answer::Image {
-            config: Box::new(image.config),
-            digest: image.manifest,
-            id: Some(image.id),
-        },
+        Ok(found) => found,
         Err(Error::Cancelled) => return Err(Error::Cancelled),
         Err(error) => Answer::Failed(docker::error::chain(&error)),
     })
+}
+
+/// An image, or what is used in its place.
+async fn find_image(
+    shared: &Arc<Shared>,
+    reference: &str,
+    platform: &Platform,
+    listeners: &Listeners,
+) -> Result<Answer, Error> {
+    let (reference, resolve) = (reference.to_owned(), shared.resolve_mode());
+    let asked =
+        Source::Image(Image { reference: reference.clone(), digest: None, id: None, resolve });
+    match Box::pin(shared.decided(&asked, Some(platform))).await? {
+        Source::Image(Image { reference, resolve, .. }) => {
+            let found = source::resolve(shared, &reference, Some(platform), resolve, listeners);
+            let (image, _) = Box::pin(found).await?;
+            let (config, id) = (Box::new(image.config), Some(image.id));
+            Ok(Answer::Image { config, digest: image.manifest, id })
+        }
+        Source::Layout(layout) => {
+            let Layout { store, digest, .. } = &layout;
+            let found = source::layout::resolve(shared, store, digest, Some(platform));
+            let found = Box::pin(found).await?;
+            let (config, digest) = (Box::new(found.config), Some(found.digest));
+            Ok(Answer::Image { config, digest, id: None })
+        }
+        _ => Err(Error::Invalid(format!("what is in the place of {reference} is no image"))),
+    }
 }
 
 /// What is known of an image without asking anybody.

@@ -11,7 +11,7 @@ use crate::{Build, Error, source};
 /// Of a commit its committer's time, of a file what its server says, or the newest that is in the archive; seconds
 /// since 1970. `None`: nobody knows.
 pub(super) async fn of(build: &Build, what: &Source, shown: &str) -> Result<Option<i64>, Error> {
-    match what {
+    match &build.shared.decided(what, None).await? {
         Source::Git(git) => {
             let listeners = Listeners::default();
             let asked = source::commit_time(&build.shared, git, &listeners);

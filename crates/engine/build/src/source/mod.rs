@@ -6,9 +6,10 @@ mod image;
 pub(crate) mod layout;
 mod local;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use buildgraph::{Source, Vertex};
+use oci::image::Platform;
 
 use crate::Error;
 use crate::build::Shared;
@@ -18,6 +19,45 @@ use crate::tell::Listeners;
 pub(crate) use git::commit_time;
 pub(crate) use http::UPLOAD;
 pub(crate) use image::{here, resolve};
+
+impl Shared {
+    /// What is used in the place of a source, as its client's policy says.
+    ///
+    /// # Errors
+    ///
+    /// It may not be used.
+    pub(crate) async fn decided(
+        &self,
+        source: &Source,
+        platform: Option<&Platform>,
+    ) -> Result<Source, Error> {
+        let other = self.client.decide(source, platform).await.map_err(Error::Client)?;
+        let Some(other) = other else { return Ok(source.clone()) };
+        let mut all = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        if !all.iter().any(|(known, _)| known == source) {
+            all.push((source.clone(), other.clone()));
+        }
+        Ok(other)
+    }
+
+    /// What was used in the place of a source.
+    pub(crate) fn used_for(&self, source: &Source) -> Source {
+        let all = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
+        // What the front end has found out about an image was asked for before that was known.
+        let same = |known: &Source| match (known, source) {
+            (Source::Image(known), Source::Image(source)) => known.reference == source.reference,
+            (known, source) => known == source,
+        };
+        let found = all.iter().find(|(known, _)| same(known)).map(|(_, other)| other.clone());
+        match (found, source) {
+            (Some(Source::Image(other)), Source::Image(source)) => {
+                let digest = other.digest.clone().or_else(|| source.digest.clone());
+                Source::Image(buildgraph::Image { digest, ..other })
+            }
+            (found, source) => found.unwrap_or_else(|| source.clone()),
+        }
+    }
+}
 
 /// Brings what a source names, and says whether it was here.
 pub(crate) async fn bring(

@@ -13,6 +13,7 @@ mod packages;
 mod real;
 mod security;
 mod seldom;
+mod sources;
 
 use std::fs;
 use std::os::unix::fs::symlink;
