@@ -41,7 +41,7 @@ mod tell;
 mod usage;
 mod view;
 
-pub use attest::{Attestations, Recorded};
+pub use attest::{Attestations, Recorded, Stated};
 pub use build::{Build, Step};
 pub use builder::Builder;
 pub use caches::{CacheArchive, CacheMount, CacheMountName};
@@ -52,6 +52,7 @@ pub use event::{Event, Log, Progress, Source, Status, VertexState, Warning};
 pub use export::Solved;
 pub use frontend::{Recipe, Syntax};
 pub use guest::{Guest, GuestLog, GuestRequest};
+pub use images::SaidOf;
 pub use look::{FileStat, SourceMeta};
 pub use pruning::{Filter, Pruning};
 pub use request::{CacheOption, Entitlements, Export, FrontendRequest, Request};

@@ -23,6 +23,8 @@ const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
 const ARTIFACT: &str = "application/vnd.docker.attestation.manifest.v1+json";
 /// The configuration of what has none.
 const EMPTY: (&str, &[u8]) = ("application/vnd.oci.empty.v1+json", b"{}");
+/// The same in base64: nobody need ask for it.
+const EMPTY_DATA: &str = "e30=";
 
 /// An image to be made of layers that are all here.
 #[derive(Clone, Debug, Default)]
@@ -214,7 +216,7 @@ impl Images {
         let mut layers = Vec::new();
         for said in &image.statements {
             let says = said.with_layers(&made.layers.descriptors)?;
-            let bytes = statement::of(&said.predicate_type, says, &subjects)?;
+            let bytes = statement::of(&said.predicate_type, says, &said.subjects, &subjects)?;
             let mut layer = self.keep(STATEMENT, &bytes, kept)?;
             layer.annotations.insert(PREDICATE_TYPE.into(), said.predicate_type.clone());
             layers.push(layer);
@@ -225,7 +227,8 @@ impl Images {
             ..Platform::default()
         };
         let config = if as_artifact {
-            self.keep(EMPTY.0, EMPTY.1, kept)?
+            let config = self.keep(EMPTY.0, EMPTY.1, kept)?;
+            Descriptor { data: Some(EMPTY_DATA.to_owned()), ..config }
         } else {
             let config = to_json("the image configuration", &config(&unknown, &layers))?;
             self.keep(media_type::CONFIG, &config, kept)?

@@ -87,7 +87,7 @@ pub use pull::{Pull, PullBlob, Step};
 pub use push::{Push, PushDocument};
 pub use remove::{Pruned, Removed};
 pub use serve::{Key, NewManifest, Referrers, Refused, Taken};
-pub use statement::{Said, StepLayers, statement};
+pub use statement::{Said, SaidOf, StepLayers, statement};
 pub use target::{IndexDocument, ManifestKind, ManifestSummary};
 pub use usage::LayerUsage;
 

@@ -39,6 +39,33 @@ pub struct Said {
     pub says: Vec<u8>,
     /// Layers that it names.
     pub layers: Option<StepLayers>,
+    /// What it is said of; nothing: what it lies beside.
+    pub subjects: Vec<SaidOf>,
+}
+
+/// What something is said of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SaidOf {
+    /// What it lies beside.
+    Itself,
+    /// Something else: its name, and its digests.
+    Other(String, Vec<Digest>),
+}
+
+/// What a statement names: each a name with its digests; `itself` is what it lies beside.
+fn named(subjects: &[SaidOf], itself: &[(String, Digest)]) -> Vec<(String, Vec<Digest>)> {
+    let itself = || itself.iter().map(|(name, digest)| (name.clone(), vec![digest.clone()]));
+    if subjects.is_empty() {
+        return itself().collect();
+    }
+    let mut all = Vec::new();
+    for subject in subjects {
+        match subject {
+            SaidOf::Itself => all.extend(itself()),
+            SaidOf::Other(name, digests) => all.push((name.clone(), digests.clone())),
+        }
+    }
+    all
 }
 
 /// Layers that a predicate names, which are known only when the image is made.
@@ -65,27 +92,34 @@ impl Said {
 }
 
 fn parse(says: &[u8]) -> Result<Value, Error> {
+    if says.is_empty() {
+        return Ok(Value::Null);
+    }
     serde_json::from_slice(says)
         .map_err(|error| Error::Invalid(format!("what is attested of the image: {error}")))
 }
 
-/// A statement about `subjects`, each a name and a digest: `says`, JSON, of the kind `predicate`.
+/// A statement: `says`, JSON, of the kind `predicate`; of `subjects`, or of what it lies beside, each a name and a
+/// digest.
 pub fn statement(
     predicate: &str,
     says: &[u8],
-    subjects: &[(String, Digest)],
+    subjects: &[SaidOf],
+    itself: &[(String, Digest)],
 ) -> Result<Vec<u8>, Error> {
-    of(predicate, parse(says)?, subjects)
+    of(predicate, parse(says)?, subjects, itself)
 }
 
 pub(crate) fn of(
     predicate: &str,
     says: Value,
-    subjects: &[(String, Digest)],
+    subjects: &[SaidOf],
+    itself: &[(String, Digest)],
 ) -> Result<Vec<u8>, Error> {
-    let subject = subjects.iter().map(|(name, digest)| Subject {
+    let named = named(subjects, itself);
+    let subject = named.iter().map(|(name, digests)| Subject {
         name,
-        digest: BTreeMap::from([(digest.algorithm().name(), digest.hex())]),
+        digest: digests.iter().map(|one| (one.algorithm().name(), one.hex())).collect(),
     });
     let whole = Statement {
         kind: STATEMENT_TYPE,

@@ -36,7 +36,8 @@ pub fn package_url<'a>(
     version: Option<&str>,
     qualifiers: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> String {
-    let path: Vec<String> = path.iter().map(|part| escaped(part)).collect();
+    // A port's colon is escaped there, as by those who write such URLs for images.
+    let path: Vec<String> = path.iter().map(|part| escaped(part).replace(':', "%3A")).collect();
     let mut url = format!("pkg:{kind}/{}", path.join("/"));
     if let Some(version) = version {
         url += &format!("@{}", escaped(version));

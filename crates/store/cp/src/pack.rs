@@ -1,6 +1,6 @@
 //! From files to a tar archive.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -31,6 +31,8 @@ struct Packer<'a> {
     writer: Writer<&'a mut dyn Write>,
     /// Files of several names, by device and number: the first name.
     linked: HashMap<(u64, u64), Vec<u8>>,
+    /// Directories that the archive has, where several trees go to it: each is there once.
+    known: Option<HashSet<Vec<u8>>>,
 }
 
 /// How an archive is written.
@@ -49,6 +51,7 @@ pub struct Pack {
 /// Writes trees into one archive, each below its name there; an empty name: at the top.
 pub fn pack_trees(trees: &[(&Root, &str)], how: &Pack, out: &mut dyn Write) -> Result<(), Error> {
     let mut writer = Writer::new(out);
+    let mut known = (trees.len() > 1).then(HashSet::new);
     for (root, name) in trees {
         let base = Place::new("/").open(root)?;
         let device = rustix::fs::fstat(&base).at("stat", Path::new("/"))?.st_dev;
@@ -61,9 +64,11 @@ pub fn pack_trees(trees: &[(&Root, &str)], how: &Pack, out: &mut dyn Write) -> R
             ids: how.ids.clone(),
             writer,
             linked: HashMap::new(),
+            known: known.take(),
         };
         packer.tree()?;
         writer = packer.writer;
+        known = packer.known;
     }
     writer.finish().map(drop).at("write", Path::new("/"))
 }
@@ -88,6 +93,7 @@ pub fn pack(root: &Root, place: &Place, how: Pack, out: &mut dyn Write) -> Resul
         ids: how.ids,
         writer: Writer::new(out),
         linked: HashMap::new(),
+        known: None,
     };
     if is_directory {
         packer.tree()?;
@@ -134,6 +140,12 @@ impl Packer<'_> {
         };
         let stat = rustix::fs::fstat(&node).at("stat", path)?;
         let Some(kind) = kind(&stat) else { return Ok(false) };
+        if kind == Kind::Directory
+            && let Some(known) = &mut self.known
+            && !known.insert(name.clone())
+        {
+            return Ok(true);
+        }
         let mut entry = Entry {
             path: name,
             kind,

@@ -2,22 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use build::{FileStat, Solved, SourceMeta};
+use build::{FileStat, SaidOf, Solved, SourceMeta, Stated};
 use buildgraph::Resolve;
 use buildkit::fsutil::Stat;
 use buildkit::gateway::{
-    self, Ref, RefMap, ResolveSourceGitResponse, ResolveSourceHttpResponse,
-    ResolveSourceImageResponse, ResolveSourceMetaRequest, ResolveSourceMetaResponse, SolveResponse,
-    result,
+    self, Attestation, AttestationKind, Attestations, InTotoSubject, InTotoSubjectKind, Ref,
+    RefMap, ResolveSourceGitResponse, ResolveSourceHttpResponse, ResolveSourceImageResponse,
+    ResolveSourceMetaRequest, ResolveSourceMetaResponse, SolveResponse, result,
 };
 use buildkit::pb;
 use dockerfile::ignore::{BadPattern, Filter};
+use oci::Digest;
 use tonic::Status;
 
 use crate::builds::Job;
 use crate::definition::of_result;
 use crate::fsutil::mode::from_unix;
 
+/// The note of an attestation that only what goes to a registry has it.
+const INLINE: &str = "inline-only";
 /// The largest part of a file in one answer, in bytes: messages end at 16 MiB.
 const FILE: u64 = 15 << 20;
 
@@ -31,6 +34,11 @@ pub(super) fn result(job: &Job, solved: Solved) -> gateway::Result {
         None => Ref::default(),
     };
     let is_one = solved.refs.len() == 1 && solved.refs[0].0.is_empty();
+    let told = |one: Stated| told(reference(Some(one.reference.clone())), one);
+    let attestations = solved.stated.into_iter().map(|(platform, all)| {
+        (platform, Attestations { attestation: all.into_iter().map(told).collect() })
+    });
+    let attestations = attestations.collect();
     let mut refs = solved.refs.into_iter();
     let results = if is_one {
         refs.next().map(|(_, name)| result::Result::Ref(reference(name)))
@@ -38,14 +46,15 @@ pub(super) fn result(job: &Job, solved: Solved) -> gateway::Result {
         let refs = refs.map(|(platform, name)| (platform, reference(name))).collect();
         Some(result::Result::Refs(RefMap { refs }))
     };
-    let attestations = BTreeMap::new();
     gateway::Result { metadata: solved.metadata, attestations, result: results }
 }
 
 /// What a client says that its results are.
 pub(super) fn solved(result: gateway::Result) -> Result<Solved, Status> {
-    if !result.attestations.is_empty() {
-        return Err(Status::unimplemented("a client's own attestations are not supported yet"));
+    let mut attestations = BTreeMap::new();
+    for (platform, all) in result.attestations {
+        let all = all.attestation.into_iter().map(stated).collect::<Result<_, _>>()?;
+        attestations.insert(platform, all);
     }
     let name = |id: String| if id.is_empty() { None } else { Some(id) };
     let refs = match result.result {
@@ -59,7 +68,72 @@ pub(super) fn solved(result: gateway::Result) -> Result<Solved, Status> {
             map.refs.into_iter().map(|(platform, one)| (platform, name(one.id))).collect()
         }
     };
-    Ok(Solved { refs, metadata: result.metadata })
+    Ok(Solved { refs, metadata: result.metadata, stated: attestations })
+}
+
+/// What is said of a result, as clients are told of it.
+fn told(reference: Ref, of: Stated) -> Attestation {
+    let subject = |one: SaidOf| match one {
+        SaidOf::Itself => InTotoSubject::default(),
+        SaidOf::Other(name, digests) => InTotoSubject {
+            kind: InTotoSubjectKind::Raw.into(),
+            digest: digests.iter().map(ToString::to_string).collect(),
+            name,
+        },
+    };
+    let kind = if of.is_bundle { AttestationKind::Bundle } else { AttestationKind::InToto };
+    let inline = of.inline_only.then(|| (INLINE.to_owned(), b"true".to_vec()));
+    Attestation {
+        kind: kind.into(),
+        metadata: inline.into_iter().collect(),
+        r#ref: Some(reference),
+        path: of.path.to_string_lossy().into_owned(),
+        in_toto_predicate_type: of.predicate_type,
+        in_toto_subjects: of.subjects.into_iter().map(subject).collect(),
+    }
+}
+
+/// What a client says of a result itself.
+fn stated(from: Attestation) -> Result<Stated, Status> {
+    let is_bundle = match AttestationKind::try_from(from.kind) {
+        Ok(AttestationKind::InToto) => false,
+        Ok(AttestationKind::Bundle) => true,
+        Err(_) => {
+            return Err(Status::invalid_argument(format!("an attestation of kind {}", from.kind)));
+        }
+    };
+    let reference = from.r#ref.map(|one| one.id).unwrap_or_default();
+    if reference.is_empty() {
+        return Err(Status::invalid_argument("no available content for attestation"));
+    }
+    let inline_only = match from.metadata.get(INLINE).map(Vec::as_slice) {
+        None | Some(b"false" | b"0") => false,
+        Some(b"true" | b"1") => true,
+        Some(_) => return Err(Status::invalid_argument("non-bool value for inline-only")),
+    };
+    let subjects = from.in_toto_subjects.into_iter().map(said_of).collect::<Result<_, _>>()?;
+    Ok(Stated {
+        reference,
+        path: from.path.into(),
+        is_bundle,
+        predicate_type: from.in_toto_predicate_type,
+        subjects,
+        inline_only,
+    })
+}
+
+fn said_of(from: InTotoSubject) -> Result<SaidOf, Status> {
+    match InTotoSubjectKind::try_from(from.kind) {
+        Ok(InTotoSubjectKind::Self_) => Ok(SaidOf::Itself),
+        Ok(InTotoSubjectKind::Raw) => {
+            let digest = |text: &String| {
+                text.parse::<Digest>().map_err(|error| Status::invalid_argument(error.to_string()))
+            };
+            let digests = from.digest.iter().map(digest).collect::<Result<_, _>>()?;
+            Ok(SaidOf::Other(from.name, digests))
+        }
+        Err(_) => Err(Status::invalid_argument(format!("a subject of kind {}", from.kind))),
+    }
 }
 
 pub(super) fn stat(found: &FileStat) -> Stat {
@@ -198,4 +272,47 @@ pub(super) fn older(result: gateway::Result, by_map: bool) -> Result<SolveRespon
     };
     let result = Some(gateway::Result { result: older, ..result });
     Ok(SolveResponse { r#ref: name, result })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said() -> Attestation {
+        Attestation {
+            kind: AttestationKind::InToto.into(),
+            metadata: [(INLINE.to_owned(), b"true".to_vec())].into(),
+            r#ref: Some(Ref { id: "r".into(), def: None }),
+            path: "/a.json".into(),
+            in_toto_predicate_type: "https://example.com/a".into(),
+            in_toto_subjects: vec![
+                InTotoSubject::default(),
+                InTotoSubject {
+                    kind: InTotoSubjectKind::Raw.into(),
+                    digest: vec![Digest::sha256(b"x").to_string()],
+                    name: "x".into(),
+                },
+            ],
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_result_comes_back_as_it_was() {
+        let read = stated(said()).unwrap();
+        assert!(read.inline_only && !read.is_bundle);
+        let other = SaidOf::Other("x".into(), vec![Digest::sha256(b"x")]);
+        assert_eq!(read.subjects, [SaidOf::Itself, other]);
+        assert_eq!(told(Ref { id: "r".into(), def: None }, read), said());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        assert!(stated(Attestation { r#ref: None, ..said() }).is_err());
+        assert!(stated(Attestation { kind: 7, ..said() }).is_err());
+        let metadata = [(INLINE.to_owned(), b"perhaps".to_vec())].into();
+        assert!(stated(Attestation { metadata, ..said() }).is_err());
+        let mut wrong = said();
+        wrong.in_toto_subjects[1].digest = vec!["sha256:x".into()];
+        assert!(stated(wrong).is_err());
+    }
 }

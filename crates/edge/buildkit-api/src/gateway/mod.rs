@@ -2,7 +2,6 @@
 
 mod forms;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -103,7 +102,7 @@ impl Asking {
         let solved = if asked.frontend.is_empty() {
             let definition = asked.definition.unwrap_or_default();
             let name = service.result(job, by, &definition)?;
-            Solved { refs: vec![(String::new(), name)], metadata: BTreeMap::new() }
+            Solved { refs: vec![(String::new(), name)], ..Solved::default() }
         } else {
             let wanted = Asked {
                 name: &asked.frontend,
@@ -133,6 +132,9 @@ impl Asking {
                 let solved = solved(asked.result.unwrap_or_default())?;
                 for (_, name) in &solved.refs {
                     name.as_deref().map_or(Ok(""), |name| self.by.known(name))?;
+                }
+                for stated in solved.stated.values().flatten() {
+                    self.by.known(&stated.reference)?;
                 }
                 Ok(Ok(solved))
             }

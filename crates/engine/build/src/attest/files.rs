@@ -25,7 +25,7 @@ pub(crate) fn beside(tree: &Root, all: &[Attested], prefix: &str) -> Result<Root
     let dir = Root::from_fd(dir);
     for one in all {
         let name = format!("{prefix}{}", one.filename);
-        let bytes = images::statement(one.predicate_type, &one.says, &subjects)?;
+        let bytes = images::statement(&one.predicate_type, &one.says, &one.subjects, &subjects)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let file = dir.open_with(&name, flags, Mode::from_raw_mode(0o600))?;
         std::fs::File::from(file).write_all(&bytes).at("write", Path::new(&name))?;

@@ -8,12 +8,13 @@ mod materials;
 mod provenance;
 mod purl;
 mod sbom;
+mod stated;
 mod steps;
 mod walk;
 
 use std::collections::BTreeMap;
 
-use images::StepLayers;
+use images::{SaidOf, StepLayers};
 use oci::ChainId;
 
 use crate::export::Solved;
@@ -23,6 +24,7 @@ use provenance::predicate;
 
 pub(crate) use files::beside;
 pub(crate) use purl::of_image;
+pub use stated::Stated;
 pub(crate) use walk::each_name;
 
 /// What is to be attested.
@@ -54,7 +56,9 @@ pub(crate) struct Provenance {
 /// What is said of a result, without whom it is said of.
 #[derive(Clone, Debug)]
 pub(crate) struct Attested {
-    pub(crate) predicate_type: &'static str,
+    pub(crate) predicate_type: String,
+    /// What it is said of; nothing: the result.
+    pub(crate) subjects: Vec<SaidOf>,
     /// What its file is called, where the result is files.
     pub(crate) filename: String,
     pub(crate) says: Vec<u8>,
@@ -97,16 +101,19 @@ impl Build {
         &self,
         reference: &str,
         chain: &[ChainId],
+        stated: &[Stated],
     ) -> Result<Vec<Attested>, Error> {
         let asked = &self.shared.request.attestations;
-        let mut all = Vec::new();
-        if asked.sbom {
+        let mut all = self.stated(stated).await?;
+        // Who has looked by itself says what is in it.
+        if asked.sbom && !all.iter().any(|one| one.predicate_type == bom::PREDICATE) {
             all.extend(self.bills(reference).await?);
         }
         if let Some(how) = &asked.provenance {
             let (says, layers) = predicate(&self.shared, how, reference, chain)?;
             all.push(Attested {
-                predicate_type: how.version.predicate_type(),
+                predicate_type: how.version.predicate_type().to_owned(),
+                subjects: Vec::new(),
                 filename: how.filename.clone(),
                 says,
                 layers,

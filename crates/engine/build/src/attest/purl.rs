@@ -28,6 +28,7 @@ mod tests {
         assert_eq!(of("docker.io/library/alpine:3.15"), "pkg:docker/alpine@3.15");
         assert_eq!(of(&format!("alpine@{digest}")), format!("pkg:docker/alpine?digest={digest}"));
         assert_eq!(of("ghcr.io/foo/bar:v2"), "pkg:docker/ghcr.io/foo/bar@v2");
+        assert_eq!(of("localhost:5000/bar:v2"), "pkg:docker/localhost%3A5000/bar@v2");
         let name = format!("busybox@{digest}").parse().unwrap();
         assert_eq!(
             of_image("docker", &name, Some(&platform)),

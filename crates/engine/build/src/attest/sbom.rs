@@ -38,7 +38,8 @@ impl Build {
             let says = bom::document(&scanned, &name, TOOL, &created)
                 .map_err(|error| Error::Invalid(format!("{name}: {error}")))?;
             bills.push(Attested {
-                predicate_type: bom::PREDICATE,
+                predicate_type: bom::PREDICATE.to_owned(),
+                subjects: Vec::new(),
                 filename: format!("{name}.spdx.json"),
                 says,
                 layers: None,

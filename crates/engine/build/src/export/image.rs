@@ -134,7 +134,8 @@ async fn install(
     let mut images = Vec::new();
     for one in finished {
         let said = |one: &Attested| Said {
-            predicate_type: one.predicate_type.to_owned(),
+            predicate_type: one.predicate_type.clone(),
+            subjects: one.subjects.clone(),
             says: one.says.clone(),
             layers: one.layers.clone(),
         };

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use buildgraph::{Graph, Op, Source, Vertex, VertexIdx};
 use oci::ChainId;
 
-use crate::attest::Attested;
+use crate::attest::{Attested, Stated};
 use crate::build::{Ref, Shared};
 use crate::output::Output;
 use crate::request::Export;
@@ -29,6 +29,18 @@ pub struct Solved {
     /// What exporters want to know, by BuildKit's names: `containerimage.config`, for a platform
     /// `containerimage.config/linux/arm64`, `refs.platforms`.
     pub metadata: BTreeMap<String, Vec<u8>>,
+    /// What the front end itself says of them, by their platforms.
+    pub stated: BTreeMap<String, Vec<Stated>>,
+}
+
+impl Solved {
+    /// What the front end says of the result of a platform. That of the only one has any name.
+    fn stated_of(&self, platform: &str) -> Vec<Stated> {
+        match platform {
+            "" => self.stated.values().flatten().cloned().collect(),
+            platform => self.stated.get(platform).cloned().unwrap_or_default(),
+        }
+    }
 }
 
 /// The metadata with an image's configuration.
@@ -105,7 +117,8 @@ impl Build {
             let chain = op::chain(&made)?;
             let Ref { graph, vertex, .. } = self.shared.reference(&reference)?;
             let (made, n_base) = self.shared.made(&graph, vertex);
-            let attested = Box::pin(self.attested(name, &chain)).await?;
+            let attested =
+                Box::pin(self.attested(name, &chain, &solved.stated_of(&platform))).await?;
             let reference = Some(name.clone());
             finished.push(Finished { platform, reference, chain, made, n_base, attested });
         }

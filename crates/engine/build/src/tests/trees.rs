@@ -85,3 +85,61 @@ async fn a_context_that_is_a_result() {
     let bytes = build.read_file(&result, Path::new("b"), 0, None).await.unwrap();
     assert_eq!(bytes, b"here");
 }
+
+/// What a front end says itself lies beside the files; what of it makes no sense fails the build.
+#[tokio::test]
+async fn what_a_front_end_says_goes_with_its_results() {
+    testkit::needs!(Root, Overlay);
+    let home = Home::new("stated");
+    home.write("src/f", "f");
+    home.write("said/a.json", "{\"a\": 1}");
+    home.write("said/provenance.json", "{}");
+    let mut steps = Steps::default();
+    let (base, context) = (steps.image("base"), steps.context());
+    let top = steps.copy(Some(base), context, "src", "/src");
+    let said = steps.copy(None, context, "said", "/said");
+    let exports = vec![Export { kind: "tar".into(), ..Export::default() }];
+    let (build, _events) = home.begin_on(&home.builder, exports);
+    let graph = Arc::new(steps.0);
+    let reference = build.reference(Arc::clone(&graph), top);
+    let stated = |path: &str, kind: &str| Stated {
+        reference: build.reference(Arc::clone(&graph), said),
+        path: path.into(),
+        is_bundle: false,
+        predicate_type: kind.into(),
+        subjects: Vec::new(),
+        inline_only: false,
+    };
+    let export = async |said: Vec<Stated>| {
+        let stated = [("any".to_owned(), said)].into();
+        let refs = vec![(String::new(), Some(reference.clone()))];
+        home.client.sent.lock().unwrap().clear();
+        let solved = Solved { refs, stated, ..Solved::default() };
+        build.export(&solved).await.map_err(|error| docker::error::chain(&error))
+    };
+    let one = stated("/said/a.json", "https://example.com/a");
+    export(vec![one.clone()]).await.unwrap();
+    let archive = home.client.sent.lock().unwrap()[0].1.clone();
+    let names: Vec<String> = read(&archive).into_iter().map(|(name, _)| name).collect();
+    assert!(
+        names.contains(&"a.json".to_owned()) && names.contains(&"src/f".to_owned()),
+        "{names:?}"
+    );
+    let text = String::from_utf8_lossy(&archive);
+    assert!(text.contains(r#""predicateType":"https://example.com/a""#), "{text}");
+    assert!(
+        text.contains(r#""predicate":{"a":1}"#) && text.contains(r#""name":"src/f""#),
+        "{text}"
+    );
+    // Inline alone: no registry, so nobody has it.
+    export(vec![Stated { inline_only: true, ..one.clone() }]).await.unwrap();
+    let archive = home.client.sent.lock().unwrap()[0].1.clone();
+    assert!(!read(&archive).iter().any(|(name, _)| name == "a.json"));
+
+    let refused = export(vec![one.clone(), one]).await.unwrap_err();
+    assert!(refused.contains("are called \"a.json\""), "{refused}");
+    let provenance = stated("/said/provenance.json", "https://slsa.dev/provenance/v1");
+    let refused = export(vec![provenance]).await.unwrap_err();
+    assert!(refused.contains("may not set provenance"), "{refused}");
+    assert!(export(vec![stated("/said/none.json", "x")]).await.is_err());
+}

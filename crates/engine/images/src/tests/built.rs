@@ -151,6 +151,7 @@ fn an_image_of_two_platforms_is_an_index_with_what_is_attested() {
                     place: "/a/b".into(),
                     steps: [("step0:0".into(), 1), ("step1:0".into(), 2), ("no".into(), 9)].into(),
                 }),
+                subjects: Vec::new(),
             }],
             ..BuiltImage::default()
         }
