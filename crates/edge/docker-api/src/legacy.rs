@@ -1,6 +1,9 @@
 //! What older API versions had that the newest has not, and the other way round.
 
-use docker::{ContainerInspect, event, image, system::DiskUsage};
+use docker::{
+    ContainerInspect, event, image,
+    system::{DiskUsage, Info},
+};
 use serde_json::{Map, Value, json};
 
 use crate::{call::to_value, error::Error, version::Version};
@@ -83,6 +86,34 @@ pub(crate) fn event(mut event: event::Message, version: Version) -> event::Messa
         event.from.clear();
     }
     event
+}
+
+/// `GET /info` for a version: what it had that went, and without what came after it.
+pub(crate) fn info(info: &Info, version: Version) -> Result<Value, Error> {
+    let mut value = to_value(info)?;
+    let Some(fields) = value.as_object_mut() else { return Ok(value) };
+    if version < Version(47)
+        && let Some(registries) = fields.get_mut("RegistryConfig").and_then(Value::as_object_mut)
+    {
+        let more = json!({
+            "AllowNondistributableArtifactsCIDRs": null,
+            "AllowNondistributableArtifactsHostnames": null,
+        });
+        extend(registries, more);
+    }
+    if version < Version(49) {
+        fields.remove("FirewallBackend");
+        for name in ["ContainerdCommit", "RuncCommit", "InitCommit"] {
+            if let Some(commit) = fields.get_mut(name) {
+                commit["Expected"] = commit["ID"].clone();
+            }
+        }
+    }
+    if version < Version(50) {
+        fields.remove("DiscoveredDevices");
+        extend(fields, json!({ "BridgeNfIptables": false, "BridgeNfIp6tables": false }));
+    }
+    Ok(value)
 }
 
 /// `GET /system/df` for a version: up to v1.51 whole lists, from v1.52 on sums of each kind, with
@@ -213,5 +244,36 @@ pub(crate) fn image(
 fn extend(object: &mut Map<String, Value>, more: Value) {
     if let Value::Object(more) = more {
         object.extend(more);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use docker::system::{Commit, FirewallInfo};
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_an_engine_is_what_a_version_knows() {
+        let said = Info {
+            runc_commit: Commit { id: "0.1".into() },
+            firewall_backend: Some(FirewallInfo::default()),
+            registry_config: Some(docker::system::RegistryConfig::default()),
+            ..Info::default()
+        };
+        let of = |version| {
+            let value = info(&said, Version(version)).unwrap();
+            let hosts = value["RegistryConfig"].get("AllowNondistributableArtifactsHostnames");
+            (
+                hosts.is_some(),
+                value["RuncCommit"].get("Expected").cloned(),
+                value.get("FirewallBackend").is_some(),
+                value.get("BridgeNfIptables").cloned(),
+            )
+        };
+        assert_eq!(of(46), (true, Some(json!("0.1")), false, Some(json!(false))));
+        assert_eq!(of(48), (false, Some(json!("0.1")), false, Some(json!(false))));
+        assert_eq!(of(49), (false, None, true, Some(json!(false))));
+        assert_eq!(of(50), (false, None, true, None));
     }
 }

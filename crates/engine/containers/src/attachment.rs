@@ -90,6 +90,10 @@ pub(crate) fn attachments(
     for (name, settings) in endpoints.iter().filter(|(name, _)| !is_main(name)) {
         all.push(attachment(name, Some(settings))?);
     }
+    let names: Vec<&String> = all.iter().filter_map(|one| one.interface.as_ref()).collect();
+    if let Some(name) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+        return Err(Error::Invalid(format!("two networks ask for the interface name {}", name.1)));
+    }
     Ok(all)
 }
 
@@ -97,6 +101,9 @@ pub(crate) fn attachments(
 pub(crate) fn is_main(host: &HostConfig, name: &str) -> bool {
     name == host.network_mode || (host.network_mode == "bridge" && name == "default")
 }
+
+/// The option of a place in a network by which its interface gets a name.
+const INTERFACE_NAME: &str = "com.docker.network.endpoint.ifname";
 
 fn attachment(name: &str, settings: Option<&EndpointSettings>) -> Result<Attachment, Error> {
     let mut attachment = Attachment { network: name.to_owned(), ..Attachment::default() };
@@ -128,6 +135,14 @@ fn attachment(name: &str, settings: Option<&EndpointSettings>) -> Result<Attachm
     }
     if !settings.mac_address.is_empty() {
         attachment.mac = Some(parse_mac(&settings.mac_address)?);
+    }
+    if let Some(name) = settings.driver_opts.get(INTERFACE_NAME) {
+        if !network::is_link_name(name) {
+            return Err(Error::Invalid(format!(
+                "invalid interface name {name:?}: it has 1 to 15 bytes, and no / : % or space"
+            )));
+        }
+        attachment.interface = Some(name.clone());
     }
     attachment.aliases = settings.aliases.to_vec();
     attachment.gateway_priority = settings.gw_priority;

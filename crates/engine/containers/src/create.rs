@@ -52,6 +52,9 @@ impl Engine {
         if let Some(settings) = networking_config.endpoints_config.remove("default") {
             networking_config.endpoints_config.entry("bridge".into()).or_insert(settings);
         }
+        if config.image.is_empty() {
+            definition::program(&config)?;
+        }
         // A container's own image is its only one: nothing in the image's labels or annotations
         // decides how it runs.
         let image = self.images.resolve_for(&config.image, how.platform)?;

@@ -181,7 +181,8 @@ fn modes(
     Ok(())
 }
 
-fn program(config: &ContainerConfig) -> Result<(), Error> {
+/// What is to be executed, and how.
+pub(crate) fn program(config: &ContainerConfig) -> Result<(), Error> {
     if config.entrypoint.is_empty() && config.cmd.is_empty() {
         return Err(Error::Invalid("no command specified".into()));
     }
@@ -311,6 +312,12 @@ pub(crate) fn mounts(
                 "Duplicate mount point: {}",
                 mounting.point.destination
             )));
+        }
+    }
+    // Docker asks SELinux to share its own volumes, and shows it.
+    for mounting in &mut own {
+        if mounting.point.kind == mounting::VOLUME && mounting.point.mode.is_empty() {
+            "z".clone_into(&mut mounting.point.mode);
         }
     }
     // A request's own win over another container's, and those over the image's.

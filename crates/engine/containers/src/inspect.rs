@@ -1,7 +1,7 @@
 //! Telling all about one container.
 
 use docker::container::{DriverData, Inspect, NetworkSettings, State};
-use docker::{ContainerConfig, EndpointSettings, HostConfig, Map};
+use docker::{ContainerConfig, EndpointSettings, HostConfig, List, Map};
 use shim_protocol::{ExecStatus, Phase, Status};
 use snapshot::Mounts;
 
@@ -52,7 +52,10 @@ impl Engine {
                 .map(|security| security.apparmor(record.host.privileged).to_owned())
                 .unwrap_or_default(),
             platform: "linux".into(),
-            exec_ids: self.running_execs(&container.id).into(),
+            exec_ids: match self.running_execs(&container.id) {
+                none if none.is_empty() => List::NIL,
+                running => running.into(),
+            },
             host_config: HostConfig { links, ..record.host.clone() },
             graph_driver: self.graph_driver(&container)?,
             size_rw: sizes.map(|(own, _)| own),

@@ -186,6 +186,9 @@ pub(crate) fn from_mount(mount: &Mount, exists: impl Fn(&str) -> bool) -> Result
             )));
         }
     };
+    if mount.target.is_empty() {
+        return Err(bad("field Target must not be empty".into()));
+    }
     foreign_options(mount, known).map_err(bad)?;
     match (known, mount.source.as_str()) {
         (BIND | IMAGE, "") => return Err(bad("field Source must not be empty".into())),
@@ -196,9 +199,6 @@ pub(crate) fn from_mount(mount: &Mount, exists: impl Fn(&str) -> bool) -> Result
             return Err(bad("field Source must not be specified".into()));
         }
         _ => {}
-    }
-    if mount.target.is_empty() {
-        return Err(bad("field Target must not be empty".into()));
     }
     let mut mounting = start(known, &mount.source, &mount.target).map_err(wrap)?;
     mounting.point.rw = !mount.read_only;

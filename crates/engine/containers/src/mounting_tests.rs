@@ -105,6 +105,10 @@ fn the_long_form() {
         ]],
     );
     long(
+        r#"{"Type":"bind"}"#,
+        &expect![[r#"invalid mount config for type "bind": field Target must not be empty"#]],
+    );
+    long(
         r#"{"Type":"what","Target":"/b"}"#,
         &expect![[r#"invalid mount config for type "what": mount type unknown: "what""#]],
     );

@@ -138,8 +138,12 @@ impl Engine {
     pub fn attach(&self, wanted: &str, streams: Attach) -> Result<Attaching, Error> {
         let container = self.find(wanted)?;
         let config = &container.record.config;
-        let request =
-            Request::Attach(Attach { stdin: streams.stdin && config.open_stdin, ..streams });
+        // A terminal has one stream for all that a program says.
+        let request = Request::Attach(Attach {
+            stdin: streams.stdin && config.open_stdin,
+            stderr: streams.stderr && !config.tty,
+            ..streams
+        });
         let id = container.id.clone();
         let watch = Watch::folder_later(&self.paths().data(&id))?;
         let state = match self.status(&id)?.phase {

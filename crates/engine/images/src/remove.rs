@@ -55,6 +55,14 @@ impl Images {
         let found = self.find(name)?;
         let id = found.id.clone();
         let tags: Vec<Tag> = self.db.read(|tx| tx.tags_of(&id))?;
+        let called = self.db.read(|tx| tx.repo_digests_of(&id))?;
+        // What a digest means is found whatever name is before it: to go, it is to be called so.
+        if let Some(reference) = found.reference.as_ref().filter(|one| one.digest().is_some()) {
+            let mut all = tags.iter().map(|tag| &tag.reference).chain(&called);
+            if !all.any(|one| is_of(one, reference)) {
+                return Err(Error::NoImage(reference.familiar()));
+            }
+        }
         let by_name = found.reference.clone().filter(|reference| reference.digest().is_none());
         let is_last = by_name.is_none() || tags.len() <= 1;
         // By a name its target goes, where nothing else means it; by an id all of the image's.
@@ -71,7 +79,6 @@ impl Images {
         };
         let users = self.users(&id, &targets)?;
         check_removal(&found, by_name.as_ref(), is_last, names.len(), force, &users, is_running)?;
-        let called = self.db.read(|tx| tx.repo_digests_of(&id))?;
         let (going, forgotten) = match &by_name {
             // What its registry calls it goes with the last tag of that repository.
             Some(reference) if is_last || is_last_of(reference, &names) => {

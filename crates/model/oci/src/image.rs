@@ -331,7 +331,8 @@ impl Kind {
         foreign: &[(&str, bool)],
     ) -> Result<(), Error> {
         let refuse = |why| Err(Error::Kind { what, why });
-        if self.schema_version != 2 {
+        // Programs that leave it out write 0, and containerd never looks.
+        if !matches!(self.schema_version, 0 | 2) {
             return refuse(format!("schema version {}, only 2 is known", self.schema_version));
         }
         if let Some(name) = self.media_type.as_deref().filter(|name| !is_type(name)) {

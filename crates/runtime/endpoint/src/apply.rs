@@ -22,13 +22,18 @@ pub fn apply(plan: &Plan, netns: BorrowedFd<'_>) -> Result<(), Error> {
         return Ok(());
     }
     let ipv6 = plan.links.iter().any(Link::has_ipv6);
-    let mut inside = netlink::inside(netns, || -> Result<RouteSocket, Error> {
+    let (mut inside, off) = netlink::inside(netns, || -> Result<_, Error> {
         restrict_ipv6(ipv6, !plan.links.is_empty())?;
-        Ok(RouteSocket::open()?)
+        Ok((RouteSocket::open()?, ipv6 && is_ipv6_off()))
     })??;
     connect_all(&plan.links, netns)?;
     failpoint::hit("endpoint.address")?;
-    configure(&mut inside, &plan.links, ipv6)?;
+    if off {
+        let links: Vec<Link> = plan.links.iter().map(Link::without_ipv6).collect();
+        configure(&mut inside, &links, false)?;
+    } else {
+        configure(&mut inside, &plan.links, ipv6)?;
+    }
     failpoint::hit("endpoint.addressed")?;
     names::write(&plan.links)?;
     if let Some(table) = ports::table(plan) {
@@ -127,6 +132,13 @@ fn restrict_ipv6(ipv6: bool, links: bool) -> Result<(), Error> {
         (true, false) => set("/proc/sys/net/ipv6/conf/default/disable_ipv6", b"1"),
         (true, true) => set("/proc/sys/net/ipv6/conf/default/accept_ra", b"0"),
     }
+}
+
+/// Whether the container's own parameters have switched IPv6 off for interfaces to come: then the kernel
+/// takes no such address. Where that cannot be read, the kernel says it by itself.
+fn is_ipv6_off() -> bool {
+    std::fs::read("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+        .is_ok_and(|value| value.trim_ascii() != b"0")
 }
 
 /// The same where other interfaces are there already, which keep what they have.

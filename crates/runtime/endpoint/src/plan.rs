@@ -93,6 +93,14 @@ pub struct Dns {
 }
 
 impl Link {
+    /// The same in a container that has no IPv6.
+    pub(crate) fn without_ipv6(&self) -> Self {
+        let mut link = self.clone();
+        link.addresses.retain(|(address, _)| address.is_ipv4());
+        link.gateway6 = None;
+        link
+    }
+
     /// Whether the container has an IPv6 address here.
     pub(crate) fn has_ipv6(&self) -> bool {
         self.addresses.iter().any(|(address, _)| address.is_ipv6())

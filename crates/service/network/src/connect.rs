@@ -17,6 +17,8 @@ pub struct Attachment {
     pub link_local: Vec<IpAddr>,
     /// The hardware address that it asks for.
     pub mac: Option<[u8; 6]>,
+    /// The name that it asks for its interface.
+    pub interface: Option<String>,
     /// More names under which others in this network find it.
     pub aliases: Vec<String>,
     /// Names that this container alone has for others in this network: theirs, and its own for them.
@@ -55,10 +57,17 @@ pub struct Endpoint {
     pub network: Network,
     /// Its interface.
     pub link: Link,
+    /// Whether the container has asked for the interface's name.
+    pub is_named: bool,
     /// The network's gateways, for inspection, also where the default route is another's.
     pub gateways: Vec<IpAddr>,
     /// Under which names others find it.
     pub names: Vec<String>,
+}
+
+/// `eth0`, `eth1`, and so on, without those that were asked for. No container has more links.
+fn names_beside(asked: &[String]) -> impl Iterator<Item = String> + '_ {
+    (0..=u16::MAX).map(|number| format!("eth{number}")).filter(|name| !asked.contains(name))
 }
 
 impl Connected {
@@ -72,14 +81,16 @@ impl Connected {
                 kept.push(link.clone());
             }
         }
+        let endpoints = self.endpoints.iter().filter(|one| one.is_named);
+        let asked: Vec<String> = endpoints.map(|one| one.link.container_name.clone()).collect();
         for endpoint in &mut self.endpoints {
+            let is_named = endpoint.is_named;
             let link = &mut endpoint.link;
             let old = kept.iter().find(|one| one.host_name == link.host_name);
             link.container_name = match old {
                 Some(old) => old.container_name.clone(),
-                // No container has more links than this.
-                None => (0..=u16::MAX)
-                    .map(|number| format!("eth{number}"))
+                None if is_named => link.container_name.clone(),
+                None => names_beside(&asked)
                     .find(|name| !taken(name, &kept) && !taken(name, &named))
                     .unwrap_or_default(),
             };
@@ -163,13 +174,18 @@ impl Networks {
         }
         let default_route = outward(attachments, &leased).map(|(at, _)| at);
         let dns = self.dns(attachments, &leased, upstream);
+        let asked = attachments.iter().filter_map(|one| one.interface.clone());
+        let asked: Vec<String> = asked.collect();
+        let mut free = names_beside(&asked);
         let endpoints: Vec<Endpoint> = leased
             .into_iter()
             .zip(attachments)
             .enumerate()
             .filter(|(_, (one, _))| one.network.driver() == Driver::Bridge)
             .map(|(at, (one, attachment))| {
-                self.endpoint(member, at, one, attachment, default_route == Some(at))
+                let own = attachment.interface.clone();
+                let name = own.or_else(|| free.next()).unwrap_or_default();
+                self.endpoint(member, name, one, attachment, default_route == Some(at))
             })
             .collect();
         let mut links: Vec<Link> = endpoints.iter().map(|one| one.link.clone()).collect();
@@ -188,7 +204,7 @@ impl Networks {
     fn endpoint(
         &self,
         member: &Member<'_>,
-        at: usize,
+        container_name: String,
         leased: Leased,
         attachment: &Attachment,
         default_route: bool,
@@ -203,7 +219,7 @@ impl Networks {
         let link = Link {
             bridge: network.bridge().to_owned(),
             host_name: name::veth(member.id, &network.id),
-            container_name: format!("eth{at}"),
+            container_name,
             mac: attachment.mac.unwrap_or_else(|| mac(&addresses)),
             addresses: addresses.into_iter().chain(link_local).collect(),
             gateway: gateways.iter().find(|one| one.is_ipv4()).copied().filter(|_| default_route),
@@ -216,7 +232,7 @@ impl Networks {
                 names: names.clone(),
             }),
         };
-        Endpoint { network, link, gateways, names }
+        Endpoint { network, link, is_named: attachment.interface.is_some(), gateways, names }
     }
 
     /// Containers on networks made by people have a name server. One from which there is no way

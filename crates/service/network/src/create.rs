@@ -338,7 +338,8 @@ fn check_bridge(options: &BTreeMap<String, String>) -> Result<(), Error> {
     }
 }
 
-fn is_link_name(name: &str) -> bool {
+/// Whether the kernel takes this as the name of an interface, and nobody mistakes it for another word.
+pub fn is_link_name(name: &str) -> bool {
     (1..=name::LINK_NAME_BYTES).contains(&name.len())
         && !matches!(name, "." | ".." | "lo" | "all" | "default")
         && name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b':' | b'%'))

@@ -32,7 +32,7 @@ mod sweep;
 use std::path::{Path, PathBuf};
 
 pub use connect::{Attachment, Connected, Endpoint, Member};
-pub use create::{CreateRequest, PoolRequest};
+pub use create::{CreateRequest, PoolRequest, is_link_name};
 pub use error::{Class, Error};
 pub use lease::Leased;
 pub use port::PortRequest;

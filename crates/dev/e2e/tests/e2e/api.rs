@@ -180,3 +180,108 @@ fn what_is_asked_for_is_what_there_is() {
     drop(daemon);
     sandbox.finish();
 }
+
+#[test]
+fn what_is_not_there_is_said_as_docker_says_it() {
+    needs!(Root, Overlay, Netns, Busybox, Curl);
+    let sandbox = busybox("api-nothing");
+    let daemon = Daemon::start(&sandbox);
+    let told = |request: &str, body: &str| message(&ask(&daemon, "1.51", request, body));
+    assert_eq!(told("POST /containers/create", r#"{"Env": ["A=b"]}"#), "400 no command specified");
+    // A volume's mode is what Docker asks of SELinux, unless something else was said.
+    let volumes = json!({"Image": "busybox", "Cmd": ["true"], "HostConfig": {
+        "Binds": ["one:/one:ro"], "Mounts": [{"Type": "volume", "Source": "two", "Target": "/two"}]}});
+    let made = value(&daemon, "1.51", "POST /containers/create", &volumes);
+    let id = made["Id"].as_str().unwrap();
+    let shown = value(&daemon, "1.51", &format!("GET /containers/{id}/json"), &Value::Null);
+    let mut modes: Vec<_> =
+        shown["Mounts"].as_array().unwrap().iter().map(|one| &one["Mode"]).collect();
+    modes.sort_by_key(ToString::to_string);
+    assert_eq!(modes, ["ro", "z"]);
+    assert_eq!(shown["ExecIDs"], Value::Null);
+    sandbox.ok(&["rm", "-v", id]);
+    sandbox.ok(&["volume", "rm", "one", "two"]);
+    // An image goes by a digest only under a name that it has.
+    let shown = value(&daemon, "1.51", "GET /images/busybox/json", &Value::Null);
+    let digest = shown["Descriptor"]["digest"].as_str().unwrap();
+    let other = format!("DELETE /images/other@{digest}?force=1");
+    assert_eq!(told(&other, ""), format!("404 No such image: other@{digest}"));
+    sandbox.ok(&["run", "--rm", "busybox", "true"]);
+    // What cannot be run here is not imported.
+    let import = "POST /images/create?fromSrc=-&platform=";
+    assert_eq!(told(&format!("{import}macos"), ""), "400 operating system is not supported");
+    assert!(
+        told(&format!("{import}%2F"), "")
+            .starts_with("400 \"\" is an invalid OS component of \"/\"")
+    );
+    drop(daemon);
+    sandbox.finish();
+}
+
+#[test]
+fn a_terminal_has_no_second_stream() {
+    needs!(Root, Overlay, Netns, Busybox, Curl);
+    let sandbox = busybox("api-terminal");
+    let daemon = Daemon::start(&sandbox);
+    sandbox.ok(&[
+        "run",
+        "-dt",
+        "--name",
+        "one",
+        "busybox",
+        "sh",
+        "-c",
+        "while sleep 0.1; do echo said; done",
+    ]);
+    let attached = |streams: &str| {
+        let url = format!("http://d/containers/one/attach?stream=1&{streams}");
+        let curl = format!("curl -s -X POST -m 2 --unix-socket {} '{url}'; true", daemon.socket());
+        sandbox.sh(&curl).success()
+    };
+    assert!(attached("stdout=1").contains("said"));
+    assert_eq!(attached("stderr=1"), "");
+    sandbox.ok(&["rm", "-f", "one"]);
+    drop(daemon);
+    sandbox.finish();
+}
+
+#[test]
+fn an_interface_is_called_as_was_asked() {
+    needs!(Root, Overlay, Netns, Busybox, Curl);
+    let sandbox = busybox("api-ifname");
+    let daemon = Daemon::start(&sandbox);
+    sandbox.ok(&["network", "create", "front"]);
+    let request = |name: &str| {
+        json!({"Image": "busybox", "Cmd": ["sleep", "600"], "HostConfig": {"NetworkMode": "front"},
+            "NetworkingConfig": {"EndpointsConfig": {"front": {"DriverOpts": {
+                "com.docker.network.endpoint.ifname": name}}}}})
+    };
+    let refused = ask(&daemon, "1.51", "POST /containers/create", &request("a/b").to_string());
+    assert!(message(&refused).starts_with("400 invalid interface name \"a/b\""), "{refused:?}");
+    let made = value(&daemon, "1.51", "POST /containers/create", &request("up0"));
+    let id = made["Id"].as_str().unwrap();
+    sandbox.ok(&["start", id]);
+    assert!(sandbox.ok(&["exec", id, "ls", "/sys/class/net"]).contains("up0"));
+    sandbox.ok(&["rm", "-f", id]);
+    sandbox.ok(&["network", "rm", "front"]);
+    drop(daemon);
+    sandbox.finish();
+}
+
+#[test]
+fn a_container_that_switches_ipv6_off_starts_without_it() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("api-ipv6-off");
+    sandbox.ok(&["network", "create", "--ipv6", "--subnet", "fd00:abcd::/64", "six"]);
+    let run = |off: &str| {
+        let sysctl = format!("net.ipv6.conf.all.disable_ipv6={off}");
+        let addresses = ["busybox", "ip", "-6", "addr", "show", "eth0"];
+        sandbox
+            .ok(&[&["run", "--rm", "--network", "six", "--sysctl", &sysctl], &addresses[..]]
+                .concat())
+    };
+    assert_eq!(run("1"), "");
+    assert!(run("0").contains("fd00:abcd::"));
+    sandbox.ok(&["network", "rm", "six"]);
+    sandbox.finish();
+}

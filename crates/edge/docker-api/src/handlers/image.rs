@@ -299,6 +299,9 @@ pub(crate) async fn create(call: Call) -> Reply {
 
 /// What to make of an archive that comes from `source`.
 fn how_to_import(call: &Call, platform: Option<Platform>, source: &str) -> Result<Import, Error> {
+    if platform.as_ref().is_some_and(|platform| platform.os != "linux") {
+        return Err(Error::invalid("operating system is not supported"));
+    }
     let name = joined(call.query.text("repo"), call.query.text("tag"));
     let message = match call.query.text("message") {
         "" => format!("Imported from {source}"),

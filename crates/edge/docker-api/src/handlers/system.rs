@@ -95,7 +95,7 @@ pub(crate) async fn version(call: Call) -> Reply {
 /// `GET /info`
 pub(crate) async fn info(call: Call) -> Reply {
     let info = call.engine(information).await?;
-    ok(&info)
+    ok(&legacy::info(&info, call.version)?)
 }
 
 fn discovered_devices(engine: &Engine) -> List<DeviceInfo> {

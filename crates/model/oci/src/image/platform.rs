@@ -44,9 +44,13 @@ impl FromStr for Platform {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let refuse = |why| ParseError(format!("\"{text}\": {why}"));
-        let bad = |part: &str, what: &str| {
-            let part = format!("\"{part}\" is an invalid {what} of \"{text}\"");
+        let bad = |part: &str| {
+            let part = format!("\"{part}\" is an invalid component of \"{text}\"");
             ParseError(format!("{part}: platform specifier component must match \"{WORD}\""))
+        };
+        let bad_os = |part: &str| {
+            let part = format!("\"{part}\" is an invalid OS component of \"{text}\"");
+            ParseError(format!("{part}: OSAndVersion specifier component must match \"{SYSTEM}\""))
         };
         let parts: Vec<&str> = text.split('/').collect();
         let is_word = |part: &&str| {
@@ -56,12 +60,15 @@ impl FromStr for Platform {
         let (os, version) = match parts[0].split_once('(') {
             Some((os, rest)) => {
                 let version = rest.strip_suffix(')').filter(|version| !version.is_empty());
-                (os, Some(version.ok_or_else(|| bad(parts[0], "OS component"))?))
+                (os, Some(version.ok_or_else(|| bad_os(parts[0]))?))
             }
             None => (parts[0], None),
         };
-        if let Some(part) = [os].iter().chain(&parts[1..]).find(|part| !is_word(part)) {
-            return Err(bad(part, "component"));
+        if !is_word(&os) || os.contains('.') {
+            return Err(bad_os(parts[0]));
+        }
+        if let Some(part) = parts[1..].iter().find(|part| !is_word(part)) {
+            return Err(bad(part));
         }
         let native = Self::native();
         let plain = Self { os_version: version.map(str::to_owned), ..Self::default() };
@@ -94,6 +101,8 @@ impl FromStr for Platform {
 
 /// What a part of a platform's name is, as people know it of containerd.
 const WORD: &str = "^[A-Za-z0-9_.-]+$";
+/// The same of the first.
+const SYSTEM: &str = r"^([A-Za-z0-9_-]+)(?:\\(([A-Za-z0-9_.-]*)\\))?$";
 
 /// `OS[(VERSION)]/ARCHITECTURE[/VARIANT]`; `unknown` where nothing is known.
 impl fmt::Display for Platform {

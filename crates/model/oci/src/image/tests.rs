@@ -51,6 +51,7 @@ fn an_index_with_layers_is_refused() {
     let text = r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#;
     assert!(Index::parse(text.as_bytes()).unwrap_err().to_string().contains("`layers`"));
     Index::parse(br#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
+    Index::parse(br#"{"schemaVersion":0,"manifests":[]}"#).unwrap();
 }
 
 #[test]

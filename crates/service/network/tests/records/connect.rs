@@ -4,7 +4,9 @@ use std::net::TcpListener;
 use endpoint::{Plan, Protocol};
 use expect_test::{Expect, expect};
 use netlink::{Requests, RouteSocket};
-use network::{Attachment, Class, CreateRequest, Error, Networks, PoolRequest, PortRequest};
+use network::{
+    Attachment, Class, Connected, CreateRequest, Error, Networks, PoolRequest, PortRequest,
+};
 
 use crate::{Engine, attachment, id, ip, named, pool, port, with_an_engine};
 
@@ -189,6 +191,33 @@ fn a_plan_has_everything_that_a_shim_needs() {
         let networks: Vec<_> =
             connected.endpoints.iter().map(|one| one.network.name.as_str()).collect();
         assert_eq!(networks, ["closed", "front", "back"]);
+    });
+}
+
+#[test]
+fn an_interface_has_the_name_that_was_asked_for() {
+    with_an_engine("named", |engine| {
+        for name in ["back", "closed", "front"] {
+            engine.create(&named(name)).unwrap();
+        }
+        engine.container(&id('c'));
+        let of = |attachments: &[Attachment]| {
+            engine.connect(&id('c'), attachments, &[], &|_| true).unwrap()
+        };
+        let names = |connected: &Connected| -> Vec<String> {
+            connected.endpoints.iter().map(|one| one.link.container_name.clone()).collect()
+        };
+        let asks = Attachment { interface: Some("eth1".into()), ..attachment("back") };
+        let first = of(&[asks.clone(), attachment("closed")]);
+        assert_eq!(names(&first), ["eth1", "eth0"]);
+        // What comes to a running container leaves the names that are there.
+        let mut later = of(&[asks, attachment("closed"), attachment("front")]);
+        later.keep_names(&first.plan);
+        assert_eq!(names(&later), ["eth1", "eth0", "eth2"]);
+        let up = Attachment { interface: Some("up".into()), ..attachment("front") };
+        let mut later = of(&[attachment("closed"), up]);
+        later.keep_names(&Plan::default());
+        assert_eq!(names(&later), ["eth0", "up"]);
     });
 }
 
