@@ -65,6 +65,11 @@ fn os_release(text: &str, key: &str) -> Option<String> {
     })
 }
 
+/// Whether all controllers are in the tree of v2.
+pub(crate) fn has_cgroup_v2() -> bool {
+    cgroup::Hierarchy::detect().is_ok_and(|found| found.mode() == cgroup::Mode::V2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use docker::{CreateRequest, EndpointSettings, container::UpdateRequest};
 
-use crate::{error::Error, version::Version};
+use crate::{error::Error, machine, version::Version};
 
 /// A request for a container, as its version meant it. With what is to be said of it.
 pub(crate) fn create(request: &mut CreateRequest, version: Version) -> Result<Vec<String>, Error> {
@@ -21,6 +21,10 @@ pub(crate) fn create(request: &mut CreateRequest, version: Version) -> Result<Ve
         if host.ipc_mode.is_empty() {
             "shareable".clone_into(&mut host.ipc_mode);
         }
+    }
+    // Of the machine's trees of v1 these clients know where they are.
+    if version < Version(41) && host.cgroupns_mode.is_empty() && !machine::has_cgroup_v2() {
+        "host".clone_into(&mut host.cgroupns_mode);
     }
     if version < Version(42) {
         for mount in host.mounts.iter_mut() {

@@ -60,6 +60,7 @@ impl Engine {
         let image = self.images.resolve_for(&config.image, how.platform)?;
         log_driver::fill(&mut host_config.log_config, self.settings());
         definition::merge(&mut config, definition::defaults(&image));
+        self.settings().fill(&mut host_config, self.machine())?;
         let mut warnings = definition::check(&config, &mut host_config, self.machine())?;
         warnings.extend(other_platform(&image, how.platform));
         warnings.extend(Self::network_warning(&host_config));

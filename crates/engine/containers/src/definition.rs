@@ -120,7 +120,7 @@ pub(crate) fn check(
     security::check_landlock(host)?;
     namespaces::check(host)?;
     namespaces::check_sysctls(host)?;
-    caps::check(&host.cap_add, &host.cap_drop)?;
+    caps::check(&host.cap_add, &host.cap_drop, ::caps::CapSet::available()?)?;
     warnings.extend(security::Security::parse(&host.security_opt)?.warning());
     for device in &host.resources.devices {
         devices::check(device)?;

@@ -33,6 +33,7 @@ fn the_image_fills_what_is_open() {
 
 fn verdict(config: &str, host: &str) -> String {
     let machine = Machine {
+        cgroup_v2: false,
         cpus: 2,
         cpu_list: "0-1".into(),
         mem_list: "0".into(),

@@ -75,7 +75,7 @@ impl Engine {
 
     /// The machine's specifications of devices, as they are now.
     pub fn device_specifications(&self) -> Specifications {
-        Specifications::load(&self.settings().cdi_spec_dirs)
+        Specifications::load(&self.settings().cdi_dirs())
     }
 }
 

@@ -169,7 +169,7 @@ pub(crate) fn of_host() -> Option<String> {
 pub(crate) fn hosts(
     origin: Option<String>,
     extra: &[String],
-    gateway: Option<IpAddr>,
+    gateways: &[IpAddr],
     addresses: &[IpAddr],
     hostname: &str,
     domainname: &str,
@@ -188,17 +188,19 @@ pub(crate) fn hosts(
     }
     for entry in extra {
         let (name, address) = extra_host(entry)?;
-        let address = match (address, gateway) {
-            ("host-gateway", Some(gateway)) => gateway.to_string(),
-            ("host-gateway", None) => {
-                return Err(Error::Invalid(
-                    "unable to derive the IP value for host-gateway: the container has no gateway"
-                        .into(),
-                ));
-            }
-            (address, _) => address.to_owned(),
-        };
-        let _infallible = writeln!(text, "{address}\t{name}");
+        if address != "host-gateway" {
+            let _infallible = writeln!(text, "{address}\t{name}");
+            continue;
+        }
+        if gateways.is_empty() {
+            return Err(Error::Invalid(
+                "unable to derive the IP value for host-gateway: the container has no gateway"
+                    .into(),
+            ));
+        }
+        for gateway in gateways {
+            let _infallible = writeln!(text, "{gateway}\t{name}");
+        }
     }
     for line in own_lines(addresses, hostname, domainname) {
         let _infallible = writeln!(text, "{line}");
@@ -284,7 +286,7 @@ mod tests {
         let text = hosts(
             None,
             &["gw:host-gateway".into(), "six:[::2]".into()],
-            Some([10, 0, 0, 1].into()),
+            &[[10, 0, 0, 1].into()],
             &[[10, 0, 0, 2].into()],
             "web",
             "example.org",
@@ -294,6 +296,6 @@ mod tests {
             text.ends_with("10.0.0.1\tgw\n::2\tsix\n10.0.0.2\tweb.example.org web\n"),
             "{text}"
         );
-        assert!(hosts(None, &["gw:host-gateway".into()], None, &[], "", "").is_err());
+        assert!(hosts(None, &["gw:host-gateway".into()], &[], &[], "", "").is_err());
     }
 }

@@ -98,7 +98,7 @@ impl Engine {
         let mounts = self.layers(container)?;
         let user = if request.user.is_empty() { &config.user } else { &request.user };
         let identity = crate::prepare::look_up_user(user, &host.group_add, mounts.as_ref())?;
-        let all = ::caps::CapSet::all_supported()?;
+        let all = ::caps::CapSet::available()?;
         let security = Security::parse(&host.security_opt)?;
         let privileged = host.privileged || request.privileged;
         let set = caps::tweak(privileged, &host.cap_add, &host.cap_drop, all)?;

@@ -27,6 +27,7 @@ mod commit;
 mod control;
 mod copy;
 mod create;
+mod defaults;
 mod definition;
 mod device_requests;
 mod engine;
@@ -99,7 +100,7 @@ pub use list::{Counts, ListOptions};
 pub use logs::{LogOptions, Logs};
 pub use name::new_id;
 pub use remove::RemoveOptions;
-pub use settings::{BuilderGc, BuilderGcRule, BuilderSettings, Settings};
+pub use settings::{BuilderGc, BuilderGcRule, BuilderSettings, Settings, UlimitSetting};
 pub use step::{
     FinishedStep, RunningStep, Step, StepExec, StepFrames, StepIo, StepMount, StepProcess,
     StepResult, StepSource,

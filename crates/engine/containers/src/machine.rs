@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use cgroup::Hierarchy;
+use cgroup::{Hierarchy, Mode};
 
 use crate::spec::resources::Machine;
 
@@ -22,6 +22,7 @@ pub(crate) fn look(cgroups: bool) -> Machine {
         cpu_list,
         mem_list,
         cgroups,
+        cgroup_v2: hierarchy.as_ref().is_none_or(|hierarchy| hierarchy.mode() == Mode::V2),
         swap_limit: hierarchy.as_ref().is_some_and(Hierarchy::has_swap_limit),
         blkio_weight: hierarchy
             .as_ref()

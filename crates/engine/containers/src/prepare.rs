@@ -35,7 +35,7 @@ impl Engine {
     /// Everything before there is a process: the network's plan, the bundle, `shim.json`. `restarts`: how
     /// often it was started again by its policy.
     pub(crate) fn prepare(&self, container: &mut Container, restarts: u32) -> Result<(), Error> {
-        let resolv = Resolv::of_host();
+        let resolv = self.settings().resolv();
         let connected = self.connect(container, &resolv)?;
         for mounting in &mut container.record.mounts {
             let source = Path::new(&mounting.point.source);
@@ -117,16 +117,15 @@ impl Engine {
             return Ok(all.map(|(name, target)| (data.join(name), target)).collect());
         }
         let addresses = addresses(&connected.plan);
-        let gateway = connected
-            .endpoints
-            .iter()
-            .flat_map(|endpoint| endpoint.gateways.iter())
-            .find(|address| address.is_ipv4())
-            .copied();
+        let mut gateways = self.settings().host_gateways()?;
+        if gateways.is_empty() {
+            let all = connected.endpoints.iter().flat_map(|endpoint| endpoint.gateways.iter());
+            gateways.extend(all.copied().find(IpAddr::is_ipv4));
+        }
         let mut hosts = etc::hosts(
             (host.network_mode == "host").then(etc::of_host).flatten(),
             &host.extra_hosts,
-            gateway,
+            &gateways,
             &addresses,
             &config.hostname,
             &config.domainname,
@@ -194,7 +193,7 @@ impl Engine {
             bound: &supplies.bound,
             devices: &mapped,
             all_devices: &all_devices,
-            all_caps: caps::CapSet::all_supported()?,
+            all_caps: caps::CapSet::available()?,
             possible_cpus: machine::possible_cpus(),
             links: &links.env,
             shm: supplies.shm.as_deref(),

@@ -117,7 +117,7 @@ impl Engine {
     fn apply_networks(&self, container: &mut Container, left: Option<&str>) -> Result<(), Error> {
         let run = self.paths().run(&container.id);
         if let Some(now) = read_config(&run.join("shim.json"))? {
-            let resolv = Resolv::of_host();
+            let resolv = self.settings().resolv();
             let mut connected = self.connect_with(container, &resolv, Some(&now.network))?;
             if connected.plan.dns.is_none() {
                 // Its resolv.conf names the server, which goes on without names.

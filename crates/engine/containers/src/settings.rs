@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::Error;
 use crate::error::At as _;
@@ -19,6 +20,35 @@ pub struct Settings {
     pub cdi_spec_dirs: Vec<PathBuf>,
     /// What is set for builds.
     pub builder: BuilderSettings,
+    /// The cgroup below which those of containers are; empty: as usual.
+    pub cgroup_parent: String,
+    /// `private` or `host`, for containers that do not say it; empty: private.
+    pub default_cgroupns_mode: String,
+    /// `private` or `shareable`, for containers that do not say it; empty: private.
+    pub default_ipc_mode: String,
+    /// The size of `/dev/shm`, `64m`, of containers that do not say it; empty: as usual.
+    pub default_shm_size: String,
+    /// Limits of the processes of containers that do not say otherwise, by name.
+    pub default_ulimits: BTreeMap<String, UlimitSetting>,
+    /// Name servers in place of the machine's.
+    pub dns: Vec<String>,
+    /// Options of the resolver in place of the machine's.
+    pub dns_opts: Vec<String>,
+    /// Search domains in place of the machine's.
+    pub dns_search: Vec<String>,
+    /// What is turned on or off; `cdi` is on.
+    pub features: BTreeMap<String, bool>,
+    /// What `host-gateway` means in `--add-host`; empty: the gateway of the container's network.
+    pub host_gateway_ip: String,
+    /// The same, one address of each family.
+    pub host_gateway_ips: Vec<String>,
+    /// What `info` shows of this engine, `KEY=VALUE`.
+    pub labels: Vec<String>,
+    /// Processes of containers that do not say otherwise gain no privileges.
+    pub no_new_privileges: bool,
+    /// Keys of the file that nothing here looks at.
+    #[serde(skip)]
+    pub unused: Vec<String>,
     /// Containers that do not say otherwise have an init (`--init`).
     pub init: bool,
     /// OCI runtimes, by the names that `--runtime` takes.
@@ -32,6 +62,16 @@ pub struct Settings {
     /// Containers that do not say otherwise have a user namespace with the subordinate ids of this
     /// `USER[:GROUP]`; `default` is `dockremap`. Empty: none.
     pub userns_remap: String,
+}
+
+/// A limit of processes, in Docker's words.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UlimitSetting {
+    /// The most that there may be; -1: no limit.
+    pub hard: i64,
+    /// What there is at first; -1: no limit.
+    pub soft: i64,
 }
 
 /// What is set for builds.
@@ -111,6 +151,20 @@ impl Default for Settings {
         Self {
             cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
             builder: BuilderSettings::default(),
+            cgroup_parent: String::new(),
+            default_cgroupns_mode: String::new(),
+            default_ipc_mode: String::new(),
+            default_shm_size: String::new(),
+            default_ulimits: BTreeMap::new(),
+            dns: Vec::new(),
+            dns_opts: Vec::new(),
+            dns_search: Vec::new(),
+            features: BTreeMap::new(),
+            host_gateway_ip: String::new(),
+            host_gateway_ips: Vec::new(),
+            labels: Vec::new(),
+            no_new_privileges: false,
+            unused: Vec::new(),
             init: false,
             runtimes: BTreeMap::new(),
             default_runtime: None,
@@ -118,6 +172,50 @@ impl Default for Settings {
             log_opts: BTreeMap::new(),
             userns_remap: String::new(),
         }
+    }
+}
+
+/// The keys that are looked at, here, by the registries' client and by the collector, and those that
+/// ask for what is so anyway.
+const KEYS: [&str; 27] = [
+    "builder",
+    "cdi-spec-dirs",
+    "cgroup-parent",
+    "container-gc",
+    "default-cgroupns-mode",
+    "default-ipc-mode",
+    "default-runtime",
+    "default-shm-size",
+    "default-ulimits",
+    "dns",
+    "dns-opts",
+    "dns-search",
+    "features",
+    "host-gateway-ip",
+    "host-gateway-ips",
+    "image-gc",
+    "init",
+    "insecure-registries",
+    "labels",
+    "live-restore",
+    "log-driver",
+    "log-opts",
+    "no-new-privileges",
+    "registry-mirrors",
+    "runtimes",
+    "token-servers",
+    "userns-remap",
+];
+
+/// Whether a value asks for nothing.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(is) => !is,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(all) => all.is_empty(),
+        Value::Object(all) => all.is_empty(),
     }
 }
 
@@ -131,6 +229,40 @@ impl Settings {
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             read => read.at("read", path)?,
         };
-        serde_json::from_slice(&bytes).map_err(io::Error::from).at("read", path)
+        // An empty file sets nothing, as with Docker (it may be /dev/null).
+        if bytes.trim_ascii().is_empty() {
+            return Ok(Self::default());
+        }
+        let read = || {
+            let keys: BTreeMap<String, Value> = serde_json::from_slice(&bytes)?;
+            let settings: Self = serde_json::from_slice(&bytes)?;
+            let unused = keys
+                .into_iter()
+                .filter(|(key, value)| !KEYS.contains(&key.as_str()) && !is_nothing(value));
+            Ok(Self { unused: unused.map(|(key, _)| key).collect(), ..settings })
+        };
+        read().map_err(|err: serde_json::Error| io::Error::from(err)).at("read", path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nothing_looks_at_is_named() {
+        let path = std::env::temp_dir().join(format!("dhow-settings-{}", std::process::id()));
+        let load = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Settings::load(&path)
+        };
+        assert!(load(" \n").unwrap().unused.is_empty());
+        let text = r#"{"init": true, "bip": "10.0.0.1/24", "mtu": 0, "tls": false, "hosts": []}"#;
+        let settings = load(text).unwrap();
+        assert_eq!((settings.init, settings.unused), (true, vec!["bip".to_owned()]));
+        assert!(load("{").is_err());
+        assert!(load(r#"{"init": 1}"#).is_err());
+        std::fs::remove_file(&path).unwrap();
+        assert!(Settings::load(&path).unwrap().unused.is_empty());
     }
 }

@@ -122,6 +122,11 @@ impl CapSet {
         Ok(crate::known_and_bounding()?.0)
     }
 
+    /// Those that processes started from here may have: what is in the bounding set.
+    pub fn available() -> Result<Self, sys::Error> {
+        Ok(crate::known_and_bounding()?.1)
+    }
+
     /// Whether `cap` is in it.
     pub fn contains(self, cap: Capability) -> bool {
         self.0 & cap.bit() != 0

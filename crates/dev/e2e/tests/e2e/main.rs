@@ -52,6 +52,7 @@ mod runtimes;
 mod scoped_sockets;
 mod secrets;
 mod security;
+mod settings;
 mod steps;
 mod storage;
 mod storms;

@@ -114,7 +114,8 @@ fn information(engine: &Engine) -> Result<Info, Error> {
     });
     let store = engine.images().snapshots();
     let ours = Commit { id: VERSION.to_owned() };
-    let cdi = engine.settings().cdi_spec_dirs.iter();
+    let settings = engine.settings();
+    let cdi = settings.cdi_dirs();
     let mut info = Info {
         id: id(engine),
         containers: counts.total as i64,
@@ -132,11 +133,14 @@ fn information(engine: &Engine) -> Result<Info, Error> {
             volume: words(&["local"]),
             network: words(&["bridge", "host", "null"]),
             authorization: List::NIL,
-            log: words(&["json-file", "none"]),
+            log: words(&["journald", "json-file", "local", "none", "syslog"]),
         },
         ipv4_forwarding: machine.forwards_ipv4,
         system_time: Timestamp::from(std::time::SystemTime::now()).to_string(),
-        logging_driver: "json-file".to_owned(),
+        logging_driver: match settings.log_driver.as_str() {
+            "" => "json-file".to_owned(),
+            driver => driver.to_owned(),
+        },
         kernel_version: machine.kernel,
         operating_system: machine.os,
         os_version: machine.os_version,
@@ -152,7 +156,7 @@ fn information(engine: &Engine) -> Result<Info, Error> {
         mem_total: machine.memory,
         docker_root_dir: engine.root().display().to_string(),
         name: machine.host_name,
-        labels: List::empty(),
+        labels: settings.labels.clone().into(),
         server_version: VERSION.to_owned(),
         runtimes: runtimes.collect(),
         default_runtime: engine.default_runtime().to_owned(),
@@ -163,7 +167,7 @@ fn information(engine: &Engine) -> Result<Info, Error> {
         security_options: security_options(engine),
         firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), info: List::NIL }),
         discovered_devices: discovered_devices(engine),
-        cdi_spec_dirs: cdi.map(|dir| dir.to_string_lossy().into_owned()).collect(),
+        cdi_spec_dirs: cdi.iter().map(|dir| dir.to_string_lossy().into_owned()).collect(),
         warnings: List::NIL,
         ..Info::default()
     };
@@ -174,6 +178,9 @@ fn information(engine: &Engine) -> Result<Info, Error> {
         "2".clone_into(&mut info.cgroup_version);
     }
     info.warnings.extend(engine.rootless_warnings());
+    let unused = settings.unused.iter();
+    info.warnings
+        .extend(unused.map(|key| format!("WARNING: daemon.json: \"{key}\" has no effect")));
     Ok(info)
 }
 

@@ -29,7 +29,7 @@ enum Change {
 }
 
 /// The capabilities of a container's processes: the default with changes, or `all` of them for a
-/// privileged one. `all` is what the kernel has.
+/// privileged one. `all` is what the kernel and this process have: nobody is given more.
 pub(crate) fn tweak(
     privileged: bool,
     add: &[String],
@@ -53,10 +53,18 @@ pub(crate) fn tweak(
     })
 }
 
-/// Holds that every name is a capability's.
-pub(crate) fn check(add: &[String], drop: &[String]) -> Result<(), Error> {
-    parse("CapAdd", add)?;
+/// Holds that every name is a capability's, and that those to add are to be had, in Docker's words.
+pub(crate) fn check(add: &[String], drop: &[String], available: CapSet) -> Result<(), Error> {
+    let wanted = parse("CapAdd", add)?;
     parse("CapDrop", drop)?;
+    if let Change::These(wanted) = wanted
+        && let Some(missing) = wanted.iter().find(|cap| !available.contains(*cap))
+    {
+        return Err(Error::Invalid(format!(
+            "invalid CapAdd: capability not supported by your kernel or not available in the current \
+             environment: \"{missing}\""
+        )));
+    }
     Ok(())
 }
 
@@ -102,6 +110,19 @@ mod tests {
             Err(err) => err.to_string(),
         };
         want.assert_eq(&got);
+    }
+
+    #[test]
+    fn what_is_not_there_cannot_be_added() {
+        let add = ["SYS_TIME".to_owned()];
+        super::check(&add, &[], ALL).unwrap();
+        super::check(&["ALL".to_owned()], &[], CapSet::EMPTY).unwrap();
+        let without = CapSet(ALL.0 & !Capability::SysTime.bit());
+        assert_eq!(
+            super::check(&add, &[], without).unwrap_err().to_string(),
+            "invalid CapAdd: capability not supported by your kernel or not available in the current \
+             environment: \"CAP_SYS_TIME\""
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ const MIN_MEMORY: i64 = 6 << 20;
 const CPU_PERIOD: i64 = 100_000;
 
 /// What the machine has, as far as limits depend on it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Machine {
     /// How many CPUs there are.
     pub(crate) cpus: i64,
@@ -24,6 +24,8 @@ pub(crate) struct Machine {
     pub(crate) mem_list: String,
     /// Whether containers can have cgroups.
     pub(crate) cgroups: bool,
+    /// Whether the tree of v2 has all controllers.
+    pub(crate) cgroup_v2: bool,
     /// Whether swap can be limited.
     pub(crate) swap_limit: bool,
     /// Whether block I/O can be weighted.
@@ -312,6 +314,7 @@ mod tests {
 
     fn machine() -> Machine {
         Machine {
+            cgroup_v2: false,
             cpus: 2,
             cpu_list: "0-1".into(),
             mem_list: "0".into(),

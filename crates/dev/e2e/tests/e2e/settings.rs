@@ -1,0 +1,59 @@
+//! What an administrator has set is for containers that do not say otherwise.
+
+use serde_json::json;
+use testkit::needs;
+
+use crate::busybox;
+
+#[test]
+fn it_is_for_who_says_nothing() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("settings");
+    let file = sandbox.work().join("daemon.json");
+    let set = json!({
+        "default-shm-size": "1m",
+        "default-ulimits": {"nofile": {"Name": "nofile", "Hard": 99, "Soft": 77}},
+        "default-cgroupns-mode": "host",
+        "no-new-privileges": true,
+        "dns": ["192.0.2.1"],
+        "dns-search": ["example.org"],
+        "host-gateway-ip": "192.0.2.9",
+        "labels": ["rack=7"],
+        "bip": "10.9.0.1/24",
+    });
+    std::fs::write(&file, set.to_string()).unwrap();
+    sandbox.set_env("DHOW_CONFIG", &file.display().to_string());
+    let look = "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2; ulimit -n; ulimit -Hn
+        grep -c host.test /etc/hosts; grep 192.0.2.9 /etc/hosts | tr '\\t' ' '
+        sed -n 's/NoNewPrivs:.//p' /proc/self/status; readlink /proc/self/ns/cgroup";
+    let own = std::fs::read_link("/proc/self/ns/cgroup").unwrap().display().to_string();
+    let run = |args: &[&str], script: &str| {
+        let all = [&["run", "--rm"], args, &["busybox", "sh", "-c", script]].concat();
+        sandbox.ok(&all)
+    };
+    let host = ["--add-host", "host.test:host-gateway"];
+    assert_eq!(run(&host, look), format!("1024\n77\n99\n1\n192.0.2.9 host.test\n1\n{own}"));
+    let says = ["--shm-size", "2m", "--ulimit", "nofile=50:60", "--cgroupns", "private"];
+    let says = [&says[..], &["--security-opt", "no-new-privileges=false"], &host].concat();
+    let said = run(&says, look);
+    assert!(said.starts_with("2048\n50\n60\n1\n192.0.2.9 host.test\n0\n"), "{said}");
+    assert!(!said.contains(&own), "{said}");
+    let resolv = "cat /etc/resolv.conf";
+    let told = run(&[], resolv);
+    assert!(told.contains("nameserver 192.0.2.1") && told.contains("search example.org"), "{told}");
+    let told = run(&["--dns", "192.0.2.2"], resolv);
+    assert!(told.contains("nameserver 192.0.2.2") && !told.contains("192.0.2.1"), "{told}");
+    assert_eq!(sandbox.ok(&["info", "--format", "{{json .Labels}}"]), r#"["rack=7"]"#);
+    let warnings = sandbox.ok(&["info", "--format", "{{json .Warnings}}"]);
+    assert!(warnings.contains(r#"daemon.json: \"bip\" has no effect"#), "{warnings}");
+    // What cannot be is refused before anything is made.
+    std::fs::write(&file, r#"{"default-ipc-mode": "host"}"#).unwrap();
+    let refused = sandbox.dhow(&["create", "busybox", "true"]);
+    assert!(refused.stderr.contains("`host` is not `private` or `shareable`"), "{refused:?}");
+    assert_eq!(sandbox.ok(&["ps", "-aq"]), "");
+    // An empty file sets nothing.
+    std::fs::write(&file, "").unwrap();
+    assert!(run(&[], look).starts_with("65536\n"));
+    sandbox.unset_env("DHOW_CONFIG");
+    sandbox.finish();
+}

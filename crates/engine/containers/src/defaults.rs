@@ -1,0 +1,180 @@
+//! What an administrator has set for containers that do not say otherwise.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use docker::HostConfig;
+use docker::container::Ulimit;
+
+use crate::Error;
+use crate::etc::Resolv;
+use crate::settings::Settings;
+use crate::spec::resources::Machine;
+
+impl Settings {
+    /// Refuses what no container could be made with.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let one_of = |key: &str, value: &str, known: &[&str]| {
+            if value.is_empty() || known.contains(&value) {
+                return Ok(());
+            }
+            let known = known.join("` or `");
+            Err(Error::Invalid(format!("\"{key}\": `{value}` is not `{known}`")))
+        };
+        one_of("default-cgroupns-mode", &self.default_cgroupns_mode, &["private", "host"])?;
+        one_of("default-ipc-mode", &self.default_ipc_mode, &["private", "shareable"])?;
+        self.host_gateways()?;
+        self.shm_size().map(drop)
+    }
+
+    /// What `host-gateway` stands for; nothing: what the container's network has.
+    pub(crate) fn host_gateways(&self) -> Result<Vec<IpAddr>, Error> {
+        let one = Some(&self.host_gateway_ip).filter(|address| !address.is_empty());
+        let all = one.into_iter().chain(&self.host_gateway_ips);
+        let parse = |address: &String| {
+            let bad = |_| Error::Invalid(format!("\"host-gateway-ip\": {address} is no address"));
+            address.parse().map_err(bad)
+        };
+        all.map(parse).collect()
+    }
+
+    fn shm_size(&self) -> Result<i64, Error> {
+        let text = self.default_shm_size.as_str();
+        if text.is_empty() {
+            return Ok(0);
+        }
+        let bytes = docker::units::ram_in_bytes(text)
+            .map_err(|err| Error::Invalid(format!("\"default-shm-size\": {err}")))?;
+        if bytes <= 0 {
+            return Err(Error::Invalid(format!("\"default-shm-size\": {text} is nothing")));
+        }
+        Ok(bytes)
+    }
+
+    /// Gives a container what it does not say itself.
+    pub(crate) fn fill(&self, host: &mut HostConfig, machine: &Machine) -> Result<(), Error> {
+        self.check()?;
+        if host.shm_size == 0 {
+            host.shm_size = self.shm_size()?;
+        }
+        if host.ipc_mode.is_empty() {
+            host.ipc_mode.clone_from(&self.default_ipc_mode);
+        }
+        if host.cgroupns_mode.is_empty() {
+            // As Docker has it: who has all rights looks for the machine's trees of v1.
+            if host.privileged && !machine.cgroup_v2 {
+                "host".clone_into(&mut host.cgroupns_mode);
+            } else {
+                host.cgroupns_mode.clone_from(&self.default_cgroupns_mode);
+            }
+        }
+        if host.resources.cgroup_parent.is_empty() {
+            host.resources.cgroup_parent.clone_from(&self.cgroup_parent);
+        }
+        for (name, limit) in &self.default_ulimits {
+            if !host.resources.ulimits.iter().any(|own| own.name == *name) {
+                let name = name.clone();
+                host.resources.ulimits.push(Ulimit { name, hard: limit.hard, soft: limit.soft });
+            }
+        }
+        let says = |option: &String| option.starts_with(NO_NEW_PRIVILEGES);
+        if self.no_new_privileges && !host.security_opt.iter().any(says) {
+            host.security_opt.push(NO_NEW_PRIVILEGES.to_owned());
+        }
+        Ok(())
+    }
+
+    /// The name servers of the machine, or those that were set in their place.
+    pub(crate) fn resolv(&self) -> Resolv {
+        let mut resolv = Resolv::of_host();
+        let set = [
+            (&self.dns, &mut resolv.servers),
+            (&self.dns_search, &mut resolv.search),
+            (&self.dns_opts, &mut resolv.options),
+        ];
+        for (own, found) in set {
+            if !own.is_empty() {
+                found.clone_from(own);
+            }
+        }
+        resolv
+    }
+
+    /// Where specifications of CDI are looked for; nowhere where that is turned off.
+    pub fn cdi_dirs(&self) -> Vec<PathBuf> {
+        if self.features.get("cdi") == Some(&false) {
+            return Vec::new();
+        }
+        self.cdi_spec_dirs.iter().filter(|path| !path.as_os_str().is_empty()).cloned().collect()
+    }
+}
+
+const NO_NEW_PRIVILEGES: &str = "no-new-privileges";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(json: &str) -> Settings {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn what_a_container_says_itself_wins() {
+        let settings = settings(
+            r#"{"default-shm-size": "1G", "default-ipc-mode": "shareable", "no-new-privileges": true,
+                "default-cgroupns-mode": "host", "cgroup-parent": "/all", "features": {"x": true},
+                "default-ulimits": {"nofile": {"Name": "nofile", "Hard": 64, "Soft": 32}}}"#,
+        );
+        let machine = Machine { cgroup_v2: true, ..Machine::default() };
+        let mut host = HostConfig::default();
+        settings.fill(&mut host, &machine).unwrap();
+        assert_eq!((host.shm_size, host.ipc_mode.as_str()), (1 << 30, "shareable"));
+        assert_eq!((host.cgroupns_mode.as_str(), host.security_opt.len()), ("host", 1));
+        assert_eq!(host.resources.cgroup_parent, "/all");
+        assert_eq!(host.resources.ulimits[0].soft, 32);
+        let own = r#"{"ShmSize": 5, "IpcMode": "none", "CgroupnsMode": "private", "CgroupParent": "/own",
+            "SecurityOpt": ["no-new-privileges=false"],
+            "Ulimits": [{"Name": "nofile", "Hard": 1, "Soft": 1}]}"#;
+        let mut host: HostConfig = serde_json::from_str(own).unwrap();
+        let before = host.clone();
+        settings.fill(&mut host, &machine).unwrap();
+        assert_eq!(host, before);
+    }
+
+    #[test]
+    fn who_has_all_rights_sees_the_trees_of_v1() {
+        let mut host = HostConfig { privileged: true, ..HostConfig::default() };
+        let settings = Settings::default();
+        settings.fill(&mut host, &Machine { cgroup_v2: true, ..Machine::default() }).unwrap();
+        assert_eq!(host.cgroupns_mode, "");
+        settings.fill(&mut host, &Machine::default()).unwrap();
+        assert_eq!(host.cgroupns_mode, "host");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for (json, why) in [
+            (
+                r#"{"default-cgroupns-mode": "x"}"#,
+                "\"default-cgroupns-mode\": `x` is not `private` or `host`",
+            ),
+            (
+                r#"{"default-ipc-mode": "host"}"#,
+                "\"default-ipc-mode\": `host` is not `private` or `shareable`",
+            ),
+            (r#"{"host-gateway-ip": "x"}"#, "\"host-gateway-ip\": x is no address"),
+            (r#"{"default-shm-size": "0"}"#, "\"default-shm-size\": 0 is nothing"),
+        ] {
+            assert_eq!(settings(json).check().unwrap_err().to_string(), why);
+        }
+    }
+
+    #[test]
+    fn cdi_can_be_turned_off() {
+        let dirs = |json: &str| settings(json).cdi_dirs().len();
+        assert_eq!([dirs("{}"), dirs(r#"{"cdi-spec-dirs": [""]}"#)], [2, 0]);
+        assert_eq!(dirs(r#"{"features": {"cdi": false}, "cdi-spec-dirs": ["/a"]}"#), 0);
+        assert_eq!(dirs(r#"{"features": {"cdi": true}, "cdi-spec-dirs": ["/a", "/b"]}"#), 2);
+    }
+}
