@@ -36,6 +36,8 @@ pub(crate) mod ifla {
     pub(crate) const AF_SPEC: u16 = 26;
     pub(crate) const NET_NS_FD: u16 = 28;
     pub(crate) const EXT_MASK: u16 = 29;
+    pub(crate) const NUM_TX_QUEUES: u16 = 31;
+    pub(crate) const NUM_RX_QUEUES: u16 = 32;
 
     /// Inside `LINKINFO`.
     pub(crate) const INFO_KIND: u16 = 1;
@@ -143,6 +145,7 @@ impl Requests {
             w.attr_str(ifla::IFNAME, veth.name);
             w.attr_u32(ifla::MTU, veth.mtu);
             w.attr_u32(ifla::MASTER, veth.bridge);
+            one_queue(w);
             w.nest(ifla::LINKINFO, |w| {
                 w.attr_str(ifla::INFO_KIND, "veth");
                 w.nest(ifla::INFO_DATA, |w| w.nest(ifla::VETH_INFO_PEER, |w| peer(w, veth)));
@@ -286,6 +289,13 @@ fn default_route(index: u32, gateway: IpAddr) -> Vec<u8> {
     })
 }
 
+/// A veth uses one queue each way, but unless it is told so the kernel makes one for each CPU, and
+/// waits for a grace period of RCU at each end to put the others out of use (`veth_init_queues()`).
+fn one_queue(w: &mut Writer) {
+    w.attr_u32(ifla::NUM_TX_QUEUES, 1);
+    w.attr_u32(ifla::NUM_RX_QUEUES, 1);
+}
+
 /// The other end's header and attributes, as inside of `VETH_INFO_PEER`.
 fn peer(w: &mut Writer, veth: &Veth<'_>) {
     // A veth cannot be set up before it has both its ends.
@@ -293,6 +303,7 @@ fn peer(w: &mut Writer, veth: &Veth<'_>) {
     w.attr_str(ifla::IFNAME, veth.peer_name);
     w.attr(ifla::ADDRESS, &veth.peer_mac);
     w.attr_u32(ifla::MTU, veth.mtu);
+    one_queue(w);
     w.attr_u32(ifla::NET_NS_FD, veth.peer_netns.as_raw_fd().cast_unsigned());
 }
 
