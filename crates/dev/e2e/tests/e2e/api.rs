@@ -185,6 +185,10 @@ fn what_is_asked_for_is_what_there_is() {
 fn what_is_not_there_is_said_as_docker_says_it() {
     needs!(Root, Overlay, Netns, Busybox, Curl);
     let sandbox = busybox("api-nothing");
+    // The first volume makes the place where they are.
+    sandbox.ok(&["volume", "create", "first"]);
+    sandbox.ok(&["volume", "rm", "first"]);
+    sandbox.baseline();
     let daemon = Daemon::start(&sandbox);
     let told = |request: &str, body: &str| message(&ask(&daemon, "1.51", request, body));
     assert_eq!(told("POST /containers/create", r#"{"Env": ["A=b"]}"#), "400 no command specified");
