@@ -141,7 +141,8 @@ impl Service {
         }
         let given = given.or_else(|| returned.try_recv().ok());
         drop(serving);
-        container.release().await;
+        // That it still ran is no news to who has its answer.
+        _ = container.release().await;
         let failed = |why: String| {
             let words = words.lock().unwrap_or_else(PoisonError::into_inner);
             Err(Status::unknown(format!("the front end {image}: {why}{}", words.told())))

@@ -65,8 +65,8 @@ struct Running {
 struct Life {
     /// Its end is the container's.
     alive: PipeWriter,
-    /// Who follows its first process, and cleans up behind it.
-    follower: JoinHandle<()>,
+    /// Who follows its first process, cleans up behind it, and says whether that was cut short.
+    follower: JoinHandle<bool>,
 }
 
 /// Where files of a container are.
@@ -261,14 +261,21 @@ impl Container {
     }
 
     /// Ends it, with all that runs in it, and waits until nothing of it is left.
-    pub async fn release(&self) {
+    ///
+    /// # Errors
+    ///
+    /// Something still ran in it. It has ended all the same.
+    pub async fn release(&self) -> Result<(), Error> {
         self.is_over.store(true, Ordering::Relaxed);
         let life = self.life.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Life { alive, follower }) = life {
             drop(alive);
             // A thread of ours that died has left what the next builder cleans up.
-            _ = follower.await;
+            if follower.await.unwrap_or(false) {
+                return Err(Error::Cancelled);
+            }
         }
+        Ok(())
     }
 
     fn exec_of(&self, program: &Program) -> Exec {
@@ -427,10 +434,11 @@ struct First {
 }
 
 impl First {
-    fn follow(self, mut wire: Wire, ended: oneshot::Sender<Result<i32, Error>>) {
+    fn follow(self, mut wire: Wire, ended: oneshot::Sender<Result<i32, Error>>) -> bool {
         let engine = &self.build.builder.engine;
         let ran = engine.run_step_with(&self.step, &mut wire, self.cancelled.as_fd());
         drop(wire);
+        let is_cut_short = matches!(ran, Err(containers::Error::Cancelled));
         match ran {
             Ok(finished) => {
                 _ = ended.send(Ok(finished.exit_code));
@@ -443,6 +451,7 @@ impl First {
             Err(error) => _ = ended.send(Err(error.into())),
         }
         drop(self.mounts);
+        is_cut_short
     }
 }
 

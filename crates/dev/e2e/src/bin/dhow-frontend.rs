@@ -154,6 +154,7 @@ async fn run() -> Result<(), Error> {
         "probe" => front_end.probe().await,
         "container" => front_end.container().await,
         "sleep" => front_end.sleep().await,
+        "cut" => front_end.cut().await,
         "nested" => front_end.nested().await,
         "loop" => front_end.again().await,
         "refuse" => front_end.refuse().await,
@@ -386,6 +387,27 @@ impl FrontEnd {
 
     /// A program in a container that does not end, and neither does this.
     async fn sleep(&mut self) -> Result<(), Error> {
+        let _asleep = self.asleep().await?;
+        wait().await
+    }
+
+    /// A container is released while its program still runs, and once more.
+    async fn cut(&mut self) -> Result<(), Error> {
+        let _asleep = self.asleep().await?;
+        let mut text = String::new();
+        for _ in 0..2 {
+            let asked = ReleaseContainerRequest { container_id: "one".into() };
+            match self.client.release_container(asked).await {
+                Ok(_) => text.push_str("released\n"),
+                Err(why) => text.push_str(&format!("{:?}: {}\n", why.code(), why.message())),
+            }
+        }
+        let said = self.say(&text).await?;
+        self.give_back(said, BTreeMap::new()).await
+    }
+
+    /// A container with a program that has begun and does not end. It is spoken with as long as this is there.
+    async fn asleep(&mut self) -> Result<impl Sized + use<>, Error> {
         self.new_container().await?;
         let (sender, messages) = tokio::sync::mpsc::channel(64);
         let input = Some(init("echo asleep; sleep 600"));
@@ -394,7 +416,7 @@ impl FrontEnd {
             self.client.exec_process(ReceiverStream::new(messages)).await?.into_inner();
         while let Some(answer) = answers.message().await? {
             if let Some(Input::File(_)) = answer.input {
-                return wait().await;
+                return Ok((sender, answers));
             }
         }
         Err("it ended".into())

@@ -358,7 +358,9 @@ impl LlbBridge for Gateway {
         asked: Request<ReleaseContainerRequest>,
     ) -> Answer<ReleaseContainerResponse> {
         let Asking { by, .. } = self.asking(asked.metadata()).await?;
-        by.take_container(&asked.get_ref().container_id)?.container.release().await;
+        let container = by.take_container(&asked.get_ref().container_id)?;
+        // As in BuildKit, whoever cuts something short is told so.
+        container.container.release().await.map_err(|error| failure::status(&error))?;
         Ok(Response::new(ReleaseContainerResponse {}))
     }
 

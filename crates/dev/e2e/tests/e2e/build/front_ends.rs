@@ -190,6 +190,22 @@ fn all_ended(sandbox: &Sandbox) -> bool {
 }
 
 #[test]
+fn a_container_that_is_cut_short_is_told() {
+    needs!(Root, Overlay, Netns, Nft, Busybox);
+    let sandbox = busybox("front-end-cuts");
+    front_end(&sandbox, "front", "");
+    let dir = syntax(&sandbox, "cut");
+    let said = said(&sandbox, &dir, &[]);
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[0], "Cancelled: context canceled", "{said}");
+    // It has ended all the same, and is no container any more.
+    assert!(lines[1].starts_with("NotFound: "), "{said}");
+    wait_until("nothing of it runs", || all_ended(&sandbox));
+    tidy(&sandbox);
+    sandbox.discard();
+}
+
+#[test]
 fn one_that_hangs_ends_with_its_build() {
     needs!(Root, Overlay, Netns, Nft, Busybox);
     let sandbox = busybox("front-end-hangs");
