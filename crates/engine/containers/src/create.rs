@@ -255,7 +255,7 @@ impl Engine {
         for text in names {
             let (wanted, mode) = text.rsplit_once(':').unwrap_or((text, ""));
             if !matches!(mode, "" | "ro" | "rw" | "z" | "Z") {
-                return Err(Error::Invalid(format!("invalid mode for volumes-from: {mode}")));
+                return Err(Error::Invalid(format!("invalid mode: {mode}")));
             }
             let other = self.find(wanted).map_err(|err| Error::Invalid(err.to_string()))?;
             for mut mounting in other.record.mounts {

@@ -210,10 +210,11 @@ pub(crate) fn hosts(
 
 /// The lines of `/etc/hosts` that are of the container itself.
 pub(crate) fn own_lines(addresses: &[IpAddr], hostname: &str, domainname: &str) -> Vec<String> {
-    let full = if domainname.is_empty() {
-        hostname.to_owned()
-    } else {
-        format!("{hostname}.{domainname} {hostname}")
+    // One with a domain is known without it as well.
+    let full = match (domainname, hostname.split_once('.')) {
+        ("", None) => hostname.to_owned(),
+        ("", Some((first, _))) => format!("{hostname} {first}"),
+        _ => format!("{hostname}.{domainname} {hostname}"),
     };
     let named = addresses.iter().filter(|_| !hostname.is_empty());
     named.map(|address| format!("{address}\t{full}")).collect()

@@ -143,6 +143,10 @@ pub(crate) fn from_bind(text: &str) -> Result<Mounting, Error> {
             "nocopy" if kind == VOLUME => "copy",
             word if word == "idmap" || word.starts_with("idmap=") => "idmap",
             word if kind == BIND && is_propagation(word) => "propagation",
+            word if is_propagation(word) => {
+                let why = "field BindOptions must not be specified";
+                return Err(wrap(Error::Invalid(why.into())));
+            }
             _ => return Err(invalid(&format!("invalid mode: {mode}"))),
         };
         if given.contains(&of_kind) {

@@ -28,6 +28,8 @@ use crate::spec::{self, devices};
 use crate::supplies::{self, Supplies, Who};
 use crate::{Error, attachment, definition, events, log_driver, machine, netns, runtimes, userns};
 
+/// How many containers may have joined one another's network in a row.
+const MAX_JOINED: usize = 16;
 /// The most that is read of `/etc/passwd` and `/etc/group`, bytes.
 const MAX_ACCOUNTS: u64 = 4 << 20;
 
@@ -111,7 +113,14 @@ impl Engine {
     ) -> Result<Vec<(PathBuf, &'static str)>, Error> {
         let (config, host) = (&container.record.config, &container.record.host);
         if let Mode::Container(other) = mode(&host.network_mode) {
-            let data = self.paths().data(&self.find(other)?.id);
+            let mut holder = self.find(other)?;
+            // Whose network is joined may have joined another's itself; one that leads back to it
+            // could not be started.
+            for _ in 0..MAX_JOINED {
+                let Mode::Container(next) = mode(&holder.record.host.network_mode) else { break };
+                holder = self.find(next)?;
+            }
+            let data = self.paths().data(&holder.id);
             let names = [("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
             let all = names.into_iter().chain([("resolv.conf", "/etc/resolv.conf")]);
             return Ok(all.map(|(name, target)| (data.join(name), target)).collect());

@@ -263,6 +263,10 @@ fn tag_reference(text: &str) -> Result<Reference, Error> {
     if reference.digest().is_some() {
         return Err(Error::Invalid("refusing to create a tag with a digest reference".into()));
     }
+    if reference.familiar().split(':').next() == Some("sha256") {
+        let why = "refusing to create an ambiguous tag using digest algorithm as name";
+        return Err(Error::Invalid(why.into()));
+    }
     check_target(reference)
 }
 

@@ -229,7 +229,7 @@ impl Networks {
             name: network.is_user_defined().then(|| Name {
                 directory: self.names_directory(&network.id),
                 file: member.id.to_owned(),
-                names: names.clone(),
+                names: with_network(&names, &network.name),
             }),
         };
         Endpoint { network, link, is_named: attachment.interface.is_some(), gateways, names }
@@ -283,6 +283,14 @@ fn mac(addresses: &[(IpAddr, u8)]) -> [u8; 6] {
     });
     let [a, b, c, d] = octets.unwrap_or_default();
     [0x02, 0x42, a, b, c, d]
+}
+
+/// The names, and each with that of its network behind it: where several networks have one of the same
+/// name, that says which is meant.
+fn with_network(names: &[String], network: &str) -> Vec<String> {
+    let network = network.to_lowercase();
+    let qualified = names.iter().map(|name| format!("{name}.{network}"));
+    names.iter().cloned().chain(qualified).collect()
 }
 
 /// Each name once, in lower case, as names are compared.

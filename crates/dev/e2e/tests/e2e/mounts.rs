@@ -271,3 +271,33 @@ fn files_appear_as_the_users_own() {
     }
     sandbox.finish();
 }
+
+#[test]
+fn a_volume_on_etc_does_not_hide_what_is_put_there() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("mounts-etc");
+    // The first volume makes the place where they are.
+    sandbox.ok(&["volume", "create", "first"]);
+    sandbox.ok(&["volume", "rm", "first"]);
+    sandbox.baseline();
+    let look =
+        "cat /etc/resolv.conf /etc/hosts /etc/hostname >/dev/null && ls /etc/mine 2>/dev/null";
+    let run = |mount: &str, script: &str| {
+        sandbox.dhow(&["run", "--rm", "-v", mount, "busybox", "sh", "-c", script])
+    };
+    assert_eq!(run("/etc", &format!("{look}; cat /etc/resolv.conf")).code, 0);
+    let own = sandbox.work().join("etc");
+    std::fs::create_dir(&own).unwrap();
+    std::fs::write(own.join("mine"), "").unwrap();
+    let own = own.display().to_string();
+    assert_eq!(run(&format!("{own}:/etc"), look).success(), "/etc/mine\n");
+    // Where nothing can be made it is as it is; and who mounts one of the files has that one.
+    std::fs::remove_file(format!("{own}/hosts")).unwrap();
+    assert_eq!(
+        run(&format!("{own}:/etc:ro"), "cat /etc/hosts; ls /etc/mine").success(),
+        "/etc/mine\n"
+    );
+    std::fs::write(format!("{own}/hosts"), "1.2.3.4 x\n").unwrap();
+    assert_eq!(run(&format!("{own}/hosts:/etc/hosts"), "cat /etc/hosts").success(), "1.2.3.4 x\n");
+    sandbox.finish();
+}

@@ -67,7 +67,7 @@ fn containers_reach_each_other() {
         &sandbox,
         &["--name", "db", "--hostname", "db", "--network", "backend", "--network-alias", "store"],
     );
-    for name in ["db", "store"] {
+    for name in ["db", "store", "db.backend", "Store.Backend"] {
         let script = format!(
             "for i in 1 2 3 4 5 6 7 8 9; do nc -w 1 {name} 80 </dev/null && exit 0; sleep 0.1; done; exit 1"
         );
@@ -75,6 +75,25 @@ fn containers_reach_each_other() {
             sandbox.dhow(&["run", "--rm", "--network", "backend", "busybox", "sh", "-c", &script]);
         assert_eq!((said.code, said.stdout.as_str()), (0, "db\n"), "{name}: {said:?}");
     }
+    // Who joins one that has joined another has the last one's files.
+    for (name, of) in [("beside", "db"), ("behind", "beside")] {
+        let joined = format!("container:{of}");
+        sandbox.ok(&["run", "-d", "--name", name, "--network", &joined, "busybox", "sleep", "600"]);
+    }
+    let hosts = |name: &str| sandbox.ok(&["exec", name, "cat", "/etc/hosts"]);
+    assert_eq!(hosts("behind"), hosts("db"));
+    sandbox.ok(&["rm", "-f", "beside", "behind"]);
+    let full = [
+        "run",
+        "--rm",
+        "--hostname",
+        "one.example.org",
+        "busybox",
+        "grep",
+        "example",
+        "/etc/hosts",
+    ];
+    assert!(sandbox.ok(&full).ends_with("\tone.example.org one"));
     // Two networks do not see each other, and the default one has no names.
     let db = self::address(&sandbox, "db", "backend");
     assert_ne!(

@@ -113,6 +113,9 @@ pub(crate) fn mapped(
             let target = Path::new(inside).join(rest);
             found.extend(device(Path::new(&path), &target.to_string_lossy(), access).ok());
         }
+        if found.is_empty() {
+            return Err(failed(std::io::Error::other("not a device node")));
+        }
         return Ok(found);
     }
     found.push(device(source, inside, access).map_err(|err| match err.kind() {

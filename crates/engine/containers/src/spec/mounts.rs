@@ -32,24 +32,34 @@ pub(super) fn all(input: &Input<'_>) -> Vec<Mount> {
         Mount { uid_mappings: maps.uids, gid_mappings: maps.gids, ..file }
     }));
     // A person's mount stands in the place of ours, and below it there is none of ours.
-    all.retain(|ours| {
-        !wanted.iter().any(|theirs| covers(&theirs.point.destination, &ours.destination))
-    });
+    all.retain(|ours| !wanted.iter().any(|theirs| covers(theirs, &ours.destination)));
+    // What of ours lies in a person's `/etc` comes after that.
+    let below = |ours: &Mount| {
+        wanted.iter().any(|theirs| is_below(&ours.destination, &theirs.point.destination))
+    };
+    let (later, mut all): (Vec<Mount>, Vec<Mount>) =
+        all.into_iter().partition(|ours| ours.destination.starts_with("/etc/") && below(ours));
     let mut wanted: Vec<(&Mounting, &Bound)> = wanted.iter().zip(input.bound).collect();
     // What lies below another is mounted after it.
     wanted.sort_by_key(|(mounting, _)| {
         (mounting.point.destination.matches('/').count(), &mounting.point.destination)
     });
     all.extend(wanted.into_iter().map(|(mounting, bound)| asked(mounting, bound)));
+    all.extend(later);
     all
 }
 
+fn is_below(path: &str, above: &str) -> bool {
+    path.strip_prefix(above).is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// Docker drops its own mount where a person mounts the same place; and what is in `/dev` where
-/// that is a person's. `/sys/fs/cgroup` in a person's `/sys` is likewise theirs.
-fn covers(theirs: &str, ours: &str) -> bool {
-    ours == theirs
-        || ours.strip_prefix(theirs).is_some_and(|rest| rest.starts_with('/'))
-            && (theirs == "/dev" || theirs == "/sys" || theirs == "/etc")
+/// that is a person's. `/sys/fs/cgroup` in a person's `/sys` is likewise theirs, and so is an `/etc` in
+/// which no place for ours could be made.
+fn covers(theirs: &Mounting, ours: &str) -> bool {
+    let (path, rw) = (theirs.point.destination.as_str(), theirs.point.rw);
+    ours == path
+        || is_below(ours, path) && (path == "/dev" || path == "/sys" || path == "/etc" && !rw)
 }
 
 fn kernels(input: &Input<'_>) -> Vec<Mount> {

@@ -94,7 +94,9 @@ pub(crate) fn look_up(
 
 /// A number, if it is one: digits only.
 fn number(text: &str) -> Result<Option<u32>, Error> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+    // A number below zero is out of range, and no name.
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(None);
     }
     match text.parse::<u32>() {
@@ -196,7 +198,7 @@ dev:x:1000:1000::/home/dev:/bin/sh
             &[],
             &expect!["unable to find user nope: no matching entries in passwd file"],
         );
-        check("-1", &[], &expect!["unable to find user -1: no matching entries in passwd file"]);
+        check("-1", &[], &expect!["uids and gids must be in range 0-2147483647: `-1` is not"]);
         check("+1", &[], &expect!["unable to find user +1: no matching entries in passwd file"]);
         check("0x0", &[], &expect!["unable to find user 0x0: no matching entries in passwd file"]);
         check("dev:x", &[], &expect!["unable to find group x: no matching entries in group file"]);
