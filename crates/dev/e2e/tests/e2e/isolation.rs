@@ -102,7 +102,7 @@ fn mounts_bind_tmpfs_and_read_only() {
     let shared = sandbox.work().join("shared");
     std::fs::create_dir(&shared).unwrap();
     let (rw, ro) = (format!("{}:/rw", shared.display()), format!("{}:/ro:ro", shared.display()));
-    let script = "echo in > /rw/file; cat /ro/file; echo no > /ro/file; echo no > /etc/x; echo yes > /run/x && cat /run/x; df /dev/shm | tail -1 | awk '{print $2}'";
+    let script = "echo in > /rw/file; cat /ro/file; echo no > /ro/file; echo no > /etc/x; echo no >> /etc/hosts; echo yes > /run/x && cat /run/x; df /dev/shm | tail -1 | awk '{print $2}'";
     let output = sandbox.dhow(&[
         "run",
         "--rm",
@@ -121,7 +121,7 @@ fn mounts_bind_tmpfs_and_read_only() {
         script,
     ]);
     assert_eq!(output.stdout, "in\nyes\n32768\n", "{output:?}");
-    assert_eq!(output.stderr.matches("Read-only file system").count(), 2, "{output:?}");
+    assert_eq!(output.stderr.matches("Read-only file system").count(), 3, "{output:?}");
     assert_eq!(std::fs::read_to_string(shared.join("file")).unwrap(), "in\n");
     std::fs::remove_dir_all(shared).unwrap();
     sandbox.finish();

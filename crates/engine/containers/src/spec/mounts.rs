@@ -25,8 +25,11 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount
 pub(super) fn all(input: &Input<'_>) -> Vec<Mount> {
     let wanted = &input.container.record.mounts;
     let mut all = kernels(input);
+    // They are as much to be written to as the root in which they lie.
+    let access: &[&str] = if input.container.record.host.readonly_rootfs { &["ro"] } else { &[] };
     all.extend(input.files.iter().map(|(source, target)| {
-        let file = mount(target, "bind", &source.to_string_lossy(), &["rbind", "rprivate"]);
+        let options = [&["rbind", "rprivate"], access].concat();
+        let file = mount(target, "bind", &source.to_string_lossy(), &options);
         // They are its root's.
         let maps = input.container.record.user_namespace.clone().unwrap_or_default();
         Mount { uid_mappings: maps.uids, gid_mappings: maps.gids, ..file }

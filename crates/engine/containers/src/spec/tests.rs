@@ -434,7 +434,7 @@ fn a_privileged_container_is_held_back_by_nothing() {
         /sys/fs/cgroup cgroup cgroup rw,nosuid,noexec,nodev
         /dev/mqueue mqueue mqueue nosuid,noexec,nodev
         /dev/shm bind /dev/shm rbind,rprivate
-        /etc/hosts bind /x/hosts rbind,rprivate
+        /etc/hosts bind /x/hosts rbind,rprivate,ro
         /a bind /a rbind,rw,rshared
     "]]
     .assert_eq(&mounts_of(&spec));
