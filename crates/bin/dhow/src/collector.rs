@@ -63,6 +63,8 @@ impl File {
         match std::fs::read(path) {
             Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(err) => Err(failed(err.to_string())),
+            // An empty file sets nothing, as with Docker (it may be /dev/null).
+            Ok(bytes) if bytes.trim_ascii().is_empty() => Ok(Self::default()),
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|err| failed(err.to_string())),
         }
     }
@@ -172,6 +174,7 @@ mod tests {
             (r#"{"image-gc": "max-age=30d", "log-driver": 1}"#, true, true),
             (r#"{"registry-mirrors": [], "container-gc": "off"}"#, true, false),
             (r#"{"image-gc": "off", "container-gc": "max-age=1d"}"#, false, true),
+            ("", true, true),
         ] {
             std::fs::write(&path, text).unwrap();
             let policies = of(None).unwrap();

@@ -100,6 +100,10 @@ impl Settings {
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<File, Error> {
+    // An empty file sets nothing, as with Docker (it may be /dev/null).
+    if bytes.trim_ascii().is_empty() {
+        return Ok(File::default());
+    }
     serde_json::from_slice(bytes).map_err(|error| Error::Config {
         what: format!("\"{}\"", path.display()),
         why: error.to_string(),
@@ -141,6 +145,7 @@ mod tests {
         let text = br#"{"insecure-registries":["a:1"],"live-restore":true}"#;
         let file = parse(Path::new("x"), text).unwrap();
         assert_eq!(file.insecure_registries, ["a:1"]);
+        assert!(parse(Path::new("x"), b"\n").unwrap().registry_mirrors.is_empty());
         let error = parse(Path::new("/x"), b"{").unwrap_err().to_string();
         assert!(error.starts_with("\"/x\": "), "{error}");
     }

@@ -4,10 +4,11 @@ use serde_json::json;
 use testkit::needs;
 
 use crate::busybox;
+use crate::docker_client::Daemon;
 
 #[test]
 fn it_is_for_who_says_nothing() {
-    needs!(Root, Overlay, Netns, Busybox);
+    needs!(Root, Overlay, Netns, Busybox, Docker);
     let sandbox = busybox("settings");
     let file = sandbox.work().join("daemon.json");
     let set = json!({
@@ -54,6 +55,12 @@ fn it_is_for_who_says_nothing() {
     // An empty file sets nothing.
     std::fs::write(&file, "").unwrap();
     assert!(run(&[], look).starts_with("65536\n"));
+    let daemon = Daemon::start(&sandbox);
+    assert_eq!(daemon.ok(&["ps", "-aq"]), "");
+    // What asks for images reads it as well: that one is not there, and not the file that is wrong.
+    let refused = sandbox.dhow(&["pull", "127.0.0.1:1/nothing"]);
+    assert!(refused.stderr.contains("refused"), "{refused:?}");
+    drop(daemon);
     sandbox.unset_env("DHOW_CONFIG");
     sandbox.finish();
 }
