@@ -46,9 +46,9 @@ pub struct Settings {
     pub labels: Vec<String>,
     /// Processes of containers that do not say otherwise gain no privileges.
     pub no_new_privileges: bool,
-    /// Keys of the file that nothing here looks at.
-    #[serde(skip)]
-    pub unused: Vec<String>,
+    /// All other keys of the file.
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
     /// Containers that do not say otherwise have an init (`--init`).
     pub init: bool,
     /// OCI runtimes, by the names that `--runtime` takes.
@@ -164,7 +164,7 @@ impl Default for Settings {
             host_gateway_ips: Vec::new(),
             labels: Vec::new(),
             no_new_privileges: false,
-            unused: Vec::new(),
+            others: BTreeMap::new(),
             init: false,
             runtimes: BTreeMap::new(),
             default_runtime: None,
@@ -175,36 +175,14 @@ impl Default for Settings {
     }
 }
 
-/// The keys that are looked at, here, by the registries' client and by the collector, and those that
-/// ask for what is so anyway.
-const KEYS: [&str; 27] = [
-    "builder",
-    "cdi-spec-dirs",
-    "cgroup-parent",
+/// Keys that others look at: the registries' client, the collector. And one that asks for what is so anyway.
+const OF_OTHERS: [&str; 6] = [
     "container-gc",
-    "default-cgroupns-mode",
-    "default-ipc-mode",
-    "default-runtime",
-    "default-shm-size",
-    "default-ulimits",
-    "dns",
-    "dns-opts",
-    "dns-search",
-    "features",
-    "host-gateway-ip",
-    "host-gateway-ips",
     "image-gc",
-    "init",
     "insecure-registries",
-    "labels",
     "live-restore",
-    "log-driver",
-    "log-opts",
-    "no-new-privileges",
     "registry-mirrors",
-    "runtimes",
     "token-servers",
-    "userns-remap",
 ];
 
 /// Whether a value asks for nothing.
@@ -223,6 +201,14 @@ impl Settings {
     /// Where the file is, unless `DHOW_CONFIG` says otherwise.
     pub const FILE: &'static str = "/etc/dhow/daemon.json";
 
+    /// Keys of the file that nothing looks at, and that ask for something.
+    pub fn unused(&self) -> impl Iterator<Item = &str> {
+        let known = |key: &str| OF_OTHERS.contains(&key);
+        let unused =
+            self.others.iter().filter(move |(key, value)| !known(key) && !is_nothing(value));
+        unused.map(|(key, _)| key.as_str())
+    }
+
     /// Reads a file; without one, nothing is set.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let bytes = match std::fs::read(path) {
@@ -233,15 +219,7 @@ impl Settings {
         if bytes.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
-        let read = || {
-            let keys: BTreeMap<String, Value> = serde_json::from_slice(&bytes)?;
-            let settings: Self = serde_json::from_slice(&bytes)?;
-            let unused = keys
-                .into_iter()
-                .filter(|(key, value)| !KEYS.contains(&key.as_str()) && !is_nothing(value));
-            Ok(Self { unused: unused.map(|(key, _)| key).collect(), ..settings })
-        };
-        read().map_err(|err: serde_json::Error| io::Error::from(err)).at("read", path)
+        serde_json::from_slice(&bytes).map_err(io::Error::from).at("read", path)
     }
 }
 
@@ -256,13 +234,16 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             Settings::load(&path)
         };
-        assert!(load(" \n").unwrap().unused.is_empty());
-        let text = r#"{"init": true, "bip": "10.0.0.1/24", "mtu": 0, "tls": false, "hosts": []}"#;
+        let unused =
+            |settings: &Settings| -> Vec<String> { settings.unused().map(str::to_owned).collect() };
+        assert!(unused(&load(" \n").unwrap()).is_empty());
+        let text = r#"{"init": true, "bip": "10.0.0.1/24", "mtu": 0, "tls": false, "hosts": [],
+            "image-gc": "off", "live-restore": true, "dns": ["192.0.2.1"]}"#;
         let settings = load(text).unwrap();
-        assert_eq!((settings.init, settings.unused), (true, vec!["bip".to_owned()]));
+        assert_eq!((settings.init, unused(&settings)), (true, vec!["bip".to_owned()]));
         assert!(load("{").is_err());
         assert!(load(r#"{"init": 1}"#).is_err());
         std::fs::remove_file(&path).unwrap();
-        assert!(Settings::load(&path).unwrap().unused.is_empty());
+        assert!(unused(&Settings::load(&path).unwrap()).is_empty());
     }
 }

@@ -178,9 +178,8 @@ fn information(engine: &Engine) -> Result<Info, Error> {
         "2".clone_into(&mut info.cgroup_version);
     }
     info.warnings.extend(engine.rootless_warnings());
-    let unused = settings.unused.iter();
-    info.warnings
-        .extend(unused.map(|key| format!("WARNING: daemon.json: \"{key}\" has no effect")));
+    let say = |key| format!("WARNING: daemon.json: \"{key}\" has no effect");
+    info.warnings.extend(settings.unused().map(say));
     Ok(info)
 }
 
