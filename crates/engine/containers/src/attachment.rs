@@ -7,21 +7,17 @@ use docker::{ContainerConfig, EndpointSettings, HostConfig, Map, PortBinding, Po
 use endpoint::{Protocol, PublishedPort};
 use network::{Attachment, Endpoint, PortRequest};
 
-use crate::engine::Engine;
 use crate::record::Container;
 use crate::spec::namespaces::{Mode, mode};
 use crate::{Error, links};
 
 /// Refuses at once what could not be joined or published later.
 pub(crate) fn check(
-    engine: &Engine,
     config: &ContainerConfig,
     host: &HostConfig,
     endpoints: &BTreeMap<String, EndpointSettings>,
 ) -> Result<(), Error> {
-    if let Mode::Container(other) = mode(&host.network_mode) {
-        // Not as something that is missing: a client would look for the image.
-        engine.find(other).map_err(|err| Error::Invalid(err.to_string()))?;
+    if matches!(mode(&host.network_mode), Mode::Container(_)) {
         return Ok(());
     }
     for attachment in attachments(config, host, endpoints, false)? {

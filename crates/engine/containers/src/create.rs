@@ -89,7 +89,7 @@ impl Engine {
             self.settle(mounting)?;
         }
         secret_mounts::check(&host_config, &mounts)?;
-        attachment::check(self, &config, &host_config, &networking_config.endpoints_config)?;
+        attachment::check(&config, &host_config, &networking_config.endpoints_config)?;
 
         let reports = definition::reports(&config.image, self.embedded);
         let mut container = Container {

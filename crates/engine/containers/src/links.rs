@@ -70,15 +70,10 @@ impl Engine {
         let mut links: Vec<Link> = Vec::new();
         for text in &host.links {
             let (name, alias) = parse(text)?;
-            let find = |name: &str| {
-                self.find(name).map_err(|err| {
-                    Error::Invalid(format!("could not get container for {name}: {err}"))
-                })
-            };
-            let mut child = find(name)?;
-            while let Mode::Container(other) = mode(&child.record.host.network_mode) {
-                child = find(other)?;
-            }
+            let child = self.find(name).and_then(|child| self.holder_of_network(child));
+            let child = child.map_err(|err| {
+                Error::Invalid(format!("could not get container for {name}: {err}"))
+            })?;
             if mode(&child.record.host.network_mode) == Mode::Host {
                 return refuse("host");
             }

@@ -103,6 +103,21 @@ impl Engine {
         Ok(connected)
     }
 
+    /// Whose network a container is in: its own, or that of whom it has joined, who may have joined
+    /// another one.
+    pub(crate) fn holder_of_network(&self, mut container: Container) -> Result<Container, Error> {
+        for _ in 0..MAX_JOINED {
+            let Mode::Container(other) = mode(&container.record.host.network_mode) else {
+                return Ok(container);
+            };
+            container = self.find(other)?;
+        }
+        Err(Error::Conflict(format!(
+            "container {} is in the network of one that leads back to it",
+            container.name
+        )))
+    }
+
     /// The three files for `/etc`; a container in another's network has the other's.
     fn etc_files(
         &self,
@@ -113,14 +128,7 @@ impl Engine {
     ) -> Result<Vec<(PathBuf, &'static str)>, Error> {
         let (config, host) = (&container.record.config, &container.record.host);
         if let Mode::Container(other) = mode(&host.network_mode) {
-            let mut holder = self.find(other)?;
-            // Whose network is joined may have joined another's itself; one that leads back to it
-            // could not be started.
-            for _ in 0..MAX_JOINED {
-                let Mode::Container(next) = mode(&holder.record.host.network_mode) else { break };
-                holder = self.find(next)?;
-            }
-            let data = self.paths().data(&holder.id);
+            let data = self.paths().data(&self.holder_of_network(self.find(other)?)?.id);
             let names = [("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
             let all = names.into_iter().chain([("resolv.conf", "/etc/resolv.conf")]);
             return Ok(all.map(|(name, target)| (data.join(name), target)).collect());

@@ -83,7 +83,7 @@ impl Engine {
         self.runtime(&host.runtime)?;
         let id = if step.id.is_empty() { name::new_id()? } else { step.id.clone() };
         definition::fill(&mut config, &mut host, &id);
-        attachment::check(self, &config, &host, &docker::Map::default())?;
+        attachment::check(&config, &host, &docker::Map::default())?;
         let wanted = step.mounts.iter().map(mounts::of).collect::<Result<_, _>>()?;
         let mut container = Container {
             name: format!("{}{id}", metadata::STEP),
