@@ -73,7 +73,7 @@ impl Service {
         record
             .end(match &done {
                 Ok((response, recorded)) => Ended::Well(response.clone(), recorded.clone()),
-                Err(status) => Ended::Failed(failure::record(status)),
+                Err(status) => Ended::Failed(failure::kept_record(status)),
             })
             .await;
         done.map(|(response, _)| response)

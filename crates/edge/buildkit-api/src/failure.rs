@@ -5,7 +5,7 @@
 
 use build::Error;
 use buildkit::prost_types::Any;
-use buildkit::{pb, rpc};
+use buildkit::{errdefs, pb, rpc};
 use bytes::Bytes;
 use data_encoding::BASE64;
 use prost::Message;
@@ -52,6 +52,22 @@ pub(crate) fn at(status: Status, file: &build::Source, lines: &[buildgraph::Rang
     }
     all.details.push(place(file, lines));
     from_record(&all)
+}
+
+/// A failure with what the step worked on that failed. In the form of the message itself: it holds a whole operation,
+/// and clients know a type of that name in either form.
+pub(crate) fn with_solve(status: &Status, solve: &errdefs::Solve) -> Status {
+    let mut all = record(status);
+    let type_url = format!("{TYPES}errdefs.Solve");
+    all.details.push(Any { type_url, value: solve.encode_to_vec() });
+    from_record(&all)
+}
+
+/// A status, as the record of a build has it that is over: what a step worked on is gone with its build.
+pub(crate) fn kept_record(status: &Status) -> rpc::Status {
+    let mut all = record(status);
+    all.details.retain(|detail| !detail.type_url.contains("errdefs.Solve"));
+    all
 }
 
 /// A client's own error, as it came.

@@ -1,12 +1,13 @@
 //! Where the steps of a client's own graphs come from: files of its front end, and places in them. An error of a
 //! step has them beside it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use buildkit::pb;
+use oci::Digest;
 
-/// So many bytes of files are held for a build; of more, errors say only which step it was.
+/// So many bytes of files and graphs are held for a build; of more, errors say only which step it was.
 const HELD: usize = 64 << 20;
 
 /// A file, with places in it.
@@ -24,13 +25,21 @@ pub(crate) struct Places(Mutex<Held>);
 struct Held {
     n_bytes: usize,
     by_step: HashMap<String, Vec<Place>>,
+    /// The graphs themselves.
+    definitions: Vec<pb::Definition>,
 }
 
 impl Places {
-    /// Adds what a definition says of its steps. Numbers that mean no file are passed over.
+    /// Adds a definition, with what it says of its steps. Numbers that mean no file are passed over.
     pub(crate) fn add(&self, definition: &pb::Definition) {
-        let Some(source) = &definition.source else { return };
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let graph = pb::Definition { source: None, ..definition.clone() };
+        let n_bytes = prost::Message::encoded_len(&graph);
+        if held.n_bytes.saturating_add(n_bytes) <= HELD && !held.definitions.contains(&graph) {
+            held.n_bytes += n_bytes;
+            held.definitions.push(graph);
+        }
+        let Some(source) = &definition.source else { return };
         let n_bytes = prost::Message::encoded_len(source);
         if held.n_bytes.saturating_add(n_bytes) > HELD {
             return;
@@ -44,6 +53,18 @@ impl Places {
             });
             held.by_step.insert(step.clone(), places.collect());
         }
+    }
+
+    /// An operation, by its digest, with what is said of it.
+    pub(crate) fn operation(&self, step: &Digest) -> Option<(pb::Op, BTreeMap<String, String>)> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |bytes: &&Vec<u8>| Digest::sha256(bytes) == *step;
+        let found =
+            held.definitions.iter().find_map(|one| Some((one, one.def.iter().find(is_it)?)));
+        let (definition, bytes) = found?;
+        let metadata = definition.metadata.get(&step.to_string());
+        let description = metadata.map(|metadata| metadata.description.clone());
+        Some((prost::Message::decode(bytes.as_slice()).ok()?, description.unwrap_or_default()))
     }
 
     /// Those of a step.
@@ -69,5 +90,21 @@ mod tests {
         let found = places.of("sha256:a");
         assert_eq!((found.len(), found[0].info.filename.as_str()), (1, "x"));
         assert!(places.of("sha256:b").is_empty());
+    }
+
+    #[test]
+    fn an_operation_is_found_by_its_digest() {
+        let op = pb::Op { inputs: vec![pb::Input::default()], ..pb::Op::default() };
+        let bytes = prost::Message::encode_to_vec(&op);
+        let digest = Digest::sha256(&bytes);
+        let description = [("a".to_owned(), "b".to_owned())].into();
+        let metadata = pb::OpMetadata { description, ..pb::OpMetadata::default() };
+        let metadata = [(digest.to_string(), metadata)].into();
+        let places = Places::default();
+        let def = vec![b"\xff".to_vec(), bytes];
+        places.add(&pb::Definition { def, metadata, source: None });
+        assert_eq!(places.operation(&digest).unwrap(), (op, [("a".into(), "b".into())].into()));
+        assert!(places.operation(&Digest::sha256(b"\xff")).is_none(), "it is none");
+        assert!(places.operation(&Digest::sha256(b"other")).is_none());
     }
 }

@@ -16,6 +16,7 @@ use crate::event::{self, Progress};
 use crate::output::Output;
 use crate::remote::Remote;
 use crate::request::{Export, Request};
+use crate::worked::Failures;
 use crate::{Error, solver};
 
 /// A build under way. When it is dropped, all that it has under way ends.
@@ -81,6 +82,8 @@ pub(crate) struct Shared {
     begun: Mutex<HashSet<String>>,
     /// Caches elsewhere.
     pub(crate) remote: Remote,
+    /// Steps that failed, and what they worked on.
+    pub(crate) failures: Failures,
 }
 
 /// A result of another build, which lives as long as this one.
@@ -134,6 +137,7 @@ impl Build {
             decisions: Mutex::default(),
             begun: Mutex::default(),
             remote,
+            failures: Failures::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -243,6 +247,9 @@ impl Shared {
         Box::pin(async move {
             if let Some(adopted) = self.adopted(id) {
                 return adopted.build.whole(&adopted.reference).await;
+            }
+            if let Some(output) = self.failures.result(id) {
+                return Ok(output);
             }
             let Ref { graph, vertex, file } = self.reference(id)?;
             loop {

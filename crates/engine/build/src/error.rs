@@ -65,6 +65,8 @@ pub enum Error {
     Missing {
         /// What it was looked for in.
         what: String,
+        /// Which input of the step that is.
+        input: usize,
         /// What is not there.
         source: edit::Error,
     },
@@ -183,6 +185,16 @@ impl Error {
                 Self::Vertex { digest, name, lines, file: of, source }
             }
             error => error,
+        }
+    }
+
+    /// The step that failed, if it is the failure of one.
+    pub(crate) fn step(&self) -> Option<&Digest> {
+        match self {
+            Self::Vertex { digest, .. } => Some(digest),
+            Self::Shared(source) => source.step(),
+            Self::Guest { source, .. } => source.step(),
+            _ => None,
         }
     }
 

@@ -40,6 +40,7 @@ mod store;
 mod tell;
 mod usage;
 mod view;
+mod worked;
 
 pub use attest::{Attestations, Recorded, Stated};
 pub use build::{Build, Step};
@@ -57,6 +58,7 @@ pub use look::{FileStat, SourceMeta};
 pub use pruning::{Filter, Pruning};
 pub use request::{CacheOption, Entitlements, Export, FrontendRequest, Request};
 pub use usage::{CacheRecord, PrunedCache};
+pub use worked::Worked;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -84,6 +84,7 @@ impl Shared {
             // It begins anew, without the cache that it was in.
             Err(error) if error.gone().is_some() => Err(error),
             Err(error) => {
+                self.failures.note(vertex, &outputs);
                 watched.end(false, Some(docker::error::chain(&error)));
                 Err(of_vertex(vertex, error))
             }
@@ -334,7 +335,11 @@ impl Shared {
         inputs: &[Output],
     ) -> Result<Vec<Digest>, Error> {
         let (taken, inputs) = (keys::taken(&vertex.op), inputs.to_vec());
-        self.blocking(move |build| op::contents(build, &taken, &inputs)).await
+        let found = self.blocking(move |build| op::contents(build, &taken, &inputs)).await;
+        if let Err(Error::Missing { input, .. }) = &found {
+            self.failures.set_lacking(vertex, *input);
+        }
+        found
     }
 
     /// Makes it, or waits for another build that makes the same.

@@ -101,6 +101,8 @@ pub struct Shown {
     pub group: Option<(String, String)>,
     /// What who asks for it calls it; none: by its own digest.
     pub digest: Option<Digest>,
+    /// Which of the actions of that one's operation its own are; none: there is no such operation.
+    pub actions: Vec<usize>,
 }
 
 /// One step.

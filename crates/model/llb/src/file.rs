@@ -197,7 +197,9 @@ impl Actions<'_, '_, '_> {
         for one in &chain {
             actions.push(self.action(*one, base, &chain, &mut inputs)?);
         }
-        self.reader.add(Op::File(File { actions }), inputs, self.about)
+        let mut about = self.about.clone();
+        about.shown.actions = chain;
+        self.reader.add(Op::File(File { actions }), inputs, &about)
     }
 
     fn action(

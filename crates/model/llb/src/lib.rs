@@ -21,6 +21,7 @@ mod container;
 mod error;
 mod exec;
 mod file;
+mod given;
 mod load;
 mod read;
 mod source;
@@ -31,6 +32,7 @@ use buildkit::pb;
 pub use caps::CAPS;
 pub use container::{Container, container};
 pub use error::Error;
+pub use given::{exec_op, mount_places};
 pub use source::shown;
 
 /// What the identifier of a source begins with that names a result of this builder.

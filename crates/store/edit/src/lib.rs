@@ -44,25 +44,33 @@ pub use unpack::newest;
 /// in the first, which is what `target` was before, or in the one that their owner says. What is made gets the time `now`, in nanoseconds since
 /// 1970, where its action says no other. After an error `target` is half changed, and the caller's to drop.
 pub fn apply(inputs: &[Option<&Root>], target: &Root, file: &File, now: i64) -> Result<(), Error> {
-    for action in &file.actions {
-        match action {
-            Action::Copy(action) => {
-                let owner = owner::find(inputs, action.owner.as_ref())?;
-                let missing = || Error::NoInput(action.input);
-                let source = inputs.get(action.input).ok_or_else(missing)?;
-                copy::copy(*source, target, action, owner, now)?;
-            }
-            Action::MakeFile(action) => {
-                make::file(target, action, owner::find(inputs, action.owner.as_ref())?, now)?;
-            }
-            Action::MakeDirectory(action) => {
-                make::directory(target, action, owner::find(inputs, action.owner.as_ref())?, now)?;
-            }
-            Action::Symlink(action) => {
-                make::symlink(target, action, owner::find(inputs, action.owner.as_ref())?, now)?;
-            }
-            Action::Remove(action) => make::remove(target, action)?,
+    file.actions.iter().try_for_each(|action| apply_one(inputs, target, action, now))
+}
+
+/// The same of one action.
+pub fn apply_one(
+    inputs: &[Option<&Root>],
+    target: &Root,
+    action: &Action,
+    now: i64,
+) -> Result<(), Error> {
+    match action {
+        Action::Copy(action) => {
+            let owner = owner::find(inputs, action.owner.as_ref())?;
+            let missing = || Error::NoInput(action.input);
+            let source = inputs.get(action.input).ok_or_else(missing)?;
+            copy::copy(*source, target, action, owner, now)?;
         }
+        Action::MakeFile(action) => {
+            make::file(target, action, owner::find(inputs, action.owner.as_ref())?, now)?;
+        }
+        Action::MakeDirectory(action) => {
+            make::directory(target, action, owner::find(inputs, action.owner.as_ref())?, now)?;
+        }
+        Action::Symlink(action) => {
+            make::symlink(target, action, owner::find(inputs, action.owner.as_ref())?, now)?;
+        }
+        Action::Remove(action) => make::remove(target, action)?,
     }
     Ok(())
 }

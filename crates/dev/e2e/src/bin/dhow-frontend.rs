@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use buildkit::errdefs::Solve;
 use buildkit::gateway::exec_message::Input;
 use buildkit::gateway::llb_bridge_client::LlbBridgeClient;
 use buildkit::gateway::{
@@ -156,6 +157,7 @@ async fn run() -> Result<(), Error> {
         "sleep" => front_end.sleep().await,
         "cut" => front_end.cut().await,
         "nested" => front_end.nested().await,
+        "failed" => front_end.failed().await,
         "loop" => front_end.again().await,
         "refuse" => front_end.refuse().await,
         "linger" => {
@@ -438,6 +440,75 @@ impl FrontEnd {
             SolveRequest { frontend: "gateway.v0".into(), frontend_opt, ..Default::default() };
         let built = self.solve(asked).await?;
         self.give_back(built, BTreeMap::new()).await
+    }
+
+    /// Looks into what a step that failed has written, and into what it worked on.
+    async fn failed(&mut self) -> Result<(), Error> {
+        let mut said = String::new();
+        let mut graph = Graph::default();
+        let busybox = graph.source("docker-image://docker.io/library/busybox:latest");
+        let top = graph.sh("echo wrote > /left; exit 3", None, &busybox);
+        let (_, failed) = self.unmade(graph, &top).await?;
+        said.push_str(&format!("{} {}\n", failed.input_i_ds.len(), failed.mount_i_ds.len()));
+        for (what, name) in [("after", &failed.mount_i_ds[0]), ("before", &failed.input_i_ds[0])] {
+            let script = "cat /left || echo nothing";
+            said.push_str(&format!("{what}: {}\n", self.one(name, script).await?));
+        }
+        // The name means nothing to calls that want a result of another kind, and only what was handed out is one.
+        let other = failed.mount_i_ds[0].replace("written0", "written1");
+        said.push_str(&match self.client.new_container(asked_container(&other)).await {
+            Ok(_) => "made\n".to_owned(),
+            Err(why) => format!("{:?}\n", why.code()),
+        });
+        // Of changes of files those before the one that failed are there.
+        let mut graph = Graph::default();
+        let busybox = graph.source("docker-image://docker.io/library/busybox:latest");
+        let file = |path: &str, input| {
+            let (path, data) = (path.to_owned(), b"half".to_vec());
+            let make = pb::FileActionMkFile { path, data, mode: 0o644, timestamp: -1, owner: None };
+            let action = Some(pb::file_action::Action::Mkfile(make));
+            pb::FileAction { input, secondary_input: -1, output: -1, action }
+        };
+        let last = pb::FileAction { output: 0, ..file("/no/such/file", 1) };
+        let actions = vec![file("/half", 0), last];
+        let top = graph.add(Op::File(pb::FileOp { actions }), &[busybox.as_str()]);
+        let (_, failed) = self.unmade(graph, &top).await?;
+        said.push_str(&format!("{:?}\n", failed.subject));
+        said.push_str(&format!("{}\n", self.one(&failed.mount_i_ds[1], "cat /half").await?));
+        let said = self.say(&said).await?;
+        self.give_back(said, BTreeMap::new()).await
+    }
+
+    /// Has something made that cannot be, and what its error hands out.
+    async fn unmade(&mut self, graph: Graph, top: &str) -> Result<(Status, Solve), Error> {
+        let Err(status) = self.build(graph, top).await else { return Err("it was made".into()) };
+        let all = buildkit::rpc::Status::decode(status.details())?;
+        let solve = all.details.iter().find(|one| one.type_url.ends_with("/errdefs.Solve"));
+        let solve = Solve::decode(solve.ok_or("no errdefs.Solve")?.value.as_slice())?;
+        Ok((status, solve))
+    }
+
+    /// What a script says in a container of a result.
+    async fn one(&mut self, result: &str, script: &str) -> Result<String, Error> {
+        self.client.new_container(asked_container(result)).await?;
+        let (sender, messages) = tokio::sync::mpsc::channel(64);
+        let mut answers =
+            self.client.exec_process(ReceiverStream::new(messages)).await?.into_inner();
+        let input = Some(init(script));
+        sender.send(ExecMessage { process_id: "one".into(), input }).await?;
+        let mut text = String::new();
+        while let Some(answer) = answers.message().await? {
+            match answer.input {
+                Some(Input::File(file)) if file.fd == 1 => {
+                    text.push_str(&String::from_utf8_lossy(&file.data));
+                }
+                Some(Input::Done(_)) => break,
+                _ => {}
+            }
+        }
+        let asked = ReleaseContainerRequest { container_id: "one".into() };
+        self.client.release_container(asked).await?;
+        Ok(text.trim().to_owned())
     }
 
     /// Says that it cannot be done.

@@ -1,6 +1,7 @@
 //! The gateway service: a client in the place of a front end, which asks for results and looks into them.
 
 mod forms;
+mod worked;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -99,6 +100,9 @@ impl Asking {
             return Err(Status::unimplemented("source policies are not supported yet"));
         }
         let Self { service, job, by } = self;
+        if asked.evaluate {
+            job.build.keep_failures();
+        }
         let solved = if asked.frontend.is_empty() {
             let definition = asked.definition.unwrap_or_default();
             let name = service.result(job, by, &definition)?;
@@ -115,7 +119,7 @@ impl Asking {
         if asked.evaluate {
             for reference in solved.refs.iter().filter_map(|(_, reference)| reference.as_deref()) {
                 let made = job.build.evaluate(reference).await;
-                made.map_err(|error| job.failed(&error))?;
+                made.map_err(|error| self.unmade(&error))?;
             }
         }
         for (_, name) in &solved.refs {
@@ -191,14 +195,16 @@ impl LlbBridge for Gateway {
     }
 
     async fn evaluate(&self, asked: Request<EvaluateRequest>) -> Answer<EvaluateResponse> {
-        let Asking { job, by, .. } = self.asking(asked.metadata()).await?;
+        let asking = self.asking(asked.metadata()).await?;
+        let Asking { job, by, .. } = &asking;
         let reference = asked.into_inner().r#ref;
+        job.build.keep_failures();
         let work = async {
             let made = job.build.evaluate(by.known(&reference)?).await;
-            made.map_err(|error| job.failed(&error))?;
+            made.map_err(|error| asking.unmade(&error))?;
             Ok(EvaluateResponse {})
         };
-        wanted(&job, work).await
+        wanted(job, work).await
     }
 
     async fn read_file(&self, asked: Request<ReadFileRequest>) -> Answer<ReadFileResponse> {

@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use buildgraph::{Exec, Kept, Network, Security, Vertex};
+use buildgraph::{Exec, Kept, MountKind, Network, Security, Vertex};
 use containers::{FinishedStep, Step, StepResult};
 use docker::container::Ulimit;
 use oci::{ChainId, Digest};
@@ -15,6 +15,7 @@ use crate::cache::NewRecord;
 use crate::op::mounts::Mounts;
 use crate::output::Output;
 use crate::tell::Listeners;
+use crate::worked::Written;
 use crate::{Error, op};
 
 /// Runs it, and keeps what it has written.
@@ -37,7 +38,8 @@ pub(crate) async fn run(
         step,
         kept,
         key: key.clone(),
-        name: vertex.shown.name.clone(),
+        vertex: vertex.clone(),
+        writable: writable(exec, inputs, &mounts),
         valid: exec.valid_exit_codes.clone(),
         listeners: listeners.clone(),
     };
@@ -71,6 +73,26 @@ fn kept(
         Ok((result, below.map_or_else(|| Ok(Vec::new()), op::chain)?))
     };
     exec.kept().iter().map(one).collect()
+}
+
+/// What a step writes to: what it would be, where the engine has it, and what that lies on.
+type Writable = (Kept, StepResult, Vec<ChainId>);
+
+/// All that a step writes to, of layers.
+fn writable(exec: &Exec, inputs: &[Output], mounts: &Mounts) -> Vec<Writable> {
+    let mut all = Vec::new();
+    if let Ok(below) = op::base(inputs) {
+        all.push((Kept::Root, StepResult::Root, below));
+    }
+    for (at, mount) in exec.mounts.iter().enumerate() {
+        if let (MountKind::Bind { input, .. }, false) = (&mount.kind, mount.readonly)
+            && let Some(place) = mounts.places.get(at).copied().flatten()
+            && let Some(Output::Layers(below)) = inputs.get(*input)
+        {
+            all.push((Kept::Mount(at), StepResult::Mount(place), below.clone()));
+        }
+    }
+    all
 }
 
 /// Whether the build may do that.
@@ -145,7 +167,9 @@ struct Job {
     /// What is kept, and what it lies on.
     kept: Vec<(StepResult, Vec<ChainId>)>,
     key: Digest,
-    name: String,
+    vertex: Vertex,
+    /// What of it is written to, and what that lies on.
+    writable: Vec<Writable>,
     valid: Vec<i32>,
     listeners: Listeners,
 }
@@ -174,10 +198,39 @@ impl Job {
             } else {
                 format!("exit code: {code}")
             };
+            if self.build.failures.is_wanted() {
+                self.keep_failed(&finished);
+            }
             Err(Error::Exit { command: self.step.args.join(" "), code, why })
         };
         engine.drop_step(finished)?;
         kept
+    }
+
+    /// Keeps what it has written although it failed, for who wants to look at it. What cannot be kept is told of
+    /// as it was before.
+    fn keep_failed(&self, finished: &FinishedStep) {
+        let mut written = Written::default();
+        for (at, (kept, what, below)) in self.writable.iter().enumerate() {
+            let key = Digest::sha256(format!("{} failed {at}", self.key).as_bytes());
+            let key = self.build.own(&key);
+            let record = NewRecord {
+                key: &key,
+                description: &self.vertex.shown.name,
+                below: below.last(),
+                lease: &self.build.lease,
+            };
+            let write =
+                |tx: &metadata::Write, sealed: Option<&images::Sealed>| record.write(tx, sealed);
+            let engine = &self.build.builder.engine;
+            let nothing = images::IfNothing::Layer;
+            if let Ok(sealed) = engine.keep_step(finished, *what, below, nothing, write) {
+                let mut chain = below.clone();
+                chain.extend(sealed.map(|sealed| sealed.chain));
+                written.results.push((*kept, chain));
+            }
+        }
+        self.build.failures.set_written(&self.vertex, written);
     }
 
     /// Makes layers of what is kept, each on its own below. The first is what the step is found by; the others are
@@ -193,7 +246,7 @@ impl Job {
             let key = key.unwrap_or_else(|| self.build.own(&self.key));
             let record = NewRecord {
                 key: &key,
-                description: &self.name,
+                description: &self.vertex.shown.name,
                 below: below.last(),
                 lease: &self.build.lease,
             };

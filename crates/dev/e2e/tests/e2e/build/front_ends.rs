@@ -125,6 +125,25 @@ fn containers_of_its_own_and_front_ends_for_the_next() {
     sandbox.discard();
 }
 
+/// `errdefs.Solve`, as `buildx build --debug` takes it.
+#[test]
+fn what_a_step_that_failed_has_left_can_be_looked_into() {
+    needs!(Root, Overlay, Netns, Nft, Busybox);
+    let sandbox = busybox("front-end-failed");
+    front_end(&sandbox, "front", "");
+    let said = said(&sandbox, &syntax(&sandbox, "failed"), &[]);
+    let wanted = "1 1\nafter: wrote\nbefore: nothing\nNotFound\n\
+                  Some(File(FileAction { index: 1 }))\nhalf\n";
+    assert_eq!(said, wanted);
+    // Nothing of it is in the cache for anybody.
+    let text = "FROM busybox\nRUN echo wrote > /left; exit 3\n";
+    let dir = context(&sandbox, "again", &[("Dockerfile", text)]);
+    let failed = dhow(&sandbox, &dir, &[]);
+    assert!(failed.code != 0 && failed.stderr.contains("exit code: 3"), "{failed:?}");
+    tidy(&sandbox);
+    sandbox.discard();
+}
+
 #[test]
 fn those_that_fail_are_named() {
     needs!(Root, Overlay, Netns, Nft, Busybox);
