@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use buildgraph::Source;
 use buildkit::pb::{self, op::Op};
 use llb::RESULT;
 use oci::Digest;
@@ -18,9 +19,41 @@ use crate::service::Service;
 /// A graph of one source is two operations; a client may have put a few more around it.
 const OPERATIONS: usize = 16;
 
+/// The graph of what a front end is, for itself, in a build of this name.
+pub(crate) fn of_source(build: &str, source: &Source) -> pb::Definition {
+    let identifier = match source {
+        Source::Image(image) => {
+            let named = image.reference.parse::<reference::Reference>();
+            let name = named.map_or_else(
+                |_| image.reference.clone(),
+                |name| match &image.digest {
+                    Some(digest) => {
+                        format!("{}@{digest}", name.with_default_tag().without_digest())
+                    }
+                    None => name.with_default_tag().to_string(),
+                },
+            );
+            format!("docker-image://{name}")
+        }
+        Source::Layout(layout) => {
+            let attrs = [("oci.store".to_owned(), layout.store.clone())].into();
+            let identifier = format!("oci-layout://{}@{}", layout.store, layout.digest);
+            return of_op(pb::SourceOp { identifier, attrs });
+        }
+        Source::Result(name) if name.contains('/') => format!("{RESULT}{name}"),
+        Source::Result(name) => format!("{RESULT}{build}/{name}"),
+        _ => return pb::Definition::default(),
+    };
+    of_op(pb::SourceOp { identifier, ..pb::SourceOp::default() })
+}
+
 /// The graph whose result is the one of this name.
 pub(crate) fn of_result(name: &str) -> pb::Definition {
-    let source = pb::SourceOp { identifier: format!("{RESULT}{name}"), ..pb::SourceOp::default() };
+    of_op(pb::SourceOp { identifier: format!("{RESULT}{name}"), ..pb::SourceOp::default() })
+}
+
+/// The graph of one source.
+fn of_op(source: pb::SourceOp) -> pb::Definition {
     let source = pb::Op { op: Some(Op::Source(source)), ..pb::Op::default() }.encode_to_vec();
     let digest = Digest::sha256(&source).to_string();
     let input = pb::Input { digest: digest.clone(), index: 0 };

@@ -23,7 +23,11 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tonic::Status;
 
+use buildgraph::Source;
+use prost::Message as _;
+
 use crate::builds::Job;
+use crate::definition::of_source;
 use crate::front_end::{FrontEnd, Returned};
 use crate::gateway::Gateway;
 use crate::service::Service;
@@ -56,11 +60,11 @@ impl Service {
         let inputs = self.inputs(job, by, asked.inputs)?;
         let wanted = request::frontend(asked.name, asked.options, asked.cache_imports, inputs)?;
         if let Some(image) = wanted.image {
-            return Box::pin(self.guest(job, by, &image, asked)).await;
+            return Box::pin(self.guest(job, by, &image, wanted.request.inputs, asked)).await;
         }
         let syntax = Box::pin(job.build.syntax(&wanted.request)).await;
         let syntax = syntax.map_err(|error| job.failed(&error))?;
-        let foreign = syntax.filter(|syntax| !request::is_built_in(&syntax.image));
+        let foreign = syntax.filter(|syntax| !request::is_built_in(&syntax.image, asked.options));
         let Some(Syntax { image, cmdline, place }) = foreign else {
             let solved = Box::pin(job.build.solve(&wanted.request)).await;
             return solved.map_err(|error| job.failed(&error));
@@ -69,7 +73,8 @@ impl Service {
         options.insert("cmdline".into(), cmdline.clone());
         options.insert("source".into(), image.clone());
         let asked = Asked { options: &options, ..asked };
-        let solved = Box::pin(self.guest(job, by, &image, asked)).await;
+        let inputs = wanted.request.inputs;
+        let solved = Box::pin(self.guest(job, by, &image, inputs, asked)).await;
         solved.map_err(|status| match &place {
             Some((file, lines)) => failure::at(status, file, lines),
             None => status,
@@ -82,6 +87,7 @@ impl Service {
         job: &Arc<Job>,
         by: &FrontEnd,
         image: &str,
+        inputs: BTreeMap<String, String>,
         asked: Asked<'_>,
     ) -> Result<Solved, Status> {
         let depth = by.depth + 1;
@@ -95,13 +101,10 @@ impl Service {
             format!("BUILDKIT_WORKERS={}", self.worker.json()),
             format!("BUILDKIT_EXPORTEDPRODUCT={}", worker::PRODUCT),
         ];
-        let wanted = GuestRequest {
-            image: image.to_owned(),
-            options: asked.options.clone(),
-            env,
-            has_inputs: !asked.inputs.is_empty(),
-        };
-        let guest = job.build.guest(&wanted).await.map_err(|error| job.failed(&error))?;
+        let wanted =
+            GuestRequest { image: image.to_owned(), options: asked.options.clone(), env, inputs };
+        let about = |source: &Source| of_source(&job.id, source).encode_to_vec();
+        let guest = job.build.guest(&wanted, about).await.map_err(|error| job.failed(&error))?;
         let (front_end, returned) = FrontEnd::guest(asked.inputs.clone(), depth);
         let front_end = Arc::new(front_end);
         let solved = self.converse(job, image, guest, &front_end, returned).await;

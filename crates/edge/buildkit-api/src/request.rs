@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use build::{Attestations, CacheOption, Entitlements, Export, FrontendRequest, Request};
+use build::{
+    Attestations, CacheOption, Entitlements, Export, FrontendRequest, GuestRequest, Request,
+};
 use buildkit::{control, gateway};
 use serde::Deserialize;
 use tonic::Status;
@@ -39,6 +41,7 @@ pub(crate) fn build(request: &control::SolveRequest) -> Result<Request, Status> 
         entitlements: entitlements(&request.entitlements)?,
         attestations: Attestations::of(&request.frontend_attrs)
             .map_err(|error| failure::status(&error))?,
+        tells_provenance: request.frontend_attrs.contains_key(TELL_PROVENANCE),
         cache_volumes: cache_volumes(&request.frontend_attrs)?,
         ..Request::default()
     })
@@ -80,6 +83,8 @@ pub(crate) fn name(text: &str) -> Result<String, Status> {
     Ok(text.to_owned())
 }
 
+/// Our own option: the provenance is told with what came of the build.
+const TELL_PROVENANCE: &str = "dhow.tell-provenance";
 /// Our own option: where a cache mount of this build is, by its id.
 const CACHE_MOUNT: &str = "dhow.cache-mount:";
 
@@ -171,8 +176,17 @@ struct Import {
     attrs: BTreeMap<String, String>,
 }
 
-/// Whether a front end that is asked for by its image is the one that is built in.
-pub(crate) fn is_built_in(image: &str) -> bool {
+/// Whether a front end that is asked for by its image is the one that is built in: of such a name, and nothing is put in
+/// the place of that image.
+pub(crate) fn is_built_in(image: &str, options: &BTreeMap<String, String>) -> bool {
+    let asked = GuestRequest {
+        image: image.to_owned(),
+        options: options.clone(),
+        ..GuestRequest::default()
+    };
+    if asked.is_replaced() {
+        return false;
+    }
     let name = image.strip_prefix("docker.io/").unwrap_or(image);
     let end = name.find([':', '@']).unwrap_or(name.len());
     DOCKERFILE_IMAGES.contains(&&name[..end])
@@ -184,7 +198,7 @@ fn image(name: &str, options: &BTreeMap<String, String>) -> Result<Option<String
         "dockerfile.v0" => Ok(None),
         "gateway.v0" => match options.get("source").map_or("", String::as_str) {
             "" => Err(Status::invalid_argument("no source specified for gateway")),
-            image => Ok(Some(image.to_owned()).filter(|image| !is_built_in(image))),
+            image => Ok(Some(image.to_owned()).filter(|image| !is_built_in(image, options))),
         },
         _ => Err(Status::unimplemented(format!("the front end {name} is not supported"))),
     }
@@ -253,6 +267,14 @@ mod tests {
         {
             assert_eq!(with("gateway.v0", other).unwrap().as_deref(), Some(other));
         }
+        // Something else may be put in its place.
+        let options = [
+            ("source", "docker/dockerfile:1"),
+            ("context:docker/dockerfile:1", "docker-image://x"),
+        ];
+        let options = options.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let replaced = frontend("gateway.v0", &options, &[], BTreeMap::new()).unwrap();
+        assert_eq!(replaced.image.as_deref(), Some("docker/dockerfile:1"));
         assert!(with("gateway.v0", "").is_err());
         assert!(with("llb", "").is_err());
         let options =

@@ -82,6 +82,8 @@ pub(crate) struct Shared {
     begun: Mutex<HashSet<String>>,
     /// Caches elsewhere.
     pub(crate) remote: Remote,
+    /// Images of which something has come for this build, by their ids.
+    pub(crate) pulled: Mutex<HashSet<Digest>>,
     /// Steps that failed, and what they worked on.
     pub(crate) failures: Failures,
 }
@@ -137,6 +139,7 @@ impl Build {
             decisions: Mutex::default(),
             begun: Mutex::default(),
             remote,
+            pulled: Mutex::default(),
             failures: Failures::default(),
         };
         Self { shared: Arc::new(shared) }

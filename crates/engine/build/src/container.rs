@@ -44,6 +44,8 @@ pub struct Container {
     /// All but the program.
     exec: Exec,
     inputs: Vec<Output>,
+    /// What is mounted beside, of the builder's own.
+    beside: Vec<StepMount>,
     /// It, once its first program runs.
     first: tokio::sync::Mutex<Option<Running>>,
     life: Mutex<Option<Life>>,
@@ -145,7 +147,14 @@ impl Build {
 impl Container {
     pub(crate) fn new(build: &Arc<Shared>, exec: Exec, inputs: Vec<Output>) -> Self {
         let (first, life, is_over) = Default::default();
-        Self { build: Arc::clone(build), exec, inputs, first, life, is_over }
+        let beside = Vec::new();
+        Self { build: Arc::clone(build), exec, inputs, beside, first, life, is_over }
+    }
+
+    /// With something mounted that is the builder's own.
+    pub(crate) fn with(mut self, mount: StepMount) -> Self {
+        self.beside.push(mount);
+        self
     }
 
     /// Runs a program: as its first process, or beside that.
@@ -297,7 +306,8 @@ impl Container {
         let exec = self.exec_of(&program);
         check(build, &exec)?;
         let root = op::base(&self.inputs)?;
-        let mounts = Mounts::make(build, &exec, &self.inputs, false).await?;
+        let mut mounts = Mounts::make(build, &exec, &self.inputs, false).await?;
+        mounts.list.extend(self.beside.iter().cloned());
         let (stdin, tty) = (program.stdin, program.tty);
         let step = Step { stdin, tty, ..step(build, &exec, &root, &mounts) };
         let (places, list) = (mounts.places.clone(), mounts.list.clone());

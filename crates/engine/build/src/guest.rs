@@ -2,10 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use buildgraph::{Exec, Network};
+use buildgraph::{Exec, Image, Layout, Network, Source};
+use containers::{StepMount, StepSource};
+use dockerfile::convert::named_context;
 use oci::image::ImageConfig;
+use oci::{ChainId, Digest};
 
 use crate::container::{Container, Process, Program};
+use crate::frontend::answers::input_config;
+use crate::frontend::files;
 use crate::output::Output;
 use crate::tell::{Listeners, phase_told};
 use crate::{Build, Error, source};
@@ -18,6 +23,8 @@ const CAPS: &str = "moby.buildkit.frontend.caps";
 const TAKES_INPUTS: &str = "moby.buildkit.frontend.inputs";
 /// The program of an image that names none.
 const PROGRAM: &str = "/run";
+/// Where it finds what it is itself.
+const ABOUT: &str = "/run/config/buildkit/metadata/frontend.bin";
 
 /// A front end that is asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,8 +35,8 @@ pub struct GuestRequest {
     pub options: BTreeMap<String, String>,
     /// Variables that it has beside those of its image and its options.
     pub env: Vec<String>,
-    /// It is given results as inputs.
-    pub has_inputs: bool,
+    /// What it is given to build on, by the names of results.
+    pub inputs: BTreeMap<String, String>,
 }
 
 /// A front end that runs. It ends when this is dropped.
@@ -41,6 +48,23 @@ pub struct Guest {
     pub process: Process,
     /// Where is shown what it says.
     pub shown: GuestLog,
+}
+
+/// Where a front end is.
+enum Place {
+    /// An image of this name.
+    Image(String),
+    /// An image in a layout of the client's.
+    Layout(String, Digest),
+    /// An input of its own, by its name and its result's.
+    Input(String, String),
+}
+
+/// A front end that was found.
+struct Found {
+    source: Source,
+    chain: Vec<ChainId>,
+    config: ImageConfig,
 }
 
 /// Where is shown what a front end says, beside what it speaks with the builder.
@@ -55,39 +79,132 @@ impl GuestLog {
 }
 
 impl Build {
+    async fn front_end(
+        &self,
+        place: Place,
+        asked: &GuestRequest,
+        listeners: &Listeners,
+    ) -> Result<Found, Error> {
+        let (source, config) = match place {
+            Place::Image(name) => {
+                let how = self.shared.resolve_mode();
+                let found = source::resolve(&self.shared, &name, None, how, listeners);
+                let (found, _) = found.await?;
+                let image = Image {
+                    reference: name,
+                    digest: found.manifest,
+                    id: Some(found.id),
+                    resolve: how,
+                };
+                let source = Source::Image(image);
+                return Ok(Found { source, chain: found.chain, config: found.config });
+            }
+            Place::Layout(store, digest) => {
+                let found = source::layout::resolve(&self.shared, &store, &digest, None).await?;
+                let (digest, id) = (found.digest, Some(found.id));
+                (Source::Layout(Layout { store, digest, id }), found.config)
+            }
+            Place::Input(input, result) => {
+                let config = input_config(&asked.options, &input)?.unwrap_or_default();
+                (Source::Result(result), *config)
+            }
+        };
+        let result = match &source {
+            Source::Result(result) => result.clone(),
+            _ => files::bring(self, source.clone(), &format!("load the front end {}", asked.image)),
+        };
+        match self.shared.whole(&result).await? {
+            Output::Layers(chain) => Ok(Found { source, chain, config }),
+            _ => Err(Error::NotYet("a front end that is a directory".into())),
+        }
+    }
+
     /// Starts a front end. Of the client's it has its options, and nothing else.
     ///
     /// # Errors
     ///
     /// Its image cannot be had or run, or it lacks what is asked of it: it is named.
-    pub async fn guest(&self, asked: &GuestRequest) -> Result<Guest, Error> {
-        let shown = format!("resolve image config for docker-image://{}", asked.image);
+    /// `described` says of what it is in a form that it can read.
+    pub async fn guest(
+        &self,
+        asked: &GuestRequest,
+        described: impl FnOnce(&Source) -> Vec<u8>,
+    ) -> Result<Guest, Error> {
+        let in_place = match in_place(asked) {
+            Some(spec) => read(&spec, asked),
+            None => Ok(Place::Image(asked.image.clone())),
+        };
+        let in_place = in_place.map_err(|error| of_guest(&asked.image, error))?;
+        let shown = match &in_place {
+            Place::Image(image) => format!("resolve image config for docker-image://{image}"),
+            _ => format!("load the front end {}", asked.image),
+        };
         let mut heard = Listeners::default();
         let found = phase_told(&self.shared, &shown, |listeners| {
             heard = listeners.clone();
-            async move {
-                let how = self.shared.resolve_mode();
-                let found = source::resolve(&self.shared, &asked.image, None, how, &listeners);
-                found.await.map(|(found, _)| found)
-            }
+            async move { self.front_end(in_place, asked, &listeners).await }
         });
-        let found = found.await.map_err(|error| of_guest(&asked.image, error))?;
-        check(asked, &found.config)?;
-        if let Some(top) = found.chain.last().cloned() {
+        let Found { source, chain, config } =
+            found.await.map_err(|error| of_guest(&asked.image, error))?;
+        check(asked, &config)?;
+        if let Some(top) = chain.last().cloned() {
             let held =
                 self.shared.blocking(move |build| build.builder.cache.hold(&build.lease, &top));
             held.await?;
         }
-        let process = &found.config.config;
-        let program = program(asked, &found.config);
+        let process = &config.config;
+        let program = program(asked, &config);
         let is_set = |key: &str| process.labels.get(key).is_some_and(|value| is_true(value));
         let network = if is_set(NO_NETWORK) { Network::None } else { Network::Default };
         let exec = Exec { network, ..Exec::default() };
-        let inputs = vec![Output::Layers(found.chain)];
-        let container = Container::new(&self.shared, exec, inputs);
+        let inputs = vec![Output::Layers(chain)];
+        let about = StepMount {
+            target: ABOUT.into(),
+            readonly: true,
+            subpath: String::new(),
+            source: StepSource::Secret { bytes: described(&source), uid: 0, gid: 0, mode: 0o400 },
+        };
+        let container = Container::new(&self.shared, exec, inputs).with(about);
         let process = container.start(program).await;
         let process = process.map_err(|error| of_guest(&asked.image, error))?;
         Ok(Guest { container, process, shown: GuestLog(heard) })
+    }
+}
+
+/// The context that is in the place of a front end's image.
+fn in_place(asked: &GuestRequest) -> Option<String> {
+    let contexts = asked.options.iter();
+    let contexts = contexts.filter_map(|(key, value)| {
+        key.strip_prefix("context:").map(|name| (name.to_owned(), value.clone()))
+    });
+    named_context(&contexts.collect(), &asked.image, images::host_platform()).cloned()
+}
+
+impl GuestRequest {
+    /// Whether something else is in the place of its image.
+    pub fn is_replaced(&self) -> bool {
+        in_place(self).is_some()
+    }
+}
+
+fn read(spec: &str, asked: &GuestRequest) -> Result<Place, Error> {
+    let (kind, rest) = spec.split_once(':').unwrap_or(("", spec));
+    match kind {
+        "docker-image" => Ok(Place::Image(rest.trim_start_matches('/').to_owned())),
+        "oci-layout" => {
+            let (store, digest) = rest.trim_start_matches('/').split_once('@').unwrap_or_default();
+            let digest: Digest = digest
+                .parse()
+                .map_err(|error| Error::Invalid(format!("the layout {rest}: {error}")))?;
+            let store = store.split(':').next().unwrap_or(store).to_owned();
+            Ok(Place::Layout(store, digest))
+        }
+        "input" => {
+            let result = asked.inputs.get(rest).cloned();
+            let result = result.ok_or_else(|| Error::Invalid(format!("invalid input {rest}")))?;
+            Ok(Place::Input(rest.to_owned(), result))
+        }
+        _ => Err(Error::NotYet(format!("a front end that is {spec}"))),
     }
 }
 
@@ -120,7 +237,7 @@ fn check(asked: &GuestRequest, config: &ImageConfig) -> Result<(), Error> {
     };
     let has = config.config.labels.get(CAPS).map(|text| names(text)).unwrap_or_default();
     let mut needs = asked.options.get("frontend.caps").map(|text| names(text)).unwrap_or_default();
-    if asked.has_inputs {
+    if !asked.inputs.is_empty() {
         needs.insert(TAKES_INPUTS.to_owned());
     }
     match needs.difference(&has).next() {

@@ -22,6 +22,8 @@ pub struct Request {
     pub entitlements: Entitlements,
     /// What is to be attested of its results.
     pub attestations: Attestations,
+    /// What is attested of how it was made is told to who asks for it, too.
+    pub tells_provenance: bool,
     /// Volumes that its steps have as cache mounts, by the ids of these. Only those that are meant for it may be.
     pub cache_volumes: BTreeMap<String, String>,
     /// Limits of its programs. They are part of no key.

@@ -190,7 +190,11 @@ impl Images {
                     Ok(Found { id: target.image, reference: None, target: Some(digest) })
                 }
                 (Some(row), None) => by_id(tx, row.id),
-                (None, None) => Err(Error::NoImage(name.into())),
+                // Of an image without a name it is all that may have been told.
+                (None, None) => match tx.image_by_manifest(&digest)? {
+                    Some(row) => Ok(Found { id: row.id, reference: None, target: None }),
+                    None => Err(Error::NoImage(name.into())),
+                },
             });
         }
         let reference = match name.parse::<Reference>() {

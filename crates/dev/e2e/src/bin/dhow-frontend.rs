@@ -27,6 +27,9 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
 
+/// Where it finds what it is itself.
+const ABOUT: &str = "/run/config/buildkit/metadata/frontend.bin";
+
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Clone)]
@@ -310,6 +313,7 @@ impl FrontEnd {
         for name in ["BUILDKIT_SESSION_ID", "BUILDKIT_WORKERS", "BUILDKIT_EXPORTEDPRODUCT"] {
             said.push(format!("{name}: {}", env.iter().any(|one| one == name)));
         }
+        said.push(format!("itself: {}", self.itself().await?));
         let links = std::fs::read_to_string("/proc/net/dev")?;
         said.push(format!("network: {}", links.lines().count() - 2));
         let secrets = std::fs::read_dir("/run/secrets").is_ok();
@@ -318,6 +322,21 @@ impl FrontEnd {
         said.push(format!("inputs: {}", inputs.len()));
         let said = self.say(&(said.join("\n") + "\n")).await?;
         self.give_back(said, BTreeMap::new()).await
+    }
+
+    /// What it is itself, as it is told, and whether that can be built on, and changed.
+    async fn itself(&mut self) -> Result<String, Error> {
+        let definition = pb::Definition::decode(std::fs::read(ABOUT)?.as_slice())?;
+        let first = definition.def.first().ok_or("no definition")?;
+        let Some(Op::Source(source)) = pb::Op::decode(first.as_slice())?.op else {
+            return Err("no source".into());
+        };
+        let asked = SolveRequest { definition: Some(definition), ..SolveRequest::default() };
+        let one = self.solve(asked).await?;
+        let stat = StatFileRequest { r#ref: one.id, path: "/frontend".into(), mount_index: 0 };
+        let found = self.client.stat_file(stat).await.is_ok();
+        let written = std::fs::write(ABOUT, "x").is_ok();
+        Ok(format!("{} {found} {written}", source.identifier))
     }
 
     async fn new_container(&mut self) -> Result<(), Error> {
@@ -372,7 +391,16 @@ impl FrontEnd {
                             file_path: "/left".into(),
                             ..ReadFileRequest::default()
                         };
-                        let left = self.client.read_file_container(asked).await?.into_inner().data;
+                        // The first one writes it when it comes to that.
+                        let mut left = Err(Status::not_found("/left"));
+                        for _ in 0..100 {
+                            left = self.client.read_file_container(asked.clone()).await;
+                            if left.as_ref().is_ok_and(|left| !left.get_ref().data.is_empty()) {
+                                break;
+                            }
+                            tokio::time::sleep(Duration::from_millis(50)).await;
+                        }
+                        let left = left?.into_inner().data;
                         said.insert("left".into(), String::from_utf8_lossy(&left).trim().into());
                         sender.send(message("first", file("", true))).await?;
                     }

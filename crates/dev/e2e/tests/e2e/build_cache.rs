@@ -119,6 +119,19 @@ fn a_cache_at_a_registry_is_found_on_another_machine() {
         let said = other.build(&context, &["-o", "type=cacheonly", "--cache-from", &cache]);
         assert!(all_cached(&said) && !said.contains("loading layers"), "{more}: {said}");
     }
+    // A base that has just come from there was not in the cache; the next time it is.
+    let base = format!("{HOST}/app/base:1");
+    Machine::new(&sandbox, "pushes").build(&context, &["-t", &base, "--push"]);
+    let on_it = sandbox.work().join("on-it");
+    fs::create_dir_all(&on_it).unwrap();
+    fs::write(on_it.join("Dockerfile"), format!("FROM {base}\nRUN test -e /id\n")).unwrap();
+    let pulls = Machine::new(&sandbox, "pulls");
+    for was_here in [false, true] {
+        let said = pulls.build(&on_it, &["--no-cache"]);
+        let from = said.lines().find(|line| line.contains("[1/2] FROM")).unwrap();
+        let number = from.split(' ').next().unwrap();
+        assert_eq!(said.contains(&format!("{number} CACHED")), was_here, "{said}");
+    }
     // A cache that is not there is told, and a build can do without.
     let here = Machine::new(&sandbox, "none");
     let missing = format!("type=registry,ref={HOST}/app/none");

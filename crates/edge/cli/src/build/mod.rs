@@ -44,6 +44,8 @@ use solve::{Ended, Solving};
 pub(crate) const FRONTEND: &str = "dockerfile.v0";
 /// What asks our builder why steps were or were not cached; others do not know it.
 const EXPLAIN: &str = "dhow.explain";
+/// The option that has the provenance told with what came of a build.
+const TELL_PROVENANCE: &str = "dhow.tell-provenance";
 /// The exit code after Ctrl-C, as shells have it.
 const INTERRUPTED: i32 = 130;
 
@@ -103,6 +105,9 @@ pub(crate) async fn build(client: &Client, args: &BuildArgs) -> Result<i32> {
         request.frontend_attrs.clear();
     } else if args.explain {
         request.frontend_attrs.insert(EXPLAIN.into(), "1".into());
+    }
+    if args.metadata_file.is_some() {
+        request.frontend_attrs.insert(TELL_PROVENANCE.into(), "1".into());
     }
     mounts.bring(client).await?;
     request.frontend_attrs.extend(mounts.attrs());

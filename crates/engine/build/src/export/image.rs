@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use images::{Built, BuiltImage, InstalledBuilt, Said};
 use metadata::Layer;
-use oci::image::{Descriptor, ImageConfig, Platform};
+use oci::image::{Descriptor, ImageConfig, Platform, media_type};
 use oci::{ChainId, Digest};
 use reference::Reference;
 use tokio::sync::mpsc;
@@ -37,6 +37,7 @@ pub(super) async fn export(
     let how = ImageOptions::of(export)?;
     let made = Box::pin(install(build, solved, finished, &how, export)).await?;
     let mut response = response(&made, &how.names);
+    keep_to_what_is_here(&made, &how.names, &mut response);
     if how.push {
         for name in &how.names {
             let what = format!("pushing {name} with dhow");
@@ -327,6 +328,22 @@ fn response(made: &InstalledBuilt, names: &[Reference]) -> BTreeMap<String, Stri
         response.insert("containerimage.descriptor".into(), text);
     }
     response
+}
+
+/// An image that was here under another manifest, and gets no name, keeps that one: the new one means nothing to anybody.
+fn keep_to_what_is_here(
+    made: &InstalledBuilt,
+    names: &[Reference],
+    response: &mut BTreeMap<String, String>,
+) {
+    if let Some(manifest) = &made.image.manifest
+        && names.is_empty()
+        && *manifest != made.root.digest
+        && !media_type::is_index(&made.root.media_type)
+    {
+        response.insert("containerimage.digest".into(), manifest.to_string());
+        response.remove("containerimage.descriptor");
+    }
 }
 
 async fn push(

@@ -85,7 +85,9 @@ impl Build {
             let work = Box::pin(self.export_one(solved, &finished, idx, export));
             response.extend(told::told(&self.shared.progress, idx, &export.kind, work).await?);
         }
-        tell_provenance(&finished, &exports, &mut response);
+        if self.shared.request.tells_provenance {
+            tell_provenance(&finished, &exports, &mut response);
+        }
         let results: Vec<_> = finished.into_iter().map(|one| one.chain).collect();
         response.extend(Box::pin(remote::export(&self.shared, &results)).await?);
         let collect = |build: &Arc<Shared>| {
@@ -221,8 +223,8 @@ impl Shared {
     }
 }
 
-/// The provenance itself, where clients write what came of a build (`--metadata-file`): by the name that Buildx
-/// has for it, of several platforms one for each.
+/// The provenance itself, for `dhow build`, which writes down what came of a build (`--metadata-file`): by the name that
+/// Buildx has for it, of several platforms one for each. (Buildx takes it from the history.)
 fn tell_provenance(
     finished: &[Finished],
     exports: &[Export],

@@ -1,8 +1,10 @@
 //! What the front end has to know before there is a graph: images, patterns, results.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use buildgraph::{Image, Layout, Resolve, Source};
+use data_encoding::BASE64;
 use dockerfile::convert::{Answer, Ask};
 use dockerfile::ignore;
 use oci::Digest;
@@ -13,9 +15,13 @@ use super::{files, time};
 use crate::build::Shared;
 use crate::cache::now;
 use crate::event::{Event, VertexState};
+use crate::export::CONFIG;
 use crate::request::FrontendRequest;
 use crate::tell::{Listeners, phase};
 use crate::{Build, Error, source};
+
+/// What is said of an input: what the build came to that made it.
+const INPUT_METADATA: &str = "input-metadata:";
 
 /// Where images are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +61,10 @@ pub(super) async fn find(
             }
             Ask::Input { name } => {
                 let answer = match request.inputs.get(name) {
-                    Some(result) => Answer::Input { result: result.clone(), config: None },
+                    Some(result) => match input_config(&request.options, name) {
+                        Ok(config) => Answer::Input { result: result.clone(), config },
+                        Err(error) => Answer::Failed(docker::error::chain(&error)),
+                    },
                     None => Answer::Failed(format!("invalid input {name}")),
                 };
                 known.push((ask, answer));
@@ -91,6 +100,24 @@ pub(super) async fn find(
         known.push(looked.map_err(|_| Error::Lost("a look at an image"))??);
     }
     Ok(known)
+}
+
+/// What an input's image is to be configured as, where that is said beside it: the metadata of the build that made it.
+pub(crate) fn input_config(
+    options: &BTreeMap<String, String>,
+    input: &str,
+) -> Result<Option<Box<ImageConfig>>, Error> {
+    let Some(text) = options.get(&format!("{INPUT_METADATA}{input}")) else { return Ok(None) };
+    let wrong = |why: &dyn std::fmt::Display| {
+        Error::Invalid(format!("failed to parse input metadata of {input}: {why}"))
+    };
+    let metadata: BTreeMap<String, String> =
+        serde_json::from_str(text).map_err(|error| wrong(&error))?;
+    let Some(config) = metadata.get(CONFIG) else { return Ok(None) };
+    let bytes = BASE64.decode(config.as_bytes()).map_err(|error| wrong(&error))?;
+    let config =
+        ImageConfig::parse(&bytes).map_err(|error| wrong(&docker::error::chain(&error)))?;
+    Ok(Some(Box::new(config)))
 }
 
 async fn image(
@@ -177,5 +204,28 @@ impl Shared {
     /// Where images are looked for.
     pub(crate) fn resolve_mode(&self) -> Resolve {
         *self.resolve.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_is_configured_as_the_build_that_made_it_says() {
+        let of = |text: &str| {
+            input_config(&[("input-metadata:a".to_owned(), text.to_owned())].into(), "a")
+        };
+        let config = r#"{"architecture":"amd64","os":"linux","config":{"Env":["A=b"]}}"#;
+        let text =
+            format!(r#"{{"{CONFIG}":"{}","other":"eA=="}}"#, BASE64.encode(config.as_bytes()));
+        assert_eq!(of(&text).unwrap().unwrap().config.env, ["A=b"]);
+        assert!(of("{}").unwrap().is_none());
+        assert!(input_config(&BTreeMap::new(), "a").unwrap().is_none());
+        for wrong in
+            ["", "[]", &format!(r#"{{"{CONFIG}":"!"}}"#), &format!(r#"{{"{CONFIG}":"eA=="}}"#)]
+        {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
     }
 }

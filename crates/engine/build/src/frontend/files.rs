@@ -286,7 +286,7 @@ fn missing(filename: &str) -> Error {
 }
 
 /// A directory, by a name.
-pub(super) fn bring(build: &Build, source: Source, shown: &str) -> String {
+pub(crate) fn bring(build: &Build, source: Source, shown: &str) -> String {
     let mut graph = Graph::default();
     let shown = Shown { name: shown.into(), ..Shown::default() };
     match graph.add(Op::Source(source), Vec::new(), None, false, shown) {

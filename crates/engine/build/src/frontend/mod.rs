@@ -1,8 +1,8 @@
 //! The front end: from a Dockerfile to a graph.
 
-mod answers;
+pub(crate) mod answers;
 mod calls;
-mod files;
+pub(crate) mod files;
 pub(crate) mod picture;
 mod time;
 

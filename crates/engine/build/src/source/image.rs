@@ -1,6 +1,7 @@
 //! Images: those that are here, or at a registry.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use buildgraph::Resolve;
 use images::{Image, RootKind};
@@ -31,7 +32,10 @@ pub(crate) async fn bring(
                 Err(error) => Err(error.into()),
             });
         if let Some(found) = here.await? {
-            return Ok((Output::Layers(found.chain), true));
+            // It may have come with the look at its configuration.
+            let pulled = build.pulled.lock().unwrap_or_else(PoisonError::into_inner);
+            let was_here = !pulled.contains(&found.id);
+            return Ok((Output::Layers(found.chain), was_here));
         }
     }
     let (found, was_here) =
@@ -63,8 +67,13 @@ pub(crate) async fn resolve(
         settings: build.builder.settings.clone(),
     };
     let listeners = listeners.clone();
+    let came = Arc::new(AtomicBool::new(false));
+    let has_come = Arc::clone(&came);
     let events: Arc<transfer::Events> = Arc::new(move |event| {
         if let Event::Layer { id, layer } = event {
+            if matches!(layer, Layer::Downloading(..)) {
+                has_come.store(true, Ordering::Relaxed);
+            }
             tell(&listeners, &id, &layer);
         }
     });
@@ -76,6 +85,10 @@ pub(crate) async fn resolve(
         }
         other => other?,
     };
+    if came.load(Ordering::Relaxed) {
+        let id = pulled.image.id.clone();
+        build.pulled.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
     Ok((pulled.image, false))
 }
 

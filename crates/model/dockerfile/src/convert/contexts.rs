@@ -1,5 +1,7 @@
 //! Named contexts: what a build puts in place of an image or a stage (`--build-context`).
 
+use std::collections::BTreeMap;
+
 use buildgraph::{Git, Http, Layout, Local, Op, Shown, Source};
 use oci::image::{ImageConfig, Platform};
 use reference::Reference;
@@ -17,6 +19,20 @@ pub(crate) fn plain(name: &str) -> String {
     let short = name.parse::<Reference>().map(|reference| reference.familiar());
     let short = short.unwrap_or_else(|_| name.to_owned());
     short.strip_suffix(":latest").map(str::to_owned).unwrap_or(short)
+}
+
+/// The context that is in the place of an image or a stage, for a platform or for all.
+pub fn named_context<'a>(
+    contexts: &'a BTreeMap<String, String>,
+    name: &str,
+    platform: &Platform,
+) -> Option<&'a String> {
+    let name = plain(name);
+    if name.eq_ignore_ascii_case(SCRATCH) || name.eq_ignore_ascii_case("context") {
+        return None;
+    }
+    let platform = platform.normalized();
+    contexts.get(&format!("{name}::{platform}")).or_else(|| contexts.get(&name))
 }
 
 /// A source of git as the graph has it.
@@ -44,13 +60,8 @@ enum Found {
 impl Converter<'_> {
     /// The context of this name, for a platform or for all.
     pub(crate) fn named_context(&self, name: &str, platform: Option<&Platform>) -> Option<String> {
-        let name = plain(name);
-        if name.eq_ignore_ascii_case(SCRATCH) || name.eq_ignore_ascii_case("context") {
-            return None;
-        }
-        let platform = platform.unwrap_or(&self.target_platform).normalized();
-        let contexts = &self.options.contexts;
-        contexts.get(&format!("{name}::{platform}")).or_else(|| contexts.get(&name)).cloned()
+        let platform = platform.unwrap_or(&self.target_platform);
+        named_context(&self.options.contexts, name, platform).cloned()
     }
 
     /// `is_base`: a stage starts from it; otherwise it is there in place of one.

@@ -34,6 +34,7 @@ mod stage;
 mod stages;
 mod takes;
 
+pub use contexts::named_context;
 pub use options::{Context, NoCache, Options};
 
 use stages::Converter;

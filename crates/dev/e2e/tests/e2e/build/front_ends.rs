@@ -63,6 +63,26 @@ fn a_language_of_its_own() {
     sandbox.discard();
 }
 
+/// `--build-context IMAGE=…`, also in place of what is built in; and what a result that is one is configured as.
+#[test]
+fn something_else_in_its_place() {
+    needs!(Root, Overlay, Netns, Nft, Busybox);
+    let sandbox = busybox("front-end-replaced");
+    front_end(&sandbox, "other", "");
+    for name in ["no/such/front", "docker/dockerfile:1"] {
+        let text = format!("#syntax={name}\nRUN echo other > /said\n");
+        let dir = context(&sandbox, "context", &[("Dockerfile", &text)]);
+        let with = |value: &str| format!("{name}={value}");
+        let text = said(&sandbox, &dir, &["--build-context", &with("docker-image://other")]);
+        assert_eq!(text, "other\n");
+        let failed = dhow(&sandbox, &dir, &["--build-context", &with("https://127.0.0.1:1/x")]);
+        assert!(failed.code != 0 && failed.stderr.contains("is not supported yet"), "{failed:?}");
+        assert!(failed.stderr.contains(name), "{failed:?}");
+    }
+    tidy(&sandbox);
+    sandbox.discard();
+}
+
 #[test]
 fn what_it_cannot_do() {
     needs!(Root, Overlay, Netns, Nft, Busybox);
@@ -94,6 +114,13 @@ fn what_it_cannot_do() {
     for name in ["BUILDKIT_SESSION_ID", "BUILDKIT_WORKERS", "BUILDKIT_EXPORTEDPRODUCT"] {
         assert_eq!(of(name), ["true"], "{said}");
     }
+    let itself = of("itself");
+    let itself: Vec<_> = itself[0].split(' ').collect();
+    assert!(
+        itself[0].starts_with("docker-image://docker.io/library/front:latest@sha256:"),
+        "{said}"
+    );
+    assert_eq!(itself[1..], ["true", "false"], "it can be built on, and not be changed: {said}");
     assert_eq!(of("network"), ["1"], "nothing but a loopback: {said}");
     assert_eq!((of("secrets"), of("inputs")), (vec!["false"], vec!["0"]), "{said}");
     tidy(&sandbox);

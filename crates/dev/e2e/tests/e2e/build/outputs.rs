@@ -105,3 +105,27 @@ fn an_archive_says_what_is_in_it() {
     assert!(refused.stderr.contains("there is no index in the result"), "{refused:?}");
     sandbox.discard();
 }
+
+/// What is told of an image without a name is what it is found by, also where it was here with another manifest.
+#[test]
+fn an_image_without_a_name_is_found_by_its_digest() {
+    needs!(Root, Overlay, Netns, Nft, Busybox);
+    let sandbox = busybox("build-outputs-digest");
+    let files = [("Dockerfile", "FROM busybox\nCOPY a /\n"), ("a", "a")];
+    let dir = context(&sandbox, "one", &files);
+    let told = sandbox.work().join("told.json");
+    let file = told.display().to_string();
+    let same = ["--build-arg", "SOURCE_DATE_EPOCH=1700000000", "--metadata-file", &file];
+    let mut configs = Vec::new();
+    for output in ["type=image", "type=image,oci-mediatypes=false"] {
+        built(&sandbox, &dir, &[&same[..], &["-o", output]].concat());
+        let told: serde_json::Value = serde_json::from_slice(&fs::read(&told).unwrap()).unwrap();
+        configs.push(told["containerimage.config.digest"].clone());
+        let digest = told["containerimage.digest"].as_str().unwrap();
+        let said = sandbox.ok(&["run", "--rm", digest, "cat", "/a"]);
+        assert_eq!(said, "a", "{output}");
+    }
+    assert_eq!(configs[0], configs[1]);
+    tidy(&sandbox);
+    sandbox.discard();
+}

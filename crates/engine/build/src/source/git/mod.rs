@@ -191,16 +191,28 @@ async fn authorize(
         let value = build.client.secret(id).await.map_err(Error::Client)?;
         Ok(value.map(|value| String::from_utf8_lossy(&value).trim().to_owned()))
     };
-    let header = match secret(&git.header_secret).await? {
-        Some(header) => Some(format!("Authorization: {header}")),
-        None => match secret(&git.token_secret).await? {
-            Some(token) => {
-                program.secret(&token);
-                Some(remote::token(&token))
-            }
-            None => remote.authorization.clone(),
-        },
-    };
+    // As in BuildKit: those for the host come first.
+    let host = origin.split_once("://").map_or("", |(_, host)| host);
+    let of_host = |id: &str| if id.is_empty() { String::new() } else { format!("{id}.{host}") };
+    let (header, token) = (&git.header_secret, &git.token_secret);
+    let names = [
+        (of_host(header), false),
+        (of_host(token), true),
+        (header.clone(), false),
+        (token.clone(), true),
+    ];
+    let mut header = None;
+    for (name, is_token) in names {
+        let Some(value) = secret(&name).await? else { continue };
+        header = Some(if is_token {
+            program.secret(&value);
+            remote::token(&value)
+        } else {
+            format!("Authorization: {value}")
+        });
+        break;
+    }
+    let header = header.or_else(|| remote.authorization.clone());
     let Some(header) = header else { return Ok(()) };
     if header.contains(['\n', '\r', '\0']) {
         return Err(Error::Invalid("the secret for a git repository is no header".into()));

@@ -377,6 +377,14 @@ async fn credentials_are_sent_and_shown_to_nobody() {
             assert!(!text.contains("s3cret") && !text.contains("czNjcmV0"), "{text}");
         }
     }
+    // What is for this host comes before what is for all; what is for another one is not for this.
+    let host = url.split('/').nth(2).unwrap();
+    for (name, is_had) in [(format!("WRONG.{host}"), true), ("OTHER.example.com".into(), false)] {
+        home.client.secrets.lock().unwrap().insert(name.clone(), b"s3cret-word".to_vec());
+        let git = with(name.split('.').next().unwrap());
+        assert_eq!(try_bring(&home, &git).await.0.is_ok(), is_had, "{name}");
+        home.client.secrets.lock().unwrap().remove(&name);
+    }
     let (result, said) = try_bring(&home, &with("WRONG")).await;
     for text in [result.unwrap_err(), said] {
         assert!(
