@@ -138,6 +138,7 @@ mod tests {
             embedded: &[],
             driver: None,
             settings: containers::Settings::default(),
+            starts: false,
         };
         let engine = Arc::new(Engine::open(config).unwrap());
         // What a removal left whose process died.

@@ -34,16 +34,16 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    fn open(&self, global: &Global) -> Result<Engine, String> {
+    fn open(&self, global: &Global, starts: bool) -> Result<Engine, String> {
         let settings = Settings::load(&self.places.settings()).map_err(|err| chain(&err))?;
         let (root, state) = (self.places.root(global), self.places.state(global));
-        open_with(root, state, driver(global)?, settings)
+        open_with(root, state, driver(global)?, settings, starts)
     }
 }
 
 impl cli::Host for Host {
-    fn engine(&self, global: &Global) -> Result<Endpoint, String> {
-        let api = api(Arc::new(self.open(global)?));
+    fn engine(&self, global: &Global, starts: bool) -> Result<Endpoint, String> {
+        let api = api(Arc::new(self.open(global, starts)?));
         Ok(Endpoint::InProcess(Arc::new(move || {
             let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
             tokio::spawn(docker_api::serve(api.clone(), theirs));
@@ -65,7 +65,7 @@ impl cli::Host for Host {
             settings.userns_remap.clone_from(remap);
         }
         let driver = driver(global)?;
-        let engine = Arc::new(open_with(self.places.root(global), state, driver, settings)?);
+        let engine = Arc::new(open_with(self.places.root(global), state, driver, settings, false)?);
         let addresses = if args.listen.is_empty() {
             vec![format!("unix://{}", self.places.socket(global).display())]
         } else {
@@ -98,7 +98,7 @@ impl cli::Host for Host {
             tls: args.tls_cert.clone().zip(args.tls_key.clone()),
             htpasswd: args.htpasswd.clone(),
         };
-        let engine = self.open(global)?;
+        let engine = self.open(global, false)?;
         let images = Arc::clone(engine.images());
         let registry = registry_api::Registry::bind(images, &config).map_err(|err| chain(&err))?;
         let scheme = if config.tls.is_some() { "https" } else { "http" };
@@ -156,7 +156,7 @@ fn open_again(root: PathBuf, state: PathBuf) -> Result<Engine, String> {
         Places::of_system()
     };
     let settings = Settings::load(&places.settings()).map_err(|err| chain(&err))?;
-    open_with(root, state, None, settings)
+    open_with(root, state, None, settings, false)
 }
 
 fn open_with(
@@ -164,9 +164,10 @@ fn open_with(
     state: PathBuf,
     driver: Option<Driver>,
     settings: Settings,
+    starts: bool,
 ) -> Result<Engine, String> {
     let exe = OWN_PROGRAM.into();
-    let config = EngineConfig { root, state, exe, embedded: EMBEDDED, driver, settings };
+    let config = EngineConfig { root, state, exe, embedded: EMBEDDED, driver, settings, starts };
     Engine::open(config).map_err(|err| chain(&err))
 }
 

@@ -7,6 +7,7 @@
 //! | `dhow-runtime` | an OCI runtime with runc's command line |
 //! | `docker-init PROGRAM` | the first process of a container of `--init` |
 //! | `dhow-shim DIRECTORY` | the supervisor of one container |
+//! | `dhow-shim ahead DIRECTORY` | the same, before there is anything to supervise |
 //! | `dhow-shim compress FILE` | what it has do what would take it too long |
 //! | `dhow-network STATE` | what keeps the network of an ordinary user's engine |
 //! | `dhow-network launch` | what it has become the way to the outside |
@@ -36,6 +37,7 @@ fn main() {
         Part::Runtime => runtime_cli::main(args.into_iter().skip(1)),
         Part::Init => pid1::main(args.into_iter().skip(1)),
         Part::Shim(directory) => shim::main(&directory),
+        Part::ShimAhead(directory) => shim::main_ahead(&directory),
         Part::Compress(file) => shim::compress(&file),
         Part::Network(state) => rootless::hold(&state),
         Part::Launch => rootless::launch(),
@@ -51,6 +53,7 @@ enum Part {
     Runtime,
     Init,
     Shim(PathBuf),
+    ShimAhead(PathBuf),
     Compress(PathBuf),
     Network(PathBuf),
     Launch,
@@ -64,6 +67,9 @@ fn part(args: &[OsString]) -> Part {
         (Some("dhow-runtime" | "runc"), _) => Part::Runtime,
         (Some(pid1::NAME), _) => Part::Init,
         (Some("dhow-shim"), [part, file]) if part == "compress" => Part::Compress(file.into()),
+        (Some("dhow-shim"), [part, directory]) if part == "ahead" => {
+            Part::ShimAhead(directory.into())
+        }
         (Some("dhow-shim"), [directory]) => Part::Shim(directory.into()),
         (Some(rootless::HOLDER_NAME), [part]) if part == rootless::LAUNCH => Part::Launch,
         (Some(rootless::HOLDER_NAME), [state]) => Part::Network(state.into()),

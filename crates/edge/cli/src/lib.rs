@@ -68,8 +68,9 @@ use error::{Error, Result};
 
 /// What the rest of the program does for the command line.
 pub trait Host {
-    /// Opens the engine in this process. The error is one line for people.
-    fn engine(&self, global: &Global) -> std::result::Result<Endpoint, String>;
+    /// Opens the engine in this process. `starts`: to create a container and start it at once. The error is
+    /// one line for people.
+    fn engine(&self, global: &Global, starts: bool) -> std::result::Result<Endpoint, String>;
     /// Serves the API until a signal ends it. The error is one line for people.
     fn daemon(
         &self,
@@ -131,7 +132,14 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
     if let Command::Cdi(CdiCommand::Generate(args)) = &command {
         return cdi::generate(args);
     }
-    let client = Client::new(endpoint(&global, host)?).await?;
+    // One that joins another's network starts as any other: what is made ahead would be in vain.
+    let starts = match &command {
+        Command::Run(args) | Command::ContainerGroup(ContainerGroup::Run(args)) => {
+            args.container.has_own_network()
+        }
+        _ => false,
+    };
+    let client = Client::new(endpoint(&global, host, starts)?).await?;
     let client = &client;
     match command {
         Command::Run(args) | Command::ContainerGroup(ContainerGroup::Run(args)) => {
@@ -322,9 +330,9 @@ fn address(global: &Global) -> Option<String> {
 }
 
 /// Where the engine is: `-H`, else `DOCKER_HOST`, else this process.
-fn endpoint(global: &Global, host: &impl Host) -> Result<Endpoint> {
+fn endpoint(global: &Global, host: &impl Host, starts: bool) -> Result<Endpoint> {
     let Some(address) = address(global) else {
-        return host.engine(global).map_err(Error::Usage);
+        return host.engine(global, starts).map_err(Error::Usage);
     };
     if let Some(path) = address.strip_prefix("unix://") {
         return Ok(Endpoint::Unix(PathBuf::from(path)));

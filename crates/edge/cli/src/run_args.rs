@@ -330,6 +330,14 @@ pub(crate) struct ContainerArgs {
     pub(crate) image_and_command: Vec<String>,
 }
 
+impl ContainerArgs {
+    /// Whether it shares neither the machine's network nor another container's.
+    pub(crate) fn has_own_network(&self) -> bool {
+        let shares = |name: &String| name == "host" || name.starts_with("container:");
+        !self.network.iter().any(shares)
+    }
+}
+
 /// `run`'s own flags.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct RunArgs {

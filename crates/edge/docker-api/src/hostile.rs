@@ -50,6 +50,7 @@ impl Fixture {
             embedded: &[],
             driver: None,
             settings: containers::Settings::default(),
+            starts: false,
         });
         let (engine, builds) = (Arc::new(engine.unwrap()), crate::Builds::default());
         Self { api: Api { engine, upgrades: None, builds }, folder }

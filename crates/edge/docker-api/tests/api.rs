@@ -27,6 +27,7 @@ impl Api {
             embedded: &[],
             driver: None,
             settings: containers::Settings::default(),
+            starts: false,
         })
         .unwrap();
         Self { engine: Arc::new(engine), folder }

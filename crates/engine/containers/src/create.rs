@@ -77,7 +77,7 @@ impl Engine {
         let links = self.resolve_links(&host_config)?;
         // Shown as they are now, whatever those are called that they lead to.
         host_config.links = docker::List::NIL;
-        let id = name::new_id()?;
+        let id = self.next_id()?;
         definition::fill(&mut config, &mut host_config, &id);
         let others = self.mounts_of_others(&host_config.volumes_from)?;
         let mut mounts = definition::mounts(&config, &host_config, others)?;

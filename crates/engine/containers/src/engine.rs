@@ -11,6 +11,7 @@ use metadata::Db;
 use network::Networks;
 use shim_protocol::Status;
 
+use crate::ahead::Ahead;
 use crate::cgroups::Home;
 use crate::error::{At as _, is_out_of_space};
 use crate::lock::{Lock, shim_lives};
@@ -36,6 +37,8 @@ pub struct EngineConfig {
     pub driver: Option<Driver>,
     /// What an administrator has set.
     pub settings: Settings,
+    /// A container is to be created and started at once: its supervisor may be started ahead.
+    pub starts: bool,
 }
 
 /// The containers of one root. Any number of them, in any number of processes, may be open at
@@ -52,6 +55,7 @@ pub struct Engine {
     pub(crate) settings: Settings,
     /// Supervisors that this process started: to be waited for when they end.
     pub(crate) children: Mutex<Vec<Child>>,
+    pub(crate) ahead: Mutex<Option<Ahead>>,
 }
 
 /// What those need who wait, on threads of their own.
@@ -76,6 +80,10 @@ impl Engine {
         make_dir(&paths.state.join("networks"), 0o711)?;
         make_dir(&paths.runtime(), 0o700)?;
         make_dir(&paths.secrets(), 0o700)?;
+        // What cannot be started now can neither be later, and is told then. An ordinary user's supervisors
+        // leave for other namespaces than this process's.
+        let ahead = config.starts && !rootless::is_rootless();
+        let ahead = ahead.then(|| Ahead::start(&config.exe, &paths)).and_then(Result::ok);
         let db = Arc::new(Db::open(&paths.root.join("dhow.db"))?);
         let images = Images::open(&paths.root, Arc::clone(&db), config.embedded, config.driver)?;
         let images = Arc::new(images);
@@ -94,6 +102,7 @@ impl Engine {
             home: OnceLock::new(),
             settings: config.settings,
             children: Mutex::default(),
+            ahead: Mutex::new(ahead),
         };
         match engine.recover() {
             // What was left stays until there is room to note that it has gone; meanwhile a person can

@@ -36,9 +36,11 @@ impl Engine {
         made: impl FnOnce() -> Result<(), Error>,
     ) -> Result<UnixStream, Error> {
         let run = self.paths().run(&container.id);
-        let (control, theirs) = UnixStream::pair().at("socketpair", &run)?;
         failpoint::hit("engine.spawn").at("spawn", &self.exe)?;
-        let mut child = self.spawn(&run, theirs)?;
+        let (mut child, control) = match self.take_ahead(&container.id) {
+            Some(ahead) => ahead,
+            None => self.spawn(&run)?,
+        };
         let outcome = failpoint::hit("engine.spawned")
             .at("spawn", &self.exe)
             .and_then(|()| self.converse(container, &control, made));
@@ -53,24 +55,14 @@ impl Engine {
         Ok(control)
     }
 
-    fn spawn(&self, run: &Path, control: UnixStream) -> Result<Child, Error> {
+    fn spawn(&self, run: &Path) -> Result<(Child, UnixStream), Error> {
+        let (control, theirs) = UnixStream::pair().at("socketpair", run)?;
         let log = run.join("shim.log");
         let log =
             OpenOptions::new().create(true).append(true).mode(0o600).open(&log).at("open", &log)?;
-        let mut command = Command::new(&self.exe);
-        command
-            .arg0("dhow-shim")
-            .arg(run)
-            .current_dir("/")
-            .env_clear()
-            .stdin(OwnedFd::from(control))
-            .stdout(Stdio::null())
-            .stderr(log);
-        // Nothing of who started it reaches the container: not even what the engine was told.
-        if let Some(failpoints) = std::env::var_os("DHOW_FAILPOINTS") {
-            command.env("DHOW_FAILPOINTS", failpoints);
-        }
-        command.spawn().at("spawn", &self.exe)
+        let mut command = supervisor(&self.exe);
+        let child = command.arg(run).stdin(OwnedFd::from(theirs)).stderr(log).spawn();
+        Ok((child.at("spawn", &self.exe)?, control))
     }
 
     fn converse(
@@ -122,6 +114,20 @@ impl Engine {
             None => "the supervisor ended without a word".into(),
         })
     }
+}
+
+/// A call of our own program as a supervisor, which knows nothing of who calls.
+///
+/// It goes where it is to be by itself: for a working directory of its own the standard library would copy
+/// this process instead of borrowing its memory, which takes several times as long.
+pub(crate) fn supervisor(exe: &Path) -> Command {
+    let mut command = Command::new(exe);
+    command.arg0("dhow-shim").env_clear().stdout(Stdio::null());
+    // Nothing of who started it reaches the container: not even what the engine was told.
+    if let Some(failpoints) = std::env::var_os("DHOW_FAILPOINTS") {
+        command.env("DHOW_FAILPOINTS", failpoints);
+    }
+    command
 }
 
 /// A supervisor's refusal, in the words by which clients tell what happened.

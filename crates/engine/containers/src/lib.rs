@@ -14,6 +14,7 @@
 //! Synchronous: whoever serves many at once calls it on threads of their own.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod amend;
 mod amend_live;
 mod attachment;

@@ -79,6 +79,7 @@ mod tests {
         for (line, want) in [
             ("dhow-shim\0/run/dhow/containers/abc\0", true),
             ("/usr/bin/dhow-shim\0/run/dhow/containers/abc\0", true),
+            ("dhow-shim\0ahead\0/run/dhow/containers/abc\0", true),
             ("dhow-shim\0/run/dhow/containers/abcd\0", false),
             ("dhow-shim\0/run/other/containers/abc\0", false),
             ("dhow-runtime\0--root\0/run/dhow/runtime\0create\0abc\0", true),

@@ -17,6 +17,9 @@ const MAX_LINE_BYTES: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case")]
 pub enum Request {
+    /// Supervise the container whose `RUN` directory you were told of: to a supervisor that was started
+    /// ahead, on the control connection only.
+    Supervise,
     /// Start the program; on the control connection only.
     Start,
     /// Join the container's own streams.

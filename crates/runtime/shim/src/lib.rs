@@ -54,11 +54,11 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
-use shim_protocol::{CONTROL_FD, Config, OnExit, Reply};
+use shim_protocol::{CONTROL_FD, Config, OnExit, Reply, Request};
 use sys::Call;
 
 use crate::error::{Error, report};
-use crate::setup::Hold;
+use crate::setup::{Hold, Left};
 use crate::supervisor::{End, Supervisor};
 use crate::teardown::{Next, Unmade};
 
@@ -68,6 +68,36 @@ use crate::teardown::{Next, Unmade};
 /// [`CONTROL_FD`]. Returns the code to exit with: 0 if the container ran and ended, whatever its
 /// own code; 1 if it never ran.
 pub fn main(run_dir: &Path) -> i32 {
+    begin(|control| supervise(run_dir, control, setup::leave))
+}
+
+/// The same for a supervisor that is started while the engine still writes down what it is to supervise:
+/// it does what needs none of that, and waits for [`Request::Supervise`]. Where that does not come it ends,
+/// and has made nothing that outlives it.
+pub fn main_ahead(run_dir: &Path) -> i32 {
+    begin(|control| {
+        let left = setup::leave_ahead();
+        match shim_protocol::receive(&control) {
+            Ok(Some(Request::Supervise)) => {
+                open_shim_log(run_dir)?;
+                supervise(run_dir, control, || left)
+            }
+            // Who started it needs none after all, or has ended.
+            _ => Ok(()),
+        }
+    })
+}
+
+/// Makes the log in `RUN` standard error, as an engine does for a supervisor that is not started ahead.
+fn open_shim_log(run_dir: &Path) -> Result<(), Error> {
+    let path = run_dir.join("shim.log");
+    let flags = OFlags::CREATE | OFlags::APPEND | OFlags::WRONLY | OFlags::CLOEXEC;
+    let log = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
+        .call(|| format!("open({path:?})"))?;
+    Ok(rustix::stdio::dup2_stderr(log).call(|| "dup2()")?)
+}
+
+fn begin(life: impl FnOnce(OwnedFd) -> Result<(), Error>) -> i32 {
     let control = match take_control() {
         Ok(control) => control,
         Err(err) => {
@@ -75,7 +105,7 @@ pub fn main(run_dir: &Path) -> i32 {
             return 1;
         }
     };
-    match supervise(run_dir, control) {
+    match life(control) {
         Ok(()) => 0,
         Err(err) => {
             report("supervise", &err);
@@ -109,9 +139,13 @@ pub fn compress(path: &Path) -> i32 {
     }
 }
 
-fn supervise(run_dir: &Path, control: OwnedFd) -> Result<(), Error> {
+fn supervise(
+    run_dir: &Path,
+    control: OwnedFd,
+    leave: impl FnOnce() -> Result<Left, Error>,
+) -> Result<(), Error> {
     let run_dir = &std::path::absolute(run_dir).map_err(Error::file("resolve", run_dir))?;
-    let (mut hold, config) = match take_up(run_dir) {
+    let (mut hold, config) = match take_up(run_dir, leave) {
         Ok(taken) => taken,
         Err(err) => {
             refuse(&control, &err);
@@ -120,7 +154,7 @@ fn supervise(run_dir: &Path, control: OwnedFd) -> Result<(), Error> {
     };
     let on_exit = config.on_exit.clone();
     let spare = control.try_clone().map_err(Error::file("duplicate", "the control connection"))?;
-    let mut supervisor = match Supervisor::prepare(run_dir, config, control, &hold) {
+    let mut supervisor = match Supervisor::prepare(run_dir, config, control, &mut hold) {
         Ok(supervisor) => supervisor,
         Err(err) => {
             clean_up(run_dir, &hold, &OnExit::End);
@@ -155,13 +189,17 @@ fn supervise(run_dir: &Path, control: OwnedFd) -> Result<(), Error> {
 }
 
 /// Everything before there is something to take apart.
-fn take_up(run_dir: &Path) -> Result<(Hold, Config), Error> {
+fn take_up(
+    run_dir: &Path,
+    leave: impl FnOnce() -> Result<Left, Error>,
+) -> Result<(Hold, Config), Error> {
     std::env::set_current_dir(run_dir).map_err(Error::file("enter", run_dir))?;
     let config = setup::load_config(run_dir)?;
     if let Some(state) = &config.rootless {
         rootless::join(state)?;
     }
-    Ok((setup::detach()?, config))
+    let lock = setup::lock()?;
+    Ok((Hold::new(lock, leave()?), config))
 }
 
 /// From creation to the end. An error is the reason why the container never ran.

@@ -51,7 +51,7 @@ impl Supervisor {
                     client.state = State::Waiting { removes };
                 }
             }
-            Request::Start => {
+            Request::Start | Request::Supervise => {
                 let refusal = "a start is taken on the control connection only";
                 self.answer(key, Err(Error::Request(refusal.into())));
             }

@@ -52,9 +52,25 @@ pub(crate) struct Hold {
     /// Our own program as the runtime is to be run from, see [`sys::overlaid_exe`]. `None` where
     /// that cannot be had: the runtime then takes care of itself, with a copy.
     pub(crate) program: Option<OwnedFd>,
+    /// A network namespace that was made ahead.
+    network: Option<OwnedFd>,
+}
+
+/// What a supervisor has once it has left the namespaces of whoever started it.
+#[derive(Debug)]
+pub(crate) struct Left {
+    host_mounts: OwnedFd,
+    own_mounts: OwnedFd,
+    program: Option<OwnedFd>,
+    network: Option<OwnedFd>,
 }
 
 impl Hold {
+    pub(crate) fn new(lock: OwnedFd, left: Left) -> Self {
+        let Left { host_mounts, own_mounts, program, network } = left;
+        Self { lock: Some(lock), host_mounts, own_mounts, program, network }
+    }
+
     /// Frees the lock: who finds it free may take down what is left.
     pub(crate) fn unlock(&mut self) {
         self.lock = None;
@@ -69,9 +85,8 @@ pub(crate) fn load_config(run: &Path) -> Result<Config, Error> {
         .map_err(|err| Error::file("parse", &path)(err.into()))
 }
 
-/// Takes the lock, and leaves the session, the mount namespace and the signals of whoever started
-/// this process.
-pub(crate) fn detach() -> Result<Hold, Error> {
+/// Takes the lock of `RUN`, which is the working directory.
+pub(crate) fn lock() -> Result<OwnedFd, Error> {
     failpoint::hit("shim.lock")?;
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
     let lock = rustix::fs::open(LOCK, flags, Mode::from_raw_mode(0o600))
@@ -81,6 +96,11 @@ pub(crate) fn detach() -> Result<Hold, Error> {
         other => other.call(|| format!("flock({LOCK:?})"))?,
     }
     failpoint::hit("shim.locked")?;
+    Ok(lock)
+}
+
+/// Leaves the session, the mount namespace and the signals of whoever started this process.
+pub(crate) fn leave() -> Result<Left, Error> {
     // EPERM: whoever spawned us did that already.
     match rustix::process::setsid() {
         Ok(_) | Err(Errno::PERM) => {}
@@ -100,7 +120,13 @@ pub(crate) fn detach() -> Result<Hold, Error> {
     mount::set_propagation(Path::new("/"), mount::Propagation::Slave, true)?;
     failpoint::hit("shim.unshared")?;
     let own_mounts = open_namespace("/proc/self/ns/mnt")?;
-    Ok(Hold { lock: Some(lock), host_mounts, own_mounts, program })
+    Ok(Left { host_mounts, own_mounts, program, network: None })
+}
+
+/// The same before it is known for what, with the network namespace that most containers want.
+pub(crate) fn leave_ahead() -> Result<Left, Error> {
+    let left = leave()?;
+    Ok(Left { network: Some(new_network_namespace()?), ..left })
 }
 
 impl Supervisor {
@@ -109,7 +135,7 @@ impl Supervisor {
         run: &Path,
         config: Config,
         control: OwnedFd,
-        hold: &Hold,
+        hold: &mut Hold,
     ) -> Result<Self, Error> {
         let bundle = Bundle::load(&config.bundle)?;
         let namespaces = volume::Namespaces {
@@ -139,6 +165,7 @@ impl Supervisor {
             config,
             bundle,
             mounts,
+            network_ahead: hold.network.take(),
             before: status.clone(),
             status,
             log,
@@ -218,13 +245,10 @@ impl Supervisor {
     }
 
     /// Makes the network namespace that the runtime is to find, where it does not make one itself.
-    fn make_network_namespace(&self) -> Result<Option<OwnedFd>, Error> {
+    fn make_network_namespace(&mut self) -> Result<Option<OwnedFd>, Error> {
+        let ahead = self.network_ahead.take();
         let Some(path) = &self.config.netns else { return Ok(None) };
-        let host = open_namespace("/proc/self/ns/net")?;
-        sys::unshare(CloneFlags::NEWNET)?;
-        let inside = open_namespace("/proc/self/ns/net");
-        sys::setns(host.as_fd(), CloneFlags::NEWNET)?;
-        let inside = inside?;
+        let inside = ahead.map_or_else(new_network_namespace, Ok)?;
         let (pid, fd) = (rustix::process::getpid().as_raw_nonzero(), inside.as_raw_fd());
         // No mount: to remove one is to wait for the kernel.
         match std::fs::remove_file(path) {
@@ -274,6 +298,15 @@ impl Supervisor {
 /// Where the container's `resolv.conf` says that the name server is: Docker's address.
 const DNS_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 11)), 53);
+
+/// A network namespace in which nothing is.
+fn new_network_namespace() -> Result<OwnedFd, sys::Error> {
+    let host = open_namespace("/proc/self/ns/net")?;
+    sys::unshare(CloneFlags::NEWNET)?;
+    let inside = open_namespace("/proc/self/ns/net");
+    sys::setns(host.as_fd(), CloneFlags::NEWNET)?;
+    inside
+}
 
 /// The network namespace of a process.
 pub(crate) fn network_of(pid: Pid) -> Result<OwnedFd, sys::Error> {

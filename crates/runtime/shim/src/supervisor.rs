@@ -40,6 +40,8 @@ pub(crate) struct Supervisor {
     pub(crate) bundle: Bundle,
     /// The host's mount namespace, and our own.
     pub(crate) mounts: (OwnedFd, OwnedFd),
+    /// A network namespace that was made before it was known whether one is needed.
+    pub(crate) network_ahead: Option<OwnedFd>,
     pub(crate) caller: Caller,
     pub(crate) poller: Poller,
     pub(crate) signals: Watched,

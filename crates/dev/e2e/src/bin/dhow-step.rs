@@ -93,6 +93,7 @@ fn run() -> Result<i32, Error> {
         embedded: &[],
         driver: None,
         settings: Settings::default(),
+        starts: false,
     })?;
     let step = step(&engine, &wanted)?;
     let (ours, theirs) = UnixStream::pair()?;

@@ -37,6 +37,59 @@ fn a_container_lives_dies_and_lives_again() {
     sandbox.finish();
 }
 
+/// The command line of a container's supervisor.
+fn supervisor(sandbox: &testkit::Sandbox, container: &str) -> String {
+    let pid = sandbox.ok(&["inspect", "-f", "{{.State.Pid}}", container]);
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim();
+    let line = std::fs::read_to_string(format!("/proc/{parent}/cmdline")).unwrap();
+    line.replace('\0', " ")
+}
+
+#[test]
+fn a_supervisor_that_is_started_ahead_is_used_or_ends() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("lifecycle-ahead");
+    let id = sandbox.ok(&["run", "-d", "--name", "one", "busybox", "sleep", "600"]);
+    let line = supervisor(&sandbox, "one");
+    assert!(line.starts_with("dhow-shim ahead ") && line.contains(&id), "{line}");
+    // It has a network of its own, as any other.
+    let links = sandbox.ok(&["exec", "one", "ls", "/sys/class/net"]);
+    assert!(links.contains("lo") && links.contains("eth0"), "{links}");
+    // What does not start at once, or where another's network is joined, has none.
+    sandbox.ok(&["create", "--name", "two", "busybox", "sleep", "600"]);
+    sandbox.ok(&["start", "two"]);
+    sandbox.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "three",
+        "--net",
+        "container:one",
+        "busybox",
+        "sleep",
+        "600",
+    ]);
+    for name in ["two", "three"] {
+        let line = supervisor(&sandbox, name);
+        assert!(line.starts_with("dhow-shim ") && !line.contains(" ahead "), "{line}");
+    }
+    sandbox.ok(&["rm", "-f", "one", "two", "three"]);
+    sandbox.baseline();
+    // Nothing is left where there is nothing to start.
+    for (args, code) in [
+        (&["run", "--pull", "never", "nosuch", "true"][..], 125),
+        (&["run", "--user", "nosuch", "busybox", "true"], 125),
+        (&["run", "--rm", "busybox", "/nosuch"], 127),
+    ] {
+        let refused = sandbox.dhow(args);
+        assert_eq!(refused.code, code, "{args:?}: {refused:?}");
+    }
+    sandbox.ok(&["container", "prune", "-f"]);
+    sandbox.assert_no_leaks();
+    sandbox.finish();
+}
+
 #[test]
 fn stop_asks_first() {
     needs!(Root, Overlay, Netns, Busybox);

@@ -107,6 +107,7 @@ fn open(path: &Path) -> Arc<Builder> {
         embedded: &[],
         driver: None,
         settings: Settings::default(),
+        starts: false,
     };
     let settings = registry::Settings::of_this_machine(&|_| None).unwrap();
     Builder::new(Arc::new(Engine::open(config).unwrap()), settings).unwrap()

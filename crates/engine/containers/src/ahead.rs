@@ -1,0 +1,92 @@
+//! A supervisor that is started before the container is made which it is to supervise.
+//!
+//! Whoever opens an engine to create one container and start it at once (`run`) needs a supervisor in a
+//! few milliseconds. Meanwhile one is started that leaves this process's namespaces and makes an empty
+//! network: a third of what a start takes, on another processor, while this one opens the database and
+//! writes down the container. It waits for a word on its control connection; if the connection ends
+//! instead, so does it, and nothing of it is left.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use shim_protocol::Request;
+
+use crate::engine::Engine;
+use crate::error::At as _;
+use crate::launch;
+use crate::paths::Paths;
+use crate::{Error, name};
+
+/// How long after its start it is still used. It has the mounts of the machine as they were then; later
+/// ones come to it only if the machine's are shared, as systemd makes them.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// One that waits for its container.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    id: String,
+    /// A container has been given the id.
+    taken: bool,
+    /// It, and its control connection.
+    supervisor: Option<(Child, UnixStream)>,
+    since: Instant,
+}
+
+impl Ahead {
+    /// Starts one, for a container that does not exist yet.
+    pub(crate) fn start(exe: &Path, paths: &Paths) -> Result<Self, Error> {
+        let id = name::new_id()?;
+        let run = paths.run(&id);
+        let (control, theirs) = UnixStream::pair().at("socketpair", &run)?;
+        let child = launch::supervisor(exe)
+            .arg("ahead")
+            .arg(&run)
+            .stdin(OwnedFd::from(theirs))
+            .stderr(Stdio::null())
+            .spawn()
+            .at("spawn", exe)?;
+        let supervisor = Some((child, control));
+        Ok(Self { id, taken: false, supervisor, since: Instant::now() })
+    }
+}
+
+impl Drop for Ahead {
+    /// Nobody needs it: it is seen off, so that nothing of it is there when the command has ended.
+    fn drop(&mut self) {
+        let Some((mut child, control)) = self.supervisor.take() else { return };
+        drop(control);
+        // It cannot be anything but our child, and does nothing any more.
+        let _ended = child.wait();
+    }
+}
+
+impl Engine {
+    /// The id of the next container.
+    pub(crate) fn next_id(&self) -> Result<String, Error> {
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        match ahead.as_mut().filter(|ahead| !ahead.taken) {
+            Some(ahead) => {
+                ahead.taken = true;
+                Ok(ahead.id.clone())
+            }
+            None => name::new_id(),
+        }
+    }
+
+    /// The supervisor that waits for this container, told to go on, if there is one that can be used.
+    pub(crate) fn take_ahead(&self, id: &str) -> Option<(Child, UnixStream)> {
+        let mut waiting = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ahead = waiting.take_if(|ahead| ahead.id == id)?;
+        drop(waiting);
+        if ahead.since.elapsed() > FRESH {
+            return None;
+        }
+        let (_, control) = ahead.supervisor.as_ref()?;
+        shim_protocol::send(control, &Request::Supervise).ok()?;
+        ahead.supervisor.take()
+    }
+}
