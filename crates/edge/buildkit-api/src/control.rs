@@ -107,7 +107,7 @@ impl Service {
     ) -> Result<(BTreeMap<String, String>, Vec<Recorded>), Status> {
         let solved = match (&asked.definition, asked.frontend.as_str()) {
             (Some(definition), "") => {
-                let refs = vec![(String::new(), self.result(job, &job.client, definition)?)];
+                let refs = vec![(String::new(), self.result(job, &job.client, definition, &[])?)];
                 Solved { refs, ..Solved::default() }
             }
             // The client is the front end, by the gateway service.

@@ -15,6 +15,8 @@ use crate::builds::Job;
 use crate::failure;
 use crate::front_end::FrontEnd;
 use crate::service::Service;
+use crate::session::policy::only_its_own;
+use crate::session::rules::Rules;
 
 /// A graph of one source is two operations; a client may have put a few more around it.
 const OPERATIONS: usize = 16;
@@ -112,22 +114,23 @@ impl Service {
     ) -> Result<Option<String>, Status> {
         match result_of(definition) {
             Some(name) => self.named(job, by, &name).map(Some),
-            None => self.graph(job, by, definition),
+            None => self.graph(job, by, definition, &[]),
         }
     }
 
-    /// What a build calls the result of a graph that is its own.
+    /// What a build calls the result of a graph that is its own, with rules for its sources.
     pub(crate) fn result(
         &self,
         job: &Job,
         by: &FrontEnd,
         definition: &pb::Definition,
+        rules: &[Rules],
     ) -> Result<Option<String>, Status> {
         let name = result_of(definition);
         let own = name.as_deref().and_then(|name| name.strip_prefix(&format!("{}/", job.id)));
         match own {
             Some(reference) => Ok(Some(reference.to_owned())),
-            None => self.graph(job, by, definition),
+            None => self.graph(job, by, definition, rules),
         }
     }
 
@@ -137,13 +140,13 @@ impl Service {
         job: &Job,
         by: &FrontEnd,
         definition: &pb::Definition,
+        rules: &[Rules],
     ) -> Result<Option<String>, Status> {
         let mut result =
             |name: &str| self.named(job, by, name).map_err(|status| status.message().to_owned());
-        let Some(read) = llb::read(definition, &mut result).map_err(|error| refused(&error))?
-        else {
-            return Ok(None);
-        };
+        let mut decide = |source: &mut pb::SourceOp| decided(rules, source);
+        let read = llb::read_with(definition, &mut result, &mut decide);
+        let Some(read) = read.map_err(|error| refused(&error))? else { return Ok(None) };
         job.places.add(definition);
         Ok(Some(job.build.reference(Arc::new(read.graph), read.top)))
     }
@@ -163,6 +166,16 @@ impl Service {
         }
         Ok(names)
     }
+}
+
+/// Puts in the place of a source what rules say, one list of them after the other.
+pub(crate) fn decided(rules: &[Rules], source: &mut pb::SourceOp) -> Result<(), String> {
+    for rules in rules {
+        if rules.apply(source)? {
+            *source = only_its_own(std::mem::take(source));
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn refused(error: &llb::Error) -> Status {

@@ -5,6 +5,7 @@
 
 use build::Error;
 use buildkit::prost_types::Any;
+use buildkit::sourcepolicy::PolicyAction;
 use buildkit::{errdefs, pb, rpc};
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -82,7 +83,7 @@ fn code(error: &Error) -> Code {
         // What a step lacked is no answer to who asked for the build.
         Error::Vertex { source, .. } if code(source) == Code::Cancelled => Code::Cancelled,
         Error::Shared(source) => code(source),
-        Error::Guest { source, .. } => code(source),
+        Error::Guest { source, .. } | Error::Generator { source, .. } => code(source),
         Error::Invalid(_) => Code::InvalidArgument,
         Error::NotFound(_) | Error::NoDockerfile(_) => Code::NotFound,
         Error::NotAllowed { .. } | Error::NotGranted(_) => Code::PermissionDenied,
@@ -119,7 +120,13 @@ fn details(error: &Error, places: &Places) -> Vec<Any> {
         }
         Error::Dockerfile { file, lines, .. } => vec![place(file, lines)],
         Error::Shared(source) => details(source, places),
-        Error::Guest { source, .. } => details(source, places),
+        Error::Guest { source, .. } | Error::Generator { source, .. } => details(source, places),
+        Error::Denied { messages, .. } if !messages.is_empty() => {
+            let messages: Vec<_> = messages.iter().map(|one| json!({ "message": one })).collect();
+            let deny = PolicyAction::Deny as i32;
+            let said = json!({ "action": deny, "denyMessages": messages });
+            vec![any("policysession.DecisionResponse", &said)]
+        }
         Error::NoCap { cap, .. } => {
             vec![any("errdefs.FrontendCap", &json!({ "name": cap }))]
         }

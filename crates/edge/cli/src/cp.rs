@@ -3,6 +3,8 @@
 //! What comes from a container is an archive that may have been made to do harm. All of it stays in the
 //! directory, or is the one file, that was named on the command line: see the crate `cp`.
 
+mod stream;
+
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal as _, Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,13 +22,13 @@ use crate::args::CpArgs;
 use crate::client::{Client, Pieces, empty, encode};
 use crate::error::{Error, Result};
 
+use stream::{PIECE_BYTES, Receiving, Sending};
+
 /// Where the engine says what is at a path.
 const STAT_HEADER: &str = "X-Docker-Container-Path-Stat";
 /// Go's bits for a directory and a link.
 const DIRECTORY: u32 = 1 << 31;
 const SYMLINK: u32 = 1 << 27;
-/// How much of an archive is sent at once.
-const PIECE_BYTES: usize = 64 << 10;
 
 /// One of the two ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -425,72 +427,6 @@ async fn join<T>(work: tokio::task::JoinHandle<std::result::Result<T, ::cp::Erro
     match work.await {
         Ok(done) => done.map_err(|err| Error::Usage(docker::error::chain(&err))),
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
-}
-
-/// An archive that is written here and sent by another.
-struct Sending {
-    sender: mpsc::Sender<io::Result<Bytes>>,
-    buffer: Vec<u8>,
-    sent: u64,
-}
-
-impl Sending {
-    /// Sends the rest, or has what is sent end in an error: half of it must not look whole.
-    fn end(&mut self, outcome: &std::result::Result<(), ::cp::Error>) {
-        if outcome.is_ok() {
-            _ = self.flush();
-        } else {
-            _ = self.sender.blocking_send(Err(io::Error::other("the archive broke off")));
-        }
-    }
-}
-
-impl Write for Sending {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= PIECE_BYTES {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(PIECE_BYTES));
-        self.sent += full.len() as u64;
-        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-        self.sender.blocking_send(Ok(Bytes::from(full))).map_err(gone)
-    }
-}
-
-/// An archive that another receives.
-struct Receiving {
-    pieces: mpsc::Receiver<Bytes>,
-    piece: Bytes,
-    received: u64,
-}
-
-impl Receiving {
-    fn new(pieces: mpsc::Receiver<Bytes>) -> Self {
-        Self { pieces, piece: Bytes::new(), received: 0 }
-    }
-}
-
-impl Read for Receiving {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
-            match self.pieces.blocking_recv() {
-                None => return Ok(0),
-                Some(piece) => self.piece = piece,
-            }
-        }
-        let n = self.piece.len().min(buffer.len());
-        buffer[..n].copy_from_slice(&self.piece.split_to(n));
-        self.received += n as u64;
-        Ok(n)
     }
 }
 

@@ -15,6 +15,25 @@ use crate::event::Status;
 /// An answer that takes time. Its error is a text for people, without a full stop.
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
 
+/// A source may not be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Denied {
+    /// It, and why.
+    pub why: String,
+    /// What its client's policy wants to have told, each by itself.
+    pub messages: Vec<String>,
+}
+
+impl From<String> for Denied {
+    fn from(why: String) -> Self {
+        Self { why, messages: Vec::new() }
+    }
+}
+
+/// What takes the place of a source, or why it may not be used.
+pub type Decided<'a> =
+    Pin<Box<dyn Future<Output = Result<Option<buildgraph::Source>, Denied>> + Send + 'a>>;
+
 /// A connection in both directions.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -114,7 +133,7 @@ pub trait Client: Send + Sync + fmt::Debug {
         &'a self,
         _source: &'a buildgraph::Source,
         _platform: Option<&'a oci::image::Platform>,
-    ) -> Asked<'a, Option<buildgraph::Source>> {
+    ) -> Decided<'a> {
         Box::pin(async { Ok(None) })
     }
 

@@ -105,6 +105,22 @@ pub enum Error {
         /// Why.
         source: Box<Error>,
     },
+    /// An image that is to write bills of materials has failed.
+    #[error("the SBOM generator {image}: {source}")]
+    Generator {
+        /// It.
+        image: String,
+        /// Why.
+        source: Box<Error>,
+    },
+    /// A source may not be used, as who asked for the build says.
+    #[error("{why}")]
+    Denied {
+        /// It, and by what.
+        why: String,
+        /// What is to be told of that.
+        messages: Vec<String>,
+    },
     /// A front end cannot do what is asked of it.
     #[error("unsupported frontend capability {cap}: the front end {front_end} does not have it")]
     NoCap {
@@ -193,7 +209,7 @@ impl Error {
         match self {
             Self::Vertex { digest, .. } => Some(digest),
             Self::Shared(source) => source.step(),
-            Self::Guest { source, .. } => source.step(),
+            Self::Guest { source, .. } | Self::Generator { source, .. } => source.step(),
             _ => None,
         }
     }

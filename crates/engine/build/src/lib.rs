@@ -46,7 +46,7 @@ pub use attest::{Attestations, Recorded, Stated};
 pub use build::{Build, Step};
 pub use builder::Builder;
 pub use caches::{CacheArchive, CacheMount, CacheMountName};
-pub use client::{Asked, Client, Fetched, Output, SentTree, Stream};
+pub use client::{Asked, Client, Decided, Denied, Fetched, Output, SentTree, Stream};
 pub use container::{Container, Control, Process, Program};
 pub use error::Error;
 pub use event::{Event, Log, Progress, Source, Status, VertexState, Warning};

@@ -57,11 +57,24 @@ pub fn read(
     definition: &pb::Definition,
     result: &mut dyn FnMut(&str) -> Result<String, String>,
 ) -> Result<Option<Read>, Error> {
+    read_with(definition, result, &mut |_| Ok(()))
+}
+
+/// The same; `decide` may put something else in the place of a source, or say why it may not be used.
+///
+/// # Errors
+///
+/// As [`read`], or a source may not be used.
+pub fn read_with(
+    definition: &pb::Definition,
+    result: &mut dyn FnMut(&str) -> Result<String, String>,
+    decide: &mut dyn FnMut(&mut pb::SourceOp) -> Result<(), String>,
+) -> Result<Option<Read>, Error> {
     if definition.def.is_empty() {
         return Ok(None);
     }
     let loaded = load::load(definition)?;
-    read::Reader::new(&loaded, result).read().map(Some)
+    read::Reader::new(&loaded, result, decide).read().map(Some)
 }
 
 /// Reads a source by itself.

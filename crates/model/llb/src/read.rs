@@ -8,7 +8,7 @@ use oci::image::Platform;
 
 use crate::error::{Error, invalid, not_yet};
 use crate::load::{Loaded, Operation};
-use crate::{CAPS, Read, exec, file, source};
+use crate::{CAPS, RESULT, Read, exec, file, source};
 
 /// The number that stands for an empty root, where an input's is asked for.
 pub(crate) const EMPTY: i64 = -1;
@@ -23,6 +23,7 @@ const MAX_NAMES: usize = 32;
 pub(crate) struct Reader<'a> {
     loaded: &'a Loaded<'a>,
     pub(crate) result: &'a mut dyn FnMut(&str) -> Result<String, String>,
+    decide: &'a mut dyn FnMut(&mut pb::SourceOp) -> Result<(), String>,
     graph: Graph,
     /// The results of operations that have been read, by their numbers.
     results: HashMap<usize, BTreeMap<usize, VertexIdx>>,
@@ -42,9 +43,10 @@ impl<'a> Reader<'a> {
     pub(crate) fn new(
         loaded: &'a Loaded<'a>,
         result: &'a mut dyn FnMut(&str) -> Result<String, String>,
+        decide: &'a mut dyn FnMut(&mut pb::SourceOp) -> Result<(), String>,
     ) -> Self {
         let (results, names) = (HashMap::new(), HashMap::new());
-        Self { loaded, result, graph: Graph::default(), results, names }
+        Self { loaded, result, decide, graph: Graph::default(), results, names }
     }
 
     pub(crate) fn read(mut self) -> Result<Read, Error> {
@@ -70,7 +72,12 @@ impl<'a> Reader<'a> {
                 if !operation.inputs.is_empty() {
                     return invalid(format!("source {} has inputs", op.identifier));
                 }
-                let source = source::read(op, self.result)?;
+                let mut op = op.clone();
+                // What is of this builder itself is nobody's to allow.
+                if !op.identifier.starts_with(RESULT) {
+                    (self.decide)(&mut op).map_err(Error::Invalid)?;
+                }
+                let source = source::read(&op, self.result)?;
                 self.add(Op::Source(source), vec![], &about).map(one)
             }
             Some(PbOp::Exec(op)) => exec::read(self, operation, op, &about),

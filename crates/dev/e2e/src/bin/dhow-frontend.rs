@@ -18,6 +18,7 @@ use buildkit::gateway::{
     ResolveSourceMetaRequest, ReturnRequest, SolveRequest, StatFileRequest, result,
 };
 use buildkit::pb::{self, MountType, op::Op};
+use buildkit::sourcepolicy::{Policy, PolicyAction, Rule, Selector, Update};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use oci::Digest;
@@ -161,6 +162,7 @@ async fn run() -> Result<(), Error> {
         "cut" => front_end.cut().await,
         "nested" => front_end.nested().await,
         "failed" => front_end.failed().await,
+        "rules" => front_end.rules().await,
         "loop" => front_end.again().await,
         "refuse" => front_end.refuse().await,
         "linger" => {
@@ -537,6 +539,62 @@ impl FrontEnd {
         let asked = ReleaseContainerRequest { container_id: "one".into() };
         self.client.release_container(asked).await?;
         Ok(text.trim().to_owned())
+    }
+
+    /// Asks for one image with rules of its own for it: denied, another one in its place, and without.
+    async fn rules(&mut self) -> Result<(), Error> {
+        const BUSYBOX: &str = "docker-image://docker.io/library/busybox:latest";
+        let rule = |action: PolicyAction, into: &str| {
+            let identifier = "docker-image://*".to_owned();
+            let selector = Some(Selector { identifier, ..Selector::default() });
+            let updates = Update { identifier: into.to_owned(), ..Update::default() };
+            let rule = Rule { selector, action: action.into(), updates: Some(updates) };
+            Policy { version: 1, rules: vec![rule], ..Policy::default() }
+        };
+        let other = "docker-image://docker.io/library/front:latest";
+        let mut said = String::new();
+        for policies in
+            [vec![rule(PolicyAction::Deny, "")], vec![rule(PolicyAction::Convert, other)], vec![]]
+        {
+            let mut graph = Graph::default();
+            let top = graph.source(BUSYBOX);
+            let asked = SolveRequest {
+                definition: Some(graph.end(&top)),
+                evaluate: true,
+                source_policies: policies.clone(),
+                ..SolveRequest::default()
+            };
+            said.push_str(&match self.solve(asked).await {
+                Err(status) => format!("{:?}: {}", status.code(), status.message()),
+                Ok(one) => {
+                    let path = "/frontend".to_owned();
+                    let stat = StatFileRequest { r#ref: one.id, path, mount_index: 0 };
+                    format!("other: {}", self.client.stat_file(stat).await.is_ok())
+                }
+            });
+            let source = Some(pb::SourceOp { identifier: BUSYBOX.into(), ..Default::default() });
+            let asked = ResolveSourceMetaRequest {
+                source,
+                source_policies: policies.clone(),
+                ..ResolveSourceMetaRequest::default()
+            };
+            let meta = self.client.resolve_source_meta(asked).await;
+            let named = meta.map(|meta| meta.into_inner().source.unwrap_or_default().identifier);
+            said.push_str(&format!(
+                " {}\n",
+                named.unwrap_or_else(|status| format!("{:?}", status.code()))
+            ));
+        }
+        // A front end that it asks for would have its own.
+        let asked = SolveRequest {
+            frontend: "dockerfile.v0".into(),
+            source_policies: vec![rule(PolicyAction::Deny, "")],
+            ..SolveRequest::default()
+        };
+        let refused = self.solve(asked).await.err().map(|status| status.code());
+        said.push_str(&format!("{refused:?}\n"));
+        let said = self.say(&said).await?;
+        self.give_back(said, BTreeMap::new()).await
     }
 
     /// Says that it cannot be done.

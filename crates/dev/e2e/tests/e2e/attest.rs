@@ -368,9 +368,62 @@ fn results_come_with_bills_of_materials() {
     }
     assert!(dir.join("provenance.json").exists());
 
-    // One that would have to be run is refused by its name.
-    let other = "--sbom=generator=example.com/me/scan:1";
-    let refused = machine.dhow(&["build", context.to_str().unwrap(), other]);
-    assert!(refused.code == 1 && refused.stderr.contains("example.com/me/scan:1"), "{refused:?}");
+    sandbox.discard();
+}
+
+/// A generator, which looks at what it is given, tries to write to it, and says what it saw.
+const GENERATOR: &str = r#"
+set -e
+cd "$BUILDKIT_SCAN_SOURCE"
+test "$(ls /run/src/extras)" = "$(printf 'sbom-build\nsbom-context')"
+touch x /run/src/extras/sbom-build/x && exit 3
+test "$LEVEL$BUILDKIT_SCAN_LEVEL" = 7
+said="$(cat ./var/lib/dpkg/status | head -1)"
+test "$said" || exit 4
+echo '{"_type":"https://in-toto.io/Statement/v0.1","predicateType":"https://spdx.dev/Document",
+"predicate":{"name":"'$said'"}}' > "$BUILDKIT_SCAN_DESTINATION/own.spdx.json"
+"#;
+
+#[test]
+fn bills_are_written_by_an_image_where_one_is_named() {
+    needs!(Root, Overlay, Netns, Nft, Busybox);
+    let sandbox = busybox("sbom-generator");
+    let machine = Machine::new(&sandbox, "machine");
+    let scanner =
+        context(&sandbox, "FROM busybox\nCOPY scan /\nENTRYPOINT [\"sh\"]\nCMD [\"/scan\"]\n");
+    fs::write(scanner.join("scan"), GENERATOR).unwrap();
+    machine.build(&scanner, &["-t", "scan"]);
+    let context = context(&sandbox, SCANNED);
+    for (path, text) in [
+        ("root/var/lib/dpkg/status", "seen\n"),
+        ("root/usr/lib/os-release", "ID=debian\n"),
+        ("root/not-followed", "x"),
+        ("app/node_modules/express/package.json", "{}"),
+        ("Cargo.lock", ""),
+    ] {
+        let path = context.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let dir = sandbox.work().join("files");
+    let files = format!("type=local,dest={}", dir.display());
+    let how = "--attest=type=sbom,generator=scan,LEVEL=7";
+    let said = machine.build(&context, &["-o", &files, how]);
+    assert!(said.contains("generating sbom using scan"), "{said}");
+    assert_eq!(json_of(&dir.join("own.spdx.json"))["predicate"]["name"], "seen");
+    assert!(!dir.join("sbom.spdx.json").exists(), "one of the two writes them");
+    // In an image, too; one that fails, or is not there, is named.
+    let tar = sandbox.work().join("image.tar");
+    machine.build(&context, &["-o", &format!("type=oci,dest={}", tar.display()), how]);
+    let layout = Layout::unpack(&sandbox, &tar);
+    let [(_, statements)] = &layout.attested()[..] else { panic!("{:?}", layout.root()) };
+    assert!(statements.iter().any(|(_, says)| says["predicate"]["name"] == "seen"));
+    for (how, why) in [
+        ("--attest=type=sbom,generator=scan,LEVEL=8", "the SBOM generator scan"),
+        ("--sbom=generator=localhost:1/me/scan:1", "localhost:1/me/scan:1"),
+    ] {
+        let failed = machine.dhow(&["build", context.to_str().unwrap(), how, "-o", &files]);
+        assert!(failed.code != 0 && failed.stderr.contains(why), "{failed:?}");
+    }
     sandbox.discard();
 }

@@ -168,9 +168,7 @@ pub(super) fn resolve(mode: &str) -> Resolve {
 /// What of a source's description is not to be had here.
 pub(super) fn check_meta(asked: &ResolveSourceMetaRequest) -> Result<(), Status> {
     let image = asked.image.as_ref();
-    let what = if !asked.source_policies.is_empty() {
-        "source policies"
-    } else if image
+    let what = if image
         .is_some_and(|image| image.attestation_chain || !image.resolve_attestations.is_empty())
     {
         "the attestations of an image (ResolveSourceMeta)"

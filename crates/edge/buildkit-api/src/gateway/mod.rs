@@ -17,7 +17,7 @@ use buildkit::gateway::{
     ResolveSourceMetaRequest, ResolveSourceMetaResponse, ReturnRequest, ReturnResponse,
     SolveRequest, SolveResponse, StatFileRequest, StatFileResponse, WarnRequest, WarnResponse,
 };
-use buildkit::pb;
+use buildkit::{pb, sourcepolicy};
 use hyper::Request as Call;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -27,10 +27,11 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use crate::builds::Job;
-use crate::definition::refused;
+use crate::definition::{decided, refused};
 use crate::front_end::{FrontEnd, OwnContainer, Returned};
 use crate::guest::Asked;
 use crate::service::Service;
+use crate::session::rules::Rules;
 use crate::transport::MESSAGE;
 use crate::{failure, processes, worker};
 use forms::{
@@ -96,8 +97,10 @@ impl Gateway {
 
 impl Asking {
     async fn solve(&self, asked: SolveRequest) -> Result<Solved, Status> {
-        if !asked.source_policies.is_empty() {
-            return Err(Status::unimplemented("source policies are not supported yet"));
+        let rules = rules(&asked.source_policies)?;
+        if !rules.is_empty() && !asked.frontend.is_empty() {
+            let text = "source policies of a request for a front end are not supported yet";
+            return Err(Status::unimplemented(text));
         }
         let Self { service, job, by } = self;
         if asked.evaluate {
@@ -105,7 +108,7 @@ impl Asking {
         }
         let solved = if asked.frontend.is_empty() {
             let definition = asked.definition.unwrap_or_default();
-            let name = service.result(job, by, &definition)?;
+            let name = service.result(job, by, &definition, &rules)?;
             Solved { refs: vec![(String::new(), name)], ..Solved::default() }
         } else {
             let wanted = Asked {
@@ -160,6 +163,12 @@ impl Asking {
         let container = made.map_err(|error| self.job.failed(&error))?;
         self.by.add(&asked.container_id, OwnContainer { container, places: read.places })
     }
+}
+
+/// Rules that come with one request.
+fn rules(policies: &[sourcepolicy::Policy]) -> Result<Vec<Rules>, Status> {
+    let rules = policies.iter().map(Rules::of).collect::<Result<_, _>>();
+    rules.map_err(Status::invalid_argument)
 }
 
 /// Does what a call asks, as long as its build is wanted.
@@ -286,6 +295,9 @@ impl LlbBridge for Gateway {
         let asked = asked.into_inner();
         check_meta(&asked)?;
         let op = asked.source.ok_or_else(|| Status::invalid_argument("source is required"))?;
+        let mut used = op.clone();
+        decided(&rules(&asked.source_policies)?, &mut used).map_err(Status::invalid_argument)?;
+        let op = used;
         let work = async {
             let mut source = llb::source(&op).map_err(|error| refused(&error))?;
             if let Source::Image(image) = &mut source

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use build::{Asked, Client, Fetched, Output, SentTree, Status, Stream};
+use build::{Asked, Client, Decided, Fetched, Output, SentTree, Status, Stream};
 use buildgraph::Local;
 use buildkit::filesync::{BytesMessage, file_send_client::FileSendClient};
 use buildkit::fsutil::Packet;
@@ -106,7 +106,7 @@ impl Client for SessionClient {
         &'a self,
         source: &'a buildgraph::Source,
         platform: Option<&'a oci::image::Platform>,
-    ) -> Asked<'a, Option<buildgraph::Source>> {
+    ) -> Decided<'a> {
         Box::pin(self.1.decide(source, platform))
     }
 

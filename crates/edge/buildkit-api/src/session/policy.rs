@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use build::Denied;
 use buildgraph::{Resolve, Source};
 use buildkit::gateway::ResolveSourceMetaResponse;
 use buildkit::pb::{self, SourceOp};
@@ -21,6 +22,8 @@ use crate::transport::{Channel, MESSAGE};
 
 /// So often another source may be put in the place of one, or more may be asked of it, as in BuildKit.
 const MAX_ASKED: usize = 10;
+/// No more is told of a source that may not be used.
+const MAX_MESSAGES: usize = 100;
 
 /// What decides which sources a build may use.
 #[derive(Clone, Debug, Default)]
@@ -41,14 +44,14 @@ impl Policy {
         &self,
         source: &Source,
         platform: Option<&Platform>,
-    ) -> Result<Option<Source>, String> {
+    ) -> Result<Option<Source>, Denied> {
         let Some(mut op) = named(source) else { return Ok(None) };
         let mut is_another = self.rules.apply(&mut op)?;
         let mut n_asked = 0;
         while let Some(session) = &self.session {
             n_asked += 1;
             if n_asked > MAX_ASKED {
-                return Err(format!("source {:?}: too many policy requests", op.identifier));
+                return Err(format!("source {:?}: too many policy requests", op.identifier).into());
             }
             let Some(update) = ask(session, &op, platform).await? else { break };
             op = update;
@@ -59,12 +62,12 @@ impl Policy {
             return Ok(None);
         }
         let other = llb::source(&only_its_own(op));
-        other.map(Some).map_err(|error| format!("a source by policy: {error}"))
+        other.map(Some).map_err(|error| format!("a source by policy: {error}").into())
     }
 }
 
 /// A source without attributes of others, which mean nothing to it.
-fn only_its_own(mut op: SourceOp) -> SourceOp {
+pub(crate) fn only_its_own(mut op: SourceOp) -> SourceOp {
     let scheme = op.identifier.split("://").next().unwrap_or_default();
     let prefix = match scheme {
         "docker-image" => "image.",
@@ -82,7 +85,7 @@ async fn ask(
     session: &Session,
     op: &SourceOp,
     platform: Option<&Platform>,
-) -> Result<Option<SourceOp>, String> {
+) -> Result<Option<SourceOp>, Denied> {
     let name = &op.identifier;
     let about = ResolveSourceMetaResponse { source: Some(op.clone()), ..Default::default() };
     let platform = platform.map(|one| pb::Platform {
@@ -100,23 +103,26 @@ async fn ask(
         Some(Said::Decision(decision)) => decided(name, decision),
         Some(Said::Request(_)) => Err(format!(
             "source {name:?}: its policy asks for more than its name, which is not supported yet"
-        )),
-        None => Err(format!("source {name:?}: no decision in policy response")),
+        )
+        .into()),
+        None => Err(format!("source {name:?}: no decision in policy response").into()),
     }
 }
 
-fn decided(name: &str, decision: DecisionResponse) -> Result<Option<SourceOp>, String> {
+fn decided(name: &str, decision: DecisionResponse) -> Result<Option<SourceOp>, Denied> {
     match PolicyAction::try_from(decision.action) {
         Ok(PolicyAction::Allow) => Ok(None),
         Ok(PolicyAction::Convert) => match decision.update {
             Some(update) => Ok(Some(update)),
-            None => Err(format!("source {name:?}: convert action requires updated source")),
+            None => Err(format!("source {name:?}: convert action requires updated source").into()),
         },
         Ok(PolicyAction::Deny) | Err(_) => {
-            let why = decision.deny_messages.iter().map(|one| one.message.as_str());
-            let why = why.collect::<Vec<_>>().join("; ");
+            let messages = decision.deny_messages.into_iter().map(|one| one.message);
+            let messages: Vec<String> = messages.take(MAX_MESSAGES).collect();
+            let why = messages.join("; ");
             let why = if why.is_empty() { why } else { format!(": {why}") };
-            Err(format!("source {name:?} not allowed by policy: action DENY{why}"))
+            let why = format!("source {name:?} not allowed by policy: action DENY{why}");
+            Err(Denied { why, messages })
         }
     }
 }
@@ -215,7 +221,8 @@ mod tests {
         };
         assert_eq!(said(PolicyAction::Allow.into()), Ok(None));
         let denied = said(PolicyAction::Deny.into()).unwrap_err();
-        assert!(denied.contains("action DENY: not from there"), "{denied}");
+        assert!(denied.why.contains("action DENY: not from there"), "{denied:?}");
+        assert_eq!(denied.messages, ["not from there"]);
         assert!(said(PolicyAction::Convert.into()).is_err() && said(9).is_err());
     }
 

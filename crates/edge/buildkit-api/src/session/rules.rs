@@ -65,7 +65,7 @@ impl Rules {
     /// # Errors
     ///
     /// It may not be used.
-    pub(super) fn apply(&self, source: &mut SourceOp) -> Result<bool, String> {
+    pub(crate) fn apply(&self, source: &mut SourceOp) -> Result<bool, String> {
         for n_changes in 0..=MAX_CHANGES {
             if !self.apply_once(source)? {
                 return Ok(n_changes > 0);

@@ -188,8 +188,21 @@ fn attestations(args: &BuildArgs, attrs: &mut Attrs) -> Result<()> {
             attrs.remove(&key);
             continue;
         }
-        let rest = fields.iter().filter(|(key, _)| !matches!(key.as_str(), "type" | "disabled"));
-        let rest: Vec<String> = rest.map(|(key, value)| format!("{key}={value}")).collect();
+        // As they are written: some are names of variables.
+        let written = csv::fields("attest", &text)?;
+        let is_own = |field: &String| {
+            let name = field.split('=').next().unwrap_or_default().trim().to_lowercase();
+            matches!(name.as_str(), "type" | "disabled")
+        };
+        let quoted = |field: String| {
+            if field.contains([',', '"']) {
+                format!("\"{}\"", field.replace('"', "\"\""))
+            } else {
+                field
+            }
+        };
+        let rest = written.into_iter().filter(|field| !is_own(field)).map(quoted);
+        let rest: Vec<String> = rest.collect();
         attrs.insert(key, rest.join(","));
     }
     Ok(())
@@ -292,6 +305,15 @@ mod tests {
             assert_eq!(attrs.get(key).map(String::as_str), Some(value), "{key}");
         }
         assert!(!attrs.contains_key("build-arg:DHOW_NOT_SET_ANYWHERE"));
+    }
+
+    #[test]
+    fn fields_of_attestations_stay_as_they_are_written() {
+        let attrs = attrs(|args| {
+            args.attest = vec!["type=sbom,generator=x,\"LEVEL=a,\"\"b\",disabled=false".into()];
+        })
+        .unwrap();
+        assert_eq!(attrs["attest:sbom"], "generator=x,\"LEVEL=a,\"\"b\"");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Options and forms are BuildKit's (`docs/attestations`), so that what reads its statements reads ours.
 
 mod files;
+mod generator;
 mod hidden;
 mod materials;
 mod provenance;
@@ -32,7 +33,16 @@ pub(crate) use walk::each_name;
 pub struct Attestations {
     pub(crate) provenance: Option<Provenance>,
     /// Bills of materials, too.
-    pub(crate) sbom: bool,
+    pub(crate) sbom: Option<Sbom>,
+}
+
+/// How bills of materials are to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sbom {
+    /// The image that writes them; empty: the builder itself.
+    pub(crate) generator: String,
+    /// What that is told besides.
+    pub(crate) parameters: BTreeMap<String, String>,
 }
 
 /// How provenance is to be.
@@ -106,8 +116,13 @@ impl Build {
         let asked = &self.shared.request.attestations;
         let mut all = self.stated(stated).await?;
         // Who has looked by itself says what is in it.
-        if asked.sbom && !all.iter().any(|one| one.predicate_type == bom::PREDICATE) {
-            all.extend(self.bills(reference).await?);
+        if let Some(how) = &asked.sbom
+            && !all.iter().any(|one| one.predicate_type == bom::PREDICATE)
+        {
+            all.extend(match how.generator.as_str() {
+                "" => self.bills(reference).await?,
+                _ => Box::pin(self.generated(how, reference)).await?,
+            });
         }
         if let Some(how) = &asked.provenance {
             let (says, layers) = predicate(&self.shared, how, reference, chain)?;
@@ -159,7 +174,7 @@ impl Attestations {
             match kind.as_str() {
                 "provenance" | "sbom" if has("disabled=true") => {}
                 "provenance" => asked.provenance = Some(Provenance::of(&fields)?),
-                "sbom" => asked.sbom = check_sbom(&fields)?,
+                "sbom" => asked.sbom = Some(Sbom::of(&fields)?),
                 _ => return Err(Error::Invalid(format!("unknown attestation type {kind:?}"))),
             }
         }
@@ -224,20 +239,32 @@ impl Provenance {
     }
 }
 
-/// Whether there is to be a bill of materials. It is written here: by no image, which would have to be run.
-fn check_sbom(fields: &[String]) -> Result<bool, Error> {
-    for field in fields.iter().filter(|field| !field.is_empty()) {
-        match field.split_once('=').unwrap_or((field, "")) {
-            ("type", "sbom") | ("disabled", "false") | ("generator", "") => {}
-            ("generator", image) => {
-                let why =
-                    format!("the SBOM generator {image:?}, instead of the one that is built in,");
-                return Err(Error::NotYet(why));
+impl Sbom {
+    fn of(fields: &[String]) -> Result<Self, Error> {
+        let mut how = Self::default();
+        for field in fields.iter().filter(|field| !field.is_empty()) {
+            match field.split_once('=').unwrap_or((field, "")) {
+                ("type", "sbom") | ("disabled", "false") => {}
+                ("generator", image) => image.clone_into(&mut how.generator),
+                (key, value) if is_variable(key) => {
+                    how.parameters.insert(key.to_owned(), value.to_owned());
+                }
+                (key, _) => return Err(Error::Invalid(format!("an SBOM with {key:?}"))),
             }
-            (key, _) => return Err(Error::NotYet(format!("an SBOM with {key}"))),
+        }
+        // The builder's own has none.
+        match how.parameters.keys().next() {
+            Some(key) if how.generator.is_empty() => {
+                Err(Error::NotYet(format!("an SBOM with {key}, without a generator of its own,")))
+            }
+            _ => Ok(how),
         }
     }
-    Ok(true)
+}
+
+/// What a variable can be called.
+fn is_variable(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// A name in a directory, and nowhere else.
@@ -282,11 +309,13 @@ mod tests {
             asked.map(|asked| asked.sbom).map_err(|error| error.to_string())
         };
         for usual in ["", "type=sbom", "generator=,disabled=false"] {
-            assert_eq!(bill(usual), Ok(true), "{usual}");
+            assert_eq!(bill(usual), Ok(Some(Sbom::default())), "{usual}");
         }
-        assert_eq!(bill("disabled=true"), Ok(false));
-        assert!(bill("type=sbom,generator=me/scan:1").unwrap_err().contains("me/scan:1"));
+        assert_eq!(bill("disabled=true"), Ok(None));
+        let how = bill("type=sbom,generator=me/scan:1,LEVEL=7").unwrap().unwrap();
+        assert_eq!((how.generator.as_str(), how.parameters["LEVEL"].as_str()), ("me/scan:1", "7"));
         assert!(bill("LEVEL=1").unwrap_err().contains("LEVEL"));
+        assert!(bill("generator=x,A B=1").unwrap_err().contains("A B"));
         assert!(of("attest:other", "").unwrap_err().contains("other"));
     }
 }

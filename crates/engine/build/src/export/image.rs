@@ -38,6 +38,16 @@ pub(super) async fn export(
     let made = Box::pin(install(build, solved, finished, &how, export)).await?;
     let mut response = response(&made, &how.names);
     keep_to_what_is_here(&made, &how.names, &mut response);
+    let (id, names) = (made.image.id.to_string(), how.stored_names().to_vec());
+    let tell = move |build: &Arc<Shared>| {
+        let engine = &build.builder.engine;
+        engine.tell_of("image", "create", &id, &[("name", &id)]);
+        for name in names {
+            engine.tell_of("image", "tag", &id, &[("name", &name.familiar())]);
+        }
+        Ok(())
+    };
+    build.blocking(tell).await?;
     if how.push {
         for name in &how.names {
             let what = format!("pushing {name} with dhow");

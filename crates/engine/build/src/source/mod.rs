@@ -13,6 +13,7 @@ use oci::image::Platform;
 
 use crate::Error;
 use crate::build::Shared;
+use crate::client::Denied;
 use crate::output::Output;
 use crate::tell::Listeners;
 
@@ -31,7 +32,8 @@ impl Shared {
         source: &Source,
         platform: Option<&Platform>,
     ) -> Result<Source, Error> {
-        let other = self.client.decide(source, platform).await.map_err(Error::Client)?;
+        let other = self.client.decide(source, platform).await;
+        let other = other.map_err(|Denied { why, messages }| Error::Denied { why, messages })?;
         let Some(other) = other else { return Ok(source.clone()) };
         let mut all = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);
         if !all.iter().any(|(known, _)| known == source) {

@@ -133,3 +133,29 @@ fn layouts_results_and_others() {
         assert!(of(identifier, &[]).is_err(), "{identifier}");
     }
 }
+
+#[test]
+fn something_else_may_be_put_in_the_place_of_a_source() {
+    let op = pb::SourceOp {
+        identifier: "docker-image://docker.io/library/a:1".into(),
+        ..pb::SourceOp::default()
+    };
+    let op = pb::Op { op: Some(pb::op::Op::Source(op)), ..pb::Op::default() };
+    let op = prost::Message::encode_to_vec(&op);
+    let input = pb::Input { digest: oci::Digest::sha256(&op).to_string(), index: 0 };
+    let last = pb::Op { inputs: vec![input], ..pb::Op::default() };
+    let def = vec![op, prost::Message::encode_to_vec(&last)];
+    let definition = pb::Definition { def, ..pb::Definition::default() };
+    let mut none = |_: &str| Err("no result".to_owned());
+    let read = crate::read_with(&definition, &mut none, &mut |source| {
+        source.identifier = source.identifier.replace("a:1", "b:1");
+        Ok(())
+    });
+    let read = read.unwrap().unwrap();
+    let buildgraph::Op::Source(Source::Image(image)) = &read.graph.get(read.top).op else {
+        panic!("{:?}", read.graph.get(read.top));
+    };
+    assert_eq!(image.reference, "docker.io/library/b:1");
+    let denied = crate::read_with(&definition, &mut none, &mut |_| Err("denied".to_owned()));
+    assert!(denied.unwrap_err().to_string().contains("denied"));
+}

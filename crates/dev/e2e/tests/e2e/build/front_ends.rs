@@ -172,6 +172,24 @@ fn what_a_step_that_failed_has_left_can_be_looked_into() {
 }
 
 #[test]
+fn a_single_request_may_have_rules_for_its_sources() {
+    needs!(Root, Overlay, Netns, Nft, Busybox);
+    let sandbox = busybox("front-end-rules");
+    front_end(&sandbox, "front", "");
+    let said = said(&sandbox, &syntax(&sandbox, "rules"), &[]);
+    let lines: Vec<_> = said.lines().collect();
+    assert!(
+        lines[0].contains("denied by policy") && lines[0].ends_with("InvalidArgument"),
+        "{said}"
+    );
+    assert_eq!(lines[1], "other: true docker-image://docker.io/library/front:latest");
+    assert_eq!(lines[2], "other: false docker-image://docker.io/library/busybox:latest");
+    assert_eq!(lines[3], "Some(Unimplemented)");
+    tidy(&sandbox);
+    sandbox.discard();
+}
+
+#[test]
 fn those_that_fail_are_named() {
     needs!(Root, Overlay, Netns, Nft, Busybox);
     let sandbox = busybox("front-end-fails");
