@@ -549,7 +549,7 @@ impl FrontEnd {
             let selector = Some(Selector { identifier, ..Selector::default() });
             let updates = Update { identifier: into.to_owned(), ..Update::default() };
             let rule = Rule { selector, action: action.into(), updates: Some(updates) };
-            Policy { version: 1, rules: vec![rule], ..Policy::default() }
+            Policy { version: 1, rules: vec![rule] }
         };
         let other = "docker-image://docker.io/library/front:latest";
         let mut said = String::new();
