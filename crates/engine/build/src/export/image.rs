@@ -244,14 +244,19 @@ impl OneImage {
         if let Some(cache) = remote::inline(build, &self.chain, epoch)? {
             config[buildcache::INLINE] = cache.into();
         }
+        // A note may name the platform also where there is one alone.
+        let platform = match self.platform.as_str() {
+            "" => platform_of(&self.config).normalized().to_string(),
+            platform => platform.to_owned(),
+        };
         Ok(BuiltImage {
             config: serde_json::to_vec(&config).map_err(failed)?,
             chain: self.chain,
             subjects: subjects(&how.names, &self.config),
             statements: self.statements,
-            annotations: how.annotations("manifest", &self.platform),
+            annotations: how.annotations("manifest", &platform),
             layer_annotations,
-            entry_annotations: how.annotations("manifest-descriptor", &self.platform),
+            entry_annotations: how.annotations("manifest-descriptor", &platform),
         })
     }
 
@@ -277,14 +282,18 @@ impl OneImage {
     }
 }
 
-/// What statements call an image.
-fn subjects(names: &[Reference], config: &ImageConfig) -> Vec<String> {
-    let platform = Platform {
+fn platform_of(config: &ImageConfig) -> Platform {
+    Platform {
         os: config.os.clone(),
         architecture: config.architecture.clone(),
         variant: config.variant.clone(),
         ..Platform::default()
-    };
+    }
+}
+
+/// What statements call an image.
+fn subjects(names: &[Reference], config: &ImageConfig) -> Vec<String> {
+    let platform = platform_of(config);
     names.iter().map(|name| attest::of_image("docker", name, Some(&platform))).collect()
 }
 

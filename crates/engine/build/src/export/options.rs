@@ -96,7 +96,10 @@ impl ImageOptions {
                 Some(("manifest" | "manifest-descriptor", ..)) | None => {}
                 Some(("index" | "index-descriptor", ..)) if is_index => {}
                 Some((kind @ ("index" | "index-descriptor"), ..)) => {
-                    let why = format!("{kind} annotations: there is no index in the result");
+                    let what = kind.replace('-', " ");
+                    let why = format!(
+                        "{what} annotations not supported for single platform export: there is no index"
+                    );
                     return Err(Error::Invalid(why));
                 }
                 Some((kind, ..)) => return Err(Error::NotYet(format!("{kind} annotations"))),
