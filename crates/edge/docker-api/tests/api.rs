@@ -264,7 +264,7 @@ async fn empty_lists_are_lists() {
             POST /networks/prune 
                 200 {"NetworksDeleted":null}
             POST /volumes/prune 
-                200 {"VolumesDeleted":null,"SpaceReclaimed":0}
+                200 {"VolumesDeleted":[],"SpaceReclaimed":0}
             GET /plugins 
                 200 []
             GET /events?since=0&until=1 

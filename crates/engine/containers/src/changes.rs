@@ -49,7 +49,7 @@ impl Engine {
         before: Option<&Path>,
         since: tree::Time,
     ) -> Result<Vec<FilesystemChange>, Error> {
-        let mountpoints = mountpoints::ensure(self.root())?;
+        let mountpoints = mountpoints::ensure_of_container(self.root())?;
         let ignored = Some(mountpoints.as_path());
         let what = tree::Compare { before, now, since: Some(since), ignored };
         let one = |change: tree::Change| FilesystemChange {

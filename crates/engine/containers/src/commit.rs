@@ -7,7 +7,7 @@ use serde_json::Value;
 use shim_protocol::Phase;
 
 use crate::engine::Engine;
-use crate::{Error, events, mountpoints};
+use crate::{Error, events};
 
 /// What image to make.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,7 +49,7 @@ impl Engine {
         };
         let frozen =
             options.pause && phase == Phase::Running && self.freeze(&container, "commit")?;
-        let mountpoints = mountpoints::ensure(self.root());
+        let mountpoints = self.lowest_layer(&container);
         let made = mountpoints.and_then(|mountpoints| {
             let base = container.image.as_ref();
             Ok(self.images.commit(&mounts, Some(&mountpoints), base, &commit)?)

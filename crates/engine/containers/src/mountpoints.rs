@@ -3,6 +3,9 @@
 //! in the container's writable layer, where `diff` and `commit` would take them for the container's.
 //! A root that is no overlay gets what it lacks of them as its own, which `diff` and `commit` leave
 //! out.
+//!
+//! A container's, but not that of a build's step, also has what programs look for in one of Docker's:
+//! `/.dockerenv`, by which they know where they are, and a link to the table of what is mounted.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
@@ -20,13 +23,40 @@ use crate::error::At as _;
 const DIRECTORIES: [&str; 5] = ["", "dev", "etc", "proc", "sys"];
 const FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
 
-/// Makes the layer below `root`, the engine's, where it is not whole; where it is.
+const MARK: &str = ".dockerenv";
+const MTAB: (&str, &str) = ("etc/mtab", "/proc/mounts");
+
+/// Makes the layer of a build's step below `root`, the engine's, where it is not whole; where it is.
 pub(crate) fn ensure(root: &Path) -> Result<PathBuf, Error> {
     let layer = root.join("mountpoints");
     // Made last: what was begun and not finished lacks it.
-    if layer.join(FILES[FILES.len() - 1]).exists() {
+    if !layer.join(FILES[FILES.len() - 1]).exists() {
+        make(&layer)?;
+    }
+    Ok(layer)
+}
+
+/// The same for a container. Who makes one makes both, so that an engine's files do not depend on what
+/// came first.
+pub(crate) fn ensure_of_container(root: &Path) -> Result<PathBuf, Error> {
+    ensure(root)?;
+    let layer = root.join("lowest");
+    let (mark, mtab) = (layer.join(MARK), layer.join(MTAB.0));
+    if mark.exists() {
         return Ok(layer);
     }
+    make(&layer)?;
+    match std::os::unix::fs::symlink(MTAB.1, &mtab) {
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made.at("symlink", &mtab)?,
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o755);
+    options.open(&mark).at("open", &mark)?;
+    Ok(layer)
+}
+
+fn make(layer: &Path) -> Result<(), Error> {
     for directory in DIRECTORIES {
         let path = layer.join(directory);
         match DirBuilder::new().mode(0o755).create(&path) {
@@ -40,18 +70,18 @@ pub(crate) fn ensure(root: &Path) -> Result<PathBuf, Error> {
         options.write(true).create(true).truncate(false).mode(0o644);
         options.open(&path).at("open", &path)?;
     }
-    Ok(layer)
+    Ok(())
 }
 
-/// Makes what is missing in the directory `root` of a container, whose directories stay as old as they
-/// are.
-pub(crate) fn fill(root: &Path) -> Result<(), Error> {
+/// Makes what is missing in the directory `root` of a container, or of a step, whose directories stay as old
+/// as they are.
+pub(crate) fn fill(root: &Path, is_step: bool) -> Result<(), Error> {
     let inside = Root::open(root)?;
-    for (name, is_directory) in DIRECTORIES[1..]
-        .iter()
-        .map(|name| (name, true))
-        .chain(FILES.iter().map(|name| (name, false)))
-    {
+    let directories = DIRECTORIES[1..].iter().map(|name| (*name, Kind::Directory));
+    let files = FILES.iter().map(|name| (*name, Kind::File(0o644)));
+    let docker = [(MARK, Kind::File(0o755)), (MTAB.0, Kind::Link(MTAB.1))];
+    let docker = docker.into_iter().filter(|_| !is_step);
+    for (name, kind) in directories.chain(files).chain(docker) {
         let path = root.join(name);
         // As it will be found: a link of the image's leads somewhere inside, or nowhere.
         let (parent, name) = match inside.parent(name) {
@@ -60,10 +90,12 @@ pub(crate) fn fill(root: &Path) -> Result<(), Error> {
         };
         let before = rustix::fs::fstat(&parent).at("stat", &path)?;
         let mode = |mode| Mode::from_raw_mode(mode);
-        let made = if is_directory {
-            rustix::fs::mkdirat(&parent, &name, mode(0o755))
-        } else {
-            rustix::fs::mknodat(&parent, &name, FileType::RegularFile, mode(0o644), 0)
+        let made = match kind {
+            Kind::Directory => rustix::fs::mkdirat(&parent, &name, mode(0o755)),
+            Kind::File(bits) => {
+                rustix::fs::mknodat(&parent, &name, FileType::RegularFile, mode(bits), 0)
+            }
+            Kind::Link(target) => rustix::fs::symlinkat(target, &parent, &name),
         };
         match made {
             Err(Errno::EXIST) => continue,
@@ -74,6 +106,15 @@ pub(crate) fn fill(root: &Path) -> Result<(), Error> {
         rustix::fs::utimensat(&parent, "", &times, AtFlags::EMPTY_PATH).at("utimensat", &path)?;
     }
     Ok(())
+}
+
+/// What is to be there.
+enum Kind {
+    Directory,
+    /// Empty, with this mode.
+    File(u32),
+    /// A link to this.
+    Link(&'static str),
 }
 
 #[cfg(test)]
@@ -95,12 +136,17 @@ mod tests {
         let before = (time(""), time("etc"));
         std::thread::sleep(std::time::Duration::from_millis(12));
         for _ in 0..2 {
-            fill(&root).unwrap();
+            fill(&root, true).unwrap();
             assert_eq!((time(""), time("etc")), before);
         }
         assert!(root.join("proc").is_dir() && root.join("etc/hostname").is_file());
         assert_eq!(std::fs::read_to_string(root.join("etc/hosts")).unwrap(), "mine");
         assert!(std::fs::read_link(root.join("sys")).is_ok());
+        assert!(!root.join(".dockerenv").exists());
+        fill(&root, false).unwrap();
+        assert_eq!((time(""), time("etc")), before);
+        assert!(root.join(".dockerenv").is_file());
+        assert_eq!(std::fs::read_link(root.join("etc/mtab")).unwrap(), Path::new("/proc/mounts"));
         std::fs::remove_dir_all(root).unwrap();
     }
 
@@ -111,6 +157,12 @@ mod tests {
         let layer = ensure(&root).unwrap();
         assert!(layer.join("etc/resolv.conf").is_file() && layer.join("proc").is_dir());
         assert_eq!(ensure(&root).unwrap(), layer);
+        std::fs::create_dir_all(root.join("lowest/etc")).unwrap();
+        std::os::unix::fs::symlink("/proc/mounts", root.join("lowest/etc/mtab")).unwrap();
+        let layer = ensure_of_container(&root).unwrap();
+        assert!(layer.join(".dockerenv").is_file() && layer.join("etc/mtab").is_symlink());
+        assert!(layer.join("etc/resolv.conf").is_file());
+        assert_eq!(ensure_of_container(&root).unwrap(), layer);
         std::fs::remove_dir_all(root).unwrap();
     }
 }

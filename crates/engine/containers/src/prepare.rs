@@ -164,6 +164,14 @@ impl Engine {
         etc::write(&self.paths().data(&container.id), &contents)
     }
 
+    /// What is below all of a container's layers; what `diff` and `commit` leave out.
+    pub(crate) fn lowest_layer(&self, container: &Container) -> Result<PathBuf, Error> {
+        match container.record.step {
+            Some(_) => mountpoints::ensure(self.root()),
+            None => mountpoints::ensure_of_container(self.root()),
+        }
+    }
+
     /// The directories that make the root; none for the machine's own.
     pub(crate) fn layers(&self, container: &Container) -> Result<Option<Mounts>, Error> {
         if container.record.host_root {
@@ -344,21 +352,20 @@ impl Engine {
             }
         }
         failpoint::hit("engine.run-made").at("mkdir", &run)?;
+        let is_step = container.record.step.is_some();
+        let lowest = self.lowest_layer(container)?;
         let rootfs = match mounts {
             Some(Mounts::Overlay { mut lower, upper, work }) => {
-                lower.push(mountpoints::ensure(self.root())?);
+                lower.push(lowest);
                 // After a crash of the machine it would be removed anyway.
                 Rootfs::Overlay { lower, upper, work, volatile: host.auto_remove }
             }
             Some(Mounts::Directory { root, .. }) => {
-                // What `diff` and `commit` will compare with.
-                mountpoints::ensure(self.root())?;
-                mountpoints::fill(&root)?;
+                mountpoints::fill(&root, is_step)?;
                 Rootfs::Directory { path: root }
             }
             None => Rootfs::Host { hidden: hidden([self.root(), self.state()]) },
         };
-        let is_step = container.record.step.is_some();
         let on_exit = if host.auto_remove && !is_step {
             let text = |path: &Path| path.to_string_lossy().into_owned();
             OnExit::Exec(vec![

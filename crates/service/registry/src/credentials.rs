@@ -61,20 +61,12 @@ struct Entry {
 }
 
 impl Credentials {
-    /// Reads the header `X-Registry-Auth`. Empty ones, and those that name nobody, are `None`.
-    pub fn from_header(text: &str) -> Result<Option<Self>, Error> {
-        let bad =
-            |why: String| Error::Config { what: "invalid X-Registry-Auth header".into(), why };
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let bytes = base64::decode(text).ok_or_else(|| bad("it is not base64".into()))?;
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        let entry: Option<Entry> =
-            serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
-        Ok(entry.and_then(Entry::credentials))
+    /// Reads the header `X-Registry-Auth`. As in `dockerd`, one that cannot be read says nothing, as one that
+    /// is empty or names nobody: there are clients that send a word of no meaning.
+    pub fn from_header(text: &str) -> Option<Self> {
+        let bytes = base64::decode(text).unwrap_or_default();
+        let entry: Option<Entry> = serde_json::from_slice(&bytes).unwrap_or_default();
+        entry.and_then(Entry::credentials)
     }
 
     /// Reads the header `X-Registry-Config`: who a client is to each registry, by the registry's domain. As in
@@ -327,11 +319,10 @@ mod tests {
         let credentials = Credentials { registry_token: Some("t".into()), ..user("ü", "p>?p") };
         let header = credentials.to_header("r.test");
         assert!(!header.contains(['+', '/']));
-        assert_eq!(Credentials::from_header(&header).unwrap(), Some(credentials));
-        for empty in ["", "e30=", "e30", "bnVsbA=="] {
-            assert_eq!(Credentials::from_header(empty).unwrap(), None, "{empty}");
+        assert_eq!(Credentials::from_header(&header), Some(credentials));
+        for empty in ["", "e30=", "e30", "bnVsbA==", "!", "FOO", "eyJ1c2VybmFtZSI6"] {
+            assert_eq!(Credentials::from_header(empty), None, "{empty}");
         }
-        assert!(Credentials::from_header("!").is_err());
         assert_eq!(format!("{:?}", user("name", "secret")), "Credentials");
     }
 }

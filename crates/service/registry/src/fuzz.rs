@@ -66,7 +66,7 @@ pub fn config(bytes: &[u8]) {
             assert!(header.bytes().all(|byte| byte.is_ascii_graphic()));
             // Nobody without a name is somebody.
             if !found.username.is_empty() || found.identity_token.is_some() {
-                assert_eq!(Credentials::from_header(&header).unwrap(), Some(found));
+                assert_eq!(Credentials::from_header(&header), Some(found));
             }
         }
     }
@@ -78,8 +78,8 @@ pub fn config(bytes: &[u8]) {
 
 /// `X-Registry-Auth`, as any client sends it.
 pub fn auth_header(text: &str) {
-    if let Ok(Some(found)) = Credentials::from_header(text) {
-        assert_eq!(Credentials::from_header(&found.to_header("x")).unwrap(), Some(found));
+    if let Some(found) = Credentials::from_header(text) {
+        assert_eq!(Credentials::from_header(&found.to_header("x")), Some(found));
     }
 }
 

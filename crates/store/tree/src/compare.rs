@@ -27,7 +27,8 @@ pub struct Compare<'a> {
     /// When it was one: a file that nobody touched since is not read. By the file system's own clock,
     /// which goes on.
     pub since: Option<Time>,
-    /// Files and directories that are in `now` as empty as here are nobody's change: mount points.
+    /// Files and directories that are in `now` as empty as here are nobody's change (mount points), nor are
+    /// links that lead to the same.
     pub ignored: Option<&'a Path>,
 }
 
@@ -179,14 +180,22 @@ impl Comparer<'_> {
         Ok(is_directory.then_some(one))
     }
 
-    /// Whether something new is an empty mount point. What is in such a directory is not ignored.
+    /// Whether something new is an empty mount point, or a link that leads where it does there. What is in
+    /// such a directory is not ignored.
     fn is_ignored(&self, path: &Path, found: &Stat) -> Result<bool, Error> {
         let Some(ignored) = &self.ignored else { return Ok(false) };
         let Some((parent, name)) = path.parent().zip(path.file_name()) else { return Ok(false) };
-        let Ok(parent) = ignored.directory(parent) else { return Ok(false) };
-        let Some(known) = stat(&parent, name).at("stat", path)? else { return Ok(false) };
-        let is_empty = kind(found) == FileType::Directory || found.st_size == 0;
-        Ok(kind(&known) == kind(found) && is_empty)
+        let Ok(there) = ignored.directory(parent) else { return Ok(false) };
+        let Some(known) = stat(&there, name).at("stat", path)? else { return Ok(false) };
+        if kind(&known) != kind(found) {
+            return Ok(false);
+        }
+        if kind(found) == FileType::Symlink {
+            let here = self.now.directory(parent)?;
+            let target = |of| rustix::fs::readlinkat(of, name, Vec::new()).at("readlink", path);
+            return Ok(target(&here)? == target(&there)?);
+        }
+        Ok(kind(found) == FileType::Directory || found.st_size == 0)
     }
 
     /// Adds names of what was one file and is several, or the other way, and the other names of what

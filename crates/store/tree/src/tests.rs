@@ -179,8 +179,11 @@ fn what_was_changed_is_found_and_no_more() {
 fn mount_points_and_sockets_are_nobodys() {
     let home = Scratch::new("ignored");
     let (before, now, ignored) = (home.dir("before"), home.dir("now"), home.dir("ignored"));
-    sh(&ignored, "mkdir dev etc proc; : >etc/hosts");
-    sh(&now, "mkdir dev etc proc; : >etc/hosts; echo x >dev/new; : >other");
+    sh(&ignored, "mkdir dev etc proc; : >etc/hosts; ln -s /proc/mounts etc/mtab");
+    sh(
+        &now,
+        "mkdir dev etc proc; : >etc/hosts; echo x >dev/new; : >other; ln -s /proc/mounts etc/mtab",
+    );
     let _socket = std::os::unix::net::UnixListener::bind(now.join("socket")).unwrap();
     let what = Compare { before: Some(&before), now: &now, since: None, ignored: Some(&ignored) };
     let paths: Vec<_> = compare(&what).unwrap().into_iter().map(|one| one.path).collect();

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::volumes::with_volumes;
+use crate::{busybox, volumes::with_volumes};
 use testkit::needs;
 
 const MAKE: &str =
@@ -65,6 +65,68 @@ fn files_go_out_as_cp_has_it() {
 }
 
 /// Into one that runs, one that does not, one that never did; with what it has mounted.
+#[test]
+fn what_docker_puts_into_every_root_is_there_and_is_no_change() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("cp-lowest");
+    let names = |text: &str| -> Vec<String> {
+        let wanted = [".dockerenv", "etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf"];
+        let mut names: Vec<String> = text.lines().map(|line| line.replace("./", "")).collect();
+        names.retain(|name| wanted.contains(&name.as_str()));
+        names.sort();
+        names
+    };
+    let all = [".dockerenv", "etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf"];
+    let script = "cat /etc/hosts; ls -la /.dockerenv; readlink /etc/mtab";
+    sandbox.ok(&[
+        "create",
+        "--name",
+        "box",
+        "--add-host",
+        "x:192.0.2.9",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ]);
+    let exported = |name: &str| {
+        let tar = sandbox.work().join("exported.tar");
+        sandbox.ok(&["export", "-o", tar.to_str().unwrap(), name]);
+        let listed = sandbox.sh(&format!("tar tf {}", tar.display()));
+        names(&listed.stdout)
+    };
+    let copied = |path: &str| {
+        let to = sandbox.work().join("copied");
+        sandbox.ok(&["cp", &format!("box:{path}"), to.to_str().unwrap()]);
+        std::fs::read_to_string(&to).unwrap()
+    };
+    // Before the first start they are empty.
+    assert_eq!(exported("box"), all);
+    assert_eq!(copied("/etc/resolv.conf"), "");
+    let said = sandbox.ok(&["start", "-a", "box"]);
+    assert!(said.contains("192.0.2.9") && said.contains("/.dockerenv"), "{said}");
+    assert!(said.ends_with("/proc/mounts"), "{said}");
+    // Afterwards, and while it does not run, as they were.
+    assert!(copied("/etc/hosts").contains("192.0.2.9\tx"));
+    assert!(copied("/etc/resolv.conf").contains("nameserver"));
+    assert_eq!(exported("box"), all);
+    assert_eq!(sandbox.ok(&["diff", "box"]), "");
+    // What a person mounts there is what is seen.
+    let mine = sandbox.work().join("mine");
+    std::fs::write(&mine, "mine").unwrap();
+    let bind = format!("{}:/etc/hosts", mine.display());
+    sandbox.ok(&["rm", "box"]);
+    sandbox.ok(&["run", "--name", "box", "-v", &bind, "busybox", "true"]);
+    assert_eq!(copied("/etc/hosts"), "mine");
+    // They are no part of an image.
+    sandbox.ok(&["commit", "box", "made"]);
+    sandbox.ok(&["create", "--name", "of-made", "made", "true"]);
+    assert_eq!(sandbox.ok(&["diff", "of-made"]), "");
+    sandbox.ok(&["rm", "box", "of-made"]);
+    sandbox.ok(&["rmi", "made"]);
+    sandbox.finish();
+}
+
 #[test]
 fn files_go_in_where_volumes_are() {
     needs!(Root, Overlay, Netns, Busybox);

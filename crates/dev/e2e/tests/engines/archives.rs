@@ -93,8 +93,16 @@ fn umoci_and_skopeo_read_what_is_saved_and_the_store_itself() {
     m.ok(&format!("umoci unpack --image '/tmp/layout:{name}' /tmp/bundle"));
     m.ok("D create --name x1 --network none app:1; D export x1 | tar -x --same-owner -p -C /tmp/exported; D rm x1");
     // An export has what the engine mounts over: those are not in the image.
-    let mounted =
-        ["dev", "proc", "sys", "etc/hostname", "etc/hosts", "etc/resolv.conf", ".dockerenv"];
+    let mounted = [
+        "dev",
+        "proc",
+        "sys",
+        "etc/hostname",
+        "etc/hosts",
+        "etc/resolv.conf",
+        "etc/mtab",
+        ".dockerenv",
+    ];
     let tree = |path: &str| {
         let mut all = catalogue(&m.path(path));
         all.retain(|name, _| !mounted.iter().any(|mounted| name.starts_with(mounted)));

@@ -122,7 +122,7 @@ async fn request(
     platform: Option<Platform>,
 ) -> Result<Request, Error> {
     let header = call.headers.get(AUTH).map(|value| value.to_str().unwrap_or("?"));
-    let credentials = Credentials::from_header(header.unwrap_or_default())?;
+    let credentials = Credentials::from_header(header.unwrap_or_default());
     Ok(Request { reference, platform, credentials, settings: settings().await? })
 }
 

@@ -125,6 +125,5 @@ pub(crate) async fn prune(call: Call) -> Reply {
             Ok::<_, Error>(pruned)
         })
         .await?;
-    let volumes_deleted = if names.is_empty() { List::NIL } else { names.into() };
-    ok(&PruneResponse { volumes_deleted, space_reclaimed })
+    ok(&PruneResponse { volumes_deleted: names.into(), space_reclaimed })
 }

@@ -125,7 +125,16 @@ impl Engine {
 
     /// What makes the root of a container, which is not the machine's own.
     fn mounts_of(&self, container: &Container) -> Result<Mounts, Error> {
-        self.layers(container)?.ok_or_else(|| {
+        let layers = self.layers(container)?;
+        let lowest = self.lowest_layer(container)?;
+        let with_lowest = layers.map(|layers| match layers {
+            Mounts::Overlay { mut lower, upper, work } => {
+                lower.push(lowest);
+                Mounts::Overlay { lower, upper, work }
+            }
+            directory @ Mounts::Directory { .. } => directory,
+        });
+        with_lowest.ok_or_else(|| {
             Error::NotYet(
                 "a look at the files of a container of the host's root (but for those of one that \
                  runs)"

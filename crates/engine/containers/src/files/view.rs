@@ -79,6 +79,25 @@ impl Engine {
         }))
     }
 
+    /// The files of the network, as they were when it ran last. Where something else is mounted in their
+    /// place, or on all of `/etc`, that is what is seen.
+    fn network_parts(&self, container: &Container) -> Result<Vec<Part>, Error> {
+        let data = self.paths().data(&container.id);
+        let mut parts = Vec::new();
+        for name in ["hostname", "hosts", "resolv.conf"] {
+            let target = Path::new("/etc").join(name);
+            let covers = |mounting: &Mounting| target.starts_with(&mounting.point.destination);
+            let source = data.join(name);
+            if !source.exists() || container.record.mounts.iter().any(covers) {
+                continue;
+            }
+            let tree = mount::bind(&source, false)?;
+            let read_only = container.record.host.readonly_rootfs;
+            parts.push(Part { tree, subpath: String::new(), target, read_only });
+        }
+        Ok(parts)
+    }
+
     /// A directory in which nothing is.
     fn nothing(&self) -> Result<PathBuf, Error> {
         let path = self.paths().supplies();
@@ -91,6 +110,7 @@ impl Engine {
         for mounting in &container.record.mounts {
             parts.extend(self.part(mounting)?);
         }
+        parts.extend(self.network_parts(container)?);
         if parts.is_empty() {
             return Ok(self.mounted_root(container, writable)?.into());
         }
