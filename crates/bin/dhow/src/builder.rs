@@ -1,5 +1,6 @@
 //! The builder, behind BuildKit's API.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use build::Builder;
@@ -74,8 +75,8 @@ fn begin(engine: &Arc<Engine>) -> Result<Service, String> {
 fn host_gateway(engine: &Engine) -> String {
     let found = engine.networks().inspect(engine.db(), network::DEFAULT);
     let Ok(found) = found else { return String::new() };
-    let pool = found.pools().iter().find(|pool| pool.gateway.is_ipv4());
-    pool.map(|pool| pool.gateway.to_string()).unwrap_or_default()
+    let mut gateways = found.pools().iter().filter_map(|pool| pool.gateway);
+    gateways.find(IpAddr::is_ipv4).map(|address| address.to_string()).unwrap_or_default()
 }
 
 /// What this machine runs, the plain name first, as BuildKit lists it.

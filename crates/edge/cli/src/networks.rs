@@ -3,7 +3,7 @@
 use docker::network::{
     ConnectRequest, CreateRequest, CreateResponse, DisconnectRequest, Inspect, Ipam, IpamConfig,
 };
-use docker::{EndpointIpamConfig, EndpointSettings};
+use docker::{EndpointIpamConfig, EndpointSettings, Map};
 use serde_json::{Value, json};
 
 use crate::args::{ConnectArgs, ListArgs, NetworkCreateArgs};
@@ -27,6 +27,13 @@ const MORE: &[Column] = &[
     Column { field: "Labels", header: "LABELS" },
 ];
 
+/// Those of the addresses that are set aside that are of this subnet's family. Of one that is outside the
+/// engine says so.
+fn aux_addresses(all: &[String], subnet: &str) -> Map<String> {
+    let pairs = request::key_values(all).into_iter();
+    pairs.filter(|(_, address)| address.contains(':') == subnet.contains(':')).collect()
+}
+
 /// `network create`: prints the new network's id.
 pub(crate) async fn create(client: &Client, args: NetworkCreateArgs) -> Result<i32> {
     let mut config = Vec::new();
@@ -35,7 +42,7 @@ pub(crate) async fn create(client: &Client, args: NetworkCreateArgs) -> Result<i
             subnet: subnet.clone(),
             ip_range: args.ip_range.get(at).cloned().unwrap_or_default(),
             gateway: args.gateway.get(at).cloned().unwrap_or_default(),
-            ..IpamConfig::default()
+            auxiliary_addresses: aux_addresses(&args.aux_address, subnet),
         });
     }
     if args.subnet.is_empty() && !(args.gateway.is_empty() && args.ip_range.is_empty()) {
@@ -44,7 +51,8 @@ pub(crate) async fn create(client: &Client, args: NetworkCreateArgs) -> Result<i
     let request = CreateRequest {
         name: args.name,
         driver: args.driver,
-        enable_ipv6: args.ipv6.then_some(true),
+        enable_ipv4: args.ipv4,
+        enable_ipv6: args.ipv6,
         ipam: Some(Ipam { driver: "default".to_owned(), config: config.into(), ..Ipam::default() }),
         internal: args.internal,
         attachable: args.attachable,

@@ -75,7 +75,9 @@ pub(crate) fn create(request: &mut CreateRequest, version: Version) -> Result<Ve
             return Err(Error::invalid("Mount type \"Image\" needs API v1.48 or newer"));
         }
     }
-    Ok(mac_address(request, version)?.into_iter().collect())
+    let mut warnings: Vec<String> = mac_address(request, version)?.into_iter().collect();
+    warnings.extend(interface_sysctls(request, version)?);
+    Ok(warnings)
 }
 
 /// Whether read-only mounts are so alone, without those below them.
@@ -139,6 +141,63 @@ fn mac_address(request: &mut CreateRequest, version: Version) -> Result<Option<S
          EndpointsConfig instead."
             .into(),
     ))
+}
+
+/// The option of a place in a network by which its interface gets parameters of the kernel's.
+const ENDPOINT_SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
+
+/// Parameters of an interface were set with those of the container, before there was one: they become
+/// those of its main network's interface, which is called `eth0`.
+fn interface_sysctls(
+    request: &mut CreateRequest,
+    version: Version,
+) -> Result<Option<String>, Error> {
+    let mode = match request.host_config.network_mode.as_str() {
+        "" | "default" => "bridge".to_owned(),
+        mode => mode.to_owned(),
+    };
+    if mode == "host" || mode.starts_with("container:") {
+        return Ok(None);
+    }
+    let (mut keys, mut settings): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    for (key, value) in &request.host_config.sysctls {
+        let parts: Vec<&str> = key.splitn(5, '.').collect();
+        let ["net", family, group, interface, name] = parts[..] else { continue };
+        if !interface.starts_with("eth") {
+            continue;
+        }
+        if version >= Version(48) {
+            return Err(Error::invalid(format!(
+                "interface specific sysctl setting {key:?} must be supplied using driver option \
+                 '{ENDPOINT_SYSCTLS}'"
+            )));
+        }
+        if interface != "eth0" {
+            return Err(Error::invalid(format!(
+                "unable to determine network endpoint for sysctl {key}, use driver option \
+                 '{ENDPOINT_SYSCTLS}' to set per-interface sysctls"
+            )));
+        }
+        settings.push(format!("net.{family}.{group}.IFNAME.{name}={value}"));
+        keys.push(key.clone());
+    }
+    let Some(first) = keys.first() else { return Ok(None) };
+    let endpoints = &mut request.networking_config.endpoints_config;
+    let endpoint = main_endpoint(endpoints, &mode, version).map_err(|err| {
+        Error::invalid(format!("unable to find a network for sysctl {first}: {}", err.message))
+    })?;
+    let mut text = settings.join(",");
+    let warning = format!(
+        "Migrated sysctl {:?} to DriverOpts{{{ENDPOINT_SYSCTLS:?}:{text:?}}}.",
+        keys.join(",")
+    );
+    // What was said of the place itself comes last, and wins.
+    if let Some(own) = endpoint.driver_opts.get(ENDPOINT_SYSCTLS) {
+        text = format!("{text},{own}");
+    }
+    endpoint.driver_opts.insert(ENDPOINT_SYSCTLS.to_owned(), text);
+    request.host_config.sysctls.retain(|key, _| !keys.contains(key));
+    Ok(Some(warning))
 }
 
 /// What is said of the network that the mode names.
@@ -219,6 +278,30 @@ mod tests {
             ),
             "BindOptions.ReadOnlyForceRecursive needs API v1.44 or newer"
         );
+    }
+
+    #[test]
+    fn parameters_of_an_interface_become_those_of_a_place_in_a_network() {
+        let json = |name: &str| {
+            format!(
+                r#"{{"HostConfig": {{"Sysctls": {{"net.ipv4.conf.{name}.forwarding": "0", "a.b": "c"}}}}}}"#
+            )
+        };
+        let (request, warnings) = asked(&json("eth0"), 47).unwrap();
+        let options = &request.networking_config.endpoints_config["bridge"].driver_opts;
+        assert_eq!(options[ENDPOINT_SYSCTLS], "net.ipv4.conf.IFNAME.forwarding=0");
+        assert_eq!(request.host_config.sysctls.keys().collect::<Vec<_>>(), ["a.b"]);
+        assert_eq!(
+            warnings,
+            [
+                r#"Migrated sysctl "net.ipv4.conf.eth0.forwarding" to DriverOpts{"com.docker.network.endpoint.sysctls":"net.ipv4.conf.IFNAME.forwarding=0"}."#
+            ]
+        );
+        let refused = |name, version| asked(&json(name), version).unwrap_err();
+        assert!(refused("eth0", 48).starts_with("interface specific sysctl setting \"net.ipv4"));
+        assert!(refused("eth1", 47).starts_with("unable to determine network endpoint for sysctl"));
+        let (request, warnings) = asked(&json("all"), 48).unwrap();
+        assert_eq!((request.host_config.sysctls.len(), warnings.len()), (2, 0));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use docker::{ContainerConfig, EndpointSettings, HostConfig, Map, PortBinding, PortMap, nat};
-use endpoint::{Protocol, PublishedPort};
+use endpoint::{Parameter, Protocol, PublishedPort};
 use network::{Attachment, Endpoint, PortRequest};
 
 use crate::record::Container;
@@ -98,8 +98,47 @@ pub(crate) fn is_main(host: &HostConfig, name: &str) -> bool {
     name == host.network_mode || (host.network_mode == "bridge" && name == "default")
 }
 
+/// Whether networks to join are named, and the default one is not among them, nor is the mode another's.
+pub(crate) fn leaves_out_main(
+    host: &HostConfig,
+    endpoints: &BTreeMap<String, EndpointSettings>,
+) -> bool {
+    let usual = matches!(host.network_mode.as_str(), "" | "default" | "bridge");
+    let is_default = |name: &String| matches!(name.as_str(), "default" | "bridge");
+    usual && !endpoints.is_empty() && !endpoints.keys().any(is_default)
+}
+
 /// The option of a place in a network by which its interface gets a name.
 const INTERFACE_NAME: &str = "com.docker.network.endpoint.ifname";
+
+/// The option by which its interface gets parameters of the kernel's.
+pub(crate) const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
+
+/// `net.FAMILY.GROUP.IFNAME.NAME=VALUE`, where `IFNAME` stands for the interface, whatever it is called.
+fn parse_sysctl(text: &str) -> Result<Parameter, String> {
+    let unknown = || {
+        format!(
+            "unrecognised network interface sysctl '{text}'; represent 'net.X.Y.ethN.Z=V' as \
+             'net.X.Y.IFNAME.Z=V', 'X' must be 'ipv4', 'ipv6' or 'mpls'"
+        )
+    };
+    let (key, value) = text.split_once('=').ok_or_else(unknown)?;
+    let parts: Vec<&str> = key.split('.').collect();
+    let [_, family, group, interface, name] = parts[..] else { return Err(unknown()) };
+    // They become the path of a file.
+    let is_word = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+    };
+    let good = matches!(family, "ipv4" | "ipv6" | "mpls")
+        && interface.eq_ignore_ascii_case("ifname")
+        && is_word(group)
+        && is_word(name);
+    if !good {
+        return Err(unknown());
+    }
+    let [family, group, name, value] = [family, group, name, value].map(str::to_owned);
+    Ok(Parameter { family, group, name, value })
+}
 
 fn attachment(name: &str, settings: Option<&EndpointSettings>) -> Result<Attachment, Error> {
     let mut attachment = Attachment { network: name.to_owned(), ..Attachment::default() };
@@ -139,6 +178,14 @@ fn attachment(name: &str, settings: Option<&EndpointSettings>) -> Result<Attachm
             )));
         }
         attachment.interface = Some(name.clone());
+    }
+    if let Some(texts) = settings.driver_opts.get(SYSCTLS) {
+        let all = texts.split(',').map(parse_sysctl).collect::<Result<_, _>>();
+        attachment.parameters = all.map_err(|why| {
+            Error::Invalid(format!(
+                "invalid config for network {name}: invalid endpoint settings:\n{why}"
+            ))
+        })?;
     }
     attachment.aliases = settings.aliases.to_vec();
     attachment.gateway_priority = settings.gw_priority;
@@ -352,11 +399,44 @@ mod tests {
     }
 
     #[test]
+    fn parameters_of_an_interface() {
+        let parse =
+            |text| parse_sysctl(text).map(|one| (one.family, one.group, one.name, one.value));
+        let want = ["ipv4", "conf", "forwarding", "0"].map(str::to_owned);
+        let [a, b, c, d] = want;
+        assert_eq!(parse("net.ipv4.conf.IFNAME.forwarding=0"), Ok((a, b, c, d)));
+        assert!(parse("net.ipv6.neigh.ifname.x=a=b").is_ok_and(|one| one.3 == "a=b"));
+        for bad in [
+            "",
+            "net.ipv4.conf.IFNAME.forwarding",
+            "net.ipv4.conf.eth0.forwarding=1",
+            "net.core.conf.IFNAME.x=1",
+            "net.ipv4.conf.IFNAME.a/b=1",
+            "net.ipv4..IFNAME.x=1",
+            "net.ipv4.conf.IFNAME.x.y=1",
+        ] {
+            assert!(parse(bad).unwrap_err().starts_with("unrecognised network"), "{bad}");
+        }
+    }
+
+    #[test]
     fn hardware_addresses() {
         assert_eq!(parse_mac("02:42:ac:11:00:02").unwrap(), [2, 0x42, 0xac, 0x11, 0, 2]);
         for bad in ["", "02:42:ac:11:00", "01:42:ac:11:00:02", "02:42:ac:11:00:02:03", "x"] {
             assert!(parse_mac(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn networks_that_are_named_are_joined_alone() {
+        let leaves = |mode: &str, names: &[&str]| {
+            let host = HostConfig { network_mode: mode.into(), ..HostConfig::default() };
+            let names = names.iter().map(|name| ((*name).to_owned(), EndpointSettings::default()));
+            leaves_out_main(&host, &names.collect())
+        };
+        assert!(leaves("", &["a"]) && leaves("bridge", &["a", "b"]));
+        assert!(!leaves("", &[]) && !leaves("a", &["b"]) && !leaves("default", &["bridge", "a"]));
+        assert!(!leaves("host", &["a"]));
     }
 
     #[test]

@@ -91,6 +91,9 @@ impl Engine {
         secret_mounts::check(&host_config, &mounts)?;
         attachment::check(&config, &host_config, &networking_config.endpoints_config)?;
 
+        // Where networks are named and the mode names none of them, these alone are joined.
+        let unplugged =
+            attachment::leaves_out_main(&host_config, &networking_config.endpoints_config);
         let reports = definition::reports(&config.image, self.embedded);
         let mut container = Container {
             id,
@@ -106,6 +109,7 @@ impl Engine {
                 config,
                 host: host_config,
                 endpoints: networking_config.endpoints_config,
+                unplugged,
                 mounts,
                 links,
                 ..Record::default()

@@ -8,7 +8,7 @@ use docker::container::Ulimit;
 
 use crate::Error;
 use crate::etc::Resolv;
-use crate::settings::Settings;
+use crate::settings::{AddressPool, Settings};
 use crate::spec::resources::Machine;
 
 impl Settings {
@@ -36,6 +36,36 @@ impl Settings {
             address.parse().map_err(bad)
         };
         all.map(parse).collect()
+    }
+
+    /// What is set for networks, in the service's words.
+    pub(crate) fn networks(&self) -> Result<network::Defaults, Error> {
+        let set = &self.networks;
+        let pool = |pool: &AddressPool| network::SplitPool::new(&pool.base, pool.size);
+        let pools: Result<_, network::Error> = set.default_address_pools.iter().map(pool).collect();
+        if !set.ip.is_empty() && set.ip.parse::<IpAddr>().is_err() {
+            return Err(Error::Invalid(format!("\"ip\": {} is no address", set.ip)));
+        }
+        let bridge = network::DefaultBridge {
+            name: set.bridge.clone(),
+            address: set.bip.clone(),
+            address6: set.bip6.clone(),
+            range: set.fixed_cidr.clone(),
+            range6: set.fixed_cidr_v6.clone(),
+            gateway: set.default_gateway.clone(),
+            gateway6: set.default_gateway_v6.clone(),
+            mtu: set.mtu,
+            ipv6: set.ipv6,
+            isolated: set.icc == Some(false),
+            unmasked: set.ip_masq == Some(false),
+            binding: set.ip.clone(),
+        };
+        Ok(network::Defaults {
+            pools: pools?,
+            options: set.default_network_opts.get("bridge").cloned().unwrap_or_default(),
+            bridge,
+            forward: set.ip_forward != Some(false),
+        })
     }
 
     fn shm_size(&self) -> Result<i64, Error> {

@@ -87,7 +87,8 @@ impl Engine {
         let db = Arc::new(Db::open(&paths.root.join("dhow.db"))?);
         let images = Images::open(&paths.root, Arc::clone(&db), config.embedded, config.driver)?;
         let images = Arc::new(images);
-        let mut networks = Networks::new(paths.prefix(), &paths.state);
+        let networks = Networks::new(paths.prefix(), &paths.state);
+        let mut networks = networks.with(config.settings.networks()?);
         if rootless::is_rootless() {
             networks = networks.of_user(&paths.state, &config.exe);
         }

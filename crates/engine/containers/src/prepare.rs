@@ -136,8 +136,9 @@ impl Engine {
         let addresses = addresses(&connected.plan);
         let mut gateways = self.settings().host_gateways()?;
         if gateways.is_empty() {
-            let all = connected.endpoints.iter().flat_map(|endpoint| endpoint.gateways.iter());
-            gateways.extend(all.copied().find(IpAddr::is_ipv4));
+            let all = || connected.endpoints.iter().flat_map(|endpoint| &endpoint.gateways);
+            gateways.extend(all().find(|gateway| gateway.is_ipv4()));
+            gateways.extend(all().find(|gateway| gateway.is_ipv6()));
         }
         let mut hosts = etc::hosts(
             (host.network_mode == "host").then(etc::of_host).flatten(),

@@ -36,6 +36,9 @@ pub struct Settings {
     pub dns_opts: Vec<String>,
     /// Search domains in place of the machine's.
     pub dns_search: Vec<String>,
+    /// What is set for networks.
+    #[serde(flatten)]
+    pub networks: NetworkSettings,
     /// What is turned on or off; `cdi` is on.
     pub features: BTreeMap<String, bool>,
     /// What `host-gateway` means in `--add-host`; empty: the gateway of the container's network.
@@ -62,6 +65,51 @@ pub struct Settings {
     /// Containers that do not say otherwise have a user namespace with the subordinate ids of this
     /// `USER[:GROUP]`; `default` is `dockremap`. Empty: none.
     pub userns_remap: String,
+}
+
+/// What is set for networks, most of it for the default one.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct NetworkSettings {
+    /// The address of the bridge with its prefix; empty: chosen.
+    pub bip: String,
+    /// The same for IPv6.
+    pub bip6: String,
+    /// `none`, or a bridge that is there already; empty: our own.
+    pub bridge: String,
+    /// Ranges that networks get theirs from; none: Docker's.
+    pub default_address_pools: Vec<AddressPool>,
+    /// Who passes on what leaves the default network, if not the bridge.
+    pub default_gateway: String,
+    /// The same for IPv6.
+    pub default_gateway_v6: String,
+    /// Options of networks that do not have them, by the driver.
+    pub default_network_opts: BTreeMap<String, BTreeMap<String, String>>,
+    /// The part of the range that is given out.
+    pub fixed_cidr: String,
+    /// The same for IPv6.
+    pub fixed_cidr_v6: String,
+    /// Whether containers of the default network may speak to each other; they may.
+    pub icc: Option<bool>,
+    /// Where ports are published that name no address; empty: everywhere.
+    pub ip: String,
+    /// Whether the machine is made to pass packets on; it is.
+    pub ip_forward: Option<bool>,
+    /// Whether what goes out bears the machine's address; it does.
+    pub ip_masq: Option<bool>,
+    /// Whether the default network has IPv6.
+    pub ipv6: bool,
+    /// Bytes; 0: as usual.
+    pub mtu: u32,
+}
+
+/// A range that is given out in parts.
+#[derive(Clone, Debug, Deserialize)]
+pub struct AddressPool {
+    /// All of it.
+    pub base: String,
+    /// The prefix of a part, in bits.
+    pub size: u8,
 }
 
 /// A limit of processes, in Docker's words.
@@ -159,6 +207,7 @@ impl Default for Settings {
             dns: Vec::new(),
             dns_opts: Vec::new(),
             dns_search: Vec::new(),
+            networks: NetworkSettings::default(),
             features: BTreeMap::new(),
             host_gateway_ip: String::new(),
             host_gateway_ips: Vec::new(),
@@ -237,10 +286,10 @@ mod tests {
         let unused =
             |settings: &Settings| -> Vec<String> { settings.unused().map(str::to_owned).collect() };
         assert!(unused(&load(" \n").unwrap()).is_empty());
-        let text = r#"{"init": true, "bip": "10.0.0.1/24", "mtu": 0, "tls": false, "hosts": [],
+        let text = r#"{"init": true, "iptables": true, "mtu": 0, "tls": false, "hosts": [],
             "image-gc": "off", "live-restore": true, "dns": ["192.0.2.1"]}"#;
         let settings = load(text).unwrap();
-        assert_eq!((settings.init, unused(&settings)), (true, vec!["bip".to_owned()]));
+        assert_eq!((settings.init, unused(&settings)), (true, vec!["iptables".to_owned()]));
         assert!(load("{").is_err());
         assert!(load(r#"{"init": 1}"#).is_err());
         std::fs::remove_file(&path).unwrap();

@@ -83,6 +83,8 @@ enum Expr {
     Load { register: u32, value: Vec<u8> },
     /// Translates the destination to the address and the port that were loaded.
     Dnat { family: u32 },
+    /// Translates the source to the address that was loaded.
+    Snat { family: u32 },
     /// Translates the source to an address of the interface by which the packet leaves.
     Masquerade,
     /// Counts packets and bytes.
@@ -152,6 +154,11 @@ impl Rule {
         self.port(17, port)
     }
 
+    /// `meta l4proto icmp`, or `ipv6-icmp`.
+    pub fn icmp(self, ipv4: bool) -> Self {
+        self.with(Expr::Meta { key: META_L4PROTO }).compare(Op::Is, vec![if ipv4 { 1 } else { 58 }])
+    }
+
     /// `ct state`: any of `states`.
     pub fn ct_state(self, states: u32) -> Self {
         self.with(Expr::Ct { key: CT_STATE }).any_bit(states)
@@ -169,13 +176,17 @@ impl Rule {
 
     /// `dnat to ADDRESS:PORT`.
     pub fn dnat(self, to: SocketAddr) -> Self {
-        let (family, address) = match to.ip() {
-            IpAddr::V4(v4) => (crate::Family::Ip, v4.octets().to_vec()),
-            IpAddr::V6(v6) => (crate::Family::Ip6, v6.octets().to_vec()),
-        };
+        let (family, address) = octets(to.ip());
         self.with(Expr::Load { register: REG_1, value: address })
             .with(Expr::Load { register: REG_2, value: to.port().to_be_bytes().to_vec() })
             .with(Expr::Dnat { family: u32::from(family.number()) })
+    }
+
+    /// `snat to ADDRESS`.
+    pub fn snat(self, to: IpAddr) -> Self {
+        let (family, address) = octets(to);
+        self.with(Expr::Load { register: REG_1, value: address })
+            .with(Expr::Snat { family: u32::from(family.number()) })
     }
 
     /// `masquerade`.
@@ -265,7 +276,7 @@ impl Expr {
             Self::Mask(_) => "bitwise",
             Self::Compare { .. } => "cmp",
             Self::Load { .. } | Self::Verdict { .. } => "immediate",
-            Self::Dnat { .. } => "nat",
+            Self::Dnat { .. } | Self::Snat { .. } => "nat",
             Self::Masquerade => "masq",
             Self::Counter => "counter",
         }
@@ -311,6 +322,11 @@ impl Expr {
                 w.attr_be32(3, REG_1);
                 w.attr_be32(5, REG_2);
             }
+            Self::Snat { family } => {
+                w.attr_be32(1, 0); // NFT_NAT_SNAT
+                w.attr_be32(2, *family);
+                w.attr_be32(3, REG_1);
+            }
             Self::Masquerade | Self::Counter => {}
             Self::Verdict { code, chain } => {
                 w.attr_be32(1, REG_VERDICT);
@@ -324,6 +340,13 @@ impl Expr {
                 });
             }
         }
+    }
+}
+
+fn octets(address: IpAddr) -> (crate::Family, Vec<u8>) {
+    match address {
+        IpAddr::V4(v4) => (crate::Family::Ip, v4.octets().to_vec()),
+        IpAddr::V6(v6) => (crate::Family::Ip6, v6.octets().to_vec()),
     }
 }
 

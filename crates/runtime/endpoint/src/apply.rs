@@ -6,7 +6,7 @@ use netlink::{FilterSocket, Requests, RouteSocket, Veth};
 use rustix::fs::PROC_SUPER_MAGIC;
 use rustix::io::Errno;
 
-use crate::{Error, Link, Plan, names, ports};
+use crate::{Error, Link, Plan, names, parameters, ports};
 
 /// How often a link that is in the way is deleted before giving up.
 const ATTEMPTS: u32 = 3;
@@ -26,7 +26,14 @@ pub fn apply(plan: &Plan, netns: BorrowedFd<'_>) -> Result<(), Error> {
         restrict_ipv6(ipv6, !plan.links.is_empty())?;
         Ok((RouteSocket::open()?, ipv6 && is_ipv6_off()))
     })??;
+    let tables = ports::tables(plan);
+    // Before anybody could reach an address that is routed.
+    let guarded = !plan.guards.is_empty();
+    if guarded {
+        put(&tables)?;
+    }
     connect_all(&plan.links, netns)?;
+    parameters::set(&plan.links, netns)?;
     failpoint::hit("endpoint.address")?;
     if off {
         let links: Vec<Link> = plan.links.iter().map(Link::without_ipv6).collect();
@@ -36,11 +43,16 @@ pub fn apply(plan: &Plan, netns: BorrowedFd<'_>) -> Result<(), Error> {
     }
     failpoint::hit("endpoint.addressed")?;
     names::write(&plan.links)?;
-    if let Some(table) = ports::table(plan) {
-        failpoint::hit("endpoint.publish")?;
-        FilterSocket::open()?.put(&[table])?;
-        failpoint::hit("endpoint.published")?;
+    if !guarded && !tables.is_empty() {
+        put(&tables)?;
     }
+    Ok(())
+}
+
+fn put(tables: &[nft::Table]) -> Result<(), Error> {
+    failpoint::hit("endpoint.publish")?;
+    FilterSocket::open()?.put(tables)?;
+    failpoint::hit("endpoint.published")?;
     Ok(())
 }
 
@@ -156,10 +168,16 @@ fn set(path: &'static str, value: &[u8]) -> Result<(), Error> {
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
             opened => opened?,
         };
-        if rustix::fs::fstatfs(&file)?.f_type != PROC_SUPER_MAGIC {
-            return Err(io::Error::other("it is not on a procfs"));
-        }
+        check_procfs(&file)?;
         file.write_all(value)
     };
     write().map_err(|source| Error::Setting { path, source })
+}
+
+/// Refuses a file that is not the kernel's.
+pub(crate) fn check_procfs(file: &std::fs::File) -> io::Result<()> {
+    if rustix::fs::fstatfs(file)?.f_type == PROC_SUPER_MAGIC {
+        return Ok(());
+    }
+    Err(io::Error::other("it is not on a procfs"))
 }

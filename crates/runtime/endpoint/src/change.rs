@@ -3,7 +3,7 @@ use std::os::fd::BorrowedFd;
 
 use netlink::{FilterSocket, Requests, RouteSocket};
 
-use crate::{Error, Link, Plan, apply, names, ports, undo};
+use crate::{Error, Link, Plan, apply, names, parameters, ports, undo};
 
 /// Makes a network namespace that is as `old` says be as `new` says: links that are gone go, those that
 /// are new come, the default route and the published ports follow. Links that stay are not touched.
@@ -29,6 +29,7 @@ pub fn change(old: &Plan, new: &Plan, netns: BorrowedFd<'_>) -> Result<(), Error
     leave_routes(&mut inside, &old.links, &kept)?;
     let come: Vec<Link> = come.into_iter().cloned().collect();
     apply::connect_all(&come, netns)?;
+    parameters::set(&come, netns)?;
     failpoint::hit("endpoint.address")?;
     apply::configure(&mut inside, &come, ipv6)?;
     take_routes(&mut inside, &old.links, &kept)?;
@@ -78,13 +79,24 @@ fn take_routes(inside: &mut RouteSocket, old: &[Link], kept: &[&Link]) -> Result
 
 /// The table of ports: written whole, or deleted.
 fn publish(old: &Plan, new: &Plan) -> Result<(), Error> {
-    match ports::table(new) {
-        Some(table) => {
-            failpoint::hit("endpoint.publish")?;
-            FilterSocket::open()?.put(&[table])?;
-            failpoint::hit("endpoint.published")?;
-            Ok(())
-        }
-        None => undo::unpublish(old).map(drop),
+    // A family that needs none any more loses its own.
+    let _undone = unused(old, new)?;
+    let tables = ports::tables(new);
+    if tables.is_empty() {
+        return Ok(());
     }
+    failpoint::hit("endpoint.publish")?;
+    FilterSocket::open()?.put(&tables)?;
+    failpoint::hit("endpoint.published")?;
+    Ok(())
+}
+
+/// Takes away the tables of the old plan where the new one does not put its own in their place.
+fn unused(old: &Plan, new: &Plan) -> Result<Option<undo::Undone>, Error> {
+    let families = |plan: &Plan| ports::tables(plan).iter().map(|table| table.family).collect();
+    let (had, has): (Vec<_>, Vec<_>) = (families(old), families(new));
+    if had.iter().all(|family| has.contains(family)) {
+        return Ok(None);
+    }
+    undo::unpublish(old).map(Some)
 }

@@ -4,6 +4,14 @@ use std::path::PathBuf;
 /// Why a container's network could not be made or unmade.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A parameter of an interface that the kernel does not have, or not with such a value.
+    #[error("set \"{path}\"", path = path.display())]
+    Parameter {
+        /// Its file.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The bridge that a link is to be a port of is not there.
     #[error("no such bridge: {name}")]
     NoBridge {

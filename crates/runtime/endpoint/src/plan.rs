@@ -14,11 +14,24 @@ pub struct Plan {
     pub links: Vec<Link>,
     /// Ports of the host that lead into the container.
     pub ports: Vec<PublishedPort>,
-    /// The nftables table that holds this container's own rules, of the family `ip`; made only
-    /// when there are ports, deleted whole when the container ends.
+    /// Its addresses that others reach without translation, by the ports that are open.
+    pub guards: Vec<Guard>,
+    /// The nftables table that holds this container's own rules, of the families `ip` and `ip6`; made
+    /// only when there are ports or guards, deleted whole when the container ends.
     pub table: String,
     /// The name server inside, at 127.0.0.11.
     pub dns: Option<Dns>,
+}
+
+/// An address of a container that is routed: who is elsewhere reaches those ports of it that are open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guard {
+    /// The bridge that leads to it.
+    pub bridge: String,
+    /// The container's address.
+    pub address: IpAddr,
+    /// The container's ports.
+    pub ports: Vec<(Protocol, u16)>,
 }
 
 /// A veth pair: one end on a bridge of the host, the other in the container.
@@ -44,8 +57,24 @@ pub struct Link {
     /// Whether it is kept from the other isolated ends on its bridge (`enable_icc=false`).
     #[serde(default)]
     pub isolated: bool,
+    /// The kernel's parameters of the container's end.
+    #[serde(default)]
+    pub parameters: Vec<Parameter>,
     /// Where, and under which names, others on this network find this container.
     pub name: Option<Name>,
+}
+
+/// A parameter of an interface: `/proc/sys/net/FAMILY/GROUP/INTERFACE/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parameter {
+    /// `ipv4`, `ipv6` or `mpls`.
+    pub family: String,
+    /// `conf`, `neigh`.
+    pub group: String,
+    /// `forwarding`.
+    pub name: String,
+    /// What it is to be.
+    pub value: String,
 }
 
 /// A file `DIRECTORY/CONTAINER` that maps names to addresses for those on one network.

@@ -1,7 +1,7 @@
 //! The nftables table of one container with published ports.
 use std::net::{IpAddr, Ipv4Addr};
 
-use nft::{Base, Chain, Family, Hook, Kind, Op, Policy, Rule, Table, priority};
+use nft::{Base, Chain, Family, Hook, Kind, Op, Policy, Rule, Table, ct_state, priority};
 
 use crate::{Plan, Protocol, PublishedPort};
 
@@ -10,7 +10,7 @@ const PORTS: &str = "ports";
 /// The addresses that never leave the host.
 const LOOPBACK: (IpAddr, u8) = (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8);
 
-/// The rules for the published ports; `None` where none are needed.
+/// The rules for the published ports, and for addresses that are routed; none where none are needed.
 ///
 /// Only what is addressed to this host itself is redirected: a port that is published must not
 /// capture what is merely passing through (CVE-2025-67499). What is addressed to loopback is left
@@ -21,11 +21,17 @@ const LOOPBACK: (IpAddr, u8) = (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8);
 /// someone whom it did not ask; and where bridged packets pass the firewall too
 /// (`bridge-nf-call-iptables`), redirecting one keeps it on the bridge, where a port that is
 /// isolated, or the one that it came from, does not take it.
-pub(crate) fn table(plan: &Plan) -> Option<Table> {
+pub(crate) fn tables(plan: &Plan) -> Vec<Table> {
     let redirections: Vec<Rule> = plan.ports.iter().filter_map(redirection).collect();
-    if redirections.is_empty() {
-        return None;
-    }
+    let mut chains = if redirections.is_empty() { Vec::new() } else { nat(plan, redirections) };
+    chains.extend(guard(plan, true));
+    let table = |family, chains| Table { family, name: plan.table.clone(), chains };
+    let both =
+        [table(Family::Ip, chains), table(Family::Ip6, guard(plan, false).into_iter().collect())];
+    both.into_iter().filter(|table| !table.chains.is_empty()).collect()
+}
+
+fn nat(plan: &Plan, redirections: Vec<Rule>) -> Vec<Chain> {
     let nat = |name: &str, hook, priority, rules| Chain {
         name: name.to_owned(),
         base: Some(Base { kind: Kind::Nat, hook, priority, policy: Policy::Accept }),
@@ -33,20 +39,38 @@ pub(crate) fn table(plan: &Plan) -> Option<Table> {
     };
     let to_ports = || Rule::new().to_this_host().jump(PORTS);
     let own = plan.links.iter().map(|link| Rule::new().iif(Op::Is, &link.bridge).return_());
-    Some(Table {
-        family: Family::Ip,
-        name: plan.table.clone(),
-        chains: vec![
-            Chain { name: PORTS.to_owned(), base: None, rules: redirections },
-            nat(
-                "prerouting",
-                Hook::Prerouting,
-                priority::DSTNAT,
-                own.chain([to_ports()]).collect(),
-            ),
-            nat("output", Hook::Output, priority::DSTNAT, vec![to_ports()]),
-        ],
-    })
+    let prerouting = own.chain([to_ports()]).collect();
+    vec![
+        Chain { name: PORTS.to_owned(), base: None, rules: redirections },
+        nat("prerouting", Hook::Prerouting, priority::DSTNAT, prerouting),
+        nat("output", Hook::Output, priority::DSTNAT, vec![to_ports()]),
+    ]
+}
+
+/// What of elsewhere reaches the addresses that are routed: answers, ICMP, and the ports that are open.
+fn guard(plan: &Plan, ipv4: bool) -> Option<Chain> {
+    let mut rules = Vec::new();
+    for guard in plan.guards.iter().filter(|guard| guard.address.is_ipv4() == ipv4) {
+        let bits = if ipv4 { 32 } else { 128 };
+        let into = || {
+            let into = Rule::new().iif(Op::IsNot, &guard.bridge).oif(Op::Is, &guard.bridge);
+            into.destination(Op::Is, guard.address, bits)
+        };
+        rules.push(into().ct_state(ct_state::ESTABLISHED | ct_state::RELATED).accept());
+        rules.push(into().icmp(ipv4).accept());
+        rules.extend(guard.ports.iter().map(|(protocol, port)| match protocol {
+            Protocol::Tcp => into().tcp_port(*port).accept(),
+            Protocol::Udp => into().udp_port(*port).accept(),
+        }));
+        rules.push(into().drop());
+    }
+    let base = Base {
+        kind: Kind::Filter,
+        hook: Hook::Forward,
+        priority: priority::FILTER,
+        policy: Policy::Accept,
+    };
+    (!rules.is_empty()).then(|| Chain { name: "forward".to_owned(), base: Some(base), rules })
 }
 
 /// `ip daddr HOST tcp dport PORT dnat to CONTAINER:PORT`

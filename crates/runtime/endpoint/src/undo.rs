@@ -45,11 +45,14 @@ pub(crate) fn delete(links: &[Link]) -> Result<(), Error> {
 }
 
 pub(crate) fn unpublish(plan: &Plan) -> Result<Undone, Error> {
-    if plan.ports.is_empty() {
+    if plan.ports.is_empty() && plan.guards.is_empty() {
         return Ok(Undone { _socket: None });
     }
     let mut batch = nft::Batch::new();
     batch.delete(Family::Ip, &plan.table);
+    if plan.guards.iter().any(|guard| guard.address.is_ipv6()) {
+        batch.delete(Family::Ip6, &plan.table);
+    }
     failpoint::hit("endpoint.unpublish")?;
     let mut socket = FilterSocket::open()?;
     socket.execute(batch)?;

@@ -1,10 +1,12 @@
 use std::net::{IpAddr, SocketAddr};
 
-use endpoint::{Dns, Link, Name, Plan, PublishedPort};
+use endpoint::{Dns, Guard, Link, Name, Parameter, Plan, PublishedPort};
 use metadata::{Db, Write};
 
-use crate::port::Halt;
-use crate::{Driver, Error, Leased, Network, Networks, PortRequest, lease, name, port};
+use crate::ensure::hardware_address;
+use crate::options::Routing;
+use crate::port::{Halt, Reach};
+use crate::{Driver, Error, Leased, Network, Networks, Pool, PortRequest, lease, name, port};
 
 /// One network that a container is to join.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct Attachment {
     pub mac: Option<[u8; 6]>,
     /// The name that it asks for its interface.
     pub interface: Option<String>,
+    /// The kernel's parameters of its interface.
+    pub parameters: Vec<Parameter>,
     /// More names under which others in this network find it.
     pub aliases: Vec<String>,
     /// Names that this container alone has for others in this network: theirs, and its own for them.
@@ -65,16 +69,34 @@ pub struct Endpoint {
     pub names: Vec<String>,
 }
 
-/// `eth0`, `eth1`, and so on, without those that were asked for. No container has more links.
-fn names_beside(asked: &[String]) -> impl Iterator<Item = String> + '_ {
-    (0..=u16::MAX).map(|number| format!("eth{number}")).filter(|name| !asked.contains(name))
+/// What the names of interfaces start with.
+const USUAL: &str = "eth";
+
+/// Names of interfaces: `eth0`, `eth1`, and so on, without those that were asked for.
+struct Names<'a> {
+    asked: &'a [String],
+    given: Vec<String>,
+}
+
+impl<'a> Names<'a> {
+    fn beside(asked: &'a [String]) -> Self {
+        Self { asked, given: Vec::new() }
+    }
+
+    /// The next that starts like that. No container has more links than there are numbers.
+    fn next(&mut self, prefix: &str) -> String {
+        let mut all = (0..=u16::MAX).map(|number| format!("{prefix}{number}"));
+        let free = |name: &String| !self.asked.contains(name) && !self.given.contains(name);
+        let name = all.find(free).unwrap_or_default();
+        self.given.push(name.clone());
+        name
+    }
 }
 
 impl Connected {
     /// Has links that the container has already, by the plan `now`, keep their names in it; the others
     /// get those that are free.
     pub fn keep_names(&mut self, now: &Plan) {
-        let taken = |name: &str, links: &[Link]| links.iter().any(|one| one.container_name == name);
         let (mut kept, mut named): (Vec<Link>, Vec<Link>) = (Vec::new(), Vec::new());
         for link in &now.links {
             if self.plan.links.iter().any(|one| one.host_name == link.host_name) {
@@ -82,17 +104,18 @@ impl Connected {
             }
         }
         let endpoints = self.endpoints.iter().filter(|one| one.is_named);
-        let asked: Vec<String> = endpoints.map(|one| one.link.container_name.clone()).collect();
+        let mut asked: Vec<String> = endpoints.map(|one| one.link.container_name.clone()).collect();
+        asked.extend(kept.iter().map(|link| link.container_name.clone()));
+        let mut free = Names::beside(&asked);
         for endpoint in &mut self.endpoints {
             let is_named = endpoint.is_named;
+            let prefix = endpoint.network.config.extras.interfaces.as_deref().unwrap_or(USUAL);
             let link = &mut endpoint.link;
             let old = kept.iter().find(|one| one.host_name == link.host_name);
             link.container_name = match old {
                 Some(old) => old.container_name.clone(),
                 None if is_named => link.container_name.clone(),
-                None => names_beside(&asked)
-                    .find(|name| !taken(name, &kept) && !taken(name, &named))
-                    .unwrap_or_default(),
+                None => free.next(prefix),
             };
             named.push(link.clone());
         }
@@ -135,10 +158,8 @@ impl Networks {
         let (leased, published) = loop {
             let reserved = db.write(|tx| {
                 let leased = lease::lease(tx, member.id, attachments)?;
-                let published = match outward(attachments, &leased) {
-                    Some((_, container)) => port::reserve(tx, member.id, container, ports, &known)?,
-                    None => Vec::new(),
-                };
+                let reach = reach(attachments, &leased);
+                let published = port::reserve(tx, member.id, &reach, ports, &known)?;
                 Ok((leased, published))
             });
             match reserved {
@@ -154,7 +175,12 @@ impl Networks {
         for one in &leased {
             self.ensure(&one.network)?;
         }
-        Ok(self.compute_plan(member, attachments, leased, published, upstream))
+        let guards = guards(&leased, ports);
+        let mut connected = self.compute_plan(member, attachments, leased, published, upstream);
+        if !connected.plan.shared {
+            connected.plan.guards = guards;
+        }
+        Ok(connected)
     }
 
     /// All of it, from what was reserved. Pure.
@@ -172,11 +198,11 @@ impl Networks {
                 ..Default::default()
             };
         }
-        let default_route = outward(attachments, &leased).map(|(at, _)| at);
+        let ways = ways_out(attachments, &leased);
         let dns = self.dns(attachments, &leased, upstream);
         let asked = attachments.iter().filter_map(|one| one.interface.clone());
         let asked: Vec<String> = asked.collect();
-        let mut free = names_beside(&asked);
+        let mut free = Names::beside(&asked);
         let endpoints: Vec<Endpoint> = leased
             .into_iter()
             .zip(attachments)
@@ -184,17 +210,20 @@ impl Networks {
             .filter(|(_, (one, _))| one.network.driver() == Driver::Bridge)
             .map(|(at, (one, attachment))| {
                 let own = attachment.interface.clone();
-                let name = own.or_else(|| free.next()).unwrap_or_default();
-                self.endpoint(member, name, one, attachment, default_route == Some(at))
+                let prefix = one.network.config.extras.interfaces.as_deref();
+                let name = own.unwrap_or_else(|| free.next(prefix.unwrap_or(USUAL)));
+                let leads = (ways.0 == Some(at), ways.1 == Some(at));
+                self.endpoint(member, name, one, attachment, leads)
             })
             .collect();
         let mut links: Vec<Link> = endpoints.iter().map(|one| one.link.clone()).collect();
         // The first carries the default route; their names do not depend on the order.
-        links.sort_by_key(|link| link.gateway.is_none());
+        links.sort_by_key(|link| (link.gateway.is_none(), link.gateway6.is_none()));
         let plan = Plan {
             shared: false,
             links,
             ports: published.clone(),
+            guards: Vec::new(),
             table: name::container_table(&self.prefix, member.id),
             dns,
         };
@@ -207,10 +236,10 @@ impl Networks {
         container_name: String,
         leased: Leased,
         attachment: &Attachment,
-        default_route: bool,
+        (leads4, leads6): (bool, bool),
     ) -> Endpoint {
         let Leased { network, addresses } = leased;
-        let gateways: Vec<IpAddr> = network.pools().iter().map(|pool| pool.gateway).collect();
+        let gateways: Vec<IpAddr> = network.pools().iter().filter_map(Pool::way_out).collect();
         let names =
             if network.is_user_defined() { names(member, &attachment.aliases) } else { Vec::new() };
         // 169.254.0.0/16 (RFC 3927), fe80::/64 (RFC 4291).
@@ -220,12 +249,15 @@ impl Networks {
             bridge: network.bridge().to_owned(),
             host_name: name::veth(member.id, &network.id),
             container_name,
-            mac: attachment.mac.unwrap_or_else(|| mac(&addresses)),
+            mac: attachment
+                .mac
+                .unwrap_or_else(|| hardware_address(addresses.iter().map(|(address, _)| *address))),
             addresses: addresses.into_iter().chain(link_local).collect(),
-            gateway: gateways.iter().find(|one| one.is_ipv4()).copied().filter(|_| default_route),
-            gateway6: gateways.iter().find(|one| one.is_ipv6()).copied().filter(|_| default_route),
+            gateway: gateways.iter().find(|one| one.is_ipv4()).copied().filter(|_| leads4),
+            gateway6: gateways.iter().find(|one| one.is_ipv6()).copied().filter(|_| leads6),
             mtu: network.mtu(),
             isolated: !network.config.icc,
+            parameters: attachment.parameters.clone(),
             name: network.is_user_defined().then(|| Name {
                 directory: self.names_directory(&network.id),
                 file: member.id.to_owned(),
@@ -259,30 +291,60 @@ impl Networks {
     }
 }
 
-/// The attachment that leads out: by its priority, then by its network's name; and the IPv4
-/// address that the container has there. `None` where all networks are internal.
-fn outward(attachments: &[Attachment], leased: &[Leased]) -> Option<(usize, IpAddr)> {
-    let candidates =
-        leased.iter().zip(attachments).enumerate().filter_map(|(at, (one, wanted))| {
-            if one.network.driver() != Driver::Bridge || one.network.is_internal() {
-                return None;
-            }
-            let address =
-                one.addresses.iter().map(|(address, _)| *address).find(IpAddr::is_ipv4)?;
-            let rank = (std::cmp::Reverse(wanted.gateway_priority), one.network.name.as_str());
-            Some((rank, at, address))
-        });
-    candidates.min().map(|(_, at, address)| (at, address))
+/// The attachments that lead out by IPv4 and by IPv6: by their priority, then those of networks that
+/// have both, then by the network's name. `None` where there is no way out.
+fn ways_out(attachments: &[Attachment], leased: &[Leased]) -> (Option<usize>, Option<usize>) {
+    let leads = |one: &Leased, ipv4: bool| {
+        one.network.pools().iter().any(|pool| pool.way_out().is_some_and(|ip| ip.is_ipv4() == ipv4))
+    };
+    let mut candidates: Vec<usize> = (0..leased.len())
+        .filter(|at| leased[*at].network.driver() == Driver::Bridge)
+        .filter(|at| !leased[*at].network.is_internal())
+        .collect();
+    candidates.sort_by_key(|at| {
+        let one = &leased[*at];
+        let both = leads(one, true) && leads(one, false);
+        (std::cmp::Reverse(attachments[*at].gateway_priority), !both, one.network.name.as_str())
+    });
+    let first = |ipv4| candidates.iter().copied().find(|at| leads(&leased[*at], ipv4));
+    (first(true), first(false))
 }
 
-/// `02:42:` and the IPv4 address, as Docker makes it.
-fn mac(addresses: &[(IpAddr, u8)]) -> [u8; 6] {
-    let octets = addresses.iter().find_map(|(address, _)| match address {
-        IpAddr::V4(v4) => Some(v4.octets()),
-        IpAddr::V6(_) => None,
-    });
-    let [a, b, c, d] = octets.unwrap_or_default();
-    [0x02, 0x42, a, b, c, d]
+/// By which of its addresses a container is reached from outside, and where its ports are published
+/// that name no address.
+fn reach(attachments: &[Attachment], leased: &[Leased]) -> Reach {
+    let (way4, way6) = ways_out(attachments, leased);
+    let address = |at: Option<usize>, ipv4: bool| {
+        let one = &leased[at?];
+        let routed = one.network.config.extras.routing(ipv4) == Routing::Routed;
+        let mut all = one.addresses.iter().map(|(address, _)| *address);
+        all.find(|address| address.is_ipv4() == ipv4).filter(|_| !routed)
+    };
+    let main = way4.or(way6).map(|at| &leased[at].network.config.extras);
+    let routed = |ipv4| main.is_some_and(|extras| extras.routing(ipv4) == Routing::Routed);
+    Reach {
+        ipv4: address(way4, true),
+        ipv6: address(way6, false),
+        routed: (routed(true), routed(false)),
+        binding: main.and_then(|extras| extras.binding),
+    }
+}
+
+/// The addresses that are reached without translation, with the ports that are open.
+fn guards(leased: &[Leased], ports: &[PortRequest]) -> Vec<Guard> {
+    let mut guards = Vec::new();
+    for one in leased.iter().filter(|one| !one.network.is_internal()) {
+        for (address, _) in &one.addresses {
+            if one.network.config.extras.routing(address.is_ipv4()) == Routing::Routed {
+                guards.push(Guard {
+                    bridge: one.network.bridge().to_owned(),
+                    address: *address,
+                    ports: ports.iter().map(|port| (port.protocol, port.container)).collect(),
+                });
+            }
+        }
+    }
+    guards
 }
 
 /// The names, and each with that of its network behind it: where several networks have one of the same

@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use metadata::{Db, Read};
-use netlink::RouteSocket;
 
+use crate::options::{self, Extras};
 use crate::record::{Config, is_predefined};
-use crate::{DEFAULT, Driver, Error, Network, Networks, Pool, Subnet, name, now, pool};
+use crate::{Driver, Error, Network, Networks, Pool, Subnet, name, now, pool};
 
 /// What a network is to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,12 +14,14 @@ pub struct CreateRequest {
     pub name: String,
     /// `bridge`; empty means the same.
     pub driver: String,
-    /// Ranges of addresses; for IPv4 a free one is chosen where none is given.
+    /// Ranges of addresses; a free one is chosen where none is given.
     pub pools: Vec<PoolRequest>,
     /// Options of what gives the addresses; none of them means anything.
     pub ipam_options: Option<BTreeMap<String, String>>,
-    /// Give it IPv6 addresses; where no range is given, one of unique local addresses.
-    pub ipv6: bool,
+    /// Give it IPv4 addresses; where nothing is said, what the options say, or else it has them.
+    pub ipv4: Option<bool>,
+    /// The same for IPv6; or else it has none.
+    pub ipv6: Option<bool>,
     /// No way out of it.
     pub internal: bool,
     /// Kept as it is given.
@@ -44,19 +46,11 @@ pub struct PoolRequest {
 }
 
 /// Bytes of an Ethernet frame's payload.
-const DEFAULT_MTU: u32 = 1500;
-/// The smallest that IPv4 allows, and the largest of its packets, in bytes.
-const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65_535;
-
-const OPTION_BRIDGE: &str = "com.docker.network.bridge.name";
-const OPTION_ICC: &str = "com.docker.network.bridge.enable_icc";
-const OPTION_MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
-const OPTION_MTU: &str = "com.docker.network.driver.mtu";
-const OPTION_DEFAULT_BRIDGE: &str = "com.docker.network.bridge.default_bridge";
-const OPTION_HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
+pub(crate) const DEFAULT_MTU: u32 = 1500;
 
 impl Networks {
-    /// Makes a network's record. Its bridge and rules are made when a container needs them.
+    /// Makes a network: its record, then its bridge and rules, which others may want to see. Those of an
+    /// ordinary user's engine are made when a container needs them.
     pub fn create(&self, db: &Db, request: &CreateRequest) -> Result<Network, Error> {
         check_name(&request.name)?;
         match request.driver.as_str() {
@@ -65,7 +59,9 @@ impl Networks {
             "null" | "none" => return Err(Error::SingleInstance { driver: "null" }),
             other => return Err(Error::Driver { driver: other.to_owned() }),
         }
-        self.inside_if_there(|| check_bridge(&request.options))?;
+        let request = &self.with_defaults(request);
+        let foreign = self.inside_if_there(|| options::is_there(&request.options))?;
+        let foreign = foreign.unwrap_or(false);
         let host = pool::used(&[])?;
         failpoint::hit("network.create")?;
         let network = db.write(|tx| -> Result<Network, Error> {
@@ -73,66 +69,72 @@ impl Networks {
             if networks.iter().any(|one| one.name == request.name) {
                 return Err(Error::NameInUse { name: request.name.clone() });
             }
-            let network = self.compute(request, &networks, host)?;
+            let mut network = self.compute(request, &networks, host)?;
+            network.config.extras.foreign = foreign;
             tx.insert_network(&network.to_row()?)?;
             Ok(network)
         })?;
         failpoint::hit("network.created")?;
+        if self.site.is_none() {
+            if let Err(err) = self.ensure(&network) {
+                // What cannot be made is not there. Why it could not is what matters.
+                let _ = self.unmake(&network);
+                db.write(|tx| Ok::<_, Error>(tx.delete_network(&network.id)?))?;
+                return Err(err);
+            }
+        }
         Ok(network)
     }
 
-    /// Makes the records of the networks that are always there, where they are missing: `bridge`,
-    /// `host` and `none`.
-    pub fn ensure_predefined(&self, db: &Db) -> Result<(), Error> {
-        let present =
-            |tx: &Read| -> Result<bool, Error> { Ok(tx.network_named("none")?.is_some()) };
-        if db.read(present)? {
-            return Ok(());
+    /// What was asked for, with what an administrator has set for networks that do not say otherwise.
+    fn with_defaults(&self, request: &CreateRequest) -> CreateRequest {
+        let mut request = request.clone();
+        for (option, value) in &self.defaults.options {
+            request.options.entry(option.clone()).or_insert_with(|| value.clone());
         }
-        let host = pool::used(&[])?;
-        db.write(|tx| {
-            // Another process may have been faster.
-            if present(tx)? {
-                return Ok(());
-            }
-            let request = CreateRequest {
-                name: DEFAULT.to_owned(),
-                options: predefined_options(&name::default_bridge(&self.prefix)),
-                ..CreateRequest::default()
-            };
-            let bridge = self.compute(&request, &all(tx)?, host)?;
-            tx.insert_network(&bridge.to_row()?)?;
-            for (name, driver) in [("host", Driver::Host), ("none", Driver::Null)] {
-                tx.insert_network(&without_bridge(name, driver)?.to_row()?)?;
-            }
-            Ok(())
-        })
+        // One that counts for nothing would look wrong.
+        if request.ipv4.is_some() {
+            request.options.remove(options::ENABLE_4);
+        }
+        if request.ipv6.is_some() {
+            request.options.remove(options::ENABLE_6);
+        }
+        request
     }
 
     /// The whole record, with a new id. `used` is what the host itself occupies.
-    fn compute(
+    pub(crate) fn compute(
         &self,
         request: &CreateRequest,
         networks: &[Network],
         mut used: Vec<Subnet>,
     ) -> Result<Network, Error> {
         let id = self.new_id(networks)?;
+        let ipv4 = enabled(request.ipv4, &request.options, options::ENABLE_4, true)?;
+        let ipv6 = enabled(request.ipv6, &request.options, options::ENABLE_6, false)?;
+        if !ipv4 && !ipv6 {
+            return Err(Error::NoFamily);
+        }
+        let skips = [true, false]
+            .map(|ipv4| options::skips_gateway(&request.options, request.internal, ipv4));
+        let gateways = Gateways { ipv4: !skips[0], ipv6: !skips[1] };
         let mut pools = Vec::new();
         for wanted in request.pools.iter().filter(|one| !one.subnet.is_empty()) {
-            pools.push(explicit_pool(wanted, networks, &pools)?);
+            pools.push(explicit_pool(wanted, networks, &pools, gateways)?);
         }
         used.extend(networks.iter().flat_map(Network::pools).map(|pool| pool.subnet));
-        if !pools.iter().any(|pool| pool.subnet.is_ipv4()) {
-            let subnet = pool::choose(&used).ok_or(Error::NoPool)?;
+        if ipv4 && !pools.iter().any(|pool| pool.subnet.is_ipv4()) {
+            let subnet = pool::choose(&self.defaults.pools, &used).ok_or(Error::NoPool)?;
             let wanted = request.pools.iter().find(|one| one.subnet.is_empty());
-            pools.insert(0, chosen_pool(subnet, wanted)?);
+            pools.insert(0, chosen_pool(subnet, wanted, gateways)?);
         }
-        let mut idle = Vec::new();
-        if !request.ipv6 {
-            idle = pools.extract_if(.., |pool| !pool.subnet.is_ipv4()).collect();
-        } else if pools.iter().all(|pool| pool.subnet.is_ipv4()) {
-            let subnet = pool::unique_local(&id).ok_or(Error::NoPool)?;
-            pools.push(chosen_pool(subnet, None)?);
+        let asked = |pool: &Pool| if pool.subnet.is_ipv4() { ipv4 } else { ipv6 };
+        let idle = pools.extract_if(.., |pool| !asked(pool)).collect();
+        if ipv6 && pools.iter().all(|pool| pool.subnet.is_ipv4()) {
+            let subnet = pool::choose_ipv6(&self.defaults.pools, &used)
+                .or_else(|| pool::unique_local(&id))
+                .ok_or(Error::NoPool)?;
+            pools.push(chosen_pool(subnet, None, gateways)?);
         }
         let mut config = Config {
             driver: Driver::Bridge,
@@ -147,8 +149,9 @@ impl Networks {
             labels: request.labels.clone(),
             options: request.options.clone(),
             attachable: request.attachable,
+            extras: Extras::default(),
         };
-        apply_options(&mut config, networks)?;
+        options::apply(&mut config, &id, networks)?;
         Ok(Network { id, name: request.name.clone(), created: now(), config })
     }
 
@@ -162,6 +165,35 @@ impl Networks {
                 return Ok(id);
             }
         }
+    }
+}
+
+/// Whether a network has addresses of a family.
+fn enabled(
+    said: Option<bool>,
+    options: &BTreeMap<String, String>,
+    option: &str,
+    usual: bool,
+) -> Result<bool, Error> {
+    match (said, options.get(option)) {
+        (Some(said), _) => Ok(said),
+        (None, None) => Ok(usual),
+        (None, Some(text)) => {
+            options::parse_flag(text).ok_or_else(|| Error::Flag { option: option.to_owned() })
+        }
+    }
+}
+
+/// Whether pools of each family have an address for the bridge.
+#[derive(Clone, Copy, Debug)]
+struct Gateways {
+    ipv4: bool,
+    ipv6: bool,
+}
+
+impl Gateways {
+    fn of(self, subnet: &Subnet) -> bool {
+        if subnet.is_ipv4() { self.ipv4 } else { self.ipv6 }
     }
 }
 
@@ -185,7 +217,7 @@ fn check_name(name: &str) -> Result<(), Error> {
     if good { Ok(()) } else { Err(Error::InvalidName { name: name.to_owned() }) }
 }
 
-fn random_id() -> Result<String, Error> {
+pub(crate) fn random_id() -> Result<String, Error> {
     let mut bytes = [0_u8; 32];
     let length = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(std::io::Error::from)?;
@@ -195,47 +227,21 @@ fn random_id() -> Result<String, Error> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn without_bridge(name: &str, driver: Driver) -> Result<Network, Error> {
-    let config = Config {
-        driver,
-        pools: Vec::new(),
-        idle: Vec::new(),
-        ipam_options: None,
-        bridge: String::new(),
-        mtu: DEFAULT_MTU,
-        internal: false,
-        icc: true,
-        masquerade: false,
-        labels: BTreeMap::new(),
-        options: BTreeMap::new(),
-        attachable: false,
-    };
-    Ok(Network { id: random_id()?, name: name.to_owned(), created: now(), config })
-}
-
-/// The options that Docker shows on its default network.
-fn predefined_options(bridge: &str) -> BTreeMap<String, String> {
-    [
-        (OPTION_DEFAULT_BRIDGE, "true"),
-        (OPTION_ICC, "true"),
-        (OPTION_MASQUERADE, "true"),
-        (OPTION_HOST_BINDING, "0.0.0.0"),
-        (OPTION_BRIDGE, bridge),
-        (OPTION_MTU, "1500"),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .collect()
-}
-
 /// A range that was asked for, checked against itself and all others.
 fn explicit_pool(
     wanted: &PoolRequest,
     networks: &[Network],
     before: &[Pool],
+    gateways: Gateways,
 ) -> Result<Pool, Error> {
     let subnet: Subnet = parse(&wanted.subnet)?;
-    let smallest = if subnet.is_ipv4() { 30 } else { 126 };
+    // Without a gateway two may be all that there are (RFC 3021).
+    let smallest = match (subnet.is_ipv4(), gateways.of(&subnet)) {
+        (true, true) => 30,
+        (true, false) => 31,
+        (false, true) => 126,
+        (false, false) => 127,
+    };
     if subnet.prefix() > smallest {
         return Err(Error::Pool(format!(
             "subnet {subnet} has no room for a gateway and a container: use /{smallest} or less"
@@ -245,20 +251,28 @@ fn explicit_pool(
     if pools.into_iter().any(|pool| pool.subnet.overlaps(&subnet)) {
         return Err(Error::Overlap { subnet });
     }
-    chosen_pool(subnet, Some(wanted))
+    chosen_pool(subnet, Some(wanted), gateways)
 }
 
 /// A range with all that was said about it.
-fn chosen_pool(subnet: Subnet, wanted: Option<&PoolRequest>) -> Result<Pool, Error> {
+fn chosen_pool(
+    subnet: Subnet,
+    wanted: Option<&PoolRequest>,
+    gateways: Gateways,
+) -> Result<Pool, Error> {
     let nothing = PoolRequest::default();
     let wanted = wanted.unwrap_or(&nothing);
     let gateway = match wanted.gateway.as_str() {
-        "" => subnet.nth(1),
-        text => Some(parse_address("gateway", text)?),
+        "" if !gateways.of(&subnet) => None,
+        text => {
+            let given = match text {
+                "" => subnet.nth(1),
+                text => Some(parse_address("gateway", text)?),
+            };
+            let outside = || Error::Pool(format!("no matching subnet for gateway {text}"));
+            Some(given.filter(|gateway| subnet.is_host(*gateway)).ok_or_else(outside)?)
+        }
     };
-    let gateway = gateway
-        .filter(|gateway| subnet.is_host(*gateway))
-        .ok_or_else(|| Error::Pool(format!("no matching subnet for gateway {}", wanted.gateway)))?;
     let range = match wanted.range.as_str() {
         "" => None,
         text => Some(parse::<Subnet>(text)?),
@@ -283,64 +297,4 @@ fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, 
 
 fn parse_address(what: &str, text: &str) -> Result<IpAddr, Error> {
     text.parse().map_err(|_| Error::Pool(format!("invalid {what} {text}: it is no address")))
-}
-
-/// Reads the options that we know, and refuses those that we do not: what is ignored is not there.
-fn apply_options(config: &mut Config, networks: &[Network]) -> Result<(), Error> {
-    for (option, value) in &config.options {
-        let invalid = |reason| Error::Option { name: option.clone(), value: value.clone(), reason };
-        let flag = || value.parse::<bool>().map_err(|_| invalid("it is true or false"));
-        match option.as_str() {
-            OPTION_BRIDGE => {
-                if !is_link_name(value) {
-                    return Err(invalid("a link's name has 1 to 15 bytes, and no / or space"));
-                }
-                if networks.iter().any(|one| one.bridge() == value) {
-                    return Err(invalid("another network has this bridge"));
-                }
-                config.bridge.clone_from(value);
-            }
-            OPTION_ICC => config.icc = flag()?,
-            OPTION_MASQUERADE => config.masquerade = flag()?,
-            OPTION_MTU => {
-                config.mtu = value
-                    .parse()
-                    .ok()
-                    .filter(|mtu| MTU_RANGE.contains(mtu))
-                    .ok_or_else(|| invalid("it is a number of bytes from 68 to 65535"))?;
-            }
-            OPTION_DEFAULT_BRIDGE => {
-                flag()?;
-            }
-            OPTION_HOST_BINDING if value == "0.0.0.0" => {}
-            OPTION_HOST_BINDING => {
-                return Err(invalid("only 0.0.0.0 is supported: publish ports with an address"));
-            }
-            _ => return Err(invalid("there is no such option")),
-        }
-    }
-    Ok(())
-}
-
-/// A bridge that was asked for by name is to be made, not taken over: it would be deleted with the
-/// network.
-fn check_bridge(options: &BTreeMap<String, String>) -> Result<(), Error> {
-    let Some(name) = options.get(OPTION_BRIDGE).filter(|name| is_link_name(name)) else {
-        return Ok(());
-    };
-    match RouteSocket::open()?.link(name)? {
-        None => Ok(()),
-        Some(_) => Err(Error::Option {
-            name: OPTION_BRIDGE.to_owned(),
-            value: name.clone(),
-            reason: "a link of this name exists",
-        }),
-    }
-}
-
-/// Whether the kernel takes this as the name of an interface, and nobody mistakes it for another word.
-pub fn is_link_name(name: &str) -> bool {
-    (1..=name::LINK_NAME_BYTES).contains(&name.len())
-        && !matches!(name, "." | ".." | "lo" | "all" | "default")
-        && name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b':' | b'%'))
 }

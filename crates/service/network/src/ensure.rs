@@ -6,6 +6,7 @@ use netlink::{FilterSocket, Requests, RouteSocket};
 use nft::{Family, Table};
 use rustix::io::Errno;
 
+use crate::options::Routing;
 use crate::{Driver, Error, Network, Networks, name, rules};
 
 impl Networks {
@@ -31,7 +32,9 @@ impl Networks {
             filter.put(&rules(network, &table)).map_err(kernel)?;
             failpoint::hit("network.ruled")?;
         }
-        forward(network)?;
+        if self.defaults.forward {
+            forward(network)?;
+        }
         if link.as_ref().is_some_and(netlink::Link::is_up) {
             return Ok(());
         }
@@ -40,7 +43,10 @@ impl Networks {
             Some(link) => link.index,
             None => add_bridge(&mut route, network).map_err(kernel)?,
         };
-        restrict_ipv6(network)?;
+        // What was there before keeps its ways.
+        if !network.config.extras.foreign {
+            restrict_ipv6(network)?;
+        }
         route.execute(&configuration(network, index)).map_err(kernel)?;
         failpoint::hit("network.bridged")?;
         Ok(())
@@ -74,24 +80,40 @@ fn add_bridge(route: &mut RouteSocket, network: &Network) -> Result<u32, netlink
 fn configuration(network: &Network, index: u32) -> Requests {
     let bridge = network.bridge();
     let mut requests = Requests::new();
-    if !network.has_ipv6() {
+    let extras = &network.config.extras;
+    let isolated6 = extras.routing6 == Routing::Isolated;
+    if !extras.foreign && (!network.has_ipv6() || isolated6) {
         requests.no_link_local(bridge);
     }
     for pool in network.pools() {
-        requests.add_address(index, bridge, pool.gateway, pool.subnet.prefix());
+        let own = pool.gateway.filter(|gateway| !(gateway.is_ipv4() && extras.inhibit4));
+        let own = own.filter(|one| extras.routing(one.is_ipv4()) != Routing::Isolated);
+        if let Some(gateway) = own {
+            requests.add_address(index, bridge, gateway, pool.subnet.prefix());
+        }
     }
     requests.set_up(index, bridge);
     requests
 }
 
-/// `02:42:` and the gateway's address.
 fn mac(network: &Network) -> [u8; 6] {
-    let gateways = network.pools().iter().map(|pool| pool.gateway);
-    let octets = gateways.into_iter().find_map(|gateway| match gateway {
-        IpAddr::V4(v4) => Some(v4.octets()),
-        IpAddr::V6(_) => None,
-    });
-    let [a, b, c, d] = octets.unwrap_or_default();
+    let addresses =
+        network.pools().iter().map(|pool| pool.gateway.unwrap_or(pool.subnet.address()));
+    hardware_address(addresses)
+}
+
+/// `02:42:` and an IPv4 address, as Docker makes it; without one, the end of an IPv6 address.
+pub(crate) fn hardware_address(addresses: impl IntoIterator<Item = IpAddr>) -> [u8; 6] {
+    let mut addresses: Vec<IpAddr> = addresses.into_iter().collect();
+    addresses.sort_by_key(IpAddr::is_ipv6);
+    let [a, b, c, d] = match addresses.first() {
+        Some(IpAddr::V4(v4)) => v4.octets(),
+        Some(IpAddr::V6(v6)) => {
+            let [.., a, b, c, d] = v6.octets();
+            [a, b, c, d]
+        }
+        None => [0; 4],
+    };
     [0x02, 0x42, a, b, c, d]
 }
 

@@ -67,14 +67,47 @@ pub enum Error {
         driver: String,
     },
     /// An option or its value that means nothing.
-    #[error("invalid network option {name}={value}: {reason}")]
+    #[error("failed to parse {name} value: {value} ({reason})")]
     Option {
         /// The option.
         name: String,
         /// Its value.
         value: String,
         /// What would be right.
-        reason: &'static str,
+        reason: String,
+    },
+    /// The same of one that the driver does not read.
+    #[error("driver-opt {option:?} is not a valid bool")]
+    Flag {
+        /// The option.
+        option: String,
+    },
+    /// A network without any addresses.
+    #[error("IPv4 or IPv6 must be enabled")]
+    NoFamily,
+    /// A bridge that is another network's.
+    #[error(
+        "cannot create network {id} ({bridge}): conflicts with network {holder} ({bridge}): \
+         networks have same bridge name"
+    )]
+    BridgeInUse {
+        /// The network that cannot be.
+        id: String,
+        /// The one that has the bridge.
+        holder: String,
+        /// The bridge's name.
+        bridge: String,
+    },
+    /// There would be no way out, and it was not said that there should be none.
+    #[error("gateway mode 'isolated' can only be used for an internal network")]
+    IsolatedNotInternal,
+    /// A setting of networks that cannot be.
+    #[error("\"{key}\": {reason}")]
+    Setting {
+        /// In the administrator's file.
+        key: &'static str,
+        /// What is wrong with it.
+        reason: String,
     },
     /// Ranges of addresses that do not fit together.
     #[error("invalid network config: {0}")]
@@ -205,6 +238,8 @@ impl Error {
             Self::Ambiguous { .. }
             | Self::InvalidName { .. }
             | Self::Option { .. }
+            | Self::Flag { .. }
+            | Self::NoFamily
             | Self::Driver { .. }
             | Self::Pool(_)
             | Self::OutsideOfNetwork { .. }
@@ -216,10 +251,13 @@ impl Error {
             | Self::CannotRemove { .. }
             | Self::ActiveEndpoints { .. }
             | Self::Overlap { .. }
+            | Self::BridgeInUse { .. }
             | Self::AddressInUse { .. } => Class::Denied,
             Self::NoPool | Self::Exhausted { .. } | Self::NoPort => Class::Unavailable,
             Self::PortAllocated { .. }
             | Self::Record { .. }
+            | Self::IsolatedNotInternal
+            | Self::Setting { .. }
             | Self::Metadata(_)
             | Self::Kernel { .. }
             | Self::Host(_)

@@ -75,7 +75,7 @@ fn lease_in(
     let mut addresses = Vec::new();
     for pool in &mut pools {
         let wanted = attachment.addresses.iter().find(|one| pool.subnet.contains(**one));
-        let mine = had.iter().map(|lease| lease.address).find(|one| pool.subnet.contains(*one));
+        let mine = had.iter().map(|lease| lease.address).find(|one| may_keep(pool, *one));
         let address = match (wanted, mine) {
             (Some(wanted), _) => take(tx, &network.id, pool, *wanted, container)?,
             (None, Some(mine)) => mine,
@@ -88,6 +88,14 @@ fn lease_in(
         network.store(tx)?;
     }
     Ok(Leased { network, addresses })
+}
+
+/// Whether an address that a container has had is still one of those that are given out: the default
+/// network's range may have been set anew.
+fn may_keep(pool: &Pool, address: IpAddr) -> bool {
+    pool.range.unwrap_or(pool.subnet).contains(address)
+        && pool.subnet.is_host(address)
+        && !is_reserved(pool, address)
 }
 
 /// The address that was asked for.
@@ -137,7 +145,7 @@ fn has_rested(released: Option<i64>, now: i64) -> bool {
 }
 
 fn is_reserved(pool: &Pool, address: IpAddr) -> bool {
-    address == pool.gateway || pool.reserved.values().any(|one| *one == address)
+    pool.gateway == Some(address) || pool.reserved.values().any(|one| *one == address)
 }
 
 /// Whether nobody can use the address any more: it was released a while ago, and the link that had

@@ -16,12 +16,15 @@
 
 mod connect;
 mod create;
+mod defaults;
 mod ensure;
 mod error;
 mod lease;
 mod name;
+mod options;
 mod pool;
 mod port;
+mod predefined;
 mod record;
 mod remove;
 mod rules;
@@ -32,9 +35,11 @@ mod sweep;
 use std::path::{Path, PathBuf};
 
 pub use connect::{Attachment, Connected, Endpoint, Member};
-pub use create::{CreateRequest, PoolRequest, is_link_name};
+pub use create::{CreateRequest, PoolRequest};
+pub use defaults::{DefaultBridge, Defaults, SplitPool};
 pub use error::{Class, Error};
 pub use lease::Leased;
+pub use options::is_link_name;
 pub use port::PortRequest;
 pub use record::{Driver, Network, Pool};
 pub use subnet::Subnet;
@@ -51,13 +56,27 @@ pub struct Networks {
     directory: PathBuf,
     /// Where the kernel's part is, if not in this process's own network namespace.
     site: Option<site::Site>,
+    /// What an administrator has set.
+    defaults: Defaults,
 }
 
 impl Networks {
     /// `prefix` is `dhow`, or `dhow-` and 8 hexadecimal digits of the root directory's hash;
     /// `state` is where things are kept that may vanish at a reboot.
     pub fn new(prefix: impl Into<String>, state: &Path) -> Self {
-        Self { prefix: prefix.into(), directory: state.join("networks"), site: None }
+        Self {
+            prefix: prefix.into(),
+            directory: state.join("networks"),
+            site: None,
+            defaults: Defaults::default(),
+        }
+    }
+
+    /// The same, with what an administrator has set.
+    #[must_use]
+    pub fn with(mut self, defaults: Defaults) -> Self {
+        self.defaults = defaults;
+        self
     }
 
     /// Where the containers of a network write their names for each other.

@@ -44,6 +44,30 @@ impl<E: Into<Error>> From<E> for Halt {
 /// Which containers are known to run, or not to.
 pub(crate) type Running = BTreeMap<String, bool>;
 
+/// How a container is reached from outside.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reach {
+    /// Its address that ports of the host's IPv4 addresses lead to.
+    pub(crate) ipv4: Option<IpAddr>,
+    /// The same for IPv6, where it has no IPv4 address that they could lead to.
+    pub(crate) ipv6: Option<IpAddr>,
+    /// Whether it is reached by its own addresses, of IPv4 and of IPv6: then no port of the host leads there.
+    pub(crate) routed: (bool, bool),
+    /// Where ports are published that name no address; an unspecified one of IPv4 means all.
+    pub(crate) binding: Option<IpAddr>,
+}
+
+impl Reach {
+    /// Where a port of this address of the host leads to.
+    fn target(&self, host: IpAddr) -> Option<IpAddr> {
+        match host {
+            IpAddr::V4(_) => self.ipv4,
+            IpAddr::V6(_) if self.routed.1 => None,
+            IpAddr::V6(_) => self.ipv4.or(self.ipv6),
+        }
+    }
+}
+
 /// Reserves ports for a container, instead of those that it had.
 ///
 /// A port of a container that does not run can be taken from it: it will get another, or an error,
@@ -51,7 +75,7 @@ pub(crate) type Running = BTreeMap<String, bool>;
 pub(crate) fn reserve(
     tx: &Write,
     container_id: &str,
-    container: IpAddr,
+    reach: &Reach,
     requests: &[PortRequest],
     running: &Running,
 ) -> Result<Vec<PublishedPort>, Halt> {
@@ -59,10 +83,15 @@ pub(crate) fn reserve(
     let mut table = Reservations { tx, container_id, running, own: BTreeSet::new() };
     let mut published = Vec::new();
     for request in requests {
-        let addresses = host_addresses(request.host_address);
+        let mut addresses = host_addresses(request.host_address, reach.binding);
+        addresses.retain(|address| reach.target(*address).is_some());
+        if addresses.is_empty() {
+            continue;
+        }
         let port = table.choose(request, &addresses)?;
-        published.extend(addresses.into_iter().map(|address| PublishedPort {
-            host: SocketAddr::new(address, port),
+        let led = addresses.into_iter().filter_map(|host| Some((host, reach.target(host)?)));
+        published.extend(led.map(|(host, container)| PublishedPort {
+            host: SocketAddr::new(host, port),
             container: SocketAddr::new(container, request.container),
             protocol: request.protocol,
         }));
@@ -71,8 +100,9 @@ pub(crate) fn reserve(
 }
 
 /// All addresses on which a port is to be reserved.
-fn host_addresses(wanted: Option<IpAddr>) -> Vec<IpAddr> {
-    match wanted {
+fn host_addresses(wanted: Option<IpAddr>, binding: Option<IpAddr>) -> Vec<IpAddr> {
+    let everywhere = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+    match wanted.or(binding.filter(|address| *address != everywhere)) {
         Some(address) => vec![address],
         None if has_ipv6() => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
         None => vec![Ipv4Addr::UNSPECIFIED.into()],

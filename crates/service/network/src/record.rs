@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use metadata::{Read, Write};
 use serde::{Deserialize, Serialize};
 
+use crate::options::Extras;
 use crate::{DEFAULT, Error, Subnet};
 
 /// A network.
@@ -66,6 +67,9 @@ pub(crate) struct Config {
     /// As they were given.
     pub(crate) options: BTreeMap<String, String>,
     pub(crate) attachable: bool,
+    /// What the options say beyond that.
+    #[serde(default)]
+    pub(crate) extras: Extras,
 }
 
 /// A range of addresses that containers get theirs from.
@@ -73,8 +77,9 @@ pub(crate) struct Config {
 pub struct Pool {
     /// All of them.
     pub subnet: Subnet,
-    /// The bridge's own address, and the containers' way out.
-    pub gateway: IpAddr,
+    /// The bridge's own address, and the containers' way out; none where nobody is asked to pass
+    /// anything on.
+    pub gateway: Option<IpAddr>,
     /// Those that are given to containers that ask for none; `None` is all.
     pub range: Option<Subnet>,
     /// Addresses that are somebody else's, by the name that says whose.
@@ -83,6 +88,17 @@ pub struct Pool {
     /// The address given last, behind which the search for the next begins.
     #[serde(default)]
     pub(crate) last: Option<IpAddr>,
+}
+
+/// The words of Docker's for addresses that are set aside for a router that is not the bridge.
+const ROUTERS: [&str; 2] = ["DefaultGatewayIPv4", "DefaultGatewayIPv6"];
+
+impl Pool {
+    /// Whom containers send what has no other way: the bridge, unless another router was named.
+    pub fn way_out(&self) -> Option<IpAddr> {
+        let router = ROUTERS.iter().find_map(|name| self.reserved.get(*name));
+        router.copied().or(self.gateway)
+    }
 }
 
 impl Network {
@@ -110,6 +126,11 @@ impl Network {
     pub(crate) fn store(&self, tx: &Write) -> Result<(), Error> {
         tx.set_network_config(&self.id, &self.config_text()?)?;
         Ok(())
+    }
+
+    /// Whether it is the default network, and an administrator wants none.
+    pub(crate) fn is_switched_off(&self) -> bool {
+        self.name == DEFAULT && self.config.driver == Driver::Null
     }
 
     /// The network that a person means: by name, id, or the start of an id. `default` and the
@@ -161,6 +182,12 @@ impl Network {
     /// Whether there is no way out of it.
     pub fn is_internal(&self) -> bool {
         self.config.internal
+    }
+
+    /// Whether it has IPv4 addresses.
+    pub fn has_ipv4(&self) -> bool {
+        self.config.driver != Driver::Bridge
+            || self.config.pools.iter().any(|pool| pool.subnet.is_ipv4())
     }
 
     /// Whether it has IPv6 addresses.

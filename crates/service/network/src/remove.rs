@@ -11,13 +11,19 @@ use crate::{Driver, Error, Network, Networks, name};
 impl Networks {
     /// All networks, by name.
     pub fn list(&self, db: &Db) -> Result<Vec<Network>, Error> {
-        db.read(all)
+        let mut networks = db.read(all)?;
+        networks.retain(|network| !network.is_switched_off());
+        Ok(networks)
     }
 
     /// The network that a person means: by name, id, or the start of an id; `default` and the
     /// empty name mean [`crate::DEFAULT`].
     pub fn inspect(&self, db: &Db, wanted: &str) -> Result<Network, Error> {
-        db.read(|tx| Network::find(tx, wanted))
+        let network = db.read(|tx| Network::find(tx, wanted))?;
+        if network.is_switched_off() {
+            return Err(Error::NotFound { wanted: wanted.to_owned() });
+        }
+        Ok(network)
     }
 
     /// Who has an address in a network: container ids and addresses.
@@ -99,10 +105,12 @@ impl Networks {
 
     fn unmake_here(&self, network: &Network) -> Result<(), Error> {
         let kernel = |source| Error::Kernel { name: network.name.clone(), source };
-        let mut requests = Requests::new();
-        requests.delete_link(network.bridge());
-        failpoint::hit("network.unbridge")?;
-        RouteSocket::open()?.execute(&requests).map_err(kernel)?;
+        if !network.config.extras.foreign {
+            let mut requests = Requests::new();
+            requests.delete_link(network.bridge());
+            failpoint::hit("network.unbridge")?;
+            RouteSocket::open()?.execute(&requests).map_err(kernel)?;
+        }
         failpoint::hit("network.unrule")?;
         // After the bridge: as long as there is one, it has rules.
         let table = name::network_table(&self.prefix, &network.id);

@@ -1,8 +1,11 @@
 //! The nftables table of one network.
+use std::net::IpAddr;
+
 use nft::{
     Base, Chain, Family, Hook, Kind, Op, Policy, Rule, Table, ct_state, ct_status, priority,
 };
 
+use crate::options::Routing;
 use crate::{Network, Subnet};
 
 /// The rules of `network` for one family, in which it has addresses.
@@ -23,9 +26,12 @@ pub(crate) fn table(network: &Network, family: Family, name: String) -> Table {
             priority: priority::FILTER,
             policy: Policy::Accept,
         }),
-        rules: forward(network),
+        rules: forward(network, family),
     }];
-    if network.config.masquerade && !network.is_internal() {
+    let ipv4 = family == Family::Ip;
+    let routed = network.config.extras.routing(ipv4) == Routing::Routed;
+    if network.config.masquerade && !network.is_internal() && !routed {
+        let source = network.config.extras.source(ipv4);
         chains.push(Chain {
             name: "postrouting".to_owned(),
             base: Some(Base {
@@ -34,31 +40,45 @@ pub(crate) fn table(network: &Network, family: Family, name: String) -> Table {
                 priority: priority::SRCNAT,
                 policy: Policy::Accept,
             }),
-            rules: subnets(network, family).map(|subnet| masquerade(&subnet, bridge)).collect(),
+            rules: subnets(network, family)
+                .map(|subnet| outward(&subnet, bridge, source))
+                .collect(),
         });
     }
     Table { family, name, chains }
 }
 
-fn forward(network: &Network) -> Vec<Rule> {
+fn forward(network: &Network, family: Family) -> Vec<Rule> {
     let bridge = network.bridge();
     let into = || Rule::new().iif(Op::IsNot, bridge).oif(Op::Is, bridge);
     let out = || Rule::new().iif(Op::Is, bridge).oif(Op::IsNot, bridge);
     if network.is_internal() {
         return vec![into().drop(), out().drop()];
     }
-    vec![
+    let extras = &network.config.extras;
+    match extras.routing(family == Family::Ip) {
+        // Each container's own table says which of its ports are open ([`endpoint::Guard`]).
+        Routing::NatUnprotected | Routing::Routed => return Vec::new(),
+        Routing::Nat | Routing::Isolated => {}
+    }
+    let mut rules = vec![
         into().ct_state(ct_state::ESTABLISHED | ct_state::RELATED).accept(),
         into().ct_status(ct_status::DNAT).accept(),
-        into().drop(),
-    ]
+    ];
+    let trusted = extras.trusted.iter();
+    rules.extend(trusted.map(|link| Rule::new().iif(Op::Is, link).oif(Op::Is, bridge).accept()));
+    rules.push(into().drop());
+    rules
 }
 
-fn masquerade(subnet: &Subnet, bridge: &str) -> Rule {
-    Rule::new()
-        .source(Op::Is, subnet.address(), subnet.prefix())
-        .oif(Op::IsNot, bridge)
-        .masquerade()
+/// What leaves the network bears an address of the host's: the one that was asked for, or that of the
+/// way that it takes.
+fn outward(subnet: &Subnet, bridge: &str, source: Option<IpAddr>) -> Rule {
+    let rule = Rule::new().source(Op::Is, subnet.address(), subnet.prefix()).oif(Op::IsNot, bridge);
+    match source {
+        Some(address) => rule.snat(address),
+        None => rule.masquerade(),
+    }
 }
 
 fn subnets(network: &Network, family: Family) -> impl Iterator<Item = Subnet> + use<'_> {

@@ -117,6 +117,7 @@ impl Host {
             gateway6: Some(ip("fd00:9::1")),
             mtu: 1500,
             isolated: false,
+            parameters: Vec::new(),
             name: None,
         };
         let plan = Plan { links: vec![link], ..Plan::default() };
@@ -316,12 +317,211 @@ fn without_icc_neighbours_do_not_hear_each_other() {
     });
 }
 
+fn option(request: &mut CreateRequest, option: &str, value: &str) {
+    request.options.insert(format!("com.docker.network.{option}"), value.to_owned());
+}
+
+#[test]
+fn a_routed_network_is_reached_by_its_own_addresses_at_open_ports() {
+    on_a_host("routed", |host| {
+        let outside = Host::outside();
+        host.create("routed", |request| {
+            request.ipv6 = Some(true);
+            for family in ["ipv4", "ipv6"] {
+                option(request, &format!("bridge.gateway_mode_{family}"), "routed");
+            }
+        });
+        host.create("other", |_| ());
+        let a = host.start("a", "routed", &[tcp(8080, 80)]);
+        let b = host.start("b", "other", &[]);
+        assert_eq!((a.connected.plan.ports.len(), a.connected.plan.guards.len()), (0, 2));
+        for (address, _) in &a.connected.plan.links[0].addresses {
+            let listen = |port| {
+                let at = std::net::SocketAddr::new(*address, port);
+                inside(a.netns.as_fd(), move || TcpListener::bind(at).unwrap()).unwrap()
+            };
+            let (open, _closed) = (listen(80), listen(81));
+            connect(&outside, *address, 80);
+            open.accept().unwrap();
+            assert!(cannot_connect(&outside, *address, 81));
+            connect(&here(), *address, 81);
+        }
+        let address = a.connected.plan.links[0].addresses[0].0;
+        let at_a = listen(&a.netns, 82);
+        assert!(cannot_connect(&b.netns, address, 82));
+        drop(at_a);
+        // What goes out bears the container's own address.
+        let at_outside = listen(&outside, 7000);
+        connect(&a.netns, ip("192.0.2.2"), 7000);
+        assert_eq!(seen_by(&at_outside), address);
+        drop(endpoint::undo(&a.connected.plan).unwrap());
+        let mut filter = FilterSocket::open().unwrap();
+        assert_eq!(filter.tables(Family::Ip).unwrap().len(), 2);
+        assert_eq!(filter.tables(Family::Ip6).unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn what_goes_out_bears_the_address_that_was_asked_for() {
+    on_a_host("source", |host| {
+        let outside = Host::outside();
+        let mut socket = RouteSocket::open().unwrap();
+        let index = socket.link("ext0").unwrap().unwrap().index;
+        let mut requests = Requests::new();
+        requests.add_address(index, "ext0", ip("192.0.2.77"), 24);
+        socket.execute(&requests).unwrap();
+        host.create("own", |request| option(request, "host_ipv4", "192.0.2.77"));
+        let a = host.start("a", "own", &[]);
+        let at_outside = listen(&outside, 7000);
+        connect(&a.netns, ip("192.0.2.2"), 7000);
+        assert_eq!(seen_by(&at_outside), ip("192.0.2.77"));
+        // And elsewhere the address of its own, which is reached then by all its ports.
+        host.create("open", |request| {
+            option(request, "bridge.gateway_mode_ipv4", "nat-unprotected");
+        });
+        let b = host.start("b", "open", &[]);
+        let at_b = listen(&b.netns, 81);
+        connect(&outside, b.address(), 81);
+        at_b.accept().unwrap();
+    });
+}
+
+#[test]
+fn a_network_may_have_no_ipv4_or_no_gateway() {
+    on_a_host("families", |host| {
+        let six = host.create("six", |request| {
+            request.ipv4 = Some(false);
+            request.ipv6 = Some(true);
+        });
+        assert!(!six.has_ipv4() && six.pools().len() == 1);
+        let (a, b) = (host.start("a", "six", &[tcp(8080, 80)]), host.start("b", "six", &[]));
+        assert_ne!(a.connected.plan.links[0].mac, b.connected.plan.links[0].mac);
+        assert!(a.address().is_ipv6() && a.connected.plan.links[0].gateway6.is_some());
+        let hosts: Vec<IpAddr> = a.connected.plan.ports.iter().map(|port| port.host.ip()).collect();
+        assert_eq!(hosts, [ip("::")]);
+        let bind = std::net::SocketAddr::new(a.address(), 80);
+        let at_a = inside(a.netns.as_fd(), move || TcpListener::bind(bind).unwrap()).unwrap();
+        connect(&b.netns, a.address(), 80);
+        at_a.accept().unwrap();
+
+        host.create("pair", |request| {
+            request.internal = true;
+            option(request, "bridge.gateway_mode_ipv4", "isolated");
+            let pool = PoolRequest { subnet: "10.7.0.0/31".into(), ..PoolRequest::default() };
+            request.pools = vec![pool];
+        });
+        let (c, d) = (host.start("c", "pair", &[]), host.start("d", "pair", &[]));
+        let at_c = listen(&c.netns, 80);
+        connect(&d.netns, c.address(), 80);
+        at_c.accept().unwrap();
+        assert!(cannot_connect(&here(), c.address(), 80));
+    });
+}
+
+#[test]
+fn interfaces_have_names_and_parameters_that_were_asked_for() {
+    on_a_host("parameters", |host| {
+        host.create("named", |request| option(request, "container_iface_prefix", "wan"));
+        let mut connected = host.plan("a", "named", &[]).unwrap();
+        assert_eq!(connected.plan.links[0].container_name, "wan0");
+        let [family, group, name, value] = ["ipv4", "conf", "arp_ignore", "1"].map(str::to_owned);
+        connected.plan.links[0].parameters =
+            vec![endpoint::Parameter { family, group, name, value }];
+        let netns = new_namespace();
+        endpoint::apply(&connected.plan, netns.as_fd()).unwrap();
+        let read = || fs::read_to_string("/proc/sys/net/ipv4/conf/wan0/arp_ignore").unwrap();
+        assert_eq!(inside(netns.as_fd(), read).unwrap(), "1\n");
+        connected.plan.links[0].parameters[0].name = "no_such".to_owned();
+        let err = endpoint::apply(&connected.plan, new_namespace().as_fd()).unwrap_err();
+        assert!(err.to_string().contains("/proc/sys/net/ipv4/conf/wan0/no_such"), "{err}");
+    });
+}
+
+#[test]
+fn a_bridge_that_was_there_stays() {
+    on_a_host("foreign", |host| {
+        let mut socket = RouteSocket::open().unwrap();
+        let mut requests = Requests::new();
+        requests.add_bridge("mine0", [2, 0x42, 1, 2, 3, 4], 1500);
+        socket.execute(&requests).unwrap();
+        let network = host.create("theirs", |request| option(request, "bridge.name", "mine0"));
+        let index = socket.link("mine0").unwrap().unwrap().index;
+        let gateway = network.pools()[0].gateway.unwrap();
+        let mut addresses = socket.addresses().unwrap().into_iter();
+        assert!(addresses.any(|one| one.index == index && one.address == gateway));
+        host.start("a", "theirs", &[]);
+        host.networks.remove(&host.db, "theirs", &|_| false).unwrap();
+        assert!(socket.link("mine0").unwrap().is_some());
+    });
+}
+
+#[test]
+fn the_default_network_is_as_it_was_set() {
+    on_a_host("set", |host| {
+        let with = |change: &dyn Fn(&mut network::Defaults)| {
+            let mut defaults = network::Defaults::default();
+            change(&mut defaults);
+            let networks = host.networks.clone().with(defaults);
+            networks.ensure_predefined(&host.db).map(|()| networks)
+        };
+        let before = host.networks.inspect(&host.db, "bridge").unwrap();
+        let a = host.start("a", "bridge", &[]);
+        let set = |defaults: &mut network::Defaults| {
+            defaults.pools = vec![network::SplitPool::new("10.6.0.0/16", 24).unwrap()];
+            let bridge = &mut defaults.bridge;
+            bridge.address = "10.9.0.1/24".into();
+            bridge.range = "10.9.0.64/26".into();
+            bridge.gateway = "10.9.0.2".into();
+            (bridge.mtu, bridge.ipv6, bridge.isolated) = (1400, true, true);
+            bridge.binding = "127.0.0.1".into();
+        };
+        // Not while somebody is in it.
+        with(&set).unwrap();
+        assert_eq!(host.networks.inspect(&host.db, "bridge").unwrap(), before);
+        endpoint::remove_links(&a.connected.plan).unwrap();
+        let networks = with(&set).unwrap();
+        let after = networks.inspect(&host.db, "bridge").unwrap();
+        assert_eq!((&after.id, after.mtu(), after.has_ipv6()), (&before.id, 1400, true));
+        let b = Host {
+            directory: host.directory.clone(),
+            db: Db::open(&host.directory.join("dhow.db")).unwrap(),
+            networks: networks.clone(),
+        }
+        .plan("b", "bridge", &[tcp(8080, 80)])
+        .unwrap();
+        let link = &b.plan.links[0];
+        assert_eq!(link.addresses[0], (ip("10.9.0.64"), 24));
+        assert_eq!((link.gateway, link.mtu, link.isolated), (Some(ip("10.9.0.2")), 1400, true));
+        let ports: Vec<String> = b.plan.ports.iter().map(|port| port.host.to_string()).collect();
+        assert_eq!(ports, ["127.0.0.1:8080"]);
+        let request = CreateRequest { name: "new".into(), ..CreateRequest::default() };
+        let new = networks.create(&host.db, &request).unwrap();
+        assert_eq!(new.pools()[0].subnet.to_string(), "10.6.0.0/24");
+        // None at all.
+        let networks = with(&|defaults| defaults.bridge.name = "none".into()).unwrap();
+        assert!(networks.inspect(&host.db, "bridge").is_err());
+        assert!(networks.list(&host.db).unwrap().iter().all(|one| one.name != "bridge"));
+        let err = with(&|defaults| defaults.bridge.name = "missing0".into()).unwrap_err();
+        assert_eq!(
+            err.to_string(),
+            "\"bridge\": bridge device with non default name missing0 must be created manually"
+        );
+        let err = with(&|defaults| defaults.bridge.address = "10.0.0".into()).unwrap_err();
+        assert_eq!(err.to_string(), "\"bip\": invalid CIDR address: 10.0.0");
+        with(&|_| ()).unwrap();
+        assert_eq!(
+            host.networks.inspect(&host.db, "bridge").unwrap().pools()[0].subnet,
+            before.pools()[0].subnet
+        );
+    });
+}
+
 #[test]
 fn ipv6_is_routed_where_it_was_asked_for() {
     on_a_host("ipv6", |host| {
         let outside = Host::outside();
         host.create("six", |request| {
-            request.ipv6 = true;
+            request.ipv6 = Some(true);
             request.pools =
                 vec![PoolRequest { subnet: "fd00:6::/64".into(), ..PoolRequest::default() }];
         });

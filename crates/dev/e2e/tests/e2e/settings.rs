@@ -20,7 +20,7 @@ fn it_is_for_who_says_nothing() {
         "dns-search": ["example.org"],
         "host-gateway-ip": "192.0.2.9",
         "labels": ["rack=7"],
-        "bip": "10.9.0.1/24",
+        "iptables": true,
     });
     std::fs::write(&file, set.to_string()).unwrap();
     sandbox.set_env("DHOW_CONFIG", &file.display().to_string());
@@ -46,7 +46,7 @@ fn it_is_for_who_says_nothing() {
     assert!(told.contains("nameserver 192.0.2.2") && !told.contains("192.0.2.1"), "{told}");
     assert_eq!(sandbox.ok(&["info", "--format", "{{json .Labels}}"]), r#"["rack=7"]"#);
     let warnings = sandbox.ok(&["info", "--format", "{{json .Warnings}}"]);
-    assert!(warnings.contains(r#"daemon.json: \"bip\" has no effect"#), "{warnings}");
+    assert!(warnings.contains(r#"daemon.json: \"iptables\" has no effect"#), "{warnings}");
     // What cannot be is refused before anything is made.
     std::fs::write(&file, r#"{"default-ipc-mode": "host"}"#).unwrap();
     let refused = sandbox.dhow(&["create", "busybox", "true"]);
@@ -61,6 +61,40 @@ fn it_is_for_who_says_nothing() {
     let refused = sandbox.dhow(&["pull", "127.0.0.1:1/nothing"]);
     assert!(refused.stderr.contains("refused"), "{refused:?}");
     drop(daemon);
+    sandbox.unset_env("DHOW_CONFIG");
+    sandbox.finish();
+}
+
+#[test]
+fn networks_are_as_they_were_set() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("set-networks");
+    let file = sandbox.work().join("daemon.json");
+    let set = json!({
+        "bip": "10.9.0.1/24", "fixed-cidr": "10.9.0.128/25", "mtu": 1400, "ip": "127.0.0.1",
+        "default-address-pools": [{"base": "10.6.0.0/16", "size": 24}],
+        "default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1300"}},
+    });
+    std::fs::write(&file, set.to_string()).unwrap();
+    sandbox.set_env("DHOW_CONFIG", &file.display().to_string());
+    let look = "ip -4 -o addr show eth0 | tr -s ' ' | cut -d' ' -f4; cat /sys/class/net/eth0/mtu";
+    let run = |args: &[&str]| {
+        sandbox.ok(&[&["run", "--rm"], args, &["busybox", "sh", "-c", look]].concat())
+    };
+    assert_eq!(run(&[]), "10.9.0.128/24\n1400");
+    sandbox.ok(&["network", "create", "new"]);
+    assert_eq!(run(&["--network", "new"]), "10.6.0.2/24\n1300");
+    sandbox.ok(&["run", "-d", "--name", "published", "-p", "80", "busybox", "sleep", "60"]);
+    let ports = sandbox.ok(&["port", "published"]);
+    assert!(ports.contains("127.0.0.1:") && !ports.contains("0.0.0.0:"), "{ports}");
+    sandbox.ok(&["rm", "-f", "published"]);
+    sandbox.ok(&["network", "rm", "new"]);
+    // None at all: a container of the default network has no interface.
+    std::fs::write(&file, r#"{"bridge": "none"}"#).unwrap();
+    let links = sandbox.ok(&["run", "--rm", "busybox", "ls", "/sys/class/net"]);
+    assert!(!links.contains("eth0"), "{links}");
+    let names = sandbox.ok(&["network", "ls", "--format", "{{.Name}}"]);
+    assert!(!names.lines().any(|name| name == "bridge"), "{names}");
     sandbox.unset_env("DHOW_CONFIG");
     sandbox.finish();
 }

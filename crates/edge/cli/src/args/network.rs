@@ -63,9 +63,15 @@ pub(crate) struct NetworkCreateArgs {
     /// Allocate container addresses from a sub-range
     #[arg(long)]
     pub(crate) ip_range: Vec<String>,
-    /// Enable IPv6 networking
-    #[arg(long)]
-    pub(crate) ipv6: bool,
+    /// Addresses of the network that no container is given, by name
+    #[arg(long, value_name = "NAME=ADDRESS")]
+    pub(crate) aux_address: Vec<String>,
+    /// Enable or disable IPv4 address assignment
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) ipv4: Option<bool>,
+    /// Enable or disable IPv6 address assignment
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) ipv6: Option<bool>,
     /// Set metadata on a network
     #[arg(long)]
     pub(crate) label: Vec<String>,

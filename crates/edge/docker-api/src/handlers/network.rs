@@ -139,9 +139,6 @@ fn wanted(request: CreateRequest) -> Result<network::CreateRequest, Error> {
     if request.ingress || request.scope == "swarm" {
         return refuse("Swarm's networks");
     }
-    if request.enable_ipv4 == Some(false) {
-        return refuse("networks without IPv4");
-    }
     let ipam = request.ipam.unwrap_or_default();
     if !matches!(ipam.driver.as_str(), "" | "default") {
         return Err(Error::not_found(format!(
@@ -162,7 +159,8 @@ fn wanted(request: CreateRequest) -> Result<network::CreateRequest, Error> {
         driver: request.driver,
         pools: pools.collect(),
         ipam_options,
-        ipv6: request.enable_ipv6.unwrap_or(false),
+        ipv4: request.enable_ipv4,
+        ipv6: request.enable_ipv6,
         internal: request.internal,
         attachable: request.attachable,
         options: request.options.into_map(),
@@ -190,7 +188,7 @@ fn view(network: &Network) -> Inspect {
         created: Timestamp::from_nanos(network.created).to_string(),
         scope: "local".to_owned(),
         driver: network.driver().name().to_owned(),
-        enable_ipv4: true,
+        enable_ipv4: network.has_ipv4(),
         enable_ipv6: network.has_ipv6(),
         ipam: Ipam {
             driver: "default".to_owned(),
@@ -211,7 +209,7 @@ fn view_pool(pool: &Pool) -> IpamConfig {
     IpamConfig {
         subnet: pool.subnet.to_string(),
         ip_range: pool.range.map(|range| range.to_string()).unwrap_or_default(),
-        gateway: pool.gateway.to_string(),
+        gateway: pool.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
         auxiliary_addresses: reserved.collect(),
     }
 }
@@ -243,7 +241,8 @@ fn look(engine: &Engine, id: &str, version: Version) -> Result<Inspect, Error> {
     if version.0 >= 52 {
         let subnets = network.pools().iter().map(|pool| {
             // The network's own address, the gateway's, and for IPv4 the broadcast address.
-            let own = if pool.subnet.is_ipv4() { 3 } else { 2 };
+            let own = if pool.subnet.is_ipv4() { 2 } else { 1 };
+            let own = own + u64::from(pool.gateway.is_some());
             let leased = leases.iter().filter(|lease| pool.subnet.contains(lease.address)).count();
             let used = leased as u64 + own;
             let all = u64::try_from(pool.subnet.size()).unwrap_or(u64::MAX);

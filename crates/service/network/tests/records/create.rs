@@ -19,7 +19,7 @@ fn three_networks_are_always_there() {
         let bridge = engine.networks.inspect(&engine.db, "default").unwrap();
         assert_eq!((bridge.name.as_str(), bridge.bridge()), ("bridge", "dhow0"));
         assert_eq!(bridge.pools()[0].subnet.to_string(), "172.17.0.0/16");
-        assert_eq!(bridge.pools()[0].gateway, ip("172.17.0.1"));
+        assert_eq!(bridge.pools()[0].gateway, Some(ip("172.17.0.1")));
         for name in ["bridge", "host", "none"] {
             let err = engine.networks.remove(&engine.db, name, &|_| false).unwrap_err();
             assert_eq!(
@@ -134,7 +134,7 @@ fn what_cannot_be_a_network_is_refused_in_dockers_words() {
             &option("com.docker.network.driver.mtu", "9"),
             Class::Invalid,
             &expect![
-                "invalid network option com.docker.network.driver.mtu=9: it is a number of bytes from 68 to 65535"
+                "failed to parse com.docker.network.driver.mtu value: 9 (it is a number of bytes from 68 to 65535)"
             ],
         );
         check(
@@ -142,7 +142,7 @@ fn what_cannot_be_a_network_is_refused_in_dockers_words() {
             &option("com.docker.network.bridge.name", "../x"),
             Class::Invalid,
             &expect![
-                "invalid network option com.docker.network.bridge.name=../x: a link's name has 1 to 15 bytes, and no / or space"
+                "failed to parse com.docker.network.bridge.name value: ../x (a link's name has 1 to 15 bytes, and no / or space)"
             ],
         );
         check(
@@ -150,14 +150,42 @@ fn what_cannot_be_a_network_is_refused_in_dockers_words() {
             &option("com.docker.network.bridge.name", "veth-of-another"),
             Class::Invalid,
             &expect![
-                "invalid network option com.docker.network.bridge.name=veth-of-another: a link of this name exists"
+                "failed to parse com.docker.network.bridge.name value: veth-of-another (a link of this name exists, and is no bridge)"
             ],
         );
         check(
             engine,
-            &option("parent", "eth0"),
+            &option("com.docker.network.bridge.enable_icc", "yes"),
             Class::Invalid,
-            &expect!["invalid network option parent=eth0: there is no such option"],
+            &expect![[
+                r#"failed to parse com.docker.network.bridge.enable_icc value: yes (strconv.ParseBool: parsing "yes": invalid syntax)"#
+            ]],
+        );
+        check(
+            engine,
+            &option("com.docker.network.bridge.gateway_mode_ipv4", "x"),
+            Class::Invalid,
+            &expect![
+                "failed to parse com.docker.network.bridge.gateway_mode_ipv4 value: x (unknown gateway mode x)"
+            ],
+        );
+        check(
+            engine,
+            &option("com.docker.network.bridge.gateway_mode_ipv4", "isolated"),
+            Class::Internal,
+            &expect!["gateway mode 'isolated' can only be used for an internal network"],
+        );
+        check(
+            engine,
+            &CreateRequest { ipv4: Some(false), ..named("new") },
+            Class::Invalid,
+            &expect!["IPv4 or IPv6 must be enabled"],
+        );
+        check(
+            engine,
+            &option("com.docker.network.enable_ipv6", "x"),
+            Class::Invalid,
+            &expect![[r#"driver-opt "com.docker.network.enable_ipv6" is not a valid bool"#]],
         );
         let err = engine.networks.inspect(&engine.db, "nowhere").unwrap_err();
         assert_eq!(

@@ -1,0 +1,209 @@
+//! The networks that are always there.
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use metadata::{Db, Read};
+use netlink::RouteSocket;
+
+use crate::create::{DEFAULT_MTU, all, random_id};
+use crate::defaults::{DefaultBridge, split};
+use crate::options::{self, Extras};
+use crate::record::Config;
+use crate::{
+    CreateRequest, DEFAULT, Driver, Error, Network, Networks, PoolRequest, Subnet, name, now, pool,
+};
+
+impl Networks {
+    /// Makes the records of the networks that are always there, where they are missing: `bridge`,
+    /// `host` and `none`. Where an administrator has set something else since, the default one is made
+    /// anew, as soon as nobody runs in it.
+    pub fn ensure_predefined(&self, db: &Db) -> Result<(), Error> {
+        let wanted = self.defaults.bridge.fingerprint(&self.defaults.pools);
+        let found = db.read(|tx| -> Result<Option<Network>, Error> {
+            tx.network_named(DEFAULT)?.map(Network::from_row).transpose()
+        })?;
+        match found {
+            Some(found) if found.config.extras.made_with == wanted => Ok(()),
+            Some(found) => self.change_default(db, &found, &wanted),
+            None => self.make_predefined(db, &wanted),
+        }
+    }
+
+    fn make_predefined(&self, db: &Db, made_with: &str) -> Result<(), Error> {
+        let (request, foreign) = self.default_request()?;
+        let host = pool::used(&[])?;
+        db.write(|tx| {
+            // Another process may have been faster.
+            if present(tx)? {
+                return Ok(());
+            }
+            let bridge = self.compute_default(&request, &all(tx)?, host, (foreign, made_with))?;
+            tx.insert_network(&bridge.to_row()?)?;
+            for (name, driver) in [("host", Driver::Host), ("none", Driver::Null)] {
+                tx.insert_network(&without_bridge(name, driver)?.to_row()?)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes the default network as it is set now, under the id that it has.
+    fn change_default(&self, db: &Db, old: &Network, made_with: &str) -> Result<(), Error> {
+        if self.inside_if_there(|| has_ports(old.bridge()))?.unwrap_or(false) {
+            return Ok(());
+        }
+        self.unmake(old)?;
+        let (request, foreign) = self.default_request()?;
+        let host = pool::used(&[])?;
+        db.write(|tx| {
+            let mut others = all(tx)?;
+            others.retain(|one| one.id != old.id);
+            let new = self.compute_default(&request, &others, host, (foreign, made_with))?;
+            Network { id: old.id.clone(), created: old.created, ..new }.store(tx)
+        })
+    }
+
+    fn compute_default(
+        &self,
+        request: &CreateRequest,
+        networks: &[Network],
+        host: Vec<Subnet>,
+        (foreign, made_with): (bool, &str),
+    ) -> Result<Network, Error> {
+        let mut network = if self.defaults.bridge.name == DefaultBridge::NONE {
+            without_bridge(DEFAULT, Driver::Null)?
+        } else {
+            self.compute(request, networks, host)?
+        };
+        network.config.extras.foreign = foreign;
+        made_with.clone_into(&mut network.config.extras.made_with);
+        Ok(network)
+    }
+
+    /// The default network as it is set, and whether its bridge is somebody else's.
+    fn default_request(&self) -> Result<(CreateRequest, bool), Error> {
+        let set = &self.defaults.bridge;
+        let own = name::default_bridge(&self.prefix);
+        let foreign = !set.name.is_empty() && set.name != own && set.name != DefaultBridge::NONE;
+        let bridge = if foreign { set.name.clone() } else { own };
+        let addresses = if foreign { self.inside(|| addresses_of(&bridge))? } else { Vec::new() };
+        let mut request = CreateRequest {
+            name: DEFAULT.to_owned(),
+            ipv6: Some(set.ipv6),
+            options: predefined_options(set, &bridge),
+            ..CreateRequest::default()
+        };
+        let families = [
+            (true, "bip", &set.address, "fixed-cidr", &set.range, &set.gateway),
+            (false, "bip6", &set.address6, "fixed-cidr-v6", &set.range6, &set.gateway6),
+        ];
+        for (ipv4, bip, address, fixed, range, gateway) in families {
+            let there = addresses.iter().find(|one| one.0.is_ipv4() == ipv4);
+            let there = there.map(|(address, prefix)| format!("{address}/{prefix}"));
+            let address =
+                if address.is_empty() { there.unwrap_or_default() } else { address.clone() };
+            let asked = pool_of((bip, &address), (fixed, range), gateway, ipv4)?;
+            if (ipv4 || set.ipv6) && asked != PoolRequest::default() {
+                request.pools.push(asked);
+            }
+        }
+        Ok((request, foreign))
+    }
+}
+
+/// A range of the default network, from the address of its bridge and the part that is given out.
+fn pool_of(
+    (bip, address): (&'static str, &str),
+    (fixed, range): (&'static str, &str),
+    gateway: &str,
+    ipv4: bool,
+) -> Result<PoolRequest, Error> {
+    let parse = |key, text: &str| {
+        let of_family = split(text).filter(|(address, _)| address.is_ipv4() == ipv4);
+        let found = of_family
+            .and_then(|(address, prefix)| Some((address, Subnet::around(address, prefix)?)));
+        let reason = || format!("invalid CIDR address: {text}");
+        found.ok_or_else(|| Error::Setting { key, reason: reason() })
+    };
+    let mut pool = PoolRequest::default();
+    if !range.is_empty() {
+        let (_, subnet) = parse(fixed, range)?;
+        pool.range = subnet.to_string();
+        pool.subnet.clone_from(&pool.range);
+    }
+    if !address.is_empty() {
+        let (own, subnet) = parse(bip, address)?;
+        pool.subnet = subnet.to_string();
+        // The range itself means its first address.
+        if subnet.is_host(own) {
+            pool.gateway = own.to_string();
+        }
+    }
+    if !gateway.is_empty() {
+        let router = if ipv4 { "DefaultGatewayIPv4" } else { "DefaultGatewayIPv6" };
+        pool.reserved.insert(router.to_owned(), gateway.to_owned());
+    }
+    Ok(pool)
+}
+
+/// The addresses of a bridge that somebody else has made.
+fn addresses_of(bridge: &str) -> Result<Vec<(IpAddr, u8)>, Error> {
+    let mut socket = RouteSocket::open()?;
+    let missing = || Error::Setting {
+        key: "bridge",
+        reason: format!("bridge device with non default name {bridge} must be created manually"),
+    };
+    let link = socket.link(bridge)?.filter(|link| link.kind == "bridge").ok_or_else(missing)?;
+    let all = socket.addresses()?.into_iter().filter(|one| one.index == link.index);
+    let local = |address: &IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    Ok(all.map(|one| (one.address, one.prefix)).filter(|one| !local(&one.0)).collect())
+}
+
+/// Whether somebody's interface is on this bridge.
+fn has_ports(bridge: &str) -> Result<bool, Error> {
+    if bridge.is_empty() {
+        return Ok(false);
+    }
+    let mut socket = RouteSocket::open()?;
+    let Some(link) = socket.link(bridge)? else { return Ok(false) };
+    Ok(socket.links()?.iter().any(|one| one.master == Some(link.index)))
+}
+
+fn present(tx: &Read) -> Result<bool, Error> {
+    Ok(tx.network_named("none")?.is_some())
+}
+
+fn without_bridge(name: &str, driver: Driver) -> Result<Network, Error> {
+    let config = Config {
+        driver,
+        pools: Vec::new(),
+        idle: Vec::new(),
+        ipam_options: None,
+        bridge: String::new(),
+        mtu: DEFAULT_MTU,
+        internal: false,
+        icc: true,
+        masquerade: false,
+        labels: BTreeMap::new(),
+        options: BTreeMap::new(),
+        attachable: false,
+        extras: Extras::default(),
+    };
+    Ok(Network { id: random_id()?, name: name.to_owned(), created: now(), config })
+}
+
+/// The options that Docker shows on its default network.
+fn predefined_options(set: &DefaultBridge, bridge: &str) -> BTreeMap<String, String> {
+    let mtu = if set.mtu == 0 { DEFAULT_MTU } else { set.mtu };
+    let binding = if set.binding.is_empty() { "0.0.0.0" } else { &set.binding };
+    [
+        (options::DEFAULT_BRIDGE, "true".to_owned()),
+        (options::ICC, (!set.isolated).to_string()),
+        (options::MASQUERADE, (!set.unmasked).to_string()),
+        (options::HOST_BINDING, binding.to_owned()),
+        (options::BRIDGE, bridge.to_owned()),
+        (options::MTU, mtu.to_string()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
