@@ -80,7 +80,7 @@ impl Engine {
             Phase::Running => Ok(()),
             Phase::Paused => Err(Error::Conflict(format!(
                 "Container {} is paused, unpause the container before exec",
-                container.name
+                container.id
             ))),
             Phase::Restarting => control::restarting(container),
             Phase::Created | Phase::Exited => control::not_running(container),

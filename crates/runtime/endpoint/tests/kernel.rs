@@ -45,6 +45,7 @@ fn plan(directory: &Path, addresses: &[(IpAddr, u8)]) -> Plan {
     let container = |port: u16| (addresses[0].0, port).into();
     Plan {
         shared: false,
+        guards: Vec::new(),
         links: vec![Link {
             bridge: "br0".into(),
             host_name: "vethA".into(),
@@ -55,6 +56,7 @@ fn plan(directory: &Path, addresses: &[(IpAddr, u8)]) -> Plan {
             gateway6: None,
             mtu: 1500,
             isolated: false,
+            parameters: Vec::new(),
             name: Some(Name {
                 directory: directory.join("names"),
                 file: "c1".into(),

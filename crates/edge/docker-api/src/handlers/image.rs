@@ -207,6 +207,9 @@ pub(crate) async fn history(call: Call) -> Reply {
 /// `DELETE /images/NAME`
 pub(crate) async fn remove(call: Call) -> Reply {
     let name = call.id.clone();
+    if name.trim().is_empty() {
+        return Err(Error::invalid("image name cannot be blank"));
+    }
     let force = call.query.bool("force");
     let platforms = platform::all_from_json(call.query.all("platforms"))?;
     let removed = call

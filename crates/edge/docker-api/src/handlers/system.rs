@@ -249,6 +249,12 @@ pub(crate) async fn events(call: Call) -> Reply {
         text => instant(text).map(Some),
     };
     let (since, until) = (bound("since")?, bound("until")?);
+    if until.is_some_and(|until| since.is_some_and(|since| until < since)) {
+        let (since, until) = (call.query.text("since"), call.query.text("until"));
+        return Err(Error::invalid(format!(
+            "`since` time ({since}) cannot be after `until` time ({until})"
+        )));
+    }
     let filters = Filters::parse(call.query.text("filters"))?;
     let form = form(&call);
     let mut events = call.engine(move |engine| engine.events(since, until, filters)).await?;
