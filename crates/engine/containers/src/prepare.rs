@@ -66,6 +66,12 @@ impl Engine {
         resolv: &Resolv,
         now: Option<&endpoint::Plan>,
     ) -> Result<Connected, Error> {
+        // As in Docker: who would be on a default network that there is not is on none.
+        if self.settings().networks.bridge == "none"
+            && container.record.host.network_mode == "bridge"
+        {
+            container.record.config.network_disabled = true;
+        }
         let record = &container.record;
         let (config, host) = (&record.config, &record.host);
         let attachments =

@@ -58,7 +58,7 @@ pub struct Link {
     #[serde(default)]
     pub isolated: bool,
     /// The kernel's parameters of the container's end.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parameters: Vec<Parameter>,
     /// Where, and under which names, others on this network find this container.
     pub name: Option<Name>,

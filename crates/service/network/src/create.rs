@@ -75,13 +75,13 @@ impl Networks {
             Ok(network)
         })?;
         failpoint::hit("network.created")?;
-        if self.site.is_none() {
-            if let Err(err) = self.ensure(&network) {
-                // What cannot be made is not there. Why it could not is what matters.
-                let _ = self.unmake(&network);
-                db.write(|tx| Ok::<_, Error>(tx.delete_network(&network.id)?))?;
-                return Err(err);
-            }
+        if self.site.is_none()
+            && let Err(err) = self.ensure(&network)
+        {
+            // What cannot be made is not there. Why it could not is what matters.
+            let _ = self.unmake(&network);
+            db.write(|tx| Ok::<_, Error>(tx.delete_network(&network.id)?))?;
+            return Err(err);
         }
         Ok(network)
     }

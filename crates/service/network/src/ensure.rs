@@ -97,9 +97,13 @@ fn configuration(network: &Network, index: u32) -> Requests {
 }
 
 fn mac(network: &Network) -> [u8; 6] {
-    let addresses =
-        network.pools().iter().map(|pool| pool.gateway.unwrap_or(pool.subnet.address()));
-    hardware_address(addresses)
+    let mut mac = hardware_address(network.pools().iter().filter_map(|pool| pool.gateway));
+    if network.pools().iter().all(|pool| pool.gateway.is_none()) {
+        // It has no address, and its containers have those that begin with 02:42.
+        mac = hardware_address(network.pools().iter().map(|pool| pool.subnet.address()));
+        mac[1] = 0x43;
+    }
+    mac
 }
 
 /// `02:42:` and an IPv4 address, as Docker makes it; without one, the end of an IPv6 address.

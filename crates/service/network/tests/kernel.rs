@@ -464,8 +464,8 @@ fn the_default_network_is_as_it_was_set() {
             let networks = host.networks.clone().with(defaults);
             networks.ensure_predefined(&host.db).map(|()| networks)
         };
-        let before = host.networks.inspect(&host.db, "bridge").unwrap();
         let a = host.start("a", "bridge", &[]);
+        let before = host.networks.inspect(&host.db, "bridge").unwrap();
         let set = |defaults: &mut network::Defaults| {
             defaults.pools = vec![network::SplitPool::new("10.6.0.0/16", 24).unwrap()];
             let bridge = &mut defaults.bridge;

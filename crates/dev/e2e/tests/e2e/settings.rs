@@ -95,6 +95,8 @@ fn networks_are_as_they_were_set() {
     assert!(!links.contains("eth0"), "{links}");
     let names = sandbox.ok(&["network", "ls", "--format", "{{.Name}}"]);
     assert!(!names.lines().any(|name| name == "bridge"), "{names}");
+    // And as it was, where nothing is set any more.
     sandbox.unset_env("DHOW_CONFIG");
+    assert_eq!(run(&[]).split('.').next(), Some("172"));
     sandbox.finish();
 }

@@ -147,14 +147,6 @@ fn what_cannot_be_a_network_is_refused_in_dockers_words() {
         );
         check(
             engine,
-            &option("com.docker.network.bridge.name", "veth-of-another"),
-            Class::Invalid,
-            &expect![
-                "failed to parse com.docker.network.bridge.name value: veth-of-another (a link of this name exists, and is no bridge)"
-            ],
-        );
-        check(
-            engine,
             &option("com.docker.network.bridge.enable_icc", "yes"),
             Class::Invalid,
             &expect![[
