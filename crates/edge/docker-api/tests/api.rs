@@ -142,6 +142,7 @@ async fn errors_are_dockerds() {
             ("GET /networks/nope", ""),
             ("DELETE /networks/bridge", ""),
             ("POST /networks/create", "{}"),
+            ("POST /containers/nope/attach?stream=1&stdout=1", ""),
             ("GET /volumes/nope", ""),
             ("DELETE /volumes/nope", ""),
             ("POST /build", ""),
@@ -215,6 +216,8 @@ async fn errors_are_dockerds() {
                 403 {"message":"bridge is a pre-defined network and cannot be removed"}
             POST /networks/create {}
                 400 {"message":"invalid name: name is empty"}
+            POST /containers/nope/attach?stream=1&stdout=1 
+                404 No such container: nope
             GET /volumes/nope 
                 404 {"message":"get nope: no such volume"}
             DELETE /volumes/nope 

@@ -19,7 +19,7 @@ use crate::{
     error::Error,
     http::{
         Io,
-        body::{BodyWriter, pieces},
+        body::{BodyWriter, ReplyBody, pieces},
         connection::Answer,
         gone::{gone, head_taken, leash},
         websocket::{self, WebSocket},
@@ -61,9 +61,18 @@ pub(crate) fn detach_keys(keys: &str) -> Result<Vec<u8>, Error> {
 
 /// `POST /containers/ID/attach`
 pub(crate) async fn attach(call: Call) -> Reply {
-    let attach = Attach::of(&call).await?;
+    let attach = match Attach::of(&call).await {
+        Ok(attach) => attach,
+        Err(err) => return Ok(refuse_attach(&err)),
+    };
     let head = raw_head(&call, attach.attaching.tty);
     Ok(Answer::TakeOver(head, Box::new(|client| Box::pin(attach.join(client, Framing::AsItIs)))))
+}
+
+/// `dockerd` has taken the connection over by then: an error is a line of text, and called a stream.
+fn refuse_attach(err: &Error) -> Answer {
+    let line = format!("{}\r\n", err.message);
+    reply(err.status, RAW, ReplyBody::Whole(line.into()))
 }
 
 /// From here on the messages of a WebSocket are bytes and no text.
