@@ -214,19 +214,7 @@ impl Job {
         for (at, (kept, what, below)) in self.writable.iter().enumerate() {
             let key = Digest::sha256(format!("{} failed {at}", self.key).as_bytes());
             let key = self.build.own(&key);
-            let record = NewRecord {
-                key: &key,
-                description: &self.vertex.shown.name,
-                below: below.last(),
-                lease: &self.build.lease,
-            };
-            let write =
-                |tx: &metadata::Write, sealed: Option<&images::Sealed>| record.write(tx, sealed);
-            let engine = &self.build.builder.engine;
-            let nothing = images::IfNothing::Layer;
-            if let Ok(sealed) = engine.keep_step(finished, *what, below, nothing, write) {
-                let mut chain = below.clone();
-                chain.extend(sealed.map(|sealed| sealed.chain));
+            if let Ok(chain) = self.layer(finished, &key, *what, below) {
                 written.results.push((*kept, chain));
             }
         }
@@ -244,21 +232,29 @@ impl Job {
             };
             // Without the first, it is of use to this build alone.
             let key = key.unwrap_or_else(|| self.build.own(&self.key));
-            let record = NewRecord {
-                key: &key,
-                description: &self.vertex.shown.name,
-                below: below.last(),
-                lease: &self.build.lease,
-            };
-            let write =
-                |tx: &metadata::Write, sealed: Option<&images::Sealed>| record.write(tx, sealed);
-            let engine = &self.build.builder.engine;
-            let nothing = images::IfNothing::Layer;
-            let sealed = engine.keep_step(finished, *what, below, nothing, write)?;
-            let mut chain = below.clone();
-            chain.extend(sealed.map(|sealed| sealed.chain));
-            chains.push(chain);
+            chains.push(self.layer(finished, &key, *what, below)?);
         }
         Ok(chains)
+    }
+
+    /// Makes a layer of what it has written in one place, found by `key`: all that is there then.
+    fn layer(
+        &self,
+        finished: &FinishedStep,
+        key: &Digest,
+        what: StepResult,
+        below: &[ChainId],
+    ) -> Result<Vec<ChainId>, Error> {
+        let record = NewRecord {
+            key,
+            description: &self.vertex.shown.name,
+            below: below.last(),
+            lease: &self.build.lease,
+        };
+        let write =
+            |tx: &metadata::Write, sealed: Option<&images::Sealed>| record.write(tx, sealed);
+        let nothing = images::IfNothing::Layer;
+        let sealed = self.build.builder.engine.keep_step(finished, what, below, nothing, write)?;
+        Ok(below.iter().cloned().chain(sealed.map(|sealed| sealed.chain)).collect())
     }
 }
