@@ -287,9 +287,10 @@ mod tests {
             |settings: &Settings| -> Vec<String> { settings.unused().map(str::to_owned).collect() };
         assert!(unused(&load(" \n").unwrap()).is_empty());
         let text = r#"{"init": true, "iptables": true, "mtu": 0, "tls": false, "hosts": [],
-            "image-gc": "off", "live-restore": true, "dns": ["192.0.2.1"]}"#;
+            "image-gc": "off", "live-restore": true, "dns": ["192.0.2.1"], "bip": "10.9.0.1/24"}"#;
         let settings = load(text).unwrap();
         assert_eq!((settings.init, unused(&settings)), (true, vec!["iptables".to_owned()]));
+        assert_eq!(settings.networks.bip, "10.9.0.1/24");
         assert!(load("{").is_err());
         assert!(load(r#"{"init": 1}"#).is_err());
         std::fs::remove_file(&path).unwrap();

@@ -32,7 +32,7 @@ fn set_one(path: &Path, value: &str) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().read(true).open(path)?;
     apply::check_procfs(&file)?;
     let mut now = String::new();
-    // Some can be written only.
+    // One that was never set may not be read: `stable_secret`.
     let read = io::Read::read_to_string(&mut file, &mut now);
     if read.is_ok() && now.trim() == value.trim() {
         return Ok(());
