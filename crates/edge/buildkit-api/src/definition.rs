@@ -160,6 +160,10 @@ impl Service {
     ) -> Result<BTreeMap<String, String>, Status> {
         let mut names = BTreeMap::new();
         for (input, definition) in inputs {
+            if definition.def.is_empty() && matches!(input.as_str(), "context" | "dockerfile") {
+                let why = "invalid nil input definition to definition op";
+                return Err(Status::invalid_argument(why));
+            }
             if let Some(name) = self.input(job, by, definition)? {
                 names.insert(input.clone(), name);
             }

@@ -16,6 +16,8 @@ use crate::event::{self, Progress};
 use crate::output::Output;
 use crate::remote::Remote;
 use crate::request::{Export, Request};
+use crate::source::git::Tips;
+use crate::source::http::Seen;
 use crate::worked::Failures;
 use crate::{Error, solver};
 
@@ -86,6 +88,10 @@ pub(crate) struct Shared {
     pub(crate) pulled: Mutex<HashSet<Digest>>,
     /// Steps that failed, and what they worked on.
     pub(crate) failures: Failures,
+    /// What this build has seen of repositories.
+    pub(crate) tips: Tips,
+    /// And of files behind URLs.
+    pub(crate) seen: Seen,
 }
 
 /// A result of another build, which lives as long as this one.
@@ -141,6 +147,8 @@ impl Build {
             remote,
             pulled: Mutex::default(),
             failures: Failures::default(),
+            tips: Tips::default(),
+            seen: Seen::default(),
         };
         Self { shared: Arc::new(shared) }
     }

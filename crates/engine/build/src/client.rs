@@ -11,6 +11,7 @@ use registry::Credentials;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::event::Status;
+use crate::look::{Extras, SourceMeta};
 
 /// An answer that takes time. Its error is a text for people, without a full stop.
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
@@ -33,6 +34,22 @@ impl From<String> for Denied {
 /// What takes the place of a source, or why it may not be used.
 pub type Decided<'a> =
     Pin<Box<dyn Future<Output = Result<Option<buildgraph::Source>, Denied>> + Send + 'a>>;
+
+/// A source of which somebody has to know what it is before it is decided on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Described {
+    /// Which.
+    pub source: buildgraph::Source,
+    /// What people are shown meanwhile.
+    pub shown: String,
+    /// For which platform.
+    pub platform: Option<oci::image::Platform>,
+    /// What else of it has to be known.
+    pub extras: Extras,
+}
+
+/// Says what a source is.
+pub type Describe<'a> = dyn Fn(Described) -> Asked<'a, SourceMeta> + Send + Sync + 'a;
 
 /// A connection in both directions.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -128,11 +145,12 @@ pub trait Client: Send + Sync + fmt::Debug {
     ) -> Asked<'a, Box<dyn Output>>;
 
     /// What is used in the place of a source, as the client's policy says; `None`: that one. Its error says why
-    /// it may not be used.
+    /// it may not be used. A policy that goes by more than names can have it described.
     fn decide<'a>(
         &'a self,
         _source: &'a buildgraph::Source,
         _platform: Option<&'a oci::image::Platform>,
+        _describe: &'a Describe<'a>,
     ) -> Decided<'a> {
         Box::pin(async { Ok(None) })
     }

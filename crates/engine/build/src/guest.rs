@@ -90,19 +90,18 @@ impl Build {
                 let how = self.shared.resolve_mode();
                 let found = source::resolve(&self.shared, &name, None, how, listeners);
                 let (found, _) = found.await?;
-                let image = Image {
-                    reference: name,
-                    digest: found.manifest,
-                    id: Some(found.id),
-                    resolve: how,
-                };
+                let (digest, id) = (found.manifest, Some(found.id));
+                let image = Image { digest, id, ..Image::named(name, how) };
                 let source = Source::Image(image);
                 return Ok(Found { source, chain: found.chain, config: found.config });
             }
             Place::Layout(store, digest) => {
                 let found = source::layout::resolve(&self.shared, &store, &digest, None).await?;
                 let (digest, id) = (found.digest, Some(found.id));
-                (Source::Layout(Layout { store, digest, id }), found.config)
+                (
+                    Source::Layout(Layout { name: store.clone(), store, digest, id, layers: None }),
+                    found.config,
+                )
             }
             Place::Input(input, result) => {
                 let config = input_config(&asked.options, &input)?.unwrap_or_default();

@@ -46,7 +46,9 @@ pub use attest::{Attestations, Recorded, Stated};
 pub use build::{Build, Step};
 pub use builder::Builder;
 pub use caches::{CacheArchive, CacheMount, CacheMountName};
-pub use client::{Asked, Client, Decided, Denied, Fetched, Output, SentTree, Stream};
+pub use client::{
+    Asked, Client, Decided, Denied, Describe, Described, Fetched, Output, SentTree, Stream,
+};
 pub use container::{Container, Control, Process, Program};
 pub use error::Error;
 pub use event::{Event, Log, Progress, Source, Status, VertexState, Warning};
@@ -54,9 +56,10 @@ pub use export::Solved;
 pub use frontend::{Recipe, Syntax};
 pub use guest::{Guest, GuestLog, GuestRequest};
 pub use images::SaidOf;
-pub use look::{FileStat, SourceMeta};
+pub use look::{Extras, FileStat, SourceMeta};
 pub use pruning::{Filter, Pruning};
 pub use request::{CacheOption, Entitlements, Export, FrontendRequest, Request};
+pub use source::chain::Chain;
 pub use usage::{CacheRecord, PrunedCache};
 pub use worked::Worked;
 

@@ -4,14 +4,18 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use buildgraph::{Image, Resolve, Source};
 use fsroot::Root;
 use oci::Digest;
 use oci::image::{MAX_CONFIG, Platform};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, readlinkat, statat};
+use rustix::io::Errno;
 
+use crate::build::Shared;
 use crate::error::At as _;
+use crate::source::chain::Chain;
 use crate::tell::{Listeners, phase_told};
 use crate::{Build, Error, op, source, view};
 
@@ -39,11 +43,20 @@ pub struct FileStat {
     pub link: PathBuf,
 }
 
+/// What of a source is to be known beyond what it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// Of a repository: the commit and the tag as objects.
+    pub objects: bool,
+    /// Of an image: what is said of it, with the statements of these types.
+    pub statements: Option<Vec<String>>,
+}
+
 /// What a source is, before any of it is built on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SourceMeta {
-    /// An image: the digest of its manifest, and its configuration.
-    Image(Digest, Vec<u8>),
+    /// An image: the digest of its manifest, its configuration, and what is said of it, where that was asked for.
+    Image(Digest, Vec<u8>, Option<Box<Chain>>),
     /// A repository.
     Git {
         /// What its commit is called there, in full.
@@ -52,6 +65,8 @@ pub enum SourceMeta {
         checksum: String,
         /// The commit, where that is another; else empty.
         commit: String,
+        /// The objects themselves, commit and tag, where they were asked for, and there is one.
+        objects: (Vec<u8>, Vec<u8>),
     },
     /// A file behind a URL.
     Http {
@@ -59,44 +74,85 @@ pub enum SourceMeta {
         checksum: String,
         /// Its name.
         name: String,
+        /// When it was written last, as its server says; seconds since 1970.
+        modified: Option<u64>,
     },
 }
 
-impl Build {
-    /// What a source is. Of a repository nothing is fetched; a file is, since its digest is asked for.
-    pub async fn source_meta(
-        &self,
+impl Shared {
+    /// What a source is, whatever the client's policy says of it.
+    pub(crate) async fn described(
+        self: &Arc<Self>,
         of: &Source,
         shown: &str,
         platform: Option<&Platform>,
+        extras: &Extras,
     ) -> Result<SourceMeta, Error> {
-        let build = &self.shared;
-        let of = &build.decided(of, platform).await?;
+        let build = self;
         phase_told(build, shown, async |listeners| match of {
             Source::Image(image) => {
-                let found = self.config_of(&image.reference, platform, image.resolve).await?;
-                Ok(SourceMeta::Image(found.0, found.1))
+                let name = &image.reference;
+                let found = build.config_of(name, platform, image.resolve).await?;
+                let chain = match &extras.statements {
+                    Some(types) => source::chain::chain(build, name, platform, types).await?,
+                    None => None,
+                };
+                let digest = chain.as_ref().map_or(found.0, |chain| chain.root.clone());
+                Ok(SourceMeta::Image(digest, found.1, chain.map(Box::new)))
             }
             Source::Layout(layout) => {
                 let (store, digest) = (&layout.store, &layout.digest);
                 let found = Box::pin(source::layout::resolve(build, store, digest, platform));
                 let found = found.await?;
-                Ok(SourceMeta::Image(found.digest, found.document))
+                Ok(SourceMeta::Image(found.digest, found.document, None))
             }
             Source::Git(git) => {
-                let found = source::git::about(build, git, &listeners).await?;
-                let source::git::About { name, checksum, commit } = found;
-                Ok(SourceMeta::Git { name, checksum, commit })
+                let found = source::git::about(build, git, extras.objects, &listeners).await?;
+                let source::git::About { name, checksum, commit, objects } = found;
+                Ok(SourceMeta::Git { name, checksum, commit, objects })
             }
             Source::Http(http) => {
-                let (checksum, name) = source::http::about(build, http, &listeners).await?;
-                Ok(SourceMeta::Http { checksum, name })
+                let found = source::http::about(build, http, &listeners).await?;
+                let source::http::About { digest, name, modified } = found;
+                Ok(SourceMeta::Http { checksum: digest, name, modified })
             }
             Source::Local(_) | Source::Result(_) => {
                 Err(Error::NotYet(format!("to look at {shown} before it is built")))
             }
         })
         .await
+    }
+
+    async fn config_of(
+        self: &Arc<Self>,
+        name: &str,
+        platform: Option<&Platform>,
+        how: Resolve,
+    ) -> Result<(Digest, Vec<u8>), Error> {
+        let listeners = Listeners::default();
+        let (image, _) = source::resolve(self, name, platform, how, &listeners).await?;
+        let id = image.id.clone();
+        let bytes = self.blocking(move |build| {
+            let content = build.builder.images().content();
+            Ok(content.read(&id, MAX_CONFIG as u64).map_err(images::Error::from)?)
+        });
+        let digest = image.manifest.unwrap_or(image.id);
+        Ok((digest, bytes.await?))
+    }
+}
+
+impl Build {
+    /// What a source is. Of a repository nothing is fetched, but where its objects are asked for; a file is,
+    /// since its digest is asked for.
+    pub async fn source_meta(
+        &self,
+        of: &Source,
+        shown: &str,
+        platform: Option<&Platform>,
+        extras: &Extras,
+    ) -> Result<SourceMeta, Error> {
+        let of = &self.shared.decided(of, platform).await?;
+        self.shared.described(of, shown, platform, extras).await
     }
 
     /// The configuration of an image: its digest, and the document. It is pulled where it is not here.
@@ -106,32 +162,18 @@ impl Build {
         platform: Option<&Platform>,
         how: Resolve,
     ) -> Result<(Digest, Vec<u8>), Error> {
-        let (reference, digest, id) = (name.to_owned(), None, None);
-        let asked = Source::Image(Image { reference, digest, id, resolve: how });
+        let asked = Source::Image(Image::named(name.to_owned(), how));
         match self.shared.decided(&asked, platform).await? {
-            Source::Image(image) => self.config_of(&image.reference, platform, image.resolve).await,
-            other => match Box::pin(self.source_meta(&other, name, platform)).await? {
-                SourceMeta::Image(digest, config) => Ok((digest, config)),
+            Source::Image(image) => {
+                self.shared.config_of(&image.reference, platform, image.resolve).await
+            }
+            other => match Box::pin(self.source_meta(&other, name, platform, &Extras::default()))
+                .await?
+            {
+                SourceMeta::Image(digest, config, _) => Ok((digest, config)),
                 _ => Err(Error::Invalid(format!("what is in the place of {name} is no image"))),
             },
         }
-    }
-
-    async fn config_of(
-        &self,
-        name: &str,
-        platform: Option<&Platform>,
-        how: Resolve,
-    ) -> Result<(Digest, Vec<u8>), Error> {
-        let listeners = Listeners::default();
-        let (image, _) = source::resolve(&self.shared, name, platform, how, &listeners).await?;
-        let id = image.id.clone();
-        let bytes = self.shared.blocking(move |build| {
-            let content = build.builder.images().content();
-            Ok(content.read(&id, MAX_CONFIG as u64).map_err(images::Error::from)?)
-        });
-        let digest = image.manifest.unwrap_or(image.id);
-        Ok((digest, bytes.await?))
     }
 
     /// What is in a file of a result, from `offset`, `len` bytes at most.
@@ -222,8 +264,11 @@ pub(crate) fn read_dir(root: &Root, path: &Path) -> Result<Vec<FileStat>, Error>
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        let found = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW);
-        let found = found.at("stat", path)?;
+        let found = match statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            // overlayfs lists a whiteout that hides nothing.
+            Err(Errno::NOENT) => continue,
+            found => found.at("stat", path)?,
+        };
         let name = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
         let mut file = describe(name, &found);
         if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {

@@ -101,13 +101,15 @@ impl Shared {
         if let Some(known) = self.known(&vertex.digest) {
             return Ok(known);
         }
-        let output = wait(inputs).await?.pop().ok_or(Error::Lost("a step of the build"))?;
+        let first = wait(inputs).await?.into_iter().next();
+        let output = first.ok_or(Error::Lost("a step of the build"))?;
         let made = match (&vertex.op, output) {
             (Op::Part(at), Output::Parts(chains)) => {
                 let chain = chains.into_iter().nth(*at);
                 Output::Layers(chain.ok_or(Error::Lost("a part of a result"))?)
             }
             (Op::Layers, Output::Layers(chain)) => Output::Layers(chain),
+            (Op::After, output) => output,
             (Op::Layers, tree @ Output::Tree(_)) => {
                 let made = self.lay(graph, vertex, tree).await;
                 made.map_err(|error| match error {

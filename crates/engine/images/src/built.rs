@@ -293,8 +293,12 @@ impl Images {
         let (layer, blob) =
             self.db.read(|tx| Ok::<_, Error>((tx.layer(chain)?, tx.layer_blob(chain)?)))?;
         let layer = layer.ok_or_else(|| missing(chain))?;
-        // Of a build that ended before its image was recorded the archive may be here, too.
-        let digest = blob.unwrap_or_else(|| layer.diff.0.clone());
+        // Of a build that ended before its image was recorded the archive may be here, too; and a layer that
+        // was laid on others has the one that it had.
+        let mut digest = blob.unwrap_or_else(|| layer.diff.0.clone());
+        if self.content.size(&digest)?.is_none() {
+            digest = self.db.read(|tx| tx.diff_blob(&layer.diff))?.unwrap_or(digest);
+        }
         let Some(size) = self.content.size(&digest)? else { return Ok(None) };
         let kind = if digest == layer.diff.0 {
             media_type::LAYER
@@ -317,7 +321,7 @@ impl Images {
         let upper = paths.pop().unwrap_or_default();
         paths.reverse();
         match self.snapshots.form() {
-            snapshot::Form::Own => diff::pack(&upper, &paths, &mut archive)?,
+            snapshot::Form::Own => diff::pack_layer(&upper, &paths, &mut archive)?,
             snapshot::Form::Whole => {
                 let before = (!below.is_empty()).then(|| paths.first()).flatten();
                 let changes = tree::compare(&tree::Compare {

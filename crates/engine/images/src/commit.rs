@@ -12,7 +12,7 @@ use oci::{DiffId, Digest};
 use reference::Reference;
 use snapshot::Mounts;
 
-use crate::install::{LayerSource, to_json};
+use crate::install::{LayerSource, Names, to_json};
 use crate::{Error, Image, Images, change, check_target, now};
 
 /// What to make of a container.
@@ -100,7 +100,8 @@ impl Images {
         }
         sources.push(Box::new(top));
         let manifest = to_json("the image manifest", &Manifest::new(descriptor, layers))?;
-        self.install_foreign(&manifest, &config, &sources, reference.as_ref())
+        let names = Names { tag: reference.as_ref(), parent: base, ..Names::default() };
+        self.install_foreign(&manifest, &config, &sources, names)
     }
 
     /// The configuration and the layers of an image to build on.

@@ -84,6 +84,8 @@ pub(crate) struct Names<'a> {
     /// What its registry calls it, and who has pulled it.
     pub(crate) pulled: Option<(&'a str, &'a Holder)>,
     pub(crate) within: Within<'a>,
+    /// The image that it was made of.
+    pub(crate) parent: Option<&'a Digest>,
 }
 
 impl<'a> From<Option<&'a Reference>> for Names<'a> {
@@ -109,6 +111,9 @@ impl Names<'_> {
             }
             None => (id.clone(), None),
         };
+        if let Some(parent) = self.parent {
+            tx.set_parent(id, parent)?;
+        }
         if let Some(tag) = self.tag {
             let reference = tag.to_string();
             let image = image.clone();

@@ -251,7 +251,7 @@ impl Images {
 /// Adds an image's name to its descriptor, as other tools read it.
 fn named_descriptor(mut descriptor: Descriptor, reference: &str) -> Descriptor {
     let annotations = &mut descriptor.annotations;
-    // Without the tag's own name some tools find nothing; with the whole name all find the right one.
+    // In a store with many images a tag alone would mean several: with the whole name all find the right one.
     annotations.insert(oci::image::ANNOTATION_REF_NAME.into(), reference.into());
     annotations.insert(oci::image::ANNOTATION_IMAGE_NAME.into(), reference.into());
     descriptor

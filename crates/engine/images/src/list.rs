@@ -20,6 +20,8 @@ const FILTERS: &[&str] = &["before", "dangling", "label", "label!", "reference",
 pub struct Summary {
     /// The image's row: id, manifest, size, times.
     pub row: metadata::Image,
+    /// The image that it was made of, if that is known, and still there.
+    pub parent: Option<Digest>,
     /// `NAME:TAG`, short.
     pub repo_tags: Vec<String>,
     /// `NAME@DIGEST`, short.
@@ -44,6 +46,8 @@ pub struct Summary {
 pub struct Details {
     /// The image.
     pub image: Image,
+    /// The image that it was made of, if that is known, and still there.
+    pub parent: Option<Digest>,
     /// `NAME:TAG`, short.
     pub repo_tags: Vec<String>,
     /// `NAME@DIGEST`, short.
@@ -97,25 +101,27 @@ impl Images {
         });
         let until = until.collect::<Result<Vec<i64>, Error>>()?.into_iter().min();
 
-        let (rows, mut tags, mut called, containers, targets, within) = self.db.read(|tx| {
-            let mut tags: BTreeMap<Digest, Vec<Tag>> = BTreeMap::new();
-            for tag in tx.tags()? {
-                tags.entry(tag.image.clone()).or_default().push(tag);
-            }
-            let mut called: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
-            for digest in tx.repo_digests()? {
-                called.entry(digest.image).or_default().push(digest.reference);
-            }
-            let targets = (tx.targets()?, tx.images_of_targets()?);
-            Ok::<_, Error>((
-                tx.images()?,
-                tags,
-                called,
-                tx.containers_by_image()?,
-                targets.0,
-                targets.1,
-            ))
-        })?;
+        let (rows, mut parents, mut tags, mut called, containers, targets, within) =
+            self.db.read(|tx| {
+                let mut tags: BTreeMap<Digest, Vec<Tag>> = BTreeMap::new();
+                for tag in tx.tags()? {
+                    tags.entry(tag.image.clone()).or_default().push(tag);
+                }
+                let mut called: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
+                for digest in tx.repo_digests()? {
+                    called.entry(digest.image).or_default().push(digest.reference);
+                }
+                let targets = (tx.targets()?, tx.images_of_targets()?);
+                Ok::<_, Error>((
+                    tx.images()?,
+                    tx.parents()?,
+                    tags,
+                    called,
+                    tx.containers_by_image()?,
+                    targets.0,
+                    targets.1,
+                ))
+            })?;
         let sizes: BTreeMap<Digest, u64> =
             rows.iter().map(|row| (row.id.clone(), row.size)).collect();
         let mut summaries = Vec::new();
@@ -168,6 +174,7 @@ impl Images {
             let descriptor = self.descriptor_of(target, &row)?;
             summaries.push(Summary {
                 images: group.into_iter().cloned().collect(),
+                parent: parents.remove(&row.id),
                 row,
                 repo_tags,
                 repo_digests,
@@ -253,6 +260,7 @@ impl Images {
         if name == crate::HOST {
             let image = self.resolve(name)?;
             return Ok(Details {
+                parent: None,
                 repo_tags: vec![crate::HOST.into()],
                 repo_digests: Vec::new(),
                 descriptor: None,
@@ -265,10 +273,12 @@ impl Images {
         self.ensure_embedded(name)?;
         let found = self.find(name)?;
         let mut image = self.image_for(name, &found, wanted)?;
-        let (row, target, tags, called) = self.db.read(|tx| {
+        let (row, parent, target, tags, called) = self.db.read(|tx| {
             let id = &found.id;
             let target = found.target.as_ref().map(|target| tx.target(target)).transpose()?;
-            Ok::<_, Error>((tx.image(id)?, target, tx.tags_of(id)?, tx.repo_digests_of(id)?))
+            let parent = tx.parents()?.remove(&image.id);
+            let (tags, called) = (tx.tags_of(id)?, tx.repo_digests_of(id)?);
+            Ok::<_, Error>((tx.image(id)?, parent, target, tags, called))
         })?;
         image.reference = found.reference;
         let row = row.ok_or_else(|| Error::NoImage(name.into()))?;
@@ -276,6 +286,7 @@ impl Images {
         let names = names(tags);
         let origins = origins(&called);
         Ok(Details {
+            parent,
             repo_tags: names.iter().map(|(name, _)| name.familiar()).collect(),
             repo_digests: digests(names.iter(), &called, &row.manifest),
             descriptor: Some(self.descriptor_of(target.flatten().as_ref(), &row)?),
@@ -297,7 +308,7 @@ impl Images {
         name: &str,
         wanted: Option<&Platform>,
     ) -> Result<Vec<HistoryEntry>, Error> {
-        let Details { image, repo_tags, .. } = self.details_for(name, wanted)?;
+        let Details { image, parent, repo_tags, .. } = self.details_for(name, wanted)?;
         let mut sizes = self.db.read(|tx| {
             let layers = image.chain.iter().map(|chain| tx.layer(chain));
             let sizes = layers.map(|layer| layer.map(|layer| layer.map_or(0, |layer| layer.size)));
@@ -326,7 +337,32 @@ impl Images {
             last.id = Some(image.id);
             last.tags = repo_tags;
         }
+        self.name_ancestors(&mut entries, parent)?;
         Ok(entries)
+    }
+
+    /// Says of the steps that an image has from others it was made of which these are.
+    fn name_ancestors(
+        &self,
+        entries: &mut [HistoryEntry],
+        parent: Option<Digest>,
+    ) -> Result<(), Error> {
+        let Some(mut next) = parent else { return Ok(()) };
+        let mut parents = self.db.read(metadata::Read::parents)?;
+        loop {
+            let n_steps = self.get(&next)?.config.history.len();
+            let at = entries.len().checked_sub(n_steps).and_then(|at| entries.get_mut(at));
+            if let Some(entry) = at.filter(|entry| entry.id.is_none()) {
+                let tags = self.db.read(|tx| tx.tags_of(&next))?;
+                entry.tags = names(tags).iter().map(|(name, _)| name.familiar()).collect();
+                entry.id = Some(next.clone());
+            }
+            // Each is asked for once: whatever the rows say, this ends.
+            match parents.remove(&next) {
+                Some(above) => next = above,
+                None => return Ok(()),
+            }
+        }
     }
 }
 

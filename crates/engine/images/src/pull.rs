@@ -225,7 +225,8 @@ impl Images {
         let tag = Some(name).filter(|name| name.tag().is_some() && name.digest().is_none());
         let called = format!("{}@{digest}", name.name());
         let within = Within::Indexes(&pull.indexes, &pull.others);
-        let names = Names { tag, pulled: Some((&called, &pull.holder)), within };
+        let names =
+            Names { tag, pulled: Some((&called, &pull.holder)), within, ..Names::default() };
         let rows = if pull.is_known { Vec::new() } else { self.unpack(pull, on_step)? };
         let _lock = self.content.lock_shared()?;
         let image = self.with_note(|| {

@@ -235,6 +235,38 @@ impl Images {
         })
     }
 
+    /// What a name that is here means at registries: the digest of an index, or of a manifest.
+    pub fn digest_of(&self, name: &str) -> Result<Option<Digest>, Error> {
+        let found = match self.find(name) {
+            Err(Error::NoImage(_)) => return Ok(None),
+            found => found?,
+        };
+        if found.target.is_some() {
+            return Ok(found.target);
+        }
+        Ok(self.db.read(|tx| tx.image(&found.id))?.map(|row| row.manifest))
+    }
+
+    /// Whether the repository of a name is known to have what the digest in it says: it came from there or
+    /// went there, or one of its tags means that. A name without a digest says nothing that could be wrong.
+    pub fn is_known_there(&self, reference: &Reference) -> Result<bool, Error> {
+        let Some(digest) = reference.digest() else { return Ok(true) };
+        let repository = reference.name();
+        let tags = self.db.read(|tx| {
+            let called = tx.image_by_repo_digest(&format!("{repository}@{digest}"))?;
+            Ok::<_, Error>(if called.is_some() { None } else { Some(tx.tags_in(&repository)?) })
+        })?;
+        let Some(tags) = tags else { return Ok(true) };
+        for (tag, image) in tags {
+            let is_meant = image.manifest == *digest
+                || self.digest_of(&format!("{repository}:{tag}"))?.as_ref() == Some(digest);
+            if is_meant {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Unpacks again what somebody has deleted.
     fn ensure_unpacked(&self, image: &Image) -> Result<(), Error> {
         let mut missing = false;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 
 use oci::Digest;
-use oci::image::{Descriptor, Index, Platform, media_type};
+use oci::image::{ANNOTATION_REF_NAME, Descriptor, Index, Platform, media_type};
 use reference::Reference;
 use serde::Serialize;
 use tarstream::{Entry, Kind, Writer};
@@ -203,10 +203,14 @@ impl Images {
         let size = self.content.size(&root)?.unwrap_or(0);
         let plain = Descriptor::new(&kind, root, size);
         let reference = found.reference.as_ref().filter(|reference| reference.tag().is_some());
-        contents.manifests.push(match reference {
-            None => plain,
-            Some(reference) => named_descriptor(plain, &reference.to_string()),
-        });
+        let mut named = plain;
+        if let Some(reference) = reference {
+            named = named_descriptor(named, &reference.to_string());
+            // As Docker and BuildKit have it; the other name is whole.
+            let tag = reference.tag().unwrap_or_default();
+            named.annotations.insert(ANNOTATION_REF_NAME.into(), tag.into());
+        }
+        contents.manifests.push(named);
         if row.id != row.manifest {
             self.add_for_docker(&shown, reference, contents)?;
         }

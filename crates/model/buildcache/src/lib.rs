@@ -131,6 +131,28 @@ impl Cache {
         }
     }
 
+    /// Takes in what another cache of the same place has.
+    pub fn extend(&mut self, other: Self) {
+        other.layers.into_values().for_each(|layer| self.insert(layer));
+        for (key, tops) in other.records {
+            tops.into_iter().for_each(|top| self.add_record(key.clone(), top));
+        }
+    }
+
+    /// The keys under which these layers were made, in order.
+    pub fn keys(&self, chain: &[ChainId]) -> Vec<Digest> {
+        let top = chain.last();
+        let is_of = |tops: &Vec<Option<ChainId>>| tops.iter().any(|one| one.as_ref() == top);
+        let mut keys: Vec<Digest> = self
+            .records
+            .iter()
+            .filter(|(_, tops)| is_of(tops))
+            .map(|(key, _)| key.clone())
+            .collect();
+        keys.sort();
+        keys
+    }
+
     /// Says what a step has made: the topmost of layers that are here, or an empty root.
     pub fn add_record(&mut self, key: Digest, top: Option<ChainId>) {
         let tops = self.records.entry(key).or_default();

@@ -150,3 +150,24 @@ fn manifests_are_of_two_kinds() {
     }
     assert!(kind(b"{}").is_err());
 }
+
+#[test]
+fn caches_of_one_place_are_put_together() {
+    let mut all = sample();
+    let mut other = Cache::default();
+    let top = other.add_layers(layers(&["x", "y"]));
+    other.add_record(digest("k1"), top.clone());
+    other.add_record(digest("k2"), top.clone());
+    let n_before = all.n_keys();
+    all.extend(other);
+    assert_eq!(all.n_keys(), n_before + 2);
+    let chain: Vec<ChainId> = {
+        let found: Vec<Vec<&Layer>> = all.find(&digest("k1")).collect();
+        found[0].iter().map(|layer| layer.chain.clone()).collect()
+    };
+    assert_eq!(chain.last(), top.as_ref());
+    let mut keys = [digest("k1"), digest("k2")];
+    keys.sort();
+    assert_eq!(all.keys(&chain), keys);
+    assert!(all.keys(&chain[..1]).is_empty());
+}

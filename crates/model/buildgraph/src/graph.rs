@@ -77,6 +77,8 @@ pub enum Op {
     Part(usize),
     /// Its input as layers: a directory of the builder's becomes one.
     Layers,
+    /// What its first input is, once the others have been made, too.
+    After,
 }
 
 /// Lines of a front end's source, for errors and progress. Both count from 1, `end` included.
@@ -130,7 +132,7 @@ impl Vertex {
 
     /// Whether it only passes on what its input is, or a part of that: nobody is told of it.
     pub fn is_hidden(&self) -> bool {
-        matches!(self.op, Op::Part(_) | Op::Layers)
+        matches!(self.op, Op::Part(_) | Op::Layers | Op::After)
     }
 }
 
@@ -190,6 +192,7 @@ impl Graph {
             Op::Diff if inputs.len() != 2 => return Err(wrong("two")),
             Op::Merge if inputs.is_empty() => return Err(wrong("one or more")),
             Op::Part(_) | Op::Layers if inputs.len() != 1 => return Err(wrong("one")),
+            Op::After if inputs.is_empty() => return Err(wrong("at least one")),
             Op::Part(at) => {
                 let n_kept = match &self.get(inputs[0]).op {
                     Op::Exec(exec) if exec.kept().len() > 1 => exec.kept().len(),
@@ -201,7 +204,7 @@ impl Graph {
                     Err(Error::NoPart { vertex: vertex(), part: *at, len: n_kept })
                 };
             }
-            Op::Source(_) | Op::Merge | Op::Diff | Op::Layers => None,
+            Op::Source(_) | Op::Merge | Op::Diff | Op::Layers | Op::After => None,
             Op::Exec(exec) => {
                 let mut kept = exec.keeps.iter();
                 if kept.any(|kept| exec.input_of(*kept).is_none()) {

@@ -39,8 +39,22 @@ pub struct Image {
     pub digest: Option<Digest>,
     /// The digest of its configuration, where that is known: two manifests of one image are the same.
     pub id: Option<Digest>,
+    /// What its tag has to mean; another manifest or index is an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<Digest>,
+    /// No more than its lowest layers, so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers: Option<usize>,
     /// Where to look for it.
     pub resolve: Resolve,
+}
+
+impl Image {
+    /// One of which no more than its name is known.
+    #[must_use]
+    pub fn named(reference: String, resolve: Resolve) -> Self {
+        Self { reference, digest: None, id: None, checksum: None, layers: None, resolve }
+    }
 }
 
 /// A directory of whoever asked for the build. Only what the patterns leave in is sent.
@@ -56,6 +70,9 @@ pub struct Local {
     pub exclude: Vec<String>,
     /// Paths that are wanted, also where they lead through links.
     pub follow: Vec<String>,
+    /// All of it is sent again, also what looks as it did.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub all_anew: bool,
 }
 
 /// What a file's bytes must be.
@@ -115,8 +132,14 @@ pub struct Http {
 pub struct Layout {
     /// What the layout is called in the build.
     pub store: String,
+    /// What people call it; no part of what it is.
+    #[serde(skip)]
+    pub name: String,
     /// What of it.
     pub digest: Digest,
     /// The digest of its configuration.
     pub id: Option<Digest>,
+    /// No more than its lowest layers, so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers: Option<usize>,
 }

@@ -1,13 +1,7 @@
 use crate::*;
 
 fn image(reference: &str) -> Op {
-    let reference = reference.to_owned();
-    Op::Source(Source::Image(Image {
-        reference,
-        digest: None,
-        id: None,
-        resolve: Resolve::Default,
-    }))
+    Op::Source(Source::Image(Image::named(reference.to_owned(), Resolve::Default)))
 }
 
 fn named(name: &str) -> Shown {

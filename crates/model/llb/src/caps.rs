@@ -5,6 +5,7 @@ pub const CAPS: &[&str] = &[
     "source.image",
     "source.image.resolvemode",
     "source.image.checksum",
+    "source.image.layerlimit",
     "source.local",
     "source.local.unique",
     "source.local.sessionid",
@@ -64,4 +65,5 @@ pub const CAPS: &[&str] = &[
     "meta.description",
     "mergeop",
     "diffop",
+    "passthroughop",
 ];

@@ -71,7 +71,7 @@ fn exec(op: &pb::ExecOp, meta: &pb::Meta) -> Result<Exec, Error> {
     let security = match op.security {
         0 => Security::Sandbox,
         1 => Security::Insecure,
-        other => return invalid(format!("unknown security mode {other}")),
+        other => return invalid(format!("invalid security mode {other}")),
     };
     let hosts = meta.extra_hosts.iter();
     let hosts = hosts.map(|one| HostEntry { name: one.host.clone(), address: one.ip.clone() });

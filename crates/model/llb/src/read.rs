@@ -104,9 +104,30 @@ impl<'a> Reader<'a> {
                 self.add(Op::Diff, inputs, &about).map(one)
             }
             Some(PbOp::Build(_)) => not_yet("a build inside a definition (BuildOp)"),
-            Some(PbOp::Passthrough(_)) => not_yet("a PassthroughOp"),
+            Some(PbOp::Passthrough(op)) => self.passed(operation, &op.outputs, &about),
             None => invalid("invalid op: it says nothing of what it does"),
         }
+    }
+
+    /// Inputs as they are, each once all have been made.
+    fn passed(
+        &mut self,
+        operation: &Operation<'_>,
+        outputs: &[i64],
+        about: &About,
+    ) -> Result<BTreeMap<usize, VertexIdx>, Error> {
+        let all = operation.inputs.iter().map(|input| self.result_of(*input));
+        let all = all.collect::<Result<Vec<_>, _>>()?;
+        let mut results = BTreeMap::new();
+        for (output, number) in outputs.iter().enumerate() {
+            let Some(first) = self.input(operation, *number)? else {
+                return invalid(format!("invalid passthrough output {output}: it has no input"));
+            };
+            let others = all.iter().copied().filter(|other| *other != first);
+            let inputs = [first].into_iter().chain(others).collect();
+            results.insert(output, self.add(Op::After, inputs, about)?);
+        }
+        Ok(results)
     }
 
     /// A result of an operation that has been read.
@@ -154,7 +175,8 @@ impl<'a> Reader<'a> {
     pub(crate) fn layers(&mut self, vertex: VertexIdx) -> Result<VertexIdx, Error> {
         let from = self.graph.get(vertex);
         match &from.op {
-            Op::Source(Source::Local(_) | Source::Git(_) | Source::Http(_) | Source::Result(_)) => {
+            Op::Source(Source::Local(_) | Source::Git(_) | Source::Http(_) | Source::Result(_))
+            | Op::After => {
                 let (shown, ignore_cache) = (from.shown.clone(), from.ignore_cache);
                 Ok(self.graph.add(Op::Layers, vec![vertex], None, ignore_cache, shown)?)
             }

@@ -65,8 +65,8 @@ fn image(name: &str, attributes: &Attributes) -> Result<Source, Error> {
     let wrong = |why: &dyn std::fmt::Display| {
         Error::Invalid(format!("failed to parse docker image reference {name}: {why}"))
     };
-    let mut reference: Reference = name.parse().map_err(|error| wrong(&error))?;
-    let mut resolve = Resolve::Default;
+    let reference: Reference = name.parse().map_err(|error| wrong(&error))?;
+    let (mut checksum, mut layers, mut resolve) = (None, None, Resolve::Default);
     for (key, value) in attributes {
         match key.as_str() {
             "image.resolvemode" => {
@@ -83,14 +83,26 @@ fn image(name: &str, attributes: &Attributes) -> Result<Source, Error> {
                 if reference.digest().is_some_and(|known| *known != digest) {
                     return invalid(format!("image digest {value} does not match that of {name}"));
                 }
-                reference = reference.with_digest(digest);
+                checksum = Some(digest);
             }
+            "image.layerlimit" => layers = Some(layer_limit(value)?),
             key => return unknown("docker-image", key),
         }
     }
     let reference = reference.with_default_tag();
     let digest = reference.digest().cloned();
-    Ok(Source::Image(Image { reference: reference.to_string(), digest, id: None, resolve }))
+    // A name with a digest says it itself.
+    let checksum = checksum.filter(|_| digest.is_none());
+    let reference = reference.to_string();
+    Ok(Source::Image(Image { reference, digest, id: None, checksum, layers, resolve }))
+}
+
+/// No more layers than so many.
+fn layer_limit(value: &str) -> Result<usize, Error> {
+    match value.parse() {
+        Ok(limit) if limit > 0 => Ok(limit),
+        _ => invalid(format!("invalid layer limit {value}")),
+    }
 }
 
 fn local(name: &str, attributes: &Attributes) -> Result<Source, Error> {
@@ -101,9 +113,15 @@ fn local(name: &str, attributes: &Attributes) -> Result<Source, Error> {
             "local.excludepatterns" => local.exclude = texts(key, value)?,
             "local.followpaths" => local.follow = texts(key, value)?,
             "local.sharedkeyhint" => local.shared_key.clone_from(value),
-            // Directories are asked of the build's own session; how the client finds what has changed is
-            // between it and the copy that is here.
-            "local.session" | "local.unique" | "local.differ" => {}
+            // Directories are asked of the build's own session.
+            "local.session" | "local.unique" => {}
+            "local.differ" => {
+                local.all_anew = match value.as_str() {
+                    "none" => true,
+                    "" | "metadata" => false,
+                    _ => return invalid(format!("invalid local.differ: {value}")),
+                };
+            }
             key => return unknown("local", key),
         }
     }
@@ -204,17 +222,19 @@ fn layout(name: &str, attributes: &Attributes) -> Result<Source, Error> {
     let wrong = |why: &dyn std::fmt::Display| {
         Error::Invalid(format!("could not parse oci-layout reference {name}: {why}"))
     };
-    let Some((store, digest)) = name.split_once('@') else {
+    let Some((called, digest)) = name.split_once('@') else {
         return Err(wrong(&"it has no digest"));
     };
     let digest: Digest = digest.parse().map_err(|error| wrong(&error))?;
-    let mut store = store.to_owned();
+    let (mut store, mut layers) = (called.to_owned(), None);
     for (key, value) in attributes {
         match key.as_str() {
             "oci.store" if !value.is_empty() => store.clone_from(value),
             "oci.store" | "oci.session" => {}
+            "oci.layerlimit" => layers = Some(layer_limit(value)?),
             key => return unknown("oci-layout", key),
         }
     }
-    Ok(Source::Layout(Layout { store, digest, id: None }))
+    let name = called.to_owned();
+    Ok(Source::Layout(Layout { store, name, digest, id: None, layers }))
 }

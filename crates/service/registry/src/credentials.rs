@@ -7,7 +7,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use hyper::header::HeaderValue;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::auth::secret;
 use crate::{Error, base64};
@@ -45,19 +45,24 @@ impl fmt::Debug for Credentials {
 #[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
 struct Entry {
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_empty")]
     username: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_empty")]
     password: String,
     /// `NAME:PASSWORD` in base64.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_empty")]
     auth: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_empty")]
     serveraddress: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_empty")]
     identitytoken: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_is_empty")]
     registrytoken: String,
+}
+
+/// As in Go, `null` is what is not given: some clients write all that they could say.
+fn null_is_empty<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 impl Credentials {
@@ -73,9 +78,10 @@ impl Credentials {
     /// `dockerd`, one that cannot be read says nothing.
     pub fn from_config_header(text: &str) -> BTreeMap<String, Self> {
         let bytes = base64::decode(text).unwrap_or_default();
-        let entries: BTreeMap<String, Entry> = serde_json::from_slice(&bytes).unwrap_or_default();
-        let domain = |(server, entry): (String, Entry)| {
-            Some((server_domain(&server).to_owned(), entry.credentials()?))
+        let entries: BTreeMap<String, Option<Entry>> =
+            serde_json::from_slice(&bytes).unwrap_or_default();
+        let domain = |(server, entry): (String, Option<Entry>)| {
+            Some((server_domain(&server).to_owned(), entry?.credentials()?))
         };
         entries.into_iter().filter_map(domain).collect()
     }
@@ -312,6 +318,20 @@ mod tests {
         let want = "error getting credentials - docker-credential-no-such-helper-of-tests: ";
         assert!(error.starts_with(want), "{error}");
         assert!(keys.of("docker.io").is_err() && keys.of("x.test").is_err());
+    }
+
+    /// As bollard writes it.
+    #[test]
+    fn null_is_what_is_not_given() {
+        let text =
+            r#"{"username":"u","password":"p","auth":null,"email":null,"identitytoken":null}"#;
+        assert_eq!(
+            Credentials::from_header(&base64::encode(text.as_bytes())),
+            Some(user("u", "p"))
+        );
+        let all = format!(r#"{{"r.test":{text},"other.test":null}}"#);
+        let all = Credentials::from_config_header(&base64::encode(all.as_bytes()));
+        assert_eq!(all, BTreeMap::from([("r.test".to_owned(), user("u", "p"))]));
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub use proxy::Proxies;
 pub use push::{Pushed, Source};
 pub use repository::{Document, Repository, Resolved};
 pub use resolve::Resolver;
-pub use retry::Retry;
+pub use retry::{Retry, http_date};
 pub use search::{SEARCH_DOMAIN, SearchHit};
 pub use settings::Settings;
 pub use web::{WebFile, web_file, web_request};

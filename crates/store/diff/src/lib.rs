@@ -145,6 +145,12 @@ pub fn pack<W: Write>(upper: &Path, lower: &[PathBuf], out: &mut W) -> Result<Pa
     buffered(out, |out| pack::pack(upper, lower, out))
 }
 
+/// The same of a layer that was sealed ([`unmark`]), and may lie on other layers now than it did then: its
+/// archive is the same on all.
+pub fn pack_layer<W: Write>(upper: &Path, lower: &[PathBuf], out: &mut W) -> Result<Packed, Error> {
+    buffered(out, |out| pack::pack_layer(upper, lower, out))
+}
+
 /// Makes of the writable directory `upper` of an overlay, which is mounted no more, what unpacking its
 /// archive would: a directory has the mark that it hides what is below only where something is below
 /// it, in the directories `lower`.

@@ -27,6 +27,8 @@ struct Packer<'a, W: Write> {
     root: OwnedFd,
     /// The layers below.
     lower: &'a [PathBuf],
+    /// A directory that is marked as opaque was meant to be, whatever is below.
+    trusts_marks: bool,
     writer: Writer<&'a mut W>,
     /// Files of several names, by device and number: the first name.
     linked: HashMap<(u64, u64), Vec<u8>>,
@@ -40,6 +42,18 @@ pub(crate) fn pack<W: Write>(
     out: &mut W,
 ) -> Result<Packed, Error> {
     let mut packer = Packer { lower, ..Packer::new(upper, out)? };
+    packer.tree()?;
+    packer.finish()
+}
+
+/// Writes the directory `upper` of a layer that lies on the layers `lower`, and may have lain on others when it
+/// was made: what it hides is marked in it (see [`unmark`]).
+pub(crate) fn pack_layer<W: Write>(
+    upper: &Path,
+    lower: &[PathBuf],
+    out: &mut W,
+) -> Result<Packed, Error> {
+    let mut packer = Packer { lower, trusts_marks: true, ..Packer::new(upper, out)? };
     packer.tree()?;
     packer.finish()
 }
@@ -90,6 +104,7 @@ impl<'a, W: Write> Packer<'a, W> {
         Ok(Self {
             root: opened.map_err(|source| Error::Root { path: root.into(), source })?,
             lower: &[],
+            trusts_marks: false,
             writer: Writer::new(out),
             linked: HashMap::new(),
             packed: Packed::default(),
@@ -118,7 +133,7 @@ impl<'a, W: Write> Packer<'a, W> {
             let Some(dir) = self.find(&path, OFlags::RDONLY | OFlags::DIRECTORY)? else { continue };
             // Overlayfs marks every directory that is new; of one that hides nothing nothing is said.
             let is_opaque = !is_root && attribute(&dir, &opaque).as_deref() == Some(b"y");
-            if is_opaque && self.is_below(&path) {
+            if is_opaque && (self.trusts_marks || self.is_below(&path)) {
                 self.mark(&path.join(OsStr::from_bytes(OPAQUE)))?;
             }
             let mut names = names(&dir).map_err(|source| at(&path, "readdir", source))?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use dockerfile::ignore::{Filter, FilterDir};
 use rustix::fs::{AtFlags, FileType, Stat};
+use rustix::io::Errno;
 
 use crate::Error;
 use crate::cursor::Cursor;
@@ -115,8 +116,14 @@ impl<'a, T: Taker> Walk<'a, T> {
     fn one(&mut self, name: OsString) -> Result<(), Error> {
         let Some(level) = self.levels.last() else { return Ok(()) };
         self.path.push(&name);
-        let stat = rustix::fs::statat(self.cursor.here(), &name, AtFlags::SYMLINK_NOFOLLOW)
-            .at("lstat", self.shown())?;
+        let stat = match rustix::fs::statat(self.cursor.here(), &name, AtFlags::SYMLINK_NOFOLLOW) {
+            // overlayfs lists a whiteout that hides nothing.
+            Err(Errno::NOENT) => {
+                self.path.pop();
+                return Ok(());
+            }
+            stat => stat.at("lstat", self.shown())?,
+        };
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let found = level.filter.child(name.as_bytes(), is_directory);
         if found.wanted {

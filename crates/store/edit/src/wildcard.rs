@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use dockerfile::ignore::Wildcard;
 use fsroot::Root;
-use rustix::fs::{AtFlags, FileType};
+use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
 
 use crate::Error;
@@ -54,9 +54,11 @@ impl Walk<'_> {
                 continue;
             };
             relative.push(&name);
-            if !self.is_match(&relative)
-                && self.pattern.may_match_below(relative.as_os_str().as_bytes())
-            {
+            let text = relative.as_os_str().as_bytes();
+            if self.pattern.matches(text) {
+                let found = found(&cursor, &name).at("lstat", self.base.join(&relative))?;
+                self.matched.extend(found.map(|_| self.base.join(&relative)));
+            } else if self.pattern.may_match_below(text) {
                 let entered = enter(&mut cursor, &name).at("open", self.base.join(&relative))?;
                 if let Some(names) = entered {
                     levels.push(names.into_iter());
@@ -67,20 +69,20 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
 
-    fn is_match(&mut self, relative: &Path) -> bool {
-        let is_match = self.pattern.matches(relative.as_os_str().as_bytes());
-        if is_match {
-            self.matched.push(self.base.join(relative));
-        }
-        is_match
+/// What `name` is; `None`: overlayfs lists a whiteout that hides nothing.
+fn found(cursor: &Cursor, name: &OsStr) -> Result<Option<Stat>, Errno> {
+    match rustix::fs::statat(cursor.here(), name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(None),
+        stat => stat.map(Some),
     }
 }
 
 /// What is in the directory `name`, where it is one and not a link.
 fn enter(cursor: &mut Cursor, name: &OsStr) -> Result<Option<Vec<OsString>>, Errno> {
-    let stat = rustix::fs::statat(cursor.here(), name, AtFlags::SYMLINK_NOFOLLOW)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+    let is_directory = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    if !found(cursor, name)?.is_some_and(is_directory) {
         return Ok(None);
     }
     cursor.enter(name)?;

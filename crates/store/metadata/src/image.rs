@@ -169,6 +169,15 @@ impl Read {
         })
     }
 
+    /// The image that each image was made of by `commit`, where both are still there.
+    pub fn parents(&self) -> Result<HashMap<Digest, Digest>, Error> {
+        let sql = "SELECT image, parent FROM image_parents JOIN images ON images.id = parent";
+        let parents = self.all("list parents of images", sql, [], |row| {
+            Ok((row.get::<_, Text<Digest>>(0)?.0, row.get::<_, Text<Digest>>(1)?.0))
+        })?;
+        Ok(parents.into_iter().collect())
+    }
+
     /// All names, in order.
     pub fn tags(&self) -> Result<Vec<Tag>, Error> {
         let sql = "SELECT reference, image, target, updated FROM tags ORDER BY reference";
@@ -197,6 +206,14 @@ impl Read {
     pub fn layer_blob(&self, chain: &ChainId) -> Result<Option<Digest>, Error> {
         let sql = "SELECT blob FROM image_layers WHERE chain = ?1 LIMIT 1";
         self.first("look for a layer's archive", sql, [Text(chain)], |row| {
+            Ok(row.get::<_, Text<Digest>>(0)?.0)
+        })
+    }
+
+    /// The archive of a layer that some image has, by the layer alone, whatever it lies on there.
+    pub fn diff_blob(&self, diff: &DiffId) -> Result<Option<Digest>, Error> {
+        let sql = "SELECT blob FROM image_layers WHERE diff = ?1 LIMIT 1";
+        self.first("look for a layer's archive", sql, [Text(diff)], |row| {
             Ok(row.get::<_, Text<Digest>>(0)?.0)
         })
     }
@@ -315,6 +332,13 @@ impl Write {
                 ],
             )?;
         }
+        Ok(())
+    }
+
+    /// Notes of which image one was made by `commit`.
+    pub fn set_parent(&self, id: &Digest, parent: &Digest) -> Result<(), Error> {
+        let sql = "INSERT OR REPLACE INTO image_parents (image, parent) VALUES (?1, ?2)";
+        self.execute("note an image's parent", sql, [Text(id), Text(parent)])?;
         Ok(())
     }
 

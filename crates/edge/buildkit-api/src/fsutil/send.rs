@@ -103,12 +103,23 @@ impl Sender {
                 all.entry(name).or_default().push(at);
             }
         }
-        for (name, in_dirs) in all {
+        for (name, mut in_dirs) in all {
             let inner = join(path, &name);
             let os_name = OsStr::from_bytes(&name);
-            let (at, dir) = &dirs[in_dirs[0]];
-            let stat = rustix::fs::statat(dir, os_name, AtFlags::SYMLINK_NOFOLLOW)
-                .call(|| format!("lstat({:?})", shown(&inner)))?;
+            let mut found = None;
+            while let Some(at) = in_dirs.first().copied() {
+                match rustix::fs::statat(&dirs[at].1, os_name, AtFlags::SYMLINK_NOFOLLOW) {
+                    // overlayfs lists a whiteout that hides nothing.
+                    Err(Errno::NOENT) => _ = in_dirs.remove(0),
+                    stat => {
+                        let stat = stat.call(|| format!("lstat({:?})", shown(&inner)))?;
+                        found = Some((at, stat));
+                        break;
+                    }
+                }
+            }
+            let Some((at, stat)) = found else { continue };
+            let (at, dir) = &dirs[at];
             let outer = join(prefix, &inner);
             let mut told = Stat { path: outer.clone(), ..entry(&stat) };
             match FileType::from_raw_mode(stat.st_mode) {
@@ -192,7 +203,7 @@ fn inside(dirs: &[Inside], among: &[usize], name: &OsStr) -> Result<Vec<Inside>,
     for (tree, dir) in among.iter().map(|at| &dirs[*at]) {
         match rustix::fs::openat(dir, name, DIRECTORY, Mode::empty()) {
             // The first is a directory, and this is none.
-            Err(Errno::NOTDIR | Errno::LOOP) if !inside.is_empty() => {}
+            Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) if !inside.is_empty() => {}
             opened => inside.push((*tree, opened?)),
         }
     }

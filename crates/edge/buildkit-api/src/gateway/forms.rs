@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use build::{FileStat, SaidOf, Solved, SourceMeta, Stated};
+use build::{Chain, Extras, FileStat, SaidOf, Solved, SourceMeta, Stated};
 use buildgraph::Resolve;
 use buildkit::fsutil::Stat;
 use buildkit::gateway::{
-    self, Attestation, AttestationKind, Attestations, InTotoSubject, InTotoSubjectKind, Ref,
-    RefMap, ResolveSourceGitResponse, ResolveSourceHttpResponse, ResolveSourceImageResponse,
-    ResolveSourceMetaRequest, ResolveSourceMetaResponse, SolveResponse, result,
+    self, Attestation, AttestationChain, AttestationKind, Attestations, InTotoSubject,
+    InTotoSubjectKind, Ref, RefMap, ResolveSourceGitResponse, ResolveSourceHttpResponse,
+    ResolveSourceImageRequest, ResolveSourceImageResponse, ResolveSourceMetaRequest,
+    ResolveSourceMetaResponse, SolveResponse, result,
 };
 use buildkit::pb;
+use buildkit::prost_types::Timestamp;
 use dockerfile::ignore::{BadPattern, Filter};
 use oci::Digest;
 use tonic::Status;
@@ -151,7 +153,7 @@ pub(super) fn stat(found: &FileStat) -> Stat {
     }
 }
 
-pub(super) fn platform(platform: &pb::Platform) -> oci::image::Platform {
+pub(crate) fn platform(platform: &pb::Platform) -> oci::image::Platform {
     oci::image::Platform {
         architecture: platform.architecture.clone(),
         os: platform.os.clone(),
@@ -166,44 +168,75 @@ pub(super) fn resolve(mode: &str) -> Resolve {
 }
 
 /// What of a source's description is not to be had here.
-pub(super) fn check_meta(asked: &ResolveSourceMetaRequest) -> Result<(), Status> {
+pub(crate) fn check_meta(asked: &ResolveSourceMetaRequest) -> Result<(), Status> {
+    if asked.http.as_ref().is_some_and(|http| http.checksum_request.is_some()) {
+        let why = "other checksums of a file (ResolveSourceMeta) are not supported yet";
+        return Err(Status::unimplemented(why));
+    }
+    Ok(())
+}
+
+/// What of a source is to be known besides.
+pub(crate) fn extras(asked: &ResolveSourceMetaRequest) -> Extras {
     let image = asked.image.as_ref();
-    let what = if image
-        .is_some_and(|image| image.attestation_chain || !image.resolve_attestations.is_empty())
-    {
-        "the attestations of an image (ResolveSourceMeta)"
-    } else if asked.git.as_ref().is_some_and(|git| git.return_object) {
-        "objects of a repository (ResolveSourceMeta)"
-    } else if asked.http.as_ref().is_some_and(|http| http.checksum_request.is_some()) {
-        "other checksums of a file (ResolveSourceMeta)"
-    } else {
-        return Ok(());
+    let is_wanted = |image: &&ResolveSourceImageRequest| {
+        image.attestation_chain || !image.resolve_attestations.is_empty()
     };
-    Err(Status::unimplemented(format!("{what} are not supported yet")))
+    Extras {
+        objects: asked.git.as_ref().is_some_and(|git| git.return_object),
+        statements: image.filter(is_wanted).map(|image| image.resolve_attestations.clone()),
+    }
+}
+
+/// What is said of an image, as it is told.
+fn chain(found: Chain) -> AttestationChain {
+    let blob = |(of, data): (oci::image::Descriptor, Vec<u8>)| {
+        let descriptor = gateway::Descriptor {
+            media_type: of.media_type,
+            digest: of.digest.to_string(),
+            size: i64::try_from(of.size).unwrap_or(i64::MAX),
+            annotations: of.annotations,
+        };
+        (descriptor.digest.clone(), gateway::Blob { descriptor: Some(descriptor), data })
+    };
+    AttestationChain {
+        root: found.root.to_string(),
+        image_manifest: found.image.to_string(),
+        attestation_manifest: found.statements.map(|one| one.to_string()).unwrap_or_default(),
+        signature_manifests: Vec::new(),
+        blobs: found.blobs.into_iter().map(blob).collect(),
+    }
 }
 
 /// What a source is, as it is told.
-pub(super) fn described(meta: SourceMeta, with_config: bool) -> ResolveSourceMetaResponse {
+pub(crate) fn described(meta: SourceMeta, with_config: bool) -> ResolveSourceMetaResponse {
     let mut response = ResolveSourceMetaResponse::default();
     match meta {
-        SourceMeta::Image(digest, config) => {
+        SourceMeta::Image(digest, config, found) => {
             let config = if with_config { config } else { Vec::new() };
             let digest = digest.to_string();
-            let image = ResolveSourceImageResponse { digest, config, attestation_chain: None };
+            let image = ResolveSourceImageResponse {
+                digest,
+                config,
+                attestation_chain: found.map(|one| chain(*one)),
+            };
             response.image = Some(image);
         }
-        SourceMeta::Git { name, checksum, commit } => {
+        SourceMeta::Git { name, checksum, commit, objects } => {
             response.git = Some(ResolveSourceGitResponse {
                 checksum,
                 r#ref: name,
                 commit_checksum: commit,
-                ..ResolveSourceGitResponse::default()
+                commit_object: objects.0,
+                tag_object: objects.1,
             });
         }
-        SourceMeta::Http { checksum, name } => {
+        SourceMeta::Http { checksum, name, modified } => {
+            let seconds = modified.and_then(|modified| i64::try_from(modified).ok());
             response.http = Some(ResolveSourceHttpResponse {
                 checksum,
                 filename: name,
+                last_modified: seconds.map(|seconds| Timestamp { seconds, nanos: 0 }),
                 ..ResolveSourceHttpResponse::default()
             });
         }
@@ -212,7 +245,7 @@ pub(super) fn described(meta: SourceMeta, with_config: bool) -> ResolveSourceMet
 }
 
 /// What people are shown while a source is looked at.
-pub(super) fn shown(name: &str, op: &pb::SourceOp) -> String {
+pub(crate) fn shown(name: &str, op: &pb::SourceOp) -> String {
     if name.is_empty() {
         format!("resolve {}", llb::shown(&op.identifier))
     } else {

@@ -1,12 +1,12 @@
 //! The gateway service: a client in the place of a front end, which asks for results and looks into them.
 
-mod forms;
+pub(crate) mod forms;
 mod worked;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use build::{Event, Solved, SourceMeta, Warning};
+use build::{Event, Extras, Solved, SourceMeta, Warning};
 use buildgraph::{Range, Source};
 use buildkit::gateway::llb_bridge_server::{LlbBridge, LlbBridgeServer};
 use buildkit::gateway::{
@@ -35,8 +35,8 @@ use crate::session::rules::Rules;
 use crate::transport::MESSAGE;
 use crate::{failure, processes, worker};
 use forms::{
-    answer, check_meta, described, entries, older, pattern, platform, range, resolve, result,
-    shown, solved, stat,
+    answer, check_meta, described, entries, extras, older, pattern, platform, range, resolve,
+    result, shown, solved, stat,
 };
 
 /// The header that says which build a call is of.
@@ -269,15 +269,16 @@ impl LlbBridge for Gateway {
                     attrs: [("oci.store".to_owned(), asked.store_id.clone())].into(),
                 };
                 let source = llb::source(&op).map_err(|error| refused(&error))?;
+                let extras = Extras::default();
                 job.build
-                    .source_meta(&source, &shown(&asked.log_name, &op), platform.as_ref())
+                    .source_meta(&source, &shown(&asked.log_name, &op), platform.as_ref(), &extras)
                     .await
             } else {
                 let how = resolve(&asked.resolve_mode);
                 let found = job.build.image_config(name, platform.as_ref(), how).await;
-                found.map(|(digest, config)| SourceMeta::Image(digest, config))
+                found.map(|(digest, config)| SourceMeta::Image(digest, config, None))
             };
-            let SourceMeta::Image(digest, config) = found.map_err(|error| job.failed(&error))?
+            let SourceMeta::Image(digest, config, _) = found.map_err(|error| job.failed(&error))?
             else {
                 return Err(Status::invalid_argument(format!("{name} is no image")));
             };
@@ -294,6 +295,7 @@ impl LlbBridge for Gateway {
         let Asking { job, .. } = self.asking(asked.metadata()).await?;
         let asked = asked.into_inner();
         check_meta(&asked)?;
+        let extras = extras(&asked);
         let op = asked.source.ok_or_else(|| Status::invalid_argument("source is required"))?;
         let mut used = op.clone();
         decided(&rules(&asked.source_policies)?, &mut used).map_err(Status::invalid_argument)?;
@@ -307,7 +309,7 @@ impl LlbBridge for Gateway {
             }
             let platform = asked.platform.as_ref().map(platform);
             let shown = shown(&asked.log_name, &op);
-            let found = job.build.source_meta(&source, &shown, platform.as_ref()).await;
+            let found = job.build.source_meta(&source, &shown, platform.as_ref(), &extras).await;
             let meta = found.map_err(|error| job.failed(&error))?;
             let with_config = !asked.image.is_some_and(|image| image.no_config);
             Ok(ResolveSourceMetaResponse {

@@ -13,6 +13,7 @@ use buildkit::control::{
     SolveRequest, UpdateBuildHistoryRequest,
 };
 use buildkit::rpc;
+use data_encoding::BASE64;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tonic::Status;
@@ -269,6 +270,19 @@ fn docker_text(error: &dyn std::error::Error) -> String {
     }
 }
 
+/// The image that a build has made, by what was told of it.
+fn described(response: &BTreeMap<String, String>) -> Option<Descriptor> {
+    let text = response.get("containerimage.descriptor")?;
+    let bytes = BASE64.decode(text.as_bytes()).ok()?;
+    let image: oci::image::Descriptor = serde_json::from_slice(&bytes).ok()?;
+    Some(Descriptor {
+        media_type: image.media_type,
+        digest: image.digest.to_string(),
+        size: i64::try_from(image.size).unwrap_or(i64::MAX),
+        annotations: image.annotations,
+    })
+}
+
 /// What statements are, and of which kind.
 const STATEMENT: &str = "application/vnd.in-toto+json";
 const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
@@ -313,6 +327,11 @@ impl Recording {
         let mut blobs = Vec::new();
         match how {
             Ended::Well(response, recorded) => {
+                if let Some(image) = described(&response) {
+                    let result = record.result.get_or_insert_default();
+                    result.result_deprecated = Some(image.clone());
+                    result.results = [(0, image)].into();
+                }
                 record.exporter_response = response;
                 blobs = recorded.into_iter().map(|one| attach(&mut record, one)).collect();
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use build::{Asked, Client, Decided, Fetched, Output, SentTree, Status, Stream};
+use build::{Asked, Client, Decided, Describe, Fetched, Output, SentTree, Status, Stream};
 use buildgraph::Local;
 use buildkit::filesync::{BytesMessage, file_send_client::FileSendClient};
 use buildkit::fsutil::Packet;
@@ -106,8 +106,9 @@ impl Client for SessionClient {
         &'a self,
         source: &'a buildgraph::Source,
         platform: Option<&'a oci::image::Platform>,
+        describe: &'a Describe<'a>,
     ) -> Decided<'a> {
-        Box::pin(self.1.decide(source, platform))
+        Box::pin(self.1.decide(source, platform, describe))
     }
 
     fn upload<'a>(&'a self, path: &'a str) -> Asked<'a, Box<dyn AsyncRead + Send + Unpin>> {
@@ -149,6 +150,7 @@ impl SessionClient {
         let began = now();
         let status = |n_bytes: u64, completed| Status {
             id: format!("transferring {}:", local.name),
+            name: "transferring".into(),
             current: i64::try_from(n_bytes).unwrap_or(i64::MAX),
             time: now(),
             started: Some(began),
@@ -222,7 +224,7 @@ impl SessionClient {
             while answer.message().await?.is_some() {}
             Ok(())
         });
-        Ok(Box::new(File { outgoing: Some(outgoing), call }))
+        Ok(Box::new(File { outgoing: Some(outgoing), call, is_there: false }))
     }
 }
 
@@ -234,6 +236,8 @@ fn name_export(headers: &mut MetadataMap, export: usize) {
 struct File {
     outgoing: Option<mpsc::Sender<BytesMessage>>,
     call: JoinHandle<Result<(), tonic::Status>>,
+    /// The client has that file already, and wants nothing of it.
+    is_there: bool,
 }
 
 impl File {
@@ -242,6 +246,10 @@ impl File {
         self.outgoing = None;
         match (&mut self.call).await {
             Ok(Ok(())) => Ok(()),
+            Ok(Err(status)) if status.code() == tonic::Code::AlreadyExists => {
+                self.is_there = true;
+                Ok(())
+            }
             Ok(Err(status)) => Err(status.message().to_owned()),
             Err(error) => Err(error.to_string()),
         }
@@ -258,13 +266,16 @@ impl Drop for File {
 impl Output for File {
     fn write(&mut self, mut bytes: Bytes) -> Asked<'_, ()> {
         Box::pin(async move {
-            while !bytes.is_empty() {
+            while !bytes.is_empty() && !self.is_there {
                 let data = bytes.split_to(bytes.len().min(PIECE));
                 let Some(outgoing) = &self.outgoing else {
                     return Err("the client has closed the file".to_owned());
                 };
                 if outgoing.send(BytesMessage { data }).await.is_err() {
                     self.end().await?;
+                    if self.is_there {
+                        break;
+                    }
                     return Err("the client has closed the file".to_owned());
                 }
             }
@@ -273,6 +284,6 @@ impl Output for File {
     }
 
     fn finish(mut self: Box<Self>) -> Asked<'static, ()> {
-        Box::pin(async move { self.end().await })
+        Box::pin(async move { if self.is_there { Ok(()) } else { self.end().await } })
     }
 }

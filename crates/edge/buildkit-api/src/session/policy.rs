@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use build::Denied;
+use build::{Denied, Describe, Described};
 use buildgraph::{Resolve, Source};
-use buildkit::gateway::ResolveSourceMetaResponse;
+use buildkit::gateway::{ResolveSourceMetaRequest, ResolveSourceMetaResponse};
 use buildkit::pb::{self, SourceOp};
 use buildkit::policysession::policy_verifier_client::PolicyVerifierClient;
 use buildkit::policysession::{
@@ -18,6 +18,7 @@ use tonic::Request;
 
 use super::Session;
 use super::rules::Rules;
+use crate::gateway::forms;
 use crate::transport::{Channel, MESSAGE};
 
 /// So often another source may be put in the place of one, or more may be asked of it, as in BuildKit.
@@ -44,19 +45,29 @@ impl Policy {
         &self,
         source: &Source,
         platform: Option<&Platform>,
+        describe: &Describe<'_>,
     ) -> Result<Option<Source>, Denied> {
         let Some(mut op) = named(source) else { return Ok(None) };
         let mut is_another = self.rules.apply(&mut op)?;
+        let mut known = ResolveSourceMetaResponse::default();
         let mut n_asked = 0;
         while let Some(session) = &self.session {
             n_asked += 1;
             if n_asked > MAX_ASKED {
                 return Err(format!("source {:?}: too many policy requests", op.identifier).into());
             }
-            let Some(update) = ask(session, &op, platform).await? else { break };
-            op = update;
-            self.rules.apply(&mut op)?;
-            is_another = true;
+            match ask(session, &op, known.clone(), platform).await? {
+                Decision::Allow => break,
+                Decision::Another(update) => {
+                    op = update;
+                    self.rules.apply(&mut op)?;
+                    is_another = true;
+                    known = ResolveSourceMetaResponse::default();
+                }
+                Decision::Describe(asked) => {
+                    known = described(&op, *asked, platform, describe).await?;
+                }
+            }
         }
         if !is_another {
             return Ok(None);
@@ -64,6 +75,39 @@ impl Policy {
         let other = llb::source(&only_its_own(op));
         other.map(Some).map_err(|error| format!("a source by policy: {error}").into())
     }
+}
+
+/// What a policy says.
+#[derive(Debug, PartialEq)]
+enum Decision {
+    Allow,
+    /// This is used in its place.
+    Another(SourceOp),
+    /// It has to know more.
+    Describe(Box<ResolveSourceMetaRequest>),
+}
+
+/// What a policy has asked about the source that it decides on; about no other.
+async fn described(
+    op: &SourceOp,
+    asked: ResolveSourceMetaRequest,
+    platform: Option<&Platform>,
+    describe: &Describe<'_>,
+) -> Result<ResolveSourceMetaResponse, Denied> {
+    let name = &op.identifier;
+    let of =
+        |why: &dyn std::fmt::Display| Denied::from(format!("source {name:?}: its policy: {why}"));
+    if asked.source.as_ref().is_some_and(|other| other.identifier != *name) {
+        return Err(of(&"it asks about another source"));
+    }
+    forms::check_meta(&asked).map_err(|status| of(&status.message()))?;
+    let source = llb::source(&only_its_own(op.clone())).map_err(|error| of(&error))?;
+    let shown = forms::shown(&asked.log_name, op);
+    let platform = asked.platform.as_ref().map(forms::platform).or_else(|| platform.cloned());
+    let extras = forms::extras(&asked);
+    let wanted = Described { source, shown, platform, extras };
+    let meta = describe(wanted).await.map_err(|error| of(&error))?;
+    Ok(forms::described(meta, !asked.image.is_some_and(|image| image.no_config)))
 }
 
 /// A source without attributes of others, which mean nothing to it.
@@ -79,41 +123,41 @@ pub(crate) fn only_its_own(mut op: SourceOp) -> SourceOp {
     op
 }
 
-/// Asks the client of a session; what it puts in the place of the source, if anything. Only what is allowed by
-/// name is.
+/// Asks the client of a session about a source, of which so much is known. Only what is allowed by name is.
 async fn ask(
     session: &Session,
     op: &SourceOp,
+    known: ResolveSourceMetaResponse,
     platform: Option<&Platform>,
-) -> Result<Option<SourceOp>, Denied> {
+) -> Result<Decision, Denied> {
     let name = &op.identifier;
-    let about = ResolveSourceMetaResponse { source: Some(op.clone()), ..Default::default() };
-    let platform = platform.map(|one| pb::Platform {
-        architecture: one.architecture.clone(),
-        os: one.os.clone(),
-        variant: one.variant.clone().unwrap_or_default(),
+    let about = ResolveSourceMetaResponse { source: Some(op.clone()), ..known };
+    let platform = platform.cloned().unwrap_or_else(|| Platform::native().normalized());
+    let platform = pb::Platform {
+        architecture: platform.architecture,
+        os: platform.os,
+        variant: platform.variant.unwrap_or_default(),
         ..pb::Platform::default()
-    });
-    let request = CheckPolicyRequest { platform, source: Some(about), ..Default::default() };
+    };
+    let (platform, source) = (Some(platform), Some(about));
+    let request = CheckPolicyRequest { platform, source, ..Default::default() };
     let mut client = PolicyVerifierClient::with_origin(session.channel(), Channel::origin())
-        .max_decoding_message_size(MESSAGE);
+        .max_decoding_message_size(MESSAGE)
+        .max_encoding_message_size(MESSAGE);
     let answer = client.check_policy(Request::new(request)).await;
     let answer = answer.map_err(|status| format!("the policy for {name}: {}", status.message()))?;
     match answer.into_inner().result {
         Some(Said::Decision(decision)) => decided(name, decision),
-        Some(Said::Request(_)) => Err(format!(
-            "source {name:?}: its policy asks for more than its name, which is not supported yet"
-        )
-        .into()),
+        Some(Said::Request(asked)) => Ok(Decision::Describe(Box::new(asked))),
         None => Err(format!("source {name:?}: no decision in policy response").into()),
     }
 }
 
-fn decided(name: &str, decision: DecisionResponse) -> Result<Option<SourceOp>, Denied> {
+fn decided(name: &str, decision: DecisionResponse) -> Result<Decision, Denied> {
     match PolicyAction::try_from(decision.action) {
-        Ok(PolicyAction::Allow) => Ok(None),
+        Ok(PolicyAction::Allow) => Ok(Decision::Allow),
         Ok(PolicyAction::Convert) => match decision.update {
-            Some(update) => Ok(Some(update)),
+            Some(update) => Ok(Decision::Another(update)),
             None => Err(format!("source {name:?}: convert action requires updated source").into()),
         },
         Ok(PolicyAction::Deny) | Err(_) => {
@@ -137,6 +181,11 @@ fn named(source: &Source) -> Option<SourceOp> {
     };
     let identifier = match source {
         Source::Image(image) => {
+            set("image.layerlimit", &image.layers.map_or(String::new(), |most| most.to_string()));
+            set(
+                "image.checksum",
+                &image.checksum.as_ref().map_or(String::new(), ToString::to_string),
+            );
             set("image.resolvemode", if image.resolve == Resolve::Pull { "pull" } else { "" });
             format!("docker-image://{}", image.reference)
         }
@@ -149,6 +198,7 @@ fn named(source: &Source) -> Option<SourceOp> {
             set("local.excludepatterns", &texts(&local.exclude));
             set("local.followpaths", &texts(&local.follow));
             set("local.sharedkeyhint", &local.shared_key);
+            set("local.differ", if local.all_anew { "none" } else { "" });
             format!("local://{}", local.name)
         }
         Source::Http(http) => {
@@ -182,7 +232,10 @@ fn named(source: &Source) -> Option<SourceOp> {
                 (reference, part) => format!("git://{bare}#{reference}{part}"),
             }
         }
-        Source::Layout(layout) => format!("oci-layout://{}@{}", layout.store, layout.digest),
+        Source::Layout(layout) => {
+            set("oci.layerlimit", &layout.layers.map_or(String::new(), |most| most.to_string()));
+            format!("oci-layout://{}@{}", layout.store, layout.digest)
+        }
         Source::Result(_) => return None,
     };
     Some(SourceOp { identifier, attrs })
@@ -219,7 +272,7 @@ mod tests {
             let deny_messages = vec![DenyMessage { message: "not from there".into() }];
             decided("https://a/b", DecisionResponse { action, deny_messages, update: None })
         };
-        assert_eq!(said(PolicyAction::Allow.into()), Ok(None));
+        assert_eq!(said(PolicyAction::Allow.into()), Ok(Decision::Allow));
         let denied = said(PolicyAction::Deny.into()).unwrap_err();
         assert!(denied.why.contains("action DENY: not from there"), "{denied:?}");
         assert_eq!(denied.messages, ["not from there"]);
@@ -245,7 +298,7 @@ mod tests {
         // One of another kind has nothing of it.
         op.identifier = "docker-image://docker.io/library/a:b".into();
         let reference = "docker.io/library/a:b".to_owned();
-        let image = Image { reference, digest: None, id: None, resolve: Resolve::Default };
+        let image = Image::named(reference, Resolve::Default);
         assert_eq!(llb::source(&only_its_own(op)).unwrap(), Source::Image(image));
         assert_eq!((plain("../a/./b/").as_str(), plain("a/../../b").as_str()), ("a/b", "b"));
     }

@@ -25,7 +25,7 @@ use crate::{
     handlers::registry,
     http::body::{BodyWriter, ReplyBody, pieces},
     legacy, platform,
-    until::Until,
+    until::{self, Until},
     version::Version,
 };
 
@@ -37,9 +37,10 @@ const PIECE_BYTES: usize = 64 << 10;
 /// `GET /images/json`
 pub(crate) async fn list(call: Call) -> Reply {
     let mut filters = call.query.filters(FILTERS)?;
-    // The engine knows times only, not durations.
-    if let Some(until) = Until::of(&filters)?.instant() {
-        filters.replace("until", Timestamp::from_nanos(until).to_string());
+    // The engine knows times only, not durations. Here, unlike elsewhere, there may be several.
+    let until = filters.get("until").map(until::instant).collect::<Result<Vec<_>, _>>()?;
+    if let Some(first) = until.into_iter().min() {
+        filters.replace("until", Timestamp::from_nanos(first).to_string());
     }
     let (version, shared) = (call.version, call.query.bool("shared-size"));
     let identity = call.query.bool("identity") && version >= Version(54);
@@ -78,7 +79,7 @@ pub(crate) fn summary(image: &images::Summary, layers: Option<&LayerUsage>) -> S
         created: seconds(image.row.created),
         id: image.row.id.to_string(),
         labels: if image.labels.is_empty() { Map::NIL } else { image.labels.clone().into() },
-        parent_id: String::new(),
+        parent_id: image.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
         descriptor: Some(platform::descriptor(&image.descriptor)),
         repo_digests: image.repo_digests.clone().into(),
         repo_tags: image.repo_tags.clone().into(),
@@ -158,6 +159,7 @@ fn view(details: Details) -> Inspect {
     let or = |text: String, default: String| if text.is_empty() { default } else { text };
     Inspect {
         id: id.to_string(),
+        parent: details.parent.map(|parent| parent.to_string()).unwrap_or_default(),
         repo_tags: details.repo_tags.into(),
         repo_digests: details.repo_digests.into(),
         comment: config.comment.unwrap_or_default(),

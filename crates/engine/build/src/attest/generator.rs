@@ -38,12 +38,8 @@ impl Build {
         let extras: BTreeMap<_, _> = extras.filter(|(name, _)| !name.contains('/')).collect();
         let mut graph = Graph::default();
         let digest = found.manifest.clone();
-        let image = Image {
-            reference: named,
-            digest,
-            id: Some(found.id.clone()),
-            resolve: self.shared.resolve_mode(),
-        };
+        let id = Some(found.id.clone());
+        let image = Image { digest, id, ..Image::named(named, self.shared.resolve_mode()) };
         let name = format!("generating sbom using {}", how.generator);
         let shown = |name: &str| Shown { name: name.to_owned(), ..Shown::default() };
         let mut add = |op: Op, name: &str| graph.add(op, Vec::new(), None, false, shown(name));
@@ -76,7 +72,7 @@ impl Build {
     /// Its image, which rules for sources are for as for any.
     async fn generator(&self, name: &str) -> Result<Found, Error> {
         let how = self.shared.resolve_mode();
-        let asked = Image { reference: name.to_owned(), digest: None, id: None, resolve: how };
+        let asked = Image::named(name.to_owned(), how);
         let asked = self.shared.decided(&Source::Image(asked), None).await?;
         let Source::Image(asked) = asked else {
             return Err(Error::Invalid(format!("what is in the place of {name} is no image")));

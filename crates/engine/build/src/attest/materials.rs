@@ -59,7 +59,7 @@ impl Materials {
                     },
                     Op::Source(source) => found.source(build, vertex, &build.used_for(source)),
                     Op::Exec(exec) => found.exec(exec),
-                    Op::File(_) | Op::Merge | Op::Diff | Op::Part(_) | Op::Layers => {}
+                    Op::File(_) | Op::Merge | Op::Diff | Op::Part(_) | Op::Layers | Op::After => {}
                 }
             }
         }
@@ -98,19 +98,25 @@ impl Materials {
         let what = identity.as_deref().and_then(|text| text.split(' ').nth(1));
         match source {
             Source::Image(image) => {
-                let digest = image.digest.as_ref();
+                let digest = image.digest.as_ref().or(image.checksum.as_ref());
+                let is_known = digest.is_some();
                 let digest = digest.map_or(json!({}), digests);
                 if let Ok(name) = image.reference.parse() {
                     let uri = purl::of_image("docker", &name, vertex.platform.as_ref());
                     // One that is here alone has no manifest that anybody else could ask for.
-                    self.is_incomplete |= image.digest.is_none();
+                    self.is_incomplete |= !is_known;
                     self.images.insert(uri, digest);
                 } else {
                     self.is_incomplete = true;
                 }
             }
             Source::Layout(layout) => {
-                let uri = format!("pkg:oci/{}?digest={}", layout.store, layout.digest);
+                // Whoever reads it knows the name in the build, not that of the client's store.
+                let name = format!("{}@{}", layout.name, layout.digest);
+                let uri = name.parse().map_or_else(
+                    |_| format!("pkg:oci/{name}"),
+                    |name| purl::of_image("oci", &name, vertex.platform.as_ref()),
+                );
                 self.images.insert(uri, digests(&layout.digest));
             }
             Source::Local(local) => _ = self.locals.insert(local.name.clone()),

@@ -81,7 +81,7 @@ fn op(vertex: &Vertex) -> Value {
         }
         Op::Diff => json!({ "diff": { "lower": { "input": 0 }, "upper": { "input": 1 } } }),
         // What BuildKit has no step for: one result of its input, or its input as it is.
-        Op::Part(_) | Op::Layers => json!({ "merge": { "inputs": [{ "input": 0 }] } }),
+        Op::Part(_) | Op::Layers | Op::After => json!({ "merge": { "inputs": [{ "input": 0 }] } }),
     };
     let mut op = json!({ "Op": what, "constraints": {} });
     if let Some(platform) = &vertex.platform {
@@ -95,7 +95,7 @@ fn op(vertex: &Vertex) -> Value {
 
 fn identifier(source: &Source) -> String {
     match source {
-        Source::Image(image) => match &image.digest {
+        Source::Image(image) => match image.digest.as_ref().or(image.checksum.as_ref()) {
             Some(digest) if !image.reference.contains('@') => {
                 format!("docker-image://{}@{digest}", image.reference)
             }

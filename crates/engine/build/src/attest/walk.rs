@@ -65,8 +65,11 @@ fn all(tree: &Root, visit: &mut dyn FnMut(&Found<'_>) -> Result<(), Error>) -> R
         let mut inner = Vec::new();
         for name in names(&dir).at("readdir", Path::new(&path))? {
             let whole = Path::new(&path).join(&name);
-            let stat = rustix::fs::statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW);
-            let stat = stat.at("stat", &whole)?;
+            let stat = match rustix::fs::statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                // overlayfs lists a whiteout that hides nothing.
+                Err(Errno::NOENT) => continue,
+                stat => stat.at("stat", &whole)?,
+            };
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory if depth < DEPTH => {
                     inner.push((whole.into_os_string(), depth + 1));

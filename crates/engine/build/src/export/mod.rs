@@ -3,6 +3,7 @@
 mod config;
 mod image;
 mod options;
+mod platforms;
 mod told;
 mod tree;
 
@@ -74,6 +75,7 @@ impl Build {
     /// Makes of a result what was asked for. What came of it, by BuildKit's names
     /// (`containerimage.digest`).
     pub async fn export(&self, solved: &Solved) -> Result<BTreeMap<String, String>, Error> {
+        platforms::check(solved)?;
         let mut exports = self.shared.request.exports.clone();
         for export in &mut exports {
             named(export, solved);
@@ -193,6 +195,7 @@ impl Shared {
             // Of several results of a program it is one that is looked at.
             let (below, is_step) = match &vertex.op {
                 Op::Part(at) => (below_part(graph, vertex, *at), true),
+                Op::After => (vertex.inputs.first().copied(), false),
                 Op::Layers => match &graph.get(vertex.inputs[0]).op {
                     Op::Source(Source::Result(_)) => (vertex.inputs.first().copied(), false),
                     _ => (None, true),

@@ -28,7 +28,7 @@ pub(super) async fn local(
     let first = solved.refs.first().and_then(|(_, reference)| reference.as_deref());
     let time = build.epoch(first, export)?;
     let subdirs = subdirs(finished, export)?;
-    let all = finished.iter().map(|one| Tree::of(one, export)).collect::<Result<Vec<_>, _>>()?;
+    let all = trees(finished, &subdirs, export)?;
     let opened = build.blocking(move |build| view::in_a_room(|| open(build, &all, &subdirs)));
     // What is mounted stays as long as this is open, in whatever namespace.
     let opened = opened.await?;
@@ -52,7 +52,7 @@ pub(super) async fn tar(
     export: &Export,
 ) -> Result<BTreeMap<String, String>, Error> {
     let subdirs = subdirs(finished, export)?;
-    let all = finished.iter().map(|one| Tree::of(one, export)).collect::<Result<Vec<_>, _>>()?;
+    let all = trees(finished, &subdirs, export)?;
     let first = solved.refs.first().and_then(|(_, reference)| reference.as_deref());
     let how = Pack { attributes: true, time: build.epoch(first, export)?, ..Pack::default() };
     let output =
@@ -74,10 +74,12 @@ struct Tree {
     attested: Vec<Attested>,
     /// What the names of statements begin with.
     prefix: String,
+    /// The platform, for their names, where those of several are in one directory; else empty.
+    suffix: String,
 }
 
 impl Tree {
-    fn of(one: &Finished, export: &Export) -> Result<Self, Error> {
+    fn of(one: &Finished, suffix: String, export: &Export) -> Result<Self, Error> {
         let prefix = export.options.get("attestation-prefix").cloned().unwrap_or_default();
         if prefix.contains(['/', '\0']) {
             return Err(Error::Invalid(format!(
@@ -85,7 +87,8 @@ impl Tree {
             )));
         }
         let attested = one.attested(false).into_iter().cloned().collect();
-        Ok(Self { platform: one.platform.clone(), chain: one.chain.clone(), attested, prefix })
+        let (platform, chain) = (one.platform.clone(), one.chain.clone());
+        Ok(Self { platform, chain, attested, prefix, suffix })
     }
 
     /// The files, and where something is said of them a directory of that. Only in a room.
@@ -93,10 +96,20 @@ impl Tree {
         let files = view::of_layers(build.builder.images(), &self.chain, &build.builder.empty)?;
         let beside = match &self.attested[..] {
             [] => None,
-            all => Some(attest::beside(&files, all, &self.prefix)?),
+            all => Some(attest::beside(&files, all, &self.prefix, &self.suffix)?),
         };
         Ok([files].into_iter().chain(beside).collect())
     }
+}
+
+/// The tree of each result.
+fn trees(finished: &[Finished], subdirs: &[String], export: &Export) -> Result<Vec<Tree>, Error> {
+    let tree = |(one, subdir): (&Finished, &String)| {
+        let is_alone = finished.len() == 1 || !subdir.is_empty();
+        let suffix = if is_alone { String::new() } else { directory(&one.platform) };
+        Tree::of(one, suffix, export)
+    };
+    finished.iter().zip(subdirs).map(tree).collect()
 }
 
 /// All trees, with the directory that each goes to. Only in a room.
@@ -138,10 +151,14 @@ fn subdirs(finished: &[Finished], export: &Export) -> Result<Vec<String>, Error>
             return Err(Error::Invalid(format!("non-bool value for platform-split: {other}")));
         }
     };
-    let name = |one: &Finished| match one.platform.as_str() {
-        _ if !split => String::new(),
+    let name = |one: &Finished| if split { directory(&one.platform) } else { String::new() };
+    Ok(finished.iter().map(name).collect())
+}
+
+/// A platform as a part of a path; none: this machine's.
+fn directory(platform: &str) -> String {
+    match platform {
         "" => Platform::native().normalized().to_string().replace('/', "_"),
         platform => platform.replace('/', "_"),
-    };
-    Ok(finished.iter().map(name).collect())
+    }
 }

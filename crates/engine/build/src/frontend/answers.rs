@@ -157,8 +157,7 @@ async fn find_image(
     listeners: &Listeners,
 ) -> Result<Answer, Error> {
     let (reference, resolve) = (reference.to_owned(), shared.resolve_mode());
-    let asked =
-        Source::Image(Image { reference: reference.clone(), digest: None, id: None, resolve });
+    let asked = Source::Image(Image::named(reference.clone(), resolve));
     match Box::pin(shared.decided(&asked, Some(platform))).await? {
         Source::Image(Image { reference, resolve, .. }) => {
             let found = source::resolve(shared, &reference, Some(platform), resolve, listeners);

@@ -50,7 +50,7 @@ pub(crate) async fn run(
         Op::Merge => merge::run(build, vertex, inputs, key).await,
         Op::Exec(exec) => exec::run(build, vertex, exec, inputs, key, listeners).await,
         Op::Diff => merge::difference(build, vertex, inputs, key).await,
-        Op::Source(_) | Op::Part(_) | Op::Layers => Err(Error::Lost("a source")),
+        Op::Source(_) | Op::Part(_) | Op::Layers | Op::After => Err(Error::Lost("a source")),
     }
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn below(op: &Op) -> Option<usize> {
             [kept] => exec.input_of(*kept),
             _ => None,
         },
-        Op::File(_) | Op::Merge | Op::Part(_) | Op::Layers => Some(0),
+        Op::File(_) | Op::Merge | Op::Part(_) | Op::Layers | Op::After => Some(0),
         Op::Source(_) | Op::Diff => None,
     }
 }

@@ -269,7 +269,9 @@ impl Shared {
             })?;
             let Some(layers) = layers else { continue };
             let top = cache.add_layers(layers);
-            for key in one.keys {
+            // What was found elsewhere by one key is not to lose the others.
+            let elsewhere = self.keys_elsewhere(&one.chain);
+            for key in one.keys.into_iter().chain(elsewhere) {
                 cache.add_record(key, top.clone());
             }
         }

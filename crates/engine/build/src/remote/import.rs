@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use buildcache::{Cache, Kind};
 use buildgraph::{Op, Vertex};
 use oci::image::Descriptor;
-use oci::image::platform::choose;
 use oci::{ChainId, Digest};
 
 use super::{Import, Imported, Lazy, Place, Remote, lock, mounts};
@@ -15,6 +14,11 @@ use crate::Error;
 use crate::build::Shared;
 use crate::request::CacheOption;
 use crate::tell::phase;
+
+/// The note of what is in an index, and no image: it is about one.
+const NO_IMAGE: &str = "vnd.docker.reference.type";
+/// Of no more images of an index are caches read.
+const MAX_IMAGES: usize = 32;
 
 impl Remote {
     /// Has a cache be asked, too.
@@ -125,6 +129,15 @@ impl Shared {
         Some(chain)
     }
 
+    /// All keys under which these layers were made elsewhere.
+    pub(crate) fn keys_elsewhere(&self, chain: &[ChainId]) -> Vec<Digest> {
+        let mut keys: Vec<Digest> =
+            self.imported().iter().flat_map(|import| import.cache.keys(chain)).collect();
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
     fn remember_lazy(&self, found: Vec<(ChainId, Lazy)>) {
         let mut all = lock(&self.remote.lazy);
         for (chain, lazy) in found {
@@ -149,17 +162,25 @@ fn fits(vertex: &Vertex, base: &[ChainId], chain: &[ChainId]) -> bool {
 /// A cache, and the archives of cache mounts beside it.
 type Read = (Cache, BTreeMap<String, Descriptor>);
 
-/// Reads a cache where its manifest is, or that of an image.
+/// Reads a cache where its manifest is, or that of an image; of several platforms' images the caches of all.
 async fn read(place: &Place, digest: Option<&Digest>) -> Result<Read, Error> {
-    let mut kind = buildcache::kind(&place.document(digest).await?)?;
-    if let Kind::Images(entries) = &kind {
-        let chosen = choose(entries, images::host_platform()).into_iter().next();
-        let Some(chosen) = chosen.map(|entry| entry.digest.clone()) else {
-            return Err(Error::Invalid("no cache, and no image for this machine".into()));
-        };
-        kind = buildcache::kind(&place.document(Some(&chosen)).await?)?;
-    }
-    match kind {
+    match buildcache::kind(&place.document(digest).await?)? {
+        Kind::Images(entries) => {
+            let mut all: Option<Cache> = None;
+            let images = entries.iter().filter(|entry| !entry.annotations.contains_key(NO_IMAGE));
+            for entry in images.take(MAX_IMAGES) {
+                let kind = buildcache::kind(&place.document(Some(&entry.digest)).await?)?;
+                let Kind::Image(config, layers) = kind else { continue };
+                let found = buildcache::inline_of(&place.small(&config).await?, &layers)?;
+                match (&mut all, found) {
+                    (Some(all), Some(found)) => all.extend(found),
+                    (None, found) => all = found,
+                    (Some(_), None) => {}
+                }
+            }
+            let none = || Error::NotFound("there is no cache in the images".into());
+            Ok((all.ok_or_else(none)?, BTreeMap::new()))
+        }
         Kind::Cache(config, layers) => {
             let cache = buildcache::parse(&place.small(&config).await?, &layers)?;
             Ok((cache, mounts::archives(&layers)?))
@@ -169,7 +190,6 @@ async fn read(place: &Place, digest: Option<&Digest>) -> Result<Read, Error> {
             let none = || Error::NotFound("there is no cache in the image".into());
             Ok((found.ok_or_else(none)?, BTreeMap::new()))
         }
-        Kind::Images(_) => Err(Error::Invalid("an index in an index, and no cache".into())),
     }
 }
 

@@ -3,16 +3,17 @@
 //! A file is kept for each URL, with what its server called it (`ETag`, `Last-Modified`), and asked for again
 //! only as something that may have changed. What it is known by is its bytes, its name, mode and owner.
 
+use std::collections::HashMap;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use buildgraph::Http;
 use data_encoding::BASE64;
 use oci::{Algorithm, Digest, Hasher};
-use registry::{WebFile, web_request};
+use registry::{WebFile, http_date, web_request};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 
@@ -38,12 +39,24 @@ const KNOWN: &str = "known.json";
 const NAMELESS: &str = "download";
 
 /// What is known of a file that is kept.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-struct Known {
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+pub(crate) struct Known {
     name: String,
     digest: String,
     etag: Option<String>,
     modified: Option<String>,
+}
+
+/// The files that a build has asked for, by their names here: whatever their servers have by now, all of a
+/// build sees the same.
+pub(crate) type Seen = Mutex<HashMap<String, Known>>;
+
+/// What is told of a file.
+pub(crate) struct About {
+    pub(crate) digest: String,
+    pub(crate) name: String,
+    /// When it was written last, as its server says; seconds since 1970.
+    pub(crate) modified: Option<u64>,
 }
 
 /// Brings a file, and says whether it was here.
@@ -59,17 +72,18 @@ pub(crate) async fn bring(
     Ok((output(directory, http, mode(http), &known), was_here))
 }
 
-/// What a file is, which is brought for that: its digest, and its name.
+/// What a file is, which is brought for that.
 pub(crate) async fn about(
     build: &Arc<Shared>,
     http: &Http,
     listeners: &Listeners,
-) -> Result<(String, String), Error> {
+) -> Result<About, Error> {
     if http.url.starts_with(UPLOAD) {
         return Err(Error::NotYet("to look at a stream of the client's".into()));
     }
     let (_directory, known, _) = have(build, http, listeners).await?;
-    Ok((known.digest, known.name))
+    let modified = known.modified.as_deref().and_then(http_date);
+    Ok(About { digest: known.digest, name: known.name, modified })
 }
 
 fn mode(http: &Http) -> u32 {
@@ -92,28 +106,34 @@ async fn have(
         name += &format!("\0{header}: {value}");
     }
     let description = format!("http url {shown}");
+    let called = name.clone();
     let taken = build
-        .blocking(move |build| build.builder.store.take(KIND, &name, &description, Use::Private));
+        .blocking(move |build| build.builder.store.take(KIND, &called, &description, Use::Private));
     let directory = taken.await?.ok_or(Error::Lost("a directory of the builder"))?;
     let beside = build.builder.store.beside(&directory, KNOWN);
     let known = known(&directory, &beside);
 
     let is_wanted = |known: &Known| wanted.as_ref().is_some_and(|wanted| *wanted == known.digest);
-    if let Some(known) = known.clone().filter(is_wanted) {
+    let is_seen = |known: &Known| {
+        let seen = build.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.is_none() && seen.get(&name) == Some(known)
+    };
+    if let Some(known) = known.clone().filter(|known| is_wanted(known) || is_seen(known)) {
         return Ok((directory, known, true));
     }
     let file = ask(build, http, &url, user.as_deref(), known.as_ref()).await?;
     let (known, was_here) = match known {
         Some(known) if file.is_unchanged() => (known, true),
         _ => {
-            let name = file_name(http, &url, file.header("content-disposition"));
-            (fetch(build, http, &directory, file, name, listeners).await?, false)
+            let called = file_name(http, &url, file.header("content-disposition"));
+            (fetch(build, http, &directory, file, called, listeners).await?, false)
         }
     };
     if let Some(wanted) = wanted.filter(|wanted| *wanted != known.digest) {
         // What is kept is no less true for that.
         return Err(Error::Invalid(format!("digest mismatch {}: {wanted}", known.digest)));
     }
+    build.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(name, known.clone());
     Ok((directory, known, was_here))
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use buildgraph::Resolve;
 use images::{Image, RootKind};
 use oci::image::Platform;
+use oci::{ChainId, Digest};
 use reference::Reference;
 use transfer::{Event, Layer, Request};
 
@@ -35,12 +36,39 @@ pub(crate) async fn bring(
             // It may have come with the look at its configuration.
             let pulled = build.pulled.lock().unwrap_or_else(PoisonError::into_inner);
             let was_here = !pulled.contains(&found.id);
-            return Ok((Output::Layers(found.chain), was_here));
+            return Ok((Output::Layers(lowest(found.chain, image.layers)), was_here));
         }
     }
-    let (found, was_here) =
-        resolve(build, &image.reference, platform, image.resolve, listeners).await?;
-    Ok((Output::Layers(found.chain), was_here))
+    let name = &image.reference;
+    let (mut found, mut was_here) =
+        resolve(build, name, platform, image.resolve, listeners).await?;
+    if let Some(wanted) = &image.checksum {
+        let is_other = meant(build, name).await?.as_ref() != Some(wanted);
+        if is_other && was_here {
+            // The registry may have another by now.
+            (found, was_here) = resolve(build, name, platform, Resolve::Pull, listeners).await?;
+        }
+        let meant = meant(build, name).await?;
+        if meant.as_ref() != Some(wanted) {
+            let meant = meant.map(|digest| digest.to_string()).unwrap_or_default();
+            return Err(Error::Invalid(format!(
+                "image digest {meant} for {name} does not match expected checksum {wanted}"
+            )));
+        }
+    }
+    Ok((Output::Layers(lowest(found.chain, image.layers)), was_here))
+}
+
+/// The layers, or so many of the lowest.
+fn lowest(mut chain: Vec<ChainId>, most: Option<usize>) -> Vec<ChainId> {
+    chain.truncate(most.unwrap_or(usize::MAX));
+    chain
+}
+
+/// The digest that a name has here.
+async fn meant(build: &Arc<Shared>, name: &str) -> Result<Option<Digest>, Error> {
+    let name = name.to_owned();
+    build.blocking(move |build| Ok(build.builder.images().digest_of(&name)?)).await
 }
 
 /// The image that a name means, unpacked, and whether it was here.
@@ -92,7 +120,8 @@ pub(crate) async fn resolve(
     Ok((pulled.image, false))
 }
 
-/// The image that a name means, if it is here.
+/// The image that a name means, if it is here. By a digest only where its repository is known to have that:
+/// who names a repository trusts that one.
 pub(crate) async fn here(
     build: &Arc<Shared>,
     name: &str,
@@ -100,7 +129,13 @@ pub(crate) async fn here(
 ) -> Result<Option<Image>, Error> {
     let (name, platform) = (name.to_owned(), platform.cloned());
     let found = build.blocking(move |build| {
-        match build.builder.images().resolve_for(&name, platform.as_ref()) {
+        let images = build.builder.images();
+        if let Ok(reference) = name.parse::<Reference>()
+            && !images.is_known_there(&reference)?
+        {
+            return Ok(None);
+        }
+        match images.resolve_for(&name, platform.as_ref()) {
             Ok(found) if found.root == RootKind::Host => {
                 let why = format!("{name}: the machine's own root cannot be built on");
                 Err(Error::Invalid(why))

@@ -69,8 +69,11 @@ pub(crate) async fn bring(
     platform: Option<&Platform>,
     listeners: &Listeners,
 ) -> Result<(Output, bool), Error> {
-    let found = resolve(build, &layout.store, &layout.digest, platform).await?;
-    let diffs = found.config.rootfs.diff_ids.clone();
+    let mut found = resolve(build, &layout.store, &layout.digest, platform).await?;
+    let mut diffs = found.config.rootfs.diff_ids.clone();
+    let most = layout.layers.unwrap_or(usize::MAX);
+    found.layers.truncate(most);
+    diffs.truncate(most);
     let chain = ChainId::chain(&diffs);
     let mut wanted = Vec::new();
     for (here, archive) in chain.iter().zip(&found.layers) {

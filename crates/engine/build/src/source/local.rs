@@ -28,6 +28,9 @@ pub(crate) async fn bring(
     let taken = build
         .blocking(move |build| build.builder.store.take(KIND, &name, &description, Use::Private));
     let directory = taken.await?.ok_or(Error::Lost("a directory of the builder"))?;
+    if local.all_anew {
+        directory.clear()?;
+    }
     let tell = |status| listeners.status(status);
     let fetched = build.client.directory(local, &directory.path, &tell).await;
     let fetched = fetched.map_err(Error::Client)?;

@@ -1,5 +1,6 @@
 //! What comes from outside: images, directories of the client, repositories, files.
 
+pub(crate) mod chain;
 pub(crate) mod git;
 pub(crate) mod http;
 mod image;
@@ -13,7 +14,8 @@ use oci::image::Platform;
 
 use crate::Error;
 use crate::build::Shared;
-use crate::client::Denied;
+use crate::client::{Asked, Denied, Described};
+use crate::look::SourceMeta;
 use crate::output::Output;
 use crate::tell::Listeners;
 
@@ -28,11 +30,18 @@ impl Shared {
     ///
     /// It may not be used.
     pub(crate) async fn decided(
-        &self,
+        self: &Arc<Self>,
         source: &Source,
         platform: Option<&Platform>,
     ) -> Result<Source, Error> {
-        let other = self.client.decide(source, platform).await;
+        let describe = |asked: Described| -> Asked<'_, SourceMeta> {
+            Box::pin(async move {
+                let Described { source, shown, platform, extras } = asked;
+                let found = self.described(&source, &shown, platform.as_ref(), &extras).await;
+                found.map_err(|error| docker::error::chain(&error))
+            })
+        };
+        let other = self.client.decide(source, platform, &describe).await;
         let other = other.map_err(|Denied { why, messages }| Error::Denied { why, messages })?;
         let Some(other) = other else { return Ok(source.clone()) };
         let mut all = self.decisions.lock().unwrap_or_else(PoisonError::into_inner);

@@ -63,6 +63,43 @@ async fn a_difference_is_what_was_added_and_what_is_gone() {
     }
 }
 
+/// overlayfs lists the mark of a file that is gone where nothing of that name is below.
+#[tokio::test]
+async fn what_a_difference_took_away_is_no_file_of_it() {
+    testkit::needs!(Root, Overlay);
+    let home = Home::new("diff-gone");
+    let mut steps = Steps::default();
+    let base = steps.image("base");
+    let directory = MakeDirectory { path: "/d".into(), mode: 0o755, ..MakeDirectory::default() };
+    let made = vec![Action::MakeDirectory(directory), file("/d/gone", ""), file("/d/kept", "")];
+    let lower = steps.change(base, made, "lower");
+    let upper = steps.change(lower, vec![remove("/d/gone"), file("/d/new", "")], "upper");
+    let difference = steps.add(Op::Diff, vec![lower, upper], "diff");
+    let scratch = steps.scratch();
+    let copies = ["/d", "/d/*"].map(|source| {
+        let destination = format!("/to{}/", source.len());
+        let (create_destination, wildcards) = (true, true);
+        let source = source.into();
+        Action::Copy(Copy {
+            input: 1,
+            source,
+            destination,
+            create_destination,
+            wildcards,
+            ..Copy::default()
+        })
+    });
+    let actions = copies.into_iter().collect();
+    let copy = steps.add(Op::File(File { actions }), vec![scratch, difference], "copy");
+    let graph = Arc::new(steps.0);
+    let (build, _events) = home.begin();
+    let difference = build.reference(Arc::clone(&graph), difference);
+    assert_eq!(names(&build, &difference, "/d").await, "new");
+    let copy = build.reference(graph, copy);
+    assert_eq!(names(&build, &copy, "/to2/d").await, "new");
+    assert_eq!(names(&build, &copy, "/to4").await, "new");
+}
+
 #[tokio::test]
 async fn a_difference_is_found_again_and_can_be_exported() {
     testkit::needs!(Root, Overlay);

@@ -271,8 +271,7 @@ pub(super) struct Steps(pub(super) Graph);
 
 impl Steps {
     pub(super) fn image(&mut self, reference: &str) -> VertexIdx {
-        let (reference, resolve) = (reference.to_owned(), Resolve::Default);
-        let image = Image { reference, digest: None, id: None, resolve };
+        let image = Image::named(reference.to_owned(), Resolve::Default);
         self.add(Op::Source(Source::Image(image)), vec![], "FROM")
     }
 

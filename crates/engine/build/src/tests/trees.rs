@@ -1,5 +1,8 @@
 //! Results that leave as files.
 
+use oci::image::Platform;
+use serde_json::json;
+
 use super::*;
 
 /// Builds one result for each platform, and exports it as `kind`. What the client was sent.
@@ -17,7 +20,13 @@ async fn export(
     let (build, _events) = home.begin_on(&home.builder, exports);
     let reference = build.reference(Arc::new(steps.0), top);
     let refs = platforms.iter().map(|name| ((*name).to_owned(), Some(reference.clone()))).collect();
-    let solved = Solved { refs, ..Solved::default() };
+    let mut solved = Solved { refs, ..Solved::default() };
+    if platforms.len() > 1 {
+        let named = |id: &&str| json!({ "ID": id, "Platform": id.parse::<Platform>().unwrap() });
+        let all: Vec<_> = platforms.iter().map(named).collect();
+        let text = json!({ "Platforms": all }).to_string();
+        solved.metadata.insert("refs.platforms".into(), text.into_bytes());
+    }
     home.client.sent.lock().unwrap().clear();
     build.export(&solved).await.map_err(|error| error.to_string())?;
     Ok(home.client.sent.lock().unwrap().clone())

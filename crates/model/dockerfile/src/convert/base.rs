@@ -122,7 +122,7 @@ impl Converter<'_> {
     ) {
         let reference = reference.to_string();
         let resolve = self.options.resolve;
-        let source = Source::Image(Image { reference, digest, id, resolve });
+        let source = Source::Image(Image { digest, id, ..Image::named(reference, resolve) });
         let act = Act::Op(Box::new(Op::Source(source)));
         let step = self.plan.add_on(act, Vec::new(), Some(platform.clone()), false, shown);
         self.stages[at].step = Some(step);

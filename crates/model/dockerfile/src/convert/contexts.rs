@@ -172,7 +172,13 @@ impl Converter<'_> {
         match self.answer(&ask) {
             Some(Answer::Image { config, digest: found, id }) => {
                 let digest = found.clone().unwrap_or(digest);
-                let source = Source::Layout(Layout { store, digest, id: id.clone() });
+                let source = Source::Layout(Layout {
+                    store,
+                    name: name.into(),
+                    digest,
+                    id: id.clone(),
+                    layers: None,
+                });
                 let shown = format!("[context {name}] OCI load from client");
                 self.add_context(at, source, Some(platform.clone()), shown);
                 Ok(Found::Known(Some(config.clone())))

@@ -91,11 +91,31 @@ impl Plan {
                     None => {}
                 }
             }
+            let n_roots = match op {
+                Op::Exec(_) | Op::File(_) => 1,
+                Op::Merge => inputs.len(),
+                _ => 0,
+            };
+            for root in inputs.iter_mut().take(n_roots) {
+                *root = as_layers(graph, *root)?;
+            }
             let (platform, shown) = (planned.platform.clone(), planned.shown.clone());
             let idx = graph.add(op, inputs, platform, planned.ignore_cache, shown)?;
             places.insert(Step(at), idx);
         }
         Ok(places[&wanted])
+    }
+}
+
+/// What a step is to begin with, as layers: a directory (`FROM` a context) becomes one.
+fn as_layers(graph: &mut Graph, root: VertexIdx) -> Result<VertexIdx, Problem> {
+    let from = graph.get(root);
+    match &from.op {
+        Op::Source(Source::Local(_) | Source::Git(_) | Source::Http(_) | Source::Result(_)) => {
+            let (shown, ignore_cache) = (from.shown.clone(), from.ignore_cache);
+            Ok(graph.add(Op::Layers, vec![root], None, ignore_cache, shown)?)
+        }
+        _ => Ok(root),
     }
 }
 

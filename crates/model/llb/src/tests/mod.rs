@@ -5,7 +5,7 @@ mod source;
 
 use std::collections::BTreeMap;
 
-use buildgraph::{Op, Vertex};
+use buildgraph::{Op, Source, Vertex};
 use buildkit::pb::{self, op::Op as PbOp};
 use oci::Digest;
 use prost::Message as _;
@@ -103,6 +103,26 @@ fn vertices_are_called_what_the_client_calls_them() {
     assert_eq!(image.shown.name, "the base");
     assert_eq!(image.shown.group, Some(("1".into(), "bases".into())));
     assert!(image.ignore_cache && !merge.ignore_cache);
+}
+
+#[test]
+fn what_is_passed_on_waits_for_all() {
+    let mut definition = Definition::default();
+    let (first, second) =
+        (definition.source("docker-image://debian:1"), definition.source("local://src"));
+    let pass = |outputs: &[i64]| {
+        PbOp::Passthrough(pb::PassthroughOp { id: "x".into(), outputs: outputs.to_vec() })
+    };
+    let top = definition.add(pass(&[1, 0]), &[&first, &second]);
+    let read = definition.read(&top).unwrap();
+    assert_eq!((&read.top().op, read.top().inputs.len()), (&Op::After, 2));
+    assert!(matches!(read.input(read.top(), 0).op, Op::Source(Source::Local(_))));
+    for outputs in [&[2][..], &[-1]] {
+        let mut definition = Definition::default();
+        let first = definition.source("docker-image://debian:1");
+        let top = definition.add(pass(outputs), &[&first]);
+        assert!(definition.read(&top).is_err(), "{outputs:?}");
+    }
 }
 
 #[test]

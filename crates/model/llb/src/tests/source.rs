@@ -1,4 +1,4 @@
-use buildgraph::{Git, Http, Local, Resolve, Source};
+use buildgraph::{Git, Http, Image, Local, Resolve, Source};
 
 use super::*;
 
@@ -21,10 +21,13 @@ fn images() {
     assert_eq!((image.resolve, image.digest), (Resolve::Pull, None));
     let found = of("docker-image://debian:12", &[("image.checksum", &digest)]).unwrap();
     let Source::Image(image) = found else { panic!("{found:?}") };
-    assert_eq!(image.reference, format!("docker.io/library/debian@{digest}"));
+    assert_eq!(image.reference, "docker.io/library/debian:12");
+    assert_eq!(image.checksum.map(|sum| sum.to_string()).as_ref(), Some(&digest));
+    let found = of("docker-image://debian:12", &[("image.layerlimit", "2")]).unwrap();
+    assert!(matches!(found, Source::Image(Image { layers: Some(2), .. })), "{found:?}");
     let other = format!("docker-image://debian@sha256:{}", "b".repeat(64));
     assert!(of(&other, &[("image.checksum", &digest)]).is_err());
-    for (key, value) in [("image.layerlimit", "1"), ("image.resolvemode", "x"), ("other", "")] {
+    for (key, value) in [("image.layerlimit", "0"), ("image.resolvemode", "x"), ("other", "")] {
         assert!(of("docker-image://debian", &[(key, value)]).is_err(), "{key}");
     }
     assert!(of("docker-image://Debian", &[]).is_err());
@@ -35,12 +38,14 @@ fn directories_of_the_client() {
     let attributes = [
         ("local.session", "s"),
         ("local.unique", "u"),
+        ("local.differ", "none"),
         ("local.includepattern", r#"["a","b"]"#),
         ("local.excludepatterns", r#"["c"]"#),
         ("local.followpaths", r#"["d"]"#),
         ("local.sharedkeyhint", "hint"),
     ];
     let local = Local {
+        all_anew: true,
         name: "src".into(),
         shared_key: "hint".into(),
         include: vec!["a".into(), "b".into()],

@@ -99,6 +99,11 @@ fn what_a_container_changed_comes_back_as_a_layer() {
     pack(&upper, std::slice::from_ref(&lower), &mut again).unwrap();
     assert_eq!(packed, again, "the same tree gives the same bytes");
     assert!(stats.n_entries > 15, "{stats:?}");
+    // Sealed, it is the same archive whatever it lies on.
+    unmark(&upper, std::slice::from_ref(&lower)).unwrap();
+    let mut elsewhere = Vec::new();
+    pack_layer(&upper, &[], &mut elsewhere).unwrap();
+    assert_eq!(packed, elsewhere);
 
     let layer = home.0.join("layer");
     fs::create_dir(&layer).unwrap();

@@ -11,9 +11,10 @@ mod remote;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fsroot::Root;
 use oci::Digest;
@@ -34,6 +35,10 @@ const KIND: &str = "source.git.checkout";
 
 /// A file beside a checkout that is whole: its identity.
 const DONE: &str = "done";
+
+/// What names of repositories mean for a build, by URL and name: whatever happens there meanwhile, all of a
+/// build sees one state.
+pub(crate) type Tips = Mutex<HashMap<(String, String), Tip>>;
 
 /// A commit that is asked for, and how its repository is reached.
 struct Found<'a> {
@@ -101,22 +106,53 @@ pub(crate) async fn commit_time(
     git: &buildgraph::Git,
     listeners: &Listeners,
 ) -> Result<i64, Error> {
-    let Found { remote, tip, program, _agent } = look_up(build, git, listeners).await?;
-    let name = format!("time of {} {}", remote.url, tip.commit);
-    let taken =
-        build.blocking(move |build| build.builder.store.take(KIND, &name, &name, Use::Private));
-    let mut directory = taken.await?.ok_or(Error::Lost("a directory of the builder"))?;
-    directory.is_passing = true;
-    directory.clear()?;
-    init(&remote, &tip, &program, &directory.path).await?;
-    fetch(git, &remote, &tip, &program, &directory.path)
-        .await
-        .map_err(|error| of_remote(&error, &remote))?;
+    let found = look_up(build, git, listeners).await?;
+    let directory = passing(build, git, &found).await?;
+    let Found { remote, tip, program, .. } = &found;
     let show = ["show", "--no-patch", "--format=%ct", &tip.commit, "--"];
     let text = program.run(&directory.path, &show).await?;
     let unreadable =
         |_| Error::Invalid(format!("commit {} of {} has no time", tip.commit, remote.url));
     text.trim().parse().map_err(unreadable)
+}
+
+/// A directory with the commit in it, without a checkout, for as long as it is looked at.
+async fn passing(
+    build: &Arc<Shared>,
+    git: &buildgraph::Git,
+    found: &Found<'_>,
+) -> Result<Directory, Error> {
+    let Found { remote, tip, program, .. } = found;
+    let name = format!("look at {} {}", remote.url, tip.commit);
+    let taken =
+        build.blocking(move |build| build.builder.store.take(KIND, &name, &name, Use::Private));
+    let mut directory = taken.await?.ok_or(Error::Lost("a directory of the builder"))?;
+    directory.is_passing = true;
+    directory.clear()?;
+    init(remote, tip, program, &directory.path).await?;
+    let fetched = fetch(git, remote, tip, program, &directory.path).await;
+    fetched.map_err(|error| of_remote(&error, remote))?;
+    Ok(directory)
+}
+
+/// The commit as the object that it is in its repository, and the tag, where that is one; empty: it is none.
+async fn objects(
+    build: &Arc<Shared>,
+    git: &buildgraph::Git,
+    found: &Found<'_>,
+) -> Result<(Vec<u8>, Vec<u8>), Error> {
+    let directory = passing(build, git, found).await?;
+    let Found { remote, tip, program, .. } = found;
+    let object = async |kind: &str, name: &str| {
+        program.bytes(&directory.path, &["cat-file", kind, name]).await
+    };
+    let commit = object("commit", &tip.commit).await?;
+    let Some(tag) = &tip.tag else { return Ok((commit, Vec::new())) };
+    let rule = format!("+{0}:{0}", tip.name);
+    let fetch = ["fetch", "--no-tags", "--depth=1", "--", &remote.url, &rule];
+    let fetched = program.run(&directory.path, &fetch).await;
+    fetched.map_err(|error| of_remote(&error, remote))?;
+    Ok((commit, object("tag", tag).await?))
 }
 
 /// What a commit is called, and which it is.
@@ -128,19 +164,25 @@ pub(crate) struct About {
     pub(crate) checksum: String,
     /// The commit, where that is another.
     pub(crate) commit: String,
+    /// The commit and the tag as objects; empty where they were not asked for, or there is none.
+    pub(crate) objects: (Vec<u8>, Vec<u8>),
 }
 
-/// What a repository has under a name. Nothing is fetched.
+/// What a repository has under a name. Nothing is fetched, but where the objects are asked for.
 pub(crate) async fn about(
     build: &Arc<Shared>,
     git: &buildgraph::Git,
+    with_objects: bool,
     listeners: &Listeners,
 ) -> Result<About, Error> {
-    let Found { tip, .. } = look_up(build, git, listeners).await?;
+    let found = look_up(build, git, listeners).await?;
+    let objects =
+        if with_objects { objects(build, git, &found).await? } else { Default::default() };
+    let tip = found.tip;
     let name = if tip.name.is_empty() { tip.commit.clone() } else { tip.name };
     Ok(match tip.tag {
-        Some(checksum) => About { name, checksum, commit: tip.commit },
-        None => About { name, checksum: tip.commit, commit: String::new() },
+        Some(checksum) => About { name, checksum, commit: tip.commit, objects },
+        None => About { name, checksum: tip.commit, commit: String::new(), objects },
     })
 }
 
@@ -280,7 +322,11 @@ async fn tip(
     }
     let names = remote::candidates(&git.reference);
     let peeled: Vec<String> = names.iter().map(|name| format!("{name}^{{}}")).collect();
-    let mut arguments = vec!["ls-remote", "--", remote.url.as_str()];
+    let asked = (remote.url.clone(), git.reference.clone());
+    if let Some(known) = build.tips.lock().unwrap_or_else(PoisonError::into_inner).get(&asked) {
+        return Ok(known.clone());
+    }
+    let mut arguments = vec!["ls-remote", "--symref", "--", remote.url.as_str()];
     arguments.extend(names.iter().chain(&peeled).map(String::as_str));
     let listed = program.run(&build.builder.store.empty()?, &arguments).await;
     let listed = listed.map_err(|error| of_remote(&error, remote))?;
@@ -288,7 +334,10 @@ async fn tip(
         let name = if git.reference.is_empty() { "HEAD" } else { &git.reference };
         Error::NotFound(format!("repository {} does not contain ref {name}", remote.url))
     };
-    find(&listed, &git.reference).ok_or_else(missing)
+    let found = find(&listed, &git.reference).ok_or_else(missing)?;
+    let mut tips = build.tips.lock().unwrap_or_else(PoisonError::into_inner);
+    // Of two that asked at once the first is right for both.
+    Ok(tips.entry(asked).or_insert(found).clone())
 }
 
 fn of_remote(error: &Error, remote: &Remote) -> Error {

@@ -103,8 +103,14 @@ impl<'a> Program<'a> {
         self.environment.push((name.into(), value.into()));
     }
 
-    /// Runs git in a directory: what it answers. What it complains about is part of the step's output.
+    /// Runs git in a directory: what it answers, as text. What it complains about is part of the step's output.
     pub(super) async fn run(&self, dir: &Path, arguments: &[&str]) -> Result<String, Error> {
+        let answer = self.bytes(dir, arguments).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    /// The same, to the byte.
+    pub(super) async fn bytes(&self, dir: &Path, arguments: &[&str]) -> Result<Vec<u8>, Error> {
         let verb = arguments.first().copied().unwrap_or_default();
         // The umask is part of what is checked out, and a thread has none of its own.
         let mut command = Command::new("/bin/sh");
@@ -166,8 +172,8 @@ impl<'a> Program<'a> {
     }
 }
 
-async fn read(from: impl AsyncRead + Unpin) -> std::io::Result<String> {
+async fn read(from: impl AsyncRead + Unpin) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(MAX_ANSWER).read_to_end(&mut bytes).await?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(bytes)
 }

@@ -143,7 +143,7 @@ pub(super) fn check_name(name: &str) -> Result<(), Error> {
 
 /// What a name means at a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Tip {
+pub(crate) struct Tip {
     /// In full: `refs/heads/main`; `HEAD`.
     pub(super) name: String,
     /// The commit.
@@ -164,15 +164,25 @@ pub(super) fn candidates(name: &str) -> Vec<String> {
     }
 }
 
-/// Finds a name in what `git ls-remote` says. Only names that we asked for count.
+/// Finds a name in what `git ls-remote --symref` says. Only names that we asked for count, and the branch that
+/// `HEAD` stands for.
 pub(super) fn find(listed: &str, name: &str) -> Option<Tip> {
+    let lines = || listed.lines().filter_map(|line| line.split_once('\t'));
     let commit_of = |wanted: &str| {
-        let mut lines = listed.lines().filter_map(|line| line.split_once('\t'));
-        let (commit, _) = lines.find(|(_, name)| *name == wanted)?;
-        is_commit(commit).then(|| commit.to_ascii_lowercase())
+        let (commit, _) = lines().find(|(what, name)| is_commit(what) && *name == wanted)?;
+        Some(commit.to_ascii_lowercase())
+    };
+    let branch = || {
+        let mut links =
+            lines().filter_map(|(what, name)| Some((what.strip_prefix("ref: ")?, name)));
+        let (branch, _) = links.find(|(_, name)| *name == "HEAD")?;
+        (branch.starts_with("refs/heads/") && check_name(branch).is_ok()).then(|| branch.to_owned())
     };
     candidates(name).into_iter().find_map(|name| {
         let found = commit_of(&name)?;
+        if let Some(name) = (name == "HEAD").then(branch).flatten() {
+            return Some(Tip { name, commit: found, tag: None });
+        }
         Some(match commit_of(&format!("{name}^{{}}")) {
             Some(commit) => Tip { name, commit, tag: Some(found) },
             None => Tip { name, commit: found, tag: None },
@@ -270,5 +280,8 @@ mod tests {
         assert_eq!(tip("v1"), Some(("refs/tags/v1".into(), c.clone(), Some(b))));
         assert_eq!(tip("pull/1/head"), Some(("refs/pull/1/head".into(), c, None)));
         assert_eq!((tip("odd"), tip("none")), (None, None));
+        let link = |branch: &str| find(&format!("ref: {branch}\tHEAD\n{listed}"), "").unwrap().name;
+        assert_eq!(link("refs/heads/main"), "refs/heads/main");
+        assert_eq!(link("refs/heads/--x:y"), "HEAD");
     }
 }
