@@ -1,7 +1,7 @@
 //! What of a request is the network's business.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use docker::{ContainerConfig, EndpointSettings, HostConfig, Map, PortBinding, PortMap, nat};
 use endpoint::{Parameter, Protocol, PublishedPort};
@@ -74,7 +74,8 @@ pub(crate) fn attachments(
     if unplugged {
         let all = endpoints.iter().map(|(name, settings)| attachment(name, Some(settings)));
         let all: Vec<_> = all.collect::<Result<_, _>>()?;
-        return Ok(if all.is_empty() { vec![attachment("none", None)?] } else { all });
+        let all = if all.is_empty() { vec![attachment("none", None)?] } else { all };
+        return Ok(without_what_is_off(host, all));
     }
     let is_main = |name: &str| is_main(host, name);
     let settings = endpoints.iter().find(|(name, _)| is_main(name)).map(|(_, one)| one);
@@ -90,7 +91,21 @@ pub(crate) fn attachments(
     if let Some(name) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
         return Err(Error::Invalid(format!("two networks ask for the interface name {}", name.1)));
     }
-    Ok(all)
+    Ok(without_what_is_off(host, all))
+}
+
+/// Whether a container's parameters leave none of its interfaces an IPv6 address.
+pub(crate) fn switches_ipv6_off(host: &HostConfig) -> bool {
+    let is_off = |(name, value): (&String, &String)| {
+        name.replace('/', ".") == "net.ipv6.conf.all.disable_ipv6" && value.trim() != "0"
+    };
+    host.sysctls.iter().any(is_off)
+}
+
+fn without_what_is_off(host: &HostConfig, mut all: Vec<Attachment>) -> Vec<Attachment> {
+    let without_ipv6 = switches_ipv6_off(host);
+    all.iter_mut().for_each(|one| one.without_ipv6 = without_ipv6);
+    all
 }
 
 /// Whether this is the network that the mode names. Clients name the default one in two ways.
@@ -290,20 +305,34 @@ pub(crate) fn pinned(requests: Vec<PortRequest>, published: &[PublishedPort]) ->
     requests.into_iter().map(pin).collect()
 }
 
-/// The ports as they are published, and those that are only exposed, as `inspect` shows them.
-pub(crate) fn port_map(config: &ContainerConfig, published: &[PublishedPort]) -> PortMap {
+/// The ports as they are published, and those that are only exposed, as `inspect` shows them. `requests` are
+/// open at the container's own addresses where it is `routed` by IPv4, and by IPv6: they have no port of the
+/// machine's there.
+pub(crate) fn port_map(
+    config: &ContainerConfig,
+    published: &[PublishedPort],
+    requests: &[PortRequest],
+    routed: (bool, bool),
+) -> PortMap {
     let mut map: PortMap =
         config.exposed_ports.keys().map(|key| (key.clone(), docker::List::default())).collect();
-    for port in published {
-        let proto = match port.protocol {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-        };
-        let binding = PortBinding {
-            host_ip: port.host.ip().to_string(),
-            host_port: port.host.port().to_string(),
-        };
-        map.entry(format!("{}/{proto}", port.container.port())).or_default().push(binding);
+    let key = |protocol: Protocol, port: u16| match protocol {
+        Protocol::Tcp => format!("{port}/tcp"),
+        Protocol::Udp => format!("{port}/udp"),
+    };
+    let anywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    for (address, is_routed) in anywhere.into_iter().zip([routed.0, routed.1]) {
+        let is_ours = |other: &IpAddr| other.is_ipv4() == address.is_ipv4();
+        for port in published.iter().filter(|port| is_ours(&port.host.ip())) {
+            let (host_ip, host_port) = (port.host.ip().to_string(), port.host.port().to_string());
+            let of = map.entry(key(port.protocol, port.container.port())).or_default();
+            of.push(PortBinding { host_ip, host_port });
+        }
+        let is_open = |port: &&PortRequest| port.host_address.is_none_or(|host| is_ours(&host));
+        for port in requests.iter().filter(is_open).filter(|_| is_routed) {
+            let of = map.entry(key(port.protocol, port.container)).or_default();
+            of.push(PortBinding { host_ip: address.to_string(), host_port: String::new() });
+        }
     }
     map
 }
@@ -316,7 +345,10 @@ pub(crate) fn settings(container: &Container, endpoint: &Endpoint) -> EndpointSe
     shown.network_id.clone_from(&endpoint.network.id);
     shown.endpoint_id = endpoint_id(&container.id, &endpoint.network.id);
     shown.mac_address = print_mac(link.mac);
-    for (address, prefix) in link.addresses.iter().filter(|one| !is_link_local(one.0)) {
+    let besides = shown.ipam_config.as_ref().map(|ipam| ipam.link_local_ips.to_vec());
+    let besides: Vec<IpAddr> =
+        besides.unwrap_or_default().iter().filter_map(|text| text.parse().ok()).collect();
+    for (address, prefix) in link.addresses.iter().filter(|one| !besides.contains(&one.0)) {
         let gateway = endpoint.gateways.iter().find(|one| one.is_ipv4() == address.is_ipv4());
         let gateway = gateway.map(ToString::to_string).unwrap_or_default();
         if address.is_ipv4() {

@@ -115,11 +115,18 @@ fn parse_until(text: &str) -> Result<i64, Error> {
 
 /// Puts what is not 0 over what there is.
 fn merge(limits: &mut docker::Resources, changes: &docker::Resources) -> Result<(), Error> {
-    // A number of CPUs and a quota are two words for one limit: the new one counts.
-    if changes.nano_cpus != 0 {
-        (limits.cpu_period, limits.cpu_quota) = (0, 0);
-    } else if changes.cpu_period != 0 || changes.cpu_quota != 0 {
-        limits.nano_cpus = 0;
+    // A number of CPUs and a quota are two words for one limit: who began with one stays with it.
+    for (changed, new, set, old) in [
+        (changes.nano_cpus, "Nano CPUs", limits.cpu_period, "CPU Period"),
+        (changes.nano_cpus, "Nano CPUs", limits.cpu_quota, "CPU Quota"),
+        (changes.cpu_period, "CPU Period", limits.nano_cpus, "NanoCPUs"),
+        (changes.cpu_quota, "CPU Quota", limits.nano_cpus, "NanoCPUs"),
+    ] {
+        if changed > 0 && set > 0 {
+            return Err(Error::Conflict(format!(
+                "Conflicting options: {new} cannot be updated as {old} has already been set"
+            )));
+        }
     }
     // The total with swap must grow along, or be named.
     if changes.memory > 0
@@ -174,15 +181,20 @@ mod tests {
     #[test]
     fn only_what_is_named_changes() {
         let mut limits: Resources =
-            serde_json::from_str(r#"{"Memory":8388608,"MemorySwap":16777216,"NanoCpus":1}"#)
+            serde_json::from_str(r#"{"Memory":8388608,"MemorySwap":16777216,"CpuQuota":1}"#)
                 .unwrap();
         let changes = r#"{"CpuQuota":50000,"PidsLimit":7}"#;
         merge(&mut limits, &serde_json::from_str(changes).unwrap()).unwrap();
-        assert_eq!((limits.memory, limits.nano_cpus, limits.cpu_quota), (8_388_608, 0, 50_000));
+        assert_eq!((limits.memory, limits.cpu_quota), (8_388_608, 50_000));
         assert_eq!(limits.pids_limit, Some(7));
         merge(&mut limits, &serde_json::from_str(r#"{"PidsLimit":-2}"#).unwrap()).unwrap();
         assert_eq!(limits.pids_limit, Some(0));
         let more = serde_json::from_str(r#"{"Memory":33554432}"#).unwrap();
         assert!(merge(&mut limits, &more).is_err());
+        let cpus = serde_json::from_str(r#"{"NanoCpus":1}"#).unwrap();
+        assert_eq!(
+            merge(&mut limits, &cpus).unwrap_err().to_string(),
+            "Conflicting options: Nano CPUs cannot be updated as CPU Quota has already been set"
+        );
     }
 }

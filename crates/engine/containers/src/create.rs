@@ -130,16 +130,22 @@ impl Engine {
         Ok(CreateResponse { id: container.id, warnings: warnings.into() })
     }
 
-    /// Whose namespaces are joined is known by its id, whatever it is called later.
+    /// Whose namespaces are joined is known by its id, whatever it is called later. Whose network it is
+    /// may be unknown until the start, as in Docker.
     fn pin_joined(&self, host: &mut docker::HostConfig) -> Result<(), Error> {
-        for text in [&mut host.pid_mode, &mut host.ipc_mode, &mut host.network_mode] {
-            if let Mode::Container(other) = mode(text) {
-                // Not as something that is missing: a client would look for the image.
-                let other = self.find(other).map_err(|err| Error::Invalid(err.to_string()))?;
-                *text = format!("container:{}", other.id);
-            }
+        let pin = |text: &mut String| {
+            let Mode::Container(other) = mode(text) else { return Ok(()) };
+            *text = format!("container:{}", self.find(other)?.id);
+            Ok(())
+        };
+        for text in [&mut host.pid_mode, &mut host.ipc_mode] {
+            // Not as something that is missing: a client would look for the image.
+            pin(text).map_err(|err: Error| Error::Invalid(err.to_string()))?;
         }
-        Ok(())
+        match pin(&mut host.network_mode) {
+            Err(Error::NoContainer(_)) => Ok(()),
+            pinned => pinned,
+        }
     }
 
     /// Writes the row and the intent, with a name that nobody has.

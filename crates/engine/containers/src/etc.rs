@@ -61,7 +61,12 @@ impl Resolv {
             bare.parse::<IpAddr>().is_ok_and(|address| !address.is_loopback())
                 && !server.contains('%')
         });
-        if self.servers.is_empty() {
+        self.or_public()
+    }
+
+    /// With public servers where the machine names none.
+    pub(crate) fn or_public(mut self) -> Self {
+        if self.upstream().is_empty() {
             self.servers = PUBLIC_DNS.map(str::to_owned).to_vec();
         }
         self
@@ -160,6 +165,9 @@ fn extra_host(entry: &str) -> Result<(&str, &str), Error> {
     Ok((name, address))
 }
 
+/// What `/etc/hosts` begins with where there is no IPv6.
+pub(crate) const LOOPBACK: &str = "127.0.0.1\tlocalhost\n";
+
 /// `/etc/hosts` of the machine, for who is in its network.
 pub(crate) fn of_host() -> Option<String> {
     std::fs::read_to_string("/etc/hosts").ok()
@@ -175,13 +183,12 @@ pub(crate) fn hosts(
     domainname: &str,
 ) -> Result<String, Error> {
     let mut text = origin.unwrap_or_else(|| {
-        "127.0.0.1\tlocalhost\n\
-         ::1\tlocalhost ip6-localhost ip6-loopback\n\
-         fe00::\tip6-localnet\n\
-         ff00::\tip6-mcastprefix\n\
-         ff02::1\tip6-allnodes\n\
-         ff02::2\tip6-allrouters\n"
-            .to_owned()
+        let ipv6 = "::1\tlocalhost ip6-localhost ip6-loopback\n\
+                    fe00::\tip6-localnet\n\
+                    ff00::\tip6-mcastprefix\n\
+                    ff02::1\tip6-allnodes\n\
+                    ff02::2\tip6-allrouters\n";
+        [LOOPBACK, ipv6].concat()
     });
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
@@ -257,6 +264,10 @@ mod tests {
             host.through_own_dns().print(),
             "nameserver 127.0.0.11\nsearch a b\noptions edns0 ndots:0\n"
         );
+        // Who asks from the machine's own network reaches those on loopback, too.
+        let local = Resolv::parse("nameserver 127.0.0.1\nnameserver 10.0.0.1\n").or_public();
+        assert_eq!(local.servers, ["127.0.0.1", "10.0.0.1"]);
+        assert_eq!(Resolv::default().or_public().servers, PUBLIC_DNS);
         let none = Resolv::parse("nameserver ::1\n").reachable();
         assert_eq!(none.print(), "nameserver 8.8.8.8\nnameserver 8.8.4.4\n");
     }

@@ -1,6 +1,6 @@
 //! What is different in an ordinary user's engine, for people to be told, and for its containers.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use docker::HostConfig;
 
@@ -54,6 +54,17 @@ impl Engine {
             Some(address) => Resolv { servers: vec![address.to_string()], ..resolv.clone() },
             None => resolv.clone().reachable(),
         }
+    }
+
+    /// Whom a container's own name server asks. It does so from the machine's network namespace: there it
+    /// reaches the machine's servers also where they listen on loopback, but none that is the container's own.
+    pub(crate) fn upstream(resolv: &Resolv, host: &HostConfig) -> Vec<SocketAddr> {
+        let known = if host.dns.is_empty() && outside_dns().is_none() {
+            resolv.clone().or_public()
+        } else {
+            Self::reachable(resolv)
+        };
+        known.overridden(host).upstream()
     }
 }
 

@@ -84,7 +84,7 @@ impl Engine {
             Member { id: &container.id, name: &container.name, hostname: &config.hostname };
         let ports = attachment::ports(config, host)?;
         let ports = attachment::pinned(ports, now.map_or(&[], |now| &now.ports));
-        let upstream = Self::reachable(resolv).overridden(host).upstream();
+        let upstream = Self::upstream(resolv, host);
         let running = |id: &str| {
             self.shared.status(id).is_ok_and(|status| status.phase.is_alive())
                 || self.paths().run(id).exists()
@@ -92,6 +92,13 @@ impl Engine {
         let db = &self.shared.db;
         let mut connected =
             self.networks.connect(db, &member, &attachments, &ports, &upstream, &running)?;
+        // Whom a container names itself may be one that only it can reach.
+        if !host.dns.is_empty()
+            && !self.is_rootless()
+            && let Some(dns) = &mut connected.plan.dns
+        {
+            (dns.inside, dns.upstream) = (true, upstream);
+        }
         if let Some(now) = now {
             connected.keep_names(now);
         }
@@ -104,7 +111,8 @@ impl Engine {
             let (name, settings) = attachment::bare(&network.name, &network.id, &container.id);
             shown.insert(name, settings);
         }
-        container.record.ports = attachment::port_map(config, &connected.listeners);
+        container.record.ports =
+            attachment::port_map(config, &connected.listeners, &ports, connected.routed);
         container.record.connected = shown;
         Ok(connected)
     }
@@ -147,7 +155,11 @@ impl Engine {
             gateways.extend(all().find(|gateway| gateway.is_ipv6()));
         }
         let mut hosts = etc::hosts(
-            (host.network_mode == "host").then(etc::of_host).flatten(),
+            if host.network_mode == "host" {
+                etc::of_host()
+            } else {
+                attachment::switches_ipv6_off(host).then(|| etc::LOOPBACK.to_owned())
+            },
             &host.extra_hosts,
             &gateways,
             &addresses,

@@ -119,6 +119,9 @@ pub struct Dns {
     pub links: BTreeMap<String, String>,
     /// Whom it asks for all other names, from the host's network namespace.
     pub upstream: Vec<SocketAddr>,
+    /// It asks them from the container's own instead: they may be in there, or behind a tunnel that is.
+    #[serde(default)]
+    pub inside: bool,
 }
 
 impl Link {

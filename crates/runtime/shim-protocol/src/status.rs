@@ -91,7 +91,7 @@ pub struct ExecRecord {
 pub struct ExecStatus {
     /// Whether it runs.
     pub running: bool,
-    /// Its process, in the host's PID namespace; 0 before and after.
+    /// Its process, in the host's PID namespace, also when it has ended, as Docker tells it; 0: there was none.
     pub pid: i32,
     /// Set once it has ended.
     pub exit_code: Option<i32>,

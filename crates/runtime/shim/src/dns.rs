@@ -1,7 +1,7 @@
 //! The name server inside the container, at 127.0.0.11.
 //!
 //! Its sockets were opened in the container's network namespace; everything else happens in the
-//! host's. It answers for the names of the containers on the same networks, from files that they
+//! host's, but for questions to servers that the container names itself, which are asked from its own. It answers for the names of the containers on the same networks, from files that they
 //! keep ([`names`]), and relays all other questions ([`relay`]).
 
 mod names;
@@ -9,13 +9,14 @@ mod relay;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use dnsmsg::{Code, Query, Reply};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, sockopt};
-use sys::Call;
+use sys::{Call, CloneFlags};
 
 use crate::dns::relay::{Outcome, Relay};
 use crate::poll::{DnsToken, Interest, Poller, Ready, Token, Watched};
@@ -84,24 +85,29 @@ pub(crate) struct Server {
     udp: Watched,
     accept: Watched,
     config: endpoint::Dns,
+    /// The container's network namespace, where others are to be asked from there.
+    inside: Option<OwnedFd>,
     askers: BTreeMap<u32, Asker>,
     relays: BTreeMap<u32, Relay>,
     next_key: u32,
 }
 
 impl Server {
-    /// Serves on these sockets from now on.
+    /// Serves on these sockets from now on, which are in the network namespace `inside`.
     pub(crate) fn new(
         on: &Poller,
         sockets: Sockets,
         config: endpoint::Dns,
+        inside: &OwnedFd,
     ) -> Result<Self, sys::Error> {
         let mut udp = Watched::new(sockets.udp, Token::Dns(DnsToken::Udp));
         let mut accept = Watched::new(sockets.tcp, Token::Dns(DnsToken::Accept));
         udp.watch(on, Interest::READ)?;
         accept.watch(on, Interest::READ)?;
         let (askers, relays) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { udp, accept, config, askers, relays, next_key: 0 })
+        let inside = config.inside.then(|| inside.try_clone()).transpose();
+        let inside = inside.map_err(|err| sys::Error::from_io("dup", &err))?;
+        Ok(Self { udp, accept, config, inside, askers, relays, next_key: 0 })
     }
 
     /// Answers by another configuration from now on.
@@ -141,7 +147,7 @@ impl Server {
             .collect();
         for key in due {
             let Some(relay) = self.relays.get_mut(&key) else { continue };
-            let outcome = relay.ask_next(on, key, &self.config.upstream);
+            let outcome = relay.ask_next(on, key, &self.config.upstream, self.inside.as_ref());
             self.settle(on, key, outcome);
         }
     }
@@ -241,7 +247,7 @@ impl Server {
         }
         let key = self.new_key();
         let mut relay = Relay::new(message, query, from);
-        let outcome = relay.ask_next(on, key, &self.config.upstream);
+        let outcome = relay.ask_next(on, key, &self.config.upstream, self.inside.as_ref());
         self.relays.insert(key, relay);
         self.settle(on, key, outcome);
     }
@@ -250,7 +256,7 @@ impl Server {
     fn settle(&mut self, on: &Poller, key: u32, mut outcome: Outcome) {
         while matches!(outcome, Outcome::Unanswered) {
             let Some(relay) = self.relays.get_mut(&key) else { return };
-            outcome = relay.ask_next(on, key, &self.config.upstream);
+            outcome = relay.ask_next(on, key, &self.config.upstream, self.inside.as_ref());
         }
         if matches!(outcome, Outcome::Pending) {
             return;
@@ -303,6 +309,21 @@ fn take_framed(stream: &mut Vec<u8>) -> Option<Vec<u8>> {
 }
 
 /// Opens a socket of the host that is connected to `peer`, or about to be.
+/// A connection to `peer` from another network namespace, or from this one.
+fn connect_from(
+    inside: Option<&OwnedFd>,
+    kind: SocketType,
+    peer: SocketAddr,
+) -> Result<OwnedFd, Errno> {
+    let Some(inside) = inside else { return connect(kind, peer) };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let host = rustix::fs::open("/proc/self/ns/net", flags, Mode::empty())?;
+    sys::setns(inside.as_fd(), CloneFlags::NEWNET).map_err(|err| err.errno())?;
+    let connected = connect(kind, peer);
+    sys::setns(host.as_fd(), CloneFlags::NEWNET).map_err(|err| err.errno())?;
+    connected
+}
+
 fn connect(kind: SocketType, peer: SocketAddr) -> Result<OwnedFd, Errno> {
     let family = if peer.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

@@ -33,6 +33,8 @@ const MAX_EXECS: usize = 256;
 pub(crate) struct Exec {
     id: String,
     state: State,
+    /// Its process, also when that has ended; 0: there was none.
+    pid: i32,
     /// Who asked for it, until it is attached or gone.
     client: Option<u32>,
     attach: Attach,
@@ -125,6 +127,7 @@ impl Supervisor {
             id,
             // Until it is spawned below, no child has our own number.
             state: State::Starting(rustix::process::getpid()),
+            pid: 0,
             client,
             attach,
             early_input: rest.to_vec(),
@@ -242,7 +245,8 @@ impl Supervisor {
         }
         let pid = read_pid(Path::new(&exec.file(".pid")))?;
         exec.state = State::Running(pid);
-        Ok(pid.as_raw_nonzero().get())
+        exec.pid = pid.as_raw_nonzero().get();
+        Ok(exec.pid)
     }
 
     /// Why the runtime could not start an exec: it says so where the process's errors would go.
@@ -285,7 +289,8 @@ impl Supervisor {
             self.remove_exec(key);
             return self.check_ended(Ok(code));
         }
-        self.save_exec(key, &ExecStatus { running: false, pid: 0, exit_code: Some(code) });
+        let pid = self.execs.get(&key).map_or(0, |exec| exec.pid);
+        self.save_exec(key, &ExecStatus { running: false, pid, exit_code: Some(code) });
         let clients = self.streams.get(&key).map(|s| s.clients.clone()).unwrap_or_default();
         self.remove_exec(key);
         for client in clients {

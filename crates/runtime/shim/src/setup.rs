@@ -290,7 +290,7 @@ impl Supervisor {
         sys::setns(inside.as_fd(), CloneFlags::NEWNET)?;
         let sockets = dns::Sockets::open(DNS_ADDRESS);
         sys::setns(host.as_fd(), CloneFlags::NEWNET)?;
-        self.dns = Some(dns::Server::new(&self.poller, sockets?, config)?);
+        self.dns = Some(dns::Server::new(&self.poller, sockets?, config, inside)?);
         Ok(())
     }
 }

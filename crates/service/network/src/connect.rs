@@ -29,6 +29,8 @@ pub struct Attachment {
     pub links: Vec<(String, String)>,
     /// The network with the highest has the default route; 0 where nothing was said.
     pub gateway_priority: i64,
+    /// The container has switched IPv6 off: it has no such address, whatever is reserved for it.
+    pub without_ipv6: bool,
 }
 
 /// A container, as the others in its networks know it.
@@ -50,6 +52,8 @@ pub struct Connected {
     /// Where the shim listens: each published port, to reserve it, and to serve those whom no rule
     /// redirects.
     pub listeners: Vec<PublishedPort>,
+    /// Whether it is reached by IPv4, and by IPv6, at its own addresses, without ports of the machine's.
+    pub routed: (bool, bool),
     /// Its place in each network, in the order of the attachments.
     pub endpoints: Vec<Endpoint>,
 }
@@ -155,12 +159,16 @@ impl Networks {
     ) -> Result<Connected, Error> {
         failpoint::hit("network.lease")?;
         let mut known = port::Running::new();
-        let (leased, published) = loop {
+        let (leased, published, routed) = loop {
             let reserved = db.write(|tx| {
-                let leased = lease::lease(tx, member.id, attachments)?;
+                let mut leased = lease::lease(tx, member.id, attachments)?;
+                for (one, attachment) in leased.iter_mut().zip(attachments) {
+                    one.addresses
+                        .retain(|(address, _)| address.is_ipv4() || !attachment.without_ipv6);
+                }
                 let reach = reach(attachments, &leased);
                 let published = port::reserve(tx, member.id, &reach, ports, &known)?;
-                Ok((leased, published))
+                Ok((leased, published, reach.routed))
             });
             match reserved {
                 Ok(reserved) => break reserved,
@@ -179,6 +187,7 @@ impl Networks {
         let mut connected = self.compute_plan(member, attachments, leased, published, upstream);
         if !connected.plan.shared {
             connected.plan.guards = guards;
+            connected.routed = routed;
         }
         Ok(connected)
     }
@@ -227,7 +236,7 @@ impl Networks {
             table: name::container_table(&self.prefix, member.id),
             dns,
         };
-        Connected { plan, listeners: published, endpoints }
+        Connected { plan, listeners: published, endpoints, ..Connected::default() }
     }
 
     fn endpoint(
@@ -254,7 +263,11 @@ impl Networks {
                 .unwrap_or_else(|| hardware_address(addresses.iter().map(|(address, _)| *address))),
             addresses: addresses.into_iter().chain(link_local).collect(),
             gateway: gateways.iter().find(|one| one.is_ipv4()).copied().filter(|_| leads4),
-            gateway6: gateways.iter().find(|one| one.is_ipv6()).copied().filter(|_| leads6),
+            gateway6: gateways
+                .iter()
+                .find(|one| one.is_ipv6())
+                .copied()
+                .filter(|_| leads6 && !attachment.without_ipv6),
             mtu: network.mtu(),
             isolated: !network.config.icc,
             parameters: attachment.parameters.clone(),
@@ -285,9 +298,12 @@ impl Networks {
         }
         let shut_in = leased.iter().all(|one| one.network.is_internal());
         let upstream = if shut_in { Vec::new() } else { upstream.to_vec() };
-        let links = attachments.iter().flat_map(|one| &one.links);
-        let links = links.map(|(name, alias)| (alias.to_lowercase(), name.to_lowercase()));
-        Some(Dns { directories, links: links.collect(), upstream })
+        // A link holds in its network alone: it leads to the name that others have with the network's.
+        let links = attachments.iter().zip(leased).flat_map(|(attachment, one)| {
+            let to = |name: &String| format!("{name}.{}", one.network.name).to_lowercase();
+            attachment.links.iter().map(move |(name, alias)| (alias.to_lowercase(), to(name)))
+        });
+        Some(Dns { directories, links: links.collect(), upstream, inside: false })
     }
 }
 

@@ -112,6 +112,12 @@ fn mistakes_are_named_as_docker_names_them() {
         told("POST /containers/create", &body.to_string())
     };
     assert_eq!(create(json!({"PidMode": "container:nope"})), "400 No such container: nope");
+    // Whose network it is may be unknown until the start.
+    let body = json!({"Image": "busybox", "HostConfig": {"NetworkMode": "container:nope"}});
+    let made = value(&daemon, "1.51", "POST /containers/create", &body);
+    let id = made["Id"].as_str().unwrap();
+    assert_eq!(told(&format!("POST /containers/{id}/start"), ""), "404 No such container: nope");
+    sandbox.ok(&["rm", id]);
     assert_eq!(
         create(json!({"Annotations": {"": "a"}})),
         "400 invalid Annotations: the empty string is not permitted as an annotation key"
@@ -286,6 +292,17 @@ fn a_container_that_switches_ipv6_off_starts_without_it() {
     };
     assert_eq!(run("1"), "");
     assert!(run("0").contains("fd00:abcd::"));
+    // Nor is one told of to anybody.
+    let off = ["--sysctl", "net.ipv6.conf.all.disable_ipv6=1"];
+    let start = [&["run", "-d", "--name", "off", "--network", "six"], &off[..]].concat();
+    sandbox.ok(&[&start[..], &["busybox", "sleep", "600"]].concat());
+    let format = "{{(index .NetworkSettings.Networks \"six\").GlobalIPv6Address}}|{{(index .NetworkSettings.Networks \"six\").IPAddress}}";
+    let shown = sandbox.ok(&["inspect", "--format", format, "off"]);
+    assert!(shown.starts_with('|') && shown.trim().len() > 7, "{shown}");
+    let found = ["run", "--rm", "--network", "six", "busybox", "nslookup", "off"];
+    let found = sandbox.ok(&found);
+    assert!(!found.contains("fd00:abcd::"), "{found}");
+    sandbox.ok(&["rm", "-f", "off"]);
     sandbox.ok(&["network", "rm", "six"]);
     sandbox.finish();
 }

@@ -61,7 +61,11 @@ pub(crate) async fn inspect(call: Call) -> Reply {
 /// `POST /networks/create`
 pub(crate) async fn create(mut call: Call) -> Reply {
     let request: CreateRequest = call.json().await?;
-    let request = wanted(request)?;
+    let mut request = wanted(request)?;
+    if call.version < Version(48) {
+        // Of those days' clients none means it.
+        request.ipv4 = None;
+    }
     let network = call
         .engine(move |engine| {
             let network = engine.networks().create(engine.db(), &request)?;

@@ -120,10 +120,7 @@ impl Stubs {
         for (path, directory) in stack {
             let Some(top) = directory.layers().first() else { continue };
             let found = rustix::fs::fstat(top).at("stat", path)?;
-            let before = Timestamps {
-                last_access: time(found.st_atime, found.st_atime_nsec as i64),
-                last_modification: time(found.st_mtime, found.st_mtime_nsec as i64),
-            };
+            let before = times(&found);
             self.parents.entry(path.clone()).or_insert(Parent { before, noted: None });
         }
         Ok(())
@@ -150,20 +147,21 @@ impl Stubs {
         let root = Root::open(&self.writable)?;
         let mut parents = Vec::new();
         for (path, parent) in self.parents {
-            let now = open(&root, &path)?.map(|(_, found)| changed(&found));
-            if now.is_some() && now == parent.noted {
-                parents.push((path, parent.before));
-            }
+            let Some((_, found)) = open(&root, &path)? else { continue };
+            // One that the step has changed keeps the time that it has from that.
+            let is_same = parent.noted == Some(changed(&found));
+            let times = if is_same { parent.before } else { times(&found) };
+            parents.push((path, times, is_same));
         }
         for path in &self.missing {
             remove_empty(&root, path)?;
         }
-        parents.sort_by_key(|(path, _)| std::cmp::Reverse(path.components().count()));
-        for (path, before) in parents {
+        parents.sort_by_key(|(path, ..)| std::cmp::Reverse(path.components().count()));
+        for (path, times, is_same) in parents {
             // One that was only copied up is below all the same.
-            let gone = self.is_overlay && remove_empty(&root, &path)?;
+            let gone = is_same && self.is_overlay && remove_empty(&root, &path)?;
             if !gone && let Some((directory, _)) = open(&root, &path)? {
-                rustix::fs::utimensat(&directory, "", &before, AtFlags::EMPTY_PATH)
+                rustix::fs::utimensat(&directory, "", &times, AtFlags::EMPTY_PATH)
                     .at("utimensat", &path)?;
             }
         }
@@ -173,6 +171,13 @@ impl Stubs {
 
 fn time(tv_sec: i64, nanoseconds: i64) -> Timespec {
     Timespec { tv_sec, tv_nsec: nanoseconds as _ }
+}
+
+fn times(found: &Stat) -> Timestamps {
+    Timestamps {
+        last_access: time(found.st_atime, found.st_atime_nsec as i64),
+        last_modification: time(found.st_mtime, found.st_mtime_nsec as i64),
+    }
 }
 
 fn changed(found: &Stat) -> (i64, i64) {

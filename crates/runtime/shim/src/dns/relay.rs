@@ -5,6 +5,7 @@
 //! counts only if it bears that number and repeats the question.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use dnsmsg::Query;
@@ -12,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::SocketType;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use super::{From, MAX_MESSAGE_BYTES, connect, take_framed};
+use super::{From, MAX_MESSAGE_BYTES, connect_from, take_framed};
 use crate::poll::{DnsToken, Interest, Poller, Token, Watched};
 use crate::queue::Queue;
 
@@ -83,7 +84,13 @@ impl Relay {
     }
 
     /// Asks the next server, with a new number from a new port.
-    pub(super) fn ask_next(&mut self, on: &Poller, key: u32, upstream: &[SocketAddr]) -> Outcome {
+    pub(super) fn ask_next(
+        &mut self,
+        on: &Poller,
+        key: u32,
+        upstream: &[SocketAddr],
+        inside: Option<&OwnedFd>,
+    ) -> Outcome {
         self.socket = None;
         self.partial.clear();
         self.sending.clear();
@@ -91,15 +98,22 @@ impl Relay {
         self.next_upstream += 1;
         self.until = Instant::now() + PATIENCE;
         dnsmsg::set_id(&mut self.message, random_u16());
-        match self.ask(on, key, server) {
+        match self.ask(on, key, server, inside) {
             Ok(()) => Outcome::Pending,
             Err(_) => Outcome::Unanswered,
         }
     }
 
-    fn ask(&mut self, on: &Poller, key: u32, server: SocketAddr) -> Result<(), Errno> {
+    fn ask(
+        &mut self,
+        on: &Poller,
+        key: u32,
+        server: SocketAddr,
+        inside: Option<&OwnedFd>,
+    ) -> Result<(), Errno> {
         let kind = if self.is_tcp() { SocketType::STREAM } else { SocketType::DGRAM };
-        let mut socket = Watched::new(connect(kind, server)?, Token::Dns(DnsToken::Relay(key)));
+        let mut socket =
+            Watched::new(connect_from(inside, kind, server)?, Token::Dns(DnsToken::Relay(key)));
         if self.is_tcp() {
             self.sending.push(&(self.message.len() as u16).to_be_bytes());
             self.sending.push(&self.message);

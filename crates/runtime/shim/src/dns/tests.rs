@@ -38,8 +38,11 @@ impl Fixture {
             directories: vec![dir.join("gone"), dir.clone()],
             links: [("linked".to_owned(), "web".to_owned())].into(),
             upstream: vec![upstream.local_addr().unwrap()],
+            // Here both are the same network; only root may go there.
+            inside: rustix::process::geteuid().is_root(),
         };
-        let server = Server::new(&poller, sockets, config).unwrap();
+        let inside = std::fs::File::open("/proc/self/ns/net").unwrap().into();
+        let server = Server::new(&poller, sockets, config, &inside).unwrap();
         let asker = socket();
         asker.connect(address(&server.udp)).unwrap();
         Self { dir, poller, server, upstream, asker }

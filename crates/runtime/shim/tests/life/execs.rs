@@ -47,7 +47,8 @@ fn an_execs_code_is_there_when_its_stream_ends() {
         assert!(pid_of(&reply) > 1);
         assert_eq!(unframe(&read_all(&client)), ("out\n".into(), "err\n".into()));
         let status = it.exec_status(&id);
-        assert_eq!((status.exit_code, status.running, status.pid), (Some(round), false, 0));
+        assert_eq!((status.exit_code, status.running), (Some(round), false));
+        assert!(status.pid > 1, "{status:?}");
     }
     stop(it);
 }

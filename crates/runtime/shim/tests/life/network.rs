@@ -67,6 +67,7 @@ fn names_are_answered_inside() {
         directories: vec![names],
         links: std::collections::BTreeMap::new(),
         upstream: vec![],
+        inside: false,
     });
     it.launch();
     it.join();
