@@ -113,7 +113,7 @@ fn mistakes_are_named_as_docker_names_them() {
     };
     assert_eq!(create(json!({"PidMode": "container:nope"})), "400 No such container: nope");
     // Whose network it is may be unknown until the start.
-    let body = json!({"Image": "busybox", "HostConfig": {"NetworkMode": "container:nope"}});
+    let body = json!({"Image": "busybox", "Cmd": ["true"], "HostConfig": {"NetworkMode": "container:nope"}});
     let made = value(&daemon, "1.51", "POST /containers/create", &body);
     let id = made["Id"].as_str().unwrap();
     assert_eq!(told(&format!("POST /containers/{id}/start"), ""), "404 No such container: nope");

@@ -185,7 +185,7 @@ fn a_plan_has_everything_that_a_shim_needs() {
             {"bridge":"BRIDGE-FRONT","host_name":"VETH-FRONT","container_name":"eth1","mac":[2,66,172,20,0,2],"addresses":[["172.20.0.2",16]],"gateway":null,"gateway6":null,"mtu":1500,"isolated":false,"name":{"directory":"/run/dhow/networks/ID-OF-FRONT/names","file":"CONTAINER","names":["web","cccccccccccc","www","api","web.front","cccccccccccc.front","www.front","api.front"]}}
             {"host":"0.0.0.0:8080","container":"172.18.0.2:80","protocol":"tcp"}
             {"host":"[::]:8080","container":"172.18.0.2:80","protocol":"tcp"}
-            {"directories":["/run/dhow/networks/ID-OF-CLOSED/names","/run/dhow/networks/ID-OF-FRONT/names","/run/dhow/networks/ID-OF-BACK/names"],"links":{},"upstream":["9.9.9.9:53"]}"#]].assert_eq(&text.replace(&container, "CONTAINER"));
+            {"directories":["/run/dhow/networks/ID-OF-CLOSED/names","/run/dhow/networks/ID-OF-FRONT/names","/run/dhow/networks/ID-OF-BACK/names"],"links":{},"upstream":["9.9.9.9:53"],"inside":false}"#]].assert_eq(&text.replace(&container, "CONTAINER"));
         assert_eq!(connected.plan.table, "dhow-cccccccccccc");
         assert_eq!(connected.listeners, connected.plan.ports);
         let networks: Vec<_> =
