@@ -104,7 +104,9 @@ pub(crate) fn switches_ipv6_off(host: &HostConfig) -> bool {
 
 fn without_what_is_off(host: &HostConfig, mut all: Vec<Attachment>) -> Vec<Attachment> {
     let without_ipv6 = switches_ipv6_off(host);
-    all.iter_mut().for_each(|one| one.without_ipv6 = without_ipv6);
+    for one in &mut all {
+        one.without_ipv6 = without_ipv6;
+    }
     all
 }
 

@@ -133,9 +133,13 @@ impl Cache {
 
     /// Takes in what another cache of the same place has.
     pub fn extend(&mut self, other: Self) {
-        other.layers.into_values().for_each(|layer| self.insert(layer));
+        for layer in other.layers.into_values() {
+            self.insert(layer);
+        }
         for (key, tops) in other.records {
-            tops.into_iter().for_each(|top| self.add_record(key.clone(), top));
+            for top in tops {
+                self.add_record(key.clone(), top);
+            }
         }
     }
 

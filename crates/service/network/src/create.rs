@@ -288,7 +288,7 @@ fn chosen_pool(
         }
         reserved.insert(name.clone(), address);
     }
-    Ok(Pool { subnet, gateway, range, reserved, last: None })
+    Ok(Pool { subnet, gateway, range, reserved })
 }
 
 fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Error> {

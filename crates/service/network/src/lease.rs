@@ -1,14 +1,11 @@
 //! Which container has which address.
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use metadata::{Lease, Write};
 use netlink::RouteSocket;
 
 use crate::{Attachment, Driver, Error, Network, Pool, name, now};
-
-/// How long an address rests when its container is gone, in nanoseconds: the kernel takes a veth
-/// pair down some 40 ms after its namespace.
-const REST_NANOSECONDS: i64 = 2_000_000_000;
 
 /// A container's addresses in one network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +55,7 @@ fn check(network: &Network, attachment: &Attachment, attachments: usize) -> Resu
 fn lease_in(
     tx: &Write,
     container: &str,
-    mut network: Network,
+    network: Network,
     attachment: &Attachment,
 ) -> Result<Leased, Error> {
     let mut had = tx.leases_of(container)?;
@@ -71,9 +68,8 @@ fn lease_in(
             return Err(Error::OutsideOfNetwork { address: *wanted });
         }
     }
-    let mut pools = network.config.pools.clone();
     let mut addresses = Vec::new();
-    for pool in &mut pools {
+    for pool in network.pools() {
         let wanted = attachment.addresses.iter().find(|one| pool.subnet.contains(**one));
         let mine = had.iter().map(|lease| lease.address).find(|one| may_keep(pool, *one));
         let address = match (wanted, mine) {
@@ -82,10 +78,6 @@ fn lease_in(
             (None, None) => next(tx, &network, pool, container)?,
         };
         addresses.push((address, pool.subnet.prefix()));
-    }
-    if pools != network.config.pools {
-        network.config.pools = pools;
-        network.store(tx)?;
     }
     Ok(Leased { network, addresses })
 }
@@ -116,67 +108,39 @@ fn take(
     }
 }
 
-/// The first free address behind the one given last: so one that has become free rests as long as
-/// there are others.
-fn next(tx: &Write, network: &Network, pool: &mut Pool, container: &str) -> Result<IpAddr, Error> {
+/// The lowest free address, as Docker gives it.
+fn next(tx: &Write, network: &Network, pool: &Pool, container: &str) -> Result<IpAddr, Error> {
     let range = pool.range.unwrap_or(pool.subnet);
-    let size = range.size();
-    let start = pool.last.and_then(|last| range.offset(last)).map_or(0, |last| last + 1);
-    for step in 0..size {
-        let Some(address) = range.nth((start + step) % size) else { continue };
+    let known = tx.leases(&network.id)?;
+    let known: HashMap<IpAddr, &Lease> = known.iter().map(|one| (one.address, one)).collect();
+    for address in (0..range.size()).filter_map(|step| range.nth(step)) {
         if !pool.subnet.is_host(address) || is_reserved(pool, address) {
             continue;
         }
-        let lease = tx.lease(&network.id, address)?;
-        if !lease.as_ref().is_none_or(|lease| lease.container == container || is_free(lease)) {
+        let lease = known.get(&address);
+        if !lease.is_none_or(|lease| lease.container == container || is_free(lease)) {
             continue;
         }
-        tx.lease_address(&network.id, address, container, now())?;
-        pool.last = Some(address);
+        // Whatever the clock said when it was released: its link is gone.
+        tx.lease_address(&network.id, address, container, i64::MAX)?;
         return Ok(address);
     }
     Err(Error::Exhausted { name: network.name.clone(), id: network.id.clone() })
-}
-
-/// Whether an address that was released then may be given out now. One from the future was released
-/// before somebody set the clock back.
-fn has_rested(released: Option<i64>, now: i64) -> bool {
-    released.is_some_and(|released| !(now - REST_NANOSECONDS..=now).contains(&released))
 }
 
 fn is_reserved(pool: &Pool, address: IpAddr) -> bool {
     pool.gateway == Some(address) || pool.reserved.values().any(|one| *one == address)
 }
 
-/// Whether nobody can use the address any more: it was released a while ago, and the link that had
-/// it is gone. A link outlives its container where another one shares its network namespace.
+/// Whether nobody can use the address any more: it was released, and the link that had it is gone. The kernel
+/// takes a link down some 40 ms after its namespace, and one outlives its container where another one shares
+/// its network namespace.
 fn is_free(lease: &Lease) -> bool {
-    if !has_rested(lease.released, now()) {
+    if lease.released.is_none() {
         return false;
     }
     let name = name::veth(&lease.container, &lease.network);
     // Where nothing can be known, the address is left alone.
     let link = RouteSocket::open().and_then(|mut socket| socket.link(&name));
     matches!(link, Ok(None))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_rests_whatever_becomes_of_the_clock() {
-        let now = 1_000 * REST_NANOSECONDS;
-        for (released, rested) in [
-            (None, false),
-            (Some(now), false),
-            (Some(now - REST_NANOSECONDS), false),
-            (Some(now - REST_NANOSECONDS - 1), true),
-            // The clock was an hour ahead.
-            (Some(now + 3_600_000_000_000), true),
-            (Some(0), true),
-        ] {
-            assert_eq!(has_rested(released, now), rested, "{released:?}");
-        }
-    }
 }

@@ -85,9 +85,6 @@ pub struct Pool {
     /// Addresses that are somebody else's, by the name that says whose.
     #[serde(default)]
     pub reserved: BTreeMap<String, IpAddr>,
-    /// The address given last, behind which the search for the next begins.
-    #[serde(default)]
-    pub(crate) last: Option<IpAddr>,
 }
 
 /// The words of Docker's for addresses that are set aside for a router that is not the bridge.

@@ -29,8 +29,8 @@ pub struct Lease {
     pub address: IpAddr,
     /// The container's id.
     pub container: String,
-    /// Since when it is free, nanoseconds since 1970: the kernel takes a link down some time after
-    /// it was told to, so an address rests for a while before the next one gets it.
+    /// Since when it is free, nanoseconds since 1970. The kernel takes a link down some time after it was told
+    /// to: who gives the address to another one looks for that.
     pub released: Option<i64>,
 }
 
