@@ -15,7 +15,10 @@ pub(crate) fn from_json(text: &str) -> Result<Option<Platform>, Error> {
         return Ok(None);
     }
     let refuse = |why: String| Error::invalid(format!("failed to parse platform: {why}"));
-    let platform: Platform = serde_json::from_str(text).map_err(|err| refuse(err.to_string()))?;
+    let mut text = text.as_bytes().to_vec();
+    docker::fold_keys(&mut text);
+    let platform: Platform =
+        serde_json::from_slice(&text).map_err(|err| refuse(err.to_string()))?;
     if platform.os.is_empty() || platform.architecture.is_empty() {
         return Err(refuse("both OS and Architecture must be provided".to_owned()));
     }

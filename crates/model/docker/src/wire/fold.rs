@@ -8,11 +8,13 @@
 const NAMES: &[&str] = &[
     "Aliases",
     "Annotations",
+    "architecture",
     "ArgsEscaped",
     "Attachable",
     "AttachStderr",
     "AttachStdin",
     "AttachStdout",
+    "Attrs",
     "auth",
     "AutoRemove",
     "AuxiliaryAddresses",
@@ -141,6 +143,9 @@ const NAMES: &[&str] = &[
     "OomScoreAdj",
     "OpenStdin",
     "Options",
+    "os",
+    "os.features",
+    "os.version",
     "password",
     "Path",
     "PathInContainer",
@@ -195,6 +200,7 @@ const NAMES: &[&str] = &[
     "username",
     "UsernsMode",
     "UTSMode",
+    "variant",
     "VolumeDriver",
     "VolumeOptions",
     "Volumes",
@@ -206,6 +212,7 @@ const NAMES: &[&str] = &[
 /// Fields whose objects have keys of people's own.
 const MAPS: &[&str] = &[
     "Annotations",
+    "Attrs",
     "AuxiliaryAddresses",
     "Config",
     "DriverOpts",
@@ -345,6 +352,14 @@ mod tests {
             ),
             (r#"{"ipam":{"config":[{"subnet":"x"}]}}"#, r#"{"IPAM":{"Config":[{"Subnet":"x"}]}}"#),
             (r#"{"logconfig":{"config":{"tag":"x"}}}"#, r#"{"LogConfig":{"Config":{"tag":"x"}}}"#),
+            (
+                r#"[{"type":"local","attrs":{"Dest":"x","name":"y"}}]"#,
+                r#"[{"Type":"local","Attrs":{"Dest":"x","name":"y"}}]"#,
+            ),
+            (
+                r#"{"OS":"linux","Architecture":"arm64"}"#,
+                r#"{"os":"linux","architecture":"arm64"}"#,
+            ),
             (
                 r#"{"Image":"a","Image":"b","IMAGE":"c"}"#,
                 r#"{"-mage":"a","-mage":"b","Image":"c"}"#,

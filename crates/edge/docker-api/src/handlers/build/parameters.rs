@@ -53,7 +53,7 @@ pub(super) struct Parameters {
 #[derive(Default)]
 struct Output {
     r#type: String,
-    attrs: BTreeMap<String, String>,
+    attrs: Option<BTreeMap<String, String>>,
 }
 
 /// What a client calls its own session as a context.
@@ -186,13 +186,23 @@ fn check(query: &Query) -> Result<(), Error> {
     Ok(())
 }
 
-/// A parameter in JSON; `null` and nothing are the zero value.
+/// A parameter in JSON; `null` and nothing are the zero value. Keys are a person's own.
 fn json<T: DeserializeOwned + Default>(query: &Query, key: &str, what: &str) -> Result<T, Error> {
-    let text = query.text(key);
+    read(query.text(key).as_bytes(), what)
+}
+
+/// The same of what has fields, whose names are taken in any case.
+fn fields<T: DeserializeOwned + Default>(query: &Query, key: &str, what: &str) -> Result<T, Error> {
+    let mut text = query.text(key).as_bytes().to_vec();
+    docker::fold_keys(&mut text);
+    read(&text, what)
+}
+
+fn read<T: DeserializeOwned + Default>(text: &[u8], what: &str) -> Result<T, Error> {
     if text.is_empty() {
         return Ok(T::default());
     }
-    let read: Result<Option<T>, _> = serde_json::from_str(text);
+    let read: Result<Option<T>, _> = serde_json::from_slice(text);
     read.map(Option::unwrap_or_default).map_err(|error| {
         let why = if error.is_eof() {
             "unexpected end of JSON input".to_owned()
@@ -223,10 +233,10 @@ fn tags(query: &Query) -> Result<Vec<Reference>, Error> {
 fn request(call: &Call, tags: &[Reference]) -> Result<Request, Error> {
     let query = &call.query;
     let names: Vec<String> = tags.iter().map(ToString::to_string).collect();
-    let outputs: Vec<Output> = json(query, "outputs", "invalid outputs specified")?;
+    let outputs: Vec<Output> = fields(query, "outputs", "invalid outputs specified")?;
     // As in `dockerd`, what is no number is none.
     let number = |key| query.number(key).ok().flatten().unwrap_or_default();
-    let ulimits: Vec<Ulimit> = json(query, "ulimits", "error reading ulimit settings")?;
+    let ulimits: Vec<Ulimit> = fields(query, "ulimits", "error reading ulimit settings")?;
     let limits = Resources {
         memory: number("memory"),
         memory_swap: number("memswap"),
@@ -249,7 +259,10 @@ fn request(call: &Call, tags: &[Reference]) -> Result<Request, Error> {
     let exports = match outputs.as_slice() {
         // The older builder knows no other.
         outputs if is_classic || outputs.is_empty() => vec![export("moby", BTreeMap::new())],
-        outputs => outputs.iter().map(|one| export(&one.r#type, one.attrs.clone())).collect(),
+        outputs => outputs
+            .iter()
+            .map(|one| export(&one.r#type, one.attrs.clone().unwrap_or_default()))
+            .collect(),
     };
     let cache_from: Vec<String> = json(query, "cachefrom", "error reading cache-from")?;
     let cache_within = (is_classic && !cache_from.is_empty()).then(|| here(call, &cache_from));
@@ -282,4 +295,24 @@ fn hosts(query: &Query) -> Result<String, Error> {
         }
     }
     Ok(hosts.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_fields_are_taken_in_any_case() {
+        let query = Query::parse(
+            r#"outputs=[{"type":"tar","attrs":null},{"Type":"local","Attrs":{"Dest":"x"}}]"#,
+        );
+        let outputs: Vec<Output> = fields(&query, "outputs", "outputs").unwrap();
+        let kinds: Vec<&str> = outputs.iter().map(|one| one.r#type.as_str()).collect();
+        assert_eq!(kinds, ["tar", "local"]);
+        assert!(outputs[0].attrs.is_none());
+        assert!(outputs[1].attrs.as_ref().is_some_and(|attrs| attrs.contains_key("Dest")));
+        let query = Query::parse(r#"labels={"Name":"a","name":"b"}"#);
+        let labels: BTreeMap<String, String> = json(&query, "labels", "labels").unwrap();
+        assert_eq!(labels.len(), 2);
+    }
 }
