@@ -123,9 +123,9 @@ impl Supervisor {
             None => CONTAINER,
             Some(id) => self.exec_key(id).ok_or_else(|| Error::NoExec(id.to_owned()))?,
         };
+        // Clients resize what has no terminal as well; as in containerd, that is nothing.
         let terminal = self.streams.get(&process).and_then(Streams::console);
-        let terminal = terminal.ok_or_else(|| Error::Request("there is no terminal".into()))?;
-        stdio::resize(terminal, width, height)
+        terminal.map_or(Ok(()), |terminal| stdio::resize(terminal, width, height))
     }
 
     fn kill(&mut self, signal: i32, stop: bool, keep: bool) -> Result<(), Error> {

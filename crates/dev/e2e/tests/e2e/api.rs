@@ -132,6 +132,9 @@ fn mistakes_are_named_as_docker_names_them() {
         told(&resize.replace("40&", "4294967296&"), ""),
         "400 invalid resize height \"4294967296\": value out of range"
     );
+    // What has no terminal has no size to set.
+    let resized = ask(&daemon, "1.51", "POST /containers/one/resize?h=40&w=40", "");
+    assert_eq!(resized, (200, String::new()));
     sandbox.ok(&["kill", "one"]);
     assert!(told(&resize, "").ends_with("is not running"), "{}", told(&resize, ""));
     sandbox.ok(&["rm", "one"]);
