@@ -149,8 +149,8 @@ async fn objects(
     let commit = object("commit", &tip.commit).await?;
     let Some(tag) = &tip.tag else { return Ok((commit, Vec::new())) };
     let rule = format!("+{0}:{0}", tip.name);
-    let fetch = ["fetch", "--no-tags", "--depth=1", "--", &remote.url, &rule];
-    let fetched = program.run(&directory.path, &fetch).await;
+    let what = ["--", remote.url.as_str(), rule.as_str()];
+    let fetched = shallow(program, &directory.path, &["fetch", "--no-tags"], &what).await;
     fetched.map_err(|error| of_remote(&error, remote))?;
     Ok((commit, object("tag", tag).await?))
 }
@@ -332,7 +332,7 @@ async fn tip(
     let listed = listed.map_err(|error| of_remote(&error, remote))?;
     let missing = || {
         let name = if git.reference.is_empty() { "HEAD" } else { &git.reference };
-        Error::NotFound(format!("repository {} does not contain ref {name}", remote.url))
+        Error::NotFound(format!("repository does not contain ref {name}: {}", remote.url))
     };
     let found = find(&listed, &git.reference).ok_or_else(missing)?;
     let mut tips = build.tips.lock().unwrap_or_else(PoisonError::into_inner);
@@ -385,13 +385,29 @@ async fn check_out(
     fetch(git, remote, tip, program, dir).await.map_err(|error| of_remote(&error, remote))?;
     program.run(dir, &["checkout", "--quiet", "--detach", "--force", &tip.commit, "--"]).await?;
     if !git.skip_submodules && dir.join(".gitmodules").is_file() {
-        let update = ["submodule", "update", "--init", "--recursive", "--checkout", "--depth=1"];
-        program.run(dir, &update).await.map_err(|error| of_remote(&error, remote))?;
+        let update = ["submodule", "update", "--init", "--recursive", "--checkout"];
+        let updated = shallow(program, dir, &update, &[]).await;
+        updated.map_err(|error| of_remote(&error, remote))?;
     }
     for rest in ["FETCH_HEAD", "ORIG_HEAD"] {
         let _ = fs::remove_file(dir.join(".git").join(rest));
     }
     if git.keep_git_dir { Ok(()) } else { without_git(dir) }
+}
+
+/// Runs git for one commit of each history; where that fails, for all of it: a web server that has no more than
+/// files can give no part of one.
+async fn shallow(
+    program: &Program<'_>,
+    dir: &Path,
+    verb: &[&str],
+    what: &[&str],
+) -> Result<(), Error> {
+    let depth: &[&str] = &["--depth=1"];
+    if program.run(dir, &[verb, depth, what].concat()).await.is_ok() {
+        return Ok(());
+    }
+    program.run(dir, &[verb, what].concat()).await.map(drop)
 }
 
 /// An empty repository.

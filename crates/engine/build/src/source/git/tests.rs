@@ -132,6 +132,25 @@ fn http(dir: &Path, mut stream: TcpStream, seen: &Mutex<Vec<String>>) {
     let _ = stream.write_all(&answer);
 }
 
+/// A web server that has files, and knows nothing of git.
+fn files(dir: &Path, mut stream: TcpStream, _: &Mutex<Vec<String>>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let (mut first, mut line) = (String::new(), String::new());
+    reader.read_line(&mut first).unwrap();
+    while reader.read_line(&mut line).unwrap() > 2 {
+        line.clear();
+    }
+    let path = first.split([' ', '?']).nth(1).unwrap_or_default();
+    let (status, bytes) = match fs::read(dir.join(path.trim_start_matches('/'))) {
+        Ok(bytes) => ("200 OK", bytes),
+        Err(_) => ("404 Not Found", Vec::new()),
+    };
+    let length = bytes.len();
+    let head =
+        format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    let _ = stream.write_all(&[head.into_bytes(), bytes].concat());
+}
+
 /// What a source gives, where it is, what it is known by; all that was said.
 async fn try_bring(home: &Home, git: &Git) -> (Result<(PathBuf, String, bool), String>, String) {
     let (build, _) = home.begin();
@@ -208,7 +227,7 @@ async fn names_and_commits() {
     assert_eq!((fs::read_to_string(path.join("f")).unwrap().as_str(), was_here), ("four\n", false));
 
     let error = refused(&home, &git(url.clone(), "none")).await;
-    assert_eq!(error, format!("repository {url} does not contain ref none"));
+    assert_eq!(error, format!("repository does not contain ref none: {url}"));
     let error = refused(&home, &git(url.clone(), &"0".repeat(40))).await;
     assert!(error.starts_with(&format!("failed to fetch remote {url}: git fetch: ")), "{error}");
     let error = refused(&home, &git(server.url("git", "missing"), "")).await;
@@ -348,6 +367,34 @@ async fn submodules() {
     );
     let (path, _, _) = get(&home, &Git { skip_submodules: true, ..outer }).await;
     assert_eq!(sh(&path, "ls -A at"), "");
+}
+
+/// Such a server gives no part of a history.
+#[tokio::test]
+async fn a_web_server_that_has_files_alone() {
+    let home = Home::new("git-files");
+    let server = Server::new("files", files);
+    let bare = "git clone -q --bare . ../$(basename $PWD).git; cd ../$(basename $PWD).git; git update-server-info";
+    server.repository("inner", &format!("echo inner >i; git add .; git commit -qm i; {bare}"));
+    let script = format!(
+        "git -c protocol.file.allow=always submodule --quiet add ../inner in
+         git config -f .gitmodules submodule.in.url {}; git add .; git commit -qm o
+         git tag -am annotated v1; {bare}",
+        server.url("http", "inner.git")
+    );
+    server.repository("outer", &script);
+    let outer = git(server.url("http", "outer.git"), "v1");
+    let (path, _, _) = get(&home, &outer).await;
+    assert_eq!(fs::read_to_string(path.join("in/i")).unwrap(), "inner\n");
+    let (build, _) = home.begin();
+    let found = about(&build.shared, &outer, true, &Listeners::default()).await.unwrap();
+    let object = |kind: &str| {
+        let show = format!("git cat-file {kind} v1");
+        sh(&server.dir.join("outer"), &show)
+    };
+    let (commit, tag) = &found.objects;
+    assert_eq!(String::from_utf8_lossy(commit).trim(), object("commit"));
+    assert_eq!(String::from_utf8_lossy(tag).trim(), object("tag"));
 }
 
 /// Row F12: whoever gives credentials finds them nowhere again.
