@@ -14,6 +14,8 @@ use crate::session::rules::Rules;
 
 /// The longest name of a build, in bytes.
 const REF_BYTES: usize = 128;
+/// The front end that is built in.
+const BUILT_IN: &str = "dockerfile.v0";
 /// Front ends that are the one that is built in, whatever version of it is asked for.
 const DOCKERFILE_IMAGES: [&str; 2] = ["docker/dockerfile", "docker/dockerfile-upstream"];
 
@@ -189,13 +191,13 @@ pub(crate) fn is_built_in(image: &str, options: &BTreeMap<String, String>) -> bo
     }
     let name = image.strip_prefix("docker.io/").unwrap_or(image);
     let end = name.find([':', '@']).unwrap_or(name.len());
-    DOCKERFILE_IMAGES.contains(&&name[..end])
+    image == BUILT_IN || DOCKERFILE_IMAGES.contains(&&name[..end])
 }
 
 /// The image that a front end is.
 fn image(name: &str, options: &BTreeMap<String, String>) -> Result<Option<String>, Status> {
     match name {
-        "dockerfile.v0" => Ok(None),
+        BUILT_IN => Ok(None),
         "gateway.v0" => match options.get("source").map_or("", String::as_str) {
             "" => Err(Status::invalid_argument("no source specified for gateway")),
             image => Ok(Some(image.to_owned()).filter(|image| !is_built_in(image, options))),
@@ -254,6 +256,7 @@ mod tests {
         };
         assert_eq!(with("dockerfile.v0", "").unwrap(), None);
         for built_in in [
+            "dockerfile.v0",
             "docker/dockerfile",
             "docker/dockerfile:1",
             "docker/dockerfile:1.20-labs",

@@ -88,7 +88,7 @@ impl Gateway {
             return Ok(Asking { service, job: Arc::clone(job), by: Arc::clone(by) });
         }
         let id = headers.get(BUILD).and_then(|value| value.to_str().ok());
-        let id = id.ok_or_else(|| Status::invalid_argument("the call names no build"))?;
+        let id = id.ok_or_else(|| Status::invalid_argument("no buildid found in context"))?;
         let job = service.builds.wait(id).await?;
         let by = Arc::clone(&job.client);
         Ok(Asking { service, job, by })
