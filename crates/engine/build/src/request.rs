@@ -32,6 +32,8 @@ pub struct Request {
     pub network: String,
     /// Of the cache only layers of these images count, by their ids; `None`: all that is there.
     pub cache_within: Option<Vec<Digest>>,
+    /// Images that are pulled for it are told of as those that people pull.
+    pub tells_pulls: bool,
 }
 
 /// What a front end is asked for.

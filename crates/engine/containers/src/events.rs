@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use docker::event::{Actor, Message};
 use docker::filters::Filters;
+use reference::Reference;
 use shim_protocol::Companion;
 
 use crate::engine::Engine;
@@ -129,6 +130,14 @@ impl Engine {
     /// Tells of what happened to something that is no container.
     pub fn tell_of(&self, kind: &str, action: &str, id: &str, attributes: &[(&str, &str)]) {
         self.emit(&of(kind, action, id, attributes));
+    }
+
+    /// Tells of an image that came from a registry or went there, by the name that it has there.
+    pub fn tell_of_reference(&self, action: &str, reference: &Reference) {
+        let whole = reference.familiar();
+        let end = whole.len() - reference.tag().map_or(0, |tag| tag.len() + 1);
+        let name = if reference.digest().is_some() { &whole[..] } else { &whole[..end] };
+        self.tell_of("image", action, &whole, &[("name", name)]);
     }
 
     /// Tells of what was done with a container.

@@ -1,5 +1,9 @@
 //! Images from a registry and to one, which is the distribution project's own.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::classic_build::{archive, post, tidy};
+use crate::docker_client::Daemon;
 use crate::{busybox, inspect};
 use testkit::{Distribution, needs};
 
@@ -36,6 +40,31 @@ fn what_was_pushed_runs_elsewhere() {
         format!("manifest for {HOST}/me/app:2 not found: manifest unknown: manifest unknown\n");
     assert!(missing.stderr.ends_with(&why), "{}", missing.stderr);
     sandbox.ok(&["rmi", &name]);
+    sandbox.finish();
+}
+
+#[test]
+fn what_a_classic_build_pulls_is_told_of() {
+    needs!(Root, Overlay, Netns, Busybox, Registry, Curl);
+    let sandbox = busybox("build-pull");
+    let _registry = Distribution::start_in(&sandbox, "");
+    let name = format!("{HOST}/me/app:1");
+    sandbox.ok(&["tag", "busybox", &name]);
+    sandbox.ok(&["push", &name]);
+    sandbox.baseline();
+    let daemon = Daemon::start(&sandbox);
+    let dockerfile = format!("FROM {name}\nLABEL a=b\n");
+    let context = archive(&sandbox, "context.tar", &[("Dockerfile", &dockerfile)]);
+    // It is here already; whether there is a newer one is asked all the same.
+    post(&daemon, "/build?pull=1&t=made", Some(&context)).id();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let until = (now.as_secs() + 1).to_string();
+    let all = ["events", "--since", "1", "--until", &until, "--filter", "event=pull"];
+    let format = ["--format", "{{.Actor.ID}} {{.Actor.Attributes.name}}"];
+    let told = sandbox.ok(&[&all[..], &format].concat());
+    assert_eq!(told, format!("{name} {HOST}/me/app"));
+    std::fs::remove_file(context).unwrap();
+    tidy(daemon, &["made"]);
     sandbox.finish();
 }
 

@@ -24,9 +24,7 @@ pub(crate) const AUTH: &str = "X-Registry-Auth";
 
 /// `POST /images/create?fromImage=…`
 pub(crate) async fn pull(call: Call, platform: Option<Platform>) -> Reply {
-    let tag = call.query.text("tag");
-    let name = joined(call.query.text("fromImage"), tag);
-    let reference = parse(&name)?;
+    let reference = wanted(call.query.text("fromImage"), call.query.text("tag"))?;
     // Without a tag all are meant; clients send the one that people leave out.
     let all = reference.tag().is_none() && reference.digest().is_none();
     if call.engine.images().is_built_in(&reference.clone().with_default_tag()) {
@@ -41,10 +39,20 @@ pub(crate) async fn pull(call: Call, platform: Option<Platform>) -> Reply {
         } else {
             transfer::pull(images, &request, &events).await?;
         }
-        tell(&engine, "pull", &request.reference);
+        engine.tell_of_reference("pull", &request.reference);
         Ok(())
     })
     .await
+}
+
+/// What is to be pulled: as in `dockerd`, of two tags the one that is a parameter counts.
+fn wanted(name: &str, tag: &str) -> Result<Reference, Error> {
+    let named = parse(name.strip_suffix(':').unwrap_or(name))?;
+    match named.digest() {
+        _ if tag.is_empty() => Ok(named),
+        Some(digest) if !tag.contains(':') => parse(&format!("{}:{tag}@{digest}", named.name())),
+        _ => parse(&joined(&named.name(), tag)),
+    }
 }
 
 /// What comes with the program is as new as the program.
@@ -71,18 +79,10 @@ pub(crate) async fn push(call: Call) -> Reply {
     let engine = Arc::clone(&call.engine);
     told(move |events| async move {
         transfer::push(engine.images(), &request, all, &events).await?;
-        tell(&engine, "push", &request.reference);
+        engine.tell_of_reference("push", &request.reference);
         Ok(())
     })
     .await
-}
-
-/// Tells of an image that came or went.
-fn tell(engine: &containers::Engine, action: &str, reference: &Reference) {
-    let whole = reference.familiar();
-    let end = whole.len() - reference.tag().map_or(0, |tag| tag.len() + 1);
-    let name = if reference.digest().is_some() { &whole[..] } else { &whole[..end] };
-    engine.tell_of("image", action, &whole, &[("name", name)]);
 }
 
 /// `POST /auth`
@@ -314,5 +314,20 @@ mod tests {
         ] {
             assert_eq!(got, want);
         }
+    }
+
+    #[test]
+    fn of_two_tags_the_parameter_counts() {
+        let digest = Digest::sha256(b"");
+        for (name, tag, want) in [
+            ("busybox", "", "docker.io/library/busybox".to_owned()),
+            ("busybox:", "1", "docker.io/library/busybox:1".to_owned()),
+            ("busybox:1", "1", "docker.io/library/busybox:1".to_owned()),
+            ("localhost:5000/a:1", "2", "localhost:5000/a:2".to_owned()),
+            ("a:1", digest.to_string().as_str(), format!("docker.io/library/a@{digest}")),
+        ] {
+            assert_eq!(wanted(name, tag).unwrap().to_string(), want);
+        }
+        assert_eq!(wanted("a:1:1", "1").unwrap_err().message, "invalid reference format");
     }
 }

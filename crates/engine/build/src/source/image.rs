@@ -113,6 +113,9 @@ pub(crate) async fn resolve(
         }
         other => other?,
     };
+    if build.request.tells_pulls {
+        build.builder.engine.tell_of_reference("pull", &request.reference);
+    }
     if came.load(Ordering::Relaxed) {
         let id = pulled.image.id.clone();
         build.pulled.lock().unwrap_or_else(PoisonError::into_inner).insert(id);

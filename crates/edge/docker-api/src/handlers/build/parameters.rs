@@ -266,7 +266,7 @@ fn request(call: &Call, tags: &[Reference]) -> Result<Request, Error> {
     };
     let cache_from: Vec<String> = json(query, "cachefrom", "error reading cache-from")?;
     let cache_within = (is_classic && !cache_from.is_empty()).then(|| here(call, &cache_from));
-    Ok(Request { exports, limits, cache_within, ..Request::default() })
+    Ok(Request { exports, limits, cache_within, tells_pulls: is_classic, ..Request::default() })
 }
 
 /// Those of the images that are here.
