@@ -27,6 +27,8 @@ struct Packer<'a> {
     attributes: bool,
     /// When everything was written last, whatever its files say: seconds since 1970.
     time: Option<i64>,
+    /// Times have no fractions.
+    whole_seconds: bool,
     ids: Ids,
     writer: Writer<&'a mut dyn Write>,
     /// Files of several names, by device and number: the first name.
@@ -44,6 +46,8 @@ pub struct Pack {
     pub attributes: bool,
     /// When everything was written last, whatever its files say: seconds since 1970.
     pub time: Option<i64>,
+    /// Times have no fractions: they would need a header of their own, which simple readers take for a file.
+    pub whole_seconds: bool,
     /// Whose the files are.
     pub ids: Ids,
 }
@@ -61,6 +65,7 @@ pub fn pack_trees(trees: &[(&Root, &str)], how: &Pack, out: &mut dyn Write) -> R
             device: how.one_file_system.then_some(device),
             attributes: how.attributes,
             time: how.time,
+            whole_seconds: how.whole_seconds,
             ids: how.ids.clone(),
             writer,
             linked: HashMap::new(),
@@ -90,6 +95,7 @@ pub fn pack(root: &Root, place: &Place, how: Pack, out: &mut dyn Write) -> Resul
         device: how.one_file_system.then_some(stat.st_dev),
         attributes: how.attributes,
         time: how.time,
+        whole_seconds: how.whole_seconds,
         ids: how.ids,
         writer: Writer::new(out),
         linked: HashMap::new(),
@@ -154,6 +160,7 @@ impl Packer<'_> {
             gid: ids::inside(&self.ids.gids, stat.st_gid),
             mtime: match self.time {
                 Some(seconds) => Time { seconds, nanoseconds: 0 },
+                None if self.whole_seconds => Time { seconds: stat.st_mtime, nanoseconds: 0 },
                 None => Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 },
             },
             ..Entry::default()

@@ -180,6 +180,13 @@ fn what_is_asked_for_is_what_there_is() {
         let list = format!("curl -s --unix-socket {} {url} | tar tPf - | head -1", daemon.socket());
         assert_eq!(sandbox.sh(&list).success().trim(), first, "{path}");
     }
+    // A file's own header is the first: no other one for fractions of a second comes before it.
+    let hosts = "http://d/containers/db/archive?path=/etc/hosts";
+    let kind = format!(
+        "curl -s --unix-socket {} {hosts} | dd bs=1 skip=156 count=1 2>/dev/null",
+        daemon.socket()
+    );
+    assert_eq!(sandbox.sh(&kind).success(), "0");
     assert_eq!(ask(&daemon, "1.51", "PUT /containers/db/archive?path=/tmp", "").0, 200);
     let hosts = ["run", "--rm", "--network", "host", "--add-host", "a:1.2.3.4", "busybox"];
     let own = std::fs::read_to_string("/etc/hosts").unwrap_or_default();

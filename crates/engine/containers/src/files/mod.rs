@@ -176,6 +176,8 @@ impl Archive {
             attributes: self.attributes,
             ids: self.ids.clone(),
             time: None,
+            // As in Docker's archives; what is kept of a volume is whole.
+            whole_seconds: !self.attributes,
         };
         Ok(cp::pack(&self.view.root, &self.place, how, out)?)
     }
