@@ -148,7 +148,7 @@ impl Engine {
         }
     }
 
-    /// Events from `since` (or from now on) until `until` (or for ever); nanoseconds since 1970.
+    /// Events from `since` (or, without an end, from now on) until `until` (or for ever); nanoseconds since 1970.
     pub fn events(
         &self,
         since: Option<i64>,
@@ -157,9 +157,11 @@ impl Engine {
     ) -> Result<Events, Error> {
         let path = self.paths().events();
         let watch = Watch::files(self.state())?;
+        // What has yet to happen is told in any case: a client's clock may be ahead of ours.
+        let since = since.map(|since| since.min(clock::now()));
         let mut events =
             Events { path, watch, file: None, buffer: Vec::new(), since, until, filters };
-        if since.is_some() {
+        if since.is_some() || until.is_some() {
             let old = events.path.with_extension("jsonl.1");
             events.buffer = fs::read(old).unwrap_or_default();
         } else if let Ok(mut file) = File::open(&events.path) {
