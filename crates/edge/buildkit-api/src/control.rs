@@ -42,7 +42,8 @@ impl Service {
             id => Some(self.sessions.wait(id).await.map_err(Status::not_found)?),
         };
         let policy = Policy { rules: request::rules(&asked)?, session: asks };
-        let client: Arc<dyn Client> = Arc::new(SessionClient(Arc::clone(&session), policy));
+        let (own, all) = (Arc::clone(&session), Arc::clone(&self.sessions));
+        let client: Arc<dyn Client> = Arc::new(SessionClient(own, policy, all));
         let told = Arc::new(Told::default());
         let (sender, events) = mpsc::unbounded_channel();
         let (end, ended) = oneshot::channel();

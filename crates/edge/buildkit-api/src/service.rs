@@ -62,7 +62,8 @@ impl Service {
     ///
     /// It did not come.
     pub async fn find_session(&self, id: &str) -> Result<Arc<dyn Client>, String> {
-        Ok(Arc::new(SessionClient(self.sessions.wait(id).await?, Policy::default())))
+        let (session, all) = (self.sessions.wait(id).await?, Arc::clone(&self.sessions));
+        Ok(Arc::new(SessionClient(session, Policy::default(), all)))
     }
 
     /// Answers calls over a stream until its client leaves (`POST /grpc`).

@@ -73,6 +73,23 @@ pub struct Local {
     /// All of it is sent again, also what looks as it did.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub all_anew: bool,
+    /// The session that it is in, by its id; empty: the build's own.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub session: String,
+}
+
+impl Local {
+    /// Says where it is, as clients do: in the session `ID`, or, where that has it as `PREFIX-NAME`, `PREFIX:ID`.
+    pub fn set_session(&mut self, said: &str) {
+        let id = match said.split_once(':') {
+            Some((prefix, id)) => {
+                self.name = format!("{prefix}-{}", self.name);
+                id
+            }
+            None => said,
+        };
+        id.clone_into(&mut self.session);
+    }
 }
 
 /// What a file's bytes must be.

@@ -113,8 +113,8 @@ fn local(name: &str, attributes: &Attributes) -> Result<Source, Error> {
             "local.excludepatterns" => local.exclude = texts(key, value)?,
             "local.followpaths" => local.follow = texts(key, value)?,
             "local.sharedkeyhint" => local.shared_key.clone_from(value),
-            // Directories are asked of the build's own session.
-            "local.session" | "local.unique" => {}
+            "local.session" => local.set_session(value),
+            "local.unique" => {}
             "local.differ" => {
                 local.all_anew = match value.as_str() {
                     "none" => true,

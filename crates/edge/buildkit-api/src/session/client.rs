@@ -20,7 +20,7 @@ use tonic::metadata::{AsciiMetadataValue, MetadataKey, MetadataMap};
 use tonic_prost::ProstCodec;
 
 use super::policy::Policy;
-use super::{Session, ask, content, header, tree};
+use super::{Session, Sessions, ask, content, header, tree};
 use crate::clock::now;
 use crate::fsutil::Received;
 use crate::transport::{Channel, MESSAGE};
@@ -32,9 +32,10 @@ const ALL_PLATFORMS: &str = "buildkit-exporter-multi-platform";
 /// The largest piece of a file that is sent, in bytes: Go's gRPC takes 4 MiB.
 const PIECE: usize = 1 << 20;
 
-/// Who asked for a build, over its session; and what says which sources may be used.
+/// Who asked for a build, over its session; what says which sources may be used; and the sessions in which
+/// directories may be.
 #[derive(Clone, Debug)]
-pub struct SessionClient(pub(crate) Arc<Session>, pub(crate) Policy);
+pub struct SessionClient(pub(crate) Arc<Session>, pub(crate) Policy, pub(crate) Arc<Sessions>);
 
 impl Client for SessionClient {
     fn directory<'a>(
@@ -124,13 +125,23 @@ impl SessionClient {
         Err(format!("the client does not answer {method}"))
     }
 
+    /// The session that a directory is in; one that does not come has none.
+    async fn that_has(&self, local: &Local) -> Arc<Session> {
+        let named = match local.session.as_str() {
+            "" => None,
+            id => self.2.wait(id).await.ok(),
+        };
+        named.unwrap_or_else(|| Arc::clone(&self.0))
+    }
+
     async fn sync(
         &self,
         local: &Local,
         into: &Path,
         tell: &(dyn Fn(Status) + Send + Sync),
     ) -> Result<Fetched, String> {
-        if !self.0.has(SYNC) {
+        let session = self.that_has(local).await;
+        if !session.has(SYNC) {
             return Err("no local sources enabled".to_owned());
         }
         let (outgoing, packets) = mpsc::unbounded_channel();
@@ -141,7 +152,7 @@ impl SessionClient {
         header::put(headers, "followpaths", &local.follow);
         header::put(headers, "dir-name", std::slice::from_ref(&local.name));
         let mut client = buildkit::filesync::file_sync_client::FileSyncClient::with_origin(
-            self.0.channel(),
+            session.channel(),
             Channel::origin(),
         )
         .max_decoding_message_size(MESSAGE);

@@ -198,6 +198,7 @@ fn named(source: &Source) -> Option<SourceOp> {
             set("local.excludepatterns", &texts(&local.exclude));
             set("local.followpaths", &texts(&local.follow));
             set("local.sharedkeyhint", &local.shared_key);
+            set("local.session", &local.session);
             set("local.differ", if local.all_anew { "none" } else { "" });
             format!("local://{}", local.name)
         }

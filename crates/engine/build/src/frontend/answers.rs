@@ -55,7 +55,7 @@ pub(super) async fn find(
                 });
             }
             Ask::Ignore { local, shown } => {
-                let text = files::ignore_of(build, local, shown).await?;
+                let text = files::ignore_of(build, &request.options, local, shown).await?;
                 let patterns = text.as_deref().map(ignore::read).unwrap_or_default();
                 known.push((ask, Answer::Ignore(patterns)));
             }

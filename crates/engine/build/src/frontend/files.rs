@@ -20,6 +20,8 @@ use crate::{Build, Error};
 const IGNORE: &str = ".dockerignore";
 /// What a client says that has no directory of a name (BuildKit's `session/filesync`).
 const NO_DIRECTORY: &str = "no access allowed to dir";
+/// The options that say in which session a directory of the client's is.
+const SESSION: &str = "local-sessionid:";
 /// No Dockerfile is larger.
 const MAX_DOCKERFILE: u64 = 10 << 20;
 
@@ -91,7 +93,7 @@ fn given(request: &FrontendRequest) -> Option<Outside> {
     let filename = option("filename").map_or("Dockerfile", String::as_str);
     let local = || {
         let follow = vec![filename.to_owned(), format!("{filename}.dockerignore")];
-        Source::Local(Local { name: "dockerfile".into(), follow, ..Local::default() })
+        Source::Local(Local { follow, ..local_of(&request.options, "dockerfile") })
     };
     let dockerfile = dockerfile.unwrap_or_else(local);
     Some(Outside { origin: context.clone(), context, dockerfile, filename: None })
@@ -217,10 +219,9 @@ pub(super) async fn read(
     let filename = fixed.unwrap_or_else(|| given("filename", "Dockerfile"));
     let own = format!("{filename}.dockerignore");
     let local = Local {
-        name: given("dockerfilekey", "dockerfile"),
         // With what they are links to.
         follow: vec![filename.clone(), own.clone(), filename.to_lowercase()],
-        ..Local::default()
+        ..local_of(options, &given("dockerfilekey", "dockerfile"))
     };
     let source = match outside {
         // The Dockerfile is in it, unless somebody says otherwise.
@@ -240,7 +241,7 @@ pub(super) async fn read(
         (Some(bytes), _) => Some(bytes),
         (None, Context::Made(_)) => read_one(build, &directory, IGNORE).await?,
         (None, Context::Local { name, .. }) => {
-            ignore_of(build, name, "[internal] load .dockerignore").await?
+            ignore_of(build, options, name, "[internal] load .dockerignore").await?
         }
     };
     Ok(Files { filename, dockerfile, ignore })
@@ -269,16 +270,26 @@ pub(super) fn asked(
 /// What is left out of a directory of the client's.
 pub(super) async fn ignore_of(
     build: &Build,
+    options: &BTreeMap<String, String>,
     name: &str,
     shown: &str,
 ) -> Result<Option<Vec<u8>>, Error> {
-    let local = Local { name: name.to_owned(), include: vec![IGNORE.into()], ..Local::default() };
+    let local = Local { include: vec![IGNORE.into()], ..local_of(options, name) };
     let directory = bring(build, Source::Local(local), shown);
     match read_one(build, &directory, IGNORE).await {
         // Nobody says that there is such a directory. Whoever takes something from it is told so.
         Err(error) if docker::error::chain(&error).contains(NO_DIRECTORY) => Ok(None),
         found => found,
     }
+}
+
+/// A directory of the client's, in the session that the options say has it.
+fn local_of(options: &BTreeMap<String, String>, name: &str) -> Local {
+    let mut local = Local { name: name.to_owned(), ..Local::default() };
+    if let Some(session) = options.get(&format!("{SESSION}{name}")) {
+        local.set_session(session);
+    }
+    local
 }
 
 fn missing(filename: &str) -> Error {

@@ -199,10 +199,9 @@ impl Converter<'_> {
             _ => return Ok(Found::Unknown),
         };
         let source = Source::Local(Local {
-            name: local.into(),
             shared_key: format!("context:{name}"),
             exclude,
-            ..Local::default()
+            ..self.options.local(local)
         });
         let place = self.named.len();
         self.named.push((source, at));

@@ -67,10 +67,9 @@ impl Converter<'_> {
             Context::Made(source) => source.clone(),
             Context::Local { name, shared_key } => {
                 let local = Source::Local(buildgraph::Local {
-                    name: name.clone(),
                     shared_key: shared_key.clone(),
                     exclude: self.options.ignore.clone(),
-                    ..buildgraph::Local::default()
+                    ..self.options.local(name)
                 });
                 with_follow(&local, &self.context_used)
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use buildgraph::{Device, HostEntry, Network, Resolve, Ulimit};
+use buildgraph::{Device, HostEntry, Local, Network, Resolve, Ulimit};
 use oci::image::Platform;
 
 use crate::check::Config;
@@ -77,6 +77,8 @@ pub struct Options {
     pub ignore: Vec<String>,
     /// The context.
     pub context: Context,
+    /// The sessions that directories of the client are in, by their names; others are in the build's own.
+    pub sessions: BTreeMap<String, String>,
     /// What the context was made of, where that is another source: the archive that was unpacked.
     pub context_origin: Option<buildgraph::Source>,
     /// All stages are looked at, as checks want it.
@@ -124,6 +126,7 @@ impl Options {
             build_args: with("build-arg:"),
             labels: with("label:"),
             contexts: with("context:"),
+            sessions: with("local-sessionid:"),
             multi_platform: multi_platform(is_multi, platforms.len())?,
             no_cache: no_cache(given.get("no-cache")),
             resolve: resolve(get("image-resolve-mode"))?,
@@ -139,6 +142,15 @@ impl Options {
             ..Self::default()
         };
         Ok((options, platforms))
+    }
+
+    /// A directory of the client's, in the session that is said to have it.
+    pub fn local(&self, name: &str) -> Local {
+        let mut local = Local { name: name.to_owned(), ..Local::default() };
+        if let Some(session) = self.sessions.get(name) {
+            local.set_session(session);
+        }
+        local
     }
 }
 

@@ -398,6 +398,27 @@ fn contexts_in_place_of_images_and_stages() {
 }
 
 #[test]
+fn directories_are_in_the_sessions_that_are_said_to_have_them() {
+    let given = [
+        ("context:b", "local:dir"),
+        ("local-sessionid:context", "one"),
+        ("local-sessionid:dir", "part:two"),
+    ];
+    let given = given.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let (options, _) = Options::of_frontend(&given).unwrap();
+    let source = "FROM scratch\nCOPY a /\nCOPY --from=b /f /";
+    let built = convert_with(source, options).0.unwrap();
+    let locals = built.graph.vertices().filter_map(|(_, vertex)| match &vertex.op {
+        Op::Source(Source::Local(local)) => Some((local.name.clone(), local.session.clone())),
+        _ => None,
+    });
+    let mut locals: Vec<_> = locals.collect();
+    locals.sort();
+    let wanted = [("context", "one"), ("part-dir", "two")];
+    assert_eq!(locals, wanted.map(|(name, session)| (name.to_owned(), session.to_owned())));
+}
+
+#[test]
 fn what_makes_no_sense() {
     for (source, want) in [
         ("FROM a AS x\nCOPY --from=x a b", "circular dependency detected on stage: x"),

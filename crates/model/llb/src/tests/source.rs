@@ -46,6 +46,7 @@ fn directories_of_the_client() {
     ];
     let local = Local {
         all_anew: true,
+        session: "s".into(),
         name: "src".into(),
         shared_key: "hint".into(),
         include: vec!["a".into(), "b".into()],
@@ -53,6 +54,8 @@ fn directories_of_the_client() {
         follow: vec!["d".into()],
     };
     assert_eq!(of("local://src", &attributes), Ok(Source::Local(local)));
+    let Ok(Source::Local(local)) = of("local://src", &[("local.session", "a:s")]) else { panic!() };
+    assert_eq!((local.name.as_str(), local.session.as_str()), ("a-src", "s"));
     assert!(of("local://src", &[("local.followpaths", "d")]).is_err());
     assert!(of("local://src", &[("local.metadatatransfer", "true")]).is_err());
 }
