@@ -26,7 +26,7 @@ const SESSION: &str = "local-sessionid:";
 const MAX_DOCKERFILE: u64 = 10 << 20;
 
 /// What was read.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Files {
     /// The Dockerfile's name, as it was asked for.
     pub(super) filename: String,
@@ -34,6 +34,8 @@ pub(super) struct Files {
     pub(super) dockerfile: Vec<u8>,
     /// What is in `.dockerignore`, or what takes its place; none: there is none.
     pub(super) ignore: Option<Vec<u8>>,
+    /// Why nobody knows whether there is one. It is no matter to who takes nothing from the context.
+    pub(super) no_ignore: Option<Error>,
 }
 
 /// A context that is no directory of the client's.
@@ -206,10 +208,11 @@ fn reduced(
 /// Reads them where the options say that they are.
 pub(super) async fn read(
     build: &Build,
-    options: &BTreeMap<String, String>,
+    request: &FrontendRequest,
     outside: Option<&Outside>,
     context: &Context,
 ) -> Result<Files, Error> {
+    let options = &request.options;
     let given = |key: &str, usual: &str| {
         let value = options.get(key).filter(|value| !value.is_empty());
         value.map_or_else(|| usual.to_owned(), Clone::clone)
@@ -218,14 +221,16 @@ pub(super) async fn read(
     let fixed = outside.filter(|_| !has_own).and_then(|outside| outside.filename.clone());
     let filename = fixed.unwrap_or_else(|| given("filename", "Dockerfile"));
     let own = format!("{filename}.dockerignore");
+    let key = given("dockerfilekey", "dockerfile");
     let local = Local {
         // With what they are links to.
         follow: vec![filename.clone(), own.clone(), filename.to_lowercase()],
-        ..local_of(options, &given("dockerfilekey", "dockerfile"))
+        ..local_of(options, &key)
     };
-    let source = match outside {
+    let source = match (outside, request.inputs.get(&key)) {
         // The Dockerfile is in it, unless somebody says otherwise.
-        Some(outside) if !has_own => outside.dockerfile.clone(),
+        (Some(outside), _) if !has_own => outside.dockerfile.clone(),
+        (None, Some(result)) => Source::Result(result.clone()),
         _ => Source::Local(local),
     };
     let shown = format!("[internal] load build definition from {filename}");
@@ -237,22 +242,28 @@ pub(super) async fn read(
             _ => return Err(missing(&filename)),
         },
     };
-    let ignore = match (read_one(build, &directory, &own).await?, context) {
-        (Some(bytes), _) => Some(bytes),
-        (None, Context::Made(_)) => read_one(build, &directory, IGNORE).await?,
+    let found = match (read_one(build, &directory, &own).await?, context) {
+        (Some(bytes), _) => Ok(Some(bytes)),
+        (None, Context::Made(_)) => Ok(read_one(build, &directory, IGNORE).await?),
         (None, Context::Local { name, .. }) => {
-            ignore_of(build, options, name, "[internal] load .dockerignore").await?
+            ignore_of(build, options, name, "[internal] load .dockerignore").await
         }
     };
-    Ok(Files { filename, dockerfile, ignore })
+    let (ignore, no_ignore) = match found {
+        Ok(ignore) => (ignore, None),
+        Err(Error::Cancelled) => return Err(Error::Cancelled),
+        Err(error) => (None, Some(error)),
+    };
+    Ok(Files { filename, dockerfile, ignore, no_ignore })
 }
 
 /// What was asked, with where all that was looked for.
 pub(super) fn asked(
-    options: &BTreeMap<String, String>,
+    request: &FrontendRequest,
     outside: Option<&Outside>,
     context: &Context,
 ) -> Asked {
+    let options = &request.options;
     let key = options.get("dockerfilekey").filter(|key| !key.is_empty());
     let dockerfile = key.cloned().unwrap_or_else(|| "dockerfile".into());
     let mut asked = Asked { options: options.clone(), ..Asked::default() };
@@ -261,8 +272,15 @@ pub(super) fn asked(
             asked.sources.extend([outside.context.clone(), outside.dockerfile.clone()]);
             asked.locals.extend(key.map(|_| dockerfile));
         }
-        (None, Context::Local { name, .. }) => asked.locals.extend([name.clone(), dockerfile]),
-        (None, Context::Made(_)) => asked.locals.push(dockerfile),
+        (None, context) => {
+            if let Context::Local { name, .. } = context {
+                asked.locals.push(name.clone());
+            }
+            match request.inputs.get(&dockerfile) {
+                Some(result) => asked.sources.push(Source::Result(result.clone())),
+                None => asked.locals.push(dockerfile),
+            }
+        }
     }
     asked
 }

@@ -9,6 +9,7 @@ mod time;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use buildgraph::{Graph, Op};
 use dockerfile::check;
 use dockerfile::convert::{Built, Context, Conversion, Next, Options, Round};
 use dockerfile::ignore;
@@ -69,12 +70,30 @@ struct Read {
     platforms: Vec<Platform>,
     source: Source,
     asked: Asked,
+    /// Why it is not known what is left out of the context.
+    no_ignore: Option<Error>,
+}
+
+impl Read {
+    /// Whether a graph takes something from a context of which too little is known: why.
+    fn missed(&mut self, graph: &Graph) -> Option<Error> {
+        let Context::Local { name, .. } = &self.options.context else { return None };
+        let name = self.options.local(name).name;
+        let is_it = |op: &Op| match op {
+            Op::Source(buildgraph::Source::Local(one)) => one.name == name,
+            _ => false,
+        };
+        self.no_ignore.take_if(|_| graph.vertices().any(|(_, vertex)| is_it(&vertex.op)))
+    }
 }
 
 impl Build {
     /// Reads the Dockerfile. What is wrong with it in itself, or with its context, is told here.
     pub async fn recipe(&self, request: &FrontendRequest) -> Result<Recipe, Error> {
         let read = self.read(request).await?;
+        if let Some(error) = read.no_ignore {
+            return Err(error);
+        }
         let round = Conversion::new(&read.source.data, read.options).round();
         match round.next {
             Ok(_) => Ok(Recipe { source: read.source, stages: round.stages }),
@@ -106,30 +125,35 @@ impl Build {
     pub async fn solve(&self, request: &FrontendRequest) -> Result<Solved, Error> {
         Attestations::of(&request.options)?;
         request.cache_from.iter().for_each(|option| self.shared.remote.add(option));
-        let Read { mut options, platforms, source, asked } = self.read(request).await?;
+        let mut read = self.read(request).await?;
         let explains = request.options.contains_key(explain::OPTION);
         self.shared.explains.store(explains, Ordering::Relaxed);
         if let Some(call) = Call::of(&request.options)? {
+            let Read { options, platforms, source, .. } = read;
             return self.call(call, request, options, platforms.first(), source).await;
         }
-        let source = Arc::new(source);
-        let asked = Arc::new(asked);
+        let source = Arc::new(std::mem::take(&mut read.source));
+        let asked = Arc::new(std::mem::take(&mut read.asked));
+        let platforms = std::mem::take(&mut read.platforms);
         let mut solved = Solved::default();
         let mut several: Vec<Option<Platform>> = platforms.iter().cloned().map(Some).collect();
         if several.is_empty() {
             several.push(None);
         }
         for (at, platform) in several.into_iter().enumerate() {
-            options.target_platform.clone_from(&platform);
-            let conversion = Conversion::new(&source.data, options.clone());
+            read.options.target_platform.clone_from(&platform);
+            let conversion = Conversion::new(&source.data, read.options.clone());
             // It is one Dockerfile: what is to be said of it is said once.
             let built = self.convert(conversion, request, &source, at == 0).await?;
-            self.add(&mut solved, &options, platform.as_ref(), built, &source)?;
+            if let Some(error) = read.missed(&built.graph) {
+                return Err(error);
+            }
+            self.add(&mut solved, &read.options, platform.as_ref(), built, &source)?;
             if let Some((_, Some(id))) = solved.refs.last() {
                 self.shared.set_asked(id, Arc::clone(&asked));
             }
         }
-        if options.multi_platform {
+        if read.options.multi_platform {
             let platforms = platforms
                 .into_iter()
                 .map(|platform| OnePlatform { id: platform.to_string(), platform })
@@ -149,13 +173,14 @@ impl Build {
             options.context = Context::Made(outside.context.clone());
             options.context_origin = Some(outside.origin.clone());
         }
-        let files = files::read(self, &request.options, outside.as_ref(), &options.context).await?;
+        let files = files::read(self, request, outside.as_ref(), &options.context).await?;
         if let Some(text) = &files.ignore {
             options.ignore = ignore::read(text);
         }
         let source = Source { filename: files.filename, data: files.dockerfile };
-        let asked = files::asked(&request.options, outside.as_ref(), &options.context);
-        Ok(Read { options, platforms, source, asked })
+        let asked = files::asked(request, outside.as_ref(), &options.context);
+        let no_ignore = files.no_ignore;
+        Ok(Read { options, platforms, source, asked, no_ignore })
     }
 
     /// Carries a conversion on until nothing is missing any more.

@@ -228,3 +228,21 @@ async fn events_and_errors_call_a_step_what_its_client_does() {
     }
     assert_eq!(called, [own("context"), own("rm")].into());
 }
+
+/// What is not there is missed by who takes something from it alone.
+#[tokio::test]
+async fn a_front_end_that_takes_nothing_from_its_context_needs_none() {
+    testkit::needs!(Root, Overlay);
+    let home = Home::new("no-context");
+    fs::remove_dir_all(home.path("context")).unwrap();
+    for (text, is_fine) in [("FROM base", true), ("FROM base\nCOPY a /", false)] {
+        let mut steps = Steps::default();
+        let nothing = steps.scratch();
+        let dockerfile = steps.change(nothing, vec![file("/Dockerfile", text)], "dockerfile");
+        let (build, _events) = home.begin();
+        let dockerfile = build.reference(Arc::new(steps.0), dockerfile);
+        let inputs = [("dockerfile".to_owned(), dockerfile)].into();
+        let request = crate::FrontendRequest { inputs, ..Default::default() };
+        assert_eq!(build.solve(&request).await.is_ok(), is_fine, "{text}");
+    }
+}
