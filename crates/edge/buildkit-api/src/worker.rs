@@ -105,6 +105,7 @@ const GATEWAY: &[&str] = &[
     "gateway.exec.signals",
     "gateway.exec.secretenv",
     "source.metaresolver",
+    "source.metaresolver.image.attestations",
 ];
 
 /// Features of the builder that a client asks for, beside those of definitions (`solver/pb/caps.go`).
@@ -113,6 +114,8 @@ const BUILDER: &[&str] = &[
     "exporter.image.attestations",
     "exporter.multiple",
     "exporter.sourcedateepoch",
+    "source.policy",
+    "source.policy.session",
 ];
 
 /// The features of the gateway service, and of the builder.

@@ -82,6 +82,9 @@ pub struct Copy {
     pub include: Vec<String>,
     /// Patterns of what is not.
     pub exclude: Vec<String>,
+    /// What has to be there, beside the source.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub required: Vec<String>,
     /// What is in the way goes, also where a directory comes in place of a file.
     pub replace: bool,
     /// When it was written last, for all: nanoseconds since 1970; `None`: as in the source.

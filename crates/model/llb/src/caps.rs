@@ -56,6 +56,7 @@ pub const CAPS: &[&str] = &[
     "file.rm.wildcard",
     "file.rm.nofollowsymlink",
     "file.copy.includeexcludepatterns",
+    "file.copy.requiredpaths",
     "file.copy.alwaysreplaceexistingdestpaths",
     "file.copy.modestring",
     "file.symlink.create",

@@ -185,11 +185,19 @@ impl Program {
         mount: &pb::Mount,
         source: &str,
     ) -> Result<MountKind, Error> {
-        // What a cache begins with is a part of what it is called.
-        let from = match reader.input(operation, mount.input)? {
-            Some(vertex) => Some(self.input(reader.layers(vertex)?)),
-            None => None,
+        let Some(vertex) = reader.input(operation, mount.input)? else {
+            return cache_of(mount, source, None);
         };
+        // So a front end says whose an empty cache is to be.
+        if let Some((wanted_mode, wanted_uid, wanted_gid)) = reader.made_directory(vertex, source) {
+            let mut kind = cache_of(mount, "/", None)?;
+            if let MountKind::Cache { mode, uid, gid, .. } = &mut kind {
+                (*mode, *uid, *gid) = (wanted_mode, wanted_uid, wanted_gid);
+            }
+            return Ok(kind);
+        }
+        // What a cache begins with is a part of what it is called.
+        let from = Some(self.input(reader.layers(vertex)?));
         cache_of(mount, source, from)
     }
 

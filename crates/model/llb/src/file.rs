@@ -10,7 +10,7 @@ use buildgraph::{
 };
 use buildkit::pb::{self, file_action, user_opt};
 
-use crate::error::{Error, invalid, not_yet};
+use crate::error::{Error, invalid};
 use crate::load::Operation;
 use crate::read::{About, EMPTY, Reader};
 
@@ -303,9 +303,6 @@ fn place(inputs: &mut Vec<VertexIdx>, vertex: VertexIdx) -> usize {
 }
 
 fn read_copy(copy: &pb::FileActionCopy, input: usize, owner: Option<Owner>) -> Result<Copy, Error> {
-    if !copy.required_paths.is_empty() {
-        return not_yet("paths that a copy has to find (required_paths)");
-    }
     let mode = match (copy.mode_str.as_str(), copy.mode) {
         ("", -1) => String::new(),
         ("", number) => format!("{:o}", mode(number)?),
@@ -325,6 +322,7 @@ fn read_copy(copy: &pb::FileActionCopy, input: usize, owner: Option<Owner>) -> R
         unpack: copy.attempt_unpack_docker_compatibility,
         include: copy.include_patterns.clone(),
         exclude: copy.exclude_patterns.clone(),
+        required: copy.required_paths.iter().map(|text| path(text)).collect::<Result<_, _>>()?,
         replace: copy.always_replace_existing_dest_paths,
         time: time(copy.timestamp),
         ..Copy::default()

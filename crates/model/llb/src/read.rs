@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use buildgraph::{File, Graph, Op, Shown, Source, VertexIdx};
+use buildgraph::{Action, File, Graph, Identity, Op, Shown, Source, VertexIdx};
 use buildkit::pb::{self, op::Op as PbOp};
 use oci::image::Platform;
 
@@ -169,6 +169,31 @@ impl<'a> Reader<'a> {
     pub(crate) fn scratch(&mut self) -> Result<VertexIdx, Error> {
         let op = Op::File(File::default());
         Ok(self.graph.add(op, vec![], None, false, Shown::default())?)
+    }
+
+    /// The mode, the user and the group of the directory `path`, where a vertex makes that and nothing else, for
+    /// somebody with a number.
+    pub(crate) fn made_directory(&self, vertex: VertexIdx, path: &str) -> Option<(u32, u32, u32)> {
+        let vertex = self.graph.get(vertex);
+        let is_nothing = |input: &VertexIdx| {
+            let below = self.graph.get(*input);
+            below.inputs.is_empty()
+                && matches!(&below.op, Op::File(file) if file.actions.is_empty())
+        };
+        let Op::File(file) = &vertex.op else { return None };
+        let [Action::MakeDirectory(made)] = &file.actions[..] else { return None };
+        if !vertex.inputs.iter().all(is_nothing)
+            || made.path.trim_matches('/') != path.trim_matches('/')
+        {
+            return None;
+        }
+        let number = |identity: Option<&Identity>| match identity {
+            None => Some(0),
+            Some(Identity::Id(number)) => Some(*number),
+            Some(_) => None,
+        };
+        let owner = made.owner.clone().unwrap_or_default();
+        Some((made.mode, number(owner.user.as_ref())?, number(owner.group.as_ref())?))
     }
 
     /// The same as layers, where it may be a directory.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use buildgraph::Copy;
 use dockerfile::ignore::{self, Filter};
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use crate::attributes::Look;
 use crate::cursor::Cursor;
 use crate::error::At as _;
-use crate::names::{End, Named};
+use crate::names::{End, Named, absolute};
 use crate::owner::open_file;
 use crate::place::{self, ITSELF, Maker, Place, kind_at};
 use crate::source::{Taker, Way, take};
@@ -26,7 +26,7 @@ pub(crate) struct Taken {
     pub(crate) source: Named,
     pub(crate) filter: Filter,
     /// What must be there, beside the source.
-    pub(crate) required: Option<PathBuf>,
+    pub(crate) required: Vec<PathBuf>,
 }
 
 impl Taken {
@@ -35,14 +35,15 @@ impl Taken {
     pub(crate) fn new(copy: &Copy) -> Result<Self, Error> {
         if !copy.parents {
             let filter = Filter::new(&copy.include, &copy.exclude)?;
-            return Ok(Self { source: Named::new(&copy.source), filter, required: None });
+            let required = copy.required.iter().map(|path| absolute(Path::new(path))).collect();
+            return Ok(Self { source: Named::new(&copy.source), filter, required });
         }
         let (base, rest) = copy.source.split_once("/./").unwrap_or(("/", &copy.source));
         let inside = Named::new(rest).path;
         let is_plain = ![base, rest].iter().any(|part| ignore::has_wildcards(part));
         let below = inside.strip_prefix("/").unwrap_or(&inside);
         let source = Named::new(base);
-        let required = is_plain.then(|| source.path.join(below));
+        let required = is_plain.then(|| source.path.join(below)).into_iter().collect();
         let mut include = copy.include.clone();
         include.push(below.to_string_lossy().into_owned());
         Ok(Self { source, filter: Filter::new(&include, &copy.exclude)?, required })
@@ -67,10 +68,10 @@ pub(crate) fn copy(
 ) -> Result<(), Error> {
     let taken = Taken::new(copy)?;
     let Some(root) = source else { return Err(Error::NotFound(taken.source.path)) };
-    if let Some(required) = &taken.required
-        && place::find(root, required, copy.follow_links)?.is_err()
-    {
-        return Err(Error::NotFound(required.clone()));
+    for required in &taken.required {
+        if place::find(root, required, copy.follow_links)?.is_err() {
+            return Err(Error::NotFound(required.clone()));
+        }
     }
     let look = Look { owner, mode: mode::Change::new(&copy.mode)?, time: copy.time };
     let destination = Named::new(&copy.destination);

@@ -40,7 +40,7 @@ pub fn digest(root: &Root, copy: &Copy, memo: &mut Memo) -> Result<Digest, Error
 /// The same, with the files that it is of.
 pub fn listed(root: &Root, copy: &Copy, memo: &mut Memo) -> Result<(Digest, Listing), Error> {
     let taken = Taken::new(copy)?;
-    for path in [Some(&taken.source.path), taken.required.as_ref()].into_iter().flatten() {
+    for path in std::iter::once(&taken.source.path).chain(&taken.required) {
         let is_pattern = copy.wildcards && ignore::has_wildcards(&path.to_string_lossy());
         if !is_pattern && place::find(root, path, copy.follow_links)?.is_err() {
             return Err(Error::NotFound(path.clone()));

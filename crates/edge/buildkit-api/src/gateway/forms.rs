@@ -70,7 +70,26 @@ pub(super) fn solved(result: gateway::Result) -> Result<Solved, Status> {
             map.refs.into_iter().map(|(platform, one)| (platform, name(one.id))).collect()
         }
     };
+    let refs = ordered(refs, &result.metadata);
     Ok(Solved { refs, metadata: result.metadata, stated: attestations })
+}
+
+/// Results in the order in which their platforms are named: a map has none.
+fn ordered(
+    mut refs: Vec<(String, Option<String>)>,
+    metadata: &BTreeMap<String, Vec<u8>>,
+) -> Vec<(String, Option<String>)> {
+    let said = metadata.get("refs.platforms").map(Vec::as_slice).unwrap_or_default();
+    let said: serde_json::Value = serde_json::from_slice(said).unwrap_or_default();
+    let names: Vec<&str> = said["Platforms"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|platform| platform["ID"].as_str())
+        .collect();
+    refs.sort_by_key(|(name, _)| names.iter().position(|known| known == name));
+    refs
 }
 
 /// What is said of a result, as clients are told of it.

@@ -90,6 +90,46 @@ fn mounts_of_all_kinds() {
     assert!(matches!(local.op, Op::Source(_)), "a directory is mounted as it is: {local:?}");
 }
 
+/// As BuildKit's own front end says whose a cache is to be.
+#[test]
+fn a_cache_of_somebody_is_a_directory_that_begins_empty() {
+    for (selector, is_known) in [("/cache", true), ("/other", false)] {
+        let (mut definition, image, _) = with_inputs();
+        let owner = |id| pb::UserOpt { user: Some(pb::user_opt::User::ById(id)) };
+        let made = pb::FileActionMkDir {
+            path: "/cache".into(),
+            mode: 0o751,
+            owner: Some(pb::ChownOpt { user: Some(owner(1001)), group: Some(owner(1002)) }),
+            timestamp: -1,
+            ..pb::FileActionMkDir::default()
+        };
+        let action = pb::FileAction {
+            input: -1,
+            secondary_input: -1,
+            output: 0,
+            action: Some(pb::file_action::Action::Mkdir(made)),
+        };
+        let made = definition.add(PbOp::File(pb::FileOp { actions: vec![action] }), &[]);
+        let cache = pb::CacheOpt { id: "c".into(), sharing: 0 };
+        let op = program(vec![
+            mount("/", 0, 0),
+            pb::Mount {
+                mount_type: 3,
+                cache_opt: Some(cache),
+                selector: selector.into(),
+                ..mount("/there", 1, -1)
+            },
+        ]);
+        let top = definition.add(PbOp::Exec(op), &[&image, &made]);
+        let read = definition.read(&top).unwrap();
+        let MountKind::Cache { from, mode, uid, gid, .. } = &exec(read.top()).mounts[0].kind else {
+            panic!("{:?}", read.top())
+        };
+        let want = if is_known { (None, 0o751, 1001, 1002) } else { (Some(1), 0o755, 0, 0) };
+        assert_eq!((*from, *mode, *uid, *gid), want, "{selector}");
+    }
+}
+
 #[test]
 fn only_results_that_are_wanted_are_kept() {
     let build = |wanted: &[i64]| {

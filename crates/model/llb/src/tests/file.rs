@@ -48,6 +48,7 @@ fn actions_in_a_row_are_one_vertex() {
         timestamp: 5,
         include_patterns: vec!["i".into()],
         exclude_patterns: vec!["e".into()],
+        required_paths: vec!["/r".into()],
         always_replace_existing_dest_paths: true,
         owner: Some(pb::ChownOpt {
             user: Some(pb::UserOpt { user: Some(User::ById(7)) }),
