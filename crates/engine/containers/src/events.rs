@@ -129,7 +129,17 @@ impl Engine {
 
     /// Tells of what happened to something that is no container.
     pub fn tell_of(&self, kind: &str, action: &str, id: &str, attributes: &[(&str, &str)]) {
-        self.emit(&of(kind, action, id, attributes));
+        let mut event = of(kind, action, id, attributes);
+        if kind == "image"
+            && !matches!(action, "delete" | "prune")
+            && let Ok(found) = self.images.details(id)
+        {
+            // Filters for labels are for these.
+            for (label, value) in found.image.config.config.labels {
+                event.actor.attributes.entry(label).or_insert(value);
+            }
+        }
+        self.emit(&event);
     }
 
     /// Tells of an image that came from a registry or went there, by the name that it has there.
@@ -245,11 +255,17 @@ impl Events {
             && named("network", "name")
             && named("volume", "name")
             && self.filters.any("image", |wanted| {
-                event.actor.id == wanted
-                    || attributes.get("image").is_some_and(|have| have == wanted)
-                    || attributes
-                        .get("name")
-                        .is_some_and(|have| event.kind == "image" && have == wanted)
+                let name = if event.kind == "image" { "name" } else { "image" };
+                let is_meant = |name: &str| name == wanted || without_tag(name) == wanted;
+                is_meant(&event.actor.id) || attributes.get(name).is_some_and(|name| is_meant(name))
             })
+    }
+}
+
+/// The name of an image, whatever its tag.
+fn without_tag(name: &str) -> &str {
+    match name.rsplit_once(':') {
+        Some((rest, tag)) if !tag.contains('/') => rest,
+        _ => name,
     }
 }

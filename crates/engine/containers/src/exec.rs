@@ -103,7 +103,9 @@ impl Engine {
         let privileged = host.privileged || request.privileged;
         let set = caps::tweak(privileged, &host.cap_add, &host.cap_drop, all)?;
         let links = self.link_words(container, false)?.env;
-        let own = spec::process_env(config, &identity.home, &links);
+        // A terminal's variables are not for who has none.
+        let of_exec = docker::ContainerConfig { tty: request.tty, ..config.clone() };
+        let own = spec::process_env(&of_exec, &identity.home, &links);
         let cwd = [request.working_dir.as_str(), config.working_dir.as_str(), "/"]
             .into_iter()
             .find(|path| !path.is_empty())

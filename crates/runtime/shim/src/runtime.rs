@@ -126,7 +126,7 @@ impl Caller {
 fn refusal(err: &container::Error) -> Error {
     let message = err.line();
     let exit_code = command_exit_code(&message);
-    Error::Runtime(WireError { exit_code, ..WireError::new(message) })
+    Error::Runtime(WireError { exit_code, ..WireError::new(in_gos_words(&message)) })
 }
 
 /// Waits for a child's end; its exit code, or 128 plus the signal that ended it.
@@ -161,18 +161,18 @@ pub(crate) fn failure(command: &str, code: i32, stderr: &[u8]) -> WireError {
     let last = text.lines().rev().map(plain_line).find(|line| !line.is_empty());
     let message = last.unwrap_or_else(|| format!("runtime's `{command}` ended with code {code}"));
     let exit_code = command_exit_code(&message);
-    let message = if exit_code.is_some() { in_gos_words(&message) } else { message };
-    WireError { exit_code, ..WireError::new(message) }
+    WireError { exit_code, ..WireError::new(in_gos_words(&message)) }
 }
 
-/// What is wrong with a command, in the words by which clients tell exit codes: Go's, where crun has the
-/// C library's.
+/// What went wrong, in the words by which clients tell exit codes: Go's, where we and crun have the C
+/// library's.
 fn in_gos_words(message: &str) -> String {
     let mut message = message.to_owned();
     for (c, go) in [
         ("No such file or directory", "no such file or directory"),
         ("Permission denied", "permission denied"),
         ("Is a directory", "is a directory"),
+        ("Not a directory", "not a directory"),
         ("Exec format error", "exec format error"),
         ("open executable: Operation not permitted", "open executable: permission denied"),
     ] {

@@ -28,7 +28,7 @@ fn all_kinds_of_things_are_told_of() {
         "600",
     ]);
     sandbox.ok(&["top", "box"]);
-    sandbox.ok(&["commit", "box", "made"]);
+    sandbox.ok(&["commit", "-c", "LABEL kind=made", "box", "made"]);
     sandbox.ok(&["rm", "-f", "box"]);
     sandbox.ok(&["rmi", "made"]);
     sandbox.ok(&["volume", "rm", "data"]);
@@ -64,5 +64,15 @@ fn all_kinds_of_things_are_told_of() {
     let only = ["events", "--until", &until, "--filter", "type=network"];
     let only = sandbox.ok(&[&only[..], &["--filter", "event=create", "--format", format]].concat());
     assert_eq!(only, "network create");
+    // An image's labels are its events', and an image has a name without its tag, too.
+    let filtered = |filters: &[&str]| {
+        let words: Vec<&str> = filters.iter().flat_map(|one| ["--filter", one]).collect();
+        let all = ["events", "--since", "1", "--until", &until, "--format", format];
+        sandbox.ok(&[&all[..], &words].concat())
+    };
+    let told = filtered(&["type=image", "label=kind=made"]);
+    assert_eq!(told, "image create\nimage tag\nimage untag");
+    assert_eq!(filtered(&["image=busybox", "event=start"]), "container start");
+    assert_eq!(filtered(&["image=busy", "event=start"]), "");
     sandbox.finish();
 }

@@ -50,7 +50,10 @@ fn a_second_process_joins_the_first() {
         let output = sandbox.dhow(&["exec", "box", program]);
         assert_eq!(output.code, code, "{output:?}");
     }
-    sandbox.ok(&["rm", "-f", "box"]);
+    // What its terminal brought is not for one without.
+    sandbox.ok(&["run", "-dt", "--name", "tty", "busybox", "sleep", "600"]);
+    assert!(!sandbox.ok(&["exec", "tty", "env"]).contains("TERM="));
+    sandbox.ok(&["rm", "-f", "box", "tty"]);
     sandbox.finish();
 }
 
