@@ -1,5 +1,5 @@
-//! Blobs that the history of builds has, as containerd's content store gives them: what is attested of builds. It is for
-//! reading alone, and has nothing else.
+//! Blobs that the history of builds has, as containerd's content store gives them: what is attested of builds, and their
+//! errors. It is for reading alone, and has nothing else.
 
 use std::sync::Arc;
 

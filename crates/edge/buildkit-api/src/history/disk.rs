@@ -1,5 +1,5 @@
 //! Records of builds on disk: `REF.record` and `REF.told`, messages as they are sent, and `REF.HEX.blob`, what is
-//! attested of results.
+//! attested of results, and the whole of errors.
 //!
 //! The first one is written last, and is what a build is found by.
 
@@ -123,7 +123,7 @@ impl Disk {
     /// Removes a record; `None`: there is none.
     pub(super) fn remove(&self, id: &str) -> Result<Option<BuildHistoryRecord>, Error> {
         let found = self.record(id)?;
-        let blobs = found.iter().flat_map(attested).map(|digest| blob_of(&digest));
+        let blobs = found.iter().flat_map(named).map(|digest| blob_of(&digest));
         for kind in [RECORD.to_owned(), TOLD.to_owned()].into_iter().chain(blobs) {
             let path = self.path(id, &kind);
             match fs::remove_file(&path) {
@@ -134,9 +134,9 @@ impl Disk {
         Ok(found)
     }
 
-    /// What is attested somewhere in the history, by its digest; `None`: there is none.
+    /// What a record in the history has beside it, by its digest; `None`: there is none.
     pub(super) fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
-        let has = |record: &BuildHistoryRecord| attested(record).any(|one| one == *digest);
+        let has = |record: &BuildHistoryRecord| named(record).any(|one| one == *digest);
         let Some(record) = self.records()?.into_iter().find(has) else { return Ok(None) };
         let path = self.path(&record.r#ref, &blob_of(digest));
         match fs::read(&path) {
@@ -160,8 +160,9 @@ fn blob_of(digest: &Digest) -> String {
     format!("{}.{BLOB}", digest.hex())
 }
 
-/// The digests of what is attested of a build's results.
-fn attested(record: &BuildHistoryRecord) -> impl Iterator<Item = Digest> {
+/// The digests of what is beside a record: what is attested of its results, and its error.
+fn named(record: &BuildHistoryRecord) -> impl Iterator<Item = Digest> {
     let all = record.result.iter().chain(record.results.values());
-    all.flat_map(|one| &one.attestations).filter_map(|one| one.digest.parse().ok())
+    let attested = all.flat_map(|one| &one.attestations);
+    attested.chain(&record.external_error).filter_map(|one| one.digest.parse().ok())
 }

@@ -14,6 +14,7 @@ use buildkit::control::{
 };
 use buildkit::rpc;
 use data_encoding::BASE64;
+use prost::Message as _;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tonic::Status;
@@ -302,6 +303,22 @@ fn attach(record: &mut BuildHistoryRecord, recorded: Recorded) -> Vec<u8> {
     recorded.says
 }
 
+/// What a whole error is (so spelled in BuildKit).
+const ERROR: &str = "application/vnd.googeapis.google.rpc.status+proto";
+
+/// Says in a record why its build failed. What programs look at (steps, lines) is beside it: what is to be kept of it.
+fn fail(record: &mut BuildHistoryRecord, error: rpc::Status) -> Option<Vec<u8>> {
+    let whole = (!error.details.is_empty()).then(|| error.encode_to_vec());
+    record.external_error = whole.as_ref().map(|whole| Descriptor {
+        media_type: ERROR.into(),
+        digest: oci::Digest::sha256(whole).to_string(),
+        size: whole.len() as i64,
+        annotations: BTreeMap::new(),
+    });
+    record.error = Some(rpc::Status { details: Vec::new(), ..error });
+    whole
+}
+
 /// The record of a build under way.
 #[derive(Debug)]
 pub(crate) struct Recording {
@@ -335,7 +352,7 @@ impl Recording {
                 record.exporter_response = response;
                 blobs = recorded.into_iter().map(|one| attach(&mut record, one)).collect();
             }
-            Ended::Failed(error) => record.error = Some(error),
+            Ended::Failed(error) => blobs.extend(fail(&mut record, error)),
         }
         let (history, told) = (Arc::clone(&self.history), Arc::clone(&self.told));
         Some(tokio::spawn(history.complete(record, told, blobs, self.is_recorded)))
@@ -349,5 +366,27 @@ impl Drop for Recording {
             message: "context canceled".to_owned(),
             details: Vec::new(),
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use buildkit::prost_types::Any;
+
+    use super::*;
+
+    #[test]
+    fn the_whole_of_an_error_is_beside_the_record() {
+        let mut record = BuildHistoryRecord::default();
+        let detail = Any { type_url: "x".into(), value: b"{}".to_vec() };
+        let error = rpc::Status { code: 2, message: "no".into(), details: vec![detail] };
+        let whole = fail(&mut record, error.clone()).unwrap();
+        assert_eq!(rpc::Status::decode(whole.as_slice()).unwrap(), error);
+        assert_eq!(record.external_error.unwrap().size, whole.len() as i64);
+        let short = rpc::Status { details: Vec::new(), ..error };
+        assert_eq!(record.error, Some(short.clone()));
+        let mut record = BuildHistoryRecord::default();
+        assert_eq!(fail(&mut record, short), None);
+        assert!(record.external_error.is_none());
     }
 }
