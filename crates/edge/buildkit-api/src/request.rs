@@ -38,6 +38,7 @@ pub(crate) fn build(request: &control::SolveRequest) -> Result<Request, Status> 
     Ok(Request {
         id: name(&request.r#ref)?,
         exports: exporters(request).into_iter().map(|one| export(one, epoch)).collect(),
+        platforms: platforms(&request.frontend_attrs),
         cache_from,
         cache_to,
         entitlements: entitlements(&request.entitlements)?,
@@ -47,6 +48,14 @@ pub(crate) fn build(request: &control::SolveRequest) -> Result<Request, Status> 
         cache_volumes: cache_volumes(&request.frontend_attrs)?,
         ..Request::default()
     })
+}
+
+/// The platforms that are asked for; where nobody says, the machine's own.
+fn platforms(attrs: &BTreeMap<String, String>) -> Vec<String> {
+    match attrs.get("platform").filter(|text| !text.is_empty()) {
+        Some(text) => text.split(',').map(str::to_owned).collect(),
+        None => vec![oci::image::Platform::native().normalized().to_string()],
+    }
 }
 
 /// The rules for its sources.

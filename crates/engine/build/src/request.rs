@@ -14,6 +14,8 @@ pub struct Request {
     pub id: String,
     /// What to make of it; empty: it stays in the cache.
     pub exports: Vec<Export>,
+    /// The platforms that its client asks for: it is told where a result is of others. Empty: nobody is.
+    pub platforms: Vec<String>,
     /// Caches to look in.
     pub cache_from: Vec<CacheOption>,
     /// Where to write the cache to.

@@ -15,6 +15,7 @@ use oci::ChainId;
 
 use crate::attest::{Attested, Stated};
 use crate::build::{Ref, Shared};
+use crate::event::{Event, Warning};
 use crate::output::Output;
 use crate::request::Export;
 use crate::{Build, Error, op, remote};
@@ -76,6 +77,10 @@ impl Build {
     /// (`containerimage.digest`).
     pub async fn export(&self, solved: &Solved) -> Result<BTreeMap<String, String>, Error> {
         platforms::check(solved)?;
+        for short in platforms::warnings(&self.shared.request.platforms, solved)? {
+            let warning = Warning { short, ..Warning::default() };
+            self.shared.progress.tell(Event::Warning(warning));
+        }
         let mut exports = self.shared.request.exports.clone();
         for export in &mut exports {
             named(export, solved);

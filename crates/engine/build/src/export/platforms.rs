@@ -3,7 +3,7 @@
 use oci::image::Platform;
 use serde::Deserialize;
 
-use super::Solved;
+use super::{CONFIG, Solved};
 use crate::Error;
 
 /// The note of a result that names its platforms.
@@ -33,14 +33,7 @@ pub(super) fn check(solved: &Solved) -> Result<(), Error> {
         }
         return Ok(());
     };
-    let said: Option<Platforms> = if bytes.is_empty() {
-        None
-    } else {
-        serde_json::from_slice(bytes).map_err(|error| {
-            Error::Invalid(format!("failed to parse platforms passed to exporter: {error}"))
-        })?
-    };
-    let all = said.and_then(|said| said.platforms).unwrap_or_default();
+    let all = read(bytes)?;
     if all.is_empty() {
         return wrong("invalid empty platforms index for exporter");
     }
@@ -53,6 +46,88 @@ pub(super) fn check(solved: &Solved) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+fn read(bytes: &[u8]) -> Result<Vec<OnePlatform>, Error> {
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let said: Result<Option<Platforms>, _> = serde_json::from_slice(bytes);
+    let said = said.map_err(|error| {
+        Error::Invalid(format!("failed to parse platforms passed to exporter: {error}"))
+    })?;
+    Ok(said.and_then(|said| said.platforms).unwrap_or_default())
+}
+
+/// What people are told of a result that is not of the platforms that were asked for. Where none was asked for,
+/// nothing is.
+pub(super) fn warnings(asked: &[String], solved: &Solved) -> Result<Vec<String>, Error> {
+    let said = solved.metadata.get(PLATFORMS);
+    let is_nothing = said.is_none() && solved.refs.iter().all(|(_, one)| one.is_none());
+    if asked.is_empty() || is_nothing {
+        return Ok(Vec::new());
+    }
+    let (wanted, wrong) = wanted(asked);
+    if !wrong.is_empty() {
+        return Ok(wrong);
+    }
+    let made: Vec<Platform> = match said {
+        Some(bytes) => read(bytes)?.iter().map(|one| one.platform.normalized()).collect(),
+        None => vec![of_image(solved)],
+    };
+    if let ([one], [found]) = (&wanted[..], &made[..]) {
+        // An image may be for a version of a system that nobody asked for.
+        let any_version = Platform { os_version: None, ..found.clone() };
+        let told = format!(
+            "Requested platform {:?} does not match result platform {:?}",
+            asked[0],
+            found.to_string()
+        );
+        return Ok(if one == found || *one == any_version { vec![] } else { vec![told] });
+    }
+    let is_several = solved.refs.iter().any(|(name, _)| !name.is_empty());
+    if wanted.len() > 1 && !is_several {
+        return Ok(vec!["Multiple platforms requested but result is not multi-platform".into()]);
+    }
+    if wanted.len() == made.len() && made.iter().all(|one| wanted.contains(one)) {
+        return Ok(Vec::new());
+    }
+    let (wanted, made) = (names(&wanted), names(&made));
+    Ok(vec![format!("Requested platforms {wanted} do not match result platforms {made}")])
+}
+
+/// The platforms that were asked for, and what is wrong with them.
+fn wanted(asked: &[String]) -> (Vec<Platform>, Vec<String>) {
+    let (mut wanted, mut wrong) = (Vec::new(), Vec::new());
+    for text in asked {
+        match text.parse::<Platform>() {
+            Ok(platform) => {
+                let platform = platform.normalized();
+                if wanted.contains(&platform) {
+                    wrong.push(format!("Duplicate platform result requested {text:?}"));
+                }
+                wanted.push(platform);
+            }
+            Err(error) => {
+                wrong.push(format!("Invalid platform result requested {text:?}: {error}"));
+            }
+        }
+    }
+    (wanted, wrong)
+}
+
+/// Of which platform the one image is that a result is; what says nothing is this machine's.
+fn of_image(solved: &Solved) -> Platform {
+    let config = solved.metadata.get(CONFIG);
+    let said = config.and_then(|config| serde_json::from_slice::<Platform>(config).ok());
+    let said = said.filter(|one| !one.os.is_empty() && !one.architecture.is_empty());
+    said.unwrap_or_else(Platform::native).normalized()
+}
+
+fn names(platforms: &[Platform]) -> String {
+    let mut names: Vec<String> = platforms.iter().map(ToString::to_string).collect();
+    names.sort();
+    names.join(",")
 }
 
 #[cfg(test)]
@@ -81,5 +156,45 @@ mod tests {
         );
         let refs = ["a", "b"].map(|name| (name.to_owned(), None)).to_vec();
         assert!(check(&Solved { refs, ..Solved::default() }).is_err());
+    }
+
+    #[test]
+    fn another_platform_than_was_asked_for_is_told_of() {
+        let one = Solved {
+            refs: vec![(String::new(), Some("a".into()))],
+            metadata: [(CONFIG.into(), br#"{"os":"linux","architecture":"arm64"}"#.into())].into(),
+            ..Solved::default()
+        };
+        let of = |name: &str| {
+            let (os, architecture) = name.split_once('/').unwrap();
+            format!(
+                r#"{{"ID":"{name}","Platform":{{"os":"{os}","architecture":"{architecture}"}}}}"#
+            )
+        };
+        let both = ["linux/amd64", "linux/arm64"];
+        let said = format!(r#"{{"Platforms":[{},{}]}}"#, of(both[0]), of(both[1]));
+        let several = Solved {
+            refs: both.map(|name| (name.to_owned(), Some(name.to_owned()))).to_vec(),
+            metadata: [(PLATFORMS.into(), said.into())].into(),
+            ..Solved::default()
+        };
+        let told = |asked: &[&str], solved: &Solved| {
+            let asked: Vec<_> = asked.iter().map(|&one| one.to_owned()).collect();
+            warnings(&asked, solved).unwrap().join("; ")
+        };
+        for fine in [told(&["linux/arm64"], &one), told(&both, &several), told(&[], &several)] {
+            assert_eq!(fine, "");
+        }
+        let other =
+            "Requested platform \"linux/amd64\" does not match result platform \"linux/arm64\"";
+        assert_eq!(told(&["linux/amd64"], &one), other);
+        let single = "Multiple platforms requested but result is not multi-platform";
+        assert_eq!(told(&both, &one), single);
+        let more =
+            "Requested platforms linux/amd64 do not match result platforms linux/amd64,linux/arm64";
+        assert_eq!(told(&["linux/amd64"], &several), more);
+        let twice = "Duplicate platform result requested \"linux/x86_64\"";
+        assert_eq!(told(&["linux/amd64", "linux/x86_64"], &several), twice);
+        assert_eq!(told(&["linux/amd64"], &Solved::default()), "");
     }
 }
