@@ -41,6 +41,8 @@ usage: cargo xtask COMMAND
   conformance runc's own integration tests, fetched from Debian, against dhow-runtime
   conformance docker-py
               docker-py's integration tests, fetched from PyPI, against dhow's socket
+  conformance moby
+              Docker's own integration tests, from its sources, against dhow's socket
   conformance build
               the same Dockerfiles built by dhow and by Docker's daemon, and compared
   ci          all checks, then all tests

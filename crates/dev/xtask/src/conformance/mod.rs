@@ -7,6 +7,7 @@
 
 mod build;
 mod docker_py;
+mod moby;
 mod outcome;
 mod suite;
 mod testcontainers;
@@ -27,6 +28,7 @@ const USAGE: &str = "\
 usage: cargo xtask conformance docker-py ...
        cargo xtask conformance testcontainers ...
        cargo xtask conformance build ...
+       cargo xtask conformance moby ...
        cargo xtask conformance [--runtime PATH] [--source DIRECTORY] [FILTER]
 
   --runtime PATH      the runtime to test, such as runc itself (default: dhow-runtime, built now)
@@ -88,6 +90,11 @@ pub(crate) fn conformance(args: &[String]) -> Result<(), String> {
         && first == "build"
     {
         return build::build(rest);
+    }
+    if let [first, rest @ ..] = args
+        && first == "moby"
+    {
+        return moby::moby(rest);
     }
     let options = Options::new(args)?;
     if !rustix::process::geteuid().is_root() {

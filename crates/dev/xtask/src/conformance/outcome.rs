@@ -78,6 +78,23 @@ impl Outcome {
         }
     }
 
+    /// Takes a line of a table: a test of `suite`, what came of it. The last line of a test counts.
+    pub(crate) fn take_table(&mut self, suite: &str, line: &str) {
+        let mut words = line.split('\t');
+        let (Some(name), Some(what)) = (words.next(), words.next()) else { return };
+        let ending = match what {
+            "PASS" => Ending::Passed,
+            "SKIP" => Ending::Skipped("by itself".to_owned()),
+            "FAIL" => Ending::Failed,
+            _ => return,
+        };
+        let name = format!("{suite}/{name}");
+        match self.tests.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, before)) => *before = ending,
+            None => self.tests.push((name, ending)),
+        }
+    }
+
     /// Whether all tests have a result.
     pub(crate) fn is_complete(&self) -> bool {
         self.planned.is_some_and(|planned| self.tests.len() >= planned)
@@ -184,6 +201,19 @@ mod tests {
         let endings: Vec<&Ending> = outcome.tests.iter().map(|(_, ending)| ending).collect();
         let skipped = Ending::Skipped("not (here)".to_owned());
         assert_eq!(endings, [&Ending::Failed, &skipped, &Ending::Passed]);
+    }
+
+    #[test]
+    fn the_last_result_of_a_test_counts() {
+        let mut outcome = Outcome::default();
+        for line in ["TestA\tFAIL\thung", "TestB\tNONE\t", "TestA\tPASS\t1.0", "TestC\tSKIP\t0"] {
+            outcome.take_table("image", line);
+        }
+        let skipped = Ending::Skipped("by itself".to_owned());
+        assert_eq!(
+            outcome.tests,
+            [("image/TestA".to_owned(), Ending::Passed), ("image/TestC".to_owned(), skipped)]
+        );
     }
 
     #[test]
