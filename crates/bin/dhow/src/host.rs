@@ -1,14 +1,14 @@
 //! The engine for the command line: in this process, or behind sockets.
 
 pub(crate) use docker::error::chain;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cli::{DaemonArgs, Endpoint, Global, RegistryServeArgs};
 use containers::{Engine, EngineConfig, Settings};
 use docker_api::{Api, Builds, Listener};
 use images::{Driver, EmbeddedImage};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -52,6 +52,8 @@ impl cli::Host for Host {
     }
 
     async fn daemon(&self, global: &Global, args: &DaemonArgs) -> Result<(), String> {
+        // Who is asked to read its settings again before it has opened anything does so afterwards.
+        let hangups = caught(SignalKind::hangup())?;
         let policies = collector::Policies::of(args, &self.places.settings())?;
         // Before anything else is opened.
         let mut listeners = if args.listen.iter().any(|address| address == FROM_SYSTEMD) {
@@ -60,10 +62,7 @@ impl cli::Host for Host {
             Vec::new()
         };
         let state = self.places.state(global);
-        let mut settings = Settings::load(&self.places.settings()).map_err(|err| chain(&err))?;
-        if let Some(remap) = &args.userns_remap {
-            settings.userns_remap.clone_from(remap);
-        }
+        let settings = settings(&self.places.settings(), args.userns_remap.as_ref())?;
         let driver = driver(global)?;
         let engine = Arc::new(open_with(self.places.root(global), state, driver, settings, false)?);
         let addresses = if args.listen.is_empty() {
@@ -85,6 +84,8 @@ impl cli::Host for Host {
         }
         let mut beside = JoinSet::new();
         beside.spawn(collector::run(Arc::clone(&engine), policies));
+        let (file, remap) = (self.places.settings(), args.userns_remap.clone());
+        beside.spawn(reloads(Arc::clone(&engine), file, remap, hangups));
         let starting = Arc::clone(&engine);
         beside.spawn_blocking(move || bring_up(&starting));
         docker_api::listen(api(engine), listeners, ended()?).await.map_err(|err| chain(&err))
@@ -119,6 +120,37 @@ impl cli::Host for Host {
 fn api(engine: Arc<Engine>) -> Api {
     let upgrades = Arc::new(Building::new(Arc::clone(&engine)));
     Api { engine, upgrades: Some(upgrades), builds: Builds::default() }
+}
+
+/// What the file says, and the flag that wins over it.
+fn settings(file: &Path, userns_remap: Option<&String>) -> Result<Settings, String> {
+    let mut settings = Settings::load(file).map_err(|err| chain(&err))?;
+    if let Some(remap) = userns_remap {
+        settings.userns_remap.clone_from(remap);
+    }
+    Ok(settings)
+}
+
+/// Reads the settings again at each SIGHUP; one that is wrong changes nothing.
+async fn reloads(
+    engine: Arc<Engine>,
+    file: PathBuf,
+    userns_remap: Option<String>,
+    mut hangups: Signal,
+) {
+    while hangups.recv().await.is_some() {
+        let (engine, file, remap) = (Arc::clone(&engine), file.clone(), userns_remap.clone());
+        let reading = tokio::task::spawn_blocking(move || {
+            let settings = settings(&file, remap.as_ref())?;
+            let registries = registry::Settings::of_this_machine(&|name| std::env::var(name).ok());
+            let registries = registries.map_err(|err| chain(&err))?;
+            docker_api::reload(&engine, settings, &registries).map_err(|err| chain(&err))
+        });
+        match reading.await.unwrap_or_else(|err| Err(err.to_string())) {
+            Ok(()) => eprintln!("dhow: the settings were read again"),
+            Err(err) => eprintln!("dhow: the settings stay as they were: {err}"),
+        }
+    }
 }
 
 /// Starts the containers that are to run; what could not be started is told on standard error.
@@ -178,12 +210,15 @@ fn driver(global: &Global) -> Result<Option<Driver>, String> {
     name.map(|name| name.parse()).transpose().map_err(|err: images::Error| chain(&err))
 }
 
+fn caught(kind: SignalKind) -> Result<Signal, String> {
+    signal(kind).map_err(|err| format!("catch signals: {err}"))
+}
+
 /// Turns true when a signal asks the daemon to end. Containers go on.
 fn ended() -> Result<watch::Receiver<bool>, String> {
     let (sender, receiver) = watch::channel(false);
-    let catch = |kind| signal(kind).map_err(|err| format!("catch signals: {err}"));
     let (mut interrupt, mut terminate) =
-        (catch(SignalKind::interrupt())?, catch(SignalKind::terminate())?);
+        (caught(SignalKind::interrupt())?, caught(SignalKind::terminate())?);
     tokio::spawn(async move {
         tokio::select! {
             _ = interrupt.recv() => {}

@@ -165,6 +165,7 @@ fn service(global: &Global, exe: &Path) -> Result<String> {
          \n\
          [Service]\n\
          ExecStart={}\n\
+         ExecReload=/bin/kill -s HUP $MAINPID\n\
          Restart=on-failure\n\
          RestartSec=2\n\
          # Containers and their supervisors go on without it.\n\

@@ -27,6 +27,7 @@ mod listen;
 mod machine;
 mod older;
 mod platform;
+mod reload;
 mod routes;
 mod scope;
 mod server;
@@ -42,6 +43,7 @@ pub use handlers::build::Builds;
 pub use handlers::upgrade::{Session, Upgrade, Upgrades};
 pub use http::{Io, Relay};
 pub use listen::{ListenError, Listener, listen};
+pub use reload::reload;
 pub use scope::Scope;
 
 /// What the API is in front of.

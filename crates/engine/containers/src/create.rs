@@ -58,7 +58,7 @@ impl Engine {
         // A container's own image is its only one: nothing in the image's labels or annotations
         // decides how it runs.
         let image = self.images.resolve_for(&config.image, how.platform)?;
-        log_driver::fill(&mut host_config.log_config, self.settings());
+        log_driver::fill(&mut host_config.log_config, &self.settings());
         definition::merge(&mut config, definition::defaults(&image));
         self.settings().fill(&mut host_config, self.machine())?;
         let mut warnings = definition::check(&config, &mut host_config, self.machine())?;
@@ -70,7 +70,7 @@ impl Engine {
             return Err(Error::Invalid(why.into()));
         }
         if host_config.runtime.is_empty() {
-            self.default_runtime().clone_into(&mut host_config.runtime);
+            host_config.runtime = self.default_runtime();
         }
         self.runtime(&host_config.runtime)?;
         self.pin_joined(&mut host_config)?;

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use docker::HostConfig;
 use docker::container::Ulimit;
+use serde_json::Value;
 
 use crate::Error;
 use crate::etc::Resolv;
+use crate::runtimes::OWN;
 use crate::settings::{AddressPool, Settings};
 use crate::spec::resources::Machine;
 
@@ -112,6 +114,38 @@ impl Settings {
             host.security_opt.push(NO_NEW_PRIVILEGES.to_owned());
         }
         Ok(())
+    }
+
+    /// What is told of them when they were read again: names and values as in Docker's event. Keys that have
+    /// no effect here are as in the file as well.
+    pub fn told(&self) -> Result<Vec<(&'static str, String)>, Error> {
+        let or = |text: &str, usual: &str| {
+            let text = if text.is_empty() { usual } else { text };
+            text.to_owned()
+        };
+        let number = |key: &str, usual: u64| {
+            let set = self.other(key).and_then(Value::as_u64).filter(|number| *number != 0);
+            set.unwrap_or(usual).to_string()
+        };
+        let is_debug = self.other("debug").and_then(Value::as_bool).unwrap_or_default();
+        let shm_size = Some(self.shm_size()?).filter(|size| *size != 0).unwrap_or(64 << 20);
+        let features = self.features.iter().map(|(name, is_on)| format!("{name}:{is_on}"));
+        let runtimes = self.runtimes.iter().map(|(name, one)| format!("{name}:{}", one.path));
+        Ok(vec![
+            ("debug", is_debug.to_string()),
+            ("default-cgroupns-mode", or(&self.default_cgroupns_mode, "private")),
+            ("default-ipc-mode", or(&self.default_ipc_mode, "private")),
+            ("default-runtime", self.default_runtime.clone().unwrap_or_else(|| OWN.to_owned())),
+            ("default-shm-size", shm_size.to_string()),
+            ("features", format!("map[{}]", features.collect::<Vec<_>>().join(" "))),
+            ("labels", serde_json::to_string(&self.labels).unwrap_or_default()),
+            ("live-restore", true.to_string()),
+            ("max-concurrent-downloads", number("max-concurrent-downloads", 3)),
+            ("max-concurrent-uploads", number("max-concurrent-uploads", 5)),
+            ("max-download-attempts", number("max-download-attempts", 5)),
+            ("runtimes", runtimes.collect::<Vec<_>>().join(" ")),
+            ("shutdown-timeout", number("shutdown-timeout", 15)),
+        ])
     }
 
     /// The name servers of the machine, or those that were set in their place.

@@ -4,7 +4,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use images::{Driver, EmbeddedImage, Images};
 use metadata::Db;
@@ -52,7 +52,7 @@ pub struct Engine {
     pub(crate) networks: Networks,
     pub(crate) machine: OnceLock<Machine>,
     pub(crate) home: OnceLock<Home>,
-    pub(crate) settings: Settings,
+    settings: RwLock<Arc<Settings>>,
     /// Supervisors that this process started: to be waited for when they end.
     pub(crate) children: Mutex<Vec<Child>>,
     pub(crate) ahead: Mutex<Option<Ahead>>,
@@ -101,7 +101,7 @@ impl Engine {
             networks,
             machine: OnceLock::new(),
             home: OnceLock::new(),
-            settings: config.settings,
+            settings: RwLock::new(Arc::new(config.settings)),
             children: Mutex::default(),
             ahead: Mutex::new(ahead),
         };
@@ -151,8 +151,20 @@ impl Engine {
     }
 
     /// What an administrator has set.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes other settings from now on. What is set for networks counts once the engine is opened again.
+    ///
+    /// # Errors
+    ///
+    /// Something is set to what it cannot be; then all stays as it was.
+    pub fn set_settings(&self, settings: Settings) -> Result<(), Error> {
+        settings.check()?;
+        settings.networks()?;
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        Ok(())
     }
 
     pub(crate) fn paths(&self) -> &Paths {

@@ -254,6 +254,7 @@ impl Events {
             && named("container", "name")
             && named("network", "name")
             && named("volume", "name")
+            && named("daemon", "name")
             && self.filters.any("image", |wanted| {
                 let name = if event.kind == "image" { "name" } else { "image" };
                 let is_meant = |name: &str| name == wanted || without_tag(name) == wanted;

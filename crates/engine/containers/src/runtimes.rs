@@ -76,8 +76,8 @@ impl Engine {
     }
 
     /// The name of the runtime where none is asked for.
-    pub fn default_runtime(&self) -> &str {
-        self.settings().default_runtime.as_deref().unwrap_or(OWN)
+    pub fn default_runtime(&self) -> String {
+        self.settings().default_runtime.clone().unwrap_or_else(|| OWN.to_owned())
     }
 }
 

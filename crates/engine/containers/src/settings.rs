@@ -258,6 +258,11 @@ impl Settings {
         unused.map(|(key, _)| key.as_str())
     }
 
+    /// A key of the file that is none of ours.
+    pub(crate) fn other(&self, key: &str) -> Option<&Value> {
+        self.others.get(key)
+    }
+
     /// Reads a file; without one, nothing is set.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let bytes = match std::fs::read(path) {

@@ -96,12 +96,14 @@ impl Engine {
     ) -> Result<Option<Maps>, Error> {
         let maps = match wanted(&host.userns_mode)? {
             Wanted::Host => return Ok(None),
-            Wanted::Default if self.settings.userns_remap.is_empty() || rootless::is_rootless() => {
+            Wanted::Default
+                if self.settings().userns_remap.is_empty() || rootless::is_rootless() =>
+            {
                 return Ok(None);
             }
             // Docker's: privileged containers say `host`.
             Wanted::Default => remapped(
-                &self.settings.userns_remap,
+                &self.settings().userns_remap,
                 Path::new("/etc/subuid"),
                 Path::new("/etc/subgid"),
             )?,

@@ -47,6 +47,11 @@ impl<'s> Daemon<'s> {
         testkit::capture(&mut self.docker_command(args))
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        self.sandbox.sh(&format!("kill -{name} {}", self.child.id())).success();
+    }
+
     /// Ends it by SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

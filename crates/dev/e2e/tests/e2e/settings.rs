@@ -1,7 +1,9 @@
 //! What an administrator has set is for containers that do not say otherwise.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::json;
-use testkit::needs;
+use testkit::{needs, wait_until};
 
 use crate::busybox;
 use crate::docker_client::Daemon;
@@ -60,6 +62,50 @@ fn it_is_for_who_says_nothing() {
     // What asks for images reads it as well: that one is not there, and not the file that is wrong.
     let refused = sandbox.dhow(&["pull", "127.0.0.1:1/nothing"]);
     assert!(refused.stderr.contains("refused"), "{refused:?}");
+    drop(daemon);
+    sandbox.unset_env("DHOW_CONFIG");
+    sandbox.finish();
+}
+
+#[test]
+fn a_daemon_reads_them_again() {
+    needs!(Root, Overlay, Netns, Busybox, Docker);
+    let sandbox = busybox("settings-again");
+    let file = sandbox.work().join("daemon.json");
+    std::fs::write(&file, r#"{"labels": ["a=b"]}"#).unwrap();
+    sandbox.set_env("DHOW_CONFIG", &file.display().to_string());
+    let daemon = Daemon::start(&sandbox);
+    let labels = || daemon.ok(&["info", "--format", "{{json .Labels}}"]);
+    assert_eq!(labels(), r#"["a=b"]"#);
+    let set = json!({"labels": ["c=d"], "default-shm-size": "1m", "max-concurrent-uploads": 7,
+        "insecure-registries": ["r.test:5000"]});
+    std::fs::write(&file, set.to_string()).unwrap();
+    daemon.signal("HUP");
+    wait_until("it has read them", || labels() == r#"["c=d"]"#);
+    let look = "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2";
+    assert_eq!(daemon.ok(&["run", "--rm", "busybox", "sh", "-c", look]), "1024");
+    // What cannot be is not taken, and ends nothing.
+    std::fs::write(&file, r#"{"default-ipc-mode": "host", "labels": ["e=f"]}"#).unwrap();
+    daemon.signal("HUP");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let until = (now.as_secs() + 1).to_string();
+    let id = daemon.ok(&["info", "--format", "{{.ID}}"]);
+    let of_daemon = format!("daemon={id}");
+    let all = ["events", "--since", "1", "--until", &until, "--filter", &of_daemon];
+    let told =
+        daemon.ok(&[&all[..], &["--format", "{{.Action}} {{json .Actor.Attributes}}"]].concat());
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), 1, "{told}");
+    for wanted in [
+        "reload {",
+        r#""default-shm-size":"1048576""#,
+        r#""insecure-registries":"[\"r.test:5000\"]""#,
+        r#""labels":"[\"c=d\"]""#,
+        r#""max-concurrent-uploads":"7""#,
+    ] {
+        assert!(lines[0].contains(wanted), "{wanted} in {told}");
+    }
+    assert_eq!(labels(), r#"["c=d"]"#);
     drop(daemon);
     sandbox.unset_env("DHOW_CONFIG");
     sandbox.finish();

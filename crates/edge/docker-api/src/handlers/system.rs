@@ -159,7 +159,7 @@ fn information(engine: &Engine) -> Result<Info, Error> {
         labels: settings.labels.clone().into(),
         server_version: VERSION.to_owned(),
         runtimes: runtimes.collect(),
-        default_runtime: engine.default_runtime().to_owned(),
+        default_runtime: engine.default_runtime(),
         swarm: Swarm { local_node_state: "inactive".to_owned(), ..Swarm::default() },
         live_restore_enabled: true,
         init_binary: String::new(),
@@ -184,7 +184,7 @@ fn information(engine: &Engine) -> Result<Info, Error> {
 }
 
 /// This engine's own id, in the form of a UUID: the same as long as machine and root are.
-fn id(engine: &Engine) -> String {
+pub(crate) fn id(engine: &Engine) -> String {
     let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let digest = oci::Digest::sha256(format!("{machine}{}", engine.root().display()).as_bytes());
     let hex = digest.hex();

@@ -77,7 +77,7 @@ fn host(step: &Step, runtime: &str) -> HostConfig {
 impl Engine {
     /// Makes the container of a step. What was made goes again where that fails.
     pub(super) fn make_step(&self, step: &Step) -> Result<Made, Error> {
-        let (mut config, mut host) = (config(step), host(step, self.default_runtime()));
+        let (mut config, mut host) = (config(step), host(step, &self.default_runtime()));
         // What is only not as asked is nobody's to be told.
         let _warnings = definition::check(&config, &mut host, self.machine())?;
         self.runtime(&host.runtime)?;
