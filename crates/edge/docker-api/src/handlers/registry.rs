@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use ::registry::{Credentials, Hosts, Settings, server_domain};
+use docker::List;
 use docker::progress::{Detail, Message};
-use docker::system::{AuthConfig, AuthResponse};
+use docker::system::{AuthConfig, AuthResponse, IndexInfo, RegistryConfig};
 use hyper::StatusCode;
 use oci::image::Platform;
 use reference::Reference;
@@ -138,6 +139,43 @@ async fn hosts(
 /// Files may be read for it.
 pub(crate) async fn settings() -> Result<Settings, Error> {
     blocking(|| Settings::of_this_machine(&|name| std::env::var(name).ok())).await
+}
+
+/// How registries are reached, for information: nothing is said where the files are wrong.
+pub(crate) fn of_this_machine() -> Settings {
+    Settings::of_this_machine(&|name| std::env::var(name).ok()).unwrap_or_default()
+}
+
+/// What is set for registries, as `info` has it.
+pub(crate) fn shown(settings: &Settings) -> RegistryConfig {
+    let (networks, hosts): (Vec<&String>, Vec<&String>) =
+        settings.insecure.iter().partition(|one| is_network(one));
+    let networks = networks.into_iter().map(String::as_str).chain(["::1/128", "127.0.0.0/8"]);
+    let mirrors: Vec<String> =
+        settings.mirrors.iter().map(|one| format!("{}/", one.trim_end_matches('/'))).collect();
+    let plain = |name: &String| IndexInfo {
+        name: name.clone(),
+        mirrors: List::empty(),
+        ..IndexInfo::default()
+    };
+    let official = IndexInfo {
+        name: "docker.io".to_owned(),
+        mirrors: mirrors.clone().into(),
+        secure: true,
+        official: true,
+    };
+    let indices = hosts.into_iter().map(plain).chain([official]);
+    RegistryConfig {
+        insecure_registry_cidrs: networks.map(str::to_owned).collect::<Vec<_>>().into(),
+        index_configs: indices.map(|one| (one.name.clone(), one)).collect(),
+        mirrors: if mirrors.is_empty() { List::NIL } else { mirrors.into() },
+    }
+}
+
+/// Whether an entry is a network, `10.0.0.0/8`.
+fn is_network(entry: &str) -> bool {
+    let Some((address, bits)) = entry.split_once('/') else { return false };
+    address.parse::<std::net::IpAddr>().is_ok() && bits.parse::<u8>().is_ok()
 }
 
 /// Runs `work`, and answers with what it tells, a line of JSON each. What fails before there is
@@ -314,6 +352,24 @@ mod tests {
         ] {
             assert_eq!(got, want);
         }
+    }
+
+    #[test]
+    fn what_is_set_is_shown() {
+        let settings = Settings {
+            insecure: vec!["192.168.1.0/24".into(), "plain.test:5000".into()],
+            mirrors: vec!["https://192.168.1.2".into()],
+            ..Settings::default()
+        };
+        let shown = shown(&settings);
+        assert_eq!(shown.insecure_registry_cidrs[..], ["192.168.1.0/24", "::1/128", "127.0.0.0/8"]);
+        assert_eq!(shown.mirrors[..], ["https://192.168.1.2/"]);
+        let indices: Vec<(&str, bool, usize)> = shown
+            .index_configs
+            .iter()
+            .map(|(name, one)| (name.as_str(), one.secure && one.official, one.mirrors.len()))
+            .collect();
+        assert_eq!(indices, [("docker.io", true, 1), ("plain.test:5000", false, 0)]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use docker::{
     filters::Filters,
     system::{
         Commit, Component, DeviceInfo, DiskUsage, FirewallInfo, Info, PlatformName, Plugins,
-        RegistryConfig, Runtime, Swarm, Version as VersionReply,
+        Runtime, Swarm, Version as VersionReply,
     },
     timestamp::Timestamp,
 };
@@ -25,7 +25,7 @@ use images::LayerUsage;
 use crate::{
     call::{Call, Reply, ok, reply},
     error::Error,
-    handlers::{build, image},
+    handlers::{build, image, registry},
     http::{
         body::{BodyWriter, ReplyBody, pieces},
         connection::Answer,
@@ -42,6 +42,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Clients build with BuildKit's API where this is said.
 const BUILDKIT: &str = "2";
+/// With the older one where this is.
+const CLASSIC: &str = "1";
 
 /// `GET /_ping` and `HEAD /_ping`
 pub(crate) async fn ping(call: Call) -> Reply {
@@ -54,7 +56,9 @@ pub(crate) async fn ping(call: Call) -> Reply {
         headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
         headers.insert("Swarm", HeaderValue::from_static("inactive"));
         if call.upgrades.is_some() {
-            headers.insert("Builder-Version", HeaderValue::from_static(BUILDKIT));
+            let is_off = call.engine.settings().features.get("buildkit") == Some(&false);
+            let version = HeaderValue::from_static(if is_off { CLASSIC } else { BUILDKIT });
+            headers.insert("Builder-Version", version);
         }
     }
     Ok(answer)
@@ -147,11 +151,7 @@ fn information(engine: &Engine) -> Result<Info, Error> {
         os_type: "linux".to_owned(),
         architecture: machine.hardware,
         index_server_address: "https://index.docker.io/v1/".to_owned(),
-        registry_config: Some(RegistryConfig {
-            insecure_registry_cidrs: words(&["::1/128", "127.0.0.0/8"]),
-            index_configs: Map::empty(),
-            mirrors: List::NIL,
-        }),
+        registry_config: Some(registry::shown(&registry::of_this_machine())),
         ncpu: machine.cpus,
         mem_total: machine.memory,
         docker_root_dir: engine.root().display().to_string(),
