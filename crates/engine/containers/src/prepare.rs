@@ -92,6 +92,13 @@ impl Engine {
         let db = &self.shared.db;
         let mut connected =
             self.networks.connect(db, &member, &attachments, &ports, &upstream, &running)?;
+        let is_elsewhere =
+            |one: &network::Endpoint| one.network.is_user_defined() && !one.network.is_internal();
+        if connected.endpoints.iter().any(is_elsewhere) {
+            // As in Docker, the address of the default bridge means the machine for these as well; who has no
+            // need of it is not kept from its start.
+            let _made = self.networks.ensure_default(db);
+        }
         // Whom a container names itself may be one that only it can reach.
         if !host.dns.is_empty()
             && !self.is_rootless()

@@ -2,12 +2,13 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use metadata::Db;
 use netlink::{FilterSocket, Requests, RouteSocket};
 use nft::{Family, Table};
 use rustix::io::Errno;
 
 use crate::options::Routing;
-use crate::{Driver, Error, Network, Networks, name, rules};
+use crate::{DEFAULT, Driver, Error, Network, Networks, name, rules};
 
 impl Networks {
     /// Makes a network's bridge and rules, or what is missing of them. Cheap where all is there:
@@ -19,6 +20,18 @@ impl Networks {
             return Ok(());
         }
         self.inside(|| self.ensure_here(network))
+    }
+
+    /// Makes the bridge of the default network, unless it is somebody else's: by its address containers of
+    /// other networks find this machine.
+    pub fn ensure_default(&self, db: &Db) -> Result<(), Error> {
+        let found = db.read(|tx| -> Result<Option<Network>, Error> {
+            tx.network_named(DEFAULT)?.map(Network::from_row).transpose()
+        })?;
+        match found {
+            Some(network) if !network.config.extras.foreign => self.ensure(&network),
+            _ => Ok(()),
+        }
     }
 
     fn ensure_here(&self, network: &Network) -> Result<(), Error> {

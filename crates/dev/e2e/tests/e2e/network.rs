@@ -39,6 +39,24 @@ fn the_host_reaches_a_container_by_address_and_by_published_port() {
 }
 
 #[test]
+fn the_default_bridge_is_the_machine_for_who_is_elsewhere() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("network-default-bridge");
+    let text = sandbox.ok(&["network", "inspect", "bridge"]);
+    let shown: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let bridge = shown[0]["Options"]["com.docker.network.bridge.name"].as_str().unwrap();
+    let gateway = shown[0]["IPAM"]["Config"][0]["Gateway"].as_str().unwrap();
+    // As at the first start of the machine.
+    sandbox.sh(&format!("ip link del {bridge}")).success();
+    sandbox.ok(&["network", "create", "net"]);
+    let asks =
+        ["run", "--rm", "--network", "net", "busybox", "ping", "-c", "1", "-W", "2", gateway];
+    sandbox.ok(&asks);
+    sandbox.ok(&["network", "rm", "net"]);
+    sandbox.finish();
+}
+
+#[test]
 fn a_port_is_given_out_once() {
     needs!(Root, Overlay, Netns, Busybox);
     let sandbox = busybox("network-taken");
