@@ -3,6 +3,8 @@
 //! The text is for people. What programs look at (which step it was, which lines) goes beside it as
 //! `google.rpc.Status` has it, each as JSON under the name that BuildKit gave its type (`util/grpcerrors`).
 
+use std::collections::BTreeMap;
+
 use build::Error;
 use buildkit::prost_types::Any;
 use buildkit::sourcepolicy::PolicyAction;
@@ -16,6 +18,8 @@ use tonic::{Code, Status};
 use crate::places::{Place, Places};
 
 const TYPES: &str = "github.com/moby/buildkit/";
+/// The largest graph of a file that goes with an error, in bytes.
+const MAX_DEFINITION: usize = 64 << 10;
 
 /// Something that failed, as a status.
 pub(crate) fn status(error: &Error) -> Status {
@@ -115,7 +119,8 @@ fn details(error: &Error, places: &Places) -> Vec<Any> {
             let digest = digest.to_string();
             all.push(any("errdefs.Vertex", &json!({ "digest": digest })));
             all.extend(file.as_ref().map(|file| place(file, lines)));
-            all.extend(places.of(&digest).iter().map(own_place));
+            // Clients show the first one first, which of BuildKit's is the last that was said.
+            all.extend(places.of(&digest).iter().rev().map(own_place));
             all
         }
         Error::Dockerfile { file, lines, .. } => vec![place(file, lines)],
@@ -160,12 +165,27 @@ fn own_place(place: &Place) -> Any {
     let ranges = place.ranges.iter();
     let ranges = ranges
         .map(|range| json!({ "start": at(range.start.as_ref()), "end": at(range.end.as_ref()) }));
-    let info = json!({
+    let mut info = json!({
         "filename": place.info.filename,
         "data": BASE64.encode(&place.info.data),
         "language": place.info.language,
     });
+    if let Some(definition) = &place.info.definition {
+        info["definition"] = own_definition(definition);
+    }
     any("errdefs.Source", &json!({ "info": info, "ranges": ranges.collect::<Vec<_>>() }))
+}
+
+/// The graph of a file. A large one is left out: an error has to fit into the end of an answer.
+fn own_definition(definition: &pb::Definition) -> serde_json::Value {
+    if definition.encoded_len() > MAX_DEFINITION {
+        return json!({});
+    }
+    let operations = definition.def.iter().map(|operation| BASE64.encode(operation));
+    let metadata = definition.metadata.iter();
+    let metadata: BTreeMap<_, _> =
+        metadata.map(|(of, one)| (of, json!({ "description": one.description }))).collect();
+    json!({ "def": operations.collect::<Vec<_>>(), "metadata": metadata })
 }
 
 fn any(name: &str, value: &serde_json::Value) -> Any {
@@ -189,5 +209,39 @@ mod tests {
         // There are no more lines than the file has.
         assert_eq!(told(2, u32::MAX)["ranges"], json!([line(2), line(3)]));
         assert!(told(1, 1)["info"]["definition"].is_object());
+    }
+
+    #[test]
+    fn the_places_of_an_own_graph_are_told_the_last_first() {
+        let definition = crate::definition::of_result("x");
+        let info = |name: &str, definition| pb::SourceInfo {
+            filename: name.into(),
+            definition,
+            ..pb::SourceInfo::default()
+        };
+        let infos = vec![info("a", None), info("b", Some(definition))];
+        let location = |source_index| pb::Location { source_index, ranges: vec![] };
+        let digest = oci::Digest::sha256(b"step");
+        let locations = pb::Locations { locations: vec![location(0), location(1)] };
+        let locations = [(digest.to_string(), locations)].into();
+        let places = Places::default();
+        let source = Some(pb::Source { locations, infos });
+        places.add(&pb::Definition { source, ..pb::Definition::default() });
+        let error = Error::Vertex {
+            digest,
+            name: "step".into(),
+            lines: vec![],
+            file: None,
+            source: std::sync::Arc::new(Error::Cancelled),
+        };
+        let told = details(&error, &places);
+        let told = told.iter().filter(|one| one.type_url.contains("Source"));
+        let infos: Vec<serde_json::Value> = told
+            .map(|one| serde_json::from_slice::<serde_json::Value>(&one.value).unwrap())
+            .map(|one| one["info"].clone())
+            .collect();
+        assert_eq!((&infos[0]["filename"], &infos[1]["filename"]), (&json!("b"), &json!("a")));
+        assert_eq!(infos[0]["definition"]["def"].as_array().unwrap().len(), 2);
+        assert!(infos[1].get("definition").is_none());
     }
 }

@@ -99,7 +99,9 @@ impl Mounts {
                     if *optional {
                         return Ok(None);
                     }
-                    let why = format!("unset ssh forward key {id}");
+                    let why = format!(
+                        "no SSH key {id:?} forwarded from the client: unset ssh forward key {id}"
+                    );
                     return Err(Error::NotFound(why));
                 }
                 let agent = Agent::listen(build, id, self.agents.len())?;
