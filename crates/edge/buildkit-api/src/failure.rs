@@ -92,7 +92,7 @@ fn code(error: &Error) -> Code {
         Error::NotFound(_) | Error::NoDockerfile(_) => Code::NotFound,
         Error::NotAllowed { .. } | Error::NotGranted(_) => Code::PermissionDenied,
         Error::Cancelled => Code::Cancelled,
-        Error::NotYet(_) | Error::NoCap { .. } => Code::Unimplemented,
+        Error::NotYet(_) | Error::NoCap { .. } | Error::NoSubrequest(_) => Code::Unimplemented,
         _ => Code::Unknown,
     }
 }
@@ -134,6 +134,9 @@ fn details(error: &Error, places: &Places) -> Vec<Any> {
         }
         Error::NoCap { cap, .. } => {
             vec![any("errdefs.FrontendCap", &json!({ "name": cap }))]
+        }
+        Error::NoSubrequest(name) => {
+            vec![any("errdefs.Subrequest", &json!({ "name": name }))]
         }
         Error::Exit { code, .. } => {
             vec![any("gatewayapi.ExitMessage", &json!({ "Code": code }))]

@@ -129,6 +129,9 @@ pub enum Error {
         /// What it lacks.
         cap: String,
     },
+    /// The front end that is built in knows no such question.
+    #[error("unsupported request {0}")]
+    NoSubrequest(String),
     /// Nobody wants it any more.
     #[error("context canceled")]
     Cancelled,

@@ -1,5 +1,7 @@
 //! Listing containers.
 
+use std::collections::HashMap;
+
 use docker::container::{Port, Summary, SummaryHostConfig, SummaryNetworkSettings};
 use docker::filters::Filters;
 use docker::nat;
@@ -74,6 +76,7 @@ impl Engine {
         let mut list = Vec::new();
         let rows = self.shared.db.read(metadata::Read::containers)?;
         let links = Self::link_names(&rows)?;
+        let mut images = HashMap::new();
         for row in rows {
             if options.limit.is_some_and(|limit| list.len() == limit) {
                 break;
@@ -93,6 +96,7 @@ impl Engine {
             }
             if filter.wants(&container, &status) {
                 let mut summary = self.summary(&container, &status, options.size)?;
+                self.name_image(&mut summary, &mut images)?;
                 let own = links.iter().filter(|(id, _)| *id == container.id);
                 summary.names.extend(own.map(|(_, name)| name.clone()));
                 list.push(summary);
@@ -117,6 +121,23 @@ impl Engine {
             }
         }
         Ok(counts)
+    }
+
+    /// An image whose name is gone, or another one's by now, is shown by its id. `known` is what names mean.
+    fn name_image(
+        &self,
+        summary: &mut Summary,
+        known: &mut HashMap<String, Option<String>>,
+    ) -> Result<(), Error> {
+        let name = &summary.image;
+        if !known.contains_key(name) {
+            let found = self.images.id_of(name)?.map(|id| id.to_string());
+            known.insert(name.clone(), found);
+        }
+        if known.get(name).is_some_and(|found| found.as_ref() != Some(&summary.image_id)) {
+            summary.image.clone_from(&summary.image_id);
+        }
+        Ok(())
     }
 
     fn summary(
@@ -311,13 +332,10 @@ impl<'a> Filter<'a> {
                 networks.push(network.name);
             }
         }
-        let narrowed = filters.contains("status")
-            || filters.contains("exited")
-            || filters.contains("before")
-            || filters.contains("since");
+        let has_status = filters.contains("status");
         Ok(Self {
             filters,
-            running_only: !options.all && options.limit.is_none() && !narrowed,
+            running_only: !options.all && options.limit.is_none() && !has_status,
             before: created("before", false)?,
             since: created("since", true)?,
             exited,

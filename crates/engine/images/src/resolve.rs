@@ -235,6 +235,20 @@ impl Images {
         })
     }
 
+    /// The image that a name, or an id, means; `None`: there is none.
+    pub fn id_of(&self, name: &str) -> Result<Option<Digest>, Error> {
+        if name == crate::HOST {
+            return Ok(Some(self.resolve(name)?.id));
+        }
+        match self.find(name) {
+            Ok(found) => Ok(Some(found.id)),
+            // What was a reference once, and is none by today's rules, names nothing either.
+            Err(error) if error.class() == crate::Class::NotFound => Ok(None),
+            Err(Error::Reference(_) | Error::Ambiguous(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What a name that is here means at registries: the digest of an index, or of a manifest.
     pub fn digest_of(&self, name: &str) -> Result<Option<Digest>, Error> {
         let found = match self.find(name) {

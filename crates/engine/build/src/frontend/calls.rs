@@ -47,7 +47,7 @@ impl Call {
             return Ok(None);
         };
         let found = Self::ALL.iter().find(|(_, name, _)| name == asked);
-        let unknown = || Error::Invalid(format!("unknown subrequest \"{asked}\""));
+        let unknown = || Error::NoSubrequest(asked.clone());
         found.map(|(call, ..)| Some(*call)).ok_or_else(unknown)
     }
 }

@@ -68,6 +68,9 @@ pub(crate) fn mode(text: &str) -> Mode<'_> {
 /// Holds that every mode of a request is one that we have, in Docker's words.
 pub(crate) fn check(host: &docker::HostConfig) -> Result<(), Error> {
     let refuse = |what: &str, text: &str| Err(Error::Invalid(format!("invalid {what}: {text}")));
+    if host.network_mode == "container" {
+        return Err(Error::Invalid("invalid container format container:<name|id>".into()));
+    }
     match mode(&host.pid_mode) {
         Mode::Container("") => return refuse("PID mode", &host.pid_mode),
         Mode::Private | Mode::Host | Mode::Container(_) if host.pid_mode != "private" => {}
