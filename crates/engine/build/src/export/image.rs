@@ -14,11 +14,11 @@ use tokio::sync::mpsc;
 use transfer::Request;
 
 use super::options::ImageOptions;
+use super::told::Parts;
 use super::{CONFIG, Finished, Solved, config};
 use crate::attest::Attested;
 use crate::build::Shared;
 use crate::request::Export;
-use crate::tell::phase;
 use crate::{Error, attest, remote, view};
 
 /// Bytes that are on their way to the client at most, in pieces of some size.
@@ -33,6 +33,7 @@ pub(super) async fn export(
     solved: &Solved,
     finished: &[Finished],
     export: &Export,
+    parts: &Parts,
 ) -> Result<BTreeMap<String, String>, Error> {
     let how = ImageOptions::of(export)?;
     let made = Box::pin(install(build, solved, finished, &how, export)).await?;
@@ -50,8 +51,11 @@ pub(super) async fn export(
     build.blocking(tell).await?;
     if how.push {
         for name in &how.names {
-            let what = format!("pushing {name} with dhow");
-            phase(build, &what, Box::pin(push(build, name, &made, how.by_digest))).await?;
+            let work = Box::pin(push(build, name, &made, how.by_digest));
+            parts.part("pushing layers", work).await?;
+            // The last of it, by which all of it is there.
+            let manifest = format!("pushing manifest for {name}@{}", made.root.digest);
+            parts.part(&manifest, async { Ok(()) }).await?;
         }
         response.insert("containerimage.pushed".into(), "true".into());
     }

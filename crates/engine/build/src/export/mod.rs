@@ -89,7 +89,12 @@ impl Build {
         let finished = self.finish(solved, needs_files).await?;
         let mut response = told_by_frontend(solved);
         for (idx, export) in exports.iter().enumerate() {
-            let work = Box::pin(self.export_one(solved, &finished, idx, export));
+            let finished = &finished;
+            let work = |parts: told::Parts| {
+                Box::pin(
+                    async move { self.export_one(solved, finished, idx, export, &parts).await },
+                )
+            };
             response.extend(told::told(&self.shared.progress, idx, &export.kind, work).await?);
         }
         if self.shared.request.tells_provenance {
@@ -149,11 +154,12 @@ impl Build {
         finished: &[Finished],
         idx: usize,
         export: &Export,
+        parts: &told::Parts,
     ) -> Result<BTreeMap<String, String>, Error> {
         match export.kind.as_str() {
             "cacheonly" => Ok(BTreeMap::new()),
             "image" | "moby" => {
-                Box::pin(image::export(&self.shared, solved, finished, export)).await
+                Box::pin(image::export(&self.shared, solved, finished, export, parts)).await
             }
             "docker" | "oci" => {
                 Box::pin(image::archive(&self.shared, solved, finished, idx, export)).await
