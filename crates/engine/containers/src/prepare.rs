@@ -149,7 +149,11 @@ impl Engine {
     ) -> Result<Vec<(PathBuf, &'static str)>, Error> {
         let (config, host) = (&container.record.config, &container.record.host);
         if let Mode::Container(other) = mode(&host.network_mode) {
-            let data = self.paths().data(&self.holder_of_network(self.find(other)?)?.id);
+            let other = self.find(other).map_err(|err| Error::Start {
+                message: format!("joining network namespace of container: {err}"),
+                exit_code: 128,
+            })?;
+            let data = self.paths().data(&self.holder_of_network(other)?.id);
             let names = [("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
             let all = names.into_iter().chain([("resolv.conf", "/etc/resolv.conf")]);
             return Ok(all.map(|(name, target)| (data.join(name), target)).collect());

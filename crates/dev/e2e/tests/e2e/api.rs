@@ -116,7 +116,10 @@ fn mistakes_are_named_as_docker_names_them() {
     let body = json!({"Image": "busybox", "Cmd": ["true"], "HostConfig": {"NetworkMode": "container:nope"}});
     let made = value(&daemon, "1.51", "POST /containers/create", &body);
     let id = made["Id"].as_str().unwrap();
-    assert_eq!(told(&format!("POST /containers/{id}/start"), ""), "404 No such container: nope");
+    assert_eq!(
+        told(&format!("POST /containers/{id}/start"), ""),
+        "500 joining network namespace of container: No such container: nope"
+    );
     sandbox.ok(&["rm", id]);
     assert_eq!(
         create(json!({"Annotations": {"": "a"}})),
