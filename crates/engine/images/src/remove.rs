@@ -127,8 +127,8 @@ impl Images {
 
     /// Removes images that no container is made of: those without a name, or with `dangling=false`
     /// all, and what has come of pulls that were broken off. Filters: `dangling`, `label`, `label!`,
-    /// `until`.
-    pub fn prune(&self, filters: &Filters) -> Result<Pruned, Error> {
+    /// `until`. Others keep those of their names that containers were made by (`asked`, in full), or one.
+    pub fn prune(&self, filters: &Filters, asked: &[String]) -> Result<Pruned, Error> {
         let all =
             filters.bool("dangling").map_err(|e| Error::Invalid(e.to_string()))? == Some(false);
         let mut wanted = Filters::default();
@@ -142,10 +142,15 @@ impl Images {
         }
         // All that is unused: also what has come of pulls that ended before they had all.
         let unfinished = all && wanted.is_empty();
-        self.with_room(|| self.prune_once(&wanted, unfinished))
+        self.with_room(|| self.prune_once(&wanted, unfinished, asked))
     }
 
-    fn prune_once(&self, wanted: &Filters, unfinished: bool) -> Result<Pruned, Error> {
+    fn prune_once(
+        &self,
+        wanted: &Filters,
+        unfinished: bool,
+        asked: &[String],
+    ) -> Result<Pruned, Error> {
         let _lock = self.content.lock_alone()?;
         self.with_note(|| {
             let mut pruned = Pruned::default();
@@ -163,7 +168,10 @@ impl Images {
                 self.collect()?;
             }
             for image in self.list(wanted)? {
-                let (removed, deleted) = self.take_away(&image.row.id)?;
+                let (mut removed, mut deleted) = self.take_away(&image.row.id)?;
+                if removed.is_empty() && deleted.removed.is_empty() {
+                    (removed, deleted) = self.take_names(&image.row.id, asked)?;
+                }
                 pruned.removed.extend(removed);
                 pruned.removed.extend(deleted.removed);
                 pruned.reclaimed += deleted.reclaimed;
@@ -198,6 +206,35 @@ impl Images {
         deleted.reclaimed += more.reclaimed;
         let names = tags.iter().chain(&called);
         Ok((names.map(|name| Removed::Untagged(familiar(name))).collect(), deleted))
+    }
+
+    /// Takes the names of an image away by which nobody has asked for it; one stays. Only with the lock held
+    /// alone, and a note.
+    fn take_names(&self, id: &Digest, asked: &[String]) -> Result<(Vec<Removed>, Pruned), Error> {
+        let (mut tags, called) =
+            self.db.read(|tx| Ok::<_, Error>((tx.tags_of(id)?, tx.repo_digests_of(id)?)))?;
+        tags.sort_by(|a, b| a.reference.cmp(&b.reference));
+        let (mut kept, mut going): (Vec<Tag>, Vec<Tag>) =
+            tags.into_iter().partition(|tag| asked.contains(&tag.reference));
+        if kept.is_empty() {
+            kept.extend(going.pop());
+        }
+        let has = |tags: &[Tag], name: &str| {
+            let mut all = tags.iter().filter_map(|tag| tag.reference.parse::<Reference>().ok());
+            all.any(|tag| is_of(name, &tag))
+        };
+        let forgotten: Vec<String> =
+            called.into_iter().filter(|one| has(&going, one) && !has(&kept, one)).collect();
+        let is_kept = |target: &Digest| kept.iter().any(|tag| tag.target.as_ref() == Some(target));
+        let targets: Vec<Digest> = going
+            .iter()
+            .filter_map(|tag| tag.target.clone())
+            .filter(|target| !is_kept(target))
+            .collect();
+        let going: Vec<String> = going.into_iter().map(|tag| tag.reference).collect();
+        let removed = self.untag(&going, &forgotten)?;
+        let dissolved = self.dissolve(&targets)?;
+        Ok((removed, self.delete_dissolved(&dissolved)?))
     }
 
     /// Deletes what processes that died have left: half-written blobs and layers, and, if one died

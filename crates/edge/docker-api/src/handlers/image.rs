@@ -268,7 +268,11 @@ pub(crate) async fn prune(call: Call) -> Reply {
     }
     let pruned = call
         .engine(move |engine| {
-            let pruned = engine.images().prune(&filters)?;
+            let containers = ListOptions { all: true, ..ListOptions::default() };
+            let containers = engine.list(&containers)?;
+            let asked: Vec<String> =
+                containers.iter().filter_map(|one| tag_of(&one.image)).collect();
+            let pruned = engine.images().prune(&filters, &asked)?;
             for step in &pruned.removed {
                 if let Removed::Deleted(digest) = step {
                     let id = digest.to_string();
@@ -285,6 +289,13 @@ pub(crate) async fn prune(call: Call) -> Reply {
         images_deleted: if steps.is_empty() { List::NIL } else { steps.into() },
         space_reclaimed: pruned.reclaimed,
     })
+}
+
+/// The tag, in full, by which somebody asked for an image; `None`: it was its id.
+fn tag_of(asked: &str) -> Option<String> {
+    let name: Reference = asked.parse().ok()?;
+    let name = if name.tag().is_some() { name.without_digest() } else { name };
+    Some(name.with_default_tag().to_string())
 }
 
 fn seconds(nanos: i64) -> i64 {

@@ -70,7 +70,7 @@ fn act(home: &Path, images: &Images, what: &str) -> Result<(), Error> {
         "prune" => {
             let mut filters = Filters::default();
             filters.add("dangling", "false");
-            images.prune(&filters).map(drop)
+            images.prune(&filters, &[]).map(drop)
         }
         "serve" => {
             Pushed::new(&archive()).push(images, HERE, "1");

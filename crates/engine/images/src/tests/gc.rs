@@ -128,7 +128,7 @@ fn what_a_broken_pull_left_goes_with_all_that_is_unused() {
     let prune = |dangling: &str| {
         let mut filters = Filters::default();
         filters.add("dangling", dangling);
-        home.images.prune(&filters).unwrap()
+        home.images.prune(&filters, &[]).unwrap()
     };
     prune("true");
     assert!(part.exists() && home.images.content.size(&came).unwrap().is_some());

@@ -169,7 +169,7 @@ fn an_image_in_use_stays() {
     home.check();
     home.images.resolve(&short).unwrap();
     home.images.db.write(|tx| tx.delete_container("abcdefabcdef99", 0)).unwrap();
-    let pruned = home.images.prune(&Filters::default()).unwrap();
+    let pruned = home.images.prune(&Filters::default(), &[]).unwrap();
     assert_eq!((pruned.removed.len(), pruned.reclaimed), (2, 1));
     home.check();
 }
@@ -182,15 +182,36 @@ fn pruning_takes_what_nobody_names_or_uses() {
     import("other", "22");
     import("other", "333");
     home.container("c1", &used);
-    let dangling = home.images.prune(&Filters::default()).unwrap();
+    let dangling = home.images.prune(&Filters::default(), &[]).unwrap();
     assert_eq!(dangling.reclaimed, 2);
     assert_eq!(home.list(&[]), ["other:latest", "used:latest"]);
     home.check();
     let mut all = Filters::default();
     all.add("dangling", "false");
-    let pruned = home.images.prune(&all).unwrap();
+    let pruned = home.images.prune(&all, &[]).unwrap();
     assert_eq!(pruned.removed[0], Removed::Untagged("other:latest".into()));
     assert_eq!(home.list(&[]), ["used:latest"]);
+    home.check();
+}
+
+#[test]
+fn pruning_leaves_what_is_used_the_names_that_were_asked_for() {
+    let home = Home::new("prune-names");
+    let used = home.import("used", &tar(&[("a", "1")]));
+    for name in ["z", "b", "a"] {
+        home.images.tag("used", name).unwrap();
+    }
+    home.container("c1", &used);
+    let mut all = Filters::default();
+    all.add("dangling", "false");
+    let asked = ["docker.io/library/b:latest".to_owned()];
+    let pruned = home.images.prune(&all, &asked).unwrap();
+    let untagged = |name: &str| Removed::Untagged(format!("{name}:latest"));
+    assert_eq!(pruned.removed, [untagged("a"), untagged("used"), untagged("z")]);
+    // Of those that nobody has asked for the last stays.
+    home.images.tag("b", "a").unwrap();
+    assert_eq!(home.images.prune(&all, &[]).unwrap().removed, [untagged("a")]);
+    assert_eq!(home.list(&[]), ["b:latest"]);
     home.check();
 }
 

@@ -456,7 +456,7 @@ fn artifacts_come_and_go_like_images_but_do_not_run() {
     assert_eq!(other.list(&[]), ["r.test/thing:1"]);
     let mut all = Filters::default();
     all.add("dangling", "false");
-    other.images.prune(&all).unwrap();
+    other.images.prune(&all, &[]).unwrap();
     other.check();
     assert!(other.images.content.list().unwrap().is_empty());
 }
