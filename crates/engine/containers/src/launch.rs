@@ -144,8 +144,38 @@ fn start_error(container: &Container, err: &WireError) -> Error {
     Error::Start {
         message: format!(
             "failed to create task for container: failed to create shim task: OCI runtime create failed: dhow-runtime create failed: {}",
-            err.message
+            in_gos_words(&err.message)
         ),
         exit_code: err.exit_code.unwrap_or(128),
+    }
+}
+
+/// What the kernel answered, as Go writes it: clients tell exit codes by these words.
+fn in_gos_words(message: &str) -> String {
+    const OF_C: [&str; 8] = [
+        "No such file or directory",
+        "Permission denied",
+        "Is a directory",
+        "Not a directory",
+        "Operation not permitted",
+        "Device or resource busy",
+        "Invalid argument",
+        "File exists",
+    ];
+    OF_C.iter().fold(message.to_owned(), |said, words| {
+        if said.contains(words) { said.replace(words, &words.to_ascii_lowercase()) } else { said }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_answered_is_in_gos_words() {
+        let said = "cannot access path a/b: openat2(\"a/b\", O_PATH): No such file or directory";
+        let want = "cannot access path a/b: openat2(\"a/b\", O_PATH): no such file or directory";
+        assert_eq!(in_gos_words(said), want);
+        assert_eq!(in_gos_words("Read the manual"), "Read the manual");
     }
 }

@@ -164,7 +164,8 @@ fn what_cannot_be_given_is_said_and_leaves_nothing() {
     ] {
         fs::write(folder.join("a.json"), one(edits).to_string()).unwrap();
         let (code, said) = run("vendor.com/thing=x");
-        assert_eq!(code, 125, "{said}");
+        // As Docker's client has it, 127 where the words are those of a program that is not there.
+        assert!(matches!(code, 125 | 127), "{code}: {said}");
         assert!(said.contains(want), "{said}");
     }
     let listed = sandbox.dhow(&["cdi", "list"]);

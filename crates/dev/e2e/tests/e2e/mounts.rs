@@ -162,6 +162,8 @@ fn an_image_is_mounted_and_held() {
     let part = format!("{mount},image-subpath=nope");
     let refused = sandbox.dhow(&["run", "--rm", "--mount", &part, "busybox", "true"]);
     assert!(refused.stderr.contains("cannot access path nope"), "{}", refused.stderr);
+    assert!(refused.stderr.contains(": no such file or directory"), "{}", refused.stderr);
+    assert_eq!(refused.code, 127);
     for (bad, want) in [
         ("type=image,src=nope:1,dst=/d", "No such image"),
         ("type=image,dst=/d", "field Source must not be empty"),
