@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use docker::timestamp::Timestamp;
 use images::{Built, BuiltImage, InstalledBuilt, Said};
 use metadata::Layer;
 use oci::image::{Descriptor, ImageConfig, Platform, media_type};
@@ -26,6 +27,9 @@ const AHEAD: usize = 16;
 
 /// By what note a layer says that times in it were changed, and to which; BuildKit's name for it.
 const REWRITTEN: &str = "buildkit/rewritten-timestamp";
+
+/// By what note an archive says when its image was made, where the build says a time.
+const CREATED: &str = "org.opencontainers.image.created";
 
 /// An image in the store, with its names; pushed, where that is asked for.
 pub(super) async fn export(
@@ -71,7 +75,12 @@ pub(super) async fn archive(
     export: &Export,
 ) -> Result<BTreeMap<String, String>, Error> {
     let how = ImageOptions::of(export)?;
-    let made = Box::pin(install(build, solved, finished, &how, export)).await?;
+    let mut made = Box::pin(install(build, solved, finished, &how, export)).await?;
+    let first = finished.first().and_then(|one| one.reference.as_deref());
+    if let Some(epoch) = build.epoch(first, export)? {
+        let created = Timestamp::from_nanos(epoch.saturating_mul(1_000_000_000)).to_string();
+        made.root.annotations.entry(CREATED.to_owned()).or_insert(created);
+    }
     let response = response(&made, &how.names);
     if !how.as_archive {
         send_blobs(build, &made).await?;
