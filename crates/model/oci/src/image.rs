@@ -47,6 +47,15 @@ pub mod media_type {
     /// Docker's layer as it is.
     pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 
+    /// Layers that not everybody may pass on (OCI has given them up): of the same forms.
+    const KEPT: [&str; 5] = [
+        "application/vnd.oci.image.layer.nondistributable.v1.tar",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    ];
+
     /// Whether this names a manifest of one image.
     pub fn is_manifest(name: &str) -> bool {
         matches!(name, MANIFEST | DOCKER_MANIFEST)
@@ -67,7 +76,7 @@ pub mod media_type {
         matches!(
             name,
             LAYER | LAYER_GZIP | LAYER_ZSTD | DOCKER_LAYER | DOCKER_LAYER_GZIP | DOCKER_LAYER_ZSTD
-        )
+        ) || KEPT.contains(&name)
     }
 }
 

@@ -86,3 +86,15 @@ fn a_root_of_another_type_is_refused() {
     let text = r#"{"rootfs":{"type":"base","diff_ids":[]}}"#;
     assert!(ImageConfig::parse(text.as_bytes()).is_err());
 }
+
+#[test]
+fn layers_that_few_may_pass_on_are_layers() {
+    for kind in [
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        media_type::LAYER,
+    ] {
+        assert!(media_type::is_layer(kind), "{kind}");
+    }
+    assert!(!media_type::is_layer(media_type::CONFIG));
+}
