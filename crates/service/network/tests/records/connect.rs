@@ -11,7 +11,7 @@ use network::{
 use crate::{Engine, attachment, id, ip, named, pool, port, with_an_engine};
 
 #[test]
-fn addresses_are_given_in_turn_and_rest_before_they_are_given_again() {
+fn the_lowest_free_address_is_given_once_its_link_is_gone() {
     with_an_engine("leases", |engine| {
         let request = CreateRequest {
             pools: vec![PoolRequest {
@@ -31,13 +31,13 @@ fn addresses_are_given_in_turn_and_rest_before_they_are_given_again() {
         let since = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
         let now = i64::try_from(since).unwrap();
         engine.db.write(|tx| tx.delete_container(&id('a'), now)).unwrap();
-        assert_eq!(engine.address(&id('c'), "small"), "10.9.0.5");
-        assert_eq!(engine.address(&id('d'), "small"), "10.9.0.6");
-        // The only one left was released just now.
-        let err = engine.lease(&id('e'), &[attachment("small")]).unwrap_err();
+        assert_eq!(engine.address(&id('c'), "small"), "10.9.0.2");
+        assert_eq!(engine.address(&id('d'), "small"), "10.9.0.5");
+        assert_eq!(engine.address(&id('e'), "small"), "10.9.0.6");
+        let err = engine.lease(&id('f'), &[attachment("small")]).unwrap_err();
         assert!(err.to_string().starts_with("no available IPv4 addresses on this network's"));
         assert_eq!(err.class(), Class::Unavailable);
-        // Long ago, it is free again, unless its link is still there.
+        // One that was released is free again, unless its link is still there.
         engine.db.write(|tx| tx.delete_container(&id('b'), 1)).unwrap();
         let small = engine.networks.inspect(&engine.db, "small").unwrap();
         let link = Networks::link_name(&id('b'), &small.id);
@@ -45,11 +45,11 @@ fn addresses_are_given_in_turn_and_rest_before_they_are_given_again() {
         requests.add_bridge(&link, [2, 0, 0, 0, 0, 1], 1500);
         let mut socket = RouteSocket::open().unwrap();
         socket.execute(&requests).unwrap();
-        assert!(engine.lease(&id('e'), &[attachment("small")]).is_err());
+        assert!(engine.lease(&id('f'), &[attachment("small")]).is_err());
         let mut requests = Requests::new();
         requests.delete_link(&link);
         socket.execute(&requests).unwrap();
-        assert_eq!(engine.address(&id('e'), "small"), "10.9.0.4");
+        assert_eq!(engine.address(&id('f'), "small"), "10.9.0.4");
     });
 }
 
