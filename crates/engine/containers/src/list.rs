@@ -131,7 +131,7 @@ impl Engine {
     ) -> Result<(), Error> {
         let name = &summary.image;
         if !known.contains_key(name) {
-            let found = self.images.id_of(name)?.map(|id| id.to_string());
+            let found = self.images.meant_by(name)?.map(|id| id.to_string());
             known.insert(name.clone(), found);
         }
         if known.get(name).is_some_and(|found| found.as_ref() != Some(&summary.image_id)) {

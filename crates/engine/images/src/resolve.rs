@@ -236,7 +236,7 @@ impl Images {
     }
 
     /// The image that a name, or an id, means; `None`: there is none.
-    pub fn id_of(&self, name: &str) -> Result<Option<Digest>, Error> {
+    pub fn meant_by(&self, name: &str) -> Result<Option<Digest>, Error> {
         if name == crate::HOST {
             return Ok(Some(self.resolve(name)?.id));
         }
