@@ -112,7 +112,12 @@ impl Service {
                 Solved { refs, ..Solved::default() }
             }
             // The client is the front end, by the gateway service.
-            (_, "") => result.await.map_err(|_| Status::cancelled("context canceled"))??,
+            (_, "") => {
+                // What a client cannot have it is told where it builds on it.
+                let inputs = self.inputs(job, &job.client, &asked.frontend_inputs);
+                job.build.set_root(asked.frontend_attrs.clone(), inputs.unwrap_or_default());
+                result.await.map_err(|_| Status::cancelled("context canceled"))??
+            }
             (_, name) => {
                 let (options, inputs) = (&asked.frontend_attrs, &asked.frontend_inputs);
                 let asked = Asked { name, options, cache_imports: &[], inputs };

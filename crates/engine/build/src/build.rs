@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use buildgraph::{Graph, Op, Range, Resolve, Source, VertexIdx};
 use oci::{ChainId, Digest};
@@ -48,6 +48,10 @@ pub(crate) struct Asked {
     pub(crate) sources: Vec<buildgraph::Source>,
     /// Directories of the client.
     pub(crate) locals: Vec<String>,
+    /// What it was given to build on: results, by names of its own.
+    pub(crate) inputs: BTreeMap<String, String>,
+    /// Where the Dockerfile is.
+    pub(crate) dockerfile: Option<Source>,
 }
 
 /// Parts of a build by names, each a result; none: an empty root.
@@ -92,6 +96,8 @@ pub(crate) struct Shared {
     pub(crate) tips: Tips,
     /// And of files behind URLs.
     pub(crate) seen: Seen,
+    /// What its client was asked that is the front end itself.
+    pub(crate) root: OnceLock<Asked>,
 }
 
 /// A result of another build, which lives as long as this one.
@@ -149,6 +155,7 @@ impl Build {
             failures: Failures::default(),
             tips: Tips::default(),
             seen: Seen::default(),
+            root: OnceLock::new(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -191,6 +198,12 @@ impl Build {
     /// Whether a result of another build is one of this one by this name.
     pub fn has_adopted(&self, id: &str) -> bool {
         self.shared.adopted(id).is_some()
+    }
+
+    /// Notes what its client was asked, where that is the front end itself: options, and results that it has been given
+    /// to build on, by their names. The first time counts.
+    pub fn set_root(&self, options: BTreeMap<String, String>, inputs: BTreeMap<String, String>) {
+        _ = self.shared.root.set(Asked { options, inputs, ..Asked::default() });
     }
 
     /// What leads to a result, in an order in which each comes after what it works on.
@@ -320,6 +333,17 @@ impl Shared {
     /// What the front end was asked that has made a result.
     pub(crate) fn asked(&self, reference: &str) -> Option<Arc<Asked>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).get(reference).cloned()
+    }
+
+    /// The same of a result that may be another build's, with that build, and what the result is called there.
+    pub(crate) fn asked_anywhere(
+        self: &Arc<Self>,
+        reference: &str,
+    ) -> Option<(Arc<Self>, String, Arc<Asked>)> {
+        match self.adopted(reference) {
+            Some(adopted) => adopted.build.asked_anywhere(&adopted.reference),
+            None => Some((Arc::clone(self), reference.to_owned(), self.asked(reference)?)),
+        }
     }
 
     /// What else is to be looked at for the bill of materials of this result.

@@ -8,6 +8,7 @@ mod hidden;
 mod materials;
 mod provenance;
 mod purl;
+mod requests;
 mod sbom;
 mod stated;
 mod steps;

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::hidden::Hidden;
 use super::materials::{Materials, redacted};
+use super::requests::Requests;
 use super::{Provenance, Version, steps};
 use crate::Error;
 use crate::build::{Asked, Ref, Shared};
@@ -70,13 +71,17 @@ pub(crate) fn predicate(
 }
 
 fn said(
-    build: &Shared,
+    build: &Arc<Shared>,
     how: &Provenance,
     found: &Ref,
     asked: Option<&Asked>,
     chain: &[ChainId],
 ) -> Said {
     let materials = Materials::of(build, found, asked);
+    let mut requests = Requests::new(how);
+    let inputs = asked.map(|asked| requests.inputs(build, asked)).unwrap_or_default();
+    let root = asked.and_then(|_| requests.root(build));
+    let dockerfile = asked.and_then(|asked| asked.dockerfile.as_ref());
     let asked = asked.map(|asked| &asked.options);
     let (source, args, vcs) = arguments(asked, &materials);
     let hidden = Hidden::of(asked);
@@ -105,13 +110,15 @@ fn said(
     put("ssh", names(&materials.agents), !how.is_max || materials.agents.is_empty());
     let locals: Value = materials.locals.iter().map(|name| json!({ "name": name })).collect();
     put("locals", locals, materials.locals.is_empty());
+    put("inputs", json!(inputs), inputs.is_empty());
+    put("root", json!(root), root.is_none());
     let mut more = Map::new();
     if !vcs.is_empty() {
         more.insert("vcs".into(), json!(vcs));
     }
     let mut layers = BTreeMap::new();
     let config = how.is_max.then(|| {
-        let mut steps = steps::of(build, found, chain);
+        let mut steps = steps::of(build, found, chain, dockerfile);
         hidden.clean(&mut steps.config);
         more.extend(steps.source.map(|source| ("source".to_owned(), source)));
         layers = steps.layers;
@@ -120,7 +127,7 @@ fn said(
     Said {
         source,
         request,
-        is_request_complete: asked.is_some() && left_out.is_empty(),
+        is_request_complete: asked.is_some() && left_out.is_empty() && !requests.leaves_out,
         is_complete: !materials.is_incomplete,
         more,
         config,
@@ -130,14 +137,18 @@ fn said(
 }
 
 /// Whether an option is what people say of a build themselves: it is in the longer form alone.
-fn is_own(key: &str) -> bool {
+pub(super) fn is_own(key: &str) -> bool {
     key.starts_with("build-arg:") || key.starts_with("label:")
 }
 
-type Arguments = (Map<String, Value>, BTreeMap<String, String>, BTreeMap<String, String>);
+pub(super) type Arguments =
+    (Map<String, Value>, BTreeMap<String, String>, BTreeMap<String, String>);
 
 /// Of a front end's options: where the Dockerfile is, the others, and what is known of its repository.
-fn arguments(asked: Option<&BTreeMap<String, String>>, materials: &Materials) -> Arguments {
+pub(super) fn arguments(
+    asked: Option<&BTreeMap<String, String>>,
+    materials: &Materials,
+) -> Arguments {
     let (mut source, mut args, mut vcs) = (Map::new(), BTreeMap::new(), BTreeMap::new());
     let is_built_in = |key: &str| {
         let source = asked.and_then(|asked| asked.get("source"));

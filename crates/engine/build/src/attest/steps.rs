@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use buildgraph::{Action, Exec, MountKind, Network, Op, Source, Vertex, VertexIdx};
+use buildgraph::{Action, Exec, Graph, MountKind, Network, Op, Shown, Source, Vertex, VertexIdx};
 use data_encoding::BASE64;
 use oci::ChainId;
 use serde_json::{Value, json};
@@ -20,8 +20,8 @@ pub(super) struct Steps {
     pub(super) layers: BTreeMap<String, usize>,
 }
 
-/// The steps that lead to a result, of these layers.
-pub(super) fn of(build: &Shared, found: &Ref, chain: &[ChainId]) -> Steps {
+/// The steps that lead to a result, of these layers; `from` is where its file is.
+pub(super) fn of(build: &Shared, found: &Ref, chain: &[ChainId], from: Option<&Source>) -> Steps {
     let graph = &found.graph;
     let needed: Vec<VertexIdx> = graph.needed(&[found.vertex]).into_iter().collect();
     let places: BTreeMap<VertexIdx, usize> =
@@ -53,18 +53,37 @@ pub(super) fn of(build: &Shared, found: &Ref, chain: &[ChainId]) -> Steps {
             locations.insert(id, json!({ "locations": [{ "ranges": ranges }] }));
         }
     }
-    // The last one of a definition of theirs names the result, and does nothing.
-    steps.push(json!({
-        "id": format!("step{}", needed.len()),
-        "op": { "Op": {} },
-        "inputs": [format!("step{}:0", places[&found.vertex])],
-    }));
+    steps.push(last(needed.len(), places[&found.vertex]));
     let source = found.file.as_ref().map(|file| {
         let data = BASE64.encode(&file.data);
-        let info = json!({ "filename": file.filename, "language": "Dockerfile", "data": data });
+        let mut info = json!({ "filename": file.filename, "language": "Dockerfile", "data": data });
+        if let Some(from) = from {
+            of_file(from, &mut info);
+        }
         json!({ "infos": [info], "locations": locations })
     });
     Steps { config: json!({ "llbDefinition": steps, "digestMapping": mapping }), source, layers }
+}
+
+/// The last one of a definition of theirs, which names the result, and does nothing.
+fn last(place: usize, result: usize) -> Value {
+    json!({
+        "id": format!("step{place}"),
+        "op": { "Op": {} },
+        "inputs": [format!("step{result}:0")],
+    })
+}
+
+/// Says where a file is from, as steps.
+fn of_file(from: &Source, info: &mut Value) {
+    let mut graph = Graph::default();
+    let op_of = Op::Source(from.clone());
+    // A source has no inputs that could be wrong.
+    let Ok(idx) = graph.add(op_of, vec![], None, false, Shown::default()) else { return };
+    let vertex = graph.get(idx);
+    info["llbDefinition"] = json!([{ "id": "step0", "op": op(vertex) }, last(1, 0)]);
+    let digest = vertex.digest.to_string();
+    info["digestMapping"] = json!({ digest: "step0" });
 }
 
 fn op(vertex: &Vertex) -> Value {

@@ -221,18 +221,11 @@ pub(super) async fn read(
     let fixed = outside.filter(|_| !has_own).and_then(|outside| outside.filename.clone());
     let filename = fixed.unwrap_or_else(|| given("filename", "Dockerfile"));
     let own = format!("{filename}.dockerignore");
-    let key = given("dockerfilekey", "dockerfile");
-    let local = Local {
+    let mut source = place(request, outside);
+    if let Source::Local(local) = &mut source {
         // With what they are links to.
-        follow: vec![filename.clone(), own.clone(), filename.to_lowercase()],
-        ..local_of(options, &key)
-    };
-    let source = match (outside, request.inputs.get(&key)) {
-        // The Dockerfile is in it, unless somebody says otherwise.
-        (Some(outside), _) if !has_own => outside.dockerfile.clone(),
-        (None, Some(result)) => Source::Result(result.clone()),
-        _ => Source::Local(local),
-    };
+        local.follow = vec![filename.clone(), own.clone(), filename.to_lowercase()];
+    }
     let shown = format!("[internal] load build definition from {filename}");
     let directory = bring(build, source, &shown);
     let dockerfile = match read_one(build, &directory, &filename).await? {
@@ -257,31 +250,36 @@ pub(super) async fn read(
     Ok(Files { filename, dockerfile, ignore, no_ignore })
 }
 
+/// Where the Dockerfile is: in the context, unless somebody says otherwise, in an input, or with the client.
+fn place(request: &FrontendRequest, outside: Option<&Outside>) -> Source {
+    let key = request.options.get("dockerfilekey").filter(|key| !key.is_empty());
+    let name = key.map_or("dockerfile", String::as_str);
+    match (outside, request.inputs.get(name)) {
+        (Some(outside), _) if key.is_none() => outside.dockerfile.clone(),
+        (None, Some(result)) => Source::Result(result.clone()),
+        _ => Source::Local(local_of(&request.options, name)),
+    }
+}
+
 /// What was asked, with where all that was looked for.
 pub(super) fn asked(
     request: &FrontendRequest,
     outside: Option<&Outside>,
     context: &Context,
 ) -> Asked {
-    let options = &request.options;
-    let key = options.get("dockerfilekey").filter(|key| !key.is_empty());
-    let dockerfile = key.cloned().unwrap_or_else(|| "dockerfile".into());
-    let mut asked = Asked { options: options.clone(), ..Asked::default() };
+    let (options, inputs) = (request.options.clone(), request.inputs.clone());
+    let mut asked = Asked { options, inputs, ..Asked::default() };
     match (outside, context) {
-        (Some(outside), _) => {
-            asked.sources.extend([outside.context.clone(), outside.dockerfile.clone()]);
-            asked.locals.extend(key.map(|_| dockerfile));
-        }
-        (None, context) => {
-            if let Context::Local { name, .. } = context {
-                asked.locals.push(name.clone());
-            }
-            match request.inputs.get(&dockerfile) {
-                Some(result) => asked.sources.push(Source::Result(result.clone())),
-                None => asked.locals.push(dockerfile),
-            }
-        }
+        (Some(outside), _) => asked.sources.push(outside.context.clone()),
+        (None, Context::Local { name, .. }) => asked.locals.push(name.clone()),
+        (None, Context::Made(_)) => {}
     }
+    let dockerfile = place(request, outside);
+    match &dockerfile {
+        Source::Local(local) => asked.locals.push(local.name.clone()),
+        source => asked.sources.push(source.clone()),
+    }
+    asked.dockerfile = Some(dockerfile);
     asked
 }
 

@@ -236,13 +236,45 @@ async fn a_front_end_that_takes_nothing_from_its_context_needs_none() {
     let home = Home::new("no-context");
     fs::remove_dir_all(home.path("context")).unwrap();
     for (text, is_fine) in [("FROM base", true), ("FROM base\nCOPY a /", false)] {
-        let mut steps = Steps::default();
-        let nothing = steps.scratch();
-        let dockerfile = steps.change(nothing, vec![file("/Dockerfile", text)], "dockerfile");
         let (build, _events) = home.begin();
-        let dockerfile = build.reference(Arc::new(steps.0), dockerfile);
-        let inputs = [("dockerfile".to_owned(), dockerfile)].into();
+        let inputs = [("dockerfile".to_owned(), dockerfile(&build, text))].into();
         let request = crate::FrontendRequest { inputs, ..Default::default() };
         assert_eq!(build.solve(&request).await.is_ok(), is_fine, "{text}");
     }
+}
+
+/// A Dockerfile as a result of a build.
+fn dockerfile(build: &Build, text: &str) -> String {
+    let mut steps = Steps::default();
+    let nothing = steps.scratch();
+    let made = steps.change(nothing, vec![file("/Dockerfile", text)], "dockerfile");
+    build.reference(Arc::new(steps.0), made)
+}
+
+#[tokio::test]
+async fn provenance_tells_what_made_an_input_and_what_was_asked_around_it() {
+    testkit::needs!(Root, Overlay);
+    let home = Home::new("requests");
+    let (build, _events) = home.begin();
+    build.set_root([("a".to_owned(), "b".to_owned())].into(), BTreeMap::new());
+    let solve = async |text: &str, option: (&str, &str), given: Option<String>| {
+        let mut inputs = BTreeMap::from([("dockerfile".to_owned(), dockerfile(&build, text))]);
+        inputs.extend(given.map(|given| ("made".to_owned(), given)));
+        let options = [(option.0.to_owned(), option.1.to_owned())].into();
+        let request = crate::FrontendRequest { options, inputs, ..Default::default() };
+        build.solve(&request).await.unwrap()
+    };
+    let first = solve("FROM base", ("build-arg:X", "1"), None).await;
+    let made = first.refs[0].1.clone();
+    let second = solve("FROM linked", ("context:linked", "input:made"), made).await;
+    let said = build.recorded(&second).remove(0).says;
+    let said: serde_json::Value = serde_json::from_slice(&said).unwrap();
+    let request = &said["buildDefinition"]["externalParameters"]["request"];
+    assert_eq!(request["root"]["request"]["args"]["a"], "b");
+    let inputs = request["inputs"].as_object().unwrap();
+    assert_eq!(inputs.keys().collect::<Vec<_>>(), ["made"]);
+    assert_eq!(inputs["made"]["request"]["args"]["build-arg:X"], "1");
+    assert!(inputs["made"]["request"].get("root").is_none());
+    let info = &said["runDetails"]["metadata"]["buildkit_metadata"]["source"]["infos"][0];
+    assert_eq!(info["llbDefinition"].as_array().unwrap().len(), 2);
 }
