@@ -63,6 +63,7 @@ impl cli::Host for Host {
         };
         let state = self.places.state(global);
         let settings = settings(&self.places.settings(), args.userns_remap.as_ref())?;
+        settings.check().map_err(|err| chain(&err))?;
         let driver = driver(global)?;
         let engine = Arc::new(open_with(self.places.root(global), state, driver, settings, false)?);
         let addresses = if args.listen.is_empty() {

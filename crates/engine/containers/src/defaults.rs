@@ -15,7 +15,11 @@ use crate::spec::resources::Machine;
 
 impl Settings {
     /// Refuses what no container could be made with.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// Which key it is, and why.
+    pub fn check(&self) -> Result<(), Error> {
         let one_of = |key: &str, value: &str, known: &[&str]| {
             if value.is_empty() || known.contains(&value) {
                 return Ok(());

@@ -270,3 +270,20 @@ fn without_tag(name: &str) -> &str {
         _ => name,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::without_tag;
+
+    #[test]
+    fn names_of_images_without_their_tags() {
+        for (name, want) in [
+            ("busybox:latest", "busybox"),
+            ("busybox", "busybox"),
+            ("localhost:5000/a", "localhost:5000/a"),
+            ("localhost:5000/a:1", "localhost:5000/a"),
+        ] {
+            assert_eq!(without_tag(name), want);
+        }
+    }
+}

@@ -112,6 +112,10 @@ fn mistakes_are_named_as_docker_names_them() {
         told("POST /containers/create", &body.to_string())
     };
     assert_eq!(create(json!({"PidMode": "container:nope"})), "400 No such container: nope");
+    assert_eq!(
+        create(json!({"NetworkMode": "container"})),
+        "400 invalid container format container:<name|id>"
+    );
     // Whose network it is may be unknown until the start.
     let body = json!({"Image": "busybox", "Cmd": ["true"], "HostConfig": {"NetworkMode": "container:nope"}});
     let made = value(&daemon, "1.51", "POST /containers/create", &body);

@@ -53,6 +53,8 @@ fn it_is_for_who_says_nothing() {
     std::fs::write(&file, r#"{"default-ipc-mode": "host"}"#).unwrap();
     let refused = sandbox.dhow(&["create", "busybox", "true"]);
     assert!(refused.stderr.contains("`host` is not `private` or `shareable`"), "{refused:?}");
+    let refused = sandbox.dhow(&["daemon"]);
+    assert!(refused.stderr.contains("`host` is not `private` or `shareable`"), "{refused:?}");
     assert_eq!(sandbox.ok(&["ps", "-aq"]), "");
     // An empty file sets nothing.
     std::fs::write(&file, "").unwrap();
