@@ -339,9 +339,19 @@ pub(crate) fn port_map(
     map
 }
 
+/// As many digits of a network's id are taken for it, and for nobody's name.
+const SHORT_ID: usize = 12;
+
 /// A place in a network, as `inspect` shows it: what was asked for, with what was given.
 pub(crate) fn settings(container: &Container, endpoint: &Endpoint) -> EndpointSettings {
-    let asked = container.record.endpoints.get(&endpoint.network.name).cloned();
+    let network = &endpoint.network;
+    let endpoints = &container.record.endpoints;
+    let by_id = || {
+        let mut all = endpoints.iter();
+        let is_id = |called: &str| called.len() >= SHORT_ID && network.id.starts_with(called);
+        all.find(|(called, _)| is_id(called)).map(|(_, asked)| asked)
+    };
+    let asked = endpoints.get(&network.name).or_else(by_id).cloned();
     let mut shown = asked.unwrap_or_default();
     let link = &endpoint.link;
     shown.network_id.clone_from(&endpoint.network.id);

@@ -283,6 +283,8 @@ impl Engine {
                 // It goes with the container that it was made for.
                 mounting.anonymous = false;
                 mounting.copy_up = false;
+                // Of several for one place the last counts.
+                all.retain(|one: &Mounting| one.point.destination != mounting.point.destination);
                 all.push(mounting);
             }
         }

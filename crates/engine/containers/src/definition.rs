@@ -149,6 +149,9 @@ fn modes(
     if joins == Some("") {
         return Err(Error::Invalid("invalid container format container:<name|id>".into()));
     }
+    if host.network_mode == "host" && !config.mac_address.is_empty() {
+        return refuse("mac-address and the network mode");
+    }
     if joins.is_some() {
         if !config.hostname.is_empty() {
             return refuse("hostname and the network mode");

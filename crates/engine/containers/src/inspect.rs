@@ -90,12 +90,18 @@ impl Engine {
         if !record.unplugged && !matches!(mode(&record.host.network_mode), Mode::Container(_)) {
             networks.entry(record.host.network_mode.clone()).or_default();
         }
-        for (name, settings) in networks.iter_mut() {
-            if let Ok(network) = self.networks.inspect(self.db(), name) {
+        // Whatever a client called a network by, it is shown by its name.
+        let named = |(called, mut settings): (String, EndpointSettings)| match self
+            .networks
+            .inspect(self.db(), &called)
+        {
+            Ok(network) => {
                 settings.network_id = network.id;
+                (network.name, settings)
             }
-        }
-        networks
+            Err(_) => (called, settings),
+        };
+        networks.into_map().into_iter().map(named).collect()
     }
 
     /// The directories that make the root.

@@ -57,13 +57,13 @@ impl Engine {
         }
         let refuse = |kind: &str| {
             Err(Error::Invalid(format!(
-                "conflicting options: {kind} type networking can't be used with links. This would \
-                 result in undefined behavior"
+                "conflicting options: {kind} can't be used with links. This would result in undefined \
+                 behavior"
             )))
         };
         match mode(&host.network_mode) {
-            Mode::Host => return refuse("host"),
-            Mode::Container(_) => return refuse("container"),
+            Mode::Host => return refuse("host type networking"),
+            Mode::Container(_) => return refuse("container type network"),
             Mode::Other("bridge" | "default" | "none") | Mode::Private => {}
             Mode::Other(_) => return Ok(Vec::new()),
         }
@@ -75,7 +75,7 @@ impl Engine {
                 Error::Invalid(format!("could not get container for {name}: {err}"))
             })?;
             if mode(&child.record.host.network_mode) == Mode::Host {
-                return refuse("host");
+                return refuse("host type networking");
             }
             etc::check_word("link", alias)?;
             // The last word counts.

@@ -9,8 +9,24 @@ use crate::{Error, words};
 /// Instructions that make no sense in `ONBUILD`.
 const NO_TRIGGER: &[&str] = &["ONBUILD", "FROM", "MAINTAINER"];
 
+/// Applies instructions, in their order.
+pub(crate) fn apply_all(config: &mut Config, texts: &[String]) -> Result<(), Error> {
+    let mut sets_command = false;
+    for text in texts {
+        let name = text.trim().split(char::is_whitespace).next().unwrap_or_default();
+        let command = config.cmd.clone();
+        apply(config, text)?;
+        sets_command |= name.eq_ignore_ascii_case("CMD");
+        if sets_command && name.eq_ignore_ascii_case("ENTRYPOINT") {
+            // One that is set beside it is meant for it.
+            config.cmd = command;
+        }
+    }
+    Ok(())
+}
+
 /// Applies one instruction.
-pub(crate) fn apply(config: &mut Config, text: &str) -> Result<(), Error> {
+fn apply(config: &mut Config, text: &str) -> Result<(), Error> {
     let text = text.trim();
     let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     let rest = rest.trim();

@@ -53,9 +53,7 @@ impl Images {
             None => None,
         };
         let mut run = commit.config.clone();
-        for text in &commit.changes {
-            change::apply(&mut run, text)?;
-        }
+        change::apply_all(&mut run, &commit.changes)?;
         let mut top = self.content.writer(diff::Limits::default().stream)?;
         match mounts {
             Mounts::Overlay { upper, lower, .. } => diff::pack(upper, lower, &mut top)?,

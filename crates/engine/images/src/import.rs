@@ -43,9 +43,7 @@ impl Images {
         };
         // Before the archive is read: a mistake here should not cost minutes.
         let mut config = Config::default();
-        for text in &import.changes {
-            change::apply(&mut config, text)?;
-        }
+        change::apply_all(&mut config, &import.changes)?;
         let layer = self.unpack_new(archive, progress)?;
         let created = Timestamp::from_nanos(import.created.unwrap_or_else(now)).to_string();
         let platform = import.platform.clone().unwrap_or_else(Platform::native);

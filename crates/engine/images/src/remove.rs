@@ -385,7 +385,8 @@ pub(crate) fn check_removal(
             start(user),
         ));
     }
-    if let (true, Some(user)) = (is_last, running) {
+    // By force a name goes all the same; what it means stays.
+    if let (None, true, Some(user)) = (by_name, is_last, running) {
         return conflict(format!(
             "unable to delete {short} (cannot be forced) - image is being used by running \
              container {}",
