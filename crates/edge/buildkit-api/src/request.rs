@@ -138,6 +138,16 @@ pub(crate) struct Wanted {
     pub(crate) request: FrontendRequest,
 }
 
+/// Caches that are named in a request of the gateway.
+pub(crate) fn caches(imports: &[gateway::CacheOptionsEntry]) -> Result<Vec<CacheOption>, Status> {
+    let option = |entry: &gateway::CacheOptionsEntry| {
+        let option = CacheOption { kind: entry.r#type.clone(), options: entry.attrs.clone() };
+        option.check(false).map_err(Status::invalid_argument)?;
+        Ok(option)
+    };
+    imports.iter().map(option).collect()
+}
+
 /// What is asked of a front end, with its inputs by the names of results.
 pub(crate) fn frontend(
     name: &str,
@@ -146,10 +156,7 @@ pub(crate) fn frontend(
     inputs: BTreeMap<String, String>,
 ) -> Result<Wanted, Status> {
     let image = image(name, options)?;
-    let mut cache_from: Vec<_> = imports
-        .iter()
-        .map(|entry| CacheOption { kind: entry.r#type.clone(), options: entry.attrs.clone() })
-        .collect();
+    let mut cache_from = caches(imports)?;
     if let Some(text) = options.get("cache-imports") {
         let imports: Vec<Import> = serde_json::from_str(text)
             .map_err(|error| Status::invalid_argument(format!("cache-imports: {error}")))?;

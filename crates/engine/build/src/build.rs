@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::event::{self, Progress};
 use crate::output::Output;
 use crate::remote::Remote;
-use crate::request::{Export, Request};
+use crate::request::{CacheOption, Export, Request};
 use crate::source::git::Tips;
 use crate::source::http::Seen;
 use crate::worked::Failures;
@@ -96,6 +96,8 @@ pub(crate) struct Shared {
     pub(crate) tips: Tips,
     /// And of files behind URLs.
     pub(crate) seen: Seen,
+    /// Images that a front end has asked about, by their names without a digest, and what that was.
+    pub(crate) resolved: Mutex<HashSet<(String, Digest)>>,
     /// What its client was asked that is the front end itself.
     pub(crate) root: OnceLock<Asked>,
 }
@@ -155,6 +157,7 @@ impl Build {
             failures: Failures::default(),
             tips: Tips::default(),
             seen: Seen::default(),
+            resolved: Mutex::default(),
             root: OnceLock::new(),
         };
         Self { shared: Arc::new(shared) }
@@ -204,6 +207,11 @@ impl Build {
     /// to build on, by their names. The first time counts.
     pub fn set_root(&self, options: BTreeMap<String, String>, inputs: BTreeMap<String, String>) {
         _ = self.shared.root.set(Asked { options, inputs, ..Asked::default() });
+    }
+
+    /// Looks for steps in another cache, too, from now on.
+    pub fn import_from(&self, option: &CacheOption) {
+        self.shared.remote.add(option);
     }
 
     /// What leads to a result, in an order in which each comes after what it works on.

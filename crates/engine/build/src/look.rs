@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use buildgraph::{Image, Resolve, Source};
 use fsroot::Root;
@@ -137,7 +137,11 @@ impl Shared {
             Ok(content.read(&id, MAX_CONFIG as u64).map_err(images::Error::from)?)
         });
         let digest = image.manifest.unwrap_or(image.id);
-        Ok((digest, bytes.await?))
+        let bytes = bytes.await?;
+        let plain = name.split('@').next().unwrap_or(name).to_owned();
+        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        resolved.insert((plain, digest.clone()));
+        Ok((digest, bytes))
     }
 }
 

@@ -33,7 +33,7 @@ use crate::guest::Asked;
 use crate::service::Service;
 use crate::session::rules::Rules;
 use crate::transport::MESSAGE;
-use crate::{failure, processes, worker};
+use crate::{failure, processes, request, worker};
 use forms::{
     answer, check_meta, described, entries, extras, older, pattern, platform, range, resolve,
     result, shown, solved, stat,
@@ -107,6 +107,9 @@ impl Asking {
             job.build.keep_failures();
         }
         let solved = if asked.frontend.is_empty() {
+            for option in request::caches(&asked.cache_imports)? {
+                job.build.import_from(&option);
+            }
             let definition = asked.definition.unwrap_or_default();
             let name = service.result(job, by, &definition, &rules)?;
             Solved { refs: vec![(String::new(), name)], ..Solved::default() }

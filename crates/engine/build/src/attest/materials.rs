@@ -1,7 +1,7 @@
 //! What a result is made of: images, commits, files behind URLs, directories of the client.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use buildgraph::{Exec, Graph, MountKind, Network, Op, Shown, Source, Vertex};
 use oci::Digest;
@@ -101,7 +101,7 @@ impl Materials {
                 let digest = image.digest.as_ref().or(image.checksum.as_ref());
                 let is_known = digest.is_some();
                 let digest = digest.map_or(json!({}), digests);
-                if let Ok(name) = image.reference.parse() {
+                if let Ok(name) = named(build, &image.reference).parse() {
                     let uri = purl::of_image("docker", &name, vertex.platform.as_ref());
                     // One that is here alone has no manifest that anybody else could ask for.
                     self.is_incomplete |= !is_known;
@@ -181,6 +181,17 @@ pub(super) fn redacted(url: &str) -> String {
 /// A URL, without a word of who asks.
 fn bare(url: &str) -> String {
     redacted(url).replacen("xxxxx:xxxxx@", "", 1)
+}
+
+/// An image as it was asked for: a front end that has asked what a tag means names it with the digest as well.
+fn named<'r>(build: &Shared, reference: &'r str) -> &'r str {
+    let Some((name, digest)) = reference.split_once('@') else { return reference };
+    let resolved = build.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+    let has_tag = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    match digest.parse::<Digest>() {
+        Ok(digest) if has_tag && resolved.contains(&(name.to_owned(), digest)) => name,
+        _ => reference,
+    }
 }
 
 #[cfg(test)]
