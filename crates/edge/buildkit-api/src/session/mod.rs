@@ -34,6 +34,11 @@ const ID: &str = "x-docker-expose-session-uuid";
 const SHARED_KEY: &str = "x-docker-expose-session-sharedkey";
 const METHOD: &str = "x-docker-expose-session-grpc-method";
 
+/// Milliseconds.
+const PATIENCE: &str = "x-buildkit-session-health-custom-timeout";
+/// Nobody is asked more often.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+
 /// What a client says of its session before it begins.
 #[derive(Clone, Debug)]
 pub(crate) struct Announced {
@@ -41,6 +46,8 @@ pub(crate) struct Announced {
     shared_key: String,
     /// What it answers, in lower case: `/moby.filesync.v1.filesync/diffcopy`.
     methods: HashSet<String>,
+    /// How long it may be silent where something is asked of it, where it says so itself.
+    patience: Option<Duration>,
 }
 
 impl Announced {
@@ -60,7 +67,9 @@ impl Announced {
         }
         let methods = headers.get_all(METHOD).iter().filter_map(|value| value.to_str().ok());
         let methods = methods.map(str::to_ascii_lowercase).collect();
-        Ok(Self { id, shared_key: text(SHARED_KEY), methods })
+        let patience = text(PATIENCE).parse().ok().map(Duration::from_millis);
+        let patience = patience.map(|given| given.max(LEAST_PATIENCE));
+        Ok(Self { id, shared_key: text(SHARED_KEY), methods, patience })
     }
 }
 
@@ -133,7 +142,7 @@ impl Sessions {
 
     /// Has a session over this stream, until it ends.
     pub(crate) async fn serve(&self, announced: Announced, io: impl Io) {
-        let Ok((channel, driver)) = Channel::over(io).await else { return };
+        let Ok((channel, driver)) = Channel::over(io, announced.patience).await else { return };
         let (end, ended) = watch::channel(false);
         let id = announced.id.clone();
         let session = Arc::new(Session { announced, channel, ended });
@@ -182,5 +191,25 @@ impl Drop for Forget<'_> {
         if here.get(id).is_some_and(|found| Arc::ptr_eq(found, &self.session)) {
             here.remove(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_client_may_say_how_long_it_can_be_silent() {
+        let said = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ID, HeaderValue::from_static("a"));
+            headers.insert(PATIENCE, HeaderValue::from_static(text));
+            Announced::read(&headers).unwrap().patience
+        };
+        assert_eq!(said("2000"), Some(Duration::from_secs(2)));
+        assert_eq!(said("1"), Some(LEAST_PATIENCE));
+        assert_eq!((said("x"), said("")), (None, None));
     }
 }

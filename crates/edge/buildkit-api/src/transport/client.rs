@@ -26,18 +26,23 @@ pub(crate) struct Channel(SendRequest<Body>);
 pub(crate) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Channel {
-    /// Speaks HTTP/2 over a stream, at whose other end is a server.
+    /// Speaks HTTP/2 over a stream, at whose other end is a server. A silent one is asked whether it is there; it may be
+    /// silent for `patience`, where that is given, and take as long to answer.
     ///
     /// # Errors
     ///
     /// The other end speaks something else.
-    pub(crate) async fn over(io: impl Io) -> Result<(Self, Driver), hyper::Error> {
+    pub(crate) async fn over(
+        io: impl Io,
+        patience: Option<Duration>,
+    ) -> Result<(Self, Driver), hyper::Error> {
+        let most = |usual: Duration| patience.map_or(usual, |given| given.min(usual));
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .keep_alive_interval(ASK)
-            .keep_alive_timeout(ANSWER)
+            .keep_alive_interval(most(ASK))
+            .keep_alive_timeout(most(ANSWER))
             .handshake(TokioIo::new(io))
             .await?;
         // How it ended is told to whoever waits for an answer over it.
