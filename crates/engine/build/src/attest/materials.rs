@@ -188,10 +188,9 @@ fn named<'r>(build: &Shared, reference: &'r str) -> &'r str {
     let Some((name, digest)) = reference.split_once('@') else { return reference };
     let resolved = build.resolved.lock().unwrap_or_else(PoisonError::into_inner);
     let has_tag = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
-    match digest.parse::<Digest>() {
-        Ok(digest) if has_tag && resolved.contains(&(name.to_owned(), digest)) => name,
-        _ => reference,
-    }
+    let is_asked =
+        digest.parse().is_ok_and(|digest: Digest| resolved.contains(&(name.to_owned(), digest)));
+    if has_tag && is_asked { name } else { reference }
 }
 
 #[cfg(test)]
