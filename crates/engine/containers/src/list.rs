@@ -325,6 +325,20 @@ impl<'a> Filter<'a> {
                 ancestors.push(details.image.id.to_string());
             }
         }
+        if !ancestors.is_empty() {
+            // Those that were made of them (`commit`) descend from them.
+            let parents = engine.images.parents()?;
+            let mut n_known = 0;
+            while n_known < ancestors.len() {
+                n_known = ancestors.len();
+                for (image, parent) in &parents {
+                    let (image, parent) = (image.to_string(), parent.to_string());
+                    if ancestors.contains(&parent) && !ancestors.contains(&image) {
+                        ancestors.push(image);
+                    }
+                }
+            }
+        }
         let mut networks = Vec::new();
         for wanted in filters.get("network") {
             networks.push(wanted.to_owned());

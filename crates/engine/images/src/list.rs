@@ -1,6 +1,6 @@
 //! Looking at images.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use docker::filters::Filters;
 use docker::timestamp::Timestamp;
@@ -204,6 +204,11 @@ impl Images {
             }
             Ok::<_, metadata::Error>(n_bytes)
         })?)
+    }
+
+    /// The image that each image was made of by `commit`, where both are still there.
+    pub fn parents(&self) -> Result<HashMap<Digest, Digest>, Error> {
+        Ok(self.db.read(metadata::Read::parents)?)
     }
 
     /// What a target is, or else an image's own manifest.

@@ -84,10 +84,18 @@ fn pruning(call: &Call) -> Result<Pruning, Error> {
         0 if min_free == 0 => reserved,
         max_used => max_used,
     };
-    let known: Vec<&str> =
-        ["until", "unused-for"].iter().chain(FIELDS).chain(FLAGS).copied().collect();
+    let known: Vec<&str> = ["until", "unused-for", "label", "label!"]
+        .iter()
+        .chain(FIELDS)
+        .chain(FLAGS)
+        .copied()
+        .collect();
     let filters = call.query.filters(&known)?;
-    let filter = filter(&filters)?;
+    let filter = match filters.get("label").next() {
+        // Nothing in a cache has a label. (Docker passes such a filter over, and removes what it is not for.)
+        Some(_) => Some(NOTHING.to_owned()),
+        None => filter(&filters)?,
+    };
     let filter = filter.map(|text| Filter::parse(&text)).transpose();
     let filter = filter.map_err(|error| Error::invalid(chain(&error)))?;
     Ok(Pruning {
@@ -99,6 +107,9 @@ fn pruning(call: &Call) -> Result<Pruning, Error> {
         filters: filter.into_iter().collect(),
     })
 }
+
+/// A filter that nothing meets.
+const NOTHING: &str = "id==\"\"";
 
 /// How long something was not used that may go: nanoseconds.
 fn unused_for(filters: &Filters) -> Result<Option<i64>, Error> {
