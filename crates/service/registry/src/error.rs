@@ -69,7 +69,9 @@ pub enum Error {
         source: Refused,
     },
     /// A registry wants a name and a password, and none are known.
-    #[error("unauthorized: {host} asks for a name and a password: use 'docker login {host}'")]
+    #[error(
+        "no basic auth credentials: {host} asks for a name and a password: use 'docker login {host}'"
+    )]
     NoCredentials {
         /// The registry.
         host: String,

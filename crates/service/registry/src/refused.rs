@@ -31,9 +31,10 @@ struct Body {
 
 #[derive(Deserialize)]
 struct One {
-    #[serde(default)]
+    /// Docker reads names in any case, and there are servers that count on it.
+    #[serde(default, alias = "Code", alias = "CODE")]
     code: Option<String>,
-    #[serde(default)]
+    #[serde(default, alias = "Message", alias = "MESSAGE")]
     message: Option<String>,
 }
 
@@ -44,7 +45,10 @@ pub(crate) async fn refused(response: Response<Incoming>, retry: &Retry) -> Refu
     let limits = (status.as_u16() == 429).then(|| limits(response.headers())).flatten();
     // Where it cannot be read, its number has to do.
     let body = collect(response, MAX_BODY, retry).await.unwrap_or_else(|_| Bytes::new());
-    let (code, message) = parse(&body);
+    let (mut code, mut message) = parse(&body);
+    if status.as_u16() == 401 && code.is_empty() && message.is_empty() {
+        (code, message) = ("UNAUTHORIZED".into(), "authentication required".into());
+    }
     let message = if code.is_empty() && message.is_empty() {
         format!("received unexpected HTTP status: {status}")
     } else {
@@ -106,6 +110,7 @@ mod tests {
                 ("", "incorrect username or password"),
             ),
             (br#"{"errors":[{"code":"a b"}]}"#, ("UNKNOWN", "")),
+            (br#"{"errors":[{"Code":"DENIED","message":"x"}]}"#, ("DENIED", "x")),
             (br#"{"errors":[{"message":"\u001b[2Jx\r\n"}]}"#, ("UNKNOWN", "[2Jx")),
             (b"<html>", ("", "")),
             (b"", ("", "")),

@@ -222,7 +222,7 @@ const LIES: &[(&str, Lie, Class, &str)] = &[
         "a password",
         |_, _| Reply::new(401, "").with("WWW-Authenticate", "Basic realm=\"x\""),
         Denied,
-        "unauthorized: HOST asks for a name and a password: use 'docker login HOST'",
+        "no basic auth credentials: HOST asks for a name and a password: use 'docker login HOST'",
     ),
     (
         "a refusal of those who are not known",

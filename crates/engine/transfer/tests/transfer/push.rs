@@ -39,7 +39,7 @@ const LIES: &[(&str, Lie, Class, &str)] = &[
         "a refusal of those who are not known",
         |_, _| Reply::new(401, "").with("WWW-Authenticate", "Basic realm=\"x\""),
         Denied,
-        "unauthorized: HOST asks for a name and a password",
+        "no basic auth credentials: HOST asks for a name and a password",
     ),
     (
         "no repository",
