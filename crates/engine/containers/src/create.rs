@@ -59,6 +59,7 @@ impl Engine {
         // decides how it runs.
         let image = self.images.resolve_for(&config.image, how.platform)?;
         log_driver::fill(&mut host_config.log_config, &self.settings());
+        let has_work_dir = !config.working_dir.is_empty();
         definition::merge(&mut config, definition::defaults(&image));
         self.settings().fill(&mut host_config, self.machine())?;
         let mut warnings = definition::check(&config, &mut host_config, self.machine())?;
@@ -116,7 +117,7 @@ impl Engine {
             },
         };
         self.insert(&mut container, wanted)?;
-        match self.furnish(&mut container) {
+        match self.furnish(&mut container, has_work_dir) {
             Ok(()) => {}
             Err(err) => {
                 // What was made so far goes again; the first error is the one that matters.
@@ -203,8 +204,9 @@ impl Engine {
         Err(Error::Conflict("no free name was found: give one".into()))
     }
 
-    /// Makes what the record names: the folder, the writable layer, the volumes.
-    fn furnish(&self, container: &mut Container) -> Result<(), Error> {
+    /// Makes what the record names: the folder, the writable layer, the volumes, and the working directory
+    /// where the container has one of its own.
+    fn furnish(&self, container: &mut Container, has_work_dir: bool) -> Result<(), Error> {
         let data = self.paths().data(&container.id);
         failpoint::hit("engine.mkdir").at("mkdir", &data)?;
         DirBuilder::new().mode(0o710).create(&data).at("mkdir", &data)?;
@@ -224,6 +226,9 @@ impl Engine {
                 self.furnish_volume(container, at)?;
                 changed = true;
             }
+        }
+        if has_work_dir {
+            self.make_work_dir(container)?;
         }
         let config = changed.then(|| container.config_json()).transpose()?;
         failpoint::hit("engine.create-end").at("record", &data)?;

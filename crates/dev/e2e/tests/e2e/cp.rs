@@ -10,6 +10,24 @@ const MAKE: &str =
     ln -s /src/d /src/dirlink && chown 33:34 /src/d/file && chmod 4750 /src/d/file";
 
 #[test]
+fn the_working_directory_is_there_before_the_first_start() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("cp-work-dir");
+    sandbox.ok(&["create", "--name", "box", "-w", "/srv/a/b", "busybox", "ls"]);
+    let file = sandbox.work().join("file");
+    std::fs::write(&file, "x").unwrap();
+    sandbox.ok(&["cp", file.to_str().unwrap(), "box:/srv/a/b/"]);
+    assert_eq!(sandbox.ok(&["start", "-a", "box"]), "file");
+    sandbox.ok(&["rm", "box"]);
+    let refused = sandbox.dhow(&["run", "--rm", "-w", "/etc/passwd", "busybox", "true"]);
+    assert_eq!(refused.code, 125, "{refused:?}");
+    let why = "Cannot mkdir: /etc/passwd is not a directory";
+    assert!(refused.stderr.contains(why), "{refused:?}");
+    std::fs::remove_file(&file).unwrap();
+    sandbox.finish();
+}
+
+#[test]
 fn files_go_out_as_cp_has_it() {
     needs!(Root, Overlay, Netns, Busybox);
     let sandbox = with_volumes("cp-out");

@@ -77,6 +77,26 @@ impl Engine {
         Ok(Archive { ids, ..archive })
     }
 
+    /// Makes the working directory of a container that is being made, as Docker does: who copies something into
+    /// it before the first start finds it. Below what is mounted, the start sees to it.
+    pub(crate) fn make_work_dir(&self, container: &Container) -> Result<(), Error> {
+        let record = &container.record;
+        let path = Path::new(&record.config.working_dir);
+        let mounts = record.mounts.iter().map(|mounting| mounting.point.destination.as_str());
+        let mut mounts = mounts.chain(record.host.tmpfs.keys().map(String::as_str));
+        if record.host_root || mounts.any(|mount| path.starts_with(mount)) {
+            return Ok(());
+        }
+        let root = self.mounted_root(container, true)?;
+        match root.mkdir_all(path, Mode::from_raw_mode(0o755)) {
+            Err(err) if err.errno() == Errno::NOTDIR => {
+                let path = path.display();
+                Err(Error::Invalid(format!("Cannot mkdir: {path} is not a directory")))
+            }
+            made => Ok(made.map(drop)?),
+        }
+    }
+
     /// The root of a container that runs, as its init sees it; `None` where it does not run.
     fn running_root(&self, container: &Container, status: &Status) -> Result<Option<Root>, Error> {
         let path = match status.phase {
