@@ -211,6 +211,8 @@ fn what_is_wrong_is_said_in_dockers_words() {
     wrong("", &of("RUN x\n"), 400, "no build stage in current context");
     let unknown = "dockerfile parse error on line 2: unknown instruction: FOO (did you mean FROM?)";
     wrong("", &of("FROM scratch\nFOO x\n"), 400, unknown);
+    let nothing = "No image was generated. Is your Dockerfile empty?";
+    wrong("", &of("FROM scratch\n"), 200, nothing);
     let absent = "COPY failed: file not found in build context or excluded by .dockerignore: stat \
                   nothere: file does not exist";
     wrong("", &of("FROM scratch\nCOPY nothere /\n"), 200, absent);

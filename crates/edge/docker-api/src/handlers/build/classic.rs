@@ -17,6 +17,9 @@ use crate::call::blocking;
 /// The name that the exporter has for an image's id.
 const ID: &str = "containerimage.config.digest";
 
+/// In Docker's words.
+const OF_NOTHING: &str = "No image was generated. Is your Dockerfile empty?";
+
 /// Carries it out.
 pub(super) async fn run(
     begun: Begun,
@@ -55,6 +58,10 @@ pub(super) async fn run(
     }
     teller.solved();
     teller.advance(&layers, &out).await?;
+    if teller.is_of_nothing() {
+        teller.finish("", false, &layers, &out).await?;
+        return out.send(&Message::error(OF_NOTHING)).await;
+    }
     let made = {
         let exporting = build.export(&solved);
         tokio::pin!(exporting);

@@ -333,6 +333,12 @@ impl Teller {
         self.is_begun = false;
     }
 
+    /// Whether an image would be of nothing at all, which the older builder does not make.
+    pub(super) fn is_of_nothing(&self) -> bool {
+        let last = self.lines.last().map(|line| &line.kind);
+        matches!(last, Some(Kind::From { base, .. }) if base == "scratch")
+    }
+
     /// There is an image: what is left is told.
     pub(super) async fn finish(
         &mut self,

@@ -54,6 +54,18 @@ fn recipe() -> Recipe {
     Recipe { source, stages: vec![0, 1] }
 }
 
+#[test]
+fn scratch_alone_is_nothing() {
+    let is_of_nothing = |data: &str| {
+        let source = Source { filename: "Dockerfile".into(), data: data.into() };
+        let asked = Parameters { labels: std::collections::BTreeMap::new(), ..asked() };
+        Teller::new(&asked, &Recipe { source, stages: vec![0] }).is_of_nothing()
+    };
+    assert!(is_of_nothing("FROM scratch\n"));
+    assert!(!is_of_nothing("FROM scratch\nLABEL a=b\n"));
+    assert!(!is_of_nothing("FROM busybox\n"));
+}
+
 /// A teller, and what it tells.
 struct Fixture {
     teller: Teller,
