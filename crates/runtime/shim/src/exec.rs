@@ -148,7 +148,8 @@ impl Supervisor {
             args.extend([OsStr::new("--console-socket"), socket.path().as_os_str()]);
         }
         failpoint::hit("shim.spawn")?;
-        let pid = self.caller.spawn("exec", &args, ends.in_order(self.caller.null()))?;
+        let (log, streams) = (self.run.join("shim.log"), ends.in_order(self.caller.null()));
+        let pid = self.caller.spawn_aside(&log, "exec", &args, streams)?;
         failpoint::hit("shim.spawned")?;
         exec.state = State::Starting(pid);
         let started = format!("exec_start: {}", words(&process.args));

@@ -7,6 +7,7 @@
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use container::Store;
 use rustix::fs::{Mode, OFlags};
@@ -76,7 +77,35 @@ impl Caller {
         args: &[&OsStr],
         streams: [BorrowedFd<'_>; 3],
     ) -> Result<Pid, Error> {
+        self.spawn_with(&[], command, args, streams)
+    }
+
+    /// The same; what our own runtime warns of is added to the file `log`, since its standard error is the
+    /// program's that it makes way for.
+    pub(crate) fn spawn_aside(
+        &self,
+        log: &Path,
+        command: &str,
+        args: &[&OsStr],
+        streams: [BorrowedFd<'_>; 3],
+    ) -> Result<Pid, Error> {
+        let options = [OsStr::new("--log"), log.as_os_str()];
+        // Another's might tell there, too, why it failed.
+        let options: &[&OsStr] = if self.own.is_some() { &options[..] } else { &[] };
+        self.spawn_with(options, command, args, streams)
+    }
+
+    fn spawn_with(
+        &self,
+        options: &[&OsStr],
+        command: &str,
+        args: &[&OsStr],
+        streams: [BorrowedFd<'_>; 3],
+    ) -> Result<Pid, Error> {
         let mut argv = self.prefix.clone();
+        for option in options {
+            argv.push(c_string(option)?);
+        }
         argv.push(c_string(command)?);
         for arg in args {
             argv.push(c_string(arg)?);
