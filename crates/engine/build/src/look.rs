@@ -116,7 +116,7 @@ impl Shared {
                 let source::http::About { digest, name, modified } = found;
                 Ok(SourceMeta::Http { checksum: digest, name, modified })
             }
-            Source::Local(_) | Source::Result(_) => {
+            Source::Local(_) | Source::Result(_) | Source::Blob(_) => {
                 Err(Error::NotYet(format!("to look at {shown} before it is built")))
             }
         })

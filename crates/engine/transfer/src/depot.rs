@@ -10,7 +10,7 @@ use images::{Images, PullBlob};
 use oci::Digest;
 use oci::image::Descriptor;
 use reference::Reference;
-use registry::{Document, Hosts};
+use registry::{Document, Hosts, Sink};
 
 use crate::event::{Meter, id};
 use crate::pull::{Download, Request, Track, hosts};
@@ -47,6 +47,17 @@ impl Depot {
     /// A small blob.
     pub async fn small_blob(&self, blob: &Descriptor) -> Result<Bytes, Error> {
         Ok(self.hosts.small_blob(self.reference.path(), blob, 0, &|_, _| ()).await?)
+    }
+
+    /// Writes a blob of which no more than its digest is known, of `most` bytes at most.
+    pub async fn copy<S: Sink>(&self, digest: &Digest, most: u64, sink: S) -> Result<S, Error> {
+        let path = self.reference.path();
+        let size = self.hosts.blob_size(path, digest, &|_, _| ()).await?;
+        let odd =
+            || Error::Invalid(format!("{digest} is too large, or of a size that nobody says"));
+        let size = size.filter(|size| *size <= most).ok_or_else(odd)?;
+        let blob = Descriptor::new("application/octet-stream", digest.clone(), size);
+        Ok(self.hosts.download(path, &blob, 0, sink, &|_| (), &|_, _| ()).await?)
     }
 
     /// Brings a blob into the store, where it is not there.

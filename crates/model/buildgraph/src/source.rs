@@ -16,6 +16,8 @@ pub enum Source {
     Http(Http),
     /// An image in an OCI layout of whoever asked for the build.
     Layout(Layout),
+    /// One blob, as a file.
+    Blob(Blob),
     /// What the solver has made before, in the same build.
     Result(String),
 }
@@ -159,4 +161,23 @@ pub struct Layout {
     /// No more than its lowest layers, so many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<usize>,
+}
+
+/// A blob of a registry, or of an OCI layout of whoever asked for the build.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Blob {
+    /// The repository that has it, in full, or what people call the layout.
+    pub repository: String,
+    /// What the layout is called in the build; empty: a registry has it.
+    pub store: String,
+    /// Which.
+    pub digest: Digest,
+    /// Its name in the result; empty: its digest, without the algorithm.
+    pub name: String,
+    /// Its mode; `None`: 0600.
+    pub mode: Option<u32>,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
 }

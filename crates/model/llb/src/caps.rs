@@ -31,6 +31,7 @@ pub const CAPS: &[&str] = &[
     "soruce.http.uidgid",
     "source.http.header",
     "source.ocilayout",
+    "source.imageblob",
     "exec.meta.base",
     "exec.meta.cgroup.parent",
     "exec.meta.network",

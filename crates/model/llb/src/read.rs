@@ -200,7 +200,13 @@ impl<'a> Reader<'a> {
     pub(crate) fn layers(&mut self, vertex: VertexIdx) -> Result<VertexIdx, Error> {
         let from = self.graph.get(vertex);
         match &from.op {
-            Op::Source(Source::Local(_) | Source::Git(_) | Source::Http(_) | Source::Result(_))
+            Op::Source(
+                Source::Local(_)
+                | Source::Git(_)
+                | Source::Http(_)
+                | Source::Blob(_)
+                | Source::Result(_),
+            )
             | Op::After => {
                 let (shown, ignore_cache) = (from.shown.clone(), from.ignore_cache);
                 Ok(self.graph.add(Op::Layers, vec![vertex], None, ignore_cache, shown)?)

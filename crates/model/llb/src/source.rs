@@ -1,8 +1,9 @@
-//! Sources: `docker-image://`, `local://`, `git://`, `https://`, `oci-layout://`.
+//! Sources: `docker-image://`, `local://`, `git://`, `https://`, `oci-layout://`; single blobs, `docker-image+blob://` and
+//! `oci-layout+blob://`.
 
 use std::collections::BTreeMap;
 
-use buildgraph::{Checksum, Git, Http, Image, Layout, Local, Resolve, Source};
+use buildgraph::{Blob, Checksum, Git, Http, Image, Layout, Local, Resolve, Source};
 use buildkit::pb;
 use oci::Digest;
 use reference::Reference;
@@ -32,6 +33,7 @@ pub(crate) fn read(
         "git" => git(rest, &op.attrs),
         "http" | "https" => http(id, &op.attrs),
         "oci-layout" => layout(rest, &op.attrs),
+        "docker-image+blob" | "oci-layout+blob" => blob(scheme, rest, &op.attrs),
         _ => not_yet(format!("a source {scheme}://")),
     }
 }
@@ -237,4 +239,46 @@ fn layout(name: &str, attributes: &Attributes) -> Result<Source, Error> {
     }
     let name = called.to_owned();
     Ok(Source::Layout(Layout { store, name, digest, id: None, layers }))
+}
+
+fn blob(scheme: &str, name: &str, attributes: &Attributes) -> Result<Source, Error> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        Error::Invalid(format!("could not parse blob reference {name}: {why}"))
+    };
+    let Some((called, digest)) = name.split_once('@') else {
+        return Err(wrong(&"it has no digest"));
+    };
+    let digest: Digest = digest.parse().map_err(|error| wrong(&error))?;
+    let is_of_layout = scheme == "oci-layout+blob";
+    let repository = if is_of_layout {
+        called.to_owned()
+    } else {
+        let reference: Reference = called.parse().map_err(|error| wrong(&error))?;
+        reference.name()
+    };
+    let mut blob = Blob {
+        repository,
+        store: String::new(),
+        digest,
+        name: String::new(),
+        mode: None,
+        uid: 0,
+        gid: 0,
+    };
+    for (key, value) in attributes {
+        match key.as_str() {
+            "http.filename" => blob.name.clone_from(value),
+            // 0 is what it is where nobody says.
+            "http.perm" => blob.mode = Some(number(key, value)?).filter(|mode| *mode != 0),
+            "http.uid" => blob.uid = number(key, value)?,
+            "http.gid" => blob.gid = number(key, value)?,
+            "oci.store" if is_of_layout => blob.store.clone_from(value),
+            "oci.session" | "oci.store" | "image.recordtype" => {}
+            key => return unknown(scheme, key),
+        }
+    }
+    if is_of_layout && blob.store.is_empty() {
+        return invalid("oci-layout blob source requires store id");
+    }
+    Ok(Source::Blob(blob))
 }

@@ -53,6 +53,14 @@ impl Repository<'_> {
         download(&[*self], blob, sink, progress, &|_, _| ()).await
     }
 
+    /// How many bytes a blob has of which no more than its digest is known; `None`: the registry does not say.
+    pub async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, Error> {
+        let scopes = [self.scope(false)];
+        let path = format!("/v2/{}/blobs/{digest}", self.path);
+        let call = self.call_for(Method::HEAD, Target::Path(&path), &scopes);
+        Ok(length(&self.registry.call(&call).await?.response))
+    }
+
     async fn fetch<S: Sink>(
         &self,
         blob: &Descriptor,

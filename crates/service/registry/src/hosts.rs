@@ -285,6 +285,20 @@ impl Hosts {
         .await
     }
 
+    /// How many bytes a blob has. See [`Repository::blob_size`].
+    pub async fn blob_size(
+        &self,
+        path: &str,
+        digest: &Digest,
+        passed: Passed<'_>,
+    ) -> Result<Option<u64>, Error> {
+        let hosts = self.pulls_from(0);
+        self.try_each(&hosts, passed, |registry, _| {
+            Box::pin(async move { registry.repository(path).blob_size(digest).await })
+        })
+        .await
+    }
+
     /// Downloads a blob, from the host `first` or one after it: where one fails, the next goes on
     /// from there. See [`Repository::download`].
     pub async fn download<S: Sink>(

@@ -113,13 +113,15 @@ async fn described(
 /// A source without attributes of others, which mean nothing to it.
 pub(crate) fn only_its_own(mut op: SourceOp) -> SourceOp {
     let scheme = op.identifier.split("://").next().unwrap_or_default();
-    let prefix = match scheme {
-        "docker-image" => "image.",
-        "https" => "http.",
-        "oci-layout" => "oci.",
-        scheme => &format!("{scheme}."),
+    let own = format!("{scheme}.");
+    let prefixes = match scheme {
+        "docker-image" => vec!["image."],
+        "https" | "docker-image+blob" => vec!["http."],
+        "oci-layout" => vec!["oci."],
+        "oci-layout+blob" => vec!["http.", "oci."],
+        _ => vec![own.as_str()],
     };
-    op.attrs.retain(|key, _| key.starts_with(prefix));
+    op.attrs.retain(|key, _| prefixes.iter().any(|prefix| key.starts_with(prefix)));
     op
 }
 
@@ -236,6 +238,15 @@ fn named(source: &Source) -> Option<SourceOp> {
         Source::Layout(layout) => {
             set("oci.layerlimit", &layout.layers.map_or(String::new(), |most| most.to_string()));
             format!("oci-layout://{}@{}", layout.store, layout.digest)
+        }
+        Source::Blob(blob) => {
+            set("http.filename", &blob.name);
+            set("http.perm", &blob.mode.map_or(String::new(), |mode| format!("0{mode:o}")));
+            set("http.uid", &number(blob.uid));
+            set("http.gid", &number(blob.gid));
+            set("oci.store", &blob.store);
+            let scheme = if blob.store.is_empty() { "docker-image" } else { "oci-layout" };
+            format!("{scheme}+blob://{}@{}", blob.repository, blob.digest)
         }
         Source::Result(_) => return None,
     };

@@ -119,6 +119,15 @@ impl Materials {
                 );
                 self.images.insert(uri, digests(&layout.digest));
             }
+            Source::Blob(blob) => {
+                let kind = if blob.store.is_empty() { "docker" } else { "oci" };
+                let name = format!("{}@{}", blob.repository, blob.digest);
+                let uri = name.parse().map_or_else(
+                    |_| format!("pkg:{kind}/{}?digest={}", blob.repository, blob.digest),
+                    |name| purl::of_image(kind, &name, None),
+                );
+                self.images.insert(format!("{uri}&ref_type=blob"), digests(&blob.digest));
+            }
             Source::Local(local) => _ = self.locals.insert(local.name.clone()),
             Source::Git(git) => match what {
                 Some(commit) => {

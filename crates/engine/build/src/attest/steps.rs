@@ -128,6 +128,10 @@ fn identifier(source: &Source) -> String {
         }
         Source::Http(http) => redacted(&http.url),
         Source::Layout(layout) => format!("oci-layout://{}@{}", layout.store, layout.digest),
+        Source::Blob(blob) if blob.store.is_empty() => {
+            format!("docker-image+blob://{}@{}", blob.repository, blob.digest)
+        }
+        Source::Blob(blob) => format!("oci-layout+blob://{}@{}", blob.repository, blob.digest),
         Source::Result(id) => format!("result://{id}"),
     }
 }

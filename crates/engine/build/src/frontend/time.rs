@@ -27,6 +27,10 @@ pub(super) async fn of(build: &Build, what: &Source, shown: &str) -> Result<Opti
                 seconds => Ok(Some(seconds)),
             }
         }
-        Source::Image(_) | Source::Local(_) | Source::Layout(_) | Source::Result(_) => Ok(None),
+        Source::Image(_)
+        | Source::Local(_)
+        | Source::Layout(_)
+        | Source::Blob(_)
+        | Source::Result(_) => Ok(None),
     }
 }

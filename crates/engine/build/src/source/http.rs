@@ -291,7 +291,7 @@ async fn fetch(
 }
 
 /// A new file.
-fn make(path: &Path) -> Result<fs::File, Error> {
+pub(super) fn make(path: &Path) -> Result<fs::File, Error> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).open(path).at("open", path)
 }
@@ -404,7 +404,7 @@ fn file_name(http: &Http, url: &str, disposition: Option<&str>) -> String {
 }
 
 /// A name that a file in a directory can have.
-fn safe(name: &str) -> String {
+pub(super) fn safe(name: &str) -> String {
     let is_bad = matches!(name, "" | "." | "..")
         || name.len() > 255
         || name.contains('/')

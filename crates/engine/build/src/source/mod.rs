@@ -1,5 +1,6 @@
 //! What comes from outside: images, directories of the client, repositories, files.
 
+mod blob;
 pub(crate) mod chain;
 pub(crate) mod git;
 pub(crate) mod http;
@@ -85,6 +86,7 @@ pub(crate) async fn bring(
         Source::Result(id) => build.output(id).await.map(|output| (output, true)),
         Source::Git(git) => git::bring(build, git, listeners).await,
         Source::Http(http) => http::bring(build, http, listeners).await,
+        Source::Blob(blob) => blob::bring(build, blob).await,
         Source::Layout(layout) => {
             Box::pin(layout::bring(build, layout, vertex.platform.as_ref(), listeners)).await
         }

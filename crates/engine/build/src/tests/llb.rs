@@ -1,7 +1,7 @@
 //! What graphs of a client's own are of, beside those of Dockerfiles: differences, directories as layers, names that
 //! are looked up elsewhere, and what is called otherwise.
 
-use buildgraph::{Action, Identity, MakeDirectory, MakeFile, Owner, Remove};
+use buildgraph::{Action, Blob, Identity, MakeDirectory, MakeFile, Owner, Remove};
 use oci::Digest;
 
 use super::*;
@@ -277,4 +277,36 @@ async fn provenance_tells_what_made_an_input_and_what_was_asked_around_it() {
     assert!(inputs["made"]["request"].get("root").is_none());
     let info = &said["runDetails"]["metadata"]["buildkit_metadata"]["source"]["infos"][0];
     assert_eq!(info["llbDefinition"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_blob_of_a_layout_is_a_file() {
+    testkit::needs!(Root, Overlay);
+    let home = Home::new("blob");
+    let store = home.path("store");
+    fs::create_dir_all(&store).unwrap();
+    let digest = Digest::sha256(b"data");
+    for (content, is_fine) in [("other", false), ("data", true), ("gone since", true)] {
+        fs::write(store.join(digest.hex()), content).unwrap();
+        let blob = Blob {
+            repository: "layout".into(),
+            store: store.display().to_string(),
+            digest: digest.clone(),
+            name: "f".into(),
+            mode: Some(0o640),
+            uid: 7,
+            gid: 8,
+        };
+        let mut steps = Steps::default();
+        let blob = steps.add(Op::Source(Source::Blob(blob)), vec![], "blob");
+        let (build, _events) = home.begin();
+        let blob = build.reference(Arc::new(steps.0), blob);
+        let read = build.read_file(&blob, Path::new("/f"), 0, None).await;
+        assert_eq!(read.is_ok(), is_fine, "{content}");
+        if let Ok(read) = read {
+            assert_eq!(read, b"data");
+            let found = build.stat(&blob, Path::new("/f")).await.unwrap();
+            assert_eq!((found.mode & 0o7777, found.uid, found.gid), (0o640, 7, 8));
+        }
+    }
 }

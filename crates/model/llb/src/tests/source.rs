@@ -34,6 +34,25 @@ fn images() {
 }
 
 #[test]
+fn blobs_are_files() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let blob = |name: &str, attributes: &[(&str, &str)]| match of(name, attributes) {
+        Ok(Source::Blob(blob)) => Some((blob.repository, blob.store, blob.name, blob.uid)),
+        _ => None,
+    };
+    let attributes = [("http.filename", "f"), ("http.uid", "7"), ("oci.store", "s")];
+    let found = blob(&format!("docker-image+blob://debian@{digest}"), &attributes);
+    let repository = "docker.io/library/debian".to_owned();
+    assert_eq!(found, Some((repository, String::new(), "f".into(), 7)));
+    let layout = format!("oci-layout+blob://x/y@{digest}");
+    let found = blob(&layout, &attributes);
+    assert_eq!(found, Some(("x/y".into(), "s".into(), "f".into(), 7)));
+    assert!(blob(&layout, &[]).is_none(), "it is nowhere");
+    assert!(blob("docker-image+blob://debian", &[]).is_none());
+    assert!(blob(&layout, &[("oci.store", "s"), ("oci.layerlimit", "1")]).is_none());
+}
+
+#[test]
 fn directories_of_the_client() {
     let attributes = [
         ("local.session", "s"),
