@@ -55,8 +55,16 @@ const SUITES: &[&str] = &[
     "DockerCLIVolumeSuite",
 ];
 
-const PACKAGES: &[&str] =
-    &["busybox-static", "gcc", "iproute2", "libc6-dev", "mmdebstrap", "python3", "util-linux"];
+const PACKAGES: &[&str] = &[
+    "busybox-static",
+    "gcc",
+    "iproute2",
+    "libc6-dev",
+    "mmdebstrap",
+    "netcat-openbsd",
+    "python3",
+    "util-linux",
+];
 
 /// What was asked for.
 #[derive(Debug, Default)]
@@ -109,7 +117,9 @@ pub(super) fn moby(args: &[String]) -> Result<(), String> {
         ["tests", "images", "results", "tools"].map(|name| work.join(name));
     link_tools(&root, &kit, &tools)?;
     run(Command::new(kit.join("build.sh")).args([&source, &tests]).env("GO", go))?;
-    run(Command::new(kit.join("images.sh")).arg(&images))?;
+    let mut make_images = Command::new(kit.join("images.sh"));
+    make_images.arg(&images).envs(find("nc.openbsd").map(|program| ("NC", program)));
+    run(&mut make_images)?;
     let _absent = std::fs::remove_dir_all(&results);
     suite::make(&results)?;
     let whole = options.suites.is_empty();
