@@ -1,7 +1,7 @@
 //! Images.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     io::{BufWriter, Read, Write},
 };
 
@@ -219,24 +219,38 @@ pub(crate) async fn remove(call: Call) -> Reply {
             let running = running(engine)?;
             let is_running = |id: &str| running.contains(id);
             let images = engine.images();
-            let id = images.details(&name).map(|found| found.image.id.to_string());
+            let found = images.details(&name).map(|found| found.image);
             let removed = if platforms.is_empty() {
                 images.remove(&name, force, &is_running)?
             } else {
                 images.remove_platforms(&name, &platforms, force, &is_running)?
             };
-            tell_of_removal(engine, id.as_deref().unwrap_or(&name), &removed);
+            match found {
+                Ok(image) => {
+                    let labels = &image.config.config.labels;
+                    tell_of_removal(engine, &image.id.to_string(), labels, &removed);
+                }
+                Err(_) => tell_of_removal(engine, &name, &BTreeMap::new(), &removed),
+            }
             Ok::<_, Error>(removed)
         })
         .await?;
     ok(&removed.into_iter().map(step).collect::<Vec<_>>())
 }
 
-/// Tells of names and of images that have gone. Layers are told of as little as Docker does it.
-fn tell_of_removal(engine: &Engine, id: &str, removed: &[Removed]) {
+/// Tells of names and of images that have gone; of a name with the image's labels, which was there then.
+/// Layers are told of as little as Docker does it.
+fn tell_of_removal(
+    engine: &Engine,
+    id: &str,
+    labels: &BTreeMap<String, String>,
+    removed: &[Removed],
+) {
+    let labels = labels.iter().map(|(label, value)| (label.as_str(), value.as_str()));
+    let attributes: Vec<(&str, &str)> = labels.chain([("name", id)]).collect();
     for step in removed {
         match step {
-            Removed::Untagged(_) => engine.tell_of("image", "untag", id, &[("name", id)]),
+            Removed::Untagged(_) => engine.tell_of("image", "untag", id, &attributes),
             Removed::Deleted(digest) if digest.to_string() == id => {
                 engine.tell_of("image", "delete", id, &[("name", id)]);
             }

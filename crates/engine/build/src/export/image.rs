@@ -71,8 +71,8 @@ pub(super) async fn archive(
     build: &Arc<Shared>,
     solved: &Solved,
     finished: &[Finished],
-    export_idx: usize,
-    export: &Export,
+    (export_idx, export): (usize, &Export),
+    parts: &Parts,
 ) -> Result<BTreeMap<String, String>, Error> {
     let how = ImageOptions::of(export)?;
     let mut made = Box::pin(install(build, solved, finished, &how, export)).await?;
@@ -91,7 +91,7 @@ pub(super) async fn archive(
     let write = move |build: &Arc<Shared>, out: &mut dyn Write| {
         Ok(build.builder.images().save_built(&made, &names, out)?)
     };
-    send(build, output, write).await?;
+    parts.part("sending tarball", send(build, output, write)).await?;
     Ok(response)
 }
 

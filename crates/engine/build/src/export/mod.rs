@@ -162,10 +162,16 @@ impl Build {
                 Box::pin(image::export(&self.shared, solved, finished, export, parts)).await
             }
             "docker" | "oci" => {
-                Box::pin(image::archive(&self.shared, solved, finished, idx, export)).await
+                Box::pin(image::archive(&self.shared, solved, finished, (idx, export), parts)).await
             }
-            "local" => Box::pin(tree::local(&self.shared, solved, finished, idx, export)).await,
-            "tar" => Box::pin(tree::tar(&self.shared, solved, finished, idx, export)).await,
+            "local" => {
+                let work = tree::local(&self.shared, solved, finished, idx, export);
+                parts.part("copying files", Box::pin(work)).await
+            }
+            "tar" => {
+                let work = tree::tar(&self.shared, solved, finished, idx, export);
+                parts.part("sending tarball", Box::pin(work)).await
+            }
             kind => Err(Error::NotYet(format!("the exporter `{kind}`"))),
         }
     }
