@@ -215,7 +215,10 @@ impl Images {
         let subjects: Vec<_> = image.subjects.iter().map(named).collect();
         let mut layers = Vec::new();
         for said in &image.statements {
-            let says = said.with_layers(&made.layers.descriptors)?;
+            let mut says = said.with_layers(&made.layers.descriptors)?;
+            if said.names_files {
+                self.name_layers(&mut says, &image.chain, &made.layers.descriptors);
+            }
             let bytes = statement::of(&said.predicate_type, says, &said.subjects, &subjects)?;
             let mut layer = self.keep(STATEMENT, &bytes, kept)?;
             layer.annotations.insert(PREDICATE_TYPE.into(), said.predicate_type.clone());

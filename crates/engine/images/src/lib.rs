@@ -21,6 +21,7 @@
 mod archive;
 mod artifact;
 mod attestation;
+mod bill;
 mod built;
 mod built_image;
 mod built_layers;

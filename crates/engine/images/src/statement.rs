@@ -41,6 +41,8 @@ pub struct Said {
     pub layers: Option<StepLayers>,
     /// What it is said of; nothing: what it lies beside.
     pub subjects: Vec<SaidOf>,
+    /// It is the image's bill of materials, and says of files in which layer they are.
+    pub names_files: bool,
 }
 
 /// What something is said of.

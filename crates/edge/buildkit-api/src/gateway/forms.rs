@@ -23,6 +23,8 @@ use crate::fsutil::mode::from_unix;
 
 /// The note of an attestation that only what goes to a registry has it.
 const INLINE: &str = "inline-only";
+/// And that of what the bill of materials of the result itself is called.
+const CORE: &str = "sbom-core";
 /// The largest part of a file in one answer, in bytes: messages end at 16 MiB.
 const FILE: u64 = 15 << 20;
 
@@ -104,9 +106,10 @@ fn told(reference: Ref, of: Stated) -> Attestation {
     };
     let kind = if of.is_bundle { AttestationKind::Bundle } else { AttestationKind::InToto };
     let inline = of.inline_only.then(|| (INLINE.to_owned(), b"true".to_vec()));
+    let core = (!of.core.is_empty()).then(|| (CORE.to_owned(), of.core.into_bytes()));
     Attestation {
         kind: kind.into(),
-        metadata: inline.into_iter().collect(),
+        metadata: inline.into_iter().chain(core).collect(),
         r#ref: Some(reference),
         path: of.path.to_string_lossy().into_owned(),
         in_toto_predicate_type: of.predicate_type,
@@ -132,6 +135,8 @@ fn stated(from: Attestation) -> Result<Stated, Status> {
         Some(b"true" | b"1") => true,
         Some(_) => return Err(Status::invalid_argument("non-bool value for inline-only")),
     };
+    let core = from.metadata.get(CORE).map(|core| String::from_utf8_lossy(core).into_owned());
+    let core = core.unwrap_or_default();
     let subjects = from.in_toto_subjects.into_iter().map(said_of).collect::<Result<_, _>>()?;
     Ok(Stated {
         reference,
@@ -140,6 +145,7 @@ fn stated(from: Attestation) -> Result<Stated, Status> {
         predicate_type: from.in_toto_predicate_type,
         subjects,
         inline_only,
+        core,
     })
 }
 
@@ -331,7 +337,9 @@ mod tests {
     fn said() -> Attestation {
         Attestation {
             kind: AttestationKind::InToto.into(),
-            metadata: [(INLINE.to_owned(), b"true".to_vec())].into(),
+            metadata: [(INLINE, "true"), (CORE, "a")]
+                .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()))
+                .into(),
             r#ref: Some(Ref { id: "r".into(), def: None }),
             path: "/a.json".into(),
             in_toto_predicate_type: "https://example.com/a".into(),

@@ -18,6 +18,8 @@ const SOURCE: &str = "/run/src/core/sbom";
 const EXTRAS: &str = "/run/src/extras";
 /// Where it writes to.
 const DESTINATION: &str = "/run/out";
+/// What the bill of the result itself is called, among others.
+const CORE: &str = "sbom";
 /// What its variables begin with.
 const PREFIX: &str = "BUILDKIT_SCAN_";
 
@@ -65,6 +67,7 @@ impl Build {
             predicate_type: bom::PREDICATE.to_owned(),
             subjects: Vec::new(),
             inline_only: false,
+            core: CORE.to_owned(),
         };
         self.stated(&[all]).await.map_err(|error| of(how, error))
     }

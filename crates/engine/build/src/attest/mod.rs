@@ -79,6 +79,8 @@ pub(crate) struct Attested {
     pub(crate) inline_only: bool,
     /// Of the builder itself, and no bill of materials.
     pub(crate) is_provenance: bool,
+    /// It is a bill of materials that says of files in which layer they are.
+    pub(crate) names_files: bool,
 }
 
 /// What the history of builds is told of a result.
@@ -135,6 +137,7 @@ impl Build {
                 layers,
                 inline_only: how.inline_only,
                 is_provenance: true,
+                names_files: false,
             });
         }
         Ok(all)

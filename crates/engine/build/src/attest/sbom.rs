@@ -45,6 +45,7 @@ impl Build {
                 layers: None,
                 inline_only: false,
                 is_provenance: false,
+                names_files: false,
             });
         }
         Ok(bills)

@@ -33,6 +33,9 @@ pub struct Stated {
     pub subjects: Vec<SaidOf>,
     /// Only what goes to a registry has it.
     pub inline_only: bool,
+    /// What the bill of materials of the result itself is called among them, without what is behind a dot; empty: there is
+    /// none.
+    pub core: String,
 }
 
 /// A statement of in-toto.
@@ -117,10 +120,17 @@ fn attest(
     if !is_plain_name(&filename) {
         return Err(Error::Invalid(format!("an attestation in {:?}, which is no file", of.path)));
     }
-    let inline_only = of.inline_only;
-    let is_provenance = false;
-    let layers = None;
-    Ok(Attested { predicate_type, subjects, filename, says, layers, inline_only, is_provenance })
+    let is_core = !of.core.is_empty() && filename.split('.').next() == Some(of.core.as_str());
+    Ok(Attested {
+        names_files: is_core && predicate_type == bom::PREDICATE,
+        predicate_type,
+        subjects,
+        filename,
+        says,
+        layers: None,
+        inline_only: of.inline_only,
+        is_provenance: false,
+    })
 }
 
 /// The kind, the subjects and the predicate of a statement; `wanted`: of which kind it has to be.
@@ -176,11 +186,15 @@ mod tests {
             predicate_type: String::new(),
             subjects: Vec::new(),
             inline_only: false,
+            core: "b".into(),
         };
         let made = |path: &str, kind: &str| {
             attest(&of, Path::new(path), kind.to_owned(), Vec::new(), Vec::new())
         };
-        assert_eq!(made("/a/b.json", "https://spdx.dev/Document").unwrap().filename, "b.json");
+        let bill = made("/a/b.json", "https://spdx.dev/Document").unwrap();
+        assert_eq!((bill.filename.as_str(), bill.names_files), ("b.json", true));
+        assert!(!made("/a/bb.json", "https://spdx.dev/Document").unwrap().names_files);
+        assert!(!made("/a/b.json", "https://example.com/a").unwrap().names_files);
         assert!(made("/a/b.json", "https://slsa.dev/provenance/v1").is_err());
         assert!(made("/", "x").is_err() && made("/a/..", "x").is_err());
     }

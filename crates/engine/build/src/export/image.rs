@@ -162,6 +162,7 @@ async fn install(
             subjects: one.subjects.clone(),
             says: one.says.clone(),
             layers: one.layers.clone(),
+            names_files: one.names_files,
         };
         let statements: Vec<_> = one.attested(how.is_inline).into_iter().map(said).collect();
         if !statements.is_empty() && !how.oci_types {

@@ -118,6 +118,7 @@ async fn what_a_front_end_says_goes_with_its_results() {
         predicate_type: kind.into(),
         subjects: Vec::new(),
         inline_only: false,
+        core: String::new(),
     };
     let export = async |said: Vec<Stated>| {
         let stated = [("any".to_owned(), said)].into();

@@ -152,6 +152,7 @@ fn an_image_of_two_platforms_is_an_index_with_what_is_attested() {
                     steps: [("step0:0".into(), 1), ("step1:0".into(), 2), ("no".into(), 9)].into(),
                 }),
                 subjects: Vec::new(),
+                names_files: false,
             }],
             ..BuiltImage::default()
         }
