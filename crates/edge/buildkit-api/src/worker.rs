@@ -66,7 +66,7 @@ pub(crate) fn version() -> types::BuildkitVersion {
         package: "dhow".to_owned(),
         version: BUILDKIT.to_owned(),
         revision: env!("CARGO_PKG_VERSION").to_owned(),
-        dockerfile_version: String::new(),
+        dockerfile_version: build::DOCKERFILE.to_owned(),
     }
 }
 

@@ -17,6 +17,7 @@ use super::{Provenance, Version, steps};
 use crate::Error;
 use crate::build::{Asked, Ref, Shared};
 use crate::cache::now;
+use crate::frontend::DOCKERFILE;
 
 /// How such builds are said to be, by versions.
 const BUILD_TYPE_1: &str =
@@ -32,6 +33,8 @@ const NOT_SAID: [&str; 4] = ["cgroup-parent", "image-resolve-mode", "platform", 
 struct Said {
     source: Map<String, Value>,
     request: Map<String, Value>,
+    /// The front end that is built in has made it.
+    is_of_front_end: bool,
     is_request_complete: bool,
     is_complete: bool,
     /// What BuildKit's own part of the metadata has.
@@ -127,6 +130,7 @@ fn said(
     Said {
         source,
         request,
+        is_of_front_end: asked.is_some(),
         is_request_complete: asked.is_some() && left_out.is_empty() && !requests.leaves_out,
         is_complete: !materials.is_incomplete,
         more,
@@ -178,6 +182,9 @@ pub(super) fn arguments(
 
 fn v1(build: &Shared, how: &Provenance, said: Said, started: &str, finished: &str) -> Value {
     let mut internal = json!({ "builderPlatform": Platform::native().to_string() });
+    if said.is_of_front_end {
+        internal["dockerfileVersion"] = DOCKERFILE.into();
+    }
     if let Some(config) = said.config {
         internal["buildConfig"] = config;
     }
@@ -228,6 +235,10 @@ fn v02(build: &Shared, how: &Provenance, said: Said, started: &str, finished: &s
     if said.is_complete && !said.materials.network {
         metadata["https://mobyproject.org/buildkit@v1#hermetic"] = true.into();
     }
+    let mut environment = json!({ "platform": Platform::native().to_string() });
+    if said.is_of_front_end {
+        environment["dockerfileVersion"] = DOCKERFILE.into();
+    }
     let mut whole = json!({
         "builder": { "id": how.builder },
         "buildType": BUILD_TYPE_02,
@@ -235,7 +246,7 @@ fn v02(build: &Shared, how: &Provenance, said: Said, started: &str, finished: &s
         "invocation": {
             "configSource": source,
             "parameters": said.request,
-            "environment": { "platform": Platform::native().to_string() },
+            "environment": environment,
         },
         "metadata": metadata,
     });
