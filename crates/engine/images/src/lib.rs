@@ -42,6 +42,7 @@ mod import;
 mod install;
 mod list;
 mod load;
+mod load_v1;
 mod pull;
 mod push;
 mod remove;

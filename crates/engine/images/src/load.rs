@@ -1,4 +1,4 @@
-//! Loading images from an archive: an OCI image layout, or what `docker save` wrote before that.
+//! Loading images from an archive: an OCI image layout, or what `docker save` wrote before that, or before that.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -16,7 +16,7 @@ use crate::archive::{Pieces, blob_path};
 use crate::install::{LayerSource, Names, layer_type, parse_config, to_json};
 use crate::resolve::Found;
 use crate::target::{IndexDocument, MAX_DEPTH, MAX_DOCUMENTS, Within, attests, platform_of};
-use crate::{Error, Image, Images, check_target, host};
+use crate::{Error, Image, Images, check_target, host, load_v1};
 
 /// One image of `manifest.json`.
 #[derive(Deserialize)]
@@ -58,6 +58,9 @@ impl Images {
         }
         if pieces.has("manifest.json") {
             return self.load_docker(pieces, platforms);
+        }
+        if pieces.has(load_v1::NAMES) {
+            return self.load_v1(pieces, platforms);
         }
         let why = "the archive has neither index.json nor manifest.json: it is no archive of \
                    images (a root file system is for `import`)";
@@ -254,7 +257,7 @@ impl Images {
     }
 
     /// Loads an image for which the archive has no manifest: one that is there keeps its own.
-    fn load_as(
+    pub(crate) fn load_as(
         &self,
         manifest: &[u8],
         config: &[u8],
@@ -282,7 +285,7 @@ fn parse_manifest(bytes: &[u8], digest: &Digest) -> Result<Manifest, Error> {
     Manifest::parse(bytes).map_err(|source| Error::Format { what: what(), source })
 }
 
-fn none_for(platforms: &[Platform]) -> Error {
+pub(crate) fn none_for(platforms: &[Platform]) -> Error {
     let own = [host::platform().clone()];
     let wanted = if platforms.is_empty() { &own } else { platforms };
     let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();

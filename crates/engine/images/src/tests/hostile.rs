@@ -18,6 +18,11 @@ fn what_is_no_archive_of_images_is_refused() {
     refused("empty index", &[("index.json", index)], "no image for linux/");
     refused("broken index", &[("index.json", "{")], "read \"index.json\"");
     refused("out", &[("../index.json", index)], "leads out of the archive");
+    let names = r#"{"x":{"1":"a"}}"#;
+    refused("broken names", &[("repositories", "[1]")], "read \"repositories\"");
+    refused("no step", &[("repositories", names)], "no file \"a/json\"");
+    let round = [("a/json", r#"{"parent":"a"}"#), ("repositories", names)];
+    refused("round", &round, "more than 127 layers");
     refused("broken list", &[("manifest.json", "{}")], "read \"manifest.json\"");
     let list = |config: &str| format!(r#"[{{"Config":"{config}","Layers":["../../etc/passwd"]}}]"#);
     refused("no config", &[("manifest.json", &list("none"))], "no file \"none\"");

@@ -214,6 +214,31 @@ fn pruning_leaves_what_is_used_the_names_that_were_asked_for() {
 }
 
 #[test]
+fn archives_of_long_ago_are_loaded() {
+    let home = Home::new("load-v1");
+    let base = r#"{"id":"b","created":"2013-06-13T14:03:50Z","container_config":{"Cmd":null}}"#;
+    let top = r##"{"id":"t","parent":"b","created":"2015-03-04T21:38:56Z","author":"me",
+        "container_config":{"Hostname":"h","Cmd":["/bin/sh","-c","#(nop) ADD x in /"]},
+        "config":{"Env":["A=b"],"Cmd":null,"Volumes":null,"OnBuild":[]},"architecture":"amd64"}"##;
+    let layer = String::from_utf8(tar(&[("a", "x")])).unwrap();
+    let archive = tar(&[
+        ("b/json", base),
+        // Nothing at all was a layer then.
+        ("b/layer.tar", ""),
+        ("t/json", top),
+        ("t/layer.tar", &layer),
+        ("repositories", r#"{"old/image":{"1":"t"}}"#),
+    ]);
+    assert_eq!(home.images.load(&mut archive.as_slice()).unwrap().len(), 1);
+    let history = home.images.history("old/image:1").unwrap();
+    assert_eq!(history.len(), 2);
+    let config = home.images.details("old/image:1").unwrap().image.config;
+    assert_eq!(config.config.env, ["A=b"]);
+    assert_eq!((config.os.as_str(), config.rootfs.diff_ids.len()), ("linux", 2));
+    home.check();
+}
+
+#[test]
 fn an_image_without_history_has_none() {
     let home = Home::new("history");
     // A configuration as sparse as a stranger can make it.
