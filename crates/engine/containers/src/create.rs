@@ -60,9 +60,13 @@ impl Engine {
         let image = self.images.resolve_for(&config.image, how.platform)?;
         log_driver::fill(&mut host_config.log_config, &self.settings());
         let has_work_dir = !config.working_dir.is_empty();
+        let exposes = !config.exposed_ports.is_empty();
         definition::merge(&mut config, definition::defaults(&image));
         self.settings().fill(&mut host_config, self.machine())?;
         let mut warnings = definition::check(&config, &mut host_config, self.machine())?;
+        if exposes {
+            definition::check_exposed(&host_config)?;
+        }
         warnings.extend(other_platform(&image, how.platform));
         warnings.extend(Self::network_warning(&host_config));
         if definition::size(&host_config)?.is_some() && image.root == RootKind::Host {

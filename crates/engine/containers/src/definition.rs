@@ -168,9 +168,6 @@ fn modes(
         if !host.port_bindings.is_empty() || host.publish_all_ports {
             return refuse("port publishing and the container type network mode");
         }
-        if !config.exposed_ports.is_empty() {
-            return refuse("port exposing and the container type network mode");
-        }
     }
     if host.network_mode == "host" && !host.port_bindings.is_empty() {
         warnings.push("Published ports are discarded when using host network mode".into());
@@ -180,6 +177,16 @@ fn modes(
     }
     if host.uts_mode == "host" && !config.domainname.is_empty() {
         return refuse("domainname and the UTS mode");
+    }
+    Ok(())
+}
+
+/// Refuses a request that exposes ports itself in the network of another container. That an image does counts
+/// for nothing there.
+pub(crate) fn check_exposed(host: &HostConfig) -> Result<(), Error> {
+    if host.network_mode.starts_with("container:") {
+        let what = "port exposing and the container type network mode";
+        return Err(Error::Invalid(format!("conflicting options: {what}")));
     }
     Ok(())
 }

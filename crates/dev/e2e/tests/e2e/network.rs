@@ -100,6 +100,14 @@ fn containers_reach_each_other() {
     }
     let hosts = |name: &str| sandbox.ok(&["exec", name, "cat", "/etc/hosts"]);
     assert_eq!(hosts("behind"), hosts("db"));
+    // What an image exposes was not asked for; what a person exposes has no place there.
+    sandbox.ok(&["commit", "--change", "EXPOSE 80", "db", "exposing"]);
+    let join = ["run", "--rm", "--network", "container:db"];
+    assert_eq!(sandbox.ok(&[&join[..], &["exposing", "echo", "up"]].concat()), "up");
+    let refused = sandbox.dhow(&[&join[..], &["--expose", "80", "busybox", "true"]].concat());
+    let why = "port exposing and the container type network mode";
+    assert!(refused.stderr.contains(why), "{refused:?}");
+    sandbox.ok(&["rmi", "exposing"]);
     sandbox.ok(&["rm", "-f", "beside", "behind"]);
     let full = [
         "run",
