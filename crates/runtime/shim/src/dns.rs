@@ -239,8 +239,11 @@ impl Server {
             return self.answer(on, from, &query, &reply);
         }
         if self.config.upstream.is_empty() {
-            // Nobody else could know it either.
-            return self.answer(on, from, &query, &Reply::Failure(Code::NoSuchName));
+            // One word could only be a name of this network. Of others nobody was asked: that they are none is
+            // nothing to be remembered, for one.
+            let is_word = query.name.labels().count() == 1;
+            let code = if is_word { Code::NoSuchName } else { Code::ServerFailure };
+            return self.answer(on, from, &query, &Reply::Failure(code));
         }
         if self.relays.len() >= MAX_RELAYS {
             return self.answer(on, from, &query, &Reply::Failure(Code::ServerFailure));

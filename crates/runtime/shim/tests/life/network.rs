@@ -57,7 +57,9 @@ fn a_port_in_use_leaves_nothing() {
 }
 
 fn names_are_answered_inside() {
-    let mut it = Container::new("nslookup web 127.0.0.11; nslookup nosuch 127.0.0.11");
+    let mut it = Container::new(
+        "nslookup web 127.0.0.11; nslookup nosuch 127.0.0.11; nslookup no.such 127.0.0.11",
+    );
     let namespaces = it.spec["linux"]["namespaces"].as_array_mut().unwrap();
     namespaces.push(json!({"type": "network"}));
     let names = it.config.data_dir.join("names");
@@ -73,4 +75,5 @@ fn names_are_answered_inside() {
     it.join();
     let log = [it.log("stdout").concat(), it.log("stderr").concat()].concat();
     assert!(log.contains("172.30.0.2") && log.contains("NXDOMAIN"), "{log}");
+    assert!(log.contains("no.such: SERVFAIL"), "{log}");
 }
