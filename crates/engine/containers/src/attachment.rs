@@ -243,11 +243,14 @@ pub(crate) fn ports(
         for binding in bindings {
             requests.push(request(port, binding)?);
         }
+        // As in Docker, no binding for a port that is exposed is one that says nothing.
+        if bindings.is_empty() && config.exposed_ports.contains_key(key) {
+            requests.push(request(port, &PortBinding::default())?);
+        }
     }
     if host.publish_all_ports {
         for key in config.exposed_ports.keys() {
-            let bound = host.port_bindings.get(key).is_some_and(|list| !list.is_empty());
-            if !bound {
+            if !host.port_bindings.contains_key(key) {
                 requests.push(request(parse_port(key)?, &PortBinding::default())?);
             }
         }
@@ -429,6 +432,8 @@ mod tests {
                 "Some(127.0.0.1):Some(1..=2):80",
             ),
             (r#"{"PublishAllPorts":true}"#, "None:None:90"),
+            (r#"{"PublishAllPorts":true,"PortBindings":{"90/udp":[]}}"#, "None:None:90"),
+            (r#"{"PortBindings":{"90/udp":null,"91/udp":[]}}"#, "None:None:90"),
             (r#"{"PortBindings":{"x":[]}}"#, "invalid port specification: \"x\""),
             (
                 r#"{"PortBindings":{"80":[{"HostPort":"99999"}]}}"#,

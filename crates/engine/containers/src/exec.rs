@@ -37,7 +37,7 @@ impl Engine {
     /// Makes an exec in a container that runs. Its id.
     pub fn exec_create(&self, wanted: &str, request: &CreateRequest) -> Result<String, Error> {
         let container = self.find(wanted)?;
-        self.may_exec(&container)?;
+        self.may_exec(&container, wanted)?;
         if request.cmd.is_empty() {
             return Err(Error::Invalid("No exec command specified".into()));
         }
@@ -75,12 +75,12 @@ impl Engine {
         Ok(id)
     }
 
-    fn may_exec(&self, container: &Container) -> Result<(), Error> {
+    /// Whether something can be executed in a container, which `called` means.
+    fn may_exec(&self, container: &Container, called: &str) -> Result<(), Error> {
         match self.status(&container.id)?.phase {
             Phase::Running => Ok(()),
             Phase::Paused => Err(Error::Conflict(format!(
-                "Container {} is paused, unpause the container before exec",
-                container.id
+                "Container {called} is paused, unpause the container before exec"
             ))),
             Phase::Restarting => control::restarting(container),
             Phase::Created | Phase::Exited => control::not_running(container),
@@ -147,7 +147,7 @@ impl Engine {
     /// that detach from it.
     pub fn exec_ready(&self, exec: &str) -> Result<(bool, String), Error> {
         let (container, record) = self.exec_record(exec)?;
-        self.may_exec(&container)?;
+        self.may_exec(&container, &container.id)?;
         Ok((record.process.terminal, record.detach_keys))
     }
 
@@ -162,7 +162,7 @@ impl Engine {
         if status.exit_code.is_some() {
             return Err(Error::Conflict(format!("exec command {exec} has already run")));
         }
-        self.may_exec(&container)?;
+        self.may_exec(&container, &container.id)?;
         if let Some(message) = record.refused {
             let exit_code = 128;
             let status = ExecStatus { exit_code: Some(exit_code), ..ExecStatus::default() };
