@@ -1,6 +1,6 @@
 //! What of a request is the network's business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use docker::{ContainerConfig, EndpointSettings, HostConfig, Map, PortBinding, PortMap, nat};
@@ -237,6 +237,7 @@ pub(crate) fn ports(
     if matches!(host.network_mode.as_str(), "host" | "none") {
         return Ok(Vec::new());
     }
+    let exposed: BTreeSet<String> = config.exposed_ports.keys().map(|key| canonical(key)).collect();
     let mut requests = Vec::new();
     for (key, bindings) in &host.port_bindings {
         let port = parse_port(key)?;
@@ -244,18 +245,22 @@ pub(crate) fn ports(
             requests.push(request(port, binding)?);
         }
         // As in Docker, no binding for a port that is exposed is one that says nothing.
-        if bindings.is_empty() && config.exposed_ports.contains_key(key) {
+        if bindings.is_empty() && exposed.contains(&canonical(key)) {
             requests.push(request(port, &PortBinding::default())?);
         }
     }
     if host.publish_all_ports {
-        for key in config.exposed_ports.keys() {
-            if !host.port_bindings.contains_key(key) {
-                requests.push(request(parse_port(key)?, &PortBinding::default())?);
-            }
+        let bound: BTreeSet<String> = host.port_bindings.keys().map(|key| canonical(key)).collect();
+        for key in exposed.difference(&bound) {
+            requests.push(request(parse_port(key)?, &PortBinding::default())?);
         }
     }
     Ok(requests)
+}
+
+/// A port's key with its protocol, which clients may leave out: `80/tcp`.
+pub(crate) fn canonical(key: &str) -> String {
+    key.parse::<nat::Port>().map_or_else(|_| key.to_owned(), |port| port.to_string())
 }
 
 fn parse_port(key: &str) -> Result<nat::Port, Error> {
@@ -320,7 +325,7 @@ pub(crate) fn port_map(
     routed: (bool, bool),
 ) -> PortMap {
     let mut map: PortMap =
-        config.exposed_ports.keys().map(|key| (key.clone(), docker::List::default())).collect();
+        config.exposed_ports.keys().map(|key| (canonical(key), docker::List::default())).collect();
     let key = |protocol: Protocol, port: u16| match protocol {
         Protocol::Tcp => format!("{port}/tcp"),
         Protocol::Udp => format!("{port}/udp"),
@@ -434,6 +439,7 @@ mod tests {
             (r#"{"PublishAllPorts":true}"#, "None:None:90"),
             (r#"{"PublishAllPorts":true,"PortBindings":{"90/udp":[]}}"#, "None:None:90"),
             (r#"{"PortBindings":{"90/udp":null,"91/udp":[]}}"#, "None:None:90"),
+            (r#"{"PublishAllPorts":true,"PortBindings":{"91":[]}}"#, "None:None:90"),
             (r#"{"PortBindings":{"x":[]}}"#, "invalid port specification: \"x\""),
             (
                 r#"{"PortBindings":{"80":[{"HostPort":"99999"}]}}"#,

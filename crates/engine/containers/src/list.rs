@@ -9,7 +9,7 @@ use shim_protocol::{HealthStatus, Phase, Status};
 
 use crate::engine::Engine;
 use crate::record::Container;
-use crate::{Error, clock, health};
+use crate::{Error, attachment, clock, health};
 
 /// Which containers to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -243,7 +243,8 @@ fn ports(container: &Container, running: bool) -> Vec<Port> {
     if !running {
         return ports;
     }
-    let mut keys: Vec<&String> = map.keys().chain(exposed).collect();
+    let keys = map.keys().chain(exposed);
+    let mut keys: Vec<String> = keys.map(|key| attachment::canonical(key)).collect();
     keys.sort();
     keys.dedup();
     for key in keys {
@@ -253,7 +254,7 @@ fn ports(container: &Container, running: bool) -> Vec<Port> {
             proto: port.proto.as_str().into(),
             ..Port::default()
         };
-        let bindings = map.get(key).map(|list| &list[..]).unwrap_or_default();
+        let bindings = map.get(&key).map(|list| &list[..]).unwrap_or_default();
         if bindings.is_empty() {
             ports.push(base);
             continue;
