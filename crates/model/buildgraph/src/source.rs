@@ -75,6 +75,9 @@ pub struct Local {
     /// All of it is sent again, also what looks as it did.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub all_anew: bool,
+    /// Of what is sent only the files that these patterns name come, and beside them a file with what was told of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub told_only: Option<Vec<String>>,
     /// The session that it is in, by its id; empty: the build's own.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub session: String,

@@ -14,6 +14,7 @@ pub const CAPS: &[&str] = &[
     "source.local.excludepatterns",
     "source.local.sharedkeyhint",
     "source.local.differ",
+    "source.local.metadatatransfer",
     "source.git",
     "source.git.keepgitdir",
     "source.git.fullurl",

@@ -109,6 +109,7 @@ fn layer_limit(value: &str) -> Result<usize, Error> {
 
 fn local(name: &str, attributes: &Attributes) -> Result<Source, Error> {
     let mut local = Local { name: name.to_owned(), ..Local::default() };
+    let (mut is_told_only, mut files) = (false, Vec::new());
     for (key, value) in attributes {
         match key.as_str() {
             "local.includepattern" => local.include = texts(key, value)?,
@@ -117,6 +118,8 @@ fn local(name: &str, attributes: &Attributes) -> Result<Source, Error> {
             "local.sharedkeyhint" => local.shared_key.clone_from(value),
             "local.session" => local.set_session(value),
             "local.unique" => {}
+            "local.metadatatransfer" => is_told_only = flag(key, value)?,
+            "local.metadatatransferexclude" => files = texts(key, value)?,
             "local.differ" => {
                 local.all_anew = match value.as_str() {
                     "none" => true,
@@ -127,6 +130,7 @@ fn local(name: &str, attributes: &Attributes) -> Result<Source, Error> {
             key => return unknown("local", key),
         }
     }
+    local.told_only = is_told_only.then_some(files);
     if local.shared_key.is_empty() {
         local.shared_key = format!("local://{name}");
     }

@@ -14,6 +14,7 @@ pub(crate) mod send;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test")]
 mod tests;
+pub(crate) mod told;
 
 pub use receive::{Received, Receiver};
 pub use send::Sender;

@@ -24,7 +24,7 @@ use super::path::{is_before, open_directory, shown, split};
 use super::{Error, packet};
 
 /// More entries than this have no use. Some 100 bytes each are held of those that are not there yet.
-const ENTRIES: u32 = 2_000_000;
+pub(super) const ENTRIES: u32 = 2_000_000;
 /// How deep directories may be: one descriptor is held for each.
 const DEPTH: usize = 200;
 /// Files that are written at the same time. fsutil sends four.
@@ -485,7 +485,7 @@ fn times(modified: i64) -> Timestamps {
     Timestamps { last_access: at, last_modification: at }
 }
 
-fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
+pub(super) fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match rustix::io::write(file, bytes) {
             Ok(0) => return Err(Errno::IO),

@@ -6,8 +6,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use buildkit::fsutil::{Packet, Stat, packet::PacketType};
+use dockerfile::ignore::Patterns;
+use prost::Message as _;
 
 use super::mode::{DIRECTORY, FIFO, LINK};
+use super::told::{METADATA, Receiving};
 use super::{Error, Received, Receiver, Sender, packet};
 
 /// A folder that goes with it.
@@ -314,4 +317,47 @@ fn attributes_of_overlays_are_left_out() {
     let n = rustix::fs::listxattr(&path, &mut list[..]).unwrap();
     let list = String::from_utf8_lossy(&list[..n]).into_owned();
     assert!(!list.contains("overlay") && !list.contains("evm"), "{list:?}");
+}
+
+#[test]
+fn of_what_is_not_wanted_no_more_comes_than_what_is_told() {
+    let folder = Folder::new("told");
+    let into = folder.at("in");
+    fs::write(into.join(METADATA), "old").unwrap();
+    let files = Patterns::new(&["d/**/*1", "foo"]).unwrap();
+    let mut receiver = Receiving::new(&into, Some(files)).unwrap();
+    let directory = |path: &str| told(path, DIRECTORY | 0o755, "", 0);
+    let all = [
+        file(METADATA, 9),
+        directory("d"),
+        file("d/a1", 2),
+        directory("d/e"),
+        file("d/e/b2", 2),
+        directory("d/f"),
+        file("d/f/c1", 2),
+        file("data", 4),
+        file("foo", 3),
+        end(),
+    ];
+    let mut asked = Vec::new();
+    for packet in all {
+        asked.extend(receiver.take(packet).unwrap().map(|one| one.id));
+    }
+    assert_eq!(asked, [2, 6, 8]);
+    for (id, text) in [(2, "a1"), (6, "c1"), (8, "foo")] {
+        receiver.take(data(id, text)).unwrap();
+        receiver.take(data(id, "")).unwrap();
+    }
+    assert!(receiver.take(data(7, "x")).is_err(), "nobody has asked for it");
+    assert_eq!(receiver.received().unwrap().n_files, 3);
+    assert_eq!(fs::read_to_string(into.join("d/f/c1")).unwrap(), "c1");
+    assert!(!into.join("data").exists() && !into.join("d/e").exists());
+    let told = fs::read(into.join(METADATA)).unwrap();
+    let (mut rest, mut paths) = (told.as_slice(), Vec::new());
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let (one, after) = after.split_at(u32::from_le_bytes(*length) as usize);
+        paths.push(String::from_utf8(Stat::decode(one).unwrap().path).unwrap());
+        rest = after;
+    }
+    assert_eq!(paths, ["d", "d/a1", "d/e", "d/e/b2", "d/f", "d/f/c1", "data", "foo"]);
 }

@@ -169,7 +169,9 @@ impl SessionClient {
             ..Status::default()
         };
         let so_far = |n_bytes| tell(status(n_bytes, None));
-        let received = tree::receive(into, answer.into_inner(), outgoing, &so_far).await?;
+        let told_only = local.told_only.as_deref();
+        let received =
+            tree::receive(into, told_only, answer.into_inner(), outgoing, &so_far).await?;
         tell(status(received.n_bytes_sent, Some(now())));
         let Received { n_files, n_bytes, n_bytes_sent } = received;
         Ok(Fetched { n_files, n_bytes, n_bytes_sent })

@@ -200,6 +200,10 @@ fn named(source: &Source) -> Option<SourceOp> {
             set("local.excludepatterns", &texts(&local.exclude));
             set("local.followpaths", &texts(&local.follow));
             set("local.sharedkeyhint", &local.shared_key);
+            if let Some(files) = &local.told_only {
+                set("local.metadatatransfer", "true");
+                set("local.metadatatransferexclude", &texts(files));
+            }
             set("local.session", &local.session);
             set("local.differ", if local.all_anew { "none" } else { "" });
             format!("local://{}", local.name)

@@ -7,30 +7,35 @@ use std::time::{Duration, Instant};
 
 use build::SentTree;
 use buildkit::fsutil::{Packet, packet::PacketType};
+use dockerfile::ignore::Patterns;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tonic::Streaming;
 
-use crate::fsutil::{Error, Received, Receiver, Sender, packet};
+use crate::fsutil::told::Receiving;
+use crate::fsutil::{Error, Received, Sender, packet};
 
 /// Packets between the connection and the thread: each is a piece of a file at most.
 const PACKETS: usize = 32;
 /// How often it is told how far a transfer is: as often as a person can read.
 const TELL: Duration = Duration::from_millis(100);
 
-/// Receives a tree into `into`; `tell` is told now and then how many bytes have come.
+/// Receives a tree into `into`, or, with `told_only`, what is told of it, and the files that these patterns name; `tell` is
+/// told now and then how many bytes have come.
 pub(super) async fn receive(
     into: &Path,
+    told_only: Option<&[String]>,
     mut incoming: Streaming<Packet>,
     outgoing: UnboundedSender<Packet>,
     tell: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<Received, String> {
+    let files = told_only.map(Patterns::new).transpose().map_err(|error| error.to_string())?;
     let n_sent = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&n_sent);
     let (packets, mut come) = mpsc::channel::<Packet>(PACKETS);
     let into = into.to_owned();
     let work = tokio::task::spawn_blocking(move || {
-        let mut answer = || -> Result<Received, Error> {
-            let mut receiver = Receiver::new(&into)?;
+        let answer = || -> Result<Received, Error> {
+            let mut receiver = Receiving::new(&into, files)?;
             while let Some(packet) = come.blocking_recv() {
                 if let Some(answer) = receiver.take(packet)? {
                     // A sender that has gone is noticed when nothing comes any more.

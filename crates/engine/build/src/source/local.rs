@@ -21,7 +21,10 @@ pub(crate) async fn bring(
     listeners: &Listeners,
 ) -> Result<(Output, bool), Error> {
     // A few files of it are kept beside all of it: neither undoes what was fetched of the other.
-    let some = local.include.join("\0");
+    let mut some = local.include.join("\0");
+    if let Some(files) = &local.told_only {
+        some += &format!("\0told of, and {}", files.join("\0"));
+    }
     let name =
         [build.client.shared_key(), local.shared_key.clone(), local.name.clone(), some].join("\0");
     let description = format!("local source for {}", local.name);

@@ -58,6 +58,8 @@ fn directories_of_the_client() {
         ("local.session", "s"),
         ("local.unique", "u"),
         ("local.differ", "none"),
+        ("local.metadatatransfer", "true"),
+        ("local.metadatatransferexclude", r#"["e"]"#),
         ("local.includepattern", r#"["a","b"]"#),
         ("local.excludepatterns", r#"["c"]"#),
         ("local.followpaths", r#"["d"]"#),
@@ -66,6 +68,7 @@ fn directories_of_the_client() {
     let local = Local {
         all_anew: true,
         session: "s".into(),
+        told_only: Some(vec!["e".into()]),
         name: "src".into(),
         shared_key: "hint".into(),
         include: vec!["a".into(), "b".into()],
@@ -76,7 +79,8 @@ fn directories_of_the_client() {
     let Ok(Source::Local(local)) = of("local://src", &[("local.session", "a:s")]) else { panic!() };
     assert_eq!((local.name.as_str(), local.session.as_str()), ("a-src", "s"));
     assert!(of("local://src", &[("local.followpaths", "d")]).is_err());
-    assert!(of("local://src", &[("local.metadatatransfer", "true")]).is_err());
+    assert!(of("local://src", &[("local.metadatatransfer", "yes")]).is_err());
+    assert!(of("local://src", &[("local.other", "")]).is_err());
 }
 
 #[test]
