@@ -78,7 +78,8 @@ fn a_step_has_what_its_builder_says() {
     assert_eq!(caps(false), "CapEff:00000000a80425fbSeccomp:2");
     assert!(caps(true).ends_with("Seccomp:0"));
     let refused = run(&sandbox, "true", json!({ "network": "container:x" }));
-    assert_eq!((refused.code, refused.stderr.as_str()), (125, "No such container: x\n"));
+    let want = "joining network namespace of container: No such container: x\n";
+    assert_eq!((refused.code, refused.stderr.as_str()), (125, want));
     let missing = run(&sandbox, "true", json!({ "user": "nobody-here" }));
     assert_eq!(missing.code, 125, "{}", missing.stderr);
     sandbox.finish();
