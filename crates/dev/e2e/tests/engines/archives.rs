@@ -110,7 +110,9 @@ fn umoci_and_skopeo_read_what_is_saved_and_the_store_itself() {
         all.remove(std::path::Path::new(""));
         all.remove(std::path::Path::new("etc"));
         // As Docker's, an export knows whole seconds; the layer knows all of a time.
-        all.values_mut().for_each(|item| item.mtime.1 = 0);
+        for item in all.values_mut() {
+            item.mtime.1 = 0;
+        }
         all
     };
     let found = differences(&tree("tmp/exported"), &tree("tmp/bundle/rootfs"));

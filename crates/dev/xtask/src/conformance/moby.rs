@@ -123,10 +123,8 @@ pub(super) fn moby(args: &[String]) -> Result<(), String> {
     let _absent = std::fs::remove_dir_all(&results);
     suite::make(&results)?;
     let whole = options.suites.is_empty();
-    let suites: Vec<&str> = match whole {
-        true => SUITES.to_vec(),
-        false => options.suites.iter().map(String::as_str).collect(),
-    };
+    let suites: Vec<&str> =
+        if whole { SUITES.to_vec() } else { options.suites.iter().map(String::as_str).collect() };
     let mut command = Command::new(kit.join("tests.py"));
     command.args(&suites).env("DHOW", dhow).env("SOURCE", &source).env("BIN", &tests);
     command.env("IMAGES", images).env("RESULTS", &results).env("TOOLS", tools);

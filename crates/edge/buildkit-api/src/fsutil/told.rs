@@ -76,10 +76,10 @@ pub(crate) struct Told {
     files: Receiver,
     /// The numbers that its entries have with the sender.
     ids: Vec<u32>,
-    n_told: u32,
+    n_entries: u32,
     /// The directories that the walk is in, as far as nothing in them was wanted yet.
     parents: Vec<(u32, Stat)>,
-    told: Vec<u8>,
+    list: Vec<u8>,
     is_written: bool,
 }
 
@@ -90,9 +90,9 @@ impl Told {
             wanted,
             files: Receiver::new(into)?,
             ids: Vec::new(),
-            n_told: 0,
+            n_entries: 0,
             parents: Vec::new(),
-            told: Vec::new(),
+            list: Vec::new(),
             is_written: false,
         })
     }
@@ -114,18 +114,18 @@ impl Told {
     }
 
     fn entry(&mut self, stat: Stat) -> Result<Option<Packet>, Error> {
-        let id = self.n_told;
-        self.n_told += 1;
+        let id = self.n_entries;
+        self.n_entries += 1;
         let bytes = stat.encode_to_vec();
-        if id >= ENTRIES || self.told.len() + bytes.len() > MAX_BYTES {
+        if id >= ENTRIES || self.list.len() + bytes.len() > MAX_BYTES {
             return Err(Error::TooMany(ENTRIES));
         }
         if stat.path == METADATA.as_bytes() {
             return Ok(None);
         }
         let length = u32::try_from(bytes.len()).map_err(|_| Error::TooMany(ENTRIES))?;
-        self.told.extend_from_slice(&length.to_le_bytes());
-        self.told.extend_from_slice(&bytes);
+        self.list.extend_from_slice(&length.to_le_bytes());
+        self.list.extend_from_slice(&bytes);
         let (parent, _) = split(&stat.path)?;
         while self.parents.last().is_some_and(|(_, last)| last.path != parent) {
             self.parents.pop();
@@ -168,7 +168,7 @@ impl Told {
         let file = rustix::fs::openat(&self.root, METADATA, flags | OFlags::CLOEXEC, mode)
             .call(|| format!("open({METADATA:?})"))?;
         rustix::fs::fchmod(&file, mode).call(|| format!("fchmod({METADATA:?})"))?;
-        write_all(file.as_fd(), &self.told).call(|| format!("write({METADATA:?})"))?;
+        write_all(file.as_fd(), &self.list).call(|| format!("write({METADATA:?})"))?;
         Ok(())
     }
 }
