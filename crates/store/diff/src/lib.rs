@@ -24,6 +24,7 @@ mod lower;
 mod node;
 mod pack;
 mod path;
+mod spell;
 mod unpack;
 mod unpacked;
 mod whiteout;
@@ -153,9 +154,15 @@ pub fn pack_layer<W: Write>(upper: &Path, lower: &[PathBuf], out: &mut W) -> Res
 
 /// Makes of the writable directory `upper` of an overlay, which is mounted no more, what unpacking its
 /// archive would: a directory has the mark that it hides what is below only where something is below
-/// it, in the directories `lower`.
-pub fn unmark(upper: &Path, lower: &[PathBuf]) -> Result<(), Error> {
+/// it, in the directories `lower`. Those that have it, by their paths.
+pub fn unmark(upper: &Path, lower: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     pack::unmark(upper, lower)
+}
+
+/// Has the directories `marked` ([`unmark`]) of such a layer hide by name what is below them in the directories `lower`, the
+/// topmost first: they lose their marks.
+pub fn spell_out(upper: &Path, lower: &[PathBuf], marked: &[PathBuf]) -> Result<(), Error> {
+    spell::spell_out(upper, lower, marked)
 }
 
 /// Writes the layer that makes of a tree what `now` is, by what [`tree::compare`] has found. Nothing

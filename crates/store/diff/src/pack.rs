@@ -77,12 +77,13 @@ pub(crate) fn pack_changes<W: Write>(
 }
 
 /// Takes the marks from the directories of `upper` that hide nothing in the layers `lower` below them:
-/// overlayfs marks every directory that it makes.
-pub(crate) fn unmark(upper: &Path, lower: &[PathBuf]) -> Result<(), Error> {
+/// overlayfs marks every directory that it makes. Those that keep it.
+pub(crate) fn unmark(upper: &Path, lower: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     let mut nowhere = io::sink();
     let packer = Packer { lower, ..Packer::new(upper, &mut nowhere)? };
     let opaque = mount::overlay_attribute("opaque");
     let mut rest: Vec<PathBuf> = vec![PathBuf::new()];
+    let mut kept = Vec::new();
     while let Some(path) = rest.pop() {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let Some(dir) = packer.find(&path, flags)? else { continue };
@@ -90,11 +91,13 @@ pub(crate) fn unmark(upper: &Path, lower: &[PathBuf]) -> Result<(), Error> {
         if is_marked && (path.as_os_str().is_empty() || !packer.is_below(&path)) {
             rustix::fs::fremovexattr(&dir, &*opaque)
                 .map_err(|source| at(&path, "removexattr", source))?;
+        } else if is_marked {
+            kept.push(path.clone());
         }
         let names = names(&dir).map_err(|source| at(&path, "readdir", source))?;
         rest.extend(names.into_iter().map(|name| path.join(name)));
     }
-    Ok(())
+    Ok(kept)
 }
 
 impl<'a, W: Write> Packer<'a, W> {
@@ -309,7 +312,7 @@ fn describe(path: &Path, stat: &Stat) -> Entry {
     }
 }
 
-fn names(dir: &OwnedFd) -> Result<Vec<OsString>, Errno> {
+pub(crate) fn names(dir: &OwnedFd) -> Result<Vec<OsString>, Errno> {
     let mut names = Vec::new();
     for entry in Dir::read_from(dir)? {
         let name = entry?.file_name().to_bytes().to_vec();

@@ -100,10 +100,20 @@ fn what_a_container_changed_comes_back_as_a_layer() {
     assert_eq!(packed, again, "the same tree gives the same bytes");
     assert!(stats.n_entries > 15, "{stats:?}");
     // Sealed, it is the same archive whatever it lies on.
-    unmark(&upper, std::slice::from_ref(&lower)).unwrap();
+    let marked = unmark(&upper, std::slice::from_ref(&lower)).unwrap();
+    assert!(marked.contains(&PathBuf::from("old")), "{marked:?}");
     let mut elsewhere = Vec::new();
     pack_layer(&upper, &[], &mut elsewhere).unwrap();
     assert_eq!(packed, elsewhere);
+    // What it hides may be named instead, which means the same here.
+    spell_out(&upper, std::slice::from_ref(&lower), &marked).unwrap();
+    let mut named = Vec::new();
+    pack_layer(&upper, &[], &mut named).unwrap();
+    let has = |text: &[u8]| named.windows(text.len()).any(|part| part == text);
+    assert!(has(b"old/.wh.hidden") && !has(b"old/.wh..wh..opq"));
+    let mounted = mount::overlay(&[upper.clone(), lower.clone()], None, &[]).unwrap();
+    assert_eq!(listing(&path_of(&mounted)), want);
+    drop(mounted);
 
     let layer = home.0.join("layer");
     fs::create_dir(&layer).unwrap();
