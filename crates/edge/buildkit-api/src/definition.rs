@@ -1,5 +1,6 @@
-//! Graphs of the low-level builder: those of clients, and those that are given out here, a source that names a
-//! result. Clients pass the latter on where one build is the context of another one, and build on them.
+//! Graphs of the low-level builder: those of clients, and those that are given out here. What the latter say of results
+//! is their names: each is of a source that names one, or of operations of which each does (`drawn`). Clients pass them
+//! on where one build is the context of another one, and build on them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,14 +13,15 @@ use prost::Message;
 use tonic::Status;
 
 use crate::builds::Job;
+use crate::drawn::{self, Drawn};
 use crate::failure;
 use crate::front_end::FrontEnd;
 use crate::service::Service;
 use crate::session::policy::only_its_own;
 use crate::session::rules::Rules;
 
-/// A graph of one source is two operations; a client may have put a few more around it.
-const OPERATIONS: usize = 16;
+/// No graph that was given out has more operations; a client may have put a few more around it.
+const OPERATIONS: usize = drawn::OPERATIONS + 16;
 
 /// The graph of what a front end is, for itself, in a build of this name.
 pub(crate) fn of_source(build: &str, source: &Source) -> pb::Definition {
@@ -54,6 +56,21 @@ pub(crate) fn of_result(name: &str) -> pb::Definition {
     of_op(pb::SourceOp { identifier: format!("{RESULT}{name}"), ..pb::SourceOp::default() })
 }
 
+/// The graph of a result for who asked for it: all of it, where there is room, or no more than its name.
+pub(crate) fn given_out(job: &Job, name: &str, room: &mut usize) -> pb::Definition {
+    let of = if *room > 0 { job.build.made_of_file(name) } else { None };
+    let drawn = of.and_then(|of| {
+        let called = |step| format!("{}/{}", job.id, job.build.step_of(&of, step));
+        drawn::draw(&of, &called, *room)
+    });
+    let Some(Drawn { definition, operations }) = drawn else {
+        return of_result(&format!("{}/{name}", job.id));
+    };
+    *room = room.saturating_sub(definition.encoded_len());
+    job.places.give(operations);
+    definition
+}
+
 /// The graph of one source.
 fn of_op(source: pb::SourceOp) -> pb::Definition {
     let source = pb::Op { op: Some(Op::Source(source)), ..pb::Op::default() }.encode_to_vec();
@@ -76,6 +93,9 @@ pub(crate) fn result_of(definition: &pb::Definition) -> Option<String> {
         let named = |bytes: &&Vec<u8>| Digest::sha256(bytes).to_string() == input.digest;
         let found = definition.def.iter().find(named).filter(|_| input.index == 0);
         last = decode(found?)?;
+    }
+    if let Some(name) = llb::named(&last) {
+        return Some(name.to_owned());
     }
     match &last.op {
         Some(Op::Source(source)) if last.inputs.is_empty() => {
@@ -219,7 +239,7 @@ mod tests {
             vec![op(pb::Op { op: Some(Op::Exec(pb::ExecOp::default())), ..pb::Op::default() })],
             vec![op(pb::Op { op: Some(Op::Source(pb::SourceOp::default())), ..pb::Op::default() })],
             vec![good.def[1].clone()],
-            vec![good.def[0].clone(); 100],
+            vec![good.def[0].clone(); OPERATIONS + 1],
             vec![good.def[1].clone(), good.def[0].clone(), Vec::new()],
         ] {
             let definition = pb::Definition { def, ..pb::Definition::default() };

@@ -15,6 +15,7 @@ mod clock;
 mod content;
 mod control;
 mod definition;
+mod drawn;
 mod failure;
 mod front_end;
 mod fsutil;

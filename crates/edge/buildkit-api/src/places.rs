@@ -10,6 +10,9 @@ use oci::Digest;
 /// So many bytes of files and graphs are held for a build; of more, errors say only which step it was.
 const HELD: usize = 64 << 20;
 
+/// Operations that were given out and that are larger are in no error: it has to fit into the end of an answer.
+const MAX_GIVEN: usize = 64 << 10;
+
 /// A file, with places in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -27,6 +30,8 @@ struct Held {
     by_step: HashMap<String, Vec<Place>>,
     /// The graphs themselves.
     definitions: Vec<pb::Definition>,
+    /// What steps of others than the client were given out as.
+    given: HashMap<Digest, pb::Op>,
 }
 
 impl Places {
@@ -65,6 +70,25 @@ impl Places {
         let metadata = definition.metadata.get(&step.to_string());
         let description = metadata.map(|metadata| metadata.description.clone());
         Some((prost::Message::decode(bytes.as_slice()).ok()?, description.unwrap_or_default()))
+    }
+
+    /// Notes as which operations steps were given out.
+    pub(crate) fn give(&self, operations: Vec<(Digest, pb::Op)>) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (step, op) in operations {
+            let n_bytes = prost::Message::encoded_len(&op);
+            let has_room = n_bytes <= MAX_GIVEN && held.n_bytes.saturating_add(n_bytes) <= HELD;
+            if has_room && !held.given.contains_key(&step) {
+                held.n_bytes += n_bytes;
+                held.given.insert(step, op);
+            }
+        }
+    }
+
+    /// What a step was given out as.
+    pub(crate) fn given(&self, step: &Digest) -> Option<pb::Op> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.given.get(step).cloned()
     }
 
     /// Those of a step.

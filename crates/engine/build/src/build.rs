@@ -40,6 +40,17 @@ pub struct Step {
     pub image: Option<Digest>,
 }
 
+/// A result that a front end here has made of a file.
+#[derive(Clone, Debug)]
+pub struct FromFile {
+    /// What leads to it.
+    pub graph: Arc<Graph>,
+    /// It itself.
+    pub vertex: VertexIdx,
+    /// The file.
+    pub file: Arc<event::Source>,
+}
+
 /// What a front end was asked, and where it looked before there was a graph.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
@@ -178,6 +189,24 @@ impl Build {
         let id = graph.get(vertex).digest.hex().to_owned();
         let mut refs = self.shared.refs.lock().unwrap_or_else(PoisonError::into_inner);
         refs.insert(id.clone(), Ref { graph, vertex, file });
+        id
+    }
+
+    /// What a result is that was made of a file by a front end here; `None`: it is none of those.
+    pub fn made_of_file(&self, reference: &str) -> Option<FromFile> {
+        let Ref { graph, vertex, file } = self.shared.reference(reference).ok()?;
+        Some(FromFile { graph, vertex, file: file? })
+    }
+
+    /// Gives what leads to such a result a name, by which it can be asked for as well.
+    pub fn step_of(&self, of: &FromFile, vertex: VertexIdx) -> String {
+        let id = of.graph.get(vertex).digest.hex().to_owned();
+        let mut refs = self.shared.refs.lock().unwrap_or_else(PoisonError::into_inner);
+        refs.entry(id.clone()).or_insert_with(|| Ref {
+            graph: Arc::clone(&of.graph),
+            vertex,
+            file: Some(Arc::clone(&of.file)),
+        });
         id
     }
 

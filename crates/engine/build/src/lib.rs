@@ -43,7 +43,7 @@ mod view;
 mod worked;
 
 pub use attest::{Attestations, Recorded, Stated};
-pub use build::{Build, Step};
+pub use build::{Build, FromFile, Step};
 pub use builder::Builder;
 pub use caches::{CacheArchive, CacheMount, CacheMountName};
 pub use client::{

@@ -1,10 +1,17 @@
-//! The other way: a program of a graph as an operation, for who wants to look into one that failed.
+//! The other way: what a graph does as operations, for who wants to see it, or to look into what failed.
 
-use buildgraph::{Exec, MountKind, Network, Security, Sharing};
-use buildkit::pb::{self, MountType};
+use buildgraph::{
+    Action, Copy, Exec, File, Identity, MountKind, Network, Owner, Security, Sharing,
+};
+use buildkit::pb::{self, MountType, file_action, user_opt};
 
 use crate::exec::ROOT;
 use crate::read::EMPTY;
+
+/// The mode of what has the one that it had before.
+const NO_MODE: i32 = -1;
+/// The time where nobody says one.
+const UNSAID: i64 = -1;
 
 /// A program as an operation: its root is the first mount, the others follow in their order. Inputs have the numbers
 /// that they have there.
@@ -56,6 +63,110 @@ pub fn exec_op(exec: &Exec) -> pb::ExecOp {
         secretenv: secrets.collect(),
         cdi_devices: devices.collect(),
     }
+}
+
+/// The same, where inputs have other numbers in the operation, by those that they have there.
+pub fn numbered(exec: &Exec, numbers: &[i64]) -> pb::ExecOp {
+    let mut op = exec_op(exec);
+    for mount in &mut op.mounts {
+        if let Ok(input) = usize::try_from(mount.input) {
+            mount.input = numbers.get(input).copied().unwrap_or(EMPTY);
+        }
+    }
+    op
+}
+
+/// Changes of files as an operation of so many inputs, by whose numbers its own are known there. Each works on what
+/// the one before has made, and the last makes the result.
+pub fn file_op(file: &File, numbers: &[i64], n_inputs: usize) -> pb::FileOp {
+    let number = |input: usize| numbers.get(input).copied().unwrap_or(EMPTY);
+    let made = |action: usize| i64::try_from(n_inputs + action).unwrap_or(EMPTY);
+    let mut actions = Vec::new();
+    for (at, one) in file.actions.iter().enumerate() {
+        actions.push(pb::FileAction {
+            input: at.checked_sub(1).map_or_else(|| number(0), made),
+            secondary_input: match one {
+                Action::Copy(copy) => number(copy.input),
+                _ => EMPTY,
+            },
+            output: if at + 1 == file.actions.len() { 0 } else { EMPTY },
+            action: Some(action(one, &number)),
+        });
+    }
+    pb::FileOp { actions }
+}
+
+fn action(of: &Action, number: &dyn Fn(usize) -> i64) -> file_action::Action {
+    match of {
+        Action::Copy(one) => file_action::Action::Copy(copy(one, number)),
+        Action::MakeFile(make) => file_action::Action::Mkfile(pb::FileActionMkFile {
+            path: make.path.clone(),
+            mode: mode(make.mode),
+            data: make.data.clone(),
+            owner: owner(make.owner.as_ref(), number),
+            timestamp: make.time.unwrap_or(UNSAID),
+        }),
+        Action::MakeDirectory(make) => file_action::Action::Mkdir(pb::FileActionMkDir {
+            path: make.path.clone(),
+            mode: mode(make.mode),
+            make_parents: make.parents,
+            owner: owner(make.owner.as_ref(), number),
+            timestamp: make.time.unwrap_or(UNSAID),
+        }),
+        Action::Symlink(make) => file_action::Action::Symlink(pb::FileActionSymlink {
+            oldpath: make.target.clone(),
+            newpath: make.path.clone(),
+            owner: owner(make.owner.as_ref(), number),
+            timestamp: make.time.unwrap_or(UNSAID),
+        }),
+        Action::Remove(remove) => file_action::Action::Rm(pb::FileActionRm {
+            path: remove.path.clone(),
+            allow_not_found: remove.may_be_missing,
+            allow_wildcard: remove.wildcards,
+        }),
+    }
+}
+
+fn copy(of: &Copy, number: &dyn Fn(usize) -> i64) -> pb::FileActionCopy {
+    let octal = u32::from_str_radix(&of.mode, 8).ok();
+    pb::FileActionCopy {
+        src: of.source.clone(),
+        dest: of.destination.clone(),
+        owner: owner(of.owner.as_ref(), number),
+        mode: octal.map_or(NO_MODE, mode),
+        mode_str: if octal.is_some() { String::new() } else { of.mode.clone() },
+        follow_symlink: of.follow_links,
+        dir_copy_contents: of.contents_only,
+        attempt_unpack_docker_compatibility: of.unpack,
+        create_dest_path: of.create_destination,
+        allow_wildcard: of.wildcards,
+        allow_empty_wildcard: of.may_be_empty,
+        timestamp: of.time.unwrap_or(UNSAID),
+        include_patterns: of.include.clone(),
+        exclude_patterns: of.exclude.clone(),
+        required_paths: of.required.clone(),
+        always_replace_existing_dest_paths: of.replace,
+    }
+}
+
+fn mode(mode: u32) -> i32 {
+    i32::try_from(mode).unwrap_or(NO_MODE)
+}
+
+fn owner(of: Option<&Owner>, number: &dyn Fn(usize) -> i64) -> Option<pb::ChownOpt> {
+    let named = |name: &String, input: usize| {
+        user_opt::User::ByName(pb::NamedUserOpt { name: name.clone(), input: number(input) })
+    };
+    let who = |of: &Identity| {
+        let user = match of {
+            Identity::Id(id) => user_opt::User::ById(*id),
+            Identity::Name(name) => named(name, 0),
+            Identity::NameIn { input, name } => named(name, *input),
+        };
+        pb::UserOpt { user: Some(user) }
+    };
+    let of = of?;
+    Some(pb::ChownOpt { user: of.user.as_ref().map(who), group: of.group.as_ref().map(who) })
 }
 
 fn mount(of: &buildgraph::Mount) -> pb::Mount {

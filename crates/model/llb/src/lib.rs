@@ -32,11 +32,20 @@ use buildkit::pb;
 pub use caps::CAPS;
 pub use container::{Container, container};
 pub use error::Error;
-pub use given::{exec_op, mount_places};
+pub use given::{exec_op, file_op, mount_places, numbered};
 pub use source::shown;
 
 /// What the identifier of a source begins with that names a result of this builder.
 pub const RESULT: &str = "dhow-result://";
+
+/// The name of the result that an operation stands for, where it was given out with that: then it counts neither what
+/// it does nor what it works on.
+pub fn named(op: &pb::Op) -> Option<&str> {
+    match op.constraints.as_ref()?.filter.as_slice() {
+        [only] => only.strip_prefix(RESULT),
+        _ => None,
+    }
+}
 
 /// What a definition is.
 #[derive(Clone, Debug)]

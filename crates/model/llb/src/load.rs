@@ -7,6 +7,7 @@ use oci::Digest;
 use prost::Message as _;
 
 use crate::error::{Error, invalid};
+use crate::named;
 
 /// No more operations are read. Messages end at some megabytes anyway.
 const MAX_OPERATIONS: usize = 20_000;
@@ -111,7 +112,9 @@ impl<'a> Loaded<'a> {
                     return invalid("the definition goes in a circle");
                 };
                 let metadata = definition.metadata.get(&digest.to_string());
-                let inputs = op.inputs.iter().enumerate();
+                let works_on: &[pb::Input] =
+                    if named(&op).is_some() { &[] } else { op.inputs.as_slice() };
+                let inputs = works_on.iter().enumerate();
                 let inputs = inputs.map(|(n, input)| resolve(by_digest, input, n));
                 let inputs = inputs.collect::<Result<_, _>>()?;
                 let wanted = BTreeSet::new();

@@ -8,7 +8,7 @@ use oci::image::Platform;
 
 use crate::error::{Error, invalid, not_yet};
 use crate::load::{Loaded, Operation};
-use crate::{CAPS, RESULT, Read, exec, file, source};
+use crate::{CAPS, RESULT, Read, exec, file, named, source};
 
 /// The number that stands for an empty root, where an input's is asked for.
 pub(crate) const EMPTY: i64 = -1;
@@ -67,6 +67,11 @@ impl<'a> Reader<'a> {
     ) -> Result<BTreeMap<usize, VertexIdx>, Error> {
         let about = self.about(at, operation);
         let one = |vertex| [(0, vertex)].into();
+        if let Some(name) = named(&operation.op) {
+            let source = (self.result)(name).map(Source::Result).map_err(Error::Invalid)?;
+            let about = About { platform: None, ..about };
+            return self.add(Op::Source(source), vec![], &about).map(one);
+        }
         match &operation.op.op {
             Some(PbOp::Source(op)) => {
                 if !operation.inputs.is_empty() {
@@ -249,6 +254,9 @@ impl<'a> Reader<'a> {
             Some(name) => format!("({name})"),
             None => "scratch".into(),
         };
+        if let Some(name) = named(&operation.op) {
+            return format!("{RESULT}{name}");
+        }
         match &operation.op.op {
             Some(PbOp::Source(op)) => source::shown(&op.identifier),
             Some(PbOp::Exec(op)) => op.meta.as_ref().map_or_else(String::new, |m| m.args.join(" ")),

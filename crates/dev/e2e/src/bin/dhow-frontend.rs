@@ -96,6 +96,17 @@ impl Graph {
         self.add(Op::File(pb::FileOp { actions: vec![action] }), &[])
     }
 
+    /// Says that it is a result that was given out.
+    fn given_out(&mut self, name: &str) -> String {
+        let inputs = vec![pb::Input { digest: "sha256:none".into(), index: 0 }];
+        let filter = vec![format!("dhow-result://{name}")];
+        let constraints = Some(pb::WorkerConstraints { filter });
+        let bytes = pb::Op { inputs, constraints, ..pb::Op::default() }.encode_to_vec();
+        let digest = Digest::sha256(&bytes).to_string();
+        self.0.push(bytes);
+        digest
+    }
+
     fn end(mut self, top: &str) -> pb::Definition {
         let inputs = vec![pb::Input { digest: top.into(), index: 0 }];
         self.0.push(pb::Op { inputs, ..pb::Op::default() }.encode_to_vec());
@@ -161,6 +172,7 @@ async fn run() -> Result<(), Error> {
         "sleep" => front_end.sleep().await,
         "cut" => front_end.cut().await,
         "nested" => front_end.nested().await,
+        "steps" => front_end.steps().await,
         "failed" => front_end.failed().await,
         "rules" => front_end.rules().await,
         "loop" => front_end.again().await,
@@ -277,6 +289,10 @@ impl FrontEnd {
         let top = graph.source(&format!("dhow-result://{other}"));
         let done = self.build(graph, &top).await.map(|one| one.id);
         said.push(told("other definition", done));
+        let mut graph = Graph::default();
+        let top = graph.given_out(&other);
+        let done = self.build(graph, &top).await.map(|one| one.id);
+        said.push(told("other operation", done));
         let mut graph = Graph::default();
         let top = graph.file("large", &"x".repeat(17 << 20));
         let done = self.build(graph, &top).await.map(|one| one.id);
@@ -461,6 +477,38 @@ impl FrontEnd {
             SolveRequest { frontend: "dockerfile.v0".into(), frontend_opt, ..Default::default() };
         let built = self.solve(asked).await?;
         self.give_back(built, BTreeMap::new()).await
+    }
+
+    /// Goes from step to step of a Dockerfile, as a debugger does: the line of each, and what has been left by then.
+    async fn steps(&mut self) -> Result<(), Error> {
+        let frontend_opt = [("filename".to_owned(), "Inner".to_owned())].into();
+        let asked =
+            SolveRequest { frontend: "dockerfile.v0".into(), frontend_opt, ..Default::default() };
+        let definition = self.solve(asked).await?.def.unwrap_or_default();
+        let n_steps = definition.def.len().saturating_sub(1);
+        let locations = definition.source.clone().unwrap_or_default().locations;
+        let line = |digest: &str| {
+            let range = locations.get(digest)?.locations.first()?.ranges.first()?;
+            Some(range.start.as_ref()?.line)
+        };
+        let mut said = String::new();
+        let mut digests = Vec::new();
+        for bytes in &definition.def[..n_steps] {
+            let digest = Digest::sha256(bytes).to_string();
+            let steps = Graph(definition.def[..n_steps].to_vec());
+            let step = self.build(steps, &digest).await?;
+            let left = self.read(&step.id, "/left").await.unwrap_or_default();
+            said.push_str(&format!("{}: {left:?}\n", line(&digest).unwrap_or_default()));
+            digests.push(digest);
+        }
+        // They can be built on, too.
+        let first_run = digests.get(1).ok_or("no steps")?;
+        let mut graph = Graph(definition.def[..n_steps].to_vec());
+        let top = graph.sh("echo on >> /left", None, first_run);
+        let built = self.build(graph, &top).await?;
+        said.push_str(&format!("{:?}\n", self.read(&built.id, "/left").await?));
+        let said = self.say(&said).await?;
+        self.give_back(said, BTreeMap::new()).await
     }
 
     /// Asks for itself.

@@ -18,27 +18,33 @@ use oci::Digest;
 use tonic::Status;
 
 use crate::builds::Job;
-use crate::definition::of_result;
+use crate::definition::{given_out, of_result};
 use crate::fsutil::mode::from_unix;
 
 /// The note of an attestation that only what goes to a registry has it.
 const INLINE: &str = "inline-only";
 /// And that of what the bill of materials of the result itself is called.
 const CORE: &str = "sbom-core";
+/// So many bytes of one answer say what leads to results: there may be several, and messages end at 16 MiB.
+const GRAPHS: usize = 2 << 20;
 /// The largest part of a file in one answer, in bytes: messages end at 16 MiB.
 const FILE: u64 = 15 << 20;
 
-/// What a client is told of results.
-pub(super) fn result(job: &Job, solved: Solved) -> gateway::Result {
-    let reference = |name: Option<String>| match name {
+/// What a client is told of results; `with_graphs`: and of what leads to them.
+pub(super) fn result(job: &Job, solved: Solved, with_graphs: bool) -> gateway::Result {
+    let mut room = if with_graphs { GRAPHS } else { 0 };
+    let mut reference = |name: Option<String>| match name {
         Some(name) => {
-            let def = Some(of_result(&format!("{}/{name}", job.id)));
+            let def = Some(given_out(job, &name, &mut room));
             Ref { id: name, def }
         }
         None => Ref::default(),
     };
     let is_one = solved.refs.len() == 1 && solved.refs[0].0.is_empty();
-    let told = |one: Stated| told(reference(Some(one.reference.clone())), one);
+    let told = |one: Stated| {
+        let def = Some(of_result(&format!("{}/{}", job.id, one.reference)));
+        told(Ref { id: one.reference.clone(), def }, one)
+    };
     let attestations = solved.stated.into_iter().map(|(platform, all)| {
         (platform, Attestations { attestation: all.into_iter().map(told).collect() })
     });

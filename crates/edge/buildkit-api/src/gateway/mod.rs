@@ -200,7 +200,7 @@ impl LlbBridge for Gateway {
             (asked.get_ref().allow_result_array_ref, asked.get_ref().allow_result_return);
         let work = async {
             let solved = Box::pin(asking.solve(asked.into_inner())).await?;
-            let result = result(&asking.job, solved);
+            let result = result(&asking.job, solved, by_array);
             Ok(if by_array { answer(result) } else { older(result, by_map)? })
         };
         wanted(&asking.job, work).await

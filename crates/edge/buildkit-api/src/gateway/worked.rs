@@ -37,7 +37,10 @@ fn described(places: &Places, step: &Digest, worked: &Worked) -> Solve {
     let is_own = own.is_some();
     let (op, description) = match own {
         Some((op, description)) => (Some(op), description),
-        None => (made_of(worked), [(NAME.to_owned(), worked.name.clone())].into()),
+        None => {
+            let op = places.given(step).or_else(|| made_of(worked));
+            (op, [(NAME.to_owned(), worked.name.clone())].into())
+        }
     };
     let mut solve = Solve { description, ..Solve::default() };
     match op.as_ref().and_then(|op| op.op.as_ref()) {
@@ -47,7 +50,10 @@ fn described(places: &Places, step: &Digest, worked: &Worked) -> Solve {
         }
         Some(Op::File(file)) => {
             let n_inputs = op.as_ref().map_or(0, |op| op.inputs.len());
-            of_file(&mut solve, n_inputs, file, worked);
+            // One that was given out here has the actions of its step.
+            let all: Vec<usize> = (0..file.actions.len()).collect();
+            let numbers = if is_own { worked.actions.as_slice() } else { all.as_slice() };
+            of_file(&mut solve, n_inputs, file, numbers, worked);
         }
         _ => {
             solve.input_i_ds.clone_from(&worked.inputs);
@@ -58,8 +64,8 @@ fn described(places: &Places, step: &Digest, worked: &Worked) -> Solve {
     solve
 }
 
-/// The operation of a step that was none of a client's own. Of those that change files there is none: a step
-/// has no numbers of theirs.
+/// The operation of a step that was none of a client's own, and that nobody was told of. Of those that change files
+/// there is none: a step has no numbers of theirs.
 fn made_of(worked: &Worked) -> Option<pb::Op> {
     let buildgraph::Op::Exec(exec) = &worked.op else { return None };
     let platform = worked.platform.as_ref().map(|platform| pb::Platform {
@@ -105,13 +111,20 @@ fn of_exec(solve: &mut Solve, op: &pb::ExecOp, places: &[Option<usize>], worked:
     }
 }
 
-fn of_file(solve: &mut Solve, n_inputs: usize, op: &pb::FileOp, worked: &Worked) {
+/// `numbers` are those that the actions of the step have in its operation.
+fn of_file(
+    solve: &mut Solve,
+    n_inputs: usize,
+    op: &pb::FileOp,
+    numbers: &[usize],
+    worked: &Worked,
+) {
     let buildgraph::Op::File(file) = &worked.op else { return };
     let from = |action: &buildgraph::Action| match action {
         buildgraph::Action::Copy(copy) => Some(copy.input),
         _ => None,
     };
-    let own = |at: usize| Some((file.actions.get(at)?, *worked.actions.get(at)?));
+    let own = |at: usize| Some((file.actions.get(at)?, *numbers.get(at)?));
     if let Some(lacking) = worked.lacking {
         let mut all = (0..file.actions.len()).filter_map(own);
         let copying = all.find(|(action, _)| from(action) == Some(lacking));
@@ -190,6 +203,29 @@ mod tests {
     }
 
     #[test]
+    fn a_step_that_was_given_out_is_the_operation_that_it_was_given_out_as() {
+        let copy = |input| Action::Copy(Copy { input, ..Copy::default() });
+        let file = File { actions: vec![copy(1), copy(1)] };
+        let op = llb::file_op(&file, &[0, 1], 2);
+        let input = |digest: &str| pb::Input { digest: digest.into(), index: 0 };
+        let op = pb::Op {
+            inputs: vec![input("sha256:a"), input("sha256:b")],
+            op: Some(Op::File(op)),
+            ..pb::Op::default()
+        };
+        let (places, step) = (Places::default(), Digest::sha256(b"x"));
+        let mut worked = worked(buildgraph::Op::File(file));
+        (worked.actions, worked.failed_action) = (vec![], Some(1));
+        assert_eq!(described(&places, &step, &worked).op, None, "nobody was told of it");
+        places.give(vec![(step.clone(), op.clone())]);
+        let solve = described(&places, &step, &worked);
+        assert_eq!(solve.op, Some(op));
+        assert_eq!(solve.subject, Some(Subject::File(FileAction { index: 1 })));
+        assert_eq!(solve.input_i_ds, ["", "other"]);
+        assert_eq!(solve.mount_i_ds, ["", "wrote"]);
+    }
+
+    #[test]
     fn what_an_input_lacks_is_the_subject() {
         let mut worked = worked(exec());
         worked.lacking = Some(1);
@@ -215,12 +251,12 @@ mod tests {
             [(0, vec![]), (9, vec![action(-9, 99); 3]), (0, vec![action(7, i64::MAX); 3])]
         {
             let mut solve = Solve::default();
-            of_file(&mut solve, n_inputs, &pb::FileOp { actions }, &worked);
+            of_file(&mut solve, n_inputs, &pb::FileOp { actions }, &worked.actions, &worked);
             assert!(solve.input_i_ds.iter().all(String::is_empty));
         }
         let mut solve = Solve::default();
         let actions = vec![action(0, -1), action(0, -1), action(0, 1)];
-        of_file(&mut solve, 2, &pb::FileOp { actions }, &worked);
+        of_file(&mut solve, 2, &pb::FileOp { actions }, &worked.actions, &worked);
         assert_eq!(solve.input_i_ds, ["root", "other"]);
         assert_eq!(solve.mount_i_ds, ["", "", "wrote"]);
     }

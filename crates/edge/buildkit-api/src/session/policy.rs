@@ -174,7 +174,7 @@ fn decided(name: &str, decision: DecisionResponse) -> Result<Decision, Denied> {
 }
 
 /// A source as a definition names it. What is of this build itself is nobody's to allow.
-fn named(source: &Source) -> Option<SourceOp> {
+pub(crate) fn named(source: &Source) -> Option<SourceOp> {
     let mut attrs = BTreeMap::new();
     let mut set = |key: &str, value: &str| {
         if !value.is_empty() {

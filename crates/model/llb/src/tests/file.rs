@@ -78,8 +78,10 @@ fn actions_in_a_row_are_one_vertex() {
         action(4, -1, -1, PbAction::Mkfile(mkfile)),
         action(5, -1, 0, PbAction::Symlink(link)),
     ];
-    let top = file(&mut definition, list, &[&image, &local]);
+    let top = file(&mut definition, list.clone(), &[&image, &local]);
     let read = definition.read(&top).unwrap();
+    let Op::File(changes) = &read.top().op else { panic!("{:?}", read.top()) };
+    assert_eq!(crate::file_op(changes, &[0, 1], 2).actions, list, "and back");
     assert_eq!(read.top().shown.name, "mkdir /b, copy a* /b/, rm /r*, mkfile /f, symlink /l -> /f");
     let [
         Action::MakeDirectory(dir),

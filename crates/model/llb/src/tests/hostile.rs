@@ -42,6 +42,52 @@ fn what_hangs_together_in_no_way_is_refused() {
     assert!(refused(vec![source, wide]).contains("too large"));
 }
 
+/// What was given out is its name, whatever it says that it does, and on what.
+#[test]
+fn an_operation_that_names_a_result_is_that_one() {
+    let add = |definition: &mut Definition, names: &[&str]| {
+        let filter = names.iter().map(|name| format!("{}{name}", crate::RESULT)).collect();
+        let op = pb::Op {
+            inputs: vec![pb::Input { digest: "sha256:no".into(), index: -1 }; 3],
+            op: Some(PbOp::Build(pb::BuildOp::default())),
+            platform: Some(pb::Platform { os: "plan9".into(), ..pb::Platform::default() }),
+            constraints: Some(pb::WorkerConstraints { filter }),
+        };
+        let bytes = op.encode_to_vec();
+        let digest = Digest::sha256(&bytes).to_string();
+        definition.def.push(bytes);
+        At(digest, 0)
+    };
+    let mut definition = Definition::default();
+    let first = add(&mut definition, &["b/x"]);
+    let exec = pb::ExecOp {
+        meta: Some(pb::Meta { args: vec!["a".into()], ..pb::Meta::default() }),
+        mounts: vec![pb::Mount { dest: "/".into(), ..pb::Mount::default() }],
+        ..pb::ExecOp::default()
+    };
+    let top = definition.add(PbOp::Exec(exec), &[&first]);
+    let read = definition.read(&top).unwrap();
+    assert_eq!(read.graph.len(), 3, "the result, as layers, and the program");
+    let layers = read.input(read.top(), 0);
+    let result = read.input(layers, 0);
+    assert_eq!(result.op, Op::Source(Source::Result("own b/x".into())));
+    assert_eq!((result.inputs.len(), &result.platform), (0, &None));
+    for (names, why) in [
+        (&["missing"][..], "there is no such result"),
+        (&["a", "b"][..], "output index -1"),
+        (&[][..], "output index -1"),
+    ] {
+        let mut definition = Definition::default();
+        let top = add(&mut definition, names);
+        let told = definition.error(&top);
+        assert!(told.contains(why), "{names:?}: {told}");
+    }
+    // It has one result.
+    let mut definition = Definition::default();
+    let top = add(&mut definition, &["b/x"]);
+    assert!(definition.error(&top.output(1)).contains("output index 1"));
+}
+
 #[test]
 fn deep_ones_take_no_stack_and_wide_ones_no_names() {
     let mut definition = Definition::default();

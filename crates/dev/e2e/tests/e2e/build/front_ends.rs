@@ -101,6 +101,7 @@ fn what_it_cannot_do() {
     assert!(of("unknown ref")[0].starts_with("NotFound"), "{said}");
     assert!(of("other ref")[0].starts_with("NotFound"), "{said}");
     assert!(of("other definition")[0].contains("no such ref"), "{said}");
+    assert!(of("other operation")[0].contains("no such ref"), "{said}");
     assert!(of("large")[0].starts_with("OutOfRange"), "{said}");
     let links = of("link");
     assert_eq!(links.len(), 6, "{said}");
@@ -148,6 +149,21 @@ fn containers_of_its_own_and_front_ends_for_the_next() {
     // One that asks for itself comes to an end.
     let looped = dhow(&sandbox, &syntax(&sandbox, "loop"), &[]);
     assert!(looped.code != 0 && looped.stderr.contains("ask each for the next"), "{looped:?}");
+    tidy(&sandbox);
+    sandbox.discard();
+}
+
+/// As `buildx dap` does it.
+#[test]
+fn a_dockerfile_can_be_run_up_to_each_of_its_steps() {
+    needs!(Root, Overlay, Netns, Nft, Busybox);
+    let sandbox = busybox("front-end-steps");
+    front_end(&sandbox, "front", "");
+    let dir = syntax(&sandbox, "steps");
+    let text = "FROM busybox\nRUN echo one > /left\n\nRUN echo two >> /left\n";
+    write(&dir, &[("Inner", text)]);
+    let wanted = "1: \"\"\n2: \"one\\n\"\n4: \"one\\ntwo\\n\"\n\"one\\non\\n\"\n";
+    assert_eq!(said(&sandbox, &dir, &[]), wanted);
     tidy(&sandbox);
     sandbox.discard();
 }
