@@ -47,9 +47,9 @@ pub(crate) struct Known {
     modified: Option<String>,
 }
 
-/// The files that a build has asked for, by their names here: whatever their servers have by now, all of a
-/// build sees the same.
-pub(crate) type Seen = Mutex<HashMap<String, Known>>;
+/// The files that a build has asked for, by their names here: whatever their servers have by now, and whatever is removed
+/// meanwhile, all of a build sees the same.
+pub(crate) type Seen = Mutex<HashMap<String, (Arc<Directory>, Known)>>;
 
 /// What is told of a file.
 pub(crate) struct About {
@@ -95,7 +95,7 @@ async fn have(
     build: &Arc<Shared>,
     http: &Http,
     listeners: &Listeners,
-) -> Result<(Directory, Known, bool), Error> {
+) -> Result<(Arc<Directory>, Known, bool), Error> {
     let wanted = wanted(http)?;
     let (url, user) = without_user(&http.url);
     let shown = url.split(['?', '#']).next().unwrap_or_default().to_owned();
@@ -105,6 +105,13 @@ async fn have(
         // A server may answer something else to them.
         name += &format!("\0{header}: {value}");
     }
+    let is_wanted = |known: &Known| wanted.as_ref().is_some_and(|wanted| *wanted == known.digest);
+    let seen = build.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+    if let Some((directory, known)) = seen
+        && (wanted.is_none() || is_wanted(&known))
+    {
+        return Ok((directory, known, true));
+    }
     let description = format!("http url {shown}");
     let called = name.clone();
     let taken = build
@@ -113,13 +120,15 @@ async fn have(
     let beside = build.builder.store.beside(&directory, KNOWN);
     let known = known(&directory, &beside);
 
-    let is_wanted = |known: &Known| wanted.as_ref().is_some_and(|wanted| *wanted == known.digest);
-    let is_seen = |known: &Known| {
-        let seen = build.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        wanted.is_none() && seen.get(&name) == Some(known)
+    // Who holds it keeps it from being pruned.
+    let keep = |directory: Directory, known: &Known| {
+        let directory = Arc::new(directory);
+        let kept = (Arc::clone(&directory), known.clone());
+        build.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), kept);
+        directory
     };
-    if let Some(known) = known.clone().filter(|known| is_wanted(known) || is_seen(known)) {
-        return Ok((directory, known, true));
+    if let Some(known) = known.clone().filter(is_wanted) {
+        return Ok((keep(directory, &known), known, true));
     }
     let file = ask(build, http, &url, user.as_deref(), known.as_ref()).await?;
     let (known, was_here) = match known {
@@ -133,14 +142,13 @@ async fn have(
         // What is kept is no less true for that.
         return Err(Error::Invalid(format!("digest mismatch {}: {wanted}", known.digest)));
     }
-    build.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(name, known.clone());
-    Ok((directory, known, was_here))
+    Ok((keep(directory, &known), known, was_here))
 }
 
-fn output(directory: Directory, http: &Http, mode: u32, known: &Known) -> Output {
+fn output(directory: Arc<Directory>, http: &Http, mode: u32, known: &Known) -> Output {
     let (name, digest) = (&known.name, &known.digest);
     let identity = Some(format!("http {digest} {mode:o} {}:{} {name}", http.uid, http.gid));
-    Output::Tree(Tree { directory: Arc::new(directory), part: PathBuf::new(), identity })
+    Output::Tree(Tree { directory, part: PathBuf::new(), identity })
 }
 
 /// What the file has to be.
@@ -331,7 +339,7 @@ async fn take(
     made.set_modified(std::time::UNIX_EPOCH).at("utimensat", &path)?;
     let digest = hasher.finish().to_string();
     let known = Known { name, digest, ..Known::default() };
-    Ok((output(directory, http, 0o600, &known), false))
+    Ok((output(Arc::new(directory), http, 0o600, &known), false))
 }
 
 /// What is read of a stream at once, bytes.

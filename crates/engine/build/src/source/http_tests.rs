@@ -258,3 +258,21 @@ async fn what_breaks_off_is_nothing() {
     let (path, _, was_here) = try_bring(&home, &source).await.unwrap();
     assert_eq!((fs::read_to_string(path.join("f")).unwrap().len(), was_here), (10, false));
 }
+
+/// What a build has looked at is there for it, whatever is removed meanwhile.
+#[tokio::test]
+async fn what_was_looked_at_is_not_pruned() {
+    let home = Home::new("http-prune");
+    let n_asked = std::sync::atomic::AtomicUsize::new(0);
+    let again = move || n_asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string();
+    let server = Server::new(move |_| ok("", &again()));
+    let (build, _) = home.begin();
+    let file = http(server.url("/file"));
+    let listeners = Listeners::default();
+    let looked = about(&build.shared, &file, &listeners).await.unwrap();
+    home.builder.prune(&crate::Pruning { all: true, ..crate::Pruning::default() }).unwrap();
+    let (output, _) = bring(&build.shared, &file, &listeners).await.unwrap();
+    let Output::Tree(tree) = &output else { panic!("no tree") };
+    let text = fs::read_to_string(tree.directory.path.join("file")).unwrap();
+    assert_eq!((text.as_str(), looked.digest), ("0", Digest::sha256(b"0").to_string()));
+}
