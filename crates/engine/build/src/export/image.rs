@@ -171,7 +171,7 @@ async fn install(
         }
         images.push(OneImage {
             statements,
-            config: stated(solved, &one.platform)?,
+            config: stated(solved, export, &one.platform)?,
             platform: one.platform.clone(),
             chain: one.chain.clone(),
             made: one.made.clone(),
@@ -311,12 +311,14 @@ fn subjects(names: &[Reference], config: &ImageConfig) -> Vec<String> {
     names.iter().map(|name| attest::of_image("docker", name, Some(&platform))).collect()
 }
 
-/// The configuration that the front end says for a platform.
-fn stated(solved: &Solved, platform: &str) -> Result<ImageConfig, Error> {
-    let of_platform = solved.metadata.get(&format!("{CONFIG}/{platform}"));
-    let Some(bytes) = of_platform.or_else(|| solved.metadata.get(CONFIG)) else {
-        return blank(platform);
+/// The configuration that who exports, or else the front end, says for a platform.
+fn stated(solved: &Solved, export: &Export, platform: &str) -> Result<ImageConfig, Error> {
+    let said = |key: &str| {
+        let option = export.options.get(key).map(String::as_bytes);
+        option.or_else(|| solved.metadata.get(key).map(Vec::as_slice))
     };
+    let of_platform = said(&format!("{CONFIG}/{platform}"));
+    let Some(bytes) = of_platform.or_else(|| said(CONFIG)) else { return blank(platform) };
     if bytes.trim_ascii() == b"null" {
         return Err(Error::Invalid("invalid null image config for export".into()));
     }
@@ -399,4 +401,27 @@ async fn push(
         return Ok(transfer::push_by_digest(images, &request, image, root, &events).await?);
     }
     Ok(transfer::push(images, &request, false, &events).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_exports_may_say_how_an_image_is_configured() {
+        let config = |os: &str| format!(r#"{{"os":"{os}","architecture":"amd64"}}"#);
+        let of = |key: &str, os: &str| (key.to_owned(), config(os));
+        let metadata = [("", "a"), ("/linux/arm64", "b")];
+        let metadata =
+            metadata.map(|(end, os)| (format!("{CONFIG}{end}"), config(os).into_bytes()));
+        let solved = Solved { metadata: metadata.into(), ..Solved::default() };
+        let os = |options: &[(String, String)], platform: &str| {
+            let options = options.iter().cloned().collect();
+            let export = Export { options, ..Export::default() };
+            stated(&solved, &export, platform).unwrap().os
+        };
+        assert_eq!((os(&[], ""), os(&[], "linux/arm64")), ("a".into(), "b".into()));
+        let all = [of(CONFIG, "c")];
+        assert_eq!((os(&all, ""), os(&all, "linux/arm64")), ("c".into(), "b".into()));
+    }
 }
