@@ -35,12 +35,11 @@ impl Asking {
 fn described(places: &Places, step: &Digest, worked: &Worked) -> Solve {
     let own = places.operation(step);
     let is_own = own.is_some();
-    let (op, description) = match own {
-        Some((op, description)) => (Some(op), description),
-        None => {
-            let op = places.given(step).or_else(|| made_of(worked));
-            (op, [(NAME.to_owned(), worked.name.clone())].into())
-        }
+    let (op, description) = if let Some((op, description)) = own {
+        (Some(op), description)
+    } else {
+        let op = places.given(step).or_else(|| made_of(worked));
+        (op, [(NAME.to_owned(), worked.name.clone())].into())
     };
     let mut solve = Solve { description, ..Solve::default() };
     match op.as_ref().and_then(|op| op.op.as_ref()) {
