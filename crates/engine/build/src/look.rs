@@ -55,6 +55,8 @@ pub struct Extras {
 /// What a source is, before any of it is built on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceMeta {
+    /// Of a directory of the client's there is nothing to say before.
+    Nothing,
     /// An image: the digest of its manifest, its configuration, and what is said of it, where that was asked for.
     Image(Digest, Vec<u8>, Option<Box<Chain>>),
     /// A repository.
@@ -116,7 +118,9 @@ impl Shared {
                 let source::http::About { digest, name, modified } = found;
                 Ok(SourceMeta::Http { checksum: digest, name, modified })
             }
-            Source::Local(_) | Source::Result(_) | Source::Blob(_) => {
+            // What it is, is known once it has come.
+            Source::Local(_) => Ok(SourceMeta::Nothing),
+            Source::Result(_) | Source::Blob(_) => {
                 Err(Error::NotYet(format!("to look at {shown} before it is built")))
             }
         })

@@ -243,6 +243,7 @@ fn chain(found: Chain) -> AttestationChain {
 pub(crate) fn described(meta: SourceMeta, with_config: bool) -> ResolveSourceMetaResponse {
     let mut response = ResolveSourceMetaResponse::default();
     match meta {
+        SourceMeta::Nothing => {}
         SourceMeta::Image(digest, config, found) => {
             let config = if with_config { config } else { Vec::new() };
             let digest = digest.to_string();

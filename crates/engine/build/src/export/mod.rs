@@ -48,6 +48,9 @@ impl Solved {
 /// The metadata with an image's configuration.
 pub(crate) const CONFIG: &str = "containerimage.config";
 
+/// The metadata with the time of a result (`SOURCE_DATE_EPOCH`), seconds since 1970.
+pub(crate) const EPOCH: &str = "source.date.epoch";
+
 /// One result, made.
 #[derive(Default)]
 struct Finished {
@@ -77,6 +80,9 @@ impl Build {
     /// (`containerimage.digest`).
     pub async fn export(&self, solved: &Solved) -> Result<BTreeMap<String, String>, Error> {
         platforms::check(solved)?;
+        for (reference, epoch) in epochs(solved)? {
+            self.shared.set_epoch(reference, epoch);
+        }
         for short in platforms::warnings(&self.shared.request.platforms, solved)? {
             let warning = Warning { short, ..Warning::default() };
             self.shared.progress.tell(Event::Warning(warning));
@@ -190,6 +196,21 @@ fn named(export: &mut Export, solved: &Solved) {
     export.options.insert("name".into(), name.unwrap_or_default());
 }
 
+/// The times that a front end gives its results.
+fn epochs(solved: &Solved) -> Result<Vec<(&str, i64)>, Error> {
+    let mut all = Vec::new();
+    for (platform, reference) in &solved.refs {
+        let own = solved.metadata.get(&format!("{EPOCH}/{platform}"));
+        let told = own.or_else(|| solved.metadata.get(EPOCH));
+        let (Some(told), Some(reference)) = (told, reference) else { continue };
+        let text = String::from_utf8_lossy(told);
+        let epoch =
+            text.parse().map_err(|_| Error::Invalid(format!("{EPOCH}: `{text}` is no number")))?;
+        all.push((reference.as_str(), epoch));
+    }
+    Ok(all)
+}
+
 /// What a front end says that is for its client.
 fn told_by_frontend(solved: &Solved) -> BTreeMap<String, String> {
     let told = solved.metadata.iter().filter(|(key, _)| key.starts_with("frontend."));
@@ -268,4 +289,31 @@ fn below_part(graph: &Graph, part: &Vertex, at: usize) -> Option<VertexIdx> {
     let Op::Exec(exec) = &program.op else { return None };
     let input = exec.input_of(*exec.kept().get(at)?)?;
     program.inputs.get(input).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_front_end_gives_its_results_times() {
+        let refs = vec![
+            ("linux/amd64".to_owned(), Some("a".to_owned())),
+            ("linux/arm64".to_owned(), Some("b".to_owned())),
+            ("linux/arm".to_owned(), None),
+        ];
+        let told = |all: &[(&str, &str)]| {
+            let one = |(key, text): &(&str, &str)| (format!("{EPOCH}{key}"), (*text).into());
+            Solved {
+                refs: refs.clone(),
+                metadata: all.iter().map(one).collect(),
+                ..Solved::default()
+            }
+        };
+        assert_eq!(epochs(&told(&[])).unwrap(), []);
+        let all = told(&[("", "5"), ("/linux/arm64", "-7")]);
+        assert_eq!(epochs(&all).unwrap(), [("a", 5), ("b", -7)]);
+        let error = epochs(&told(&[("", "5s")])).unwrap_err().to_string();
+        assert!(error.contains("`5s` is no number"), "{error}");
+    }
 }

@@ -20,7 +20,7 @@ use self::answers::Where;
 use self::calls::Call;
 use crate::build::Asked;
 use crate::event::{Event, Source, Warning};
-use crate::export::{CONFIG, Solved};
+use crate::export::{CONFIG, EPOCH, Solved};
 use crate::request::FrontendRequest;
 use crate::{Attestations, Build, Error, explain};
 
@@ -258,14 +258,17 @@ impl Build {
             Some(platform) if options.multi_platform => platform.to_string(),
             _ => String::new(),
         };
-        let key = match name.as_str() {
-            "" => CONFIG.to_owned(),
-            name => format!("{CONFIG}/{name}"),
+        let key = |of: &str| match name.as_str() {
+            "" => of.to_owned(),
+            name => format!("{of}/{name}"),
         };
-        if let (Some(epoch), Some(id)) = (built.epoch, &reference) {
-            self.shared.set_epoch(id, epoch);
+        solved.metadata.insert(key(CONFIG), config);
+        if let Some(epoch) = built.epoch {
+            solved.metadata.insert(key(EPOCH), epoch.to_string().into_bytes());
+            if let Some(id) = &reference {
+                self.shared.set_epoch(id, epoch);
+            }
         }
-        solved.metadata.insert(key, config);
         solved.refs.push((name, reference));
         Ok(())
     }
