@@ -72,7 +72,8 @@ fn all_kinds_of_things_are_told_of() {
     };
     let told = filtered(&["type=image", "label=kind=made"]);
     assert_eq!(told, "image create\nimage tag\nimage untag");
-    assert_eq!(filtered(&["image=busybox", "event=start"]), "container start");
+    let told = filtered(&["image=busybox", "event=start"]);
+    assert!(!told.is_empty() && told.lines().all(|line| line == "container start"), "{told}");
     assert_eq!(filtered(&["image=busy", "event=start"]), "");
     sandbox.finish();
 }
