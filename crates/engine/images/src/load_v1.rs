@@ -36,6 +36,8 @@ struct Level {
     id: String,
     bytes: Vec<u8>,
     step: Step,
+    /// There were layers of no byte at all then, which change nothing.
+    has_layer: bool,
 }
 
 impl Images {
@@ -52,11 +54,15 @@ impl Images {
         for (repository, tags) in names {
             for (tag, id) in tags {
                 let name = check_target(format!("{repository}:{tag}").parse()?)?;
-                let levels = levels(pieces, id)?;
+                let mut levels = levels(pieces, id)?;
                 let mut layers: Vec<Box<dyn LayerSource + '_>> = Vec::new();
                 let (mut descriptors, mut diff_ids) = (Vec::new(), Vec::new());
-                for level in &levels {
+                for level in &mut levels {
                     let layer = pieces.layer(&format!("{}/layer.tar", level.id), None)?;
+                    level.has_layer = layer.size > 0;
+                    if !level.has_layer {
+                        continue;
+                    }
                     let kind = layer_type(diff::compression(&mut *layer.open()?)?);
                     descriptors.push(Descriptor::new(kind, layer.digest.clone(), layer.size));
                     diff_ids.push(diff_id(&layer)?);
@@ -93,7 +99,7 @@ fn levels(pieces: &Pieces, top: String) -> Result<Vec<Level>, Error> {
         let step: Step = serde_json::from_slice(&bytes)
             .map_err(|error| Error::Invalid(format!("read \"{path}\": {error}")))?;
         next = step.parent.clone().filter(|parent| !parent.is_empty());
-        levels.push(Level { id, bytes, step });
+        levels.push(Level { id, bytes, step, has_layer: true });
     }
     levels.reverse();
     Ok(levels)
@@ -111,7 +117,7 @@ fn config(levels: &[Level], diff_ids: Vec<DiffId>) -> Result<ImageConfig, Error>
             created_by: command.map(|words| words.join(" ")),
             author: config.author.clone(),
             comment: config.comment.clone(),
-            empty_layer: false,
+            empty_layer: !level.has_layer,
         });
     }
     if config.os.is_empty() {

@@ -198,7 +198,8 @@ fn when_nobody_answers_the_asker_is_told() {
     assert_eq!(at.response().0, 2);
 
     at.server.config.upstream.clear();
-    assert_eq!(at.ask("example.org", A).0, 3, "there is nobody to ask");
+    assert_eq!(at.ask("example.org", A).0, 2, "there is nobody to ask");
+    assert_eq!(at.ask("nobody", A).0, 3, "which would be a name of the network's");
 }
 
 #[test]
