@@ -326,7 +326,12 @@ impl FrontEnd {
         });
         said.push(told("meta of an image", done));
         let done = self.client.resolve_source_meta(meta("local://context")).await;
-        said.push(told("meta of a directory", done.map(|_| "told".to_owned())));
+        let done = done.map(|found| {
+            let found = found.into_inner();
+            let has = [found.image.is_some(), found.git.is_some(), found.http.is_some()];
+            format!("{} {has:?}", found.source.is_some())
+        });
+        said.push(told("meta of a directory", done));
         let env: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
         for name in ["BUILDKIT_SESSION_ID", "BUILDKIT_WORKERS", "BUILDKIT_EXPORTEDPRODUCT"] {
             said.push(format!("{name}: {}", env.iter().any(|one| one == name)));
