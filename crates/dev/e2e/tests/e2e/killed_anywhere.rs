@@ -138,6 +138,10 @@ fn lives(sandbox: &Sandbox, _: &str) {
     // Where the copy of our own file was made before, it is made again.
     let _ = std::fs::remove_dir_all(sandbox.root().join("init"));
     run(sandbox, "run --rm --name brief --init busybox true");
+    // One that its supervisor removes, for nobody else is there.
+    run(sandbox, "run -d --rm --name gone busybox true");
+    run(sandbox, "wait gone");
+    run(sandbox, "rm -f gone");
     // Two lives, then it is given up.
     let again = "run -d --name again --restart on-failure:1 --health-interval 1ms --health-cmd true \
                  busybox sh -c";
