@@ -430,10 +430,10 @@ fn a_shim_is_small() {
         let line = rollup.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     };
-    // What is private counts in full however many shims there are; the program's own pages are
-    // shared among them.
-    let private = field("Private_Dirty:");
-    println!("shim: {private} kB dirty, {} kB proportional", field("Pss:"));
+    // What is its own counts in full however many shims there are; the program's pages are shared among
+    // them. (Where its file has just been written, or lies in memory, those are "dirty", too.)
+    let private = field("Anonymous:");
+    println!("shim: {private} kB of its own, {} kB proportional", field("Pss:"));
     assert!(private < 1024, "{private} kB");
     // The program's pages go when it has nothing to do for a while.
     let at_first = field("Rss:");
