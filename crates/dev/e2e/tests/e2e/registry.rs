@@ -78,7 +78,10 @@ fn a_password_is_kept_and_used() {
     let name = format!("{HOST}/me/app:1");
     sandbox.ok(&["tag", "busybox", &name]);
     let refused = sandbox.dhow(&["push", &name]);
-    assert!(refused.code == 1 && refused.stderr.contains("no basic auth credentials: "), "{refused:?}");
+    assert!(
+        refused.code == 1 && refused.stderr.contains("no basic auth credentials: "),
+        "{refused:?}"
+    );
     let login = |password: &str| {
         let dhow = testkit::dhow_program();
         let script =
