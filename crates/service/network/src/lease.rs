@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use metadata::{Lease, Write};
 use netlink::RouteSocket;
 
-use crate::{Attachment, Driver, Error, Network, Pool, name, now};
+use crate::{Attachment, Driver, Error, Network, Pool, name};
 
 /// A container's addresses in one network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ fn take(
     if is_reserved(pool, address) {
         return Err(Error::AddressInUse { address, holder: String::new() });
     }
-    match tx.lease_address(network_id, address, container, now()) {
+    match tx.lease_address(network_id, address, container) {
         Ok(()) => Ok(address),
         Err(metadata::Error::InUse { holder, .. }) => Err(Error::AddressInUse { address, holder }),
         Err(err) => Err(err.into()),
@@ -121,8 +121,7 @@ fn next(tx: &Write, network: &Network, pool: &Pool, container: &str) -> Result<I
         if !lease.is_none_or(|lease| lease.container == container || is_free(lease)) {
             continue;
         }
-        // Whatever the clock said when it was released: its link is gone.
-        tx.lease_address(&network.id, address, container, i64::MAX)?;
+        tx.lease_address(&network.id, address, container)?;
         return Ok(address);
     }
     Err(Error::Exhausted { name: network.name.clone(), id: network.id.clone() })

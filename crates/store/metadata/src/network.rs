@@ -174,20 +174,17 @@ impl Write {
         Ok(self.execute("remove a network", "DELETE FROM networks WHERE id = ?1", [id])? > 0)
     }
 
-    /// Gives an address to a container. [`Error::InUse`] where another one has it, or had it until
-    /// later than `rested` (nanoseconds since 1970). A container may take its own again.
+    /// Gives an address to a container. [`Error::InUse`] where another one has it. A container may take its
+    /// own again, and anybody one that was released.
     pub fn lease_address(
         &self,
         network: &str,
         address: IpAddr,
         container: &str,
-        rested: i64,
     ) -> Result<(), Error> {
         let old = self.lease(network, address)?;
-        let taken = |old: &Lease| {
-            old.container != container && old.released.is_none_or(|since| since > rested)
-        };
-        if let Some(old) = old.filter(taken) {
+        let is_taken = |old: &Lease| old.container != container && old.released.is_none();
+        if let Some(old) = old.filter(is_taken) {
             return Err(Error::InUse {
                 what: "address",
                 name: address.to_string(),

@@ -166,7 +166,7 @@ fn removing_a_container_takes_all_that_was_its_own() {
             detail: String::new(),
             started: 1,
         })?;
-        tx.lease_address("n1", address, "aa", 0)?;
+        tx.lease_address("n1", address, "aa")?;
         tx.reserve_port(&port)
     });
     assert!(write(&db, |tx| tx.delete_container("aa", 100)));
@@ -182,7 +182,7 @@ fn removing_a_container_takes_all_that_was_its_own() {
 }
 
 #[test]
-fn an_address_rests_before_the_next_one_gets_it() {
+fn an_address_is_somebodys_until_it_is_released() {
     let dir = Dir::new("lease");
     let db = dir.db();
     let address: IpAddr = "fd00::2".parse().unwrap();
@@ -193,14 +193,14 @@ fn an_address_rests_before_the_next_one_gets_it() {
             created: 0,
             config: "{}".into(),
         })?;
-        tx.lease_address("n1", address, "aa", 0)
+        tx.lease_address("n1", address, "aa")
     });
-    let lease = |who: &str, rested| db.write(|tx| tx.lease_address("n1", address, who, rested));
-    assert!(lease("bb", 1_000).is_err(), "held");
-    lease("aa", 0).unwrap();
+    let lease = |who: &str| db.write(|tx| tx.lease_address("n1", address, who));
+    assert!(lease("bb").is_err(), "held");
+    lease("aa").unwrap();
     write(&db, |tx| tx.release_addresses("aa", 500));
-    assert!(lease("bb", 400).is_err(), "resting");
-    lease("bb", 500).unwrap();
+    lease("bb").unwrap();
+    assert!(lease("aa").is_err(), "held by the other one");
     write(&db, |tx| tx.delete_network("n1"));
     assert!(db.read(|tx| tx.leases("n1")).unwrap().is_empty());
 }
