@@ -265,9 +265,6 @@ impl Build {
         solved.metadata.insert(key(CONFIG), config);
         if let Some(epoch) = built.epoch {
             solved.metadata.insert(key(EPOCH), epoch.to_string().into_bytes());
-            if let Some(id) = &reference {
-                self.shared.set_epoch(id, epoch);
-            }
         }
         solved.refs.push((name, reference));
         Ok(())
