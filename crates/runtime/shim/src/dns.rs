@@ -1,8 +1,9 @@
 //! The name server inside the container, at 127.0.0.11.
 //!
 //! Its sockets were opened in the container's network namespace; everything else happens in the
-//! host's, but for questions to servers that the container names itself, which are asked from its own. It answers for the names of the containers on the same networks, from files that they
-//! keep ([`names`]), and relays all other questions ([`relay`]).
+//! host's, but for questions to servers that the container names itself, which are asked from its own. It
+//! answers for the names of the containers on the same networks, from files that they keep ([`names`]), and
+//! relays all other questions ([`relay`]).
 
 mod names;
 mod relay;
