@@ -43,14 +43,10 @@ impl Options {
         let mut options = Self::default();
         let mut args = args.iter();
         while let Some(arg) = args.next() {
-            let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value\n{USAGE}"));
-            let path = |path: &String| {
-                std::fs::canonicalize(path).map_err(|error| format!("{arg} {path}: {error}"))
-            };
             match arg.as_str() {
-                "--dhow" => options.dhow = Some(path(value()?)?),
-                "--socket" => options.socket = Some(path(value()?)?),
-                "--api" => options.api = Some(value()?.clone()),
+                "--dhow" => options.dhow = Some(suite::path(arg, &mut args, USAGE)?),
+                "--socket" => options.socket = Some(suite::path(arg, &mut args, USAGE)?),
+                "--api" => options.api = Some(suite::value(arg, &mut args, USAGE)?.clone()),
                 filter if !filter.starts_with('-') && options.filter.is_none() => {
                     options.filter = Some(filter.to_owned());
                 }

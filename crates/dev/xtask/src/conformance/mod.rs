@@ -55,10 +55,7 @@ impl Options {
         let mut options = Self::default();
         let mut args = args.iter();
         while let Some(arg) = args.next() {
-            let mut path = || {
-                let path = args.next().ok_or_else(|| format!("{arg} needs a value\n{USAGE}"))?;
-                std::fs::canonicalize(path).map_err(|error| format!("{arg} {path}: {error}"))
-            };
+            let mut path = || suite::path(arg, &mut args, USAGE);
             match arg.as_str() {
                 "--runtime" => options.runtime = Some(path()?),
                 "--criu" => options.criu = true,

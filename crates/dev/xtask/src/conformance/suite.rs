@@ -218,6 +218,25 @@ pub(super) fn shell(directory: &Path, script: &str) -> Result<(), String> {
     if status.success() { Ok(()) } else { Err(format!("sh -c '{} ...': {status}", first())) }
 }
 
+/// What follows an option.
+pub(super) fn value<'a>(
+    option: &str,
+    args: &mut impl Iterator<Item = &'a String>,
+    usage: &str,
+) -> Result<&'a String, String> {
+    args.next().ok_or_else(|| format!("{option} needs a value\n{usage}"))
+}
+
+/// The same, of something that is there.
+pub(super) fn path<'a>(
+    option: &str,
+    args: &mut impl Iterator<Item = &'a String>,
+    usage: &str,
+) -> Result<PathBuf, String> {
+    let path = value(option, args, usage)?;
+    std::fs::canonicalize(path).map_err(|error| format!("{option} {path}: {error}"))
+}
+
 pub(super) fn make(directory: &Path) -> Result<(), String> {
     std::fs::create_dir_all(directory).map_err(|error| format!("{directory:?}: {error}"))
 }

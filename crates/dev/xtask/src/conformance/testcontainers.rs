@@ -39,11 +39,7 @@ pub(super) fn testcontainers(args: &[String]) -> Result<(), String> {
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         match arg.as_str() {
-            "--dhow" => {
-                let path = args.next().ok_or_else(|| format!("--dhow needs a value\n{USAGE}"))?;
-                let found = std::fs::canonicalize(path);
-                dhow = Some(found.map_err(|error| format!("--dhow {path}: {error}"))?);
-            }
+            "--dhow" => dhow = Some(suite::path(arg, &mut args, USAGE)?),
             other if !other.starts_with('-') && filter.is_none() => filter = Some(other.to_owned()),
             _ => return Err(USAGE.to_owned()),
         }
