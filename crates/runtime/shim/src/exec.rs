@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use oci::runtime::ConsoleSize;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use shim_protocol::{Attach, Console, ExecStatus, Phase, Reply};
 
 use crate::error::{Error, report};
 use crate::health::words;
-use crate::runtime::{failure, written_to};
+use crate::runtime::{self, failure, written_to};
 use crate::stdio::{self, ConsoleSocket};
 use crate::streams::Streams;
 use crate::supervisor::Supervisor;
@@ -300,10 +300,16 @@ impl Supervisor {
     }
 
     /// What execs still run have ended with the container: their status says so.
+    ///
+    /// A runtime that is still at one goes no further: it would write into the directory that is about to
+    /// be removed, or join the container's next life, in which nobody knows of its process.
     pub(crate) fn end_execs(&mut self) {
         const KILLED: i32 = 128 + 9;
         let mut abandoned = Vec::new();
         for exec in self.execs.values_mut() {
+            if let State::Starting(runtime) = exec.state {
+                abort(runtime);
+            }
             if !matches!(exec.state, State::Ended(..)) {
                 exec.state = State::Ended(KILLED, Instant::now());
                 abandoned.extend(exec.client.take());
@@ -346,6 +352,17 @@ impl Supervisor {
             // What is not removed now goes with the whole directory.
             let _ = fs::remove_file(exec.file(suffix));
         }
+    }
+}
+
+/// Ends a runtime that is at an exec. What it has made by then ends with the container: a process that
+/// waits for it hears that it is gone, and one in the cgroup is killed there.
+fn abort(runtime: Pid) {
+    // It is our child, and has not been waited for: its number is its own.
+    let killed = rustix::process::kill_process(runtime, Signal::KILL)
+        .map_err(|errno| sys::Error::new(format!("kill({})", runtime.as_raw_nonzero()), errno));
+    if let Err(err) = killed.map_err(Error::from).and_then(|()| runtime::wait(runtime)) {
+        report("end the runtime of an exec", &err);
     }
 }
 

@@ -1,13 +1,16 @@
 //! Other processes in a running container.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
-use shim_protocol::{Attach, Reply, Request};
+use shim_protocol::{Attach, Exec, Reply, Request, receive};
 
 use crate::Case;
 use crate::container::{ALL, Container, read_all, read_until, unframe, write};
-use crate::fixture::wait_until;
+use crate::fixture::{own_runtime, wait_until};
 
 pub(crate) const CASES: &[Case] = &[
     ("an_execs_code_is_there_when_its_stream_ends", an_execs_code_is_there_when_its_stream_ends),
@@ -17,6 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     ("an_exec_that_cannot_run", an_exec_that_cannot_run),
     ("many_execs_at_once", many_execs_at_once),
     ("execs_end_with_the_container", execs_end_with_the_container),
+    ("a_runtime_at_an_exec_ends_with_the_container", a_runtime_at_an_exec_ends_with_the_container),
     ("clients_and_execs_leave_no_descriptor", clients_and_execs_leave_no_descriptor),
     ("an_exec_with_a_child_that_stays", an_exec_with_a_child_that_stays),
 ];
@@ -136,6 +140,36 @@ fn execs_end_with_the_container() {
     assert_eq!(it.exec_status("ee").exit_code, Some(137));
     let mut it = it;
     assert_eq!(it.join(), 137);
+}
+
+/// One that takes long over an exec could write where the container's directory is being removed, or join
+/// the container's next life.
+fn a_runtime_at_an_exec_ends_with_the_container() {
+    let mut it = Container::new("while :; do sleep 100; done");
+    let real = it.config.runtime.program.take().or_else(own_runtime).unwrap();
+    let (slow, number) = (it.upper().with_file_name("slow"), it.upper().with_file_name("number"));
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *' exec '*) ;; *) exec '{}' \"$@\" ;; esac\n\
+         echo $$ > '{}'; exec sleep 100\n",
+        real.display(),
+        number.display(),
+    );
+    fs::write(&slow, script).unwrap();
+    fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
+    it.config.runtime.program = Some(slow);
+    it.launch();
+    let process = serde_json::from_value(it.spec["process"].clone()).unwrap();
+    let (id, attach) = ("gg".to_owned(), Attach::default());
+    let client = it.begin(&Request::Exec(Box::new(Exec { id, process, attach, console: None })));
+    let number = || fs::read_to_string(&number).ok()?.trim().parse::<u32>().ok();
+    wait_until("the runtime is at it", || number().is_some());
+    assert_eq!(it.request(&Request::Kill { signal: 9, stop: false, keep: false }).1, Reply::Ok);
+    let reply = receive(&client).unwrap().expect("no reply");
+    assert!(matches!(reply, Reply::Error(err) if err.not_running));
+    assert_eq!(it.join(), 137);
+    assert_eq!(it.exec_status("gg").exit_code, Some(137));
+    let runtime = Path::new("/proc").join(number().unwrap().to_string());
+    assert!(!runtime.exists(), "{}", runtime.display());
 }
 
 fn an_exec_with_a_child_that_stays() {
