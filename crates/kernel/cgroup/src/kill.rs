@@ -29,13 +29,12 @@ impl Cgroup {
     /// stopped; when that takes more than ten seconds, thaws them again and fails.
     pub fn freeze(&self) -> Result<(), Error> {
         pass("cgroup.freeze")?;
-        let result = self.set_frozen(true);
+        let result = self.set_frozen(true).and_then(|()| pass("cgroup.frozen"));
         if result.is_err() {
             // Half frozen is worse than not; the first error is the one to tell.
             let _ = self.set_frozen(false);
         }
-        result?;
-        pass("cgroup.frozen")
+        result
     }
 
     /// Lets the processes go on. Fine when they are not frozen.

@@ -167,14 +167,27 @@ impl Supervisor {
         }
         let cgroup = self.cgroup()?;
         failpoint::hit("shim.freeze")?;
-        if to == Phase::Paused {
-            cgroup.freeze()?;
-        } else {
+        if to != Phase::Paused {
             cgroup.thaw()?;
+            return self.note_paused(to);
         }
+        cgroup.freeze()?;
+        let noted = self.note_paused(to);
+        if noted.is_err() {
+            // One that is said to run must not stand still: who wants it to end would wait for long.
+            self.status.phase = from;
+            self.pause_checks(false);
+            cgroup
+                .thaw()
+                .unwrap_or_else(|err| report("thaw what is not noted as frozen", &err.into()));
+        }
+        noted
+    }
+
+    fn note_paused(&mut self, phase: Phase) -> Result<(), Error> {
         failpoint::hit("shim.frozen")?;
-        self.status.phase = to;
-        self.pause_checks(to == Phase::Paused);
+        self.status.phase = phase;
+        self.pause_checks(phase == Phase::Paused);
         self.save_status()
     }
 }

@@ -28,6 +28,7 @@ pub(crate) const CASES: &[Case] = &[
     ("output_survives_the_shim", output_survives_the_shim),
     ("frozen_and_thawed", frozen_and_thawed),
     ("killed_while_frozen", killed_while_frozen),
+    ("what_cannot_be_noted_as_frozen_goes_on", what_cannot_be_noted_as_frozen_goes_on),
     ("another_user_can_reopen_its_output", another_user_can_reopen_its_output),
     ("many_lower_directories", many_lower_directories),
     ("the_hosts_root_stays_as_it_is", the_hosts_root_stays_as_it_is),
@@ -264,6 +265,24 @@ fn killed_while_frozen() {
     assert_eq!(it.request(&Request::Pause).1, Reply::Ok);
     assert_eq!(it.request(&Request::Kill { signal: 9, stop: false, keep: false }).1, Reply::Ok);
     assert_eq!(it.join(), 137);
+}
+
+fn what_cannot_be_noted_as_frozen_goes_on() {
+    for failpoint in ["shim.frozen", "cgroup.frozen"] {
+        let mut it = Container::new("while :; do echo tick; sleep 0.02; done");
+        it.failpoints = format!("{failpoint}=error");
+        let client = it.launch_attached(OUTPUT);
+        read_until(&client, "tick\n");
+        if it.request(&Request::Pause).1 == Reply::Ok {
+            println!("skipped: what_cannot_be_noted_as_frozen_goes_on: built without failpoints");
+            return;
+        }
+        assert_eq!(it.status().phase, Phase::Running);
+        let n_ticks = it.log("stdout").len();
+        wait_until("it goes on", || it.log("stdout").len() > n_ticks + 2);
+        assert_eq!(it.request(&Request::Kill { signal: 9, stop: false, keep: false }).1, Reply::Ok);
+        assert_eq!(it.join(), 137);
+    }
 }
 
 fn another_user_can_reopen_its_output() {
