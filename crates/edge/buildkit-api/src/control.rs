@@ -124,6 +124,12 @@ impl Service {
                 Box::pin(self.front_end(job, &job.client, asked)).await?
             }
         };
+        if asked.enable_session_exporter {
+            // It may look into what it is asked about.
+            for name in solved.refs.iter().filter_map(|(_, name)| name.as_deref()) {
+                job.client.told_of(name)?;
+            }
+        }
         let response = Box::pin(job.build.export(&solved)).await;
         let response = response.map_err(|error| job.failed(&error))?;
         Ok((response, job.build.recorded(&solved)))

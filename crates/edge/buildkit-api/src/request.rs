@@ -38,6 +38,7 @@ pub(crate) fn build(request: &control::SolveRequest) -> Result<Request, Status> 
     Ok(Request {
         id: name(&request.r#ref)?,
         exports: exporters(request).into_iter().map(|one| export(one, epoch)).collect(),
+        asks_for_exports: request.enable_session_exporter,
         platforms: platforms(&request.frontend_attrs),
         cache_from,
         cache_to,

@@ -113,6 +113,7 @@ const BUILDER: &[&str] = &[
     "exporter.image.annotations",
     "exporter.image.attestations",
     "exporter.multiple",
+    "exporter.session",
     "exporter.sourcedateepoch",
     "source.policy",
     "source.policy.session",

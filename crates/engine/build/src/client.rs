@@ -11,7 +11,9 @@ use registry::Credentials;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::event::Status;
+use crate::export::Solved;
 use crate::look::{Extras, SourceMeta};
+use crate::request::Export;
 
 /// An answer that takes time. Its error is a text for people, without a full stop.
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
@@ -153,6 +155,17 @@ pub trait Client: Send + Sync + fmt::Debug {
         _describe: &'a Describe<'a>,
     ) -> Decided<'a> {
         Box::pin(async { Ok(None) })
+    }
+
+    /// Where else a result goes that has been made; asked where the build's request says so.
+    fn exports<'a>(&'a self, _solved: &'a Solved) -> Asked<'a, Vec<Export>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// Takes what came of all exports, by BuildKit's names, where it was asked for more of them. Its error is that of
+    /// the build.
+    fn exported<'a>(&'a self, _response: &'a BTreeMap<String, String>) -> Asked<'a, ()> {
+        Box::pin(async { Ok(()) })
     }
 
     /// A stream that the client has under this path: an archive that it was given on its standard input,

@@ -14,6 +14,8 @@ pub struct Request {
     pub id: String,
     /// What to make of it; empty: it stays in the cache.
     pub exports: Vec<Export>,
+    /// Its client is asked where else a result is to go, once it is there.
+    pub asks_for_exports: bool,
     /// The platforms that its client asks for: it is told where a result is of others. Empty: nobody is.
     pub platforms: Vec<String>,
     /// Caches to look in.

@@ -40,6 +40,9 @@ pub use generated::errdefs;
 /// both in one package.)
 pub use generated::moby::filesync::v1 as filesync;
 
+/// Session: where else results go.
+pub use generated::moby::exporter::v1 as exporter;
+
 /// Session: secrets.
 pub use generated::moby::buildkit::secrets::v1 as secrets;
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use build::{Asked, Client, Decided, Describe, Fetched, Output, SentTree, Status, Stream};
+use build::{
+    Asked, Client, Decided, Describe, Export, Fetched, Output, SentTree, Solved, Status, Stream,
+};
 use buildgraph::Local;
 use buildkit::filesync::{BytesMessage, file_send_client::FileSendClient};
 use buildkit::fsutil::Packet;
@@ -20,7 +22,7 @@ use tonic::metadata::{AsciiMetadataValue, MetadataKey, MetadataMap};
 use tonic_prost::ProstCodec;
 
 use super::policy::Policy;
-use super::{Session, Sessions, ask, content, header, tree};
+use super::{Session, Sessions, ask, content, exports, header, tree};
 use crate::clock::now;
 use crate::fsutil::Received;
 use crate::transport::{Channel, MESSAGE};
@@ -110,6 +112,14 @@ impl Client for SessionClient {
         describe: &'a Describe<'a>,
     ) -> Decided<'a> {
         Box::pin(self.1.decide(source, platform, describe))
+    }
+
+    fn exports<'a>(&'a self, solved: &'a Solved) -> Asked<'a, Vec<Export>> {
+        Box::pin(exports::find(&self.0, solved))
+    }
+
+    fn exported<'a>(&'a self, response: &'a BTreeMap<String, String>) -> Asked<'a, ()> {
+        Box::pin(exports::finalize(&self.0, response))
     }
 
     fn upload<'a>(&'a self, path: &'a str) -> Asked<'a, Box<dyn AsyncRead + Send + Unpin>> {

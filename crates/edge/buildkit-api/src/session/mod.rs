@@ -6,6 +6,7 @@
 mod ask;
 mod client;
 mod content;
+mod exports;
 mod header;
 pub(crate) mod pipe;
 pub(crate) mod policy;

@@ -87,12 +87,16 @@ impl Build {
             let warning = Warning { short, ..Warning::default() };
             self.shared.progress.tell(Event::Warning(warning));
         }
-        let mut exports = self.shared.request.exports.clone();
+        let (mut exports, asks) =
+            (self.shared.request.exports.clone(), self.shared.request.asks_for_exports);
+        let needs_files = asks || exports.iter().any(|export| export.kind != "cacheonly");
+        let finished = self.finish(solved, needs_files).await?;
+        if asks {
+            exports.extend(self.shared.client.exports(solved).await.map_err(Error::Client)?);
+        }
         for export in &mut exports {
             named(export, solved);
         }
-        let needs_files = exports.iter().any(|export| export.kind != "cacheonly");
-        let finished = self.finish(solved, needs_files).await?;
         let mut response = told_by_frontend(solved);
         for (idx, export) in exports.iter().enumerate() {
             let finished = &finished;
@@ -113,6 +117,9 @@ impl Build {
             Ok(())
         };
         self.shared.blocking(collect).await?;
+        if asks {
+            self.shared.client.exported(&response).await.map_err(Error::Client)?;
+        }
         Ok(response)
     }
 

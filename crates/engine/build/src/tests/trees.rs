@@ -77,6 +77,37 @@ async fn an_archive_is_the_same_each_time() {
     assert_eq!(export(&home, "tar", &epoch, &both).await.unwrap(), first);
 }
 
+/// Where a result goes beside that, its client says when it is there; and is told what came of it.
+#[tokio::test]
+async fn a_client_is_asked_where_results_go() {
+    testkit::needs!(Root, Overlay);
+    let home = Home::new("asked-exports");
+    home.write("src/f", "f");
+    let more = Export { kind: "tar".into(), ..Export::default() };
+    home.client.more.lock().unwrap().push(more);
+    let build = async |asks_for_exports: bool, said: &str| {
+        let mut steps = Steps::default();
+        let context = steps.context();
+        let top = steps.copy(None, context, "src", "/src");
+        let request = Request { asks_for_exports, ..Request::default() };
+        let (build, _events) = home.begin_with(&home.builder, request);
+        let reference = build.reference(Arc::new(steps.0), top);
+        let metadata = [(said.to_owned(), Vec::new())].into();
+        let refs = vec![(String::new(), Some(reference))];
+        let solved = Solved { refs, metadata, ..Solved::default() };
+        build.export(&solved).await.map_err(|error| error.to_string())
+    };
+    build(false, "").await.unwrap();
+    assert!(home.client.sent.lock().unwrap().is_empty());
+    assert_eq!(*home.client.told.lock().unwrap(), None);
+    let response = build(true, "frontend.a").await.unwrap();
+    let sent = home.client.sent.lock().unwrap().clone();
+    assert!(read(&sent[0].1).iter().any(|(name, _)| name == "src/f"));
+    assert!(response.contains_key("frontend.a"));
+    assert_eq!(*home.client.told.lock().unwrap(), Some(response));
+    assert_eq!(build(true, "frontend.refuse").await.unwrap_err(), "not so");
+}
+
 /// A context, and what has the Dockerfile, may be results of the same build.
 #[tokio::test]
 async fn a_context_that_is_a_result() {

@@ -6,10 +6,11 @@ use std::path::Path;
 const BUILDKIT: &str = "github.com/moby/buildkit";
 
 /// What is spoken; all else is imported by these.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     "api/services/control/control.proto",
     "frontend/gateway/pb/gateway.proto",
     "session/auth/auth.proto",
+    "session/exporter/exporter.proto",
     "session/filesync/filesync.proto",
     "session/secrets/secrets.proto",
     "session/sshforward/ssh.proto",

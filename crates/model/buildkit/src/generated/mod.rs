@@ -54,6 +54,11 @@ pub mod moby {
             }
         }
     }
+    pub mod exporter {
+        pub mod v1 {
+            include!("moby.exporter.v1.rs");
+        }
+    }
     pub mod filesync {
         pub mod v1 {
             include!("moby.filesync.v1.rs");
