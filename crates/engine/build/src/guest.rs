@@ -1,6 +1,6 @@
 //! Front ends that are images: a program that is asked for a graph over its standard input and output.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use buildgraph::{Exec, Image, Layout, Network, Source};
 use containers::{StepMount, StepSource};
@@ -10,7 +10,7 @@ use oci::{ChainId, Digest};
 
 use crate::container::{Container, Process, Program};
 use crate::frontend::answers::input_config;
-use crate::frontend::files;
+use crate::frontend::{caps, files};
 use crate::output::Output;
 use crate::tell::{Listeners, phase_told};
 use crate::{Build, Error, source};
@@ -19,8 +19,6 @@ use crate::{Build, Error, source};
 const NO_NETWORK: &str = "moby.buildkit.frontend.network.none";
 /// What says what it can do.
 const CAPS: &str = "moby.buildkit.frontend.caps";
-/// That it can be given results as its context.
-const TAKES_INPUTS: &str = "moby.buildkit.frontend.inputs";
 /// The program of an image that names none.
 const PROGRAM: &str = "/run";
 /// Where it finds what it is itself.
@@ -230,14 +228,10 @@ fn program(asked: &GuestRequest, config: &ImageConfig) -> Program {
 
 /// Whether a front end can do what is asked of it.
 fn check(asked: &GuestRequest, config: &ImageConfig) -> Result<(), Error> {
-    let names = |text: &str| -> BTreeSet<String> {
-        let names = text.split(',').map(|cap| cap.split('+').next().unwrap_or_default());
-        names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
-    };
-    let has = config.config.labels.get(CAPS).map(|text| names(text)).unwrap_or_default();
-    let mut needs = asked.options.get("frontend.caps").map(|text| names(text)).unwrap_or_default();
+    let has = config.config.labels.get(CAPS).map(|text| caps::names(text)).unwrap_or_default();
+    let mut needs = caps::demanded(&asked.options);
     if !asked.inputs.is_empty() {
-        needs.insert(TAKES_INPUTS.to_owned());
+        needs.insert(caps::TAKES_INPUTS.to_owned());
     }
     match needs.difference(&has).next() {
         Some(missing) => Err(Error::NoCap { front_end: asked.image.clone(), cap: missing.clone() }),

@@ -2,6 +2,7 @@
 
 pub(crate) mod answers;
 mod calls;
+pub(crate) mod caps;
 pub(crate) mod files;
 pub(crate) mod picture;
 mod time;
@@ -105,6 +106,7 @@ impl Build {
 
     /// The front end that the Dockerfile, or who asks for the build, wants in place of this one.
     pub async fn syntax(&self, request: &FrontendRequest) -> Result<Option<Syntax>, Error> {
+        caps::check(&request.options, true)?;
         if request.options.contains_key(CMDLINE) {
             return Ok(None);
         }
@@ -125,6 +127,7 @@ impl Build {
     /// Makes a graph of a Dockerfile, and names its results. Nothing is carried out but what it takes
     /// to read the Dockerfile, and to know the images that it names.
     pub async fn solve(&self, request: &FrontendRequest) -> Result<Solved, Error> {
+        caps::check(&request.options, false)?;
         Attestations::of(&request.options)?;
         request.cache_from.iter().for_each(|option| self.shared.remote.add(option));
         let mut read = self.read(request).await?;
