@@ -28,6 +28,8 @@ pub(crate) struct Tree {
     pub(crate) part: PathBuf,
     /// What it is, if that is known without a look at its files: a commit, a checksum.
     pub(crate) identity: Option<String>,
+    /// When all of it was written, where that is a part of what it is: nanoseconds since 1970.
+    pub(crate) time: Option<i64>,
 }
 
 impl Output {

@@ -130,11 +130,16 @@ impl Shared {
         vertex: &Vertex,
         tree: Output,
     ) -> Result<Output, Error> {
+        let time = match &tree {
+            Output::Tree(tree) => tree.time,
+            Output::Layers(_) | Output::Parts(_) => None,
+        };
         let copy = Copy {
             input: 1,
             source: "/".into(),
             destination: "/".into(),
             contents_only: true,
+            time,
             ..Copy::default()
         };
         let op = Op::File(File { actions: vec![Action::Copy(copy)] });

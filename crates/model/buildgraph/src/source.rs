@@ -125,6 +125,9 @@ pub struct Git {
     /// What its host may be, as lines of `known_hosts`; empty: what it says the first time.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub known_hosts: String,
+    /// All of it was written when its commit was made.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub commit_times: bool,
 }
 
 /// A file behind a URL.

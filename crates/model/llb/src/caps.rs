@@ -24,6 +24,7 @@ pub const CAPS: &[&str] = &[
     "source.git.subdir",
     "source.git.checksum",
     "source.git.skipsubmodules",
+    "source.git.mtime",
     "source.http",
     "source.http.auth",
     "source.http.checksum",

@@ -167,7 +167,13 @@ fn git(rest: &str, attributes: &Attributes) -> Result<Source, Error> {
             "git.authheadersecret" => git.header_secret.clone_from(value),
             "git.mountsshsock" => git.ssh.clone_from(value),
             "git.knownsshhosts" => git.known_hosts.clone_from(value),
-            "git.mtime" if matches!(value.as_str(), "" | "checkout") => {}
+            "git.mtime" => {
+                git.commit_times = match value.as_str() {
+                    "commit" => true,
+                    "" | "checkout" => false,
+                    _ => return invalid(format!("invalid git.mtime: {value:?}")),
+                };
+            }
             "git.fetchbycommit" | "git.checkoutbundle" if !flag(key, value)? => {}
             key => return unknown("git", key),
         }

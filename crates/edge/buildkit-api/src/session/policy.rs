@@ -229,6 +229,7 @@ pub(crate) fn named(source: &Source) -> Option<SourceOp> {
             set("git.authheadersecret", &git.header_secret);
             set("git.mountsshsock", &git.ssh);
             set("git.knownsshhosts", &git.known_hosts);
+            set("git.mtime", if git.commit_times { "commit" } else { "" });
             let bare = git.remote.split_once("://").map_or(git.remote.as_str(), |(_, rest)| rest);
             let part = match plain(&git.subdir).as_str() {
                 "" => String::new(),

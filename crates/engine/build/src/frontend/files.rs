@@ -22,6 +22,8 @@ const IGNORE: &str = ".dockerignore";
 const NO_DIRECTORY: &str = "no access allowed to dir";
 /// The options that say in which session a directory of the client's is.
 const SESSION: &str = "local-sessionid:";
+/// The option that gives a build a time.
+const EPOCH: &str = "build-arg:SOURCE_DATE_EPOCH";
 /// No Dockerfile is larger.
 const MAX_DOCKERFILE: u64 = 10 << 20;
 
@@ -65,6 +67,8 @@ pub(super) async fn outside(
     };
     let git = GitRef::parse(context).map_err(|error| Error::Invalid(error.to_string()))?;
     if let Some(git) = git {
+        // As in BuildKit: a build that has a time wants those of a checkout to be the same each time.
+        let has_time = request.options.get(EPOCH).is_some_and(|epoch| !epoch.is_empty());
         let context = Source::Git(buildgraph::Git {
             remote: git.remote,
             reference: git.reference,
@@ -75,6 +79,7 @@ pub(super) async fn outside(
             token_secret: "GIT_AUTH_TOKEN".into(),
             header_secret: "GIT_AUTH_HEADER".into(),
             ssh: "default".into(),
+            commit_times: git.mtime == "commit" || (has_time && git.mtime.is_empty()),
             ..buildgraph::Git::default()
         });
         let (origin, dockerfile) = (context.clone(), context.clone());

@@ -83,7 +83,7 @@ pub(crate) async fn bring(build: &Arc<Shared>, blob: &Blob) -> Result<(Output, b
         build.blocking(move |build| build.builder.store.measured(&id, size)).await?;
     }
     let (directory, identity) = (Arc::new(directory), Some(identity));
-    Ok((Output::Tree(Tree { directory, part: PathBuf::new(), identity }), was_here))
+    Ok((Output::Tree(Tree { directory, part: PathBuf::new(), identity, time: None }), was_here))
 }
 
 /// Writes what comes, which is what its digest says.

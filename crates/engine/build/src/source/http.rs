@@ -148,7 +148,7 @@ async fn have(
 fn output(directory: Arc<Directory>, http: &Http, mode: u32, known: &Known) -> Output {
     let (name, digest) = (&known.name, &known.digest);
     let identity = Some(format!("http {digest} {mode:o} {}:{} {name}", http.uid, http.gid));
-    Output::Tree(Tree { directory, part: PathBuf::new(), identity })
+    Output::Tree(Tree { directory, part: PathBuf::new(), identity, time: None })
 }
 
 /// What the file has to be.

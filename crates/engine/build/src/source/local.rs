@@ -40,6 +40,6 @@ pub(crate) async fn bring(
     let directory = Arc::new(directory);
     let id = directory.id.clone();
     build.blocking(move |build| build.builder.store.measured(&id, fetched.n_bytes)).await?;
-    let tree = Tree { directory, part: PathBuf::new(), identity: None };
+    let tree = Tree { directory, part: PathBuf::new(), identity: None, time: None };
     Ok((Output::Tree(tree), false))
 }

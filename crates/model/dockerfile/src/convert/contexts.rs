@@ -45,6 +45,7 @@ pub(crate) fn git_source(git: &GitRef, keep: Option<bool>, checksum: &str) -> So
         keep_git_dir: git.keep_git_dir.or(keep).unwrap_or(false),
         skip_submodules: git.submodules == Some(false),
         checksum: Some(buildgraph::Checksum(checksum.to_owned())).filter(|sum| !sum.0.is_empty()),
+        commit_times: git.mtime == "commit",
         ..Git::default()
     })
 }

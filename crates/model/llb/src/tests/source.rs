@@ -102,15 +102,16 @@ fn repositories() {
         ("git.authheadersecret", "H"),
         ("git.mountsshsock", "default"),
         ("git.knownsshhosts", "example.com ssh-ed25519 AAAA"),
+        ("git.mtime", "commit"),
     ];
     let Ok(Source::Git(found)) = of("git://example.com/a/b.git#v1:sub", &attributes) else {
         panic!()
     };
     assert_eq!(found.remote, "git@example.com:a/b.git");
-    assert!(found.keep_git_dir && found.skip_submodules);
+    assert!(found.keep_git_dir && found.skip_submodules && found.commit_times);
     assert_eq!(found.checksum.unwrap().0, "abcdef0");
     assert_eq!(found.known_hosts, "example.com ssh-ed25519 AAAA");
-    assert!(of("git://example.com/a", &[("git.mtime", "commit")]).is_err());
+    assert!(of("git://example.com/a", &[("git.mtime", "now")]).is_err());
     assert!(of("git://example.com/a", &[("git.bundle", "x")]).is_err());
 }
 

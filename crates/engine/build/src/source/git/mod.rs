@@ -10,6 +10,7 @@ mod program;
 mod remote;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use std::collections::HashMap;
 use std::fs;
@@ -95,9 +96,10 @@ pub(crate) async fn bring(
         measure.await?;
     }
     check_part(&directory.path, &part, &git.subdir)?;
-    let identity = format!("{identity} {}", part.display());
+    let identity = Some(format!("{identity} {}", part.display()));
+    let time = git.commit_times.then(|| times::of(&directory.path)).transpose()?;
     let directory = Arc::new(directory);
-    Ok((Output::Tree(Tree { directory, part, identity: Some(identity) }), was_here))
+    Ok((Output::Tree(Tree { directory, part, identity, time }), was_here))
 }
 
 /// When a commit was made, seconds since 1970, without a checkout.
@@ -108,12 +110,7 @@ pub(crate) async fn commit_time(
 ) -> Result<i64, Error> {
     let found = look_up(build, git, listeners).await?;
     let directory = passing(build, git, &found).await?;
-    let Found { remote, tip, program, .. } = &found;
-    let show = ["show", "--no-patch", "--format=%ct", &tip.commit, "--"];
-    let text = program.run(&directory.path, &show).await?;
-    let unreadable =
-        |_| Error::Invalid(format!("commit {} of {} has no time", tip.commit, remote.url));
-    text.trim().parse().map_err(unreadable)
+    times::made(&found.remote, &found.tip, &found.program, &directory.path).await
 }
 
 /// A directory with the commit in it, without a checkout, for as long as it is looked at.
@@ -189,7 +186,8 @@ pub(crate) async fn about(
 /// What a checkout is. With `.git` or submodules, where it comes from is part of it.
 fn identity(git: &buildgraph::Git, remote: &Remote, commit: &str) -> String {
     let (keep, modules) = (git.keep_git_dir, !git.skip_submodules);
-    format!("git {commit} {keep} {modules} {}", remote.url)
+    let times = if git.commit_times { " with its times" } else { "" };
+    format!("git {commit} {keep} {modules} {}{times}", remote.url)
 }
 
 /// The directory that is wanted, as a path below the checkout.
@@ -392,7 +390,12 @@ async fn check_out(
     for rest in ["FETCH_HEAD", "ORIG_HEAD"] {
         let _ = fs::remove_file(dir.join(".git").join(rest));
     }
-    if git.keep_git_dir { Ok(()) } else { without_git(dir) }
+    let made =
+        if git.commit_times { Some(times::made(remote, tip, program, dir).await?) } else { None };
+    if !git.keep_git_dir {
+        without_git(dir)?;
+    }
+    made.map_or(Ok(()), |made| times::set(dir, made))
 }
 
 /// Runs git for one commit of each history; where that fails, for all of it: a web server that has no more than

@@ -249,6 +249,30 @@ async fn names_and_commits() {
 }
 
 #[tokio::test]
+async fn files_as_old_as_their_commit() {
+    let home = Home::new("git-times");
+    let server = Server::new("times", daemon);
+    let script = "mkdir d; echo x >d/f; ln -s d/f link; git add .
+        GIT_COMMITTER_DATE='1700000101 +0000' git commit -qm one; git tag -am annotated v1";
+    server.repository("r", script);
+    let plain = git(server.url("git", "r"), "v1");
+    let with = Git { commit_times: true, ..plain.clone() };
+    let (path, identity, _) = get(&home, &with).await;
+    let old = "1700000101";
+    assert_eq!(sh(&path, "stat -c %Y . d d/f link"), [old; 4].join("\n"));
+    let (path, other, was_here) = get(&home, &plain).await;
+    assert!(other != identity && !was_here, "{other}");
+    assert_ne!(sh(&path, "stat -c %Y d/f"), old);
+    let (path, ..) = get(&home, &Git { keep_git_dir: true, ..with.clone() }).await;
+    assert_eq!(sh(&path, "stat -c %Y .git .git/HEAD d"), [old; 3].join("\n"));
+    // What is here already is as old.
+    let (build, _) = home.begin();
+    let (output, was_here) = bring(&build.shared, &with, &Listeners::default()).await.unwrap();
+    let Output::Tree(tree) = output else { panic!("no tree") };
+    assert_eq!((tree.time, was_here), (Some(1_700_000_101_000_000_000), true));
+}
+
+#[tokio::test]
 async fn a_directory_of_it_or_its_git_directory() {
     let home = Home::new("git-parts");
     let server = Server::new("parts", daemon);
