@@ -1,6 +1,6 @@
 //! One build: what was asked for, what it has made so far.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -111,6 +111,8 @@ pub(crate) struct Shared {
     pub(crate) resolved: Mutex<HashSet<(String, Digest)>>,
     /// What its client was asked that is the front end itself.
     pub(crate) root: OnceLock<Asked>,
+    /// The results that the build ends with, and those that say something of them.
+    last: Mutex<BTreeSet<String>>,
 }
 
 /// A result of another build, which lives as long as this one.
@@ -127,6 +129,8 @@ pub(crate) struct Ref {
     pub(crate) vertex: VertexIdx,
     /// What the graph was made of.
     pub(crate) file: Option<Arc<event::Source>>,
+    /// Somebody asked for it by itself, and it is no part of another one that was named later.
+    is_asked_for: bool,
 }
 
 /// A result that is being made.
@@ -170,13 +174,14 @@ impl Build {
             seen: Seen::default(),
             resolved: Mutex::default(),
             root: OnceLock::new(),
+            last: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
     }
 
     /// Gives a vertex of a graph a name, by which it can be asked for.
     pub fn reference(&self, graph: Arc<Graph>, vertex: VertexIdx) -> String {
-        self.reference_of(graph, vertex, None)
+        self.name(graph, vertex, None, true)
     }
 
     /// The same of a graph that was made of a file.
@@ -186,15 +191,26 @@ impl Build {
         vertex: VertexIdx,
         file: Option<Arc<event::Source>>,
     ) -> String {
+        self.name(graph, vertex, file, false)
+    }
+
+    fn name(
+        &self,
+        graph: Arc<Graph>,
+        vertex: VertexIdx,
+        file: Option<Arc<event::Source>>,
+        is_asked_for: bool,
+    ) -> String {
         let id = graph.get(vertex).digest.hex().to_owned();
         let mut refs = self.shared.refs.lock().unwrap_or_else(PoisonError::into_inner);
-        refs.insert(id.clone(), Ref { graph, vertex, file });
+        let is_asked_for = is_asked_for || refs.get(&id).is_some_and(|known| known.is_asked_for);
+        refs.insert(id.clone(), Ref { graph, vertex, file, is_asked_for });
         id
     }
 
     /// What a result is that was made of a file by a front end here; `None`: it is none of those.
     pub fn made_of_file(&self, reference: &str) -> Option<FromFile> {
-        let Ref { graph, vertex, file } = self.shared.reference(reference).ok()?;
+        let Ref { graph, vertex, file, .. } = self.shared.reference(reference).ok()?;
         Some(FromFile { graph, vertex, file: file? })
     }
 
@@ -206,6 +222,7 @@ impl Build {
             graph: Arc::clone(&of.graph),
             vertex,
             file: Some(Arc::clone(&of.file)),
+            is_asked_for: false,
         });
         id
     }
@@ -287,6 +304,23 @@ impl Shared {
         refs.get(id).cloned().ok_or_else(|| Error::NotFound(format!("no such ref: {id}")))
     }
 
+    /// Notes what the build ends with.
+    pub(crate) fn set_last(&self, references: BTreeSet<String>) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = references;
+    }
+
+    /// Results that were asked for and made on the way to what the build ends with: who asked has looked into them.
+    pub(crate) fn looked_into(&self) -> Vec<Ref> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let refs = self.refs.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_asked_for = |id: &str, one: &Ref| one.is_asked_for || self.asked(id).is_some();
+        let asked = refs.iter().filter(|(id, one)| is_asked_for(id, one) && !last.contains(*id));
+        let asked: Vec<Ref> = asked.map(|(_, one)| one.clone()).collect();
+        drop(refs);
+        let is_made = |one: &Ref| self.known(&one.graph.get(one.vertex).digest).is_some();
+        asked.into_iter().filter(is_made).collect()
+    }
+
     fn adopted(&self, id: &str) -> Option<Adopted> {
         self.adopted.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
@@ -312,7 +346,7 @@ impl Shared {
             if let Some(output) = self.failures.result(id) {
                 return Ok(output);
             }
-            let Ref { graph, vertex, file } = self.reference(id)?;
+            let Ref { graph, vertex, file, .. } = self.reference(id)?;
             loop {
                 let made = solver::solve(self, &graph, &[vertex]).await;
                 match made {

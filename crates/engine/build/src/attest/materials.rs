@@ -31,11 +31,16 @@ pub(super) struct Materials {
 }
 
 impl Materials {
-    /// All that a result needs, and what the front end has looked at to make its graph.
+    /// All that a result needs, and what the front end has looked at to make its graph: the one that is built in says so,
+    /// of any other it is what it had made besides.
     pub(super) fn of(build: &Shared, result: &Ref, asked: Option<&Asked>) -> Self {
         let mut found = Self::default();
         let mut seen = BTreeSet::new();
         let mut rest = vec![(Arc::clone(&result.graph), result.vertex)];
+        if asked.is_none() {
+            let others = build.looked_into().into_iter();
+            rest.extend(others.map(|Ref { graph, vertex, .. }| (graph, vertex)));
+        }
         for source in asked.iter().flat_map(|asked| &asked.sources) {
             let mut graph = Graph::default();
             let op = Op::Source(source.clone());

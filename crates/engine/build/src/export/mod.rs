@@ -7,7 +7,7 @@ mod platforms;
 mod told;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use buildgraph::{Graph, Op, Source, Vertex, VertexIdx};
@@ -36,6 +36,13 @@ pub struct Solved {
 }
 
 impl Solved {
+    /// What the results are called, and those that the front end says something of them in.
+    fn names(&self) -> BTreeSet<String> {
+        let results = self.refs.iter().filter_map(|(_, reference)| reference.clone());
+        let stated = self.stated.values().flatten().map(|one| one.reference.clone());
+        results.chain(stated).collect()
+    }
+
     /// What the front end says of the result of a platform. That of the only one has any name.
     fn stated_of(&self, platform: &str) -> Vec<Stated> {
         match platform {
@@ -80,6 +87,7 @@ impl Build {
     /// (`containerimage.digest`).
     pub async fn export(&self, solved: &Solved) -> Result<BTreeMap<String, String>, Error> {
         platforms::check(solved)?;
+        self.shared.set_last(solved.names());
         for (reference, epoch) in epochs(solved)? {
             self.shared.set_epoch(reference, epoch);
         }
@@ -154,7 +162,7 @@ impl Build {
 
     /// The result of a source that is a directory, as layers.
     fn as_layers(&self, reference: &str) -> Result<String, Error> {
-        let Ref { graph, vertex, file } = self.shared.reference(reference)?;
+        let Ref { graph, vertex, file, .. } = self.shared.reference(reference)?;
         let mut graph = Graph::clone(&graph);
         let shown = graph.get(vertex).shown.clone();
         let vertex = graph.add(Op::Layers, vec![vertex], None, false, shown)?;

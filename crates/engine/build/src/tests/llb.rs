@@ -310,3 +310,40 @@ async fn a_blob_of_a_layout_is_a_file() {
         }
     }
 }
+
+/// What a client that is the front end has looked into is what its results are made of, too. What it has only named is
+/// not, and what is a result itself speaks for itself.
+#[tokio::test]
+async fn what_was_looked_into_is_a_material() {
+    testkit::needs!(Root, Overlay);
+    let home = Home::new("looked-into");
+    home.write("Dockerfile", "FROM base");
+    fs::create_dir_all(home.path("other")).unwrap();
+    let mut steps = Steps::default();
+    let base = steps.image("base");
+    let first = steps.change(base, vec![file("/first", "")], "first");
+    let looked = steps.context();
+    let [other, named] = ["other", "named"].map(|name| {
+        let local = Local { name: name.into(), ..Local::default() };
+        steps.add(Op::Source(Source::Local(local)), vec![], name)
+    });
+    let graph = Arc::new(steps.0);
+    let (build, _events) = home.begin();
+    let [first, looked, other, _named] =
+        [first, looked, other, named].map(|step| build.reference(Arc::clone(&graph), step));
+    build.read_file(&looked, Path::new("Dockerfile"), 0, None).await.unwrap();
+    let platforms = r#"{"Platforms":[{"ID":"a","Platform":{"os":"linux","architecture":"amd64"}},
+        {"ID":"b","Platform":{"os":"linux","architecture":"arm64"}}]}"#;
+    let solved = Solved {
+        refs: vec![("a".into(), Some(first)), ("b".into(), Some(other))],
+        metadata: [("refs.platforms".to_owned(), platforms.as_bytes().to_vec())].into(),
+        ..Solved::default()
+    };
+    build.export(&solved).await.unwrap();
+    let locals = |says: &[u8]| {
+        let says: serde_json::Value = serde_json::from_slice(says).unwrap();
+        says["buildDefinition"]["externalParameters"]["request"]["locals"].to_string()
+    };
+    let said: Vec<String> = build.recorded(&solved).iter().map(|one| locals(&one.says)).collect();
+    assert_eq!(said, [r#"[{"name":"context"}]"#, r#"[{"name":"context"},{"name":"other"}]"#]);
+}
