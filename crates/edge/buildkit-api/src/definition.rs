@@ -167,8 +167,8 @@ impl Service {
         let mut decide = |source: &mut pb::SourceOp| decided(rules, source);
         let read = llb::read_with(definition, &mut result, &mut decide);
         let Some(read) = read.map_err(|error| refused(&error))? else { return Ok(None) };
-        job.places.add(definition);
-        Ok(Some(job.build.reference(Arc::new(read.graph), read.top)))
+        let origin = job.places.add(definition);
+        Ok(Some(job.build.reference_from(Arc::new(read.graph), read.top, origin)))
     }
 
     /// The inputs of a front end, by the names that their results have in a build.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use build::{Origin, OriginFile, OriginPlace, Position};
 use buildkit::pb;
 use oci::Digest;
 
@@ -35,8 +36,9 @@ struct Held {
 }
 
 impl Places {
-    /// Adds a definition, with what it says of its steps. Numbers that mean no file are passed over.
-    pub(crate) fn add(&self, definition: &pb::Definition) {
+    /// Adds a definition, with what it says of its steps: where they come from, if that is said and there is room for it.
+    /// Numbers that mean no file are passed over.
+    pub(crate) fn add(&self, definition: &pb::Definition) -> Option<Arc<Origin>> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let graph = pb::Definition { source: None, ..definition.clone() };
         let n_bytes = prost::Message::encoded_len(&graph);
@@ -44,10 +46,10 @@ impl Places {
             held.n_bytes += n_bytes;
             held.definitions.push(graph);
         }
-        let Some(source) = &definition.source else { return };
+        let source = definition.source.as_ref()?;
         let n_bytes = prost::Message::encoded_len(source);
         if held.n_bytes.saturating_add(n_bytes) > HELD {
-            return;
+            return None;
         }
         held.n_bytes += n_bytes;
         let infos: Vec<_> = source.infos.iter().cloned().map(Arc::new).collect();
@@ -58,6 +60,8 @@ impl Places {
             });
             held.by_step.insert(step.clone(), places.collect());
         }
+        drop(held);
+        Some(Arc::new(origin(source)))
     }
 
     /// An operation, by its digest, with what is said of it.
@@ -98,6 +102,39 @@ impl Places {
     }
 }
 
+/// Where the steps of a definition come from, for the builder.
+fn origin(source: &pb::Source) -> Origin {
+    let file = |info: &pb::SourceInfo| {
+        let from = info.definition.as_ref().and_then(|from| {
+            // A file in another result of this builder's is told without where it is.
+            let read = llb::read(from, &mut |_| Err("no source of a file".to_owned()));
+            read.ok().flatten()
+        });
+        OriginFile {
+            name: info.filename.clone(),
+            language: info.language.clone(),
+            data: info.data.clone(),
+            from: from.map(|read| (read.graph, read.top)),
+        }
+    };
+    let n_files = source.infos.len();
+    let place = |location: &pb::Location| {
+        let file = usize::try_from(location.source_index).ok().filter(|file| *file < n_files)?;
+        let ranges = location.ranges.iter();
+        let ranges = ranges.map(|range| (position(range.start), position(range.end)));
+        Some(OriginPlace { file, ranges: ranges.collect() })
+    };
+    let places = source.locations.iter().filter_map(|(step, locations)| {
+        let step: Digest = step.parse().ok()?;
+        Some((step, locations.locations.iter().filter_map(place).collect::<Vec<_>>()))
+    });
+    Origin { files: source.infos.iter().map(file).collect(), places: places.collect() }
+}
+
+fn position(at: Option<pb::Position>) -> Position {
+    at.map(|at| Position { line: at.line, character: at.character }).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,14 +143,20 @@ mod tests {
     fn what_names_no_file_is_passed_over() {
         let info = pb::SourceInfo { filename: "x".into(), ..pb::SourceInfo::default() };
         let location = |source_index| pb::Location { source_index, ranges: vec![] };
-        let locations = vec![location(0), location(1), location(-1)];
-        let locations = [("sha256:a".to_owned(), pb::Locations { locations })].into();
+        let of = vec![location(0), location(1), location(-1)];
+        let digest = Digest::sha256(b"a");
+        let locations = [digest.to_string(), "sha256:a".to_owned()];
+        let locations =
+            locations.map(|step| (step, pb::Locations { locations: of.clone() })).into();
         let source = Some(pb::Source { locations, infos: vec![info] });
         let places = Places::default();
-        places.add(&pb::Definition { source, ..pb::Definition::default() });
+        let origin = places.add(&pb::Definition { source, ..pb::Definition::default() }).unwrap();
         let found = places.of("sha256:a");
         assert_eq!((found.len(), found[0].info.filename.as_str()), (1, "x"));
         assert!(places.of("sha256:b").is_empty());
+        assert_eq!((origin.files.len(), origin.files[0].name.as_str()), (1, "x"));
+        let place = OriginPlace { file: 0, ranges: vec![] };
+        assert_eq!(origin.places, BTreeMap::from([(digest, vec![place])]));
     }
 
     #[test]

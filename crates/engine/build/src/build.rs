@@ -13,6 +13,7 @@ use crate::builder::Builder;
 use crate::cache::{Lease, now};
 use crate::client::Client;
 use crate::event::{self, Progress};
+use crate::origin::Origin;
 use crate::output::Output;
 use crate::remote::Remote;
 use crate::request::{CacheOption, Export, Request};
@@ -129,8 +130,10 @@ pub(crate) struct Ref {
     pub(crate) vertex: VertexIdx,
     /// What the graph was made of.
     pub(crate) file: Option<Arc<event::Source>>,
+    /// The same of one that a client has made itself.
+    pub(crate) origin: Option<Arc<Origin>>,
     /// Somebody asked for it by itself, and it is no part of another one that was named later.
-    is_asked_for: bool,
+    pub(crate) is_asked_for: bool,
 }
 
 /// A result that is being made.
@@ -181,7 +184,17 @@ impl Build {
 
     /// Gives a vertex of a graph a name, by which it can be asked for.
     pub fn reference(&self, graph: Arc<Graph>, vertex: VertexIdx) -> String {
-        self.name(graph, vertex, None, true)
+        self.reference_from(graph, vertex, None)
+    }
+
+    /// The same of a graph of a client's own, with where that comes from.
+    pub fn reference_from(
+        &self,
+        graph: Arc<Graph>,
+        vertex: VertexIdx,
+        origin: Option<Arc<Origin>>,
+    ) -> String {
+        self.name(Ref { graph, vertex, file: None, origin, is_asked_for: true })
     }
 
     /// The same of a graph that was made of a file.
@@ -191,20 +204,17 @@ impl Build {
         vertex: VertexIdx,
         file: Option<Arc<event::Source>>,
     ) -> String {
-        self.name(graph, vertex, file, false)
+        self.name(Ref { graph, vertex, file, origin: None, is_asked_for: false })
     }
 
-    fn name(
-        &self,
-        graph: Arc<Graph>,
-        vertex: VertexIdx,
-        file: Option<Arc<event::Source>>,
-        is_asked_for: bool,
-    ) -> String {
-        let id = graph.get(vertex).digest.hex().to_owned();
+    fn name(&self, mut new: Ref) -> String {
+        let id = new.graph.get(new.vertex).digest.hex().to_owned();
         let mut refs = self.shared.refs.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_asked_for = is_asked_for || refs.get(&id).is_some_and(|known| known.is_asked_for);
-        refs.insert(id.clone(), Ref { graph, vertex, file, is_asked_for });
+        if let Some(known) = refs.get(&id) {
+            new.is_asked_for |= known.is_asked_for;
+            new.origin = new.origin.take().or_else(|| known.origin.clone());
+        }
+        refs.insert(id.clone(), new);
         id
     }
 
@@ -222,6 +232,7 @@ impl Build {
             graph: Arc::clone(&of.graph),
             vertex,
             file: Some(Arc::clone(&of.file)),
+            origin: None,
             is_asked_for: false,
         });
         id

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use buildkit::pb::{self, MountType, op::Op};
 use oci::Digest;
 use prost::Message as _;
+use serde_json::Value;
 use testkit::{Output, Sandbox, needs};
 
 use crate::build_contexts::serve;
@@ -425,5 +426,44 @@ fn what_fails_is_named() {
     assert!(refused.stderr.contains("security.insecure"), "{}", refused.stderr);
     let refused = home.run(Vec::new(), &["--target", "x"]);
     assert!(refused.stderr.contains("--target is for Dockerfiles"), "{}", refused.stderr);
+    home.end();
+}
+
+/// A front end says with its definition what that was made of: files, and lines in them.
+#[test]
+fn provenance_says_where_steps_come_from() {
+    needs!(Root, Overlay, Netns, Nft, Busybox);
+    let mut home = Home::new("llb-origin");
+    let mut own = Definition::default();
+    let directory = own.source("local://files", &[]);
+    let own = pb::Definition::decode(own.end(&directory).as_slice()).unwrap();
+    let mut llb = Definition::default();
+    let local = llb.source("local://context", &[]);
+    let made = llb.file(vec![mkfile("/made", "")], &[]);
+    let top = llb.merge(&[&made, &local]);
+    let info = pb::SourceInfo {
+        filename: "Makefile".into(),
+        data: b"one\ntwo\n".to_vec(),
+        definition: Some(own),
+        language: "Make".into(),
+    };
+    let second = Some(pb::Position { line: 2, character: 0 });
+    let ranges = vec![pb::Range { start: second, end: second }];
+    let lines = pb::Locations { locations: vec![pb::Location { source_index: 0, ranges }] };
+    let locations = [(made.0.clone(), lines), (local.0.clone(), pb::Locations::default())].into();
+    llb.0.source = Some(pb::Source { locations, infos: vec![info] });
+    let (dest, _) = home.built(llb.end(&top), &["--provenance=mode=max"]);
+    let says = fs::read(dest.join("provenance.json")).unwrap();
+    let says: Value = serde_json::from_slice(&says).unwrap();
+    let says = &says["predicate"];
+    let source = &says["runDetails"]["metadata"]["buildkit_metadata"]["source"];
+    assert_eq!(source["infos"][0]["filename"], "Makefile", "{says}");
+    assert_eq!(source["infos"][0]["language"], "Make", "{says}");
+    let from = &source["infos"][0]["llbDefinition"][0]["op"]["Op"]["source"]["identifier"];
+    assert_eq!(from, "local://files", "{says}");
+    let mapping = &says["buildDefinition"]["internalParameters"]["buildConfig"]["digestMapping"];
+    let of = |step: &At| &source["locations"][mapping[&step.0].as_str().unwrap()]["locations"];
+    assert_eq!(of(&made)[0]["ranges"][0]["start"]["line"], 2, "{says}");
+    assert_eq!(of(&local).as_array().map(Vec::len), Some(0), "{says}");
     home.end();
 }

@@ -102,7 +102,8 @@ pub(crate) async fn build(client: &Client, args: &BuildArgs) -> Result<i32> {
     if let Some(path) = &args.definition {
         request.definition = Some(definition::read(path)?);
         request.frontend.clear();
-        request.frontend_attrs.clear();
+        // What is attested does not depend on a front end.
+        request.frontend_attrs.retain(|option, _| option.starts_with("attest:"));
     } else if args.explain {
         request.frontend_attrs.insert(EXPLAIN.into(), "1".into());
     }

@@ -1,4 +1,4 @@
-//! The steps of a build and where in the Dockerfile they come from, in the forms that BuildKit has for its own.
+//! The steps of a build and where in which files they come from, in the forms that BuildKit has for its own.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,14 @@ use serde_json::{Value, json};
 
 use super::materials::redacted;
 use crate::build::{Ref, Shared};
+use crate::event;
+use crate::origin::{OriginFile, OriginPlace, Position};
 use crate::output::Output;
 
 /// What is said of steps.
 pub(super) struct Steps {
     pub(super) config: Value,
-    /// The file that they were made of, with the places in it.
+    /// The files that they were made of, with the places in them.
     pub(super) source: Option<Value>,
     /// By steps: how many of the result's layers were there after it.
     pub(super) layers: BTreeMap<String, usize>,
@@ -23,11 +25,80 @@ pub(super) struct Steps {
 /// The steps that lead to a result, of these layers; `from` is where its file is.
 pub(super) fn of(build: &Shared, found: &Ref, chain: &[ChainId], from: Option<&Source>) -> Steps {
     let graph = &found.graph;
-    let needed: Vec<VertexIdx> = graph.needed(&[found.vertex]).into_iter().collect();
+    let listed = list(graph, found.vertex);
+    let (mut locations, mut layers) = (BTreeMap::new(), BTreeMap::new());
+    for (place, idx) in listed.needed.iter().enumerate() {
+        let (vertex, id) = (graph.get(*idx), format!("step{place}"));
+        if let Some(Output::Layers(made)) = build.known(&vertex.digest)
+            && !made.is_empty()
+            && chain.starts_with(&made)
+        {
+            layers.insert(format!("{id}:0"), made.len());
+        }
+        if let Some(places) = places(found, vertex) {
+            locations.insert(id, json!({ "locations": places }));
+        }
+    }
+    let infos: Vec<Value> = match (&found.file, &found.origin) {
+        (Some(file), _) => {
+            let source = event::Source::clone(file);
+            let (name, data) = (source.filename, source.data);
+            let from = from.and_then(alone);
+            vec![info(&OriginFile { name, data, from, language: "Dockerfile".into() })]
+        }
+        (None, Some(origin)) => origin.files.iter().map(info).collect(),
+        (None, None) => Vec::new(),
+    };
+    let source = (!infos.is_empty()).then(|| json!({ "infos": infos, "locations": locations }));
+    let config = json!({ "llbDefinition": listed.steps, "digestMapping": listed.mapping });
+    Steps { config, source, layers }
+}
+
+/// Where in its files a step comes from; `None`: nobody says.
+fn places(found: &Ref, vertex: &Vertex) -> Option<Value> {
+    let lines = &vertex.shown.lines;
+    if !lines.is_empty() {
+        let ranges: Value = lines
+            .iter()
+            .map(|at| json!({ "start": { "line": at.start }, "end": { "line": at.end } }))
+            .collect();
+        return Some(json!([{ "ranges": ranges }]));
+    }
+    let origin = found.origin.as_ref().filter(|_| !vertex.is_hidden())?;
+    let position = |at: Position| {
+        let mut told = json!({ "line": at.line });
+        if at.character != 0 {
+            told["character"] = at.character.into();
+        }
+        told
+    };
+    let place = |place: &OriginPlace| {
+        let ranges = place.ranges.iter();
+        let ranges =
+            ranges.map(|(start, end)| json!({ "start": position(*start), "end": position(*end) }));
+        let mut told = json!({ "ranges": ranges.collect::<Value>() });
+        if place.file != 0 {
+            told["sourceIndex"] = place.file.into();
+        }
+        told
+    };
+    Some(origin.places.get(vertex.known_as())?.iter().map(place).collect())
+}
+
+/// Steps in their order, with the last one, which names the result.
+struct Listed {
+    needed: Vec<VertexIdx>,
+    steps: Vec<Value>,
+    /// Their names, by their digests.
+    mapping: BTreeMap<String, String>,
+}
+
+/// What leads to a vertex, as steps.
+fn list(graph: &Graph, top: VertexIdx) -> Listed {
+    let needed: Vec<VertexIdx> = graph.needed(&[top]).into_iter().collect();
     let places: BTreeMap<VertexIdx, usize> =
         needed.iter().enumerate().map(|(place, idx)| (*idx, place)).collect();
-    let (mut steps, mut mapping, mut locations) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-    let mut layers = BTreeMap::new();
+    let (mut steps, mut mapping) = (Vec::new(), BTreeMap::new());
     for (place, idx) in needed.iter().enumerate() {
         let (vertex, id) = (graph.get(*idx), format!("step{place}"));
         let inputs = vertex.inputs.iter().map(|input| format!("step{}:0", places[input]));
@@ -36,33 +107,11 @@ pub(super) fn of(build: &Shared, found: &Ref, chain: &[ChainId], from: Option<&S
             step["inputs"] = inputs.collect();
         }
         steps.push(step);
-        if let Some(Output::Layers(made)) = build.known(&vertex.digest)
-            && !made.is_empty()
-            && chain.starts_with(&made)
-        {
-            layers.insert(format!("{id}:0"), made.len());
-        }
-        mapping.insert(vertex.digest.to_string(), id.clone());
-        if !vertex.shown.lines.is_empty() {
-            let ranges: Value = vertex
-                .shown
-                .lines
-                .iter()
-                .map(|at| json!({ "start": { "line": at.start }, "end": { "line": at.end } }))
-                .collect();
-            locations.insert(id, json!({ "locations": [{ "ranges": ranges }] }));
-        }
+        // What only passes on a part of a step is called as that is.
+        mapping.entry(vertex.known_as().to_string()).or_insert(id);
     }
-    steps.push(last(needed.len(), places[&found.vertex]));
-    let source = found.file.as_ref().map(|file| {
-        let data = BASE64.encode(&file.data);
-        let mut info = json!({ "filename": file.filename, "language": "Dockerfile", "data": data });
-        if let Some(from) = from {
-            of_file(from, &mut info);
-        }
-        json!({ "infos": [info], "locations": locations })
-    });
-    Steps { config: json!({ "llbDefinition": steps, "digestMapping": mapping }), source, layers }
+    steps.push(last(needed.len(), places[&top]));
+    Listed { needed, steps, mapping }
 }
 
 /// The last one of a definition of theirs, which names the result, and does nothing.
@@ -74,16 +123,24 @@ fn last(place: usize, result: usize) -> Value {
     })
 }
 
-/// Says where a file is from, as steps.
-fn of_file(from: &Source, info: &mut Value) {
+/// A file, with the steps that lead to where it is.
+fn info(file: &OriginFile) -> Value {
+    let data = BASE64.encode(&file.data);
+    let mut info = json!({ "filename": file.name, "language": file.language, "data": data });
+    if let Some((graph, top)) = &file.from {
+        let listed = list(graph, *top);
+        info["llbDefinition"] = listed.steps.into();
+        info["digestMapping"] = json!(listed.mapping);
+    }
+    info
+}
+
+/// A source, as the graph of it.
+fn alone(source: &Source) -> Option<(Graph, VertexIdx)> {
     let mut graph = Graph::default();
-    let op_of = Op::Source(from.clone());
     // A source has no inputs that could be wrong.
-    let Ok(idx) = graph.add(op_of, vec![], None, false, Shown::default()) else { return };
-    let vertex = graph.get(idx);
-    info["llbDefinition"] = json!([{ "id": "step0", "op": op(vertex) }, last(1, 0)]);
-    let digest = vertex.digest.to_string();
-    info["digestMapping"] = json!({ digest: "step0" });
+    let top = graph.add(Op::Source(source.clone()), vec![], None, false, Shown::default()).ok()?;
+    Some((graph, top))
 }
 
 fn op(vertex: &Vertex) -> Value {
@@ -221,4 +278,42 @@ fn action(action: &Action) -> Value {
         whole["secondaryInput"] = copy.input.into();
     }
     whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use buildgraph::{File, Local};
+    use oci::Digest;
+    use std::sync::Arc;
+
+    use crate::origin::Origin;
+
+    #[test]
+    fn steps_of_a_clients_own_say_where_they_come_from() {
+        let own = |name: &str| Some(Digest::sha256(name.as_bytes()));
+        let mut graph = Graph::default();
+        let local = Op::Source(Source::Local(Local { name: "context".into(), ..Local::default() }));
+        let shown = |digest| Shown { digest, ..Shown::default() };
+        let context = graph.add(local, vec![], None, false, shown(own("context"))).unwrap();
+        let layers =
+            graph.add(Op::Layers, vec![context], None, false, shown(own("context"))).unwrap();
+        let op = Op::File(File::default());
+        let top = graph.add(op, vec![layers], None, false, shown(own("top"))).unwrap();
+        let at = |line, character| Position { line, character };
+        let place = OriginPlace { file: 1, ranges: vec![(at(2, 0), at(3, 4))] };
+        let places = [(own("context").unwrap(), vec![]), (own("top").unwrap(), vec![place])].into();
+        let origin = Some(Arc::new(Origin { files: Vec::new(), places }));
+        let graph = Arc::new(graph);
+        let found =
+            Ref { graph: Arc::clone(&graph), vertex: top, file: None, origin, is_asked_for: true };
+        let told = |idx| super::places(&found, graph.get(idx));
+        assert_eq!(told(context), Some(json!([])));
+        assert_eq!(told(layers), None);
+        let ranges = json!([{ "start": { "line": 2 }, "end": { "line": 3, "character": 4 } }]);
+        assert_eq!(told(top), Some(json!([{ "ranges": ranges, "sourceIndex": 1 }])));
+        let mapping = list(&graph, top).mapping;
+        assert_eq!(mapping[&own("context").unwrap().to_string()], "step0");
+        assert_eq!(mapping[&own("top").unwrap().to_string()], "step2");
+    }
 }
