@@ -150,17 +150,18 @@ impl Shared {
 }
 
 impl Build {
-    /// What a source is. Of a repository nothing is fetched, but where its objects are asked for; a file is,
-    /// since its digest is asked for.
+    /// What is used in the place of a source (mostly itself), and what that is. Of a repository nothing is fetched, but
+    /// where its objects are asked for; a file is, since its digest is asked for.
     pub async fn source_meta(
         &self,
         of: &Source,
         shown: &str,
         platform: Option<&Platform>,
         extras: &Extras,
-    ) -> Result<SourceMeta, Error> {
-        let of = &self.shared.decided(of, platform).await?;
-        self.shared.described(of, shown, platform, extras).await
+    ) -> Result<(Source, SourceMeta), Error> {
+        let used = self.shared.decided(of, platform).await?;
+        let meta = self.shared.described(&used, shown, platform, extras).await?;
+        Ok((used, meta))
     }
 
     /// The configuration of an image: its digest, and the document. It is pulled where it is not here.
@@ -177,6 +178,7 @@ impl Build {
             }
             other => match Box::pin(self.source_meta(&other, name, platform, &Extras::default()))
                 .await?
+                .1
             {
                 SourceMeta::Image(digest, config, _) => Ok((digest, config)),
                 _ => Err(Error::Invalid(format!("what is in the place of {name} is no image"))),

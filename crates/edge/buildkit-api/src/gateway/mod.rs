@@ -31,6 +31,7 @@ use crate::definition::{decided, refused};
 use crate::front_end::{FrontEnd, OwnContainer, Returned};
 use crate::guest::Asked;
 use crate::service::Service;
+use crate::session::policy::named;
 use crate::session::rules::Rules;
 use crate::transport::MESSAGE;
 use crate::{failure, processes, request, worker};
@@ -273,9 +274,10 @@ impl LlbBridge for Gateway {
                 };
                 let source = llb::source(&op).map_err(|error| refused(&error))?;
                 let extras = Extras::default();
-                job.build
-                    .source_meta(&source, &shown(&asked.log_name, &op), platform.as_ref(), &extras)
-                    .await
+                let shown = shown(&asked.log_name, &op);
+                let found =
+                    job.build.source_meta(&source, &shown, platform.as_ref(), &extras).await;
+                found.map(|(_, meta)| meta)
             } else {
                 let how = resolve(&asked.resolve_mode);
                 let found = job.build.image_config(name, platform.as_ref(), how).await;
@@ -313,12 +315,12 @@ impl LlbBridge for Gateway {
             let platform = asked.platform.as_ref().map(platform);
             let shown = shown(&asked.log_name, &op);
             let found = job.build.source_meta(&source, &shown, platform.as_ref(), &extras).await;
-            let meta = found.map_err(|error| job.failed(&error))?;
+            let (used, meta) = found.map_err(|error| job.failed(&error))?;
             let with_config = !asked.image.is_some_and(|image| image.no_config);
-            Ok(ResolveSourceMetaResponse {
-                source: Some(op.clone()),
-                ..described(meta, with_config)
-            })
+            // Who asked goes on with what is used in its place.
+            let other = if used == source { None } else { named(&used) };
+            let source = Some(other.unwrap_or_else(|| op.clone()));
+            Ok(ResolveSourceMetaResponse { source, ..described(meta, with_config) })
         };
         Box::pin(wanted(&job, work)).await
     }

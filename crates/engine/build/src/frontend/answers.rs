@@ -156,8 +156,7 @@ async fn find_image(
     platform: &Platform,
     listeners: &Listeners,
 ) -> Result<Answer, Error> {
-    let (reference, resolve) = (reference.to_owned(), shared.resolve_mode());
-    let asked = Source::Image(Image::named(reference.clone(), resolve));
+    let asked = Source::Image(Image::named(reference.to_owned(), shared.resolve_mode()));
     match Box::pin(shared.decided(&asked, Some(platform))).await? {
         Source::Image(Image { reference, resolve, .. }) => {
             let found = source::resolve(shared, &reference, Some(platform), resolve, listeners);
@@ -172,7 +171,7 @@ async fn find_image(
             let (config, digest) = (Box::new(found.config), Some(found.digest));
             Ok(Answer::Image { config, digest, id: None })
         }
-        _ => Err(Error::Invalid(format!("what is in the place of {reference} is no image"))),
+        other => Ok(Answer::Other(Box::new(other))),
     }
 }
 

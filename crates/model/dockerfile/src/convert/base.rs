@@ -79,6 +79,11 @@ impl Converter<'_> {
                 let hint = suggest::nearest(written, known);
                 return Err(Problem::Image(written.into(), why.clone(), hint));
             }
+            // As in BuildKit, it can be that of a context alone.
+            Some(Answer::Other(_)) => {
+                let why = format!("what is in the place of {reference} is no image");
+                return Err(Problem::Image(written.into(), why, suggest::Hint(None)));
+            }
             _ => return Ok(Base::Unknown),
         };
         let is_implicit =

@@ -147,9 +147,34 @@ impl Converter<'_> {
                 self.add_image(at, &reference, digest, id, platform, shown);
                 Ok(Found::Known(Some(config.clone())))
             }
+            Some(Answer::Other(source)) => self.other_context(at, name, image, source),
             Some(Answer::Failed(why)) => Err(failed(image, why)),
             _ => Ok(Found::Unknown),
         }
+    }
+
+    /// What is used in the place of an image, which is none: a context as if the build had named that.
+    fn other_context(
+        &mut self,
+        at: At,
+        name: &str,
+        image: &str,
+        source: &Source,
+    ) -> Result<Found, Problem> {
+        let mut source = source.clone();
+        let from = match &mut source {
+            Source::Local(local) => return self.local_context(at, name, &local.name),
+            Source::Git(git) => git.remote.clone(),
+            Source::Http(http) => {
+                if http.name.is_empty() {
+                    http.name = "context".into();
+                }
+                http.url.clone()
+            }
+            _ => return Err(failed(image, "what is in its place is no context")),
+        };
+        self.add_context(at, source, None, format!("[context {name}] {from}"));
+        Ok(Found::Known(None))
     }
 
     fn layout_context(

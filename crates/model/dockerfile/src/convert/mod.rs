@@ -96,6 +96,8 @@ pub enum Answer {
         /// Of its configuration.
         id: Option<Digest>,
     },
+    /// What is used in the place of an image, which is none.
+    Other(Box<Source>),
     /// Patterns.
     Ignore(Vec<String>),
     /// A result.

@@ -1,4 +1,4 @@
-use buildgraph::{Action, MountKind, Op, Source, Vertex};
+use buildgraph::{Action, Local, MountKind, Op, Source, Vertex};
 use oci::image::{Config, History, ImageConfig};
 
 use super::*;
@@ -23,12 +23,16 @@ fn options() -> Options {
     Options { build_platforms: vec!["linux/amd64".parse().unwrap()], ..Options::default() }
 }
 
-/// Answers whatever is asked: images called `missing` are not there, and those called `trigger…` have
-/// triggers.
+/// Answers whatever is asked: images called `missing` are not there, those called `trigger…` have triggers, and in the
+/// place of those called `replaced` is a directory.
 fn answer(ask: &Ask) -> Answer {
     match ask {
         Ask::Image { reference, .. } if reference.contains("missing") => {
             Answer::Failed("not found".into())
+        }
+        Ask::Image { reference, .. } if reference.contains("replaced") => {
+            let local = Local { name: "there".into(), ..Local::default() };
+            Answer::Other(Box::new(Source::Local(local)))
         }
         Ask::Image { reference, .. } => {
             let mut config = base();
@@ -395,6 +399,17 @@ fn contexts_in_place_of_images_and_stages() {
     let digest = format!("sha256:{}", "0".repeat(64));
     let built = with("FROM b", &[("b", &format!("oci-layout://s:t@{digest}"))]).unwrap();
     assert_eq!(names(&built), ["[context b] OCI load from client"]);
+    // Rules may put a directory in the place of the image that a context is; not of any other.
+    let built = with("FROM scratch\nCOPY --from=b /f /", &[("b", "docker-image://replaced")]);
+    let built = built.unwrap();
+    let first = &built.graph.vertices().next().unwrap().1.op;
+    let Op::Source(Source::Local(local)) = first else { panic!("{first:?}") };
+    assert_eq!(
+        (local.name.as_str(), local.follow.as_slice()),
+        ("there", ["f".to_owned()].as_slice())
+    );
+    let refused = with("FROM replaced", &[]).unwrap_err().to_string();
+    assert!(refused.contains("is no image"), "{refused}");
 }
 
 #[test]

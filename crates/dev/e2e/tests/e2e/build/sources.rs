@@ -55,6 +55,21 @@ fn rules_say_what_is_used() {
     built(&sandbox, &dir, &["-t", "made"]);
     assert_eq!(sandbox.ok(&["run", "--rm", "made", "cat", "/found"]), "old\nold");
 
+    // What is no image can be in the place of a context, not of any other image.
+    let local = json!({ "action": "CONVERT", "selector": { "identifier": "docker-image://*/old:*" },
+        "updates": { "identifier": "local://context" } });
+    rules(json!([local]));
+    let replaced = dir.join("Replaced");
+    let dockerfile = "FROM scratch AS there\nFROM scratch\nCOPY --from=there /a /b\n";
+    fs::write(&replaced, dockerfile).unwrap();
+    let dest = sandbox.work().join("replaced");
+    let output = format!("type=local,dest={}", dest.display());
+    let named = ["--build-context", "there=docker-image://old", "-o", &output, "-f"];
+    built(&sandbox, &dir, &[&named[..], &[replaced.to_str().unwrap()]].concat());
+    assert_eq!(fs::read_to_string(dest.join("b")).unwrap(), "a");
+    let refused = dhow(&sandbox, &dir, &[]);
+    assert!(refused.code == 1 && refused.stderr.contains("old:latest is no image"), "{refused:?}");
+
     // The client's directory has a name of its own.
     rules(json!([{ "action": "DENY", "selector": { "identifier": "local://context" } }]));
     let denied = dhow(&sandbox, &dir, &["--no-cache"]);
