@@ -112,6 +112,8 @@ pub(crate) struct Shared {
     pub(crate) resolved: Mutex<HashSet<(String, Digest)>>,
     /// What its client was asked that is the front end itself.
     pub(crate) root: OnceLock<Asked>,
+    /// What front ends that are images were asked.
+    pub(crate) guests: Mutex<Vec<BTreeMap<String, String>>>,
     /// The results that the build ends with, and those that say something of them.
     last: Mutex<BTreeSet<String>>,
 }
@@ -177,6 +179,7 @@ impl Build {
             seen: Seen::default(),
             resolved: Mutex::default(),
             root: OnceLock::new(),
+            guests: Mutex::default(),
             last: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }

@@ -1,6 +1,7 @@
 //! Front ends that are images: a program that is asked for a graph over its standard input and output.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use buildgraph::{Exec, Image, Layout, Network, Source};
 use containers::{StepMount, StepSource};
@@ -127,6 +128,8 @@ impl Build {
         asked: &GuestRequest,
         described: impl FnOnce(&Source) -> Vec<u8>,
     ) -> Result<Guest, Error> {
+        let guests = &self.shared.guests;
+        guests.lock().unwrap_or_else(PoisonError::into_inner).push(asked.options.clone());
         let in_place = match in_place(asked) {
             Some(spec) => read(&spec, asked),
             None => Ok(Place::Image(asked.image.clone())),

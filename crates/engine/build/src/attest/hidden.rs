@@ -4,9 +4,12 @@
 //! an image that nobody looks into, and is signed.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use data_encoding::BASE64;
 use serde_json::Value;
+
+use crate::build::Shared;
 
 /// What stands for a value.
 const MASK: &str = "xxxxx";
@@ -16,13 +19,23 @@ const LONG: usize = 6;
 /// Arguments that are not to be told.
 #[derive(Debug, Default)]
 pub(super) struct Hidden {
-    /// Values by names.
-    all: BTreeMap<String, String>,
+    /// Names and values.
+    all: Vec<(String, String)>,
 }
 
 impl Hidden {
-    /// Of a front end's options.
-    pub(super) fn of(asked: Option<&BTreeMap<String, String>>) -> Self {
+    /// Of what has made a result: the options of its front end, or, of one that is no front end's here, those of all that
+    /// there were.
+    pub(super) fn in_build(build: &Shared, asked: Option<&BTreeMap<String, String>>) -> Self {
+        if asked.is_some() {
+            return Self::of(asked);
+        }
+        let guests = build.guests.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::of(guests.iter().chain(build.root.get().map(|root| &root.options)))
+    }
+
+    /// Of options of front ends.
+    pub(super) fn of<'a>(asked: impl IntoIterator<Item = &'a BTreeMap<String, String>>) -> Self {
         let arguments = asked.into_iter().flatten().filter_map(|(key, value)| {
             let name = key.strip_prefix("build-arg:")?;
             let is_told = value.is_empty() || !dockerfile::check::is_secret_name(name);
@@ -33,7 +46,8 @@ impl Hidden {
 
     /// Whether this option is among them.
     pub(super) fn has(&self, key: &str) -> bool {
-        key.strip_prefix("build-arg:").is_some_and(|name| self.all.contains_key(name))
+        let is_it = |name: &str| self.all.iter().any(|(known, _)| known == name);
+        key.strip_prefix("build-arg:").is_some_and(is_it)
     }
 
     /// Takes their values out of all that is said.
@@ -69,10 +83,10 @@ impl Hidden {
     }
 
     fn is_within(&self, bytes: &[u8]) -> bool {
-        let is_in = |value: &&String| {
+        let is_in = |value: &str| {
             value.len() >= LONG && bytes.windows(value.len()).any(|part| part == value.as_bytes())
         };
-        self.all.values().find(is_in).is_some()
+        self.all.iter().any(|(_, value)| is_in(value))
     }
 }
 
@@ -90,7 +104,8 @@ mod tests {
             ("build-arg:VERSION", "1.2.3"),
             ("label:TOKEN", "label"),
         ];
-        let asked = asked.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let asked: BTreeMap<String, String> =
+            asked.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let hidden = Hidden::of(Some(&asked));
         assert!(hidden.has("build-arg:API_TOKEN") && hidden.has("build-arg:MY_PASSWORD"));
         assert!(!hidden.has("build-arg:VERSION") && !hidden.has("label:TOKEN"));
@@ -108,5 +123,10 @@ mod tests {
         assert_eq!(said["cwd"], "/of/xxxxx/s");
         assert_eq!(said["data"], BASE64.encode(b"xxxxx"));
         assert_eq!(said["more"][0]["data"], BASE64.encode(b"nothing"));
+        let other: BTreeMap<_, _> =
+            [("build-arg:API_TOKEN".to_owned(), "battery-staple".to_owned())].into();
+        let mut said = json!(["API_TOKEN=correct-horse", "with battery-staple"]);
+        Hidden::of([&asked, &other]).clean(&mut said);
+        assert_eq!(said, json!(["API_TOKEN=xxxxx", "with xxxxx"]));
     }
 }

@@ -182,19 +182,47 @@ fn digests(digest: &Digest) -> Value {
     set.into()
 }
 
-/// A URL without who asks.
-pub(super) fn redacted(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}://xxxxx:xxxxx@{}", &rest[at + 1..]),
-        None => url.to_owned(),
+/// What stands for a name or a word.
+const MASK: &str = "xxxxx";
+
+/// A text without who asks, in all URLs that are in it.
+pub(super) fn redacted(text: &str) -> String {
+    let (mut told, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once("://") {
+        told += before;
+        told += "://";
+        let is_end = |c: char| matches!(c, '/' | '?' | '#') || c.is_whitespace();
+        let end = after.find(is_end).unwrap_or(after.len());
+        rest = match after[..end].rfind('@') {
+            Some(at) => {
+                told += &masked(&after[..at]);
+                &after[at..]
+            }
+            None => after,
+        };
+    }
+    told + rest
+}
+
+/// Who asks, as BuildKit tells it: that there is a name, and a word.
+fn masked(who: &str) -> String {
+    match who.split_once(':') {
+        Some(("", _)) => format!(":{MASK}"),
+        Some(_) => format!("{MASK}:{MASK}"),
+        None if who.is_empty() => String::new(),
+        None => MASK.to_owned(),
     }
 }
 
 /// A URL, without a word of who asks.
 fn bare(url: &str) -> String {
-    redacted(url).replacen("xxxxx:xxxxx@", "", 1)
+    let url = redacted(url);
+    let Some((scheme, rest)) = url.split_once("://") else { return url };
+    let who = [format!("{MASK}:{MASK}@"), format!("{MASK}@"), format!(":{MASK}@")];
+    match who.iter().find_map(|who| rest.strip_prefix(who.as_str())) {
+        Some(rest) => format!("{scheme}://{rest}"),
+        None => url,
+    }
 }
 
 /// An image as it was asked for: a front end that has asked what a tag means names it with the digest as well.
@@ -229,6 +257,14 @@ mod tests {
     #[test]
     fn no_url_says_who_asks() {
         assert_eq!(redacted("https://u:p@x/a@b"), "https://xxxxx:xxxxx@x/a@b");
+        assert_eq!(redacted("https://token@x/a"), "https://xxxxx@x/a");
+        assert_eq!(redacted("https://:p@x/a"), "https://:xxxxx@x/a");
+        assert_eq!(redacted("https://u:p@w@x"), "https://xxxxx:xxxxx@x");
+        let several = "http://u:p@a,https://b https://c@d?e@f";
+        assert_eq!(redacted(several), "http://xxxxx:xxxxx@a,https://b https://xxxxx@d?e@f");
+        for url in ["https://u:p@x/a", "https://token@x/a", "https://:p@x/a", "https://x/a"] {
+            assert_eq!(bare(url), "https://x/a", "{url}");
+        }
         assert_eq!(redacted("https://x/a@b"), "https://x/a@b");
         assert_eq!(redacted("git@x:a"), "git@x:a");
     }

@@ -87,7 +87,7 @@ fn said(
     let dockerfile = asked.and_then(|asked| asked.dockerfile.as_ref());
     let asked = asked.map(|asked| &asked.options);
     let (source, args, vcs) = arguments(asked, &materials);
-    let hidden = Hidden::of(asked);
+    let hidden = Hidden::in_build(build, asked);
     let is_said = |key: &str| !hidden.has(key) && (how.is_max || !is_own(key));
     let (args, left_out): (BTreeMap<_, _>, BTreeMap<_, _>) =
         args.into_iter().partition(|(key, _)| is_said(key));
@@ -266,17 +266,22 @@ mod tests {
             ("attest:provenance", "mode=max"),
             ("build-arg:HTTP_PROXY", "http://me:word@proxy:3128"),
             ("context", "https://token@host/repo.git#main"),
+            ("context:other", "https://me:word@host/other.html"),
             ("filename", "Dockerfile"),
             ("platform", "linux/amd64"),
             ("target", "last"),
             ("vcs:revision", "abc"),
+            ("vcs:source", "https://me:word@host/repo.git"),
         ];
         let asked = asked.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let (source, args, vcs) = arguments(Some(&asked), &Materials::default());
-        assert_eq!(args.keys().collect::<Vec<_>>(), ["build-arg:HTTP_PROXY", "target"]);
+        let keys: Vec<&String> = args.keys().collect();
+        assert_eq!(keys, ["build-arg:HTTP_PROXY", "context:other", "target"]);
+        assert_eq!(args["context:other"], "https://xxxxx:xxxxx@host/other.html");
         assert_eq!(source["path"], "Dockerfile");
+        assert_eq!(source["uri"], "https://xxxxx@host/repo.git#main");
         assert_eq!(vcs["revision"], "abc");
-        let all = format!("{source:?} {args:?}");
+        let all = format!("{source:?} {args:?} {vcs:?}");
         assert!(!all.contains("word") && !all.contains("token"), "{all}");
     }
 }
