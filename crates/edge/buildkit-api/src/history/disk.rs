@@ -1,5 +1,5 @@
 //! Records of builds on disk: `REF.record` and `REF.told`, messages as they are sent, and `REF.HEX.blob`, what is
-//! attested of results, and the whole of errors.
+//! attested of results, the whole of errors, and traces.
 //!
 //! The first one is written last, and is what a build is found by.
 
@@ -160,9 +160,12 @@ fn blob_of(digest: &Digest) -> String {
     format!("{}.{BLOB}", digest.hex())
 }
 
-/// The digests of what is beside a record: what is attested of its results, and its error.
+/// The digests of what is beside a record: what is attested of its results, its error, and its trace.
 fn named(record: &BuildHistoryRecord) -> impl Iterator<Item = Digest> {
     let all = record.result.iter().chain(record.results.values());
     let attested = all.flat_map(|one| &one.attestations);
-    attested.chain(&record.external_error).filter_map(|one| one.digest.parse().ok())
+    attested
+        .chain(&record.external_error)
+        .chain(&record.trace)
+        .filter_map(|one| one.digest.parse().ok())
 }

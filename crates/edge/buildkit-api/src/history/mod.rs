@@ -1,6 +1,7 @@
 //! The history of builds: a record of each, and all that it told, for when somebody asks.
 
 mod disk;
+mod trace;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -209,7 +210,7 @@ impl History {
         let missing = || Status::not_found(format!("no build {id} in the history"));
         let (of, delete, pinned) = (id.clone(), asked.delete, asked.pinned);
         if asked.finalize {
-            // There is no trace that would have to be written.
+            // The trace of a build is there as soon as the build is over.
             return Ok(());
         }
         let found = if delete {
@@ -232,7 +233,7 @@ impl History {
         self: Arc<Self>,
         mut record: BuildHistoryRecord,
         told: Arc<Told>,
-        blobs: Vec<Vec<u8>>,
+        mut blobs: Vec<Vec<u8>>,
         is_recorded: bool,
     ) {
         let (responses, counts) = told.all().await;
@@ -243,6 +244,9 @@ impl History {
         record.num_warnings = counts.warnings;
         let id = record.r#ref.clone();
         if is_recorded {
+            let trace = trace::of(&record, &responses);
+            record.trace = Some(descriptor(trace::TRACE, &trace));
+            blobs.push(trace);
             let written = record.clone();
             // A history that cannot be written is no reason for a build to fail.
             _ = self.with_disk(move |disk| disk.write(&written, &responses, &blobs)).await;
@@ -295,12 +299,19 @@ fn attach(record: &mut BuildHistoryRecord, recorded: Recorded) -> Vec<u8> {
         platform => record.results.entry(platform.to_owned()).or_default(),
     };
     of.attestations.push(Descriptor {
-        media_type: STATEMENT.into(),
-        digest: oci::Digest::sha256(&recorded.says).to_string(),
-        size: recorded.says.len() as i64,
         annotations: BTreeMap::from([(PREDICATE_TYPE.into(), recorded.predicate_type.into())]),
+        ..descriptor(STATEMENT, &recorded.says)
     });
     recorded.says
+}
+
+fn descriptor(media_type: &str, of: &[u8]) -> Descriptor {
+    Descriptor {
+        media_type: media_type.into(),
+        digest: oci::Digest::sha256(of).to_string(),
+        size: of.len() as i64,
+        annotations: BTreeMap::new(),
+    }
 }
 
 /// What a whole error is (so spelled in BuildKit).
@@ -309,12 +320,7 @@ const ERROR: &str = "application/vnd.googeapis.google.rpc.status+proto";
 /// Says in a record why its build failed. What programs look at (steps, lines) is beside it: what is to be kept of it.
 fn fail(record: &mut BuildHistoryRecord, error: rpc::Status) -> Option<Vec<u8>> {
     let whole = (!error.details.is_empty()).then(|| error.encode_to_vec());
-    record.external_error = whole.as_ref().map(|whole| Descriptor {
-        media_type: ERROR.into(),
-        digest: oci::Digest::sha256(whole).to_string(),
-        size: whole.len() as i64,
-        annotations: BTreeMap::new(),
-    });
+    record.external_error = whole.as_ref().map(|whole| descriptor(ERROR, whole));
     record.error = Some(rpc::Status { details: Vec::new(), ..error });
     whole
 }
