@@ -30,6 +30,6 @@ mod spdx;
 mod tests;
 
 pub use package::{Kind, Package};
-pub use purl::package_url;
+pub use purl::{escaped, package_url};
 pub use scan::{Interest, MOST_PACKAGES, Scan, Scanned};
 pub use spdx::{PREDICATE, document};

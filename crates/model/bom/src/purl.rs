@@ -49,7 +49,9 @@ pub fn package_url<'a>(
     url
 }
 
-fn escaped(text: &str) -> String {
+/// A text as a part of such a URL.
+#[must_use]
+pub fn escaped(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {

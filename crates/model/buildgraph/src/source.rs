@@ -128,6 +128,12 @@ pub struct Git {
     /// All of it was written when its commit was made.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub commit_times: bool,
+    /// The bundle that has its commits, in the place of its server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Box<Blob>>,
+    /// A bundle comes of it, as a file, and no checkout.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub as_bundle: bool,
 }
 
 /// A file behind a URL.

@@ -25,6 +25,8 @@ pub const CAPS: &[&str] = &[
     "source.git.checksum",
     "source.git.skipsubmodules",
     "source.git.mtime",
+    "source.git.bundle",
+    "source.git.checkoutbundle",
     "source.http",
     "source.http.auth",
     "source.http.checksum",

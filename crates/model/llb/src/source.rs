@@ -33,7 +33,7 @@ pub(crate) fn read(
         "git" => git(rest, &op.attrs),
         "http" | "https" => http(id, &op.attrs),
         "oci-layout" => layout(rest, &op.attrs),
-        "docker-image+blob" | "oci-layout+blob" => blob(scheme, rest, &op.attrs),
+        "docker-image+blob" | "oci-layout+blob" => blob(scheme, rest, &op.attrs).map(Source::Blob),
         _ => not_yet(format!("a source {scheme}://")),
     }
 }
@@ -174,11 +174,35 @@ fn git(rest: &str, attributes: &Attributes) -> Result<Source, Error> {
                     _ => return invalid(format!("invalid git.mtime: {value:?}")),
                 };
             }
-            "git.fetchbycommit" | "git.checkoutbundle" if !flag(key, value)? => {}
+            "git.fetchbycommit" if !flag(key, value)? => {}
+            "git.checkoutbundle" => git.as_bundle = flag(key, value)?,
+            "git.bundle" if value.is_empty() => {}
+            "git.bundle" => git.bundle = Some(Box::new(bundle(value, attributes)?)),
+            // Of the layout that has the bundle.
+            "oci.store" | "oci.session" => {}
             key => return unknown("git", key),
         }
     }
+    if git.as_bundle && (git.keep_git_dir || !git.subdir.is_empty()) {
+        let other = if git.keep_git_dir { "git.keepgitdir" } else { "git.subdir" };
+        return invalid(format!("git.checkoutbundle is incompatible with {other}"));
+    }
     Ok(Source::Git(git))
+}
+
+/// A bundle of git, by where it is: `docker-image+blob://…`, `oci-layout+blob://…`.
+fn bundle(place: &str, attributes: &Attributes) -> Result<Blob, Error> {
+    let Some((scheme @ ("docker-image+blob" | "oci-layout+blob"), rest)) = place.split_once("://")
+    else {
+        return invalid(format!("git.bundle: {place} is no blob of a registry or of a layout"));
+    };
+    let mut own = Attributes::new();
+    if scheme == "oci-layout+blob" {
+        let called = rest.split('@').next().unwrap_or_default();
+        let store = attributes.get("oci.store").filter(|store| !store.is_empty());
+        own.insert("oci.store".into(), store.map_or(called, String::as_str).to_owned());
+    }
+    blob(scheme, rest, &own)
 }
 
 /// `github.com/OWNER/NAME` is `https://github.com/OWNER/NAME`.
@@ -251,7 +275,7 @@ fn layout(name: &str, attributes: &Attributes) -> Result<Source, Error> {
     Ok(Source::Layout(Layout { store, name, digest, id: None, layers }))
 }
 
-fn blob(scheme: &str, name: &str, attributes: &Attributes) -> Result<Source, Error> {
+fn blob(scheme: &str, name: &str, attributes: &Attributes) -> Result<Blob, Error> {
     let wrong = |why: &dyn std::fmt::Display| {
         Error::Invalid(format!("could not parse blob reference {name}: {why}"))
     };
@@ -290,5 +314,5 @@ fn blob(scheme: &str, name: &str, attributes: &Attributes) -> Result<Source, Err
     if is_of_layout && blob.store.is_empty() {
         return invalid("oci-layout blob source requires store id");
     }
-    Ok(Source::Blob(blob))
+    Ok(blob)
 }

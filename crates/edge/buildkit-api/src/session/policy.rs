@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use build::{Denied, Describe, Described};
-use buildgraph::{Resolve, Source};
+use buildgraph::{Blob, Resolve, Source};
 use buildkit::gateway::{ResolveSourceMetaRequest, ResolveSourceMetaResponse};
 use buildkit::pb::{self, SourceOp};
 use buildkit::policysession::policy_verifier_client::PolicyVerifierClient;
@@ -117,6 +117,7 @@ pub(crate) fn only_its_own(mut op: SourceOp) -> SourceOp {
     let prefixes = match scheme {
         "docker-image" => vec!["image."],
         "https" | "docker-image+blob" => vec!["http."],
+        "git" => vec!["git.", "oci."],
         "oci-layout" => vec!["oci."],
         "oci-layout+blob" => vec!["http.", "oci."],
         _ => vec![own.as_str()],
@@ -230,6 +231,11 @@ pub(crate) fn named(source: &Source) -> Option<SourceOp> {
             set("git.mountsshsock", &git.ssh);
             set("git.knownsshhosts", &git.known_hosts);
             set("git.mtime", if git.commit_times { "commit" } else { "" });
+            set("git.checkoutbundle", if git.as_bundle { "true" } else { "" });
+            if let Some(bundle) = &git.bundle {
+                set("git.bundle", &place(bundle));
+                set("oci.store", &bundle.store);
+            }
             let bare = git.remote.split_once("://").map_or(git.remote.as_str(), |(_, rest)| rest);
             let part = match plain(&git.subdir).as_str() {
                 "" => String::new(),
@@ -250,12 +256,17 @@ pub(crate) fn named(source: &Source) -> Option<SourceOp> {
             set("http.uid", &number(blob.uid));
             set("http.gid", &number(blob.gid));
             set("oci.store", &blob.store);
-            let scheme = if blob.store.is_empty() { "docker-image" } else { "oci-layout" };
-            format!("{scheme}+blob://{}@{}", blob.repository, blob.digest)
+            place(blob)
         }
         Source::Result(_) => return None,
     };
     Some(SourceOp { identifier, attrs })
+}
+
+/// Where a blob is.
+fn place(blob: &Blob) -> String {
+    let scheme = if blob.store.is_empty() { "docker-image" } else { "oci-layout" };
+    format!("{scheme}+blob://{}@{}", blob.repository, blob.digest)
 }
 
 /// A number that is another one than usual.
@@ -328,9 +339,21 @@ mod tests {
             subdir: "a".into(),
             ..Git::default()
         };
-        let op = named(&Source::Git(git)).unwrap();
+        let op = named(&Source::Git(git.clone())).unwrap();
         assert_eq!(op.identifier, "git://h/x.git#main:a");
         assert_eq!(op.attrs["git.fullurl"], "https://h/x.git");
+        let bundle = Blob {
+            repository: "x/y".into(),
+            store: "s".into(),
+            digest: oci::Digest::sha256(b"x"),
+            name: String::new(),
+            mode: None,
+            uid: 0,
+            gid: 0,
+        };
+        let git = Git { bundle: Some(Box::new(bundle)), commit_times: true, ..git };
+        let op = named(&Source::Git(git.clone())).unwrap();
+        assert_eq!(llb::source(&only_its_own(op)).unwrap(), Source::Git(git));
         let http = Http { url: "https://h/f".into(), ..Http::default() };
         assert_eq!(named(&Source::Http(http)).unwrap().identifier, "https://h/f");
         assert!(named(&Source::Result("x".into())).is_none());

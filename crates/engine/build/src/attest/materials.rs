@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
-use buildgraph::{Exec, Graph, MountKind, Network, Op, Shown, Source, Vertex};
+use buildgraph::{Blob, Exec, Graph, MountKind, Network, Op, Shown, Source, Vertex};
 use oci::Digest;
 use serde_json::{Value, json};
 
@@ -124,15 +124,7 @@ impl Materials {
                 );
                 self.images.insert(uri, digests(&layout.digest));
             }
-            Source::Blob(blob) => {
-                let kind = if blob.store.is_empty() { "docker" } else { "oci" };
-                let name = format!("{}@{}", blob.repository, blob.digest);
-                let uri = name.parse().map_or_else(
-                    |_| format!("pkg:{kind}/{}?digest={}", blob.repository, blob.digest),
-                    |name| purl::of_image(kind, &name, None),
-                );
-                self.images.insert(format!("{uri}&ref_type=blob"), digests(&blob.digest));
-            }
+            Source::Blob(blob) => self.blob(blob, "&ref_type=blob"),
             Source::Local(local) => _ = self.locals.insert(local.name.clone()),
             Source::Git(git) => match what {
                 Some(commit) => {
@@ -140,6 +132,13 @@ impl Materials {
                     let mut uri = redacted(&git.remote);
                     if !git.reference.is_empty() {
                         uri += &format!("#{}", git.reference);
+                    }
+                    if let Some(bundle) = &git.bundle {
+                        let of = format!("&ref_type=bundle&vcs_url={}", bom::escaped(&uri));
+                        let source = Source::Blob(Blob::clone(bundle));
+                        if let Source::Blob(used) = build.used_for(&source) {
+                            self.blob(&used, &of);
+                        }
                     }
                     self.git.insert(uri, json!({ kind: commit }));
                 }
@@ -153,6 +152,17 @@ impl Materials {
             },
             Source::Result(_) => {}
         }
+    }
+
+    /// A blob, and what else its URL says of it.
+    fn blob(&mut self, blob: &Blob, about: &str) {
+        let kind = if blob.store.is_empty() { "docker" } else { "oci" };
+        let name = format!("{}@{}", blob.repository, blob.digest);
+        let uri = name.parse().map_or_else(
+            |_| format!("pkg:{kind}/{}?digest={}", blob.repository, blob.digest),
+            |name| purl::of_image(kind, &name, None),
+        );
+        self.images.insert(format!("{uri}{about}"), digests(&blob.digest));
     }
 
     fn exec(&mut self, exec: &Exec) {

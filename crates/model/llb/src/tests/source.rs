@@ -112,7 +112,32 @@ fn repositories() {
     assert_eq!(found.checksum.unwrap().0, "abcdef0");
     assert_eq!(found.known_hosts, "example.com ssh-ed25519 AAAA");
     assert!(of("git://example.com/a", &[("git.mtime", "now")]).is_err());
-    assert!(of("git://example.com/a", &[("git.bundle", "x")]).is_err());
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let bundle = |place: &str, more: &[(&str, &str)]| {
+        let place = format!("{place}@{digest}");
+        let attributes = [&[("git.bundle", place.as_str())][..], more].concat();
+        match of("git://example.com/a", &attributes) {
+            Ok(Source::Git(Git { bundle: Some(found), .. })) => {
+                let found = *found;
+                Some((found.repository, found.store, found.digest.to_string() == digest))
+            }
+            _ => None,
+        }
+    };
+    let found = bundle("docker-image+blob://h:5000/a/b", &[]);
+    assert_eq!(found, Some(("h:5000/a/b".into(), String::new(), true)));
+    let found = bundle("oci-layout+blob://x/y", &[("oci.store", "s"), ("oci.session", "")]);
+    assert_eq!(found, Some(("x/y".into(), "s".into(), true)));
+    assert_eq!(bundle("oci-layout+blob://x/y", &[]), Some(("x/y".into(), "x/y".into(), true)));
+    for other in ["https://h/x", "docker-image://h/x", "file:///x", "/x", ""] {
+        assert_eq!(bundle(other, &[]), None, "{other}");
+    }
+    assert!(of("git://example.com/a", &[("git.bundle", "docker-image+blob://h/x")]).is_err());
+    let as_bundle = ("git.checkoutbundle", "true");
+    let Ok(Source::Git(found)) = of("git://example.com/a", &[as_bundle]) else { panic!() };
+    assert!(found.as_bundle && found.bundle.is_none());
+    assert!(of("git://example.com/a#v1:sub", &[as_bundle]).is_err());
+    assert!(of("git://example.com/a", &[as_bundle, ("git.keepgitdir", "true")]).is_err());
 }
 
 #[test]

@@ -3,9 +3,12 @@
 //! A checkout is kept for each commit, by itself; the commit is what it is known by. What comes from a
 //! server is never an argument: names are ours, and of its answers only the numbers of commits count
 //! (security rows H01, H02). Nothing of this machine's configuration and none of the repository's is heeded
-//! (H03), and no credentials are in an argument, an error, a log or an identity (F12).
+//! (H03), and no credentials are in an argument, an error, a log or an identity (F12). A bundle in the place of a
+//! server is read without git's own way to files, which is closed.
 
 mod agent;
+mod bundle;
+mod fetch;
 mod program;
 mod remote;
 #[cfg(test)]
@@ -28,6 +31,7 @@ use crate::store::{Directory, Use};
 use crate::tell::Listeners;
 
 use agent::Agent;
+use fetch::{fetch, init, shallow};
 use program::Program;
 use remote::{Remote, Tip, check_name, find, is_commit};
 
@@ -63,7 +67,11 @@ async fn look_up<'a>(
     let mut program = Program::new(listeners);
     authorize(build, git, &remote, &mut program).await?;
     let agent = ssh(build, git, &remote, &mut program).await?;
-    let tip = tip(build, git, &remote, &program).await?;
+    let tip = if git.bundle.is_some() {
+        bundle::tip(git)?
+    } else {
+        tip(build, git, &remote, &program).await?
+    };
     check_sum(git, &tip)?;
     Ok(Found { remote, tip, program, _agent: agent })
 }
@@ -75,10 +83,10 @@ pub(crate) async fn bring(
     listeners: &Listeners,
 ) -> Result<(Output, bool), Error> {
     let part = subdir(&git.subdir)?;
-    let Found { remote, tip, program, _agent } = look_up(build, git, listeners).await?;
-    let identity = identity(git, &remote, &tip.commit);
-    let (name, shown) =
-        (identity.clone(), format!("git snapshot for {}#{}", remote.url, tip.commit));
+    let found = look_up(build, git, listeners).await?;
+    let (url, commit) = (&found.remote.url, &found.tip.commit);
+    let identity = identity(git, url, commit);
+    let (name, shown) = (identity.clone(), format!("git snapshot for {url}#{commit}"));
     let taken =
         build.blocking(move |build| build.builder.store.take(KIND, &name, &shown, Use::Private));
     let directory = taken.await?.ok_or(Error::Lost("a directory of the builder"))?;
@@ -86,7 +94,7 @@ pub(crate) async fn bring(
     let was_here = fs::read_to_string(&done).is_ok_and(|text| text == identity);
     if !was_here {
         clear(&directory, &done)?;
-        check_out(git, &remote, &tip, &program, &directory.path).await?;
+        check_out(build, git, &found, &directory.path).await?;
         fs::write(&done, &identity).at("write", &done)?;
         let id = directory.id.clone();
         let measure = build.blocking(move |build| {
@@ -119,16 +127,14 @@ async fn passing(
     git: &buildgraph::Git,
     found: &Found<'_>,
 ) -> Result<Directory, Error> {
-    let Found { remote, tip, program, .. } = found;
-    let name = format!("look at {} {}", remote.url, tip.commit);
+    let name = format!("look at {} {}", found.remote.url, found.tip.commit);
     let taken =
         build.blocking(move |build| build.builder.store.take(KIND, &name, &name, Use::Private));
     let mut directory = taken.await?.ok_or(Error::Lost("a directory of the builder"))?;
     directory.is_passing = true;
     directory.clear()?;
-    init(remote, tip, program, &directory.path).await?;
-    let fetched = fetch(git, remote, tip, program, &directory.path).await;
-    fetched.map_err(|error| of_remote(&error, remote))?;
+    init(found, &directory.path).await?;
+    fetch(build, git, found, &directory.path).await?;
     Ok(directory)
 }
 
@@ -184,10 +190,15 @@ pub(crate) async fn about(
 }
 
 /// What a checkout is. With `.git` or submodules, where it comes from is part of it.
-fn identity(git: &buildgraph::Git, remote: &Remote, commit: &str) -> String {
+fn identity(git: &buildgraph::Git, url: &str, commit: &str) -> String {
     let (keep, modules) = (git.keep_git_dir, !git.skip_submodules);
     let times = if git.commit_times { " with its times" } else { "" };
-    format!("git {commit} {keep} {modules} {}{times}", remote.url)
+    let bundle = match (&git.bundle, git.as_bundle) {
+        (_, true) => format!(" as a bundle of {}", git.reference),
+        (Some(_), false) if keep => " of a bundle".to_owned(),
+        _ => String::new(),
+    };
+    format!("git {commit} {keep} {modules} {url}{times}{bundle}")
 }
 
 /// The directory that is wanted, as a path below the checkout.
@@ -373,19 +384,24 @@ fn clear(directory: &Directory, done: &Path) -> Result<(), Error> {
 
 /// Fetches a commit, and no more than is needed, into an empty directory.
 async fn check_out(
+    build: &Arc<Shared>,
     git: &buildgraph::Git,
-    remote: &Remote,
-    tip: &Tip,
-    program: &Program<'_>,
+    found: &Found<'_>,
     dir: &Path,
 ) -> Result<(), Error> {
-    init(remote, tip, program, dir).await?;
-    fetch(git, remote, tip, program, dir).await.map_err(|error| of_remote(&error, remote))?;
-    program.run(dir, &["checkout", "--quiet", "--detach", "--force", &tip.commit, "--"]).await?;
-    if !git.skip_submodules && dir.join(".gitmodules").is_file() {
-        let update = ["submodule", "update", "--init", "--recursive", "--checkout"];
-        let updated = shallow(program, dir, &update, &[]).await;
-        updated.map_err(|error| of_remote(&error, remote))?;
+    let Found { remote, tip, program, .. } = found;
+    init(found, dir).await?;
+    fetch(build, git, found, dir).await?;
+    if git.as_bundle {
+        bundle::pack(found, dir).await?;
+    } else {
+        let commit = tip.commit.as_str();
+        program.run(dir, &["checkout", "--quiet", "--detach", "--force", commit, "--"]).await?;
+        if !git.skip_submodules && dir.join(".gitmodules").is_file() {
+            let update = ["submodule", "update", "--init", "--recursive", "--checkout"];
+            let updated = shallow(program, dir, &update, &[]).await;
+            updated.map_err(|error| of_remote(&error, remote))?;
+        }
     }
     for rest in ["FETCH_HEAD", "ORIG_HEAD"] {
         let _ = fs::remove_file(dir.join(".git").join(rest));
@@ -396,75 +412,6 @@ async fn check_out(
         without_git(dir)?;
     }
     made.map_or(Ok(()), |made| times::set(dir, made))
-}
-
-/// Runs git for one commit of each history; where that fails, for all of it: a web server that has no more than
-/// files can give no part of one.
-async fn shallow(
-    program: &Program<'_>,
-    dir: &Path,
-    verb: &[&str],
-    what: &[&str],
-) -> Result<(), Error> {
-    let depth: &[&str] = &["--depth=1"];
-    if program.run(dir, &[verb, depth, what].concat()).await.is_ok() {
-        return Ok(());
-    }
-    program.run(dir, &[verb, what].concat()).await.map(drop)
-}
-
-/// An empty repository.
-async fn init(remote: &Remote, tip: &Tip, program: &Program<'_>, dir: &Path) -> Result<(), Error> {
-    // What is fetched into it has to be named by the same kind of digest.
-    let format = if tip.commit.len() == 64 { "sha256" } else { "sha1" };
-    let format = format!("--object-format={format}");
-    program.run(dir, &["init", "--quiet", "--template=", "--initial-branch=none", &format]).await?;
-    // For submodules that are named from there.
-    program.run(dir, &["remote", "add", "--", "origin", &remote.url]).await.map(drop)
-}
-
-/// The commit by its number; where the server gives none by number, the branch or tag, and where that is not it
-/// any more, all of them.
-async fn fetch(
-    git: &buildgraph::Git,
-    remote: &Remote,
-    tip: &Tip,
-    program: &Program<'_>,
-    dir: &Path,
-) -> Result<(), Error> {
-    let kept = match tip.name.strip_prefix("refs/heads/") {
-        Some(branch) => format!("refs/remotes/origin/{branch}"),
-        None if tip.name.starts_with("refs/tags/") => tip.name.clone(),
-        None => "refs/dhow/wanted".into(),
-    };
-    let by_name = format!("+{}:{kept}", tip.name);
-    let all = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"];
-    let mut ways: Vec<(&[&str], Vec<&str>)> = vec![(&["--depth=1"], vec![&tip.commit])];
-    if !tip.name.is_empty() {
-        ways.push((&["--depth=1"], vec![&by_name]));
-        if git.keep_git_dir {
-            // With the name that it has, as people expect of it.
-            ways.reverse();
-        }
-    }
-    ways.push((&[], all.to_vec()));
-    let mut first_error = None;
-    for (options, what) in ways {
-        let mut arguments = vec!["fetch", "--no-tags", "--update-head-ok"];
-        arguments.extend(options);
-        arguments.extend(["--", remote.url.as_str()]);
-        arguments.extend(what);
-        if let Err(error) = program.run(dir, &arguments).await {
-            first_error.get_or_insert(error);
-            continue;
-        }
-        let commit = format!("{}^{{commit}}", tip.commit);
-        if program.run(dir, &["cat-file", "-e", &commit]).await.is_ok() {
-            return Ok(());
-        }
-    }
-    let missing = || Error::NotFound(format!("no commit {}", tip.commit));
-    Err(first_error.unwrap_or_else(missing))
 }
 
 /// Removes `.git`, also those of submodules. No file of a repository has such a name.

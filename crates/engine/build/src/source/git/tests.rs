@@ -1,5 +1,7 @@
 //! Repositories on servers of the tests' own.
 
+mod bundles;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
