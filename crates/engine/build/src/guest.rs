@@ -209,7 +209,7 @@ fn read(spec: &str, asked: &GuestRequest) -> Result<Place, Error> {
 }
 
 /// As Go's `strconv.ParseBool` has it.
-fn is_true(text: &str) -> bool {
+pub(crate) fn is_true(text: &str) -> bool {
     matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True")
 }
 

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::{Document, Edits, Error, Kind, Name};
 
+/// The annotation with the class of a device.
+const CLASS: &str = "org.mobyproject.buildkit.device.class";
+
 /// A specification and where it is from.
 #[derive(Clone, Debug)]
 pub struct File {
@@ -60,6 +63,23 @@ impl Catalog {
         })
     }
 
+    /// The devices that a build means by `KIND=NAME`, by `KIND` (the first of them) or by `KIND=*` (all of them), as
+    /// BuildKit has it. Where there is none: those that say of themselves that they are of a class of that name.
+    pub fn meant(&self, text: &str) -> Vec<(&Name, Entry<'_>)> {
+        let (kind, device) = text.split_once('=').unwrap_or((text, ""));
+        let of_kind = self.entries().filter(|(name, _)| name.kind.to_string() == kind);
+        let found: Vec<_> = match device {
+            "" => of_kind.take(1).collect(),
+            "*" => of_kind.collect(),
+            device => of_kind.filter(|(name, _)| name.device == device).collect(),
+        };
+        if !found.is_empty() {
+            return found;
+        }
+        let is_of_class = |entry: &Entry<'_>| entry.annotation(CLASS) == Some(text);
+        self.entries().filter(|(_, entry)| is_of_class(entry)).collect()
+    }
+
     /// The devices that two files of one folder have, which nobody can ask for.
     pub fn conflicts(&self) -> impl Iterator<Item = Error> {
         self.devices.iter().filter_map(|(name, places)| self.conflict(name, places))
@@ -114,5 +134,11 @@ impl Entry<'_> {
     /// What the device's file says of it.
     pub fn device(&self) -> &crate::Device {
         &self.file.document.devices[self.index]
+    }
+
+    /// What is noted of it, or else of all devices of its file.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        let (own, all) = (&self.device().annotations, &self.file.document.annotations);
+        own.get(key).or_else(|| all.get(key)).map(String::as_str)
     }
 }

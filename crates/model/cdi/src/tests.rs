@@ -323,6 +323,36 @@ fn what_a_file_may_not_say() {
 }
 
 #[test]
+fn builds_mean_devices_by_kind_and_class() {
+    let text = r#"{"cdiVersion": "0.6.0", "kind": "a.b/c", "annotations": {"x": "all", "y": "all"}, "devices": [
+        {"name": "d1", "containerEdits": {"env": ["A=1"]}, "annotations": {"x": "own"}},
+        {"name": "d2", "containerEdits": {"env": ["A=2"]},
+         "annotations": {"org.mobyproject.buildkit.device.class": "fast"}}]}"#;
+    let document = Document::parse(text, Syntax::Json).unwrap();
+    let catalog = Catalog::new(vec![File { path: "f".into(), rank: 0, document }]);
+    for (asked, found) in [
+        ("a.b/c=d2", "a.b/c=d2"),
+        ("a.b/c", "a.b/c=d1"),
+        ("a.b/c=*", "a.b/c=d1 a.b/c=d2"),
+        ("fast", "a.b/c=d2"),
+        ("a.b/c=d3", ""),
+        ("a.b/e", ""),
+        ("a.b", ""),
+        ("", ""),
+    ] {
+        let names: Vec<_> = catalog.meant(asked).iter().map(|(name, _)| name.to_string()).collect();
+        assert_eq!(names.join(" "), found, "{asked}");
+    }
+    let first = catalog.meant("a.b/c")[0].1;
+    let noted = ["x", "y", "z"].map(|key| first.annotation(key));
+    assert_eq!(noted, [Some("own"), Some("all"), None]);
+    // As people write it in YAML.
+    let yaml = "{cdiVersion: 0.6.0, kind: a/b, devices: [{name: c, annotations: {open: true}, containerEdits: {env: [A=b]}}]}";
+    let read = Document::parse(yaml, Syntax::Yaml).unwrap();
+    assert_eq!(read.devices[0].annotations["open"], "true");
+}
+
+#[test]
 fn what_is_written_is_read_again() {
     let document = gpus();
     assert_eq!(Document::parse(&document.print(), Syntax::Json).unwrap(), document);

@@ -12,6 +12,7 @@ use oci::{ChainId, Digest};
 
 use crate::build::Shared;
 use crate::cache::NewRecord;
+use crate::op::devices;
 use crate::op::mounts::Mounts;
 use crate::output::Output;
 use crate::tell::Listeners;
@@ -105,8 +106,10 @@ pub(crate) fn check(build: &Shared, exec: &Exec) -> Result<(), Error> {
     if exec.security == Security::Insecure && !may.insecure {
         return lacks("running a step with all rights", "security.insecure");
     }
-    if !exec.devices.is_empty() && !may.devices {
-        return lacks("a device", "device");
+    if !may.devices
+        && let Some(device) = devices::refused(build, exec)
+    {
+        return lacks(&format!("the device {device}"), "device");
     }
     Ok(())
 }
@@ -153,7 +156,7 @@ pub(crate) fn step(build: &Shared, exec: &Exec, below: &[ChainId], mounts: &Moun
         extra_hosts: exec.hosts.iter().map(|one| format!("{}:{}", one.name, one.address)).collect(),
         shm_size: exec.shm_size.and_then(|size| i64::try_from(size).ok()).unwrap_or_default(),
         resources,
-        devices: exec.devices.iter().map(|device| device.name.clone()).collect(),
+        devices: devices::meant(build, exec),
         readonly: exec.readonly_root,
         mounts: mounts.list.clone(),
         ..Step::default()

@@ -1,6 +1,7 @@
 //! Carrying out one step.
 
 pub(crate) mod cached;
+mod devices;
 pub(crate) mod exec;
 mod file;
 mod merge;

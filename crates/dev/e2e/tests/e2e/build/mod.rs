@@ -5,6 +5,7 @@ mod bad_input;
 mod cache_mounts;
 mod cache_places;
 mod clients;
+mod devices;
 mod explain;
 mod front_ends;
 mod killed;
