@@ -11,6 +11,7 @@ use docker::gc::{Collected, Policy, Report, Subject};
 use serde::Deserialize;
 
 use crate::host::chain;
+use crate::places;
 
 /// Between two times, where no policy says otherwise.
 const HOUR: Duration = Duration::from_hours(1);
@@ -33,7 +34,7 @@ pub(crate) struct Policies {
 impl Policies {
     /// Those of the flags, else of the engine's settings, else the usual ones.
     pub(crate) fn of(args: &DaemonArgs, settings: &Path) -> Result<Self, String> {
-        let file = File::read(settings)?;
+        let file: File = places::read_settings(settings)?;
         let choose = |subject: Subject, key: &str, flag: &Option<String>, set: Option<String>| {
             let (text, place) = match (flag, set) {
                 (Some(flag), _) => (flag.clone(), format!("--{key}")),
@@ -54,19 +55,6 @@ impl Policies {
                 file.container_gc,
             )?,
         })
-    }
-}
-
-impl File {
-    fn read(path: &Path) -> Result<Self, String> {
-        let failed = |why: String| format!("\"{}\": {why}", path.display());
-        match std::fs::read(path) {
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(err) => Err(failed(err.to_string())),
-            // An empty file sets nothing, as with Docker (it may be /dev/null).
-            Ok(bytes) if bytes.trim_ascii().is_empty() => Ok(Self::default()),
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|err| failed(err.to_string())),
-        }
     }
 }
 

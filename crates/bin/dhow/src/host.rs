@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use cli::{DaemonArgs, Endpoint, Global, RegistryServeArgs};
 use containers::{Engine, EngineConfig, Settings};
-use docker_api::{Api, Builds, Listener};
+use docker_api::{Api, Builds, Tls};
 use images::{Driver, EmbeddedImage};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::builder::Building;
+use crate::listening::Listening;
 use crate::places::Places;
 use crate::{collector, embedded};
 
@@ -23,9 +24,6 @@ const EMBEDDED: &[EmbeddedImage] =
 const STREAM_BYTES: usize = 64 * 1024;
 /// This very program, whatever became of its name since it was started.
 const OWN_PROGRAM: &str = "/proc/self/exe";
-
-/// The address that means the sockets of a socket unit.
-const FROM_SYSTEMD: &str = "fd://";
 
 /// What the rest of the program does for the command line.
 pub(crate) struct Host {
@@ -43,7 +41,7 @@ impl Host {
 
 impl cli::Host for Host {
     fn engine(&self, global: &Global, starts: bool) -> Result<Endpoint, String> {
-        let api = api(Arc::new(self.open(global, starts)?));
+        let api = api(Arc::new(self.open(global, starts)?), Vec::new());
         Ok(Endpoint::InProcess(Arc::new(move || {
             let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
             tokio::spawn(docker_api::serve(api.clone(), theirs));
@@ -56,40 +54,29 @@ impl cli::Host for Host {
         let hangups = caught(SignalKind::hangup())?;
         let policies = collector::Policies::of(args, &self.places.settings())?;
         // Before anything else is opened.
-        let mut listeners = if args.listen.iter().any(|address| address == FROM_SYSTEMD) {
-            Listener::inherited().map_err(|err| chain(&err))?
-        } else {
-            Vec::new()
-        };
+        let usual = self.places.socket(global);
+        let listening = Listening::of(args, &self.places.settings(), &usual)?;
+        let mut listeners = listening.inherit()?;
         let state = self.places.state(global);
         let settings = settings(&self.places.settings(), args.userns_remap.as_ref())?;
         settings.check().map_err(|err| chain(&err))?;
         let driver = driver(global)?;
         let engine = Arc::new(open_with(self.places.root(global), state, driver, settings, false)?);
-        let addresses = if args.listen.is_empty() {
-            vec![format!("unix://{}", self.places.socket(global).display())]
-        } else {
-            args.listen.clone()
-        };
-        for address in addresses.iter().filter(|address| *address != FROM_SYSTEMD) {
-            listeners.push(Listener::bind(address).map_err(|err| chain(&err))?);
-        }
-        for socket in &args.socket {
-            listeners.push(Listener::bind_limited(socket).map_err(|err| chain(&err))?);
-        }
-        for address in &addresses {
-            eprintln!("dhow: serving the Docker Engine API on {address}");
-        }
-        for socket in &args.socket {
-            eprintln!("dhow: serving a part of it on {socket}");
+        listeners.extend(listening.bind()?);
+        let mut warnings = Vec::new();
+        for warning in listeners.iter().filter_map(docker_api::Listener::warning) {
+            eprintln!("dhow: warning: {warning}");
+            warnings.push(format!("WARNING: {warning}"));
         }
         let mut beside = JoinSet::new();
         beside.spawn(collector::run(Arc::clone(&engine), policies));
         let (file, remap) = (self.places.settings(), args.userns_remap.clone());
-        beside.spawn(reloads(Arc::clone(&engine), file, remap, hangups));
+        beside.spawn(reloads(Arc::clone(&engine), file, remap, listening.tls(), hangups));
         let starting = Arc::clone(&engine);
         beside.spawn_blocking(move || bring_up(&starting));
-        docker_api::listen(api(engine), listeners, ended()?).await.map_err(|err| chain(&err))
+        docker_api::listen(api(engine, warnings), listeners, ended()?)
+            .await
+            .map_err(|err| chain(&err))
     }
 
     async fn registry(&self, global: &Global, args: &RegistryServeArgs) -> Result<(), String> {
@@ -118,9 +105,10 @@ impl cli::Host for Host {
 }
 
 /// The API of an engine, with a builder behind it.
-fn api(engine: Arc<Engine>) -> Api {
+fn api(engine: Arc<Engine>, warnings: Vec<String>) -> Api {
     let upgrades = Arc::new(Building::new(Arc::clone(&engine)));
-    Api { engine, upgrades: Some(upgrades), builds: Builds::default() }
+    let (builds, warnings) = (Builds::default(), warnings.into());
+    Api { engine, upgrades: Some(upgrades), builds, warnings }
 }
 
 /// What the file says, and the flag that wins over it.
@@ -132,16 +120,21 @@ fn settings(file: &Path, userns_remap: Option<&String>) -> Result<Settings, Stri
     Ok(settings)
 }
 
-/// Reads the settings again at each SIGHUP; one that is wrong changes nothing.
+/// Reads the settings and the certificates again at each SIGHUP; one that is wrong changes nothing.
 async fn reloads(
     engine: Arc<Engine>,
     file: PathBuf,
     userns_remap: Option<String>,
+    tls: Option<Tls>,
     mut hangups: Signal,
 ) {
     while hangups.recv().await.is_some() {
         let (engine, file, remap) = (Arc::clone(&engine), file.clone(), userns_remap.clone());
+        let tls = tls.clone();
         let reading = tokio::task::spawn_blocking(move || {
+            if let Some(Err(err)) = tls.as_ref().map(Tls::reload) {
+                eprintln!("dhow: the certificates stay as they were: {}", chain(&err));
+            }
             let settings = settings(&file, remap.as_ref())?;
             let registries = registry::Settings::of_this_machine(&|name| std::env::var(name).ok());
             let registries = registries.map_err(|err| chain(&err))?;

@@ -21,6 +21,7 @@ mod builder;
 mod collector;
 mod embedded;
 mod host;
+mod listening;
 mod places;
 
 use std::env;

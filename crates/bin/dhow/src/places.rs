@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use cli::Global;
 use containers::Settings;
+use serde::de::DeserializeOwned;
 
 /// The places of whoever started this process.
 #[derive(Clone, Debug)]
@@ -74,6 +75,18 @@ impl Places {
             Some(socket) if state == self.state => socket.clone(),
             _ => state.join("dhow.sock"),
         }
+    }
+}
+
+/// What the file of settings says of some keys; nothing where there is none.
+pub(crate) fn read_settings<T: DeserializeOwned + Default>(path: &Path) -> Result<T, String> {
+    let failed = |why: String| format!("\"{}\": {why}", path.display());
+    match std::fs::read(path) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(T::default()),
+        Err(err) => Err(failed(err.to_string())),
+        // An empty file sets nothing, as with Docker (it may be /dev/null).
+        Ok(bytes) if bytes.trim_ascii().is_empty() => Ok(T::default()),
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|err| failed(err.to_string())),
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct Call {
     pub(crate) upgrades: Option<Arc<dyn Upgrades>>,
     /// Builds under way.
     pub(crate) builds: Builds,
+    /// What `info` warns of beside what the engine knows.
+    pub(crate) warnings: Arc<[String]>,
     pub(crate) version: Version,
     /// What the `{}` of the route stands for.
     pub(crate) id: String,
@@ -61,6 +63,7 @@ impl Call {
             engine: Arc::clone(&api.engine),
             upgrades: api.upgrades.clone(),
             builds: api.builds.clone(),
+            warnings: Arc::clone(&api.warnings),
             version,
             id,
             query: Query::parse(head.uri.query().unwrap_or_default()),

@@ -26,25 +26,28 @@ mod legacy;
 mod listen;
 mod machine;
 mod older;
+mod pages;
 mod platform;
 mod reload;
 mod routes;
 mod scope;
 mod server;
 mod stream;
+mod tls;
 mod until;
 mod version;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use containers::Engine;
 
 pub use handlers::build::Builds;
 pub use handlers::upgrade::{Session, Upgrade, Upgrades};
-pub use http::{Io, Relay};
-pub use listen::{ListenError, Listener, listen};
+pub use http::{EndOfInput, Io, Relay};
+pub use listen::{ListenError, Listener, Protection, listen};
 pub use reload::reload;
 pub use scope::Scope;
+pub use tls::{Tls, TlsError, TlsFiles};
 
 /// What the API is in front of.
 #[derive(Clone)]
@@ -55,18 +58,32 @@ pub struct Api {
     pub upgrades: Option<Arc<dyn Upgrades>>,
     /// Builds under way.
     pub builds: Builds,
+    /// What `info` warns of beside what the engine knows: who else can reach it.
+    pub warnings: Arc<[String]>,
 }
 
 /// Serves one connection until its client leaves.
 ///
 /// What goes wrong on it is the client's own business: it gets an answer, or the connection ends.
 pub async fn serve(api: Api, io: impl Io) {
-    serve_within(api, None, io).await;
+    serve_within(api, Bounds::default(), io).await;
 }
 
-/// The same, within what a socket allows.
-pub(crate) async fn serve_within(api: Api, scope: Option<Arc<Scope>>, io: impl Io) {
-    let server = Arc::new(server::Server { api, scope });
+/// What a connection is served within.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bounds {
+    /// What its socket allows; `None`: all.
+    pub(crate) scope: Option<Arc<Scope>>,
+    /// Whether web pages are to be kept out: whatever a browser shows reaches its socket.
+    pub(crate) no_pages: bool,
+    /// How long a client may take for the head of a request; `None`: for ever.
+    pub(crate) patience: Option<Duration>,
+}
+
+/// The same, within bounds.
+pub(crate) async fn serve_within(api: Api, bounds: Bounds, io: impl Io) {
+    let Bounds { scope, no_pages, patience } = bounds;
+    let server = Arc::new(server::Server { api, scope, no_pages });
     // A client that breaks off or does not speak HTTP: there is nobody to tell.
-    _ = http::connection::serve(server, io).await;
+    _ = http::connection::serve(server, io, patience).await;
 }

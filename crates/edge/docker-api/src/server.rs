@@ -19,6 +19,7 @@ use crate::{
         connection::{Answer, Service},
         query::decode,
     },
+    pages,
     routes::{ROUTES, not_built},
     scope::{Allowed, Scope},
     version::Version,
@@ -32,6 +33,8 @@ pub(crate) struct Server {
     pub(crate) api: Api,
     /// Where less than all is allowed.
     pub(crate) scope: Option<Arc<Scope>>,
+    /// Whether web pages are kept out.
+    pub(crate) no_pages: bool,
 }
 
 impl Service for Server {
@@ -50,6 +53,10 @@ impl Service for Server {
 
 impl Server {
     async fn answer(&self, request: Request<Incoming>) -> Reply {
+        if self.no_pages && pages::is_of_a_page(request.headers()) {
+            tokio::spawn(drain(request.into_body()));
+            return Err(Error::forbidden("web pages may not use this address"));
+        }
         // Names may be escaped, slashes too: routes match what is meant.
         let path = decode(request.uri().path(), false);
         let (version, path) = Version::split(&path)?;

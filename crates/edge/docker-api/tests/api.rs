@@ -37,7 +37,9 @@ impl Api {
     async fn call(&self, request: &str, body: &str) -> Response<Bytes> {
         let (client, server) = tokio::io::duplex(1 << 16);
         let builds = docker_api::Builds::default();
-        let api = docker_api::Api { engine: Arc::clone(&self.engine), upgrades: None, builds };
+        let engine = Arc::clone(&self.engine);
+        let warnings = Arc::default();
+        let api = docker_api::Api { engine, upgrades: None, builds, warnings };
         tokio::spawn(docker_api::serve(api, server));
         let (mut sender, connection) = http1::handshake(TokioIo::new(client)).await.unwrap();
         tokio::spawn(connection);

@@ -224,13 +224,20 @@ impl Default for Settings {
     }
 }
 
-/// Keys that others look at: the registries' client, the collector. And one that asks for what is so anyway.
-const OF_OTHERS: [&str; 6] = [
+/// Keys that others look at: the registries' client, the collector, who listens. And one that asks for what is so
+/// anyway.
+const OF_OTHERS: [&str; 12] = [
     "container-gc",
+    "hosts",
     "image-gc",
     "insecure-registries",
     "live-restore",
     "registry-mirrors",
+    "tls",
+    "tlscacert",
+    "tlscert",
+    "tlskey",
+    "tlsverify",
     "token-servers",
 ];
 

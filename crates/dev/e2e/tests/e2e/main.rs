@@ -57,6 +57,7 @@ mod steps;
 mod storage;
 mod storms;
 mod streams;
+mod tcp;
 mod terminal;
 mod update;
 mod userns;

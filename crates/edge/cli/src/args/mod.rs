@@ -307,15 +307,32 @@ pub(crate) struct EventsArgs {
 /// `daemon`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct DaemonArgs {
-    /// Where to listen, unix:///path, or fd:// for the sockets of systemd; may be given several times
-    #[arg(long, value_name = "ADDRESS")]
+    /// Where to listen: unix:///PATH, tcp://ADDRESS:PORT, or fd:// for the sockets of systemd; may be given several
+    /// times, also as "hosts" in /etc/dhow/daemon.json
+    #[arg(short = 'H', long, visible_alias = "host", value_name = "ADDRESS")]
     pub listen: Vec<String>,
-    /// Listen on one more socket, which allows less than all: PATH,allow=GROUP with info, list, inspect, stats,
+    /// Listen on one more socket, which allows less than all: ADDRESS,allow=GROUP with info, list, inspect, stats,
     /// logs, events, files, lifecycle, exec, create, images, networks, volumes, system, or read for the first
-    /// six; also label=KEY=VALUE and container=NAME for some containers alone, group=NAME and mode=0660; may
-    /// be given several times
-    #[arg(long, value_name = "PATH,allow=GROUP")]
+    /// six; also label=KEY=VALUE and container=NAME for some containers alone, and for PATH in place of ADDRESS
+    /// group=NAME and mode=0660; may be given several times
+    #[arg(long, value_name = "ADDRESS,allow=GROUP")]
     pub socket: Vec<String>,
+    /// Speak TLS on ports (also as "tls" in /etc/dhow/daemon.json, like the next four); false: not to do so is meant,
+    /// also where others than this machine reach them
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub tls: Option<bool>,
+    /// Speak TLS, and let in who has a certificate of these authorities; false: TLS, and let in who comes
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub tlsverify: Option<bool>,
+    /// The authorities of clients' certificates [default: ca.pem in DOCKER_CERT_PATH, or ~/.docker]
+    #[arg(long, value_name = "FILE")]
+    pub tlscacert: Option<PathBuf>,
+    /// The certificate of this daemon [default: cert.pem there]; read again at SIGHUP
+    #[arg(long, value_name = "FILE")]
+    pub tlscert: Option<PathBuf>,
+    /// The key of this certificate [default: key.pem there]
+    #[arg(long, value_name = "FILE")]
+    pub tlskey: Option<PathBuf>,
     /// Remove unused images from time to time, such as
     /// max-age=30d,max-size=20GB,min-free=10%,filter=label!=keep,every=1h
     /// (also as "image-gc" in /etc/dhow/daemon.json), or off; without it, those that have no name and were

@@ -18,7 +18,7 @@ use crate::{
     call::{Call, Reply, blocking, reply},
     error::Error,
     http::{
-        Io,
+        EndOfInput, Io,
         body::{BodyWriter, ReplyBody, pieces},
         connection::Answer,
         gone::{gone, head_taken, leash},
@@ -168,7 +168,7 @@ async fn replay(client: &mut Box<dyn Io>, mut logged: Logs, framing: Framing) ->
             let sent = client.write_all(&reframe.piece(&piece)).await;
             sent.map_err(|err| Error::internal(err.to_string()))?;
         }
-        Ok(())
+        client.flush().await.map_err(|err| Error::internal(err.to_string()))
     };
     tokio::try_join!(reading, sending).map(|((), ())| ())
 }
@@ -177,8 +177,9 @@ async fn replay(client: &mut Box<dyn Io>, mut logged: Logs, framing: Framing) ->
 async fn join(client: Box<dyn Io>, attaching: Attaching, options: Options) {
     // Whatever fails from here on ends the stream: there are no words for it any more.
     let Ok((leash, left)) = leash() else { return };
+    let by_input = client.end_of_input() == EndOfInput::Client;
     let connected = tokio::select! {
-        () = gone(client.socket()) => return drop(leash),
+        () = gone(client.socket(), by_input) => return drop(leash),
         connected = blocking(move || attaching.connect(Some(left.as_fd()))) => connected,
     };
     let Ok(Some(stream)) = connected else { return };

@@ -98,7 +98,8 @@ pub(crate) async fn version(call: Call) -> Reply {
 
 /// `GET /info`
 pub(crate) async fn info(call: Call) -> Reply {
-    let info = call.engine(information).await?;
+    let mut info = call.engine(information).await?;
+    info.warnings.extend(call.warnings.iter().cloned());
     ok(&legacy::info(&info, call.version)?)
 }
 

@@ -6,6 +6,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
 use hyper::{
@@ -15,12 +16,13 @@ use hyper::{
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream},
-    net::UnixStream,
+    net::{TcpStream, UnixStream},
     sync::Notify,
 };
+use tokio_rustls::server::TlsStream;
 
 use super::{
     body::ReplyBody,
@@ -35,9 +37,47 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     fn socket(&self) -> Option<OwnedFd> {
         None
     }
+
+    /// What it means that nothing more comes on that socket.
+    fn end_of_input(&self) -> EndOfInput {
+        EndOfInput::Input
+    }
+}
+
+/// What it means that nothing more comes on a socket. A client may close its writing side and wait for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndOfInput {
+    /// That what comes has ended. A client that is gone has closed both directions, which a unix socket tells.
+    Input,
+    /// Nobody can tell: a client of TCP that is gone looks the same until something is sent to it. In the middle of
+    /// an answer it is taken for gone, as by `dockerd`; one that has the connection for itself may only have ended
+    /// its input.
+    Answer,
+    /// That the client is gone. Who only ends its input says so in TLS, and the socket stays.
+    Client,
 }
 
 impl Io for DuplexStream {}
+
+impl Io for TcpStream {
+    fn socket(&self) -> Option<OwnedFd> {
+        self.as_fd().try_clone_to_owned().ok()
+    }
+
+    fn end_of_input(&self) -> EndOfInput {
+        EndOfInput::Answer
+    }
+}
+
+impl Io for TlsStream<TcpStream> {
+    fn socket(&self) -> Option<OwnedFd> {
+        self.get_ref().0.socket()
+    }
+
+    fn end_of_input(&self) -> EndOfInput {
+        EndOfInput::Client
+    }
+}
 
 impl Io for UnixStream {
     fn socket(&self) -> Option<OwnedFd> {
@@ -62,14 +102,19 @@ pub(crate) trait Service: Send + Sync + 'static {
     fn call(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end. `patience`: how long a client may take for the head of a request, from the end
+/// of the last one on.
 ///
 /// # Errors
 ///
-/// What the client sent was not HTTP, or the stream broke.
-pub(crate) async fn serve<S: Service>(service: Arc<S>, io: impl Io) -> Result<(), hyper::Error> {
+/// What the client sent was not HTTP, came too slowly, or the stream broke.
+pub(crate) async fn serve<S: Service>(
+    service: Arc<S>,
+    io: impl Io,
+    patience: Option<Duration>,
+) -> Result<(), hyper::Error> {
     let shared = Shared::default();
-    let socket = io.socket();
+    let (socket, by_input) = (io.socket(), io.end_of_input() != EndOfInput::Input);
     let streams = Notify::new();
     let on_request = service_fn(|request: Request<Incoming>| {
         let (service, shared, streams) = (Arc::clone(&service), shared.clone(), &streams);
@@ -94,14 +139,18 @@ pub(crate) async fn serve<S: Service>(service: Arc<S>, io: impl Io) -> Result<()
     // sends means nothing. Who has gone altogether is noticed when a write fails, or, while a
     // stream may have nothing to write for days, by looking.
     let stream = TokioIo::new(Stream::new(io, shared.clone()));
-    let connection = http1::Builder::new()
+    let mut http = http1::Builder::new();
+    if let Some(patience) = patience {
+        http.timer(TokioTimer::new()).header_read_timeout(patience);
+    }
+    let connection = http
         .title_case_headers(true)
         .half_close(true)
         .serve_connection(stream, on_request)
         .without_shutdown();
     let left = async {
         streams.notified().await;
-        gone(socket).await;
+        gone(socket, by_input).await;
     };
     let parts = tokio::select! {
         parts = connection => parts?,

@@ -13,20 +13,21 @@ use tokio::io::Interest;
 
 use crate::error::Error;
 
-/// Waits until the other side of a socket has closed both directions. For ever where that cannot be
-/// told: then the next write to the client tells.
-pub(crate) async fn gone(socket: Option<OwnedFd>) {
+/// Waits until the other side of a socket has closed both directions, or, `by_input`, its writing side. For ever
+/// where that cannot be told: then the next write to the client tells.
+pub(crate) async fn gone(socket: Option<OwnedFd>, by_input: bool) {
     // A registration of its own: the events taken here are nobody else's.
     let watch =
         socket.map(UnixStream::from).and_then(|own| tokio::net::UnixStream::from_std(own).ok());
     let Some(watch) = watch else { return std::future::pending().await };
-    while let Ok(ready) = watch.ready(Interest::WRITABLE).await {
-        if ready.is_write_closed() {
+    let interest = if by_input { Interest::READABLE } else { Interest::WRITABLE };
+    while let Ok(ready) = watch.ready(interest).await {
+        if ready.is_write_closed() || (by_input && ready.is_read_closed()) {
             return;
         }
-        // There is room to write, which says nothing: wait for the next event.
+        // There is something to read, or room to write, which says nothing: wait for the next event.
         let again = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-        _ = watch.try_io(Interest::WRITABLE, again).is_err();
+        _ = watch.try_io(interest, again).is_err();
     }
     // The runtime is shutting down.
     std::future::pending::<()>().await;

@@ -12,4 +12,4 @@ mod takeover;
 mod tests;
 pub(crate) mod websocket;
 
-pub use connection::{Io, Relay};
+pub use connection::{EndOfInput, Io, Relay};

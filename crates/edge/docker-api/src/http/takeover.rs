@@ -16,7 +16,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::{Io, Relay};
+use super::connection::{EndOfInput, Io, Relay};
 
 /// What hyper writes, whatever the reason phrase.
 const HYPER_101: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n";
@@ -87,6 +87,10 @@ impl<I: Io> Stream<I> {
 impl<I: Io> Io for Stream<I> {
     fn socket(&self) -> Option<OwnedFd> {
         self.inner.socket()
+    }
+
+    fn end_of_input(&self) -> EndOfInput {
+        self.inner.end_of_input()
     }
 }
 

@@ -41,7 +41,7 @@ async fn check(pieces: &[&str], want: Expect) {
     // One byte: every write is partial.
     for buffer in [1, 4096] {
         let (client, server) = tokio::io::duplex(buffer);
-        let served = tokio::spawn(serve(Arc::new(Echo), server));
+        let served = tokio::spawn(serve(Arc::new(Echo), server, None));
         let (mut from, mut to) = tokio::io::split(client);
         let pieces: Vec<String> = pieces.iter().map(|piece| (*piece).to_owned()).collect();
         let sent = tokio::spawn(async move {

@@ -19,7 +19,10 @@ use hyper::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{connection::Io, sha1::sha1};
+use super::{
+    connection::{EndOfInput, Io},
+    sha1::sha1,
+};
 
 /// Section 1.3.
 const KEY_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -208,6 +211,10 @@ fn unmask(payload: &mut [u8], frame: &mut Incoming) {
 impl Io for WebSocket {
     fn socket(&self) -> Option<OwnedFd> {
         self.inner.socket()
+    }
+
+    fn end_of_input(&self) -> EndOfInput {
+        self.inner.end_of_input()
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     frames::{Framing, Reframe},
 };
 use crate::http::{
-    Io,
+    EndOfInput, Io,
     gone::{gone, head_taken},
 };
 
@@ -32,7 +32,7 @@ const BUFFER_BYTES: usize = 32 << 10;
 /// Copies both ways until the supervisor's side ends, or the client has gone or typed the keys that
 /// detach. The end of what the client sends is the end of standard input only.
 pub(crate) async fn relay(client: Box<dyn Io>, shim: UnixStream, options: Options) {
-    let socket = client.socket();
+    let (socket, by_input) = (client.socket(), client.end_of_input() == EndOfInput::Client);
     head_taken(client.socket()).await;
     let (from_client, mut to_client) = tokio::io::split(client);
     let (mut from_shim, to_shim) = shim.into_split();
@@ -42,7 +42,7 @@ pub(crate) async fn relay(client: Box<dyn Io>, shim: UnixStream, options: Option
         if upload(from_client, to_shim, options).await {
             return;
         }
-        gone(socket).await;
+        gone(socket, by_input).await;
     };
     tokio::select! {
         // Either end is the end; whose fault it was, nobody is left to be told.

@@ -1,0 +1,71 @@
+//! Web pages. A port of this machine that asks for nothing is reached by whatever page a browser on it shows: requests
+//! to other origins are sent, if not read, and a name that somebody makes mean 127.0.0.1 is an origin of its own.
+
+use std::net::IpAddr;
+
+use hyper::header::{HOST, HeaderMap, ORIGIN};
+
+/// What browsers say of where a request comes from (Fetch Metadata).
+const SITE: &str = "sec-fetch-site";
+
+/// Whether a request is one of a web page's that did not come from here. Programs say nothing of an origin, or, of a
+/// WebSocket, the address itself.
+pub(crate) fn is_of_a_page(headers: &HeaderMap) -> bool {
+    // What is no text is no address of ours.
+    let said = |value: &hyper::header::HeaderValue| value.to_str().unwrap_or("?").to_owned();
+    let host = headers.get(HOST).map(said).unwrap_or_default();
+    let is_of_another = headers.get(ORIGIN).map(said).is_some_and(|origin| {
+        let authority =
+            origin.split_once("://").map_or(origin.as_str(), |(_, authority)| authority);
+        !authority.eq_ignore_ascii_case(&host)
+    });
+    let is_from_elsewhere =
+        headers.get(SITE).map(said).is_some_and(|site| site != "none" && site != "same-origin");
+    is_of_another || is_from_elsewhere || !is_of_this_machine(&host)
+}
+
+/// Whether no name server can have been asked for a host: it is an address, a single word, or below `localhost`.
+fn is_of_this_machine(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    !name.contains('.')
+        || name.parse::<IpAddr>().is_ok()
+        || name.to_ascii_lowercase().ends_with(".localhost")
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn programs_get_in_and_pages_do_not() {
+        for (said, want) in [
+            (&[("host", "127.0.0.1:2375")][..], false),
+            (&[("host", "[::1]:2375")], false),
+            (&[("host", "localhost:2375")], false),
+            (&[("host", "api.moby.localhost")], false),
+            (&[("host", "dhow")], false),
+            (&[], false),
+            (&[("host", "localhost:2375"), ("origin", "http://localhost:2375")], false),
+            (&[("host", "localhost:2375"), ("origin", "http://localhost:8080")], true),
+            (&[("host", "localhost:2375"), ("origin", "null")], true),
+            (&[("host", "evil.example:2375")], true),
+            (&[("host", "evil.example"), ("origin", "http://evil.example")], true),
+            (&[("host", "127.0.0.1.evil.example")], true),
+            (&[("host", "127.0.0.1:2375"), (SITE, "cross-site")], true),
+            (&[("host", "127.0.0.1:2375"), (SITE, "none")], false),
+        ] {
+            let headers: HeaderMap = said
+                .iter()
+                .map(|(name, value)| {
+                    (HeaderName::from_static(name), HeaderValue::from_static(value))
+                })
+                .collect();
+            assert_eq!(is_of_a_page(&headers), want, "{said:?}");
+        }
+    }
+}
