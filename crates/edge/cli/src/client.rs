@@ -1,5 +1,5 @@
-//! The client's side of the Docker Engine API: over a unix socket, TCP, or a stream inside this
-//! process when no daemon is asked for.
+//! The client's side of the Docker Engine API: over a unix socket, TCP (with TLS or without), or a stream
+//! inside this process when no daemon is asked for.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,11 +15,13 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
 
 use crate::error::{Error, Result};
 
@@ -35,6 +37,15 @@ pub enum Endpoint {
     Unix(PathBuf),
     /// Behind a TCP socket, unencrypted: `HOST:PORT`.
     Tcp(String),
+    /// The same, with TLS.
+    Tls(String, Box<Secure>),
+}
+
+/// Who an engine has to be, and who we are.
+#[derive(Clone)]
+pub struct Secure {
+    pub(crate) connector: TlsConnector,
+    pub(crate) name: ServerName<'static>,
 }
 
 impl std::fmt::Display for Endpoint {
@@ -42,7 +53,7 @@ impl std::fmt::Display for Endpoint {
         match self {
             Self::InProcess(_) => f.write_str("the engine in this process"),
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
-            Self::Tcp(address) => write!(f, "tcp://{address}"),
+            Self::Tcp(address) | Self::Tls(address, _) => write!(f, "tcp://{address}"),
         }
     }
 }
@@ -251,6 +262,11 @@ impl Client {
             Endpoint::InProcess(open) => Box::new(open()),
             Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(failed)?),
             Endpoint::Tcp(address) => Box::new(TcpStream::connect(address).await.map_err(failed)?),
+            Endpoint::Tls(address, secure) => {
+                let stream = TcpStream::connect(address).await.map_err(failed)?;
+                let stream = secure.connector.connect(secure.name.clone(), stream).await;
+                Box::new(stream.map_err(failed)?)
+            }
         })
     }
 

@@ -51,13 +51,14 @@ mod stats;
 mod stream;
 mod system;
 mod terminal;
+mod tls;
 mod volumes;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub use args::{DaemonArgs, Global, RegistryServeArgs};
-pub use client::Endpoint;
+pub use client::{Endpoint, Secure};
 
 use args::{
     CdiCommand, Cli, Command, ContainerCommand, ContainerGroup, ImageCommand, ImageCommon,
@@ -338,7 +339,7 @@ fn endpoint(global: &Global, host: &impl Host, starts: bool) -> Result<Endpoint>
         return Ok(Endpoint::Unix(PathBuf::from(path)));
     }
     if let Some(address) = address.strip_prefix("tcp://") {
-        return Ok(Endpoint::Tcp(address.to_owned()));
+        return tls::endpoint(global, address);
     }
     if address.starts_with("ssh://") {
         return Err(Error::Unsupported("an engine behind ssh".to_owned()));

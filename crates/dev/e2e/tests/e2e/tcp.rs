@@ -155,6 +155,32 @@ fn clients_are_known_by_their_certificates() {
 }
 
 #[test]
+fn our_own_client_speaks_tls() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("tcp-own");
+    if !certificates(&sandbox) {
+        return sandbox.discard();
+    }
+    let daemon = Daemon::with_tls(&sandbox, &[2376], &["-H", "tcp://127.0.0.1:2376"]);
+    let [ca, cert, key] = &["ca.crt", "client.crt", "client.key"].map(|name| file(&sandbox, name));
+    let there = ["-H", "tcp://127.0.0.1:2376", "--tlsverify", "--tlscacert", ca];
+    let known = [&there[..], &["--tlscert", cert, "--tlskey", key]].concat();
+    let run = ["run", "--rm", "busybox", "echo", "hi"];
+    assert_eq!(sandbox.ok(&[&known[..], &run].concat()), "hi");
+    sandbox.ok(&[&known[..], &["run", "-d", "--name", "web", "busybox", "sleep", "600"]].concat());
+    assert_eq!(sandbox.ok(&[&known[..], &["exec", "web", "echo", "in"]].concat()), "in");
+    sandbox.ok(&[&known[..], &["rm", "-f", "web"]].concat());
+    // Without a certificate, and with one of an engine that is another.
+    assert_eq!(sandbox.dhow(&[&there[..], &["ps"]].concat()).code, 1);
+    let other = file(&sandbox, "other.crt");
+    let wrong = ["-H", "tcp://127.0.0.1:2376", "--tlsverify", "--tlscacert", &other, "ps"];
+    let refused = sandbox.dhow(&wrong);
+    assert!(refused.code == 1 && refused.stderr.contains("cannot connect"), "{refused:?}");
+    drop(daemon);
+    sandbox.finish();
+}
+
+#[test]
 fn dockers_client_speaks_tls() {
     needs!(Root, Overlay, Netns, Busybox, Docker);
     let sandbox = busybox("tcp-docker");

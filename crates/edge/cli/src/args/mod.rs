@@ -65,6 +65,18 @@ pub struct Global {
     /// Engine to connect to (unix:///PATH, tcp://HOST:PORT); without it, none is needed
     #[arg(short = 'H', long)]
     pub host: Option<String>,
+    /// Speak TLS to an engine on TCP, and verify it [env: DOCKER_TLS_VERIFY]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub tlsverify: Option<bool>,
+    /// Whose certificates an engine may have [default: ca.pem in DOCKER_CERT_PATH, or ~/.docker]
+    #[arg(long, value_name = "FILE")]
+    pub tlscacert: Option<PathBuf>,
+    /// The certificate to be known by [default: cert.pem there]
+    #[arg(long, value_name = "FILE")]
+    pub tlscert: Option<PathBuf>,
+    /// The key of this certificate [default: key.pem there]
+    #[arg(long, value_name = "FILE")]
+    pub tlskey: Option<PathBuf>,
     /// Where images, containers and volumes are kept [env: DHOW_ROOT] [default: /var/lib/dhow, or dhow in XDG_DATA_HOME]
     #[arg(long)]
     pub root: Option<PathBuf>,

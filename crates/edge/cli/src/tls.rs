@@ -1,0 +1,108 @@
+//! TLS to an engine on TCP, by the names that Docker's client has: who it is, and who we are.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
+
+use crate::Global;
+use crate::client::{Endpoint, Secure};
+use crate::error::{Error, Result};
+
+/// Where Docker keeps certificates, in the home directory.
+const CERTIFICATES: &str = ".docker";
+
+/// An engine at `HOST[:PORT]`: with TLS where `--tlsverify` or `DOCKER_TLS_VERIFY` says so.
+pub(crate) fn endpoint(global: &Global, address: &str) -> Result<Endpoint> {
+    let is_set = || std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|value| !value.is_empty());
+    let has_tls = global.tlsverify.unwrap_or_else(is_set);
+    let address = with_port(address, if has_tls { 2376 } else { 2375 });
+    if !has_tls {
+        return Ok(Endpoint::Tcp(address));
+    }
+    let wrong = |why: String| Error::Usage(format!("tcp://{address}: {why}"));
+    let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = ServerName::try_from(host).map_err(|err| wrong(err.to_string()))?;
+    let connector = TlsConnector::from(Arc::new(config(global)?));
+    Ok(Endpoint::Tls(address, Box::new(Secure { connector, name })))
+}
+
+/// An address that says no port has Docker's.
+fn with_port(address: &str, usual: u16) -> String {
+    let has_port = address.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+    if has_port { address.to_owned() } else { format!("{address}:{usual}") }
+}
+
+fn config(global: &Global) -> Result<ClientConfig> {
+    let path =
+        |flag: Option<&PathBuf>, name: &str| flag.cloned().unwrap_or_else(|| usual().join(name));
+    let ca = path(global.tlscacert.as_ref(), "ca.pem");
+    let cert = path(global.tlscert.as_ref(), "cert.pem");
+    let key = path(global.tlskey.as_ref(), "key.pem");
+    let wrong = |what: &Path, why: String| Error::Usage(format!("\"{}\": {why}", what.display()));
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(&ca)? {
+        roots.add(authority).map_err(|err| wrong(&ca, err.to_string()))?;
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|err| wrong(&ca, err.to_string()))?
+        .with_root_certificates(roots);
+    // As in Docker: where nothing is said and nothing is there, we are nobody in particular.
+    let is_said = global.tlscert.is_some() || global.tlskey.is_some();
+    let is_there = cert.exists() && key.exists();
+    if !is_said && !is_there {
+        return Ok(builder.with_no_client_auth());
+    }
+    let secret = PrivateKeyDer::from_pem_file(&key).map_err(|err| wrong(&key, err.to_string()))?;
+    let config = builder.with_client_auth_cert(certificates(&cert)?, secret);
+    config.map_err(|err| wrong(&cert, err.to_string()))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let wrong = |why: String| Error::Usage(format!("\"{}\": {why}", path.display()));
+    let found = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
+    let found = found.map_err(|err| wrong(err.to_string()))?;
+    if found.is_empty() { Err(wrong("it holds no certificate".to_owned())) } else { Ok(found) }
+}
+
+/// Where certificates are of which nothing is said, as in Docker.
+fn usual() -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || set("HOME").unwrap_or_else(|| "/".into()).join(CERTIFICATES);
+    set("DOCKER_CERT_PATH").unwrap_or_else(home)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_added_where_there_is_none() {
+        for (address, want) in [
+            ("example.com", "example.com:2376"),
+            ("example.com:1", "example.com:1"),
+            ("[::1]", "[::1]:2376"),
+            ("[::1]:1", "[::1]:1"),
+        ] {
+            assert_eq!(with_port(address, 2376), want);
+        }
+    }
+
+    #[test]
+    fn an_authority_has_to_be_known() {
+        let global = Global {
+            tlsverify: Some(true),
+            tlscacert: Some("/nowhere/ca.pem".into()),
+            ..Global::default()
+        };
+        let said = endpoint(&global, "127.0.0.1").err().unwrap().to_string();
+        assert!(said.contains("/nowhere/ca.pem"), "{said}");
+    }
+}
