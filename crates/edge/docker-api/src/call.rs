@@ -26,8 +26,14 @@ use crate::{
 /// The largest body that is held in memory: as much as a program's arguments and variables can be
 /// together (execve(2)). What is larger comes as a stream (tar archives).
 const BODY_BYTES: usize = 2 << 20;
+/// The same for one that makes a container: with every port of TCP and UDP published it is some 12 MB.
+const CONTAINER_BYTES: usize = 16 << 20;
 /// The most values in it: an empty object is two bytes here and some hundreds when it is read.
 const BODY_VALUES: usize = 1 << 17;
+/// The most values in maps of ports, beside these: a port is six of them, each small when it is read.
+const PORT_VALUES: usize = 1 << 20;
+/// What is a map of ports.
+const PORT_MAPS: [&[u8]; 2] = [b"ExposedPorts", b"PortBindings"];
 
 pub(crate) type Reply = Result<Answer, Error>;
 
@@ -99,6 +105,15 @@ impl Call {
 
     /// The text of the body, which is to be JSON; `None` where there is none.
     pub(crate) async fn json_text(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        self.json_text_within(BODY_BYTES).await
+    }
+
+    /// The same of a container that is to be made.
+    pub(crate) async fn container_text(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        self.json_text_within(CONTAINER_BYTES).await
+    }
+
+    async fn json_text_within(&mut self, most: usize) -> Result<Option<Vec<u8>>, Error> {
         let content_type = self.headers.get(CONTENT_TYPE);
         if !self.has_body() && content_type.is_none() {
             return Ok(None);
@@ -108,7 +123,7 @@ impl Call {
         if !self.has_body() {
             return Ok(None);
         }
-        let mut body = Vec::from(self.bytes().await?);
+        let mut body = Vec::from(self.bytes_within(most).await?);
         if body.trim_ascii().is_empty() {
             return Err(Error::invalid("invalid JSON: got EOF while reading request body"));
         }
@@ -116,14 +131,14 @@ impl Call {
         Ok(Some(body))
     }
 
-    /// The whole body.
-    pub(crate) async fn bytes(&mut self) -> Result<Bytes, Error> {
+    /// The whole body, of at most so many bytes.
+    async fn bytes_within(&mut self, most: usize) -> Result<Bytes, Error> {
         let Some(body) = self.body.take() else { return Ok(Bytes::new()) };
-        match Limited::new(body, BODY_BYTES).collect().await {
+        match Limited::new(body, most).collect().await {
             Ok(body) => Ok(body.to_bytes()),
-            Err(err) if err.is::<http_body_util::LengthLimitError>() => Err(Error::invalid(
-                format!("the request's body is larger than {} MiB", BODY_BYTES >> 20),
-            )),
+            Err(err) if err.is::<http_body_util::LengthLimitError>() => {
+                Err(Error::invalid(format!("the request's body is larger than {} MiB", most >> 20)))
+            }
             Err(err) => Err(Error::invalid(format!("read the request's body: {err}"))),
         }
     }
@@ -140,9 +155,11 @@ pub(crate) fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Err
     if body.trim_ascii_start().starts_with(b"[") {
         return Err(Error::invalid("invalid JSON: invalid type: array, expected an object"));
     }
-    if values(body) > BODY_VALUES {
-        let most = format!("invalid JSON: more than {BODY_VALUES} values");
-        return Err(Error::invalid(most));
+    let (ports, others) = values(body);
+    for (count, most) in [(others, BODY_VALUES), (ports, PORT_VALUES)] {
+        if count > most {
+            return Err(Error::invalid(format!("invalid JSON: more than {most} values")));
+        }
     }
     let mut read = serde_json::Deserializer::from_slice(body);
     let value = Option::<T>::deserialize(&mut read).map_err(|err| Error::json(body, &err))?;
@@ -152,20 +169,42 @@ pub(crate) fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Err
     Ok(value.unwrap_or_default())
 }
 
-/// How many values there are at most, lists and objects among them: each stands at the beginning, or after
-/// one of `[{,`, outside of texts (in an object, with its name).
-fn values(body: &[u8]) -> usize {
-    let (mut count, mut in_text, mut escaped) = (1, false, false);
-    for byte in body {
-        match byte {
+/// How many values there are at most, in maps of ports and elsewhere, lists and objects among them: each stands at
+/// the beginning, or after one of `[{,`, outside of texts (in an object, with its name).
+fn values(body: &[u8]) -> (usize, usize) {
+    let (mut ports, mut others) = (0, 1);
+    // Where the text began that we are in, and the last one, which may be a name.
+    let (mut text, mut escaped, mut name): (Option<usize>, bool, &[u8]) = (None, false, &[]);
+    // How deep we are, and how deep the map of ports is that we are in.
+    let (mut depth, mut map): (usize, Option<usize>) = (0, None);
+    for (at, byte) in body.iter().enumerate() {
+        match (byte, text) {
             _ if escaped => escaped = false,
-            b'\\' if in_text => escaped = true,
-            b'"' => in_text = !in_text,
-            b'[' | b'{' | b',' if !in_text => count += 1,
+            (b'\\', Some(_)) => escaped = true,
+            (b'"', Some(start)) => {
+                name = &body[start..at];
+                text = None;
+            }
+            (b'"', None) => text = Some(at + 1),
+            (b'[' | b'{' | b',', None) => {
+                *(if map.is_some() { &mut ports } else { &mut others }) += 1;
+                if *byte != b',' {
+                    let is_map = PORT_MAPS.iter().any(|map| name.eq_ignore_ascii_case(map));
+                    if *byte == b'{' && map.is_none() && is_map {
+                        map = Some(depth);
+                    }
+                    depth += 1;
+                }
+                name = &[];
+            }
+            (b']' | b'}', None) => {
+                depth = depth.saturating_sub(1);
+                map = map.filter(|map| *map < depth);
+            }
             _ => {}
         }
     }
-    count
+    (ports, others)
 }
 
 fn check_json(content_type: &str) -> Result<(), Error> {

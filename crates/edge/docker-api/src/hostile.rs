@@ -113,6 +113,8 @@ fn peak_kib() -> u64 {
 fn bodies() -> Vec<(&'static str, Vec<u8>)> {
     let numbers = format!("{{\"x\":[{}0]}}", "0,".repeat(900_000));
     // As large as they are when they are read.
+    let ports = "{\"HostConfig\":{\"PortBindings\":{\"1/tcp\":[";
+    let ports = format!("{ports}{}", "{},".repeat(500_000));
     let mounts = format!("{{\"HostConfig\":{{\"Mounts\":[{}{{}}]}}}}", "{},".repeat(690_000));
     vec![
         ("truncated", b"{\"Image\":\"busy".to_vec()),
@@ -130,6 +132,7 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
         ("too large", vec![b' '; 3 << 20]),
         ("many numbers", numbers.into_bytes()),
         ("many mounts", mounts.into_bytes()),
+        ("many ports, cut", ports.into_bytes()),
         (
             "many mounts, cut",
             b"{\"HostConfig\":{\"Mounts\":[".iter().copied().chain(b"{},".repeat(50_000)).collect(),
@@ -168,6 +171,29 @@ async fn no_body_at_no_route_does_harm() {
     // It still answers.
     let ping = fixture.ask(&Method::GET, "/_ping", b"", true).await;
     assert_eq!(ping, (200, "OK".to_owned()));
+}
+
+#[tokio::test]
+async fn a_container_may_have_all_ports() {
+    let fixture = Fixture::new("ports");
+    let create = "/containers/create";
+    let both = |form: fn(u16, &str) -> String| {
+        let all = (1..=u16::MAX).flat_map(|port| ["tcp", "udp"].map(|by| form(port, by)));
+        all.collect::<Vec<_>>().join(",")
+    };
+    let exposed = both(|port, by| format!("\"{port}/{by}\":{{}}"));
+    let bound =
+        both(|port, by| format!("\"{port}/{by}\":[{{\"HostIp\":\"\",\"HostPort\":\"{port}\"}}]"));
+    let body = format!(
+        "{{\"Image\":\"nosuch\",\"ExposedPorts\":{{{exposed}}},\
+         \"HostConfig\":{{\"PortBindings\":{{{bound}}}}}}}"
+    );
+    // All of it is read: it is the image that is missing.
+    let (status, text) = fixture.ask(&Method::POST, create, body.as_bytes(), true).await;
+    assert_eq!((status, text.contains("nosuch")), (404, true), "{text}");
+    let large = vec![b' '; 17 << 20];
+    let (status, text) = fixture.ask(&Method::POST, create, &large, true).await;
+    assert!(status == 400 && (text.is_empty() || text.contains("16 MiB")), "{text}");
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ struct Beside {
 
 /// `POST /containers/create`
 pub(crate) async fn create(mut call: Call) -> Reply {
-    let body = call.json_text().await?.unwrap_or_default();
+    let body = call.container_text().await?.unwrap_or_default();
     let text = body.trim_ascii();
     let inside = text.strip_prefix(b"{").and_then(|text| text.strip_suffix(b"}"));
     if text.is_empty() || text == b"null" || inside.is_some_and(|text| text.trim_ascii().is_empty())
