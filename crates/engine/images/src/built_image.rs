@@ -102,11 +102,15 @@ impl Images {
                 ready.push(self.ready(image, &config, archives, built.docker_types)?);
             }
             let is_plain = built.images.iter().all(|image| image.statements.is_empty());
-            match &ready[..] {
-                [] => Err(Error::Invalid("no image to make".into())),
-                [one] if is_plain && !built.index => self.record_plain(one, &names),
-                all => self.record_index(built, all, &names),
+            let installed = match &ready[..] {
+                [] => return Err(Error::Invalid("no image to make".into())),
+                [one] if is_plain && !built.index => self.record_plain(one, &names)?,
+                all => self.record_index(built, all, &names)?,
+            };
+            if !names.is_empty() {
+                self.note_tagging(&installed.image.id)?;
             }
+            Ok(installed)
         })
     }
 

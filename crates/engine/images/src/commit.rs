@@ -99,7 +99,11 @@ impl Images {
         sources.push(Box::new(top));
         let manifest = to_json("the image manifest", &Manifest::new(descriptor, layers))?;
         let names = Names { tag: reference.as_ref(), parent: base, ..Names::default() };
-        self.install_foreign(&manifest, &config, &sources, names)
+        let image = self.install_foreign(&manifest, &config, &sources, names)?;
+        if reference.is_some() {
+            self.note_tagging(&image.id)?;
+        }
+        Ok(image)
     }
 
     /// The configuration and the layers of an image to build on.

@@ -74,7 +74,9 @@ impl Images {
             })
             .collect();
         let converted = to_json("the image manifest", &in_schema(&manifest, schema)?)?;
-        self.install_foreign(&converted, &config, &layers, Some(&target))
+        let image = self.install_foreign(&converted, &config, &layers, Some(&target))?;
+        self.note_tagging(&image.id)?;
+        Ok(image)
     }
 }
 

@@ -63,7 +63,11 @@ impl Images {
             comment: import.message.clone(),
             ..ImageConfig::default()
         };
-        self.install_new(layer, &config, reference.as_ref())
+        let image = self.install_new(layer, &config, reference.as_ref())?;
+        if reference.is_some() {
+            self.note_tagging(&image.id)?;
+        }
+        Ok(image)
     }
 
     /// Reads an archive once: into a blob, and unpacked.

@@ -195,8 +195,14 @@ impl Images {
         let _lock = self.content.lock_shared()?;
         self.with_note(|| {
             self.set_tag(&target, &found)?;
+            self.note_tagging(&found.id)?;
             self.write_index()
         })
+    }
+
+    /// Notes that somebody has just given an image a name: not that it came with one.
+    pub(crate) fn note_tagging(&self, id: &Digest) -> Result<(), Error> {
+        Ok(self.db.write(|tx| tx.note_tagging(id, now()))?)
     }
 
     /// Gives what was found a name.

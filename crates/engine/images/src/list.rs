@@ -56,7 +56,7 @@ pub struct Details {
     pub descriptor: Option<Descriptor>,
     /// Repositories that it was pulled from or pushed to, in full.
     pub origins: Vec<String>,
-    /// When it got its latest name, nanoseconds since 1970.
+    /// When somebody last gave it a name, nanoseconds since 1970; coming with one does not count.
     pub last_tag_time: Option<i64>,
     /// When it came into the store, nanoseconds since 1970.
     pub added: i64,
@@ -278,16 +278,15 @@ impl Images {
         self.ensure_embedded(name)?;
         let found = self.find(name)?;
         let mut image = self.image_for(name, &found, wanted)?;
-        let (row, parent, target, tags, called) = self.db.read(|tx| {
+        let (row, parent, target, tags, called, last_tag_time) = self.db.read(|tx| {
             let id = &found.id;
             let target = found.target.as_ref().map(|target| tx.target(target)).transpose()?;
             let parent = tx.parents()?.remove(&image.id);
             let (tags, called) = (tx.tags_of(id)?, tx.repo_digests_of(id)?);
-            Ok::<_, Error>((tx.image(id)?, parent, target, tags, called))
+            Ok::<_, Error>((tx.image(id)?, parent, target, tags, called, tx.last_tagged(id)?))
         })?;
         image.reference = found.reference;
         let row = row.ok_or_else(|| Error::NoImage(name.into()))?;
-        let last_tag_time = tags.iter().map(|tag| tag.updated).max();
         let names = names(tags);
         let origins = origins(&called);
         Ok(Details {

@@ -1,4 +1,4 @@
-//! When images were last used.
+//! When images were last used, and when somebody last gave them names.
 
 use std::collections::HashMap;
 
@@ -22,6 +22,14 @@ impl Read {
         Ok(uses.into_iter().collect())
     }
 
+    /// When somebody last gave an image a name, nanoseconds since 1970.
+    pub fn last_tagged(&self, image: &Digest) -> Result<Option<i64>, Error> {
+        let sql = "SELECT at FROM image_tagged WHERE image = ?1";
+        let found =
+            self.all("look for an image's last tag", sql, [Text(image)], |row| row.get(0))?;
+        Ok(found.first().copied())
+    }
+
     /// The images of which something was pushed to the registry of our own.
     pub fn served_images(&self) -> Result<Vec<Digest>, Error> {
         let sql = "SELECT DISTINCT image FROM served_manifests WHERE image IS NOT NULL";
@@ -35,6 +43,14 @@ impl Write {
         let sql = "INSERT OR REPLACE INTO image_uses (image, used)
                    SELECT id, ?2 FROM images WHERE id = ?1";
         self.execute("note the use of an image", sql, params![Text(image), now])?;
+        Ok(())
+    }
+
+    /// Notes that somebody gave an image, if it is there, a name at the time `now`, nanoseconds since 1970.
+    pub fn note_tagging(&self, image: &Digest, now: i64) -> Result<(), Error> {
+        let sql = "INSERT OR REPLACE INTO image_tagged (image, at)
+                   SELECT id, ?2 FROM images WHERE id = ?1";
+        self.execute("note the tagging of an image", sql, params![Text(image), now])?;
         Ok(())
     }
 }

@@ -88,6 +88,18 @@ fn lists_and_their_filters() {
     let details = home.images.details("one:2").unwrap();
     assert_eq!(details.repo_tags, ["one:1", "one:2"]);
     assert!(details.descriptor.unwrap().size > 100 && details.last_tag_time.is_some());
+    // That it comes once more, under its names, is no tagging.
+    let mut saved = Vec::new();
+    home.images.save(&["one:1", "one:2"], &mut saved).unwrap();
+    home.images.load(&mut saved.as_slice()).unwrap();
+    let loaded = home.images.details("one:2").unwrap();
+    assert_eq!(loaded.last_tag_time, details.last_tag_time);
+    home.images.tag("one:1", "one:2").unwrap();
+    let tagged = home.images.details("one:2").unwrap();
+    assert!(tagged.last_tag_time > details.last_tag_time);
+    let elsewhere = Home::new("names-elsewhere");
+    elsewhere.images.load(&mut saved.as_slice()).unwrap();
+    assert_eq!(elsewhere.images.details("one:1").unwrap().last_tag_time, None);
     let history = home.images.history("one:1").unwrap();
     assert_eq!((history.len(), history[0].size, history[0].created), (1, 5, 1_000_000_000));
     assert_eq!(history[0].tags, ["one:1", "one:2"]);
