@@ -141,7 +141,7 @@ impl Images {
             group.insert(&row.id);
             let is_alone = tags.iter().any(|tag| tag.target.is_none());
             let target = meant.first().copied().filter(|_| !is_alone);
-            let names = names(tags);
+            let names = names(&tags);
             let is_dangling = names.is_empty() && called.is_empty();
             let wanted = dangling.is_none_or(|dangling| is_dangling == dangling)
                 && before.is_none_or(|before| row.created < before)
@@ -152,7 +152,7 @@ impl Images {
             }
             let shown: Vec<_> = names
                 .iter()
-                .filter(|(name, _)| filters.any("reference", |pattern| fits(pattern, name)))
+                .filter(|name| filters.any("reference", |pattern| fits(pattern, name)))
                 .collect();
             if shown.is_empty() && filters.get("reference").next().is_some() {
                 continue;
@@ -164,8 +164,8 @@ impl Images {
                 self.labels(&row.id, &filters)?
             };
             let Some(labels) = labels else { continue };
-            let repo_tags = shown.iter().map(|(name, _)| name.familiar()).collect();
-            let repo_digests = digests(shown.iter().copied(), &called, &row.manifest);
+            let repo_tags = shown.iter().map(|name| name.familiar()).collect();
+            let repo_digests = digests(&called);
             let sum = |of: &dyn Fn(&Digest) -> Option<u64>| {
                 group.iter().map(|id| of(id).unwrap_or(0)).sum::<u64>()
             };
@@ -287,12 +287,11 @@ impl Images {
         })?;
         image.reference = found.reference;
         let row = row.ok_or_else(|| Error::NoImage(name.into()))?;
-        let names = names(tags);
         let origins = origins(&called);
         Ok(Details {
             parent,
-            repo_tags: names.iter().map(|(name, _)| name.familiar()).collect(),
-            repo_digests: digests(names.iter(), &called, &row.manifest),
+            repo_tags: names(&tags).iter().map(Reference::familiar).collect(),
+            repo_digests: digests(&called),
             descriptor: Some(self.descriptor_of(target.flatten().as_ref(), &row)?),
             origins,
             last_tag_time,
@@ -358,7 +357,7 @@ impl Images {
             let at = entries.len().checked_sub(n_steps).and_then(|at| entries.get_mut(at));
             if let Some(entry) = at.filter(|entry| entry.id.is_none()) {
                 let tags = self.db.read(|tx| tx.tags_of(&next))?;
-                entry.tags = names(tags).iter().map(|(name, _)| name.familiar()).collect();
+                entry.tags = names(&tags).iter().map(Reference::familiar).collect();
                 entry.id = Some(next.clone());
             }
             // Each is asked for once: whatever the rows say, this ends.
@@ -382,33 +381,15 @@ fn invalid(error: &docker::filters::Error) -> Error {
     Error::Invalid(error.to_string())
 }
 
-/// The names of an image, with what they mean where that is not its manifest; what is no name any
-/// more, after an update, is not shown.
-fn names(tags: Vec<Tag>) -> Vec<(Reference, Option<Digest>)> {
-    tags.into_iter().filter_map(|tag| Some((tag.reference.parse().ok()?, tag.target))).collect()
+/// The names of an image; what is no name any more, after an update, is not shown.
+fn names(tags: &[Tag]) -> Vec<Reference> {
+    tags.iter().filter_map(|tag| tag.reference.parse().ok()).collect()
 }
 
-/// What registries call an image; and for each of its other repositories, what they would call it.
-fn digests<'a>(
-    names: impl Iterator<Item = &'a (Reference, Option<Digest>)>,
-    called: &[String],
-    manifest: &Digest,
-) -> Vec<String> {
+/// What registries call an image. One that no registry has is called nothing, as with Docker's graph drivers.
+fn digests(called: &[String]) -> Vec<String> {
     let called = called.iter().filter_map(|text| text.parse::<Reference>().ok());
-    let mut known: Vec<Reference> = called.collect();
-    let mut digests: Vec<String> = known.iter().map(Reference::familiar).collect();
-    for (name, target) in names {
-        let digest = target.as_ref().unwrap_or(manifest);
-        let is_known = known.iter().any(|known| {
-            known.name() == name.name() && (target.is_none() || known.digest() == Some(digest))
-        });
-        if !is_known {
-            digests.push(format!("{}@{digest}", name.familiar_name()));
-            let name = name.clone().with_digest(digest.clone());
-            known.push(name);
-        }
-    }
-    digests
+    called.map(|called| called.familiar()).collect()
 }
 
 /// Whether a name fits a pattern of `--filter reference=`: `NAME`, `NAME:TAG`, with `*`, `?` and

@@ -82,7 +82,7 @@ fn lists_and_their_filters() {
     let all = home.images.list(&Filters::default()).unwrap();
     let one = all.iter().find(|one| one.repo_tags.first().is_some_and(|t| t == "one:1")).unwrap();
     assert_eq!(one.repo_tags, ["one:1", "one:2"]);
-    assert_eq!(one.repo_digests, [format!("one@{}", one.row.manifest)]);
+    assert!(one.repo_digests.is_empty(), "no registry has it");
     assert_eq!(all.iter().map(|one| one.containers).sum::<u64>(), 1);
 
     let details = home.images.details("one:2").unwrap();

@@ -190,7 +190,7 @@ fn an_index_is_kept_whole_and_each_platform_found() {
     let all = home.images.list(&Filters::default()).unwrap();
     assert_eq!(&all[0].descriptor.digest, made.root());
     assert_eq!(all[0].descriptor.media_type, media_type::INDEX);
-    assert_eq!(all[0].repo_digests, [format!("app@{}", made.root())]);
+    assert!(all[0].repo_digests.is_empty(), "no registry has it");
     // The index's own digest finds it too, and so does each name with it.
     for name in [made.root().to_string(), format!("app@{}", made.root())] {
         assert_eq!(home.images.resolve(&name).unwrap().id, image.id, "{name}");

@@ -107,6 +107,11 @@ fn layers_are_unpacked_while_they_come() {
     assert!(home.images.resolve(&format!("r.test/c@{}", called())).is_err());
     let details = home.images.details("r.test/a/b:1").unwrap();
     assert_eq!(details.repo_digests, std::slice::from_ref(&by_digest));
+    // Another name is not one by which a registry has it.
+    home.images.tag("r.test/a/b:1", "r.test/c:1").unwrap();
+    let details = home.images.details("r.test/c:1").unwrap();
+    assert_eq!(details.repo_digests, std::slice::from_ref(&by_digest));
+    home.images.remove("r.test/c:1", false, &|_| false).unwrap();
     let removed = home.images.remove("r.test/a/b:1", false, &|_| false).unwrap();
     assert!(removed.contains(&Removed::Untagged(by_digest)));
     home.check();
