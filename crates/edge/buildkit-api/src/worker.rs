@@ -3,9 +3,6 @@
 use buildkit::{apicaps::ApiCap, pb, types};
 use serde_json::json;
 
-/// The version of BuildKit that this API is the one of, as far as it goes.
-const BUILDKIT: &str = "v0.25.0";
-
 /// What the API says of its builder.
 #[derive(Clone, Debug, Default)]
 pub struct Worker {
@@ -64,7 +61,7 @@ pub(crate) const PRODUCT: &str = "dhow";
 pub(crate) fn version() -> types::BuildkitVersion {
     types::BuildkitVersion {
         package: "dhow".to_owned(),
-        version: BUILDKIT.to_owned(),
+        version: build::BUILDKIT.to_owned(),
         revision: env!("CARGO_PKG_VERSION").to_owned(),
         dockerfile_version: build::DOCKERFILE.to_owned(),
     }

@@ -54,7 +54,7 @@ pub use container::{Container, Control, Process, Program};
 pub use error::Error;
 pub use event::{Event, Log, Progress, Source, Status, VertexState, Warning};
 pub use export::Solved;
-pub use frontend::{DOCKERFILE, Recipe, Syntax};
+pub use frontend::{BUILDKIT, DOCKERFILE, Recipe, Syntax};
 pub use guest::{Guest, GuestLog, GuestRequest};
 pub use images::SaidOf;
 pub use look::{Extras, FileStat, SourceMeta};

@@ -58,7 +58,7 @@ pub use resolve::Resolver;
 pub use retry::{Retry, http_date};
 pub use search::{SEARCH_DOMAIN, SearchHit};
 pub use settings::Settings;
-pub use web::{WebFile, web_file, web_request};
+pub use web::{WebFile, web_file, web_head, web_request};
 
 #[cfg(test)]
 mod junk;

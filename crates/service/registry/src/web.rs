@@ -35,6 +35,24 @@ pub async fn web_request(
     address: &str,
     headers: &[(&str, &str)],
 ) -> Result<WebFile, Error> {
+    request(settings, &Method::GET, address, headers).await
+}
+
+/// The same, without the file: what its server says of it.
+pub async fn web_head(
+    settings: Settings,
+    address: &str,
+    headers: &[(&str, &str)],
+) -> Result<WebFile, Error> {
+    request(settings, &Method::HEAD, address, headers).await
+}
+
+async fn request(
+    settings: Settings,
+    method: &Method,
+    address: &str,
+    headers: &[(&str, &str)],
+) -> Result<WebFile, Error> {
     let silence = settings.retry.silence;
     let pace = Pace::new(&settings.retry);
     let mut url = Url::parse(address)
@@ -42,9 +60,9 @@ pub async fn web_request(
     let http = Http::new(settings, Own::default(), Vec::new());
     let mut headers = header_map(headers)?;
     for _ in 0..=MAX_REDIRECTS {
-        let sent = http.send(&Method::GET, &url, &headers, Body::empty(), silence);
+        let sent = http.send(method, &url, &headers, Body::empty(), silence);
         let response = sent.await.map_err(|source| Error::Request {
-            method: Method::GET,
+            method: method.clone(),
             url: url.to_string(),
             source,
         })?;
@@ -52,7 +70,7 @@ pub async fn web_request(
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
             return Ok(WebFile { response, url, pace });
         }
-        if !is_redirect(&Method::GET, status) {
+        if !is_redirect(method, status) {
             let message = format!("Got HTTP status code >= 400: {status}: {url}");
             return Err(Refused {
                 status: status.as_u16(),

@@ -1,7 +1,11 @@
 //! Files behind URLs.
 //!
 //! A file is kept for each URL, with what its server called it (`ETag`, `Last-Modified`), and asked for again
-//! only as something that may have changed. What it is known by is its bytes, its name, mode and owner.
+//! only as something that may have changed. What it is known by is its bytes, its name, mode and owner. A server may
+//! compress it on its way: what counts, and is kept, is what it was before that, as in BuildKit.
+
+mod ask;
+mod far;
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions, Permissions};
@@ -12,19 +16,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use buildgraph::Http;
 use data_encoding::BASE64;
+use diff::{Compression, Decoder, Limits};
 use oci::{Algorithm, Digest, Hasher};
-use registry::{WebFile, http_date, web_request};
+use registry::{WebFile, http_date};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 
 use crate::Error;
 use crate::build::Shared;
-use crate::cache::now;
 use crate::error::At as _;
-use crate::event::Status;
 use crate::output::{Output, Tree};
 use crate::store::{Directory, Use};
 use crate::tell::Listeners;
+
+use ask::{Answer, Asking};
+use far::Far;
 
 /// Where streams of the client's are, as BuildKit has it: none of it is asked over the network.
 pub(crate) const UPLOAD: &str = "http://buildkit-session/";
@@ -34,6 +40,9 @@ const KIND: &str = "source.http";
 
 /// Beside the directory of a file that is whole: what is known of it.
 const KNOWN: &str = "known.json";
+
+/// Beside the directory: what came compressed, until it is unpacked.
+const PACKED: &str = "packed";
 
 /// What a file is called that has no name, or one that no file may have.
 const NAMELESS: &str = "download";
@@ -130,12 +139,12 @@ async fn have(
     if let Some(known) = known.clone().filter(is_wanted) {
         return Ok((keep(directory, &known), known, true));
     }
-    let file = ask(build, http, &url, user.as_deref(), known.as_ref()).await?;
-    let (known, was_here) = match known {
-        Some(known) if file.is_unchanged() => (known, true),
-        _ => {
+    let asking = Asking::new(build, http, &url, user).await?;
+    let (known, was_here) = match asking.file(known).await? {
+        Answer::Same(known) => (known, true),
+        Answer::File(file) => {
             let called = file_name(http, &url, file.header("content-disposition"));
-            (fetch(build, http, &directory, file, called, listeners).await?, false)
+            (fetch(build, http, &directory, *file, called, listeners).await?, false)
         }
     };
     if let Some(wanted) = wanted.filter(|wanted| *wanted != known.digest) {
@@ -187,73 +196,6 @@ fn without_user(url: &str) -> (String, Option<String>) {
     }
 }
 
-async fn ask(
-    build: &Arc<Shared>,
-    http: &Http,
-    url: &str,
-    user: Option<&str>,
-    known: Option<&Known>,
-) -> Result<WebFile, Error> {
-    let secret = authorization(build, http, url).await?;
-    let mut headers: Vec<(&str, &str)> = Vec::new();
-    if !http.headers.iter().any(|(name, _)| name == "accept") {
-        headers.push(("accept", "*/*"));
-    }
-    headers.extend(http.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    if let Some(authorization) = secret.as_deref().or(user) {
-        headers.push(("authorization", authorization));
-    }
-    if let Some(known) = known {
-        // The one is exact, the other is what some servers have.
-        match (&known.etag, &known.modified) {
-            (Some(etag), _) => headers.push(("if-none-match", etag)),
-            (None, Some(modified)) => headers.push(("if-modified-since", modified)),
-            (None, None) => {}
-        }
-    }
-    let asked = web_request(build.builder.settings.clone(), url, &headers).await;
-    asked.map_err(|error| match error {
-        registry::Error::Refused(refused) => {
-            let shown = url.split(['?', '#']).next().unwrap_or_default();
-            let why = format!("invalid response status {} from {shown}", refused.status);
-            if refused.status == 404 { Error::NotFound(why) } else { Error::Invalid(why) }
-        }
-        other => Error::Invalid(docker::error::chain(&other)),
-    })
-}
-
-/// What is said of who asks: a secret that the source names, or one of the client's for the server
-/// (`HTTP_AUTH_HEADER_HOST`, `HTTP_AUTH_TOKEN_HOST`).
-async fn authorization(
-    build: &Arc<Shared>,
-    http: &Http,
-    url: &str,
-) -> Result<Option<String>, Error> {
-    let secret = async |id: &str| {
-        let found = build.client.secret(id).await.map_err(Error::Client)?;
-        Ok::<_, Error>(found.map(|one| String::from_utf8_lossy(&one).trim().to_owned()))
-    };
-    if !http.auth_secret.is_empty() {
-        return secret(&http.auth_secret).await;
-    }
-    let host = host(url);
-    if let Some(header) = secret(&format!("HTTP_AUTH_HEADER_{host}")).await? {
-        return Ok(Some(header));
-    }
-    let token = secret(&format!("HTTP_AUTH_TOKEN_{host}")).await?;
-    Ok(token.map(|token| format!("Bearer {token}")))
-}
-
-/// The server of a URL, without its port.
-fn host(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => authority,
-    }
-}
-
 /// Writes what comes in place of what is there.
 async fn fetch(
     build: &Arc<Shared>,
@@ -267,17 +209,30 @@ async fn fetch(
     let _ = fs::remove_file(&beside);
     directory.clear()?;
     let path = directory.path.join(&name);
-    let mut made = make(&path)?;
+    let is_packed =
+        file.header("content-encoding").is_some_and(|how| how.eq_ignore_ascii_case("gzip"));
+    let mut came = path.clone();
+    if is_packed {
+        came = build.builder.store.beside(directory, PACKED);
+        // Of somebody who was killed.
+        let _ = fs::remove_file(&came);
+    }
+    let mut made = make(&came)?;
     let mut hasher = Hasher::new(Algorithm::Sha256);
     let mut far = Far::new(&file, &name);
     while let Some(piece) =
         file.next().await.map_err(|error| Error::Invalid(docker::error::chain(&error)))?
     {
-        made.write_all(&piece).at("write", &path)?;
+        made.write_all(&piece).at("write", &came)?;
         hasher.update(&piece);
         far.come(piece.len(), listeners);
     }
     far.end(listeners);
+    let mut digest = hasher.finish();
+    if is_packed {
+        let to = path.clone();
+        (made, digest) = build.blocking(move |_| unpack(&came, &to)).await?;
+    }
     std::os::unix::fs::fchown(&made, Some(http.uid), Some(http.gid)).at("chown", &path)?;
     let mode = Permissions::from_mode(http.mode.unwrap_or(0o600) & 0o7777);
     made.set_permissions(mode).at("chmod", &path)?;
@@ -286,16 +241,36 @@ async fn fetch(
     let header = |name| file.header(name).map(str::to_owned);
     let known = Known {
         name,
-        digest: hasher.finish().to_string(),
+        digest: digest.to_string(),
         etag: header("etag"),
         modified: header("last-modified"),
     };
     let text = serde_json::to_vec(&known).map_err(std::io::Error::other).at("write", &beside)?;
     fs::write(&beside, text).at("write", &beside)?;
     let id = directory.id.clone();
-    let size = far.n_bytes;
+    let size = made.metadata().at("stat", &path)?.len();
     build.blocking(move |build| build.builder.store.measured(&id, size)).await?;
     Ok(known)
+}
+
+/// Unpacks what came compressed by gzip: the file, and the digest of what is in it.
+fn unpack(from: &Path, to: &Path) -> Result<(fs::File, Digest), Error> {
+    let mut packed = fs::File::open(from).at("open", from)?;
+    fs::remove_file(from).at("unlink", from)?;
+    let mut made = make(to)?;
+    let mut digest = Digest::sha256(b"");
+    if packed.metadata().at("stat", from)?.len() > 0 {
+        let wrong = |why: String| Error::Invalid(format!("Content-Encoding: gzip: {why}"));
+        let decoder = Decoder::new(&mut packed, Limits::default());
+        let mut decoder = decoder.map_err(|error| wrong(docker::error::chain(&error)))?;
+        if decoder.compression() != Compression::Gzip {
+            return Err(wrong("what came is not compressed so".into()));
+        }
+        let copied = std::io::copy(&mut decoder, &mut made);
+        copied.map_err(|error| wrong(docker::error::chain(&error)))?;
+        digest = decoder.finish().ok_or(Error::Lost("a digest"))?.0;
+    }
+    Ok((made, digest))
 }
 
 /// A new file.
@@ -344,57 +319,6 @@ async fn take(
 
 /// What is read of a stream at once, bytes.
 const PIECE: usize = 256 << 10;
-
-/// How far it is, said now and then.
-struct Far {
-    status: Status,
-    n_bytes: u64,
-    said: u64,
-}
-
-/// After so many bytes it is said again.
-const SAY_EACH: u64 = 1 << 20;
-
-impl Far {
-    fn new(file: &WebFile, name: &str) -> Self {
-        let total = file.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
-        Self::of(name, total)
-    }
-
-    fn of(name: &str, total: i64) -> Self {
-        let time = now();
-        let name = format!("downloading {name}");
-        let (started, completed) = (Some(time), None);
-        let status = Status {
-            id: name.clone(),
-            vertex: None,
-            name,
-            current: 0,
-            total,
-            time,
-            started,
-            completed,
-        };
-        Self { status, n_bytes: 0, said: 0 }
-    }
-
-    fn come(&mut self, n_bytes: usize, listeners: &Listeners) {
-        self.n_bytes += n_bytes as u64;
-        if self.n_bytes - self.said >= SAY_EACH {
-            self.say(listeners, None);
-        }
-    }
-
-    fn end(&mut self, listeners: &Listeners) {
-        self.say(listeners, Some(now()));
-    }
-
-    fn say(&mut self, listeners: &Listeners, completed: Option<i64>) {
-        self.said = self.n_bytes;
-        let current = i64::try_from(self.n_bytes).unwrap_or(i64::MAX);
-        listeners.status(Status { current, time: now(), completed, ..self.status.clone() });
-    }
-}
 
 /// What the file is called: as the build says, or the server, or the URL (security row H05).
 fn file_name(http: &Http, url: &str, disposition: Option<&str>) -> String {

@@ -85,7 +85,7 @@ async fn servers_have_secrets_of_their_own() {
     assert!(seen.contains(&"authorization: bearer 1234".to_owned()), "{seen:?}");
     assert!(seen.contains(&"user-agent: me".to_owned()), "{seen:?}");
     assert_eq!(
-        (host("https://a.b:5/c"), host("http://[::1]/x"), host("http://a?b")),
+        (ask::host("https://a.b:5/c"), ask::host("http://[::1]/x"), ask::host("http://a?b")),
         ("a.b", "[::1]", "a")
     );
 }
@@ -172,6 +172,74 @@ async fn a_file_is_asked_for_again_as_one_that_may_have_changed() {
     assert!(identity.ends_with(" 4755 3:4 mine"), "{identity}");
     let look = fs::metadata(path.join("mine")).unwrap();
     assert_eq!(look.permissions().mode() & 0o7777, 0o4755);
+}
+
+/// A server that sends what has not changed all the same is asked whether it has; one that does not answer that, for the file.
+#[tokio::test]
+async fn what_a_server_calls_a_file_is_looked_at_first() {
+    let home = Home::new("http-head");
+    let server = Server::new(|lines| match lines[0].split(' ').next() {
+        Some("HEAD") if lines[0].contains("/refused") => {
+            "HTTP/1.1 405 Not Allowed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".into()
+        }
+        Some("HEAD") => ok("ETag: \"e\"\r\n", ""),
+        _ => ok("ETag: W/\"e\"\r\n", "one"),
+    });
+    for (path, asked) in [("/f", vec!["GET", "HEAD"]), ("/refused", vec!["GET", "HEAD", "GET"])] {
+        server.seen.lock().unwrap().clear();
+        for nth in 0..2 {
+            let (_, _, was_here) = try_bring(&home, &http(server.url(path))).await.unwrap();
+            assert_eq!(was_here, nth == 1 && path == "/f", "{path}");
+        }
+        let seen = server.seen.lock().unwrap();
+        let methods: Vec<_> = seen.iter().map(|lines| lines[0].split(' ').next()).collect();
+        assert_eq!(methods, asked.into_iter().map(Some).collect::<Vec<_>>());
+        for lines in seen.iter() {
+            assert!(lines.contains(&"accept-encoding: gzip".to_owned()), "{lines:?}");
+            assert!(lines.iter().any(|line| line.starts_with("user-agent: dhow/")), "{lines:?}");
+            assert!(lines.iter().any(|line| line.contains(" buildkit/v")), "{lines:?}");
+        }
+    }
+}
+
+/// What is compressed on its way is not so here; what its server only calls so is refused.
+#[tokio::test]
+async fn what_comes_compressed_is_unpacked() {
+    // "content1", as gzip writes it; of the bytes some are no text.
+    const GZIPPED: &str = "H4sIAAAAAAAC/0vOzytJzSsxBADLMSgsCAAAAA==";
+    let home = Home::new("http-gzip");
+    let packed = BASE64.decode(GZIPPED.as_bytes()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let lines = read(&stream);
+            let body = match lines[0].split(' ').nth(1) {
+                Some("/whole") => packed.as_slice(),
+                Some("/part") => &packed[..packed.len() - 9],
+                Some("/empty") => b"",
+                _ => b"content1",
+            };
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\nContent-Encoding: GZip\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all(&[head.as_bytes(), body].concat());
+        }
+    });
+    let of = |path: &str| http(format!("http://{address}{path}"));
+    let sum = Some(Checksum(Digest::sha256(b"content1").to_string()));
+    let (path, identity, _) =
+        try_bring(&home, &Http { checksum: sum, ..of("/whole") }).await.unwrap();
+    assert_eq!(fs::read_to_string(path.join("whole")).unwrap(), "content1");
+    assert!(identity.contains(&Digest::sha256(b"content1").to_string()), "{identity}");
+    assert!(!path.parent().unwrap().join(PACKED).exists());
+    let (path, ..) = try_bring(&home, &of("/empty")).await.unwrap();
+    assert_eq!(fs::read_to_string(path.join("empty")).unwrap(), "");
+    for path in ["/part", "/plain"] {
+        let error = try_bring(&home, &of(path)).await.unwrap_err();
+        assert!(error.starts_with("Content-Encoding: gzip: "), "{path}: {error}");
+    }
 }
 
 /// Row H05: what a server calls a file is its name in a directory, or nothing.
