@@ -35,6 +35,7 @@ pub(crate) fn build(request: &control::SolveRequest) -> Result<Request, Status> 
     }
     let epoch = request.frontend_attrs.get("build-arg:SOURCE_DATE_EPOCH");
     let epoch = epoch.filter(|text| text.parse::<i64>().is_ok());
+    let (cache_volumes, own_caches) = cache_places(&request.frontend_attrs)?;
     Ok(Request {
         id: name(&request.r#ref)?,
         exports: exporters(request).into_iter().map(|one| export(one, epoch)).collect(),
@@ -46,7 +47,8 @@ pub(crate) fn build(request: &control::SolveRequest) -> Result<Request, Status> 
         attestations: Attestations::of(&request.frontend_attrs)
             .map_err(|error| failure::status(&error))?,
         tells_provenance: request.frontend_attrs.contains_key(TELL_PROVENANCE),
-        cache_volumes: cache_volumes(&request.frontend_attrs)?,
+        cache_volumes,
+        own_caches,
         ..Request::default()
     })
 }
@@ -100,18 +102,33 @@ const TELL_PROVENANCE: &str = "dhow.tell-provenance";
 /// Our own option: where a cache mount of this build is, by its id.
 const CACHE_MOUNT: &str = "dhow.cache-mount:";
 
-/// The volumes that are cache mounts of this build. A place on the machine is not for a client to name.
-fn cache_volumes(attrs: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Status> {
-    let named =
-        attrs.iter().filter_map(|(key, place)| Some((key.strip_prefix(CACHE_MOUNT)?, place)));
-    let volume = |(id, place): (&str, &String)| match place.strip_prefix("volume:") {
-        Some(name) if !name.is_empty() && !id.is_empty() => Ok((id.to_owned(), name.to_owned())),
-        _ => {
-            let why = format!("{CACHE_MOUNT}{id}={place}: give volume:NAME");
-            Err(Status::invalid_argument(why))
+/// The names of places, by the ids of cache mounts.
+type Places = BTreeMap<String, String>;
+
+/// What cache mounts of this build are: volumes, and those that are its own, each in a name space that its
+/// client has chosen. A place on the machine is not for a client to name.
+fn cache_places(attrs: &BTreeMap<String, String>) -> Result<(Places, Places), Status> {
+    let (mut volumes, mut own) = (BTreeMap::new(), BTreeMap::new());
+    for (key, place) in attrs {
+        let Some(id) = key.strip_prefix(CACHE_MOUNT) else { continue };
+        let (kind, name) = place.split_once(':').unwrap_or_default();
+        let is_word =
+            name.len() <= REF_BYTES && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let named = match kind {
+            "volume" => &mut volumes,
+            "own" if is_word => &mut own,
+            _ => return Err(no_place(key, place)),
+        };
+        if id.is_empty() || name.is_empty() {
+            return Err(no_place(key, place));
         }
-    };
-    named.map(volume).collect()
+        named.insert(id.to_owned(), name.to_owned());
+    }
+    Ok((volumes, own))
+}
+
+fn no_place(key: &str, place: &str) -> Status {
+    Status::invalid_argument(format!("{key}={place}: give volume:NAME or own:SPACE"))
 }
 
 /// What a build may do (`--allow`). What is not known is not allowed.
@@ -244,14 +261,23 @@ mod tests {
     #[test]
     fn only_volumes_are_places_of_cache_mounts() {
         let of = |key: &str, place: &str| {
-            cache_volumes(&[(key.to_owned(), place.to_owned())].into()).map_err(|_| ())
+            cache_places(&[(key.to_owned(), place.to_owned())].into()).map_err(|_| ())
         };
-        assert_eq!(of("target", "x").unwrap(), BTreeMap::new());
-        let npm = of("dhow.cache-mount:/root/.npm", "volume:npm").unwrap();
-        assert_eq!(npm, [("/root/.npm".to_owned(), "npm".to_owned())].into());
-        for (key, place) in
-            [("npm", "/etc"), ("npm", "volume:"), ("", "volume:npm"), ("npm", "Volume:npm")]
-        {
+        let none = BTreeMap::new();
+        assert_eq!(of("target", "x").unwrap(), (none.clone(), none.clone()));
+        let npm: BTreeMap<_, _> = [("/root/.npm".to_owned(), "npm".to_owned())].into();
+        let found = of("dhow.cache-mount:/root/.npm", "volume:npm").unwrap();
+        assert_eq!(found, (npm.clone(), none.clone()));
+        assert_eq!(of("dhow.cache-mount:/root/.npm", "own:npm").unwrap(), (none, npm));
+        for (key, place) in [
+            ("npm", "/etc"),
+            ("npm", "volume:"),
+            ("", "volume:npm"),
+            ("npm", "Volume:npm"),
+            ("npm", "own:"),
+            ("npm", "own:../x"),
+            ("", "own:x"),
+        ] {
             assert!(of(&format!("dhow.cache-mount:{key}"), place).is_err(), "{key}={place}");
         }
     }

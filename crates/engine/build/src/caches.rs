@@ -5,6 +5,7 @@
 
 mod placed;
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
@@ -131,6 +132,12 @@ impl CacheArchive {
         let how = Pack { attributes: true, ..Pack::default() };
         Ok(cp::pack(&root, &cp::Place::new("/."), how, out)?)
     }
+}
+
+/// The id of a cache mount that is a build's own, as `asked` says; `None`: it is what all builds have.
+pub(crate) fn own(asked: &BTreeMap<String, String>, id: &str) -> Option<String> {
+    let space = asked.get(shown(id))?;
+    Some(format!("/{space}/{}", shown(id)))
 }
 
 /// Without the slash after a name space that is empty.
@@ -409,6 +416,16 @@ mod tests {
         assert_eq!((old.id.as_str(), old.mode), ("/npm", 0o755));
         let local = BuildRecord { kind: "source.local".into(), ..record(&name(), String::new()) };
         assert_eq!(name_of(&local), None);
+    }
+
+    #[test]
+    fn one_of_a_build_is_called_otherwise() {
+        let asked = BTreeMap::from([("npm".to_owned(), "s".to_owned())]);
+        assert_eq!(own(&asked, "/npm").as_deref(), Some("/s/npm"));
+        assert_eq!((own(&asked, "/go"), own(&asked, "other/npm")), (None, None));
+        // As who brings what is in it calls it.
+        let name = Name { id: "/s/npm".into(), ..name() };
+        assert_eq!(name.shown(), "s/npm");
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Request {
     pub tells_provenance: bool,
     /// Volumes that its steps have as cache mounts, by the ids of these. Only those that are meant for it may be.
     pub cache_volumes: BTreeMap<String, String>,
+    /// Cache mounts that are this build's own, by their ids: the name spaces in which they are.
+    pub own_caches: BTreeMap<String, String>,
     /// Limits of its programs. They are part of no key.
     pub limits: Resources,
     /// The network of its programs that do not say which: `web`, `container:ID`; empty: the usual one.

@@ -1,5 +1,6 @@
 //! `--cache-mount`: where caches of `RUN --mount=type=cache` are for one build. A directory or an archive of this
-//! machine takes the place of what the engine has before the build, and gets what is there when it has ended well.
+//! machine is brought to the engine before the build, as a cache that only this build has, and gets what is there when it
+//! has ended well.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -9,7 +10,7 @@ use docker::volume::CreateRequest;
 use hyper::Method;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::csv;
+use super::{csv, random_id};
 use crate::args::CacheMountLook;
 use crate::builder::{import_mount, mount_path};
 use crate::client::{Client, empty};
@@ -21,7 +22,11 @@ const LABEL: &str = "dhow.cache-mount";
 
 /// What was asked for.
 #[derive(Debug, Default)]
-pub(super) struct CacheMounts(Vec<One>);
+pub(super) struct CacheMounts {
+    all: Vec<One>,
+    /// Where the engine has those that are this build's own, for as long as it goes on.
+    space: String,
+}
 
 #[derive(Debug, PartialEq)]
 struct One {
@@ -39,7 +44,8 @@ enum Place {
 
 /// Reads the flags.
 pub(super) fn parse(flags: &[String]) -> Result<CacheMounts> {
-    flags.iter().map(|text| one(text)).collect::<Result<_>>().map(CacheMounts)
+    let all = flags.iter().map(|text| one(text)).collect::<Result<_>>()?;
+    Ok(CacheMounts { all, space: random_id()? })
 }
 
 fn one(text: &str) -> Result<One> {
@@ -76,30 +82,30 @@ fn one(text: &str) -> Result<One> {
 impl CacheMounts {
     /// What the builder is told.
     pub(super) fn attrs(&self) -> impl Iterator<Item = (String, String)> {
-        self.0.iter().filter_map(|one| match &one.place {
-            Place::Volume(name) => {
-                Some((format!("dhow.cache-mount:{}", one.id), format!("volume:{name}")))
-            }
-            Place::Directory(_) | Place::Archive(_) => None,
+        self.all.iter().map(|one| {
+            let place = match &one.place {
+                Place::Volume(name) => format!("volume:{name}"),
+                Place::Directory(_) | Place::Archive(_) => format!("own:{}", self.space),
+            };
+            (format!("dhow.cache-mount:{}", one.id), place)
         })
+    }
+
+    /// Where the engine has one that is this build's own.
+    fn path(&self, one: &One, look: &CacheMountLook) -> String {
+        mount_path(&format!("{}/{}", self.space, one.id), look)
     }
 
     /// Before the build: the caches have what is in their places.
     pub(super) async fn bring(&self, client: &Client) -> Result<()> {
-        for one in &self.0 {
-            let place = match &one.place {
-                Place::Volume(name) => {
-                    make_volume(client, name).await?;
-                    continue;
+        for one in &self.all {
+            match &one.place {
+                Place::Volume(name) => make_volume(client, name).await?,
+                Place::Directory(path) if is_empty(path)? => {}
+                Place::Archive(path) if !path.exists() => {}
+                Place::Directory(path) | Place::Archive(path) => {
+                    import_mount(client, path, &self.path(one, &one.look)).await?;
                 }
-                Place::Directory(path) if is_empty(path)? => None,
-                Place::Archive(path) if !path.exists() => None,
-                Place::Directory(path) | Place::Archive(path) => Some(path),
-            };
-            let path = mount_path(&one.id, &one.look);
-            match place {
-                Some(place) => import_mount(client, place, &path).await?,
-                None => remove(client, &path).await?,
             }
         }
         Ok(())
@@ -107,8 +113,8 @@ impl CacheMounts {
 
     /// When it has ended well: the places have what is in the caches.
     pub(super) async fn keep(&self, client: &Client) -> Result<()> {
-        for one in &self.0 {
-            let path = mount_path(&one.id, &one.look);
+        for one in &self.all {
+            let path = self.path(one, &one.look);
             let kept = match &one.place {
                 Place::Volume(_) => continue,
                 Place::Archive(file) => archive::fetch(client, &path, Some(file)).await.map(drop),
@@ -121,6 +127,17 @@ impl CacheMounts {
             }
         }
         Ok(())
+    }
+}
+
+impl CacheMounts {
+    /// At its end: the engine has none of them any more. What is left goes in time, as all that no build uses.
+    pub(super) async fn leave(&self, client: &Client) {
+        let own = self.all.iter().filter(|one| !matches!(one.place, Place::Volume(_)));
+        for one in own {
+            let path = self.path(one, &CacheMountLook::default()).replacen("/archive?", "?", 1);
+            _ = client.call(Method::DELETE, &path, empty()).await;
+        }
     }
 }
 
@@ -138,15 +155,6 @@ fn is_empty(path: &Path) -> Result<bool> {
             let mut entries = entries.map_err(Error::io(format!("read {}", path.display())))?;
             Ok(entries.next().is_none())
         }
-    }
-}
-
-/// The build is to begin with nothing.
-async fn remove(client: &Client, path: &str) -> Result<()> {
-    let path = path.replacen("/archive?", "?", 1);
-    match client.call(Method::DELETE, &path, empty()).await {
-        Err(Error::Api { status: 404, .. }) => Ok(()),
-        done => done.map(drop),
     }
 }
 
@@ -206,9 +214,12 @@ mod tests {
     }
 
     #[test]
-    fn only_volumes_are_told_of() {
+    fn the_places_of_this_machine_are_told_to_nobody() {
         let asked = parse(&["npm=d".to_owned(), "go=volume:g".to_owned()]).unwrap();
-        let attrs: Vec<_> = asked.attrs().collect();
-        assert_eq!(attrs, [("dhow.cache-mount:go".to_owned(), "volume:g".to_owned())]);
+        let own = format!("own:{}", asked.space);
+        let told = [("npm", own.as_str()), ("go", "volume:g")]
+            .map(|(id, place)| (format!("dhow.cache-mount:{id}"), place.to_owned()));
+        assert_eq!(asked.attrs().collect::<Vec<_>>(), told);
+        assert!(asked.path(&asked.all[0], &CacheMountLook::default()).contains(&asked.space));
     }
 }

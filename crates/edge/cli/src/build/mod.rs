@@ -123,10 +123,15 @@ pub(crate) async fn build(client: &Client, args: &BuildArgs) -> Result<i32> {
     display.warnings(args.debug);
     let response = match ended {
         Ended::Done(response) => response,
-        other => return failed(other),
+        other => {
+            mounts.leave(client).await;
+            return failed(other);
+        }
     };
+    let kept = mounts.keep(client).await;
+    mounts.leave(client).await;
     caches.finish(&response)?;
-    mounts.keep(client).await?;
+    kept?;
     if args.explain {
         let as_json = args.format.as_deref() == Some("json");
         print!("{}", crate::builder::explain::render(&display.trace, as_json));

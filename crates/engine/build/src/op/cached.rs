@@ -60,7 +60,7 @@ impl Mounts {
         inputs: &[Output],
         afresh: bool,
     ) -> Result<PathBuf, Error> {
-        let MountKind::Cache { id, from, .. } = kind else {
+        let MountKind::Cache { id, from, source, .. } = kind else {
             return Err(Error::Lost("a cache"));
         };
         if let Some(place) = build.cache_place(id) {
@@ -68,8 +68,8 @@ impl Mounts {
             self.placed.push(placed);
             return Ok(path);
         }
-        let base = from.map(|from| inputs[from].clone());
-        let name = name(kind, inputs)?;
+        let base = from.map(|from| (inputs[from].clone(), source.clone()));
+        let name = name(build, kind, inputs)?;
         let how = match sharing {
             Sharing::Shared => Use::Shared,
             Sharing::Private => Use::Private,
@@ -78,7 +78,7 @@ impl Mounts {
         let (mut directory, is_alone) = take(build, &name, how, afresh).await?;
         let is_ready = build.builder.store.is_ready(&directory.id);
         if is_alone && (afresh || !is_ready) {
-            if !afresh {
+            if !afresh && build.own_cache(id).is_none() {
                 directory = build.bring_mount(name.clone(), directory).await?;
             }
             let begun = move |build: &Arc<Shared>| {
@@ -95,14 +95,16 @@ impl Mounts {
     }
 }
 
-/// Notes which caches a step has, whether it is carried out or was before. Those that are placed are nobody else's.
+/// Notes which caches a step has, whether it is carried out or was before. Those that are placed, or the build's own, are
+/// nobody else's.
 pub(crate) fn note(build: &Shared, op: &Op, inputs: &[Output]) -> Result<(), Error> {
     let Op::Exec(exec) = op else { return Ok(()) };
     for mount in &exec.mounts {
         if let MountKind::Cache { id, .. } = &mount.kind
             && build.cache_place(id).is_none()
+            && build.own_cache(id).is_none()
         {
-            build.note_mount(name(&mount.kind, inputs)?);
+            build.note_mount(name(build, &mount.kind, inputs)?);
         }
     }
     Ok(())
@@ -175,7 +177,7 @@ async fn take(
 fn begin(
     build: &Shared,
     name: &Name,
-    base: Option<&Output>,
+    base: Option<&(Output, String)>,
     directory: &Directory,
     afresh: bool,
 ) -> Result<(), Error> {
@@ -188,9 +190,9 @@ fn begin(
     if afresh || base.is_some() {
         store.begin_anew(directory)?;
     }
-    if let Some(base) = base {
+    if let Some((base, source)) = base {
         failpoint::hit("build.cache-filling").at("mkdir", path)?;
-        fill(build, base, &name.source, path)?;
+        fill(build, base, source, path)?;
         failpoint::hit("build.cache-filled").at("chown", path)?;
     }
     chown(path, Some(name.uid), Some(name.gid)).at("chown", path)?;
@@ -199,24 +201,23 @@ fn begin(
 }
 
 /// What a cache is called.
-pub(crate) fn name(kind: &MountKind, inputs: &[Output]) -> Result<Name, Error> {
+fn name(build: &Shared, kind: &MountKind, inputs: &[Output]) -> Result<Name, Error> {
     let MountKind::Cache { id, from, source, mode, uid, gid, .. } = kind else {
         return Err(Error::Lost("a cache"));
     };
+    let (uid, gid, mode) = (*uid, *gid, *mode);
+    // What was brought for a build is what it has, whatever a step would begin with.
+    if let Some(id) = build.own_cache(id) {
+        return Ok(Name { id, base: String::new(), source: "/".into(), uid, gid, mode });
+    }
     let base = from.and_then(|from| inputs.get(from)).and_then(Output::identity);
-    Ok(Name {
-        id: id.clone(),
-        base: base.unwrap_or_default(),
-        source: source.clone(),
-        uid: *uid,
-        gid: *gid,
-        mode: *mode,
-    })
+    let (base, source) = (base.unwrap_or_default(), source.clone());
+    Ok(Name { id: id.clone(), base, source, uid, gid, mode })
 }
 
 /// What a cache is known by, wherever it is.
 pub(super) fn key(build: &Shared, kind: &MountKind, inputs: &[Output]) -> Result<String, Error> {
-    let name = name(kind, inputs)?;
+    let name = name(build, kind, inputs)?;
     Ok(build.cache_place(&name.id).map_or_else(|| name.whole(), |place| place.key()))
 }
 
@@ -239,8 +240,16 @@ fn fill(build: &Shared, base: &Output, source: &str, into: &Path) -> Result<(), 
 }
 
 impl Shared {
+    /// What a cache is called that only this build has; `None`: it is what all builds have.
+    fn own_cache(&self, id: &str) -> Option<String> {
+        caches::own(&self.request.own_caches, id)
+    }
+
     /// Where a cache is that is not the builder's own to keep: by whoever asks for the build, or by the settings.
     pub(super) fn cache_place(&self, id: &str) -> Option<Place> {
+        if self.own_cache(id).is_some() {
+            return None;
+        }
         let settings = self.builder.engine.settings();
         caches::placed(&settings.builder.cache_mounts, &self.request.cache_volumes, id)
     }

@@ -32,7 +32,7 @@ fn build(sandbox: &Sandbox, dir: &Path, nth: &str, more: &[&str]) -> String {
     sandbox.ok(&["run", "--rm", "made", "cat", "/found"])
 }
 
-/// A directory, and an archive, are what the cache is before and after.
+/// A directory, and an archive, are what the cache is before and after, for one build; what all builds have stays.
 #[test]
 fn a_build_has_its_cache_in_a_directory_of_the_clients() {
     needs!(Root, Overlay, Netns, Nft, Busybox);
@@ -58,6 +58,9 @@ fn a_build_has_its_cache_in_a_directory_of_the_clients() {
     assert_eq!(fs::read_to_string(place.join("log")).unwrap(), "mine\nsecond\n");
     let left = sandbox.sh(&format!("ls -a {} | grep -c '^.npm'", sandbox.work().display()));
     assert_eq!(left.stdout.trim(), "0");
+    assert_eq!(sandbox.ok(&["builder", "cache-mount", "ls", "-q"]), "/root/.own\nnpm");
+    assert_eq!(build(&sandbox, &dir, "own", &[]), "other");
+    assert_eq!(fs::read_to_string(place.join("log")).unwrap(), "mine\nsecond\n");
 
     // An archive, also of one with another owner; it goes to another machine.
     let tar = sandbox.work().join("own.tar");
