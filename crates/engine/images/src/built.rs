@@ -113,7 +113,8 @@ impl Images {
     ) -> Result<Option<Sealed>, Error> {
         let mounts = self.snapshots.mounts(key, below)?;
         if let Mounts::Overlay { upper, lower, .. } = &mounts {
-            let marked = diff::unmark(upper, lower)?;
+            let diff::Unmarked { marked, copied } = diff::unmark(upper, lower)?;
+            diff::drop_same(upper, lower, &copied)?;
             diff::spell_out(upper, lower, &marked)?;
         }
         let mut hash = Hash(oci::Hasher::new(oci::Algorithm::Sha256));

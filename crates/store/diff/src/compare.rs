@@ -56,7 +56,11 @@ pub fn compare(wanted: &Path, found: &Path, limit: usize) -> Result<Vec<Differen
 }
 
 /// How what is at `path` differs, whatever is below it.
-fn compare_one(wanted: &Side, found: &Side, path: &Path) -> Result<Option<&'static str>, Error> {
+pub(crate) fn compare_one(
+    wanted: &Side,
+    found: &Side,
+    path: &Path,
+) -> Result<Option<&'static str>, Error> {
     let (ours, theirs) = (wanted.stat(path)?, found.stat(path)?);
     let kind = file_type(&ours);
     if kind != FileType::Directory && (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino) {
@@ -135,10 +139,10 @@ fn is_bookkeeping(name: &[u8]) -> bool {
 }
 
 /// One of the two directories.
-struct Side(OwnedFd);
+pub(crate) struct Side(OwnedFd);
 
 impl Side {
-    fn open(root: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(root: &Path) -> Result<Self, Error> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::open(root, flags, Mode::empty())
             .map(Self)
@@ -160,7 +164,7 @@ impl Side {
         self.at(path, OFlags::PATH | OFlags::NOFOLLOW)
     }
 
-    fn stat(&self, path: &Path) -> Result<Stat, Error> {
+    pub(crate) fn stat(&self, path: &Path) -> Result<Stat, Error> {
         rustix::fs::fstat(self.node(path)?).map_err(|source| at(path, "stat", source))
     }
 

@@ -24,6 +24,7 @@ mod lower;
 mod node;
 mod pack;
 mod path;
+mod same;
 mod spell;
 mod unpack;
 mod unpacked;
@@ -152,11 +153,26 @@ pub fn pack_layer<W: Write>(upper: &Path, lower: &[PathBuf], out: &mut W) -> Res
     buffered(out, |out| pack::pack_layer(upper, lower, out))
 }
 
+/// What is in the writable directory of an overlay that means more than its files, by paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unmarked {
+    /// Directories that hide what is below them.
+    pub marked: Vec<PathBuf>,
+    /// Files that overlayfs has copied from below: they may still be what they are there.
+    pub copied: Vec<PathBuf>,
+}
+
 /// Makes of the writable directory `upper` of an overlay, which is mounted no more, what unpacking its
 /// archive would: a directory has the mark that it hides what is below only where something is below
-/// it, in the directories `lower`. Those that have it, by their paths.
-pub fn unmark(upper: &Path, lower: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
+/// it, in the directories `lower`.
+pub fn unmark(upper: &Path, lower: &[PathBuf]) -> Result<Unmarked, Error> {
     pack::unmark(upper, lower)
+}
+
+/// Leaves out of such a directory what of the files `copied` ([`unmark`]) is no change: what the directories `lower`, the
+/// topmost first, show as it is, and the directories in which nothing else was changed.
+pub fn drop_same(upper: &Path, lower: &[PathBuf], copied: &[PathBuf]) -> Result<(), Error> {
+    same::drop_same(upper, lower, copied)
 }
 
 /// Has the directories `marked` ([`unmark`]) of such a layer hide by name what is below them in the directories `lower`, the

@@ -18,7 +18,7 @@ use tree::Change;
 use crate::node::is_overlays;
 use crate::unpack::{OPAQUE, WHITEOUT};
 use crate::unpacked::{file_type, is_whiteout};
-use crate::{Error, Packed};
+use crate::{Error, Packed, Unmarked};
 
 /// Attributes by which overlayfs says that a file's content, or a directory's, is elsewhere.
 const ELSEWHERE: [&str; 2] = ["redirect", "metacopy"];
@@ -77,27 +77,47 @@ pub(crate) fn pack_changes<W: Write>(
 }
 
 /// Takes the marks from the directories of `upper` that hide nothing in the layers `lower` below them:
-/// overlayfs marks every directory that it makes. Those that keep it.
-pub(crate) fn unmark(upper: &Path, lower: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
+/// overlayfs marks every directory that it makes. Those that keep it, and what it has copied.
+pub(crate) fn unmark(upper: &Path, lower: &[PathBuf]) -> Result<Unmarked, Error> {
     let mut nowhere = io::sink();
     let packer = Packer { lower, ..Packer::new(upper, &mut nowhere)? };
-    let opaque = mount::overlay_attribute("opaque");
-    let mut rest: Vec<PathBuf> = vec![PathBuf::new()];
-    let mut kept = Vec::new();
-    while let Some(path) = rest.pop() {
+    let [opaque, origin] = ["opaque", "origin"].map(mount::overlay_attribute);
+    // Each with whether what is below is hidden there.
+    let mut rest = vec![(PathBuf::new(), false)];
+    let mut found = Unmarked::default();
+    while let Some((path, is_hidden)) = rest.pop() {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let Some(dir) = packer.find(&path, flags)? else { continue };
         let is_marked = attribute(&dir, &opaque).as_deref() == Some(b"y");
-        if is_marked && (path.as_os_str().is_empty() || !packer.is_below(&path)) {
+        let hides = is_marked && !path.as_os_str().is_empty() && packer.is_below(&path);
+        if hides {
+            found.marked.push(path.clone());
+        } else if is_marked {
             rustix::fs::fremovexattr(&dir, &*opaque)
                 .map_err(|source| at(&path, "removexattr", source))?;
-        } else if is_marked {
-            kept.push(path.clone());
         }
-        let names = names(&dir).map_err(|source| at(&path, "readdir", source))?;
-        rest.extend(names.into_iter().map(|name| path.join(name)));
+        let is_hidden = is_hidden || hides;
+        let entries = entries(&dir).map_err(|source| at(&path, "readdir", source))?;
+        for (name, kind) in entries {
+            match kind {
+                FileType::Directory | FileType::Unknown => rest.push((path.join(name), is_hidden)),
+                FileType::RegularFile | FileType::Symlink
+                    if !is_hidden && is_copied(&dir, &name, &origin) =>
+                {
+                    found.copied.push(path.join(name));
+                }
+                _ => {}
+            }
+        }
     }
-    Ok(kept)
+    Ok(found)
+}
+
+/// Whether overlayfs has noted of a file that it has copied it from below.
+fn is_copied(dir: &OwnedFd, name: &OsStr, origin: &str) -> bool {
+    let mut value = [0_u8; 256];
+    let place = fsroot::fd_path(dir.as_fd()).join(name);
+    rustix::fs::lgetxattr(place, origin, &mut value[..]).is_ok()
 }
 
 impl<'a, W: Write> Packer<'a, W> {
@@ -313,14 +333,21 @@ fn describe(path: &Path, stat: &Stat) -> Entry {
 }
 
 pub(crate) fn names(dir: &OwnedFd) -> Result<Vec<OsString>, Errno> {
-    let mut names = Vec::new();
+    Ok(entries(dir)?.into_iter().map(|(name, _)| name).collect())
+}
+
+/// Names, and what kind of thing each is; not every file system says so.
+fn entries(dir: &OwnedFd) -> Result<Vec<(OsString, FileType)>, Errno> {
+    let mut entries = Vec::new();
     for entry in Dir::read_from(dir)? {
-        let name = entry?.file_name().to_bytes().to_vec();
+        let entry = entry?;
+        let name = entry.file_name().to_bytes().to_vec();
         if name != b"." && name != b".." {
-            names.push(std::os::unix::ffi::OsStringExt::from_vec(name));
+            let name = std::os::unix::ffi::OsStringExt::from_vec(name);
+            entries.push((name, entry.file_type()));
         }
     }
-    Ok(names)
+    Ok(entries)
 }
 
 fn attribute(dir: &OwnedFd, name: &str) -> Option<Vec<u8>> {

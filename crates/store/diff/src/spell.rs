@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 use tarstream::Name;
 
@@ -61,14 +61,19 @@ fn hide(root: &OwnedFd, lower: &[PathBuf], path: &Path) -> Result<bool, Error> {
         }
     }
     if is_changed {
-        let time = |seconds, nanos: u64| Timespec { tv_sec: seconds, tv_nsec: nanos as _ };
-        let times = Timestamps {
-            last_access: time(before.st_atime, before.st_atime_nsec),
-            last_modification: time(before.st_mtime, before.st_mtime_nsec),
-        };
-        rustix::fs::futimens(&dir, &times).map_err(at(path, "utimensat"))?;
+        set_times(&dir, &before).map_err(at(path, "utimensat"))?;
     }
     Ok(is_possible)
+}
+
+/// Gives a directory the times back that it had.
+pub(crate) fn set_times(dir: &OwnedFd, before: &Stat) -> Result<(), Errno> {
+    let time = |seconds, nanos: u64| Timespec { tv_sec: seconds, tv_nsec: nanos as _ };
+    let times = Timestamps {
+        last_access: time(before.st_atime, before.st_atime_nsec),
+        last_modification: time(before.st_mtime, before.st_mtime_nsec),
+    };
+    rustix::fs::futimens(dir, &times)
 }
 
 /// What the layers, the topmost first, show in a directory, by names: whether each is a directory.
@@ -92,7 +97,7 @@ fn shown(layers: &[PathBuf], path: &Path) -> Result<Vec<(OsString, bool)>, Errno
 }
 
 /// A directory of a layer, and whether that hides what the layers below it have there. Nothing is followed.
-fn descend(root: OwnedFd, path: &Path) -> Result<(Option<OwnedFd>, bool), Errno> {
+pub(crate) fn descend(root: OwnedFd, path: &Path) -> Result<(Option<OwnedFd>, bool), Errno> {
     let mut dir = root;
     let mut hides = Whiteouts::Overlay.is_opaque(dir.as_fd())?;
     for part in path {

@@ -100,8 +100,10 @@ fn what_a_container_changed_comes_back_as_a_layer() {
     assert_eq!(packed, again, "the same tree gives the same bytes");
     assert!(stats.n_entries > 15, "{stats:?}");
     // Sealed, it is the same archive whatever it lies on.
-    let marked = unmark(&upper, std::slice::from_ref(&lower)).unwrap();
+    let Unmarked { marked, copied } = unmark(&upper, std::slice::from_ref(&lower)).unwrap();
     assert!(marked.contains(&PathBuf::from("old")), "{marked:?}");
+    assert!(copied.contains(&PathBuf::from("etc/mode")), "{copied:?}");
+    drop_same(&upper, std::slice::from_ref(&lower), &copied).unwrap();
     let mut elsewhere = Vec::new();
     pack_layer(&upper, &[], &mut elsewhere).unwrap();
     assert_eq!(packed, elsewhere);
@@ -139,6 +141,69 @@ fn what_a_container_changed_comes_back_as_a_layer() {
     for name in ["etc/", "etc/.wh.b", "old/", "old/.wh..wh..opq", ".wh.gone", ".wh.moved"] {
         assert!(names.lines().any(|line| line == name), "{name} not in {names}");
     }
+}
+
+#[test]
+fn what_was_moved_away_and_back_is_no_change() {
+    let home = Dir::new("same");
+    let place = |name: &str| {
+        let path = home.0.join(name);
+        fs::create_dir_all(&path).unwrap();
+        path
+    };
+    let [base, top, upper, work] = ["base", "top", "upper", "work"].map(place);
+    for dir in ["only", "more", "hidden"] {
+        fs::create_dir(base.join(dir)).unwrap();
+    }
+    for name in ["a", "b", "only/a", "more/a", "more/mode", "hidden/a"] {
+        fs::write(base.join(name), name).unwrap();
+    }
+    std::os::unix::fs::symlink("a", base.join("more/link")).unwrap();
+    // The upper one of the layers counts.
+    fs::write(top.join("b"), "other").unwrap();
+    let lower = [top, base];
+    let mounted = match mount::overlay(&lower, Some((&upper, &work)), &[]) {
+        Ok(mounted) => mounted,
+        Err(error) => {
+            println!("skipped: what_was_moved_away_and_back: {}", chain(&error));
+            return;
+        }
+    };
+    let script = "
+        for name in a b only/a more/a more/link; do mv $name away; mv away $name; done
+        chmod 600 more/mode; echo new > more/new
+        mv hidden/a away; rm -r hidden; mkdir hidden; mv away hidden/a
+    ";
+    let changed =
+        Command::new("sh").args(["-ec", script]).current_dir(path_of(&mounted)).status().unwrap();
+    assert!(changed.success());
+    let files = |mounted: &std::os::fd::OwnedFd| {
+        let all = listing(&path_of(mounted)).into_iter();
+        all.filter(|line| line.split(' ').nth(1) != Some("d")).collect::<Vec<_>>()
+    };
+    let want = files(&mounted);
+    drop(mounted);
+
+    let time = fs::metadata(upper.join("more")).unwrap().modified().unwrap();
+    let Unmarked { marked, copied } = unmark(&upper, &lower).unwrap();
+    drop_same(&upper, &lower, &copied).unwrap();
+    // Of a directory that hides what is below, all is its own.
+    for (name, is_there) in [
+        ("a", false),
+        ("b", false),
+        ("only", false),
+        ("more/a", false),
+        ("more/mode", true),
+        ("more/new", true),
+        ("hidden/a", true),
+    ] {
+        assert_eq!(fs::symlink_metadata(upper.join(name)).is_ok(), is_there, "{name}: {copied:?}");
+    }
+    assert_eq!(fs::metadata(upper.join("more")).unwrap().modified().unwrap(), time);
+    spell_out(&upper, &lower, &marked).unwrap();
+    let all = [&[upper][..], &lower].concat();
+    let mounted = mount::overlay(&all, None, &[]).unwrap();
+    assert_eq!(files(&mounted), want);
 }
 
 #[test]
