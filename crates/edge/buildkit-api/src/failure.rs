@@ -88,7 +88,7 @@ fn code(error: &Error) -> Code {
         Error::Vertex { source, .. } if code(source) == Code::Cancelled => Code::Cancelled,
         Error::Shared(source) => code(source),
         Error::Guest { source, .. } | Error::Generator { source, .. } => code(source),
-        Error::Invalid(_) => Code::InvalidArgument,
+        Error::Invalid(_) | Error::IncompleteMaterials { .. } => Code::InvalidArgument,
         Error::NotFound(_) | Error::NoDockerfile(_) => Code::NotFound,
         Error::NotAllowed { .. } | Error::NotGranted(_) => Code::PermissionDenied,
         Error::Cancelled => Code::Cancelled,
@@ -137,6 +137,11 @@ fn details(error: &Error, places: &Places) -> Vec<Any> {
         }
         Error::NoSubrequest(name) => {
             vec![any("errdefs.Subrequest", &json!({ "name": name }))]
+        }
+        Error::IncompleteMaterials { locals, .. } => {
+            let all = locals.iter().map(|name| json!({ "name": name, "reason": "local_source" }));
+            let all = json!({ "incomplete": all.collect::<Vec<_>>() });
+            vec![any("errdefs.ProvenanceMaterialsIncomplete", &all)]
         }
         Error::Exit { code, .. } => {
             vec![any("gatewayapi.ExitMessage", &json!({ "Code": code }))]
@@ -212,6 +217,16 @@ mod tests {
         // There are no more lines than the file has.
         assert_eq!(told(2, u32::MAX)["ranges"], json!([line(2), line(3)]));
         assert!(told(1, 1)["info"]["definition"].is_object());
+    }
+
+    #[test]
+    fn materials_that_nobody_can_name_are_told_by_name() {
+        let (why, locals) = ("no".to_owned(), vec!["context".to_owned()]);
+        let told = details(&Error::IncompleteMaterials { why, locals }, &Places::default());
+        let [one] = &told[..] else { panic!("{told:?}") };
+        assert!(one.type_url.ends_with("errdefs.ProvenanceMaterialsIncomplete+json"), "{one:?}");
+        let said: serde_json::Value = serde_json::from_slice(&one.value).unwrap();
+        assert_eq!(said["incomplete"], json!([{ "name": "context", "reason": "local_source" }]));
     }
 
     #[test]

@@ -129,6 +129,14 @@ pub enum Error {
         /// What it lacks.
         cap: String,
     },
+    /// Not all that a result is made of can be named, where that was asked for.
+    #[error("{why}")]
+    IncompleteMaterials {
+        /// What is wrong.
+        why: String,
+        /// The directories of the client that are among it.
+        locals: Vec<String>,
+    },
     /// The front end that is built in knows no such question.
     #[error("unsupported request {0}")]
     NoSubrequest(String),

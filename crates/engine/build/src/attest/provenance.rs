@@ -59,7 +59,8 @@ pub(crate) fn predicate(
         for name in &said.materials.locals {
             why += &format!(": the directory {name:?} of the client");
         }
-        return Err(Error::Invalid(why));
+        let locals = said.materials.locals.into_iter().collect();
+        return Err(Error::IncompleteMaterials { why, locals });
     }
     let [started, finished] =
         [build.began, now()].map(|time| Timestamp::from_nanos(time).to_string());
