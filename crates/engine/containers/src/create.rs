@@ -79,6 +79,7 @@ impl Engine {
         }
         self.runtime(&host_config.runtime)?;
         self.pin_joined(&mut host_config)?;
+        self.ask_for_labels(&mut host_config)?;
         let links = self.resolve_links(&host_config)?;
         // Shown as they are now, whatever those are called that they lead to.
         host_config.links = docker::List::NIL;
@@ -175,6 +176,7 @@ impl Engine {
                     let why = "a container of the host's root with a user namespace of its own";
                     return Err(Error::NotYet(why.into()));
                 }
+                self.choose_labels(container, tx)?;
                 let row = container.to_row()?;
                 // From here on its layers are in use; until here somebody may have removed it.
                 if let Some(image) = &row.image

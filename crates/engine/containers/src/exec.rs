@@ -15,7 +15,7 @@ use crate::error::{At as _, chain};
 use crate::record::Container;
 use crate::spec::security::Security;
 use crate::spec::{self, caps, resources};
-use crate::{Error, control, events, name, shim};
+use crate::{Error, control, events, labelling, name, shim};
 
 /// How many digits of its container's id an exec's begins with.
 const OF_CONTAINER: usize = 16;
@@ -137,6 +137,7 @@ impl Engine {
                 .collect::<Result<_, _>>()?,
             no_new_privileges: security.no_new_privileges,
             apparmor_profile: security.loaded_apparmor(host.privileged)?.to_owned(),
+            selinux_label: labelling::labels(record).process,
             oom_score_adj: i32::try_from(host.oom_score_adj).ok().filter(|&score| score != 0),
             ..Process::default()
         };

@@ -52,6 +52,8 @@ impl Engine {
                 .map(|security| security.apparmor(record.host.privileged).to_owned())
                 .unwrap_or_default(),
             platform: "linux".into(),
+            mount_label: record.mount_label.clone(),
+            process_label: record.process_label.clone(),
             exec_ids: match self.running_execs(&container.id) {
                 none if none.is_empty() => List::NIL,
                 running => running.into(),

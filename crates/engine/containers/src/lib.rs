@@ -44,6 +44,7 @@ mod idmap;
 mod init;
 mod inspect;
 mod intent;
+mod labelling;
 mod launch;
 mod links;
 mod list;

@@ -26,7 +26,9 @@ use crate::spec::security::Security;
 use crate::spec::user::{self, Accounts, Identity};
 use crate::spec::{self, devices};
 use crate::supplies::{self, Supplies, Who};
-use crate::{Error, attachment, definition, events, log_driver, machine, netns, runtimes, userns};
+use crate::{
+    Error, attachment, definition, events, labelling, log_driver, machine, netns, runtimes, userns,
+};
 
 /// How many containers may have joined one another's network in a row.
 const MAX_JOINED: usize = 16;
@@ -243,6 +245,7 @@ impl Engine {
             namespaces: &namespaces,
             security: &security,
             apparmor: security.loaded_apparmor(host.privileged)?,
+            labels: &labelling::labels(&container.record),
             cgroups_path: self.cgroup_path(container),
             files,
             bound: &supplies.bound,
@@ -424,6 +427,7 @@ impl Engine {
             rootfs,
             netns,
             root_ids,
+            mount_label: labelling::labels(&container.record).mount,
             supplies: supplies.list,
             supplies_dir,
             console: config.tty.then_some(Console { width: columns, height: rows }),

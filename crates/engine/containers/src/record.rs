@@ -56,6 +56,12 @@ pub(crate) struct Record {
     /// The ids of its user namespace; none: the machine's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user_namespace: Option<Maps>,
+    /// The `SELinux` label of its processes; empty: none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) process_label: String,
+    /// That of its files.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) mount_label: String,
     /// It is a step of a build.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) step: Option<StepRecord>,

@@ -58,6 +58,8 @@ pub struct Settings {
     pub runtimes: BTreeMap<String, RuntimeSetting>,
     /// The runtime where none is asked for.
     pub default_runtime: Option<String>,
+    /// Containers have labels of `SELinux`, where the kernel has it.
+    pub selinux_enabled: bool,
     /// The log driver of containers that name none; empty: json-file.
     pub log_driver: String,
     /// Options of containers with that driver, where they do not say otherwise.
@@ -217,6 +219,7 @@ impl Default for Settings {
             init: false,
             runtimes: BTreeMap::new(),
             default_runtime: None,
+            selinux_enabled: false,
             log_driver: String::new(),
             log_opts: BTreeMap::new(),
             userns_remap: String::new(),
@@ -299,10 +302,11 @@ mod tests {
             |settings: &Settings| -> Vec<String> { settings.unused().map(str::to_owned).collect() };
         assert!(unused(&load(" \n").unwrap()).is_empty());
         let text = r#"{"init": true, "iptables": true, "mtu": 0, "tls": false, "hosts": [],
-            "image-gc": "off", "live-restore": true, "dns": ["192.0.2.1"], "bip": "10.9.0.1/24"}"#;
+            "image-gc": "off", "live-restore": true, "selinux-enabled": true, "dns": ["192.0.2.1"], "bip": "10.9.0.1/24"}"#;
         let settings = load(text).unwrap();
         assert_eq!((settings.init, unused(&settings)), (true, vec!["iptables".to_owned()]));
         assert_eq!(settings.networks.bip, "10.9.0.1/24");
+        assert!(settings.selinux_enabled && !Settings::default().selinux_enabled);
         assert!(load("{").is_err());
         assert!(load(r#"{"init": 1}"#).is_err());
         std::fs::remove_file(&path).unwrap();

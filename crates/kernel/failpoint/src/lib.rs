@@ -23,6 +23,8 @@ pub const ALL: &[&str] = &[
     // kernel/apparmor
     "apparmor.load",
     "apparmor.loaded",
+    // kernel/selinux
+    "selinux.relabel",
     // kernel/cgroup
     "cgroup.create",
     "cgroup.creating",

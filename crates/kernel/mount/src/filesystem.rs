@@ -11,6 +11,16 @@ use crate::yard;
 /// One parameter of a file system: `key=value`, or a flag.
 pub type FsOption<'a> = (&'a str, Option<&'a str>);
 
+/// A parameter as mount(2) takes it, in a list with commas between. The contexts of `SELinux` have commas
+/// of their own: there the kernel knows quotes. fsconfig(2) knows none, and needs none.
+pub(crate) fn listed(key: &str, value: &str) -> String {
+    let is_context = matches!(key, "context" | "fscontext" | "defcontext" | "rootcontext");
+    if is_context && value.contains(',') && !value.contains('"') {
+        return format!("{key}=\"{value}\"");
+    }
+    format!("{key}={value}")
+}
+
 /// What is said longest of one parameter in an error.
 const SHOWN: usize = 80;
 
@@ -122,4 +132,17 @@ fn log(context: BorrowedFd<'_>) -> Option<String> {
     }
     said.retain(|line| !line.is_empty());
     (!said.is_empty()).then(|| said.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_commas_is_quoted_where_it_is_one_of_many() {
+        assert_eq!(listed("context", "u:r:t:s0:c1,c2"), "context=\"u:r:t:s0:c1,c2\"");
+        assert_eq!(listed("context", "u:r:t:s0"), "context=u:r:t:s0");
+        assert_eq!(listed("context", "\"u:r:t:s0:c1,c2\""), "context=\"u:r:t:s0:c1,c2\"");
+        assert_eq!(listed("mpol", "bind:0,2"), "mpol=bind:0,2");
+    }
 }

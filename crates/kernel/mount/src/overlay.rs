@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use sys::{Call, Error, MountAttr};
 
-use crate::filesystem::Context;
+use crate::filesystem::{Context, listed};
 use crate::overlay_options::usual;
 use crate::tree::{bind, umount_detach};
 
@@ -155,9 +155,13 @@ fn option_string(
         options.push(format!("upperdir={}", names.name(upper, longest_name)?));
         options.push(format!("workdir={}", names.name(work, longest_name)?));
     }
-    options.extend(extra.iter().map(|(key, value)| {
-        if value.is_empty() { (*key).to_owned() } else { format!("{key}={value}") }
-    }));
+    options.extend(
+        extra.iter().map(
+            |(key, value)| {
+                if value.is_empty() { (*key).to_owned() } else { listed(key, value) }
+            },
+        ),
+    );
     Ok(options.join(","))
 }
 

@@ -324,7 +324,7 @@ fn sort(options: &[FsOption<'_>]) -> (MountFlags, String) {
             // MS_I_VERSION.
             ("iversion", None) => flags |= MountFlags::from_bits_retain(1 << 23),
             (key, None) => data.push(key.to_owned()),
-            (key, Some(value)) => data.push(format!("{key}={value}")),
+            (key, Some(value)) => data.push(crate::filesystem::listed(key, value)),
         }
     }
     (flags, data.join(","))

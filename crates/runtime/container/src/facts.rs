@@ -35,7 +35,7 @@ fn gather(process: Option<&Process>, labels_mounts: bool) -> Result<Facts, Error
             .collect(),
         apparmor: wants(|process| &process.apparmor_profile) && apparmor::is_enabled(),
         selinux: (wants(|process| &process.selinux_label) || labels_mounts)
-            && std::path::Path::new("/sys/fs/selinux/enforce").exists(),
+            && selinux::is_enabled(),
     })
 }
 

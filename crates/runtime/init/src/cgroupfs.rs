@@ -34,17 +34,19 @@ pub struct CgroupTree {
     pub own: Option<PathBuf>,
 }
 
-/// Mounts the trees on `target`.
+/// Mounts the trees on `target`. What is made around them has the `SELinux` label `label`, if that is not
+/// empty.
 pub(crate) fn mount(
     trees: &CgroupTrees,
     mount: &Mount,
+    label: &str,
     target: BorrowedFd<'_>,
 ) -> Result<(), Error> {
     let nowhere = trees.trees.iter().all(|tree| tree.own.is_none());
     match trees.trees.as_slice() {
         // Without a namespace it would see, and as this user perhaps change, what is the host's
         // (CVE-2023-25809).
-        _ if nowhere && !trees.namespace => nothing(target),
+        _ if nowhere && !trees.namespace => nothing(label, target),
         [] => Err(Error::refused("", "no cgroup hierarchy is mounted on this machine")),
         [only] if only.v2 => {
             let mnt = unified(trees, only, mount.set)?;
@@ -53,13 +55,11 @@ pub(crate) fn mount(
         }
         several => {
             let none = MountAttr::empty();
-            let directory = mount::fs_mount(
-                "tmpfs",
-                Some("tmpfs"),
-                &[("mode", Some("0755"))],
-                mount.set - MountAttr::RDONLY,
-            )
-            .doing(String::new)?;
+            let mut options = vec![("mode", Some("0755"))];
+            options.extend(crate::cover::context(label));
+            let set = mount.set - MountAttr::RDONLY;
+            let directory =
+                mount::fs_mount("tmpfs", Some("tmpfs"), &options, set).doing(String::new)?;
             mount::move_to_fd(directory.as_fd(), target).doing(String::new)?;
             let root = Root::from_fd(directory);
             for tree in several {
@@ -128,8 +128,8 @@ fn seen_from_namespace(tree: &CgroupTree, set: MountAttr) -> Result<OwnedFd, Err
 }
 
 /// An empty directory in place of the trees.
-fn nothing(target: BorrowedFd<'_>) -> Result<(), Error> {
-    let empty = crate::cover::empty_directory()?;
+fn nothing(label: &str, target: BorrowedFd<'_>) -> Result<(), Error> {
+    let empty = crate::cover::empty_directory(label)?;
     mount::move_to_fd(empty.as_fd(), target).doing(String::new)
 }
 

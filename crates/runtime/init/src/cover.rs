@@ -32,9 +32,10 @@ pub(crate) fn make_read_only(root: &Root, path: &Path) -> Result<(), Error> {
 
 /// What masked paths are covered with: the null device over files, an empty read-only directory over
 /// directories. Each is made once; what follows are clones of the first.
-pub(crate) struct Masks {
+pub(crate) struct Masks<'a> {
     null: Cover,
     empty: Option<Cover>,
+    label: &'a str,
 }
 
 /// A mount to cover with.
@@ -47,10 +48,10 @@ enum Cover {
     Missing,
 }
 
-impl Masks {
-    /// `null` is a detached mount of the host's null device.
-    pub(crate) fn new(null: Option<OwnedFd>) -> Self {
-        Self { null: null.map_or(Cover::Missing, Cover::Detached), empty: None }
+impl<'a> Masks<'a> {
+    /// `null` is a detached mount of the host's null device, `label` the directory's, if it is to have one.
+    pub(crate) fn new(null: Option<OwnedFd>, label: &'a str) -> Self {
+        Self { null: null.map_or(Cover::Missing, Cover::Detached), empty: None, label }
     }
 
     /// Covers `path`.
@@ -59,7 +60,7 @@ impl Masks {
         let cover = match file_type(target.as_fd())? {
             FileType::Directory => match &mut self.empty {
                 Some(empty) => empty,
-                none => none.insert(Cover::Detached(empty_directory()?)),
+                none => none.insert(Cover::Detached(empty_directory(self.label)?)),
             },
             _ => &mut self.null,
         };
@@ -87,14 +88,17 @@ impl Cover {
     }
 }
 
-pub(crate) fn empty_directory() -> Result<OwnedFd, Error> {
+/// A directory in which nothing is, with the `SELinux` label `label` if that is not empty.
+pub(crate) fn empty_directory(label: &str) -> Result<OwnedFd, Error> {
     let attrs = MountAttr::RDONLY | MountAttr::NOSUID | MountAttr::NODEV | MountAttr::NOEXEC;
     // One file more than its root: older kernels (4.18) do not make it with less.
-    mount::fs_mount(
-        "tmpfs",
-        Some("tmpfs"),
-        &[("size", Some("0")), ("nr_inodes", Some("2")), ("mode", Some("0555"))],
-        attrs,
-    )
-    .doing(|| "make a directory to mask with")
+    let mut options = vec![("size", Some("0")), ("nr_inodes", Some("2")), ("mode", Some("0555"))];
+    options.extend(context(label));
+    mount::fs_mount("tmpfs", Some("tmpfs"), &options, attrs)
+        .doing(|| "make a directory to mask with")
+}
+
+/// The parameter by which all of a new file system has a label; none for an empty one.
+pub(crate) fn context(label: &str) -> Option<mount::FsOption<'_>> {
+    (!label.is_empty()).then_some(("context", Some(label)))
 }

@@ -155,6 +155,16 @@ pub(crate) fn verify_directory(process: &Process) -> Result<(), Error> {
     }
 }
 
+/// The label of keys that are made from here on, until the exec.
+pub(crate) fn label_keys(process: &Process, proc: BorrowedFd<'_>) -> Result<(), Error> {
+    let Some(label) = &process.selinux else { return Ok(()) };
+    match fsroot::proc::write_checked(proc, "thread-self/attr/keycreate", label.as_bytes()) {
+        // A kernel without keys.
+        Err(err) if err.errno() == Errno::NOENT => Ok(()),
+        written => written.doing(|| format!("process.selinuxLabel: {label}")),
+    }
+}
+
 /// The label that the next exec gives the process.
 pub(crate) fn label(process: &Process, proc: BorrowedFd<'_>) -> Result<(), Error> {
     if let Some(label) = &process.selinux {

@@ -75,7 +75,7 @@ fn prepare(
     sys::set_dumpable(false).doing(|| "hide from the container")?;
     enter(joining)?;
     let needs_fork = joining.namespaces.contains(CloneFlags::NEWPID);
-    crate::join_keyring(process)?;
+    crate::join_keyring(process, joining.proc.as_fd())?;
     let terminal = match (&joining.console, process.terminal) {
         (Some(socket), Some(size)) => Some(console::open_inside(socket, size)?),
         _ => None,

@@ -253,7 +253,7 @@ fn make(
     open_sources(plan, inherited, true)?;
     let process = &plan.process;
     rustix::process::setsid().call(|| "setsid()").doing(|| "new session")?;
-    join_keyring(process)?;
+    join_keyring(process, inherited.proc.as_fd())?;
     if plan.loopback {
         loopback_up()?;
     }
@@ -440,11 +440,13 @@ fn call_hooks(hooks: &[plan::Hook], state: &State) -> Result<(), Error> {
 }
 
 /// Joins a new session keyring, where the kernel has any. It has no name of its own: a keyring that
-/// another container had made under that name would be joined instead.
-fn join_keyring(process: &Process) -> Result<(), Error> {
+/// another container had made under that name would be joined instead. It is the program's, and so has its
+/// label.
+fn join_keyring(process: &Process, proc: BorrowedFd<'_>) -> Result<(), Error> {
     if !process.new_keyring {
         return Ok(());
     }
+    identity::label_keys(process, proc)?;
     match sys::keyctl_join_session() {
         Err(err) if matches!(err.errno(), Errno::NOSYS | Errno::PERM) => Ok(()),
         other => other.map(drop).doing(|| "session keyring"),

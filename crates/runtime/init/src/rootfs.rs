@@ -54,7 +54,7 @@ fn fill(
 ) -> Result<(), Error> {
     for mount in &plan.mounts {
         source::open_inside(&mut inherited.sources, root, mount, plan.in_user_namespace)
-            .and_then(|()| one(root, mount, inherited, attach, read_only))
+            .and_then(|()| one(root, mount, &plan.mount_label, inherited, attach, read_only))
             .map_err(|error| name_mount(error, mount))?;
     }
     if plan.fill_dev {
@@ -101,7 +101,7 @@ impl Prepared {
         for path in &plan.readonly_paths {
             cover::make_read_only(&self.root, path)?;
         }
-        let mut masks = cover::Masks::new(inherited.sources.null.take());
+        let mut masks = cover::Masks::new(inherited.sources.null.take(), &plan.mount_label);
         for path in &plan.masked_paths {
             masks.mask(&self.root, path)?;
         }
@@ -181,6 +181,7 @@ fn attach_root(plan: &Rootfs, inherited: &mut Inherited) -> Result<Root, Error> 
 fn one(
     root: &Root,
     mount: &Mount,
+    label: &str,
     inherited: &mut Inherited,
     attach: &mut Attach<'_>,
     read_only: &mut Vec<OwnedFd>,
@@ -209,13 +210,17 @@ fn one(
         What::Cgroup => {
             attach.wait()?;
             let target = target(root, mount, true, false)?;
-            cgroupfs::mount(&inherited.cgroups, mount, target.as_fd())
+            cgroupfs::mount(&inherited.cgroups, mount, label, target.as_fd())
         }
         What::Fs { kind, source, data, copy_up } => {
             let covers = kind == "tmpfs" && root.exists(&mount.target).doing(String::new)?;
             let target = target(root, mount, true, kind == "proc")?;
             let covered = covers.then(|| target.as_fd());
             let tree = file_system(kind, source, data, mount, covered)?;
+            // It takes no context, but its root a label.
+            if kind == "mqueue" && !label.is_empty() {
+                selinux::set_label(&tree, label).doing(|| "linux.mountLabel")?;
+            }
             if *copy_up {
                 crate::copy::tree(target.as_fd(), tree.as_fd()).doing(|| "tmpcopyup")?;
             }

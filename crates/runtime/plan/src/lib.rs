@@ -126,6 +126,11 @@ impl Plan {
             let why = "cannot be set: SELinux is not enabled on this machine";
             return Err(Error::invalid("linux.mountLabel", &linux.mount_label, why));
         }
+        if linux.mount_label.contains(['\0', '\n', '"']) {
+            let why = "has a line break, quote or NUL in it";
+            let shown = linux.mount_label.escape_debug();
+            return Err(Error::invalid("linux.mountLabel", shown, why));
+        }
         for (field, name) in [("hostname", &spec.hostname), ("domainname", &spec.domainname)] {
             check_uts(field, name, &namespaces)?;
         }

@@ -243,7 +243,10 @@ fn file_system(
         "cgroup" | "cgroup2" => Ok(What::Cgroup),
         kind => {
             let mut data = parsed.data.clone();
-            if !mount_label.is_empty() && !matches!(kind, "proc" | "sysfs" | "mqueue") {
+            // One of its own wins: of two the kernel takes none.
+            let has_own = data.iter().any(|option| option.starts_with("context="));
+            let takes_one = !matches!(kind, "proc" | "sysfs" | "mqueue");
+            if !mount_label.is_empty() && takes_one && !has_own {
                 data.push(format!("context={mount_label}"));
             }
             // Every instance is a new one since Linux 4.7, and fsconfig(2) knows the word no more.

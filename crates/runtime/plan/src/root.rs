@@ -32,6 +32,8 @@ pub struct Rootfs {
     pub readonly_paths: Vec<PathBuf>,
     /// Paths that are covered.
     pub masked_paths: Vec<PathBuf>,
+    /// The `SELinux` label of file systems that are made for it; empty for none.
+    pub mount_label: String,
 }
 
 /// The root directory.
@@ -118,6 +120,7 @@ pub(crate) fn rootfs(
         open_inside: !facts.may_mount() || facts.old_mounts,
         readonly_paths,
         masked_paths,
+        mount_label: linux.mount_label.clone(),
     })
 }
 

@@ -449,3 +449,31 @@ fn dockers_profile_lets_a_locked_down_process_fork() {
     let allow = r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW"}}}"#;
     assert!(filter(allow).allows_fork());
 }
+
+#[test]
+fn what_is_made_for_a_container_has_its_label() {
+    let change = r#"{"process":{"selinuxLabel":"u:r:p:s0"},"linux":{"mountLabel":"u:r:t:s0:c1,c2"},
+        "mounts":[{"destination":"/proc","type":"proc"},
+            {"destination":"/dev","type":"tmpfs","options":["mode=755"]},
+            {"destination":"/x","type":"tmpfs","options":["context=u:r:own"]},
+            {"destination":"/dev/mqueue","type":"mqueue"}]}"#;
+    let facts = Facts { selinux: true, ..facts() };
+    let made = |change: &str| {
+        let (spec, options) = (spec(change), Options::default());
+        Plan::new(&spec, "c", Path::new("/bundle"), &facts, options, &mut Vec::new())
+    };
+    let plan = made(change).unwrap();
+    assert_eq!(plan.init.process.selinux.as_deref(), Some("u:r:p:s0"));
+    assert_eq!(plan.init.rootfs.mount_label, "u:r:t:s0:c1,c2");
+    let data = |at: usize| match &plan.init.rootfs.mounts[at].what {
+        crate::What::Fs { data, .. } => data.join(" "),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(data(0), "");
+    assert_eq!(data(1), "mode=755 context=u:r:t:s0:c1,c2");
+    assert_eq!(data(2), "context=u:r:own");
+    assert_eq!(data(3), "");
+    let error = made(r#"{"linux":{"mountLabel":"a\"b"}}"#).unwrap_err();
+    let why = r#"linux.mountLabel: `a\"b` has a line break, quote or NUL in it"#;
+    assert_eq!(error.to_string(), why);
+}

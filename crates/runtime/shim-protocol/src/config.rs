@@ -28,6 +28,9 @@ pub struct Config {
     /// The ids of the container's user namespace, with which its root is mounted; none: the machine's.
     #[serde(default)]
     pub root_ids: Option<RootIds>,
+    /// The `SELinux` label of all in the root; empty: each file's own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mount_label: String,
     /// What else is mounted there, below [`Config::supplies_dir`], for the bundle's bind mounts.
     #[serde(default)]
     pub supplies: Vec<volume::Supply>,

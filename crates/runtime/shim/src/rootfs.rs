@@ -18,17 +18,21 @@ use crate::error::Error;
 /// machine's memory.
 const HOST_UPPER_SIZE: &str = "50%";
 
-/// Mounts `rootfs` at `target`, an empty directory.
-pub(crate) fn mount(rootfs: &Rootfs, ids: Option<&RootIds>, target: &Path) -> Result<(), Error> {
+/// Mounts `rootfs` at `target`, an empty directory. All in it has the `SELinux` label `label`, if that is not
+/// empty and it is an overlay: of a directory, each file has its own.
+pub(crate) fn mount(
+    rootfs: &Rootfs,
+    ids: Option<&RootIds>,
+    label: &str,
+    target: &Path,
+) -> Result<(), Error> {
     failpoint::hit("shim.mount")?;
     let mounted = match rootfs {
         Rootfs::Overlay { lower, upper, work, volatile } if ids.is_some() => {
             let ids = ids.map(Mapped::new).transpose()?;
             mount::forget_volatile(work).map_err(Error::file("remove", work))?;
-            let volatile = *volatile && mount::has_volatile_overlay();
-            ids.map_or(Err(Error::Locked), |ids| {
-                ids.overlay(lower, (upper, work), volatile, target)
-            })?
+            let extra = extra(*volatile, label);
+            ids.map_or(Err(Error::Locked), |ids| ids.overlay(lower, (upper, work), &extra, target))?
         }
         Rootfs::Directory { path } if ids.is_some() => {
             let tree = directory(path)?;
@@ -38,17 +42,23 @@ pub(crate) fn mount(rootfs: &Rootfs, ids: Option<&RootIds>, target: &Path) -> Re
             tree
         }
         Rootfs::Overlay { lower, upper, work, volatile } => {
-            let volatile = *volatile && mount::has_volatile_overlay();
             mount::forget_volatile(work).map_err(Error::file("remove", work))?;
-            let extra: &[_] = if volatile { &[("volatile", "")] } else { &[] };
-            mount::overlay(lower, Some((upper, work)), extra).map_err(Error::Rootfs)?
+            let extra = extra(*volatile, label);
+            mount::overlay(lower, Some((upper, work)), &extra).map_err(Error::Rootfs)?
         }
         Rootfs::Directory { path } => directory(path)?,
-        Rootfs::Host { hidden } => host_overlay(hidden, target)?,
+        Rootfs::Host { hidden } => host_overlay(hidden, label, target)?,
     };
     mount::move_to_path(mounted.as_fd(), target).map_err(Error::Rootfs)?;
     failpoint::hit("shim.mounted")?;
     Ok(())
+}
+
+/// The options of an overlay: whether what is written need not reach the disk, and the label of all in it.
+fn extra(volatile: bool, label: &str) -> Vec<(&str, &str)> {
+    let volatile = (volatile && mount::has_volatile_overlay()).then_some(("volatile", ""));
+    let label = (!label.is_empty()).then_some(("context", label));
+    volatile.into_iter().chain(label).collect()
 }
 
 /// A root that is mounted with ids of its own: nothing in it is touched.
@@ -85,7 +95,7 @@ impl Mapped {
         &self,
         lower: &[PathBuf],
         (upper, work): (&Path, &Path),
-        volatile: bool,
+        extra: &[(&str, &str)],
         target: &Path,
     ) -> Result<OwnedFd, Error> {
         let options = [("mode", Some("0755")), ("size", Some("1m"))];
@@ -113,7 +123,6 @@ impl Mapped {
         };
         let own = place(above, "own".into())?;
         let (upper, work) = (own.join(upper), own.join(work));
-        let extra: &[_] = if volatile { &[("volatile", "")] } else { &[] };
         let (uid, gid) = self.root;
         sys::as_effective(uid, gid, || mount::overlay(&lower, Some((&upper, &work)), extra))?
             .map_err(Error::Rootfs)
@@ -148,7 +157,7 @@ fn directory(path: &Path) -> Result<OwnedFd, Error> {
 /// The layer lies in a tmpfs at `target` itself, under what will be mounted there: it needs no
 /// other place, and its own superblock keeps it out of the tree below it. Other mounts do not show
 /// through: overlay looks at one mount only.
-fn host_overlay(hidden: &[PathBuf], target: &Path) -> Result<OwnedFd, Error> {
+fn host_overlay(hidden: &[PathBuf], label: &str, target: &Path) -> Result<OwnedFd, Error> {
     let options = [("mode", Some("0755")), ("size", Some(HOST_UPPER_SIZE))];
     let memory = mount::fs_mount("tmpfs", Some("dhow"), &options, MountAttr::empty())
         .map_err(Error::Rootfs)?;
@@ -164,7 +173,7 @@ fn host_overlay(hidden: &[PathBuf], target: &Path) -> Result<OwnedFd, Error> {
         hide(path, &mask)?;
     }
     let lower = [mask, PathBuf::from("/")];
-    mount::overlay(&lower, Some((&upper, &work)), &[]).map_err(Error::Rootfs)
+    mount::overlay(&lower, Some((&upper, &work)), &extra(false, label)).map_err(Error::Rootfs)
 }
 
 /// Covers `path` of the host, in the layer `mask`: a directory by an empty one, anything else as if

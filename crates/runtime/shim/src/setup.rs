@@ -192,7 +192,8 @@ impl Supervisor {
 
     /// Mounts the root, makes the container and its network, and tells the engine.
     pub(crate) fn make(&mut self) -> Result<(), Error> {
-        rootfs::mount(&self.config.rootfs, self.config.root_ids.as_ref(), &self.bundle.root)?;
+        let (ids, label) = (self.config.root_ids.as_ref(), &self.config.mount_label);
+        rootfs::mount(&self.config.rootfs, ids, label, &self.bundle.root)?;
         self.leave_host_network()?;
         let pid = self.create()?;
         self.reply_control(&Reply::Created { pid: pid.as_raw_nonzero().get() });

@@ -11,6 +11,7 @@ use testkit::{Sandbox, needs};
 const ELSEWHERE: &[(&str, &str)] = &[
     ("apparmor.load", "once in the life of a machine, where it has AppArmor: apparmor's own tests"),
     ("apparmor.loaded", "the same"),
+    ("selinux.relabel", "where the kernel labels; what was not relabelled is, at the next start"),
     ("cgroup.attach", "systemd's cgroup driver: dhow-runtime's tests, where systemd runs"),
     ("cgroup.attached", "the same"),
     ("images.serve", "a registry of our own: images, tests/crash.rs"),

@@ -179,6 +179,7 @@ fn information(engine: &Engine) -> Result<Info, Error> {
         "2".clone_into(&mut info.cgroup_version);
     }
     info.warnings.extend(engine.rootless_warnings());
+    info.warnings.extend(engine.selinux_warning().map(str::to_owned));
     let say = |key| format!("WARNING: daemon.json: \"{key}\" has no effect");
     info.warnings.extend(settings.unused().map(say));
     Ok(info)
@@ -197,6 +198,7 @@ fn security_options(engine: &Engine) -> docker::Words {
     let mut options = Vec::new();
     options.extend(engine.confines_by_apparmor().then_some("name=apparmor"));
     options.push("name=seccomp,profile=builtin");
+    options.extend(engine.labels_by_selinux().then_some("name=selinux"));
     options.extend(engine.is_rootless().then_some("name=rootless"));
     options.push("name=cgroupns");
     options.into_iter().map(str::to_owned).collect::<Vec<_>>().into()

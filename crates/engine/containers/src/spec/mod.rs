@@ -39,6 +39,8 @@ pub(crate) struct Input<'a> {
     pub(crate) security: &'a Security,
     /// The `AppArmor` profile; empty for none.
     pub(crate) apparmor: &'a str,
+    /// The labels of `SELinux`.
+    pub(crate) labels: &'a selinux::Labels,
     /// For the runtime: `/dhow/ID`.
     pub(crate) cgroups_path: String,
     /// Files of the host that are mounted on `/etc/hostname`, `/etc/hosts`, `/etc/resolv.conf`.
@@ -109,6 +111,7 @@ pub(crate) fn generate(input: &Input<'_>) -> Result<Spec, Error> {
             sysctl: input.namespaces.sysctls(&host.sysctls)?,
             masked_paths: security::masked(host, input.possible_cpus),
             readonly_paths: security::readonly(host),
+            mount_label: input.labels.mount.clone(),
             ..Linux::default()
         }),
     };
@@ -137,6 +140,7 @@ fn process(input: &Input<'_>, caps: CapSet) -> Result<Process, Error> {
         rlimits: host.resources.ulimits.iter().map(resources::rlimit).collect::<Result<_, _>>()?,
         no_new_privileges: input.security.no_new_privileges,
         apparmor_profile: input.apparmor.to_owned(),
+        selinux_label: input.labels.process.clone(),
         oom_score_adj: i32::try_from(host.oom_score_adj).ok().filter(|&score| score != 0),
         ..Process::default()
     })

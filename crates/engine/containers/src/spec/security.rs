@@ -63,6 +63,8 @@ pub(crate) struct Security {
     profile: Profile,
     /// The `AppArmor` profile that was named; `unconfined` is none.
     apparmor: Option<String>,
+    /// What is asked of the label of `SELinux`.
+    pub(crate) label: selinux::Options,
 }
 
 /// The `AppArmor` profile that is none, as it is shown.
@@ -103,11 +105,14 @@ impl Security {
             writable_cgroups: false,
             profile: Profile::Default,
             apparmor: None,
+            label: selinux::Options::default(),
         };
         for option in options {
             match option.as_str() {
                 "no-new-privileges" => security.no_new_privileges = true,
                 "writable-cgroups" => security.writable_cgroups = true,
+                // Without a name it is the label's.
+                "disable" => security.take_label("disable")?,
                 option => security.take(option)?,
             }
         }
@@ -131,10 +136,25 @@ impl Security {
             }
             ("apparmor", "") => self.apparmor = None,
             ("apparmor", name) => self.apparmor = Some(name.to_owned()),
-            ("label", label) => check_label(label)?,
+            ("label", label) => self.take_label(label)?,
             _ => return Err(Error::Invalid(format!("invalid --security-opt 2: {option:?}"))),
         }
         Ok(())
+    }
+
+    /// Takes over one option of the label. Where the kernel has no `SELinux` there is nothing to label, and with
+    /// Docker, too, any that could be one will do.
+    fn take_label(&mut self, option: &str) -> Result<(), Error> {
+        if option == "nested" {
+            return if selinux::is_enabled() {
+                Err(Error::NotYet(format!("an SELinux label (label={option})")))
+            } else {
+                Ok(())
+            };
+        }
+        let invalid =
+            |err: selinux::Error| Error::Invalid(format!("invalid --security-opt 2: {err}"));
+        self.label.take(option).map_err(invalid)
     }
 
     /// What is asked for and has no effect on this machine.
@@ -187,25 +207,6 @@ impl Security {
     }
 }
 
-/// Holds that an `SELinux` label can be had. Where the kernel has no `SELinux` there is nothing to label, and
-/// with Docker, too, any that could be one will do.
-fn check_label(label: &str) -> Result<(), Error> {
-    let known = match label.split_once(':') {
-        None => matches!(label, "disable" | "nested"),
-        Some((key, _)) => matches!(key, "user" | "role" | "level" | "type" | "filetype"),
-    };
-    if !known {
-        return Err(Error::Invalid(format!(
-            "invalid --security-opt 2: bad label option \"{label}\", valid options 'disable' or 'user, \
-             role, level, type, filetype' followed by ':' and a value"
-        )));
-    }
-    if label != "disable" && std::path::Path::new("/sys/fs/selinux/enforce").exists() {
-        return Err(Error::NotYet(format!("an SELinux label (label={label})")));
-    }
-    Ok(())
-}
-
 fn bad_profile(err: &seccomp::Error) -> Error {
     Error::Invalid(format!("seccomp profile: {}", crate::error::chain(err)))
 }
@@ -241,6 +242,12 @@ mod tests {
         assert!(parse(&["seccomp=unconfined"]).unwrap().seccomp(false, &[]).unwrap().is_none());
         assert!(parse(&["apparmor=unconfined", "label=disable"]).is_ok());
         assert!(parse(&["label=disable"]).unwrap().warning().is_none());
+        for disabled in ["label=disable", "label:disable", "disable"] {
+            assert!(parse(&[disabled]).unwrap().label.is_disabled(), "{disabled}");
+        }
+        let asked = parse(&["label=type:a_t", "label:level:s0:c1,c2"]).unwrap().label;
+        assert!(!asked.is_empty() && !asked.is_disabled());
+        assert!(parse(&["no-new-privileges"]).unwrap().label.is_empty());
         for bad in [
             "nope",
             "nope=1",

@@ -62,6 +62,7 @@ fn spec(config: &str, host: &str) -> Spec {
         namespaces: &namespaces,
         security: &security,
         apparmor: "",
+        labels: &selinux::Labels::default(),
         cgroups_path: "/dhow/0123".into(),
         files: &files,
         bound: &bound,

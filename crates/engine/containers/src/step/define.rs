@@ -81,6 +81,7 @@ impl Engine {
         // What is only not as asked is nobody's to be told.
         let _warnings = definition::check(&config, &mut host, self.machine())?;
         self.runtime(&host.runtime)?;
+        self.ask_for_labels(&mut host)?;
         let id = if step.id.is_empty() { name::new_id()? } else { step.id.clone() };
         definition::fill(&mut config, &mut host, &id);
         attachment::check(&config, &host, &docker::Map::default())?;
@@ -102,9 +103,10 @@ impl Engine {
             },
             id,
         };
-        let row = container.to_row()?;
         failpoint::hit("engine.step").at("record", self.root())?;
         self.shared.db.write(|tx| {
+            self.choose_labels(&mut container, tx)?;
+            let row = container.to_row()?;
             Intent::Step.begin(tx, &container.id)?;
             Ok::<_, Error>(tx.insert_container(&row)?)
         })?;

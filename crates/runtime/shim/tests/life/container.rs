@@ -57,6 +57,7 @@ impl Container {
                 args: vec![],
             },
             root_ids: None,
+            mount_label: String::new(),
             supplies: Vec::new(),
             supplies_dir: std::path::PathBuf::new(),
             rootfs: Rootfs::Overlay {
