@@ -25,12 +25,12 @@ use crate::engine::Engine;
 use crate::error::At as _;
 use crate::intent::Intent;
 use crate::merged::Directory;
-use crate::mounting::{Mounting, VOLUME};
+use crate::mounting::{Mounting, TMPFS, VOLUME};
 use crate::prepare::{look_up_in, root_of};
 use crate::record::{Container, Record};
 use crate::spec::{self, devices};
 use crate::supplies::{self, Bound, Supplies, Who};
-use crate::{Error, events, shim};
+use crate::{Error, events, labelling, shim};
 
 impl Engine {
     pub(crate) fn amend_mounts(
@@ -72,11 +72,13 @@ impl Engine {
         }
         let mut when = When::Start;
         if phase.is_alive() {
+            self.relabel_mounts(container, &container.record.mounts[first..])?;
             let supplies = self.supplies_of(container)?;
             let record = &container.record;
+            let label = labelling::labels(record).mount;
             let mounts: Vec<Mount> = (record.mounts[first..].iter())
                 .zip(&supplies.bound[first..])
-                .map(|(mounting, bound)| spec::mounts::asked(mounting, bound))
+                .map(|(mounting, bound)| labelled(spec::mounts::asked(mounting, bound), &label))
                 .collect();
             if record.user_namespace.is_none() && supplies.bound[first..].iter().all(is_plain) {
                 when = When::Now;
@@ -307,6 +309,14 @@ impl Engine {
         file.write_all(&bytes).at("write", &beside)?;
         fs::rename(&beside, &path).at("rename", &path)
     }
+}
+
+/// The same with a label for what is made anew. At a start the runtime does this.
+fn labelled(mut mount: Mount, label: &str) -> Mount {
+    if mount.kind == TMPFS && !label.is_empty() {
+        mount.options.push(format!("context={label}"));
+    }
+    mount
 }
 
 /// Whether it can be mounted as it is.

@@ -101,7 +101,7 @@ fn take_over(to: impl std::os::fd::AsFd, stat: &Stat) -> rustix::io::Result<()> 
     futimens(&to, &times)
 }
 
-/// Extended attributes, overlayfs's own left out.
+/// Extended attributes, overlayfs's own and the machine's labels left out.
 fn attributes(from: &File, to: &File) -> rustix::io::Result<()> {
     let mut names = vec![0; 64 << 10];
     let length = match rustix::fs::flistxattr(from, &mut names) {
@@ -109,7 +109,9 @@ fn attributes(from: &File, to: &File) -> rustix::io::Result<()> {
         length => length?,
     };
     for name in names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-        if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
+        let is_overlays =
+            name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+        if is_overlays || selinux::is_label(name) {
             continue;
         }
         let name = OsStr::from_bytes(name);

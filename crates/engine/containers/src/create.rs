@@ -13,6 +13,7 @@ use crate::error::At as _;
 use crate::intent::Intent;
 use crate::mounting::{IMAGE, MountedImage, Mounting, VOLUME};
 use crate::record::{Container, Record};
+use crate::relabelling::Relabel;
 use crate::spec::namespaces::{Mode, mode};
 use crate::userns::{self, Wanted};
 use crate::{Error, attachment, clock, definition, events, log_driver, name, secret_mounts};
@@ -294,6 +295,8 @@ impl Engine {
                 // It goes with the container that it was made for.
                 mounting.anonymous = false;
                 mounting.copy_up = false;
+                // What is another's alone stays so.
+                mounting.relabel = mounting.relabel.filter(|one| *one == Relabel::Shared);
                 // Of several for one place the last counts.
                 all.retain(|one: &Mounting| one.point.destination != mounting.point.destination);
                 all.push(mounting);

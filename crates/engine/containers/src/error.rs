@@ -98,6 +98,9 @@ pub enum Error {
     /// The container could not be confined.
     #[error(transparent)]
     AppArmor(#[from] apparmor::Error),
+    /// Files could not be given to the container.
+    #[error(transparent)]
+    Selinux(#[from] selinux::Error),
     /// The container's network could not be taken down.
     #[error(transparent)]
     Endpoint(#[from] endpoint::Error),
@@ -176,6 +179,7 @@ impl Error {
             | Self::Copy(_)
             | Self::Root(_)
             | Self::AppArmor(_)
+            | Self::Selinux(_)
             | Self::Endpoint(_)
             | Self::Cgroup(_)
             | Self::Record { .. } => Class::Internal,

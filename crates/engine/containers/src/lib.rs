@@ -66,6 +66,7 @@ mod prepare;
 mod processes;
 mod record;
 mod recovery;
+mod relabelling;
 mod remove;
 mod rewire;
 mod runtimes;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::idmap::IdMapping;
+use crate::relabelling::Relabel;
 
 /// One mount of a container, kept in its record.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub(crate) struct Mounting {
     /// Its ids are mapped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) idmap: Option<IdMapping>,
+    /// The label of `SELinux` that it gets; none: it stays as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) relabel: Option<Relabel>,
     /// What the supervisor mounts, where that is known already: a step's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) supply: Option<volume::Source>,
@@ -137,7 +141,7 @@ pub(crate) fn from_bind(text: &str) -> Result<Mounting, Error> {
         // Of each kind there may be one.
         let of_kind = match word {
             "ro" | "rw" => "access",
-            // Labels of SELinux, which without SELinux mean nothing to Docker either.
+            // Labels of SELinux, which mean nothing without it.
             "z" | "Z" => "label",
             "consistent" | "cached" | "delegated" => "consistency",
             "nocopy" if kind == VOLUME => "copy",
@@ -155,6 +159,10 @@ pub(crate) fn from_bind(text: &str) -> Result<Mounting, Error> {
         given.push(of_kind);
         match of_kind {
             "access" => mounting.point.rw = word == "rw",
+            "label" => {
+                let relabel = if word == "z" { Relabel::Shared } else { Relabel::Private };
+                mounting.relabel = Some(relabel);
+            }
             "copy" => nocopy = true,
             "propagation" => propagation = word,
             "idmap" => {
@@ -329,6 +337,8 @@ fn start(kind: &str, source: &str, target: &str) -> Result<Mounting, Error> {
             }
             source.clone_into(&mut mounting.point.name);
             mounting.anonymous = source.is_empty();
+            // They are the engine's, and any container's that names them.
+            mounting.relabel = Some(Relabel::Shared);
             "local".clone_into(&mut mounting.point.driver);
         }
         IMAGE => {

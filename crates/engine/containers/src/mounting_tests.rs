@@ -128,3 +128,18 @@ fn tmpfs_options() {
     check(from_tmpfs("/b", "bogus"), &expect![[r#"invalid tmpfs option ["bogus"]"#]]);
     check(from_tmpfs("b", ""), &expect!["invalid mount path: 'b' mount path must be absolute"]);
 }
+
+#[test]
+fn labels_are_asked_for_by_a_letter_and_volumes_are_shared() {
+    let relabel = |text: &str| from_bind(text).unwrap().relabel;
+    assert_eq!(relabel("/a:/b"), None);
+    assert_eq!(relabel("/a:/b:ro,z"), Some(Relabel::Shared));
+    assert_eq!(relabel("/a:/b:Z"), Some(Relabel::Private));
+    assert_eq!(relabel("data:/b"), Some(Relabel::Shared));
+    assert_eq!(relabel("data:/b:Z"), Some(Relabel::Private));
+    assert!(from_bind("/a:/b:z,Z").is_err());
+    let mount: Mount = serde_json::from_str(r#"{"Type":"volume","Target":"/b"}"#).unwrap();
+    assert_eq!(from_mount(&mount, |_| true).unwrap().relabel, Some(Relabel::Shared));
+    let mount = Mount { kind: BIND.into(), source: "/a".into(), ..mount };
+    assert_eq!(from_mount(&mount, |_| true).unwrap().relabel, None);
+}

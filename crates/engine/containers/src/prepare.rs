@@ -27,7 +27,8 @@ use crate::spec::user::{self, Accounts, Identity};
 use crate::spec::{self, devices};
 use crate::supplies::{self, Supplies, Who};
 use crate::{
-    Error, attachment, definition, events, labelling, log_driver, machine, netns, runtimes, userns,
+    Error, attachment, definition, events, labelling, log_driver, machine, netns, relabelling,
+    runtimes, userns,
 };
 
 /// How many containers may have joined one another's network in a row.
@@ -48,8 +49,10 @@ impl Engine {
                 make_dir(source, 0o755)?;
             }
         }
+        self.relabel_mounts(container, &container.record.mounts)?;
         let words = self.link_words(container, true)?;
         let files = self.etc_files(container, &connected, &resolv, &words)?;
+        relabelling::relabel_files(container, &files)?;
         let mounts = self.layers(container)?;
         let (mut spec, supplies) = self.spec_of(container, mounts.as_ref(), &files, &words)?;
         self.add_init(container, &mut spec)?;
@@ -395,6 +398,7 @@ impl Engine {
             }
             Some(Mounts::Directory { root, .. }) => {
                 mountpoints::fill(&root, is_step)?;
+                relabelling::relabel_root(container, &root)?;
                 Rootfs::Directory { path: root }
             }
             None => Rootfs::Host { hidden: hidden([self.root(), self.state()]) },

@@ -7,11 +7,11 @@ use docker::secret::SecretMount;
 use oci::runtime::{IdMapping as Extent, Mount, Spec};
 use volume::{Secret, Source, Supply};
 
-use crate::Error;
 use crate::engine::Engine;
 use crate::idmap::Maps;
 use crate::mounting::{self, Mounting};
 use crate::record::Container;
+use crate::{Error, labelling};
 
 /// Where those are that name no other place.
 const DIRECTORY: &str = "/run/secrets";
@@ -135,6 +135,7 @@ impl Engine {
             source: Source::Secrets { files },
             subpath: String::new(),
             holders: None,
+            label: labelling::labels(&container.record).mount,
         }))
     }
 }

@@ -9,7 +9,6 @@ use rustix::fs::Stat;
 use snapshot::Form;
 use volume::{Source, Supply};
 
-use crate::Error;
 use crate::engine::{Engine, make_dir};
 use crate::error::At as _;
 use crate::idmap::{self, IdMapping, Maps};
@@ -18,6 +17,7 @@ use crate::mounting::{BIND, IMAGE, Mounting, VOLUME};
 use crate::record::Container;
 use crate::spec::namespaces::{Mode, mode};
 use crate::spec::user::Identity;
+use crate::{Error, labelling, relabelling};
 
 /// What a mount of a container is bound from.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -56,15 +56,17 @@ impl Engine {
     /// What `container` has mounted, as of now.
     pub(crate) fn supplies(&self, container: &Container, who: &Who<'_>) -> Result<Supplies, Error> {
         let mut supplies = Supplies::default();
+        let label = labelling::labels(&container.record).mount;
         if let Mode::Container(other) = mode(&container.record.host.ipc_mode) {
             let pid = self.joined(container, other, "IPC")?.1;
             let source = Source::Container { pid, path: "/dev/shm".into() };
             let name = SHM.to_owned();
-            supplies.list.push(Supply { name, source, subpath: String::new(), holders: None });
+            let (subpath, label) = (String::new(), String::new());
+            supplies.list.push(Supply { name, source, subpath, holders: None, label });
             supplies.shm = Some(self.paths().supplies().join(SHM));
         }
         for mounting in &container.record.mounts {
-            let (mut bound, supply) = self.supply(mounting)?;
+            let (mut bound, supply) = self.supply(mounting, &label)?;
             if let Some(asked) = &mounting.idmap {
                 bound.maps = self.maps(asked, mounting, who)?;
             } else if mounting.point.kind == VOLUME {
@@ -77,7 +79,8 @@ impl Engine {
         Ok(supplies)
     }
 
-    fn supply(&self, mounting: &Mounting) -> Result<(Bound, Option<Supply>), Error> {
+    /// One, in a container whose files have the label `label`.
+    fn supply(&self, mounting: &Mounting, label: &str) -> Result<(Bound, Option<Supply>), Error> {
         let point = &mounting.point;
         let plain = PathBuf::from(&point.source);
         let mut holders = None;
@@ -108,7 +111,9 @@ impl Engine {
         // Others may come and go while the container runs.
         let name = format!("m{}", &oci::Digest::sha256(point.destination.as_bytes()).hex()[..12]);
         let bound = Bound { source: self.paths().supplies().join(&name), maps: None };
-        Ok((bound, Some(Supply { name, source, subpath: mounting.subpath.clone(), holders })))
+        let label = relabelling::of_supply(&source, mounting.relabel, label);
+        let subpath = mounting.subpath.clone();
+        Ok((bound, Some(Supply { name, source, subpath, holders, label })))
     }
 
     /// The directories of an image's layers, topmost first.

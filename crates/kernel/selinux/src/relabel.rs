@@ -15,6 +15,13 @@ use crate::Error;
 /// Where a file's label is.
 const ATTRIBUTE: &str = "security.selinux";
 
+/// Whether an extended attribute is a label that the machine has given to a file. It is no part of the file:
+/// neither to be copied, nor compared, nor put into an archive.
+#[must_use]
+pub fn is_label(name: &[u8]) -> bool {
+    name == ATTRIBUTE.as_bytes() && crate::is_enabled()
+}
+
 /// What is no container's to relabel: the machine would not start again, or nobody log in. opencontainers'
 /// list.
 const OF_THE_MACHINE: [&str; 24] = [
@@ -197,8 +204,8 @@ fn give(place: &Path, label: &str, follow: bool) -> Result<(), sys::Error> {
         rustix::fs::lsetxattr(place, ATTRIBUTE, value, XattrFlags::empty())
     };
     match given {
-        // It went in this moment; or its file system has no labels of files.
-        Err(Errno::NOENT | Errno::NOTSUP) => Ok(()),
+        // It went in this moment; or its file system has no labels of files, or nobody can write to it.
+        Err(Errno::NOENT | Errno::NOTSUP | Errno::ROFS) => Ok(()),
         given => given.call(|| format!("setxattr({place:?}, {ATTRIBUTE}={label})")),
     }
 }
@@ -221,6 +228,12 @@ mod tests {
         let nobody = Homes::new(None, Some("eve"), accounts);
         assert!(may_relabel(Path::new("/home/ann"), &nobody));
         assert!(!may_relabel(Path::new("/root"), &nobody));
+    }
+
+    #[test]
+    fn other_attributes_are_no_labels() {
+        assert!(!is_label(b"security.capability") && !is_label(b"user.selinux"));
+        assert_eq!(is_label(b"security.selinux"), crate::is_enabled());
     }
 
     /// Without `SELinux` the attribute is one like others, that root may set.

@@ -26,6 +26,9 @@ pub enum Error {
     /// A kernel call failed.
     #[error(transparent)]
     Kernel(#[from] sys::Error),
+    /// Its files do not get their label.
+    #[error(transparent)]
+    Label(#[from] selinux::Error),
     /// A file of ours could not be read or written.
     #[error("{call} {}", path.display())]
     File {
@@ -59,6 +62,7 @@ impl Error {
                 Some(source.errno())
             }
             Self::File { source, .. } => Errno::from_io_error(source),
+            Self::Label(_) => None,
         }
     }
 }

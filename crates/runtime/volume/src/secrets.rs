@@ -13,9 +13,9 @@ use crate::source::Secret;
 /// What a file takes beside its content, in bytes: a page that is not full, and one of its own.
 const OVERHEAD: u64 = 8192;
 
-/// A tmpfs with copies of `files`, read-only, as a detached mount. It is never swapped out where the
-/// kernel can promise that (Linux 6.4).
-pub(crate) fn open(files: &[Secret]) -> Result<OwnedFd, Error> {
+/// A tmpfs with copies of `files`, read-only, as a detached mount, with the label of `SELinux` `label` if that
+/// is not empty. It is never swapped out where the kernel can promise that (Linux 6.4).
+pub(crate) fn open(files: &[Secret], label: &str) -> Result<OwnedFd, Error> {
     let mut contents = Vec::new();
     let mut size = OVERHEAD;
     for file in files {
@@ -24,7 +24,7 @@ pub(crate) fn open(files: &[Secret]) -> Result<OwnedFd, Error> {
         contents.push(bytes);
     }
     let size = size.to_string();
-    let tree = tmpfs(&size)?;
+    let tree = tmpfs(&size, label)?;
     for (file, bytes) in files.iter().zip(&contents) {
         let doing = || format!("write the secret {:?}", file.name);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
@@ -43,10 +43,13 @@ pub(crate) fn open(files: &[Secret]) -> Result<OwnedFd, Error> {
     Ok(tree)
 }
 
-fn tmpfs(size: &str) -> Result<OwnedFd, Error> {
-    let options = [("mode", Some("0700")), ("size", Some(size)), ("noswap", None)];
+fn tmpfs(size: &str, label: &str) -> Result<OwnedFd, Error> {
+    let mut options = vec![("mode", Some("0700")), ("size", Some(size))];
+    options.extend((!label.is_empty()).then_some(("context", Some(label))));
+    let n_known = options.len();
+    options.push(("noswap", None));
     let none = MountAttr::empty();
     mount::fs_mount("tmpfs", Some("dhow"), &options, none)
-        .or_else(|_| mount::fs_mount("tmpfs", Some("dhow"), &options[..2], none))
+        .or_else(|_| mount::fs_mount("tmpfs", Some("dhow"), &options[..n_known], none))
         .map_err(Error::mount("mount secrets"))
 }

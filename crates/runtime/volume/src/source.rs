@@ -86,11 +86,17 @@ pub struct FileSystem {
 }
 
 impl Source {
-    /// It as a detached mount. `empty` is a directory in which nothing is.
-    pub fn open(&self, namespaces: &Namespaces<'_>, empty: &Path) -> Result<OwnedFd, Error> {
+    /// It as a detached mount. `empty` is a directory in which nothing is; `label` the label of `SELinux` of what
+    /// is made here, if that is not empty.
+    pub fn open(
+        &self,
+        namespaces: &Namespaces<'_>,
+        empty: &Path,
+        label: &str,
+    ) -> Result<OwnedFd, Error> {
         match self {
-            Self::Layers { lower } => layers(lower, empty),
-            Self::Overlay { lower, upper, work } => writable(lower, upper, work, empty),
+            Self::Layers { lower } => labelled_layers(lower, empty, label),
+            Self::Overlay { lower, upper, work } => writable(lower, (upper, work), empty, label),
             Self::Directory { path } => {
                 Ok(mount::bind(path, true).map_err(Error::mount(format!("mount {path:?}")))?)
             }
@@ -99,7 +105,7 @@ impl Source {
                 .map_err(Error::mount(format!("mount {path:?}"))),
             Self::Container { pid, path } => in_container(*pid, path, namespaces),
             Self::FileSystem(volume) => volume.open(),
-            Self::Secrets { files } => crate::secrets::open(files),
+            Self::Secrets { files } => crate::secrets::open(files, label),
         }
     }
 }
@@ -120,25 +126,41 @@ fn in_container(pid: i32, path: &Path, namespaces: &Namespaces<'_>) -> Result<Ow
 /// Layers on each other. It is the file system that is read-only, not only the mount: a container that
 /// may mount could change that, and what is below is every container's.
 pub fn layers(lower: &[PathBuf], empty: &Path) -> Result<OwnedFd, Error> {
+    labelled_layers(lower, empty, "")
+}
+
+fn labelled_layers(lower: &[PathBuf], empty: &Path, label: &str) -> Result<OwnedFd, Error> {
     // Overlayfs wants two.
     let mut all = lower.to_vec();
     all.push(empty.to_owned());
     if all.len() == 1 {
         return read_only(empty).map_err(Error::mount("mount an image without layers"));
     }
-    match (mount::overlay(&all, None, &[]), lower) {
+    let extra: Vec<_> = context(label).collect();
+    match (mount::overlay(&all, None, &extra), lower) {
         // Where overlays do not work, layers are whole trees.
         (Err(_), [only]) => read_only(only).map_err(Error::mount("mount the layer of an image")),
         (mounted, _) => mounted.map_err(Error::mount("mount the layers of an image")),
     }
 }
 
-fn writable(lower: &[PathBuf], upper: &Path, work: &Path, empty: &Path) -> Result<OwnedFd, Error> {
+/// The option of an overlay by which all in it has a label; none for an empty one.
+fn context(label: &str) -> impl Iterator<Item = (&str, &str)> {
+    (!label.is_empty()).then_some(("context", label)).into_iter()
+}
+
+fn writable(
+    lower: &[PathBuf],
+    (upper, work): (&Path, &Path),
+    empty: &Path,
+    label: &str,
+) -> Result<OwnedFd, Error> {
     // Overlayfs wants one.
     let nothing = [empty.to_owned()];
     let lower = if lower.is_empty() { &nothing } else { lower };
-    let volatile: &[_] = if mount::has_volatile_overlay() { &[("volatile", "")] } else { &[] };
-    mount::overlay(lower, Some((upper, work)), volatile)
+    let volatile = mount::has_volatile_overlay().then_some(("volatile", ""));
+    let extra: Vec<_> = volatile.into_iter().chain(context(label)).collect();
+    mount::overlay(lower, Some((upper, work)), &extra)
         .map_err(Error::mount(format!("mount an overlay of {lower:?}")))
 }
 
@@ -158,6 +180,11 @@ impl FileSystem {
             self.kind,
             self.shown()
         )))
+    }
+
+    /// The directory of the machine that it is, if it is one.
+    pub(crate) fn bound(&self) -> Option<&Path> {
+        options::parse(&self.options).bind.map(|_| Path::new(&self.device))
     }
 
     /// The options as errors have them: without what may be a password.

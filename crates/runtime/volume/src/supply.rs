@@ -24,6 +24,9 @@ pub struct Supply {
     /// The volume's directory of holders, where it is one with options.
     #[serde(default)]
     pub holders: Option<PathBuf>,
+    /// The label of `SELinux` that it gets, where it is made here, or is a volume's file system; empty: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub label: String,
 }
 
 /// Mounts what the container `id` needs, in this process's mount namespace: each supply in
@@ -89,7 +92,7 @@ fn one(
     let target = directory.join(&supply.name);
     let whole = match &supply.holders {
         Some(holders) => shared(supply, holders, directory, id, namespaces)?,
-        None => supply.source.open(namespaces, &empty)?,
+        None => supply.source.open(namespaces, &empty, &supply.label)?,
     };
     if supply.subpath.is_empty() {
         return place(&whole, &target);
@@ -127,15 +130,34 @@ fn shared(
             break;
         }
     }
+    let is_new = tree.is_none();
     let tree = match tree {
         Some(tree) => tree,
-        None => supply.source.open(namespaces, Path::new("/"))?,
+        None => supply.source.open(namespaces, Path::new("/"), &supply.label)?,
     };
     // The whole of it has a place of its own: others may want another part.
     let whole = supplies.join(format!("{}.whole", supply.name));
     place(&tree, &whole)?;
+    if is_new {
+        relabel(supply, &whole)?;
+    }
     holders.add(id, &whole)?;
     Ok(mount::bind(&whole, true)?)
+}
+
+/// Gives the files of a volume the label that it is to have.
+fn relabel(supply: &Supply, whole: &Path) -> Result<(), Error> {
+    let Source::FileSystem(volume) = &supply.source else { return Ok(()) };
+    if supply.label.is_empty() {
+        return Ok(());
+    }
+    if let Some(directory) = volume.bound() {
+        let real = directory.canonicalize().map_err(Error::file("resolve", directory))?;
+        if !selinux::may_relabel(&real, &selinux::Homes::default()) {
+            return Err(selinux::Error::NotAllowed(real).into());
+        }
+    }
+    Ok(selinux::relabel(whole, &supply.label)?)
 }
 
 /// A part of a tree, to which no link leads out of it.

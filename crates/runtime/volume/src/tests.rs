@@ -64,7 +64,7 @@ fn a_directory_is_what_it_is() {
     let here = std::fs::File::open("/proc/self/ns/mnt").unwrap();
     let namespaces = Namespaces { host: here.as_fd(), own: here.as_fd(), directory: "/".as_ref() };
     let source = Source::Directory { path: scratch.0.clone() };
-    let Ok(tree) = source.open(&namespaces, "/".as_ref()) else {
+    let Ok(tree) = source.open(&namespaces, "/".as_ref(), "") else {
         println!("skipped: a_directory_is_what_it_is: no right to mount");
         return;
     };

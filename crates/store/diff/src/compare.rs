@@ -219,7 +219,7 @@ impl Side {
                 rustix::fs::getxattr(&place, key, &mut value[..])
             };
             value.truncate(len.map_err(|source| at(path, "getxattr", source))?);
-            if !is_bookkeeping(name) {
+            if !is_bookkeeping(name) && !selinux::is_label(name) {
                 all.insert(name.to_vec(), value);
             }
         }

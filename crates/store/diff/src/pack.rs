@@ -265,7 +265,7 @@ impl<'a, W: Write> Packer<'a, W> {
                 let why = format!("has its content in another layer ({name})");
                 return Err(Error::Refused { entry: shown(path), why });
             }
-            if is_overlays(name) {
+            if is_overlays(name) || selinux::is_label(name) {
                 continue;
             }
             let mut value = vec![0; 64 << 10];

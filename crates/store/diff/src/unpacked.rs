@@ -228,7 +228,7 @@ fn directory_in(layer: &Path, path: &Path) -> Option<(OwnedFd, Stat)> {
     Some((dir, stat))
 }
 
-/// Copies the extended attributes that are not overlayfs's own. The list that is to be inherited comes
+/// Copies the extended attributes that are neither overlayfs's own nor the machine's labels. The list that is to be inherited comes
 /// back.
 fn copy_attributes(from: &OwnedFd, to: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
     let mut inherited = None;
@@ -239,7 +239,7 @@ fn copy_attributes(from: &OwnedFd, to: BorrowedFd<'_>) -> Result<Option<Vec<u8>>
     };
     let to = fsroot::fd_path(to);
     for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        if crate::node::is_overlays(name) {
+        if crate::node::is_overlays(name) || selinux::is_label(name) {
             continue;
         }
         let mut value = vec![0; 64 << 10];

@@ -44,7 +44,7 @@ pub(crate) fn transfer(from: Place<'_>, stat: &Stat, to: Place<'_>) -> Result<()
 }
 
 /// All extended attributes, access lists and capabilities among them. Overlayfs's own are not a
-/// file's.
+/// file's, and a label is the machine's.
 pub(crate) fn xattrs(place: Place<'_>) -> Result<Xattrs, Failed> {
     // By name: there is no descriptor of a link that these calls take.
     let path = fsroot::fd_path(place.dir).join(place.name);
@@ -58,7 +58,9 @@ pub(crate) fn xattrs(place: Place<'_>) -> Result<Xattrs, Failed> {
         }
     };
     for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
+        let is_overlays =
+            name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+        if is_overlays || selinux::is_label(name) {
             continue;
         }
         let mut value = vec![0; 64 << 10];

@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::error::At as _;
 use crate::mounting::{self, Mounting};
 use crate::record::Container;
+use crate::relabelling::{Relabel, relabel_for_step};
 
 /// What a step's mounts are called in its record, where they are no tmpfs.
 const KIND: &str = "step";
@@ -79,9 +80,13 @@ impl Engine {
                 }
                 StepSource::Socket { path, uid, gid, mode } => {
                     give(path, (*uid, *gid), *mode)?;
+                    relabel_for_step(container, path, Relabel::Private)?;
                     Source::Directory { path: path.clone() }
                 }
-                StepSource::Cache(path) => Source::Directory { path: path.clone() },
+                StepSource::Cache(path) => {
+                    relabel_for_step(container, path, Relabel::Shared)?;
+                    Source::Directory { path: path.clone() }
+                }
                 StepSource::Layers(chain) if mount.readonly => {
                     Source::Layers { lower: self.layers_of(chain) }
                 }
@@ -100,6 +105,11 @@ impl Engine {
                     over(path, mounts)?
                 }
             };
+            // A layer of its own that is no overlay.
+            let has_own = has_layer(mount).then_some(&source);
+            if let Some(Source::Directory { path }) = has_own {
+                relabel_for_step(container, path, Relabel::Private)?;
+            }
             container.record.mounts[at].supply = Some(source);
         }
         Ok(held)
