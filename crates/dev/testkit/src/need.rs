@@ -16,6 +16,8 @@ pub enum Need {
     Overlay,
     /// A kernel that confines by `AppArmor`, and `apparmor_parser`.
     AppArmor,
+    /// A kernel that labels by `SELinux`, and a policy that knows containers.
+    Selinux,
     /// To mount a new btrfs on a loop device, and `mkfs.btrfs`.
     Btrfs,
     /// To mount a new ext4 with quotas of projects on a loop device.
@@ -98,6 +100,10 @@ impl Need {
             Self::AppArmor => shell(
                 "grep -q Y /sys/module/apparmor/parameters/enabled && \
                  test -r /sys/kernel/security/apparmor/profiles && apparmor_parser --version",
+            ),
+            Self::Selinux => shell(
+                "test -w /sys/fs/selinux/context || { echo no SELinux, or no policy >&2; exit 1; }; \
+                 printf system_u:system_r:container_t:s0:c1,c2 >/sys/fs/selinux/context",
             ),
             Self::Btrfs => shell(
                 "mkfs.btrfs --version >/dev/null && grep -qw btrfs /proc/filesystems || \

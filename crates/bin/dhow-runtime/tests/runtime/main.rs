@@ -22,6 +22,7 @@ mod rdt;
 mod rootfs;
 mod rootless;
 mod seccomp;
+mod selinux;
 mod systemd;
 mod terminal;
 mod user;

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use super::archive::Archive;
 use super::kernel::Kernel;
-use super::{Cgroups, Lane, Program, Test, debian};
+use super::{Cgroups, Lane, Own, Program, Test, debian, selinux};
 use crate::shell::{find, run};
 
 /// Programs of this machine that tests use, besides busybox's. Their libraries come along.
@@ -68,6 +68,7 @@ ln -s /proc/self/fd /dev/fd
 for one in 0:stdin 1:stdout 2:stderr; do ln -s /proc/self/fd/${one%:*} /dev/${one#*:}; done
 /guest/cgroups
 ip link set lo up; hostname guest
+test ! -f /guest/policy || /guest/selinux
 /guest/tests
 poweroff -f
 ";
@@ -125,6 +126,9 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified\n";
 pub(crate) fn append(lane: Lane) -> String {
     let mut line =
         "console=ttyS0 loglevel=5 softlockup_all_cpu_backtrace=1 panic=-1 rdinit=/init".to_owned();
+    if lane.selinux {
+        line += " security=selinux";
+    }
     if lane.systemd {
         line += " systemd.show_status=0";
         line += match lane.cgroups {
@@ -142,14 +146,14 @@ pub(crate) fn append(lane: Lane) -> String {
 pub(crate) fn pack(
     path: &Path,
     lane: Lane,
-    debian: Option<&Path>,
+    own: Own<'_>,
     kernel: &Kernel,
     programs: &[Program],
     tests: &[Test],
 ) -> Result<(), String> {
     let file = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut archive = Archive::new(BufWriter::new(file));
-    if let Some(debian) = debian {
+    if let Some(debian) = own.debian {
         archive.file("/init", 0o755, first("/lib/systemd/systemd").as_bytes())?;
         debian::pack(&mut archive, debian)?;
     } else {
@@ -157,6 +161,10 @@ pub(crate) fn pack(
         archive.file("/guest/second", 0o755, SECOND.as_bytes())?;
         archive.file("/guest/cgroups", 0o755, cgroups(lane).as_bytes())?;
         base(&mut archive)?;
+    }
+    if let Some(policy) = own.policy {
+        archive.file("/guest/policy", 0o644, policy)?;
+        archive.file("/guest/selinux", 0o755, selinux::LOAD.as_bytes())?;
     }
     load(&mut archive, kernel)?;
     put_tests(&mut archive, path, programs, tests)?;

@@ -14,6 +14,7 @@ mod guest;
 mod kernel;
 mod machine;
 mod results;
+mod selinux;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -22,9 +23,10 @@ use crate::shell::{cargo, find, run};
 use crate::workspace::Workspace;
 
 pub(crate) const USAGE: &str = "\
-usage: cargo xtask vm [--systemd] [--v1 | --hybrid] [--kernel VERSION] [WORD...]
+usage: cargo xtask vm [--systemd | --selinux] [--v1 | --hybrid] [--kernel VERSION] [WORD...]
 
   --systemd         a Debian with systemd as its init: the tests of the runtime's program
+  --selinux         SELinux with a small policy in place of AppArmor: the tests of labels
   --v1, --hybrid    cgroup v1 alone, or v1 with a v2 tree beside it, in place of v2 alone
   --kernel VERSION  4.18, 5.4, 5.10, 6.1 (as it is without) or 6.12 (which crashes in QEMU 7.2)
   WORD              only tests whose names have one of these words in them
@@ -44,11 +46,13 @@ pub(crate) struct Lane {
     pub(crate) cgroups: Cgroups,
     /// systemd is its init, of a whole Debian; else a script is.
     pub(crate) systemd: bool,
+    /// The kernel labels by `SELinux`.
+    pub(crate) selinux: bool,
 }
 
 impl Lane {
     /// cgroup v2 alone, and no systemd.
-    pub(crate) const V2: Self = Self { cgroups: Cgroups::V2, systemd: false };
+    pub(crate) const V2: Self = Self { cgroups: Cgroups::V2, systemd: false, selinux: false };
 
     /// Its name: of the list of what may be skipped, too (`tests/skips/guest-NAME.txt`).
     fn name(self) -> String {
@@ -57,8 +61,21 @@ impl Lane {
             Cgroups::V1 => "v1",
             Cgroups::Hybrid => "hybrid",
         };
-        if self.systemd { format!("systemd-{cgroups}") } else { cgroups.to_owned() }
+        match self {
+            Self { systemd: true, .. } => format!("systemd-{cgroups}"),
+            Self { selinux: true, .. } => format!("selinux-{cgroups}"),
+            _ => cgroups.to_owned(),
+        }
     }
+}
+
+/// What a lane's guest has of its own.
+#[derive(Clone, Copy, Debug)]
+struct Own<'a> {
+    /// The root of a Debian.
+    debian: Option<&'a Path>,
+    /// A policy of `SELinux`.
+    policy: Option<&'a [u8]>,
 }
 
 /// A test to run in the guest.
@@ -93,13 +110,20 @@ fn options(args: &[String]) -> Result<(Lane, String, Vec<String>), String> {
             "--v1" => lane.cgroups = Cgroups::V1,
             "--hybrid" => lane.cgroups = Cgroups::Hybrid,
             "--systemd" => lane.systemd = true,
+            "--selinux" => lane.selinux = true,
             "--kernel" => version = args.next().cloned().ok_or("--kernel needs a version")?,
             other if other.starts_with('-') => return Err(format!("{other}?\n{USAGE}")),
             word => words.push(word.to_owned()),
         }
     }
+    if lane.systemd && lane.selinux {
+        return Err(format!("--systemd and --selinux are lanes of their own\n{USAGE}"));
+    }
     if lane.systemd && words.is_empty() {
         words.push("dhow-runtime::runtime ".to_owned());
+    }
+    if lane.selinux && words.is_empty() {
+        words.push("selinux::".to_owned());
     }
     Ok((lane, version, words))
 }
@@ -126,7 +150,9 @@ pub(crate) fn lane_run(lane: Lane, version: &str, words: &[String]) -> Result<()
     );
     let initrd = place.join(format!("initrd-{}", std::process::id()));
     let debian = if lane.systemd { Some(debian::get(&place)?) } else { None };
-    let made = guest::pack(&initrd, lane, debian.as_deref(), &kernel, &programs, &tests);
+    let policy = if lane.selinux { Some(selinux::policy(root, &place)?) } else { None };
+    let own = Own { debian: debian.as_deref(), policy: policy.as_deref() };
+    let made = guest::pack(&initrd, lane, own, &kernel, &programs, &tests);
     let append = guest::append(lane);
     let outcome = made.and_then(|()| machine::boot(&kernel.image, &initrd, &append, &tests));
     _ = std::fs::remove_file(&initrd);
