@@ -1,7 +1,8 @@
 //! Commands on networks.
 
 use docker::network::{
-    ConnectRequest, CreateRequest, CreateResponse, DisconnectRequest, Inspect, Ipam, IpamConfig,
+    ConfigReference, ConnectRequest, CreateRequest, CreateResponse, DisconnectRequest, Inspect,
+    Ipam, IpamConfig,
 };
 use docker::{EndpointIpamConfig, EndpointSettings, Map};
 use serde_json::{Value, json};
@@ -56,6 +57,10 @@ pub(crate) async fn create(client: &Client, args: NetworkCreateArgs) -> Result<i
         ipam: Some(Ipam { driver: "default".to_owned(), config: config.into(), ..Ipam::default() }),
         internal: args.internal,
         attachable: args.attachable,
+        config_only: args.config_only,
+        config_from: Some(args.config_from)
+            .filter(|name| !name.is_empty())
+            .map(|network| ConfigReference { network }),
         options: request::key_values(&args.opt).into(),
         labels: request::key_values(&args.label).into(),
         ..CreateRequest::default()

@@ -19,6 +19,10 @@ impl Engine {
     pub fn network_remove(&self, wanted: &str) -> Result<(), Error> {
         let network =
             self.networks.remove(&self.shared.db, wanted, &|id| self.running_name(id).is_some())?;
+        if network.is_configuration() {
+            // Nothing goes with it, and Docker tells of nothing.
+            return Ok(());
+        }
         self.emit(&events::of(
             "network",
             "destroy",
@@ -62,6 +66,9 @@ impl Engine {
 
     /// Docker's rules for who may join what.
     fn may_join(&self, container: &Container, network: &Network) -> Result<(), Error> {
+        if network.is_configuration() {
+            return Err(network::Error::OnlyConfiguration.into());
+        }
         let record = &container.record;
         if let Mode::Container(_) = mode(&record.host.network_mode) {
             return Err(Error::Invalid(

@@ -2,9 +2,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use metadata::{Db, Read};
+use serde::{Deserialize, Serialize};
 
 use crate::options::{self, Extras};
 use crate::record::{Config, is_predefined};
+use crate::template::configured;
 use crate::{Driver, Error, Network, Networks, Pool, Subnet, name, now, pool};
 
 /// What a network is to be.
@@ -30,10 +32,14 @@ pub struct CreateRequest {
     pub options: BTreeMap<String, String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// It is a configuration, by which others are made, and no network.
+    pub config_only: bool,
+    /// The configuration that says all of it.
+    pub config_from: Option<String>,
 }
 
 /// A range of addresses, as text that came from a person.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolRequest {
     /// `172.30.0.0/16`; empty chooses.
     pub subnet: String,
@@ -54,12 +60,17 @@ impl Networks {
     pub fn create(&self, db: &Db, request: &CreateRequest) -> Result<Network, Error> {
         check_name(&request.name)?;
         match request.driver.as_str() {
+            // Of one that is never made it does not matter.
+            _ if request.config_only => {}
             "" | "bridge" => {}
             "host" => return Err(Error::SingleInstance { driver: "host" }),
             "null" | "none" => return Err(Error::SingleInstance { driver: "null" }),
             other => return Err(Error::Driver { driver: other.to_owned() }),
         }
-        let request = &self.with_defaults(request);
+        let request = &match &request.config_from {
+            None => self.with_defaults(request),
+            Some(_) => db.read(|tx| configured(tx, request))?,
+        };
         let foreign = self.inside_if_there(|| options::is_there(&request.options))?;
         let foreign = foreign.unwrap_or(false);
         let host = pool::used(&[])?;
@@ -69,8 +80,13 @@ impl Networks {
             if networks.iter().any(|one| one.name == request.name) {
                 return Err(Error::NameInUse { name: request.name.clone() });
             }
-            let mut network = self.compute(request, &networks, host)?;
-            network.config.extras.foreign = foreign;
+            let network = if request.config_only {
+                self.template(request, &networks)?
+            } else {
+                let mut network = self.compute(request, &networks, host)?;
+                network.config.extras.foreign = foreign;
+                network
+            };
             tx.insert_network(&network.to_row()?)?;
             Ok(network)
         })?;
@@ -150,13 +166,15 @@ impl Networks {
             options: request.options.clone(),
             attachable: request.attachable,
             extras: Extras::default(),
+            template: None,
+            configured_by: request.config_from.clone(),
         };
         options::apply(&mut config, &id, networks)?;
         Ok(Network { id, name: request.name.clone(), created: now(), config })
     }
 
     /// An id that no network has, and whose names in the kernel no network has either.
-    fn new_id(&self, networks: &[Network]) -> Result<String, Error> {
+    pub(crate) fn new_id(&self, networks: &[Network]) -> Result<String, Error> {
         loop {
             let id = random_id()?;
             let bridge = name::bridge(&self.prefix, &id);
@@ -169,7 +187,7 @@ impl Networks {
 }
 
 /// Whether a network has addresses of a family.
-fn enabled(
+pub(crate) fn enabled(
     said: Option<bool>,
     options: &BTreeMap<String, String>,
     option: &str,
@@ -186,12 +204,15 @@ fn enabled(
 
 /// Whether pools of each family have an address for the bridge.
 #[derive(Clone, Copy, Debug)]
-struct Gateways {
+pub(crate) struct Gateways {
     ipv4: bool,
     ipv6: bool,
 }
 
 impl Gateways {
+    /// As they usually are.
+    pub(crate) const BOTH: Self = Self { ipv4: true, ipv6: true };
+
     fn of(self, subnet: &Subnet) -> bool {
         if subnet.is_ipv4() { self.ipv4 } else { self.ipv6 }
     }
@@ -255,7 +276,7 @@ fn explicit_pool(
 }
 
 /// A range with all that was said about it.
-fn chosen_pool(
+pub(crate) fn chosen_pool(
     subnet: Subnet,
     wanted: Option<&PoolRequest>,
     gateways: Gateways,
@@ -291,7 +312,7 @@ fn chosen_pool(
     Ok(Pool { subnet, gateway, range, reserved })
 }
 
-fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Error> {
+pub(crate) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Error> {
     text.parse().map_err(|err: T::Err| Error::Pool(err.to_string()))
 }
 

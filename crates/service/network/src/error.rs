@@ -60,6 +60,24 @@ pub enum Error {
         /// The containers: names and ids.
         endpoints: Vec<(String, String)>,
     },
+    /// What a configuration, or a network that is made with one, cannot be.
+    #[error("{0}")]
+    Configuration(&'static str),
+    /// There is no configuration of that name.
+    #[error("configuration network {name:?} does not exist")]
+    NoConfiguration {
+        /// The name.
+        name: String,
+    },
+    /// Networks were made with a configuration.
+    #[error("error while removing network: configuration network {name:?} is in use")]
+    ConfigurationInUse {
+        /// Its name.
+        name: String,
+    },
+    /// Nobody can be in a configuration.
+    #[error("cannot create endpoint on configuration-only network")]
+    OnlyConfiguration,
     /// A driver that we do not have.
     #[error("network driver `{driver}` is not supported: use bridge")]
     Driver {
@@ -233,7 +251,7 @@ impl Error {
     /// See [`Class`].
     pub fn class(&self) -> Class {
         match self {
-            Self::NotFound { .. } => Class::NotFound,
+            Self::NotFound { .. } | Self::NoConfiguration { .. } => Class::NotFound,
             Self::NameInUse { .. } => Class::Conflict,
             Self::Ambiguous { .. }
             | Self::InvalidName { .. }
@@ -250,6 +268,9 @@ impl Error {
             | Self::Predefined { .. }
             | Self::CannotRemove { .. }
             | Self::ActiveEndpoints { .. }
+            | Self::Configuration(_)
+            | Self::ConfigurationInUse { .. }
+            | Self::OnlyConfiguration
             | Self::Overlap { .. }
             | Self::BridgeInUse { .. }
             | Self::AddressInUse { .. } => Class::Denied,

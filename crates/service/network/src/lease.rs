@@ -26,6 +26,9 @@ pub(crate) fn lease(
     let mut leased: Vec<Leased> = Vec::new();
     for attachment in attachments {
         let network = Network::find(tx, &attachment.network)?;
+        if network.is_configuration() {
+            return Err(Error::OnlyConfiguration);
+        }
         if leased.iter().any(|one| one.network.id == network.id) {
             return Err(Error::AttachedTwice { name: network.name });
         }

@@ -31,6 +31,7 @@ mod rules;
 mod site;
 mod subnet;
 mod sweep;
+mod template;
 
 use std::path::{Path, PathBuf};
 

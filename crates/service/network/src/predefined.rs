@@ -187,6 +187,8 @@ fn without_bridge(name: &str, driver: Driver) -> Result<Network, Error> {
         options: BTreeMap::new(),
         attachable: false,
         extras: Extras::default(),
+        template: None,
+        configured_by: None,
     };
     Ok(Network { id: random_id()?, name: name.to_owned(), created: now(), config })
 }

@@ -5,7 +5,8 @@ use metadata::{Read, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::options::Extras;
-use crate::{DEFAULT, Error, Subnet};
+use crate::template::Template;
+use crate::{DEFAULT, Error, PoolRequest, Subnet};
 
 /// A network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +71,12 @@ pub(crate) struct Config {
     /// What the options say beyond that.
     #[serde(default)]
     pub(crate) extras: Extras,
+    /// It is no network: others are made with what it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) template: Option<Template>,
+    /// The configuration that it was made with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) configured_by: Option<String>,
 }
 
 /// A range of addresses that containers get theirs from.
@@ -181,14 +188,35 @@ impl Network {
         self.config.internal
     }
 
+    /// Whether it is a configuration only, by which others are made.
+    pub fn is_configuration(&self) -> bool {
+        self.config.template.is_some()
+    }
+
+    /// The configuration that it was made with.
+    pub fn configured_by(&self) -> Option<&str> {
+        self.config.configured_by.as_deref()
+    }
+
+    /// The ranges that a configuration says, as they were given.
+    pub fn configured_pools(&self) -> &[PoolRequest] {
+        self.config.template.as_ref().map_or(&[], |template| &template.pools)
+    }
+
     /// Whether it has IPv4 addresses.
     pub fn has_ipv4(&self) -> bool {
+        if let Some(template) = &self.config.template {
+            return template.ipv4;
+        }
         self.config.driver != Driver::Bridge
             || self.config.pools.iter().any(|pool| pool.subnet.is_ipv4())
     }
 
     /// Whether it has IPv6 addresses.
     pub fn has_ipv6(&self) -> bool {
+        if let Some(template) = &self.config.template {
+            return template.ipv6;
+        }
         self.config.pools.iter().any(|pool| !pool.subnet.is_ipv4())
     }
 

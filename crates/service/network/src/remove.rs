@@ -6,6 +6,7 @@ use nft::{Batch, Family};
 
 use crate::create::all;
 use crate::record::is_predefined;
+use crate::template::check_unused;
 use crate::{Driver, Error, Network, Networks, name};
 
 impl Networks {
@@ -59,6 +60,7 @@ impl Networks {
                 let name = network.name.clone();
                 return Err(Error::ActiveEndpoints { name, endpoints: new });
             }
+            check_unused(tx, &network)?;
             tx.delete_network(&network.id)?;
             Ok(())
         })?;
@@ -66,13 +68,14 @@ impl Networks {
         Ok(network)
     }
 
-    /// Removes all networks made by people for which `chosen` holds and in which no container has
-    /// an address. Returns those removed.
+    /// Removes all networks made by people, but no configurations, for which `chosen` holds and in which no
+    /// container has an address. Returns those removed.
     pub fn prune(&self, db: &Db, chosen: &dyn Fn(&Network) -> bool) -> Result<Vec<Network>, Error> {
         let unused = db.read(|tx| -> Result<Vec<Network>, Error> {
             let mut unused = Vec::new();
             for network in all(tx)? {
-                if network.is_user_defined() && active(tx, &network.id)?.is_empty() {
+                let is_prunable = network.is_user_defined() && !network.is_configuration();
+                if is_prunable && active(tx, &network.id)?.is_empty() {
                     unused.push(network);
                 }
             }

@@ -51,6 +51,12 @@ pub(crate) struct NetworkCreateArgs {
     /// Enable manual container attachment
     #[arg(long)]
     pub(crate) attachable: bool,
+    /// The network from which to copy the configuration
+    #[arg(long, value_name = "NETWORK", default_value_t)]
+    pub(crate) config_from: String,
+    /// Create a configuration only network
+    #[arg(long)]
+    pub(crate) config_only: bool,
     /// Driver to manage the network
     #[arg(short, long, default_value = "bridge")]
     pub(crate) driver: String,

@@ -5,13 +5,14 @@ use docker::{
     Map,
     filters::{Error as FilterError, Filters},
     network::{
-        ConnectRequest, CreateRequest, CreateResponse, DisconnectRequest, EndpointResource,
-        Inspect, Ipam, IpamConfig, IpamStatus, PruneResponse, Status, SubnetStatus,
+        ConfigReference, ConnectRequest, CreateRequest, CreateResponse, DisconnectRequest,
+        EndpointResource, Inspect, Ipam, IpamConfig, IpamStatus, PruneResponse, Status,
+        SubnetStatus,
     },
     timestamp::Timestamp,
 };
 use hyper::StatusCode;
-use network::{Driver, Network, Pool};
+use network::{Driver, Network, Pool, PoolRequest};
 
 use crate::{
     call::{Call, Reply, created, done, empty, ok},
@@ -136,12 +137,8 @@ fn wanted(request: CreateRequest) -> Result<network::CreateRequest, Error> {
     if request.name.trim().is_empty() {
         return Err(Error::invalid("invalid name: name is empty"));
     }
-    let refuse = |what: &str| Err(Error::not_there_yet(what));
-    if request.config_only || request.config_from.is_some_and(|from| !from.network.is_empty()) {
-        return refuse("networks made from a configuration (config-only, config-from)");
-    }
     if request.ingress || request.scope == "swarm" {
-        return refuse("Swarm's networks");
+        return Err(Error::not_there_yet("Swarm's networks"));
     }
     let ipam = request.ipam.unwrap_or_default();
     if !matches!(ipam.driver.as_str(), "" | "default") {
@@ -169,6 +166,8 @@ fn wanted(request: CreateRequest) -> Result<network::CreateRequest, Error> {
         attachable: request.attachable,
         options: request.options.into_map(),
         labels: request.labels.into_map(),
+        config_only: request.config_only,
+        config_from: request.config_from.map(|from| from.network).filter(|name| !name.is_empty()),
     })
 }
 
@@ -183,9 +182,10 @@ fn matches(network: &Network, filters: &Filters) -> bool {
 
 /// A network without those who are in it.
 fn view(network: &Network) -> Inspect {
+    let pools = network.idle_pools().iter().chain(network.pools()).map(view_pool);
     let config: Vec<IpamConfig> =
-        network.idle_pools().iter().chain(network.pools()).map(view_pool).collect();
-    let plain = network.driver() != Driver::Bridge;
+        pools.chain(network.configured_pools().iter().map(view_configured)).collect();
+    let plain = network.driver() != Driver::Bridge && !network.is_configuration();
     Inspect {
         name: network.name.clone(),
         id: network.id.clone(),
@@ -201,10 +201,23 @@ fn view(network: &Network) -> Inspect {
         },
         internal: network.is_internal(),
         attachable: network.is_attachable(),
+        config_from: ConfigReference {
+            network: network.configured_by().unwrap_or_default().to_owned(),
+        },
+        config_only: network.is_configuration(),
         containers: Map::empty(),
         options: network.options().clone().into(),
         labels: network.labels().clone().into(),
         ..Inspect::default()
+    }
+}
+
+fn view_configured(pool: &PoolRequest) -> IpamConfig {
+    IpamConfig {
+        subnet: pool.subnet.clone(),
+        ip_range: pool.range.clone(),
+        gateway: pool.gateway.clone(),
+        auxiliary_addresses: pool.reserved.clone().into(),
     }
 }
 

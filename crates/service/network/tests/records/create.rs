@@ -243,3 +243,50 @@ fn networks_in_use_stay_and_others_are_pruned() {
         assert_eq!(names.len(), 4);
     });
 }
+
+#[test]
+fn a_configuration_is_what_others_are_made_with() {
+    with_an_engine("templates", |engine| {
+        let options = BTreeMap::from([("com.docker.network.driver.mtu".into(), "1400".into())]);
+        let labels = BTreeMap::from([("a".into(), "1".into())]);
+        let template = CreateRequest {
+            pools: vec![pool("10.9.0.0/16", "10.9.7.0/24", "")],
+            options,
+            labels,
+            config_only: true,
+            ..named("template")
+        };
+        let made = engine.create(&template).unwrap();
+        assert!(made.is_configuration() && made.driver() == Driver::Null);
+        assert_eq!(made.configured_pools()[0].subnet, "10.9.0.0/16");
+        let from =
+            |name: &str| CreateRequest { config_from: Some("template".into()), ..named(name) };
+        let lab = engine.create(&from("lab")).unwrap();
+        assert_eq!((lab.driver(), lab.configured_by()), (Driver::Bridge, Some("template")));
+        assert_eq!(lab.pools()[0].range.unwrap().to_string(), "10.9.7.0/24");
+        assert_eq!((lab.mtu(), lab.labels()["a"].as_str()), (1400, "1"));
+        // It takes no range itself, and a second one takes the same.
+        let err = engine.create(&from("second")).unwrap_err();
+        assert!(err.to_string().contains("overlaps"), "{err}");
+        let said = |request: CreateRequest| engine.create(&request).unwrap_err().to_string();
+        let wrong = CreateRequest { ipv6: Some(true), ..from("new") };
+        assert!(said(wrong).starts_with("user specified configurations are not supported"));
+        let wrong = CreateRequest { options: template.options.clone(), ..from("new") };
+        assert!(said(wrong).starts_with("network driver options are not supported"));
+        let wrong = CreateRequest { internal: true, ..template.clone() };
+        assert!(
+            said(CreateRequest { name: "new".into(), ..wrong }).contains("Network operator fields")
+        );
+        let wrong = CreateRequest { config_only: true, ..from("new") };
+        assert!(said(wrong).starts_with("a configuration network cannot depend"));
+        let wrong = CreateRequest { config_from: Some("lab".into()), ..named("new") };
+        assert_eq!(said(wrong), "configuration network \"lab\" does not exist");
+        let remove = |name: &str| engine.networks.remove(&engine.db, name, &|_| false);
+        let err = remove("template").unwrap_err();
+        assert!(err.to_string().ends_with("configuration network \"template\" is in use"), "{err}");
+        assert_eq!(err.class(), Class::Denied);
+        remove("lab").unwrap();
+        assert!(engine.networks.prune(&engine.db, &|_| true).unwrap().is_empty());
+        remove("template").unwrap();
+    });
+}
