@@ -72,16 +72,7 @@ impl Engine {
             ))),
             _ => Ok(None),
         };
-        let joined = (of_joined(&host.ipc_mode)?, of_joined(&host.pid_mode)?);
-        let options = match joined {
-            (Some(ipc), Some(pid)) if ipc.is_empty() || pid.is_empty() => Vec::new(),
-            (Some(ipc), Some(pid)) if ipc != pid => {
-                let why = "--ipc and --pid containers SELinux labels aren't the same";
-                return Err(Error::Invalid(why.into()));
-            }
-            (Some(one), _) | (None, Some(one)) => one,
-            (None, None) => Vec::new(),
-        };
+        let options = of_both(of_joined(&host.ipc_mode)?, of_joined(&host.pid_mode)?)?;
         for option in options {
             host.security_opt.push(format!("label={option}"));
         }
@@ -108,6 +99,20 @@ impl Engine {
     }
 }
 
+/// What to ask for by the labels of the containers whose IPC and whose processes are joined. `None`: nobody's; no
+/// options: of one without a label.
+fn of_both(ipc: Option<Vec<String>>, pid: Option<Vec<String>>) -> Result<Vec<String>, Error> {
+    match (ipc, pid) {
+        (Some(ipc), Some(pid)) if ipc.is_empty() || pid.is_empty() => Ok(Vec::new()),
+        (Some(ipc), Some(pid)) if ipc != pid => {
+            let why = "--ipc and --pid containers SELinux labels aren't the same";
+            Err(Error::Invalid(why.into()))
+        }
+        (Some(one), _) | (None, Some(one)) => Ok(one),
+        (None, None) => Ok(Vec::new()),
+    }
+}
+
 /// A level that no container has.
 fn free_level(tx: &Read) -> Result<String, Error> {
     let mut taken = BTreeSet::new();
@@ -124,4 +129,30 @@ fn free_level(tx: &Read) -> Result<String, Error> {
         }
     }
     Err(Error::Conflict("no level of SELinux is left that no container has".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_joins_others_has_their_label_or_none_can_be_had() {
+        let label = |text: &str| Some(selinux::Options::like(text));
+        let one = || label("u:r:t:s0:c1,c2");
+        let asked = |ipc, pid| of_both(ipc, pid).map(|options| options.join(" "));
+        let wanted = "user:u role:r type:t level:s0:c1,c2";
+        assert_eq!(asked(one(), None).unwrap(), wanted);
+        assert_eq!(asked(None, one()).unwrap(), wanted);
+        assert_eq!(asked(one(), one()).unwrap(), wanted);
+        assert_eq!(asked(None, None).unwrap(), "");
+        assert_eq!(asked(one(), label("")).unwrap(), "");
+        assert!(asked(one(), label("u:r:t:s0:c3,c4")).is_err());
+    }
+
+    #[test]
+    fn a_container_without_labels_has_none() {
+        assert_eq!(labels(&Record::default()), Labels::default());
+        let record = Record { mount_label: "u:r:t".into(), ..Record::default() };
+        assert_eq!(labels(&record).mount.is_empty(), !selinux::is_enabled());
+    }
 }

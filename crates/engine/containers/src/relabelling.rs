@@ -127,10 +127,10 @@ pub(crate) fn relabel_for_step(
     relabel: Relabel,
 ) -> Result<(), Error> {
     let own = labelling::labels(&container.record).mount;
-    match wanted(Some(relabel), &own) {
-        _ if own.is_empty() => Ok(()),
-        label => Ok(selinux::relabel_own(path, &label)?),
+    if own.is_empty() {
+        return Ok(());
     }
+    Ok(selinux::relabel_own(path, &wanted(Some(relabel), &own))?)
 }
 
 #[cfg(test)]

@@ -129,6 +129,15 @@ fn mistakes_are_named_as_docker_names_them() {
         create(json!({"Annotations": {"": "a"}})),
         "400 invalid Annotations: the empty string is not permitted as an annotation key"
     );
+    // Who has all rights has no label of SELinux, which is shown also where there is none to have.
+    let body = json!({"Image": "busybox", "Cmd": ["true"], "HostConfig": {"Privileged": true}});
+    let made = value(&daemon, "1.51", "POST /containers/create", &body);
+    let id = made["Id"].as_str().unwrap();
+    let shown = value(&daemon, "1.51", &format!("GET /containers/{id}/json"), &Value::Null);
+    assert_eq!(shown["HostConfig"]["SecurityOpt"], json!(["label=disable"]));
+    assert_eq!(shown["ProcessLabel"], "");
+    sandbox.ok(&["rm", id]);
+    assert!(create(json!({"SecurityOpt": ["label=colour:x"]})).contains("bad label option"));
     assert_eq!(
         create(json!({"SecurityOpt": ["writable-cgroups=1"]})),
         "400 invalid --security-opt 2: \"writable-cgroups=1\""
