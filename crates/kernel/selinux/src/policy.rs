@@ -13,7 +13,7 @@ const PLACE: &str = "/sys/fs/selinux";
 /// `SELINUX_MAGIC` of statfs(2).
 const MAGIC: u64 = 0xf97c_ff8c;
 /// What processes are before there is a policy.
-const NO_POLICY: &[u8] = b"kernel";
+const NO_POLICY: &str = "kernel";
 /// The contexts of containers, of whoever ships the policy for them.
 const CONTEXTS: &str = "/usr/share/containers/selinux/contexts";
 /// Which policy is loaded.
@@ -34,10 +34,14 @@ fn probe() -> bool {
         rustix::fs::statvfs(PLACE)
             .is_ok_and(|found| !found.f_flag.contains(StatVfsMountFlags::RDONLY))
     };
-    let has_policy = || {
-        fs::read("/proc/self/attr/current").is_ok_and(|label| label.trim_ascii_end() != NO_POLICY)
-    };
+    let has_policy =
+        || fs::read_to_string("/proc/self/attr/current").is_ok_and(|label| is_of_a_policy(&label));
     is_there && may_write() && has_policy()
+}
+
+/// Whether this is what a process is by a policy. The kernel ends it with a NUL.
+fn is_of_a_policy(label: &str) -> bool {
+    label.trim_end_matches(['\0', '\n']) != NO_POLICY
 }
 
 /// The labels that the policy has for containers. Read once.
@@ -79,6 +83,12 @@ mod tests {
         assert_eq!(policy_of(config), "targeted");
         assert_eq!(policy_of("SELINUXTYPE=\"mls\""), "mls");
         assert_eq!(policy_of(""), "");
+    }
+
+    #[test]
+    fn before_there_is_a_policy_all_is_the_kernels() {
+        assert!(!is_of_a_policy("kernel\0") && !is_of_a_policy("kernel\n"));
+        assert!(is_of_a_policy("system_u:system_r:kernel_t:s0\0"));
     }
 
     #[test]
