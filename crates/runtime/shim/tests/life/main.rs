@@ -16,6 +16,7 @@ mod fixture;
 mod lives;
 mod network;
 mod restarts;
+mod selinux;
 
 use std::os::unix::process::CommandExt;
 use std::panic::catch_unwind;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         restarts::CASES,
         checks::CASES,
         drivers::CASES,
+        selinux::CASES,
     ]
     .concat();
     let wanted =
