@@ -277,7 +277,7 @@ fn request(port: nat::Port, binding: &PortBinding) -> Result<PortRequest, Error>
     let protocol = match port.proto {
         nat::Proto::Tcp => Protocol::Tcp,
         nat::Proto::Udp => Protocol::Udp,
-        nat::Proto::Sctp => return Err(Error::NotYet("publishing an SCTP port".into())),
+        nat::Proto::Sctp => Protocol::Sctp,
     };
     let host_address = match binding.host_ip.as_str() {
         "" => None,
@@ -329,6 +329,7 @@ pub(crate) fn port_map(
     let key = |protocol: Protocol, port: u16| match protocol {
         Protocol::Tcp => format!("{port}/tcp"),
         Protocol::Udp => format!("{port}/udp"),
+        Protocol::Sctp => format!("{port}/sctp"),
     };
     let anywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
     for (address, is_routed) in anywhere.into_iter().zip([routed.0, routed.1]) {
@@ -446,7 +447,7 @@ mod tests {
                 "invalid port specification: \"99999\"",
             ),
             (r#"{"PortBindings":{"80":[{"HostIp":"x"}]}}"#, "invalid IP address: x"),
-            (r#"{"PortBindings":{"80/sctp":[{}]}}"#, "publishing an SCTP port is not there yet"),
+            (r#"{"PortBindings":{"80/sctp":[{}]}}"#, "None:None:80"),
             (r#"{"NetworkMode":"host","PortBindings":{"80":[{"HostPort":"1"}]}}"#, ""),
         ] {
             assert_eq!(show(host), want, "{host}");

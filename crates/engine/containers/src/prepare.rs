@@ -439,7 +439,7 @@ impl Engine {
             stdin_once: config.stdin_once,
             log: log_driver::of(container)?,
             network: connected.plan,
-            listeners: connected.listeners.into_iter().map(listener).collect(),
+            listeners: listeners(connected.listeners),
             growth: (on_exit != OnExit::End)
                 .then(|| Growth { file: self.db().log(), bytes: metadata::TIDY_BYTES }),
             on_exit,
@@ -533,8 +533,15 @@ pub(crate) fn addresses(plan: &endpoint::Plan) -> Vec<IpAddr> {
     all.filter(|address| !attachment::is_link_local(*address)).collect()
 }
 
-pub(crate) fn listener(port: endpoint::PublishedPort) -> shim_protocol::Listener {
-    shim_protocol::Listener { host: port.host, container: port.container, protocol: port.protocol }
+/// What the supervisor listens on for published ports: not for those of SCTP, which rules alone lead into the
+/// container.
+pub(crate) fn listeners(ports: Vec<endpoint::PublishedPort>) -> Vec<shim_protocol::Listener> {
+    let of = |port: endpoint::PublishedPort| shim_protocol::Listener {
+        host: port.host,
+        container: port.container,
+        protocol: port.protocol,
+    };
+    ports.into_iter().filter(|port| port.protocol != endpoint::Protocol::Sctp).map(of).collect()
 }
 
 fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), Error> {

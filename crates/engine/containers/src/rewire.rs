@@ -129,7 +129,7 @@ impl Engine {
             }
             let network = NetworkChange {
                 plan: connected.plan.clone(),
-                listeners: connected.listeners.into_iter().map(prepare::listener).collect(),
+                listeners: prepare::listeners(connected.listeners),
                 companions: events::companions(container),
             };
             let change = Change { network: Some(Box::new(network)), ..Change::default() };

@@ -154,6 +154,11 @@ impl Rule {
         self.port(17, port)
     }
 
+    /// `sctp dport PORT`.
+    pub fn sctp_port(self, port: u16) -> Self {
+        self.port(132, port)
+    }
+
     /// `meta l4proto icmp`, or `ipv6-icmp`.
     pub fn icmp(self, ipv4: bool) -> Self {
         self.with(Expr::Meta { key: META_L4PROTO }).compare(Op::Is, vec![if ipv4 { 1 } else { 58 }])

@@ -107,6 +107,8 @@ pub enum Protocol {
     Tcp,
     /// UDP.
     Udp,
+    /// SCTP, which is led into the container by rules alone: nobody listens on the host's side.
+    Sctp,
 }
 
 /// What the name server inside knows.

@@ -58,10 +58,8 @@ fn guard(plan: &Plan, ipv4: bool) -> Option<Chain> {
         };
         rules.push(into().ct_state(ct_state::ESTABLISHED | ct_state::RELATED).accept());
         rules.push(into().icmp(ipv4).accept());
-        rules.extend(guard.ports.iter().map(|(protocol, port)| match protocol {
-            Protocol::Tcp => into().tcp_port(*port).accept(),
-            Protocol::Udp => into().udp_port(*port).accept(),
-        }));
+        let open = guard.ports.iter();
+        rules.extend(open.map(|(protocol, port)| to_port(into(), *protocol, *port).accept()));
         rules.push(into().drop());
     }
     let base = Base {
@@ -84,9 +82,13 @@ fn redirection(port: &PublishedPort) -> Option<Rule> {
     } else {
         Rule::new().destination(Op::Is, host, 32)
     };
-    let rule = match port.protocol {
-        Protocol::Tcp => rule.tcp_port(port.host.port()),
-        Protocol::Udp => rule.udp_port(port.host.port()),
-    };
-    Some(rule.dnat(port.container))
+    Some(to_port(rule, port.protocol, port.host.port()).dnat(port.container))
+}
+
+fn to_port(rule: Rule, protocol: Protocol, port: u16) -> Rule {
+    match protocol {
+        Protocol::Tcp => rule.tcp_port(port),
+        Protocol::Udp => rule.udp_port(port),
+        Protocol::Sctp => rule.sctp_port(port),
+    }
 }

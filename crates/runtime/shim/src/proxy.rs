@@ -128,7 +128,8 @@ impl Proxy {
             ProxyToken::Listener(key) => match self.listeners.get(&key).map(|l| l.protocol) {
                 Some(Protocol::Tcp) => self.accept(on, key),
                 Some(Protocol::Udp) => self.forward_packets(on, key),
-                None => {}
+                // Nobody listens for it: its ports are led into the container by rules alone.
+                Some(Protocol::Sctp) | None => {}
             },
             ProxyToken::Front(key) | ProxyToken::Back(key) => {
                 let Some(connection) = self.connections.get_mut(&key) else { return };
@@ -232,6 +233,7 @@ fn bind(address: SocketAddr, protocol: Protocol) -> Result<OwnedFd, Errno> {
     let kind = match protocol {
         Protocol::Tcp => SocketType::STREAM,
         Protocol::Udp => SocketType::DGRAM,
+        Protocol::Sctp => return Err(Errno::PROTONOSUPPORT),
     };
     let socket = open_socket(address, kind)?;
     if address.is_ipv6() {

@@ -1,6 +1,6 @@
 use std::net::{IpAddr, SocketAddr};
 
-use endpoint::{Dns, Guard, Link, Name, Parameter, Plan, PublishedPort};
+use endpoint::{Dns, Guard, Link, Name, Parameter, Plan, Protocol, PublishedPort};
 use metadata::{Db, Write};
 
 use crate::ensure::hardware_address;
@@ -157,6 +157,9 @@ impl Networks {
         upstream: &[SocketAddr],
         running: &dyn Fn(&str) -> bool,
     ) -> Result<Connected, Error> {
+        if self.site.is_some() && ports.iter().any(|port| port.protocol == Protocol::Sctp) {
+            return Err(Error::Sctp("it takes rules of the machine's firewall, which are root's"));
+        }
         failpoint::hit("network.lease")?;
         let mut known = port::Running::new();
         let (leased, published, routed) = loop {

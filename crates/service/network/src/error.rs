@@ -190,6 +190,9 @@ pub enum Error {
     /// No port is left of those that may be chosen from.
     #[error("all ports are allocated")]
     NoPort,
+    /// A port of SCTP that cannot be published.
+    #[error("cannot publish an SCTP port: {0}")]
+    Sctp(&'static str),
     /// The record is not what we wrote.
     #[error("record of network {id}")]
     Record {
@@ -260,6 +263,7 @@ impl Error {
             | Self::NoFamily
             | Self::Driver { .. }
             | Self::Pool(_)
+            | Self::Sctp(_)
             | Self::OutsideOfNetwork { .. }
             | Self::UserDefinedOnly { .. }
             | Self::Exclusive { .. }

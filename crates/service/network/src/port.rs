@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use endpoint::{Protocol, PublishedPort};
 use metadata::{Port, Write};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with, sockopt};
 
 use crate::Error;
 
@@ -18,7 +18,7 @@ const DEFAULT_EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
 pub struct PortRequest {
     /// The container's port.
     pub container: u16,
-    /// TCP or UDP.
+    /// TCP, UDP or SCTP.
     pub protocol: Protocol,
     /// The host's address; `None` means all, of IPv4 and IPv6.
     pub host_address: Option<IpAddr>,
@@ -84,6 +84,9 @@ pub(crate) fn reserve(
     let mut published = Vec::new();
     for request in requests {
         let mut addresses = host_addresses(request.host_address, reach.binding);
+        if request.protocol == Protocol::Sctp {
+            check_sctp(&mut addresses)?;
+        }
         addresses.retain(|address| reach.target(*address).is_some());
         if addresses.is_empty() {
             continue;
@@ -109,6 +112,22 @@ fn host_addresses(wanted: Option<IpAddr>, binding: Option<IpAddr>) -> Vec<IpAddr
     }
 }
 
+/// Leaves those addresses on which SCTP can be published: rules lead it into the container, and those are of IPv4,
+/// and not of loopback.
+fn check_sctp(addresses: &mut Vec<IpAddr>) -> Result<(), Error> {
+    let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+    let without =
+        [Errno::PROTONOSUPPORT, Errno::SOCKTNOSUPPORT, Errno::AFNOSUPPORT, Errno::OPNOTSUPP];
+    if try_out(any, Protocol::Sctp).is_err_and(|errno| without.contains(&errno)) {
+        return Err(Error::Sctp("this kernel has no SCTP"));
+    }
+    addresses.retain(|address| address.is_ipv4() && !address.is_loopback());
+    if addresses.is_empty() {
+        return Err(Error::Sctp("only IPv4 addresses that are not loopback lead into a container"));
+    }
+    Ok(())
+}
+
 /// Whether somebody could listen on an IPv6 address at all.
 fn has_ipv6() -> bool {
     is_free(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0), Protocol::Tcp)
@@ -126,7 +145,7 @@ impl Reservations<'_> {
     /// Reserves one port on all of `addresses`.
     ///
     /// A port that was asked for is not tried out here: whether the host's own programs have it
-    /// shows when the shim listens on it.
+    /// shows when the shim listens on it, which it does for all but SCTP.
     fn choose(&mut self, request: &PortRequest, addresses: &[IpAddr]) -> Result<u16, Halt> {
         let protocol = request.protocol;
         let exhausted = |port: Option<u16>| match (port, addresses.first()) {
@@ -136,7 +155,9 @@ impl Reservations<'_> {
         match &request.host_ports {
             Some(range) if range.start() == range.end() => {
                 let port = *range.start();
-                if self.take(protocol, addresses, port)? {
+                let free = |address: &IpAddr| is_free(SocketAddr::new(*address, port), protocol);
+                let is_open = protocol != Protocol::Sctp || addresses.iter().all(free);
+                if is_open && self.take(protocol, addresses, port)? {
                     return Ok(port);
                 }
                 Err(exhausted(Some(port)).into())
@@ -209,6 +230,7 @@ fn name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
+        Protocol::Sctp => "sctp",
     }
 }
 
@@ -219,23 +241,25 @@ fn overlap(a: IpAddr, b: IpAddr) -> bool {
 
 /// Whether nobody listens there: tries it out, and lets go.
 fn is_free(address: SocketAddr, protocol: Protocol) -> bool {
-    let kind = match protocol {
-        Protocol::Tcp => SocketType::STREAM,
-        Protocol::Udp => SocketType::DGRAM,
+    try_out(address, protocol).is_ok()
+}
+
+fn try_out(address: SocketAddr, protocol: Protocol) -> Result<(), Errno> {
+    let (kind, of) = match protocol {
+        Protocol::Tcp => (SocketType::STREAM, None),
+        Protocol::Udp => (SocketType::DGRAM, None),
+        Protocol::Sctp => (SocketType::STREAM, Some(ipproto::SCTP)),
     };
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let attempt = || -> Result<(), Errno> {
-        let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
-        if address.is_ipv6() {
-            sockopt::set_ipv6_v6only(&socket, true)?;
-        }
-        if protocol == Protocol::Tcp {
-            // Connections that ended lately are no listeners.
-            sockopt::set_socket_reuseaddr(&socket, true)?;
-        }
-        bind(&socket, &address)
-    };
-    attempt().is_ok()
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, of)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    if protocol == Protocol::Tcp {
+        // Connections that ended lately are no listeners.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    bind(&socket, &address)
 }
 
 /// The ports that the kernel gives to those that ask for none.

@@ -19,6 +19,7 @@ use network::{
     Attachment, Connected, CreateRequest, Error, Member, Networks, PoolRequest, PortRequest,
 };
 use nft::Family;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with, sockopt};
 
 /// Long enough for whatever must come, on a machine under load.
 const LONG: Duration = Duration::from_secs(20);
@@ -228,6 +229,55 @@ fn containers_reach_each_other_and_the_outside_and_are_reached() {
         drop(shim);
         drop(endpoint::undo(&web.connected.plan).unwrap());
         assert!(cannot_connect(&outside, ip("192.0.2.1"), 8080));
+    });
+}
+
+#[test]
+fn sctp_is_published_by_rules() {
+    let socket = || {
+        let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+        socket_with(family, kind, SocketFlags::CLOEXEC, Some(ipproto::SCTP))
+    };
+    let port = |address: Option<IpAddr>| PortRequest {
+        container: 7,
+        protocol: Protocol::Sctp,
+        host_address: address,
+        host_ports: Some(7007..=7007),
+    };
+    if let Err(errno) = socket() {
+        println!("skipped: Sctp: {errno}");
+        on_a_host("sctp", move |host| {
+            let refused = host.plan("web", "", &[port(None)]).unwrap_err().to_string();
+            assert_eq!(refused, "cannot publish an SCTP port: this kernel has no SCTP");
+        });
+        return;
+    }
+    on_a_host("sctp", move |host| {
+        let outside = Host::outside();
+        for wrong in ["127.0.0.1", "::1"] {
+            let refused = host.plan("wrong", "", &[port(Some(ip(wrong)))]).unwrap_err();
+            assert!(refused.to_string().contains("only IPv4 addresses"), "{refused}");
+        }
+        let web = host.start("web", "", &[port(None)]);
+        let server = inside(web.netns.as_fd(), || {
+            let server = socket().unwrap();
+            let at: SocketAddr = "0.0.0.0:7".parse().unwrap();
+            rustix::net::bind(&server, &at).unwrap();
+            rustix::net::listen(&server, 1).unwrap();
+            server
+        });
+        let client = inside(outside.as_fd(), || {
+            let client = socket().unwrap();
+            sockopt::set_socket_timeout(&client, sockopt::Timeout::Send, Some(LONG)).unwrap();
+            let at: SocketAddr = "192.0.2.1:7007".parse().unwrap();
+            rustix::net::connect(&client, &at).unwrap();
+            client
+        });
+        let server = rustix::net::accept(server.unwrap()).unwrap();
+        rustix::io::write(client.unwrap(), b"question").unwrap();
+        let mut buffer = [0; 16];
+        let length = rustix::io::read(server, &mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"question");
     });
 }
 
