@@ -9,6 +9,7 @@
 //! | `dhow-shim DIRECTORY` | the supervisor of one container |
 //! | `dhow-shim ahead DIRECTORY` | the same, before there is anything to supervise |
 //! | `dhow-shim compress FILE` | what it has do what would take it too long |
+//! | `dhow-shim relay SERVER` | what speaks TLS for it |
 //! | `dhow-network STATE` | what keeps the network of an ordinary user's engine |
 //! | `dhow-network launch` | what it has become the way to the outside |
 //! | `dhow internal-remove ID ROOT STATE` | what a supervisor becomes when a container of `--rm` has ended |
@@ -40,6 +41,7 @@ fn main() {
         Part::Shim(directory) => shim::main(&directory),
         Part::ShimAhead(directory) => shim::main_ahead(&directory),
         Part::Compress(file) => shim::compress(&file),
+        Part::Relay(server) => logrelay::main(&server),
         Part::Network(state) => rootless::hold(&state),
         Part::Launch => rootless::launch(),
         Part::Remove { root, state, id } => host::remove(root, state, &id),
@@ -56,6 +58,7 @@ enum Part {
     Shim(PathBuf),
     ShimAhead(PathBuf),
     Compress(PathBuf),
+    Relay(OsString),
     Network(PathBuf),
     Launch,
     Remove { root: PathBuf, state: PathBuf, id: String },
@@ -68,6 +71,9 @@ fn part(args: &[OsString]) -> Part {
         (Some("dhow-runtime" | "runc"), _) => Part::Runtime,
         (Some(pid1::NAME), _) => Part::Init,
         (Some("dhow-shim"), [part, file]) if part == "compress" => Part::Compress(file.into()),
+        (Some("dhow-shim"), [part, server]) if part == shim_protocol::RELAY => {
+            Part::Relay(server.clone())
+        }
         (Some("dhow-shim"), [part, directory]) if part == "ahead" => {
             Part::ShimAhead(directory.into())
         }

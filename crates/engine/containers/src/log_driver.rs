@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use docker::ContainerConfig;
 use docker::container::LogConfig;
 use regex_lite::Regex;
-use shim_protocol::{LogConfig as Driver, LogMode, Rotation, SyslogAddress, SyslogFormat};
+use shim_protocol::{
+    LogConfig as Driver, LogMode, Rotation, SyslogAddress, SyslogFormat, SyslogTls,
+};
 
 use crate::Error;
 use crate::record::Container;
@@ -61,7 +63,7 @@ pub(crate) fn check(config: &ContainerConfig, log: &LogConfig) -> Result<(), Err
 /// The log driver of a container.
 pub(crate) fn of(container: &Container) -> Result<Driver, Error> {
     let record = &container.record;
-    read(
+    let mut driver = read(
         &record.host.log_config,
         &Subject {
             id: &container.id,
@@ -70,7 +72,17 @@ pub(crate) fn of(container: &Container) -> Result<Driver, Error> {
             words: &container.command().join(" "),
             config: &record.config,
         },
-    )
+    )?;
+    // Not before somebody is to go there.
+    if let Driver::Syslog { address: SyslogAddress::Tls(server), .. } = &mut driver
+        && server.address.is_none()
+    {
+        let found = crate::lookup::address(&server.host).map_err(|err| {
+            Error::Invalid(format!("look up the syslog server {}: {err}", server.host))
+        });
+        server.address = Some(found?);
+    }
+    Ok(driver)
 }
 
 /// What a line may be marked with.
@@ -86,7 +98,15 @@ fn read(log: &LogConfig, of: &Subject<'_>) -> Result<Driver, Error> {
     let own: &[&str] = match log.driver.as_str() {
         "" | "json-file" | "local" => &["max-size", "max-file", "compress"],
         "journald" => &[],
-        "syslog" => &["syslog-address", "syslog-facility", "syslog-format"],
+        "syslog" => &[
+            "syslog-address",
+            "syslog-facility",
+            "syslog-format",
+            "syslog-tls-ca-cert",
+            "syslog-tls-cert",
+            "syslog-tls-key",
+            "syslog-tls-skip-verify",
+        ],
         "none" => return Ok(Driver::None),
         "gelf" | "fluentd" | "awslogs" | "splunk" | "etwlogs" | "gcplogs" => {
             return Err(Error::NotYet(format!("the log driver \"{}\"", log.driver)));
@@ -99,9 +119,6 @@ fn read(log: &LogConfig, of: &Subject<'_>) -> Result<Driver, Error> {
     };
     let driver = if log.driver.is_empty() { "json-file" } else { &log.driver };
     for name in log.config.keys() {
-        if driver == "syslog" && name.starts_with("syslog-tls-") {
-            return Err(Error::NotYet(format!("the log option {name}: syslog over TLS")));
-        }
         if ![own, &OF_ALL, &ATTRIBUTES].iter().any(|names| names.contains(&name.as_str())) {
             let whose = match driver {
                 "local" => "log driver local".to_owned(),
@@ -140,7 +157,7 @@ fn read(log: &LogConfig, of: &Subject<'_>) -> Result<Driver, Error> {
             Ok(Driver::Journald { socket: JOURNAL.into(), fields, mode })
         }
         "syslog" => Ok(Driver::Syslog {
-            address: syslog_address(option("syslog-address").unwrap_or_default())?,
+            address: syslog_address(option("syslog-address").unwrap_or_default(), &option)?,
             format: syslog_format(option("syslog-format").unwrap_or_default())?,
             facility: facility(option("syslog-facility").unwrap_or_default())?,
             tag: tag("{{.ID}}")?,
@@ -276,14 +293,17 @@ fn journal_name(name: &str) -> String {
     upper.collect::<String>().trim_start_matches('_').to_owned()
 }
 
-fn syslog_address(text: &str) -> Result<SyslogAddress, Error> {
+fn syslog_address<'a>(
+    text: &str,
+    option: &impl Fn(&str) -> Option<&'a str>,
+) -> Result<SyslogAddress, Error> {
     if text.is_empty() {
         return Ok(SyslogAddress::Unix(SYSLOG.map(PathBuf::from).into()));
     }
     let invalid = |why: &str| Error::Invalid(format!("invalid syslog-address {text}: {why}"));
     let (scheme, rest) = text
         .split_once("://")
-        .ok_or_else(|| invalid("give unix://PATH, udp:// or tcp://HOST:PORT"))?;
+        .ok_or_else(|| invalid("give unix://PATH, udp://, tcp:// or tcp+tls://HOST:PORT"))?;
     match scheme {
         "unix" | "unixgram" => {
             let path = PathBuf::from(rest);
@@ -294,9 +314,35 @@ fn syslog_address(text: &str) -> Result<SyslogAddress, Error> {
         }
         "udp" => Ok(SyslogAddress::Udp(host_port(rest).ok_or_else(|| invalid(NUMBERS))?)),
         "tcp" => Ok(SyslogAddress::Tcp(host_port(rest).ok_or_else(|| invalid(NUMBERS))?)),
-        "tcp+tls" => Err(Error::NotYet(format!("syslog over TLS ({text})"))),
-        _ => Err(invalid("there are unix, unixgram, udp and tcp")),
+        "tcp+tls" => {
+            let (host, port) = name_port(rest).ok_or_else(|| invalid("give HOST:PORT"))?;
+            let file = |name: &str| option(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+            let server = SyslogTls {
+                address: host.parse().ok(),
+                host,
+                port,
+                ca: file("syslog-tls-ca-cert"),
+                cert: file("syslog-tls-cert"),
+                key: file("syslog-tls-key"),
+                // As in Docker: whatever it says.
+                skip_verify: option("syslog-tls-skip-verify").is_some(),
+            };
+            Ok(SyslogAddress::Tls(Box::new(server)))
+        }
+        _ => Err(invalid("there are unix, unixgram, udp, tcp and tcp+tls")),
     }
+}
+
+/// A name or an address, without brackets, and a port.
+fn name_port(text: &str) -> Option<(String, u16)> {
+    const PORT: u16 = 514;
+    let text = text.trim_end_matches('/');
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
+        _ => (text, PORT),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    (!host.is_empty()).then(|| (host.to_owned(), port))
 }
 
 const NUMBERS: &str = "give the server's address in numbers, such as 192.0.2.1:514";
@@ -434,6 +480,17 @@ mod tests {
         };
         assert_eq!(address, SyslogAddress::Udp("127.0.0.1:514".parse().unwrap()));
         assert_eq!((facility, format, tag.as_str()), (23, SyslogFormat::Rfc5424, "0123456789ab"));
+        let tls = r#"{"Type":"syslog","Config":{"syslog-address":"tcp+tls://192.0.2.1:6514","syslog-tls-ca-cert":"/ca.pem"}}"#;
+        let Ok(Driver::Syslog { address: SyslogAddress::Tls(server), .. }) = driver(tls) else {
+            panic!()
+        };
+        assert_eq!((server.host.as_str(), server.port), ("192.0.2.1", 6514));
+        assert_eq!(server.address, "192.0.2.1".parse().ok());
+        assert_eq!(server.ca.as_deref(), Some(std::path::Path::new("/ca.pem")));
+        assert!(!server.skip_verify && server.cert.is_none());
+        assert_eq!(name_port("logs.example"), Some(("logs.example".to_owned(), 514)));
+        assert_eq!(name_port("[::1]:7"), Some(("::1".to_owned(), 7)));
+        assert_eq!(name_port(":7"), None);
         let Ok(Driver::Journald { fields, .. }) =
             driver(r#"{"Type":"journald","Config":{"labels":"com.x"}}"#)
         else {

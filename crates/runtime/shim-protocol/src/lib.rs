@@ -38,7 +38,10 @@ pub use config::{
     Companion, Config, Console, Events, Growth, Join, Listener, OnExit, RootIds, Rootfs, Runtime,
 };
 pub use health::{Health, HealthCheck, HealthLog, HealthResult, HealthStatus, Unhealthy};
-pub use log::{LogConfig, LogMode, Rotation, SyslogAddress, SyslogFormat};
+pub use log::{
+    LogConfig, LogMode, RELAY, RELAY_FD, RELAY_READY, Rotation, SyslogAddress, SyslogFormat,
+    SyslogTls,
+};
 pub use message::{
     Attach, Change, Exec, MountChange, NetworkChange, Reply, Request, WireError, receive, send,
 };

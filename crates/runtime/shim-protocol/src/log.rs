@@ -1,7 +1,7 @@
 //! Where a container's output is kept.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -94,7 +94,37 @@ pub enum SyslogAddress {
     Udp(SocketAddr),
     /// A port.
     Tcp(SocketAddr),
+    /// A port, with TLS, of which a process of its own takes care.
+    Tls(Box<SyslogTls>),
 }
+
+/// A syslog server that wants TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SyslogTls {
+    /// What its certificate calls it: a name or an address.
+    pub host: String,
+    /// Where it is; `None`: not looked up yet.
+    pub address: Option<IpAddr>,
+    /// Its port.
+    pub port: u16,
+    /// A file of its authorities, in PEM; `None`: the machine's.
+    pub ca: Option<PathBuf>,
+    /// A file of the certificate that we show, in PEM.
+    pub cert: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
+    /// Whoever is there will do.
+    pub skip_verify: bool,
+}
+
+/// The part of the program that speaks TLS for a supervisor: the first argument after the supervisor's name. The
+/// second one is a [`SyslogTls`], as JSON.
+pub const RELAY: &str = "relay";
+/// The descriptor on which it finds its end of a socket pair.
+pub const RELAY_FD: i32 = 3;
+/// What it answers first of all, once the server is known. Anything else is why not, as text.
+pub const RELAY_READY: u8 = b'+';
 
 /// How a line is written for a syslog server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

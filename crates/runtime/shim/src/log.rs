@@ -6,6 +6,7 @@
 
 mod file;
 mod form;
+mod relay;
 mod remote;
 
 use std::io;
@@ -191,7 +192,7 @@ impl Log {
     pub(crate) fn forget_child(&mut self, pid: Pid) -> bool {
         match &mut self.sink {
             Sink::File(file) => file.forget_child(pid),
-            Sink::Remote(_) => false,
+            Sink::Remote(remote) => remote.forget_child(pid),
         }
     }
 }

@@ -295,7 +295,7 @@ impl Supervisor {
             } else if let Some(log) = &mut self.log
                 && log.forget_child(pid)
             {
-                // It compressed a file of the log.
+                // It compressed a file of the log, or spoke TLS for it.
             } else if self.execs.values().any(Exec::is_starting) {
                 self.early.push((pid, code));
             }

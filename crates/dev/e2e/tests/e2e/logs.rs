@@ -77,8 +77,8 @@ fn what_is_noted_with_each_line() {
     sandbox.ok(&["rm", "box"]);
     for (args, why) in [
         (
-            &["--log-driver", "syslog", "--log-opt", "syslog-address=tcp+tls://127.0.0.1:1"][..],
-            "syslog over TLS",
+            &["--log-driver", "syslog", "--log-opt", "syslog-tls-colour=1"][..],
+            "unknown log opt 'syslog-tls-colour' for syslog log driver",
         ),
         (&["--log-driver", "gelf"], "the log driver \"gelf\" is not there yet"),
         (&["--log-opt", "colour=1"], "unknown log opt 'colour' for json-file log driver"),
@@ -104,5 +104,55 @@ fn an_administrator_may_say_where_logs_go() {
     let none = sandbox.dhow(&["logs", "other"]);
     assert!(none.stderr.contains("does not support reading"), "{none:?}");
     sandbox.ok(&["rm", "box", "other"]);
+    sandbox.finish();
+}
+
+#[test]
+fn a_syslog_server_may_want_tls() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("logs-tls");
+    if !crate::tcp::certificates(&sandbox) {
+        return sandbox.discard();
+    }
+    let file = |name: &str| crate::tcp::file(&sandbox, name);
+    let said = sandbox.work().join("said");
+    let mut command = sandbox.command("openssl");
+    command.args(["s_server", "-quiet", "-accept", "127.0.0.1:6514", "-Verify", "1"]);
+    command.args(["-verify_return_error", "-CAfile", &file("ca.crt")]);
+    command.args(["-cert", &file("server.crt"), "-key", &file("server.key")]);
+    let output = std::fs::File::create(&said).unwrap();
+    // Its standard input stays open as long as it runs.
+    let mut server = command
+        .stdin(std::process::Stdio::piped())
+        .stdout(output)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let listens = "grep -q ' 0100007F:1972 00000000:0000 0A' /proc/net/tcp";
+    wait_until("the server listens", || sandbox.sh(listens).code == 0);
+    let run = |ca: &str, who: &str, word: &str| {
+        let options = [
+            "syslog-address=tcp+tls://127.0.0.1:6514".to_owned(),
+            format!("syslog-tls-ca-cert={}", file(ca)),
+            format!("syslog-tls-cert={}", file(&format!("{who}.crt"))),
+            format!("syslog-tls-key={}", file(&format!("{who}.key"))),
+        ];
+        let mut args = vec!["run", "--rm", "--log-driver", "syslog"];
+        args.extend(options.iter().flat_map(|option| ["--log-opt", option.as_str()]));
+        args.extend(["busybox", "echo", word]);
+        sandbox.dhow(&args)
+    };
+    let ran = run("ca.crt", "client", "hello");
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "hello\n"), "{ran:?}");
+    let has = |word: &str| std::fs::read_to_string(&said).unwrap().contains(word);
+    wait_until("the line came", || has("]: hello\n"));
+    // A server that somebody else vouches for is none, and nothing is said to it.
+    let refused = run("other.crt", "client", "secret");
+    assert!(refused.code == 125 && refused.stderr.contains("connect to 127.0.0.1"), "{refused:?}");
+    assert!(!has("secret"));
+    let missing = run("nowhere.crt", "client", "secret");
+    assert!(missing.code == 125 && missing.stderr.contains("nowhere.crt"), "{missing:?}");
+    server.kill().unwrap();
+    server.wait().unwrap();
     sandbox.finish();
 }

@@ -8,7 +8,7 @@ use crate::busybox;
 
 /// Two authorities, a certificate for 127.0.0.1 and one for a client of the first, one for a stranger of the second.
 /// False where there is no openssl.
-fn certificates(sandbox: &Sandbox) -> bool {
+pub(crate) fn certificates(sandbox: &Sandbox) -> bool {
     let script = "exec 2>&1; set -e; mkdir certs; cd certs
         req() { openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \"$@\"; }
         sign() { openssl x509 -req -CAcreateserial -days 9 \"$@\"; }
@@ -28,7 +28,8 @@ fn certificates(sandbox: &Sandbox) -> bool {
     made.code == 0
 }
 
-fn file(sandbox: &Sandbox, name: &str) -> String {
+/// One of those files.
+pub(crate) fn file(sandbox: &Sandbox, name: &str) -> String {
     sandbox.work().join("certs").join(name).display().to_string()
 }
 

@@ -14,11 +14,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, SealFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::Pid;
 use shim_protocol::{LogConfig, LogMode, SyslogAddress, SyslogFormat};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, report};
-use crate::log::{Piece, Stream};
+use crate::log::{Piece, Stream, relay};
 use crate::poll::{Interest, Poller, Token, Watched};
 
 /// What may wait before the container does, bytes.
@@ -40,6 +41,8 @@ pub(super) struct Remote {
     sent: usize,
     /// Not before then is it tried to connect.
     retry_at: Option<Instant>,
+    /// Processes that speak TLS for us, until their end was told.
+    relays: Vec<Pid>,
 }
 
 #[derive(Debug)]
@@ -48,6 +51,8 @@ struct Socket {
     is_stream: bool,
     /// It is not known yet whether somebody is there: nobody is waited for.
     is_connecting: bool,
+    /// It leads to a process of ours, which says when somebody is there.
+    relay: Option<Pid>,
 }
 
 impl Remote {
@@ -56,10 +61,12 @@ impl Remote {
         let (LogConfig::Journald { mode, .. } | LogConfig::Syslog { mode, .. }) = config else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
+        let socket = connect(config, true)?;
         Ok(Self {
             config: config.clone(),
             mode: *mode,
-            socket: Some(connect(config, true)?),
+            relays: socket.relay.into_iter().collect(),
+            socket: Some(socket),
             lines: VecDeque::new(),
             bytes: 0,
             sent: 0,
@@ -109,7 +116,8 @@ impl Remote {
             // Not even for its end, which the next line will find.
             return socket.fd.unwatch(on);
         }
-        socket.fd.watch(on, Interest { read: false, write: true })
+        let waits = socket.waits_for_relay();
+        socket.fd.watch(on, Interest { read: waits, write: !waits })
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -120,6 +128,16 @@ impl Remote {
     pub(super) fn flush(&mut self) {
         if self.socket.is_none() && !self.reconnect() {
             return;
+        }
+        if let Some(socket) = self.socket.as_mut().filter(|socket| socket.waits_for_relay()) {
+            match relay::answer(&socket.fd) {
+                Ok(true) => socket.is_connecting = false,
+                Ok(false) => return,
+                Err(err) => {
+                    self.socket = None;
+                    return self.give_up(Instant::now(), err);
+                }
+            }
         }
         while let (Some(line), Some(socket)) = (self.lines.front(), &mut self.socket) {
             match send(socket, &line[self.sent..]) {
@@ -154,7 +172,8 @@ impl Remote {
             && let Some(socket) = &self.socket
             && let Some(left) = until.checked_duration_since(Instant::now())
         {
-            let mut fds = [PollFd::new(&socket.fd, PollFlags::OUT)];
+            let what = if socket.waits_for_relay() { PollFlags::IN } else { PollFlags::OUT };
+            let mut fds = [PollFd::new(&socket.fd, what)];
             if !matches!(poll(&mut fds, Timespec::try_from(left).ok().as_ref()), Ok(1..)) {
                 break;
             }
@@ -170,25 +189,52 @@ impl Remote {
         if self.retry_at.is_none_or(|at| at <= now) {
             match connect(&self.config, false) {
                 Ok(socket) => {
+                    self.relays.extend(socket.relay);
                     (self.socket, self.retry_at) = (Some(socket), None);
                     return true;
                 }
                 Err(err) => {
-                    report("log", &Error::file("connect to", "whoever keeps it")(err));
-                    self.retry_at = Some(now + RETRY);
+                    self.give_up(now, err);
+                    return false;
                 }
             }
         }
+        self.lose();
+        false
+    }
+
+    /// Nobody is there: it is tried again later.
+    fn give_up(&mut self, now: Instant, why: io::Error) {
+        report("log", &Error::file("connect to", "whoever keeps it")(why));
+        self.retry_at = Some(now + RETRY);
+        self.lose();
+    }
+
+    /// What waits for nobody is lost, unless it may wait.
+    fn lose(&mut self) {
         if self.mode == LogMode::Blocking {
             self.lines.clear();
             self.bytes = 0;
         }
-        false
+    }
+
+    /// A child of ours has ended. Whether it was one that speaks TLS.
+    pub(super) fn forget_child(&mut self, pid: Pid) -> bool {
+        let known = self.relays.len();
+        self.relays.retain(|relay| *relay != pid);
+        self.relays.len() < known
     }
 
     fn drop_first(&mut self) {
         self.bytes -= self.lines.pop_front().unwrap_or_default().len();
         self.sent = 0;
+    }
+}
+
+impl Socket {
+    /// Whether a process of ours is still to say that somebody is there.
+    fn waits_for_relay(&self) -> bool {
+        self.is_connecting && self.relay.is_some()
     }
 }
 
@@ -243,7 +289,13 @@ fn connect(config: &LogConfig, wait: bool) -> io::Result<Socket> {
                 fd: Watched::new(socket.into(), Token::Log),
                 is_stream: false,
                 is_connecting: false,
+                relay: None,
             })
+        }
+        LogConfig::Syslog { address: SyslogAddress::Tls(to), .. } => {
+            let (fd, pid) = relay::start(to, wait)?;
+            let fd = Watched::new(fd, Token::Log);
+            Ok(Socket { fd, is_stream: true, is_connecting: !wait, relay: Some(pid) })
         }
         LogConfig::Syslog { address: SyslogAddress::Tcp(to), .. } => {
             /// How long the start of the container may be held up by a machine that does not answer.
@@ -257,7 +309,7 @@ fn connect(config: &LogConfig, wait: bool) -> io::Result<Socket> {
                     connected => connected.map(|()| false)?,
                 };
                 let fd = Watched::new(socket, Token::Log);
-                return Ok(Socket { fd, is_stream: true, is_connecting });
+                return Ok(Socket { fd, is_stream: true, is_connecting, relay: None });
             }
             let socket = std::net::TcpStream::connect_timeout(to, PATIENCE)?;
             socket.set_nonblocking(true)?;
@@ -265,6 +317,7 @@ fn connect(config: &LogConfig, wait: bool) -> io::Result<Socket> {
                 fd: Watched::new(socket.into(), Token::Log),
                 is_stream: true,
                 is_connecting: false,
+                relay: None,
             })
         }
         LogConfig::JsonFile { .. } | LogConfig::Local { .. } | LogConfig::None => {
@@ -279,7 +332,8 @@ fn connect_unix(path: &Path, kind: SocketType) -> io::Result<Socket> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
     rustix::net::connect(&socket, &address)?;
     let is_stream = kind == SocketType::STREAM;
-    Ok(Socket { fd: Watched::new(socket, Token::Log), is_stream, is_connecting: false })
+    let fd = Watched::new(socket, Token::Log);
+    Ok(Socket { fd, is_stream, is_connecting: false, relay: None })
 }
 
 /// Severities (RFC 5424, 6.2.1): those that Docker gives to the two outputs.
