@@ -292,8 +292,7 @@ impl Engine {
                         }
                     }
                 }
-                // It goes with the container that it was made for.
-                mounting.anonymous = false;
+                // What is anonymous stays so: it goes with the last container that has it.
                 mounting.copy_up = false;
                 // What is another's alone stays so.
                 mounting.relabel = mounting.relabel.filter(|one| *one == Relabel::Shared);

@@ -19,7 +19,7 @@ pub(crate) struct Mounting {
     pub(crate) point: MountPoint,
     /// The runtime's options.
     pub(crate) options: Vec<String>,
-    /// The volume has no name of its own, and goes with its container.
+    /// The volume has no name of its own, and goes with the last container that has it.
     pub(crate) anonymous: bool,
     /// A volume that is empty gets what the image has at this place.
     pub(crate) copy_up: bool,

@@ -145,6 +145,8 @@ fn anonymous_volumes_go_with_their_container() {
     ]);
     assert_eq!(sandbox.ok(&["volume", "ls", "-q"]), "named");
     sandbox.ok(&["create", "--name", "one", "-v", "/data", "busybox", "true"]);
+    // Who only borrows it takes nothing along as it goes.
+    sandbox.ok(&["run", "--rm", "--volumes-from", "one", "busybox", "touch", "/data/x"]);
     sandbox.ok(&["create", "--name", "two", "--volumes-from", "one", "busybox", "true"]);
     assert_eq!(volumes(&sandbox), 2);
     // Another container has it, too.
@@ -156,7 +158,15 @@ fn anonymous_volumes_go_with_their_container() {
     assert!(refused.stderr.contains(&want), "{}", refused.stderr);
     sandbox.ok(&["volume", "prune", "-f"]);
     assert_eq!(volumes(&sandbox), 2);
+    // Nobody has it after this one.
     sandbox.ok(&["rm", "-v", "two"]);
+    assert_eq!(sandbox.ok(&["volume", "ls", "-q"]), "named");
+    // Without being asked to, the last one leaves it.
+    sandbox.ok(&["create", "--name", "one", "-v", "/data", "busybox", "true"]);
+    sandbox.ok(&["create", "--name", "two", "--volumes-from", "one", "busybox", "true"]);
+    sandbox.ok(&["rm", "-v", "one"]);
+    sandbox.ok(&["rm", "two"]);
+    assert_eq!(volumes(&sandbox), 2);
     sandbox.ok(&["volume", "prune", "-f"]);
     assert_eq!(sandbox.ok(&["volume", "ls", "-q"]), "named");
     sandbox.ok(&["volume", "prune", "-a", "-f"]);
