@@ -108,7 +108,8 @@ fn protection(args: &DaemonArgs, file: &File) -> Result<Protection, String> {
 
 /// Where certificates are that nothing is said of, as in Docker.
 fn certificates() -> PathBuf {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set =
+        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || set("HOME").unwrap_or_else(|| "/".into()).join(CERTIFICATES);
     set("DOCKER_CERT_PATH").unwrap_or_else(home)
 }

@@ -194,7 +194,7 @@ fn list(base: &Path, directory: &Path, depth: usize, found: &mut BTreeSet<String
 
 /// Every row of the database but of addresses that are given back: those are kept for a while, so
 /// that they are not given out before the kernel has taken the link down; and but for when images were
-/// used, which they are by looking, and what selections of files come to, which is forgotten after a month.
+/// used, which they are by looking, when they last got a name, which may be gone again, and what selections of files come to, which is forgotten after a month.
 fn records(database: &Path) -> BTreeSet<String> {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let Ok(db) = rusqlite::Connection::open_with_flags(database, flags) else {
@@ -205,7 +205,7 @@ fn records(database: &Path) -> BTreeSet<String> {
     for table in rows(&db, tables) {
         let of = match table.as_str() {
             "leases" => "leases WHERE released IS NULL",
-            "image_uses" | "build_digests" => continue,
+            "image_uses" | "image_tagged" | "build_digests" => continue,
             other => other,
         };
         let all = rows(&db, &format!("SELECT * FROM {of}"));

@@ -74,7 +74,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 
 /// Where certificates are of which nothing is said, as in Docker.
 fn usual() -> PathBuf {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set =
+        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || set("HOME").unwrap_or_else(|| "/".into()).join(CERTIFICATES);
     set("DOCKER_CERT_PATH").unwrap_or_else(home)
 }

@@ -215,7 +215,7 @@ impl Listener {
         let ours = number("LISTEN_PID") == Some(std::process::id().cast_signed());
         let n_sockets = number("LISTEN_FDS").filter(|n| ours && *n > 0);
         let n_sockets = n_sockets.ok_or(ListenError::NoneInherited)?;
-        let take_unix = |fd| -> io::Result<Socket> {
+        let take_unix = |fd: std::os::fd::OwnedFd| -> io::Result<Socket> {
             let listener = std::os::unix::net::UnixListener::from(fd);
             listener.set_nonblocking(true)?;
             let address = listener.local_addr()?;
