@@ -150,6 +150,8 @@ impl Error {
             Self::NoContainer(_)
             | Self::NoExec(_)
             | Self::NotFound(_)
+            // It went in this moment: its record goes last.
+            | Self::Snapshot(snapshot::Error::NoSnapshot { .. })
             | Self::Metadata(metadata::Error::NotFound { .. }) => Class::NotFound,
             Self::NameInUse { .. }
             | Self::Conflict(_)

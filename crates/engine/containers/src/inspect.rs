@@ -7,6 +7,7 @@ use snapshot::Mounts;
 
 use crate::attachment::is_main;
 use crate::engine::Engine;
+use crate::intent::Intent;
 use crate::record::{Container, Record};
 use crate::spec::namespaces::{Mode, mode};
 use crate::spec::security::Security;
@@ -24,6 +25,16 @@ impl Engine {
         let has_log = record.host.log_config.driver == "json-file";
         let mut words = container.command().into_iter();
         let sizes = if size { Some(self.sizes(&container)?) } else { None };
+        let layers = match self.layers(&container) {
+            // It comes or goes in this moment: its record is there before, and goes last.
+            Err(Error::Snapshot(snapshot::Error::NoSnapshot { .. })) => None,
+            layers => layers?,
+        };
+        let mut shown_state =
+            State { health: self.shown_health(&container.id, &status), ..state(&status) };
+        if layers.is_none() && self.is_going(&container.id)? {
+            list::REMOVING.clone_into(&mut shown_state.status);
+        }
         let started = running || !status.started_at.is_empty();
         let path_of = |name: &str| if started { file(name) } else { String::new() };
         let links = match self.shown_links(&container)? {
@@ -35,7 +46,7 @@ impl Engine {
             created: clock::print(container.created),
             path: words.next().unwrap_or_default(),
             args: words.collect(),
-            state: State { health: self.shown_health(&container.id, &status), ..state(&status) },
+            state: shown_state,
             image: record.image_id.clone(),
             resolv_conf_path: path_of("resolv.conf"),
             hostname_path: path_of("hostname"),
@@ -59,7 +70,7 @@ impl Engine {
                 running => running.into(),
             },
             host_config: HostConfig { links, ..record.host.clone() },
-            graph_driver: self.graph_driver(&container)?,
+            graph_driver: layers.map(|layers| self.graph_driver(&container, &layers)),
             size_rw: sizes.map(|(own, _)| own),
             size_root_fs: sizes.map(|(_, all)| all),
             mounts: record.shown_mounts().collect(),
@@ -107,14 +118,13 @@ impl Engine {
     }
 
     /// The directories that make the root.
-    fn graph_driver(&self, container: &Container) -> Result<Option<DriverData>, Error> {
-        let Some(mounts) = self.layers(container)? else { return Ok(None) };
+    fn graph_driver(&self, container: &Container, mounts: &Mounts) -> DriverData {
         let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
         let name = self.images.snapshots().name().to_owned();
         // It is mounted in the supervisor's own namespace, on the bundle's root.
         let merged = self.paths().run(&container.id).join("bundle").join(crate::spec::ROOTFS);
         let mut data = vec![("ID", container.id.clone()), ("MergedDir", text(&merged))];
-        match &mounts {
+        match mounts {
             Mounts::Overlay { lower, upper, work } => {
                 let lower: Vec<String> = lower.iter().map(|path| text(path)).collect();
                 data.push(("LowerDir", lower.join(":")));
@@ -124,7 +134,13 @@ impl Engine {
             Mounts::Directory { root, .. } => data.push(("Dir", text(root))),
         }
         let data = data.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Ok(Some(DriverData { data, name }))
+        DriverData { data, name }
+    }
+
+    /// Whether it is being removed.
+    fn is_going(&self, id: &str) -> Result<bool, Error> {
+        let under_way = self.shared.db.read(|tx| tx.operations_on(id))?;
+        Ok(under_way.iter().any(|one| one.kind == Intent::Remove.name()))
     }
 
     fn running_execs(&self, id: &str) -> Vec<String> {

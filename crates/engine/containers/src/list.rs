@@ -57,7 +57,9 @@ const FILTERS: [&str; 15] = [
 ];
 
 const STATES: [&str; 7] =
-    ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
+    ["created", "running", "paused", "restarting", REMOVING, "exited", "dead"];
+/// The state of a container whose files have gone, and whose record is about to.
+pub(crate) const REMOVING: &str = "removing";
 const HEALTHS: [&str; 4] = ["none", "starting", "healthy", "unhealthy"];
 
 /// The ports of a filter, `80`, `80-90/udp`; or why it is none.
@@ -180,8 +182,11 @@ impl Engine {
         if container.record.host_root {
             return Ok((0, 0));
         }
-        let usage = self.images.snapshots().usage(&container.id.parse()?)?;
-        let own = i64::try_from(usage.bytes).unwrap_or(i64::MAX);
+        let own = match self.images.snapshots().usage(&container.id.parse()?) {
+            // It comes or goes in this moment.
+            Err(snapshot::Error::NoSnapshot { .. }) => 0,
+            usage => i64::try_from(usage?.bytes).unwrap_or(i64::MAX),
+        };
         let image = match &container.image {
             // The image may be gone.
             Some(id) => self.images.get(id).map(|image| image.size).unwrap_or_default(),

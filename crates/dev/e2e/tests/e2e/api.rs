@@ -254,6 +254,32 @@ fn what_is_not_there_is_said_as_docker_says_it() {
     sandbox.finish();
 }
 
+/// Clients ask until a container is gone, and list others meanwhile.
+#[test]
+fn what_goes_in_this_moment_is_no_failure() {
+    needs!(Root, Netns, Busybox, Curl);
+    let sandbox = busybox("api-going");
+    let daemon = Daemon::start(&sandbox);
+    let id = sandbox.ok(&["create", "--name", "one", "busybox", "true"]);
+    let look = |request: &str| ask(&daemon, "1.51", request, "");
+    let shown = value(&daemon, "1.51", "GET /containers/one/json?size=1", &Value::Null);
+    assert!(shown["GraphDriver"]["Name"].is_string(), "{shown}");
+    // As it is for some milliseconds: its files are gone, and its record is still there.
+    let gone = sandbox.root().join("snapshots/active").join(&id);
+    std::fs::remove_dir_all(&gone).unwrap();
+    let shown = value(&daemon, "1.51", "GET /containers/one/json?size=1", &Value::Null);
+    assert_eq!((&shown["GraphDriver"], &shown["SizeRw"]), (&Value::Null, &json!(0)));
+    let listed = value(&daemon, "1.51", "GET /containers/json?all=1&size=1", &Value::Null);
+    assert_eq!(listed[0]["Id"], id.as_str(), "{listed}");
+    for request in ["GET /containers/one/changes", "GET /containers/one/export"] {
+        assert_eq!(message(&look(request)), format!("404 no such snapshot: {id}"), "{request}");
+    }
+    sandbox.ok(&["rm", "one"]);
+    assert_eq!(message(&look("GET /containers/one/json")), "404 No such container: one");
+    drop(daemon);
+    sandbox.finish();
+}
+
 #[test]
 fn a_terminal_has_no_second_stream() {
     needs!(Root, Overlay, Netns, Busybox, Curl);
