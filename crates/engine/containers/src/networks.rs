@@ -116,7 +116,12 @@ impl Engine {
         wanted: &str,
         _force: bool,
     ) -> Result<(), Error> {
-        let network = self.networks.inspect(&self.shared.db, network)?;
+        let network = match self.networks.inspect(&self.shared.db, network) {
+            Err(gone @ network::Error::NotFound { .. }) => {
+                return self.disconnect_gone(network, wanted, gone);
+            }
+            found => found?,
+        };
         let (mut container, lock) = self.find_locked(wanted)?;
         let alive = self.status_locked(&container.id, &lock)?.phase.is_alive();
         if container.record.host.network_mode == "host" {
@@ -140,6 +145,22 @@ impl Engine {
         Ok(())
     }
 
+    /// The same of a network that was removed while the container did not run: it could not start any more.
+    fn disconnect_gone(
+        &self,
+        network: &str,
+        wanted: &str,
+        gone: network::Error,
+    ) -> Result<(), Error> {
+        let (mut container, lock) = self.find_locked(wanted)?;
+        let alive = self.status_locked(&container.id, &lock)?.phase.is_alive();
+        if alive || !leave_gone(&mut container.record, network) {
+            return Err(gone.into());
+        }
+        // Its addresses went with it, and nobody is told, as by Docker.
+        self.set_record(&container)
+    }
+
     fn tell_of_network(&self, action: &str, container: &Container, network: &Network) {
         let driver = network.driver().name();
         let attributes =
@@ -158,10 +179,66 @@ impl Engine {
 
 /// Takes a network out of a record. Whether it was there.
 pub(crate) fn leave(record: &mut Record, network: &Network) -> bool {
-    let is = |name: &str| name == network.name || name == network.id;
+    leave_called(record, &[network.name.as_str(), network.id.as_str()])
+}
+
+/// The same of a network that is gone, by its name or its id.
+fn leave_gone(record: &mut Record, wanted: &str) -> bool {
+    if matches!(mode(&record.host.network_mode), Mode::Container(_)) {
+        return false;
+    }
+    // The record calls it as whoever made the container did; both are known from its last start.
+    let last =
+        record.connected.iter().find(|(name, one)| *name == wanted || one.network_id == wanted);
+    let last = last.map(|(name, one)| (name.clone(), one.network_id.clone()));
+    let (name, id) = last.unwrap_or_default();
+    leave_called(record, &[wanted, &name, &id])
+}
+
+fn leave_called(record: &mut Record, names: &[&str]) -> bool {
+    let is = |name: &str| !name.is_empty() && names.contains(&name);
     let n_endpoints = record.endpoints.len();
     record.endpoints.retain(|name, _| !is(name));
-    let main = !record.unplugged && (is(&record.host.network_mode));
+    let main = !record.unplugged && is(&record.host.network_mode);
     record.unplugged |= main;
     main || record.endpoints.len() < n_endpoints
+}
+
+#[cfg(test)]
+mod tests {
+    use docker::HostConfig;
+
+    use super::*;
+
+    fn record(network_mode: &str, endpoints: &[&str]) -> Record {
+        Record {
+            host: HostConfig { network_mode: network_mode.into(), ..HostConfig::default() },
+            endpoints: endpoints
+                .iter()
+                .map(|name| ((*name).to_owned(), EndpointSettings::default()))
+                .collect(),
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn a_network_that_is_gone_is_left_by_whatever_it_was_called() {
+        let mut one = record("test", &["test", "other"]);
+        assert!(!leave_gone(&mut one, "nope") && !one.unplugged);
+        assert!(leave_gone(&mut one, "test") && one.unplugged);
+        assert_eq!(one.endpoints.keys().collect::<Vec<_>>(), ["other"]);
+        assert!(!leave_gone(&mut one, "test"));
+        assert!(leave_gone(&mut one, "other") && one.endpoints.is_empty());
+        // By its name, where it was made by its id; and the other way round.
+        for (made, left) in [("0123", "test"), ("test", "0123")] {
+            let mut one = record(made, &[]);
+            let settings =
+                EndpointSettings { network_id: "0123".into(), ..EndpointSettings::default() };
+            one.connected.insert("test".into(), settings);
+            assert!(leave_gone(&mut one, left) && one.unplugged, "{made}");
+        }
+        // That is nobody's network.
+        let mut guest = record("container:x", &[]);
+        assert!(!leave_gone(&mut guest, "container:x") && !guest.unplugged);
+    }
 }

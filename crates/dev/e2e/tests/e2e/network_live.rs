@@ -118,3 +118,27 @@ fn what_cannot_be_joined_changes_nothing() {
     sandbox.ok(&["network", "rm", "back"]);
     sandbox.finish();
 }
+
+/// A network goes while nobody runs in it; who was to be in it starts without it.
+#[test]
+fn a_network_that_is_gone_can_be_left() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("network-live-gone");
+    sandbox.ok(&["network", "create", "gone"]);
+    sandbox.ok(&["network", "create", "stays"]);
+    sandbox.ok(&["run", "-d", "--name", "one", "--network", "gone", "busybox", "sleep", "600"]);
+    sandbox.ok(&["stop", "-t", "0", "one"]);
+    sandbox.ok(&["network", "rm", "gone"]);
+    let refused = sandbox.dhow(&["start", "one"]);
+    assert!(refused.stderr.contains("network gone not found"), "{refused:?}");
+    let refused = sandbox.dhow(&["network", "disconnect", "nosuch", "one"]);
+    assert!(refused.stderr.contains("network nosuch not found"), "{refused:?}");
+    sandbox.ok(&["network", "disconnect", "gone", "one"]);
+    assert_eq!(inspect(&sandbox, "one")["NetworkSettings"]["Networks"], serde_json::json!({}));
+    sandbox.ok(&["network", "connect", "stays", "one"]);
+    sandbox.ok(&["start", "one"]);
+    assert!(!field(&sandbox, "one", "stays", "IPAddress").is_empty());
+    sandbox.ok(&["rm", "-f", "one"]);
+    sandbox.ok(&["network", "rm", "stays"]);
+    sandbox.finish();
+}
