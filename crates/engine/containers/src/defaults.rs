@@ -12,6 +12,7 @@ use crate::etc::Resolv;
 use crate::runtimes::OWN;
 use crate::settings::{AddressPool, Settings};
 use crate::spec::resources::Machine;
+use crate::spec::security::Profile;
 
 impl Settings {
     /// Refuses what no container could be made with.
@@ -30,7 +31,18 @@ impl Settings {
         one_of("default-cgroupns-mode", &self.default_cgroupns_mode, &["private", "host"])?;
         one_of("default-ipc-mode", &self.default_ipc_mode, &["private", "shareable"])?;
         self.host_gateways()?;
+        self.profile()?;
         self.shm_size().map(drop)
+    }
+
+    /// The profile of system calls of containers that name none.
+    pub(crate) fn profile(&self) -> Result<Profile, Error> {
+        Profile::of_setting(&self.seccomp_profile)
+    }
+
+    /// The same, as `info` shows it.
+    pub fn shown_profile(&self) -> &str {
+        if self.seccomp_profile.is_empty() { "builtin" } else { &self.seccomp_profile }
     }
 
     /// What `host-gateway` stands for; nothing: what the container's network has.
@@ -232,6 +244,10 @@ mod tests {
                 "\"default-ipc-mode\": `host` is not `private` or `shareable`",
             ),
             (r#"{"host-gateway-ip": "x"}"#, "\"host-gateway-ip\": x is no address"),
+            (
+                r#"{"seccomp-profile": "/nowhere.json"}"#,
+                "opening seccomp profile (/nowhere.json) failed: No such file or directory (os error 2)",
+            ),
             (r#"{"default-shm-size": "0"}"#, "\"default-shm-size\": 0 is nothing"),
         ] {
             assert_eq!(settings(json).check().unwrap_err().to_string(), why);

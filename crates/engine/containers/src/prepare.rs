@@ -235,7 +235,11 @@ impl Engine {
         };
         let mut supplies = self.supplies(container, &who)?;
         let namespaces = self.namespaces(container)?;
-        let security = Security::parse(&host.security_opt)?;
+        let mut security = Security::parse(&host.security_opt)?;
+        // As in Docker, steps of builds have the usual profile.
+        if container.record.step.is_none() {
+            security.or_set(&self.settings(), host.privileged)?;
+        }
         let mut mapped = Vec::new();
         for mapping in &host.resources.devices {
             mapped.extend(devices::mapped(mapping)?);

@@ -49,6 +49,9 @@ pub struct Settings {
     pub labels: Vec<String>,
     /// Processes of containers that do not say otherwise gain no privileges.
     pub no_new_privileges: bool,
+    /// The profile of system calls of containers that name none: a file, `builtin`, or `unconfined`; empty:
+    /// `builtin`.
+    pub seccomp_profile: String,
     /// All other keys of the file.
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
@@ -215,6 +218,7 @@ impl Default for Settings {
             host_gateway_ips: Vec::new(),
             labels: Vec::new(),
             no_new_privileges: false,
+            seccomp_profile: String::new(),
             others: BTreeMap::new(),
             init: false,
             runtimes: BTreeMap::new(),

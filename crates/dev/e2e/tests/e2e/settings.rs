@@ -70,6 +70,39 @@ fn it_is_for_who_says_nothing() {
 }
 
 #[test]
+fn a_profile_of_system_calls_is_for_who_names_none() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("set-profile");
+    let (file, profile) = (sandbox.work().join("daemon.json"), sandbox.work().join("profile.json"));
+    let rule = json!({"names": ["chmod", "fchmodat", "fchmodat2"], "action": "SCMP_ACT_ERRNO"});
+    let hardened = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]});
+    std::fs::write(&profile, hardened.to_string()).unwrap();
+    std::fs::write(&file, json!({"seccomp-profile": profile}).to_string()).unwrap();
+    sandbox.set_env("DHOW_CONFIG", &file.display().to_string());
+    let look = "touch /f; chmod 700 /f 2>/dev/null; echo $?";
+    let run = |args: &[&str]| {
+        sandbox.ok(&[&["run", "--rm"], args, &["busybox", "sh", "-c", look]].concat())
+    };
+    assert_eq!(run(&[]), "1");
+    assert_eq!(run(&["--security-opt", "seccomp=builtin"]), "0");
+    assert_eq!(run(&["--privileged"]), "0");
+    let shown = sandbox.ok(&["info", "--format", "{{json .SecurityOptions}}"]);
+    assert!(shown.contains(&format!("name=seccomp,profile={}", profile.display())), "{shown}");
+    // What cannot be read confines nobody less: nothing is made.
+    std::fs::remove_file(&profile).unwrap();
+    for args in [&["create", "busybox", "true"][..], &["daemon"]] {
+        let refused = sandbox.dhow(args);
+        assert!(refused.stderr.contains("opening seccomp profile ("), "{refused:?}");
+    }
+    assert_eq!(sandbox.ok(&["ps", "-aq"]), "");
+    std::fs::write(&file, r#"{"seccomp-profile": "unconfined"}"#).unwrap();
+    let status = ["run", "--rm", "busybox", "sed", "-n", "s/^Seccomp:.//p", "/proc/self/status"];
+    assert_eq!(sandbox.ok(&status), "0");
+    sandbox.unset_env("DHOW_CONFIG");
+    sandbox.finish();
+}
+
+#[test]
 fn a_daemon_reads_them_again() {
     needs!(Root, Overlay, Netns, Busybox, Docker);
     let sandbox = busybox("settings-again");

@@ -180,6 +180,9 @@ fn information(engine: &Engine) -> Result<Info, Error> {
     }
     info.warnings.extend(engine.rootless_warnings());
     info.warnings.extend(engine.selinux_warning().map(str::to_owned));
+    if settings.shown_profile() != "builtin" {
+        info.warnings.push("WARNING: daemon is not using the default seccomp profile".to_owned());
+    }
     let say = |key| format!("WARNING: daemon.json: \"{key}\" has no effect");
     info.warnings.extend(settings.unused().map(say));
     Ok(info)
@@ -195,9 +198,11 @@ pub(crate) fn id(engine: &Engine) -> String {
 }
 
 fn security_options(engine: &Engine) -> docker::Words {
+    let settings = engine.settings();
+    let seccomp = format!("name=seccomp,profile={}", settings.shown_profile());
     let mut options = Vec::new();
     options.extend(engine.confines_by_apparmor().then_some("name=apparmor"));
-    options.push("name=seccomp,profile=builtin");
+    options.push(seccomp.as_str());
     options.extend(engine.labels_by_selinux().then_some("name=selinux"));
     options.extend(engine.is_rootless().then_some("name=rootless"));
     options.push("name=cgroupns");

@@ -4,6 +4,7 @@ use docker::HostConfig;
 use oci::runtime;
 
 use crate::Error;
+use crate::settings::Settings;
 
 /// Paths that tell of the machine, or let it be harmed; hidden. Docker's list, in its order.
 const MASKED: [&str; 12] = [
@@ -67,15 +68,43 @@ pub(crate) struct Security {
     pub(crate) label: selinux::Options,
 }
 
-/// The `AppArmor` profile that is none, as it is shown.
+/// The profile that is none, as it is shown.
 const UNCONFINED: &str = "unconfined";
 
+/// A filter of system calls.
 #[derive(Clone, Debug, PartialEq)]
-enum Profile {
-    Default,
+pub(crate) enum Profile {
+    /// None was named: the administrator's, where there is one.
+    Unsaid,
+    /// Docker's default.
+    Builtin,
+    /// None.
     Unconfined,
     /// Docker's JSON.
     Custom(String),
+}
+
+impl Profile {
+    /// One that somebody has written.
+    fn custom(json: String) -> Result<Self, Error> {
+        seccomp::Profile::parse(&json).map_err(|err| bad_profile(&err))?;
+        Ok(Self::Custom(json))
+    }
+
+    /// What `daemon.json` says: the path of a file, or a word.
+    pub(crate) fn of_setting(setting: &str) -> Result<Self, Error> {
+        match setting {
+            "" | "builtin" => Ok(Self::Builtin),
+            UNCONFINED => Ok(Self::Unconfined),
+            path => {
+                let bad = |why: &dyn std::fmt::Display| {
+                    Error::Invalid(format!("opening seccomp profile ({path}) failed: {why}"))
+                };
+                let json = std::fs::read_to_string(path).map_err(|err| bad(&err))?;
+                Self::custom(json).map_err(|err| bad(&err))
+            }
+        }
+    }
 }
 
 /// The annotation by which programs give up rights to files and to TCP: ours (`--landlock`). The
@@ -103,7 +132,7 @@ impl Security {
         let mut security = Self {
             no_new_privileges: false,
             writable_cgroups: false,
-            profile: Profile::Default,
+            profile: Profile::Unsaid,
             apparmor: None,
             label: selinux::Options::default(),
         };
@@ -128,12 +157,10 @@ impl Security {
             ("no-new-privileges", value) => self.no_new_privileges = flag(option, value)?,
             // In words alone, as Docker has it.
             ("writable-cgroups", "true" | "false") => self.writable_cgroups = value == "true",
-            ("seccomp", "unconfined") => self.profile = Profile::Unconfined,
-            ("seccomp", "builtin" | "default" | "") => self.profile = Profile::Default,
-            ("seccomp", json) => {
-                seccomp::Profile::parse(json).map_err(|err| bad_profile(&err))?;
-                self.profile = Profile::Custom(json.to_owned());
-            }
+            ("seccomp", UNCONFINED) => self.profile = Profile::Unconfined,
+            ("seccomp", "builtin" | "default") => self.profile = Profile::Builtin,
+            ("seccomp", "") => self.profile = Profile::Unsaid,
+            ("seccomp", json) => self.profile = Profile::custom(json.to_owned())?,
             ("apparmor", "") => self.apparmor = None,
             ("apparmor", name) => self.apparmor = Some(name.to_owned()),
             ("label", label) => self.take_label(label)?,
@@ -187,6 +214,14 @@ impl Security {
         Ok(name)
     }
 
+    /// Takes the administrator's profile where none was named. Who has all rights is under none.
+    pub(crate) fn or_set(&mut self, settings: &Settings, privileged: bool) -> Result<(), Error> {
+        if self.profile == Profile::Unsaid && !privileged {
+            self.profile = settings.profile()?;
+        }
+        Ok(())
+    }
+
     /// The filter for a container with these capabilities.
     pub(crate) fn seccomp(
         &self,
@@ -195,8 +230,8 @@ impl Security {
     ) -> Result<Option<runtime::Seccomp>, Error> {
         let profile = match &self.profile {
             Profile::Unconfined => return Ok(None),
-            Profile::Default if privileged => return Ok(None),
-            Profile::Default => seccomp::Profile::parse(seccomp::DOCKER_DEFAULT),
+            Profile::Unsaid | Profile::Builtin if privileged => return Ok(None),
+            Profile::Unsaid | Profile::Builtin => seccomp::Profile::parse(seccomp::DOCKER_DEFAULT),
             Profile::Custom(json) => seccomp::Profile::parse(json),
         };
         let profile = profile.map_err(|err| bad_profile(&err))?;
@@ -288,6 +323,38 @@ mod tests {
         };
         assert!(!allows(&[]));
         assert!(allows(&["CAP_SYS_ADMIN".into()]));
+    }
+
+    #[test]
+    fn an_administrators_profile_is_for_who_names_none() {
+        let path = std::env::temp_dir().join(format!("dhow-profile-{}", std::process::id()));
+        std::fs::write(&path, r#"{"defaultAction": "SCMP_ACT_LOG"}"#).unwrap();
+        let of = |setting: &str, options: &[&str], privileged| {
+            let set = serde_json::json!({"seccomp-profile": setting});
+            let settings: Settings = serde_json::from_value(set).unwrap();
+            let mut security = parse(options)?;
+            security.or_set(&settings, privileged)?;
+            let filter = security.seccomp(privileged, &[])?;
+            Ok::<_, Error>(filter.map(|filter| filter.default_action))
+        };
+        let file = path.to_str().unwrap();
+        let (set, usual) = (Some("SCMP_ACT_LOG".to_owned()), Some("SCMP_ACT_ERRNO".to_owned()));
+        assert_eq!(of(file, &[], false).unwrap(), set);
+        assert_eq!(of(file, &["seccomp="], false).unwrap(), set);
+        assert_eq!(of(file, &["seccomp=builtin"], false).unwrap(), usual);
+        assert_eq!(of(file, &["seccomp=unconfined"], false).unwrap(), None);
+        assert_eq!(of(file, &[], true).unwrap(), None);
+        assert_eq!(of("builtin", &[], false).unwrap(), usual);
+        assert_eq!(of("unconfined", &[], false).unwrap(), None);
+        assert_eq!(of("unconfined", &["seccomp=builtin"], false).unwrap(), usual);
+        std::fs::write(&path, "{").unwrap();
+        let why = of(file, &[], false).unwrap_err().to_string();
+        let begin = format!("opening seccomp profile ({file}) failed: seccomp profile: ");
+        assert!(why.starts_with(&begin), "{why}");
+        std::fs::remove_file(&path).unwrap();
+        let why = of(file, &[], false).unwrap_err().to_string();
+        assert!(why.contains("No such file"), "{why}");
+        assert_eq!(of(file, &["seccomp=builtin"], false).unwrap(), usual);
     }
 
     #[test]
