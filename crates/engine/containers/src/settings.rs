@@ -233,12 +233,13 @@ impl Default for Settings {
 
 /// Keys that others look at: the registries' client, the collector, who listens. And one that asks for what is so
 /// anyway.
-const OF_OTHERS: [&str; 12] = [
+const OF_OTHERS: [&str; 13] = [
     "container-gc",
     "hosts",
     "image-gc",
     "insecure-registries",
     "live-restore",
+    "proxies",
     "registry-mirrors",
     "tls",
     "tlscacert",

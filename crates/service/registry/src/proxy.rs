@@ -1,5 +1,5 @@
 //! Proxies, as the environment names them: `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, read the
-//! way that Docker reads them.
+//! way that Docker reads them; or as `daemon.json` does.
 
 use std::net::IpAddr;
 
@@ -14,6 +14,22 @@ pub struct Proxies {
     http: Option<Proxy>,
     https: Option<Proxy>,
     direct: Vec<Direct>,
+    said: Said,
+}
+
+/// The texts that proxies were made of. There may be passwords in them.
+#[derive(Clone, Default)]
+struct Said {
+    http: String,
+    https: String,
+    direct: String,
+}
+
+/// Its passwords are nobody's business.
+impl std::fmt::Debug for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("..")
+    }
 }
 
 /// A proxy.
@@ -55,12 +71,35 @@ impl Proxies {
             values.iter().find_map(|name| env(name).filter(|value| !value.is_empty()))
         };
         let proxy = |name: &str| get(name).map(|value| Proxy::parse(name, &value)).transpose();
-        let direct = get("NO_PROXY").unwrap_or_default();
+        let said = |name: &str| get(name).unwrap_or_default();
+        let direct = said("NO_PROXY");
         Ok(Self {
             http: proxy("HTTP_PROXY")?,
             https: proxy("HTTPS_PROXY")?,
             direct: direct.split(',').filter_map(Direct::parse).collect(),
+            said: Said { http: said("HTTP_PROXY"), https: said("HTTPS_PROXY"), direct },
         })
+    }
+
+    /// As they are shown to people, nobody's password among them: that for HTTP, that for HTTPS, and who is spoken
+    /// to directly. Empty: none.
+    pub fn shown(&self) -> [String; 3] {
+        [masked(&self.said.http), masked(&self.said.https), self.said.direct.clone()]
+    }
+
+    /// The variables by which programs that we run have the same, by each of their names.
+    pub fn variables(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let said = &self.said;
+        let all = [
+            ("HTTP_PROXY", &said.http),
+            ("http_proxy", &said.http),
+            ("HTTPS_PROXY", &said.https),
+            ("https_proxy", &said.https),
+            ("NO_PROXY", &said.direct),
+            ("no_proxy", &said.direct),
+        ];
+        let all = all.into_iter().map(|(name, value)| (name, value.as_str()));
+        all.filter(|(_, value)| !value.is_empty())
     }
 
     /// The proxy for requests to `origin`. The machine itself is never asked through one.
@@ -71,6 +110,16 @@ impl Proxies {
         };
         let direct = origin.is_loopback() || self.direct.iter().any(|one| one.covers(origin));
         proxy.filter(|_| !direct)
+    }
+}
+
+/// A proxy's address without the one who uses it, as Docker shows it.
+fn masked(text: &str) -> String {
+    let start = text.find("://").map_or(0, |at| at + "://".len());
+    let (scheme, rest) = text.split_at(start);
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}xxxxx:xxxxx@{host}"),
+        None => text.to_owned(),
     }
 }
 
@@ -252,6 +301,28 @@ mod tests {
         let value = proxy.authorization.as_ref().unwrap().to_str().unwrap();
         assert_eq!(base64::decode(value.strip_prefix("Basic ").unwrap()).unwrap(), b"us@er:p:w");
         assert_eq!(format!("{proxy:?}"), "http://proxy.test:8080");
+    }
+
+    #[test]
+    fn a_password_is_shown_to_nobody() {
+        let pairs = [
+            ("HTTP_PROXY", "http://me:word@proxy.test:8080/"),
+            ("https_proxy", "me:word@other.test"),
+            ("NO_PROXY", "a.test"),
+        ];
+        let env = |name: &str| {
+            pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        };
+        let proxies = Proxies::from_env(&env).unwrap();
+        let shown = ["http://xxxxx:xxxxx@proxy.test:8080/", "xxxxx:xxxxx@other.test", "a.test"];
+        assert_eq!(proxies.shown(), shown);
+        assert!(!format!("{proxies:?}").contains("word"));
+        let variables: Vec<_> = proxies.variables().collect();
+        assert_eq!(variables.len(), 6);
+        assert!(variables.contains(&("http_proxy", "http://me:word@proxy.test:8080/")));
+        assert!(variables.contains(&("HTTPS_PROXY", "me:word@other.test")));
+        assert_eq!(Proxies::default().variables().count(), 0);
+        assert_eq!(Proxies::default().shown(), ["", "", ""]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What this machine says about registries.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -38,12 +39,22 @@ pub struct Settings {
 }
 
 /// The keys of `daemon.json` that are about registries; the others are not ours to judge.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 struct File {
     insecure_registries: Vec<String>,
     registry_mirrors: Vec<String>,
     token_servers: Vec<String>,
+    /// `http-proxy`, `https-proxy` and `no-proxy`.
+    proxies: BTreeMap<String, String>,
+}
+
+impl File {
+    /// What it has in place of a variable of the environment.
+    fn proxy(&self, variable: &str) -> Option<String> {
+        let key = variable.to_ascii_lowercase().replace('_', "-");
+        self.proxies.get(&key).filter(|value| !value.is_empty()).cloned()
+    }
 }
 
 impl Settings {
@@ -68,12 +79,13 @@ impl Settings {
                 why: error.to_string(),
             })?;
         }
+        let proxies = Proxies::from_env(&|name| file.proxy(name).or_else(|| env(name)))?;
         Ok(Self {
             certs: CERTS.map(PathBuf::from).into(),
             insecure: file.insecure_registries,
             mirrors: file.registry_mirrors,
             token_servers: file.token_servers,
-            proxies: Proxies::from_env(env)?,
+            proxies,
             ..Self::default()
         })
     }
@@ -141,12 +153,32 @@ mod tests {
     }
 
     #[test]
+    fn the_files_proxies_win_over_the_environments() {
+        let path = std::env::temp_dir().join(format!("dhow-proxies-{}", std::process::id()));
+        let text = r#"{"proxies": {"http-proxy": "http://file.test:1", "no-proxy": ""}}"#;
+        std::fs::write(&path, text).unwrap();
+        let env = |name: &str| match name {
+            "DHOW_CONFIG" => Some(path.display().to_string()),
+            "HTTP_PROXY" | "https_proxy" => Some("http://me:word@env.test:2".to_owned()),
+            "NO_PROXY" => Some("a.test".to_owned()),
+            _ => None,
+        };
+        let settings = Settings::of_this_machine(&env).unwrap();
+        let shown = ["http://file.test:1", "http://xxxxx:xxxxx@env.test:2", "a.test"];
+        assert_eq!(settings.proxies.shown(), shown);
+        let origin = Origin::of(Scheme::Http, "b.test").unwrap();
+        let proxy = settings.proxies.of(&origin).unwrap();
+        assert_eq!(proxy.origin.to_string(), "http://file.test:1");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
     fn the_file_may_hold_more_than_we_know() {
         let text = br#"{"insecure-registries":["a:1"],"live-restore":true}"#;
         let file = parse(Path::new("x"), text).unwrap();
         assert_eq!(file.insecure_registries, ["a:1"]);
         assert!(parse(Path::new("x"), b"\n").unwrap().registry_mirrors.is_empty());
-        let error = parse(Path::new("/x"), b"{").unwrap_err().to_string();
+        let error = parse(Path::new("/x"), b"{").err().unwrap().to_string();
         assert!(error.starts_with("\"/x\": "), "{error}");
     }
 }

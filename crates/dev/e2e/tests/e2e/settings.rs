@@ -113,10 +113,12 @@ fn a_daemon_reads_them_again() {
     let labels = || daemon.ok(&["info", "--format", "{{json .Labels}}"]);
     assert_eq!(labels(), r#"["a=b"]"#);
     let set = json!({"labels": ["c=d"], "default-shm-size": "1m", "max-concurrent-uploads": 7,
-        "insecure-registries": ["r.test:5000"]});
+        "insecure-registries": ["r.test:5000"], "proxies": {"http-proxy": "http://me:word@proxy.test:1"}});
     std::fs::write(&file, set.to_string()).unwrap();
     daemon.signal("HUP");
     wait_until("it has read them", || labels() == r#"["c=d"]"#);
+    let proxy = daemon.ok(&["info", "--format", "{{.HTTPProxy}}"]);
+    assert_eq!(proxy, "http://xxxxx:xxxxx@proxy.test:1");
     let look = "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2";
     assert_eq!(daemon.ok(&["run", "--rm", "busybox", "sh", "-c", look]), "1024");
     // What cannot be is not taken, and ends nothing.

@@ -121,6 +121,8 @@ fn information(engine: &Engine) -> Result<Info, Error> {
     let ours = Commit { id: VERSION.to_owned() };
     let settings = engine.settings();
     let cdi = settings.cdi_dirs();
+    let registries = registry::of_this_machine();
+    let [http_proxy, https_proxy, no_proxy] = registries.proxies.shown();
     let mut info = Info {
         id: id(engine),
         containers: counts.total as i64,
@@ -152,10 +154,13 @@ fn information(engine: &Engine) -> Result<Info, Error> {
         os_type: "linux".to_owned(),
         architecture: machine.hardware,
         index_server_address: "https://index.docker.io/v1/".to_owned(),
-        registry_config: Some(registry::shown(&registry::of_this_machine())),
+        registry_config: Some(registry::shown(&registries)),
         ncpu: machine.cpus,
         mem_total: machine.memory,
         docker_root_dir: engine.root().display().to_string(),
+        http_proxy,
+        https_proxy,
+        no_proxy,
         name: machine.host_name,
         labels: settings.labels.clone().into(),
         server_version: VERSION.to_owned(),

@@ -65,6 +65,9 @@ async fn look_up<'a>(
         check_name(&git.reference)?;
     }
     let mut program = Program::new(listeners);
+    for (name, value) in build.builder.settings.proxies.variables() {
+        program.set(name, value);
+    }
     authorize(build, git, &remote, &mut program).await?;
     let agent = ssh(build, git, &remote, &mut program).await?;
     let tip = if git.bundle.is_some() {
