@@ -178,12 +178,12 @@ fn attachment(name: &str, settings: Option<&EndpointSettings>) -> Result<Attachm
             }
             attachment.link_local.push(address);
         }
-        for text in [&ipam.ipv4_address, &ipam.ipv6_address] {
-            if !text.is_empty() {
-                let bad = |_| Error::Invalid(format!("invalid address: {text}"));
-                attachment.addresses.push(text.parse().map_err(bad)?);
-            }
-        }
+        let texts = (ipam.ipv4_address.as_str(), ipam.ipv6_address.as_str());
+        attachment.addresses = fixed_addresses(texts.0, texts.1).map_err(|why| {
+            Error::Invalid(format!(
+                "invalid config for network {name}: invalid endpoint settings:\n{why}"
+            ))
+        })?;
     }
     if !settings.mac_address.is_empty() {
         attachment.mac = Some(parse_mac(&settings.mac_address)?);
@@ -207,6 +207,22 @@ fn attachment(name: &str, settings: Option<&EndpointSettings>) -> Result<Attachm
     attachment.aliases = settings.aliases.to_vec();
     attachment.gateway_priority = settings.gw_priority;
     Ok(attachment)
+}
+
+/// The addresses that somebody wants, each of its own family; empty: none.
+fn fixed_addresses(v4: &str, v6: &str) -> Result<Vec<IpAddr>, String> {
+    let mut all = Vec::new();
+    if !v4.is_empty() {
+        let parsed = v4.parse().ok().filter(|address: &Ipv4Addr| !address.is_unspecified());
+        all.push(IpAddr::V4(parsed.ok_or_else(|| format!("invalid IPv4 address: {v4}"))?));
+    }
+    if !v6.is_empty() {
+        let is_usable =
+            |address: &Ipv6Addr| !address.is_unspecified() && address.to_ipv4_mapped().is_none();
+        let parsed = v6.parse().ok().filter(is_usable);
+        all.push(IpAddr::V6(parsed.ok_or_else(|| format!("invalid IPv6 address: {v6}"))?));
+    }
+    Ok(all)
 }
 
 /// Whether an address is of its link alone: nobody is told of it.
@@ -472,6 +488,23 @@ mod tests {
             "net.ipv4.conf.IFNAME.x.y=1",
         ] {
             assert!(parse(bad).unwrap_err().starts_with("unrecognised network"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_of_their_own_family() {
+        let show = |v4: &str, v6: &str| match fixed_addresses(v4, v6) {
+            Ok(all) => all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            Err(why) => why,
+        };
+        assert_eq!(show("10.0.0.9", "2001:db8::9"), "10.0.0.9 2001:db8::9");
+        assert_eq!(show("", "fd00::9"), "fd00::9");
+        assert_eq!(show("", ""), "");
+        for bad in ["mynet_ip", "2001:db8::1", "0.0.0.0", "::ffff:10.0.0.9"] {
+            assert_eq!(show(bad, ""), format!("invalid IPv4 address: {bad}"));
+        }
+        for bad in ["mynet_ip6", "172.28.99.99", "::ffff:172.28.99.99", "::", "fe80::1%eth0"] {
+            assert_eq!(show("", bad), format!("invalid IPv6 address: {bad}"));
         }
     }
 
