@@ -263,9 +263,7 @@ impl Client {
             Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(failed)?),
             Endpoint::Tcp(address) => Box::new(TcpStream::connect(address).await.map_err(failed)?),
             Endpoint::Tls(address, secure) => {
-                let stream = TcpStream::connect(address).await.map_err(failed)?;
-                let stream = secure.connector.connect(secure.name.clone(), stream).await;
-                Box::new(stream.map_err(failed)?)
+                Box::new(secure.connect(address).await.map_err(failed)?)
             }
         })
     }

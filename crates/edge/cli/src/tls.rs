@@ -1,13 +1,19 @@
 //! TLS to an engine on TCP, by the names that Docker's client has: who it is, and who we are.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::Global;
 use crate::client::{Endpoint, Secure};
@@ -15,6 +21,55 @@ use crate::error::{Error, Result};
 
 /// Where Docker keeps certificates, in the home directory.
 const CERTIFICATES: &str = ".docker";
+
+/// A connection whose end of input is said in TLS alone. Who closes the socket's writing side as well is taken for
+/// gone, and gets no more output.
+pub(crate) struct Stream {
+    inner: TlsStream<TcpStream>,
+    has_ended: bool,
+}
+
+impl Secure {
+    /// Connects to the engine.
+    pub(crate) async fn connect(&self, address: &str) -> io::Result<Stream> {
+        let stream = TcpStream::connect(address).await?;
+        let inner = self.connector.connect(self.name.clone(), stream).await?;
+        Ok(Stream { inner, has_ended: false })
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.has_ended {
+            self.has_ended = true;
+            self.inner.get_mut().1.send_close_notify();
+        }
+        // The socket is closed when it is dropped.
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+}
 
 /// An engine at `HOST[:PORT]`: with TLS where `--tlsverify` or `DOCKER_TLS_VERIFY` says so.
 pub(crate) fn endpoint(global: &Global, address: &str) -> Result<Endpoint> {

@@ -1,5 +1,6 @@
 //! The API on TCP: with TLS, by which clients are known, and without.
 
+use std::io::Write as _;
 use std::process::{Child, Stdio};
 
 use testkit::{Output, Sandbox, needs, wait_until};
@@ -170,6 +171,17 @@ fn our_own_client_speaks_tls() {
     assert_eq!(sandbox.ok(&[&known[..], &run].concat()), "hi");
     sandbox.ok(&[&known[..], &["run", "-d", "--name", "web", "busybox", "sleep", "600"]].concat());
     assert_eq!(sandbox.ok(&[&known[..], &["exec", "web", "echo", "in"]].concat()), "in");
+    // The end of its input is not the end of the output.
+    let script = "cat; sleep 0.5; echo out";
+    let mut exec = sandbox
+        .dhow_command(&[&known[..], &["exec", "-i", "web", "sh", "-c", script]].concat())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    exec.stdin.take().unwrap().write_all(b"through\n").unwrap();
+    let output = exec.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "through\nout\n");
     sandbox.ok(&[&known[..], &["rm", "-f", "web"]].concat());
     // Without a certificate, and with one of an engine that is another.
     assert_eq!(sandbox.dhow(&[&there[..], &["ps"]].concat()).code, 1);
