@@ -24,15 +24,19 @@ pub(crate) fn is_of_a_page(headers: &HeaderMap) -> bool {
     is_of_another || is_from_elsewhere || !is_of_this_machine(&host)
 }
 
-/// Whether no name server can have been asked for a host: it is an address, a single word, or below `localhost`.
+/// Whether no name server can have been asked for a host: it is an address, `localhost` or below that, or a single
+/// word without a port, as programs have it that were given a socket. A browser says the port, and asks the name
+/// servers of whatever network it is in for single words, too.
 fn is_of_this_machine(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
+    let (name, has_port) = match host.strip_prefix('[') {
+        Some(rest) => (rest.split(']').next().unwrap_or_default(), true),
+        None => host.split_once(':').map_or((host, false), |(name, _)| (name, true)),
     };
-    !name.contains('.')
-        || name.parse::<IpAddr>().is_ok()
-        || name.to_ascii_lowercase().ends_with(".localhost")
+    let lower = name.to_ascii_lowercase();
+    name.parse::<IpAddr>().is_ok()
+        || lower == "localhost"
+        || lower.ends_with(".localhost")
+        || (!has_port && !name.contains('.'))
 }
 
 #[cfg(test)]
@@ -53,7 +57,9 @@ mod tests {
             (&[("host", "localhost:2375"), ("origin", "http://localhost:2375")], false),
             (&[("host", "localhost:2375"), ("origin", "http://localhost:8080")], true),
             (&[("host", "localhost:2375"), ("origin", "null")], true),
+            (&[("host", "LOCALHOST:2375")], false),
             (&[("host", "evil.example:2375")], true),
+            (&[("host", "evil:2375"), ("origin", "http://evil:2375")], true),
             (&[("host", "evil.example"), ("origin", "http://evil.example")], true),
             (&[("host", "127.0.0.1.evil.example")], true),
             (&[("host", "127.0.0.1:2375"), (SITE, "cross-site")], true),
