@@ -30,9 +30,22 @@ pub struct Pruned {
     pub reclaimed: u64,
 }
 
+/// What is to go of an image.
+struct Going {
+    /// Names, in full.
+    tags: Vec<String>,
+    /// What registries call it.
+    called: Vec<String>,
+    /// What else the names mean.
+    targets: Vec<Digest>,
+    /// No other name is left.
+    is_last: bool,
+}
+
 impl Images {
-    /// Removes the name `name`, and with the last name what it means; or, where `name` is an id, the
-    /// image. `is_running` says whether a container (by its id) runs.
+    /// Removes the name `name` (with a digest: all names by which that repository means it), and with the
+    /// last name what it means; or, where `name` is an id, the image. `is_running` says whether a
+    /// container (by its id) runs.
     ///
     /// An image that containers are made of goes only with `force`, and then only its names do: the
     /// files stay until the containers are gone. One that a container runs on never goes.
@@ -54,51 +67,14 @@ impl Images {
         let _lock = self.content.lock_alone()?;
         let found = self.find(name)?;
         let id = found.id.clone();
-        let tags: Vec<Tag> = self.db.read(|tx| tx.tags_of(&id))?;
-        let called = self.db.read(|tx| tx.repo_digests_of(&id))?;
-        // What a digest means is found whatever name is before it: to go, it is to be called so.
-        if let Some(reference) = found.reference.as_ref().filter(|one| one.digest().is_some()) {
-            let mut all = tags.iter().map(|tag| &tag.reference).chain(&called);
-            if !all.any(|one| is_of(one, reference)) {
-                return Err(Error::NoImage(reference.familiar()));
-            }
-        }
-        let by_name = found.reference.clone().filter(|reference| reference.digest().is_none());
-        let is_last = by_name.is_none() || tags.len() <= 1;
-        // By a name its target goes, where nothing else means it; by an id all of the image's.
-        let names: Vec<String> = tags.iter().map(|tag| tag.reference.clone()).collect();
-        let targets: Vec<Digest> = match &by_name {
-            Some(_) => {
-                let others = tags.iter().filter(|tag| tag.target == found.target).count();
-                found.target.clone().into_iter().filter(|_| others <= 1).collect()
-            }
-            None => self.db.read(|tx| {
-                let targets = tx.targets_meaning(&id)?.into_iter().map(|target| target.digest);
-                Ok::<_, Error>(targets.collect())
-            })?,
-        };
-        let users = self.users(&id, &targets)?;
-        check_removal(&found, by_name.as_ref(), is_last, names.len(), force, &users, is_running)?;
-        let (going, forgotten) = match &by_name {
-            // What its registry calls it goes with the last tag of that repository.
-            Some(reference) if is_last || is_last_of(reference, &names) => {
-                let ours = called.into_iter().filter(|one| is_last || is_of(one, reference));
-                (vec![reference.to_string()], ours.collect())
-            }
-            // Another index of the same repository has its own.
-            Some(reference) => {
-                let ours = called.into_iter().filter(|one| {
-                    let digest = one.rsplit_once('@').and_then(|(_, digest)| digest.parse().ok());
-                    is_of(one, reference)
-                        && digest.is_some_and(|digest: Digest| targets.contains(&digest))
-                });
-                (vec![reference.to_string()], ours.collect())
-            }
-            None => (names, called),
-        };
+        let going = self.going(&found)?;
+        let is_last = going.is_last;
+        let users = self.users(&id, &going.targets)?;
+        let (by_name, n_names) = (found.reference.as_ref(), going.tags.len());
+        check_removal(&found, by_name, is_last, n_names, force, &users, is_running)?;
         self.with_note(|| {
-            let mut removed = self.untag(&going, &forgotten)?;
-            let dissolved = self.dissolve(&targets)?;
+            let mut removed = self.untag(&going.tags, &going.called)?;
+            let dissolved = self.dissolve(&going.targets)?;
             if is_last && users.is_empty() {
                 removed.extend(self.delete(&id)?.removed);
             }
@@ -106,6 +82,62 @@ impl Images {
             self.write_index()?;
             Ok(removed)
         })
+    }
+
+    /// What goes by what was found: by a name or a digest of a repository that alone, by an id all.
+    fn going(&self, found: &Found) -> Result<Going, Error> {
+        let id = &found.id;
+        let (tags, called, targets, row) = self.db.read(|tx| {
+            Ok::<_, Error>((
+                tx.tags_of(id)?,
+                tx.repo_digests_of(id)?,
+                tx.targets_meaning(id)?,
+                tx.image(id)?,
+            ))
+        })?;
+        let Some(reference) = &found.reference else {
+            let targets = targets.into_iter().map(|target| target.digest).collect();
+            let tags = tags.into_iter().map(|tag| tag.reference).collect();
+            return Ok(Going { tags, called, targets, is_last: true });
+        };
+        let (going, kept): (Vec<Tag>, Vec<Tag>) = match reference.digest() {
+            None => tags.into_iter().partition(|tag| tag.reference == reference.to_string()),
+            // All by which the repository means it.
+            Some(_) => tags
+                .into_iter()
+                .partition(|tag| tag.target == found.target && is_of(&tag.reference, reference)),
+        };
+        // Its target goes, where nothing else means it.
+        let is_kept = |target: &Digest| kept.iter().any(|tag| tag.target.as_ref() == Some(target));
+        let targets: Vec<Digest> =
+            found.target.clone().into_iter().filter(|target| !is_kept(target)).collect();
+        let means = |one: &String, digests: &[Digest]| {
+            let digest = one.rsplit_once('@').and_then(|(_, digest)| digest.parse().ok());
+            is_of(one, reference) && digest.is_some_and(|digest: Digest| digests.contains(&digest))
+        };
+        let Some(digest) = reference.digest() else {
+            let is_last = kept.is_empty();
+            let is_last_there = !kept.iter().any(|tag| is_of(&tag.reference, reference));
+            // What its registry calls it goes with the last tag of that repository; until then another
+            // index there has its own.
+            let goes = |one: &String| {
+                is_last || is_last_there && is_of(one, reference) || means(one, &targets)
+            };
+            let called = called.into_iter().filter(goes).collect();
+            let tags = vec![reference.to_string()];
+            return Ok(Going { tags, called, targets, is_last });
+        };
+        let manifest = row.map(|row| row.manifest).filter(|_| found.target.is_none());
+        let digests: Vec<Digest> = [digest.clone()].into_iter().chain(manifest).collect();
+        let (forgotten, known): (Vec<String>, Vec<String>) =
+            called.into_iter().partition(|one| means(one, &digests));
+        // What a digest means is found whatever name is before it: to go, it is to be called so.
+        if going.is_empty() && forgotten.is_empty() {
+            return Err(Error::NoImage(reference.familiar()));
+        }
+        let is_last = kept.is_empty() && known.is_empty();
+        let tags = going.into_iter().map(|tag| tag.reference).collect();
+        Ok(Going { tags, called: forgotten, targets, is_last })
     }
 
     fn untag(&self, tags: &[String], called: &[String]) -> Result<Vec<Removed>, Error> {
@@ -409,11 +441,6 @@ pub(crate) fn check_removal(
         }
     }
     Ok(())
-}
-
-/// Whether `reference` is the only one of `tags` of its repository.
-fn is_last_of(reference: &Reference, tags: &[String]) -> bool {
-    tags.iter().filter(|tag| is_of(tag, reference)).count() <= 1
 }
 
 /// Whether a name is of the same repository.

@@ -132,6 +132,30 @@ fn a_name_goes_and_with_the_last_one_the_image() {
 }
 
 #[test]
+fn by_a_digest_goes_what_its_repository_means_by_it() {
+    let home = Home::new("untag-digest");
+    let image = home.import("one:1", &tar(&[("a", "x")]));
+    for name in ["me/two:1", "me/two:2"] {
+        home.images.tag("one:1", name).unwrap();
+    }
+    let by_digest = |name: &str| format!("{name}@{}", image.manifest.clone().unwrap());
+    let remove = |name: &str| home.images.remove(&by_digest(name), false, &none);
+    let untagged = |name: &str| Removed::Untagged(name.into());
+    assert_eq!(remove("other").unwrap_err().class(), Class::NotFound);
+    // The other repository has it as before, and nobody needs force.
+    assert_eq!(remove("me/two").unwrap(), [untagged("me/two:1"), untagged("me/two:2")]);
+    assert_eq!(home.list(&[]), ["one:1"]);
+    assert_eq!(remove("me/two").unwrap_err().class(), Class::NotFound);
+    home.check();
+    home.container("c1", &image);
+    assert_eq!(remove("one").unwrap_err().class(), Class::Conflict);
+    home.images.db.write(|tx| tx.delete_container("c1", 0)).unwrap();
+    let removed = remove("one").unwrap();
+    assert_eq!(removed[..2], [untagged("one:1"), Removed::Deleted(image.id.clone())]);
+    home.check();
+}
+
+#[test]
 fn an_image_in_use_stays() {
     let home = Home::new("use");
     let image = home.import("x", &tar(&[("a", "x")]));
