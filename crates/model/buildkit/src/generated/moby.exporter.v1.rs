@@ -135,9 +135,7 @@ pub mod exporter_client {
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(
-                    GrpcMethod::new("moby.exporter.v1.Exporter", "FindExporters"),
-                );
+                .insert(GrpcMethod::new("moby.exporter.v1.Exporter", "FindExporters"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn finalize_export(
@@ -161,9 +159,7 @@ pub mod exporter_client {
             );
             let mut req = request.into_request();
             req.extensions_mut()
-                .insert(
-                    GrpcMethod::new("moby.exporter.v1.Exporter", "FinalizeExport"),
-                );
+                .insert(GrpcMethod::new("moby.exporter.v1.Exporter", "FinalizeExport"));
             self.inner.unary(req, path, codec).await
         }
     }
@@ -275,7 +271,9 @@ pub mod exporter_server {
                 "/moby.exporter.v1.Exporter/FindExporters" => {
                     #[allow(non_camel_case_types)]
                     struct FindExportersSvc<T: Exporter>(pub Arc<T>);
-                    impl<T: Exporter> tonic::server::UnaryService<super::FindExportersRequest>
+                    impl<
+                        T: Exporter,
+                    > tonic::server::UnaryService<super::FindExportersRequest>
                     for FindExportersSvc<T> {
                         type Response = super::FindExportersResponse;
                         type Future = BoxFuture<
@@ -318,7 +316,9 @@ pub mod exporter_server {
                 "/moby.exporter.v1.Exporter/FinalizeExport" => {
                     #[allow(non_camel_case_types)]
                     struct FinalizeExportSvc<T: Exporter>(pub Arc<T>);
-                    impl<T: Exporter> tonic::server::UnaryService<super::FinalizeExportRequest>
+                    impl<
+                        T: Exporter,
+                    > tonic::server::UnaryService<super::FinalizeExportRequest>
                     for FinalizeExportSvc<T> {
                         type Response = super::FinalizeExportResponse;
                         type Future = BoxFuture<
