@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use volume::Source;
 
 use crate::engine::Engine;
-use crate::error::At as _;
 use crate::mounting::{BIND, Mounting, VOLUME};
 use crate::record::Container;
 use crate::spec::namespaces::{Mode, mode};
@@ -50,18 +49,18 @@ pub(crate) fn of_supply(source: &Source, relabel: Option<Relabel>, own: &str) ->
 /// Relabels a directory of the machine that somebody wants in a container, but none without which the machine
 /// would not work.
 fn relabel_bind(source: &Path, label: &str) -> Result<(), Error> {
-    let real = source.canonicalize().at("resolve", source)?;
     let sudo_user = std::env::var("SUDO_USER").ok();
     let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    if !selinux::may_relabel(&real, &Homes::new(home, sudo_user.as_deref(), &accounts)) {
-        let why = selinux::Error::NotAllowed(real.clone());
+    let homes = Homes::new(home, sudo_user.as_deref(), &accounts);
+    let done = selinux::relabel_allowed(source, label, &homes);
+    if let Err(why @ selinux::Error::NotAllowed(real)) = &done {
         return Err(Error::Invalid(format!(
             "error setting label on mount source '{}': {why}",
             real.display()
         )));
     }
-    Ok(selinux::relabel(&real, label)?)
+    Ok(done?)
 }
 
 impl Engine {

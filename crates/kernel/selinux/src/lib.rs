@@ -15,7 +15,7 @@ mod relabel;
 pub use context::Context;
 pub use labels::{Defaults, Labels, Options, level, shared};
 pub use policy::{defaults, is_enabled, is_known};
-pub use relabel::{Homes, is_label, may_relabel, relabel, relabel_own, set_label};
+pub use relabel::{Homes, is_label, may_relabel, relabel, relabel_allowed, relabel_own, set_label};
 
 use std::path::PathBuf;
 

@@ -91,6 +91,25 @@ pub fn relabel(path: &Path, label: &str) -> Result<(), Error> {
     })
 }
 
+/// The same for what people name, but not for what is the machine's ([`may_relabel`]). What is looked at is what is
+/// relabelled, whatever becomes of the names on the way to it meanwhile.
+///
+/// # Errors
+///
+/// It is the machine's, or as of [`relabel`].
+pub fn relabel_allowed(path: &Path, label: &str, homes: &Homes) -> Result<(), Error> {
+    let failed = |source| Error::Label { path: path.to_owned(), label: label.to_owned(), source };
+    let top = open(path).map_err(failed)?;
+    let real = rustix::fs::readlink(fsroot::fd_path(&top), Vec::new())
+        .call(|| format!("readlink({path:?})"))
+        .map_err(failed)?;
+    let real = PathBuf::from(std::ffi::OsStr::from_bytes(real.to_bytes()));
+    if !may_relabel(&real, homes) {
+        return Err(Error::NotAllowed(real));
+    }
+    with_all_below(&top, path, label).map_err(failed)
+}
+
 /// The same for what nobody else writes to: where `path` itself has the label, it was done before. It gets it
 /// last.
 ///
@@ -117,14 +136,18 @@ fn open(path: &Path) -> Result<OwnedFd, sys::Error> {
 }
 
 fn all(path: &Path, label: &str) -> Result<(), sys::Error> {
+    with_all_below(&open(path)?, path, label)
+}
+
+/// Labels what is open as `top`, and all that is below it; `path` is what errors call it.
+fn with_all_below(top: &OwnedFd, path: &Path, label: &str) -> Result<(), sys::Error> {
     failpoint::hit("selinux.relabel").call(|| format!("relabel {path:?}"))?;
-    let top = open(path)?;
-    let stat = rustix::fs::fstat(&top).call(|| format!("fstat({path:?})"))?;
+    let stat = rustix::fs::fstat(top).call(|| format!("fstat({path:?})"))?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
         let own = top.try_clone().call(|| format!("dup({path:?})"))?;
         below(&Root::from_fd(own), label)?;
     }
-    set_label(&top, label)
+    set_label(top, label)
 }
 
 /// Labels all that is in a directory, whatever becomes of its names meanwhile.
@@ -255,6 +278,13 @@ mod tests {
             assert!(labelled(path), "{path}");
         }
         assert!(!labelled("beside") && !labelled("beside/h"));
+        // A link on the way counts for what it leads to.
+        std::os::unix::fs::symlink(&dir, dir.join("way")).unwrap();
+        let homes = Homes::new(Some(dir.canonicalize().unwrap().join("beside")), None, "");
+        let refused = relabel_allowed(&dir.join("way/beside"), label, &homes).unwrap_err();
+        assert!(matches!(refused, Error::NotAllowed(_)), "{refused}");
+        assert!(!labelled("beside") && !labelled("beside/h"));
+        relabel_allowed(&dir.join("way/top/a"), label, &homes).unwrap();
         // One file; and what looks done is not looked at again.
         relabel(&top.join("a/f"), "system_u:object_r:container_file_t:s0:c1,c2").unwrap();
         assert!(!labelled("top/a/f") && labelled("top/a"));
