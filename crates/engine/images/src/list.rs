@@ -10,6 +10,7 @@ use oci::image::{Descriptor, MAX_CONFIG, Platform, media_type};
 use reference::Reference;
 
 use crate::install::parse_config;
+use crate::target::Match;
 use crate::{Error, Image, Images, created};
 
 /// The filters that a list of images knows.
@@ -52,7 +53,8 @@ pub struct Details {
     pub repo_tags: Vec<String>,
     /// `NAME@DIGEST`, short.
     pub repo_digests: Vec<String>,
-    /// What the name means: the index, or the manifest.
+    /// What the name means: the index, or the manifest. Where a platform was asked for the manifest that is
+    /// for it, with the platform.
     pub descriptor: Option<Descriptor>,
     /// Repositories that it was pulled from or pushed to, in full.
     pub origins: Vec<String>,
@@ -285,14 +287,18 @@ impl Images {
             let (tags, called) = (tx.tags_of(id)?, tx.repo_digests_of(id)?);
             Ok::<_, Error>((tx.image(id)?, parent, target, tags, called, tx.last_tagged(id)?))
         })?;
-        image.reference = found.reference;
+        image.reference.clone_from(&found.reference);
         let row = row.ok_or_else(|| Error::NoImage(name.into()))?;
         let origins = origins(&called);
+        let descriptor = match wanted {
+            None => Some(self.descriptor_of(target.flatten().as_ref(), &row)?),
+            Some(wanted) => self.choose_entry(&found, wanted, Match::Same)?,
+        };
         Ok(Details {
             parent,
             repo_tags: names(&tags).iter().map(Reference::familiar).collect(),
             repo_digests: digests(&called),
-            descriptor: Some(self.descriptor_of(target.flatten().as_ref(), &row)?),
+            descriptor,
             origins,
             last_tag_time,
             added: row.added,

@@ -207,6 +207,16 @@ impl Images {
         wanted: &Platform,
         how: Match,
     ) -> Result<Option<Digest>, Error> {
+        Ok(self.choose_entry(found, wanted, how)?.map(|entry| entry.digest))
+    }
+
+    /// The same as its index describes it, with its platform.
+    pub(crate) fn choose_entry(
+        &self,
+        found: &Found,
+        wanted: &Platform,
+        how: Match,
+    ) -> Result<Option<Descriptor>, Error> {
         let mut entries = self.entries(found)?;
         for entry in &mut entries {
             if entry.platform.is_none() {
@@ -220,7 +230,7 @@ impl Images {
             }
             let is_unpacked = self.image_of_manifest(&entry.digest)?.is_some();
             if is_unpacked || self.is_available(&entry.digest)? {
-                return Ok(Some(entry.digest.clone()));
+                return Ok(Some(entry.clone()));
             }
         }
         Ok(None)

@@ -205,7 +205,10 @@ fn an_index_is_kept_whole_and_each_platform_found() {
     assert_eq!(unpacked(&summaries), 1);
     let details = home.images.details_for("app:1", Some(&platform("linux/arm/v7"))).unwrap();
     assert_eq!(details.image.config.variant.as_deref(), Some("v7"));
-    assert_eq!(&details.descriptor.unwrap().digest, made.root());
+    // What is told of is its own manifest, with its platform.
+    let descriptor = details.descriptor.unwrap();
+    assert_eq!(descriptor.digest, made.manifests()[3].digest);
+    assert_eq!(descriptor.platform, Some(platform("linux/arm/v7")));
     home.check();
     let arm = home.images.resolve_for("app:1", Some(&platform("linux/arm/v8"))).unwrap();
     assert_eq!(file(&home, &arm), "linux/arm/v7");
