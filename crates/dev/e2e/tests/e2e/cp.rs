@@ -218,6 +218,21 @@ fn files_go_in_where_volumes_are() {
     let piped = sandbox.sh(&format!("tar -C {tree} -c sub | gzip | {dhow} cp - never:/root"));
     assert_eq!(piped.code, 0, "{}", piped.stderr);
     assert_eq!(sandbox.ok(&["exec", "never", "cat", "/root/sub/f"]), "in");
+    // A link in a volume opens nothing, whether the container runs or not.
+    std::os::unix::fs::symlink("/", sandbox.root().join("volumes/vol/_data/up")).unwrap();
+    for runs in [false, true] {
+        if runs {
+            sandbox.ok(&["start", "closed"]);
+        }
+        for (target, what) in [("root", "container rootfs"), ("ro", "mounted volume")] {
+            let refused = sandbox.dhow(&["cp", &tree, &format!("closed:/vol/deep/up/{target}")]);
+            let want = format!("{what} is marked read-only");
+            assert!(refused.stderr.contains(&want), "{target} {runs}: {refused:?}");
+        }
+        sandbox.ok(&["cp", &tree, "closed:/vol/deep/up/vol/deep/through"]);
+        assert_eq!(sandbox.ok(&["exec", "never", "cat", "/vol/deep/through/sub/f"]), "in");
+        assert!(!sandbox.dhow(&["cp", "closed:/root/tree", &out]).stderr.is_empty());
+    }
     sandbox.ok(&["rm", "-f", "never", "closed"]);
     sandbox.ok(&["volume", "rm", "vol"]);
     sandbox.finish();

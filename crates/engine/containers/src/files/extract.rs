@@ -1,16 +1,21 @@
 //! From a tar archive into a container.
 
 use std::io::Read;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
 
 use cp::{Ids, Place};
-use rustix::fs::{FileType, Gid, Uid};
+use rustix::fs::{FileType, Gid, StatVfsMountFlags, Uid};
 
 use super::{Extract, View, ids_of, missing};
 use crate::Error;
 use crate::engine::Engine;
 use crate::error::At as _;
 use crate::record::Container;
+
+/// What may be read-only, in Docker's words.
+const ROOT: &str = "container rootfs";
+const VOLUME: &str = "mounted volume";
 
 impl Engine {
     /// Unpacks a tar archive (plain or compressed) into a directory of a container. With `keep_kinds` a directory is not put where
@@ -45,6 +50,7 @@ impl Engine {
         if !FileType::from_raw_mode(stat.st_mode).is_dir() {
             return Err(Error::Invalid("extraction point is not a directory".into()));
         }
+        check_mount(view.root.as_fd(), target.as_fd(), &place)?;
         failpoint::hit("engine.extract").at("unpack", &place.path)?;
         let View { root, _namespace } = view;
         // Who has no id in a user namespace can make nothing in what is mounted with its ids.
@@ -84,20 +90,27 @@ fn check_writable(container: &Container, path: &str) -> Result<(), Error> {
         .filter(|mounting| path.starts_with(&mounting.point.destination))
         .max_by_key(|mounting| mounting.point.destination.len());
     match on {
-        Some(mounting) if !mounting.point.rw => {
-            Err(Error::Denied("mounted volume is marked read-only".into()))
-        }
-        None if container.record.host.readonly_rootfs => {
-            Err(Error::Denied("container rootfs is marked read-only".into()))
-        }
+        Some(mounting) if !mounting.point.rw => Err(denied(VOLUME)),
+        None if container.record.host.readonly_rootfs => Err(denied(ROOT)),
         _ => Ok(()),
     }
 }
 
-/// The same where a link led there.
-fn read_only(err: cp::Error) -> Error {
-    if err.is_read_only() {
-        return Error::Denied("mounted volume is marked read-only".into());
+/// The same by what is mounted where links have led.
+fn check_mount(root: BorrowedFd<'_>, target: BorrowedFd<'_>, place: &Place) -> Result<(), Error> {
+    let flags = rustix::fs::fstatvfs(target).at("statvfs", &place.path)?.f_flag;
+    if !flags.contains(StatVfsMountFlags::RDONLY) {
+        return Ok(());
     }
-    err.into()
+    let mount = |fd| sys::mount_id(fd).ok().flatten();
+    Err(denied(if mount(root) == mount(target) { ROOT } else { VOLUME }))
+}
+
+/// The same where what was in the archive led there.
+fn read_only(err: cp::Error) -> Error {
+    if err.is_read_only() { denied(VOLUME) } else { err.into() }
+}
+
+fn denied(what: &str) -> Error {
+    Error::Denied(format!("{what} is marked read-only"))
 }

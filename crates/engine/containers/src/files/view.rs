@@ -4,7 +4,7 @@
 //! it ends with the descriptors that look at it, whatever becomes of us. What is mounted in the
 //! container's root is put there by descriptor, at a place that was looked up inside the root.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use fsroot::Root;
@@ -43,7 +43,7 @@ struct Part {
 
 impl Engine {
     /// The root of a container that does not run, with its volumes, binds and images. With `writable`
-    /// nobody may start it meanwhile.
+    /// nobody may start it meanwhile; what would be read-only is.
     pub(crate) fn view(&self, container: &Container, writable: bool) -> Result<View, Error> {
         let view = self.assemble(container, writable);
         if writable || !matches!(&view, Err(err) if is_missing(err)) {
@@ -112,7 +112,9 @@ impl Engine {
         }
         parts.extend(self.network_parts(container)?);
         if parts.is_empty() {
-            return Ok(self.mounted_root(container, writable)?.into());
+            let tree = super::mount_layers(&self.mounts_of(container)?, writable)?;
+            close_root(container, tree.as_fd())?;
+            return Ok(Root::from_fd(tree).into());
         }
         // What lies below another is mounted after it.
         parts.sort_by_key(|part| part.target.components().count());
@@ -129,6 +131,7 @@ impl Engine {
                 for part in parts {
                     part.mount(&root, writable, &beside)?;
                 }
+                close_root(container, tree.as_fd())?;
                 let path = Path::new("/proc/thread-self/ns/mnt");
                 let flags = OFlags::RDONLY | OFlags::CLOEXEC;
                 let namespace = rustix::fs::open(path, flags, Mode::empty()).at("open", path)?;
@@ -175,6 +178,16 @@ impl Part {
         mount::mount_setattr(tree.as_fd(), true, set, none, private, None)?;
         Ok(mount::move_to_fd(tree.as_fd(), target.as_fd())?)
     }
+}
+
+/// Makes the root of a container read-only where it would be so; what is mounted in it stays as it is. Else a link
+/// in a volume would lead to where nothing is to be written.
+fn close_root(container: &Container, tree: BorrowedFd<'_>) -> Result<(), Error> {
+    if !container.record.host.readonly_rootfs {
+        return Ok(());
+    }
+    let none = MountAttr::empty();
+    Ok(mount::mount_setattr(tree, false, MountAttr::RDONLY, none, None, None)?)
 }
 
 /// Whether a place in the root was not there.
