@@ -28,6 +28,8 @@ const DETAILS_1: &str = "/runDetails/metadata/buildkit_metadata";
 const DETAILS_02: &str = "/metadata/https:~1~1mobyproject.org~1buildkit@v1#metadata";
 /// Options of a front end that say something of the machine, or what is in another place of the statement.
 const NOT_SAID: [&str; 4] = ["cgroup-parent", "image-resolve-mode", "platform", "cache-imports"];
+/// What options begin with that are this builder's own: what is told, and where caches are for one build.
+const OWN: &str = "dhow.";
 
 /// What is said in all versions.
 struct Said {
@@ -160,7 +162,9 @@ pub(super) fn arguments(
         matches!(key, "source" | "cmdline") && source.is_some_and(|name| name == "dockerfile.v0")
     };
     for (key, value) in asked.into_iter().flatten() {
-        if NOT_SAID.contains(&key.as_str()) || key.starts_with("attest:") || is_built_in(key) {
+        let is_elsewhere = NOT_SAID.contains(&key.as_str())
+            || ["attest:", OWN].iter().any(|start| key.starts_with(start));
+        if is_elsewhere || is_built_in(key) {
             continue;
         }
         if let Some(name) = key.strip_prefix("vcs:") {
@@ -268,6 +272,7 @@ mod tests {
             ("build-arg:HTTP_PROXY", "http://me:word@proxy:3128"),
             ("context", "https://token@host/repo.git#main"),
             ("context:other", "https://me:word@host/other.html"),
+            ("dhow.cache-mount:npm", "own:1a2b3c"),
             ("filename", "Dockerfile"),
             ("platform", "linux/amd64"),
             ("target", "last"),
