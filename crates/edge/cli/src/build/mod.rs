@@ -110,7 +110,10 @@ pub(crate) async fn build(client: &Client, args: &BuildArgs) -> Result<i32> {
     if args.metadata_file.is_some() {
         request.frontend_attrs.insert(TELL_PROVENANCE.into(), "1".into());
     }
-    mounts.bring(client).await?;
+    if let Err(error) = mounts.bring(client).await {
+        mounts.leave(client).await;
+        return Err(error);
+    }
     request.frontend_attrs.extend(mounts.attrs());
     if let [only] = &outputs.exporters[..] {
         request.exporter_deprecated.clone_from(&only.r#type);
