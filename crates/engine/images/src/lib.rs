@@ -85,6 +85,7 @@ pub use gc_log::CollectionLog;
 pub use host::platform as host_platform;
 pub use import::Import;
 pub use list::{Details, HistoryEntry, Summary};
+pub use load::Loaded;
 pub use pull::{Pull, PullBlob, Step};
 pub use push::{Push, PushDocument};
 pub use remove::{Pruned, Removed};

@@ -29,19 +29,29 @@ struct DockerImage {
     layers: Option<Vec<String>>,
 }
 
+/// An image that was in an archive.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The image.
+    pub image: Image,
+    /// The other one that had its name until then.
+    pub replaced: Option<Digest>,
+}
+
 impl Images {
     /// Loads every image of an archive (plain or compressed), which is read to its end; of an index
     /// all that is there of it. Images are returned once for each name.
     pub fn load(&self, archive: &mut dyn Read) -> Result<Vec<Image>, Error> {
-        self.load_for(archive, &[])
+        let loaded = self.load_for(archive, &[])?;
+        Ok(loaded.into_iter().map(|one| one.image).collect())
     }
 
-    /// The same, but only what is for these platforms, where any are named.
+    /// The same, but only what is for these platforms, where any are named; and which images lose their names.
     pub fn load_for(
         &self,
         archive: &mut dyn Read,
         platforms: &[Platform],
-    ) -> Result<Vec<Image>, Error> {
+    ) -> Result<Vec<Loaded>, Error> {
         let pieces = Pieces::read(archive, &self.content)?;
         self.load_pieces(&pieces, None, platforms)
     }
@@ -52,7 +62,7 @@ impl Images {
         pieces: &Pieces,
         name: Option<&Reference>,
         platforms: &[Platform],
-    ) -> Result<Vec<Image>, Error> {
+    ) -> Result<Vec<Loaded>, Error> {
         if pieces.has("index.json") {
             return self.load_layout(pieces, name, platforms);
         }
@@ -67,12 +77,32 @@ impl Images {
         Err(Error::Invalid(why.into()))
     }
 
+    /// Loads one image, and notes which other one has its name until then.
+    pub(crate) fn load_named(
+        &self,
+        name: Option<&Reference>,
+        load: impl FnOnce() -> Result<Image, Error>,
+    ) -> Result<Loaded, Error> {
+        let meant = || {
+            let Some(name) = name else { return Ok::<_, Error>(None) };
+            let image = self.db.read(|tx| tx.tagged_image(&name.to_string()))?;
+            Ok(image.map(|image| image.id))
+        };
+        let before = meant()?;
+        let image = load()?;
+        let replaced = match before {
+            Some(before) if meant()?.is_some_and(|now| now != before) => Some(before),
+            _ => None,
+        };
+        Ok(Loaded { image, replaced })
+    }
+
     fn load_layout(
         &self,
         pieces: &Pieces,
         name: Option<&Reference>,
         platforms: &[Platform],
-    ) -> Result<Vec<Image>, Error> {
+    ) -> Result<Vec<Loaded>, Error> {
         let index = pieces.document("index.json", MAX_MANIFEST)?;
         let index = Index::parse(&index)
             .map_err(|source| Error::Format { what: "read \"index.json\"".into(), source })?;
@@ -82,15 +112,18 @@ impl Images {
         let mut images = Vec::new();
         for root in roots(&index, pieces) {
             let name = name.cloned().or_else(|| own_name(root));
-            if media_type::is_manifest(&root.media_type) {
-                let image = self.load_one(pieces, &root.digest, name.as_ref(), platforms)?;
-                images.push(image);
-            } else if media_type::is_index(&root.media_type) {
-                images.push(self.load_index(pieces, root, name.as_ref(), platforms)?);
-            } else {
-                let kind = &root.media_type;
-                return Err(Error::Invalid(format!("media type `{kind}` in an index")));
-            }
+            let name = name.as_ref();
+            let load = || {
+                if media_type::is_manifest(&root.media_type) {
+                    self.load_one(pieces, &root.digest, name, platforms)
+                } else if media_type::is_index(&root.media_type) {
+                    self.load_index(pieces, root, name, platforms)
+                } else {
+                    let kind = &root.media_type;
+                    Err(Error::Invalid(format!("media type `{kind}` in an index")))
+                }
+            };
+            images.push(self.load_named(name, load)?);
         }
         if images.is_empty() {
             return Err(none_for(platforms));
@@ -217,7 +250,7 @@ impl Images {
         Ok(kept)
     }
 
-    fn load_docker(&self, pieces: &Pieces, platforms: &[Platform]) -> Result<Vec<Image>, Error> {
+    fn load_docker(&self, pieces: &Pieces, platforms: &[Platform]) -> Result<Vec<Loaded>, Error> {
         let bytes = pieces.document("manifest.json", MAX_MANIFEST)?;
         let listed: Vec<DockerImage> = serde_json::from_slice(&bytes)
             .map_err(|error| Error::Invalid(format!("read \"manifest.json\": {error}")))?;
@@ -247,7 +280,8 @@ impl Images {
                 names.push(None);
             }
             for name in names {
-                images.push(self.load_as(&manifest, &config, &layers, name.as_ref())?);
+                let load = || self.load_as(&manifest, &config, &layers, name.as_ref());
+                images.push(self.load_named(name.as_ref(), load)?);
             }
         }
         if images.is_empty() && !platforms.is_empty() {

@@ -12,9 +12,9 @@ use serde::Deserialize;
 
 use crate::archive::{PieceLayer, Pieces};
 use crate::install::{LayerSource, layer_type, parse_config, to_json};
-use crate::load::none_for;
+use crate::load::{Loaded, none_for};
 use crate::target::platform_of;
-use crate::{Error, Image, Images, check_target};
+use crate::{Error, Images, check_target};
 
 /// The names in an archive of that kind.
 pub(crate) const NAMES: &str = "repositories";
@@ -46,7 +46,7 @@ impl Images {
         &self,
         pieces: &Pieces,
         platforms: &[Platform],
-    ) -> Result<Vec<Image>, Error> {
+    ) -> Result<Vec<Loaded>, Error> {
         let bytes = pieces.document(NAMES, MAX_MANIFEST)?;
         let names: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_slice(&bytes)
             .map_err(|error| Error::Invalid(format!("read \"{NAMES}\": {error}")))?;
@@ -76,7 +76,8 @@ impl Images {
                 let config = to_json("the configuration", &config)?;
                 let descriptor = Descriptor::of(media_type::CONFIG, &config);
                 let manifest = to_json("the manifest", &Manifest::new(descriptor, descriptors))?;
-                images.push(self.load_as(&manifest, &config, &layers, Some(&name))?);
+                let load = || self.load_as(&manifest, &config, &layers, Some(&name));
+                images.push(self.load_named(Some(&name), load)?);
             }
         }
         if images.is_empty() {

@@ -15,7 +15,7 @@ use docker::{
     timestamp::{Timestamp, ZERO},
 };
 use hyper::StatusCode;
-use images::{Details, Image, Import, LayerUsage, Removed};
+use images::{Details, Image, Import, LayerUsage, Loaded, Removed};
 use oci::image::Platform;
 use reference::Reference;
 
@@ -445,8 +445,8 @@ pub(crate) async fn load(mut call: Call) -> Reply {
     let mut archive = call.reader();
     let load = move |engine: &Engine| {
         let loaded = engine.images().load_for(&mut archive, &platforms)?;
-        for image in &loaded {
-            let id = image.id.to_string();
+        for one in &loaded {
+            let id = one.image.id.to_string();
             engine.tell_of("image", "load", &id, &[("name", &id)]);
         }
         Ok::<_, Error>(loaded)
@@ -456,14 +456,22 @@ pub(crate) async fn load(mut call: Call) -> Reply {
         // As in `dockerd`, whose answer has begun by then.
         Err(err) => return lines(&[Message::error(err.message)]),
     };
-    let told: Vec<Message> = loaded
-        .iter()
-        .map(|image| match &image.reference {
-            Some(name) => Message::stream(format!("Loaded image: {}\n", name.familiar())),
-            None => Message::stream(format!("Loaded image ID: {}\n", image.id)),
-        })
-        .collect();
-    lines(&told)
+    lines(&loaded.iter().flat_map(told_of).collect::<Vec<_>>())
+}
+
+/// What is said of an image that was loaded, in Docker's words.
+fn told_of(loaded: &Loaded) -> Vec<Message> {
+    let Some(name) = &loaded.image.reference else {
+        return vec![Message::stream(format!("Loaded image ID: {}\n", loaded.image.id))];
+    };
+    let name = name.familiar();
+    let replaced = loaded.replaced.as_ref().map(|id| {
+        Message::stream(format!(
+            "The image {name} already exists, renaming the old one with ID {id} to empty string\n"
+        ))
+    });
+    let loaded = Message::stream(format!("Loaded image: {name}\n"));
+    replaced.into_iter().chain([loaded]).collect()
 }
 
 /// `GET /images/NAME/get`

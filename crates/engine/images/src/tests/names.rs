@@ -106,6 +106,26 @@ fn lists_and_their_filters() {
 }
 
 #[test]
+fn what_loses_its_name_to_an_archive_is_told() {
+    let home = Home::new("replaced");
+    let old = home.import("one:1", &tar(&[("a", "x")]));
+    let mut saved = Vec::new();
+    home.images.save(&["one:1"], &mut saved).unwrap();
+    let replaced = || {
+        let loaded = home.images.load_for(&mut saved.as_slice(), &[]).unwrap();
+        assert_eq!((loaded.len(), &loaded[0].image.id), (1, &old.id));
+        loaded[0].replaced.clone()
+    };
+    assert_eq!(replaced(), None);
+    let new = home.import("one:1", &tar(&[("a", "y")]));
+    assert_eq!(replaced(), Some(new.id));
+    assert_eq!(replaced(), None);
+    home.images.remove("one:1", false, &none).unwrap();
+    assert_eq!(replaced(), None);
+    home.check();
+}
+
+#[test]
 fn a_name_goes_and_with_the_last_one_the_image() {
     let home = Home::new("untag");
     let image = home.import("one:1", &tar(&[("a", "x")]));
