@@ -15,6 +15,11 @@ pub(crate) fn container(inspect: &ContainerInspect, version: Version) -> Result<
     if version < Version(45) {
         add_names(&mut value, inspect);
     }
+    if version < Version(48)
+        && let Some(fields) = value.as_object_mut()
+    {
+        fields.remove("ImageManifestDescriptor");
+    }
     let bridge = inspect.network_settings.networks.get("bridge").cloned().unwrap_or_default();
     if let Some(settings) = value.get_mut("NetworkSettings").and_then(Value::as_object_mut) {
         let more = json!({
@@ -70,6 +75,9 @@ pub(crate) fn summaries(
     for summary in &mut list {
         if version < Version(46) {
             summary.host_config.annotations = docker::Map::default();
+        }
+        if version < Version(48) {
+            summary.image_manifest_descriptor = None;
         }
         if version < Version(52) {
             summary.health = None;

@@ -1,6 +1,7 @@
 //! Telling all about one container.
 
-use docker::container::{DriverData, Inspect, NetworkSettings, State};
+use docker::container::{DriverData, Inspect, NetworkSettings, Platform, State};
+use docker::image::Descriptor;
 use docker::{ContainerConfig, EndpointSettings, HostConfig, List, Map};
 use shim_protocol::{ExecStatus, Phase, Status};
 use snapshot::Mounts;
@@ -85,7 +86,26 @@ impl Engine {
                 ports: if running { record.ports.clone().or_empty() } else { Map::empty() },
                 networks: self.shown_networks(&container, running),
             },
+            image_manifest_descriptor: self.image_manifest(record),
             ..Inspect::default()
+        })
+    }
+
+    /// The manifest of the image that a container is made of, as long as it is here and can be read.
+    pub(crate) fn image_manifest(&self, record: &Record) -> Option<Descriptor> {
+        let found = self.images.manifest_descriptor(record.manifest.as_ref()?).ok()??;
+        Some(Descriptor {
+            media_type: found.media_type,
+            digest: found.digest.to_string(),
+            size: i64::try_from(found.size).unwrap_or(i64::MAX),
+            platform: found.platform.map(|platform| Platform {
+                architecture: platform.architecture,
+                os: platform.os,
+                os_version: platform.os_version.unwrap_or_default(),
+                os_features: platform.os_features.into(),
+                variant: platform.variant.unwrap_or_default(),
+            }),
+            ..Descriptor::default()
         })
     }
 

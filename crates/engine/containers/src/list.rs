@@ -78,7 +78,7 @@ impl Engine {
         let mut list = Vec::new();
         let rows = self.shared.db.read(metadata::Read::containers)?;
         let links = Self::link_names(&rows)?;
-        let mut images = HashMap::new();
+        let (mut images, mut manifests) = (HashMap::new(), HashMap::new());
         for row in rows {
             if options.limit.is_some_and(|limit| list.len() == limit) {
                 break;
@@ -99,6 +99,11 @@ impl Engine {
             if filter.wants(&container, &status) {
                 let mut summary = self.summary(&container, &status, options.size)?;
                 self.name_image(&mut summary, &mut images)?;
+                // Mostly many are made of one image.
+                let manifest = manifests
+                    .entry(container.record.manifest.clone())
+                    .or_insert_with(|| self.image_manifest(&container.record));
+                summary.image_manifest_descriptor.clone_from(manifest);
                 let own = links.iter().filter(|(id, _)| *id == container.id);
                 summary.names.extend(own.map(|(_, name)| name.clone()));
                 list.push(summary);

@@ -250,6 +250,15 @@ impl Images {
         Ok(platform_of(&config))
     }
 
+    /// A manifest that is here, described as in an index, with what its configuration says that it runs on.
+    pub fn manifest_descriptor(&self, digest: &Digest) -> Result<Option<Descriptor>, Error> {
+        let Some((manifest, size)) = self.manifest(digest)? else { return Ok(None) };
+        let kind = manifest.media_type.unwrap_or_else(|| media_type::MANIFEST.into());
+        let mut descriptor = Descriptor::new(&kind, digest.clone(), size);
+        descriptor.platform = self.stated_platform(digest)?;
+        Ok(Some(descriptor))
+    }
+
     /// The image that has this manifest, unpacked.
     pub(crate) fn image_of_manifest(&self, manifest: &Digest) -> Result<Option<Digest>, Error> {
         self.db.read(|tx| {

@@ -254,6 +254,35 @@ fn what_is_not_there_is_said_as_docker_says_it() {
     sandbox.finish();
 }
 
+#[test]
+fn a_container_tells_of_its_images_manifest() {
+    needs!(Root, Netns, Busybox, Curl);
+    let sandbox = busybox("api-manifest");
+    let daemon = Daemon::start(&sandbox);
+    let id = sandbox.ok(&["create", "busybox", "true"]);
+    let look = |version: &str, request: &str| value(&daemon, version, request, &Value::Null);
+    let image = look("1.51", "GET /images/busybox/json");
+    for version in ["1.47", "1.51"] {
+        let shown = look(version, &format!("GET /containers/{id}/json"));
+        let listed = look(version, "GET /containers/json?all=1");
+        let told = &shown["ImageManifestDescriptor"];
+        assert_eq!(told, &listed[0]["ImageManifestDescriptor"], "{version}");
+        if version == "1.47" {
+            assert_eq!(told, &Value::Null);
+            continue;
+        }
+        for field in ["mediaType", "digest", "size"] {
+            assert_eq!(told[field], image["Descriptor"][field], "{told}");
+        }
+        let platform = &told["platform"];
+        let own = (&image["Os"], &image["Architecture"]);
+        assert_eq!((&platform["os"], &platform["architecture"]), own, "{told}");
+    }
+    sandbox.ok(&["rm", &id]);
+    drop(daemon);
+    sandbox.finish();
+}
+
 /// Clients ask until a container is gone, and list others meanwhile.
 #[test]
 fn what_goes_in_this_moment_is_no_failure() {
