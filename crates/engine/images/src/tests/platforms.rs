@@ -232,6 +232,25 @@ fn an_index_is_kept_whole_and_each_platform_found() {
 }
 
 #[test]
+fn a_platform_that_nobody_knows_is_found_and_goes() {
+    let home = Home::new("platforms-odd");
+    let odd = "linux/riscv64/rva22u64";
+    let made = Made::index(&[&format!("linux/{}", own()), odd, "other/some"]);
+    home.images.load(&mut made.archive("app:1", &[]).as_slice()).unwrap();
+    for wanted in [odd, "other/some"] {
+        let details = home.images.details_for("app:1", Some(&platform(wanted))).unwrap();
+        assert_eq!(details.descriptor.unwrap().platform, Some(platform(wanted)));
+    }
+    assert!(home.images.details_for("app:1", Some(&platform("linux/riscv64"))).is_err());
+    let image = home.images.resolve_for("app:1", Some(&platform(odd))).unwrap();
+    assert_eq!(file(&home, &image), odd);
+    let removed = home.images.remove_platforms("app:1", &[platform(odd)], false, &|_| false);
+    assert_eq!(removed.unwrap()[0], Removed::Deleted(made.manifests()[1].digest.clone()));
+    assert!(home.images.details_for("app:1", Some(&platform(odd))).is_err());
+    home.check();
+}
+
+#[test]
 fn one_platform_after_the_other_is_pulled() {
     let home = Home::new("platforms-pull");
     let made = Made::index(&["linux/s390x", &format!("linux/{}", own())]);

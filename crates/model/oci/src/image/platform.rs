@@ -143,10 +143,15 @@ impl Platform {
     pub fn distance(&self, found: &Self) -> Option<usize> {
         let (own, found) = (self.normalized(), found.normalized());
         let fits = own.os == found.os
+            && !found.is_unknown()
             && found.os_features.iter().all(|feature| own.os_features.contains(feature))
             && fits_version(own.os_version.as_deref(), found.os_version.as_deref());
         if !fits {
             return None;
+        }
+        if own.architecture == found.architecture && own.variant == found.variant {
+            // Also one that nobody here knows: `riscv64/rva22u64`, `mips64le/hardfloat`.
+            return Some(0);
         }
         let runs = runs(&own.architecture, own.variant.as_deref());
         let wanted = (found.architecture.as_str(), found.variant.as_deref());
@@ -163,8 +168,7 @@ impl Platform {
         );
         own.os == found.os
             && own.architecture == found.architecture
-            && levels.0.is_some()
-            && levels.0 == levels.1
+            && (own.variant == found.variant || levels.0.is_some() && levels.0 == levels.1)
             && fits_version(own.os_version.as_deref(), found.os_version.as_deref())
     }
 }
@@ -339,6 +343,21 @@ mod tests {
         assert_eq!(chosen(&arm, "linux/arm64/v9"), [2, 1, 0, 3]);
     }
 
+    /// As in containerd, the very same is found whatever it is.
+    #[test]
+    fn what_nobody_knows_is_found_by_its_name() {
+        let odd = ["linux/amd64", "linux/test/1", "linux/test/2", "other/some", "linux/test"];
+        for (at, wanted) in odd.iter().enumerate() {
+            assert_eq!(chosen(&odd, wanted), [at], "{wanted}");
+        }
+        let index = ["linux/riscv64", "linux/riscv64/rva22u64", "linux/ppc64le/power9"];
+        assert_eq!(chosen(&index, "linux/riscv64/rva22u64"), [1]);
+        assert_eq!(chosen(&index, "linux/riscv64"), [0]);
+        assert_eq!(chosen(&index, "linux/ppc64le"), [] as [usize; 0]);
+        // But not what is no image at all.
+        assert_eq!(chosen(&["unknown/unknown"], "unknown/unknown"), [] as [usize; 0]);
+    }
+
     #[test]
     fn what_names_no_platform_comes_last() {
         assert_eq!(chosen(&["", "linux/amd64", "linux/amd64"], "linux/amd64"), [1, 2, 0]);
@@ -371,6 +390,9 @@ mod tests {
             ("linux/amd64", "linux/386", false),
             ("linux/amd64/v2", "linux/amd64", false),
             ("linux/amd64", "linux/amd64/v1", true),
+            ("linux/riscv64/rva22u64", "Linux/RISCV64/rva22u64", true),
+            ("linux/riscv64/rva22u64", "linux/riscv64", false),
+            ("linux/test/1", "linux/test/2", false),
         ] {
             assert_eq!(platform(own).is(&platform(found)), want, "{own} {found}");
         }
