@@ -173,7 +173,11 @@ impl Engine {
     /// Sets the size of a container's terminal.
     pub fn resize(&self, wanted: &str, width: u16, height: u16) -> Result<(), Error> {
         let container = self.find(wanted)?;
-        self.tell(&container, &Request::Resize { exec: None, width, height })
+        self.tell(&container, &Request::Resize { exec: None, width, height })?;
+        let event =
+            events::with(events::container("resize", &container), "width", &width.to_string());
+        self.emit(&events::with(event, "height", &height.to_string()));
+        Ok(())
     }
 
     /// Gives a container another name.

@@ -1,5 +1,7 @@
 //! What clients of the API compare word by word, and what their version of it meant.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::{Value, json};
 use testkit::needs;
 
@@ -331,6 +333,17 @@ fn a_terminal_has_no_second_stream() {
     };
     assert!(attached("stdout=1").contains("said"));
     assert_eq!(attached("stderr=1"), "");
+    // Its size is told of; that of who does not run is not set.
+    assert_eq!(ask(&daemon, "1.51", "POST /containers/one/resize?h=80&w=24", "").0, 200);
+    sandbox.ok(&["create", "-t", "--name", "two", "busybox", "true"]);
+    assert_eq!(ask(&daemon, "1.51", "POST /containers/two/resize?h=80&w=24", "").0, 409);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let until = (now.as_secs() + 1).to_string();
+    let all = ["events", "--since", "1", "--until", &until, "--filter", "event=resize"];
+    let format =
+        "{{.Actor.Attributes.name}} {{.Actor.Attributes.height}} {{.Actor.Attributes.width}}";
+    assert_eq!(sandbox.ok(&[&all[..], &["--format", format]].concat()), "one 80 24");
+    sandbox.ok(&["rm", "two"]);
     sandbox.ok(&["rm", "-f", "one"]);
     drop(daemon);
     sandbox.finish();
