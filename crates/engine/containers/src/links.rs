@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use docker::{HostConfig, nat};
+use network::DEFAULT;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, Shared};
@@ -108,9 +109,10 @@ impl Engine {
     }
 
     /// What `/etc/hosts` has of a container's links, and its environment. Those that it is linked to
-    /// `must_run`, or else are passed by.
+    /// `must_run`, and be where they can be reached, or else are passed by.
     pub(crate) fn link_words(&self, container: &Container, must_run: bool) -> Result<Words, Error> {
         let mut words = Words::default();
+        let is_in_default = |one: &Container| one.record.connected.contains_key(DEFAULT);
         for (link, child) in self.linked(container)? {
             let path = format!("/{}/{}", container.name, link.alias);
             if !self.status(&child.id)?.phase.is_alive() {
@@ -125,9 +127,19 @@ impl Engine {
                     exit_code: NOT_STARTED,
                 });
             }
-            let connected = child.record.connected.get("bridge");
-            let address = connected.and_then(|one| one.ip_address.parse::<IpAddr>().ok());
             // One that is on other networks alone cannot be reached from here.
+            if must_run && is_in_default(container) && !is_in_default(&child) {
+                return Err(Error::Start {
+                    message: format!(
+                        "failed to set up container networking: Cannot link to /{}, as it does not belong to \
+                         the default network",
+                        child.name
+                    ),
+                    exit_code: NOT_STARTED,
+                });
+            }
+            let connected = child.record.connected.get(DEFAULT);
+            let address = connected.and_then(|one| one.ip_address.parse::<IpAddr>().ok());
             let Some(address) = address else { continue };
             let mut names = format!("{} {}", link.alias, child.record.config.hostname);
             if child.name != link.alias {

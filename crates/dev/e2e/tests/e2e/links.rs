@@ -34,6 +34,23 @@ fn a_linked_container_is_known_by_name_and_by_variables() {
 }
 
 #[test]
+fn a_link_on_the_default_network_leads_to_who_is_there() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("links-elsewhere");
+    sandbox.ok(&["network", "create", "net"]);
+    sandbox.ok(&["run", "-d", "--name", "db", "--network", "net", "busybox", "sleep", "600"]);
+    let linked = ["run", "--rm", "--link", "db:store", "busybox", "ping", "-c1", "store"];
+    let refused = sandbox.dhow(&linked);
+    let why = "Cannot link to /db, as it does not belong to the default network";
+    assert!(refused.stderr.contains(why), "{refused:?}");
+    sandbox.ok(&["network", "connect", "bridge", "db"]);
+    sandbox.ok(&linked);
+    sandbox.ok(&["rm", "-f", "db"]);
+    sandbox.ok(&["network", "rm", "net"]);
+    sandbox.finish();
+}
+
+#[test]
 fn a_link_in_a_network_is_this_containers_alone() {
     needs!(Root, Overlay, Netns, Busybox);
     let sandbox = busybox("network-links");
