@@ -265,7 +265,8 @@ impl AsyncWrite for WebSocket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.drain(cx)
+        ready!(self.drain(cx))?;
+        Pin::new(&mut self.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -277,9 +278,16 @@ impl AsyncWrite for WebSocket {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use std::time::Duration;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, duplex},
+        time::timeout,
+    };
 
     use super::*;
+
+    impl Io for BufWriter<DuplexStream> {}
 
     /// A frame of a client, with a mask.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -348,6 +356,18 @@ mod tests {
         assert!(got.starts_with(&[LAST | TEXT, 2, b'h', b'i', LAST | TEXT, 126, 1, 44, b'x']));
         assert_eq!(got[308..318], [LAST | TEXT, 127, 0, 0, 0, 0, 0, 1, 0x11, 0x70]);
         assert!(got.ends_with(&[b'y', LAST | CLOSE, 2, 3, 0xe8]));
+    }
+
+    /// A stream of TLS may hold back what was written to it.
+    #[tokio::test]
+    async fn what_is_flushed_is_on_its_way() {
+        let (mut client, server) = duplex(4096);
+        let mut socket = WebSocket::new(Box::new(BufWriter::new(server)), false);
+        socket.write_all(b"hi").await.unwrap();
+        socket.flush().await.unwrap();
+        let mut got = [0; 4];
+        timeout(Duration::from_secs(9), client.read_exact(&mut got)).await.unwrap().unwrap();
+        assert_eq!(got, [LAST | TEXT, 2, b'h', b'i']);
     }
 
     #[tokio::test]
