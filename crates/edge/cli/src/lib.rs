@@ -113,6 +113,10 @@ pub async fn main(args: Vec<OsString>, host: &impl Host, entered_ns: u64) -> i32
 async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
     let Cli { global, command } = cli;
     if let Command::Daemon(args) = &command {
+        if let Some(flag) = of_a_client(&global) {
+            let why = format!("{flag} says how to reach an engine: give it after `daemon`");
+            return Err(Error::Usage(why));
+        }
         return host.daemon(&global, args).await.map(|()| 0).map_err(Error::Usage);
     }
     if let Command::Registry(RegistryCommand::Serve(args)) = &command {
@@ -324,6 +328,18 @@ pub fn own_engine(args: &[OsString]) -> Option<Global> {
     (!elsewhere).then_some(global)
 }
 
+/// The first flag that is of no use to who is the engine, and has another meaning there: it is not to be passed over.
+fn of_a_client(global: &Global) -> Option<&'static str> {
+    let given = [
+        ("--host", global.host.is_some()),
+        ("--tlsverify", global.tlsverify.is_some()),
+        ("--tlscacert", global.tlscacert.is_some()),
+        ("--tlscert", global.tlscert.is_some()),
+        ("--tlskey", global.tlskey.is_some()),
+    ];
+    given.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
+}
+
 /// `-H`, else `DOCKER_HOST`.
 fn address(global: &Global) -> Option<String> {
     let given = global.host.clone().or_else(|| std::env::var("DOCKER_HOST").ok());
@@ -357,6 +373,16 @@ mod tests {
     fn the_command_line_is_well_formed() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn how_an_engine_is_reached_is_not_how_one_listens() {
+        let of = |args: &[&str]| of_a_client(&Cli::try_parse_from(args).unwrap().global);
+        let own = ["dhow", "daemon", "-H", "tcp://127.0.0.1:1", "--tlsverify", "--tlscacert", "c"];
+        assert_eq!(of(&own), None);
+        assert_eq!(of(&["dhow", "-H", "tcp://127.0.0.1:1", "daemon"]), Some("--host"));
+        assert_eq!(of(&["dhow", "--tlsverify", "daemon"]), Some("--tlsverify"));
+        assert_eq!(of(&["dhow", "--tlskey", "k", "daemon"]), Some("--tlskey"));
     }
 
     #[test]
