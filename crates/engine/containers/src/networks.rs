@@ -11,8 +11,12 @@ use crate::spec::namespaces::{Mode, mode};
 use crate::{Error, attachment, events};
 
 /// Docker's words for what is not done with the host's network.
-const HOST_NETWORK: &str =
-    "container cannot be disconnected from host network or connected to host network";
+const JOINS_HOST: &str =
+    "cannot connect container to host network - container must be created in host network mode";
+const LEAVES_HOST: &str =
+    "cannot disconnect container from host network - container was created in host network mode";
+/// And with networks that are shared.
+const SHARED: &str = "container sharing network namespace with another container or host cannot be connected to any other network";
 
 impl Engine {
     /// Removes a network in which no container runs.
@@ -70,13 +74,11 @@ impl Engine {
             return Err(network::Error::OnlyConfiguration.into());
         }
         let record = &container.record;
-        if let Mode::Container(_) = mode(&record.host.network_mode) {
-            return Err(Error::Invalid(
-                "container sharing network namespace with another container or host cannot be connected to any other network".into(),
-            ));
+        if matches!(mode(&record.host.network_mode), Mode::Container(_) | Mode::Host) {
+            return Err(Error::Invalid(SHARED.into()));
         }
-        if record.host.network_mode == "host" || network.driver() == Driver::Host {
-            return Err(Error::Invalid(HOST_NETWORK.into()));
+        if network.driver() == Driver::Host {
+            return Err(Error::Invalid(JOINS_HOST.into()));
         }
         let joined = self.joined_networks(container)?;
         if joined.iter().any(|one| one.id == network.id) {
@@ -124,8 +126,8 @@ impl Engine {
         };
         let (mut container, lock) = self.find_locked(wanted)?;
         let alive = self.status_locked(&container.id, &lock)?.phase.is_alive();
-        if container.record.host.network_mode == "host" {
-            return Err(Error::Invalid(HOST_NETWORK.into()));
+        if container.record.host.network_mode == "host" && network.driver() == Driver::Host {
+            return Err(Error::Invalid(LEAVES_HOST.into()));
         }
         let before = container.record.clone();
         if !leave(&mut container.record, &network) {

@@ -99,7 +99,8 @@ fn what_cannot_be_joined_changes_nothing() {
         (&["--mac-address", "x", "back", "two"], "invalid MAC address"),
         (&["back", "alone"], "private (none) mode"),
         (&["back", "guest"], "container sharing network namespace"),
-        (&["back", "host"], "host network"),
+        (&["back", "host"], "or host cannot be connected to any other network"),
+        (&["host", "two"], "container must be created in host network mode"),
         (&["--alias", "x", "bridge", "one"], "network-scoped aliases"),
         (&["nosuch", "one"], "network nosuch not found"),
     ] {
@@ -107,6 +108,8 @@ fn what_cannot_be_joined_changes_nothing() {
         assert_eq!(refused.code, 1, "{args:?}: {refused:?}");
         assert!(refused.stderr.contains(want), "{args:?}: {refused:?}");
     }
+    let refused = sandbox.dhow(&["network", "disconnect", "host", "host"]);
+    assert!(refused.stderr.contains("created in host network mode"), "{refused:?}");
     assert_eq!(inspect(&sandbox, "two")["NetworkSettings"], before);
     // A step that fails, here also when it is to be taken back: the next command does that.
     sandbox.set_env("DHOW_FAILPOINTS", "engine.rewired=error");
