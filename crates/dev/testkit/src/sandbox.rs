@@ -13,8 +13,9 @@ use sha2::{Digest, Sha256};
 use crate::output::{Output, capture, poll_until};
 use crate::world::World;
 
-/// How long what ends in the background may take: a link goes about 40 ms after its namespace.
-const SETTLE: Duration = Duration::from_secs(5);
+/// How long what ends in the background may take: a link goes about 40 ms after its namespace; a supervisor may wait
+/// for the disk, which has to have all that is written to it before an overlay on it is gone.
+const SETTLE: Duration = Duration::from_secs(20);
 
 /// What an engine with this root calls its cgroup, and with what its other names begin.
 pub fn engine_name(root: &Path) -> String {
