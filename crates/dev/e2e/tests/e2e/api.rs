@@ -398,5 +398,12 @@ fn a_container_that_switches_ipv6_off_starts_without_it() {
     assert!(!found.contains("fd00:abcd::"), "{found}");
     sandbox.ok(&["rm", "-f", "off"]);
     sandbox.ok(&["network", "rm", "six"]);
+    // IPv4 is shown first, in whatever order they were asked for.
+    let both = ["--subnet", "fd00:abcd::/64", "--subnet", "10.93.0.0/24"];
+    sandbox.ok(&[&["network", "create", "--ipv6"], &both[..], &["both"]].concat());
+    let format = "{{(index .IPAM.Config 0).Subnet}} {{(index .IPAM.Config 1).Subnet}}";
+    let shown = sandbox.ok(&["network", "inspect", "--format", format, "both"]);
+    assert_eq!(shown, "10.93.0.0/24 fd00:abcd::/64");
+    sandbox.ok(&["network", "rm", "both"]);
     sandbox.finish();
 }

@@ -183,8 +183,10 @@ fn matches(network: &Network, filters: &Filters) -> bool {
 /// A network without those who are in it.
 fn view(network: &Network) -> Inspect {
     let pools = network.idle_pools().iter().chain(network.pools()).map(view_pool);
-    let config: Vec<IpamConfig> =
+    let mut config: Vec<IpamConfig> =
         pools.chain(network.configured_pools().iter().map(view_configured)).collect();
+    // IPv4 comes first, in whatever order they were asked for.
+    config.sort_by_key(|one| one.subnet.contains(':'));
     let plain = network.driver() != Driver::Bridge && !network.is_configuration();
     Inspect {
         name: network.name.clone(),
