@@ -9,6 +9,7 @@ use buildgraph::{Graph, Op, Range, Resolve, Source, VertexIdx};
 use oci::{ChainId, Digest};
 use tokio::task::spawn_blocking;
 
+use crate::attest::Secrets;
 use crate::builder::Builder;
 use crate::cache::{Lease, now};
 use crate::client::Client;
@@ -112,8 +113,8 @@ pub(crate) struct Shared {
     pub(crate) resolved: Mutex<HashSet<(String, Digest)>>,
     /// What its client was asked that is the front end itself.
     pub(crate) root: OnceLock<Asked>,
-    /// What front ends that are images were asked.
-    pub(crate) guests: Mutex<Vec<BTreeMap<String, String>>>,
+    /// What front ends that are images were given that is not to be told.
+    pub(crate) guests: Mutex<Secrets>,
     /// The results that the build ends with, and those that say something of them.
     last: Mutex<BTreeSet<String>>,
 }

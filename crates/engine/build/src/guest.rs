@@ -129,7 +129,7 @@ impl Build {
         described: impl FnOnce(&Source) -> Vec<u8>,
     ) -> Result<Guest, Error> {
         let guests = &self.shared.guests;
-        guests.lock().unwrap_or_else(PoisonError::into_inner).push(asked.options.clone());
+        guests.lock().unwrap_or_else(PoisonError::into_inner).note(&asked.options)?;
         let in_place = match in_place(asked) {
             Some(spec) => read(&spec, asked),
             None => Ok(Place::Image(asked.image.clone())),

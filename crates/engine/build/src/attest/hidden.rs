@@ -3,24 +3,53 @@
 //! Secrets belong in `RUN --mount=type=secret`, and the build's checks say so; but a statement goes further than
 //! an image that nobody looks into, and is signed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
 use data_encoding::BASE64;
 use serde_json::Value;
 
+use crate::Error;
 use crate::build::Shared;
 
 /// What stands for a value.
 const MASK: &str = "xxxxx";
 /// What is shorter is hidden where it is the value of its variable alone: it would be found everywhere.
 const LONG: usize = 6;
+/// As much as front ends may be given of it in one build, in bytes: it is held until the build ends.
+const HELD: usize = 1 << 20;
 
 /// Arguments that are not to be told.
 #[derive(Debug, Default)]
 pub(super) struct Hidden {
     /// Names and values.
     all: Vec<(String, String)>,
+}
+
+/// What front ends that are images were given of it in a build, each once.
+#[derive(Debug, Default)]
+pub(crate) struct Secrets {
+    all: BTreeSet<(String, String)>,
+    n_bytes: usize,
+}
+
+impl Secrets {
+    /// Takes note of what is secret among the options of one.
+    pub(crate) fn note(&mut self, options: &BTreeMap<String, String>) -> Result<(), Error> {
+        for secret in Hidden::of([options]).all {
+            let n_bytes = secret.0.len() + secret.1.len();
+            if self.all.contains(&secret) {
+                continue;
+            }
+            if self.n_bytes + n_bytes > HELD {
+                let why = "front ends are given more secrets as build arguments than are held";
+                return Err(Error::Invalid(why.into()));
+            }
+            self.n_bytes += n_bytes;
+            self.all.insert(secret);
+        }
+        Ok(())
+    }
 }
 
 impl Hidden {
@@ -31,7 +60,8 @@ impl Hidden {
             return Self::of(asked);
         }
         let guests = build.guests.lock().unwrap_or_else(PoisonError::into_inner);
-        Self::of(guests.iter().chain(build.root.get().map(|root| &root.options)))
+        let root = Self::of(build.root.get().map(|root| &root.options));
+        Self { all: guests.all.iter().cloned().chain(root.all).collect() }
     }
 
     /// Of options of front ends.
@@ -128,5 +158,20 @@ mod tests {
         let mut said = json!(["API_TOKEN=correct-horse", "with battery-staple"]);
         Hidden::of([&asked, &other]).clean(&mut said);
         assert_eq!(said, json!(["API_TOKEN=xxxxx", "with xxxxx"]));
+    }
+
+    #[test]
+    fn what_front_ends_are_given_is_held_once_and_not_without_end() {
+        let options = |value: &str| -> BTreeMap<String, String> {
+            let all = [("build-arg:API_TOKEN", value), ("build-arg:VERSION", "1.2.3")];
+            all.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+        };
+        let mut secrets = Secrets::default();
+        for _ in 0..2 {
+            secrets.note(&options("correct-horse")).unwrap();
+        }
+        assert_eq!(secrets.all.len(), 1);
+        assert!(secrets.note(&options(&"x".repeat(HELD))).is_err());
+        assert_eq!(secrets.all.len(), 1);
     }
 }

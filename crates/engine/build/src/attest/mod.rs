@@ -25,6 +25,7 @@ use crate::{Build, Error};
 use provenance::predicate;
 
 pub(crate) use files::beside;
+pub(crate) use hidden::Secrets;
 pub(crate) use purl::of_image;
 pub use stated::Stated;
 pub(crate) use walk::each_name;
