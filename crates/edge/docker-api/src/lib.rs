@@ -74,16 +74,16 @@ pub async fn serve(api: Api, io: impl Io) {
 pub(crate) struct Bounds {
     /// What its socket allows; `None`: all.
     pub(crate) scope: Option<Arc<Scope>>,
-    /// Whether web pages are to be kept out: whatever a browser shows reaches its socket.
-    pub(crate) no_pages: bool,
+    /// Which web pages are to be kept out: whatever a browser shows may reach its socket.
+    pub(crate) kept_out: pages::Pages,
     /// How long a client may take for the head of a request; `None`: for ever.
     pub(crate) patience: Option<Duration>,
 }
 
 /// The same, within bounds.
 pub(crate) async fn serve_within(api: Api, bounds: Bounds, io: impl Io) {
-    let Bounds { scope, no_pages, patience } = bounds;
-    let server = Arc::new(server::Server { api, scope, no_pages });
+    let Bounds { scope, kept_out, patience } = bounds;
+    let server = Arc::new(server::Server { api, scope, kept_out });
     // A client that breaks off or does not speak HTTP: there is nobody to tell.
     _ = http::connection::serve(server, io, patience).await;
 }

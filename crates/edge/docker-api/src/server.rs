@@ -19,7 +19,7 @@ use crate::{
         connection::{Answer, Service},
         query::decode,
     },
-    pages,
+    pages::Pages,
     routes::{ROUTES, not_built},
     scope::{Allowed, Scope},
     version::Version,
@@ -33,8 +33,8 @@ pub(crate) struct Server {
     pub(crate) api: Api,
     /// Where less than all is allowed.
     pub(crate) scope: Option<Arc<Scope>>,
-    /// Whether web pages are kept out.
-    pub(crate) no_pages: bool,
+    /// Which web pages are kept out.
+    pub(crate) kept_out: Pages,
 }
 
 impl Service for Server {
@@ -53,7 +53,7 @@ impl Service for Server {
 
 impl Server {
     async fn answer(&self, request: Request<Incoming>) -> Reply {
-        if self.no_pages && pages::is_of_a_page(request.headers()) {
+        if self.kept_out.keep_out(request.headers()) {
             tokio::spawn(drain(request.into_body()));
             return Err(Error::forbidden("web pages may not use this address"));
         }

@@ -231,6 +231,9 @@ fn what_others_reach_is_refused_unless_it_is_meant() {
     let get = |more: &[&str]| ask_plainly(&sandbox, more);
     let daemon = Daemon::start(&sandbox, &[2375], &["--tls=false", "-H", "tcp://0.0.0.0:2375"]);
     assert_eq!(get(&["http://127.0.0.1:2375/_ping"]), "OK 200");
+    let prune = "http://127.0.0.1:2375/containers/prune";
+    let page = get(&["-X", "POST", "-H", "Origin: http://evil.example", prune]);
+    assert!(page.ends_with(" 403"), "{page}");
     drop(daemon);
 
     // On loopback it is enough to be a program; web pages are kept out. By the file of settings this time.

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::ListenError;
-use crate::{Api, Bounds, scope::Scope, serve_within, tls::Tls};
+use crate::{Api, Bounds, pages::Pages, scope::Scope, serve_within, tls::Tls};
 
 /// No more connections at a time; the next one waits.
 const CONNECTIONS: usize = 512;
@@ -105,8 +105,12 @@ impl Port {
         // Nobody closes it.
         let place = Arc::clone(&self.room).acquire_owned().await.ok();
         let (stream, _) = self.listener.accept().await?;
-        let no_pages = self.tls.is_none() && is_local(self.address.ip());
-        Ok(Client { stream, tls: self.tls.clone(), no_pages, _place: place })
+        let kept_out = match &self.tls {
+            Some(tls) if tls.verifies() => Pages::None,
+            None if is_local(self.address.ip()) => Pages::OfOthersOrByName,
+            _ => Pages::OfOthers,
+        };
+        Ok(Client { stream, tls: self.tls.clone(), kept_out, _place: place })
     }
 }
 
@@ -115,18 +119,18 @@ impl Port {
 pub(super) struct Client {
     stream: TcpStream,
     tls: Option<Tls>,
-    no_pages: bool,
+    kept_out: Pages,
     _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Client {
     /// Serves it until it leaves.
     pub(super) async fn serve(self, api: Api, scope: Option<Arc<Scope>>) {
-        let Self { stream, tls, no_pages, _place } = self;
+        let Self { stream, tls, kept_out, _place } = self;
         // Without these it would only be slower, and one that is gone without a word be noticed later.
         _ = stream.set_nodelay(true);
         _ = keep_alive(&stream);
-        let bounds = Bounds { scope, no_pages, patience: Some(HEAD) };
+        let bounds = Bounds { scope, kept_out, patience: Some(HEAD) };
         match tls {
             None => serve_within(api, bounds, stream).await,
             Some(tls) => {
