@@ -97,7 +97,7 @@ impl Networks {
             (false, "bip6", &set.address6, "fixed-cidr-v6", &set.range6, &set.gateway6),
         ];
         for (ipv4, bip, address, fixed, range, gateway) in families {
-            let there = addresses.iter().find(|one| one.0.is_ipv4() == ipv4);
+            let there = own_address(&addresses, ipv4, range);
             let there = there.map(|(address, prefix)| format!("{address}/{prefix}"));
             let address =
                 if address.is_empty() { there.unwrap_or_default() } else { address.clone() };
@@ -145,6 +145,20 @@ fn pool_of(
     Ok(pool)
 }
 
+/// Which of a bridge's addresses is that of the network: as in Docker, one in the range that is given out, or else one
+/// around which that lies, or else the first.
+fn own_address(addresses: &[(IpAddr, u8)], ipv4: bool, range: &str) -> Option<(IpAddr, u8)> {
+    let around = |one: &(IpAddr, u8)| Subnet::around(one.0, one.1);
+    let range = split(range).as_ref().and_then(around);
+    let of_family = || addresses.iter().filter(|one| one.0.is_ipv4() == ipv4);
+    let is_in_range = |one: &&(IpAddr, u8)| range.is_some_and(|range| range.contains(one.0));
+    let is_around = |one: &&(IpAddr, u8)| {
+        range.zip(around(one)).is_some_and(|(range, subnet)| subnet.covers(&range))
+    };
+    let found = of_family().find(is_in_range).or_else(|| of_family().find(is_around));
+    found.or_else(|| of_family().next()).copied()
+}
+
 /// The addresses of a bridge that somebody else has made.
 fn addresses_of(bridge: &str) -> Result<Vec<(IpAddr, u8)>, Error> {
     let mut socket = RouteSocket::open()?;
@@ -154,7 +168,11 @@ fn addresses_of(bridge: &str) -> Result<Vec<(IpAddr, u8)>, Error> {
     };
     let link = socket.link(bridge)?.filter(|link| link.kind == "bridge").ok_or_else(missing)?;
     let all = socket.addresses()?.into_iter().filter(|one| one.index == link.index);
-    let local = |address: &IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    // Those that the kernel gives it itself are nobody's network.
+    let local = |address: &IpAddr| match address {
+        IpAddr::V6(v6) => v6.segments()[..4] == [0xfe80, 0, 0, 0],
+        IpAddr::V4(_) => false,
+    };
     Ok(all.map(|one| (one.address, one.prefix)).filter(|one| !local(&one.0)).collect())
 }
 
@@ -208,4 +226,39 @@ fn predefined_options(set: &DefaultBridge, bridge: &str) -> BTreeMap<String, Str
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_addresses_that_counts_which_fits_the_range() {
+        let texts = [
+            "192.168.160.88/20",
+            "192.168.176.88/20",
+            "fdd1:8161:2d2c::8888/60",
+            "fdd1:8161:2d2c:10::8888/60",
+            "fe80:1234::88/56",
+        ];
+        let addresses = texts.map(|text| split(text).unwrap());
+        let own = |ipv4, range: &str| {
+            let found = own_address(&addresses, ipv4, range);
+            found.map(|(address, prefix)| format!("{address}/{prefix}")).unwrap_or_default()
+        };
+        for (ipv4, range, want) in [
+            (true, "", texts[0]),
+            (true, "nonsense", texts[0]),
+            (true, "192.168.176.0/24", texts[1]),
+            (true, "192.168.177.0/24", texts[1]),
+            (true, "10.0.0.0/8", texts[0]),
+            (false, "", texts[2]),
+            (false, "fdd1:8161:2d2c:10::/64", texts[3]),
+            (false, "fdd1:8161:2d2c:11::8888/64", texts[3]),
+            (false, "fe80:1234::/64", texts[4]),
+        ] {
+            assert_eq!(own(ipv4, range), want, "{range}");
+        }
+        assert_eq!(own_address(&addresses[..1], false, ""), None);
+    }
 }
