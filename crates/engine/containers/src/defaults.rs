@@ -29,7 +29,7 @@ impl Settings {
             Err(Error::Invalid(format!("\"{key}\": `{value}` is not `{known}`")))
         };
         one_of("default-cgroupns-mode", &self.default_cgroupns_mode, &["private", "host"])?;
-        one_of("default-ipc-mode", &self.default_ipc_mode, &["private", "shareable"])?;
+        check_ipc_mode(&self.default_ipc_mode)?;
         self.host_gateways()?;
         self.profile()?;
         self.shm_size().map(drop)
@@ -189,6 +189,20 @@ impl Settings {
     }
 }
 
+/// As `dockerd` has it, in its words.
+fn check_ipc_mode(mode: &str) -> Result<(), Error> {
+    if matches!(mode, "" | "private" | "shareable") {
+        return Ok(());
+    }
+    let hint = "use \"shareable\" or \"private\"";
+    let is_one = matches!(mode, "host" | "none") || mode.starts_with("container:");
+    Err(Error::Invalid(if is_one {
+        format!("IPC mode \"{mode}\" is not supported as default value; {hint}")
+    } else {
+        format!("default IPC mode setting ({mode}) is invalid; {hint}")
+    }))
+}
+
 const NO_NEW_PRIVILEGES: &str = "no-new-privileges";
 
 #[cfg(test)]
@@ -241,7 +255,11 @@ mod tests {
             ),
             (
                 r#"{"default-ipc-mode": "host"}"#,
-                "\"default-ipc-mode\": `host` is not `private` or `shareable`",
+                "IPC mode \"host\" is not supported as default value; use \"shareable\" or \"private\"",
+            ),
+            (
+                r#"{"default-ipc-mode": "nosuchmode"}"#,
+                "default IPC mode setting (nosuchmode) is invalid; use \"shareable\" or \"private\"",
             ),
             (r#"{"host-gateway-ip": "x"}"#, "\"host-gateway-ip\": x is no address"),
             (

@@ -87,7 +87,11 @@ fn nonsense_and_what_is_missing_are_told_apart() {
             r#"{"LogConfig":{"Type":"json-file","Config":{"max-sizes":"1"}}}"#,
             "unknown log opt 'max-sizes' for json-file log driver",
         ),
-        (sh, r#"{"LogConfig":{"Type":"gelf"}}"#, "the log driver \"gelf\" is not there yet"),
+        (
+            sh,
+            r#"{"LogConfig":{"Type":"gelf"}}"#,
+            "failed to initialize logging driver: the log driver \"gelf\" is not there yet",
+        ),
         (
             sh,
             r#"{"Annotations":{"org.systemd.property.ExecStartPre":"x"}}"#,

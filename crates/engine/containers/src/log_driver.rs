@@ -109,7 +109,10 @@ fn read(log: &LogConfig, of: &Subject<'_>) -> Result<Driver, Error> {
         ],
         "none" => return Ok(Driver::None),
         "gelf" | "fluentd" | "awslogs" | "splunk" | "etwlogs" | "gcplogs" => {
-            return Err(Error::NotYet(format!("the log driver \"{}\"", log.driver)));
+            return Err(Error::NotYet(format!(
+                "failed to initialize logging driver: the log driver \"{}\"",
+                log.driver
+            )));
         }
         other => {
             return Err(Error::Invalid(format!(

@@ -136,7 +136,11 @@ impl Engine {
             let Mode::Container(other) = mode(&container.record.host.network_mode) else {
                 return Ok(container);
             };
-            container = self.find(other)?;
+            let holder = self.find(other)?;
+            if holder.id == container.id {
+                return Err(Error::Conflict("cannot join own network namespace".into()));
+            }
+            container = holder;
         }
         Err(Error::Conflict(format!(
             "container {} is in the network of one that leads back to it",

@@ -44,7 +44,10 @@ impl Engine {
     fn program(&self, name: &str) -> Result<(Option<PathBuf>, Vec<String>), Error> {
         if let Some(setting) = self.settings().runtimes.get(name) {
             let program = look_for(&setting.path).ok_or_else(|| {
-                Error::Invalid(format!("runtime {name}: there is no program {:?}", setting.path))
+                let path = &setting.path;
+                Error::Invalid(format!(
+                    "runtime {name}: fork/exec {path}: no such file or directory"
+                ))
             })?;
             return Ok((Some(program), setting.runtime_args.clone()));
         }

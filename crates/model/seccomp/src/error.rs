@@ -43,10 +43,15 @@ pub enum Error {
     #[error("parse the seccomp profile")]
     Json(#[source] serde_json::Error),
     /// Two ways to name architectures in one profile.
-    #[error("seccomp profile has both `architectures` and `archMap`")]
+    #[error(
+        "both 'architectures' and 'archMap' are specified in the seccomp profile, use either 'architectures' or \
+         'archMap'"
+    )]
     BothArchitectures,
     /// Two ways to name system calls in one rule.
-    #[error("seccomp rule number {0} has both `name` and `names`")]
+    #[error(
+        "both 'name' and 'names' are specified in the seccomp profile, use either 'name' or 'names' (rule number {0})"
+    )]
     BothNames(usize),
     /// A kernel version that is none.
     #[error("`{0}` is no kernel version (MAJOR.MINOR)")]

@@ -172,6 +172,14 @@ pub enum Error {
         /// What came.
         found: Digest,
     },
+    /// The bytes of a manifest are others than promised.
+    #[error("manifest verification failed for digest {expected}: it has digest {found}")]
+    WrongManifest {
+        /// What was promised.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
     /// More or fewer bytes than promised.
     #[error("{digest} has {found} bytes, expected {expected}")]
     WrongSize {

@@ -219,7 +219,7 @@ impl Repository<'_> {
         let expected = digest.or(stated.as_ref());
         let found = match expected {
             Some(expected) => {
-                check(&bytes, expected)?;
+                check_manifest(&bytes, expected)?;
                 expected.clone()
             }
             None => Digest::sha256(&bytes),
@@ -304,6 +304,13 @@ pub(crate) fn header(answer: &Answer, name: &str) -> Option<String> {
 /// Whether these bytes have this digest.
 pub(crate) fn is_of(digest: &Digest, bytes: &[u8]) -> bool {
     check(bytes, digest).is_ok()
+}
+
+fn check_manifest(bytes: &[u8], expected: &Digest) -> Result<(), Error> {
+    check(bytes, expected).map_err(|error| match error {
+        Error::WrongDigest { expected, found } => Error::WrongManifest { expected, found },
+        other => other,
+    })
 }
 
 fn check(bytes: &[u8], expected: &Digest) -> Result<(), Error> {

@@ -45,7 +45,10 @@ fn a_link_on_the_default_network_leads_to_who_is_there() {
     assert!(refused.stderr.contains(why), "{refused:?}");
     sandbox.ok(&["network", "connect", "bridge", "db"]);
     sandbox.ok(&linked);
-    sandbox.ok(&["rm", "-f", "db"]);
+    let itself = ["run", "--name", "me", "--network", "container:me", "busybox", "true"];
+    let refused = sandbox.dhow(&itself);
+    assert!(refused.stderr.contains("cannot join own network namespace"), "{refused:?}");
+    sandbox.ok(&["rm", "-f", "db", "me"]);
     sandbox.ok(&["network", "rm", "net"]);
     sandbox.finish();
 }

@@ -52,9 +52,9 @@ fn it_is_for_who_says_nothing() {
     // What cannot be is refused before anything is made.
     std::fs::write(&file, r#"{"default-ipc-mode": "host"}"#).unwrap();
     let refused = sandbox.dhow(&["create", "busybox", "true"]);
-    assert!(refused.stderr.contains("`host` is not `private` or `shareable`"), "{refused:?}");
+    assert!(refused.stderr.contains("IPC mode \"host\" is not supported"), "{refused:?}");
     let refused = sandbox.dhow(&["daemon"]);
-    assert!(refused.stderr.contains("`host` is not `private` or `shareable`"), "{refused:?}");
+    assert!(refused.stderr.contains("IPC mode \"host\" is not supported"), "{refused:?}");
     assert_eq!(sandbox.ok(&["ps", "-aq"]), "");
     // An empty file sets nothing.
     std::fs::write(&file, "").unwrap();

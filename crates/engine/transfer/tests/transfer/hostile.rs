@@ -129,7 +129,7 @@ const LIES: &[(&str, Lie, Class, &str)] = &[
             reply
         },
         Invalid,
-        "verification failed for digest sha256:",
+        "manifest verification failed for digest sha256:",
     ),
     (
         "a manifest without an end",

@@ -212,7 +212,7 @@ async fn a_pinned_digest_is_held() {
     let registry = registry(&server);
     for name in [format!("@{}", image.digest), "1".into()] {
         let error = resolve(&registry, &name).await.unwrap_err();
-        assert!(matches!(error, Error::WrongDigest { .. }), "{error}");
+        assert!(matches!(error, Error::WrongManifest { .. }), "{error}");
     }
 }
 
