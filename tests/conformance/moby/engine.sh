@@ -25,6 +25,8 @@ grep -q dockremap /etc/group || echo dockremap:x:500: >> /etc/group
 grep -q unprivilegeduser /etc/passwd || echo unprivilegeduser:x:1042:1042::/tmp:/bin/sh >> /etc/passwd
 grep -q unprivilegeduser /etc/shadow || echo 'unprivilegeduser:*:19000:0:99999:7:::' >> /etc/shadow
 export DOCKER_FIREWALL_BACKEND=nftables
+# Images are nearer to those of containerd's store: descriptors, several platforms, digests of all, times in archives.
+export TEST_INTEGRATION_USE_SNAPSHOTTER=1
 export HOME="$WORK/home" TMPDIR="$WORK/tmp" DOCKER_INTEGRATION_DAEMON_DEST="$WORK/dest" DEST="$WORK/dest"
 export PATH="$TOOLS:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 unset DOCKER_HOST DOCKER_CONFIG

@@ -18,7 +18,8 @@ if test -n "$NC"; then
     for library in $(ldd "$NC" | grep -o '/lib[^ ]*'); do mkdir -p ".$(dirname $library)" && cp -L $library .$library; done
     cat > bin/nc <<'END'
 #!/bin/sh
-for arg; do case $arg in -*u*) exec nc.openbsd "$@";; esac; done
+# With -6 it listens for both families, as busybox's own does.
+for arg; do case $arg in -*l*u* | -*u*l*) exec nc.openbsd -6 "$@";; -*u*) exec nc.openbsd "$@";; esac; done
 exec busybox nc "$@"
 END
     chmod +x bin/nc
