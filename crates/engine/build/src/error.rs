@@ -44,6 +44,8 @@ pub enum Error {
         code: i32,
         /// That code, or more.
         why: String,
+        /// Whether it ran at all; else that says why it could not.
+        ran: bool,
     },
     /// Who asked for the build says why something cannot be had.
     #[error("{0}")]

@@ -235,6 +235,9 @@ fn what_is_wrong_is_said_in_dockers_words() {
     let detail = &answer.lines.last().unwrap()["errorDetail"];
     let words = "The command '/bin/sh -c echo before; exit 3' returned a non-zero code: 3";
     assert_eq!(*detail, json!({ "code": 3, "message": words }));
+    let absent = of("FROM busybox\nRUN [\"/no/such\"]\n");
+    let answer = build(&daemon, "", &absent);
+    assert!(answer.error().contains("no such file or directory"), "{:?}", answer.lines);
     assert_eq!(daemon.ok(&["images", "-q", "--filter", "dangling=true"]), "");
     tidy(daemon, &[]);
     sandbox.finish();

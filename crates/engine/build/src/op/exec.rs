@@ -187,7 +187,7 @@ impl Job {
             // It was not there, or could not be run: the step's own failure.
             containers::Error::Start { message, exit_code } => {
                 let command = self.step.args.join(" ");
-                Error::Exit { command, code: exit_code, why: message }
+                Error::Exit { command, code: exit_code, why: message, ran: false }
             }
             error => Error::Containers(error),
         })?;
@@ -204,7 +204,7 @@ impl Job {
             if self.build.failures.is_wanted() {
                 self.keep_failed(&finished);
             }
-            Err(Error::Exit { command: self.step.args.join(" "), code, why })
+            Err(Error::Exit { command: self.step.args.join(" "), code, why, ran: true })
         };
         engine.drop_step(finished)?;
         kept

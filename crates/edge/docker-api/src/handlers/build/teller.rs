@@ -467,6 +467,7 @@ pub(super) fn words(error: &Error, instruction: &str) -> Failure {
     let plain = |message: String| Failure { message, code: 0 };
     match error {
         Error::Vertex { source, .. } | Error::Shared(source) => words(source, instruction),
+        Error::Exit { why, ran: false, .. } if !instruction.is_empty() => plain(why.clone()),
         Error::Exit { command, code, .. } if !instruction.is_empty() => Failure {
             message: format!("The command '{command}' returned a non-zero code: {code}"),
             code: i64::from(*code),

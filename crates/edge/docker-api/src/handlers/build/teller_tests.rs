@@ -192,7 +192,8 @@ async fn what_failed_is_the_last_that_is_told_of() {
     it.vertex(&all[0], true, true).await;
     it.log(&all[1], 1, "half\n").await;
     let command = "/bin/sh -c make     all".to_owned();
-    let source = std::sync::Arc::new(Error::Exit { command, code: 2, why: "exit code: 2".into() });
+    let exit = Error::Exit { command, code: 2, why: "exit code: 2".into(), ran: true };
+    let source = std::sync::Arc::new(exit);
     let (digest, name) = (all[1].digest.clone(), String::new());
     let error = Error::Vertex { digest, name, lines: Vec::new(), file: None, source };
     let instruction = it.teller.fail(&error, &layer, &it.out).await.unwrap();
@@ -205,6 +206,9 @@ async fn what_failed_is_the_last_that_is_told_of() {
             code: 2
         }
     );
+    let (command, why) = ("/bin/sh -c x".to_owned(), "exec: \"/bin/sh\": no such file".to_owned());
+    let error = Error::Exit { command, code: 127, why: why.clone(), ran: false };
+    assert_eq!(words(&error, &instruction), Failure { message: why, code: 0 });
 }
 
 #[tokio::test]
