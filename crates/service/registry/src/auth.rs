@@ -283,11 +283,14 @@ impl Auth {
     fn refusal(&self, mut said: Refused) -> Refused {
         if said.status == 401 && self.credentials.is_some() {
             said.code = "UNAUTHORIZED".into();
-            said.message = "incorrect username or password".into();
+            said.message = WRONG_PASSWORD.into();
         }
         said
     }
 }
+
+/// What a token server means that does not let us in.
+pub(crate) const WRONG_PASSWORD: &str = "incorrect username or password";
 
 /// A token server's answer.
 #[derive(Deserialize)]

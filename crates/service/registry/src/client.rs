@@ -10,7 +10,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap, LOCATION};
 use hyper::{Method, Response, StatusCode};
 use tokio::sync::OnceCell;
 
-use crate::auth::{Auth, Scope};
+use crate::auth::{Auth, Scope, WRONG_PASSWORD};
 use crate::credentials::Credentials;
 use crate::error::{Error, Refused};
 use crate::hosts_toml::{Can, Host, ROOT};
@@ -19,6 +19,9 @@ use crate::refused::refused;
 use crate::repository::Repository;
 use crate::settings::Settings;
 use crate::url::{Origin, Scheme, Url};
+
+/// Where a registry says that it is one, and who we are to it.
+const ROOT_PATH: &str = "/v2/";
 
 /// Where Docker's own registry is.
 const HUB: &str = "registry-1.docker.io";
@@ -183,15 +186,27 @@ impl Registry {
         self.auth.want_identity().await;
         let call = Call {
             method: Method::GET,
-            target: Target::Path("/v2/"),
+            target: Target::Path(ROOT_PATH),
             headers: HeaderMap::new(),
             scopes: &[],
             body: &Body::empty,
             attempts: self.attempts(),
             patience: self.http.settings.retry.silence,
         };
-        self.call(&call).await?;
-        Ok(self.auth.identity().await)
+        match self.call(&call).await {
+            Ok(_) => Ok(self.auth.identity().await),
+            // Docker's words; what a token server says is told as it is.
+            Err(Error::Refused(mut refused))
+                if refused.status == 401 && refused.message != WRONG_PASSWORD =>
+            {
+                let url = self.url_of(self.origin().await?, ROOT_PATH);
+                refused.code.clear();
+                refused.message =
+                    format!("login attempt to {url} failed with status: 401 Unauthorized");
+                Err(refused.into())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// With TLS; an insecure one without, where it has none.
@@ -220,7 +235,7 @@ impl Registry {
                 // Port 443 may be closed where 80 is not.
                 Err(_) if https.port != http.port => Ok(http),
                 Err(source) => {
-                    let url = https.url("/v2/").to_string();
+                    let url = https.url(ROOT_PATH).to_string();
                     Err(Error::Request { method: Method::GET, url, source })
                 }
             }

@@ -218,7 +218,9 @@ async fn basic_is_for_those_who_have_a_password() {
     let wrong = Credentials { username: "x".into(), ..Credentials::default() };
     let registry = Registry::new(quick(), &server.host(), Some(wrong));
     let said = told(registry.log_in().await);
-    assert_eq!(said, "unauthorized: authentication required");
+    let host = server.host();
+    let want = format!("login attempt to http://{host}/v2/ failed with status: 401 Unauthorized");
+    assert_eq!(said, want);
 }
 
 #[tokio::test]
