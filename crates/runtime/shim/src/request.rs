@@ -180,6 +180,8 @@ impl Supervisor {
             cgroup
                 .thaw()
                 .unwrap_or_else(|err| report("thaw what is not noted as frozen", &err.into()));
+            // It may have been written as frozen before that failed.
+            self.save_status().unwrap_or_else(|err| report("save the status", &err));
         }
         noted
     }
