@@ -26,6 +26,7 @@ mod lock;
 mod memory;
 mod mount;
 mod netlink;
+mod packet;
 mod process;
 mod quota;
 mod sched;
@@ -61,6 +62,7 @@ pub use lock::{ByteLock, byte_holder, lock_byte};
 pub use memory::{drop_program_pages, peak_memory_of_children};
 pub use mount::{MountAttr, Propagation, has_mount_setattr, mount_setattr};
 pub use netlink::netlink_ext_ack;
+pub use packet::send_frame;
 pub use process::{
     CloneArgs, CloneFlags, Cloned, SingleThreaded, clone3, namespace_kind, personality,
     set_child_subreaper, set_dumpable, set_pdeathsig, setns, unshare,

@@ -148,7 +148,7 @@ fn restrict_ipv6(ipv6: bool, links: bool) -> Result<(), Error> {
 
 /// Whether the container's own parameters have switched IPv6 off for interfaces to come: then the kernel
 /// takes no such address. Where that cannot be read, the kernel says it by itself.
-fn is_ipv6_off() -> bool {
+pub(crate) fn is_ipv6_off() -> bool {
     std::fs::read("/proc/sys/net/ipv6/conf/default/disable_ipv6")
         .is_ok_and(|value| value.trim_ascii() != b"0")
 }

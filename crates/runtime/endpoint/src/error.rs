@@ -45,6 +45,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Neighbours could not be told.
+    #[error(transparent)]
+    Packet(#[from] sys::Error),
     /// A test asked for it.
     #[error("set up the network, up to a failpoint")]
     Failpoint(#[from] io::Error),

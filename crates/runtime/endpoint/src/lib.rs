@@ -3,11 +3,12 @@
 //!
 //! The network service computes a [`Plan`]; the shim [`apply`]s it between create and start, and
 //! again on a restart, with no one else around; while the container runs, it makes a [`change`] from one
-//! plan to the next. All of it can be unmade by the plan alone, at any
+//! plan to the next. Neighbours who may know other hardware addresses are told ([`Announcements`]). All of it can be unmade by the plan alone, at any
 //! time and any number of times: by the shim when the container ends ([`undo`]), and by whoever
 //! finds that a shim has died ([`undo`] and [`remove_links`]).
 #![forbid(unsafe_code)]
 
+mod announce;
 mod apply;
 mod change;
 mod error;
@@ -17,6 +18,7 @@ mod plan;
 mod ports;
 mod undo;
 
+pub use announce::Announcements;
 pub use apply::apply;
 pub use change::change;
 pub use error::Error;

@@ -23,6 +23,7 @@
 //! free lock; and a status and a plan from which the engine's recovery does the rest.
 #![forbid(unsafe_code)]
 
+mod announce;
 mod bundle;
 mod client;
 mod clock;

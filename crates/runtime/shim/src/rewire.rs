@@ -29,6 +29,9 @@ impl Supervisor {
         self.proxy.keep_only(&new.listeners);
         self.config.network = new.plan;
         self.config.listeners = new.listeners;
+        if self.status.phase.is_up() && self.restart_at.is_none() {
+            self.begin_announcing();
+        }
         if let Some(events) = &mut self.config.events {
             events.companions = new.companions;
         }

@@ -175,6 +175,7 @@ impl Supervisor {
             clients: std::collections::BTreeMap::new(),
             proxy: Proxy::default(),
             dns: None,
+            announcing: None,
             shrink_at: None,
             undone: None,
             next_key: CONTAINER,

@@ -10,6 +10,7 @@ use rustix::net::SocketFlags;
 use rustix::process::{Pid, WaitOptions};
 use shim_protocol::{Backoff, Config, Reply, Request, Status};
 
+use crate::announce::Announcing;
 use crate::bundle::Bundle;
 use crate::client::Client;
 use crate::dns;
@@ -59,6 +60,8 @@ pub(crate) struct Supervisor {
     pub(crate) clients: BTreeMap<u32, Client>,
     pub(crate) proxy: Proxy,
     pub(crate) dns: Option<dns::Server>,
+    /// What its neighbours are still to be told.
+    pub(crate) announcing: Option<Announcing>,
     /// When to let go of the memory that is not needed to wait.
     pub(crate) shrink_at: Option<Instant>,
     /// What is to be dropped when nobody waits for us any more.
@@ -171,10 +174,9 @@ impl Supervisor {
         let dns = self.dns.as_ref().and_then(dns::Server::deadline);
         let checks = self.checks.as_ref().and_then(Checks::deadline);
         let log = self.log.as_ref().and_then(Log::deadline);
-        [execs, dns, checks, log, self.proxy.deadline(), self.shrink_at, self.restart_at]
-            .into_iter()
-            .flatten()
-            .min()
+        let announcing = self.announcing.as_ref().map(|announcing| announcing.at);
+        let own = [self.proxy.deadline(), self.shrink_at, self.restart_at];
+        [execs, dns, checks, log, announcing].into_iter().chain(own).flatten().min()
     }
 
     /// Does what is due.
@@ -196,6 +198,7 @@ impl Supervisor {
         for key in keys {
             self.finish_exec(key);
         }
+        self.pass_announcing(now);
         self.pass_checks(now);
         self.pass_log(now);
     }

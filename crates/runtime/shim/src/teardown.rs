@@ -71,6 +71,7 @@ impl Supervisor {
         self.begin_checks();
         self.save_status()?;
         self.emit("start", &[]);
+        self.begin_announcing();
         Ok(pid)
     }
 
@@ -181,6 +182,7 @@ impl Supervisor {
                 Ok(failpoint::hit("shim.disconnected")?)
             });
         self.dns = None;
+        self.announcing = None;
         let mut unmade = Unmade::All;
         for (what, result) in [("delete", deleted), ("disconnect", disconnected)] {
             if let Err(err) = result {

@@ -23,6 +23,8 @@ const INHIBIT_4: &str = "com.docker.network.bridge.inhibit_ipv4";
 const TRUSTED: &str = "com.docker.network.bridge.trusted_host_interfaces";
 const SOURCE_4: &str = "com.docker.network.host_ipv4";
 const SOURCE_6: &str = "com.docker.network.host_ipv6";
+const ADVERTISE_PERIOD: &str = "com.docker.network.advertise_addr_ms";
+const ADVERTISE_TIMES: &str = "com.docker.network.advertise_addr_nmsgs";
 const INTERFACES: &str = "com.docker.network.container_iface_prefix";
 /// Whether a network has addresses of a family, where the request itself does not say so.
 pub(crate) const ENABLE_4: &str = "com.docker.network.enable_ipv4";
@@ -138,6 +140,11 @@ pub(crate) fn apply(config: &mut Config, id: &str, networks: &[Network]) -> Resu
                 }
                 extras.interfaces = Some(value.clone()).filter(|prefix| !prefix.is_empty());
             }
+            // Checked, and no more: neighbours are told where they may have to be.
+            ADVERTISE_PERIOD => {
+                in_range(option, value, &(100..=2000), "integer milliseconds").map_err(invalid)?;
+            }
+            ADVERTISE_TIMES => in_range(option, value, &(0..=3), "an integer").map_err(invalid)?,
             TRUSTED => {
                 let names = value.split(':').filter(|name| !name.is_empty());
                 extras.trusted = names.map(str::to_owned).collect();
@@ -146,6 +153,21 @@ pub(crate) fn apply(config: &mut Config, id: &str, networks: &[Network]) -> Resu
         }
     }
     Ok(())
+}
+
+/// Checks a number; in Docker's words.
+fn in_range(
+    option: &str,
+    value: &str,
+    range: &std::ops::RangeInclusive<i64>,
+    what: &str,
+) -> Result<(), String> {
+    let number: i64 =
+        value.parse().map_err(|_| format!("value for option {option} {value:?} must be {what}"))?;
+    if range.contains(&number) {
+        return Ok(());
+    }
+    Err(format!("{option} must be in the range {} to {}", range.start(), range.end()))
 }
 
 /// Whether the pools of this family have no gateway: nobody would be asked to pass anything on.

@@ -78,6 +78,41 @@ fn a_container_joins_and_leaves_while_it_runs() {
     sandbox.finish();
 }
 
+/// Who has taken addresses over is found at once by those who knew another one there.
+#[test]
+fn neighbours_are_told_of_another_hardware_address() {
+    needs!(Root, Overlay, Netns, Busybox);
+    const MAC: &str = "02:11:22:33:44:55";
+    const ADDRESSES: [&str; 2] = ["172.30.0.50", "fd00:30::50"];
+    let sandbox = busybox("network-live-told");
+    let subnets = ["--subnet", "172.30.0.0/24", "--subnet", "fd00:30::/64"];
+    sandbox.ok(&[&["network", "create", "--ipv6"], &subnets[..], &["net"]].concat());
+    let start = |name: &str, args: &[&str]| {
+        let net = ["run", "-d", "--name", name, "--network", "net"];
+        sandbox.ok(&[&net[..], args, &["busybox", "sleep", "600"]].concat());
+    };
+    let [ip, ip6] = ADDRESSES;
+    start("one", &[]);
+    start("two", &["--ip", ip, "--ip6", ip6]);
+    let ping = |address: &str| inside(&sandbox, "one", &format!("ping -c 1 -W 2 {address}"));
+    for address in ADDRESSES {
+        wait_until("the first one answers", || ping(address).contains("1 packets received"));
+    }
+    sandbox.ok(&["rm", "-f", "two"]);
+    start("two", &["--ip", ip, "--ip6", ip6, "--mac-address", MAC]);
+    // Without a packet of its own to go there.
+    for address in ADDRESSES {
+        wait_until("it was told", || {
+            let known = inside(&sandbox, "one", "ip neigh");
+            known.lines().any(|line| line.starts_with(&format!("{address} ")) && line.contains(MAC))
+        });
+        assert!(ping(address).contains("1 packets received"), "{address}");
+    }
+    sandbox.ok(&["rm", "-f", "one", "two"]);
+    sandbox.ok(&["network", "rm", "net"]);
+    sandbox.finish();
+}
+
 #[test]
 fn what_cannot_be_joined_changes_nothing() {
     needs!(Root, Overlay, Netns, Busybox);

@@ -139,6 +139,22 @@ fn what_cannot_be_a_network_is_refused_in_dockers_words() {
         );
         check(
             engine,
+            &option("com.docker.network.advertise_addr_ms", "nonsense"),
+            Class::Invalid,
+            &expect![
+                "failed to parse com.docker.network.advertise_addr_ms value: nonsense (value for option com.docker.network.advertise_addr_ms \"nonsense\" must be integer milliseconds)"
+            ],
+        );
+        check(
+            engine,
+            &option("com.docker.network.advertise_addr_nmsgs", "4"),
+            Class::Invalid,
+            &expect![
+                "failed to parse com.docker.network.advertise_addr_nmsgs value: 4 (com.docker.network.advertise_addr_nmsgs must be in the range 0 to 3)"
+            ],
+        );
+        check(
+            engine,
             &option("com.docker.network.bridge.name", "../x"),
             Class::Invalid,
             &expect![
