@@ -243,6 +243,14 @@ impl Engine {
         }
     }
 
+    /// Tells of what was done with an exec.
+    pub fn tell_of_exec(&self, exec: &str, action: &str) {
+        // One that is gone in this moment is told of as that.
+        if let Ok((container, _)) = self.exec_record(exec) {
+            self.emit(&events::with(events::container(action, &container), "execID", exec));
+        }
+    }
+
     /// The record of an exec, and its container. An id becomes a file's name, so it is digits only.
     fn exec_record(&self, exec: &str) -> Result<(Container, ExecRecord), Error> {
         let unknown = || Error::NoExec(exec.to_owned());

@@ -1,5 +1,7 @@
 //! Terminals, through tmux: a real one, typed into and read.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use testkit::{Sandbox, needs, wait_until};
 
 use crate::busybox;
@@ -83,12 +85,21 @@ fn detach_keys_leave_the_container_running() {
     window.wait_for("left=0");
     window.close();
     assert_eq!(sandbox.ok(&["inspect", "-f", "{{.State.Running}}", "box"]), "true");
+    // It is told of; that somebody's program has ended is no detaching.
+    let detached = || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let until = (now.as_secs() + 1).to_string();
+        let all = ["events", "--since", "1", "--until", &until, "--filter", "event=detach"];
+        sandbox.ok(&[&all[..], &["--format", "{{.Action}} {{.Actor.Attributes.name}}"]].concat())
+    };
+    assert_eq!(detached(), "detach box");
     let window = Window::open(&sandbox, "attach box");
     window.type_keys(&["echo again $((1 + 1))", "Enter"]);
     window.wait_for("again 2");
     window.type_keys(&["exit 3", "Enter"]);
     window.wait_for("left=3");
     window.close();
+    assert_eq!(detached(), "detach box");
     sandbox.ok(&["rm", "box"]);
     sandbox.finish();
 }

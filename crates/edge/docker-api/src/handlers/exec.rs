@@ -10,7 +10,7 @@ use docker::{
 use hyper::StatusCode;
 use tokio::io::AsyncWriteExt;
 
-use super::stream::{adopt, detach_keys, raw_head};
+use super::stream::{adopt, detach_keys, raw_head, tell};
 use crate::{
     call::{Call, Reply, blocking, created, empty, ok},
     error::{Error, chain},
@@ -63,14 +63,17 @@ pub(crate) async fn start(mut call: Call) -> Reply {
         Box::new(move |mut client| {
             Box::pin(async move {
                 let framed = !request.tty;
-                let starting = blocking(move || Ok::<_, Error>(engine.exec_start(&id, &request)));
+                let (of, exec) = (Arc::clone(&engine), id.clone());
+                let starting = blocking(move || Ok::<_, Error>(of.exec_start(&exec, &request)));
                 let (started, ()) = tokio::join!(starting, head_taken(client.socket()));
                 let told = match started {
                     Ok(Ok(ExecStream { stdin, stream, .. })) => {
                         // Nothing is attached, or this process is out of descriptors: the stream
                         // ends.
                         if let Some(Ok(stream)) = stream.map(adopt) {
-                            relay(client, stream, Options { stdin, detach, framing }).await;
+                            let options = Options { stdin, detach, framing };
+                            let told = tell(move || engine.tell_of_exec(&id, "exec_detach"));
+                            relay(client, stream, options, told).await;
                         }
                         return;
                     }

@@ -3,10 +3,11 @@
 use std::{
     io::Write,
     os::fd::AsFd,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use containers::{Attaching, LogOptions, Logs};
+use containers::{Attaching, Engine, LogOptions, Logs};
 use docker::timestamp::Timestamp;
 use hyper::{
     Response, StatusCode,
@@ -96,6 +97,9 @@ pub(crate) async fn attach_over_websocket(call: Call) -> Reply {
 
 /// What a client joins, as it was asked for.
 struct Attach {
+    engine: Arc<Engine>,
+    /// The container, as the client calls it.
+    id: String,
     attaching: Attaching,
     /// What was logged so far, if it is wanted.
     logged: Option<Logs>,
@@ -127,7 +131,8 @@ impl Attach {
                 Ok::<_, containers::Error>((attaching, logged))
             })
             .await?;
-        Ok(Self { attaching, logged, wanted: call.query.bool("stream"), keys })
+        let (engine, id) = (Arc::clone(&call.engine), call.id.clone());
+        Ok(Self { engine, id, attaching, logged, wanted: call.query.bool("stream"), keys })
     }
 
     async fn join(self, mut client: Box<dyn Io>, framing: Framing) {
@@ -142,7 +147,9 @@ impl Attach {
                 detach: self.attaching.tty.then(|| Detector::new(self.keys)),
                 framing,
             };
-            join(client, self.attaching, options).await;
+            let (engine, id) = (self.engine, self.id);
+            let told = tell(move || engine.tell_of_container(&id, "detach"));
+            join(client, self.attaching, options, told).await;
         } else {
             // The client may have gone.
             _ = client.shutdown().await;
@@ -173,8 +180,22 @@ async fn replay(client: &mut Box<dyn Io>, mut logged: Logs, framing: Framing) ->
     tokio::try_join!(reading, sending).map(|((), ())| ())
 }
 
-/// Waits for the container to run, as long as the client waits too.
-async fn join(client: Box<dyn Io>, attaching: Attaching, options: Options) {
+/// Tells of something, in time or never: what it tells of has happened.
+pub(crate) async fn tell(work: impl FnOnce() + Send + 'static) {
+    let work = move || {
+        work();
+        Ok::<_, Error>(())
+    };
+    _ = blocking(work).await;
+}
+
+/// Waits for the container to run, as long as the client waits too. `told` is for when it detaches.
+async fn join(
+    client: Box<dyn Io>,
+    attaching: Attaching,
+    options: Options,
+    told: impl Future<Output = ()>,
+) {
     // Whatever fails from here on ends the stream: there are no words for it any more.
     let Ok((leash, left)) = leash() else { return };
     let by_input = client.end_of_input() == EndOfInput::Client;
@@ -184,7 +205,7 @@ async fn join(client: Box<dyn Io>, attaching: Attaching, options: Options) {
     };
     let Ok(Some(stream)) = connected else { return };
     if let Ok(stream) = adopt(stream) {
-        relay(client, stream, options).await;
+        relay(client, stream, options, told).await;
     }
 }
 

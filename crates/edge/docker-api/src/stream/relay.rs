@@ -30,8 +30,14 @@ pub(crate) struct Options {
 const BUFFER_BYTES: usize = 32 << 10;
 
 /// Copies both ways until the supervisor's side ends, or the client has gone or typed the keys that
-/// detach. The end of what the client sends is the end of standard input only.
-pub(crate) async fn relay(client: Box<dyn Io>, shim: UnixStream, options: Options) {
+/// detach. The end of what the client sends is the end of standard input only. Where it was the keys, `told`
+/// is seen to before the client hears of it: it may end then, and this process with it.
+pub(crate) async fn relay(
+    client: Box<dyn Io>,
+    shim: UnixStream,
+    options: Options,
+    told: impl Future<Output = ()>,
+) {
     let (socket, by_input) = (client.socket(), client.end_of_input() == EndOfInput::Client);
     head_taken(client.socket()).await;
     let (from_client, mut to_client) = tokio::io::split(client);
@@ -39,32 +45,47 @@ pub(crate) async fn relay(client: Box<dyn Io>, shim: UnixStream, options: Option
 
     let download = copy(&mut from_shim, &mut to_client, Reframe::new(options.framing));
     let upload = async {
-        if upload(from_client, to_shim, options).await {
-            return;
+        let end = upload(from_client, to_shim, options).await;
+        if end == End::Input {
+            gone(socket, by_input).await;
         }
-        gone(socket, by_input).await;
+        end
     };
-    tokio::select! {
+    let detached = tokio::select! {
         // Either end is the end; whose fault it was, nobody is left to be told.
-        _ = download => {}
-        () = upload => {}
+        _ = download => false,
+        end = upload => end == End::Keys,
+    };
+    if detached {
+        told.await;
     }
     _ = to_client.shutdown().await;
 }
 
-/// Whether the client detached. It did not when its stream merely ended.
+/// How what a client sends ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// There is no more input; its output goes on.
+    Input,
+    /// It has left.
+    Left,
+    /// It has typed the keys that detach.
+    Keys,
+}
+
+/// Copies what the client sends.
 async fn upload(
     mut from_client: impl AsyncRead + Unpin,
     mut to_shim: OwnedWriteHalf,
     mut options: Options,
-) -> bool {
+) -> End {
     let terminal = options.detach.is_some();
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let n = match from_client.read(&mut buffer).await {
             Ok(0) => break,
             Ok(n) => n,
-            Err(_) => return true,
+            Err(_) => return End::Left,
         };
         if !options.stdin {
             continue;
@@ -78,19 +99,19 @@ async fn upload(
             break;
         }
         if detached {
-            return true;
+            return End::Keys;
         }
     }
     // A terminal has no half-close: whoever leaves it detaches.
     if terminal && options.stdin {
-        return true;
+        return End::Left;
     }
     if options.stdin {
         _ = to_shim.shutdown().await;
     }
     // Dropping it would shut the socket down for writing, which is for the end of input only.
     to_shim.forget();
-    false
+    End::Input
 }
 
 async fn copy(
@@ -114,16 +135,17 @@ mod tests {
 
     use super::*;
 
-    /// A client, a supervisor, and who joins them.
-    fn joined(stdin: bool, keys: Option<&[u8]>) -> (UnixStream, UnixStream, JoinHandle<()>) {
+    /// A client, a supervisor, and who joins them, and says at the end whether the client has detached.
+    fn joined(stdin: bool, keys: Option<&[u8]>) -> (UnixStream, UnixStream, JoinHandle<bool>) {
         let (client, server) = UnixStream::pair().unwrap();
         let (shim, theirs) = UnixStream::pair().unwrap();
         let detach = keys.map(|keys| Detector::new(keys.to_vec()));
-        let task = tokio::spawn(relay(
-            Box::new(server),
-            theirs,
-            Options { stdin, detach, framing: Framing::AsItIs },
-        ));
+        let options = Options { stdin, detach, framing: Framing::AsItIs };
+        let task = tokio::spawn(async move {
+            let mut is_told = false;
+            relay(Box::new(server), theirs, options, async { is_told = true }).await;
+            is_told
+        });
         (client, shim, task)
     }
 
@@ -150,7 +172,7 @@ mod tests {
         let (mut client, shim, task) = joined(true, None);
         drop(shim);
         assert_eq!(all(&mut client).await, "");
-        task.await.unwrap();
+        assert!(!task.await.unwrap());
     }
 
     #[tokio::test]
@@ -158,7 +180,7 @@ mod tests {
         for stdin in [true, false] {
             let (client, _shim, task) = joined(stdin, None);
             drop(client);
-            task.await.unwrap();
+            assert!(!task.await.unwrap());
         }
     }
 
@@ -166,7 +188,7 @@ mod tests {
     async fn keys_detach_from_a_terminal() {
         let (mut client, mut shim, task) = joined(true, Some(b"pq"));
         client.write_all(b"lspq").await.unwrap();
-        task.await.unwrap();
+        assert!(task.await.unwrap());
         assert_eq!(all(&mut shim).await, "ls");
         assert_eq!(all(&mut client).await, "");
     }
@@ -176,7 +198,7 @@ mod tests {
         let (mut client, server) = duplex(1);
         let (mut shim, theirs) = UnixStream::pair().unwrap();
         let options = Options { stdin: true, detach: None, framing: Framing::AsItIs };
-        let task = tokio::spawn(relay(Box::new(server), theirs, options));
+        let task = tokio::spawn(relay(Box::new(server), theirs, options, async {}));
         client.write_all(b"in").await.unwrap();
         client.shutdown().await.unwrap();
         assert_eq!(all(&mut shim).await, "in");
