@@ -445,8 +445,8 @@ mod tests {
             let err = json_file(options).unwrap_err();
             assert!(err.contains(want), "{options}: {err}");
         }
-        let tls = driver(r#"{"Type":"syslog","Config":{"syslog-address":"tcp+tls://1.2.3.4:5"}}"#);
-        assert_eq!(tls.unwrap_err(), "syslog over TLS (tcp+tls://1.2.3.4:5) is not there yet");
+        let tls = driver(r#"{"Type":"syslog","Config":{"syslog-address":"tls://1.2.3.4:5"}}"#);
+        assert!(tls.unwrap_err().contains("there are unix, unixgram, udp, tcp and tcp+tls"));
         assert!(
             driver(r#"{"Type":"nope"}"#)
                 .unwrap_err()
