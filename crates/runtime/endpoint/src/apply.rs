@@ -101,6 +101,11 @@ fn connect(outside: &mut RouteSocket, link: &Link, netns: BorrowedFd<'_>) -> Res
                 removal.delete_link(&link.host_name);
                 outside.execute(&removal)?;
             }
+            // The host's end has been out of the way: it is the container's.
+            Err(err) if err.errno() == Some(Errno::EXIST) => {
+                let (host_name, name) = (link.host_name.clone(), link.container_name.clone());
+                return Err(Error::NameTaken { host_name, name });
+            }
             result => return Ok(result?),
         }
     }

@@ -18,6 +18,14 @@ pub enum Error {
         /// The bridge.
         name: String,
     },
+    /// The container has an interface of that name already.
+    #[error("error renaming interface \"{host_name}\" to \"{name}\": file exists")]
+    NameTaken {
+        /// The host's end.
+        host_name: String,
+        /// The name.
+        name: String,
+    },
     /// An interface that was just made in the container is not there.
     #[error("interface {name} is gone from the container's network namespace")]
     LinkGone {

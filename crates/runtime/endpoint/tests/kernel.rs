@@ -284,3 +284,21 @@ fn a_missing_bridge_is_named() {
         remove_links(&plan).unwrap();
     });
 }
+
+#[test]
+fn a_name_that_is_taken_is_named() {
+    on_a_host("endpoint-taken", |directory| {
+        let netns = new_namespace();
+        let one = plan(directory, &[(ip("172.18.0.2"), 16)]);
+        apply(&one, netns.as_fd()).unwrap();
+        let mut other = one.clone();
+        other.links[0].host_name = "vethB".into();
+        let err = apply(&other, netns.as_fd()).unwrap_err();
+        assert_eq!(err.to_string(), "error renaming interface \"vethB\" to \"eth0\": file exists");
+        let mut outside = RouteSocket::open().unwrap();
+        assert_eq!(outside.link("vethB").unwrap(), None);
+        assert!(outside.link("vethA").unwrap().is_some());
+        drop(undo(&one).unwrap());
+        remove_links(&one).unwrap();
+    });
+}

@@ -366,6 +366,16 @@ fn an_interface_is_called_as_was_asked() {
     let id = made["Id"].as_str().unwrap();
     sandbox.ok(&["start", id]);
     assert!(sandbox.ok(&["exec", id, "ls", "/sys/class/net"]).contains("up0"));
+    // One that it has already.
+    sandbox.ok(&["network", "create", "back"]);
+    let join = json!({"Container": id, "EndpointConfig": {"DriverOpts": {
+        "com.docker.network.endpoint.ifname": "up0"}}});
+    let refused = ask(&daemon, "1.51", "POST /networks/back/connect", &join.to_string());
+    let refused = message(&refused);
+    assert!(refused.contains("error renaming interface \""), "{refused}");
+    assert!(refused.contains("\" to \"up0\": file exists"), "{refused}");
+    assert!(sandbox.ok(&["exec", id, "ls", "/sys/class/net"]).contains("up0"));
+    sandbox.ok(&["network", "rm", "back"]);
     sandbox.ok(&["rm", "-f", id]);
     sandbox.ok(&["network", "rm", "front"]);
     drop(daemon);
