@@ -81,9 +81,9 @@ fn a_container_joins_and_leaves_while_it_runs() {
 /// Who has taken addresses over is found at once by those who knew another one there.
 #[test]
 fn neighbours_are_told_of_another_hardware_address() {
-    needs!(Root, Overlay, Netns, Busybox);
     const MAC: &str = "02:11:22:33:44:55";
     const ADDRESSES: [&str; 2] = ["172.30.0.50", "fd00:30::50"];
+    needs!(Root, Overlay, Netns, Busybox);
     let sandbox = busybox("network-live-told");
     let subnets = ["--subnet", "172.30.0.0/24", "--subnet", "fd00:30::/64"];
     sandbox.ok(&[&["network", "create", "--ipv6"], &subnets[..], &["net"]].concat());

@@ -234,8 +234,8 @@ fn an_index_is_kept_whole_and_each_platform_found() {
 #[test]
 fn a_platform_that_nobody_knows_is_found_and_goes() {
     let home = Home::new("platforms-odd");
-    let odd = "linux/riscv64/rva22u64";
-    let made = Made::index(&[&format!("linux/{}", own()), odd, "other/some"]);
+    let (native, odd) = (format!("linux/{}", own()), "linux/riscv64/rva22u64");
+    let made = Made::index(&[native.as_str(), odd, "other/some"]);
     home.images.load(&mut made.archive("app:1", &[]).as_slice()).unwrap();
     for wanted in [odd, "other/some"] {
         let details = home.images.details_for("app:1", Some(&platform(wanted))).unwrap();
