@@ -143,10 +143,12 @@ impl Build {
         let asked = Arc::new(std::mem::take(&mut read.asked));
         let platforms = std::mem::take(&mut read.platforms);
         let mut solved = Solved::default();
-        let mut several: Vec<Option<Platform>> = platforms.iter().cloned().map(Some).collect();
+        let mut several: Vec<Option<Platform>> = platforms.into_iter().map(Some).collect();
         if several.is_empty() {
-            several.push(None);
+            // An index has to say of what platform its only image is.
+            several.push(read.options.multi_platform.then(|| Platform::native().normalized()));
         }
+        let platforms: Vec<Platform> = several.iter().flatten().cloned().collect();
         for (at, platform) in several.into_iter().enumerate() {
             read.options.target_platform.clone_from(&platform);
             let conversion = Conversion::new(&source.data, read.options.clone());
