@@ -73,11 +73,13 @@ impl Service {
         _ = listening.await;
         record
             .end(match &done {
-                Ok((response, recorded)) => Ended::Well(response.clone(), recorded.clone()),
+                Ok((response, recorded, document)) => {
+                    Ended::Well(response.clone(), recorded.clone(), document.clone())
+                }
                 Err(status) => Ended::Failed(failure::kept_record(status)),
             })
             .await;
-        done.map(|(response, _)| response)
+        done.map(|(response, ..)| response)
     }
 
     /// What a build tells or told. One that is asked for before it has begun is waited for; meanwhile it
@@ -105,7 +107,7 @@ impl Service {
         job: &Arc<Job>,
         asked: &SolveRequest,
         result: oneshot::Receiver<Result<Solved, Status>>,
-    ) -> Result<(BTreeMap<String, String>, Vec<Recorded>), Status> {
+    ) -> Result<Done, Status> {
         let solved = match (&asked.definition, asked.frontend.as_str()) {
             (Some(definition), "") => {
                 let refs = vec![(String::new(), self.result(job, &job.client, definition, &[])?)];
@@ -132,9 +134,13 @@ impl Service {
         }
         let response = Box::pin(job.build.export(&solved)).await;
         let response = response.map_err(|error| job.failed(&error))?;
-        Ok((response, job.build.recorded(&solved)))
+        let document = job.build.document(&response).await;
+        Ok((response, job.build.recorded(&solved), document))
     }
 }
+
+/// What came of a build, what is to be said of its results, and the document of its image, where that is here.
+type Done = (BTreeMap<String, String>, Vec<Recorded>, Option<Vec<u8>>);
 
 /// Does what waits for the disk on a thread that may.
 async fn blocking<T: Send + 'static>(

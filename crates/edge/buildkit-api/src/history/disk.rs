@@ -160,11 +160,11 @@ fn blob_of(digest: &Digest) -> String {
     format!("{}.{BLOB}", digest.hex())
 }
 
-/// The digests of what is beside a record: what is attested of its results, its error, and its trace.
+/// The digests of what is beside a record: documents of its results, what is attested of them, its error, and its trace.
 fn named(record: &BuildHistoryRecord) -> impl Iterator<Item = Digest> {
     let all = record.result.iter().chain(record.results.values());
-    let attested = all.flat_map(|one| &one.attestations);
-    attested
+    let results = all.flat_map(|one| one.results.values().chain(&one.attestations));
+    results
         .chain(&record.external_error)
         .chain(&record.trace)
         .filter_map(|one| one.digest.parse().ok())

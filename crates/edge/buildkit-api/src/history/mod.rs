@@ -52,8 +52,8 @@ struct Recent {
 /// How a build ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// What came of it, and what is to be said of its results.
-    Well(BTreeMap<String, String>, Vec<Recorded>),
+    /// What came of it, what is to be said of its results, and the document of its image, where that is here.
+    Well(BTreeMap<String, String>, Vec<Recorded>, Option<Vec<u8>>),
     /// Why it failed.
     Failed(rpc::Status),
 }
@@ -349,14 +349,16 @@ impl Recording {
         record.completed_at = Some(timestamp(now()));
         let mut blobs = Vec::new();
         match how {
-            Ended::Well(response, recorded) => {
-                if let Some(image) = described(&response) {
+            Ended::Well(response, recorded, document) => {
+                // Who looks at a record wants to read what it names, also when the image has gone.
+                if let (Some(image), Some(document)) = (described(&response), document) {
                     let result = record.result.get_or_insert_default();
                     result.result_deprecated = Some(image.clone());
                     result.results = [(0, image)].into();
+                    blobs.push(document);
                 }
                 record.exporter_response = response;
-                blobs = recorded.into_iter().map(|one| attach(&mut record, one)).collect();
+                blobs.extend(recorded.into_iter().map(|one| attach(&mut record, one)));
             }
             Ended::Failed(error) => blobs.extend(fail(&mut record, error)),
         }

@@ -160,6 +160,17 @@ impl Build {
         Ok(finished)
     }
 
+    /// The document (an index or a manifest) of the image that an export told of; `None`: it is not here.
+    pub async fn document(&self, response: &BTreeMap<String, String>) -> Option<Vec<u8>> {
+        let digest: oci::Digest = response.get("containerimage.digest")?.parse().ok()?;
+        let read = move |build: &Arc<Shared>| {
+            let content = build.builder.images().content();
+            let document = content.read(&digest, oci::image::MAX_MANIFEST as u64);
+            Ok(document.map_err(images::Error::from)?)
+        };
+        self.shared.blocking(read).await.ok()
+    }
+
     /// The result of a source that is a directory, as layers.
     fn as_layers(&self, reference: &str) -> Result<String, Error> {
         let Ref { graph, vertex, file, .. } = self.shared.reference(reference)?;

@@ -117,6 +117,11 @@ fn docker_build_and_buildx() {
     assert!(run(&["buildx", "history", "inspect"]).contains("Build Steps"));
     let logs = docker.run(&dir, &["buildx", "history", "logs"]);
     assert!(logs.stderr.contains("COPY") || logs.stdout.contains("COPY"), "{logs:?}");
+    // What a record names can be read, as all of it is here.
+    build(&["--build-arg", "BUILDKIT_MULTI_PLATFORM=1", "-t", "index:1"]);
+    run(&["buildx", "history", "export", "--output", "../bundle"]);
+    assert!(fs::metadata(sandbox.work().join("bundle")).unwrap().len() > 0);
+    run(&["rmi", "index:1"]);
     run(&["buildx", "history", "rm", "--all"]);
     assert_eq!(run(&["buildx", "history", "ls", "--format", "{{.Ref}}"]), "");
     assert!(run(&["buildx", "du"]).contains("Reclaimable:"));
