@@ -201,7 +201,8 @@ impl Control for Service {
     }
 
     async fn list_workers(&self, _: Request<ListWorkersRequest>) -> Answer<ListWorkersResponse> {
-        Ok(Response::new(ListWorkersResponse { record: vec![self.worker.record()] }))
+        let record = self.worker.record(self.devices().await);
+        Ok(Response::new(ListWorkersResponse { record: vec![record] }))
     }
 
     async fn info(&self, _: Request<InfoRequest>) -> Answer<InfoResponse> {

@@ -90,7 +90,9 @@ fn code(error: &Error) -> Code {
         Error::Guest { source, .. } | Error::Generator { source, .. } => code(source),
         Error::Invalid(_) | Error::IncompleteMaterials { .. } => Code::InvalidArgument,
         Error::NotFound(_) | Error::NoDockerfile(_) => Code::NotFound,
-        Error::NotAllowed { .. } | Error::NotGranted(_) => Code::PermissionDenied,
+        Error::NotAllowed { .. } | Error::Devices(_) | Error::NotGranted(_) => {
+            Code::PermissionDenied
+        }
         Error::Cancelled => Code::Cancelled,
         Error::NotYet(_) | Error::NoCap { .. } | Error::NoSubrequest(_) => Code::Unimplemented,
         _ => Code::Unknown,

@@ -127,8 +127,10 @@ async fn begin(
 ) -> Result<Running, Status> {
     let container = asking.by.container(&init.container_id)?;
     let fds = init.fds.clone();
-    let program = program(init)?;
-    let started = container.container.start(program).await;
+    let started = match program(init) {
+        Ok(program) => container.container.start(program).await,
+        Err(error) => Err(error),
+    };
     let teller = Teller { id: id.to_owned(), fds, outgoing: outgoing.clone() };
     let job = Arc::clone(&asking.job);
     let mut process = match started {
@@ -152,21 +154,23 @@ async fn begin(
     Ok(Running { control, stdin })
 }
 
-fn program(init: InitMessage) -> Result<Program, Status> {
+/// What is to be run. What makes no sense is told as the end of that program: others go on, and a client whose stream
+/// ended would wait for it for ever.
+fn program(init: InitMessage) -> Result<Program, build::Error> {
     let meta = init.meta.unwrap_or_default();
     if meta.args.is_empty() {
-        return Err(Status::invalid_argument("a program without arguments"));
+        return Err(build::Error::Invalid("a program without arguments".into()));
     }
     let security = match init.security {
         0 => Security::Sandbox,
         1 => Security::Insecure,
-        other => return Err(Status::invalid_argument(format!("unknown security mode {other}"))),
+        other => return Err(build::Error::Invalid(format!("invalid security mode {other}"))),
     };
     let mut secrets = Vec::new();
     for one in init.secretenv {
         if one.id.is_empty() {
             let text = format!("secret ID missing for {:?} environment variable", one.name);
-            return Err(Status::invalid_argument(text));
+            return Err(build::Error::Invalid(text));
         }
         let name = if one.name.is_empty() { one.id.clone() } else { one.name };
         secrets.push(SecretVariable { id: one.id, name, optional: one.optional });
@@ -236,5 +240,23 @@ impl Teller {
         };
         self.send(Input::Exit(ExitMessage { code, error })).await;
         self.send(Input::Done(DoneMessage {})).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_no_sense_is_told_of_the_program() {
+        let said = |security, args: &[&str]| {
+            let args = args.iter().map(|&arg| arg.to_owned()).collect();
+            let meta = Some(buildkit::pb::Meta { args, ..Default::default() });
+            let asked = InitMessage { meta, security, ..InitMessage::default() };
+            program(asked).err().map(|error| error.to_string())
+        };
+        assert_eq!(said(1, &["true"]), None);
+        assert_eq!(said(2, &["true"]).as_deref(), Some("invalid security mode 2"));
+        assert_eq!(said(0, &[]).as_deref(), Some("a program without arguments"));
     }
 }

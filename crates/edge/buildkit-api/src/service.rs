@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use build::{Builder, Client};
+use build::{Builder, Client, Device};
 use buildkit::content::content_server::ContentServer;
 use buildkit::control::control_server::ControlServer;
 use hyper::header::HeaderMap;
@@ -54,6 +54,12 @@ impl Service {
     /// What carries builds out.
     pub fn builder(&self) -> &Arc<Builder> {
         &self.builder
+    }
+
+    /// The devices that steps may ask for. Who cannot be asked has none.
+    pub(crate) async fn devices(&self) -> Vec<Device> {
+        let builder = Arc::clone(&self.builder);
+        tokio::task::spawn_blocking(move || builder.devices()).await.unwrap_or_default()
     }
 
     /// The session of this id, as a build's client: waits a little for it.

@@ -1,5 +1,6 @@
 //! What clients want to know of the builder: its one worker, and its features.
 
+use build::Device;
 use buildkit::{apicaps::ApiCap, pb, types};
 use serde_json::json;
 
@@ -18,9 +19,21 @@ pub struct Worker {
 
 impl Worker {
     /// The same for front ends that are images, as JSON: a list of one.
-    pub(crate) fn json(&self) -> String {
-        let record = self.record();
+    pub(crate) fn json(&self, devices: Vec<Device>) -> String {
+        let record = self.record(devices);
         let version = version();
+        let devices: Vec<_> = record
+            .cdi_devices
+            .iter()
+            .map(|device| {
+                json!({
+                    "name": device.name,
+                    "autoAllow": device.auto_allow,
+                    "annotations": device.annotations,
+                    "onDemand": device.on_demand,
+                })
+            })
+            .collect();
         let one = json!({
             "id": record.id,
             "labels": record.labels,
@@ -29,12 +42,13 @@ impl Worker {
             "buildkitVersion": {
                 "package": version.package, "version": version.version, "revision": version.revision,
             },
-            "cdiDevices": [],
+            "cdiDevices": devices,
         });
         json!([one]).to_string()
     }
 
-    pub(crate) fn record(&self) -> types::WorkerRecord {
+    /// All of it, with the devices that steps may ask for now.
+    pub(crate) fn record(&self, devices: Vec<Device>) -> types::WorkerRecord {
         let labels = [
             // Clients take this one for: images may have several platforms, and attestations; layouts
             // can be exported, caches too, and a push is one step.
@@ -49,7 +63,7 @@ impl Worker {
             platforms: self.platforms.iter().map(platform).collect(),
             gc_policy: Vec::new(),
             buildkit_version: Some(version()),
-            cdi_devices: Vec::new(),
+            cdi_devices: devices.into_iter().map(device).collect(),
         }
     }
 }
@@ -64,6 +78,15 @@ pub(crate) fn version() -> types::BuildkitVersion {
         version: build::BUILDKIT.to_owned(),
         revision: env!("CARGO_PKG_VERSION").to_owned(),
         dockerfile_version: build::DOCKERFILE.to_owned(),
+    }
+}
+
+fn device(device: Device) -> types::CdiDevice {
+    types::CdiDevice {
+        name: device.name,
+        auto_allow: device.is_for_all,
+        annotations: device.annotations,
+        on_demand: false,
     }
 }
 
@@ -124,4 +147,26 @@ pub(crate) fn features() -> (Vec<ApiCap>, Vec<ApiCap>) {
             .collect()
     };
     (all(GATEWAY), all(&[llb::CAPS, BUILDER].concat()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_told_to_clients_and_front_ends() {
+        let annotations = [("a".to_owned(), "b".to_owned())].into();
+        let name = "vendor.com/thing=open".to_owned();
+        let devices = vec![Device { name, is_for_all: true, annotations }];
+        let worker = Worker::default();
+        let record = worker.record(devices.clone());
+        assert_eq!(record.cdi_devices[0].name, "vendor.com/thing=open");
+        assert!(record.cdi_devices[0].auto_allow);
+        let text: serde_json::Value = serde_json::from_str(&worker.json(devices)).unwrap();
+        assert_eq!(
+            text[0]["cdiDevices"][0],
+            json!({"name": "vendor.com/thing=open", "autoAllow": true, "annotations": {"a": "b"},
+                "onDemand": false})
+        );
+    }
 }

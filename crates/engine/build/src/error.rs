@@ -82,6 +82,9 @@ pub enum Error {
         /// What it lacks: `network.host`.
         entitlement: &'static str,
     },
+    /// The build has to be given these devices; in BuildKit's words.
+    #[error("{} requested by the build but not allowed (--allow device)", listed(.0))]
+    Devices(Vec<String>),
     /// No build may be allowed that here.
     #[error(
         "granting entitlement {0} is not allowed by build daemon configuration (`builder.entitlements`)"
@@ -204,6 +207,14 @@ pub(crate) enum GoneFrom<'a> {
     Cache(&'a Imported),
     /// In any.
     All,
+}
+
+/// Devices with their verb.
+fn listed(names: &[String]) -> String {
+    match names {
+        [only] => format!("device {only} is"),
+        all => format!("devices {} are", all.join(", ")),
+    }
 }
 
 impl Error {

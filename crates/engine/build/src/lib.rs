@@ -58,6 +58,7 @@ pub use frontend::{BUILDKIT, DOCKERFILE, Recipe, Syntax};
 pub use guest::{Guest, GuestLog, GuestRequest};
 pub use images::SaidOf;
 pub use look::{Extras, FileStat, SourceMeta};
+pub use op::Device;
 pub use origin::{Origin, OriginFile, OriginPlace, Position};
 pub use pruning::{Filter, Pruning};
 pub use request::{CacheOption, Entitlements, Export, FrontendRequest, Request};

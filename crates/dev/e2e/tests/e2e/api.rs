@@ -366,15 +366,20 @@ fn an_interface_is_called_as_was_asked() {
     let id = made["Id"].as_str().unwrap();
     sandbox.ok(&["start", id]);
     assert!(sandbox.ok(&["exec", id, "ls", "/sys/class/net"]).contains("up0"));
-    // One that it has already.
+    // One that it has already: asked for, or given unasked.
     sandbox.ok(&["network", "create", "back"]);
-    let join = json!({"Container": id, "EndpointConfig": {"DriverOpts": {
-        "com.docker.network.endpoint.ifname": "up0"}}});
-    let refused = ask(&daemon, "1.51", "POST /networks/back/connect", &join.to_string());
-    let refused = message(&refused);
-    assert!(refused.contains("error renaming interface \""), "{refused}");
-    assert!(refused.contains("\" to \"up0\": file exists"), "{refused}");
-    assert!(sandbox.ok(&["exec", id, "ls", "/sys/class/net"]).contains("up0"));
+    let plain = sandbox.ok(&["run", "-d", "--network", "front", "busybox", "sleep", "600"]);
+    for (id, name, want) in [
+        (id, "up0", "400 two networks ask for the interface name up0"),
+        (&plain, "eth0", "\" to \"eth0\": file exists"),
+    ] {
+        let join = json!({"Container": id, "EndpointConfig": {"DriverOpts": {
+            "com.docker.network.endpoint.ifname": name}}});
+        let refused = ask(&daemon, "1.51", "POST /networks/back/connect", &join.to_string());
+        assert!(message(&refused).contains(want), "{refused:?}");
+        assert!(sandbox.ok(&["exec", id, "ls", "/sys/class/net"]).contains(name));
+    }
+    sandbox.ok(&["rm", "-f", &plain]);
     sandbox.ok(&["network", "rm", "back"]);
     sandbox.ok(&["rm", "-f", id]);
     sandbox.ok(&["network", "rm", "front"]);

@@ -1,8 +1,11 @@
 //! The devices that a step asks for, by the names that CDI gives them: which are meant, and whether a build may have them
 //! that was not given devices (`--allow device`).
 
+use std::collections::BTreeMap;
+
 use buildgraph::Exec;
 
+use crate::Builder;
 use crate::build::Shared;
 use crate::guest::is_true;
 
@@ -32,22 +35,49 @@ pub(super) fn meant(build: &Shared, exec: &Exec) -> Vec<String> {
     names
 }
 
-/// The first device that is not for every build, or that is missing and has to be there; `None`: all may be had.
-pub(super) fn refused(build: &Shared, exec: &Exec) -> Option<String> {
+/// The devices that are not for every build, or that are missing and have to be there; none: all may be had.
+pub(super) fn refused(build: &Shared, exec: &Exec) -> Vec<String> {
+    let mut refused = Vec::new();
     if exec.devices.is_empty() {
-        return None;
+        return refused;
     }
     let all = build.builder.engine.device_specifications();
     for device in &exec.devices {
         let found = all.catalog.meant(&device.name);
         if found.is_empty() && !device.optional {
-            return Some(device.name.clone());
+            refused.push(device.name.clone());
         }
-        for (name, entry) in found {
-            if !entry.annotation(FOR_ALL).is_some_and(is_true) {
-                return Some(name.to_string());
-            }
-        }
+        let not_for_all = found.iter().filter(|(_, entry)| !is_for_all(entry.annotation(FOR_ALL)));
+        refused.extend(not_for_all.map(|(name, _)| name.to_string()));
     }
-    None
+    refused
+}
+
+fn is_for_all(annotation: Option<&str>) -> bool {
+    annotation.is_some_and(is_true)
+}
+
+/// A device that steps may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// `VENDOR/CLASS=NAME`.
+    pub name: String,
+    /// Every build may have it.
+    pub is_for_all: bool,
+    /// What is noted of it and of all devices of its file.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Builder {
+    /// The devices that steps may ask for, by their names. The files are read anew.
+    pub fn devices(&self) -> Vec<Device> {
+        let all = self.engine.device_specifications();
+        let devices = all.catalog.entries().map(|(name, entry)| {
+            let mut annotations = entry.file.document.annotations.clone();
+            annotations.extend(entry.device().annotations.clone());
+            let is_for_all = is_for_all(entry.annotation(FOR_ALL));
+            Device { name: name.to_string(), is_for_all, annotations }
+        });
+        devices.collect()
+    }
 }

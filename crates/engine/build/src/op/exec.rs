@@ -106,12 +106,8 @@ pub(crate) fn check(build: &Shared, exec: &Exec) -> Result<(), Error> {
     if exec.security == Security::Insecure && !may.insecure {
         return lacks("running a step with all rights", "security.insecure");
     }
-    if !may.devices
-        && let Some(device) = devices::refused(build, exec)
-    {
-        return lacks(&format!("the device {device}"), "device");
-    }
-    Ok(())
+    let refused = if may.devices { Vec::new() } else { devices::refused(build, exec) };
+    if refused.is_empty() { Ok(()) } else { Err(Error::Devices(refused)) }
 }
 
 /// What the engine runs for a program; which container it is is nobody's to say yet.

@@ -15,6 +15,8 @@ use fsroot::Root;
 use oci::{ChainId, Digest};
 use tokio::time::sleep;
 
+pub use devices::Device;
+
 use crate::build::Shared;
 use crate::keys::Taken;
 use crate::output::Output;
