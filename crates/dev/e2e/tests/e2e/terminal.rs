@@ -1,10 +1,13 @@
 //! Terminals, through tmux: a real one, typed into and read.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use testkit::{Sandbox, needs, wait_until};
 
 use crate::busybox;
+use crate::docker_client::Daemon;
 
 /// A tmux server of the test's own, with one window of 80 by 24.
 struct Window<'s> {
@@ -85,22 +88,40 @@ fn detach_keys_leave_the_container_running() {
     window.wait_for("left=0");
     window.close();
     assert_eq!(sandbox.ok(&["inspect", "-f", "{{.State.Running}}", "box"]), "true");
-    // It is told of; that somebody's program has ended is no detaching.
-    let detached = || {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let until = (now.as_secs() + 1).to_string();
-        let all = ["events", "--since", "1", "--until", &until, "--filter", "event=detach"];
-        sandbox.ok(&[&all[..], &["--format", "{{.Action}} {{.Actor.Attributes.name}}"]].concat())
-    };
-    assert_eq!(detached(), "detach box");
     let window = Window::open(&sandbox, "attach box");
     window.type_keys(&["echo again $((1 + 1))", "Enter"]);
     window.wait_for("again 2");
     window.type_keys(&["exit 3", "Enter"]);
     window.wait_for("left=3");
     window.close();
-    assert_eq!(detached(), "detach box");
     sandbox.ok(&["rm", "box"]);
+    sandbox.finish();
+}
+
+/// The engine knows the keys, too, for clients that pass them on, and tells of who leaves by them.
+#[test]
+fn keys_that_a_client_passes_on_are_told_of() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("terminal-keys");
+    let daemon = Daemon::start(&sandbox);
+    sandbox.ok(&["run", "-dit", "--name", "box", "busybox", "cat"]);
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    let request = "POST /v1.47/containers/box/attach?stream=1&stdin=1&stdout=1&detachKeys=a HTTP/1.1\r\n\
+         Host: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    stream.write_all(b"a").unwrap();
+    // It ends, and the container does not.
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("HTTP/1.1 101"), "{said}");
+    assert_eq!(sandbox.ok(&["inspect", "-f", "{{.State.Running}}", "box"]), "true");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let until = (now.as_secs() + 1).to_string();
+    let all = ["events", "--since", "1", "--until", &until, "--filter", "event=detach"];
+    let format = ["--format", "{{.Action}} {{.Actor.Attributes.name}}"];
+    assert_eq!(sandbox.ok(&[&all[..], &format].concat()), "detach box");
+    sandbox.ok(&["rm", "-f", "box"]);
+    drop(daemon);
     sandbox.finish();
 }
 
