@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -94,14 +93,15 @@ fn with_port(address: &str, usual: u16) -> String {
 }
 
 fn config(global: &Global) -> Result<ClientConfig> {
-    let path =
-        |flag: Option<&PathBuf>, name: &str| flag.cloned().unwrap_or_else(|| usual().join(name));
+    let path = |flag: Option<&PathBuf>, name: &str| {
+        flag.cloned().unwrap_or_else(|| usual().join(name))
+    };
     let ca = path(global.tlscacert.as_ref(), "ca.pem");
     let cert = path(global.tlscert.as_ref(), "cert.pem");
     let key = path(global.tlskey.as_ref(), "key.pem");
     let wrong = |what: &Path, why: String| Error::Usage(format!("\"{}\": {why}", what.display()));
     let mut roots = RootCertStore::empty();
-    for authority in certificates(&ca)? {
+    for authority in pem::certificates(&ca).map_err(|err| unusable(&err))? {
         roots.add(authority).map_err(|err| wrong(&ca, err.to_string()))?;
     }
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -114,17 +114,14 @@ fn config(global: &Global) -> Result<ClientConfig> {
     if !is_said && !is_there {
         return Ok(builder.with_no_client_auth());
     }
-    let secret = PrivateKeyDer::from_pem_file(&key).map_err(|err| wrong(&key, err.to_string()))?;
-    let config = builder.with_client_auth_cert(certificates(&cert)?, secret);
+    let secret = pem::key(&key).map_err(|err| unusable(&err))?;
+    let chain = pem::certificates(&cert).map_err(|err| unusable(&err))?;
+    let config = builder.with_client_auth_cert(chain, secret);
     config.map_err(|err| wrong(&cert, err.to_string()))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let wrong = |why: String| Error::Usage(format!("\"{}\": {why}", path.display()));
-    let found = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
-    let found = found.map_err(|err| wrong(err.to_string()))?;
-    if found.is_empty() { Err(wrong("it holds no certificate".to_owned())) } else { Ok(found) }
+fn unusable(error: &pem::Error) -> Error {
+    Error::Usage(error.to_string())
 }
 
 /// Where certificates are of which nothing is said, as in Docker.

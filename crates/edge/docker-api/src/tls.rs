@@ -1,21 +1,16 @@
 //! The certificate of the ports that the API is served on, and whose certificates clients must have.
 
 use std::{
-    io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::{VerifierBuilderError, WebPkiClientVerifier},
 };
 use tokio_rustls::TlsAcceptor;
-
-/// A file of certificates is not larger.
-const MAX_FILE: u64 = 4 << 20;
 
 /// Where certificates are, in PEM.
 #[derive(Clone, Debug)]
@@ -31,24 +26,9 @@ pub struct TlsFiles {
 /// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read.
-    #[error("read \"{path}\"", path = path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
     /// A file is not what it should be.
-    #[error("\"{path}\" holds no {what}: {why}", path = path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What it should hold.
-        what: &'static str,
-        /// What is wrong.
-        why: String,
-    },
+    #[error(transparent)]
+    File(#[from] pem::Error),
     /// A certificate is none, or goes with another key.
     #[error("the certificate \"{path}\" cannot be used", path = path.display())]
     Certificate {
@@ -118,7 +98,7 @@ fn read_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
         None => builder.with_no_client_auth(),
         Some(path) => {
             let mut roots = RootCertStore::empty();
-            for authority in certificates(path)? {
+            for authority in pem::certificates(path)? {
                 let failed = |source| TlsError::Certificate { path: path.clone(), source };
                 roots.add(authority).map_err(failed)?;
             }
@@ -128,28 +108,8 @@ fn read_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
             builder.with_client_cert_verifier(verifier.build().map_err(failed)?)
         }
     };
-    let secret = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|error| {
-        TlsError::Content { path: files.key.clone(), what: "private key", why: error.to_string() }
-    })?;
-    let mut config =
-        builder.with_single_cert(certificates(&files.cert)?, secret).map_err(failed)?;
+    let (chain, secret) = (pem::certificates(&files.cert)?, pem::key(&files.key)?);
+    let mut config = builder.with_single_cert(chain, secret).map_err(failed)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |why| TlsError::Content { path: path.to_owned(), what: "certificate", why };
-    let found = CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<Vec<_>, _>>();
-    match found {
-        Ok(found) if found.is_empty() => Err(failed("nothing in PEM".to_owned())),
-        found => found.map_err(|error| failed(error.to_string())),
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    let failed = |source| TlsError::Read { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(failed)?.len() > MAX_FILE {
-        return Err(failed(io::ErrorKind::FileTooLarge.into()));
-    }
-    std::fs::read(path).map_err(failed)
 }

@@ -1,12 +1,11 @@
 //! Who the server has to be, and who we are.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
@@ -16,13 +15,8 @@ use shim_protocol::SyslogTls;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// A file of certificates or of a key.
-    #[error("read \"{path}\"", path = path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: pem::Error,
-    },
+    #[error(transparent)]
+    File(#[from] pem::Error),
     /// One of the two was named, and not the other.
     #[error("a certificate and its key go together: syslog-tls-cert and syslog-tls-key")]
     Pair,
@@ -50,9 +44,7 @@ pub(crate) fn connection(target: &SyslogTls) -> Result<ClientConnection, Error> 
     let config = match (&target.cert, &target.key) {
         (None, None) => builder.with_no_client_auth(),
         (Some(cert), Some(path)) => {
-            let failed = |source| Error::File { path: path.clone(), source };
-            let key = PrivateKeyDer::from_pem_file(path).map_err(failed)?;
-            builder.with_client_auth_cert(certificates(cert)?, key)?
+            builder.with_client_auth_cert(pem::certificates(cert)?, pem::key(path)?)?
         }
         _ => return Err(Error::Pair),
     };
@@ -64,7 +56,7 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     match file {
         Some(file) => {
-            for authority in certificates(file)? {
+            for authority in pem::certificates(file)? {
                 roots.add(authority)?;
             }
         }
@@ -74,14 +66,6 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, Error> {
         }
     }
     Ok(roots)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let failed = |source| Error::File { path: path.to_owned(), source };
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<_, _>>)
-        .map_err(failed)?;
-    if found.is_empty() { Err(failed(pem::Error::NoItemsFound)) } else { Ok(found) }
 }
 
 /// Takes anyone's word for who they are: `syslog-tls-skip-verify`.

@@ -322,6 +322,13 @@ pub enum Transport {
     },
 }
 
+impl From<pem::Error> for Transport {
+    fn from(error: pem::Error) -> Self {
+        let pem::Error { path, why } = error;
+        Self::Certificates { what: format!("\"{}\"", path.display()), why: why.to_string() }
+    }
+}
+
 impl Transport {
     /// Whether the same may work a moment later, where it has not worked before.
     pub(crate) fn is_passing(&self) -> bool {

@@ -13,7 +13,6 @@ use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
@@ -28,9 +27,6 @@ use tokio_rustls::client::TlsStream;
 use crate::error::Transport;
 use crate::http::Http;
 use crate::url::Origin;
-
-/// A file of certificates is not larger.
-const MAX_FILE: u64 = 4 << 20;
 
 /// Makes connections private.
 pub(crate) struct Tls {
@@ -87,11 +83,11 @@ impl Tls {
         // Whom a registry sends us to may be vouched for by the same authority, as with Docker; its
         // other words are about itself.
         for path in &http.own.authorities {
-            certs.authorities.extend(certificates(path)?);
+            certs.authorities.extend(pem::certificates(path)?);
         }
         let own = http.own_of(origin);
         for (path, key) in own.iter().flat_map(|own| &own.clients) {
-            certs.clients.push((certificates(path)?, key_of(key)?));
+            certs.clients.push((pem::certificates(path)?, pem::key(key)?));
         }
         // An authority that was put there for this host means that it is to be verified by it.
         let is_insecure = settings.is_insecure(origin) && certs.authorities.is_empty();
@@ -193,46 +189,18 @@ impl Certs {
         for path in paths {
             let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
             if kind == "crt" {
-                self.authorities.extend(certificates(&path)?);
+                self.authorities.extend(pem::certificates(&path)?);
             } else if kind == "cert" {
                 let key_path = path.with_extension("key");
                 if !key_path.exists() {
                     let why = format!("the certificate has no key \"{}\"", key_path.display());
                     return Err(failed(&path, why));
                 }
-                self.clients.push((certificates(&path)?, key_of(&key_path)?));
+                self.clients.push((pem::certificates(&path)?, pem::key(&key_path)?));
             }
         }
         Ok(())
     }
-}
-
-fn key_of(path: &Path) -> Result<PrivateKeyDer<'static>, Transport> {
-    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| Transport::Certificates {
-        what: format!("\"{}\"", path.display()),
-        why: error.to_string(),
-    })
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Transport> {
-    let bytes = read(path)?;
-    let found = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
-    let failed =
-        |why: String| Transport::Certificates { what: format!("\"{}\"", path.display()), why };
-    match found {
-        Ok(found) if found.is_empty() => Err(failed("it holds no certificate".into())),
-        found => found.map_err(|error| failed(error.to_string())),
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Transport> {
-    let failed =
-        |why: String| Transport::Certificates { what: format!("\"{}\"", path.display()), why };
-    let size = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
-    if size > MAX_FILE {
-        return Err(failed(format!("{size} bytes, more than {MAX_FILE}")));
-    }
-    std::fs::read(path).map_err(|error| failed(error.to_string()))
 }
 
 /// Takes those whom an authority vouches for; and the very certificates that were put there for a
