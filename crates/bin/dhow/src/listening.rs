@@ -11,8 +11,6 @@ use crate::places;
 
 /// The address that means the sockets of a socket unit.
 const FROM_SYSTEMD: &str = "fd://";
-/// Where Docker keeps certificates, in the home directory.
-const CERTIFICATES: &str = ".docker";
 
 /// The keys that are about this, with Docker's names; the others are not ours to judge.
 #[derive(Debug, Default, Deserialize)]
@@ -95,7 +93,10 @@ fn protection(args: &DaemonArgs, file: &File) -> Result<Protection, String> {
         return Ok(Protection { tls: None, is_waived });
     }
     let path = |flag: &Option<PathBuf>, set: &Option<PathBuf>, name: &str| {
-        flag.as_ref().or(set.as_ref()).cloned().unwrap_or_else(|| certificates().join(name))
+        flag.as_ref()
+            .or(set.as_ref())
+            .cloned()
+            .unwrap_or_else(|| cli::usual_certificates().join(name))
     };
     let files = TlsFiles {
         cert: path(&args.tlscert, &file.tlscert, "cert.pem"),
@@ -104,14 +105,6 @@ fn protection(args: &DaemonArgs, file: &File) -> Result<Protection, String> {
     };
     let tls = Tls::open(files).map_err(|err| chain(&err))?;
     Ok(Protection { tls: Some(tls), is_waived })
-}
-
-/// Where certificates are that nothing is said of, as in Docker.
-fn certificates() -> PathBuf {
-    let set =
-        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = || set("HOME").unwrap_or_else(|| "/".into()).join(CERTIFICATES);
-    set("DOCKER_CERT_PATH").unwrap_or_else(home)
 }
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ use std::path::PathBuf;
 
 pub use args::{DaemonArgs, Global, RegistryServeArgs};
 pub use client::{Endpoint, Secure};
+pub use tls::usual_certificates;
 
 use args::{
     CdiCommand, Cli, Command, ContainerCommand, ContainerGroup, ImageCommand, ImageCommon,

@@ -94,7 +94,7 @@ fn with_port(address: &str, usual: u16) -> String {
 
 fn config(global: &Global) -> Result<ClientConfig> {
     let path = |flag: Option<&PathBuf>, name: &str| {
-        flag.cloned().unwrap_or_else(|| usual().join(name))
+        flag.cloned().unwrap_or_else(|| usual_certificates().join(name))
     };
     let ca = path(global.tlscacert.as_ref(), "ca.pem");
     let cert = path(global.tlscert.as_ref(), "cert.pem");
@@ -124,8 +124,8 @@ fn unusable(error: &pem::Error) -> Error {
     Error::Usage(error.to_string())
 }
 
-/// Where certificates are of which nothing is said, as in Docker.
-fn usual() -> PathBuf {
+/// Where certificates are of which nothing is said, a client's and a daemon's, as in Docker.
+pub fn usual_certificates() -> PathBuf {
     let set =
         |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || set("HOME").unwrap_or_else(|| "/".into()).join(CERTIFICATES);
