@@ -13,21 +13,27 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use sys::Call as _;
 
 use crate::apply::{index, is_ipv6_off};
-use crate::{Error, Link, Plan};
+use crate::{Advertise, Error, Link, Plan};
 
 /// What neighbours are told, ready to be sent. The network namespace lasts as long as this.
 #[derive(Debug)]
 pub struct Announcements {
     socket: OwnedFd,
-    /// Links, by their numbers, and what is to be sent there.
-    frames: Vec<(u32, Vec<u8>)>,
+    /// Links, by their numbers, how often something is to be sent there, and what.
+    frames: Vec<(u32, u8, Vec<u8>)>,
 }
 
 impl Announcements {
-    /// Whether neighbours may have to be told of something.
+    /// How neighbours have to be told; `None`: there is nothing that might be news to them. Of several links the
+    /// shortest period counts, and each is told as often as it says.
     #[must_use]
-    pub fn are_wanted(plan: &Plan) -> bool {
-        !plan.shared && plan.links.iter().any(|link| !frames(link).is_empty())
+    pub fn wanted(plan: &Plan) -> Option<Advertise> {
+        let links = plan.links.iter().filter(|_| !plan.shared);
+        let told = links.filter(|link| link.advertise.times > 0 && !frames(link).is_empty());
+        told.map(|link| link.advertise).reduce(|one, other| Advertise {
+            times: one.times.max(other.times),
+            period_ms: one.period_ms.min(other.period_ms),
+        })
     }
 
     /// Readies what is to be told of a plan that was applied to `netns`.
@@ -47,15 +53,15 @@ impl Announcements {
             let told = if off { frames(&link.without_ipv6()) } else { frames(link) };
             if !told.is_empty() {
                 let index = index(&mut inside, link)?;
-                all.extend(told.into_iter().map(|frame| (index, frame)));
+                all.extend(told.into_iter().map(|frame| (index, link.advertise.times, frame)));
             }
         }
         Ok(Self { socket, frames: all })
     }
 
-    /// Tells all of it.
-    pub fn send(&self) -> Result<(), Error> {
-        for (index, frame) in &self.frames {
+    /// Tells all of it that is to be told more than `before` times.
+    pub fn send(&self, before: u8) -> Result<(), Error> {
+        for (index, _, frame) in self.frames.iter().filter(|(_, times, _)| *times > before) {
             sys::send_frame(self.socket.as_fd(), *index, frame)?;
         }
         Ok(())
@@ -142,6 +148,7 @@ mod tests {
             isolated: false,
             parameters: Vec::new(),
             name: None,
+            advertise: Advertise::default(),
         }
     }
 
@@ -159,9 +166,25 @@ mod tests {
             let link = link(mac, addresses);
             assert_eq!(frames(&link).len(), n_frames, "{link:?}");
             let plan = Plan { links: vec![link], ..Plan::default() };
-            assert_eq!(Announcements::are_wanted(&plan), n_frames > 0);
-            assert!(!Announcements::are_wanted(&Plan { shared: true, ..plan }));
+            assert_eq!(Announcements::wanted(&plan).is_some(), n_frames > 0);
+            assert_eq!(Announcements::wanted(&Plan { shared: true, ..plan }), None);
         }
+    }
+
+    #[test]
+    fn it_is_told_as_is_said() {
+        let own = [0x02, 0x11, 0x22, 0x33, 0x44, 0x55];
+        let said = |all: &[(u8, u16)]| {
+            let link = |&(times, period_ms): &(u8, u16)| {
+                let advertise = Advertise { times, period_ms };
+                Link { advertise, ..link(own, &["172.30.0.50"]) }
+            };
+            let plan = Plan { links: all.iter().map(link).collect(), ..Plan::default() };
+            Announcements::wanted(&plan).map(|how| (how.times, how.period_ms))
+        };
+        assert_eq!(said(&[(0, 1000)]), None);
+        assert_eq!(said(&[(0, 100), (1, 500)]), Some((1, 500)));
+        assert_eq!(said(&[(1, 500), (3, 2000)]), Some((3, 500)));
     }
 
     #[test]

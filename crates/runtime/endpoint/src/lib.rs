@@ -22,5 +22,5 @@ pub use announce::Announcements;
 pub use apply::apply;
 pub use change::change;
 pub use error::Error;
-pub use plan::{Dns, Guard, Link, Name, Parameter, Plan, Protocol, PublishedPort};
+pub use plan::{Advertise, Dns, Guard, Link, Name, Parameter, Plan, Protocol, PublishedPort};
 pub use undo::{Undone, remove_links, undo};

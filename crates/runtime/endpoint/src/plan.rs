@@ -62,6 +62,32 @@ pub struct Link {
     pub parameters: Vec<Parameter>,
     /// Where, and under which names, others on this network find this container.
     pub name: Option<Name>,
+    /// How neighbours are told of its hardware address, where that may be news to them.
+    #[serde(default, skip_serializing_if = "Advertise::is_usual")]
+    pub advertise: Advertise,
+}
+
+/// How neighbours on a link are told which hardware address an address has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advertise {
+    /// How often; 0: not at all.
+    pub times: u8,
+    /// Between two, in milliseconds.
+    pub period_ms: u16,
+}
+
+impl Advertise {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// As Docker has it: one or two may be lost.
+impl Default for Advertise {
+    fn default() -> Self {
+        Self { times: 3, period_ms: 1000 }
+    }
 }
 
 /// A parameter of an interface: `/proc/sys/net/FAMILY/GROUP/INTERFACE/NAME`.

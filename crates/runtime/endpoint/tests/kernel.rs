@@ -8,7 +8,9 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use endpoint::{Link, Name, Plan, Protocol, PublishedPort, apply, change, remove_links, undo};
+use endpoint::{
+    Advertise, Link, Name, Plan, Protocol, PublishedPort, apply, change, remove_links, undo,
+};
 use expect_test::expect;
 use netlink::{FilterSocket, Requests, RouteSocket, inside};
 use nft::Family;
@@ -57,6 +59,7 @@ fn plan(directory: &Path, addresses: &[(IpAddr, u8)]) -> Plan {
             mtu: 1500,
             isolated: false,
             parameters: Vec::new(),
+            advertise: Advertise::default(),
             name: Some(Name {
                 directory: directory.join("names"),
                 file: "c1".into(),

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-use endpoint::Announcements;
+use endpoint::{Advertise, Announcements};
 
 use crate::error::{Error, report};
 use crate::setup::network_of;
@@ -12,26 +12,24 @@ use crate::supervisor::Supervisor;
 /// Until the first time: a bridge forwards what comes from a new port a moment after it is there. And who
 /// ends at once has told nobody, and waited for nothing.
 const FIRST: Duration = Duration::from_millis(50);
-/// Between two.
-const PERIOD: Duration = Duration::from_secs(1);
-/// How often: one may be lost.
-const TIMES: u8 = 2;
 
 /// What is still to be told.
 #[derive(Debug)]
 pub(crate) struct Announcing {
     /// When it is due.
     pub(crate) at: Instant,
-    left: u8,
+    /// How often it was told.
+    told: u8,
+    how: Advertise,
     ready: Option<Announcements>,
 }
 
 impl Supervisor {
     /// The container has its addresses from now on: has its neighbours told, where they may know others.
     pub(crate) fn begin_announcing(&mut self) {
-        let wanted = Announcements::are_wanted(&self.config.network);
+        let wanted = Announcements::wanted(&self.config.network);
         self.announcing =
-            wanted.then(|| Announcing { at: Instant::now() + FIRST, left: TIMES, ready: None });
+            wanted.map(|how| Announcing { at: Instant::now() + FIRST, told: 0, how, ready: None });
     }
 
     /// Tells them, if it is time.
@@ -43,9 +41,9 @@ impl Supervisor {
             report("tell the neighbours of its addresses", &err);
             return;
         }
-        announcing.left -= 1;
-        announcing.at = now + PERIOD;
-        self.announcing = Some(announcing).filter(|announcing| announcing.left > 0);
+        announcing.told += 1;
+        announcing.at = now + Duration::from_millis(announcing.how.period_ms.into());
+        self.announcing = Some(announcing).filter(|one| one.told < one.how.times);
     }
 
     fn announce(&self, announcing: &mut Announcing) -> Result<(), Error> {
@@ -55,7 +53,7 @@ impl Supervisor {
             let ready = Announcements::prepare(&self.config.network, inside.as_fd());
             announcing.ready = Some(ready.map_err(Error::Network)?);
         }
-        let sent = announcing.ready.as_ref().map_or(Ok(()), Announcements::send);
+        let sent = announcing.ready.as_ref().map_or(Ok(()), |ready| ready.send(announcing.told));
         sent.map_err(Error::Network)
     }
 }

@@ -279,6 +279,7 @@ impl Networks {
                 file: member.id.to_owned(),
                 names: with_network(&names, &network.name),
             }),
+            advertise: network.config.extras.advertise,
         };
         Endpoint { network, link, is_named: attachment.interface.is_some(), gateways, names }
     }

@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use endpoint::Advertise;
 use netlink::RouteSocket;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,8 @@ pub(crate) struct Extras {
     pub(crate) routing4: Routing,
     /// The same for IPv6.
     pub(crate) routing6: Routing,
+    /// How neighbours are told of its containers' addresses.
+    pub(crate) advertise: Advertise,
     /// The bridge has no IPv4 address of its own.
     pub(crate) inhibit4: bool,
     /// What goes out by IPv4 has this source.
@@ -142,9 +145,13 @@ pub(crate) fn apply(config: &mut Config, id: &str, networks: &[Network]) -> Resu
             }
             // Checked, and no more: neighbours are told where they may have to be.
             ADVERTISE_PERIOD => {
-                in_range(option, value, &(100..=2000), "integer milliseconds").map_err(invalid)?;
+                let period = in_range(option, value, &(100..=2000), "integer milliseconds");
+                extras.advertise.period_ms = period.map_err(invalid)?;
             }
-            ADVERTISE_TIMES => in_range(option, value, &(0..=3), "an integer").map_err(invalid)?,
+            ADVERTISE_TIMES => {
+                let times = in_range(option, value, &(0..=3), "an integer");
+                extras.advertise.times = times.map_err(invalid)?;
+            }
             TRUSTED => {
                 let names = value.split(':').filter(|name| !name.is_empty());
                 extras.trusted = names.map(str::to_owned).collect();
@@ -155,19 +162,18 @@ pub(crate) fn apply(config: &mut Config, id: &str, networks: &[Network]) -> Resu
     Ok(())
 }
 
-/// Checks a number; in Docker's words.
-fn in_range(
+/// Reads a number; what is wrong with it is said in Docker's words.
+fn in_range<T: TryFrom<i64> + PartialOrd + std::fmt::Display>(
     option: &str,
     value: &str,
-    range: &std::ops::RangeInclusive<i64>,
+    range: &std::ops::RangeInclusive<T>,
     what: &str,
-) -> Result<(), String> {
+) -> Result<T, String> {
     let number: i64 =
         value.parse().map_err(|_| format!("value for option {option} {value:?} must be {what}"))?;
-    if range.contains(&number) {
-        return Ok(());
-    }
-    Err(format!("{option} must be in the range {} to {}", range.start(), range.end()))
+    T::try_from(number).ok().filter(|number| range.contains(number)).ok_or_else(|| {
+        format!("{option} must be in the range {} to {}", range.start(), range.end())
+    })
 }
 
 /// Whether the pools of this family have no gateway: nobody would be asked to pass anything on.

@@ -120,6 +120,7 @@ impl Host {
             isolated: false,
             parameters: Vec::new(),
             name: None,
+            advertise: endpoint::Advertise::default(),
         };
         let plan = Plan { links: vec![link], ..Plan::default() };
         endpoint::apply(&plan, netns.as_fd()).unwrap();

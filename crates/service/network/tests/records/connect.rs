@@ -156,7 +156,14 @@ fn ports_are_given_once() {
 fn a_plan_has_everything_that_a_shim_needs() {
     with_an_engine("plan", |engine| {
         for name in ["back", "closed", "front"] {
-            engine.create(&CreateRequest { internal: name == "closed", ..named(name) }).unwrap();
+            let mut request = CreateRequest { internal: name == "closed", ..named(name) };
+            if name == "front" {
+                for (option, value) in [("advertise_addr_nmsgs", "2"), ("advertise_addr_ms", "100")]
+                {
+                    request.options.insert(format!("com.docker.network.{option}"), value.into());
+                }
+            }
+            engine.create(&request).unwrap();
         }
         let container = id('c');
         engine.container(&container);
@@ -182,7 +189,7 @@ fn a_plan_has_everything_that_a_shim_needs() {
         expect![[r#"
             {"bridge":"BRIDGE-BACK","host_name":"VETH-BACK","container_name":"eth2","mac":[2,66,172,18,0,2],"addresses":[["172.18.0.2",16]],"gateway":"172.18.0.1","gateway6":null,"mtu":1500,"isolated":false,"name":{"directory":"/run/dhow/networks/ID-OF-BACK/names","file":"CONTAINER","names":["web","cccccccccccc","www","web.back","cccccccccccc.back","www.back"]}}
             {"bridge":"BRIDGE-CLOSED","host_name":"VETH-CLOSED","container_name":"eth0","mac":[2,66,172,19,0,2],"addresses":[["172.19.0.2",16]],"gateway":null,"gateway6":null,"mtu":1500,"isolated":false,"name":{"directory":"/run/dhow/networks/ID-OF-CLOSED/names","file":"CONTAINER","names":["web","cccccccccccc","www","web.closed","cccccccccccc.closed","www.closed"]}}
-            {"bridge":"BRIDGE-FRONT","host_name":"VETH-FRONT","container_name":"eth1","mac":[2,66,172,20,0,2],"addresses":[["172.20.0.2",16]],"gateway":null,"gateway6":null,"mtu":1500,"isolated":false,"name":{"directory":"/run/dhow/networks/ID-OF-FRONT/names","file":"CONTAINER","names":["web","cccccccccccc","www","api","web.front","cccccccccccc.front","www.front","api.front"]}}
+            {"bridge":"BRIDGE-FRONT","host_name":"VETH-FRONT","container_name":"eth1","mac":[2,66,172,20,0,2],"addresses":[["172.20.0.2",16]],"gateway":null,"gateway6":null,"mtu":1500,"isolated":false,"name":{"directory":"/run/dhow/networks/ID-OF-FRONT/names","file":"CONTAINER","names":["web","cccccccccccc","www","api","web.front","cccccccccccc.front","www.front","api.front"]},"advertise":{"times":2,"period_ms":100}}
             {"host":"0.0.0.0:8080","container":"172.18.0.2:80","protocol":"tcp"}
             {"host":"[::]:8080","container":"172.18.0.2:80","protocol":"tcp"}
             {"directories":["/run/dhow/networks/ID-OF-CLOSED/names","/run/dhow/networks/ID-OF-FRONT/names","/run/dhow/networks/ID-OF-BACK/names"],"links":{},"upstream":["9.9.9.9:53"],"inside":false}"#]].assert_eq(&text.replace(&container, "CONTAINER"));
