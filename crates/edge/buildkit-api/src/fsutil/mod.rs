@@ -7,7 +7,6 @@
 //!
 //! Nothing that a sender says is believed: [`receive::Receiver`].
 
-pub(crate) mod mode;
 pub(crate) mod path;
 pub(crate) mod receive;
 pub(crate) mod send;

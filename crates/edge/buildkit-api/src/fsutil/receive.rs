@@ -14,12 +14,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use buildkit::fsutil::{Packet, Stat, packet::PacketType};
+use buildkit::mode::{Kind, kind, permissions};
 use fsroot::Root;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use sys::Call;
 
-use super::mode::{Kind, kind, permissions};
 use super::path::{is_before, open_directory, shown, split};
 use super::{Error, packet};
 

@@ -7,13 +7,13 @@ use std::os::unix::ffi::OsStrExt;
 
 use build::SentTree;
 use buildkit::fsutil::{Packet, Stat, packet::PacketType};
+use buildkit::mode::from_unix;
 use bytes::Bytes;
 use fsroot::Root;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sys::Call;
 
-use super::mode::from_unix;
 use super::path::shown;
 use super::{Error, packet};
 

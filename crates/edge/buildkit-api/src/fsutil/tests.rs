@@ -6,10 +6,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use buildkit::fsutil::{Packet, Stat, packet::PacketType};
+use buildkit::mode::{DIRECTORY, FIFO, LINK};
 use dockerfile::ignore::Patterns;
 use prost::Message as _;
 
-use super::mode::{DIRECTORY, FIFO, LINK};
 use super::told::{METADATA, Receiving};
 use super::{Error, Received, Receiver, Sender, packet};
 

@@ -9,13 +9,13 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use buildkit::fsutil::{Packet, Stat, packet::PacketType};
+use buildkit::mode::{Kind, kind};
 use dockerfile::ignore::Patterns;
 use fsroot::Root;
 use prost::Message as _;
 use rustix::fs::{Mode, OFlags};
 use sys::Call as _;
 
-use super::mode::{Kind, kind};
 use super::path::split;
 use super::receive::{ENTRIES, write_all};
 use super::{Error, Received, Receiver, packet};

@@ -11,6 +11,7 @@ use buildkit::gateway::{
     ResolveSourceImageRequest, ResolveSourceImageResponse, ResolveSourceMetaRequest,
     ResolveSourceMetaResponse, SolveResponse, result,
 };
+use buildkit::mode::from_unix;
 use buildkit::pb;
 use buildkit::prost_types::Timestamp;
 use dockerfile::ignore::{BadPattern, Filter};
@@ -19,7 +20,6 @@ use tonic::Status;
 
 use crate::builds::Job;
 use crate::definition::{given_out, of_result};
-use crate::fsutil::mode::from_unix;
 
 /// The note of an attestation that only what goes to a registry has it.
 const INLINE: &str = "inline-only";

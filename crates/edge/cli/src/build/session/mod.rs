@@ -8,7 +8,6 @@ mod content;
 pub(crate) mod directory;
 mod files;
 mod header;
-mod mode;
 mod output;
 mod receive;
 mod secrets;

@@ -11,11 +11,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use buildkit::fsutil::{Packet, Stat, packet::PacketType};
+use buildkit::mode::{Kind, kind, permissions};
 use fsroot::{Root, fd_path};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
-
-use super::mode::{Kind, kind, permissions};
 
 /// The longest path that is taken, in bytes: the kernel's own bound.
 const PATH_BYTES: usize = 4096;

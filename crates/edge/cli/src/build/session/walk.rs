@@ -8,12 +8,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::{Mutex, PoisonError};
 
 use buildkit::fsutil::Stat;
+use buildkit::mode::from_unix;
 use dockerfile::ignore::{Filter, FilterDir};
 use fsroot::{Root, fd_path};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
-
-use super::mode::from_unix;
 
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
