@@ -101,7 +101,7 @@ fn config(global: &Global) -> Result<ClientConfig> {
     let key = path(global.tlskey.as_ref(), "key.pem");
     let wrong = |what: &Path, why: String| Error::Usage(format!("\"{}\": {why}", what.display()));
     let mut roots = RootCertStore::empty();
-    for authority in pem::certificates(&ca).map_err(|err| unusable(&err))? {
+    for authority in certs::certificates(&ca).map_err(|err| unusable(&err))? {
         roots.add(authority).map_err(|err| wrong(&ca, err.to_string()))?;
     }
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -114,13 +114,13 @@ fn config(global: &Global) -> Result<ClientConfig> {
     if !is_said && !is_there {
         return Ok(builder.with_no_client_auth());
     }
-    let secret = pem::key(&key).map_err(|err| unusable(&err))?;
-    let chain = pem::certificates(&cert).map_err(|err| unusable(&err))?;
+    let secret = certs::key(&key).map_err(|err| unusable(&err))?;
+    let chain = certs::certificates(&cert).map_err(|err| unusable(&err))?;
     let config = builder.with_client_auth_cert(chain, secret);
     config.map_err(|err| wrong(&cert, err.to_string()))
 }
 
-fn unusable(error: &pem::Error) -> Error {
+fn unusable(error: &certs::Error) -> Error {
     Error::Usage(error.to_string())
 }
 

@@ -28,7 +28,7 @@ pub struct TlsFiles {
 pub enum TlsError {
     /// A file is not what it should be.
     #[error(transparent)]
-    File(#[from] pem::Error),
+    File(#[from] certs::Error),
     /// A certificate is none, or goes with another key.
     #[error("the certificate \"{path}\" cannot be used", path = path.display())]
     Certificate {
@@ -98,7 +98,7 @@ fn read_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
         None => builder.with_no_client_auth(),
         Some(path) => {
             let mut roots = RootCertStore::empty();
-            for authority in pem::certificates(path)? {
+            for authority in certs::certificates(path)? {
                 let failed = |source| TlsError::Certificate { path: path.clone(), source };
                 roots.add(authority).map_err(failed)?;
             }
@@ -108,7 +108,7 @@ fn read_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
             builder.with_client_cert_verifier(verifier.build().map_err(failed)?)
         }
     };
-    let (chain, secret) = (pem::certificates(&files.cert)?, pem::key(&files.key)?);
+    let (chain, secret) = (certs::certificates(&files.cert)?, certs::key(&files.key)?);
     let mut config = builder.with_single_cert(chain, secret).map_err(failed)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)

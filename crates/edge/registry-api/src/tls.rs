@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 pub enum TlsError {
     /// A file is not what it should be.
     #[error(transparent)]
-    File(#[from] pem::Error),
+    File(#[from] certs::Error),
     /// The two do not go together.
     #[error("the certificate \"{path}\" cannot be used", path = path.display())]
     Pair {
@@ -25,7 +25,7 @@ pub enum TlsError {
 
 /// Speaks TLS with the certificate (and those that vouch for it) and the key of these files.
 pub(crate) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
-    let (chain, secret) = (pem::certificates(cert)?, pem::key(key)?);
+    let (chain, secret) = (certs::certificates(cert)?, certs::key(key)?);
     let pair = |source| TlsError::Pair { path: cert.into(), source };
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

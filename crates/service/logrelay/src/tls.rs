@@ -3,12 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
-};
+use certs::Anyone;
+use rustls::crypto::ring;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use shim_protocol::SyslogTls;
 
 /// Why there is no TLS.
@@ -16,7 +14,7 @@ use shim_protocol::SyslogTls;
 pub(crate) enum Error {
     /// A file of certificates or of a key.
     #[error(transparent)]
-    File(#[from] pem::Error),
+    File(#[from] certs::Error),
     /// One of the two was named, and not the other.
     #[error("a certificate and its key go together: syslog-tls-cert and syslog-tls-key")]
     Pair,
@@ -36,7 +34,7 @@ pub(crate) fn connection(target: &SyslogTls) -> Result<ClientConnection, Error> 
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;
     let builder = if target.skip_verify {
-        let verifier = Arc::new(Anyone(provider));
+        let verifier = Arc::new(Anyone::new(provider));
         builder.dangerous().with_custom_certificate_verifier(verifier)
     } else {
         builder.with_root_certificates(roots(target.ca.as_deref())?)
@@ -44,7 +42,7 @@ pub(crate) fn connection(target: &SyslogTls) -> Result<ClientConnection, Error> 
     let config = match (&target.cert, &target.key) {
         (None, None) => builder.with_no_client_auth(),
         (Some(cert), Some(path)) => {
-            builder.with_client_auth_cert(pem::certificates(cert)?, pem::key(path)?)?
+            builder.with_client_auth_cert(certs::certificates(cert)?, certs::key(path)?)?
         }
         _ => return Err(Error::Pair),
     };
@@ -53,56 +51,10 @@ pub(crate) fn connection(target: &SyslogTls) -> Result<ClientConnection, Error> 
 
 /// The authorities of a file alone, or the machine's own.
 fn roots(file: Option<&Path>) -> Result<RootCertStore, Error> {
+    let Some(file) = file else { return Ok(certs::machine_authorities()) };
     let mut roots = RootCertStore::empty();
-    match file {
-        Some(file) => {
-            for authority in pem::certificates(file)? {
-                roots.add(authority)?;
-            }
-        }
-        // One that cannot be read is one that verifies nothing.
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
+    for authority in certs::certificates(file)? {
+        roots.add(authority)?;
     }
     Ok(roots)
-}
-
-/// Takes anyone's word for who they are: `syslog-tls-skip-verify`.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -322,9 +322,9 @@ pub enum Transport {
     },
 }
 
-impl From<pem::Error> for Transport {
-    fn from(error: pem::Error) -> Self {
-        let pem::Error { path, why } = error;
+impl From<certs::Error> for Transport {
+    fn from(error: certs::Error) -> Self {
+        let certs::Error { path, why } = error;
         Self::Certificates { what: format!("\"{}\"", path.display()), why: why.to_string() }
     }
 }

@@ -9,10 +9,11 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use certs::Anyone;
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
@@ -76,31 +77,31 @@ impl Tls {
     fn build(&self, http: &Http, origin: &Origin) -> Result<ClientConfig, Transport> {
         let failed = |why: String| Transport::Certificates { what: origin.authority(), why };
         let settings = &http.settings;
-        let mut certs = Certs::default();
+        let mut known = Certs::default();
         if let Some(dir) = settings.certs_of(origin) {
-            certs.read_folder(&dir)?;
+            known.read_folder(&dir)?;
         }
         // Whom a registry sends us to may be vouched for by the same authority, as with Docker; its
         // other words are about itself.
         for path in &http.own.authorities {
-            certs.authorities.extend(pem::certificates(path)?);
+            known.authorities.extend(certs::certificates(path)?);
         }
         let own = http.own_of(origin);
         for (path, key) in own.iter().flat_map(|own| &own.clients) {
-            certs.clients.push((pem::certificates(path)?, pem::key(key)?));
+            known.clients.push((certs::certificates(path)?, certs::key(key)?));
         }
         // An authority that was put there for this host means that it is to be verified by it.
-        let is_insecure = settings.is_insecure(origin) && certs.authorities.is_empty();
+        let is_insecure = settings.is_insecure(origin) && known.authorities.is_empty();
         let is_insecure = own.and_then(|own| own.skip_verify).unwrap_or(is_insecure);
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| failed(error.to_string()))?;
         let builder = if is_insecure {
-            let verifier = Anyone(Arc::clone(&self.provider));
+            let verifier = Anyone::new(Arc::clone(&self.provider));
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         } else {
             let mut roots = RootCertStore::clone(self.roots());
-            for authority in &certs.authorities {
+            for authority in &known.authorities {
                 roots.add(authority.clone()).map_err(|error| failed(error.to_string()))?;
             }
             if roots.is_empty() {
@@ -109,24 +110,19 @@ impl Tls {
             let provider = Arc::clone(&self.provider);
             let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
             let authorities = verifier.build().map_err(|error| failed(error.to_string()))?;
-            let verifier = Known { authorities, own: certs.authorities };
+            let verifier = Known { authorities, own: known.authorities };
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         };
-        if certs.clients.is_empty() {
+        if known.clients.is_empty() {
             return Ok(builder.with_no_client_auth());
         }
-        let ours = Ours::new(&self.provider, certs.clients);
+        let ours = Ours::new(&self.provider, known.clients);
         let ours = ours.map_err(|error| failed(error.to_string()))?;
         Ok(builder.with_client_cert_resolver(Arc::new(ours)))
     }
 
     fn roots(&self) -> &Arc<RootCertStore> {
-        self.roots.get_or_init(|| {
-            let mut roots = RootCertStore::empty();
-            // One that cannot be read is one that verifies nothing.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            Arc::new(roots)
-        })
+        self.roots.get_or_init(|| Arc::new(certs::machine_authorities()))
     }
 }
 
@@ -189,14 +185,14 @@ impl Certs {
         for path in paths {
             let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
             if kind == "crt" {
-                self.authorities.extend(pem::certificates(&path)?);
+                self.authorities.extend(certs::certificates(&path)?);
             } else if kind == "cert" {
                 let key_path = path.with_extension("key");
                 if !key_path.exists() {
                     let why = format!("the certificate has no key \"{}\"", key_path.display());
                     return Err(failed(&path, why));
                 }
-                self.clients.push((pem::certificates(&path)?, pem::key(&key_path)?));
+                self.clients.push((certs::certificates(&path)?, certs::key(&key_path)?));
             }
         }
         Ok(())
@@ -258,45 +254,6 @@ impl ServerCertVerifier for Known {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.authorities.supported_verify_schemes()
-    }
-}
-
-/// Takes anyone's word for who they are. Only for registries that were called insecure.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -1,11 +1,17 @@
-//! Certificates and keys that somebody has put into files, in PEM (RFC 7468).
+//! Whom to believe: certificates and keys that somebody has put into files (PEM, RFC 7468), the
+//! machine's own authorities, or anyone.
 #![forbid(unsafe_code)]
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustls_pki_types::pem::{self, PemObject as _};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+mod anyone;
+
+pub use anyone::Anyone;
 
 /// A file is not larger, in bytes: whoever names one may have named anything.
 const MAX_FILE: u64 = 4 << 20;
@@ -64,6 +70,14 @@ pub fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
         .map_err(|error| Error { path: path.to_owned(), why: Why::Key(error) })
 }
 
+/// The authorities that this machine believes. One that cannot be read is one that verifies nothing.
+#[must_use]
+pub fn machine_authorities() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let failed = |why| Error { path: path.to_owned(), why };
     let size = std::fs::metadata(path).map_err(|error| failed(Why::Read(error)))?.len();
@@ -79,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_what_it_should_be_is_named() {
-        let path = std::env::temp_dir().join(format!("dhow-pem-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("dhow-certs-{}", std::process::id()));
         let said = |text: Option<&str>| {
             _ = std::fs::remove_file(&path);
             if let Some(text) = text {
