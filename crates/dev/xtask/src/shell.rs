@@ -17,7 +17,19 @@ pub(crate) fn step(name: &str, run: impl FnOnce() -> Result<(), String>) -> Resu
     let result = run();
     let outcome = if result.is_ok() { "ok" } else { "FAILED" };
     println!("== {name}: {outcome} ({:.0} s)", start.elapsed().as_secs_f64());
+    if let Some(free) = free().filter(|free| result.is_err() && *free < TIGHT) {
+        println!("== only {} MiB are free on the disk here", free >> 20);
+    }
     result.map_err(|why| format!("{name}: {why}"))
+}
+
+/// With less than so many bytes free, what failed may have failed for that.
+const TIGHT: u64 = 4 << 30;
+
+/// How many bytes are free where the workspace is.
+fn free() -> Option<u64> {
+    let disk = rustix::fs::statvfs(".").ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// `cargo ARGS`, from the root of the workspace.
