@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
@@ -153,11 +154,22 @@ fn relabel(supply: &Supply, whole: &Path) -> Result<(), Error> {
     }
     if let Some(directory) = volume.bound() {
         let real = directory.canonicalize().map_err(Error::file("resolve", directory))?;
-        if !selinux::may_relabel(&real, &selinux::Homes::default()) {
+        // What it is called now need not be what has been mounted.
+        let is_same = is_same_file(&real, whole)?;
+        if !is_same || !selinux::may_relabel(&real, &selinux::Homes::default()) {
             return Err(selinux::Error::NotAllowed(real).into());
         }
     }
     Ok(selinux::relabel(whole, &supply.label)?)
+}
+
+/// Whether two paths, without links in their last part, lead to one file.
+fn is_same_file(one: &Path, other: &Path) -> Result<bool, Error> {
+    let of = |path: &Path| {
+        let stat = fs::symlink_metadata(path).map_err(Error::file("stat", path))?;
+        Ok::<_, Error>((stat.dev(), stat.ino()))
+    };
+    Ok(of(one)? == of(other)?)
 }
 
 /// A part of a tree, to which no link leads out of it.
@@ -176,4 +188,24 @@ fn place(tree: &OwnedFd, target: &Path) -> Result<(), Error> {
         fs::write(target, "").map_err(Error::file("create", target))?;
     }
     Ok(mount::move_to_path(tree.as_fd(), target)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_has_come_to_mean_something_else_is_noticed() {
+        let scratch = std::env::temp_dir().join(format!("dhow-same-{}", std::process::id()));
+        let [one, other] = ["one", "other"].map(|name| scratch.join(name));
+        fs::create_dir_all(&one).unwrap();
+        fs::create_dir_all(&other).unwrap();
+        assert!(is_same_file(&one, &scratch.join("other/../one")).unwrap());
+        assert!(!is_same_file(&one, &other).unwrap());
+        fs::remove_dir(&one).unwrap();
+        std::os::unix::fs::symlink("other", &one).unwrap();
+        // A link is not what it leads to: whoever asks has followed all of them before.
+        assert!(!is_same_file(&one, &other).unwrap());
+        fs::remove_dir_all(&scratch).unwrap();
+    }
 }
