@@ -11,16 +11,27 @@ const PACKAGES: [&str; 3] = ["g++", "libseccomp-dev", "libarchive-dev"];
 /// What they bring.
 const HEADERS: [&str; 2] = ["/usr/include/seccomp.h", "/usr/include/archive.h"];
 
+/// Where they are built, beneath the root of the workspace.
+const TARGET: &str = "target/fuzz";
+
+/// As [`fuzz`]; then what was built for it, which is gigabytes, is removed: nothing else uses it.
+pub(crate) fn fuzz_once(root: &Path) -> Result<(), String> {
+    fuzz(root)?;
+    let target = root.join(TARGET);
+    std::fs::remove_dir_all(&target).map_err(|error| format!("{}: {error}", target.display()))
+}
+
 /// Builds the targets with the nightly compiler and runs them over `fuzz/seeds`. Where that is not
 /// possible they are checked with the stable one, and why is said.
 pub(crate) fn fuzz(root: &Path) -> Result<(), String> {
+    let target = root.join(TARGET);
     if let Err(why) = prepare() {
         println!("fuzz targets are checked only, not built: {why}");
         let mut check = cargo(root, &["check", "--manifest-path", "fuzz/Cargo.toml"]);
+        check.env("CARGO_TARGET_DIR", &target);
         // So the fuzzer's run time (C++) need not be compiled.
         return run(check.env("CUSTOM_LIBFUZZER_PATH", "/nowhere/libFuzzer.a"));
     }
-    let target = root.join("fuzz/target");
     let mut build = nightly("cargo");
     build.args(["build", "--manifest-path", "fuzz/Cargo.toml"]).current_dir(root);
     // Neither static nor with sanitizers: what is wanted is that they build, and run once.
