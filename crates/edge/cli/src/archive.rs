@@ -44,7 +44,13 @@ pub(crate) async fn fetch(client: &Client, path: &str, output: Option<&Path>) ->
     };
     let mut progress = progress::Bytes::new("writing", None);
     while let Some(piece) = client.next_piece(&mut response).await? {
-        to.write_all(&piece).map_err(Error::io(format!("write to {name}")))?;
+        match to.write_all(&piece) {
+            // Who reads has seen enough (`dhow export web | head`).
+            Err(err) if err.kind() == io::ErrorKind::BrokenPipe => {
+                return Err(Error::Exit(crate::output::BROKEN_PIPE));
+            }
+            written => written.map_err(Error::io(format!("write to {name}")))?,
+        }
         progress.add(piece.len() as u64);
     }
     to.flush().map_err(Error::io(format!("write to {name}")))?;

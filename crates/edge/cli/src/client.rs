@@ -1,6 +1,7 @@
 //! The client's side of the Docker Engine API: over a unix socket, TCP (with TLS or without), or a stream
 //! inside this process when no daemon is asked for.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -63,10 +64,24 @@ impl std::fmt::Display for Endpoint {
 pub(crate) struct Client {
     endpoint: Endpoint,
     version: String,
+    said: Arc<Said>,
+}
+
+/// What the command line and the configuration say of how an engine is spoken to.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// The context by which the engine was found.
+    pub(crate) context: String,
+    /// Headers of every request.
+    pub(crate) headers: BTreeMap<String, String>,
+    /// Each request and its answer is told of on standard error.
+    pub(crate) debug: bool,
+    /// `DOCKER_API_VERSION`: the version to speak, whatever the engine knows.
+    pub(crate) version: Option<String>,
 }
 
 /// Any byte stream.
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A request's body.
@@ -74,9 +89,10 @@ pub(crate) type RequestBody = BoxBody<Bytes, io::Error>;
 
 impl Client {
     /// A client that speaks the newest version of the API that both sides know.
-    pub(crate) async fn new(endpoint: Endpoint) -> Result<Self> {
-        let mut client = Self { endpoint, version: API_VERSION.to_owned() };
-        if matches!(client.endpoint, Endpoint::InProcess(_)) {
+    pub(crate) async fn new(endpoint: Endpoint, said: Said) -> Result<Self> {
+        let version = said.version.clone().unwrap_or_else(|| API_VERSION.to_owned());
+        let mut client = Self { endpoint, version, said: Arc::new(said) };
+        if client.is_in_process() || client.said.version.is_some() {
             return Ok(client);
         }
         let request = client.request(Method::GET, "/_ping", empty())?;
@@ -96,6 +112,11 @@ impl Client {
     /// Whether the engine is in this very process.
     pub(crate) fn is_in_process(&self) -> bool {
         matches!(self.endpoint, Endpoint::InProcess(_))
+    }
+
+    /// The context by which the engine was found.
+    pub(crate) fn context(&self) -> &str {
+        &self.said.context
     }
 
     /// The version of the API that is spoken.
@@ -237,6 +258,9 @@ impl Client {
             && !path.starts_with("/images/create")
             && !path.contains("/push?");
         let mut request = Request::builder().method(method).uri(uri).header(HOST, "dhow");
+        for (name, value) in &self.said.headers {
+            request = request.header(name, value);
+        }
         if json {
             request = request.header(CONTENT_TYPE, "application/json");
         }
@@ -249,6 +273,19 @@ impl Client {
     }
 
     async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>> {
+        let what =
+            self.said.debug.then(|| format!("{} {}", request.method(), request.uri().path()));
+        let answer = self.send_quietly(request).await;
+        if let Some(what) = what {
+            match &answer {
+                Ok(answer) => eprintln!("DEBU: {what}: {}", answer.status()),
+                Err(err) => eprintln!("DEBU: {what}: {err}"),
+            }
+        }
+        answer
+    }
+
+    async fn send_quietly(&self, request: Request<RequestBody>) -> Result<Response<Incoming>> {
         let io = self.connect().await?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(io)).await;
         let (mut sender, connection) = handshake.map_err(|err| self.odd(&err))?;
@@ -256,7 +293,8 @@ impl Client {
         sender.send_request(request).await.map_err(|err| self.odd(&err))
     }
 
-    async fn connect(&self) -> Result<Box<dyn Io>> {
+    /// A connection of one's own.
+    pub(crate) async fn connect(&self) -> Result<Box<dyn Io>> {
         let failed = |source| Error::Connect { endpoint: self.endpoint.to_string(), source };
         Ok(match &self.endpoint {
             Endpoint::InProcess(open) => Box::new(open()),

@@ -63,6 +63,12 @@ fn tell(name: &str, result: Result<()>) -> i32 {
             println!("{name}");
             0
         }
+        Err(Error::AsItShouldBe(why)) => {
+            if !why.is_empty() {
+                eprintln!("dhow: {why}");
+            }
+            0
+        }
         Err(err) => {
             eprintln!("dhow: {err}");
             1
@@ -116,8 +122,7 @@ pub(crate) async fn rm(client: &Client, args: &RmArgs) -> Result<i32> {
         match removed {
             // With --force, what is gone already is as it should be.
             Err(err) if args.force && err.is_not_found() => {
-                eprintln!("dhow: {err}");
-                Ok(())
+                Err(Error::AsItShouldBe(err.to_string()))
             }
             removed => removed.map(drop),
         }
@@ -157,7 +162,7 @@ pub(crate) async fn top(client: &Client, args: &TopArgs) -> Result<i32> {
     let top: TopResponse = client.get(&path).await?;
     let mut rows = vec![top.titles.to_vec()];
     rows.extend(top.processes.iter().map(|row| row.to_vec()));
-    print!("{}", table::render(&rows));
+    print!("{}", table::render_wide(&rows));
     Ok(0)
 }
 
@@ -201,6 +206,11 @@ pub(crate) async fn update(client: &Client, args: &UpdateArgs) -> Result<i32> {
     let restart_policy = args.restart.as_deref().map(request::restart).transpose()?;
     let restart_policy = restart_policy.unwrap_or_default();
     let changes = request::changes(&args.changes)?;
+    if changes.is_none() && args.restart.is_none() && !sets_limits(args) {
+        return Err(Error::Usage(
+            "you must provide one or more flags when using this command".to_owned(),
+        ));
+    }
     let update = UpdateRequest { resources, restart_policy, changes };
     each(&args.names.containers, async |name: &str| {
         let path = format!("/containers/{}/update", encode(name));
@@ -215,6 +225,29 @@ pub(crate) async fn update(client: &Client, args: &UpdateArgs) -> Result<i32> {
         Ok(())
     })
     .await
+}
+
+/// Whether any limit is said.
+fn sets_limits(args: &UpdateArgs) -> bool {
+    let texts = [
+        &args.cpus,
+        &args.cpuset_cpus,
+        &args.cpuset_mems,
+        &args.memory,
+        &args.memory_reservation,
+        &args.memory_swap,
+    ];
+    let numbers = [
+        args.cpu_shares,
+        args.cpu_period,
+        args.cpu_quota,
+        args.cpu_rt_period,
+        args.cpu_rt_runtime,
+        args.pids_limit,
+    ];
+    args.blkio_weight.is_some()
+        || numbers.iter().any(Option::is_some)
+        || texts.iter().any(|text| text.is_some())
 }
 
 /// `diff`.

@@ -1,6 +1,8 @@
 //! `system df`.
 
 use docker::image::Summary;
+use docker::system::BuildCache;
+use docker::timestamp::Timestamp;
 use docker::volume::Volume;
 use docker::{ContainerSummary, List};
 use serde::Deserialize;
@@ -10,8 +12,9 @@ use crate::args::DfArgs;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::format::human;
+use crate::format::template::Template;
 use crate::list::{self, Column};
-use crate::{images, ps};
+use crate::{images, ps, volumes};
 
 const COLUMNS: &[Column] = &[
     Column { field: "Type", header: "TYPE" },
@@ -35,7 +38,7 @@ const CONTAINERS: &[Column] = &[
     Column { field: "Image", header: "IMAGE" },
     Column { field: "Command", header: "COMMAND" },
     Column { field: "LocalVolumes", header: "LOCAL VOLUMES" },
-    Column { field: "Written", header: "SIZE" },
+    Column { field: "Size", header: "SIZE" },
     Column { field: "RunningFor", header: "CREATED" },
     Column { field: "Status", header: "STATUS" },
     Column { field: "Names", header: "NAMES" },
@@ -45,6 +48,19 @@ const VOLUMES: &[Column] = &[
     Column { field: "Links", header: "LINKS" },
     Column { field: "Size", header: "SIZE" },
 ];
+
+const BUILD_CACHE: &[Column] = &[
+    Column { field: "ID", header: "CACHE ID" },
+    Column { field: "CacheType", header: "CACHE TYPE" },
+    Column { field: "Size", header: "SIZE" },
+    Column { field: "CreatedSince", header: "CREATED" },
+    Column { field: "LastUsedSince", header: "LAST USED" },
+    Column { field: "UsageCount", header: "USAGE" },
+    Column { field: "Shared", header: "SHARED" },
+];
+
+/// Of the id of a record, where it is not shown whole.
+const ID_WIDTH: usize = 12;
 
 /// One kind of thing, as `GET /system/df` has it since v1.52.
 #[derive(Debug, Default, Deserialize)]
@@ -69,6 +85,8 @@ struct DiskUsage {
     containers: Usage<ContainerSummary>,
     #[serde(rename = "VolumeUsage")]
     volumes: Usage<Volume>,
+    #[serde(rename = "BuildCacheUsage")]
+    build_cache: Usage<BuildCache>,
 }
 
 /// `system df`.
@@ -79,18 +97,19 @@ pub(crate) async fn df(client: &Client, args: &DfArgs) -> Result<i32> {
     }
     let usage: DiskUsage = client.get(&format!("/system/df?verbose={}", args.verbose)).await?;
     if args.verbose {
-        return verbose(&usage);
+        return verbose(&usage, args.format.as_deref());
     }
     let rows = [
         row("Images", &usage.images),
         row("Containers", &usage.containers),
         row("Local Volumes", &usage.volumes),
+        row("Build Cache", &usage.build_cache),
     ];
     list::print(args.format.as_deref(), COLUMNS, &[], &rows)
 }
 
 fn row<T>(kind: &str, usage: &Usage<T>) -> Value {
-    let mut reclaimable = human::size(usage.reclaimable);
+    let mut reclaimable = human::total(usage.reclaimable);
     if usage.total_size > 0 {
         reclaimable.push_str(&format!(" ({}%)", usage.reclaimable * 100 / usage.total_size));
     }
@@ -98,41 +117,116 @@ fn row<T>(kind: &str, usage: &Usage<T>) -> Value {
         "Type": kind,
         "TotalCount": usage.total_count.to_string(),
         "Active": usage.active_count.to_string(),
-        "Size": human::size(usage.total_size),
+        "Size": human::total(usage.total_size),
         "Reclaimable": reclaimable,
     })
 }
 
-fn verbose(usage: &DiskUsage) -> Result<i32> {
-    println!("Images space usage:\n");
-    let rows: Vec<Value> =
-        usage.images.items.iter().flat_map(|image| images::rows(image, false)).collect();
-    list::print(None, IMAGES, &[], &rows)?;
-    println!("\nContainers space usage:\n");
-    let rows: Vec<Value> = usage
+/// All that there is, one by one: as tables, or as one value with a list for each kind.
+fn verbose(usage: &DiskUsage, format: Option<&str>) -> Result<i32> {
+    let is_table = matches!(format, None | Some("" | "table"));
+    let images: Vec<Value> =
+        usage.images.items.iter().flat_map(|image| images::rows(image, !is_table)).collect();
+    let containers: Vec<Value> = usage
         .containers
         .items
         .iter()
         .map(|container| {
-            let mut row = ps::row(container, false);
-            row["Written"] = human::size(container.size_rw.unwrap_or(0)).into();
+            let mut row = ps::row(container, !is_table);
+            row["Size"] = human::size(container.size_rw.unwrap_or(0)).into();
             row
         })
         .collect();
-    list::print(None, CONTAINERS, &[], &rows)?;
+    let volumes: Vec<Value> = usage.volumes.items.iter().map(volumes::row).collect();
+    let build_cache: Vec<Value> =
+        usage.build_cache.items.iter().map(|one| cached(one, !is_table)).collect();
+    if !is_table {
+        let all = json!({
+            "Images": list::shown(&images),
+            "Containers": list::shown(&containers),
+            "Volumes": list::shown(&volumes),
+            "BuildCache": build_cache,
+        });
+        return match format {
+            Some("json") => {
+                println!("{all}");
+                Ok(0)
+            }
+            other => {
+                println!("{}", Template::parse_row(other.unwrap_or_default())?.render(&all)?);
+                Ok(0)
+            }
+        };
+    }
+    println!("Images space usage:\n");
+    list::print(None, IMAGES, &[], &images)?;
+    println!("\nContainers space usage:\n");
+    list::print(None, CONTAINERS, &[], &containers)?;
     println!("\nLocal Volumes space usage:\n");
-    let rows: Vec<Value> = usage
-        .volumes
-        .items
-        .iter()
-        .map(|volume| {
-            let data = volume.usage_data.clone().unwrap_or_default();
-            json!({
-                "Name": volume.name,
-                "Links": data.ref_count.to_string(),
-                "Size": human::size(data.size),
-            })
-        })
-        .collect();
-    list::print(None, VOLUMES, &[], &rows)
+    list::print(None, VOLUMES, &[], &volumes)?;
+    println!("\nBuild cache usage: {}\n", human::total(usage.build_cache.total_size));
+    list::print(None, BUILD_CACHE, &[], &build_cache)
+}
+
+/// A record of the cache of builds.
+fn cached(record: &BuildCache, whole: bool) -> Value {
+    let ago = |time: &str| {
+        Timestamp::parse(time).map_or_else(|_| String::new(), |at| human::ago(at.seconds))
+    };
+    let id = if whole { &record.id[..] } else { record.id.get(..ID_WIDTH).unwrap_or(&record.id) };
+    let last_used = record.last_used_at.as_deref().unwrap_or_default();
+    json!({
+        "ID": id,
+        "Parent": record.parents.join(","),
+        "CacheType": record.kind,
+        "Description": record.description,
+        "InUse": record.in_use.to_string(),
+        "Shared": record.shared.to_string(),
+        "Size": human::size(record.size),
+        "CreatedAt": human::go_time(&record.created_at),
+        "CreatedSince": ago(&record.created_at),
+        "LastUsedAt": human::go_time(last_used),
+        "LastUsedSince": ago(last_used),
+        "UsageCount": record.usage_count.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_have_four_digits_and_the_cache_of_builds_is_among_them() {
+        let usage = Usage::<BuildCache> {
+            active_count: 1,
+            total_count: 2,
+            reclaimable: 4096,
+            total_size: 16_384,
+            ..Usage::default()
+        };
+        assert_eq!(
+            row("Build Cache", &usage),
+            json!({"Type": "Build Cache", "TotalCount": "2", "Active": "1", "Size": "16.38kB",
+                   "Reclaimable": "4.096kB (25%)"})
+        );
+    }
+
+    #[test]
+    fn a_record_is_told_of() {
+        let record = BuildCache {
+            id: "0123456789abcdef".into(),
+            kind: "regular".into(),
+            size: 1_982_000,
+            created_at: "2000-01-01T00:00:00Z".into(),
+            usage_count: 3,
+            ..BuildCache::default()
+        };
+        let (row, whole) = (cached(&record, false), cached(&record, true));
+        assert_eq!(
+            (&row["ID"], &whole["ID"]),
+            (&json!("0123456789ab"), &json!("0123456789abcdef"))
+        );
+        assert_eq!((&row["Size"], &row["LastUsedSince"]), (&json!("1.98MB"), &json!("")));
+        assert!(row["CreatedSince"].as_str().unwrap().ends_with(" years ago"));
+    }
 }

@@ -16,6 +16,12 @@ pub(crate) enum Error {
     /// A flag or an argument makes no sense. Says what was wrong and what is right.
     #[error("{0}")]
     Usage(String),
+    /// A flag has a value that it cannot have, whatever else is said. Says what is right.
+    #[error("{0}")]
+    Flag(String),
+    /// Flags that `run` refuses together, before anything is made.
+    #[error("{0}")]
+    Early(String),
     /// Something is not there yet. Names it.
     #[error("{0} is not supported yet")]
     Unsupported(String),
@@ -46,6 +52,9 @@ pub(crate) enum Error {
     /// A `--format` that cannot be used.
     #[error(transparent)]
     Template(#[from] crate::format::template::Error),
+    /// What `--force` was to see to is so already. A note for people, or nothing.
+    #[error("{0}")]
+    AsItShouldBe(String),
     /// The command has printed what there is to say; only the exit code is left.
     #[error("exit code {0}")]
     Exit(i32),
@@ -61,7 +70,11 @@ impl Error {
     /// The exit code of `run`: 127 where the program was not found in the container, 126 where it
     /// cannot be run, 125 for all else. Docker's client tells them by the same words.
     pub(crate) fn run_exit_code(&self) -> i32 {
-        let Self::Api { message, .. } = self else { return 125 };
+        let message = match self {
+            Self::Api { message, .. } => message,
+            Self::Early(_) => return 1,
+            _ => return 125,
+        };
         let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
         if !message.contains("exec") && !message.contains("runtime") {
             125
@@ -83,6 +96,11 @@ impl Error {
         }
     }
 
+    /// The exit code of a command that is not `run`.
+    pub(crate) fn exit_code(&self) -> i32 {
+        if matches!(self, Self::Flag(_)) { 125 } else { 1 }
+    }
+
     /// Whether the engine does not know what was named.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Api { status: 404, .. })
@@ -95,6 +113,15 @@ pub(crate) type Result<T> = std::result::Result<T, Error>;
 #[cfg(test)]
 mod tests {
     use super::Error;
+
+    #[test]
+    fn a_wrong_flag_is_125_everywhere() {
+        let (flag, early) = (Error::Flag("x".into()), Error::Early("x".into()));
+        assert_eq!((flag.exit_code(), flag.run_exit_code()), (125, 125));
+        assert_eq!((early.exit_code(), early.run_exit_code()), (1, 1));
+        let usage = Error::Usage("x".into());
+        assert_eq!((usage.exit_code(), usage.run_exit_code()), (1, 125));
+    }
 
     #[test]
     fn a_failed_start_has_dockers_exit_codes() {

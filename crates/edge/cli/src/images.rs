@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::args::{CommitArgs, ConvertArgs, HistoryArgs, ImagesArgs, ImportArgs, RmiArgs};
 use crate::client::{Client, Pieces, empty, encode};
+use crate::config;
 use crate::error::{Error, Result};
 use crate::format::human;
 use crate::list::{self, Column};
@@ -29,6 +30,7 @@ const MORE: &[Column] = &[
     Column { field: "Containers", header: "CONTAINERS" },
     Column { field: "SharedSize", header: "SHARED SIZE" },
     Column { field: "UniqueSize", header: "UNIQUE SIZE" },
+    Column { field: "VirtualSize", header: "SIZE" },
 ];
 const HISTORY: &[Column] = &[
     Column { field: "ID", header: "IMAGE" },
@@ -37,6 +39,8 @@ const HISTORY: &[Column] = &[
     Column { field: "Size", header: "SIZE" },
     Column { field: "Comment", header: "COMMENT" },
 ];
+/// In place of the second, with `--human=false`.
+const HISTORY_DATE: Column = Column { field: "CreatedAt", header: "CREATED AT" };
 const ID_WIDTH: usize = 12;
 const NONE: &str = "<none>";
 
@@ -82,7 +86,8 @@ pub(crate) async fn list(client: &Client, args: &ImagesArgs) -> Result<i32> {
     if args.digests {
         columns.insert(2, DIGEST);
     }
-    list::print(args.format.as_deref(), &columns, MORE, &rows)
+    let format = config::format(args.format.as_deref(), &config::get().images_format);
+    list::print(format, &columns, MORE, &rows)
 }
 
 /// Which images are to be listed.
@@ -112,8 +117,9 @@ pub(crate) fn rows(image: &Summary, whole: bool) -> Vec<Value> {
             "CreatedAt": human::date(image.created),
             "Size": human::size(image.size),
             "Containers": if image.containers < 0 { "N/A".to_owned() } else { image.containers.to_string() },
-            "SharedSize": if image.shared_size < 0 { "N/A".to_owned() } else { human::size(image.shared_size) },
-            "UniqueSize": if image.shared_size < 0 { "N/A".to_owned() } else { human::size(image.size - image.shared_size) },
+            "SharedSize": if image.shared_size < 0 { "N/A".to_owned() } else { human::total(image.shared_size) },
+            "UniqueSize": if image.shared_size < 0 { "N/A".to_owned() } else { human::total(image.size - image.shared_size) },
+            "VirtualSize": human::total(image.size),
         })
     };
     let digest_of = |repository: &str| {
@@ -171,8 +177,11 @@ pub(crate) async fn rmi(client: &Client, args: &RmiArgs) -> Result<i32> {
                 }
             }
             Err(err) => {
+                // With --force, what is gone already is as it should be.
+                if !(args.force && err.is_not_found()) {
+                    code = 1;
+                }
                 eprintln!("dhow: {err}");
-                code = 1;
             }
         }
     }
@@ -320,8 +329,8 @@ pub(crate) async fn history(client: &Client, args: &HistoryArgs) -> Result<i32> 
             let by = human::printable(&entry.created_by);
             json!({
                 "ID": short(&entry.id, args.no_trunc),
-                "CreatedSince": if human { human::ago(entry.created) } else { human::date(entry.created) },
-                "CreatedAt": human::date(entry.created),
+                "CreatedSince": human::ago(entry.created),
+                "CreatedAt": human::rfc3339(entry.created),
                 "CreatedBy": if args.no_trunc { by } else { human::ellipsis(&by, 45) },
                 "Size": if human { human::size(entry.size) } else { entry.size.to_string() },
                 "Comment": entry.comment,
@@ -329,7 +338,11 @@ pub(crate) async fn history(client: &Client, args: &HistoryArgs) -> Result<i32> 
             })
         })
         .collect();
-    list::print(args.format.as_deref(), HISTORY, &[], &rows)
+    let mut columns = HISTORY.to_vec();
+    if !human {
+        columns[1] = HISTORY_DATE;
+    }
+    list::print(args.format.as_deref(), &columns, &[HISTORY[1], HISTORY_DATE], &rows)
 }
 
 #[cfg(test)]

@@ -12,12 +12,16 @@ use crate::platforms;
 /// A type of object, in the order in which a name is looked up.
 const TYPES: [&str; 5] = ["container", "image", "network", "volume", "secret"];
 
+/// The exit code where a template is none.
+const NO_TEMPLATE: i32 = 64;
+
 /// `image inspect`.
 pub(crate) async fn image(client: &Client, args: &ImageInspectArgs) -> Result<i32> {
     let platform = platforms::query("platform", &args.platform)?;
     let args = InspectArgs {
         format: args.format.clone(),
         size: false,
+        verbose: false,
         r#type: None,
         objects: args.images.clone(),
     };
@@ -49,14 +53,18 @@ async fn objects(
     }
     let template = match args.format.as_deref() {
         None | Some("" | "json") => None,
-        Some(format) => Some(Template::parse(format)?),
+        Some(format) => Some(Template::parse(format).map_err(|err| no_template(&err))?),
     };
     let mut found = Vec::new();
     let mut code = 0;
     for name in &args.objects {
-        match find(client, name, only, args.size, platform).await {
-            Ok(object) => match &template {
-                Some(template) => println!("{}", template.render(&object)?),
+        match find(client, name, only, args, platform).await {
+            Ok(object) => match template.as_ref().map(|template| template.render(&object)) {
+                Some(Ok(text)) => println!("{text}"),
+                Some(Err(err)) => {
+                    eprintln!("dhow: {err}");
+                    code = 1;
+                }
                 None => found.push(object),
             },
             Err(err) => {
@@ -79,17 +87,21 @@ async fn find(
     client: &Client,
     name: &str,
     only: Option<&str>,
-    size: bool,
+    args: &InspectArgs,
     platform: &str,
 ) -> Result<Value> {
     for kind in TYPES.iter().filter(|kind| only.is_none_or(|only| only == **kind)) {
         let path = match *kind {
-            "container" => format!("/containers/{}/json?size={}", encode(name), u8::from(size)),
+            "container" => {
+                format!("/containers/{}/json?size={}", encode(name), u8::from(args.size))
+            }
             "image" => {
                 let path = format!("/images/{}/json{platform}", path_of(name));
                 path.replacen("/json&", "/json?", 1)
             }
-            "network" => format!("/networks/{}", encode(name)),
+            "network" => {
+                format!("/networks/{}?verbose={}", encode(name), u8::from(args.verbose))
+            }
             "secret" => format!("/secrets/{}", encode(name)),
             _ => format!("/volumes/{}", encode(name)),
         };
@@ -100,7 +112,13 @@ async fn find(
             result => return result,
         }
     }
-    Err(Error::Api { status: 404, message: format!("no such object: {name}") })
+    Err(Error::Api { status: 404, message: format!("No such object: {name}") })
+}
+
+/// What `inspect` and `version` say where a template is none.
+pub(crate) fn no_template(err: &crate::format::template::Error) -> Error {
+    eprintln!("dhow: {err}");
+    Error::Exit(NO_TEMPLATE)
 }
 
 /// JSON with four spaces, as Docker prints it.

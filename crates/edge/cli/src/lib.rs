@@ -7,8 +7,9 @@
 //! # Exit codes
 //!
 //! `run`, `start -a`, `attach` and `exec` end with the program's own code; `run` with 125 for an
-//! error of the engine or of the flags, 126 for a program that cannot be run, 127 for one that is
-//! not found. All others end with 0, or 1 when something went wrong.
+//! error of the engine, 126 for a program that cannot be run, 127 for one that is not found. All
+//! others end with 0, or 1 when something went wrong. A flag that is not known or has a value that it
+//! cannot have is 125 everywhere, a template that is none is 64 in `inspect`.
 #![forbid(unsafe_code)]
 
 #[macro_use]
@@ -22,7 +23,9 @@ mod builder;
 mod cdi;
 mod check;
 mod client;
+mod config;
 mod containers;
+mod contexts;
 mod cp;
 mod debug;
 mod df;
@@ -90,15 +93,9 @@ pub trait Host {
 /// Runs one command line, the program's name first, and returns its exit code. `entered_ns` is the
 /// time at which the program was entered, in nanoseconds since 1970.
 pub async fn main(args: Vec<OsString>, host: &impl Host, entered_ns: u64) -> i32 {
-    let runs = args.iter().any(|arg| arg == "run");
     let cli = match Cli::of(&args) {
         Ok(cli) => cli,
-        Err(err) => {
-            let code = if err.use_stderr() { if runs { 125 } else { 1 } } else { 0 };
-            // Where this cannot be printed, nothing can.
-            let _ = err.print();
-            return code;
-        }
+        Err(err) => return refuse(&err),
     };
     let is_run =
         matches!(cli.command, Command::Run(_) | Command::ContainerGroup(ContainerGroup::Run(_)));
@@ -106,13 +103,23 @@ pub async fn main(args: Vec<OsString>, host: &impl Host, entered_ns: u64) -> i32
         Ok(code) | Err(Error::Exit(code)) => code,
         Err(err) => {
             eprintln!("dhow: {err}");
-            if is_run { err.run_exit_code() } else { 1 }
+            if is_run { err.run_exit_code() } else { err.exit_code() }
         }
     }
 }
 
+/// Says why a command line cannot be used, or what it asks for: the exit code.
+fn refuse(err: &clap::Error) -> i32 {
+    // Where this cannot be printed, nothing can.
+    let _ = err.print();
+    args::exit_code(err)
+}
+
 async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
-    let Cli { global, command } = cli;
+    let Cli { global, command, .. } = cli;
+    if let Some(directory) = &global.config {
+        config::set_directory(directory);
+    }
     if let Command::Daemon(args) = &command {
         if let Some(flag) = of_a_client(&global) {
             let why = format!("{flag} says how to reach an engine: give it after `daemon`");
@@ -138,6 +145,9 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
     if let Command::Cdi(CdiCommand::Generate(args)) = &command {
         return cdi::generate(args);
     }
+    if let Command::Context(command) = &command {
+        return contexts::run(&global, command);
+    }
     // One that joins another's network starts as any other: what is made ahead would be in vain.
     let starts = match &command {
         Command::Run(args) | Command::ContainerGroup(ContainerGroup::Run(args)) => {
@@ -145,7 +155,8 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         }
         _ => false,
     };
-    let client = Client::new(endpoint(&global, host, starts)?).await?;
+    let endpoint = endpoint(&contexts::followed(&global)?, host, starts)?;
+    let client = Client::new(endpoint, said(&global)?).await?;
     let client = &client;
     match command {
         Command::Run(args) | Command::ContainerGroup(ContainerGroup::Run(args)) => {
@@ -202,6 +213,7 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         Command::System(SystemCommand::Events(args)) | Command::Events(args) => {
             system::events(client, &args).await
         }
+        Command::System(SystemCommand::DialStdio) => system::dial_stdio(client).await,
         Command::System(SystemCommand::Check(args)) => check::check(client, &args).await,
         Command::System(SystemCommand::Df(args)) => df::df(client, &args).await,
         Command::System(SystemCommand::Prune(args)) => prune::system(client, &args).await,
@@ -215,6 +227,7 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         | Command::Registry(_)
         | Command::Manifest(_)
         | Command::Cdi(_)
+        | Command::Context(_)
         | Command::System(SystemCommand::Install(_) | SystemCommand::Uninstall(_)) => Ok(0),
     }
 }
@@ -293,8 +306,8 @@ async fn network(client: &Client, command: NetworkCommand) -> Result<i32> {
 
 async fn volume(client: &Client, command: VolumeCommand) -> Result<i32> {
     match command {
-        VolumeCommand::Create { driver, label, opt, name } => {
-            volumes::create(client, name, driver, &label, &opt).await
+        VolumeCommand::Create { driver, label, opt, name_flag, name } => {
+            volumes::create(client, name.or(name_flag), driver, &label, &opt).await
         }
         VolumeCommand::Ls(args) => volumes::list(client, &args).await,
         VolumeCommand::Inspect(args) => inspect::inspect(client, &args, Some("volume")).await,
@@ -318,13 +331,17 @@ async fn volume(client: &Client, command: VolumeCommand) -> Result<i32> {
 /// What goes before the command, if the command is one that needs the engine in this process. `None`
 /// also where the command line is none: [`main`] says why.
 pub fn own_engine(args: &[OsString]) -> Option<Global> {
-    let Cli { global, command } = Cli::of(args).ok()?;
+    let Cli { global, command, .. } = Cli::of(args).ok()?;
+    if let Some(directory) = &global.config {
+        config::set_directory(directory);
+    }
     let elsewhere = match &command {
         Command::Daemon(_) | Command::Registry(RegistryCommand::Serve(_)) => false,
         Command::System(SystemCommand::Install(_) | SystemCommand::Uninstall(_))
         | Command::Manifest(_)
+        | Command::Context(_)
         | Command::Cdi(CdiCommand::Generate(_)) => true,
-        _ => address(&global).is_some(),
+        _ => address(&global).is_some() || contexts::current(&global) != contexts::DEFAULT,
     };
     (!elsewhere).then_some(global)
 }
@@ -333,6 +350,8 @@ pub fn own_engine(args: &[OsString]) -> Option<Global> {
 fn of_a_client(global: &Global) -> Option<&'static str> {
     let given = [
         ("--host", global.host.is_some()),
+        ("--context", global.context.is_some()),
+        ("--tls", global.tls.is_some()),
         ("--tlsverify", global.tlsverify.is_some()),
         ("--tlscacert", global.tlscacert.is_some()),
         ("--tlscert", global.tlscert.is_some()),
@@ -341,9 +360,29 @@ fn of_a_client(global: &Global) -> Option<&'static str> {
     given.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
 }
 
+/// How an engine is spoken to.
+fn said(global: &Global) -> Result<client::Said> {
+    let version = std::env::var("DOCKER_API_VERSION").ok().filter(|version| !version.is_empty());
+    if let Some(version) = version.as_deref().filter(|version| !is_version(version)) {
+        return Err(Error::Usage(format!("DOCKER_API_VERSION {version:?}: give one such as 1.41")));
+    }
+    Ok(client::Said {
+        context: contexts::current(global),
+        headers: config::get().http_headers.clone(),
+        debug: global.debug || global.log_level.as_deref() == Some("debug"),
+        version,
+    })
+}
+
+fn is_version(text: &str) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    text.split_once('.').is_some_and(|(major, minor)| is_number(major) && is_number(minor))
+}
+
 /// `-H`, else `DOCKER_HOST`.
 fn address(global: &Global) -> Option<String> {
-    let given = global.host.clone().or_else(|| std::env::var("DOCKER_HOST").ok());
+    let environment = || std::env::var("DOCKER_HOST").ok();
+    let given = global.host.clone().or_else(environment);
     given.filter(|address| !address.is_empty())
 }
 

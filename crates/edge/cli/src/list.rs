@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::format::table;
-use crate::format::template::Template;
+use crate::format::template::{LABEL, Template};
 
 /// A column: the field that a template names, and the header above it.
 #[derive(Clone, Copy, Debug)]
@@ -40,39 +40,75 @@ pub(crate) fn render(
             }));
             Ok(table::render(&cells))
         }
-        Some("json" | "{{json .}}") => Ok(rows.iter().map(|row| format!("{row}\n")).collect()),
-        Some(format) => {
-            let body = format.strip_prefix("table ");
-            let template = Template::parse(body.unwrap_or(format))?;
-            let known = |field: &String| {
-                columns.iter().chain(more).find(|column| column.field == field.as_str())
-            };
-            if let Some(unknown) = template
-                .fields()
-                .iter()
-                .find(|field| known(field).is_none() && !field.contains('.'))
-                && rows.first().is_none_or(|row| row.get(unknown.as_str()).is_none())
-            {
-                return Err(Error::Usage(format!(
-                    "the template asks for .{unknown}, which is no field here"
-                )));
-            }
-            let lines = rows
-                .iter()
-                .map(|row| template.render(row))
-                .collect::<std::result::Result<Vec<_>, _>>()?;
-            if body.is_none() {
-                return Ok(lines.iter().map(|line| format!("{line}\n")).collect());
-            }
-            let headers = template.fields();
-            let header = headers.iter().map(|field| {
-                known(field).map_or_else(|| field.to_uppercase(), |column| column.header.to_owned())
-            });
-            let mut cells = vec![header.collect::<Vec<_>>()];
-            cells.extend(lines.iter().map(|line| line.split('\t').map(str::to_owned).collect()));
-            Ok(table::render(&cells))
+        Some("json" | "{{json .}}") => {
+            Ok(rows.iter().map(|row| format!("{}\n", without_labels(row))).collect())
         }
+        Some(format) => by_template(format, &[columns, more].concat(), rows),
     }
+}
+
+fn by_template(format: &str, columns: &[Column], rows: &[Value]) -> Result<String> {
+    let body = format.strip_prefix("table");
+    let template = Template::parse_row(body.unwrap_or(format))?;
+    let known = |field: &str| columns.iter().any(|column| column.field == field);
+    if let Some(unknown) = template
+        .fields()
+        .iter()
+        .find(|field| !known(field) && !field.contains('.') && *field != LABEL)
+        && rows.first().is_none_or(|row| row.get(unknown.as_str()).is_none())
+    {
+        return Err(Error::Usage(format!(
+            "the template asks for .{unknown}, which is no field here"
+        )));
+    }
+    let lines =
+        rows.iter().map(|row| template.render(row)).collect::<std::result::Result<Vec<_>, _>>()?;
+    if body.is_none() {
+        return Ok(lines.iter().map(|line| format!("{line}\n")).collect());
+    }
+    let header = template.render_header(&headers(columns, rows.first()))?;
+    let lines = std::iter::once(&header).chain(&lines).flat_map(|line| line.split('\n'));
+    let cells: Vec<Vec<String>> =
+        lines.map(|line| line.split('\t').map(str::to_owned).collect()).collect();
+    Ok(table::render(&cells))
+}
+
+/// The header of every column, by its field. What is in the rows and is no column has its name.
+fn headers(columns: &[Column], row: Option<&Value>) -> Value {
+    let names = row.and_then(Value::as_object).into_iter().flat_map(|row| row.keys());
+    let mut headers: serde_json::Map<String, Value> =
+        names.map(|name| (name.clone(), name.to_uppercase().into())).collect();
+    let known = columns.iter().map(|column| (column.field.to_owned(), column.header.into()));
+    headers.extend(known);
+    headers.into()
+}
+
+/// Gives a row its labels: all in one text as a field, and one by one for `.Label "NAME"`.
+pub(crate) fn with_labels<'a>(
+    mut row: Value,
+    labels: impl IntoIterator<Item = (&'a String, &'a String)>,
+) -> Value {
+    let labels: serde_json::Map<String, Value> =
+        labels.into_iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+    let pairs: Vec<String> =
+        labels.iter().map(|(key, value)| format!("{key}={}", text(value))).collect();
+    row["Labels"] = pairs.join(",").into();
+    row[LABEL] = labels.into();
+    row
+}
+
+/// Rows as they are shown whole.
+pub(crate) fn shown(rows: &[Value]) -> Vec<Value> {
+    rows.iter().map(without_labels).collect()
+}
+
+/// A row as it is shown whole.
+fn without_labels(row: &Value) -> Value {
+    let mut row = row.clone();
+    if let Some(row) = row.as_object_mut().filter(|row| row.contains_key("Labels")) {
+        row.remove(LABEL);
+    }
+    row
 }
 
 /// A value in a cell.
@@ -121,5 +157,25 @@ mod tests {
             ! the template asks for .Nope, which is no field here
         "]]
         .assert_eq(&show(Some("{{.Nope}}")));
+        // The header is what the template makes of the headers, functions or not.
+        expect![[r"
+            NAME: ID (IDID)   NAME
+            web: 1 (11)       WEB
+            db: 2 (22)        DB
+        "]]
+        .assert_eq(&show(Some("table {{.Name}}: {{.ID}} ({{.ID}}{{.ID}})\\t{{upper .Name}}")));
+    }
+
+    #[test]
+    fn a_label_by_its_name() {
+        let labels = [("com.x.a-b".to_owned(), "1,2".to_owned()), ("k".to_owned(), String::new())];
+        let row = with_labels(json!({"ID": "1"}), labels.iter().map(|(key, value)| (key, value)));
+        let more = &[Column { field: "Labels", header: "LABELS" }];
+        let show =
+            |format| render(Some(format), COLUMNS, more, std::slice::from_ref(&row)).unwrap();
+        assert_eq!(show("{{.Label \"com.x.a-b\"}}|{{.Label \"none\"}}|{{.ID}}"), "1,2||1\n");
+        assert_eq!(show("{{.Labels}}"), "com.x.a-b=1,2,k=\n");
+        assert_eq!(show("table {{.Label \"com.x.a-b\"}}"), "a b\n1,2\n");
+        assert_eq!(show("json"), "{\"ID\":\"1\",\"Labels\":\"com.x.a-b=1,2,k=\"}\n");
     }
 }

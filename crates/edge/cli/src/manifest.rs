@@ -13,10 +13,11 @@ use crate::args::{
     ManifestAnnotateArgs, ManifestCommand, ManifestCreateArgs, ManifestInspectArgs,
     ManifestPushArgs, ReferrersArgs,
 };
+use crate::config;
 use crate::error::{Error, Result};
 use crate::format::human;
 use crate::list::{self, Column};
-use crate::registry::{config_file, refused};
+use crate::registry::refused;
 
 use shelf::{Entry, Shelf};
 
@@ -32,7 +33,7 @@ const MORE: &[Column] = &[
 
 /// `manifest ...`.
 pub(crate) async fn manifest(command: ManifestCommand) -> Result<i32> {
-    let shelf = Shelf::beside(&config_file());
+    let shelf = Shelf::beside(&config::file());
     match command {
         ManifestCommand::Create(args) => create(&shelf, &args).await,
         ManifestCommand::Annotate(args) => annotate(&shelf, &args),
@@ -58,7 +59,7 @@ fn hosts_of(reference: &Reference, insecure: bool) -> Result<Hosts> {
     if insecure {
         settings.insecure.push(domain.to_owned());
     }
-    let keys = Keys::read(&config_file()).and_then(|keys| keys.of(domain));
+    let keys = Keys::read(&config::file()).and_then(|keys| keys.of(domain));
     let keys = keys.map_err(|err| refused(&err))?;
     Hosts::of(&settings, domain, keys.as_ref()).map_err(|err| refused(&err))
 }

@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 
 use crate::args::{ConnectArgs, ListArgs, NetworkCreateArgs};
 use crate::client::{Client, encode};
+use crate::config;
 use crate::containers;
 use crate::error::{Error, Result};
+use crate::format::human;
 use crate::list::{self, Column};
 use crate::request;
 
@@ -54,7 +56,13 @@ pub(crate) async fn create(client: &Client, args: NetworkCreateArgs) -> Result<i
         driver: args.driver,
         enable_ipv4: args.ipv4,
         enable_ipv6: args.ipv6,
-        ipam: Some(Ipam { driver: "default".to_owned(), config: config.into(), ..Ipam::default() }),
+        ipam: Some(Ipam {
+            driver: args.ipam_driver,
+            options: request::key_values(&args.ipam_opt).into(),
+            config: config.into(),
+        }),
+        scope: args.scope,
+        ingress: args.ingress,
         internal: args.internal,
         attachable: args.attachable,
         config_only: args.config_only,
@@ -90,27 +98,28 @@ pub(crate) async fn list(client: &Client, args: &ListArgs) -> Result<i32> {
     let rows: Vec<Value> = networks
         .iter()
         .map(|network| {
-            json!({
+            let row = json!({
                 "ID": id(network),
                 "Name": network.name,
                 "Driver": network.driver,
                 "Scope": network.scope,
-                "CreatedAt": network.created,
+                "CreatedAt": human::go_time(&network.created),
                 "Internal": network.internal.to_string(),
                 "IPv4": network.enable_ipv4.to_string(),
                 "IPv6": network.enable_ipv6.to_string(),
-                "Labels": network.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","),
-            })
+            });
+            list::with_labels(row, network.labels.iter())
         })
         .collect();
-    list::print(args.format.as_deref(), COLUMNS, MORE, &rows)
+    let format = config::format(args.format.as_deref(), &config::get().networks_format);
+    list::print(format, COLUMNS, MORE, &rows)
 }
 
 /// `network rm`.
 pub(crate) async fn rm(client: &Client, networks: &[String], force: bool) -> Result<i32> {
     containers::each(networks, async |name: &str| {
         match client.delete(&format!("/networks/{}", encode(name))).await {
-            Err(err) if force && err.is_not_found() => Ok(()),
+            Err(err) if force && err.is_not_found() => Err(Error::AsItShouldBe(String::new())),
             removed => removed.map(drop),
         }
     })

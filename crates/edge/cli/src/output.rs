@@ -5,7 +5,7 @@ use std::fmt::Arguments;
 use std::io::{self, Write as _};
 
 /// 128 and the number of SIGPIPE: what a shell reports of a program that died of it.
-const BROKEN_PIPE: i32 = 141;
+pub(crate) const BROKEN_PIPE: i32 = 141;
 
 /// Prints to standard output.
 pub(crate) fn print(text: Arguments<'_>) {

@@ -5,9 +5,11 @@ use serde_json::{Value, json};
 
 use crate::args::PsArgs;
 use crate::client::{Client, encode};
+use crate::config;
 use crate::containers::host_address;
 use crate::error::Result;
 use crate::format::human;
+use crate::format::template::Template;
 use crate::list::{self, Column};
 use crate::request;
 
@@ -30,6 +32,7 @@ const MORE: &[Column] = &[
     Column { field: "Networks", header: "NETWORKS" },
     Column { field: "State", header: "STATE" },
     Column { field: "LocalVolumes", header: "LOCAL VOLUMES" },
+    Column { field: "Platform", header: "PLATFORM" },
 ];
 /// The widest command that is shown whole.
 const COMMAND_WIDTH: usize = 20;
@@ -38,9 +41,11 @@ const ID_WIDTH: usize = 12;
 /// Lists containers.
 pub(crate) async fn ps(client: &Client, args: &PsArgs) -> Result<i32> {
     let filters = request::filters(&args.filter)?;
+    let format = config::format(args.format.as_deref(), &config::get().ps_format);
+    let size = args.size || shows_size(format);
     let last = if args.latest { 1 } else { args.last };
     let all = args.all || last > 0;
-    let mut path = format!("/containers/json?all={}&size={}", u8::from(all), u8::from(args.size));
+    let mut path = format!("/containers/json?all={}&size={}", u8::from(all), u8::from(size));
     if last > 0 {
         path.push_str(&format!("&limit={last}"));
     }
@@ -59,13 +64,23 @@ pub(crate) async fn ps(client: &Client, args: &PsArgs) -> Result<i32> {
     if args.size {
         columns.push(SIZE);
     }
-    list::print(args.format.as_deref(), &columns, MORE, &rows)
+    list::print(format, &columns, MORE, &rows)
+}
+
+/// Whether sizes are asked for by the format alone. They are not taken unasked: each is the size of a
+/// whole tree.
+fn shows_size(format: Option<&str>) -> bool {
+    let body = format.map(|format| format.strip_prefix("table").unwrap_or(format));
+    body.and_then(|body| Template::parse_row(body).ok())
+        .is_some_and(|template| template.mentions("Size"))
 }
 
 /// One container's row.
 pub(crate) fn row(container: &ContainerSummary, whole: bool) -> Value {
-    let command = human::printable(&container.command);
-    let command = if whole { command } else { human::ellipsis(&command, COMMAND_WIDTH) };
+    let command = &container.command;
+    let command = if whole { command.clone() } else { human::ellipsis(command, COMMAND_WIDTH) };
+    let platform =
+        container.image_manifest_descriptor.as_ref().and_then(|one| one.platform.as_ref());
     let names: Vec<&str> = container
         .names
         .iter()
@@ -84,22 +99,23 @@ pub(crate) fn row(container: &ContainerSummary, whole: bool) -> Value {
         .as_ref()
         .map(|settings| settings.networks.keys().map(String::as_str).collect::<Vec<_>>().join(","));
     let volumes = container.mounts.iter().filter(|mount| mount.driver == "local").count();
-    json!({
+    let row = json!({
         "ID": short(&container.id, whole),
         "Image": image(&container.image, whole),
-        "Command": format!("\"{command}\""),
+        "Command": human::quoted(&command),
         "RunningFor": human::ago(container.created),
         "CreatedAt": human::date(container.created),
         "Status": container.status,
         "State": container.state,
         "Ports": ports(container),
         "Names": names.join(","),
-        "Labels": container.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","),
         "Mounts": mounts.join(","),
         "Networks": networks.unwrap_or_default(),
         "LocalVolumes": volumes.to_string(),
         "Size": size(container),
-    })
+        "Platform": platform,
+    });
+    list::with_labels(row, container.labels.iter())
 }
 
 fn short(id: &str, whole: bool) -> &str {
@@ -176,6 +192,31 @@ mod tests {
 
     fn port(ip: &str, private_port: u16, public_port: u16) -> Port {
         Port { ip: ip.to_owned(), private_port, public_port, proto: "tcp".to_owned() }
+    }
+
+    #[test]
+    fn sizes_are_taken_where_they_are_shown() {
+        for (format, want) in [
+            (None, false),
+            (Some("json"), false),
+            (Some("{{.ID}}"), false),
+            (Some("{{.ID}} {{.Size}}"), true),
+            (Some(r"table {{.ID}}\t{{if .Size}}{{upper .Size}}{{end}}"), true),
+        ] {
+            assert_eq!(shows_size(format), want, "{format:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_is_quoted_and_labels_are_told_apart() {
+        let container = ContainerSummary {
+            command: "sh -c \"a\"".to_owned(),
+            labels: [("k".to_owned(), "v,w".to_owned())].into_iter().collect(),
+            ..ContainerSummary::default()
+        };
+        let row = row(&container, true);
+        assert_eq!(row["Command"], r#""sh -c \"a\"""#);
+        assert_eq!((&row["Labels"], &row["Label"]["k"]), (&json!("k=v,w"), &json!("v,w")));
     }
 
     #[test]

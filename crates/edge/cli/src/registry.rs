@@ -1,7 +1,6 @@
 //! Commands that lead to a registry: `pull`, `push`, `login`, `logout`.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
-use std::path::PathBuf;
 
 use docker::progress::Message;
 use docker::system::{AuthConfig, AuthResponse};
@@ -13,6 +12,7 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use crate::args::{LoginArgs, PullArgs, PushArgs};
 use crate::board::{Board, Out};
 use crate::client::{Client, empty, encode};
+use crate::config;
 use crate::error::{Error, Result};
 use crate::images::{follow, path_of};
 use crate::platforms;
@@ -62,7 +62,7 @@ pub(crate) async fn pull(client: &Client, args: &PullArgs) -> Result<i32> {
     check_trust(args.disable_content_trust)?;
     let wanted = Wanted {
         name: &args.name,
-        platform: args.platform.as_deref().unwrap_or_default(),
+        platform: &config::platform(args.platform.as_deref()),
         all: args.all_tags,
     };
     if !args.all_tags && is_bare(&args.name) && !args.quiet {
@@ -74,11 +74,13 @@ pub(crate) async fn pull(client: &Client, args: &PullArgs) -> Result<i32> {
 }
 
 /// Docker's content trust went with its servers; who asks for it must not think that it is there.
-fn check_trust(is_disabled: bool) -> Result<()> {
-    if is_disabled {
+pub(crate) fn check_trust(flag: Option<bool>) -> Result<()> {
+    if config::is_trust_disabled(flag) {
         return Ok(());
     }
-    Err(Error::Usage("--disable-content-trust=false: there is no content trust".into()))
+    let asked =
+        if flag.is_some() { "--disable-content-trust=false" } else { "DOCKER_CONTENT_TRUST" };
+    Err(Error::Usage(format!("{asked}: there is no content trust")))
 }
 
 /// Whether a name has neither a tag nor a digest.
@@ -155,7 +157,7 @@ fn note(aux: &serde_json::Value) -> Option<String> {
 /// `login`.
 pub(crate) async fn login(client: &Client, args: &LoginArgs) -> Result<i32> {
     let domain = server_domain(args.server.as_deref().unwrap_or_default()).to_owned();
-    let path = config_file();
+    let path = config::file();
     let known = Keys::read(&path).and_then(|keys| keys.of(&domain)).map_err(|err| refused(&err))?;
     let is_asked = args.username.is_some() || args.password.is_some() || args.password_stdin;
     // Whoever is known already is not asked again, as long as that is good.
@@ -213,7 +215,7 @@ async fn try_in(client: &Client, domain: &str, credentials: &Credentials) -> Res
 pub(crate) fn logout(server: Option<&str>) -> Result<i32> {
     let domain = server_domain(server.unwrap_or_default());
     println!("Removing login credentials for {}", server_key(domain));
-    if !registry::forget(&config_file(), domain).map_err(|err| refused(&err))? {
+    if !registry::forget(&config::file(), domain).map_err(|err| refused(&err))? {
         println!("Not logged in to {}", server_key(domain));
     }
     Ok(0)
@@ -305,16 +307,10 @@ fn auth_header(reference: &Reference) -> Result<String> {
 
 /// Who we are to a registry; empty where nothing is known.
 pub(crate) fn auth_of(domain: &str) -> Result<String> {
-    let known =
-        Keys::read(&config_file()).and_then(|keys| keys.of(domain)).map_err(|err| refused(&err))?;
+    let known = Keys::read(&config::file())
+        .and_then(|keys| keys.of(domain))
+        .map_err(|err| refused(&err))?;
     Ok(known.map(|known| known.to_header(server_key(domain))).unwrap_or_default())
-}
-
-/// `DOCKER_CONFIG/config.json`, or the one of the home directory.
-pub(crate) fn config_file() -> PathBuf {
-    let dir = std::env::var_os("DOCKER_CONFIG").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".docker");
-    dir.unwrap_or_else(home).join("config.json")
 }
 
 fn parse(name: &str) -> Result<Reference> {

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use crate::args::{AttachArgs, ExecArgs, StartArgs};
 use crate::board::Out;
 use crate::client::{Client, empty, encode};
+use crate::config;
 use crate::error::{Error, Result};
 use crate::registry::{self, Wanted};
 use crate::request;
@@ -25,13 +26,13 @@ pub(crate) async fn run(client: &Client, args: RunArgs, entered_ns: u64) -> Resu
     if !detach {
         terminal::check_tty(tty, attach.stdin)?;
     }
-    let keys =
-        stream::parse_detach_keys(args.detach_keys.as_deref().unwrap_or(stream::DETACH_KEYS))?;
+    let keys = detach_keys(args.detach_keys.as_deref())?;
     let id = make(client, args.container, attach, entered_ns).await?;
     if detach {
-        client.post_empty(&format!("/containers/{id}/start")).await?;
+        let started = client.post_empty(&format!("/containers/{id}/start")).await;
+        // Also of one that could not be started: it is there, and somebody may want to remove it.
         println!("{id}");
-        return Ok(0);
+        return started.map(|()| 0);
     }
 
     // Caught from before the start: a signal in between must not end us and leave the container.
@@ -65,6 +66,16 @@ pub(crate) async fn run(client: &Client, args: RunArgs, entered_ns: u64) -> Resu
     joined(exit).await
 }
 
+/// The keys that detach: the flag's, else those of `config.json`, else Docker's own. An empty flag is none.
+fn detach_keys(flag: Option<&str>) -> Result<Vec<u8>> {
+    let flag = flag.filter(|keys| !keys.is_empty()).map(str::to_owned);
+    let keys = match flag {
+        Some(keys) => keys,
+        None => config::get().detach_keys.clone(),
+    };
+    stream::parse_detach_keys(if keys.is_empty() { stream::DETACH_KEYS } else { &keys })
+}
+
 /// `create`: prints the new container's id.
 pub(crate) async fn create(client: &Client, args: ContainerArgs, entered_ns: u64) -> Result<i32> {
     let attach = request::attached(&args, false)?;
@@ -92,9 +103,11 @@ pub(crate) async fn make(
             path.display()
         )));
     }
+    registry::check_trust(args.disable_content_trust)?;
     let (pull, quiet, cidfile) = (args.pull.clone(), args.quiet, args.cidfile.clone());
-    let (name, platform) = (args.name.clone(), args.platform.clone().unwrap_or_default());
+    let (name, platform) = (args.name.clone(), config::platform(args.platform.as_deref()));
     let mut create = request::build(args, attach)?;
+    add_proxies(client, &mut create.body.config.env);
     if let Some(path) = create.rootfs.take() {
         create.body.config.image = rootfs_image(client, &path).await?;
     } else if client.is_in_process() && create.body.config.image == "hello" {
@@ -132,6 +145,16 @@ pub(crate) async fn make(
             .map_err(Error::io(format!("write the container ID file {}", path.display())))?;
     }
     Ok(created.id)
+}
+
+/// Adds the proxies that are set for containers, where nothing else is said of them.
+fn add_proxies(client: &Client, env: &mut docker::Words) {
+    for (name, value) in config::get().proxy_variables(&client.endpoint().to_string()) {
+        let is_said = |pair: &String| pair.split('=').next() == Some(name.as_str());
+        if !env.iter().any(is_said) {
+            env.push(format!("{name}={value}"));
+        }
+    }
 }
 
 /// Has the engine make an image of an archive, and gives its id.
@@ -197,8 +220,7 @@ pub(crate) async fn start(client: &Client, args: StartArgs) -> Result<i32> {
         stdout: true,
         stderr: true,
     };
-    let keys =
-        stream::parse_detach_keys(args.detach_keys.as_deref().unwrap_or(stream::DETACH_KEYS))?;
+    let keys = detach_keys(args.detach_keys.as_deref())?;
     let streams =
         Streams { stdin: attach.stdin, tty, detach_keys: if tty { keys } else { Vec::new() } };
     let signals = terminal::catch_signals();
@@ -238,8 +260,7 @@ pub(crate) async fn attach(client: &Client, args: AttachArgs) -> Result<i32> {
         stderr: true,
     };
     terminal::check_tty(tty, attach.stdin)?;
-    let keys =
-        stream::parse_detach_keys(args.detach_keys.as_deref().unwrap_or(stream::DETACH_KEYS))?;
+    let keys = detach_keys(args.detach_keys.as_deref())?;
     let streams =
         Streams { stdin: attach.stdin, tty, detach_keys: if tty { keys } else { Vec::new() } };
     let exit = wait(client, &info.id, "not-running").await?;
@@ -263,8 +284,7 @@ pub(crate) async fn attach(client: &Client, args: AttachArgs) -> Result<i32> {
 
 /// `exec`: the exit code is the command's own.
 pub(crate) async fn exec(client: &Client, args: ExecArgs) -> Result<i32> {
-    let keys =
-        stream::parse_detach_keys(args.detach_keys.as_deref().unwrap_or(stream::DETACH_KEYS))?;
+    let keys = detach_keys(args.detach_keys.as_deref())?;
     if !args.detach {
         terminal::check_tty(args.tty, args.interactive)?;
     }

@@ -98,6 +98,9 @@ pub(crate) struct ContainerArgs {
     /// Container NIS domain name
     #[arg(long, default_value_t)]
     pub(crate) domainname: String,
+    /// Skip image verification, of which there is none
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = go_bool!())]
+    pub(crate) disable_content_trust: Option<bool>,
     /// Overwrite the default ENTRYPOINT of the image
     #[arg(long)]
     pub(crate) entrypoint: Option<String>,
@@ -321,12 +324,7 @@ pub(crate) struct ContainerArgs {
     #[arg(short, long, default_value_t)]
     pub(crate) workdir: String,
     /// The image (with --rootfs, the command), the command and its arguments
-    #[arg(
-        value_name = "IMAGE [COMMAND] [ARG...]",
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        required = true
-    )]
+    #[arg(value_name = "IMAGE [COMMAND] [ARG...]", trailing_var_arg = true, required = true)]
     pub(crate) image_and_command: Vec<String>,
 }
 

@@ -91,7 +91,8 @@ pub(crate) async fn list(client: &Client, args: &ListArgs) -> Result<i32> {
             })
         })
         .collect();
-    list::print(args.format.as_deref(), COLUMNS, MORE, &rows)
+    let format = crate::config::format(args.format.as_deref(), &crate::config::get().secret_format);
+    list::print(format, COLUMNS, MORE, &rows)
 }
 
 /// `secret update`.

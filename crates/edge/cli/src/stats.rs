@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::args::StatsArgs;
 use crate::client::Client;
+use crate::config;
 use crate::error::{Error, Result};
 use crate::format::human;
 use crate::images::path_of;
@@ -88,7 +89,8 @@ fn show(
         .iter()
         .map(|(asked, stats)| row(asked, stats, before.get(&stats.id), args.no_trunc))
         .collect();
-    let text = list::render(args.format.as_deref(), COLUMNS, MORE, &rows)?;
+    let format = config::format(args.format.as_deref(), &config::get().stats_format);
+    let text = list::render(format, COLUMNS, MORE, &rows)?;
     let text = if redraw {
         // From the top, each line to its end, and nothing below the last.
         format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))

@@ -1,8 +1,11 @@
 //! `version`, `info` and `events`.
 
+use std::io::Write as _;
+
 use docker::event::Message;
 use docker::system::{Info, Version};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::args::{EventsArgs, FormatArg};
 use crate::client::{API_VERSION, Client, empty, encode};
@@ -10,7 +13,10 @@ use crate::containers::timestamp;
 use crate::error::{Error, Result};
 use crate::format::human;
 use crate::format::template::Template;
-use crate::request;
+use crate::{inspect, request, stream};
+
+/// The most that is relayed at once.
+const RELAY_BYTES: usize = 32 * 1024;
 
 /// `version`: of the client and of the engine.
 pub(crate) async fn version(client: &Client, args: &FormatArg) -> Result<i32> {
@@ -18,16 +24,27 @@ pub(crate) async fn version(client: &Client, args: &FormatArg) -> Result<i32> {
     let server: Version = client.get("/version").await?;
     let both = json!({
         "Client": {
+            "Platform": {"Name": "dhow"},
             "Version": own,
             "ApiVersion": client.api_version(),
             "DefaultAPIVersion": API_VERSION,
             "Os": std::env::consts::OS,
             "Arch": go_arch(),
+            "GitCommit": "",
+            "GoVersion": "",
+            "BuildTime": "",
+            "Context": client.context(),
         },
         "Server": server,
     });
     if let Some(format) = &args.format {
-        return print_formatted(format, &both);
+        if format == "json" {
+            println!("{both}");
+            return Ok(0);
+        }
+        let template = Template::parse(format).map_err(|err| inspect::no_template(&err))?;
+        println!("{}", template.render(&both)?);
+        return Ok(0);
     }
     println!("Client: dhow");
     println!(" Version:           {own}");
@@ -66,7 +83,20 @@ fn go_arch() -> &'static str {
 /// `info`.
 pub(crate) async fn info(client: &Client, args: &FormatArg) -> Result<i32> {
     if let Some(format) = &args.format {
-        return print_formatted(format, &client.get::<Value>("/info").await?);
+        let mut info: Value = client.get("/info").await?;
+        info["ClientInfo"] = json!({
+            "Debug": false,
+            "Version": env!("CARGO_PKG_VERSION"),
+            "Context": client.context(),
+            "Plugins": [],
+            "Warnings": null,
+        });
+        if format == "json" {
+            println!("{info}");
+        } else {
+            println!("{}", Template::parse(format)?.render(&info)?);
+        }
+        return Ok(0);
     }
     let info: Info = client.get("/info").await?;
     println!("Containers: {}", info.containers);
@@ -110,15 +140,6 @@ pub(crate) async fn info(client: &Client, args: &FormatArg) -> Result<i32> {
     Ok(0)
 }
 
-fn print_formatted(format: &str, value: &Value) -> Result<i32> {
-    if format == "json" {
-        println!("{value}");
-    } else {
-        println!("{}", Template::parse(format)?.render(value)?);
-    }
-    Ok(0)
-}
-
 /// `events`: until it is interrupted, or until `--until`.
 pub(crate) async fn events(client: &Client, args: &EventsArgs) -> Result<i32> {
     let filters = request::filters(&args.filter)?;
@@ -128,11 +149,12 @@ pub(crate) async fn events(client: &Client, args: &EventsArgs) -> Result<i32> {
         encode(&timestamp(args.until.as_deref())?),
         encode(&filters.to_json())
     );
+    let json = matches!(args.format.as_deref(), Some("json" | "{{json .}}"));
     let template = match args.format.as_deref() {
-        None | Some("json") => None,
+        None => None,
+        Some(_) if json => None,
         Some(format) => Some(Template::parse(format)?),
     };
-    let json = args.format.as_deref() == Some("json");
     let mut response = client.call(hyper::Method::GET, &path, empty()).await?;
     let mut pending = Vec::new();
     while let Some(piece) = client.next_piece(&mut response).await? {
@@ -142,13 +164,63 @@ pub(crate) async fn events(client: &Client, args: &EventsArgs) -> Result<i32> {
             let value: Value = serde_json::from_slice(&line)
                 .map_err(|err| Error::Usage(format!("an event is no JSON: {err}")))?;
             match &template {
-                Some(template) => println!("{}", template.render(&value)?),
+                Some(template) => println!("{}", template.render(&whole(value))?),
                 None if json => println!("{value}"),
                 None => print_event(&serde_json::from_value(value).unwrap_or_default()),
             }
         }
     }
     Ok(0)
+}
+
+/// `system dial-stdio`: what comes in goes to the engine, and what it answers comes out, until the engine
+/// has said all. Docker's client runs this on the other machine for `ssh://`.
+pub(crate) async fn dial_stdio(client: &Client) -> Result<i32> {
+    let (mut from, mut to) = tokio::io::split(client.connect().await?);
+    let mut input = stream::read_stdin();
+    tokio::spawn(async move {
+        while let Some(bytes) = input.recv().await {
+            // What goes wrong here ends the connection, which is seen below.
+            if to.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+        let _ = to.shutdown().await;
+    });
+    let mut buffer = vec![0; RELAY_BYTES];
+    loop {
+        let read = from.read(&mut buffer).await.map_err(Error::io("read from the engine"))?;
+        if read == 0 {
+            return Ok(0);
+        }
+        let mut stdout = std::io::stdout().lock();
+        stdout
+            .write_all(&buffer[..read])
+            .and_then(|()| stdout.flush())
+            .map_err(Error::io("write to standard output"))?;
+    }
+}
+
+/// An event with the fields that it had before v1.52 of the API, which templates still ask for: `Status`, `ID`
+/// and `From` of containers and images. Others have them, and nothing in them.
+fn whole(mut event: Value) -> Value {
+    let kind = event["Type"].as_str().unwrap_or_default();
+    let (is_container, is_image) = (kind == "container", kind == "image");
+    let of = |is_there: bool, value: &Value| {
+        if is_there { value.as_str().unwrap_or_default().to_owned() } else { String::new() }
+    };
+    let usual = [
+        ("status", of(is_container || is_image, &event["Action"])),
+        ("id", of(is_container || is_image, &event["Actor"]["ID"])),
+        ("from", of(is_container, &event["Actor"]["Attributes"]["image"])),
+        ("scope", String::new()),
+    ];
+    if let Some(event) = event.as_object_mut() {
+        for (name, value) in usual {
+            event.entry(name).or_insert_with(|| value.into());
+        }
+    }
+    event
 }
 
 fn print_event(event: &Message) {
@@ -158,4 +230,25 @@ fn print_event(event: &Message) {
     let attributes =
         if attributes.is_empty() { String::new() } else { format!(" ({})", attributes.join(", ")) };
     println!("{time} {} {} {}{attributes}", event.kind, event.action, event.actor.id);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_has_what_it_had_before() {
+        let actor = json!({"ID": "1", "Attributes": {"image": "busybox"}});
+        let of = |kind: &str| {
+            let event =
+                whole(json!({"Type": kind, "Action": "die", "Actor": actor, "scope": "local"}));
+            let template = Template::parse("{{.ID}}|{{.Status}}|{{.From}}|{{.Scope}}").unwrap();
+            template.render(&event).unwrap()
+        };
+        assert_eq!(of("container"), "1|die|busybox|local");
+        assert_eq!(of("image"), "1|die||local");
+        assert_eq!(of("network"), "|||local");
+        let kept = whole(json!({"Type": "container", "status": "x", "id": "y", "from": "z"}));
+        assert_eq!((&kept["status"], &kept["id"]), (&json!("x"), &json!("y")));
+    }
 }

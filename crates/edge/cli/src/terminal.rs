@@ -46,7 +46,7 @@ pub(crate) fn size() -> Option<(u16, u16)> {
 /// Refuses `-t` where standard input is no terminal, in Docker's words.
 pub(crate) fn check_tty(tty: bool, stdin: bool) -> Result<()> {
     if tty && stdin && !stdin_is_terminal() {
-        return Err(Error::Usage("the input device is not a TTY".to_owned()));
+        return Err(Error::Early("the input device is not a TTY".to_owned()));
     }
     Ok(())
 }

@@ -18,9 +18,6 @@ use crate::Global;
 use crate::client::{Endpoint, Secure};
 use crate::error::{Error, Result};
 
-/// Where Docker keeps certificates, in the home directory.
-const CERTIFICATES: &str = ".docker";
-
 /// A connection whose end of input is said in TLS alone. Who closes the socket's writing side as well is taken for
 /// gone, and gets no more output.
 pub(crate) struct Stream {
@@ -73,7 +70,7 @@ impl AsyncWrite for Stream {
 /// An engine at `HOST[:PORT]`: with TLS where `--tlsverify` or `DOCKER_TLS_VERIFY` says so.
 pub(crate) fn endpoint(global: &Global, address: &str) -> Result<Endpoint> {
     let is_set = || std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|value| !value.is_empty());
-    let has_tls = global.tlsverify.unwrap_or_else(is_set);
+    let has_tls = global.tlsverify.or(global.tls).unwrap_or_else(is_set);
     let address = with_port(address, if has_tls { 2376 } else { 2375 });
     if !has_tls {
         return Ok(Endpoint::Tcp(address));
@@ -126,10 +123,8 @@ fn unusable(error: &certs::Error) -> Error {
 
 /// Where certificates are of which nothing is said, a client's and a daemon's, as in Docker.
 pub fn usual_certificates() -> PathBuf {
-    let set =
-        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = || set("HOME").unwrap_or_else(|| "/".into()).join(CERTIFICATES);
-    set("DOCKER_CERT_PATH").unwrap_or_else(home)
+    let set = std::env::var_os("DOCKER_CERT_PATH").filter(|value| !value.is_empty());
+    set.map_or_else(crate::config::directory, PathBuf::from)
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use crate::args::{ListArgs, VolumeCopyArgs};
 use crate::client::{Client, Pieces, empty, encode};
+use crate::config;
 use crate::error::{Error, Result};
+use crate::format::human;
 use crate::list::{self, Column};
 use crate::{archive, containers, progress, request};
 
@@ -22,7 +24,14 @@ const MORE: &[Column] = &[
     Column { field: "Scope", header: "SCOPE" },
     Column { field: "Mountpoint", header: "MOUNTPOINT" },
     Column { field: "Labels", header: "LABELS" },
+    Column { field: "Links", header: "LINKS" },
+    Column { field: "Size", header: "SIZE" },
+    Column { field: "Availability", header: "AVAILABILITY" },
+    Column { field: "Group", header: "GROUP" },
+    Column { field: "Status", header: "STATUS" },
 ];
+/// What a volume of this machine has not (the last three are those of a cluster), or was not asked for.
+const NONE: &str = "N/A";
 
 /// `volume create`: prints the volume's name.
 pub(crate) async fn create(
@@ -57,20 +66,26 @@ pub(crate) async fn list(client: &Client, args: &ListArgs) -> Result<i32> {
         }
         return Ok(0);
     }
-    let rows: Vec<Value> = answer
-        .volumes
-        .iter()
-        .map(|volume| {
-            json!({
-                "Driver": volume.driver,
-                "Name": volume.name,
-                "Scope": volume.scope,
-                "Mountpoint": volume.mountpoint,
-                "Labels": volume.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","),
-            })
-        })
-        .collect();
-    list::print(args.format.as_deref(), COLUMNS, MORE, &rows)
+    let rows: Vec<Value> = answer.volumes.iter().map(row).collect();
+    let format = config::format(args.format.as_deref(), &config::get().volumes_format);
+    list::print(format, COLUMNS, MORE, &rows)
+}
+
+/// One volume's row.
+pub(crate) fn row(volume: &Volume) -> Value {
+    let usage = volume.usage_data.as_ref();
+    let row = json!({
+        "Driver": volume.driver,
+        "Name": volume.name,
+        "Scope": volume.scope,
+        "Mountpoint": volume.mountpoint,
+        "Links": usage.map_or(NONE.to_owned(), |usage| usage.ref_count.to_string()),
+        "Size": usage.map_or(NONE.to_owned(), |usage| human::total(usage.size)),
+        "Availability": NONE,
+        "Group": NONE,
+        "Status": NONE,
+    });
+    list::with_labels(row, volume.labels.iter())
 }
 
 /// `volume rm`.

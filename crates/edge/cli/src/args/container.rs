@@ -165,6 +165,21 @@ pub(crate) struct Names {
 /// `update`.
 #[derive(Args, Debug)]
 pub(crate) struct UpdateArgs {
+    /// Block IO weight, between 10 and 1000
+    #[arg(long)]
+    pub(crate) blkio_weight: Option<u16>,
+    /// Limit CPU CFS period, in microseconds
+    #[arg(long)]
+    pub(crate) cpu_period: Option<i64>,
+    /// Limit CPU CFS quota, in microseconds
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) cpu_quota: Option<i64>,
+    /// Limit CPU real-time period in microseconds
+    #[arg(long)]
+    pub(crate) cpu_rt_period: Option<i64>,
+    /// Limit CPU real-time runtime in microseconds
+    #[arg(long)]
+    pub(crate) cpu_rt_runtime: Option<i64>,
     /// CPU shares (relative weight)
     #[arg(short = 'c', long)]
     pub(crate) cpu_shares: Option<i64>,

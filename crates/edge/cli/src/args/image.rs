@@ -281,9 +281,8 @@ pub(crate) struct PullArgs {
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// Skip image verification, of which there is none
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_value_t = true)]
-    #[arg(default_missing_value = "true", action = clap::ArgAction::Set)]
-    pub(crate) disable_content_trust: bool,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) disable_content_trust: Option<bool>,
     /// NAME[:TAG|@DIGEST]
     pub(crate) name: String,
 }
@@ -301,9 +300,8 @@ pub(crate) struct PushArgs {
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// Skip image verification, of which there is none
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_value_t = true)]
-    #[arg(default_missing_value = "true", action = clap::ArgAction::Set)]
-    pub(crate) disable_content_trust: bool,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) disable_content_trust: Option<bool>,
     /// NAME[:TAG]
     pub(crate) name: String,
 }

@@ -5,9 +5,11 @@
 mod build;
 mod cdi;
 mod container;
+mod context;
 mod image;
 mod manifest;
 mod network;
+mod pflag;
 mod quick;
 mod registry;
 mod secret;
@@ -15,14 +17,17 @@ mod secret;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use build::*;
 pub(crate) use cdi::*;
 pub(crate) use container::*;
+pub(crate) use context::*;
 pub(crate) use image::*;
 pub(crate) use manifest::*;
 pub(crate) use network::*;
+pub(crate) use pflag::exit_code;
 pub(crate) use registry::RegistryCommand;
 pub use registry::RegistryServeArgs;
 pub(crate) use secret::*;
@@ -38,9 +43,13 @@ const EXAMPLES: &str = "Examples:
 /// A container engine in one static binary.
 #[derive(Parser, Debug)]
 #[command(name = "dhow", version, disable_help_subcommand = true, after_help = EXAMPLES)]
+#[command(disable_version_flag = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
+    /// Print version
+    #[arg(short = 'v', short_alias = 'V', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -53,10 +62,44 @@ impl Cli {
     /// It is none, or asks for help: clap's own error, which says so.
     pub(crate) fn of(args: &[OsString]) -> Result<Self, clap::Error> {
         match quick::command(args) {
-            Some(command) => Ok(Self { global: Global::default(), command }),
-            None => Self::try_parse_from(args),
+            Some(command) => Ok(Self { global: Global::default(), version: None, command }),
+            None => Self::of_all(args),
         }
     }
+
+    /// The same with all commands to choose from.
+    fn of_all(args: &[OsString]) -> Result<Self, clap::Error> {
+        let help = asked_help(args);
+        let args = help.as_deref().unwrap_or(args);
+        let mut parser = pflag::rules(Self::command());
+        let parsed = parser
+            .try_get_matches_from_mut(args)
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .map_err(|err| err.format(&mut parser));
+        let Err(err) = parsed else { return parsed };
+        let is_help = |err: &clap::Error| {
+            matches!(
+                err.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+            )
+        };
+        // The plain parser's help does not tell of values that flags may but need not have.
+        match Self::try_parse_from(args) {
+            Err(plain) if is_help(&err) && is_help(&plain) => Err(plain),
+            _ => Err(err),
+        }
+    }
+}
+
+/// `dhow help COMMAND` as `dhow COMMAND --help`, if it is that.
+fn asked_help(args: &[OsString]) -> Option<Vec<OsString>> {
+    let (program, rest) = args.split_first()?;
+    let (_, command) = rest.split_first().filter(|(first, _)| *first == "help")?;
+    let words = command.iter().filter(|word| !word.as_encoded_bytes().starts_with(b"-"));
+    let mut out = vec![program.clone()];
+    out.extend(words.cloned());
+    out.push("--help".into());
+    Some(out)
 }
 
 /// What goes before the command.
@@ -65,6 +108,21 @@ pub struct Global {
     /// Engine to connect to (unix:///PATH, tcp://HOST:PORT); without it, none is needed
     #[arg(short = 'H', long)]
     pub host: Option<String>,
+    /// Where config.json and contexts are [env: DOCKER_CONFIG] [default: .docker in the home directory]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub config: Option<PathBuf>,
+    /// Connect to the engine of a context of Docker's client [env: DOCKER_CONTEXT]
+    #[arg(short = 'c', long, value_name = "NAME", conflicts_with = "host")]
+    pub context: Option<String>,
+    /// Tell of every request to the engine, and its answer
+    #[arg(short = 'D', long)]
+    pub debug: bool,
+    /// How much is told ("debug", "info", "warn", "error", "fatal"); debug is the same as --debug
+    #[arg(short = 'l', long, value_name = "LEVEL", value_parser = ["debug", "info", "warn", "error", "fatal"])]
+    pub log_level: Option<String>,
+    /// Speak TLS to an engine on TCP, and verify it; Docker's client does not verify it with this alone
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub tls: Option<bool>,
     /// Speak TLS to an engine on TCP, and verify it [env: DOCKER_TLS_VERIFY]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub tlsverify: Option<bool>,
@@ -123,6 +181,9 @@ pub(crate) enum Command {
     /// Manage secrets: what containers have in memory only
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Engines that Docker's client has names for (--context NAME follows one)
+    #[command(subcommand)]
+    Context(ContextCommand),
     /// Manage the engine
     #[command(subcommand)]
     System(SystemCommand),
@@ -170,6 +231,9 @@ pub(crate) struct InspectArgs {
     /// Display total file sizes if the type is container
     #[arg(short, long)]
     pub(crate) size: bool,
+    /// Verbose output for diagnostics, of networks
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
     /// Only inspect objects of the given type (container, image, network, volume)
     #[arg(long)]
     pub(crate) r#type: Option<String>,
@@ -238,6 +302,8 @@ pub(crate) enum SystemCommand {
     Install(InstallArgs),
     /// Take back what `system install` did; containers go on
     Uninstall(InstallArgs),
+    /// Connect the engine's socket to standard input and output, for clients that come over ssh
+    DialStdio,
     /// Show disk usage
     #[command(after_help = "Example:\n  dhow system df --format 'table {{.Type}}\\t{{.Size}}'")]
     Df(DfArgs),

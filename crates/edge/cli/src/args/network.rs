@@ -63,6 +63,9 @@ pub(crate) struct NetworkCreateArgs {
     /// Gateway of the subnet
     #[arg(long)]
     pub(crate) gateway: Vec<String>,
+    /// Create swarm routing-mesh network
+    #[arg(long, hide = true)]
+    pub(crate) ingress: bool,
     /// Restrict external access to the network
     #[arg(long)]
     pub(crate) internal: bool,
@@ -72,6 +75,12 @@ pub(crate) struct NetworkCreateArgs {
     /// Addresses of the network that no container is given, by name
     #[arg(long, value_name = "NAME=ADDRESS")]
     pub(crate) aux_address: Vec<String>,
+    /// IP Address Management Driver
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub(crate) ipam_driver: String,
+    /// Set IPAM driver specific options
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) ipam_opt: Vec<String>,
     /// Enable or disable IPv4 address assignment
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) ipv4: Option<bool>,
@@ -84,6 +93,9 @@ pub(crate) struct NetworkCreateArgs {
     /// Set driver specific options
     #[arg(short, long)]
     pub(crate) opt: Vec<String>,
+    /// Control the network's scope
+    #[arg(long, default_value_t)]
+    pub(crate) scope: String,
     /// Subnet in CIDR form
     #[arg(long)]
     pub(crate) subnet: Vec<String>,
@@ -138,6 +150,9 @@ pub(crate) enum VolumeCommand {
         /// Set driver specific options
         #[arg(short, long)]
         opt: Vec<String>,
+        /// Its name, as an option
+        #[arg(long = "name", hide = true, conflicts_with = "name")]
+        name_flag: Option<String>,
         /// Its name; without one, a random one
         name: Option<String>,
     },

@@ -32,14 +32,13 @@ pub(super) fn command(args: &[OsString]) -> Option<Command> {
 
 /// One command, its name first.
 fn alone<T: Args>(args: &[OsString]) -> Option<T> {
-    let matches = T::augment_args(Parser::new("dhow")).try_get_matches_from(args).ok()?;
+    let parser = super::pflag::rules(T::augment_args(Parser::new("dhow")));
+    let matches = parser.try_get_matches_from(args).ok()?;
     T::from_arg_matches(&matches).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::super::Cli;
     use super::*;
 
@@ -53,6 +52,8 @@ mod tests {
         for line in [
             "dhow run --rm -it -p 80:80 --name web -e A=1 -v a:/a image cmd -x --rm",
             "dhow run image",
+            "dhow run --rm=false -i=0 -i --name a --name b image",
+            "dhow ps -a -a --quiet=true",
             "dhow create --memory 1g image -c 1",
             "dhow start -a -i web",
             "dhow exec -it -u 0 web sh -c true",
@@ -65,7 +66,7 @@ mod tests {
             "dhow wait a b",
         ] {
             let alone = command(&words(line)).unwrap_or_else(|| panic!("{line}"));
-            let among = Cli::try_parse_from(words(line)).unwrap_or_else(|why| panic!("{why}"));
+            let among = Cli::of_all(&words(line)).unwrap_or_else(|why| panic!("{why}"));
             assert_eq!(format!("{alone:?}"), format!("{:?}", among.command), "{line}");
         }
     }

@@ -157,7 +157,7 @@ async fn push(client: &Client, names: &[String], args: &BuildArgs) -> Result<()>
             name: name.clone(),
             quiet: args.quiet,
             all_tags: false,
-            disable_content_trust: true,
+            disable_content_trust: Some(true),
             platform: None,
         };
         crate::registry::push(client, &push).await?;

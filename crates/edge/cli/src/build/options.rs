@@ -67,7 +67,7 @@ fn some(text: String) -> Option<String> {
 
 fn build_args(args: &BuildArgs, attrs: &mut Attrs) {
     let mut set = |key: &str, value: String| attrs.insert(format!("build-arg:{key}"), value);
-    for (key, value) in proxies() {
+    for (key, value) in crate::config::get().proxy_variables("default") {
         set(&key, value);
     }
     if let Ok(epoch) = std::env::var(EPOCH) {
@@ -82,29 +82,10 @@ fn build_args(args: &BuildArgs, attrs: &mut Attrs) {
     }
 }
 
-/// The proxies that the configuration file has for containers and builds (`proxies.default`), each
-/// under its name in upper and lower case.
-fn proxies() -> Vec<(String, String)> {
-    const NAMES: [(&str, &str); 5] = [
-        ("httpProxy", "http_proxy"),
-        ("httpsProxy", "https_proxy"),
-        ("noProxy", "no_proxy"),
-        ("ftpProxy", "ftp_proxy"),
-        ("allProxy", "all_proxy"),
-    ];
-    let Ok(text) = std::fs::read(crate::registry::config_file()) else { return Vec::new() };
-    let Ok(config) = serde_json::from_slice::<serde_json::Value>(&text) else { return Vec::new() };
-    let default = &config["proxies"]["default"];
-    let found = NAMES.iter().filter_map(|(key, name)| Some((name, default[*key].as_str()?)));
-    let found = found.filter(|(_, value)| !value.is_empty());
-    found
-        .flat_map(|(name, value)| {
-            [(name.to_uppercase(), value.into()), ((*name).into(), value.into())]
-        })
-        .collect()
-}
-
 fn platforms(all: &[String]) -> Result<String> {
+    if all.is_empty() {
+        return Ok(crate::config::platform(None));
+    }
     let ours =
         || format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" });
     let mut names = Vec::new();

@@ -6,13 +6,25 @@ const GAP: usize = 3;
 /// Docker's narrowest cell, the gap included.
 const NARROWEST: usize = 10;
 
+/// The narrowest cell of `top`, the gap included.
+const NARROWEST_OF_TOP: usize = 20;
+
 /// Lays out rows of cells, the header first. Each line ends with a newline.
 pub(crate) fn render(rows: &[Vec<String>]) -> String {
+    lay_out(rows, NARROWEST)
+}
+
+/// The same with the wider columns that `top` has.
+pub(crate) fn render_wide(rows: &[Vec<String>]) -> String {
+    lay_out(rows, NARROWEST_OF_TOP)
+}
+
+fn lay_out(rows: &[Vec<String>], narrowest: usize) -> String {
     let n_columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..n_columns)
         .map(|column| {
             let widest = rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell));
-            (widest.max().unwrap_or(0) + GAP).max(NARROWEST)
+            (widest.max().unwrap_or(0) + GAP).max(narrowest)
         })
         .collect();
     let mut out = String::new();
@@ -47,5 +59,7 @@ mod tests {
             abc            a long cell   web
         "]]
         .assert_eq(&super::render(&rows));
+        let wide = super::render_wide(&rows);
+        assert_eq!(wide.lines().last(), Some("abc                 a long cell         web"));
     }
 }

@@ -4,6 +4,7 @@
 mod eval;
 mod functions;
 mod parse;
+mod types;
 
 use serde_json::Value;
 
@@ -24,21 +25,39 @@ impl Error {
     }
 }
 
+/// The key under which a row has its labels one by one, for `.Label "NAME"`.
+pub(crate) const LABEL: &str = "Label";
+
 impl Template {
-    /// Parses the text of a template. `\t` and `\n` in it stand for the characters, as in Docker.
+    /// Parses the text of a template.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        let text = text.replace("\\t", "\t").replace("\\n", "\n");
-        Ok(Self { nodes: parse::parse(&text)? })
+        Ok(Self { nodes: parse::parse(text)? })
+    }
+
+    /// The same of the rows of a list: there `\t` and `\n` stand for the characters, and spaces around
+    /// count for nothing, as in Docker.
+    pub(crate) fn parse_row(text: &str) -> Result<Self, Error> {
+        Self::parse(&text.trim_matches(' ').replace("\\t", "\t").replace("\\n", "\n"))
     }
 
     /// What the template makes of one value.
     pub(crate) fn render(&self, value: &Value) -> Result<String, Error> {
-        eval::render(&self.nodes, value)
+        eval::render(&self.nodes, value, false)
     }
 
-    /// The fields that stand alone at the top level, in order: the header of a table.
+    /// What it makes of the headers of the columns, an object with a text for each.
+    pub(crate) fn render_header(&self, headers: &Value) -> Result<String, Error> {
+        eval::render(&self.nodes, headers, true)
+    }
+
+    /// The fields that stand alone at the top level, in order.
     pub(crate) fn fields(&self) -> Vec<String> {
         parse::top_level_fields(&self.nodes)
+    }
+
+    /// Whether the template asks for a field of the value, wherever in it.
+    pub(crate) fn mentions(&self, field: &str) -> bool {
+        parse::mentions(&self.nodes, field)
     }
 }
 
@@ -51,7 +70,9 @@ mod tests {
     fn check(template: &str, want: &str) {
         let value = json!({
             "Name": "/web", "Id": "abc", "Pid": 7, "Ok": true, "Ports": {"80/tcp": [{"HostPort": "8080"}], "90/udp": null},
-            "Nets": {"a": {"IP": "10.0.0.2"}, "b": {"IP": "10.0.1.2"}}, "List": ["x", "y"], "Empty": "",
+            "Networks": {"a": {"IP": "10.0.0.2"}, "b": {"IP": "10.0.1.2"}}, "List": ["x", "y"], "Empty": "",
+            "Labels": {"a.b": "c"}, "State": {"Pid": 7}, "Config": {"Cmd": null, "Labels": null}, "Mounts": [{}],
+            "HostIp": "::1", "LogConfig": {"Config": {}},
             "Bytes": 1_234_567_890_123_i64, "Descriptor": {"mediaType": "x/y", "digest": "sha256:1"},
         });
         let got = Template::parse(template).and_then(|t| t.render(&value));
@@ -62,11 +83,72 @@ mod tests {
     fn fields_and_literals() {
         check("{{.Name}} {{ .Pid }} {{.Ok}}", "/web 7 true");
         check("{{\"quoted \\\"x\\\"\"}}{{`raw`}}", "quoted \"x\"raw");
-        check("{{.Nets.a.IP}}", "10.0.0.2");
-        check("{{.Missing}}", "<no value>");
+        check("{{.Networks.a.IP}}", "10.0.0.2");
         check("{{.Bytes}}", "1234567890123");
         check("{{.Descriptor.Digest}} {{.Descriptor.mediaType}}", "sha256:1 x/y");
-        check("{{.Nets.A.IP}}", "<no value>");
+    }
+
+    #[track_caller]
+    fn fails(template: &str, want: &str) {
+        let value = json!({"Pid": 7, "State": {}, "Ports": {}, "List": [], "Labels": {}});
+        let err = Template::parse(template).and_then(|t| t.render(&value)).unwrap_err().to_string();
+        assert!(err.contains(want), "{template}: {err}");
+    }
+
+    /// As in Docker's client, whose templates walk Go's types.
+    #[test]
+    fn what_is_not_there() {
+        // Of a map, any key may be asked for; a field is there or is not.
+        check("{{.Labels.x}} {{index .Labels \"x\"}}.{{index .Labels \"a.b\"}}", "<no value> .c");
+        check("{{.Networks.c.IP}} {{.Networks.c.More.Yet}}", "<no value> <no value>");
+        check("{{.Config.Labels.x}} {{index .Config.Labels \"x\"}}.", "<no value> .");
+        check("{{.LogConfig.Config.x}}{{with .Labels}}{{.y}}{{end}}", "<no value><no value>");
+        fails("{{.Missing}}", "template parsing error: <.Missing>: no field or key \"Missing\"");
+        fails("{{.State.Status.More}}", "no field or key");
+        fails("{{.state}}", "no field or key");
+        fails("{{.Pid.More}}", "can't evaluate field More");
+        // What an engine leaves out is there all the same, and empty.
+        check("{{.State.Health}} {{if .State.Health}}x{{end}}", "<nil> ");
+        check("{{range .Mounts}}[{{.Name}}{{.Type}}]{{end}}", "[]");
+        check("{{if and .State.Health .State.Health.Status}}x{{else}}y{{end}}", "y");
+        check("{{.Config.Cmd}} {{.Config.Labels}} {{json .Config.Cmd}}", "[] map[] null");
+        check("{{len .Config.Cmd}}{{range .Config.Cmd}}x{{else}}y{{end}}", "0y");
+        fails("{{.State.Health.Status}}", "nil pointer evaluating .Status");
+        fails("{{(index (index .Ports \"80/tcp\") 0).HostPort}}", "error calling index");
+        fails("{{index .List 0}}", "index out of range: 0");
+        // Go's name is not always JSON's.
+        check("{{.ID}} {{.HostIP}}", "abc ::1");
+    }
+
+    #[test]
+    fn structs_are_printed_as_go_prints_them() {
+        let value = json!({
+            "Ports": {"80/tcp": [{"HostIp": "::", "HostPort": "8080"}], "90/udp": null},
+            "ExposedPorts": {"80/tcp": {}}, "LogConfig": {"Type": "local", "Config": {}},
+            "Policy": {"MaximumRetryCount": 3, "Name": "on-failure"},
+            "Mounts": [{"Type": "bind", "Source": "/a", "Destination": "/b", "Mode": "", "RW": true, "Propagation": "rprivate"}],
+            "Labels": {"b": "2", "a": "1"},
+        });
+        for (template, want) in [
+            ("{{.Ports}}", "map[80/tcp:[{:: 8080}] 90/udp:[]]"),
+            (
+                "{{.ExposedPorts}} {{.LogConfig}} {{.Policy}}",
+                "map[80/tcp:{}] {local map[]} {on-failure 3}",
+            ),
+            ("{{.Mounts}}", "[{bind  /a /b   true rprivate}]"),
+            ("{{.Labels}}", "map[a:1 b:2]"),
+        ] {
+            let got = Template::parse(template).and_then(|t| t.render(&value));
+            assert_eq!(got.as_deref().map_err(ToString::to_string), Ok(want), "{template}");
+        }
+    }
+
+    #[test]
+    fn tabs_are_for_lists() {
+        let row = |text| Template::parse_row(text).unwrap().render(&json!({"ID": "a"})).unwrap();
+        assert_eq!(row(r" {{.ID}}\t{{.ID}}\n "), "a\ta\n");
+        check(r"{{.Id}}\t", r"abc\t");
+        check("{{\"a\\tb\"}}", "a\tb");
     }
 
     #[test]
@@ -75,7 +157,11 @@ mod tests {
         check("{{.Name | upper | printf \"%q\"}}", "\"/WEB\"");
         check("{{join .List \", \"}} {{len .List}}", "x, y 2");
         check("{{index .List 1}} {{(index (index .Ports \"80/tcp\") 0).HostPort}}", "y 8080");
-        check("{{slice .Id 0 2}}", "ab");
+        check("{{slice .Id 0 2}} {{slice .List 1}}", "ab [y]");
+        check("{{printf \"%.2s|%-5s|%05d|%x\" .Id .Id .Pid .Pid}}", "ab|abc  |00007|7");
+        check("{{printf \"%6.2f|%v|%%\" 1.5 .List}}", "  1.50|[x y]|%");
+        check("{{print 1 2 \"a\" 3}}", "1 2a3");
+        check("{{html \"<a>\"}} {{urlquery \"a b/\"}}", "&lt;a&gt; a+b%2F");
         check("{{title .Id}} {{lower \"ABC\"}} {{truncate .Id 2}}", "Abc abc ab");
         check("{{range split \"a,b\" \",\"}}[{{.}}]{{end}}", "[a][b]");
     }
@@ -85,10 +171,10 @@ mod tests {
         check("{{if .Ok}}yes{{else}}no{{end}}", "yes");
         check("{{if eq .Pid 8}}8{{else if eq .Pid 7}}7{{end}}", "7");
         check("{{if and .Ok (not .Empty)}}both{{end}}", "both");
-        check("{{range .Nets}}{{.IP}} {{end}}", "10.0.0.2 10.0.1.2 ");
-        check("{{range $k, $v := .Nets}}{{$k}}={{$v.IP}};{{end}}", "a=10.0.0.2;b=10.0.1.2;");
+        check("{{range .Networks}}{{.IP}} {{end}}", "10.0.0.2 10.0.1.2 ");
+        check("{{range $k, $v := .Networks}}{{$k}}={{$v.IP}};{{end}}", "a=10.0.0.2;b=10.0.1.2;");
         check("{{range .Empty}}x{{else}}none{{end}}", "none");
-        check("{{with .Nets.a}}{{.IP}}{{end}}", "10.0.0.2");
+        check("{{with .Networks.a}}{{.IP}}{{end}}", "10.0.0.2");
         check("{{$x := .Pid}}{{$x}}", "7");
         check("a {{- .Pid -}} b", "a7b");
         check("{{/* a comment */}}x", "x");
@@ -102,6 +188,7 @@ mod tests {
             ("{{if .X}}", "unexpected end of template: \"if\" has no {{end}}"),
             ("{{end}}", "unexpected {{end}}"),
             ("{{range .Pid}}{{end}}", "range cannot iterate over 7"),
+            ("{{printf \"%s\"}}{{.Label \"x\"}}", "can't evaluate field Label"),
         ] {
             let err = Template::parse(template).and_then(|t| t.render(&json!({"Pid": 7})));
             let text = err.unwrap_err().to_string();

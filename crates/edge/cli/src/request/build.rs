@@ -18,11 +18,6 @@ pub(crate) fn build(mut args: ContainerArgs, attach: Attach) -> Result<Create> {
     let rootfs = args.rootfs.take();
     let mut words = std::mem::take(&mut args.image_and_command).into_iter();
     let image = if rootfs.is_some() { String::new() } else { words.next().unwrap_or_default() };
-    if image.starts_with('-') {
-        // All that follows the image is the container's, so the parser takes a flag that it does
-        // not know for the image.
-        return Err(Error::Usage(format!("unknown flag: {image} (see `dhow run --help`)")));
-    }
     let networking_config = networking(&args)?;
     let host_config = host_config(&args)?;
     let mut config = config(&args, attach)?;
@@ -41,6 +36,7 @@ fn config(args: &ContainerArgs, attach: Attach) -> Result<ContainerConfig> {
         labels.extend(values::lines(file)?);
     }
     labels.extend(args.label.iter().cloned());
+    values::check_labels(&args.label)?;
     let (mut exposed, _) = ports(args)?;
     for port in &args.expose {
         let ports = nat::parse_exposed(port).map_err(|err| Error::Usage(err.to_string()))?;
@@ -274,7 +270,12 @@ pub(crate) fn update(args: &UpdateArgs) -> Result<Resources> {
     let size =
         |flag: &str, text: Option<&String>| text.map_or(Ok(0), |text| values::bytes(flag, text));
     Ok(Resources {
+        blkio_weight: args.blkio_weight.unwrap_or(0),
         cpu_shares: args.cpu_shares.unwrap_or(0),
+        cpu_period: args.cpu_period.unwrap_or(0),
+        cpu_quota: args.cpu_quota.unwrap_or(0),
+        cpu_realtime_period: args.cpu_rt_period.unwrap_or(0),
+        cpu_realtime_runtime: args.cpu_rt_runtime.unwrap_or(0),
         nano_cpus: args.cpus.as_deref().map_or(Ok(0), values::nano_cpus)?,
         cpuset_cpus: args.cpuset_cpus.clone().unwrap_or_default(),
         cpuset_mems: args.cpuset_mems.clone().unwrap_or_default(),

@@ -53,7 +53,7 @@ pub(crate) fn attached(args: &ContainerArgs, detach: bool) -> Result<Attach> {
         });
     }
     if detach {
-        return Err(Error::Usage(
+        return Err(Error::Early(
             "conflicting options: cannot specify both --attach and --detach".to_owned(),
         ));
     }
@@ -64,7 +64,7 @@ pub(crate) fn attached(args: &ContainerArgs, detach: bool) -> Result<Attach> {
             "stdout" => attach.stdout = true,
             "stderr" => attach.stderr = true,
             _ => {
-                return Err(Error::Usage(format!(
+                return Err(Error::Flag(format!(
                     "invalid argument {stream:?} for --attach: valid streams are STDIN, STDOUT and STDERR"
                 )));
             }

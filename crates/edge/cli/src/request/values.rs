@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// Memory and other sizes in bytes: `512m`, `1.5g`, `1024`.
 pub(super) fn bytes(flag: &str, text: &str) -> Result<i64> {
     docker::units::ram_in_bytes(text).map_err(|_| {
-        Error::Usage(format!(
+        Error::Flag(format!(
             "invalid size {text:?} for --{flag}: give a number with a unit b, k, m or g, such as 512m"
         ))
     })
@@ -22,7 +22,7 @@ pub(super) fn bytes(flag: &str, text: &str) -> Result<i64> {
 pub(super) fn duration(flag: &str, text: Option<&str>) -> Result<i64> {
     let Some(text) = text else { return Ok(0) };
     docker::units::parse_duration(text).map_err(|_| {
-        Error::Usage(format!(
+        Error::Flag(format!(
             "invalid duration {text:?} for --{flag}: give a number with a unit, such as 500ms, 30s or 1m30s"
         ))
     })
@@ -31,7 +31,7 @@ pub(super) fn duration(flag: &str, text: Option<&str>) -> Result<i64> {
 /// CPUs in billionths: `0.5` is 500000000.
 pub(super) fn nano_cpus(text: &str) -> Result<i64> {
     let wrong = || {
-        Error::Usage(format!(
+        Error::Flag(format!(
             "invalid number {text:?} for --cpus: give a number of CPUs, such as 0.5 or 2"
         ))
     };
@@ -57,6 +57,14 @@ pub(crate) fn key_values(pairs: &[String]) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// Refuses a label without a name.
+pub(crate) fn check_labels(labels: &[String]) -> Result<()> {
+    match labels.iter().find(|label| label.starts_with('=') || label.is_empty()) {
+        Some(label) => Err(Error::Flag(format!("invalid label '{label}': empty name"))),
+        None => Ok(()),
+    }
+}
+
 /// The environment: first of the files, then of the flags. A name alone takes the value of our own
 /// environment, and is left out where we have none.
 pub(crate) fn environment(flags: &[String], files: &[PathBuf]) -> Result<Vec<String>> {
@@ -68,7 +76,7 @@ pub(crate) fn environment(flags: &[String], files: &[PathBuf]) -> Result<Vec<Str
     let mut resolved = Vec::with_capacity(out.len());
     for entry in out {
         if entry.starts_with('=') || entry.is_empty() {
-            return Err(Error::Usage(format!("invalid environment variable: {entry}")));
+            return Err(Error::Flag(format!("invalid environment variable: {entry}")));
         }
         if entry.contains('=') {
             resolved.push(entry);
@@ -105,7 +113,7 @@ pub(crate) fn filters(conditions: &[String]) -> Result<Filters> {
     let mut out = Filters::default();
     for condition in conditions {
         let Some((name, value)) = condition.split_once('=') else {
-            return Err(Error::Usage(format!(
+            return Err(Error::Flag(format!(
                 "invalid argument {condition:?} for --filter: give NAME=VALUE"
             )));
         };
@@ -117,7 +125,7 @@ pub(crate) fn filters(conditions: &[String]) -> Result<Filters> {
 /// `TYPE=SOFT[:HARD]`.
 pub(crate) fn ulimit(text: &str) -> Result<Ulimit> {
     let wrong = || {
-        Error::Usage(format!(
+        Error::Flag(format!(
             "invalid ulimit {text:?}: give TYPE=SOFT[:HARD], such as nofile=1024:2048"
         ))
     };
@@ -126,7 +134,7 @@ pub(crate) fn ulimit(text: &str) -> Result<Ulimit> {
     let number = |limit: &str| limit.parse::<i64>().map_err(|_| wrong());
     let (soft, hard) = (number(soft)?, number(hard)?);
     if hard != -1 && (soft == -1 || soft > hard) {
-        return Err(Error::Usage(format!(
+        return Err(Error::Flag(format!(
             "ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
         )));
     }
@@ -142,10 +150,10 @@ pub(super) fn device(text: &str) -> Result<DeviceMapping> {
         [host, mode] if is_mode(mode) => (host, host, mode),
         [host, container] => (host, container, "rwm"),
         [host, container, mode] if is_mode(mode) => (host, container, mode),
-        _ => return Err(Error::Usage(format!("invalid device specification: {text}"))),
+        _ => return Err(Error::Flag(format!("invalid device specification: {text}"))),
     };
     if !container.starts_with('/') {
-        return Err(Error::Usage(format!("{container} is not an absolute path")));
+        return Err(Error::Flag(format!("{container} is not an absolute path")));
     }
     Ok(DeviceMapping {
         path_on_host: host.to_owned(),
@@ -156,7 +164,7 @@ pub(super) fn device(text: &str) -> Result<DeviceMapping> {
 
 /// `PATH:RATE`; the rate is a size where `sizes` says so.
 pub(super) fn throttle(flag: &str, text: &str, sizes: bool) -> Result<ThrottleDevice> {
-    let wrong = || Error::Usage(format!("bad format for --{flag}: {text}: give /DEVICE:RATE"));
+    let wrong = || Error::Flag(format!("bad format for --{flag}: {text}: give /DEVICE:RATE"));
     let (path, rate) = text.split_once(':').ok_or_else(wrong)?;
     if !path.starts_with("/dev/") {
         return Err(wrong());
@@ -172,7 +180,7 @@ pub(super) fn throttle(flag: &str, text: &str, sizes: bool) -> Result<ThrottleDe
 /// `PATH:WEIGHT`.
 pub(super) fn weight(text: &str) -> Result<WeightDevice> {
     let wrong = || {
-        Error::Usage(format!("bad format for --blkio-weight-device: {text}: give /DEVICE:WEIGHT"))
+        Error::Flag(format!("bad format for --blkio-weight-device: {text}: give /DEVICE:WEIGHT"))
     };
     let (path, weight) = text.split_once(':').ok_or_else(wrong)?;
     let weight = weight.parse().map_err(|_| wrong())?;

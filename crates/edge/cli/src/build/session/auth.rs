@@ -15,7 +15,7 @@ pub(super) fn credentials(
         let look = move || {
             let host = if host == HUB { "docker.io" } else { host.as_str() };
             let domain = server_domain(host).to_owned();
-            Keys::read(&crate::registry::config_file()).and_then(|keys| keys.of(&domain))
+            Keys::read(&crate::config::file()).and_then(|keys| keys.of(&domain))
         };
         // Asking a credential helper is running a program.
         let found = tokio::task::spawn_blocking(look).await;

@@ -1,44 +1,75 @@
 //! From a template's nodes and a value to text.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::Error;
-use super::functions;
 use super::parse::{Command, Node, Operand, Pipeline};
+use super::{Error, LABEL};
+use super::{functions, types};
 
-pub(super) fn render(nodes: &[Node], root: &Value) -> Result<String, Error> {
+/// What a template makes of `root`. `is_header`: of the headers of columns, which functions leave as
+/// they are.
+pub(super) fn render(nodes: &[Node], root: &Value, is_header: bool) -> Result<String, Error> {
     let mut out = String::new();
-    let mut scope = Scope { root, variables: HashMap::new() };
-    scope.run(nodes, root, &mut out)?;
+    let mut scope = Scope { root, variables: HashMap::new(), is_header };
+    scope.run(nodes, Dot { value: root, name: "" }, &mut out)?;
     Ok(out)
+}
+
+/// Where fields are looked for.
+#[derive(Clone, Copy)]
+struct Dot<'a> {
+    value: &'a Value,
+    /// The field that it was; empty where it was none.
+    name: &'a str,
+}
+
+/// What a pipeline came to.
+#[derive(Clone)]
+struct Found {
+    value: Value,
+    /// The field that it was; empty where it was none.
+    name: String,
+    /// How Go prints it where it is null.
+    nil: &'static str,
+}
+
+impl Found {
+    fn new(value: Value) -> Self {
+        Self { value, name: String::new(), nil: "<no value>" }
+    }
+
+    fn dot(&self) -> Dot<'_> {
+        Dot { value: &self.value, name: &self.name }
+    }
+
+    fn text(&self) -> Cow<'_, str> {
+        if self.value.is_null() { self.nil.into() } else { functions::print(&self.value).into() }
+    }
 }
 
 struct Scope<'v> {
     root: &'v Value,
-    variables: HashMap<String, Value>,
+    variables: HashMap<String, Found>,
+    is_header: bool,
 }
 
 impl Scope<'_> {
-    fn run(&mut self, nodes: &[Node], dot: &Value, out: &mut String) -> Result<(), Error> {
+    fn run(&mut self, nodes: &[Node], dot: Dot<'_>, out: &mut String) -> Result<(), Error> {
         for node in nodes {
             match node {
                 Node::Text(text) => out.push_str(text),
-                Node::Print(pipeline) => {
-                    let value = self.pipeline(pipeline, dot)?;
-                    write!(out, "{}", functions::print(&value))
-                        .map_err(|err| Error::new(err.to_string()))?;
-                }
+                Node::Print(pipeline) => out.push_str(&self.pipeline(pipeline, dot)?.text()),
                 Node::Assign(name, pipeline) => {
-                    let value = self.pipeline(pipeline, dot)?;
-                    self.variables.insert(name.clone(), value);
+                    let found = self.pipeline(pipeline, dot)?;
+                    self.variables.insert(name.clone(), found);
                 }
                 Node::If(arms, other) => {
                     let mut taken = other;
                     for (condition, body) in arms {
-                        if functions::truth(&self.pipeline(condition, dot)?) {
+                        if functions::truth(&self.pipeline(condition, dot)?.value) {
                             taken = body;
                             break;
                         }
@@ -46,15 +77,15 @@ impl Scope<'_> {
                     self.run(taken, dot, out)?;
                 }
                 Node::With(value, body, other) => {
-                    let value = self.pipeline(value, dot)?;
-                    if functions::truth(&value) {
-                        self.run(body, &value, out)?;
+                    let found = self.pipeline(value, dot)?;
+                    if functions::truth(&found.value) {
+                        self.run(body, found.dot(), out)?;
                     } else {
                         self.run(other, dot, out)?;
                     }
                 }
                 Node::Range { vars, over, body, empty } => {
-                    let over = self.pipeline(over, dot)?;
+                    let over = self.pipeline(over, dot)?.value;
                     self.range(vars, &over, (body, empty), dot, out)?;
                 }
             }
@@ -67,7 +98,7 @@ impl Scope<'_> {
         vars: &[String],
         over: &Value,
         (body, empty): (&[Node], &[Node]),
-        dot: &Value,
+        dot: Dot<'_>,
         out: &mut String,
     ) -> Result<(), Error> {
         let items: Vec<(Value, &Value)> = match over {
@@ -91,19 +122,19 @@ impl Scope<'_> {
             match vars {
                 [] => {}
                 [value] => {
-                    self.variables.insert(value.clone(), item.clone());
+                    self.variables.insert(value.clone(), Found::new(item.clone()));
                 }
                 [name, value, ..] => {
-                    self.variables.insert(name.clone(), key);
-                    self.variables.insert(value.clone(), item.clone());
+                    self.variables.insert(name.clone(), Found::new(key));
+                    self.variables.insert(value.clone(), Found::new(item.clone()));
                 }
             }
-            self.run(body, item, out)?;
+            self.run(body, Dot { value: item, name: "" }, out)?;
         }
         Ok(())
     }
 
-    fn pipeline(&self, Pipeline(commands): &Pipeline, dot: &Value) -> Result<Value, Error> {
+    fn pipeline(&self, Pipeline(commands): &Pipeline, dot: Dot<'_>) -> Result<Found, Error> {
         let mut piped = None;
         for command in commands {
             piped = Some(self.command(command, dot, piped)?);
@@ -114,51 +145,133 @@ impl Scope<'_> {
     fn command(
         &self,
         Command(operands): &Command,
-        dot: &Value,
-        piped: Option<Value>,
-    ) -> Result<Value, Error> {
+        dot: Dot<'_>,
+        piped: Option<Found>,
+    ) -> Result<Found, Error> {
         let Some((first, rest)) = operands.split_first() else {
             return Err(Error::new("missing value for command"));
         };
-        if let Operand::Function(name) = first {
-            let mut arguments =
-                rest.iter().map(|one| self.operand(one, dot)).collect::<Result<Vec<_>, _>>()?;
-            arguments.extend(piped);
-            return functions::call(name, &arguments);
+        let piped = piped.map(|found| found.value);
+        match first {
+            Operand::Function(name) if name == "and" || name == "or" => {
+                self.either(name == "or", rest, dot, piped)
+            }
+            Operand::Function(name) => {
+                let arguments = self.arguments(rest, dot, piped)?;
+                if self.is_header && functions::leaves_headers(name) {
+                    return Ok(Found::new(arguments.into_iter().next().unwrap_or_default()));
+                }
+                functions::call(name, &arguments).map(Found::new)
+            }
+            Operand::Dot(path) if *path == [LABEL] => {
+                let arguments = self.arguments(rest, dot, piped)?;
+                self.label(dot, &arguments).map(Found::new)
+            }
+            _ if !rest.is_empty() || piped.is_some() => {
+                Err(Error::new("can't give argument to non-function"))
+            }
+            operand => self.operand(operand, dot),
         }
-        if !rest.is_empty() || piped.is_some() {
-            return Err(Error::new("can't give argument to non-function"));
-        }
-        self.operand(first, dot)
     }
 
-    fn operand(&self, operand: &Operand, dot: &Value) -> Result<Value, Error> {
-        Ok(match operand {
+    fn arguments(
+        &self,
+        operands: &[Operand],
+        dot: Dot<'_>,
+        piped: Option<Value>,
+    ) -> Result<Vec<Value>, Error> {
+        let given = operands.iter().map(|one| self.operand(one, dot).map(|found| found.value));
+        let mut arguments = given.collect::<Result<Vec<_>, _>>()?;
+        arguments.extend(piped);
+        Ok(arguments)
+    }
+
+    /// `and` and `or`: what comes after the one that decides is not looked at.
+    fn either(
+        &self,
+        stops_at: bool,
+        operands: &[Operand],
+        dot: Dot<'_>,
+        piped: Option<Value>,
+    ) -> Result<Found, Error> {
+        let mut last = None;
+        for operand in operands {
+            let found = self.operand(operand, dot)?;
+            if functions::truth(&found.value) == stops_at {
+                return Ok(found);
+            }
+            last = Some(found);
+        }
+        let last = piped.map(Found::new).or(last);
+        last.ok_or_else(|| Error::new("wrong number of args for and, or: 0"))
+    }
+
+    /// `.Label "NAME"` of a row: the value of one label, which is empty where there is none.
+    fn label(&self, dot: Dot<'_>, arguments: &[Value]) -> Result<Value, Error> {
+        let [Value::String(name)] = arguments else {
+            return Err(Error::new("wrong number of args for Label: give the label's name"));
+        };
+        if self.is_header {
+            let last = name.rsplit('.').next().unwrap_or(name);
+            return Ok(last.replace(['-', '_'], " ").into());
+        }
+        match dot.value.get(LABEL) {
+            Some(labels) => Ok(labels.get(name).cloned().unwrap_or_else(|| "".into())),
+            None => Err(Error::new("<.Label>: can't evaluate field Label")),
+        }
+    }
+
+    fn operand(&self, operand: &Operand, dot: Dot<'_>) -> Result<Found, Error> {
+        match operand {
             Operand::Dot(path) => walk(dot, path),
-            Operand::Variable(name, path) if name.is_empty() => walk(self.root, path),
+            Operand::Variable(name, path) if name.is_empty() => {
+                walk(Dot { value: self.root, name: "" }, path)
+            }
             Operand::Variable(name, path) => match self.variables.get(name) {
-                Some(value) => walk(value, path),
-                None => return Err(Error::new(format!("undefined variable \"${name}\""))),
+                Some(found) => walk(found.dot(), path),
+                None => Err(Error::new(format!("undefined variable \"${name}\""))),
             },
-            Operand::Literal(value) => value.clone(),
-            Operand::Function(name) => functions::call(name, &[])?,
-            Operand::Nested(pipeline, path) => walk(&self.pipeline(pipeline, dot)?, path),
-        })
+            Operand::Literal(value) => Ok(Found::new(value.clone())),
+            Operand::Function(name) => functions::call(name, &[]).map(Found::new),
+            Operand::Nested(pipeline, path) => walk(self.pipeline(pipeline, dot)?.dot(), path),
+        }
     }
 }
 
-fn walk(value: &Value, path: &[String]) -> Value {
-    path.iter().try_fold(value, |value, field| get(value, field)).cloned().unwrap_or(Value::Null)
-}
-
-/// A field; of OCI's descriptors and platforms, whose keys begin with a small letter, also by its
-/// name in Go: `.Descriptor.Digest`.
-fn get<'a>(value: &'a Value, field: &str) -> Option<&'a Value> {
-    let has = |key: &str| value.get(key).is_some();
-    value.get(field).or_else(|| {
-        let is_ocis = has("mediaType") || (has("os") && has("architecture"));
-        let mut letters = field.chars();
-        let first = letters.next().filter(|_| is_ocis)?.to_ascii_lowercase();
-        value.get(format!("{first}{}", letters.as_str()))
-    })
+/// Goes from field to field.
+fn walk(dot: Dot<'_>, path: &[String]) -> Result<Found, Error> {
+    let wrong = |why: String| Error::new(format!("<.{}>: {why}", path.join(".")));
+    let mut value = Cow::Borrowed(dot.value);
+    let mut name = Cow::Borrowed(dot.name);
+    let mut nil = if dot.name.is_empty() { "<no value>" } else { types::nil(dot.name) };
+    let mut is_absent = false;
+    for field in path {
+        let is_map = types::is_map(&name);
+        let next = match &*value {
+            Value::Object(map) if is_map => {
+                nil = "<no value>";
+                map.get(field).cloned().unwrap_or_default()
+            }
+            // What is asked of a key that a map does not have is not there either.
+            Value::Null if is_map || is_absent => {
+                nil = "<no value>";
+                Value::Null
+            }
+            Value::Object(map) => {
+                nil = types::nil(field);
+                let found = types::field(map, field);
+                found.ok_or_else(|| wrong(format!("no field or key {field:?}")))?.into_owned()
+            }
+            Value::Null => return Err(wrong(format!("nil pointer evaluating .{field}"))),
+            _ => return Err(wrong(format!("can't evaluate field {field}"))),
+        };
+        is_absent = (is_absent || is_map) && next.is_null();
+        name = match (&*name, field.as_str()) {
+            _ if is_map => Cow::Borrowed(""),
+            ("LogConfig", "Config") => Cow::Borrowed("LogConfig.Config"),
+            _ => Cow::Borrowed(field.as_str()),
+        };
+        value = Cow::Owned(next);
+    }
+    Ok(Found { value: value.into_owned(), name: name.into_owned(), nil })
 }

@@ -79,6 +79,34 @@ pub(super) fn top_level_fields(nodes: &[Node]) -> Vec<String> {
     nodes.iter().filter_map(field).collect()
 }
 
+/// Whether any path in a template begins with this field.
+pub(super) fn mentions(nodes: &[Node], field: &str) -> bool {
+    fn operand(operand: &Operand, field: &str) -> bool {
+        match operand {
+            Operand::Dot(path) => path.first().is_some_and(|first| first == field),
+            Operand::Variable(name, path) => {
+                name.is_empty() && path.first().is_some_and(|first| first == field)
+            }
+            Operand::Nested(nested, _) => pipeline(nested, field),
+            Operand::Literal(_) | Operand::Function(_) => false,
+        }
+    }
+    fn pipeline(Pipeline(commands): &Pipeline, field: &str) -> bool {
+        commands.iter().flat_map(|command| &command.0).any(|one| operand(one, field))
+    }
+    nodes.iter().any(|node| match node {
+        Node::Text(_) => false,
+        Node::Print(value) | Node::Assign(_, value) => pipeline(value, field),
+        Node::If(arms, other) => {
+            mentions(other, field)
+                || arms.iter().any(|(value, body)| pipeline(value, field) || mentions(body, field))
+        }
+        Node::Range { over: value, body, empty: other, .. } | Node::With(value, body, other) => {
+            pipeline(value, field) || mentions(body, field) || mentions(other, field)
+        }
+    })
+}
+
 fn pieces(text: &str) -> Result<Vec<Piece>, Error> {
     let mut out = Vec::new();
     let mut rest = text;
@@ -205,6 +233,7 @@ fn string(text: &str) -> Result<(String, usize), Error> {
                 out.push(match c {
                     'n' => '\n',
                     't' => '\t',
+                    'r' => '\r',
                     other => other,
                 });
             }
