@@ -18,6 +18,7 @@ mod cp;
 mod debian;
 mod debug;
 mod docker_client;
+mod docker_scripts;
 mod events;
 mod exec;
 mod exit_codes;
