@@ -23,6 +23,7 @@ mod parse;
 mod request;
 mod route;
 mod socket;
+mod upper;
 
 pub use error::Error;
 pub use filter::FilterSocket;
@@ -30,6 +31,7 @@ pub use namespace::inside;
 pub use parse::{Address, Link, Route, parse_address, parse_link, parse_route};
 pub use request::{Requests, Veth};
 pub use route::RouteSocket;
+pub use upper::{IpvlanFlag, IpvlanMode, MacvlanMode, Sharing, Upper};
 
 /// The loopback interface's index, in every network namespace.
 pub const LOOPBACK_INDEX: u32 = 1;

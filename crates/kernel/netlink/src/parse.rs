@@ -21,8 +21,11 @@ pub struct Link {
     pub flags: u32,
     /// The bridge that it is a port of, by index.
     pub master: Option<u32>,
-    /// The index of what it is tied to, for a veth its other end, in that one's namespace.
+    /// The index of what it is tied to, in that one's namespace: for a veth its other end, for a link on top of
+    /// another that one.
     pub peer: Option<u32>,
+    /// What was noted on it ([`crate::Requests::set_alias`]).
+    pub alias: String,
     /// The hardware address.
     pub mac: Vec<u8>,
     /// Bytes.
@@ -93,6 +96,8 @@ pub fn parse_link(message: &Message<'_>) -> Option<Link> {
             ifla::ADDRESS => link.mac = attribute.value.to_vec(),
             ifla::IFNAME => attribute.text()?.clone_into(&mut link.name),
             ifla::MTU => link.mtu = attribute.u32()?,
+            // Whoever owns the namespace may write what is no text there.
+            ifla::IFALIAS => attribute.text().unwrap_or_default().clone_into(&mut link.alias),
             ifla::LINK => link.peer = attribute.u32(),
             ifla::MASTER => link.master = attribute.u32(),
             ifla::LINKINFO => {

@@ -33,6 +33,7 @@ pub(crate) mod ifla {
     pub(crate) const LINK: u16 = 5;
     pub(crate) const MASTER: u16 = 10;
     pub(crate) const LINKINFO: u16 = 18;
+    pub(crate) const IFALIAS: u16 = 20;
     pub(crate) const AF_SPEC: u16 = 26;
     pub(crate) const NET_NS_FD: u16 = 28;
     pub(crate) const EXT_MASK: u16 = 29;
@@ -74,6 +75,8 @@ const NO_DUPLICATE_DETECTION: u8 = 2;
 /// Flags of an address that are an administrator's to set, and not what the kernel found out about
 /// it: `IFA_F_NODAD`, `HOMEADDRESS`, `MANAGETEMPADDR`, `NOPREFIXROUTE`, `MCAUTOJOIN`.
 const SETTABLE_FLAGS: u32 = 0x02 | 0x10 | 0x100 | 0x200 | 0x400;
+/// `RT_SCOPE_LINK`.
+const SCOPE_LINK: u8 = 253;
 /// `IN6_ADDR_GEN_MODE_NONE`.
 const NO_LINK_LOCAL: u8 = 1;
 
@@ -246,16 +249,17 @@ impl Requests {
         self.forgive(Errno::EXIST);
     }
 
-    /// Sends all that has no other way by way of `gateway`.
+    /// Sends all that has no other way by way of `gateway`; an unspecified address means the link itself, where all
+    /// are taken to be neighbours.
     pub fn add_default_route(&mut self, index: u32, gateway: IpAddr) {
-        let doing = format!("add default route via {gateway}");
+        let doing = format!("add default route {}", shown_way(gateway));
         let body = default_route(index, gateway);
         self.step(doing, RTM_NEWROUTE, flag::CREATE | flag::EXCL, body);
     }
 
     /// Takes back [`Requests::add_default_route`], if the route is there.
     pub fn delete_default_route(&mut self, index: u32, gateway: IpAddr) {
-        let doing = format!("delete default route via {gateway}");
+        let doing = format!("delete default route {}", shown_way(gateway));
         self.step(doing, RTM_DELROUTE, 0, default_route(index, gateway));
         self.forgive(Errno::SRCH);
     }
@@ -268,7 +272,7 @@ impl Requests {
         self.forgive(Errno::NODEV);
     }
 
-    fn step(&mut self, doing: String, kind: u16, flags: u16, body: Vec<u8>) {
+    pub(crate) fn step(&mut self, doing: String, kind: u16, flags: u16, body: Vec<u8>) {
         self.steps.push(Step { doing, forgiven: None, kind, flags, body });
     }
 
@@ -281,12 +285,23 @@ impl Requests {
 
 fn default_route(index: u32, gateway: IpAddr) -> Vec<u8> {
     let family = if gateway.is_ipv4() { AF_INET } else { AF_INET6 };
-    // No prefix, the main table, set by an administrator, everywhere, unicast.
-    let header = [family, 0, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0];
+    let scope = if gateway.is_unspecified() { SCOPE_LINK } else { 0 };
+    // No prefix, the main table, set by an administrator, unicast.
+    let header = [family, 0, 0, 0, 254, 4, scope, 1, 0, 0, 0, 0];
     body(&header, |w| {
-        w.attr(rta::GATEWAY, &octets(gateway));
+        if !gateway.is_unspecified() {
+            w.attr(rta::GATEWAY, &octets(gateway));
+        }
         w.attr_u32(rta::OIF, index);
     })
+}
+
+fn shown_way(gateway: IpAddr) -> String {
+    match gateway {
+        IpAddr::V4(v4) if v4.is_unspecified() => "of IPv4 by the link".to_owned(),
+        IpAddr::V6(v6) if v6.is_unspecified() => "of IPv6 by the link".to_owned(),
+        gateway => format!("via {gateway}"),
+    }
 }
 
 /// A veth uses one queue each way, but unless it is told so the kernel makes one for each CPU, and
@@ -316,7 +331,7 @@ pub(crate) fn link_header(index: u32, flags: u32) -> [u8; LINK_HEADER_BYTES] {
     header
 }
 
-fn link_body(index: u32, flags: u32, write: impl FnOnce(&mut Writer)) -> Vec<u8> {
+pub(crate) fn link_body(index: u32, flags: u32, write: impl FnOnce(&mut Writer)) -> Vec<u8> {
     body(&link_header(index, flags), write)
 }
 

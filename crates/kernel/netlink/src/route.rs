@@ -101,6 +101,19 @@ impl RouteSocket {
         }
     }
 
+    /// Whether the kernel has links of this kind, of those that are on top of another one (`macvlan`, `ipvlan`,
+    /// `vlan`); its module is loaded if there is one.
+    pub fn has_kind(&mut self, kind: &str) -> Result<bool, Error> {
+        let mut requests = Requests::new();
+        requests.probe(kind);
+        match self.execute(&requests) {
+            Err(err) if err.errno() == Some(Errno::OPNOTSUPP) => Ok(false),
+            // It wants to know on top of which link.
+            Err(err) if matches!(err.errno(), Some(Errno::INVAL | Errno::NODEV)) => Ok(true),
+            result => result.map(|()| true),
+        }
+    }
+
     /// All links.
     pub fn links(&mut self) -> Result<Vec<Link>, Error> {
         let doing = || "list links".to_owned();

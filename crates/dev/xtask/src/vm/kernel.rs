@@ -50,7 +50,7 @@ const PINNED: [(&str, [(&str, &str); 2]); 2] = [
 
 /// What a container needs of the modules, with what these depend on. Some are built in, in some
 /// kernels.
-const MODULES: [&str; 20] = [
+const MODULES: [&str; 23] = [
     "overlay",
     "veth",
     "bridge",
@@ -68,6 +68,9 @@ const MODULES: [&str; 20] = [
     "cls_cgroup",
     "netprio_cgroup",
     "dummy",
+    "macvlan",
+    "ipvlan",
+    "8021q",
     "fuse",
     "loop",
     "quota_v2",
