@@ -168,16 +168,17 @@ fn network(it: &ExplainedContainer) -> String {
     let net = &it.network;
     let mut out = format!("mode {}\n", human::printable(&net.mode));
     for link in &net.links {
-        _ = writeln!(
-            out,
-            "{} = {} on bridge {}, {}, {}{}",
-            link.name,
-            link.host_name,
-            link.bridge,
-            link.mac,
-            link.addresses.join(" "),
-            if link.gateway.is_empty() { String::new() } else { format!(" via {}", link.gateway) }
-        );
+        let place = match link.host_name.as_str() {
+            "" => format!("{} shares {}", link.name, link.bridge),
+            host => format!("{} = {host} on bridge {}", link.name, link.bridge),
+        };
+        let mac = if link.mac.is_empty() { "its hardware address" } else { &link.mac };
+        let way = match link.gateway.as_str() {
+            "" => String::new(),
+            "0.0.0.0" | "::" => " by the link".to_owned(),
+            gateway => format!(" via {gateway}"),
+        };
+        _ = writeln!(out, "{place}, {mac}, {}{way}", link.addresses.join(" "));
     }
     for port in &net.ports {
         _ = writeln!(out, "port {port}");

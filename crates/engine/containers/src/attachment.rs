@@ -381,7 +381,7 @@ pub(crate) fn settings(container: &Container, endpoint: &Endpoint) -> EndpointSe
     let link = &endpoint.link;
     shown.network_id.clone_from(&endpoint.network.id);
     shown.endpoint_id = endpoint_id(&container.id, &endpoint.network.id);
-    shown.mac_address = print_mac(link.mac);
+    shown.mac_address = link.hardware_address().map(print_mac).unwrap_or_default();
     let besides = shown.ipam_config.as_ref().map(|ipam| ipam.link_local_ips.to_vec());
     let besides: Vec<IpAddr> =
         besides.unwrap_or_default().iter().filter_map(|text| text.parse().ok()).collect();
@@ -419,7 +419,8 @@ pub(crate) fn endpoint_id(container: &str, network: &str) -> String {
     oci::Digest::sha256(format!("{container} {network}").as_bytes()).hex().to_owned()
 }
 
-fn print_mac(mac: [u8; 6]) -> String {
+/// As `02:42:ac:11:00:02`.
+pub(crate) fn print_mac(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 

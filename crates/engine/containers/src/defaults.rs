@@ -80,7 +80,7 @@ impl Settings {
         };
         Ok(network::Defaults {
             pools: pools?,
-            options: set.default_network_opts.get("bridge").cloned().unwrap_or_default(),
+            options: set.default_network_opts.clone(),
             bridge,
             forward: set.ip_forward != Some(false),
         })

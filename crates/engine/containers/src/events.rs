@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use docker::event::{Actor, Message};
 use docker::filters::Filters;
+use network::Endpoint;
 use reference::Reference;
 use shim_protocol::Companion;
 
@@ -65,7 +66,7 @@ pub(crate) fn of(kind: &str, action: &str, id: &str, attributes: &[(&str, &str)]
 }
 
 /// What a container has while it runs, for its supervisor to tell of.
-pub(crate) fn companions(container: &Container) -> Vec<Companion> {
+pub(crate) fn companions(container: &Container, endpoints: &[Endpoint]) -> Vec<Companion> {
     let text = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     };
@@ -93,7 +94,10 @@ pub(crate) fn companions(container: &Container) -> Vec<Companion> {
         let driver = match name.as_str() {
             "host" => "host",
             "none" => "null",
-            _ => "bridge",
+            _ => {
+                let its = endpoints.iter().find(|one| one.network.id == settings.network_id);
+                its.map_or("bridge", |one| one.network.driver().name())
+            }
         };
         let attributes = text(&[("container", id), ("name", name), ("type", driver)]);
         all.push(Companion {

@@ -15,6 +15,7 @@ use shim_protocol::{Config, Phase};
 use snapshot::Mounts;
 
 use crate::Error;
+use crate::attachment::print_mac;
 use crate::engine::Engine;
 use crate::record::Container;
 use crate::top::command;
@@ -102,9 +103,12 @@ impl Engine {
         };
         let links = plan.links.iter().map(|link| ExplainedLink {
             name: link.container_name.clone(),
-            host_name: link.host_name.clone(),
+            host_name: match link.kind {
+                endpoint::Kind::Veth => link.host_name.clone(),
+                _ => String::new(),
+            },
             bridge: link.bridge.clone(),
-            mac: link.mac.map(|byte| format!("{byte:02x}")).join(":"),
+            mac: link.hardware_address().map(print_mac).unwrap_or_default(),
             addresses: link.addresses.iter().map(|(ip, len)| format!("{ip}/{len}")).collect(),
             gateway: link.gateway.or(link.gateway6).map(|ip| ip.to_string()).unwrap_or_default(),
         });

@@ -21,6 +21,11 @@ const SHARED: &str = "container sharing network namespace with another container
 impl Engine {
     /// Removes a network in which no container runs.
     pub fn network_remove(&self, wanted: &str) -> Result<(), Error> {
+        let network = self.networks.inspect(&self.shared.db, wanted)?;
+        let endpoints = self.members_without_address(&network)?;
+        if !endpoints.is_empty() {
+            return Err(network::Error::ActiveEndpoints { name: network.name, endpoints }.into());
+        }
         let network =
             self.networks.remove(&self.shared.db, wanted, &|id| self.running_name(id).is_some())?;
         if network.is_configuration() {
@@ -34,6 +39,27 @@ impl Engine {
             &[("name", &network.name), ("type", network.driver().name())],
         ));
         Ok(())
+    }
+
+    /// The names and ids of those who run in a network that gives no addresses, by which others are known.
+    pub fn members_without_address(
+        &self,
+        network: &Network,
+    ) -> Result<Vec<(String, String)>, Error> {
+        let mut members = Vec::new();
+        if !network.driver().shares_link() || !network.pools().is_empty() {
+            return Ok(members);
+        }
+        for row in self.shared.db.read(metadata::Read::containers)? {
+            let container = Container::from_row(row)?;
+            let mut connected = container.record.connected.iter();
+            if connected.any(|(_, one)| one.network_id == network.id)
+                && let Some(name) = self.running_name(&container.id)
+            {
+                members.push((name, container.id));
+            }
+        }
+        Ok(members)
     }
 
     /// The name of a container, if it runs.

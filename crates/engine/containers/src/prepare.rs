@@ -123,8 +123,15 @@ impl Engine {
             let (name, settings) = attachment::bare(&network.name, &network.id, &container.id);
             shown.insert(name, settings);
         }
-        container.record.ports =
-            attachment::port_map(config, &connected.listeners, &ports, connected.routed);
+        let shares_link = |one: &network::Endpoint| one.network.driver().shares_link();
+        let publishes =
+            connected.endpoints.is_empty() || !connected.endpoints.iter().all(shares_link);
+        // As in Docker, where these drivers know of no ports.
+        container.record.ports = if publishes {
+            attachment::port_map(config, &connected.listeners, &ports, connected.routed)
+        } else {
+            docker::PortMap::default()
+        };
         container.record.connected = shown;
         Ok(connected)
     }
@@ -170,9 +177,22 @@ impl Engine {
         let addresses = addresses(&connected.plan);
         let mut gateways = self.settings().host_gateways()?;
         if gateways.is_empty() {
-            let all = || connected.endpoints.iter().flat_map(|endpoint| &endpoint.gateways);
-            gateways.extend(all().find(|gateway| gateway.is_ipv4()));
-            gateways.extend(all().find(|gateway| gateway.is_ipv6()));
+            // A gateway of a link that is shared is another machine; the default bridge is this one.
+            let is_ours = |one: &&network::Endpoint| !one.network.driver().shares_link();
+            let mut all: Vec<IpAddr> = connected
+                .endpoints
+                .iter()
+                .filter(is_ours)
+                .flat_map(|one| one.gateways.iter().copied())
+                .collect();
+            if all.is_empty() && !connected.endpoints.is_empty() {
+                let default = self.networks.inspect(&self.shared.db, network::DEFAULT);
+                all.extend(
+                    default.iter().flat_map(network::Network::pools).filter_map(|one| one.gateway),
+                );
+            }
+            gateways.extend(all.iter().find(|gateway| gateway.is_ipv4()));
+            gateways.extend(all.iter().find(|gateway| gateway.is_ipv6()));
         }
         let mut hosts = etc::hosts(
             if host.network_mode == "host" {
@@ -459,7 +479,7 @@ impl Engine {
                 path: self.paths().events(),
                 image: config.image.clone(),
                 attributes: events::attributes(container),
-                companions: events::companions(container),
+                companions: events::companions(container, &connected.endpoints),
             }),
             rootless: rootless::is_rootless().then(|| self.state().to_owned()),
             tied: is_step,

@@ -130,7 +130,7 @@ impl Engine {
             let network = NetworkChange {
                 plan: connected.plan.clone(),
                 listeners: prepare::listeners(connected.listeners),
-                companions: events::companions(container),
+                companions: events::companions(container, &connected.endpoints),
             };
             let change = Change { network: Some(Box::new(network)), ..Change::default() };
             let socket = self.paths().socket(&container.id);

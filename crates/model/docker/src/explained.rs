@@ -142,17 +142,17 @@ pub struct ExplainedNetwork {
     pub names: bool,
 }
 
-/// A veth pair.
+/// An interface of a container: a veth pair, or one that shares a link of the host's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ExplainedLink {
     /// The end in the container.
     pub name: String,
-    /// The end on the host.
+    /// The end on the host; empty where there is none.
     pub host_name: String,
-    /// The bridge that it is on.
+    /// The bridge that it is on, or the link that it shares.
     pub bridge: String,
-    /// Hardware address.
+    /// Hardware address; empty where it is that of the link it shares.
     pub mac: String,
     /// With their prefixes.
     pub addresses: Vec<String>,

@@ -3,7 +3,8 @@
 //! Mostly nobody needs to be told: a hardware address follows from the IPv4 address, so whoever has that
 //! one later has the same hardware address. It does not where one was asked for, and an IPv6 address may
 //! have been with another IPv4 address before: then those who knew the former owner would go on sending
-//! to it until their caches are old.
+//! to it until their caches are old. On a link that is shared with the host's neighbours, any of those may have had
+//! the address, so all is told there; an ipvlan has its parent's hardware address, and tells nothing, as in Docker.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -70,11 +71,12 @@ impl Announcements {
 
 /// What those on a link are to be told.
 fn frames(link: &Link) -> Vec<Vec<u8>> {
-    let mac = link.mac;
+    let Some(mac) = link.hardware_address() else { return Vec::new() };
+    let is_bridged = link.kind.is_veth();
     let frame = |address: IpAddr| match address {
         IpAddr::V4(address) => {
             let [a, b, c, d] = address.octets();
-            (mac != [0x02, 0x42, a, b, c, d]).then(|| arp(mac, address))
+            (!is_bridged || mac != [0x02, 0x42, a, b, c, d]).then(|| arp(mac, address))
         }
         IpAddr::V6(address) => Some(advertisement(mac, address)),
     };
@@ -134,9 +136,11 @@ fn checksum(bytes: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{IpvlanFlag, IpvlanMode, Kind, MacvlanMode};
 
     fn link(mac: [u8; 6], addresses: &[&str]) -> Link {
         Link {
+            kind: Kind::Veth,
             bridge: "br".into(),
             host_name: "veth".into(),
             container_name: "eth0".into(),
@@ -169,6 +173,15 @@ mod tests {
             assert_eq!(Announcements::wanted(&plan).is_some(), n_frames > 0);
             assert_eq!(Announcements::wanted(&Plan { shared: true, ..plan }), None);
         }
+    }
+
+    #[test]
+    fn neighbours_of_the_host_are_told_of_hardware_addresses_that_are_ones_own() {
+        let usual = [0x02, 0x42, 172, 30, 0, 50];
+        let both = link(usual, &["172.30.0.50", "fd00::50"]);
+        let macvlan = Link { kind: Kind::Macvlan(MacvlanMode::Bridge), ..both.clone() };
+        let ipvlan = Link { kind: Kind::Ipvlan(IpvlanMode::L2, IpvlanFlag::Bridge), ..both };
+        assert_eq!((frames(&macvlan).len(), frames(&ipvlan).len()), (2, 0));
     }
 
     #[test]

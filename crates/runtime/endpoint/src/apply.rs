@@ -6,7 +6,7 @@ use netlink::{FilterSocket, Requests, RouteSocket, Veth};
 use rustix::fs::PROC_SUPER_MAGIC;
 use rustix::io::Errno;
 
-use crate::{Error, Link, Plan, names, parameters, ports};
+use crate::{Error, Link, Plan, names, parameters, ports, upper};
 
 /// How often a link that is in the way is deleted before giving up.
 const ATTEMPTS: u32 = 3;
@@ -37,9 +37,9 @@ pub fn apply(plan: &Plan, netns: BorrowedFd<'_>) -> Result<(), Error> {
     failpoint::hit("endpoint.address")?;
     if off {
         let links: Vec<Link> = plan.links.iter().map(Link::without_ipv6).collect();
-        configure(&mut inside, &links, false)?;
+        configure(&mut inside, netns, &links, false)?;
     } else {
-        configure(&mut inside, &plan.links, ipv6)?;
+        configure(&mut inside, netns, &plan.links, ipv6)?;
     }
     failpoint::hit("endpoint.addressed")?;
     names::write(&plan.links)?;
@@ -56,7 +56,7 @@ fn put(tables: &[nft::Table]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes both ends of each veth pair.
+/// Makes all links, with both ends of each that has two.
 pub(crate) fn connect_all(links: &[Link], netns: BorrowedFd<'_>) -> Result<(), Error> {
     if links.is_empty() {
         return Ok(());
@@ -64,7 +64,10 @@ pub(crate) fn connect_all(links: &[Link], netns: BorrowedFd<'_>) -> Result<(), E
     failpoint::hit("endpoint.link")?;
     let mut outside = RouteSocket::open()?;
     for link in links {
-        connect(&mut outside, link, netns)?;
+        match link.kind.sharing() {
+            None => connect(&mut outside, link, netns)?,
+            Some(sharing) => upper::add(&mut outside, link, sharing, netns)?,
+        }
     }
     failpoint::hit("endpoint.linked")?;
     Ok(())
@@ -112,24 +115,38 @@ fn connect(outside: &mut RouteSocket, link: &Link, netns: BorrowedFd<'_>) -> Res
 }
 
 /// Gives the container's ends their addresses and routes, and sets all up, loopback first.
-pub(crate) fn configure(inside: &mut RouteSocket, links: &[Link], ipv6: bool) -> Result<(), Error> {
+/// The socket is one of their namespace, `netns`.
+pub(crate) fn configure(
+    inside: &mut RouteSocket,
+    netns: BorrowedFd<'_>,
+    links: &[Link],
+    ipv6: bool,
+) -> Result<(), Error> {
+    upper::raise(inside, netns, links, ipv6)?;
     let mut requests = Requests::new();
     requests.set_loopback_up();
     for link in links {
-        let name = link.container_name.as_str();
         let index = index(inside, link)?;
-        if ipv6 && !link.has_ipv6() {
-            requests.no_link_local(name);
+        if link.kind.is_veth() {
+            address(&mut requests, index, link, ipv6);
+            requests.set_up(index, &link.container_name);
         }
-        for (address, prefix) in &link.addresses {
-            requests.add_address(index, name, *address, *prefix);
-        }
-        requests.set_up(index, name);
         for gateway in [link.gateway, link.gateway6].into_iter().flatten() {
             requests.add_default_route(index, gateway);
         }
     }
     Ok(inside.execute(&requests)?)
+}
+
+/// Gives a link its addresses, and none of the kernel's own making where it has no IPv6.
+pub(crate) fn address(requests: &mut Requests, index: u32, link: &Link, ipv6: bool) {
+    let name = link.container_name.as_str();
+    if ipv6 && !link.has_ipv6() {
+        requests.no_link_local(name);
+    }
+    for (address, prefix) in &link.addresses {
+        requests.add_address(index, name, *address, *prefix);
+    }
 }
 
 /// The number of the container's end of a link.

@@ -3,7 +3,7 @@ use std::os::fd::BorrowedFd;
 
 use netlink::{FilterSocket, Requests, RouteSocket};
 
-use crate::{Error, Link, Plan, apply, names, parameters, ports, undo};
+use crate::{Error, Link, Plan, apply, names, parameters, ports, undo, upper};
 
 /// Makes a network namespace that is as `old` says be as `new` says: links that are gone go, those that
 /// are new come, the default route and the published ports follow. Links that stay are not touched.
@@ -26,12 +26,13 @@ pub fn change(old: &Plan, new: &Plan, netns: BorrowedFd<'_>) -> Result<(), Error
         }
         Ok(RouteSocket::open()?)
     })??;
+    upper::delete(&mut inside, &gone)?;
     leave_routes(&mut inside, &old.links, &kept)?;
     let come: Vec<Link> = come.into_iter().cloned().collect();
     apply::connect_all(&come, netns)?;
     parameters::set(&come, netns)?;
     failpoint::hit("endpoint.address")?;
-    apply::configure(&mut inside, &come, ipv6)?;
+    apply::configure(&mut inside, netns, &come, ipv6)?;
     take_routes(&mut inside, &old.links, &kept)?;
     failpoint::hit("endpoint.addressed")?;
     names::write(&new.links)?;

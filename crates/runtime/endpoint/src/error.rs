@@ -18,6 +18,38 @@ pub enum Error {
         /// The bridge.
         name: String,
     },
+    /// The link that another is to share is not there. In Docker's words.
+    #[error("the requested parent interface {name} was not found on the Docker host")]
+    NoParent {
+        /// The link.
+        name: String,
+    },
+    /// The kernel was built without such links.
+    #[error("this kernel has no driver {driver}")]
+    NoDriver {
+        /// `macvlan`, `ipvlan`.
+        driver: &'static str,
+    },
+    /// A link could not be shared, mostly because it is shared in another way. In Docker's words.
+    #[error("failed to create the {driver} port on {parent}")]
+    Port {
+        /// `macvlan`, `ipvlan`.
+        driver: &'static str,
+        /// The link.
+        parent: String,
+        /// What the kernel says.
+        source: Box<netlink::Error>,
+    },
+    /// Another interface that shares the same link has the address.
+    #[error("an address of {name} is in use on {parent}")]
+    AddressTaken {
+        /// The interface in the container.
+        name: String,
+        /// The link that it shares.
+        parent: String,
+        /// Which address.
+        source: Box<netlink::Error>,
+    },
     /// The container has an interface of that name already.
     #[error("error renaming interface \"{host_name}\" to \"{name}\": file exists")]
     NameTaken {
@@ -43,10 +75,10 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// A file of names could not be written or removed.
+    /// A file of names could not be written or removed, or a directory not be read.
     #[error("{doing} \"{path}\"", path = path.display())]
     Names {
-        /// `write` or `remove`.
+        /// `read`, `write` or `remove`.
         doing: &'static str,
         /// The file.
         path: PathBuf,

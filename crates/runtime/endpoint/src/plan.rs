@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Kind;
+
 /// All of a container's networking. The default is a namespace with nothing but loopback.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -34,25 +36,29 @@ pub struct Guard {
     pub ports: Vec<(Protocol, u16)>,
 }
 
-/// A veth pair: one end on a bridge of the host, the other in the container.
+/// An interface of the container, and how it leads out: a veth pair, or a share of a link of the host's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// The bridge, which exists.
+    /// What it is.
+    #[serde(default, skip_serializing_if = "Kind::is_veth")]
+    pub kind: Kind,
+    /// The bridge, or the link that it shares: either exists.
     pub bridge: String,
-    /// The end on the host, at most 15 bytes.
+    /// The end on the host, at most 15 bytes; where there is none, what the interface is known by all the same.
     pub host_name: String,
     /// The end in the container.
     pub container_name: String,
-    /// The container's end's hardware address.
+    /// The container's end's hardware address; of an ipvlan it means nothing ([`Link::hardware_address`]).
     pub mac: [u8; 6],
     /// Its addresses, with the length of the prefix.
     pub addresses: Vec<(IpAddr, u8)>,
-    /// The default route's gateway; `None` on an internal network and on all links but one.
+    /// The default route's gateway; `None` on an internal network and on all links but one. An unspecified
+    /// address means the link itself: all are neighbours there.
     pub gateway: Option<IpAddr>,
     /// The same for IPv6.
     #[serde(default)]
     pub gateway6: Option<IpAddr>,
-    /// Bytes.
+    /// Bytes; one that shares a link has that one's.
     pub mtu: u32,
     /// Whether it is kept from the other isolated ends on its bridge (`enable_icc=false`).
     #[serde(default)]

@@ -1,7 +1,7 @@
 use netlink::{FilterSocket, Requests, RouteSocket};
 use nft::Family;
 
-use crate::{Error, Link, Plan, names};
+use crate::{Error, Link, Plan, names, upper};
 
 /// Takes back what outlives the container's network namespace: its table of ports, and its names.
 /// Whether any of it is there does not matter. Tries all of it, and returns the first failure.
@@ -22,22 +22,25 @@ pub struct Undone {
     _socket: Option<FilterSocket>,
 }
 
-/// Deletes the host's ends of the links, and so the container's. Where the namespace has ended,
-/// the kernel does that by itself; this is for when nobody knows whether it has.
+/// Deletes the host's ends of the links, and so the container's; those that have no such end are looked for in all
+/// network namespaces. Where the namespace has ended, the kernel does that by itself; this is for when nobody
+/// knows whether it has.
 pub fn remove_links(plan: &Plan) -> Result<(), Error> {
-    delete(&plan.links)
+    let deleted = delete(&plan.links);
+    let evicted = upper::evict(&plan.links, None);
+    deleted.and(evicted)
 }
 
-/// Deletes these links.
+/// Deletes those of these links that have an end on the host.
 pub(crate) fn delete(links: &[Link]) -> Result<(), Error> {
-    if links.is_empty() {
+    let mut requests = Requests::new();
+    for link in links.iter().filter(|link| link.kind.is_veth()) {
+        requests.delete_link(&link.host_name);
+    }
+    if requests.is_empty() {
         return Ok(());
     }
     let mut socket = RouteSocket::open()?;
-    let mut requests = Requests::new();
-    for link in links {
-        requests.delete_link(&link.host_name);
-    }
     failpoint::hit("endpoint.unlink")?;
     socket.execute(&requests)?;
     failpoint::hit("endpoint.unlinked")?;

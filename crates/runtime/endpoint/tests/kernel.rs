@@ -49,6 +49,7 @@ fn plan(directory: &Path, addresses: &[(IpAddr, u8)]) -> Plan {
         shared: false,
         guards: Vec::new(),
         links: vec![Link {
+            kind: endpoint::Kind::Veth,
             bridge: "br0".into(),
             host_name: "vethA".into(),
             container_name: "eth0".into(),

@@ -1,12 +1,12 @@
 use std::net::{IpAddr, SocketAddr};
 
-use endpoint::{Dns, Guard, Link, Name, Parameter, Plan, Protocol, PublishedPort};
+use endpoint::{Dns, Guard, Kind, Link, Name, Parameter, Plan, Protocol, PublishedPort};
 use metadata::{Db, Write};
 
 use crate::ensure::hardware_address;
 use crate::options::Routing;
 use crate::port::{Halt, Reach};
-use crate::{Driver, Error, Leased, Network, Networks, Pool, PortRequest, lease, name, port};
+use crate::{Driver, Error, Leased, Network, Networks, PortRequest, lease, name, port};
 
 /// One network that a container is to join.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -183,7 +183,10 @@ impl Networks {
             }
         };
         failpoint::hit("network.leased")?;
-        for one in &leased {
+        for (one, attachment) in leased.iter().zip(attachments) {
+            if one.network.driver() == Driver::Ipvlan && attachment.mac.is_some() {
+                return Err(Error::IpvlanAddress);
+            }
             self.ensure(&one.network)?;
         }
         let guards = guards(&leased, ports);
@@ -219,7 +222,7 @@ impl Networks {
             .into_iter()
             .zip(attachments)
             .enumerate()
-            .filter(|(_, (one, _))| one.network.driver() == Driver::Bridge)
+            .filter(|(_, (one, _))| one.network.driver().has_links())
             .map(|(at, (one, attachment))| {
                 let own = attachment.interface.clone();
                 let prefix = one.network.config.extras.interfaces.as_deref();
@@ -250,27 +253,25 @@ impl Networks {
         attachment: &Attachment,
         (leads4, leads6): (bool, bool),
     ) -> Endpoint {
+        let ways = [leased.way_out(true), leased.way_out(false)];
         let Leased { network, addresses } = leased;
-        let gateways: Vec<IpAddr> = network.pools().iter().filter_map(Pool::way_out).collect();
+        // A way by the link itself has none.
+        let gateways = ways.into_iter().flatten().filter(|way| !way.is_unspecified()).collect();
+        let parent = network.config.parent.as_ref();
         let names =
             if network.is_user_defined() { names(member, &attachment.aliases) } else { Vec::new() };
         // 169.254.0.0/16 (RFC 3927), fe80::/64 (RFC 4291).
         let prefix = |address: &IpAddr| if address.is_ipv4() { 16 } else { 64 };
         let link_local = attachment.link_local.iter().map(|one| (*one, prefix(one)));
         let link = Link {
-            bridge: network.bridge().to_owned(),
+            kind: parent.map_or(Kind::Veth, |parent| parent.kind),
+            bridge: parent.map_or(network.bridge(), |parent| parent.name.as_str()).to_owned(),
             host_name: name::veth(member.id, &network.id),
             container_name,
-            mac: attachment
-                .mac
-                .unwrap_or_else(|| hardware_address(addresses.iter().map(|(address, _)| *address))),
+            mac: attachment.mac.unwrap_or_else(|| mac(member.id, &network, &addresses)),
             addresses: addresses.into_iter().chain(link_local).collect(),
-            gateway: gateways.iter().find(|one| one.is_ipv4()).copied().filter(|_| leads4),
-            gateway6: gateways
-                .iter()
-                .find(|one| one.is_ipv6())
-                .copied()
-                .filter(|_| leads6 && !attachment.without_ipv6),
+            gateway: ways[0].filter(|_| leads4),
+            gateway6: ways[1].filter(|_| leads6 && !attachment.without_ipv6),
             mtu: network.mtu(),
             isolated: !network.config.icc,
             parameters: attachment.parameters.clone(),
@@ -300,7 +301,7 @@ impl Networks {
         if directories.is_empty() {
             return None;
         }
-        let shut_in = leased.iter().all(|one| one.network.is_internal());
+        let shut_in = leased.iter().all(|one| one.network.is_shut_in());
         let upstream = if shut_in { Vec::new() } else { upstream.to_vec() };
         // A link holds in its network alone: it leads to the name that others have with the network's.
         let links = attachments.iter().zip(leased).flat_map(|(attachment, one)| {
@@ -314,12 +315,10 @@ impl Networks {
 /// The attachments that lead out by IPv4 and by IPv6: by their priority, then those of networks that
 /// have both, then by the network's name. `None` where there is no way out.
 fn ways_out(attachments: &[Attachment], leased: &[Leased]) -> (Option<usize>, Option<usize>) {
-    let leads = |one: &Leased, ipv4: bool| {
-        one.network.pools().iter().any(|pool| pool.way_out().is_some_and(|ip| ip.is_ipv4() == ipv4))
-    };
+    let leads = |one: &Leased, ipv4: bool| one.way_out(ipv4).is_some();
     let mut candidates: Vec<usize> = (0..leased.len())
-        .filter(|at| leased[*at].network.driver() == Driver::Bridge)
-        .filter(|at| !leased[*at].network.is_internal())
+        .filter(|at| leased[*at].network.driver().has_links())
+        .filter(|at| !leased[*at].network.is_shut_in())
         .collect();
     candidates.sort_by_key(|at| {
         let one = &leased[*at];
@@ -330,15 +329,33 @@ fn ways_out(attachments: &[Attachment], leased: &[Leased]) -> (Option<usize>, Op
     (first(true), first(false))
 }
 
+/// The hardware address of a container that asks for none. On a bridge of ours it follows from its IP addresses.
+/// A link that others share takes IPv4 addresses for that alone: of IPv6 the end is not enough there.
+fn mac(container: &str, network: &Network, addresses: &[(IpAddr, u8)]) -> [u8; 6] {
+    let all = addresses.iter().map(|(address, _)| *address);
+    if !network.driver().shares_link() || all.clone().any(|address| address.is_ipv4()) {
+        return hardware_address(all);
+    }
+    // Locally administered, one machine's.
+    let mut mac = [0x02, 0, 0, 0, 0, 0];
+    for (at, byte) in mac.iter_mut().enumerate().skip(1) {
+        let of =
+            |id: &str| id.get(2 * at..2 * at + 2).and_then(|two| u8::from_str_radix(two, 16).ok());
+        *byte = of(container).unwrap_or_default() ^ of(&network.id).unwrap_or_default();
+    }
+    mac
+}
+
 /// By which of its addresses a container is reached from outside, and where its ports are published
-/// that name no address.
+/// that name no address. A network that shares a link publishes none, as in Docker.
 fn reach(attachments: &[Attachment], leased: &[Leased]) -> Reach {
     let (way4, way6) = ways_out(attachments, leased);
     let address = |at: Option<usize>, ipv4: bool| {
         let one = &leased[at?];
         let routed = one.network.config.extras.routing(ipv4) == Routing::Routed;
+        let publishes = !routed && !one.network.driver().shares_link();
         let mut all = one.addresses.iter().map(|(address, _)| *address);
-        all.find(|address| address.is_ipv4() == ipv4).filter(|_| !routed)
+        all.find(|address| address.is_ipv4() == ipv4).filter(|_| publishes)
     };
     let main = way4.or(way6).map(|at| &leased[at].network.config.extras);
     let routed = |ipv4| main.is_some_and(|extras| extras.routing(ipv4) == Routing::Routed);

@@ -5,6 +5,7 @@ use metadata::{Db, Read};
 use serde::{Deserialize, Serialize};
 
 use crate::options::{self, Extras};
+use crate::parent::Parent;
 use crate::record::{Config, is_predefined};
 use crate::template::configured;
 use crate::{Driver, Error, Network, Networks, Pool, Subnet, name, now, pool};
@@ -14,7 +15,7 @@ use crate::{Driver, Error, Network, Networks, Pool, Subnet, name, now, pool};
 pub struct CreateRequest {
     /// Its name, not yet taken.
     pub name: String,
-    /// `bridge`; empty means the same.
+    /// `bridge`, `macvlan`, `ipvlan`; empty means the first.
     pub driver: String,
     /// Ranges of addresses; a free one is chosen where none is given.
     pub pools: Vec<PoolRequest>,
@@ -28,7 +29,7 @@ pub struct CreateRequest {
     pub internal: bool,
     /// Kept as it is given.
     pub attachable: bool,
-    /// The driver's options (`com.docker.network.bridge.*`).
+    /// The driver's options (`com.docker.network.bridge.*`, `parent`).
     pub options: BTreeMap<String, String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
@@ -55,14 +56,14 @@ pub struct PoolRequest {
 pub(crate) const DEFAULT_MTU: u32 = 1500;
 
 impl Networks {
-    /// Makes a network: its record, then its bridge and rules, which others may want to see. Those of an
+    /// Makes a network: its record, then its bridge and rules or its parent, which others may want to see. Those of an
     /// ordinary user's engine are made when a container needs them.
     pub fn create(&self, db: &Db, request: &CreateRequest) -> Result<Network, Error> {
         check_name(&request.name)?;
         match request.driver.as_str() {
             // Of one that is never made it does not matter.
             _ if request.config_only => {}
-            "" | "bridge" => {}
+            "" | "bridge" | "macvlan" | "ipvlan" => {}
             "host" => return Err(Error::SingleInstance { driver: "host" }),
             "null" | "none" => return Err(Error::SingleInstance { driver: "null" }),
             other => return Err(Error::Driver { driver: other.to_owned() }),
@@ -71,7 +72,14 @@ impl Networks {
             None => self.with_defaults(request),
             Some(_) => db.read(|tx| configured(tx, request))?,
         };
-        let foreign = self.inside_if_there(|| options::is_there(&request.options))?;
+        let parent = if request.config_only { None } else { Parent::parse(request)? };
+        let foreign = match &parent {
+            Some(parent) => {
+                self.check_parent(parent)?;
+                None
+            }
+            None => self.inside_if_there(|| options::is_there(&request.options))?,
+        };
         let foreign = foreign.unwrap_or(false);
         let host = pool::used(&[])?;
         failpoint::hit("network.create")?;
@@ -95,7 +103,7 @@ impl Networks {
             && let Err(err) = self.ensure(&network)
         {
             // What cannot be made is not there. Why it could not is what matters.
-            let _ = self.unmake(&network);
+            let _ = self.unmake(db, &network);
             db.write(|tx| Ok::<_, Error>(tx.delete_network(&network.id)?))?;
             return Err(err);
         }
@@ -105,7 +113,8 @@ impl Networks {
     /// What was asked for, with what an administrator has set for networks that do not say otherwise.
     fn with_defaults(&self, request: &CreateRequest) -> CreateRequest {
         let mut request = request.clone();
-        for (option, value) in &self.defaults.options {
+        let driver = if request.driver.is_empty() { "bridge" } else { request.driver.as_str() };
+        for (option, value) in self.defaults.options.get(driver).into_iter().flatten() {
             request.options.entry(option.clone()).or_insert_with(|| value.clone());
         }
         // One that counts for nothing would look wrong.
@@ -128,11 +137,14 @@ impl Networks {
         let id = self.new_id(networks)?;
         let ipv4 = enabled(request.ipv4, &request.options, options::ENABLE_4, true)?;
         let ipv6 = enabled(request.ipv6, &request.options, options::ENABLE_6, false)?;
-        if !ipv4 && !ipv6 {
+        let mut parent = Parent::parse(request)?;
+        if !ipv4 && !ipv6 && parent.is_none() {
             return Err(Error::NoFamily);
         }
-        let skips = [true, false]
-            .map(|ipv4| options::skips_gateway(&request.options, request.internal, ipv4));
+        let skips = [true, false].map(|ipv4| match &parent {
+            Some(parent) => parent.has_no_gateway(request.internal),
+            None => options::skips_gateway(&request.options, request.internal, ipv4),
+        });
         let gateways = Gateways { ipv4: !skips[0], ipv6: !skips[1] };
         let mut pools = Vec::new();
         for wanted in request.pools.iter().filter(|one| !one.subnet.is_empty()) {
@@ -152,12 +164,17 @@ impl Networks {
                 .ok_or(Error::NoPool)?;
             pools.push(chosen_pool(subnet, None, gateways)?);
         }
+        if let Some(parent) = &mut parent {
+            parent.settle(&id, networks)?;
+        }
+        let driver = parent.as_ref().map_or(Driver::Bridge, Parent::driver);
+        let is_bridge = driver == Driver::Bridge;
         let mut config = Config {
-            driver: Driver::Bridge,
+            driver,
             pools,
             idle,
             ipam_options: request.ipam_options.clone(),
-            bridge: name::bridge(&self.prefix, &id),
+            bridge: if is_bridge { name::bridge(&self.prefix, &id) } else { String::new() },
             mtu: DEFAULT_MTU,
             internal: request.internal,
             icc: true,
@@ -166,6 +183,7 @@ impl Networks {
             options: request.options.clone(),
             attachable: request.attachable,
             extras: Extras::default(),
+            parent,
             template: None,
             configured_by: request.config_from.clone(),
         };

@@ -11,8 +11,8 @@ use crate::{Error, Subnet};
 pub struct Defaults {
     /// Ranges from which networks get theirs that ask for none; for IPv4 Docker's where there is none.
     pub pools: Vec<SplitPool>,
-    /// Options of networks that do not have them.
-    pub options: BTreeMap<String, String>,
+    /// Options of networks that do not have them, by the driver.
+    pub options: BTreeMap<String, BTreeMap<String, String>>,
     /// The network that is there without anybody making it.
     pub bridge: DefaultBridge,
     /// Whether the machine is made to pass packets on.

@@ -11,15 +11,16 @@ use crate::options::Routing;
 use crate::{DEFAULT, Driver, Error, Network, Networks, name, rules};
 
 impl Networks {
-    /// Makes a network's bridge and rules, or what is missing of them. Cheap where all is there:
+    /// Makes a network's bridge and rules or its parent, or what is missing of them. Cheap where all is there:
     /// one look at the link, one at the table.
     ///
     /// The bridge is set up last of all, so that one that is up has all the rest.
     pub fn ensure(&self, network: &Network) -> Result<(), Error> {
-        if network.driver() != Driver::Bridge {
-            return Ok(());
+        match (&network.config.parent, network.driver()) {
+            (Some(parent), _) => self.inside(|| Self::ensure_parent(network, parent)),
+            (None, Driver::Bridge) => self.inside(|| self.ensure_here(network)),
+            (None, _) => Ok(()),
         }
-        self.inside(|| self.ensure_here(network))
     }
 
     /// Makes the bridge of the default network, unless it is somebody else's: by its address containers of

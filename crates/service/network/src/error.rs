@@ -79,7 +79,7 @@ pub enum Error {
     #[error("cannot create endpoint on configuration-only network")]
     OnlyConfiguration,
     /// A driver that we do not have.
-    #[error("network driver `{driver}` is not supported: use bridge")]
+    #[error("network driver `{driver}` is not supported: use bridge, macvlan or ipvlan")]
     Driver {
         /// The driver.
         driver: String,
@@ -100,6 +100,97 @@ pub enum Error {
         /// The option.
         option: String,
     },
+    /// A mode of a driver that there is not.
+    #[error(
+        "requested {driver} {what} '{value}' is not valid, {usual} is the {driver} driver default"
+    )]
+    Mode {
+        /// `macvlan`, `ipvlan`.
+        driver: &'static str,
+        /// `mode`, `flag`.
+        what: &'static str,
+        /// What was asked for.
+        value: String,
+        /// What it is where nothing is.
+        usual: &'static str,
+    },
+    /// Loopback leads nowhere.
+    #[error("loopback interface is not a valid {driver} parent link")]
+    LoopbackParent {
+        /// `macvlan`, `ipvlan`.
+        driver: &'static str,
+    },
+    /// A parent that is not there, and of which the name does not say how to make it.
+    #[error("{0}")]
+    Parent(String),
+    /// A parent that is not there any more.
+    #[error("the requested parent interface {parent} was not found on the Docker host")]
+    NoParent {
+        /// Its name.
+        parent: String,
+    },
+    /// The kernel did not make the subinterface of a VLAN.
+    #[error("failed to create {parent} vlan link")]
+    VlanLink {
+        /// Its name.
+        parent: String,
+        /// Why.
+        source: netlink::Error,
+    },
+    /// A parent that was made could not be set up: what is below it may be down.
+    #[error("failed to enable {parent} the {driver} parent link")]
+    ParentDown {
+        /// Its name.
+        parent: String,
+        /// `macvlan`, `ipvlan`.
+        driver: &'static str,
+        /// Why.
+        source: netlink::Error,
+    },
+    /// A parent that one network has for itself.
+    #[error("network {holder} is already using parent interface {parent}")]
+    ParentInUse {
+        /// That network, as Docker calls it here.
+        holder: String,
+        /// The link.
+        parent: String,
+    },
+    /// The same, since this network would want it for itself.
+    #[error(
+        "cannot use mode passthru, macvlan network {holder} is already using parent interface {parent}"
+    )]
+    PassthruInUse {
+        /// The network that has it.
+        holder: String,
+        /// The link.
+        parent: String,
+    },
+    /// The same, since the other network wants it for itself.
+    #[error("macvlan network {holder} is already using parent interface {parent} in mode passthru")]
+    PassthruOfAnother {
+        /// The network that has it.
+        holder: String,
+        /// The link.
+        parent: String,
+    },
+    /// An ordinary user's engine has none of the machine's links.
+    #[error(
+        "cannot share parent interface {parent}: the engine of an ordinary user has a network namespace of its own, \
+         and none of the machine's links is in it"
+    )]
+    ParentOfMachine {
+        /// The link.
+        parent: String,
+    },
+    /// The kernel lacks a driver.
+    #[error("this kernel has no driver {driver}")]
+    NoKernelDriver {
+        /// `macvlan`, `ipvlan`, `8021q`, `dummy`.
+        driver: &'static str,
+    },
+    /// An ipvlan has its parent's hardware address.
+    #[error("ipvlan interfaces do not support custom mac address assignment")]
+    IpvlanAddress,
     /// A network without any addresses.
     #[error("IPv4 or IPv6 must be enabled")]
     NoFamily,
@@ -262,6 +353,7 @@ impl Error {
             | Self::Flag { .. }
             | Self::NoFamily
             | Self::Driver { .. }
+            | Self::ParentOfMachine { .. }
             | Self::Pool(_)
             | Self::Sctp(_)
             | Self::OutsideOfNetwork { .. }
@@ -282,6 +374,18 @@ impl Error {
             Self::PortAllocated { .. }
             | Self::Record { .. }
             | Self::IsolatedNotInternal
+            // As Docker's, which have no class there.
+            | Self::Mode { .. }
+            | Self::LoopbackParent { .. }
+            | Self::Parent(_)
+            | Self::NoParent { .. }
+            | Self::VlanLink { .. }
+            | Self::ParentDown { .. }
+            | Self::ParentInUse { .. }
+            | Self::PassthruInUse { .. }
+            | Self::PassthruOfAnother { .. }
+            | Self::NoKernelDriver { .. }
+            | Self::IpvlanAddress
             | Self::Setting { .. }
             | Self::Metadata(_)
             | Self::Kernel { .. }

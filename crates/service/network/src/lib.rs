@@ -1,10 +1,10 @@
 //! Networks: which there are, who has which address and port in them, and the bridge and firewall
-//! rules of each.
+//! rules of each, or the link of the host that one shares.
 //!
 //! | what | where it is kept | how it is found again |
 //! |---|---|---|
 //! | a network, its subnets, the addresses and ports given out | the database | by id |
-//! | its bridge | the kernel | by name, in its record |
+//! | its bridge, or the parent link that was made for it | the kernel | by name, in its record |
 //! | its rules | the kernel: one nftables table each, `PREFIX-net-ID` | by name |
 //! | a container's links, rules and names | the kernel and `STATE/networks`, made by its shim from the [`endpoint::Plan`] that [`Networks::connect`] computes | by name |
 //!
@@ -22,6 +22,7 @@ mod error;
 mod lease;
 mod name;
 mod options;
+mod parent;
 mod pool;
 mod port;
 mod predefined;

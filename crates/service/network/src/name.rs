@@ -1,4 +1,5 @@
 //! Names in the kernel: at most 15 bytes for a link, and of one engine alone.
+use crate::Driver;
 
 /// How many digits of an id are enough to tell it from others.
 pub(crate) const SHORT_ID_DIGITS: usize = 12;
@@ -36,6 +37,12 @@ pub(crate) fn is_bridge(prefix: &str, name: &str) -> bool {
     let start = bridge(prefix, "");
     let digits = name.strip_prefix(&start).unwrap_or_default();
     name.len() == LINK_NAME_BYTES && is_hex(digits)
+}
+
+/// The link of a `macvlan` or `ipvlan` network that names no parent: Docker's name for it.
+pub(crate) fn dummy(driver: Driver, network_id: &str) -> String {
+    let prefix = if driver == Driver::Ipvlan { "di-" } else { "dm-" };
+    format!("{prefix}{}", short(network_id))
 }
 
 /// The host's end of a container's link: 9 digits of the container's id, 4 of the network's.
@@ -101,6 +108,8 @@ mod tests {
             }
         }
         assert!(!is_bridge("dhow", "dh1a2b3c4d01234") && !is_bridge("dhow-1a2b3c4d", "dhow0"));
+        assert_eq!(dummy(Driver::Macvlan, ID), "dm-0123456789ab");
+        assert_eq!(dummy(Driver::Ipvlan, ID), "di-0123456789ab");
         assert_eq!(veth(ID, ID), "ve0123456780123");
         assert_eq!(veth(ID, ID).len(), LINK_NAME_BYTES);
     }

@@ -7,7 +7,7 @@ use netlink::RouteSocket;
 use serde::{Deserialize, Serialize};
 
 use crate::record::Config;
-use crate::{Error, Network, name};
+use crate::{Driver, Error, Network, name};
 
 /// The smallest that IPv4 allows, and the largest of its packets, in bytes.
 const MTU_RANGE: std::ops::RangeInclusive<u32> = 68..=65_535;
@@ -86,10 +86,15 @@ impl Extras {
     }
 }
 
+/// Those that are heeded whatever the driver; all others are a bridge's.
+const OF_ALL_DRIVERS: [&str; 4] = [ENABLE_4, ENABLE_6, ADVERTISE_PERIOD, ADVERTISE_TIMES];
+
 /// Reads the options that mean something; others are kept and mean nothing, as with Docker.
 pub(crate) fn apply(config: &mut Config, id: &str, networks: &[Network]) -> Result<(), Error> {
+    let is_bridge = config.driver == Driver::Bridge;
     let Config { options, extras, .. } = config;
-    for (option, value) in options.iter() {
+    let means = |option: &str| is_bridge || OF_ALL_DRIVERS.contains(&option);
+    for (option, value) in options.iter().filter(|(option, _)| means(option)) {
         let invalid =
             |reason: String| Error::Option { name: option.clone(), value: value.clone(), reason };
         let flag = || parse_flag(value).ok_or_else(|| invalid(no_flag(value)));

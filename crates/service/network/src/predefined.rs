@@ -51,7 +51,7 @@ impl Networks {
         if self.inside_if_there(|| has_ports(old.bridge()))?.unwrap_or(false) {
             return Ok(());
         }
-        self.unmake(old)?;
+        self.unmake(db, old)?;
         let (request, foreign) = self.default_request()?;
         let host = pool::used(&[])?;
         db.write(|tx| {
@@ -205,6 +205,7 @@ fn without_bridge(name: &str, driver: Driver) -> Result<Network, Error> {
         options: BTreeMap::new(),
         attachable: false,
         extras: Extras::default(),
+        parent: None,
         template: None,
         configured_by: None,
     };

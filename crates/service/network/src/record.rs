@@ -5,8 +5,9 @@ use metadata::{Read, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::options::Extras;
+use crate::parent::Parent;
 use crate::template::Template;
-use crate::{DEFAULT, Error, PoolRequest, Subnet};
+use crate::{DEFAULT, Error, PoolRequest, Subnet, name};
 
 /// A network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,10 @@ pub struct Network {
 pub enum Driver {
     /// A bridge of this host.
     Bridge,
+    /// A link of this host that containers share, each with a hardware address of its own.
+    Macvlan,
+    /// A link of this host that containers share, with its hardware address.
+    Ipvlan,
     /// The host's own network namespace.
     Host,
     /// Nothing but loopback.
@@ -38,9 +43,25 @@ impl Driver {
     pub fn name(self) -> &'static str {
         match self {
             Self::Bridge => "bridge",
+            Self::Macvlan => "macvlan",
+            Self::Ipvlan => "ipvlan",
             Self::Host => "host",
             Self::Null => "null",
         }
+    }
+
+    /// Whether containers have interfaces in its networks.
+    pub fn has_links(self) -> bool {
+        match self {
+            Self::Bridge | Self::Macvlan | Self::Ipvlan => true,
+            Self::Host | Self::Null => false,
+        }
+    }
+
+    /// Whether its networks share a link of the host's: the host itself has no address there, publishes no ports
+    /// and has no rules.
+    pub fn shares_link(self) -> bool {
+        matches!(self, Self::Macvlan | Self::Ipvlan)
     }
 }
 
@@ -71,6 +92,9 @@ pub(crate) struct Config {
     /// What the options say beyond that.
     #[serde(default)]
     pub(crate) extras: Extras,
+    /// What the drivers `macvlan` and `ipvlan` share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<Parent>,
     /// It is no network: others are made with what it says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) template: Option<Template>,
@@ -183,7 +207,22 @@ impl Network {
         self.config.mtu
     }
 
-    /// Whether there is no way out of it.
+    /// The link of the host that it shares; `None` for drivers that share none.
+    pub fn parent(&self) -> Option<&str> {
+        self.config.parent.as_ref().map(|parent| parent.name.as_str())
+    }
+
+    /// Whether it named no parent, and has a dummy for one.
+    pub(crate) fn has_dummy(&self) -> bool {
+        self.parent().is_some_and(|parent| parent == name::dummy(self.driver(), &self.id))
+    }
+
+    /// Whether nothing leads out of it, be that what was asked for or for want of a parent.
+    pub(crate) fn is_shut_in(&self) -> bool {
+        self.is_internal() || self.has_dummy()
+    }
+
+    /// Whether it was asked for that there is no way out of it.
     pub fn is_internal(&self) -> bool {
         self.config.internal
     }
@@ -208,7 +247,7 @@ impl Network {
         if let Some(template) = &self.config.template {
             return template.ipv4;
         }
-        self.config.driver != Driver::Bridge
+        !self.config.driver.has_links()
             || self.config.pools.iter().any(|pool| pool.subnet.is_ipv4())
     }
 

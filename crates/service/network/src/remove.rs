@@ -49,7 +49,7 @@ impl Networks {
         if !active.is_empty() {
             return Err(Error::ActiveEndpoints { name: network.name, endpoints: active });
         }
-        self.unmake(&network)?;
+        self.unmake(db, &network)?;
         failpoint::hit("network.remove")?;
         db.write(|tx| {
             // Somebody may have come in while the bridge went away: its start fails, or makes a
@@ -93,12 +93,15 @@ impl Networks {
         Ok(removed)
     }
 
-    /// Takes a network's rules, bridge and files away, whatever is there of them.
-    pub(crate) fn unmake(&self, network: &Network) -> Result<(), Error> {
-        if network.driver() != Driver::Bridge {
-            return Ok(());
+    /// Takes a network's rules, bridge or parent, and files away, whatever is there of them.
+    pub(crate) fn unmake(&self, db: &Db, network: &Network) -> Result<(), Error> {
+        match (&network.config.parent, network.driver()) {
+            (Some(parent), _) => self.unmake_parent(db, network, parent)?,
+            (None, Driver::Bridge) => {
+                self.inside_if_there(|| self.unmake_here(network))?;
+            }
+            (None, _) => return Ok(()),
         }
-        self.inside_if_there(|| self.unmake_here(network))?;
         let path = self.directory.join(&network.id);
         match std::fs::remove_dir_all(&path) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -60,6 +60,7 @@ impl Networks {
             options: request.options.clone(),
             attachable: false,
             extras: Extras::default(),
+            parent: None,
             template: Some(template),
             configured_by: None,
         };

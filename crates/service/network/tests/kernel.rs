@@ -109,6 +109,7 @@ impl Host {
         socket.execute(&requests).unwrap();
         let netns = new_namespace();
         let link = Link {
+            kind: endpoint::Kind::Veth,
             bridge: "ext0".into(),
             host_name: "outside".into(),
             container_name: "eth0".into(),

@@ -12,7 +12,7 @@ use docker::{
     timestamp::Timestamp,
 };
 use hyper::StatusCode;
-use network::{Driver, Network, Pool, PoolRequest};
+use network::{Network, Pool, PoolRequest};
 
 use crate::{
     call::{Call, Reply, created, done, empty, ok},
@@ -37,7 +37,8 @@ pub(crate) async fn list(call: Call) -> Reply {
             let mut list = Vec::new();
             for network in engine.networks().list(engine.db())? {
                 let is_dangling = network.is_user_defined()
-                    && engine.networks().leases(engine.db(), &network)?.is_empty();
+                    && engine.networks().leases(engine.db(), &network)?.is_empty()
+                    && engine.members_without_address(&network)?.is_empty();
                 if matches(&network, &filters) && dangling.is_none_or(|want| want == is_dangling) {
                     list.push(view(&network));
                 }
@@ -95,9 +96,11 @@ pub(crate) async fn prune(call: Call) -> Reply {
                 filters.labels("label", network.labels())
                     && filters.not_labels(network.labels())
                     && until.covers(network.created)
+                    && engine.members_without_address(network).is_ok_and(|all| all.is_empty())
             })?;
             for network in &removed {
-                let attributes = [("name", network.name.as_str()), ("type", "bridge")];
+                let attributes =
+                    [("name", network.name.as_str()), ("type", network.driver().name())];
                 engine.tell_of("network", "destroy", &network.id, &attributes);
             }
             engine.tell_of("network", "prune", "", &[("reclaimed", "0")]);
@@ -187,7 +190,7 @@ fn view(network: &Network) -> Inspect {
         pools.chain(network.configured_pools().iter().map(view_configured)).collect();
     // IPv4 comes first, in whatever order they were asked for.
     config.sort_by_key(|one| one.subnet.contains(':'));
-    let plain = network.driver() != Driver::Bridge && !network.is_configuration();
+    let plain = !network.driver().has_links() && !network.is_configuration();
     Inspect {
         name: network.name.clone(),
         id: network.id.clone(),

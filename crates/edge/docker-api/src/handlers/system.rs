@@ -138,7 +138,7 @@ fn information(engine: &Engine) -> Result<Info, Error> {
             .collect(),
         plugins: Plugins {
             volume: words(&["local"]),
-            network: words(&["bridge", "host", "null"]),
+            network: words(&["bridge", "host", "ipvlan", "macvlan", "null"]),
             authorization: List::NIL,
             log: words(&["journald", "json-file", "local", "none", "syslog"]),
         },

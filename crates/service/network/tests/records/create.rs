@@ -81,7 +81,7 @@ fn what_cannot_be_a_network_is_refused_in_dockers_words() {
             engine,
             &CreateRequest { driver: "overlay".into(), ..named("new") },
             Class::Invalid,
-            &expect!["network driver `overlay` is not supported: use bridge"],
+            &expect!["network driver `overlay` is not supported: use bridge, macvlan or ipvlan"],
         );
         check(
             engine,

@@ -5,6 +5,7 @@
 
 mod connect;
 mod create;
+mod parents;
 
 use std::collections::BTreeMap;
 use std::fs;
