@@ -24,6 +24,14 @@ pub enum Need {
     ProjectQuota,
     /// To make a network namespace and links in it, and `ip`.
     Netns,
+    /// Links that share another one with a hardware address of their own.
+    Macvlan,
+    /// Links that share another one with its hardware address.
+    Ipvlan,
+    /// Links for the packets of one VLAN.
+    Vlan,
+    /// Links behind which there is nothing.
+    Dummy,
     /// To change nftables in a network namespace, and `nft`.
     Nft,
     /// The memory controller, of any version.
@@ -119,6 +127,10 @@ impl Need {
                 )
             }),
             Self::Netns => shell("unshare -n ip link add probe0 type veth peer name probe1"),
+            Self::Macvlan => link("macvlan mode bridge"),
+            Self::Ipvlan => link("ipvlan mode l2"),
+            Self::Vlan => link("vlan id 7"),
+            Self::Dummy => shell("unshare -n ip link add probe0 type dummy"),
             Self::Nft => shell("unshare -n nft add table inet probe"),
             Self::MemoryCgroup => controller("memory", "memory"),
             Self::PidsCgroup => controller("pids", "pids"),
@@ -176,6 +188,14 @@ impl Need {
 
 fn met(is_there: bool, why: impl FnOnce() -> String) -> Result<(), String> {
     if is_there { Ok(()) } else { Err(why()) }
+}
+
+/// Whether there are links of this type, which are on top of another one.
+fn link(kind: &str) -> Result<(), String> {
+    shell(&format!(
+        "unshare -n sh -c 'ip link add probe0 type veth peer name probe1 && \
+         ip link add link probe0 name probe2 type {kind}'"
+    ))
 }
 
 /// Whether the kernel is at least this new.

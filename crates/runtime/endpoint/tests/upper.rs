@@ -234,13 +234,13 @@ fn what_a_dead_supervisor_left_is_found_where_another_container_is() {
 #[test]
 fn an_address_that_another_one_has_is_refused() {
     beside_a_lan("Macvlan", BRIDGE, || {
-        let _first = start(&plan(BRIDGE, 2));
+        let first = start(&plan(BRIDGE, 2));
         let mut other = plan(BRIDGE, 3);
         other.links[0].mac = [2, 0x42, 10, 0, 0, 2];
         let err = apply(&other, new_namespace().as_fd()).unwrap_err();
         assert_eq!(err.to_string(), "an address of eth0 is in use on lan0");
         // The first one is left alone.
-        assert!(reaches(&start(&plan(BRIDGE, 4)), &_first, "10.0.0.2"));
+        assert!(reaches(&start(&plan(BRIDGE, 4)), &first, "10.0.0.2"));
     });
 }
 

@@ -41,6 +41,7 @@ mod logs;
 mod mounts;
 mod network;
 mod network_live;
+mod network_parents;
 mod ours;
 mod prune;
 mod registry;

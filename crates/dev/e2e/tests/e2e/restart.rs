@@ -19,7 +19,7 @@ fn status(sandbox: &Sandbox, name: &str) -> String {
 
 /// The supervisor of a container that runs, or waits to be started again.
 #[track_caller]
-fn shim(sandbox: &Sandbox, name: &str) -> i64 {
+pub(crate) fn shim(sandbox: &Sandbox, name: &str) -> i64 {
     let id = sandbox.ok(&["inspect", "-f", "{{.Id}}", name]);
     let path = sandbox.root().join("containers").join(id).join("status.json");
     let status: serde_json::Value =
@@ -28,7 +28,7 @@ fn shim(sandbox: &Sandbox, name: &str) -> i64 {
 }
 
 #[track_caller]
-fn kill(sandbox: &Sandbox, pid: i64) {
+pub(crate) fn kill(sandbox: &Sandbox, pid: i64) {
     sandbox.sh(&format!("kill -9 {pid}")).success();
     // A zombie has let go of its locks.
     let stat = format!("/proc/{pid}/stat");

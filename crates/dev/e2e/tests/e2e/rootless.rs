@@ -9,7 +9,7 @@ use crate::{inspect, pid};
 use testkit::{Sandbox, needs, user, wait_until};
 
 /// A user's engine with the image `busybox`, whose first container has come and gone.
-fn of_user(name: &str) -> Sandbox {
+pub(crate) fn of_user(name: &str) -> Sandbox {
     let sandbox = Sandbox::new(name);
     sandbox.become_user();
     sandbox.import("busybox");

@@ -32,6 +32,8 @@ const SUITES: &[&str] = &[
     "volume",
     "network",
     "network-bridge",
+    "network-ipvlan",
+    "network-macvlan",
     "networking",
     "system",
     "session",
