@@ -7,7 +7,7 @@ cd "$source"
 test -f go.mod || { cp vendor.mod go.mod && cp vendor.sum go.sum; }
 export GOFLAGS=-mod=vendor CGO_ENABLED=0 GOTOOLCHAIN=local GO111MODULE=on
 mkdir -p "$bin"
-for package in ${PACKAGES:-networking network network/bridge container image volume system build session capabilities cli}; do
+for package in ${PACKAGES:-networking network network/bridge network/ipvlan network/macvlan container image volume system build session capabilities cli}; do
     name=$(echo "$package" | tr / -)
     directory=./integration/$package
     test "$package" != cli || directory=./integration-cli
