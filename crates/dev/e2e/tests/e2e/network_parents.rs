@@ -12,7 +12,7 @@ fn lay_cable(sandbox: &Sandbox) {
 
 /// Takes it away; whatever was made on it would go with it.
 fn finish(sandbox: Sandbox) {
-    assert_eq!(sandbox.sh("ls /sys/class/net | grep -c '^d[mi]-\\|^lan0[.]'").stdout, "0\n");
+    assert_eq!(sandbox.sh("ip -o link | grep -c ': d[mi]-\\|: lan0[.]'").stdout, "0\n");
     sandbox.sh("ip link del lan0").success();
     sandbox.finish();
 }
@@ -184,7 +184,7 @@ fn a_network_without_a_parent_is_one_of_its_own() {
     let sandbox = busybox("network-macvlan-dummy");
     lay_cable(&sandbox);
     sandbox.ok(&["network", "create", "-d", "macvlan", "inside"]);
-    let links = "ls /sys/class/net | grep -c '^dm-'";
+    let links = "ip -o link | grep -c ': dm-'";
     assert_eq!(sandbox.sh(links).stdout, "1\n");
     sandbox.ok(&["run", "-d", "--name", "web", "--network", "inside", "busybox", "sleep", "600"]);
     let run = ["run", "--rm", "--network", "inside", "busybox"];
@@ -213,7 +213,7 @@ fn a_vlan_is_made_for_a_network_that_names_it() {
     let sandbox = busybox("network-macvlan-vlan");
     lay_cable(&sandbox);
     create(&sandbox, "macvlan", &["-o", "parent=lan0.30", "lan"]);
-    assert_eq!(sandbox.sh("cat /sys/class/net/lan0.30/operstate").code, 0);
+    assert_eq!(sandbox.sh("ip link show dev lan0.30").code, 0);
     let run = ["run", "--rm", "--network", "lan", "busybox"];
     sandbox.ok(&[&run[..], &["ip", "addr", "show", "dev", "eth0"]].concat());
     sandbox.ok(&["network", "rm", "lan"]);
