@@ -140,7 +140,7 @@ pub(crate) fn lane_run(lane: Lane, version: &str, words: &[String]) -> Result<()
     std::fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
     remove_old(&place);
     let kernel = kernel::get(&place, version)?;
-    let programs = build(&workspace)?;
+    let programs = build(&workspace, version)?;
     let tests = list(&programs, words)?;
     println!(
         "{} tests of {} programs, Linux {version}, cgroup {}",
@@ -172,17 +172,21 @@ fn remove_old(place: &Path) {
     }
 }
 
-/// Others whose tests need what a guest's kernel has and not every machine's: quotas of projects.
-const MORE: [&str; 1] = ["dhow-snapshot-overlay"];
+/// Others whose tests need what a guest's kernel has and not every machine's: quotas of projects, links of several
+/// kinds; with the version of Linux from which on they are run.
+const MORE: [(&str, u32); 2] = [("dhow-snapshot-overlay", 4), ("dhow-network", 6)];
 
 /// Builds the tests of `kernel` and `runtime`, a few others, and those of the runtime's program, and
 /// it.
-fn build(workspace: &Workspace) -> Result<Vec<Program>, String> {
+fn build(workspace: &Workspace, version: &str) -> Result<Vec<Program>, String> {
+    let major: u32 = version.split('.').next().and_then(|it| it.parse().ok()).unwrap_or(0);
+    let is_more = |name: &str| MORE.iter().any(|(more, least)| *more == name && major >= *least);
     let mut args = vec!["test", "--no-run", "--message-format", "json"];
     args.extend(["--features", "dhow-runtime/failpoints", "-p", "dhow-runtime"]);
-    let members = workspace.packages.iter().filter(|p| {
-        ["kernel", "runtime"].contains(&p.layer.as_str()) || MORE.contains(&p.name.as_str())
-    });
+    let members = workspace
+        .packages
+        .iter()
+        .filter(|p| ["kernel", "runtime"].contains(&p.layer.as_str()) || is_more(&p.name));
     args.extend(members.flat_map(|member| ["-p", member.name.as_str()]));
     let output = cargo(&workspace.root, &args).stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| format!("cargo test --no-run: {error}"))?;
