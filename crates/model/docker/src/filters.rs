@@ -121,17 +121,22 @@ impl Filters {
     /// A truth value (`true`, `1`, `false`, `0`), if the key is there.
     pub fn bool(&self, key: &str) -> Result<Option<bool>, Error> {
         let Some(values) = self.0.get(key) else { return Ok(None) };
+        // As Go prints a list.
+        let refused = || {
+            let shown: Vec<&str> = values.iter().map(String::as_str).collect();
+            Error::Value { key: key.to_owned(), value: format!("[{}]", shown.join(" ")) }
+        };
         let all: BTreeSet<bool> = values
             .iter()
             .map(|value| match value.as_str() {
                 "true" | "1" | "True" | "TRUE" | "t" | "T" => Ok(true),
                 "false" | "0" | "False" | "FALSE" | "f" | "F" => Ok(false),
-                _ => Err(Error::Value { key: key.to_owned(), value: value.clone() }),
+                _ => Err(refused()),
             })
             .collect::<Result<_, _>>()?;
         match (all.len(), all.first()) {
             (1, Some(value)) => Ok(Some(*value)),
-            _ => Err(Error::Key(key.to_owned())),
+            _ => Err(refused()),
         }
     }
 
@@ -173,7 +178,9 @@ mod tests {
         let filters = Filters::parse(r#"{"dangling":["true"],"x":["y"]}"#).unwrap();
         assert_eq!(filters.bool("dangling"), Ok(Some(true)));
         assert_eq!(filters.bool("none"), Ok(None));
-        assert_eq!(filters.bool("x").unwrap_err().to_string(), "invalid filter 'x=y'");
+        assert_eq!(filters.bool("x").unwrap_err().to_string(), "invalid filter 'x=[y]'");
+        let both = Filters::parse(r#"{"x":["true","false"]}"#).unwrap();
+        assert_eq!(both.bool("x").unwrap_err().to_string(), "invalid filter 'x=[false true]'");
         let err = filters.only(&["dangling"]).unwrap_err();
         assert_eq!(err.to_string(), "invalid filter 'x'");
     }

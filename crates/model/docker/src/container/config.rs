@@ -64,7 +64,7 @@ wire! {
         pub stop_timeout: Option<i64>,
         /// The shell for the shell form of `RUN`, `CMD` and `ENTRYPOINT`.
         #[serde(skip_serializing_if = "List::is_empty")]
-        pub shell: Words,
+        pub shell: StrSlice,
     }
 
     /// How to tell whether the container works. Times are nanoseconds; 0: inherit or the default.

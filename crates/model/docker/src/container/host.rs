@@ -1,7 +1,7 @@
 //! The half of a container that belongs to this machine.
 
 use super::{Mount, Resources};
-use crate::wire::{List, Map, Words};
+use crate::wire::{List, Map, StrSlice, Words};
 
 /// Container ports (`80/tcp`) and where on the host each is published; nil: exposed only.
 pub type PortMap = Map<List<PortBinding>>;
@@ -34,9 +34,9 @@ wire! {
         #[serde(skip_serializing_if = "Map::is_empty")]
         pub annotations: Map<String>,
         /// Capabilities to add; `ALL` for all.
-        pub cap_add: Words,
+        pub cap_add: StrSlice,
         /// Capabilities to drop; `ALL` for all.
-        pub cap_drop: Words,
+        pub cap_drop: StrSlice,
         /// `private`, `host`, or empty: the default.
         pub cgroupns_mode: String,
         /// Name servers.
