@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::options::{self, Extras};
 use crate::parent::Parent;
 use crate::record::{Config, is_predefined};
+use crate::subnet::Malformed;
 use crate::template::configured;
 use crate::{Driver, Error, Network, Networks, Pool, Subnet, name, now, pool};
 
@@ -66,7 +67,8 @@ impl Networks {
             "" | "bridge" | "macvlan" | "ipvlan" => {}
             "host" => return Err(Error::SingleInstance { driver: "host" }),
             "null" | "none" => return Err(Error::SingleInstance { driver: "null" }),
-            other => return Err(Error::Driver { driver: other.to_owned() }),
+            "overlay" => return Err(Error::Driver { driver: "overlay".to_owned() }),
+            other => return Err(Error::NoDriver { driver: other.to_owned() }),
         }
         let request = &match &request.config_from {
             None => self.with_defaults(request),
@@ -273,7 +275,7 @@ fn explicit_pool(
     before: &[Pool],
     gateways: Gateways,
 ) -> Result<Pool, Error> {
-    let subnet: Subnet = parse(&wanted.subnet)?;
+    let subnet = parse_subnet("subnet", &wanted.subnet)?;
     // Without a gateway two may be all that there are (RFC 3021).
     let smallest = match (subnet.is_ipv4(), gateways.of(&subnet)) {
         (true, true) => 30,
@@ -306,34 +308,57 @@ pub(crate) fn chosen_pool(
         text => {
             let given = match text {
                 "" => subnet.nth(1),
-                text => Some(parse_address("gateway", text)?),
+                text => Some(parse_address("gateway", text, subnet)?),
             };
-            let outside = || Error::Pool(format!("no matching subnet for gateway {text}"));
-            Some(given.filter(|gateway| subnet.is_host(*gateway)).ok_or_else(outside)?)
+            let taken = || {
+                Error::Pool(format!("failed to allocate gateway ({text}): Address already in use"))
+            };
+            Some(given.filter(|gateway| subnet.is_host(*gateway)).ok_or_else(taken)?)
         }
     };
     let range = match wanted.range.as_str() {
         "" => None,
-        text => Some(parse::<Subnet>(text)?),
+        text => Some(parse_subnet("ip-range", text)?),
     };
     if let Some(range) = range.filter(|range| !subnet.covers(range)) {
-        return Err(Error::Pool(format!("no matching subnet for range {range}")));
+        return Err(Error::Pool(format!(
+            "invalid ip-range {range}: parent subnet {subnet} doesn't contain ip-range"
+        )));
     }
     let mut reserved = BTreeMap::new();
     for (name, text) in &wanted.reserved {
-        let address = parse_address("auxiliary address", text)?;
-        if !subnet.contains(address) {
-            return Err(Error::Pool(format!("no matching subnet for aux-address {address}")));
-        }
-        reserved.insert(name.clone(), address);
+        let of_name = |err| match err {
+            Error::Pool(why) => Error::Pool(format!("invalid auxiliary address {name}: {why}")),
+            err => err,
+        };
+        reserved.insert(name.clone(), address_in(text, subnet).map_err(of_name)?);
     }
     Ok(Pool { subnet, gateway, range, reserved })
 }
 
-pub(crate) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Error> {
-    text.parse().map_err(|err: T::Err| Error::Pool(err.to_string()))
+/// A range, which is called `what`, in Docker's words for those that are none.
+pub(crate) fn parse_subnet(what: &str, text: &str) -> Result<Subnet, Error> {
+    text.parse().map_err(|err| {
+        let why = match err {
+            Malformed::Text(_) => "invalid CIDR block notation".to_owned(),
+            Malformed::HostBits { meant, .. } => format!("it should be {meant}"),
+        };
+        Error::Pool(format!("invalid {what} {text}: {why}"))
+    })
 }
 
-fn parse_address(what: &str, text: &str) -> Result<IpAddr, Error> {
-    text.parse().map_err(|_| Error::Pool(format!("invalid {what} {text}: it is no address")))
+/// An address in a range, which is called `what`.
+fn parse_address(what: &str, text: &str, subnet: Subnet) -> Result<IpAddr, Error> {
+    address_in(text, subnet).map_err(|err| match err {
+        Error::Pool(why) => Error::Pool(format!("invalid {what} {text}: {why}")),
+        err => err,
+    })
+}
+
+fn address_in(text: &str, subnet: Subnet) -> Result<IpAddr, Error> {
+    let address = text.parse().map_err(|_| Error::Pool("invalid address".into()))?;
+    if subnet.contains(address) {
+        return Ok(address);
+    }
+    Err(Error::Pool(format!("parent subnet {subnet} doesn't contain this address")))
 }

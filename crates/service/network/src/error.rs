@@ -38,7 +38,8 @@ pub enum Error {
         driver: &'static str,
     },
     /// The name is of a network that is always there.
-    #[error("operation is not permitted on predefined {name} network")]
+    // With the space: as Docker, whose clients compare it.
+    #[error("operation is not permitted on predefined {name} network ")]
     Predefined {
         /// The name.
         name: String,
@@ -78,7 +79,13 @@ pub enum Error {
     /// Nobody can be in a configuration.
     #[error("cannot create endpoint on configuration-only network")]
     OnlyConfiguration,
-    /// A driver that we do not have.
+    /// A driver that nobody has.
+    #[error("plugin {driver:?} not found")]
+    NoDriver {
+        /// The driver.
+        driver: String,
+    },
+    /// A driver of Docker's that we do not have.
     #[error("network driver `{driver}` is not supported: use bridge, macvlan or ipvlan")]
     Driver {
         /// The driver.
@@ -219,7 +226,8 @@ pub enum Error {
         reason: String,
     },
     /// Ranges of addresses that do not fit together.
-    #[error("invalid network config: {0}")]
+    // As Docker, whose list it is the only one of.
+    #[error("invalid network config:\n{0}")]
     Pool(String),
     /// Some addresses are in two networks.
     #[error("invalid pool request: Pool overlaps with other one on this address space")]
@@ -345,7 +353,9 @@ impl Error {
     /// See [`Class`].
     pub fn class(&self) -> Class {
         match self {
-            Self::NotFound { .. } | Self::NoConfiguration { .. } => Class::NotFound,
+            Self::NotFound { .. } | Self::NoConfiguration { .. } | Self::NoDriver { .. } => {
+                Class::NotFound
+            }
             Self::NameInUse { .. } => Class::Conflict,
             Self::Ambiguous { .. }
             | Self::InvalidName { .. }

@@ -4,7 +4,7 @@
 use metadata::Read;
 use serde::{Deserialize, Serialize};
 
-use crate::create::{DEFAULT_MTU, Gateways, all, chosen_pool, enabled, parse};
+use crate::create::{DEFAULT_MTU, Gateways, all, chosen_pool, enabled, parse_subnet};
 use crate::options::{self, Extras};
 use crate::record::Config;
 use crate::{CreateRequest, Driver, Error, Network, Networks, PoolRequest, now};
@@ -38,7 +38,7 @@ impl Networks {
         }
         // What could never be is said at once.
         for pool in request.pools.iter().filter(|pool| !pool.subnet.is_empty()) {
-            chosen_pool(parse(&pool.subnet)?, Some(pool), Gateways::BOTH)?;
+            chosen_pool(parse_subnet("subnet", &pool.subnet)?, Some(pool), Gateways::BOTH)?;
         }
         let template = Template {
             pools: request.pools.clone(),

@@ -60,7 +60,7 @@ fn what_cannot_be_a_network_is_refused_in_dockers_words() {
             engine,
             &named("bridge"),
             Class::Denied,
-            &expect!["operation is not permitted on predefined bridge network"],
+            &expect!["operation is not permitted on predefined bridge network "],
         );
         check(
             engine,
@@ -94,40 +94,46 @@ fn what_cannot_be_a_network_is_refused_in_dockers_words() {
             &with(pool("10.8.0.1/16", "", "")),
             Class::Invalid,
             &expect![
-                "invalid network config: invalid subnet 10.8.0.1/16: it should be 10.8.0.0/16"
+                "invalid network config:\ninvalid subnet 10.8.0.1/16: it should be 10.8.0.0/16"
             ],
         );
         check(
             engine,
             &with(pool("10.8/16", "", "")),
             Class::Invalid,
-            &expect!["invalid network config: invalid CIDR address: 10.8/16"],
+            &expect![
+                "invalid network config:\ninvalid subnet 10.8/16: invalid CIDR block notation"
+            ],
         );
         check(
             engine,
             &with(pool("10.8.0.0/31", "", "")),
             Class::Invalid,
             &expect![
-                "invalid network config: subnet 10.8.0.0/31 has no room for a gateway and a container: use /30 or less"
+                "invalid network config:\nsubnet 10.8.0.0/31 has no room for a gateway and a container: use /30 or less"
             ],
         );
         check(
             engine,
             &with(pool("10.8.0.0/16", "", "10.7.0.1")),
             Class::Invalid,
-            &expect!["invalid network config: no matching subnet for gateway 10.7.0.1"],
+            &expect![
+                "invalid network config:\ninvalid gateway 10.7.0.1: parent subnet 10.8.0.0/16 doesn't contain this address"
+            ],
         );
         check(
             engine,
             &with(pool("10.8.0.0/16", "", "x")),
             Class::Invalid,
-            &expect!["invalid network config: invalid gateway x: it is no address"],
+            &expect!["invalid network config:\ninvalid gateway x: invalid address"],
         );
         check(
             engine,
             &with(pool("10.8.0.0/16", "10.7.0.0/24", "")),
             Class::Invalid,
-            &expect!["invalid network config: no matching subnet for range 10.7.0.0/24"],
+            &expect![
+                "invalid network config:\ninvalid ip-range 10.7.0.0/24: parent subnet 10.8.0.0/16 doesn't contain ip-range"
+            ],
         );
         check(
             engine,
