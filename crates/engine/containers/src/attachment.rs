@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use docker::{ContainerConfig, EndpointSettings, HostConfig, Map, PortBinding, PortMap, nat};
 use endpoint::{Parameter, Protocol, PublishedPort};
-use network::{Attachment, Endpoint, PortRequest};
+use network::{Attachment, Endpoint, Network, PortRequest};
 
 use crate::record::Container;
 use crate::spec::namespaces::{Mode, mode};
@@ -45,18 +45,36 @@ fn check_own(network: &str, user_defined: bool, wanted: &Attachment) -> Result<(
         );
     }
     if !wanted.aliases.is_empty() {
-        return refuse("* network-scoped aliases are only supported for user-defined networks");
+        return refuse(
+            "network-scoped alias is supported only for containers in user defined networks",
+        );
     }
     Ok(())
 }
 
-/// The same for a network that is joined later.
-pub(crate) fn check_settings(
-    network: &str,
-    user_defined: bool,
-    settings: &EndpointSettings,
-) -> Result<(), Error> {
-    check_own(network, user_defined, &attachment(network, Some(settings))?)
+/// The same for a network that is joined later, in whose ranges the addresses have to be. The client knows which
+/// network it is.
+pub(crate) fn check_settings(network: &Network, settings: &EndpointSettings) -> Result<(), Error> {
+    let name = network.name.as_str();
+    let checked = attachment(name, Some(settings)).and_then(|wanted| {
+        check_own(name, network.is_user_defined(), &wanted)?;
+        let outside =
+            |address: &&IpAddr| network.pools().iter().all(|pool| !pool.subnet.contains(**address));
+        match wanted.addresses.iter().find(outside) {
+            None => Ok(()),
+            Some(address) => Err(Error::Invalid(format!(
+                "invalid endpoint settings:\n\
+                 no configured subnet or ip-range contain the IP address {address}"
+            ))),
+        }
+    });
+    checked.map_err(|err| match err {
+        Error::Invalid(why) => {
+            let prefix = format!("invalid config for network {name}: ");
+            Error::Invalid(why.strip_prefix(&prefix).unwrap_or(&why).to_owned())
+        }
+        err => err,
+    })
 }
 
 /// The networks to join: the one that the mode names first, unless it was left (`unplugged`), then the
@@ -166,15 +184,20 @@ fn attachment(name: &str, settings: Option<&EndpointSettings>) -> Result<Attachm
     }
     if let Some(ipam) = &settings.ipam_config {
         for text in &ipam.link_local_ips {
-            let bad = || Error::Start {
-                message: format!(
-                    "failed to set up container networking: invalid link local IP address: {text}"
-                ),
-                exit_code: 128,
-            };
-            let address: IpAddr = text.parse().map_err(|_| bad())?;
+            let address = text.parse().ok().filter(|address: &IpAddr| !address.is_unspecified());
+            let address = address.ok_or_else(|| {
+                Error::Invalid(format!(
+                    "invalid config for network {name}: invalid endpoint settings:\n\
+                     invalid link-local IP address: {text}"
+                ))
+            })?;
             if !is_link_local(address) {
-                return Err(bad());
+                return Err(Error::Start {
+                    message: format!(
+                        "failed to set up container networking: invalid link local IP address: {text}"
+                    ),
+                    exit_code: 128,
+                });
             }
             attachment.link_local.push(address);
         }
@@ -186,7 +209,12 @@ fn attachment(name: &str, settings: Option<&EndpointSettings>) -> Result<Attachm
         })?;
     }
     if !settings.mac_address.is_empty() {
-        attachment.mac = Some(parse_mac(&settings.mac_address)?);
+        attachment.mac = Some(parse_mac(&settings.mac_address).map_err(|err| match err {
+            Error::Invalid(why) => {
+                Error::Invalid(format!("invalid config for network {name}: {why}"))
+            }
+            err => err,
+        })?);
     }
     if let Some(name) = settings.driver_opts.get(INTERFACE_NAME) {
         if !network::is_link_name(name) {
@@ -234,7 +262,7 @@ pub(crate) fn is_link_local(address: IpAddr) -> bool {
 }
 
 fn parse_mac(text: &str) -> Result<[u8; 6], Error> {
-    let bad = || Error::Invalid(format!("invalid MAC address: {text}"));
+    let bad = || Error::Invalid(format!("invalid MAC address {text}"));
     let mut mac = [0; 6];
     let mut parts = text.split([':', '-']);
     for byte in &mut mac {
@@ -245,12 +273,17 @@ fn parse_mac(text: &str) -> Result<[u8; 6], Error> {
     if parts.next().is_some() || mac[0] & 1 == 1 { Err(bad()) } else { Ok(mac) }
 }
 
+/// Whether a container has ports of its own: it is in a network that others reach.
+pub(crate) fn has_ports(host: &HostConfig) -> bool {
+    !matches!(host.network_mode.as_str(), "host" | "none")
+}
+
 /// The ports to publish.
 pub(crate) fn ports(
     config: &ContainerConfig,
     host: &HostConfig,
 ) -> Result<Vec<PortRequest>, Error> {
-    if matches!(host.network_mode.as_str(), "host" | "none") {
+    if !has_ports(host) {
         return Ok(Vec::new());
     }
     let exposed: BTreeSet<String> = config.exposed_ports.keys().map(|key| canonical(key)).collect();

@@ -25,10 +25,11 @@ impl Engine {
         if changes_policy {
             definition::restart(policy)?;
             if container.record.host.auto_remove && !policy.is_none() {
-                return Err(Error::Conflict(
-                    "Restart policy cannot be updated because AutoRemove is enabled for the container"
-                        .into(),
-                ));
+                return Err(Error::Conflict(format!(
+                    "Cannot update container {}: Restart policy cannot be updated because AutoRemove is \
+                     enabled for the container",
+                    container.id
+                )));
             }
             container.record.host.restart_policy = policy.clone();
         }
@@ -55,7 +56,8 @@ impl Engine {
             self.tell_policy(&container)?;
         }
         self.emit(&events::container("update", &container));
-        Ok(UpdateResponse { warnings: warnings.into(), applied: applied.into() })
+        let warnings = if warnings.is_empty() { docker::List::NIL } else { warnings.into() };
+        Ok(UpdateResponse { warnings, applied: applied.into() })
     }
 
     /// A process died as it told a supervisor of a change.

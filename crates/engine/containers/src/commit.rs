@@ -84,8 +84,12 @@ fn configuration(
         (&mut config, serde_json::to_value(other)?)
     {
         for (name, value) in other {
-            if is_set(&value) {
-                config.insert(name, value);
+            // As Docker: of these what is said is beside what there is.
+            let joins = matches!(name.as_str(), "Labels" | "ExposedPorts" | "Volumes");
+            match (config.get_mut(&name), value) {
+                (Some(Value::Object(own)), Value::Object(more)) if joins => own.extend(more),
+                (_, value) if is_set(&value) => _ = config.insert(name, value),
+                _ => {}
             }
         }
         config.retain(|_, value| is_set(value));
@@ -116,11 +120,12 @@ mod tests {
                 "ExposedPorts":{"80/tcp":{}},"Volumes":{"/data":{}},"Labels":{"a":"b"}}"#,
         )
         .unwrap();
-        let other = serde_json::from_str(r#"{"Cmd":["true"],"User":"me","Env":null}"#).unwrap();
+        let other = r#"{"Cmd":["true"],"User":"me","Env":null,"Labels":{"c":"d"}}"#;
+        let other = serde_json::from_str(other).unwrap();
         let config = configuration(&own, &other).unwrap();
         assert_eq!(
             serde_json::to_string(&config).unwrap(),
-            r#"{"User":"me","ExposedPorts":{"80/tcp":{}},"Env":["A=1"],"Cmd":["true"],"Volumes":{"/data":{}},"Labels":{"a":"b"}}"#
+            r#"{"User":"me","ExposedPorts":{"80/tcp":{}},"Env":["A=1"],"Cmd":["true"],"Volumes":{"/data":{}},"Labels":{"a":"b","c":"d"}}"#
         );
     }
 }

@@ -29,7 +29,12 @@ impl Engine {
         if !self.is_alive(&container)? {
             return Err(Error::NotModified(format!("container {} is not running", container.name)));
         }
-        self.stop_running(&container, signal, timeout_s, false)
+        self.stop_running(&container, signal, timeout_s, false).map_err(|err| match err {
+            Error::Invalid(why) => {
+                Error::Invalid(format!("cannot stop container: {wanted}: {why}"))
+            }
+            err => err,
+        })
     }
 
     /// `keep`: what was to be done when it ends is not, since it is started again.
@@ -42,9 +47,7 @@ impl Engine {
     ) -> Result<(), Error> {
         let (own_signal, own_timeout) = stop_terms(&container.record.config)?;
         let signal = match signal.filter(|text| !text.is_empty()) {
-            Some(text) => parse_signal(text).map_err(|err| {
-                Error::Invalid(format!("cannot stop container: {}: {err}", container.name))
-            })?,
+            Some(text) => parse_signal(text)?,
             None => own_signal,
         };
         let timeout = timeout_s.map_or(own_timeout, |seconds| u64::try_from(seconds).ok());
@@ -111,10 +114,11 @@ impl Engine {
             Ok(None) | Err(Error::Conflict(_)) => return not_running(),
             Err(err) => return Err(err),
         }
+        // As Docker: what may end it is to be seen.
+        if frozen && stop {
+            shim::ask(&socket, &Request::Resume).map(drop).or_else(ignore_conflict)?;
+        }
         if number == SIGKILL {
-            if frozen {
-                shim::ask(&socket, &Request::Resume).map(drop).or_else(ignore_conflict)?;
-            }
             self.ends_within(&container, Some(KILL_PATIENCE))?;
         }
         Ok(())
@@ -129,7 +133,12 @@ impl Engine {
     ) -> Result<(), Error> {
         let container = self.find(wanted)?;
         if self.is_alive(&container)? {
-            self.stop_running(&container, signal, timeout_s, true)?;
+            self.stop_running(&container, signal, timeout_s, true).map_err(|err| match err {
+                Error::Invalid(why) => {
+                    Error::Invalid(format!("Cannot restart container {wanted}: {why}"))
+                }
+                err => err,
+            })?;
         }
         match self.start(&container.id) {
             // Somebody else started it: it was restarted.
@@ -200,7 +209,8 @@ impl Engine {
         failpoint::hit("engine.rename").at("record", self.root())?;
         match self.shared.db.write(|tx| tx.rename_container(&container.id, new)) {
             Err(metadata::Error::InUse { holder, .. }) => {
-                return Err(Error::NameInUse { name: new.to_owned(), holder });
+                let why = Error::NameInUse { name: new.to_owned(), holder };
+                return Err(Error::Conflict(format!("Error when allocating new name: {why}")));
             }
             renamed => renamed?,
         }

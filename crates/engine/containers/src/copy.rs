@@ -1,6 +1,6 @@
 //! Copying a directory of the merged view: what an image has where a volume is mounted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
@@ -146,15 +146,18 @@ impl Directory {
     }
 }
 
-/// How many bytes the files below a directory take; what cannot be read counts as nothing.
+/// How many bytes are in the files below a directory, as Docker counts: directories are none, and a file with
+/// several names is one. What cannot be read counts as nothing.
 pub(crate) fn size(path: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(path) else { return 0 };
-    entries
-        .flatten()
-        .map(|entry| match entry.metadata() {
-            Ok(meta) if meta.is_dir() => size(&entry.path()),
-            Ok(meta) => meta.blocks() * 512,
+    fn add(path: &Path, seen: &mut HashSet<(u64, u64)>) -> u64 {
+        let Ok(entries) = fs::read_dir(path) else { return 0 };
+        let of = |entry: fs::DirEntry| match entry.metadata() {
+            Ok(meta) if meta.is_dir() => add(&entry.path(), seen),
+            Ok(meta) if meta.nlink() > 1 && !seen.insert((meta.dev(), meta.ino())) => 0,
+            Ok(meta) => meta.len(),
             Err(_) => 0,
-        })
-        .sum()
+        };
+        entries.flatten().map(of).sum()
+    }
+    add(path, &mut HashSet::new())
 }

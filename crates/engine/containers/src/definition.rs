@@ -26,11 +26,16 @@ pub(crate) fn merge(config: &mut ContainerConfig, image: &ImageDefaults) {
         config.labels.entry(name.clone()).or_insert_with(|| value.clone());
     }
     if config.entrypoint.is_empty() {
-        if config.cmd.is_empty() {
-            config.cmd = image.cmd.clone().unwrap_or_default().into();
+        // What is not said anywhere stays unsaid, as `inspect` shows it.
+        if config.cmd.is_empty()
+            && let Some(cmd) = &image.cmd
+        {
+            config.cmd = cmd.clone().into();
         }
-        if config.entrypoint.is_nil() {
-            config.entrypoint = image.entrypoint.clone().unwrap_or_default().into();
+        if config.entrypoint.is_nil()
+            && let Some(entrypoint) = &image.entrypoint
+        {
+            config.entrypoint = entrypoint.clone().into();
         }
     }
     // One empty word takes the image's away.

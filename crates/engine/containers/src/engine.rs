@@ -225,6 +225,9 @@ impl Engine {
 
 impl Shared {
     pub(crate) fn find(&self, wanted: &str) -> Result<Container, Error> {
+        if wanted.is_empty() {
+            return Err(Error::Invalid("invalid name or ID supplied: \"\"".into()));
+        }
         match self.db.read(|tx| tx.find_container(wanted)) {
             Ok(row) => Container::from_row(row),
             Err(metadata::Error::NotFound { .. }) if wanted.contains('/') => {
@@ -232,7 +235,7 @@ impl Shared {
             }
             Err(metadata::Error::NotFound { .. }) => Err(Error::NoContainer(wanted.to_owned())),
             Err(metadata::Error::Ambiguous { prefix, .. }) => {
-                Err(Error::Invalid(format!("Multiple IDs found with provided prefix: {prefix}")))
+                Err(Error::Invalid(format!("multiple IDs found with provided prefix: {prefix}")))
             }
             Err(err) => Err(err.into()),
         }

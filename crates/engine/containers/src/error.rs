@@ -65,6 +65,9 @@ pub enum Error {
     /// dhow has no such thing yet.
     #[error("{0} is not there yet")]
     NotYet(String),
+    /// Nobody can have that of this container.
+    #[error("{0}")]
+    Unreadable(&'static str),
     /// The container could not be started.
     #[error("{message}")]
     Start {
@@ -165,7 +168,7 @@ impl Error {
             | Self::Metadata(metadata::Error::Ambiguous { .. }) => Class::Invalid,
             Self::Denied(_) => Class::Denied,
             Self::NotModified(_) => Class::NotModified,
-            Self::NotYet(_) => Class::NotImplemented,
+            Self::NotYet(_) | Self::Unreadable(_) => Class::NotImplemented,
             Self::Metadata(err) if err.is_busy() => Class::Unavailable,
             Self::Network(err) => network_class(err.class()),
             Self::Image(err) => image_class(err.class()),

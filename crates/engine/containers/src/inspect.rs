@@ -1,12 +1,12 @@
 //! Telling all about one container.
 
-use docker::container::{DriverData, Inspect, NetworkSettings, Platform, State};
+use docker::container::{DriverData, Inspect, LogConfig, NetworkSettings, Platform, State};
 use docker::image::Descriptor;
-use docker::{ContainerConfig, EndpointSettings, HostConfig, List, Map};
+use docker::{ContainerConfig, EndpointSettings, HostConfig, List, Map, Words};
 use shim_protocol::{ExecStatus, Phase, Status};
 use snapshot::Mounts;
 
-use crate::attachment::is_main;
+use crate::attachment::{has_ports, is_main};
 use crate::engine::Engine;
 use crate::intent::Intent;
 use crate::record::{Container, Record};
@@ -70,12 +70,16 @@ impl Engine {
                 none if none.is_empty() => List::NIL,
                 running => running.into(),
             },
-            host_config: HostConfig { links, ..record.host.clone() },
+            host_config: shown_host(&record.host, links),
             graph_driver: layers.map(|layers| self.graph_driver(&container, &layers)),
             size_rw: sizes.map(|(own, _)| own),
             size_root_fs: sizes.map(|(_, all)| all),
             mounts: record.shown_mounts().collect(),
-            config: ContainerConfig { mac_address: main_mac(record), ..record.config.clone() },
+            config: ContainerConfig {
+                mac_address: main_mac(record),
+                labels: record.config.labels.clone().or_empty(),
+                ..record.config.clone()
+            },
             network_settings: NetworkSettings {
                 sandbox_id: if running { container.id.clone() } else { String::new() },
                 sandbox_key: if running && status.pid > 0 {
@@ -83,7 +87,11 @@ impl Engine {
                 } else {
                     String::new()
                 },
-                ports: if running { record.ports.clone().or_empty() } else { Map::empty() },
+                ports: if running && has_ports(&record.host) {
+                    record.ports.clone().or_empty()
+                } else {
+                    Map::empty()
+                },
                 networks: self.shown_networks(&container, running),
             },
             image_manifest_descriptor: self.image_manifest(record),
@@ -173,6 +181,13 @@ impl Engine {
         ids.sort();
         ids
     }
+}
+
+/// What is said of the machine, with the links as they are by now. What nothing was said of is nothing, not absent.
+fn shown_host(host: &HostConfig, links: Words) -> HostConfig {
+    let config = host.log_config.config.clone().or_empty();
+    let log_config = LogConfig { config, ..host.log_config.clone() };
+    HostConfig { links, log_config, ..host.clone() }
 }
 
 /// The address that was asked for on the main network: where older clients look for it.

@@ -6,10 +6,11 @@ use docker::container::{Port, Summary, SummaryHostConfig, SummaryNetworkSettings
 use docker::filters::Filters;
 use docker::nat;
 use shim_protocol::{HealthStatus, Phase, Status};
+use snapshot::Mounts;
 
 use crate::engine::Engine;
 use crate::record::Container;
-use crate::{Error, attachment, clock, health};
+use crate::{Error, attachment, clock, copy, health};
 
 /// Which containers to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,7 +165,7 @@ impl Engine {
             command: command_line(&container.command()),
             created: container.created / 1_000_000_000,
             ports: ports(container, running).into(),
-            size_rw: sizes.map(|(rw, _)| rw),
+            size_rw: sizes.map(|(rw, _)| rw).filter(|rw| *rw != 0),
             size_root_fs: sizes.map(|(_, all)| all),
             labels: record.config.labels.clone().or_empty(),
             state: state(status).into(),
@@ -187,10 +188,17 @@ impl Engine {
         if container.record.host_root {
             return Ok((0, 0));
         }
-        let own = match self.images.snapshots().usage(&container.id.parse()?) {
+        let snapshots = self.images.snapshots();
+        let key = container.id.parse()?;
+        let own = match snapshots.mounts(&key, &container.record.chain) {
+            Ok(Mounts::Overlay { upper, .. }) => Ok(copy::size(&upper)),
+            Ok(Mounts::Directory { .. }) => snapshots.usage(&key).map(|usage| usage.bytes),
+            Err(err) => Err(err),
+        };
+        let own = match own {
             // It comes or goes in this moment.
             Err(snapshot::Error::NoSnapshot { .. }) => 0,
-            usage => i64::try_from(usage?.bytes).unwrap_or(i64::MAX),
+            own => i64::try_from(own?).unwrap_or(i64::MAX),
         };
         let image = match &container.image {
             // The image may be gone.
@@ -250,7 +258,7 @@ fn ports(container: &Container, running: bool) -> Vec<Port> {
     let mut ports = Vec::new();
     let map = &container.record.ports;
     let exposed = container.record.config.exposed_ports.keys();
-    if !running {
+    if !running || !attachment::has_ports(&container.record.host) {
         return ports;
     }
     let keys = map.keys().chain(exposed);
@@ -287,6 +295,7 @@ struct Filter<'a> {
     exited: Vec<i32>,
     ancestors: Vec<String>,
     networks: Vec<String>,
+    is_task: Option<bool>,
 }
 
 impl<'a> Filter<'a> {
@@ -357,6 +366,7 @@ impl<'a> Filter<'a> {
                 networks.push(network.name);
             }
         }
+        let is_task = filters.bool("is-task").map_err(invalid)?;
         let has_status = filters.contains("status");
         Ok(Self {
             filters,
@@ -366,6 +376,7 @@ impl<'a> Filter<'a> {
             exited,
             ancestors,
             networks,
+            is_task,
         })
     }
 
@@ -381,7 +392,7 @@ impl<'a> Filter<'a> {
         };
         (!self.running_only || alive)
             // There are none.
-            && filters.any("is-task", |wanted| wanted == "false" || wanted == "0")
+            && self.is_task != Some(true)
             && filters.matches("id", &container.id)
             // With and without the slash that Docker puts before a name.
             && (filters.matches("name", &container.name)

@@ -102,8 +102,8 @@ impl Engine {
                 (Form::Local, folder, path)
             }
             LogConfig::Journald { .. } | LogConfig::Syslog { .. } | LogConfig::None => {
-                return Err(Error::Conflict(
-                    "configured logging driver does not support reading".into(),
+                return Err(Error::Unreadable(
+                    "configured logging driver does not support reading",
                 ));
             }
         };

@@ -132,6 +132,9 @@ pub(crate) fn from_bind(text: &str) -> Result<Mounting, Error> {
     }
     let kind = if source.starts_with('/') { BIND } else { VOLUME };
     let wrap = |err: Error| invalid(&format!("invalid mount config for type \"{kind}\": {err}"));
+    if kind == VOLUME && !source.is_empty() {
+        check_volume_name(source)?;
+    }
     let mut mounting = start(kind, source, target).map_err(wrap)?;
     mounting.create_source = kind == BIND;
     let mut propagation = "";
@@ -151,10 +154,10 @@ pub(crate) fn from_bind(text: &str) -> Result<Mounting, Error> {
                 let why = "field BindOptions must not be specified";
                 return Err(wrap(Error::Invalid(why.into())));
             }
-            _ => return Err(invalid(&format!("invalid mode: {mode}"))),
+            _ => return Err(Error::Invalid(format!("invalid mode: {mode}"))),
         };
         if given.contains(&of_kind) {
-            return Err(invalid(&format!("invalid mode: {mode}")));
+            return Err(Error::Invalid(format!("invalid mode: {mode}")));
         }
         given.push(of_kind);
         match of_kind {
@@ -201,7 +204,7 @@ pub(crate) fn from_mount(mount: &Mount, exists: impl Fn(&str) -> bool) -> Result
     if mount.target.is_empty() {
         return Err(bad("field Target must not be empty".into()));
     }
-    foreign_options(mount, known).map_err(bad)?;
+    foreign_options(mount, known).map_err(Error::Invalid)?;
     match (known, mount.source.as_str()) {
         (BIND | IMAGE, "") => return Err(bad("field Source must not be empty".into())),
         (BIND, source) if !source.starts_with('/') => {
@@ -211,6 +214,9 @@ pub(crate) fn from_mount(mount: &Mount, exists: impl Fn(&str) -> bool) -> Result
             return Err(bad("field Source must not be specified".into()));
         }
         _ => {}
+    }
+    if known == VOLUME && !mount.source.is_empty() {
+        check_volume_name(&mount.source)?;
     }
     let mut mounting = start(known, &mount.source, &mount.target).map_err(wrap)?;
     mounting.point.rw = !mount.read_only;
@@ -233,8 +239,8 @@ pub(crate) fn from_mount(mount: &Mount, exists: impl Fn(&str) -> bool) -> Result
             if let Some(driver) = volume.driver_config {
                 if !matches!(driver.name.as_str(), "" | "local") {
                     return Err(Error::NotFound(format!(
-                        "error looking up volume plugin {0}: plugin \"{0}\" not found",
-                        driver.name
+                        "create {1}: error looking up volume plugin {0}: plugin \"{0}\" not found",
+                        driver.name, mount.source
                     )));
                 }
                 mounting.volume.options = driver.options.into_map();
@@ -243,6 +249,9 @@ pub(crate) fn from_mount(mount: &Mount, exists: impl Fn(&str) -> bool) -> Result
             mounting.volume.labels = volume.labels.into_iter().collect();
             mounting.idmap = asked_map(volume.id_mapping.as_ref()).map_err(wrap)?;
             mounting.subpath = relative(&volume.subpath).map_err(bad)?;
+            if mount.source.is_empty() && !volume.subpath.is_empty() {
+                return Err(bad("must not set Subpath when using anonymous volumes".into()));
+            }
             mounting.copy_up = !volume.no_copy;
             finish(&mut mounting, "", true, true);
         }
@@ -252,7 +261,7 @@ pub(crate) fn from_mount(mount: &Mount, exists: impl Fn(&str) -> bool) -> Result
             mounting.point.rw = false;
             finish(&mut mounting, "", true, true);
         }
-        _ => tmpfs_of(mount, &mut mounting),
+        _ => tmpfs_of(mount, &mut mounting).map_err(bad)?,
     }
     Ok(mounting)
 }
@@ -270,12 +279,14 @@ fn foreign_options(mount: &Mount, kind: &str) -> Result<(), String> {
         (IMAGE, mount.image_options.is_some(), "ImageOptions"),
     ];
     match given.iter().find(|(of, given, _)| *given && *of != kind) {
-        Some((_, _, field)) => Err(format!("field {field} must not be specified")),
+        Some((_, _, field)) => {
+            Err(format!("{field} must not be specified on mount type \"{kind}\""))
+        }
         None => Ok(()),
     }
 }
 
-fn tmpfs_of(mount: &Mount, mounting: &mut Mounting) {
+fn tmpfs_of(mount: &Mount, mounting: &mut Mounting) -> Result<(), String> {
     let tmpfs = mount.tmpfs_options.clone().unwrap_or_default();
     let mut options: Vec<String> =
         ["noexec", "nosuid", "nodev", "rprivate"].map(str::to_owned).to_vec();
@@ -287,9 +298,13 @@ fn tmpfs_of(mount: &Mount, mounting: &mut Mounting) {
         options.push(format!("mode={:o}", tmpfs.mode & 0o7777));
     }
     for words in &tmpfs.options {
+        if !(1..=2).contains(&words.len()) {
+            return Err("invalid option array length".into());
+        }
         options.push(words.join("="));
     }
     mounting.options = options;
+    Ok(())
 }
 
 /// Reads an entry of the `Tmpfs` map: a path and `mount(8)` options.
@@ -429,6 +444,11 @@ pub(crate) fn check_volume_name(name: &str) -> Result<(), Error> {
         && (2..=255).contains(&name.len());
     if good {
         return Ok(());
+    }
+    if name.len() == 1 {
+        return Err(Error::Invalid(format!(
+            "create {name}: volume name is too short, names should be at least two alphanumeric characters"
+        )));
     }
     Err(Error::Invalid(format!(
         "create {name}: \"{name}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"

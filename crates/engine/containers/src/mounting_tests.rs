@@ -26,10 +26,7 @@ fn the_short_form() {
     check(from_bind("data:/b"), &expect!["volume data -> /b rbind,rw,rprivate copy"]);
     check(from_bind("data:/b:nocopy"), &expect!["volume data -> /b rbind,rw,rprivate"]);
     check(from_bind("/b"), &expect!["volume  -> /b rbind,rw,rprivate copy"]);
-    check(
-        from_bind("/a:/b:bogus"),
-        &expect!["invalid volume specification: '/a:/b:bogus': invalid mode: bogus"],
-    );
+    check(from_bind("/a:/b:bogus"), &expect!["invalid mode: bogus"]);
     check(from_bind("a:b:c:d"), &expect!["invalid volume specification: 'a:b:c:d'"]);
     check(from_bind("/a:"), &expect!["invalid volume specification: '/a:'"]);
     check(
@@ -53,7 +50,7 @@ fn the_short_form() {
     check(
         from_bind("../x:/b"),
         &expect![[
-            r#"invalid volume specification: '../x:/b': invalid mount config for type "volume": create ../x: "../x" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path"#
+            r#"create ../x: "../x" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path"#
         ]],
     );
 }
@@ -91,6 +88,22 @@ fn the_long_form() {
         ]],
     );
     long(
+        r#"{"Type":"volume","Target":"/b","VolumeOptions":{"Subpath":"y"}}"#,
+        &expect![[
+            r#"invalid mount config for type "volume": must not set Subpath when using anonymous volumes"#
+        ]],
+    );
+    long(
+        r#"{"Type":"volume","Source":"x","Target":"/b"}"#,
+        &expect![
+            "create x: volume name is too short, names should be at least two alphanumeric characters"
+        ],
+    );
+    long(
+        r#"{"Type":"tmpfs","Target":"/b","TmpfsOptions":{"Options":[["a","b","c"]]}}"#,
+        &expect![[r#"invalid mount config for type "tmpfs": invalid option array length"#]],
+    );
+    long(
         r#"{"Type":"tmpfs","Target":"/b","TmpfsOptions":{"SizeBytes":1024,"Mode":448}}"#,
         &expect!["tmpfs  -> /b noexec,nosuid,nodev,rprivate,rw,size=1024,mode=700"],
     );
@@ -100,9 +113,7 @@ fn the_long_form() {
     );
     long(
         r#"{"Type":"tmpfs","Target":"/b","BindOptions":{}}"#,
-        &expect![[
-            r#"invalid mount config for type "tmpfs": field BindOptions must not be specified"#
-        ]],
+        &expect![[r#"BindOptions must not be specified on mount type "tmpfs""#]],
     );
     long(
         r#"{"Type":"bind"}"#,

@@ -83,7 +83,7 @@ impl Engine {
         let record = &mut container.record;
         record.unplugged &= !attachment::is_main(&record.host, &network.name);
         record.endpoints.insert(network.name.clone(), settings.clone());
-        attachment::check_settings(&network.name, network.is_user_defined(), settings)?;
+        attachment::check_settings(&network, settings)?;
         attachment::attachments(&record.config, &record.host, &record.endpoints, record.unplugged)?;
         if alive {
             self.rewire(&mut container, before, Wire::Join(&network.id))?;

@@ -158,12 +158,22 @@ fn by_ps(ps_args: &str, pids: &[i32]) -> Result<TopResponse, Error> {
         Error::NotYet("top with arguments of ps, where the host has no ps: it".into())
     })?;
     let failed = |why: String| Error::Invalid(format!("ps: {why}"));
-    let output = Command::new(program)
-        .args(ps_args.split_whitespace())
-        .env_clear()
-        .current_dir("/")
-        .output()
-        .map_err(|err| failed(err.to_string()))?;
+    let run = |more: Option<&str>| {
+        Command::new(program)
+            .args(ps_args.split_whitespace())
+            .args(more)
+            .env_clear()
+            .current_dir("/")
+            .output()
+            .map_err(|err| failed(err.to_string()))
+    };
+    // By itself it shows only processes of the same user and terminal, unless it is told which; but there are
+    // arguments that do not go with that.
+    let which: Vec<String> = pids.iter().map(i32::to_string).collect();
+    let mut output = run(Some(&format!("-q{}", which.join(","))))?;
+    if !output.status.success() {
+        output = run(None)?;
+    }
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         return Err(failed(text.lines().next().unwrap_or("it failed").trim().to_owned()));
