@@ -127,6 +127,10 @@ impl Call {
         if body.trim_ascii().is_empty() {
             return Err(Error::invalid("invalid JSON: got EOF while reading request body"));
         }
+        // As Go reads it, where serde would refuse it.
+        if std::str::from_utf8(&body).is_err() {
+            body = String::from_utf8_lossy(&body).into_owned().into_bytes();
+        }
         docker::fold_keys(&mut body);
         Ok(Some(body))
     }

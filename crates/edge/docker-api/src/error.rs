@@ -52,6 +52,15 @@ impl Error {
         Self::new(StatusCode::NOT_IMPLEMENTED, format!("not there yet: {what}"))
     }
 
+    /// Docker has it where somebody wants what is not finished; here nobody can.
+    pub(crate) fn experimental() -> Self {
+        Self::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "This experimental feature is disabled by default. Start the Docker daemon in experimental mode \
+             in order to enable it.",
+        )
+    }
+
     /// Not as things are.
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)

@@ -92,6 +92,9 @@ pub(crate) fn event(mut event: event::Message, version: Version) -> event::Messa
         event.status.clear();
         event.id.clear();
         event.from.clear();
+    } else if event.kind == "image" || event.kind == "container" {
+        event.status.clone_from(&event.action);
+        event.id.clone_from(&event.actor.id);
     }
     event
 }
@@ -133,7 +136,13 @@ pub(crate) fn disk_usage(
     version: Version,
     verbose: bool,
 ) -> Result<Value, Error> {
-    let old = to_value(usage)?;
+    let mut old = to_value(usage)?;
+    if version < Version(44) {
+        let images = old.get_mut("Images").and_then(Value::as_array_mut);
+        for one in images.into_iter().flatten().filter_map(Value::as_object_mut) {
+            one.insert("VirtualSize".to_owned(), one["Size"].clone());
+        }
+    }
     if version < Version(52) {
         return Ok(old);
     }
@@ -234,7 +243,9 @@ pub(crate) fn image(
     }
     image.insert("Config".to_owned(), full);
     if version < Version(45) {
-        image.insert("ContainerConfig".to_owned(), json!(docker::ContainerConfig::default()));
+        let mut config = json!(docker::ContainerConfig::default());
+        config["OnBuild"] = Value::Null;
+        image.insert("ContainerConfig".to_owned(), config);
     }
     if version < Version(44) {
         image.insert("VirtualSize".to_owned(), image["Size"].clone());
@@ -260,6 +271,36 @@ mod tests {
     use docker::system::{Commit, FirewallInfo};
 
     use super::*;
+
+    #[test]
+    fn events_of_images_said_it_twice() {
+        let actor = event::Actor { id: "sha256:0".into(), ..event::Actor::default() };
+        let told = event::Message {
+            kind: "image".into(),
+            action: "tag".into(),
+            actor,
+            ..event::Message::default()
+        };
+        let of = |version| {
+            let shown = event(told.clone(), Version(version));
+            (shown.status, shown.id)
+        };
+        assert_eq!(of(51), ("tag".into(), "sha256:0".into()));
+        assert_eq!(of(52), (String::new(), String::new()));
+        let network = event::Message { kind: "network".into(), ..told.clone() };
+        assert_eq!(event(network, Version(51)).status, "");
+    }
+
+    #[test]
+    fn images_had_two_sizes() {
+        let image = image::Summary { size: 7, ..image::Summary::default() };
+        let usage = DiskUsage { images: vec![image].into(), ..DiskUsage::default() };
+        let of = |version| {
+            let shown = disk_usage(&usage, 0, Version(version), false).unwrap();
+            shown["Images"][0].get("VirtualSize").cloned()
+        };
+        assert_eq!((of(43), of(44)), (Some(json!(7)), None));
+    }
 
     #[test]
     fn what_is_said_of_an_engine_is_what_a_version_knows() {

@@ -25,6 +25,7 @@ mod http;
 mod legacy;
 mod listen;
 mod machine;
+mod names;
 mod older;
 mod pages;
 mod platform;

@@ -7,7 +7,7 @@ use docker::manifest::{
 use images::ManifestKind;
 use oci::image::Platform;
 
-use crate::error::Error;
+use crate::{error::Error, http::syntax::complaint};
 
 /// A platform as JSON, `{"os":"linux","architecture":"arm64"}`; nothing where the text is empty.
 pub(crate) fn from_json(text: &str) -> Result<Option<Platform>, Error> {
@@ -17,12 +17,13 @@ pub(crate) fn from_json(text: &str) -> Result<Option<Platform>, Error> {
     let refuse = |why: String| Error::invalid(format!("failed to parse platform: {why}"));
     let mut text = text.as_bytes().to_vec();
     docker::fold_keys(&mut text);
-    let platform: Platform =
-        serde_json::from_slice(&text).map_err(|err| refuse(err.to_string()))?;
-    if platform.os.is_empty() || platform.architecture.is_empty() {
-        return Err(refuse("both OS and Architecture must be provided".to_owned()));
+    let given: serde_json::Value = serde_json::from_slice(&text)
+        .map_err(|err| refuse(complaint(&text).unwrap_or_else(|| err.to_string())))?;
+    let is_there = |key| given.get(key).is_some_and(|value| value != "" && !value.is_null());
+    if (given.is_object() || given.is_null()) && !(is_there("os") && is_there("architecture")) {
+        return Err(Error::invalid("both OS and Architecture must be provided"));
     }
-    Ok(Some(platform))
+    serde_json::from_value(given).map(Some).map_err(|err| refuse(err.to_string()))
 }
 
 /// Several of them.
@@ -117,8 +118,12 @@ mod tests {
         let read = from_json(r#"{"os":"linux","architecture":"arm","variant":"v5"}"#).unwrap();
         assert_eq!(read.unwrap().to_string(), "linux/arm/v5");
         assert_eq!(from_json("").unwrap(), None);
-        for bad in ["{", "linux/arm", r#"{"os":"linux","architecture":""}"#] {
+        for bad in ["{", "linux/arm", "[]", r#"{"os":"linux","architecture":1}"#] {
             assert!(from_json(bad).unwrap_err().message.starts_with("failed to parse platform: "));
+        }
+        for bad in ["{}", "null", r#"{"os":"linux","architecture":""}"#] {
+            let why = from_json(bad).unwrap_err().message;
+            assert_eq!(why, "both OS and Architecture must be provided", "{bad}");
         }
         assert_eq!(from_text("arm64").unwrap().unwrap().architecture, "arm64");
         assert!(from_text("a/b/c/d").is_err());

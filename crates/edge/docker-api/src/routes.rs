@@ -134,6 +134,8 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
 
 /// What Docker has and we do not, and how it is called in the answer.
 const NOT_BUILT: &[(Method, &str, Missing)] = &[
+    (Method::GET, "/containers/{}/checkpoints", Missing::Experimental),
+    (Method::POST, "/containers/{}/checkpoints", Missing::Experimental),
     (Method::GET, "/plugins/privileges", Missing::NotYet("plugins")),
     (Method::POST, "/plugins/pull", Missing::NotYet("plugins")),
     (Method::POST, "/plugins/create", Missing::NotYet("plugins")),
@@ -164,7 +166,7 @@ const NOT_BUILT: &[(Method, &str, Missing)] = &[
 ];
 
 /// What a `dockerd` says that has not joined a swarm; no engine of ours ever has.
-const NO_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \
+pub(crate) const NO_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \
                           \"docker swarm join\" to connect this node to swarm and try again.";
 
 /// Why a path of Docker's is not answered.
@@ -172,6 +174,8 @@ const NO_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm i
 enum Missing {
     /// There is nothing like it yet; what it is called.
     NotYet(&'static str),
+    /// `dockerd` has it only where it is asked for.
+    Experimental,
     /// It is for those who have joined a swarm; in Docker's words.
     NoSwarm(&'static str),
 }
@@ -181,6 +185,7 @@ pub(crate) fn not_built(method: &Method, path: &str) -> Option<Error> {
     let routes: Routes<Missing> = Routes(NOT_BUILT);
     routes.find(method, path).map(|(missing, _)| match missing {
         Missing::NotYet(what) => Error::not_there_yet(what),
+        Missing::Experimental => Error::experimental(),
         Missing::NoSwarm(words) => Error::unavailable(words),
     })
 }

@@ -7,7 +7,7 @@ use docker::ErrorResponse;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{CONTENT_TYPE, HeaderMap, HeaderValue, SERVER},
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, SERVER},
 };
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     http::{
         body::{ReplyBody, drain},
         connection::{Answer, Service},
-        query::decode,
+        query::{Query, decode},
     },
     pages::Pages,
     routes::{ROUTES, not_built},
@@ -59,16 +59,28 @@ impl Server {
         }
         // Names may be escaped, slashes too: routes match what is meant.
         let path = decode(request.uri().path(), false);
-        let (version, path) = Version::split(&path)?;
+        let (version, path) = Version::strip(&path);
         if request.method() == Method::OPTIONS {
+            Version::of(version)?;
             return empty(StatusCode::OK);
         }
         let Some((handler, id)) = ROUTES.find(request.method(), path) else {
-            let missing = not_built(request.method(), path);
+            // As in `dockerd`, a path that there is not has no version that is wrong.
+            let missing = match not_built(request.method(), path) {
+                Some(missing) => Err(Version::of(version).map_or_else(|err| err, |_| missing)),
+                None => cleaned(&request).ok_or_else(Error::page_not_found),
+            };
             tokio::spawn(drain(request.into_body()));
-            return Err(missing.unwrap_or_else(Error::page_not_found));
+            return missing;
         };
+        let version = Version::of(version)?;
         let id = id.to_owned();
+        if !UNASKED.contains(&path)
+            && let Some(complaint) = request.uri().query().and_then(Query::complaint)
+        {
+            tokio::spawn(drain(request.into_body()));
+            return Err(Error::invalid(complaint));
+        }
         let allowed = match &self.scope {
             None => Allowed::AsItIs,
             Some(scope) => {
@@ -97,7 +109,42 @@ impl Server {
     }
 }
 
+/// What answers without a look at the query.
+const UNASKED: &[&str] = &["/_ping", "/version", "/info"];
+
+/// Where a path without empty, `.` and `..` parts is to be asked for, as Go's routers answer one with them.
+fn cleaned(request: &Request<Incoming>) -> Option<Answer> {
+    let path = request.uri().path();
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let mut clean = format!("/{}", parts.join("/"));
+    if path.ends_with('/') && clean.len() > 1 {
+        clean.push('/');
+    }
+    if clean == path {
+        return None;
+    }
+    if let Some(query) = request.uri().query() {
+        clean = format!("{clean}?{query}");
+    }
+    let mut response = Response::new(ReplyBody::Whole(Bytes::new()));
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    response.headers_mut().insert(LOCATION, HeaderValue::from_str(&clean).ok()?);
+    Some(Answer::Reply(response))
+}
+
 fn error(err: &Error) -> Answer {
+    if err.status == StatusCode::NOT_MODIFIED {
+        let mut response = Response::new(ReplyBody::Whole(Bytes::new()));
+        *response.status_mut() = err.status;
+        return Answer::Reply(response);
+    }
     let body = ErrorResponse { message: err.message.clone() };
     // A struct of one string cannot fail to be written.
     let mut body = serde_json::to_vec(&body).unwrap_or_default();

@@ -39,5 +39,7 @@ pub(crate) fn instant(text: &str) -> Result<i64, Error> {
     {
         return Ok(Timestamp::from(SystemTime::now()).as_nanos().saturating_sub(duration));
     }
-    Timestamp::parse(text).map(Timestamp::as_nanos).map_err(|err| Error::invalid(err.to_string()))
+    Timestamp::parse(text)
+        .map(Timestamp::as_nanos)
+        .map_err(|_| Error::invalid(format!("failed to parse value as time or duration: {text:?}")))
 }

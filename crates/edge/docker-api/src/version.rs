@@ -13,18 +13,21 @@ impl Version {
     pub(crate) const NEWEST: Self = Self(55);
     const OLDEST: Self = Self(24);
 
-    /// Takes `/v1.NN` off a path.
-    pub(crate) fn split(path: &str) -> Result<(Self, &str), Error> {
-        let Some((version, rest)) = path
+    /// Takes `/v1.NN` off a path: the version that is asked for, if any, and the rest.
+    pub(crate) fn strip(path: &str) -> (Option<&str>, &str) {
+        let found = path
             .strip_prefix("/v")
             .and_then(|rest| rest.find('/').map(|slash| rest.split_at(slash)))
             .filter(|(version, _)| {
                 version.starts_with(|c: char| c.is_ascii_digit())
                     && version.bytes().all(|b| b.is_ascii_digit() || b == b'.')
-            })
-        else {
-            return Ok((Self::NEWEST, path));
-        };
+            });
+        found.map_or((None, path), |(version, rest)| (Some(version), rest))
+    }
+
+    /// The version that is asked for, if it is answered.
+    pub(crate) fn of(asked: Option<&str>) -> Result<Self, Error> {
+        let Some(version) = asked else { return Ok(Self::NEWEST) };
         match compare(version, docker::API_VERSION) {
             Ordering::Greater => Err(Error::invalid(format!(
                 "client version {version} is too new. Maximum supported API version is {}",
@@ -37,7 +40,7 @@ impl Version {
                     docker::MIN_API_VERSION
                 )))
             }
-            _ => Ok((Self(minor(version)), rest)),
+            _ => Ok(Self(minor(version))),
         }
     }
 }
@@ -64,8 +67,9 @@ mod tests {
     use super::*;
 
     fn check(path: &str, want: &str) {
-        let got = match Version::split(path) {
-            Ok((version, rest)) => format!("{} {rest}", version.0),
+        let (asked, rest) = Version::strip(path);
+        let got = match Version::of(asked) {
+            Ok(version) => format!("{} {rest}", version.0),
             Err(err) => err.message,
         };
         assert_eq!(got, want, "{path}");

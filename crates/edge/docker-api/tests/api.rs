@@ -227,7 +227,7 @@ async fn errors_are_dockerds() {
             POST /build 
                 501 {"message":"not there yet: building images"}
             POST /commit 
-                404 {"message":"No such container: "}
+                400 {"message":"invalid name or ID supplied: \"\""}
             GET /services 
                 503 {"message":"This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again."}
             POST /auth {"serveraddress":"127.0.0.1:1"}
@@ -237,6 +237,140 @@ async fn errors_are_dockerds() {
         "#]],
     )
     .await;
+}
+
+/// What was found by asking both the same.
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_as_dockerd_does() {
+    let api = Api::new("senseless");
+    let hex = "0".repeat(64);
+    check(
+        &api,
+        &[
+            ("GET /v1.99/nope", ""),
+            ("GET //containers/./json?all=1", ""),
+            ("GET /containers//json", ""),
+            ("GET /containers/json?all=%zz", ""),
+            ("GET /containers/json?all=1;limit=1", ""),
+            ("GET /_ping?all=%zz;", ""),
+            ("GET /containers/json?limit=99999999999999999999", ""),
+            ("GET /containers/json?filters=%7B%22is-task%22%3A%5B%22maybe%22%5D%7D", ""),
+            ("POST /containers/create", ""),
+            ("POST /containers/create", r#"{"HostConfig":{}}"#),
+            ("POST /containers/nope/exec", "{}"),
+            ("POST /containers/nope/start", "{\"a\": 1}"),
+            ("POST /containers/nope/start", "{}"),
+            ("POST /containers/nope/start?checkpoint=x", ""),
+            ("GET /containers/nope/checkpoints", ""),
+            ("POST /containers/prune?filters=%7B%22until%22%3A%5B%221%22%2C%222%22%5D%7D", ""),
+            ("POST /containers/prune?filters=%7B%22until%22%3A%5B%22x%22%5D%7D", ""),
+            ("GET /images/nope/json?platform=%7B%7D", ""),
+            ("GET /images/nope/json?platform=x", ""),
+            ("GET /images/search?term=x&limit=y", ""),
+            ("POST /images/nope/tag?repo=a%3A1&tag=a%20b", ""),
+            (&format!("POST /images/nope/tag?repo=a@sha256:{hex}"), ""),
+            (&format!("POST /images/nope/tag?repo={hex}"), ""),
+            ("POST /commit?container=nope&repo=a&tag=a%20b", ""),
+            ("GET /networks/bridge?verbose=x", ""),
+            ("GET /networks?filters=%7B%22dangling%22%3A%5B%22x%22%5D%7D", ""),
+            ("GET /networks?filters=%7B%22type%22%3A%5B%22x%22%5D%7D", ""),
+            ("POST /networks/create", r#"{"Name":"n","Driver":"nope"}"#),
+            ("POST /networks/create", r#"{"Name":"n","IPAM":{"Driver":"nope"}}"#),
+            ("POST /networks/create", r#"{"Name":"n","Scope":"swarm"}"#),
+            ("POST /networks/create", r#"{"Name":"n","IPAM":{"Config":[{"Subnet":"x"}]}}"#),
+            ("PUT /volumes/nope", "{}"),
+            ("POST /volumes/create", r#"{"ClusterVolumeSpec":{}}"#),
+            ("POST /volumes/create", r#"{"Name":"a"}"#),
+            ("GET /volumes?filters=x", ""),
+            ("GET /volumes?filters=%7B%22dangling%22%3A%5B%22true%22%2C%22false%22%5D%7D", ""),
+            ("GET /plugins?filters=%7B%22enabled%22%3A%5B%22maybe%22%5D%7D", ""),
+            ("POST /build/cancel", ""),
+            ("POST /secrets/nope/update?version=x", "{}"),
+        ],
+        expect![[r#"
+            GET /v1.99/nope 
+                404 {"message":"page not found"}
+            GET //containers/./json?all=1 
+                301 
+            GET /containers//json 
+                301 
+            GET /containers/json?all=%zz 
+                400 {"message":"invalid URL escape \"%zz\""}
+            GET /containers/json?all=1;limit=1 
+                400 {"message":"invalid semicolon separator in query"}
+            GET /_ping?all=%zz; 
+                200 OK
+            GET /containers/json?limit=99999999999999999999 
+                400 {"message":"strconv.Atoi: parsing \"99999999999999999999\": value out of range"}
+            GET /containers/json?filters=%7B%22is-task%22%3A%5B%22maybe%22%5D%7D 
+                400 {"message":"invalid filter 'is-task=[maybe]'"}
+            POST /containers/create 
+                400 {"message":"invalid JSON: got EOF while reading request body"}
+            POST /containers/create {"HostConfig":{}}
+                400 {"message":"config cannot be empty in order to create a container"}
+            POST /containers/nope/exec {}
+                400 {"message":"No exec command specified"}
+            POST /containers/nope/start {"a": 1}
+                400 {"message":"starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"}
+            POST /containers/nope/start {}
+                404 {"message":"No such container: nope"}
+            POST /containers/nope/start?checkpoint=x 
+                400 {"message":"checkpoint is only supported in experimental mode"}
+            GET /containers/nope/checkpoints 
+                501 {"message":"This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to enable it."}
+            POST /containers/prune?filters=%7B%22until%22%3A%5B%221%22%2C%222%22%5D%7D 
+                400 {"message":"more than one until filter specified"}
+            POST /containers/prune?filters=%7B%22until%22%3A%5B%22x%22%5D%7D 
+                400 {"message":"failed to parse value as time or duration: \"x\""}
+            GET /images/nope/json?platform=%7B%7D 
+                400 {"message":"both OS and Architecture must be provided"}
+            GET /images/nope/json?platform=x 
+                400 {"message":"failed to parse platform: invalid character 'x' looking for beginning of value"}
+            GET /images/search?term=x&limit=y 
+                400 {"message":"invalid limit specified: strconv.Atoi: parsing \"y\": invalid syntax"}
+            POST /images/nope/tag?repo=a%3A1&tag=a%20b 
+                400 {"message":"invalid tag format"}
+            POST /images/nope/tag?repo=a@sha256:0000000000000000000000000000000000000000000000000000000000000000 
+                400 {"message":"cannot import digest reference"}
+            POST /images/nope/tag?repo=0000000000000000000000000000000000000000000000000000000000000000 
+                400 {"message":"invalid repository name (0000000000000000000000000000000000000000000000000000000000000000), cannot specify 64-byte hexadecimal strings"}
+            POST /commit?container=nope&repo=a&tag=a%20b 
+                400 {"message":"invalid tag format"}
+            GET /networks/bridge?verbose=x 
+                400 {"message":"invalid value for verbose: x: strconv.ParseBool: parsing \"x\": invalid syntax"}
+            GET /networks?filters=%7B%22dangling%22%3A%5B%22x%22%5D%7D 
+                400 {"message":"invalid value for filter 'dangling', must be \"true\" (or \"1\"), or \"false\" (or \"0\")"}
+            GET /networks?filters=%7B%22type%22%3A%5B%22x%22%5D%7D 
+                400 {"message":"invalid filter: 'type'='x'"}
+            POST /networks/create {"Name":"n","Driver":"nope"}
+                404 {"message":"plugin \"nope\" not found"}
+            POST /networks/create {"Name":"n","IPAM":{"Driver":"nope"}}
+                404 {"message":"plugin \"nope\" not found"}
+            POST /networks/create {"Name":"n","Scope":"swarm"}
+                403 {"message":"cannot create a swarm scoped network when swarm is not active"}
+            POST /networks/create {"Name":"n","IPAM":{"Config":[{"Subnet":"x"}]}}
+                400 {"message":"invalid network config:\ninvalid subnet x: invalid CIDR block notation"}
+            PUT /volumes/nope {}
+                503 {"message":"volume update only valid for cluster volumes, but swarm is unavailable"}
+            POST /volumes/create {"ClusterVolumeSpec":{}}
+                503 {"message":"This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again."}
+            POST /volumes/create {"Name":"a"}
+                400 {"message":"create a: volume name is too short, names should be at least two alphanumeric characters"}
+            GET /volumes?filters=x 
+                400 {"message":"error reading volume filters: invalid filter"}
+            GET /volumes?filters=%7B%22dangling%22%3A%5B%22true%22%2C%22false%22%5D%7D 
+                400 {"message":"invalid filter 'dangling=[false true]'"}
+            GET /plugins?filters=%7B%22enabled%22%3A%5B%22maybe%22%5D%7D 
+                400 {"message":"invalid filter 'enabled=[maybe]'"}
+            POST /build/cancel 
+                400 {"message":"build ID not provided"}
+            POST /secrets/nope/update?version=x {}
+                400 {"message":"invalid secret version"}
+        "#]],
+    )
+    .await;
+    let moved = api.call("GET /v1.51//images/../containers/json?all=1", "").await;
+    assert_eq!(moved.headers()["location"], "/v1.51/containers/json?all=1");
 }
 
 #[tokio::test]

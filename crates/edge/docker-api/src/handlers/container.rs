@@ -1,14 +1,20 @@
 //! A container's life.
 
+use std::collections::BTreeMap;
+
 use containers::{CreateOptions, ListOptions, RemoveOptions};
-use docker::{ContainerInspect, CreateRequest, container::UpdateRequest, filters::Filters};
+use docker::{
+    ContainerInspect, CreateRequest, container::UpdateRequest, filters::Filters,
+    timestamp::Timestamp,
+};
 use hyper::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     call::{Call, Reply, created, done, empty, ok, parse},
     error::Error,
     legacy, older, platform,
+    until::Until,
     version::Version,
 };
 
@@ -32,16 +38,23 @@ struct Beside {
     runtime: Option<String>,
 }
 
+/// Whether nothing is said of the container itself: there is no field but those beside its configuration. What
+/// is no object is not told of here.
+#[expect(clippy::zero_sized_map_values, reason = "an object cannot be read as a set")]
+fn says_nothing(body: &[u8]) -> bool {
+    let fields: Result<Option<BTreeMap<String, IgnoredAny>>, _> = serde_json::from_slice(body);
+    let is_beside = |name: &String| matches!(name.as_str(), "HostConfig" | "NetworkingConfig");
+    fields.is_ok_and(|fields| fields.is_none_or(|fields| fields.keys().all(is_beside)))
+}
+
 /// `POST /containers/create`
 pub(crate) async fn create(mut call: Call) -> Reply {
-    let body = call.container_text().await?.unwrap_or_default();
-    let text = body.trim_ascii();
-    let inside = text.strip_prefix(b"{").and_then(|text| text.strip_suffix(b"}"));
-    if text.is_empty() || text == b"null" || inside.is_some_and(|text| text.trim_ascii().is_empty())
-    {
+    let nothing = || Error::invalid("invalid JSON: got EOF while reading request body");
+    let body = call.container_text().await?.ok_or_else(nothing)?;
+    let mut request: CreateRequest = parse(&body)?;
+    if says_nothing(&body) {
         return Err(Error::invalid("config cannot be empty in order to create a container"));
     }
-    let mut request: CreateRequest = parse(&body)?;
     if request.host_config.runtime.is_empty() {
         request.host_config.runtime = parse::<Beside>(&body)?.runtime.unwrap_or_default();
     }
@@ -76,7 +89,9 @@ pub(crate) async fn start(call: Call) -> Reply {
     // Before v1.24 a host configuration could come with it.
     if call.has_body() && call.query.get("checkpoint").is_none() {
         let length = call.headers.get(hyper::header::CONTENT_LENGTH);
-        if length.is_none_or(|length| length.to_str().is_ok_and(|text| text.len() > 1)) {
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        // As much as `dockerd` takes for an empty one.
+        if length.is_none_or(|length| length > 7) {
             return Err(Error::invalid(
                 "starting container with non-empty request body was deprecated since API v1.22 \
                  and removed in v1.24",
@@ -84,7 +99,7 @@ pub(crate) async fn start(call: Call) -> Reply {
         }
     }
     if call.query.get("checkpoint").is_some_and(|name| !name.is_empty()) {
-        return Err(Error::not_there_yet("starting from a checkpoint"));
+        return Err(Error::invalid("checkpoint is only supported in experimental mode"));
     }
     let id = call.id.clone();
     call.engine(move |engine| engine.start(&id)).await?;
@@ -170,7 +185,11 @@ pub(crate) async fn remove(call: Call) -> Reply {
 
 /// `POST /containers/prune`
 pub(crate) async fn prune(call: Call) -> Reply {
-    let filters = call.query.filters(&["label", "label!", "until"])?;
+    let mut filters = call.query.filters(&["label", "label!", "until"])?;
+    // The engine takes several.
+    if let Some(until) = Until::of(&filters)?.instant() {
+        filters.replace("until", Timestamp::from_nanos(until).to_string());
+    }
     let pruned = call
         .engine(move |engine| {
             let pruned = engine.prune(&filters)?;

@@ -9,7 +9,7 @@ use images::{Act, Change, Schema};
 use crate::{
     call::{Call, Reply, ok},
     error::Error,
-    handlers::image::parse,
+    names::parse,
     platform,
 };
 

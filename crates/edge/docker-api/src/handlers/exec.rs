@@ -28,6 +28,9 @@ use crate::{
 pub(crate) async fn create(mut call: Call) -> Reply {
     let mut request: CreateRequest = call.json().await?;
     older::exec(&mut request.console_size, call.version);
+    if request.cmd.is_empty() {
+        return Err(Error::invalid("No exec command specified"));
+    }
     detach_keys(&request.detach_keys)?;
     let id = call.id.clone();
     let id = call.engine(move |engine| engine.exec_create(&id, &request)).await?;

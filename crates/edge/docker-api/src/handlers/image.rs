@@ -24,7 +24,9 @@ use crate::{
     error::Error,
     handlers::registry,
     http::body::{BodyWriter, ReplyBody, pieces},
-    legacy, platform,
+    legacy,
+    names::new_name,
+    platform,
     until::{self, Until},
     version::Version,
 };
@@ -332,13 +334,12 @@ fn how_to_import(call: &Call, platform: Option<Platform>, source: &str) -> Resul
     if platform.as_ref().is_some_and(|platform| platform.os != "linux") {
         return Err(Error::invalid("operating system is not supported"));
     }
-    let name = joined(call.query.text("repo"), call.query.text("tag"));
     let message = match call.query.text("message") {
         "" => format!("Imported from {source}"),
         message => message.to_owned(),
     };
     Ok(Import {
-        reference: if name.is_empty() { None } else { Some(parse(&name)?) },
+        reference: new_name(call.query.text("repo"), call.query.text("tag"))?,
         changes: call.query.all("changes").flat_map(str::lines).map(str::to_owned).collect(),
         message: Some(message),
         platform,
@@ -425,10 +426,9 @@ impl Read for Coming {
 pub(crate) async fn commit(mut call: Call) -> Reply {
     let config: Option<ContainerConfig> = call.json().await?;
     let container = call.query.text("container").to_owned();
-    let name = joined(call.query.text("repo"), call.query.text("tag"));
     let text = |key: &str| Some(call.query.text(key).to_owned()).filter(|text| !text.is_empty());
     let options = CommitOptions {
-        reference: if name.is_empty() { None } else { Some(parse(&name)?) },
+        reference: new_name(call.query.text("repo"), call.query.text("tag"))?,
         changes: call.query.all("changes").flat_map(str::lines).map(str::to_owned).collect(),
         author: text("author"),
         message: text("comment"),
@@ -522,29 +522,16 @@ async fn archive(call: Call, names: Vec<String>) -> Reply {
 /// `POST /images/NAME/tag`
 pub(crate) async fn tag(call: Call) -> Reply {
     let source = call.id.clone();
-    let target = joined(call.query.text("repo"), call.query.text("tag"));
+    let target = new_name(call.query.text("repo"), call.query.text("tag"))?;
+    let target = target.ok_or_else(|| Error::invalid("invalid reference format"))?;
     call.engine(move |engine| {
-        engine.images().tag(&source, &target)?;
+        engine.images().tag(&source, &target.to_string())?;
         let id = engine.images().details(&source)?.image.id.to_string();
-        let name = parse(&target)?.with_default_tag().familiar();
-        engine.tell_of("image", "tag", &id, &[("name", &name)]);
+        engine.tell_of("image", "tag", &id, &[("name", &target.familiar())]);
         Ok::<_, Error>(())
     })
     .await?;
     empty(StatusCode::CREATED)
-}
-
-/// A name and its tag or digest, as clients send them apart.
-pub(crate) fn joined(name: &str, tag: &str) -> String {
-    match tag {
-        "" => name.to_owned(),
-        digest if digest.contains(':') => format!("{name}@{digest}"),
-        tag => format!("{name}:{tag}"),
-    }
-}
-
-pub(crate) fn parse(name: &str) -> Result<Reference, Error> {
-    name.parse().map_err(|err: reference::Error| Error::invalid(err.to_string()))
 }
 
 /// Lines of JSON.

@@ -3,7 +3,7 @@
 use containers::{Engine, ListOptions};
 use docker::{
     Map,
-    filters::{Error as FilterError, Filters},
+    filters::Filters,
     network::{
         ConfigReference, ConnectRequest, CreateRequest, CreateResponse, DisconnectRequest,
         EndpointResource, Inspect, Ipam, IpamConfig, IpamStatus, PruneResponse, Status,
@@ -28,10 +28,14 @@ pub(crate) async fn list(call: Call) -> Reply {
     let filters = call.query.filters(FILTERS)?;
     let kind = filters.get("type").find(|kind| !matches!(*kind, "builtin" | "custom"));
     if let Some(kind) = kind {
-        let value = kind.to_owned();
-        return Err(FilterError::Value { key: "type".to_owned(), value }.into());
+        return Err(Error::invalid(format!("invalid filter: 'type'='{kind}'")));
     }
-    let dangling = filters.bool("dangling")?;
+    let dangling = filters.bool("dangling").map_err(|_| {
+        Error::invalid(
+            "invalid value for filter 'dangling', must be \"true\" (or \"1\"), or \"false\" (or \"0\")",
+        )
+    })?;
+    let version = call.version;
     let list = call
         .engine(move |engine| {
             let mut list = Vec::new();
@@ -40,7 +44,13 @@ pub(crate) async fn list(call: Call) -> Reply {
                     && engine.networks().leases(engine.db(), &network)?.is_empty()
                     && engine.members_without_address(&network)?.is_empty();
                 if matches(&network, &filters) && dangling.is_none_or(|want| want == is_dangling) {
-                    list.push(view(&network));
+                    // Then with those who are in it.
+                    let is_whole = version < Version(28);
+                    list.push(if is_whole {
+                        look(engine, &network.id, version)?
+                    } else {
+                        view(&network)
+                    });
                 }
             }
             Ok::<_, Error>(list)
@@ -53,11 +63,24 @@ pub(crate) async fn list(call: Call) -> Reply {
 pub(crate) async fn inspect(call: Call) -> Reply {
     let id = call.id.clone();
     let version = call.version;
+    go_bool(call.query.text("verbose"), "verbose")?;
     if !matches!(call.query.text("scope"), "" | "local") {
         return Err(Error::not_found(format!("network {id} not found")));
     }
     let inspect = call.engine(move |engine| look(engine, &id, version)).await?;
     ok(&inspect)
+}
+
+/// Refuses what is no truth value to Go; an empty one is none.
+fn go_bool(text: &str, what: &str) -> Result<(), Error> {
+    const TRUTHS: [&str; 13] =
+        ["", "1", "t", "T", "true", "TRUE", "True", "0", "f", "F", "false", "FALSE", "False"];
+    if TRUTHS.contains(&text) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "invalid value for {what}: {text}: strconv.ParseBool: parsing {text:?}: invalid syntax"
+    )))
 }
 
 /// `POST /networks/create`
@@ -140,16 +163,16 @@ fn wanted(request: CreateRequest) -> Result<network::CreateRequest, Error> {
     if request.name.trim().is_empty() {
         return Err(Error::invalid("invalid name: name is empty"));
     }
-    if request.ingress || request.scope == "swarm" {
-        return Err(Error::not_there_yet("Swarm's networks"));
+    if request.ingress {
+        return Err(Error::forbidden("Ingress network can only be global scope network"));
+    }
+    if request.scope == "swarm" {
+        let why = "cannot create a swarm scoped network when swarm is not active";
+        return Err(Error::forbidden(why));
     }
     let ipam = request.ipam.unwrap_or_default();
     if !matches!(ipam.driver.as_str(), "" | "default") {
-        return Err(Error::not_found(format!(
-            "could not find plugin {} in v1 plugin registry: \
-             plugin not found",
-            ipam.driver
-        )));
+        return Err(Error::not_found(format!("plugin {:?} not found", ipam.driver)));
     }
     let ipam_options = (!ipam.options.is_nil()).then(|| ipam.options.into_map());
     let pools = ipam.config.into_iter().map(|config| network::PoolRequest {
@@ -202,7 +225,7 @@ fn view(network: &Network) -> Inspect {
         ipam: Ipam {
             driver: "default".to_owned(),
             options: network.ipam_options().cloned().map_or(Map::NIL, Into::into),
-            config: if plain { docker::List::NIL } else { config.into() },
+            config: if plain || config.is_empty() { docker::List::NIL } else { config.into() },
         },
         internal: network.is_internal(),
         attachable: network.is_attachable(),

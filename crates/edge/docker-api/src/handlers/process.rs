@@ -18,6 +18,7 @@ use crate::{
         body::{Piece, pieces},
         gone::leash,
     },
+    version::Version,
 };
 
 /// Between two readings.
@@ -74,7 +75,9 @@ fn unsigned(text: &str) -> Result<u32, &'static str> {
 /// can go on and start the container.
 pub(crate) async fn wait(call: Call) -> Reply {
     let id = call.id.clone();
-    let condition = match call.query.text("condition") {
+    // Not so before v1.30.
+    let asked = if call.version < Version(30) { "" } else { call.query.text("condition") };
+    let condition = match asked {
         "" | "not-running" => Condition::NotRunning,
         "next-exit" => Condition::NextExit,
         "removed" => Condition::Removed,

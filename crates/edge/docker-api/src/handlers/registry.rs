@@ -16,8 +16,9 @@ use transfer::{Event, Events, Layer, Request};
 use crate::{
     call::{Call, Reply, blocking, ok, reply},
     error::Error,
-    handlers::image::{joined, lines, parse},
+    handlers::image::lines,
     http::body::{Broken, pieces},
+    names::{parse, parse_pair},
     platform,
 };
 
@@ -52,7 +53,7 @@ fn wanted(name: &str, tag: &str) -> Result<Reference, Error> {
     match named.digest() {
         _ if tag.is_empty() => Ok(named),
         Some(digest) if !tag.contains(':') => parse(&format!("{}:{tag}@{digest}", named.name())),
-        _ => parse(&joined(&named.name(), tag)),
+        _ => parse_pair(&named.name(), tag),
     }
 }
 
@@ -73,7 +74,7 @@ async fn built_in(call: &Call, reference: Reference) -> Reply {
 /// `POST /images/NAME/push`
 pub(crate) async fn push(call: Call) -> Reply {
     let tag = call.query.text("tag");
-    let reference = parse(&joined(&call.id, tag))?;
+    let reference = parse_pair(&call.id, tag)?;
     let all = reference.tag().is_none();
     let platform = platform::from_json(call.query.text("platform"))?;
     let request = request(&call, reference, platform).await?;

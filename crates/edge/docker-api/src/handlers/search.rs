@@ -46,7 +46,13 @@ impl Wanted {
 
 /// `GET /images/search`
 pub(crate) async fn search(call: Call) -> Reply {
-    let limit = call.query.number("limit")?.filter(|limit| *limit != 0).unwrap_or(DEFAULT_LIMIT);
+    let wrong = |err: Error| Error::invalid(format!("invalid limit specified: {}", err.message));
+    let limit = call
+        .query
+        .number("limit")
+        .map_err(wrong)?
+        .filter(|limit| *limit != 0)
+        .unwrap_or(DEFAULT_LIMIT);
     let filters = call.query.filters(&["is-automated", "is-official", "stars"])?;
     let wanted = Wanted::of(&filters)?;
     if !(1..=MAX_LIMIT).contains(&limit) {

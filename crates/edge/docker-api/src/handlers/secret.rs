@@ -41,8 +41,7 @@ pub(crate) async fn create(mut call: Call) -> Reply {
 /// `POST /secrets/ID/update?version=N`
 pub(crate) async fn update(mut call: Call) -> Reply {
     let text = call.query.text("version").to_owned();
-    let version =
-        text.parse().map_err(|_| Error::invalid(format!("invalid secret version '{text}'")))?;
+    let version = text.parse().map_err(|_| Error::invalid("invalid secret version"))?;
     let spec: SecretSpec = call.json().await?;
     let id = call.id.clone();
     call.engine(move |engine| engine.secret_update(&id, version, &spec)).await?;

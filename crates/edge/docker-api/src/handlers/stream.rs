@@ -132,7 +132,9 @@ impl Attach {
             })
             .await?;
         let (engine, id) = (Arc::clone(&call.engine), call.id.clone());
-        Ok(Self { engine, id, attaching, logged, wanted: call.query.bool("stream"), keys })
+        // Who wants none of the streams that there are has had all of them.
+        let any = attaching.stdin || streams.stdout || streams.stderr;
+        Ok(Self { engine, id, attaching, logged, wanted: any && call.query.bool("stream"), keys })
     }
 
     async fn join(self, mut client: Box<dyn Io>, framing: Framing) {

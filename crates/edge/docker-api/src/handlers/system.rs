@@ -246,7 +246,8 @@ fn limits(info: &mut Info) {
 }
 
 /// `GET /plugins`: there are none.
-pub(crate) async fn plugins(_call: Call) -> Reply {
+pub(crate) async fn plugins(call: Call) -> Reply {
+    call.query.filters(&["capability", "enabled"])?.bool("enabled")?;
     ok(&[(); 0])
 }
 
@@ -334,7 +335,8 @@ fn form(call: &Call) -> &'static str {
 
 /// `GET /system/df`
 pub(crate) async fn disk_usage(call: Call) -> Reply {
-    let kinds: Vec<&str> = call.query.all("type").collect();
+    // Not so before v1.42.
+    let kinds: Vec<&str> = call.query.all("type").filter(|_| call.version >= Version(42)).collect();
     for kind in &kinds {
         if !matches!(*kind, "container" | "image" | "volume" | "build-cache") {
             return Err(Error::invalid(format!("unknown object type: {kind}")));
@@ -343,13 +345,14 @@ pub(crate) async fn disk_usage(call: Call) -> Reply {
     let wanted = |kind| kinds.is_empty() || kinds.contains(&kind);
     let (containers, images, volumes) = (wanted("container"), wanted("image"), wanted("volume"));
     let build_cache = wanted("build-cache");
+    let version = call.version;
     let (mut usage, layers) = call
         .engine(move |engine| {
             let mut usage = DiskUsage::default();
             let mut layers = LayerUsage::default();
             if containers {
                 let all = ListOptions { all: true, size: true, ..ListOptions::default() };
-                usage.containers = engine.list(&all)?.into();
+                usage.containers = legacy::summaries(engine.list(&all)?, version).into();
             }
             if images {
                 let list = engine.images().list(&Filters::default())?;

@@ -8,20 +8,23 @@ use docker::{
     filters::Filters,
     volume::{CreateRequest, ListResponse, PruneResponse},
 };
+use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
-    call::{Call, Reply, created, done, ok},
+    call::{Call, Reply, created, done, ok, parse},
     error::Error,
     handlers::archive,
+    routes::NO_MANAGER,
     version::Version,
 };
 
-/// From here on `prune` spares volumes that have a name.
+/// From here on `prune` spares volumes that have a name, and there are those of a swarm.
 const PRUNES_ANONYMOUS: Version = Version(42);
 
 /// `GET /volumes`
 pub(crate) async fn list(call: Call) -> Reply {
-    let filters = Filters::parse(call.query.text("filters"))?;
+    let filters = Filters::parse(call.query.text("filters"))
+        .map_err(|err| Error::invalid(format!("error reading volume filters: {err}")))?;
     let volumes = call.engine(move |engine| engine.volumes(&filters)).await?;
     // As `dockerd`: sizes are only in `system df`.
     let volumes = volumes.into_iter().map(|mut volume| {
@@ -39,9 +42,24 @@ pub(crate) async fn inspect(call: Call) -> Reply {
     ok(&volume)
 }
 
+/// What a volume of a swarm is to be.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct OfSwarm {
+    cluster_volume_spec: Option<IgnoredAny>,
+}
+
 /// `POST /volumes/create`
 pub(crate) async fn create(mut call: Call) -> Reply {
-    let CreateRequest { name, driver, driver_opts, labels } = call.json().await?;
+    let body = call.json_text().await?;
+    let (CreateRequest { name, driver, driver_opts, labels }, OfSwarm { cluster_volume_spec }) =
+        match &body {
+            Some(body) => (parse(body)?, parse(body)?),
+            None => Default::default(),
+        };
+    if cluster_volume_spec.is_some() && call.version >= PRUNES_ANONYMOUS {
+        return Err(Error::unavailable(NO_MANAGER));
+    }
     let volume = call
         .engine(move |engine| engine.volume_create(&name, &driver, &driver_opts, &labels))
         .await?;
@@ -50,9 +68,7 @@ pub(crate) async fn create(mut call: Call) -> Reply {
 
 /// `PUT /volumes/NAME`: of volumes of a swarm, which there is not.
 pub(crate) async fn update(call: Call) -> Reply {
-    // One that is not there is told first.
-    let name = call.id.clone();
-    call.engine(move |engine| engine.volume_inspect(&name)).await?;
+    drop(call);
     Err(Error::unavailable(
         "volume update only valid for cluster volumes, but swarm is unavailable",
     ))

@@ -7,6 +7,18 @@ use crate::error::Error;
 pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
+    /// What Go says of a query that is not well formed.
+    pub(crate) fn complaint(text: &str) -> Option<String> {
+        text.split('&').find_map(|pair| {
+            if pair.contains(';') {
+                return Some("invalid semicolon separator in query".to_owned());
+            }
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let escape = bad_escape(key).or_else(|| bad_escape(value))?;
+            Some(format!("invalid URL escape {escape:?}"))
+        })
+    }
+
     /// Splits and decodes `a=b&c`.
     pub(crate) fn parse(text: &str) -> Self {
         Self(
@@ -59,8 +71,13 @@ impl Query {
         match self.text(key) {
             "" => Ok(None),
             // Go's words for it, which clients show.
-            text => text.parse().map(Some).map_err(|_| {
-                Error::invalid(format!("strconv.Atoi: parsing {text:?}: invalid syntax"))
+            text => text.parse().map(Some).map_err(|err: std::num::ParseIntError| {
+                use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+                let why = match err.kind() {
+                    PosOverflow | NegOverflow => "value out of range",
+                    _ => "invalid syntax",
+                };
+                Error::invalid(format!("strconv.Atoi: parsing {text:?}: {why}"))
             }),
         }
     }
@@ -71,6 +88,16 @@ impl Query {
             .and_then(|filters| filters.only(accepted))
             .map_err(|err| Error::invalid(err.to_string()))
     }
+}
+
+/// The first `%` that two hexadecimal digits do not follow, with what follows of it.
+fn bad_escape(text: &str) -> Option<&str> {
+    text.match_indices('%').find_map(|(at, _)| {
+        let end = text.ceil_char_boundary(text.len().min(at + 3));
+        let escape = &text[at..end];
+        let is_whole = escape.len() == 3 && escape.bytes().skip(1).all(|b| b.is_ascii_hexdigit());
+        (!is_whole).then_some(escape)
+    })
 }
 
 /// Decodes `%41`, and `+` in queries. What is not an escape stays as it is; what is not UTF-8
@@ -112,6 +139,19 @@ mod tests {
         assert_eq!(query.get("c"), Some(""));
         assert_eq!(query.text("d"), "%zz%");
         assert_eq!(decode("a+b%2Fc", false), "a+b/c");
+    }
+
+    #[test]
+    fn what_is_not_well_formed_is_told_in_gos_words() {
+        for (query, want) in [
+            ("a=1&b=%2f+x&&c", None),
+            ("a=%zz", Some("invalid URL escape \"%zz\"")),
+            ("a=b&%4", Some("invalid URL escape \"%4\"")),
+            ("a=%\u{e4}x", Some("invalid URL escape \"%\u{e4}\"")),
+            ("a=1;b=2", Some("invalid semicolon separator in query")),
+        ] {
+            assert_eq!(Query::complaint(query).as_deref(), want, "{query}");
+        }
     }
 
     #[test]

@@ -68,11 +68,16 @@ pub(crate) async fn prune(call: Call) -> Reply {
 }
 
 fn pruning(call: &Call) -> Result<Pruning, Error> {
-    let bytes = |key: &str| match call.query.text(key) {
+    let bytes = |key: &str| {
+        match call.query.text(key) {
         "" => Ok(0),
-        text => text.parse::<u64>().map_err(|error| {
-            Error::invalid(format!("{key} is in bytes and expects an integer, got {text}: {error}"))
+        text => text.parse::<u64>().map_err(|_| {
+            Error::invalid(format!(
+                "{key} is in bytes and expects an integer, got {text}: strconv.Atoi: parsing {text:?}: \
+                 invalid syntax"
+            ))
         }),
+    }
     };
     let mut reserved = bytes("reserved-space")?;
     if reserved == 0 || call.version < RENAMED {

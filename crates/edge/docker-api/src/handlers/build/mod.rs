@@ -200,7 +200,7 @@ fn refused(error: &::build::Error, asked: &Parameters) -> Error {
 pub(crate) async fn cancel(call: Call) -> Reply {
     let id = call.query.text("id");
     if id.is_empty() {
-        return Err(Error::internal("build ID not provided"));
+        return Err(Error::invalid("build ID not provided"));
     }
     call.builds.cancel(id);
     empty(StatusCode::OK)
