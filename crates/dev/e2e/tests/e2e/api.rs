@@ -10,7 +10,7 @@ use crate::docker_client::Daemon;
 
 /// Asks as a client of a version: the status and the body.
 #[track_caller]
-fn ask(daemon: &Daemon<'_>, version: &str, request: &str, body: &str) -> (u16, String) {
+pub(crate) fn ask(daemon: &Daemon<'_>, version: &str, request: &str, body: &str) -> (u16, String) {
     let (method, path) = request.split_once(' ').unwrap();
     let mut curl = daemon.command("curl");
     curl.args(["-s", "-g", "-m", "20", "-w", "\n%{http_code}", "-X", method, "--unix-socket"]);
@@ -26,7 +26,7 @@ fn ask(daemon: &Daemon<'_>, version: &str, request: &str, body: &str) -> (u16, S
 
 /// The same of what succeeds and answers with JSON.
 #[track_caller]
-fn value(daemon: &Daemon<'_>, version: &str, request: &str, body: &Value) -> Value {
+pub(crate) fn value(daemon: &Daemon<'_>, version: &str, request: &str, body: &Value) -> Value {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let (status, text) = ask(daemon, version, request, &body);
     assert!(status < 300, "{request}: {status} {text}");
@@ -34,7 +34,7 @@ fn value(daemon: &Daemon<'_>, version: &str, request: &str, body: &Value) -> Val
 }
 
 #[track_caller]
-fn message(answer: &(u16, String)) -> String {
+pub(crate) fn message(answer: &(u16, String)) -> String {
     let body: Value = serde_json::from_str(&answer.1).expect(&answer.1);
     format!("{} {}", answer.0, body["message"].as_str().unwrap())
 }

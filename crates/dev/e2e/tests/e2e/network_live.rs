@@ -136,7 +136,7 @@ fn what_cannot_be_joined_changes_nothing() {
         (&["back", "guest"], "container sharing network namespace"),
         (&["back", "host"], "or host cannot be connected to any other network"),
         (&["host", "two"], "container must be created in host network mode"),
-        (&["--alias", "x", "bridge", "one"], "network-scoped aliases"),
+        (&["--alias", "x", "bridge", "one"], "network-scoped alias is supported only for"),
         (&["nosuch", "one"], "network nosuch not found"),
     ] {
         let refused = sandbox.dhow(&[&["network", "connect"], args].concat());
