@@ -68,6 +68,8 @@ pub enum Need {
     PackageManagers,
     /// An agent for ssh.
     Ssh,
+    /// GnuPG, to sign and to verify.
+    Gpg,
     /// The distribution project's registry, `docker-registry`.
     Registry,
     /// `skopeo`.
@@ -165,6 +167,7 @@ impl Need {
             Self::Ssh => {
                 shell("command -v ssh-agent && command -v ssh-add && command -v ssh-keygen")
             }
+            Self::Gpg => shell("gpg --version && gpg-agent --version && gpgv --version"),
             Self::Registry => shell("docker-registry --version"),
             Self::Skopeo => shell("skopeo --version"),
             Self::Mmdebstrap => shell("mmdebstrap --version"),

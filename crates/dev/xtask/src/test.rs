@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 pub(crate) const FEATURES: &str = "dhow/failpoints,dhow-runtime/failpoints";
 
 /// Programs that tests use, and Debian's packages that have them.
-const PROGRAMS: [(&str, &str); 25] = [
+const PROGRAMS: [(&str, &str); 28] = [
     ("apparmor_parser", "apparmor"),
     ("bsdtar", "libarchive-tools"),
     ("busybox", "busybox-static"),
@@ -20,6 +20,9 @@ const PROGRAMS: [(&str, &str); 25] = [
     ("crun", "crun"),
     ("curl", "curl"),
     ("git", "git"),
+    ("gpg", "gpg"),
+    ("gpg-agent", "gpg-agent"),
+    ("gpgv", "gpgv"),
     ("ip", "iproute2"),
     ("mkfs.btrfs", "btrfs-progs"),
     ("mmdebstrap", "mmdebstrap"),

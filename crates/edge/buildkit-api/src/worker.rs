@@ -113,6 +113,7 @@ const GATEWAY: &[&str] = &[
     "importcaches",
     "proto.refarray",
     "reference.output",
+    "reference.attestations",
     "frontend.inputs",
     "gateway.solve.metadata",
     "frontend.caps",
@@ -135,6 +136,7 @@ const BUILDER: &[&str] = &[
     "exporter.multiple",
     "exporter.session",
     "exporter.sourcedateepoch",
+    "gc.freespacefilter",
     "source.policy",
     "source.policy.session",
 ];

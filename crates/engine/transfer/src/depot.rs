@@ -44,6 +44,11 @@ impl Depot {
         Ok(self.hosts.manifest(&reference, &|_, _| ()).await?)
     }
 
+    /// The manifests that are about another one, as the registry lists them.
+    pub async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
+        Ok(self.hosts.referrers(self.reference.path(), subject, None, &|_, _| ()).await?)
+    }
+
     /// A small blob.
     pub async fn small_blob(&self, blob: &Descriptor) -> Result<Bytes, Error> {
         Ok(self.hosts.small_blob(self.reference.path(), blob, 0, &|_, _| ()).await?)

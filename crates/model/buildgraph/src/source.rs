@@ -134,6 +134,25 @@ pub struct Git {
     /// A bundle comes of it, as a file, and no checkout.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub as_bundle: bool,
+    /// Its server is asked for the commit of `checksum` and not what the reference means there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub by_commit: bool,
+    /// How it has to be signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Box<SignedBy>>,
+}
+
+/// Who has to have signed a commit, or the tag that names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SignedBy {
+    /// Public keys: armored ones of OpenPGP's, or a line with one of SSH's.
+    pub keys: String,
+    /// Neither the key nor the signature may have expired.
+    pub reject_expired: bool,
+    /// It has to be a tag that is signed.
+    pub require_tag: bool,
+    /// The commit itself has to be signed, whatever the tag is.
+    pub ignore_tag: bool,
 }
 
 /// A file behind a URL.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use buildgraph::{Blob, Checksum, Git, Http, Image, Layout, Local, Resolve, Source};
+use buildgraph::{Blob, Checksum, Git, Http, Image, Layout, Local, Resolve, SignedBy, Source};
 use buildkit::pb;
 use oci::Digest;
 use reference::Reference;
@@ -174,7 +174,11 @@ fn git(rest: &str, attributes: &Attributes) -> Result<Source, Error> {
                     _ => return invalid(format!("invalid git.mtime: {value:?}")),
                 };
             }
-            "git.fetchbycommit" if !flag(key, value)? => {}
+            "git.fetchbycommit" => git.by_commit = flag(key, value)?,
+            "git.sig.pubkey" => signed(&mut git).keys.clone_from(value),
+            "git.sig.rejectexpired" => signed(&mut git).reject_expired = flag(key, value)?,
+            "git.sig.requiresignedtag" => signed(&mut git).require_tag = flag(key, value)?,
+            "git.sig.ignoresignedtag" => signed(&mut git).ignore_tag = flag(key, value)?,
             "git.checkoutbundle" => git.as_bundle = flag(key, value)?,
             "git.bundle" if value.is_empty() => {}
             "git.bundle" => git.bundle = Some(Box::new(bundle(value, attributes)?)),
@@ -188,6 +192,11 @@ fn git(rest: &str, attributes: &Attributes) -> Result<Source, Error> {
         return invalid(format!("git.checkoutbundle is incompatible with {other}"));
     }
     Ok(Source::Git(git))
+}
+
+/// How a repository has to be signed: any of these attributes has it verified, one that says no as well, as in BuildKit.
+fn signed(git: &mut Git) -> &mut SignedBy {
+    git.signed.get_or_insert_default()
 }
 
 /// A bundle of git, by where it is: `docker-image+blob://…`, `oci-layout+blob://…`.

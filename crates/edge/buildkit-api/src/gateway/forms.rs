@@ -234,7 +234,7 @@ fn chain(found: Chain) -> AttestationChain {
         root: found.root.to_string(),
         image_manifest: found.image.to_string(),
         attestation_manifest: found.statements.map(|one| one.to_string()).unwrap_or_default(),
-        signature_manifests: Vec::new(),
+        signature_manifests: found.signature.iter().map(ToString::to_string).collect(),
         blobs: found.blobs.into_iter().map(blob).collect(),
     }
 }

@@ -232,6 +232,14 @@ pub(crate) fn named(source: &Source) -> Option<SourceOp> {
             set("git.knownsshhosts", &git.known_hosts);
             set("git.mtime", if git.commit_times { "commit" } else { "" });
             set("git.checkoutbundle", if git.as_bundle { "true" } else { "" });
+            set("git.fetchbycommit", if git.by_commit { "true" } else { "" });
+            if let Some(signed) = &git.signed {
+                // Said also where it says no: so it is verified all the same.
+                set("git.sig.rejectexpired", &signed.reject_expired.to_string());
+                set("git.sig.pubkey", &signed.keys);
+                set("git.sig.requiresignedtag", if signed.require_tag { "true" } else { "" });
+                set("git.sig.ignoresignedtag", if signed.ignore_tag { "true" } else { "" });
+            }
             if let Some(bundle) = &git.bundle {
                 set("git.bundle", &place(bundle));
                 set("oci.store", &bundle.store);
@@ -289,7 +297,7 @@ fn plain(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use buildgraph::{Git, Http, Image};
+    use buildgraph::{Git, Http, Image, SignedBy};
     use buildkit::policysession::DenyMessage;
 
     use super::*;
@@ -352,6 +360,8 @@ mod tests {
             gid: 0,
         };
         let git = Git { bundle: Some(Box::new(bundle)), commit_times: true, ..git };
+        let signed = SignedBy { keys: "k".into(), require_tag: true, ..SignedBy::default() };
+        let git = Git { signed: Some(Box::new(signed)), by_commit: true, ..git };
         let op = named(&Source::Git(git.clone())).unwrap();
         assert_eq!(llb::source(&only_its_own(op)).unwrap(), Source::Git(git));
         let http = Http { url: "https://h/f".into(), ..Http::default() };

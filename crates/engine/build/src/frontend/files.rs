@@ -80,6 +80,7 @@ pub(super) async fn outside(
             header_secret: "GIT_AUTH_HEADER".into(),
             ssh: "default".into(),
             commit_times: git.mtime == "commit" || (has_time && git.mtime.is_empty()),
+            by_commit: git.fetch_by_commit,
             ..buildgraph::Git::default()
         });
         let (origin, dockerfile) = (context.clone(), context.clone());

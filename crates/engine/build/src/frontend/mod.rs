@@ -61,7 +61,7 @@ pub struct Syntax {
 }
 
 /// The version of BuildKit that this builder is the one of, as far as it goes.
-pub const BUILDKIT: &str = "v0.25.0";
+pub const BUILDKIT: &str = "v0.26.3";
 /// The version of BuildKit's front end of Dockerfiles that this one is the one of, as far as it goes.
 pub const DOCKERFILE: &str = "1.19.0";
 /// The build argument that asks for another front end.

@@ -64,6 +64,14 @@ impl Place {
         }
     }
 
+    /// The manifests that are about another one; a client's store has no list of them.
+    pub(crate) async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
+        match self {
+            Self::Registry(depot) => Ok(depot.referrers(subject).await?),
+            Self::Client { .. } => Ok(Vec::new()),
+        }
+    }
+
     /// A small blob.
     pub(crate) async fn small(&self, blob: &Descriptor) -> Result<Vec<u8>, Error> {
         match self {

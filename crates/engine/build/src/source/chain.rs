@@ -23,6 +23,11 @@ const STATEMENTS: &str = "attestation-manifest";
 const PREDICATE: &str = "in-toto.io/predicate-type";
 /// No more statements of an image are told.
 const MAX_STATEMENTS: usize = 100;
+/// No more layers of a signature.
+const MAX_SIGNATURES: usize = 100;
+/// Signatures of manifests, by their types: Sigstore's bundles, which come before cosign's own.
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+const COSIGN: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 
 /// What a document says that it is.
 #[derive(Default, Deserialize)]
@@ -40,8 +45,34 @@ pub struct Chain {
     pub image: Digest,
     /// The manifest of the statements, if there are any.
     pub statements: Option<Digest>,
-    /// The index, that manifest, and the statements that were asked for.
+    /// The manifest of the signature of that one, if there is one. What it is worth is for who asks to say.
+    pub signature: Option<Digest>,
+    /// The index, those manifests, the layers of the signature, and the statements that were asked for.
     pub blobs: Vec<(Descriptor, Vec<u8>)>,
+}
+
+impl Chain {
+    /// Adds the signature of a manifest, of several one: the same that BuildKit takes.
+    async fn sign(&mut self, place: &Place, of: &Digest) -> Result<(), Error> {
+        let listed = place.referrers(of).await?;
+        let of_kind = |kind| listed.iter().find(|one| one.artifact_type.as_deref() == Some(kind));
+        let Some(found) = of_kind(BUNDLE).or_else(|| of_kind(COSIGN)) else { return Ok(()) };
+        let (manifest, bytes) = manifest(place, &found.digest).await?;
+        self.signature = Some(found.digest.clone());
+        self.blobs.push((found.clone(), bytes));
+        for layer in manifest.layers.iter().take(MAX_SIGNATURES) {
+            self.blobs.push((layer.clone(), place.small(layer).await?));
+        }
+        Ok(())
+    }
+}
+
+/// A manifest, and as it was.
+async fn manifest(place: &Place, digest: &Digest) -> Result<(Manifest, Vec<u8>), Error> {
+    let bytes = place.document(Some(digest)).await?;
+    let manifest = Manifest::parse(&bytes)
+        .map_err(|error| Error::Invalid(format!("{digest}: {}", docker::error::chain(&error))))?;
+    Ok((manifest, bytes))
 }
 
 /// What is said of an image, with the statements of these types; `None`: its name leads to no index.
@@ -71,15 +102,14 @@ pub(crate) async fn chain(
         root: root.digest.clone(),
         image: image.digest.clone(),
         statements: None,
+        signature: None,
         blobs: vec![(root, bytes)],
     };
     if let Some(entry) = entries.iter().find(is_about) {
-        let bytes = place.document(Some(&entry.digest)).await?;
-        let manifest = Manifest::parse(&bytes).map_err(|error| {
-            Error::Invalid(format!("{}: {}", entry.digest, docker::error::chain(&error)))
-        })?;
+        let (manifest, bytes) = manifest(&place, &entry.digest).await?;
         chain.statements = Some(entry.digest.clone());
         chain.blobs.push((entry.clone(), bytes));
+        chain.sign(&place, &entry.digest).await?;
         let is_asked = |layer: &&Descriptor| {
             layer.annotations.get(PREDICATE).is_some_and(|kind| types.contains(kind))
         };
@@ -89,3 +119,7 @@ pub(crate) async fn chain(
     }
     Ok(Some(chain))
 }
+
+#[cfg(test)]
+#[path = "chain_tests.rs"]
+mod tests;

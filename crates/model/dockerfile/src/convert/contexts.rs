@@ -46,6 +46,7 @@ pub(crate) fn git_source(git: &GitRef, keep: Option<bool>, checksum: &str) -> So
         skip_submodules: git.submodules == Some(false),
         checksum: Some(buildgraph::Checksum(checksum.to_owned())).filter(|sum| !sum.0.is_empty()),
         commit_times: git.mtime == "commit",
+        by_commit: git.fetch_by_commit,
         ..Git::default()
     })
 }

@@ -1,4 +1,4 @@
-use buildgraph::{Git, Http, Image, Local, Resolve, Source};
+use buildgraph::{Git, Http, Image, Local, Resolve, SignedBy, Source};
 
 use super::*;
 
@@ -112,6 +112,25 @@ fn repositories() {
     assert_eq!(found.checksum.unwrap().0, "abcdef0");
     assert_eq!(found.known_hosts, "example.com ssh-ed25519 AAAA");
     assert!(of("git://example.com/a", &[("git.mtime", "now")]).is_err());
+    assert!(found.signed.is_none() && !found.by_commit);
+    let attributes = [
+        ("git.fetchbycommit", "true"),
+        ("git.sig.pubkey", "KEY"),
+        ("git.sig.rejectexpired", "true"),
+        ("git.sig.requiresignedtag", "false"),
+        ("git.sig.ignoresignedtag", "true"),
+    ];
+    let Ok(Source::Git(found)) = of("git://example.com/a", &attributes) else { panic!() };
+    let signed =
+        SignedBy { keys: "KEY".into(), reject_expired: true, require_tag: false, ignore_tag: true };
+    assert_eq!((found.signed.as_deref(), found.by_commit), (Some(&signed), true));
+    // Whoever says anything of it has it verified.
+    let Ok(Source::Git(found)) = of("git://example.com/a", &[("git.sig.rejectexpired", "false")])
+    else {
+        panic!()
+    };
+    assert_eq!(found.signed.as_deref(), Some(&SignedBy::default()));
+    assert!(of("git://example.com/a", &[("git.sig.requiresignedtag", "yes")]).is_err());
     let digest = format!("sha256:{}", "a".repeat(64));
     let bundle = |place: &str, more: &[(&str, &str)]| {
         let place = format!("{place}@{digest}");

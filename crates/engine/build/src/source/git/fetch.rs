@@ -65,15 +65,23 @@ async fn from_server(git: &buildgraph::Git, found: &Found<'_>, dir: &Path) -> Re
     };
     let by_name = format!("+{}:{kept}", tip.name);
     let all = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"];
+    let by_number = format!("+{}:{kept}", tip.commit);
     let mut ways: Vec<(&[&str], Vec<&str>)> = vec![(depth, vec![&tip.commit])];
-    if !tip.name.is_empty() {
-        ways.push((depth, vec![&by_name]));
-        if git.keep_git_dir {
-            // With the name that it has, as people expect of it.
-            ways.reverse();
+    match (git.by_commit, tip.name.is_empty()) {
+        // What the name means there now is of no interest.
+        (true, true) => {}
+        (true, false) => ways = vec![(depth, vec![&by_number])],
+        (false, is_nameless) => {
+            if !is_nameless {
+                ways.push((depth, vec![&by_name]));
+            }
+            if !is_nameless && git.keep_git_dir {
+                // With the name that it has, as people expect of it.
+                ways.reverse();
+            }
+            ways.push((&[], all.to_vec()));
         }
     }
-    ways.push((&[], all.to_vec()));
     let mut first_error = None;
     for (options, what) in ways {
         let mut arguments = vec!["fetch", "--no-tags", "--update-head-ok"];

@@ -9,8 +9,10 @@
 mod agent;
 mod bundle;
 mod fetch;
+mod objects;
 mod program;
 mod remote;
+mod signed;
 #[cfg(test)]
 mod tests;
 mod times;
@@ -40,6 +42,9 @@ const KIND: &str = "source.git.checkout";
 
 /// A file beside a checkout that is whole: its identity.
 const DONE: &str = "done";
+
+/// A folder beside a checkout while its signature is verified.
+const ROOM: &str = "signature";
 
 /// What names of repositories mean for a build, by URL and name: whatever happens there meanwhile, all of a
 /// build sees one state.
@@ -95,9 +100,11 @@ pub(crate) async fn bring(
     let directory = taken.await?.ok_or(Error::Lost("a directory of the builder"))?;
     let done = build.builder.store.beside(&directory, DONE);
     let was_here = fs::read_to_string(&done).is_ok_and(|text| text == identity);
-    if !was_here {
+    if was_here {
+        check_signed(build, git, &found, &directory).await?;
+    } else {
         clear(&directory, &done)?;
-        check_out(build, git, &found, &directory.path).await?;
+        check_out(build, git, &found, &directory).await?;
         fs::write(&done, &identity).at("write", &done)?;
         let id = directory.id.clone();
         let measure = build.blocking(move |build| {
@@ -120,45 +127,8 @@ pub(crate) async fn commit_time(
     listeners: &Listeners,
 ) -> Result<i64, Error> {
     let found = look_up(build, git, listeners).await?;
-    let directory = passing(build, git, &found).await?;
+    let directory = objects::passing(build, git, &found).await?;
     times::made(&found.remote, &found.tip, &found.program, &directory.path).await
-}
-
-/// A directory with the commit in it, without a checkout, for as long as it is looked at.
-async fn passing(
-    build: &Arc<Shared>,
-    git: &buildgraph::Git,
-    found: &Found<'_>,
-) -> Result<Directory, Error> {
-    let name = format!("look at {} {}", found.remote.url, found.tip.commit);
-    let taken =
-        build.blocking(move |build| build.builder.store.take(KIND, &name, &name, Use::Private));
-    let mut directory = taken.await?.ok_or(Error::Lost("a directory of the builder"))?;
-    directory.is_passing = true;
-    directory.clear()?;
-    init(found, &directory.path).await?;
-    fetch(build, git, found, &directory.path).await?;
-    Ok(directory)
-}
-
-/// The commit as the object that it is in its repository, and the tag, where that is one; empty: it is none.
-async fn objects(
-    build: &Arc<Shared>,
-    git: &buildgraph::Git,
-    found: &Found<'_>,
-) -> Result<(Vec<u8>, Vec<u8>), Error> {
-    let directory = passing(build, git, found).await?;
-    let Found { remote, tip, program, .. } = found;
-    let object = async |kind: &str, name: &str| {
-        program.bytes(&directory.path, &["cat-file", kind, name]).await
-    };
-    let commit = object("commit", &tip.commit).await?;
-    let Some(tag) = &tip.tag else { return Ok((commit, Vec::new())) };
-    let rule = format!("+{0}:{0}", tip.name);
-    let what = ["--", remote.url.as_str(), rule.as_str()];
-    let fetched = shallow(program, &directory.path, &["fetch", "--no-tags"], &what).await;
-    fetched.map_err(|error| of_remote(&error, remote))?;
-    Ok((commit, object("tag", tag).await?))
 }
 
 /// What a commit is called, and which it is.
@@ -182,14 +152,47 @@ pub(crate) async fn about(
     listeners: &Listeners,
 ) -> Result<About, Error> {
     let found = look_up(build, git, listeners).await?;
-    let objects =
-        if with_objects { objects(build, git, &found).await? } else { Default::default() };
-    let tip = found.tip;
-    let name = if tip.name.is_empty() { tip.commit.clone() } else { tip.name };
-    Ok(match tip.tag {
-        Some(checksum) => About { name, checksum, commit: tip.commit, objects },
-        None => About { name, checksum: tip.commit, commit: String::new(), objects },
-    })
+    let tip = &found.tip;
+    let name = if tip.name.is_empty() { tip.commit.clone() } else { tip.name.clone() };
+    let (checksum, commit) = match &tip.tag {
+        Some(tag) => (tag.clone(), tip.commit.clone()),
+        None => (tip.commit.clone(), String::new()),
+    };
+    let about = About { name, checksum, commit, ..About::default() };
+    if !with_objects && git.signed.is_none() {
+        return Ok(about);
+    }
+    let directory = objects::passing(build, git, &found).await?;
+    let found = objects::read(&found, &directory.path).await?;
+    if let Some(by) = &git.signed {
+        signed::check(&found, by, &build.builder.store.beside(&directory, ROOM)).await?;
+    }
+    let objects::Objects { commit, tag } = found;
+    let (tag_name, tag) = tag.unwrap_or_default();
+    // What was asked for by its number is known for a tag only now.
+    let name = if tag_name.is_empty() { String::new() } else { commit.0 };
+    let objects = if with_objects { (commit.1, tag) } else { (Vec::new(), Vec::new()) };
+    Ok(About { commit: name, objects, ..about })
+}
+
+/// Refuses a checkout that is here, but not signed as the build wants it.
+async fn check_signed(
+    build: &Arc<Shared>,
+    git: &buildgraph::Git,
+    found: &Found<'_>,
+    directory: &Directory,
+) -> Result<(), Error> {
+    let Some(by) = &git.signed else { return Ok(()) };
+    let objects = match objects::kept(build, directory, found) {
+        Some(objects) => objects,
+        None => {
+            let passing = objects::passing(build, git, found).await?;
+            let objects = objects::read(found, &passing.path).await?;
+            objects::keep(build, directory, found, &objects)?;
+            objects
+        }
+    };
+    signed::check(&objects, by, &build.builder.store.beside(directory, ROOM)).await
 }
 
 /// What a checkout is. With `.git` or submodules, where it comes from is part of it.
@@ -332,6 +335,9 @@ async fn tip(
         let commit = git.reference.to_ascii_lowercase();
         return Ok(Tip { name: String::new(), commit, tag: None });
     }
+    if git.by_commit {
+        return by_commit(git);
+    }
     let names = remote::candidates(&git.reference);
     let peeled: Vec<String> = names.iter().map(|name| format!("{name}^{{}}")).collect();
     let asked = (remote.url.clone(), git.reference.clone());
@@ -350,6 +356,26 @@ async fn tip(
     let mut tips = build.tips.lock().unwrap_or_else(PoisonError::into_inner);
     // Of two that asked at once the first is right for both.
     Ok(tips.entry(asked).or_insert(found).clone())
+}
+
+/// The commit that the build says, whatever its name means at the server: nobody is asked. In BuildKit's words.
+fn by_commit(git: &buildgraph::Git) -> Result<Tip, Error> {
+    let invalid = |why: String| Err(Error::Invalid(why));
+    let wanted = git.checksum.as_ref().map_or("", |sum| sum.0.as_str());
+    if wanted.is_empty() {
+        return invalid("fetch-by-commit requires a checksum or a commit SHA ref".into());
+    }
+    if !is_commit(wanted) {
+        let why = format!("fetch-by-commit requires a full commit SHA checksum, got {wanted:?}");
+        return invalid(why);
+    }
+    let name = match git.reference.as_str() {
+        "" | "HEAD" => String::new(),
+        full if full.starts_with("refs/") => full.to_owned(),
+        // Of names that are not in full only branches are meant.
+        branch => format!("refs/heads/{branch}"),
+    };
+    Ok(Tip { name, commit: wanted.to_ascii_lowercase(), tag: None })
 }
 
 fn of_remote(error: &Error, remote: &Remote) -> Error {
@@ -390,11 +416,18 @@ async fn check_out(
     build: &Arc<Shared>,
     git: &buildgraph::Git,
     found: &Found<'_>,
-    dir: &Path,
+    directory: &Directory,
 ) -> Result<(), Error> {
     let Found { remote, tip, program, .. } = found;
+    let dir = &directory.path;
     init(found, dir).await?;
     fetch(build, git, found, dir).await?;
+    // Before any file of it is written.
+    if let Some(by) = &git.signed {
+        let objects = objects::read(found, dir).await?;
+        signed::check(&objects, by, &build.builder.store.beside(directory, ROOM)).await?;
+        objects::keep(build, directory, found, &objects)?;
+    }
     if git.as_bundle {
         bundle::pack(found, dir).await?;
     } else {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::Error;
 use crate::tell::Listeners;
@@ -55,7 +55,19 @@ pub(super) struct Program<'a> {
 }
 
 /// Whoever is in a group of processes ends when this is dropped.
-struct Group(Option<rustix::process::Pid>);
+pub(super) struct Group(Option<rustix::process::Pid>);
+
+impl Group {
+    /// The one of a child that was started in a group of its own.
+    pub(super) fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())))
+    }
+
+    /// Nobody is in it any more.
+    pub(super) fn has_ended(&mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Group {
     fn drop(&mut self) {
@@ -128,14 +140,13 @@ impl<'a> Program<'a> {
         command.process_group(0).kill_on_drop(true);
         let failed = |why: String| Error::Invalid(format!("git {verb}: {why}"));
         let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
-        let pid = child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
-        let mut group = Group(pid);
+        let mut group = Group::of(&child);
         let (Some(answer), Some(complaint)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Error::Lost("git"));
         };
         let (answer, complaint) = tokio::join!(read(answer), self.listen(complaint));
         let status = child.wait().await.map_err(|error| failed(error.to_string()))?;
-        group.0 = None;
+        group.has_ended();
         match status.code() {
             Some(0) => answer.map_err(|error| failed(error.to_string())),
             Some(127) => Err(failed("the program git is missing".into())),

@@ -1,6 +1,8 @@
 //! Repositories on servers of the tests' own.
 
 mod bundles;
+mod by_commit;
+mod signed;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
