@@ -206,13 +206,33 @@ fn hostile_archives_reach_nothing() {
     end(sandbox);
 }
 
+/// Whether there is a server of repositories; if not, it is said that the test is skipped.
+pub(crate) fn has_git_daemon(sandbox: &Sandbox) -> bool {
+    let has = sandbox.sh("git daemon -h 2>&1 | grep -q usage").code == 0;
+    if !has {
+        testkit::skip("git", "there is no git daemon");
+    }
+    has
+}
+
+/// Serves the repositories in `git`, of which `url` is one, until this is dropped.
+pub(crate) fn git_daemon(sandbox: &Sandbox, url: &str) -> Server {
+    // Not by `git daemon`, which waits for it, and is not it.
+    let place = sandbox.sh("git --exec-path").success();
+    let mut command = sandbox.command(format!("{}/git-daemon", place.trim()));
+    command.args(["--export-all", "--reuseaddr", "--listen=127.0.0.1", "--port=9418"]);
+    command.arg(format!("--base-path={}", sandbox.work().join("git").display()));
+    let server = Server(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    wait_until("it listens", || sandbox.sh(&format!("git ls-remote {url}")).code == 0);
+    server
+}
+
 /// Security row H04: a subdirectory of a repository is one, and no link leads to it.
 #[test]
 fn repositories_and_their_subdirectories() {
     needs!(Root, Overlay, Netns, Nft, Busybox, Docker);
     let sandbox = busybox("contexts-git");
-    if sandbox.sh("git daemon -h 2>&1 | grep -q usage").code != 0 {
-        testkit::skip("git", "there is no git daemon");
+    if !has_git_daemon(&sandbox) {
         return sandbox.finish();
     }
     let repo = sandbox.work().join("git/repo");
@@ -230,14 +250,8 @@ fn repositories_and_their_subdirectories() {
                 commit -qm one && git tag v1 && echo two > word && git -c user.name=a \
                 -c user.email=a@b commit -qam two";
     sandbox.sh(&make.replace("$0", &repo.display().to_string())).success();
-    // Not by `git daemon`, which waits for it, and is not it.
-    let place = sandbox.sh("git --exec-path").success();
-    let mut command = sandbox.command(format!("{}/git-daemon", place.trim()));
-    command.args(["--export-all", "--reuseaddr", "--listen=127.0.0.1", "--port=9418"]);
-    command.arg(format!("--base-path={}", sandbox.work().join("git").display()));
-    let server = Server(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     let url = "git://127.0.0.1/repo/.git";
-    wait_until("it listens", || sandbox.sh(&format!("git ls-remote {url}")).code == 0);
+    let server = git_daemon(&sandbox, url);
     let at = |part: &str| format!("{url}{part}");
     assert_eq!(out(&sandbox, &build(&sandbox, &[&at("")], None)), "two");
     assert_eq!(out(&sandbox, &build(&sandbox, &[&at("#v1")], None)), "top");

@@ -1,11 +1,13 @@
 //! Which sources a build may use, and what is used in their place.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::json;
 use testkit::needs;
 
 use super::{built, context, dhow, tidy};
+use crate::build_contexts::{git_daemon, has_git_daemon};
 use crate::busybox;
 use crate::docker_client::Daemon;
 
@@ -78,6 +80,47 @@ fn rules_say_what_is_used() {
     let wrong = dhow(&sandbox, &dir, &[]);
     assert!(wrong.code != 0 && wrong.stderr.contains("policy.json"), "{wrong:?}");
     sandbox.unset_env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY");
+    tidy(&sandbox);
+    sandbox.finish();
+}
+
+#[test]
+fn a_rule_says_who_signs_a_repository() {
+    needs!(Root, Overlay, Netns, Nft, Busybox, Ssh);
+    let sandbox = busybox("build-signed");
+    if !has_git_daemon(&sandbox) {
+        return sandbox.finish();
+    }
+    let work = sandbox.work();
+    let make = "cd $0 && for key in one two; do ssh-keygen -q -t ed25519 -N '' -f $key; done
+        mkdir -p git/repo && cd git/repo && git init -q -b main && echo signed >f
+        printf 'FROM scratch\nCOPY f /\n' >Dockerfile && git add -A && git -c user.name=a \
+        -c user.email=a@b -c gpg.format=ssh -c user.signingkey=$0/one commit -q -S -m one";
+    sandbox.sh(&make.replace("$0", &work.display().to_string())).success();
+    let url = "git://127.0.0.1/repo/.git";
+    let server = git_daemon(&sandbox, url);
+    let file = work.join("policy.json");
+    sandbox.set_env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", file.to_str().unwrap());
+    let signed_by = |key: &str| {
+        let key = fs::read_to_string(work.join(key)).unwrap();
+        let rule = json!({ "action": "CONVERT", "selector": { "identifier": format!("{url}*") },
+            "updates": { "identifier": format!("{url}${{1}}"), "attrs": { "git.sig.pubkey": key } } });
+        fs::write(&file, json!({ "version": 1, "rules": [rule] }).to_string()).unwrap();
+    };
+    let dest = work.join("out");
+    let output = format!("type=local,dest={}", dest.display());
+    let mismatch = "failed to verify ssh signature: public key does not match";
+    // The other key, before the checkout is here and after.
+    for (key, is_good) in [("two.pub", false), ("one.pub", true), ("two.pub", false)] {
+        signed_by(key);
+        let made = dhow(&sandbox, Path::new(url), &["-o", &output]);
+        assert_eq!(made.code == 0, is_good, "{key}: {made:?}");
+        assert!(is_good || made.stderr.contains(mismatch), "{made:?}");
+        assert_eq!(dest.join("f").exists(), is_good, "{key}");
+        let _ = fs::remove_dir_all(&dest);
+    }
+    sandbox.unset_env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY");
+    drop(server);
     tidy(&sandbox);
     sandbox.finish();
 }
