@@ -21,7 +21,9 @@ pub use exec::{
 };
 pub use file::{Action, Copy, File, Identity, MakeDirectory, MakeFile, Owner, Remove, Symlink};
 pub use graph::{Error, Graph, Op, Range, Shown, Vertex, VertexIdx};
-pub use source::{Blob, Checksum, Git, Http, Image, Layout, Local, Resolve, SignedBy, Source};
+pub use source::{
+    Blob, Checksum, Detached, Git, Http, Image, Layout, Local, Resolve, SignedBy, Source,
+};
 
 #[cfg(test)]
 mod tests;

@@ -175,6 +175,18 @@ pub struct Http {
     /// Headers that its server is asked with: `Accept`, `User-Agent`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
+    /// Its signature.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Box<Detached>>,
+}
+
+/// A signature that is beside what is signed, of OpenPGP's, armored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Detached {
+    /// The public keys that it may be of.
+    pub keys: String,
+    /// It.
+    pub signature: String,
 }
 
 /// An image in an OCI layout.

@@ -36,6 +36,7 @@ pub const CAPS: &[&str] = &[
     // Spelled so in BuildKit.
     "soruce.http.uidgid",
     "source.http.header",
+    "source.http.signatureverify",
     "source.ocilayout",
     "source.imageblob",
     "exec.meta.base",

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use buildgraph::{Blob, Checksum, Git, Http, Image, Layout, Local, Resolve, SignedBy, Source};
+use buildgraph::{
+    Blob, Checksum, Detached, Git, Http, Image, Layout, Local, Resolve, SignedBy, Source,
+};
 use buildkit::pb;
 use oci::Digest;
 use reference::Reference;
@@ -236,6 +238,8 @@ fn http(url: &str, attributes: &Attributes) -> Result<Source, Error> {
             "http.uid" => http.uid = number(key, value)?,
             "http.gid" => http.gid = number(key, value)?,
             "http.authheadersecret" => http.auth_secret.clone_from(value),
+            "http.sig.pubkey" => detached(&mut http).keys.clone_from(value),
+            "http.sig.signature" => detached(&mut http).signature.clone_from(value),
             key => match key.strip_prefix("http.header.").map(str::to_ascii_lowercase) {
                 Some(name) if HEADERS.contains(&name.as_str()) => {
                     http.headers.push((name, value.clone()));
@@ -246,7 +250,14 @@ fn http(url: &str, attributes: &Attributes) -> Result<Source, Error> {
         }
     }
     http.headers.sort();
+    if http.signed.as_ref().is_some_and(|one| one.keys.is_empty() || one.signature.is_empty()) {
+        return invalid("http signature verification requires both pubkey and signature");
+    }
     Ok(Source::Http(http))
+}
+
+fn detached(http: &mut Http) -> &mut Detached {
+    http.signed.get_or_insert_default()
 }
 
 /// A number as Go reads it: `0644`, `0o644`, `0x1a4`, `420`.

@@ -4,7 +4,7 @@ use data_encoding::BASE64;
 
 /// The lines of a text, without what ends them. What is behind a last line end is no line.
 pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split_inclusive(|byte| *byte == b'\n').map(|line| line.trim_ascii_end())
+    text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end)
 }
 
 /// The line that begins or ends a block.

@@ -1,6 +1,6 @@
 //! `OpenPGP`: keys as `gpgv` takes them, and what it says of a signature.
 
-use crate::{Error, MAX_KEYS, armor};
+use crate::{Error, MAX_KEYS, MAX_SIGNATURE, armor};
 
 /// The shortest RSA key that counts, as in BuildKit.
 const SHORTEST: u16 = 2048;
@@ -158,6 +158,22 @@ impl<'a> Packet<'a> {
         let end = head.checked_add(len)?;
         Some(Self { tag, body: bytes.get(head..end)?, len: end })
     }
+}
+
+/// A signature that came by itself, armored.
+///
+/// # Errors
+///
+/// It is none, or not one alone.
+pub fn signature(text: &[u8]) -> Result<&[u8], Error> {
+    let text = text.trim_ascii_start();
+    if text.len() > MAX_SIGNATURE {
+        return Err(Error::Format("it is too long"));
+    }
+    if !armor::is_one_block(text, "PGP SIGNATURE") {
+        return Err(Error::Format("it is no signature of OpenPGP, or not one alone"));
+    }
+    Ok(text)
 }
 
 /// What is asked of a signature.
@@ -319,20 +335,38 @@ mod tests {
 
         // Several blocks; the older form of packets.
         let old = [vec![0x98, 8], good[2..].to_vec()].concat();
-        let text = armored(PUBLIC, &[eddsa.clone()]) + "\n" + &armored(PUBLIC, &[old.clone()]);
+        let text = armored(PUBLIC, std::slice::from_ref(&eddsa))
+            + "\n"
+            + &armored(PUBLIC, std::slice::from_ref(&old));
         assert_eq!(keyring(text.as_bytes()).unwrap().packets, [eddsa.clone(), old].concat());
 
         assert_eq!(keyring(armored(PUBLIC, &[short, user]).as_bytes()), Err(Error::Short(1024)));
         let refused = |text: &str| keyring(text.as_bytes()).unwrap_err().to_string();
         for (text, why) in [
             ("ssh-ed25519 AAAA me", "no armored data found"),
-            (&armored("PGP PRIVATE KEY BLOCK", &[eddsa.clone()]), "expected public key block"),
+            (
+                &armored("PGP PRIVATE KEY BLOCK", std::slice::from_ref(&eddsa)),
+                "expected public key block",
+            ),
             (&armored(PUBLIC, &[vec![6]]), "a packet that is none"),
             (&armored(PUBLIC, &[vec![0xc6, 200, 1]]), "a packet that is none"),
             (&armored(PUBLIC, &[sig]), "no key found"),
             (&"x".repeat(MAX_KEYS + 1), "it is too long"),
         ] {
             assert_eq!(refused(text), format!("failed to read armored public key: {why}"));
+        }
+    }
+
+    #[test]
+    fn signatures_by_themselves() {
+        let one = armored("PGP SIGNATURE", &[packet(SIGNATURE, b"s")]);
+        assert_eq!(
+            signature(format!("\n{one}\n").as_bytes()).unwrap(),
+            format!("{one}\n").as_bytes()
+        );
+        let long = format!("{one}{}", "\n".repeat(MAX_SIGNATURE));
+        for other in ["", "x", &one[1..], &one.repeat(2), &armored(PUBLIC, &[]), &long] {
+            assert!(signature(other.as_bytes()).is_err(), "{other}");
         }
     }
 

@@ -219,6 +219,10 @@ pub(crate) fn named(source: &Source) -> Option<SourceOp> {
             }
             set("http.filename", &http.name);
             set("http.checksum", http.checksum.as_ref().map_or("", |sum| &sum.0));
+            if let Some(signed) = &http.signed {
+                set("http.sig.pubkey", &signed.keys);
+                set("http.sig.signature", &signed.signature);
+            }
             http.url.clone()
         }
         Source::Git(git) => {
@@ -297,7 +301,7 @@ fn plain(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use buildgraph::{Git, Http, Image, SignedBy};
+    use buildgraph::{Detached, Git, Http, Image, SignedBy};
     use buildkit::policysession::DenyMessage;
 
     use super::*;
@@ -325,6 +329,7 @@ mod tests {
             uid: 7,
             auth_secret: "token".into(),
             headers: vec![("accept".into(), "text/plain".into())],
+            signed: Some(Box::new(Detached { keys: "k".into(), signature: "s".into() })),
             ..Http::default()
         };
         let mut op = named(&Source::Http(http.clone())).unwrap();

@@ -26,6 +26,7 @@ use crate::Error;
 use crate::build::Shared;
 use crate::error::At as _;
 use crate::output::{Output, Tree};
+use crate::source::verify::{Room, by_pgp};
 use crate::store::{Directory, Use};
 use crate::tell::Listeners;
 
@@ -75,9 +76,13 @@ pub(crate) async fn bring(
     listeners: &Listeners,
 ) -> Result<(Output, bool), Error> {
     if let Some(stream) = http.url.strip_prefix(UPLOAD) {
+        if http.signed.is_some() {
+            return Err(Error::NotYet("a signature of a stream of the client's".into()));
+        }
         return take(build, http, stream, listeners).await;
     }
     let (directory, known, was_here) = have(build, http, listeners).await?;
+    check_signed(build, http, &directory, &known).await?;
     Ok((output(directory, http, mode(http), &known), was_here))
 }
 
@@ -90,9 +95,28 @@ pub(crate) async fn about(
     if http.url.starts_with(UPLOAD) {
         return Err(Error::NotYet("to look at a stream of the client's".into()));
     }
-    let (_directory, known, _) = have(build, http, listeners).await?;
+    let (directory, known, _) = have(build, http, listeners).await?;
+    check_signed(build, http, &directory, &known).await?;
     let modified = known.modified.as_deref().and_then(http_date);
     Ok(About { digest: known.digest, name: known.name, modified })
+}
+
+/// Refuses a file that is not signed as the build wants it; one that is kept, too.
+async fn check_signed(
+    build: &Arc<Shared>,
+    http: &Http,
+    directory: &Directory,
+    known: &Known,
+) -> Result<(), Error> {
+    let Some(signed) = &http.signed else { return Ok(()) };
+    let wrong = |why: &str| Error::Invalid(format!("failed to verify pgp signature: {why}"));
+    let signature = signatures::pgp::signature(signed.signature.as_bytes());
+    let signature = signature.map_err(|error| wrong(&error.to_string()))?;
+    let room = Room::make(&build.builder.store.beside(directory, "signature"))?;
+    let path = directory.path.join(&known.name);
+    let file = fs::File::open(&path).at("open", &path)?;
+    let verified = by_pgp(file, signature, &signed.keys, false, &room).await;
+    verified.map_err(|error| wrong(&error.to_string()))
 }
 
 fn mode(http: &Http) -> u32 {

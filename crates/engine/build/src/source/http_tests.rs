@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Mutex;
 
-use buildgraph::Checksum;
+use buildgraph::{Checksum, Detached};
 
 use super::*;
 use crate::tests::Home;
@@ -343,4 +343,46 @@ async fn what_was_looked_at_is_not_pruned() {
     let Output::Tree(tree) = &output else { panic!("no tree") };
     let text = fs::read_to_string(tree.directory.path.join("file")).unwrap();
     assert_eq!((text.as_str(), looked.digest), ("0", Digest::sha256(b"0").to_string()));
+}
+
+/// A signature is looked at whenever its file is used, also of one that is here.
+#[tokio::test]
+async fn a_file_is_signed() {
+    testkit::needs!(Gpg);
+    let home = Home::new("http-signed");
+    let dir = home.path("keys");
+    fs::create_dir(&dir).unwrap();
+    let make = "export GNUPGHOME=$PWD; chmod 700 .; trap 'gpgconf --kill all' EXIT
+        gpg='gpg --batch --quiet --no-tty --pinentry-mode loopback'; printf %s signed >file
+        for who in one two; do
+            $gpg --passphrase '' --quick-gen-key $who@example.com ed25519 sign never 2>/dev/null
+            $gpg --armor --export $who@example.com >$who.pub
+            $gpg --armor -u $who@example.com --detach-sign -o $who.asc file
+        done";
+    let made = std::process::Command::new("sh").args(["-ec", make]).current_dir(&dir).output();
+    let made = made.unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
+    let server = Server::new(|lines| match lines[0].split(' ').nth(1) {
+        Some("/file") => ok("ETag: \"1\"\r\n", "signed"),
+        _ => ok("", "something else"),
+    });
+    let by = |path: &str, keys: &str, signature: String| {
+        let signed = Some(Box::new(Detached { keys: read(keys), signature }));
+        Http { signed, ..http(server.url(path)) }
+    };
+    let one = read("one.asc");
+    try_bring(&home, &by("/file", "one.pub", format!("\n{one}\n"))).await.unwrap();
+    for (signed, why) in [
+        (by("/file", "two.pub", one.clone()), "signature made by unknown entity"),
+        (by("/other", "one.pub", one.clone()), "invalid signature"),
+        (by("/file", "one.pub", one.repeat(2)), "invalid signature format"),
+        (by("/file", "one.asc", one), "expected public key block"),
+    ] {
+        let error = try_bring(&home, &signed).await.unwrap_err();
+        let is_it = error.starts_with("failed to verify pgp signature: ") && error.contains(why);
+        assert!(is_it, "{why}: {error}");
+        let (build, _) = home.begin();
+        assert!(about(&build.shared, &signed, &Listeners::default()).await.is_err(), "{why}");
+    }
 }

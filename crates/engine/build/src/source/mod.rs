@@ -3,10 +3,12 @@
 mod blob;
 pub(crate) mod chain;
 pub(crate) mod git;
+mod group;
 pub(crate) mod http;
 mod image;
 pub(crate) mod layout;
 mod local;
+mod verify;
 
 use std::sync::{Arc, PoisonError};
 

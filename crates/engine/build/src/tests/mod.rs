@@ -59,7 +59,7 @@ impl Home {
     }
 
     /// A directory of this test's own.
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 

@@ -1,4 +1,4 @@
-use buildgraph::{Git, Http, Image, Local, Resolve, SignedBy, Source};
+use buildgraph::{Detached, Git, Http, Image, Local, Resolve, SignedBy, Source};
 
 use super::*;
 
@@ -170,6 +170,8 @@ fn files_behind_urls() {
         ("http.header.Accept", "text/plain"),
         ("http.header.x-other", "dropped"),
         ("http.authheadersecret", "A"),
+        ("http.sig.pubkey", "K"),
+        ("http.sig.signature", "S"),
     ];
     let http = Http {
         url: "https://example.com/x?y#z".into(),
@@ -180,7 +182,12 @@ fn files_behind_urls() {
         gid: 6,
         auth_secret: "A".into(),
         headers: vec![("accept".into(), "text/plain".into())],
+        signed: Some(Box::new(Detached { keys: "K".into(), signature: "S".into() })),
     };
+    for one in ["http.sig.pubkey", "http.sig.signature"] {
+        let error = of("https://example.com/x", &[(one, "x")]).unwrap_err().to_string();
+        assert!(error.contains("requires both pubkey and signature"), "{error}");
+    }
     assert_eq!(of("https://example.com/x?y#z", &attributes), Ok(Source::Http(http)));
     for value in ["", "x", "-1", "+7", "0x", "99999999999"] {
         assert!(of("https://example.com/x", &[("http.uid", value)]).is_err(), "{value}");

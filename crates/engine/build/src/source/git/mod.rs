@@ -183,14 +183,13 @@ async fn check_signed(
     directory: &Directory,
 ) -> Result<(), Error> {
     let Some(by) = &git.signed else { return Ok(()) };
-    let objects = match objects::kept(build, directory, found) {
-        Some(objects) => objects,
-        None => {
-            let passing = objects::passing(build, git, found).await?;
-            let objects = objects::read(found, &passing.path).await?;
-            objects::keep(build, directory, found, &objects)?;
-            objects
-        }
+    let objects = if let Some(objects) = objects::kept(build, directory, found) {
+        objects
+    } else {
+        let passing = objects::passing(build, git, found).await?;
+        let objects = objects::read(found, &passing.path).await?;
+        objects::keep(build, directory, found, &objects)?;
+        objects
     };
     signed::check(&objects, by, &build.builder.store.beside(directory, ROOM)).await
 }

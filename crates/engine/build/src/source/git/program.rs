@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::Error;
+use crate::source::group::Group;
 use crate::tell::Listeners;
 
 /// The most that is read of an answer.
@@ -52,29 +53,6 @@ pub(super) struct Program<'a> {
     environment: Vec<(String, String)>,
     /// What nobody is shown.
     secrets: Vec<String>,
-}
-
-/// Whoever is in a group of processes ends when this is dropped.
-pub(super) struct Group(Option<rustix::process::Pid>);
-
-impl Group {
-    /// The one of a child that was started in a group of its own.
-    pub(super) fn of(child: &Child) -> Self {
-        Self(child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())))
-    }
-
-    /// Nobody is in it any more.
-    pub(super) fn has_ended(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-    }
 }
 
 impl<'a> Program<'a> {
