@@ -127,6 +127,7 @@ const GATEWAY: &[&str] = &[
     "gateway.exec.secretenv",
     "source.metaresolver",
     "source.metaresolver.image.attestations",
+    "source.metaresolver.http.checksumrequest",
 ];
 
 /// Features of the builder that a client asks for, beside those of definitions (`solver/pb/caps.go`).

@@ -63,6 +63,7 @@ pub use origin::{Origin, OriginFile, OriginPlace, Position};
 pub use pruning::{Filter, Pruning};
 pub use request::{CacheOption, Entitlements, Export, FrontendRequest, Request};
 pub use source::chain::Chain;
+pub use source::http::sum::{Sum, SumBy};
 pub use usage::{CacheRecord, PrunedCache};
 pub use worked::Worked;
 

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use crate::build::Shared;
 use crate::error::At as _;
 use crate::source::chain::Chain;
+use crate::source::http::sum::Sum;
 use crate::tell::{Listeners, phase_told};
 use crate::{Build, Error, op, source, view};
 
@@ -50,6 +51,8 @@ pub struct Extras {
     pub objects: bool,
     /// Of an image: what is said of it, with the statements of these types.
     pub statements: Option<Vec<String>>,
+    /// Of a file: another digest.
+    pub sum: Option<Sum>,
 }
 
 /// What a source is, before any of it is built on.
@@ -78,6 +81,8 @@ pub enum SourceMeta {
         name: String,
         /// When it was written last, as its server says; seconds since 1970.
         modified: Option<u64>,
+        /// The digest that was asked for besides, and what is behind the file for it.
+        sum: Option<(String, Vec<u8>)>,
     },
 }
 
@@ -114,9 +119,11 @@ impl Shared {
                 Ok(SourceMeta::Git { name, checksum, commit, objects })
             }
             Source::Http(http) => {
-                let found = source::http::about(build, http, &listeners).await?;
-                let source::http::About { digest, name, modified } = found;
-                Ok(SourceMeta::Http { checksum: digest, name, modified })
+                let wanted = extras.sum.as_ref();
+                let found = source::http::about(build, http, wanted, &listeners).await?;
+                let source::http::About { digest, name, modified, sum } = found;
+                let sum = sum.zip(wanted.map(|wanted| wanted.suffix.clone()));
+                Ok(SourceMeta::Http { checksum: digest, name, modified, sum })
             }
             // What it is, is known once it has come.
             Source::Local(_) => Ok(SourceMeta::Nothing),

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use build::{Chain, Extras, FileStat, SaidOf, Solved, SourceMeta, Stated};
+use build::{Chain, Extras, FileStat, SaidOf, Solved, SourceMeta, Stated, Sum, SumBy};
 use buildgraph::Resolve;
 use buildkit::fsutil::Stat;
 use buildkit::gateway::{
-    self, Attestation, AttestationChain, AttestationKind, Attestations, InTotoSubject,
-    InTotoSubjectKind, Ref, RefMap, ResolveSourceGitResponse, ResolveSourceHttpResponse,
-    ResolveSourceImageRequest, ResolveSourceImageResponse, ResolveSourceMetaRequest,
-    ResolveSourceMetaResponse, SolveResponse, result,
+    self, Attestation, AttestationChain, AttestationKind, Attestations, ChecksumRequest,
+    ChecksumResponse, InTotoSubject, InTotoSubjectKind, Ref, RefMap, ResolveSourceGitResponse,
+    ResolveSourceHttpResponse, ResolveSourceImageRequest, ResolveSourceImageResponse,
+    ResolveSourceMetaRequest, ResolveSourceMetaResponse, SolveResponse,
+    checksum_request::ChecksumAlgo, result,
 };
 use buildkit::mode::from_unix;
 use buildkit::pb;
@@ -27,6 +28,8 @@ const INLINE: &str = "inline-only";
 const CORE: &str = "sbom-core";
 /// So many bytes of one answer say what leads to results: there may be several, and messages end at 16 MiB.
 const GRAPHS: usize = 2 << 20;
+/// No more than this may be behind a file for its digest, bytes; as in BuildKit.
+const SUFFIX: usize = 4 << 10;
 /// The largest part of a file in one answer, in bytes: messages end at 16 MiB.
 const FILE: u64 = 15 << 20;
 
@@ -198,25 +201,33 @@ pub(super) fn resolve(mode: &str) -> Resolve {
     if mode == "pull" { Resolve::Pull } else { Resolve::Default }
 }
 
-/// What of a source's description is not to be had here.
-pub(crate) fn check_meta(asked: &ResolveSourceMetaRequest) -> Result<(), Status> {
-    if asked.http.as_ref().is_some_and(|http| http.checksum_request.is_some()) {
-        let why = "other checksums of a file (ResolveSourceMeta) are not supported yet";
-        return Err(Status::unimplemented(why));
+/// Another digest of a file that is wanted.
+fn sum(asked: &ChecksumRequest) -> Result<Sum, Status> {
+    let invalid = |why: String| Err(Status::invalid_argument(why));
+    if asked.suffix.len() > SUFFIX {
+        return invalid(format!("http checksum request suffix exceeds max size {SUFFIX}"));
     }
-    Ok(())
+    let by = match ChecksumAlgo::try_from(asked.algo) {
+        Ok(ChecksumAlgo::Sha256) => SumBy::Sha256,
+        Ok(ChecksumAlgo::Sha384) => SumBy::Sha384,
+        Ok(ChecksumAlgo::Sha512) => SumBy::Sha512,
+        Err(_) => return invalid(format!("unsupported checksum algorithm {}", asked.algo)),
+    };
+    Ok(Sum { by, suffix: asked.suffix.clone() })
 }
 
 /// What of a source is to be known besides.
-pub(crate) fn extras(asked: &ResolveSourceMetaRequest) -> Extras {
+pub(crate) fn extras(asked: &ResolveSourceMetaRequest) -> Result<Extras, Status> {
+    let wanted = asked.http.as_ref().and_then(|http| http.checksum_request.as_ref());
     let image = asked.image.as_ref();
     let is_wanted = |image: &&ResolveSourceImageRequest| {
         image.attestation_chain || !image.resolve_attestations.is_empty()
     };
-    Extras {
+    Ok(Extras {
         objects: asked.git.as_ref().is_some_and(|git| git.return_object),
         statements: image.filter(is_wanted).map(|image| image.resolve_attestations.clone()),
-    }
+        sum: wanted.map(sum).transpose()?,
+    })
 }
 
 /// What is said of an image, as it is told.
@@ -263,13 +274,13 @@ pub(crate) fn described(meta: SourceMeta, with_config: bool) -> ResolveSourceMet
                 tag_object: objects.1,
             });
         }
-        SourceMeta::Http { checksum, name, modified } => {
+        SourceMeta::Http { checksum, name, modified, sum } => {
             let seconds = modified.and_then(|modified| i64::try_from(modified).ok());
             response.http = Some(ResolveSourceHttpResponse {
                 checksum,
                 filename: name,
                 last_modified: seconds.map(|seconds| Timestamp { seconds, nanos: 0 }),
-                ..ResolveSourceHttpResponse::default()
+                checksum_response: sum.map(|(digest, suffix)| ChecksumResponse { digest, suffix }),
             });
         }
     }
@@ -368,6 +379,14 @@ mod tests {
         let other = SaidOf::Other("x".into(), vec![Digest::sha256(b"x")]);
         assert_eq!(read.subjects, [SaidOf::Itself, other]);
         assert_eq!(told(Ref { id: "r".into(), def: None }, read), said());
+    }
+
+    #[test]
+    fn other_digests_of_a_file() {
+        let asked = |algo, len| sum(&ChecksumRequest { algo, suffix: vec![7; len] });
+        let found = asked(ChecksumAlgo::Sha384.into(), SUFFIX).unwrap();
+        assert_eq!(found, Sum { by: SumBy::Sha384, suffix: vec![7; SUFFIX] });
+        assert!(asked(0, SUFFIX + 1).is_err() && asked(3, 0).is_err());
     }
 
     #[test]

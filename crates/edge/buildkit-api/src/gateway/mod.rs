@@ -36,8 +36,8 @@ use crate::session::rules::Rules;
 use crate::transport::MESSAGE;
 use crate::{failure, processes, request, worker};
 use forms::{
-    answer, check_meta, described, entries, extras, older, pattern, platform, range, resolve,
-    result, shown, solved, stat,
+    answer, described, entries, extras, older, pattern, platform, range, resolve, result, shown,
+    solved, stat,
 };
 
 /// The header that says which build a call is of.
@@ -299,8 +299,7 @@ impl LlbBridge for Gateway {
     ) -> Answer<ResolveSourceMetaResponse> {
         let Asking { job, .. } = self.asking(asked.metadata()).await?;
         let asked = asked.into_inner();
-        check_meta(&asked)?;
-        let extras = extras(&asked);
+        let extras = extras(&asked)?;
         let op = asked.source.ok_or_else(|| Status::invalid_argument("source is required"))?;
         let mut used = op.clone();
         decided(&rules(&asked.source_policies)?, &mut used).map_err(Status::invalid_argument)?;

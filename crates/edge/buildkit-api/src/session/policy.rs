@@ -100,11 +100,10 @@ async fn described(
     if asked.source.as_ref().is_some_and(|other| other.identifier != *name) {
         return Err(of(&"it asks about another source"));
     }
-    forms::check_meta(&asked).map_err(|status| of(&status.message()))?;
+    let extras = forms::extras(&asked).map_err(|status| of(&status.message()))?;
     let source = llb::source(&only_its_own(op.clone())).map_err(|error| of(&error))?;
     let shown = forms::shown(&asked.log_name, op);
     let platform = asked.platform.as_ref().map(forms::platform).or_else(|| platform.cloned());
-    let extras = forms::extras(&asked);
     let wanted = Described { source, shown, platform, extras };
     let meta = describe(wanted).await.map_err(|error| of(&error))?;
     Ok(forms::described(meta, !asked.image.is_some_and(|image| image.no_config)))

@@ -6,6 +6,7 @@
 
 mod ask;
 mod far;
+pub(crate) mod sum;
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions, Permissions};
@@ -32,6 +33,7 @@ use crate::tell::Listeners;
 
 use ask::{Answer, Asking};
 use far::Far;
+use sum::Sum;
 
 /// Where streams of the client's are, as BuildKit has it: none of it is asked over the network.
 pub(crate) const UPLOAD: &str = "http://buildkit-session/";
@@ -67,6 +69,8 @@ pub(crate) struct About {
     pub(crate) name: String,
     /// When it was written last, as its server says; seconds since 1970.
     pub(crate) modified: Option<u64>,
+    /// The digest that was asked for besides.
+    pub(crate) sum: Option<String>,
 }
 
 /// Brings a file, and says whether it was here.
@@ -90,6 +94,7 @@ pub(crate) async fn bring(
 pub(crate) async fn about(
     build: &Arc<Shared>,
     http: &Http,
+    sum: Option<&Sum>,
     listeners: &Listeners,
 ) -> Result<About, Error> {
     if http.url.starts_with(UPLOAD) {
@@ -98,7 +103,14 @@ pub(crate) async fn about(
     let (directory, known, _) = have(build, http, listeners).await?;
     check_signed(build, http, &directory, &known).await?;
     let modified = known.modified.as_deref().and_then(http_date);
-    Ok(About { digest: known.digest, name: known.name, modified })
+    let sum = match sum.cloned() {
+        Some(sum) => {
+            let path = directory.path.join(&known.name);
+            Some(build.blocking(move |_| sum.of(&path)).await?)
+        }
+        None => None,
+    };
+    Ok(About { digest: known.digest, name: known.name, modified, sum })
 }
 
 /// Refuses a file that is not signed as the build wants it; one that is kept, too.

@@ -337,7 +337,7 @@ async fn what_was_looked_at_is_not_pruned() {
     let (build, _) = home.begin();
     let file = http(server.url("/file"));
     let listeners = Listeners::default();
-    let looked = about(&build.shared, &file, &listeners).await.unwrap();
+    let looked = about(&build.shared, &file, None, &listeners).await.unwrap();
     home.builder.prune(&crate::Pruning { all: true, ..crate::Pruning::default() }).unwrap();
     let (output, _) = bring(&build.shared, &file, &listeners).await.unwrap();
     let Output::Tree(tree) = &output else { panic!("no tree") };
@@ -383,6 +383,6 @@ async fn a_file_is_signed() {
         let is_it = error.starts_with("failed to verify pgp signature: ") && error.contains(why);
         assert!(is_it, "{why}: {error}");
         let (build, _) = home.begin();
-        assert!(about(&build.shared, &signed, &Listeners::default()).await.is_err(), "{why}");
+        assert!(about(&build.shared, &signed, None, &Listeners::default()).await.is_err(), "{why}");
     }
 }
