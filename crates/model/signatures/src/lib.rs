@@ -1,5 +1,5 @@
 //! Signatures of git's commits and tags, as far as they are text: what of an object is signed, the signature and its
-//! kind ([`object`]), keys of `OpenPGP` and what `gpgv` says of a signature ([`pgp`]), and the same of SSH ([`ssh`]).
+//! kind ([`object`]), keys of OpenPGP and what `gpgv` says of a signature ([`pgp`]), and the same of SSH ([`ssh`]).
 //!
 //! Nothing is computed here that a signature rests on: programs do that (`gpgv`, `ssh-keygen`), which are given what is
 //! taken apart here. Objects come from servers and keys from clients, so all of it is hostile; what could be read in two

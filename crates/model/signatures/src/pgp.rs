@@ -1,4 +1,4 @@
-//! `OpenPGP`: keys as `gpgv` takes them, and what it says of a signature.
+//! OpenPGP: keys as `gpgv` takes them, and what it says of a signature.
 
 use crate::{Error, MAX_KEYS, MAX_SIGNATURE, armor};
 
