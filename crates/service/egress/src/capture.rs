@@ -1,0 +1,177 @@
+//! What a program has asked for, and what came of it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+
+use oci::Digest;
+use serde::{Deserialize, Serialize};
+
+/// More is not noted one by one: a program may ask for anything, as often as it likes.
+const MAX_NOTED: usize = 10_000;
+/// What is said where something was not noted.
+const TOO_MANY: &str = "too_many_requests";
+
+/// What is noted of a program's requests while it runs.
+#[derive(Debug, Default)]
+pub struct Capture(Mutex<Captured>);
+
+/// What was noted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Captured {
+    /// Every request that was answered, in that order.
+    pub requests: Vec<Request>,
+    /// What came whole.
+    pub materials: Vec<Material>,
+    /// What came, and is not known.
+    pub incomplete: Vec<Incomplete>,
+}
+
+/// A request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// `GET`, `CONNECT`.
+    pub method: String,
+    /// Where to; without who asks.
+    pub url: String,
+    /// Where its answer leads instead.
+    pub location: Option<String>,
+    /// The code of its answer; 0: there was none.
+    pub status: u16,
+}
+
+/// Something that came whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Material {
+    /// From where; without who asks.
+    pub url: String,
+    /// What it is.
+    pub digest: Digest,
+}
+
+/// Something of which nobody can say what it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incomplete {
+    /// `POST`.
+    pub method: String,
+    /// Where to; without who asks.
+    pub url: String,
+    /// Why, in BuildKit's words: `method_not_materializable`, `partial_response`, `body_read_failed`,
+    /// `unsuccessful_response`, `upstream_error`.
+    pub reason: String,
+}
+
+impl Capture {
+    pub(crate) fn request(&self, request: Request) {
+        self.note(|all| &mut all.requests, request);
+    }
+
+    pub(crate) fn material(&self, material: Material) {
+        self.note(|all| &mut all.materials, material);
+    }
+
+    pub(crate) fn incomplete(&self, method: &str, url: &str, reason: &str) {
+        let [method, url, reason] = [method, url, reason].map(str::to_owned);
+        self.note(|all| &mut all.incomplete, Incomplete { method, url, reason });
+    }
+
+    fn note<T>(&self, of: impl FnOnce(&mut Captured) -> &mut Vec<T>, one: T) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = of(&mut all);
+        if list.len() < MAX_NOTED {
+            list.push(one);
+        } else if all.incomplete.last().is_none_or(|last| last.reason != TOO_MANY) {
+            let reason = TOO_MANY.to_owned();
+            all.incomplete.push(Incomplete { reason, ..Incomplete::default() });
+        }
+    }
+
+    /// What was noted so far. What a request was sent on for is what it came to.
+    pub fn captured(&self) -> Captured {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Captured { materials: with_redirects(&all), ..all }
+    }
+}
+
+/// What came, also by the names that led to it.
+fn with_redirects(all: &Captured) -> Vec<Material> {
+    let mut found: BTreeMap<&str, &Digest> = BTreeMap::new();
+    for Material { url, digest } in &all.materials {
+        found.insert(url, digest);
+    }
+    let mut materials = all.materials.clone();
+    let leads = |request: &Request| request.location.clone().filter(|to| *to != request.url);
+    let leads = all.requests.iter().filter_map(|one| Some((one.url.as_str(), leads(one)?)));
+    let leads: Vec<(&str, String)> = leads.collect();
+    let mut n_before = usize::MAX;
+    while n_before != found.len() {
+        n_before = found.len();
+        for (from, to) in &leads {
+            if let (false, Some(digest)) = (found.contains_key(from), found.get(to.as_str())) {
+                let digest = *digest;
+                found.insert(*from, digest);
+                materials.push(Material { url: (*from).to_owned(), digest: digest.clone() });
+            }
+        }
+    }
+    materials
+}
+
+impl Captured {
+    /// As people are told it, in BuildKit's form; empty: there is nothing to tell.
+    pub fn told(&self) -> String {
+        let mut text = String::new();
+        if !self.requests.is_empty() {
+            text += "proxy network requests:\n";
+        }
+        for Request { method, url, status, .. } in &self.requests {
+            // Writing to a text does not fail.
+            _ = match status {
+                0 => writeln!(text, "- {method} {url}"),
+                status => writeln!(text, "- {method} {url} -> {status}"),
+            };
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(url: &str, location: Option<&str>) -> Request {
+        let location = location.map(str::to_owned);
+        Request { method: "GET".into(), url: url.into(), location, status: 302 }
+    }
+
+    #[test]
+    fn what_leads_to_something_is_that() {
+        let capture = Capture::default();
+        let digest = Digest::sha256(b"x");
+        capture.request(asked("a", Some("b")));
+        capture.request(asked("b", Some("c")));
+        capture.request(asked("loop", Some("loop")));
+        capture.request(asked("other", Some("gone")));
+        capture.request(Request { status: 0, ..asked("c", None) });
+        capture.material(Material { url: "c".into(), digest });
+        let found = capture.captured();
+        let urls: Vec<_> = found.materials.iter().map(|one| one.url.as_str()).collect();
+        assert_eq!(urls, ["c", "b", "a"]);
+        let told = found.told();
+        assert!(told.starts_with("proxy network requests:\n- GET a -> 302\n"), "{told}");
+        assert!(told.ends_with("- GET c\n"), "{told}");
+        assert_eq!(Captured::default().told(), "");
+    }
+
+    #[test]
+    fn a_program_cannot_fill_memory() {
+        let capture = Capture::default();
+        for _ in 0..MAX_NOTED + 10 {
+            capture.request(asked("a", None));
+        }
+        let found = capture.captured();
+        assert_eq!(found.requests.len(), MAX_NOTED);
+        let reasons: Vec<_> = found.incomplete.iter().map(|one| one.reason.as_str()).collect();
+        assert_eq!(reasons, [TOO_MANY]);
+    }
+}
