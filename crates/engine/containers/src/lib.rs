@@ -105,8 +105,8 @@ pub use name::new_id;
 pub use remove::RemoveOptions;
 pub use settings::{BuilderGc, BuilderGcRule, BuilderSettings, Settings, UlimitSetting};
 pub use step::{
-    FinishedStep, RunningStep, Step, StepExec, StepFrames, StepIo, StepMount, StepProcess,
-    StepResult, StepSource,
+    FinishedStep, RunningStep, STEP_PROXY, Step, StepExec, StepFrames, StepIo, StepMount,
+    StepProcess, StepResult, StepSource,
 };
 pub use volume_copies::VolumeCopy;
 pub use wait::{Attaching, Condition, Exit, Waiting};

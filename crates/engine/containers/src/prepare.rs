@@ -20,7 +20,7 @@ use crate::links::Words;
 use crate::merged::{self, Directory};
 use crate::mounting::{BIND, VOLUME};
 use crate::mountpoints;
-use crate::record::Container;
+use crate::record::{Container, StepRecord};
 use crate::spec::namespaces::{Mode, Namespaces, Place, SHAREABLE, mode};
 use crate::spec::security::Security;
 use crate::spec::user::{self, Accounts, Identity};
@@ -483,10 +483,16 @@ impl Engine {
             }),
             rootless: rootless::is_rootless().then(|| self.state().to_owned()),
             tied: is_step,
+            proxied: container.record.step.as_ref().and_then(proxied),
         };
         write_json(&bundle.join("config.json"), spec)?;
         write_json(&run.join("shim.json"), &shim)
     }
+}
+
+fn proxied(step: &StepRecord) -> Option<shim_protocol::Proxied> {
+    let authority = step.proxied.clone()?;
+    Some(shim_protocol::Proxied { authority })
 }
 
 /// Holds that a user is one whom the engine's own user namespace has, if it is in one.

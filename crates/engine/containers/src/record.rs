@@ -91,6 +91,9 @@ pub(crate) struct StepRecord {
     pub(crate) owner: String,
     /// The keys of snapshots that it has beside its root's.
     pub(crate) snapshots: Vec<String>,
+    /// As [`crate::Step::proxied`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) proxied: Option<String>,
 }
 
 impl Container {

@@ -139,6 +139,9 @@ pub struct BuilderSettings {
     /// What builds may be allowed by who asks for them.
     #[serde(alias = "Entitlements")]
     pub entitlements: BuilderEntitlements,
+    /// Programs of builds reach others through a proxy alone, also where a build does not ask for that.
+    #[serde(rename = "proxy-network")]
+    pub proxy_network: bool,
 }
 
 /// What builds may be allowed. Where nothing is said: the machine's network and devices, but not all rights, as

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -79,6 +79,25 @@ pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Option<Answer>, Er
             Ok(Some(Answer { reply, stream }))
         }
         Err(err) => Err(err).at("read", socket),
+    }
+}
+
+/// Sends a request and takes the descriptor that comes with the reply, which is short. `None` as in [`ask`].
+pub(crate) fn ask_for_fd(socket: &Path, request: &Request) -> Result<Option<OwnedFd>, Error> {
+    let Some(stream) = begin(socket, request)? else { return Ok(None) };
+    stream.set_read_timeout(Some(PATIENCE)).at("setsockopt", socket)?;
+    let (line, fd) = match sys::recv_fd(stream.as_fd()) {
+        Err(err) if err.errno() == Errno::CONNRESET => return Ok(None),
+        received => received?,
+    };
+    if line.is_empty() {
+        return Ok(None);
+    }
+    let reply = serde_json::from_slice(&line).map_err(io::Error::from).at("read", socket)?;
+    match (reply, fd) {
+        (Reply::Error(err), _) => Err(refusal(err)),
+        (Reply::Ok, Some(fd)) => Ok(Some(fd)),
+        (other, _) => Err(Error::Shim(format!("unexpected answer: {other:?}"))),
     }
 }
 

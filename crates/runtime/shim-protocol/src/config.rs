@@ -79,6 +79,17 @@ pub struct Config {
     /// build does not outlive its builder.
     #[serde(default)]
     pub tied: bool,
+    /// Its links are not its own: it has loopback alone, and a proxy that is somebody else's
+    /// ([`crate::Outlet`]). Where the container has a network, that is what the proxy reaches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxied: Option<Proxied>,
+}
+
+/// What a container has that reaches others through a proxy alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proxied {
+    /// A certificate in PEM, which its programs trust while it runs.
+    pub authority: String,
 }
 
 /// A file that is to be cut short when it has grown: the log of the engine's database.

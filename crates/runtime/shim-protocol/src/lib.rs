@@ -35,7 +35,8 @@ mod restart;
 mod status;
 
 pub use config::{
-    Companion, Config, Console, Events, Growth, Join, Listener, OnExit, RootIds, Rootfs, Runtime,
+    Companion, Config, Console, Events, Growth, Join, Listener, OnExit, Proxied, RootIds, Rootfs,
+    Runtime,
 };
 pub use health::{Health, HealthCheck, HealthLog, HealthResult, HealthStatus, Unhealthy};
 pub use log::{
@@ -43,7 +44,8 @@ pub use log::{
     SyslogTls,
 };
 pub use message::{
-    Attach, Change, Exec, MountChange, NetworkChange, Reply, Request, WireError, receive, send,
+    Attach, Change, Exec, MountChange, NetworkChange, Outlet, PROXY, Reply, Request, WireError,
+    receive, send,
 };
 pub use restart::{Backoff, RestartPolicy};
 pub use status::{ExecRecord, ExecStatus, Phase, Status};

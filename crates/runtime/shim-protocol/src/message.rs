@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
 
 use rustix::net::RecvFlags;
@@ -67,7 +68,25 @@ pub enum Request {
     Pause,
     /// Thaw them.
     Resume,
+    /// Give a socket of a container's way out: it comes with [`Reply::Ok`].
+    Outlet(Outlet),
 }
+
+/// A socket of a container that has a proxy in the place of a network ([`crate::Config::proxied`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "socket", rename_all = "kebab-case")]
+pub enum Outlet {
+    /// The one at which the proxy listens, at [`PROXY`] of the container. Whoever asks first has it.
+    Listener,
+    /// One that is not connected yet, and reaches what the container's network does.
+    Socket {
+        /// For addresses of IPv6; else of IPv4.
+        ipv6: bool,
+    },
+}
+
+/// Where a container's programs find their proxy. Above what the kernel gives to those who want any port.
+pub const PROXY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 61080);
 
 /// What of a container can change while it runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

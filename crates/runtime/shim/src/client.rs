@@ -1,6 +1,6 @@
 //! A connection to `RUN/shim.sock`.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -104,6 +104,18 @@ impl Client {
         let mut line = serde_json::to_vec(reply).map_err(|_| Errno::INVAL)?;
         line.push(b'\n');
         self.pending.send(&self.socket, &line)
+    }
+
+    /// Sends a reply, and a descriptor with it. It has to be all that is sent.
+    pub(crate) fn reply_with(
+        &mut self,
+        reply: &Reply,
+        fd: BorrowedFd<'_>,
+    ) -> Result<(), sys::Error> {
+        let mut line = Vec::new();
+        // Writing to memory does not fail.
+        _ = shim_protocol::send(&mut line, reply);
+        sys::send_fd(self.socket.as_fd(), &line, fd)
     }
 
     /// Sends a piece of output, if it wants that stream.

@@ -36,6 +36,7 @@ mod health;
 mod log;
 mod memory;
 mod ordinary;
+mod outlet;
 mod poll;
 mod proxy;
 mod queue;
@@ -50,6 +51,7 @@ mod stdio;
 mod streams;
 mod supervisor;
 mod teardown;
+mod trust;
 
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::path::Path;

@@ -79,6 +79,7 @@ impl Supervisor {
                 let result = self.set_paused(Phase::Paused, Phase::Running);
                 self.answer(key, result);
             }
+            Request::Outlet(wanted) => self.give_outlet(key, wanted),
         }
     }
 

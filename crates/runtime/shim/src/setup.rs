@@ -23,12 +23,14 @@ use crate::error::Error;
 use crate::exec::read_pid;
 use crate::health::Checks;
 use crate::log::Log;
+use crate::outlet::Way;
 use crate::poll::{Poller, Token, Watched};
 use crate::proxy::Proxy;
 use crate::runtime::{self, Caller, failure, written_to};
 use crate::stdio::{self, ConsoleSocket};
 use crate::streams::Streams;
 use crate::supervisor::{CONTAINER, Supervisor};
+use crate::trust::Trusted;
 use crate::{dns, rootfs};
 
 /// The name of the socket in `RUN`.
@@ -175,6 +177,8 @@ impl Supervisor {
             clients: std::collections::BTreeMap::new(),
             proxy: Proxy::default(),
             dns: None,
+            way: None,
+            trusted: None,
             announcing: None,
             shrink_at: None,
             undone: None,
@@ -195,6 +199,9 @@ impl Supervisor {
     pub(crate) fn make(&mut self) -> Result<(), Error> {
         let (ids, label) = (self.config.root_ids.as_ref(), &self.config.mount_label);
         rootfs::mount(&self.config.rootfs, ids, label, &self.bundle.root)?;
+        if let Some(proxied) = &self.config.proxied {
+            self.trusted = Trusted::add(&self.bundle.root, &proxied.authority)?;
+        }
         self.leave_host_network()?;
         let pid = self.create()?;
         self.reply_control(&Reply::Created { pid: pid.as_raw_nonzero().get() });
@@ -274,6 +281,12 @@ impl Supervisor {
 
     fn connect_to(&mut self, inside: &OwnedFd) -> Result<(), Error> {
         failpoint::hit("shim.connect")?;
+        if self.config.proxied.is_some() {
+            self.way = Some(Way::make(&self.config.network, inside.as_fd())?);
+            failpoint::hit("shim.connected")?;
+            // Names are looked up by the proxy.
+            return Ok(());
+        }
         endpoint::apply(&self.config.network, inside.as_fd()).map_err(Error::Network)?;
         failpoint::hit("shim.connected")?;
         match self.config.network.dns.clone() {
@@ -302,7 +315,7 @@ const DNS_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 11)), 53);
 
 /// A network namespace in which nothing is.
-fn new_network_namespace() -> Result<OwnedFd, sys::Error> {
+pub(crate) fn new_network_namespace() -> Result<OwnedFd, sys::Error> {
     let host = open_namespace("/proc/self/ns/net")?;
     sys::unshare(CloneFlags::NEWNET)?;
     let inside = open_namespace("/proc/self/ns/net");
@@ -315,7 +328,7 @@ pub(crate) fn network_of(pid: Pid) -> Result<OwnedFd, sys::Error> {
     open_namespace(&format!("/proc/{}/ns/net", pid.as_raw_nonzero()))
 }
 
-fn open_namespace(path: &str) -> Result<OwnedFd, sys::Error> {
+pub(crate) fn open_namespace(path: &str) -> Result<OwnedFd, sys::Error> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .call(|| format!("open({path:?})"))
 }

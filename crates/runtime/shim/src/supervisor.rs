@@ -19,10 +19,12 @@ use crate::exec::Exec;
 use crate::health::Checks;
 use crate::log::Log;
 use crate::memory::Memory;
+use crate::outlet::Way;
 use crate::poll::{Interest, Poller, Ready, Token, Watched};
 use crate::proxy::Proxy;
 use crate::runtime::{Caller, exit_code};
 use crate::streams::Streams;
+use crate::trust::Trusted;
 
 /// The key of the container's own program among the processes.
 pub(crate) const CONTAINER: u32 = 0;
@@ -60,6 +62,10 @@ pub(crate) struct Supervisor {
     pub(crate) clients: BTreeMap<u32, Client>,
     pub(crate) proxy: Proxy,
     pub(crate) dns: Option<dns::Server>,
+    /// The way out, where the container has a proxy in the place of a network,
+    pub(crate) way: Option<Way>,
+    /// and what its programs trust for that.
+    pub(crate) trusted: Option<Trusted>,
     /// What its neighbours are still to be told.
     pub(crate) announcing: Option<Announcing>,
     /// When to let go of the memory that is not needed to wait.

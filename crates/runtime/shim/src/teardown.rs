@@ -174,6 +174,13 @@ impl Supervisor {
             .map_err(Error::from)
             .and_then(|()| self.caller.delete())
             .and_then(|()| Ok(failpoint::hit("shim.deleted")?));
+        // Nothing of the container runs any more, and nobody has looked at what it leaves.
+        let untrusted = match self.trusted.take() {
+            Some(trusted) => trusted.remove(&self.bundle.root),
+            None => Ok(()),
+        };
+        // The links go with their namespace.
+        self.way = None;
         let disconnected = failpoint::hit("shim.disconnect")
             .map_err(Error::from)
             .and_then(|()| endpoint::undo(&self.config.network).map_err(Error::Network))
@@ -184,7 +191,9 @@ impl Supervisor {
         self.dns = None;
         self.announcing = None;
         let mut unmade = Unmade::All;
-        for (what, result) in [("delete", deleted), ("disconnect", disconnected)] {
+        for (what, result) in
+            [("delete", deleted), ("distrust", untrusted), ("disconnect", disconnected)]
+        {
             if let Err(err) = result {
                 report(what, &err);
                 unmade = Unmade::Partly;

@@ -98,6 +98,7 @@ impl Engine {
                 step: Some(StepRecord {
                     owner: step.owner.clone(),
                     snapshots: mounts::keys(&id, &step.mounts),
+                    proxied: step.proxied.clone(),
                 }),
                 ..Record::default()
             },

@@ -9,10 +9,12 @@
 mod define;
 mod exec;
 mod mounts;
+mod outlet;
 mod run;
 mod stubs;
 
 pub use exec::{RunningStep, StepExec, StepProcess};
+pub use outlet::STEP_PROXY;
 pub use run::{StepFrames, StepIo};
 
 use std::path::PathBuf;
@@ -70,6 +72,9 @@ pub struct Step {
     pub stdin: bool,
     /// It has a terminal.
     pub tty: bool,
+    /// Its network is not its own: it reaches others through a proxy alone, which is the caller's
+    /// ([`Engine::step_listener`]). The certificate of an authority in PEM, which its programs trust while it runs.
+    pub proxied: Option<String>,
 }
 
 /// One mount of a step.

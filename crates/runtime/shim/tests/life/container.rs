@@ -82,6 +82,7 @@ impl Container {
             rootless: None,
             health: None,
             tied: false,
+            proxied: None,
         };
         Self { config, spec: spec(script, &id), run, state, shim: None, failpoints: String::new() }
     }
