@@ -140,8 +140,9 @@ fn details(error: &Error, places: &Places) -> Vec<Any> {
         Error::NoSubrequest(name) => {
             vec![any("errdefs.Subrequest", &json!({ "name": name }))]
         }
-        Error::IncompleteMaterials { locals, .. } => {
+        Error::IncompleteMaterials { locals, requests, .. } => {
             let all = locals.iter().map(|name| json!({ "name": name, "reason": "local_source" }));
+            let all = all.chain(requests.iter().map(|request| json!(request)));
             let all = json!({ "incomplete": all.collect::<Vec<_>>() });
             vec![any("errdefs.ProvenanceMaterialsIncomplete", &all)]
         }
@@ -224,11 +225,22 @@ mod tests {
     #[test]
     fn materials_that_nobody_can_name_are_told_by_name() {
         let (why, locals) = ("no".to_owned(), vec!["context".to_owned()]);
-        let told = details(&Error::IncompleteMaterials { why, locals }, &Places::default());
+        let requests = vec![build::Unrecorded {
+            op: "sha256:0".into(),
+            name: "sh".into(),
+            method: "GET".into(),
+            uri: "http://a/".into(),
+            reason: "unsuccessful_response".into(),
+        }];
+        let error = Error::IncompleteMaterials { why, locals, requests };
+        let told = details(&error, &Places::default());
         let [one] = &told[..] else { panic!("{told:?}") };
         assert!(one.type_url.ends_with("errdefs.ProvenanceMaterialsIncomplete+json"), "{one:?}");
         let said: serde_json::Value = serde_json::from_slice(&one.value).unwrap();
-        assert_eq!(said["incomplete"], json!([{ "name": "context", "reason": "local_source" }]));
+        let request = json!({ "op": "sha256:0", "name": "sh", "method": "GET", "uri": "http://a/",
+            "reason": "unsuccessful_response" });
+        let local = json!({ "name": "context", "reason": "local_source" });
+        assert_eq!(said["incomplete"], json!([local, request]));
     }
 
     #[test]

@@ -30,9 +30,6 @@ pub(crate) fn build(request: &control::SolveRequest) -> Result<Request, Status> 
     let (imports, exports) = (cache.imports.into_iter(), cache.exports.into_iter());
     let cache_from = imports.map(|entry| option(entry, false)).collect::<Result<_, _>>()?;
     let cache_to = exports.map(|entry| option(entry, true)).collect::<Result<_, _>>()?;
-    if request.proxy_network {
-        return Err(Status::unimplemented("a network behind a proxy is not supported yet"));
-    }
     let epoch = request.frontend_attrs.get("build-arg:SOURCE_DATE_EPOCH");
     let epoch = epoch.filter(|text| text.parse::<i64>().is_ok());
     let (cache_volumes, own_caches) = cache_places(&request.frontend_attrs)?;
@@ -49,6 +46,7 @@ pub(crate) fn build(request: &control::SolveRequest) -> Result<Request, Status> 
         tells_provenance: request.frontend_attrs.contains_key(TELL_PROVENANCE),
         cache_volumes,
         own_caches,
+        proxy_network: request.proxy_network,
         ..Request::default()
     })
 }

@@ -115,6 +115,8 @@ pub(crate) struct Shared {
     pub(crate) root: OnceLock<Asked>,
     /// What front ends that are images were given that is not to be told.
     pub(crate) guests: Mutex<Secrets>,
+    /// What programs with a proxy have asked for, by their vertices.
+    pub(crate) captured: Mutex<HashMap<Digest, egress::Captured>>,
     /// The results that the build ends with, and those that say something of them.
     last: Mutex<BTreeSet<String>>,
 }
@@ -181,6 +183,7 @@ impl Build {
             resolved: Mutex::default(),
             root: OnceLock::new(),
             guests: Mutex::default(),
+            captured: Mutex::default(),
             last: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }

@@ -32,6 +32,8 @@ pub struct Builder {
     pub(crate) made: Made,
     pub(crate) jobs: Jobs,
     pub(crate) empty: PathBuf,
+    /// Whom the proxies of programs believe.
+    pub(crate) trust: Arc<egress::Trust>,
 }
 
 impl Builder {
@@ -45,7 +47,8 @@ impl Builder {
         let cache = Cache::new(Arc::clone(engine.images()), Arc::clone(&db));
         sweep(engine.images(), &db)?;
         caches::sweep(&store.file(""))?;
-        Ok(Arc::new(Self { engine, settings, cache, store, made, jobs: Jobs::default(), empty }))
+        let (jobs, trust) = Default::default();
+        Ok(Arc::new(Self { engine, settings, cache, store, made, jobs, empty, trust }))
     }
 
     /// Whether builds may be allowed this here.

@@ -28,6 +28,7 @@ use crate::error::At as _;
 use crate::op::exec::{check, step};
 use crate::op::mounts::{self, Mounts};
 use crate::output::Output;
+use crate::proxied::Proxied;
 use crate::{Build, Error, FileStat, look, op, view};
 
 /// Pieces of output on their way.
@@ -146,6 +147,7 @@ impl Build {
 
 impl Container {
     pub(crate) fn new(build: &Arc<Shared>, exec: Exec, inputs: Vec<Output>) -> Self {
+        let exec = Exec { proxied: build.proxies(&exec), ..exec };
         let (first, life, is_over) = Default::default();
         let beside = Vec::new();
         Self { build: Arc::clone(build), exec, inputs, beside, first, life, is_over }
@@ -309,7 +311,11 @@ impl Container {
         let mut mounts = Mounts::make(build, &exec, &self.inputs, false).await?;
         mounts.list.extend(self.beside.iter().cloned());
         let (stdin, tty) = (program.stdin, program.tty);
-        let step = Step { stdin, tty, ..step(build, &exec, &root, &mounts) };
+        let mut step = Step { stdin, tty, ..step(build, &exec, &root, &mounts) };
+        let proxied = Proxied::of(build, &exec, None)?;
+        if let Some(proxied) = &proxied {
+            proxied.dress(&mut step);
+        }
         let (places, list) = (mounts.places.clone(), mounts.list.clone());
         let (cancelled, alive) = std::io::pipe().at("make a", Path::new("pipe"))?;
         let (started, has_started) = oneshot::channel();
@@ -319,8 +325,9 @@ impl Container {
             started: Some(started),
             outgoing,
             cancelled: cancelled.try_clone().at("dup", Path::new("pipe"))?,
+            proxied: proxied.clone(),
         };
-        let first = First { build: Arc::clone(build), step, mounts, cancelled };
+        let first = First { build: Arc::clone(build), step, mounts, cancelled, proxied };
         let follower = spawn_blocking(move || first.follow(wire, ended));
         *self.life.lock().unwrap_or_else(PoisonError::into_inner) = Some(Life { alive, follower });
         let Ok((step, stdin)) = has_started.await else {
@@ -342,6 +349,9 @@ impl Container {
         let mut env = exec.env;
         for variable in &program.secrets {
             env.extend(mounts::secret_variable(build, variable).await?);
+        }
+        if exec.proxied {
+            Proxied::set_variables(&mut env);
         }
         let process = StepProcess {
             args: program.args,
@@ -441,6 +451,7 @@ struct First {
     /// They have to stay as long as it runs.
     mounts: Mounts,
     cancelled: PipeReader,
+    proxied: Option<Arc<Proxied>>,
 }
 
 impl First {
@@ -451,7 +462,9 @@ impl First {
         let is_cut_short = matches!(ran, Err(containers::Error::Cancelled));
         match ran {
             Ok(finished) => {
-                _ = ended.send(Ok(finished.exit_code));
+                let proxy = self.proxied.as_ref().map(|proxied| proxied.end().map(drop));
+                let code = finished.exit_code;
+                _ = ended.send(proxy.unwrap_or(Ok(())).map(|()| code));
                 // What it has written may still be looked at.
                 is_readable(&self.cancelled, None);
                 // What cannot be removed now is found by the next who looks.
@@ -470,10 +483,14 @@ struct Wire {
     started: Option<oneshot::Sender<(RunningStep, Option<UnixStream>)>>,
     outgoing: mpsc::Sender<(u8, Bytes)>,
     cancelled: PipeReader,
+    proxied: Option<Arc<Proxied>>,
 }
 
 impl StepIo for Wire {
     fn started(&mut self, step: RunningStep, stdin: Option<UnixStream>) {
+        if let Some(proxied) = &self.proxied {
+            proxied.begin(&step);
+        }
         if let Some(started) = self.started.take() {
             _ = started.send((step, stdin));
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use buildgraph::Range;
 use oci::Digest;
+use serde::Serialize;
 
 use crate::remote::Imported;
 
@@ -141,6 +142,8 @@ pub enum Error {
         why: String,
         /// The directories of the client that are among it.
         locals: Vec<String>,
+        /// What its programs have asked for, and is not known.
+        requests: Vec<Unrecorded>,
     },
     /// The front end that is built in knows no such question.
     #[error("unsupported request {0}")]
@@ -194,6 +197,23 @@ pub enum Error {
     /// The same for others who wait for it.
     #[error(transparent)]
     Shared(#[from] Arc<Error>),
+}
+
+/// Something that a program has asked for through its proxy, and nobody can say what it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Unrecorded {
+    /// The step, as events call it.
+    pub op: String,
+    /// Its program and arguments.
+    pub name: String,
+    /// `POST`; empty: it is not even known what was asked for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub method: String,
+    /// What was asked for, without who asks.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub uri: String,
+    /// Why it is not known.
+    pub reason: String,
 }
 
 /// A cache that was imported, for the builder itself.

@@ -32,6 +32,7 @@ mod made;
 mod op;
 mod origin;
 mod output;
+mod proxied;
 mod pruning;
 mod remote;
 mod request;
@@ -51,7 +52,7 @@ pub use client::{
     Asked, Client, Decided, Denied, Describe, Described, Fetched, Output, SentTree, Stream,
 };
 pub use container::{Container, Control, Process, Program};
-pub use error::Error;
+pub use error::{Error, Unrecorded};
 pub use event::{Event, Log, Progress, Source, Status, VertexState, Warning};
 pub use export::Solved;
 pub use frontend::{BUILDKIT, DOCKERFILE, Recipe, Syntax};

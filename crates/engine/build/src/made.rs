@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! ROOT/build/made/log      one line a step that was carried out, JSON; the oldest go
-//! ROOT/build/made/NAME     the files that a selection of an input came to (`edit::Listing`)
+//! ROOT/build/made/NAME     the files that a selection of an input came to (`edit::Listing`), or what a program has
+//!                          asked its proxy for (`egress::Captured`)
 //! ```
 //!
 //! Nothing is built from it. Where it cannot be read or written, less can be said, and no build fails.
@@ -16,6 +17,7 @@ use std::time::SystemTime;
 
 use buildgraph::{Graph, Op, Source, Vertex};
 use edit::Listing;
+use egress::Captured;
 use oci::Digest;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -182,6 +184,34 @@ impl Made {
     /// The files that a selection came to, where that is known.
     pub(crate) fn files(&self, files: &Files) -> Option<String> {
         fs::read_to_string(self.place(&files.selection, &files.digest)).ok()
+    }
+
+    /// Keeps what a program with a proxy has asked for, whose result is found by `key`.
+    pub(crate) fn keep_captured(&self, key: &Digest, captured: &Captured) {
+        let place = self.place_of_captured(key);
+        let part = place.with_extension(snapshot::unique_name());
+        let write = || {
+            self.make()?;
+            let mut options = OpenOptions::new();
+            let mut file = options.write(true).create_new(true).mode(0o600).open(&part)?;
+            // What is noted is what it came to.
+            let captured = Captured { requests: Vec::new(), ..captured.clone() };
+            file.write_all(serde_json::to_string(&captured)?.as_bytes())?;
+            fs::rename(&part, &place)?;
+            self.sweep()
+        };
+        if write().is_err() {
+            let _ = fs::remove_file(&part);
+        }
+    }
+
+    /// What was kept by a key; `None`: it is not known any more.
+    pub(crate) fn captured(&self, key: &Digest) -> Option<Captured> {
+        serde_json::from_slice(&fs::read(self.place_of_captured(key)).ok()?).ok()
+    }
+
+    fn place_of_captured(&self, key: &Digest) -> PathBuf {
+        self.place("captured", &key.to_string())
     }
 
     /// Removes the oldest listings where there are too many.

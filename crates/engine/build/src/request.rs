@@ -36,6 +36,8 @@ pub struct Request {
     pub limits: Resources,
     /// The network of its programs that do not say which: `web`, `container:ID`; empty: the usual one.
     pub network: String,
+    /// Its programs reach others through a proxy alone, which judges and notes what they ask for.
+    pub proxy_network: bool,
     /// Of the cache only layers of these images count, by their ids; `None`: all that is there.
     pub cache_within: Option<Vec<Digest>>,
     /// Images that are pulled for it are told of as those that people pull.

@@ -162,6 +162,8 @@ impl Shared {
         if let Op::Source(from) = &vertex.op {
             return self.source(vertex, from, watched).await;
         }
+        let proxied = self.as_proxied(vertex);
+        let vertex = proxied.as_ref().unwrap_or(vertex);
         // Also where it is in the cache: what a build may do is not for others to have done.
         op::check(self, &vertex.op)?;
         op::cached::note(self, &vertex.op, inputs)?;
@@ -169,6 +171,7 @@ impl Shared {
         if !vertex.ignore_cache
             && let Some(key) = &by_identity
             && let Some(output) = self.find_anywhere(vertex, inputs, key).await?
+            && self.may_use(vertex, key).await
         {
             return Ok((output, true));
         }
@@ -188,6 +191,7 @@ impl Shared {
         if !vertex.ignore_cache
             && by_identity.as_ref() != Some(&key)
             && let Some(output) = self.find_anywhere(vertex, inputs, &key).await?
+            && self.may_use(vertex, &key).await
         {
             if let Some(other) = by_identity.filter(|other| *other != key) {
                 self.note(vertex, &output, vec![other.clone()], false);
@@ -204,6 +208,7 @@ impl Shared {
         watched.start();
         let began = now();
         let output = self.carry_out(vertex, inputs, key.clone()).await?;
+        self.recall(vertex, &key);
         let keys = by_identity.iter().chain([&key]).cloned().collect();
         self.note(vertex, &output, keys, false);
         let making = Making { took: now() - began, ..making };
@@ -332,7 +337,13 @@ impl Shared {
 
     /// Has what is found by `key` found by `other`, too.
     async fn also(self: &Arc<Self>, other: Digest, key: Digest) -> Result<(), Error> {
-        self.blocking(move |build| build.builder.cache.also(&other, &key)).await
+        self.blocking(move |build| {
+            if let Some(captured) = build.builder.made.captured(&key) {
+                build.builder.made.keep_captured(&other, &captured);
+            }
+            build.builder.cache.also(&other, &key)
+        })
+        .await
     }
 
     /// The digests of what a step takes of its inputs.

@@ -21,6 +21,9 @@ pub struct Exec {
     pub hostname: String,
     /// In which network.
     pub network: Network,
+    /// It reaches others of its network through a proxy of the builder's alone.
+    #[serde(skip_serializing_if = "is_false")]
+    pub proxied: bool,
     /// What it may do.
     pub security: Security,
     /// Names it knows.

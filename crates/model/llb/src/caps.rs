@@ -42,6 +42,7 @@ pub const CAPS: &[&str] = &[
     "exec.meta.base",
     "exec.meta.cgroup.parent",
     "exec.meta.network",
+    "exec.meta.network.proxy",
     "exec.meta.proxyenv",
     "exec.meta.security",
     "exec.meta.setsdefaultpath",

@@ -88,6 +88,7 @@ fn exec(op: &pb::ExecOp, meta: &pb::Meta) -> Result<Exec, Error> {
     Ok(Exec {
         args: meta.args.clone(),
         env: meta.env.clone(),
+        proxied: false,
         proxy_env: meta.proxy_env.as_ref().map(proxies).unwrap_or_default(),
         cwd: if meta.cwd.is_empty() { ROOT.into() } else { meta.cwd.clone() },
         user: meta.user.clone(),

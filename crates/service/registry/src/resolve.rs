@@ -38,7 +38,11 @@ impl Default for Resolver {
 
 impl Resolver {
     /// The addresses of `host`, at least one.
-    pub(crate) async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+    ///
+    /// # Errors
+    ///
+    /// There is no such host, or nobody says.
+    pub async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }

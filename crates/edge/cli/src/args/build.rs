@@ -104,6 +104,10 @@ pub(crate) struct BuildArgs {
     /// Shorthand for --attest=type=provenance
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) provenance: Option<String>,
+    /// Let RUN instructions reach others through a proxy alone, which heeds the rules for sources, and notes what is
+    /// fetched
+    #[arg(long)]
+    pub(crate) proxy_network: bool,
     /// Always attempt to pull all referenced images
     #[arg(long)]
     pub(crate) pull: bool,

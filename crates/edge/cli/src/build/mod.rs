@@ -92,6 +92,7 @@ pub(crate) async fn build(client: &Client, args: &BuildArgs) -> Result<i32> {
         cache: caches.options.clone(),
         entitlements,
         source_policy: policy::of_environment()?,
+        proxy_network: args.proxy_network,
         ..SolveRequest::default()
     };
     let title = format!("building with {}", solve::name(client));

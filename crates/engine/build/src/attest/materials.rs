@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use buildgraph::{Blob, Exec, Graph, MountKind, Network, Op, Shown, Source, Vertex};
+use egress::{Captured, Incomplete, Material};
 use oci::Digest;
 use serde_json::{Value, json};
 
 use super::purl;
+use crate::Unrecorded;
 use crate::build::{Asked, Ref, Shared};
 use crate::output::Output;
 
@@ -26,6 +28,10 @@ pub(super) struct Materials {
     pub(super) agents: BTreeMap<String, bool>,
     /// A program had a network.
     pub(super) network: bool,
+    /// One had a proxy in its place.
+    pub(super) proxy: bool,
+    /// What such programs have asked for, and is not known.
+    pub(super) unrecorded: Vec<Unrecorded>,
     /// There is more than what is here.
     pub(super) is_incomplete: bool,
 }
@@ -63,12 +69,20 @@ impl Materials {
                         Err(_) => found.is_incomplete = true,
                     },
                     Op::Source(source) => found.source(build, vertex, &build.used_for(source)),
-                    Op::Exec(exec) => found.exec(exec),
+                    Op::Exec(exec) => {
+                        found.exec(exec);
+                        if build.proxies(exec) {
+                            found.proxied(vertex, exec, build.captured(vertex));
+                        }
+                    }
                     Op::File(_) | Op::Merge | Op::Diff | Op::Part(_) | Op::Layers | Op::After => {}
                 }
             }
         }
-        found.is_incomplete |= !found.locals.is_empty();
+        found.is_incomplete |= !found.locals.is_empty() || !found.unrecorded.is_empty();
+        found
+            .unrecorded
+            .sort_by_cached_key(|one| (one.op.clone(), one.uri.clone(), one.method.clone()));
         found
     }
 
@@ -163,6 +177,28 @@ impl Materials {
             |name| purl::of_image(kind, &name, None),
         );
         self.images.insert(format!("{uri}{about}"), digests(&blob.digest));
+    }
+
+    /// What a program has asked its proxy for.
+    fn proxied(&mut self, vertex: &Vertex, exec: &Exec, captured: Option<Captured>) {
+        self.proxy = true;
+        let unrecorded = |one: Incomplete| Unrecorded {
+            op: vertex.known_as().to_string(),
+            name: exec.args.join(" "),
+            method: one.method,
+            uri: redacted(&one.url),
+            reason: one.reason,
+        };
+        let Some(captured) = captured else {
+            // It was found in a cache, and what it was made of is not kept for ever.
+            let reason = "not_recorded".to_owned();
+            self.unrecorded.push(unrecorded(Incomplete { reason, ..Incomplete::default() }));
+            return;
+        };
+        for Material { url, digest } in captured.materials {
+            self.http.entry(redacted(&url)).or_insert_with(|| digests(&digest));
+        }
+        self.unrecorded.extend(captured.incomplete.into_iter().map(unrecorded));
     }
 
     fn exec(&mut self, exec: &Exec) {

@@ -14,10 +14,10 @@ use super::hidden::Hidden;
 use super::materials::{Materials, redacted};
 use super::requests::Requests;
 use super::{Provenance, Version, steps};
-use crate::Error;
 use crate::build::{Asked, Ref, Shared};
 use crate::cache::now;
 use crate::frontend::DOCKERFILE;
+use crate::{Error, Unrecorded};
 
 /// How such builds are said to be, by versions.
 const BUILD_TYPE_1: &str =
@@ -61,8 +61,12 @@ pub(crate) fn predicate(
         for name in &said.materials.locals {
             why += &format!(": the directory {name:?} of the client");
         }
+        for Unrecorded { name, method, uri, reason, .. } in &said.materials.unrecorded {
+            why += &format!(": {reason}: {method} {uri}, which `{name}` has asked for");
+        }
         let locals = said.materials.locals.into_iter().collect();
-        return Err(Error::IncompleteMaterials { why, locals });
+        let requests = said.materials.unrecorded;
+        return Err(Error::IncompleteMaterials { why, locals, requests });
     }
     let [started, finished] =
         [build.began, now()].map(|time| Timestamp::from_nanos(time).to_string());
@@ -121,6 +125,14 @@ fn said(
     let mut more = Map::new();
     if !vcs.is_empty() {
         more.insert("vcs".into(), json!(vcs));
+    }
+    if materials.proxy {
+        let mut network = json!({ "mode": "proxy" });
+        if !materials.unrecorded.is_empty() {
+            network["proxy"] = json!({ "incomplete": materials.unrecorded });
+        }
+        hidden.clean(&mut network);
+        more.insert("network".into(), network);
     }
     let mut layers = BTreeMap::new();
     let config = how.is_max.then(|| {

@@ -15,6 +15,7 @@ use crate::cache::NewRecord;
 use crate::op::devices;
 use crate::op::mounts::Mounts;
 use crate::output::Output;
+use crate::proxied::{Proxied, WithProxy};
 use crate::tell::Listeners;
 use crate::worked::Written;
 use crate::{Error, op};
@@ -32,7 +33,11 @@ pub(crate) async fn run(
     let mounts = Mounts::make(build, exec, inputs, vertex.ignore_cache).await?;
     let kept = kept(exec, inputs, &mounts)?;
     let id = containers::new_id()?;
-    let step = Step { id: id.clone(), ..step(build, exec, &root, &mounts) };
+    let mut step = Step { id: id.clone(), ..step(build, exec, &root, &mounts) };
+    let proxied = Proxied::of(build, exec, vertex.platform.as_ref())?;
+    if let Some(proxied) = &proxied {
+        proxied.dress(&mut step);
+    }
     listeners.container(&id);
     let job = Job {
         build: Arc::clone(build),
@@ -43,6 +48,7 @@ pub(crate) async fn run(
         writable: writable(exec, inputs, &mounts),
         valid: exec.valid_exit_codes.clone(),
         listeners: listeners.clone(),
+        proxied,
     };
     // When this future is dropped the writing end goes, and the step is killed.
     let pipe = PathBuf::from("pipe");
@@ -171,13 +177,20 @@ struct Job {
     writable: Vec<Writable>,
     valid: Vec<i32>,
     listeners: Listeners,
+    proxied: Option<Arc<Proxied>>,
 }
 
 impl Job {
     fn run(self, cancelled: &PipeReader) -> Result<Vec<Vec<ChainId>>, Error> {
         let engine = &self.build.builder.engine;
-        let mut log = |stream: u8, data: &[u8]| self.listeners.log(stream, data);
-        let finished = engine.run_step(&self.step, &mut log, cancelled.as_fd());
+        let mut output = |stream: u8, data: &[u8]| self.listeners.log(stream, data);
+        let finished = match &self.proxied {
+            None => engine.run_step(&self.step, &mut output, cancelled.as_fd()),
+            Some(proxied) => {
+                let mut io = WithProxy { proxied, output: &mut output };
+                engine.run_step_with(&self.step, &mut io, cancelled.as_fd())
+            }
+        };
         let finished = finished.map_err(|error| match error {
             containers::Error::Cancelled => Error::Cancelled,
             // It was not there, or could not be run: the step's own failure.
@@ -187,6 +200,10 @@ impl Job {
             }
             error => Error::Containers(error),
         })?;
+        if let Err(error) = self.end_proxy() {
+            engine.drop_step(finished)?;
+            return Err(error);
+        }
         let code = finished.exit_code;
         let is_fine = if self.valid.is_empty() { code == 0 } else { self.valid.contains(&code) };
         let kept = if is_fine {
@@ -204,6 +221,18 @@ impl Job {
         };
         engine.drop_step(finished)?;
         kept
+    }
+
+    /// Tells what it has asked its proxy for, and keeps that with what it has made.
+    fn end_proxy(&self) -> Result<(), Error> {
+        let Some(proxied) = &self.proxied else { return Ok(()) };
+        let captured = proxied.end()?;
+        let told = captured.told();
+        if !told.is_empty() {
+            self.listeners.log(2, told.as_bytes());
+        }
+        self.build.builder.made.keep_captured(&self.key, &captured);
+        Ok(())
     }
 
     /// Keeps what it has written although it failed, for who wants to look at it. What cannot be kept is told of

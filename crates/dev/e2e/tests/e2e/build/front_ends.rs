@@ -124,6 +124,10 @@ fn what_it_cannot_do() {
     assert_eq!(itself[1..], ["true", "false"], "it can be built on, and not be changed: {said}");
     assert_eq!(of("network"), ["1"], "nothing but a loopback: {said}");
     assert_eq!((of("secrets"), of("inputs")), (vec!["false"], vec!["0"]), "{said}");
+    // So it is behind a proxy.
+    front_end(&sandbox, "front", "");
+    let proxied = self::said(&sandbox, &dir, &[&args[..], &["--proxy-network"]].concat());
+    assert!(proxied.contains("network: 1\n"), "{proxied}");
     tidy(&sandbox);
     sandbox.discard();
 }
@@ -136,13 +140,15 @@ fn containers_of_its_own_and_front_ends_for_the_next() {
     fs::write(sandbox.work().join("token"), "hush-hush").unwrap();
     let secret = format!("id=token,src={}", sandbox.work().join("token").display());
     let dir = syntax(&sandbox, "container");
-    let text = said(&sandbox, &dir, &["--secret", &secret]);
     // Output and errors are two streams, in no order.
-    let text = text.replace("2=woe 1=hush-hush", "1=hush-hush 2=woe");
+    let ordered = |text: String| text.replace("2=woe 1=hush-hush", "1=hush-hush 2=woe");
+    let text = ordered(said(&sandbox, &dir, &["--secret", &secret]));
     let wanted = "first: started 1=end exit=0 0 done\nleft: got word\n\
                   second: started 1=hush-hush 2=woe exit=7 2 done\n\
                   third: started exit=255 7 done\n";
     assert_eq!(text, wanted, "the third may not have all rights (7: permission denied)");
+    let text = ordered(said(&sandbox, &dir, &["--secret", &secret, "--proxy-network"]));
+    assert_eq!(text, wanted, "behind a proxy they are the same");
     let dir = syntax(&sandbox, "nested");
     write(&dir, &[("Inner", "FROM scratch\nCOPY Inner said\n")]);
     assert!(said(&sandbox, &dir, &[]).starts_with("FROM scratch"));

@@ -11,6 +11,7 @@ mod front_ends;
 mod killed;
 mod outputs;
 mod packages;
+mod proxied;
 mod real;
 mod security;
 mod seldom;
