@@ -14,7 +14,7 @@ use crate::mounting::{self, Mounting};
 use crate::record::{Container, Record};
 use crate::rewire::Wire;
 use crate::spec::{devices, merge_env};
-use crate::{Error, attachment, secret_mounts};
+use crate::{Error, ports, secret_mounts};
 
 /// When a change takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ fn ports(record: &mut Record, changes: &Changes) -> Result<(), Error> {
             record.host.network_mode
         )));
     }
-    attachment::ports(&record.config, &record.host).map(drop)
+    ports::ports(&record.config, &record.host).map(drop)
 }
 
 /// Takes `[HOSTPORT:]PORT[/PROTOCOL]` away. Whether it was there.

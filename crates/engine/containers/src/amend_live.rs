@@ -20,13 +20,13 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, makedev};
 use rustix::io::Errno;
 use shim_protocol::{Change, MountChange, Phase, Request};
 
+use crate::accounts::{look_up_in, root_of};
 use crate::amend::{self, Told, When, place_of};
 use crate::engine::Engine;
 use crate::error::At as _;
 use crate::intent::Intent;
 use crate::merged::Directory;
 use crate::mounting::{Mounting, TMPFS, VOLUME};
-use crate::prepare::{look_up_in, root_of};
 use crate::record::{Container, Record};
 use crate::spec::{self, devices};
 use crate::supplies::{self, Bound, Supplies, Who};

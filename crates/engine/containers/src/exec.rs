@@ -97,7 +97,7 @@ impl Engine {
         let (config, host) = (&record.config, &record.host);
         let mounts = self.layers(container)?;
         let user = if request.user.is_empty() { &config.user } else { &request.user };
-        let identity = crate::prepare::look_up_user(user, &host.group_add, mounts.as_ref())?;
+        let identity = crate::accounts::look_up_user(user, &host.group_add, mounts.as_ref())?;
         let all = ::caps::CapSet::available()?;
         let security = Security::parse(&host.security_opt)?;
         let privileged = host.privileged || request.privileged;

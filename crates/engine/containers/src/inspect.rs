@@ -6,9 +6,10 @@ use docker::{ContainerConfig, EndpointSettings, HostConfig, List, Map, Words};
 use shim_protocol::{ExecStatus, Phase, Status};
 use snapshot::Mounts;
 
-use crate::attachment::{has_ports, is_main};
+use crate::attachment::is_main;
 use crate::engine::Engine;
 use crate::intent::Intent;
+use crate::ports::has_ports;
 use crate::record::{Container, Record};
 use crate::spec::namespaces::{Mode, mode};
 use crate::spec::security::Security;

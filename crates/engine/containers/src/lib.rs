@@ -14,6 +14,7 @@
 //! Synchronous: whoever serves many at once calls it on threads of their own.
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod ahead;
 mod amend;
 mod amend_live;
@@ -62,6 +63,7 @@ mod netns;
 mod networks;
 mod ordinary;
 mod paths;
+mod ports;
 mod prepare;
 mod processes;
 mod record;

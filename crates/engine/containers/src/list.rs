@@ -10,7 +10,7 @@ use snapshot::Mounts;
 
 use crate::engine::Engine;
 use crate::record::Container;
-use crate::{Error, attachment, clock, copy, health};
+use crate::{Error, clock, copy, health, ports};
 
 /// Which containers to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -258,11 +258,11 @@ fn ports(container: &Container, running: bool) -> Vec<Port> {
     let mut ports = Vec::new();
     let map = &container.record.ports;
     let exposed = container.record.config.exposed_ports.keys();
-    if !running || !attachment::has_ports(&container.record.host) {
+    if !running || !ports::has_ports(&container.record.host) {
         return ports;
     }
     let keys = map.keys().chain(exposed);
-    let mut keys: Vec<String> = keys.map(|key| attachment::canonical(key)).collect();
+    let mut keys: Vec<String> = keys.map(|key| ports::canonical(key)).collect();
     keys.sort();
     keys.dedup();
     for key in keys {

@@ -12,29 +12,26 @@ use oci::runtime::NamespaceKind;
 use shim_protocol::{Config, Console, Growth, Join, OnExit, Phase, RootIds, Rootfs};
 use snapshot::{Key, Mounts};
 
+use crate::accounts::{check_mapped, look_up_in, root_of};
 use crate::engine::{Engine, make_dir};
 use crate::error::At as _;
 use crate::etc::{self, Resolv};
 use crate::idmap::Maps;
 use crate::links::Words;
-use crate::merged::{self, Directory};
 use crate::mounting::{BIND, VOLUME};
 use crate::mountpoints;
 use crate::record::{Container, StepRecord};
 use crate::spec::namespaces::{Mode, Namespaces, Place, SHAREABLE, mode};
 use crate::spec::security::Security;
-use crate::spec::user::{self, Accounts, Identity};
 use crate::spec::{self, devices};
 use crate::supplies::{self, Supplies, Who};
 use crate::{
-    Error, attachment, definition, events, labelling, log_driver, machine, netns, relabelling,
-    runtimes, userns,
+    Error, attachment, definition, events, labelling, log_driver, machine, netns, ports,
+    relabelling, runtimes, userns,
 };
 
 /// How many containers may have joined one another's network in a row.
 const MAX_JOINED: usize = 16;
-/// The most that is read of `/etc/passwd` and `/etc/group`, bytes.
-const MAX_ACCOUNTS: u64 = 4 << 20;
 
 impl Engine {
     /// Everything before there is a process: the network's plan, the bundle, `shim.json`. `restarts`: how
@@ -87,8 +84,8 @@ impl Engine {
         }
         let member =
             Member { id: &container.id, name: &container.name, hostname: &config.hostname };
-        let ports = attachment::ports(config, host)?;
-        let ports = attachment::pinned(ports, now.map_or(&[], |now| &now.ports));
+        let ports = ports::ports(config, host)?;
+        let ports = ports::pinned(ports, now.map_or(&[], |now| &now.ports));
         let upstream = Self::upstream(resolv, host);
         let running = |id: &str| {
             self.shared.status(id).is_ok_and(|status| status.phase.is_alive())
@@ -128,7 +125,7 @@ impl Engine {
             connected.endpoints.is_empty() || !connected.endpoints.iter().all(shares_link);
         // As in Docker, where these drivers know of no ports.
         container.record.ports = if publishes {
-            attachment::port_map(config, &connected.listeners, &ports, connected.routed)
+            ports::port_map(config, &connected.listeners, &ports, connected.routed)
         } else {
             docker::PortMap::default()
         };
@@ -493,54 +490,6 @@ impl Engine {
 fn proxied(step: &StepRecord) -> Option<shim_protocol::Proxied> {
     let authority = step.proxied.clone()?;
     Some(shim_protocol::Proxied { authority })
-}
-
-/// Holds that a user is one whom the engine's own user namespace has, if it is in one.
-fn check_mapped(identity: &Identity) -> Result<(), Error> {
-    if !mount::in_user_namespace() {
-        return Ok(());
-    }
-    let user = &identity.user;
-    for (what, id, map, file) in [
-        ("user", user.uid, "/proc/self/uid_map", "/etc/subuid"),
-        ("group", user.gid, "/proc/self/gid_map", "/etc/subgid"),
-    ] {
-        let n_ids = userns::mapped(map);
-        if id >= n_ids {
-            return Err(Error::Invalid(format!(
-                "{what} {id} of the container cannot be had: this engine has {n_ids} {what} ids, by {file}"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Whom a container runs as. The machine's own root has the machine's own accounts.
-pub(crate) fn look_up_user(
-    wanted: &str,
-    groups: &[String],
-    mounts: Option<&Mounts>,
-) -> Result<Identity, Error> {
-    look_up_in(&root_of(mounts)?, wanted, groups)
-}
-
-/// A container's root, layer by layer.
-pub(crate) fn root_of(mounts: Option<&Mounts>) -> Result<Directory, Error> {
-    match mounts {
-        Some(mounts) => Directory::root(mounts.stack()),
-        None => Directory::root([Path::new("/")]),
-    }
-}
-
-/// The same in a root.
-pub(crate) fn look_up_in(
-    root: &Directory,
-    wanted: &str,
-    groups: &[String],
-) -> Result<Identity, Error> {
-    let passwd = merged::read(root, Path::new("/etc/passwd"), MAX_ACCOUNTS)?;
-    let group = merged::read(root, Path::new("/etc/group"), MAX_ACCOUNTS)?;
-    user::look_up(wanted, groups, Accounts { passwd: &passwd, group: &group })
 }
 
 /// What the machine's own root does not show: what is temporary, and the engine's folders. Each

@@ -188,7 +188,7 @@ fn complete(mut maps: Maps) -> Option<Maps> {
 
 /// Looks a user of a container's up, as `--user` has it.
 pub(crate) fn look_up(root: &Directory, name: &str) -> Result<Identity, Error> {
-    crate::prepare::look_up_in(root, name, &[])
+    crate::accounts::look_up_in(root, name, &[])
 }
 
 fn is_shared(propagation: &str) -> bool {

@@ -75,7 +75,7 @@ impl Engine {
             return Ok(None);
         }
         let layers = self.layers(container)?;
-        let identity = crate::prepare::look_up_user(user, &[], layers.as_ref())?;
+        let identity = crate::accounts::look_up_user(user, &[], layers.as_ref())?;
         Ok(Some((identity.user.uid, identity.user.gid)))
     }
 }
