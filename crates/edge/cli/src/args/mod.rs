@@ -91,13 +91,21 @@ impl Cli {
     }
 }
 
-/// `dhow help COMMAND` as `dhow COMMAND --help`, if it is that.
+/// `dhow help COMMAND` as `dhow COMMAND --help`, if it is that. What follows the command is left out: after the
+/// image of `run`, `--help` would be the container's.
 fn asked_help(args: &[OsString]) -> Option<Vec<OsString>> {
     let (program, rest) = args.split_first()?;
-    let (_, command) = rest.split_first().filter(|(first, _)| *first == "help")?;
-    let words = command.iter().filter(|word| !word.as_encoded_bytes().starts_with(b"-"));
+    let (_, words) = rest.split_first().filter(|(first, _)| *first == "help")?;
+    let all = Cli::command();
+    let mut command = &all;
     let mut out = vec![program.clone()];
-    out.extend(words.cloned());
+    for word in words.iter().filter(|word| !word.as_encoded_bytes().starts_with(b"-")) {
+        out.push(word.clone());
+        match command.find_subcommand(word) {
+            Some(found) if found.has_subcommands() => command = found,
+            _ => break,
+        }
+    }
     out.push("--help".into());
     Some(out)
 }
