@@ -133,24 +133,32 @@ pub(crate) fn current(global: &Global) -> String {
 ///
 /// There is no such context, or it names no engine.
 pub(crate) fn followed(global: &Global) -> Result<Global> {
+    match named(global) {
+        None => Ok(global.clone()),
+        Some(name) => led_by(global, &name, &Store::usual().find(&name)?),
+    }
+}
+
+/// The same of a context that was found. One with anything of TLS means TLS, but for `--tlsverify=false`.
+fn led_by(global: &Global, name: &str, found: &Found) -> Result<Global> {
     let mut global = global.clone();
-    let Some(name) = named(&global) else { return Ok(global) };
-    let found = Store::usual().find(&name)?;
-    if found.meta.host().is_empty() {
+    let host = found.meta.host();
+    if host.is_empty() {
         return Err(Error::Usage(format!("context {name:?} names no engine")));
     }
-    global.host = Some(found.meta.host().to_owned());
+    global.host = Some(host.to_owned());
+    let skips = found.meta.endpoints.get(DOCKER).is_some_and(|endpoint| endpoint.skip_tls_verify);
+    if skips && host.starts_with("tcp://") {
+        let why = "says skip-tls-verify: an engine is always verified here";
+        return Err(Error::Usage(format!("context {name:?} {why}")));
+    }
     let file = |name: &str| Some(found.tls.join(name)).filter(|path| path.exists());
-    if let Some(ca) = file("ca.pem") {
-        let endpoint = found.meta.endpoints.get(DOCKER);
-        if endpoint.is_some_and(|endpoint| endpoint.skip_tls_verify) {
-            let why = "says skip-tls-verify: an engine is always verified here";
-            return Err(Error::Usage(format!("context {name:?} {why}")));
-        }
+    let (ca, cert, key) = (file("ca.pem"), file("cert.pem"), file("key.pem"));
+    if ca.is_some() || cert.is_some() || key.is_some() {
         global.tlsverify = global.tlsverify.or(Some(true));
-        global.tlscacert = global.tlscacert.or(Some(ca));
-        global.tlscert = global.tlscert.or_else(|| file("cert.pem"));
-        global.tlskey = global.tlskey.or_else(|| file("key.pem"));
+        global.tlscacert = global.tlscacert.or(ca);
+        global.tlscert = global.tlscert.or(cert);
+        global.tlskey = global.tlskey.or(key);
     }
     Ok(global)
 }
@@ -284,6 +292,25 @@ mod tests {
         assert_eq!(shown["Endpoints"]["docker"]["Host"], "tcp://h:1");
         assert_eq!(shown["TLSMaterial"], json!({}));
         std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_context_with_tls_is_not_followed_without() {
+        let tls = std::env::temp_dir().join(format!("dhow-context-tls-{}", std::process::id()));
+        std::fs::create_dir_all(&tls).unwrap();
+        let of = |host: &str, skip_tls_verify| {
+            let endpoint = Endpoint { host: host.to_owned(), skip_tls_verify };
+            let endpoints = [(DOCKER.to_owned(), endpoint)].into();
+            let meta = Meta { endpoints, ..Meta::default() };
+            led_by(&Global::default(), "x", &Found { meta, tls: tls.clone() })
+        };
+        assert_eq!(of("tcp://h:1", false).unwrap().tlsverify, None);
+        assert!(of("tcp://h:1", true).unwrap_err().to_string().contains("skip-tls-verify"));
+        assert!(of("unix:///x", true).is_ok());
+        std::fs::write(tls.join("cert.pem"), "").unwrap();
+        let global = of("tcp://h:1", false).unwrap();
+        assert_eq!((global.tlsverify, global.tlscert), (Some(true), Some(tls.join("cert.pem"))));
+        std::fs::remove_dir_all(&tls).unwrap();
     }
 
     #[test]

@@ -67,10 +67,11 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// An engine at `HOST[:PORT]`: with TLS where `--tlsverify` or `DOCKER_TLS_VERIFY` says so.
+/// An engine at `HOST[:PORT]`: with TLS where `--tls`, `--tlsverify` or `DOCKER_TLS_VERIFY` says so. Only
+/// `--tlsverify=false` takes back what the environment says, and nothing takes back `--tls`.
 pub(crate) fn endpoint(global: &Global, address: &str) -> Result<Endpoint> {
     let is_set = || std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|value| !value.is_empty());
-    let has_tls = global.tlsverify.or(global.tls).unwrap_or_else(is_set);
+    let has_tls = global.tls == Some(true) || global.tlsverify.unwrap_or_else(is_set);
     let address = with_port(address, if has_tls { 2376 } else { 2375 });
     if !has_tls {
         return Ok(Endpoint::Tcp(address));
@@ -145,12 +146,16 @@ mod tests {
 
     #[test]
     fn an_authority_has_to_be_known() {
-        let global = Global {
-            tlsverify: Some(true),
-            tlscacert: Some("/nowhere/ca.pem".into()),
-            ..Global::default()
-        };
-        let said = endpoint(&global, "127.0.0.1").err().unwrap().to_string();
-        assert!(said.contains("/nowhere/ca.pem"), "{said}");
+        // What is not to be verified is no reason to speak without TLS, where that is asked for.
+        for (tls, tlsverify) in [(None, true), (Some(true), false)] {
+            let global = Global {
+                tls,
+                tlsverify: Some(tlsverify),
+                tlscacert: Some("/nowhere/ca.pem".into()),
+                ..Global::default()
+            };
+            let said = endpoint(&global, "127.0.0.1").err().unwrap().to_string();
+            assert!(said.contains("/nowhere/ca.pem"), "{said}");
+        }
     }
 }
