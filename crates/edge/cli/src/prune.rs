@@ -94,13 +94,14 @@ pub(crate) async fn system(client: &Client, args: &SystemPruneArgs) -> Result<i3
     if !args.force && !confirmed(&warning)? {
         return Ok(0);
     }
-    let mut reclaimed = 0;
+    let mut reclaimed = 0_i64;
     for (what, _) in kinds {
         let mut filters = filters.clone();
         if what == "images" {
             filters.add("dangling", (!args.all).to_string());
         }
-        reclaimed += ask(client, what, &filters, args.all).await?.unwrap_or(0);
+        let freed = ask(client, what, &filters, args.all).await?.unwrap_or(0);
+        reclaimed = reclaimed.saturating_add(freed);
     }
     println!("Total reclaimed space: {}", human::total(reclaimed));
     Ok(0)

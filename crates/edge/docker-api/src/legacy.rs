@@ -173,8 +173,10 @@ pub(crate) fn disk_usage(
         if old[list].is_null() {
             continue;
         }
-        let mut total: i64 = sizes.iter().map(|(_, size)| size).sum();
-        let mut active: i64 = sizes.iter().filter(|(used, _)| *used).map(|(_, size)| size).sum();
+        // What containers and volumes say of themselves: files with holes are as large as they like.
+        let sum = |all: i64, (_, size): &(bool, i64)| all.saturating_add(*size);
+        let mut total = sizes.iter().fold(0, sum);
+        let mut active = sizes.iter().filter(|(used, _)| *used).fold(0, sum);
         if list == "Images" {
             // Layers that several have count once.
             (total, active) = (usage.layers_size, active_layers as i64);

@@ -99,7 +99,8 @@ impl Engine {
                 Err(Error::Conflict(_) | Error::NoContainer(_)) => continue,
                 removed => removed?,
             }
-            pruned.space_reclaimed += u64::try_from(bytes).unwrap_or_default();
+            let bytes = u64::try_from(bytes).unwrap_or_default();
+            pruned.space_reclaimed = pruned.space_reclaimed.saturating_add(bytes);
             pruned.containers_deleted.push(container.id);
         }
         Ok(pruned)

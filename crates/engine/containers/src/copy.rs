@@ -148,16 +148,48 @@ impl Directory {
 
 /// How many bytes are in the files below a directory, as Docker counts: directories are none, and a file with
 /// several names is one. What cannot be read counts as nothing.
+///
+/// Containers make trees as deep, and files with holes as large, as they like: one directory is open at a time.
 pub(crate) fn size(path: &Path) -> u64 {
-    fn add(path: &Path, seen: &mut HashSet<(u64, u64)>) -> u64 {
-        let Ok(entries) = fs::read_dir(path) else { return 0 };
-        let of = |entry: fs::DirEntry| match entry.metadata() {
-            Ok(meta) if meta.is_dir() => add(&entry.path(), seen),
-            Ok(meta) if meta.nlink() > 1 && !seen.insert((meta.dev(), meta.ino())) => 0,
-            Ok(meta) => meta.len(),
-            Err(_) => 0,
-        };
-        entries.flatten().map(of).sum()
+    let (mut bytes, mut seen) = (0_u64, HashSet::new());
+    let mut rest = vec![path.to_owned()];
+    while let Some(path) = rest.pop() {
+        let Ok(entries) = fs::read_dir(&path) else { continue };
+        for entry in entries.flatten() {
+            match entry.metadata() {
+                Ok(meta) if meta.is_dir() => rest.push(entry.path()),
+                Ok(meta) if meta.nlink() > 1 && !seen.insert((meta.dev(), meta.ino())) => {}
+                Ok(meta) => bytes = bytes.saturating_add(meta.len()),
+                Err(_) => {}
+            }
+        }
     }
-    add(path, &mut HashSet::new())
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deep_tree_is_counted_with_few_open_files() {
+        let root = std::env::temp_dir().join(format!("dhow-size-{}", std::process::id()));
+        let mut paths = vec![root.clone()];
+        fs::create_dir(&root).unwrap();
+        // As deep as a path can be.
+        while paths.last().unwrap().as_os_str().len() < 4000 {
+            let below = paths.last().unwrap().join("d");
+            fs::create_dir(&below).unwrap();
+            paths.push(below);
+        }
+        let file = paths.last().unwrap().join("f");
+        fs::write(&file, "12345").unwrap();
+        fs::hard_link(&file, root.join("name")).unwrap();
+        assert_eq!(size(&root), 5);
+        fs::remove_file(&file).unwrap();
+        fs::remove_file(root.join("name")).unwrap();
+        for path in paths.iter().rev() {
+            fs::remove_dir(path).unwrap();
+        }
+    }
 }

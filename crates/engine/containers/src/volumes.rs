@@ -105,7 +105,7 @@ impl Engine {
             .map_err(|err| Error::Invalid(err.to_string()))?;
         let all = filters.bool("all").map_err(|err| Error::Invalid(err.to_string()))?;
         let used = self.used_volumes()?;
-        let mut pruned = (Vec::new(), 0);
+        let mut pruned = (Vec::new(), 0_u64);
         for row in self.shared.db.read(metadata::Read::volumes)? {
             let labels = record(&row).labels;
             let wanted = (all == Some(true) || labels.contains_key(ANONYMOUS))
@@ -115,7 +115,7 @@ impl Engine {
                 let size = copy::size(&self.volume_data(&row.name));
                 // Somebody may have begun to use it.
                 if matches!(self.unmake_volume(&row.name, &[])?, Unmade::Done) {
-                    pruned.1 += size;
+                    pruned.1 = pruned.1.saturating_add(size);
                     pruned.0.push(row.name);
                 }
             }
