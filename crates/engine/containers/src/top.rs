@@ -168,12 +168,12 @@ fn by_ps(ps_args: &str, pids: &[i32]) -> Result<TopResponse, Error> {
             .map_err(|err| failed(err.to_string()))
     };
     // By itself it shows only processes of the same user and terminal, unless it is told which; but there are
-    // arguments that do not go with that.
+    // arguments that do not go with that, and so many processes that they are too long for one argument.
     let which: Vec<String> = pids.iter().map(i32::to_string).collect();
-    let mut output = run(Some(&format!("-q{}", which.join(","))))?;
-    if !output.status.success() {
-        output = run(None)?;
-    }
+    let output = match run(Some(&format!("-q{}", which.join(",")))) {
+        Ok(output) if output.status.success() => output,
+        _ => run(None)?,
+    };
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         return Err(failed(text.lines().next().unwrap_or("it failed").trim().to_owned()));
@@ -227,6 +227,16 @@ mod tests {
         assert_eq!(terminal_name((4 << 8) | 1), "tty1");
         assert_eq!(command(b"sh\0-c\0a\x1b[31m\0", "sh"), "sh -c a?[31m");
         assert_eq!(command(b"", "kworker"), "[kworker]");
+    }
+
+    #[test]
+    fn more_processes_than_an_argument_holds() {
+        let pids: Vec<i32> = (1..40_000).collect();
+        match by_ps("-eo pid", &pids) {
+            // The host has no `ps`.
+            Err(Error::NotYet(_)) => {}
+            top => assert!(!top.unwrap().processes.is_empty()),
+        }
     }
 
     #[test]
