@@ -127,7 +127,8 @@ fn cleaned(request: &Request<Incoming>) -> Option<Answer> {
     if path.ends_with('/') && clean.len() > 1 {
         clean.push('/');
     }
-    if clean == path {
+    // Browsers take a backslash for a slash, and what two of them begin for another host.
+    if clean == path || clean.contains('\\') {
         return None;
     }
     if let Some(query) = request.uri().query() {

@@ -250,6 +250,7 @@ async fn what_makes_no_sense_is_refused_as_dockerd_does() {
             ("GET /v1.99/nope", ""),
             ("GET //containers/./json?all=1", ""),
             ("GET /containers//json", ""),
+            ("GET //\\example.com", ""),
             ("GET /containers/json?all=%zz", ""),
             ("GET /containers/json?all=1;limit=1", ""),
             ("GET /_ping?all=%zz;", ""),
@@ -294,6 +295,8 @@ async fn what_makes_no_sense_is_refused_as_dockerd_does() {
                 301 
             GET /containers//json 
                 301 
+            GET //\example.com 
+                404 {"message":"page not found"}
             GET /containers/json?all=%zz 
                 400 {"message":"invalid URL escape \"%zz\""}
             GET /containers/json?all=1;limit=1 
