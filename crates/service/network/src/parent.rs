@@ -303,7 +303,8 @@ fn make(route: &mut RouteSocket, network: &Network, parent: &Parent) -> Result<(
 fn delete(network: &Network, parent: &Parent) -> Result<(), Error> {
     let kernel = |source| Error::Kernel { name: network.name.clone(), source };
     let mut route = RouteSocket::open()?;
-    let made = if network.has_dummy() { "dummy" } else { "vlan" };
+    // By its name, as another network may have named this one's dummy, and outlived it.
+    let made = if parent.name.contains('.') { "vlan" } else { "dummy" };
     let link = route.link(&parent.name).map_err(kernel)?;
     let mut requests = Requests::new();
     if link.is_some_and(|link| link.kind == made) {

@@ -387,7 +387,15 @@ fn a_network_without_a_parent_has_a_dummy_while_it_is_there() {
             let connected = engine.connect(&id('a'), &one, &[], &|_| true).unwrap();
             assert_eq!(connected.plan.links[0].gateway, None);
             assert_eq!(connected.plan.dns.unwrap().upstream, []);
+            // It goes with the last network that has it, if another one names it.
+            if driver == Driver::Macvlan {
+                engine.create(&of(driver, "beside", &[("parent", dummy.as_str())])).unwrap();
+            }
             engine.networks.remove(&engine.db, "inside", &|_| false).unwrap();
+            if driver == Driver::Macvlan {
+                assert!(link().is_some());
+                engine.networks.remove(&engine.db, "beside", &|_| false).unwrap();
+            }
             assert_eq!(link(), None);
         });
     }
