@@ -95,8 +95,11 @@ pub(crate) fn delete(inside: &mut RouteSocket, links: &[Link]) -> Result<bool, E
     let there = inside.links()?;
     let mut requests = Requests::new();
     for (link, sharing) in shared {
-        let is_it =
-            |one: &&netlink::Link| one.kind == sharing.kind() && one.alias == link.host_name;
+        let is_it = |one: &&netlink::Link| {
+            // Who was killed as it made one left it with its name alone.
+            let is_unfinished = one.alias.is_empty() && one.name == link.container_name;
+            one.kind == sharing.kind() && (one.alias == link.host_name || is_unfinished)
+        };
         if let Some(found) = there.iter().find(is_it) {
             requests.delete_link(&found.name);
         }

@@ -13,7 +13,7 @@ use endpoint::{
     Advertise, IpvlanFlag, IpvlanMode, Kind, Link, MacvlanMode, Plan, apply, change, remove_links,
     shared_links, undo,
 };
-use netlink::{Requests, RouteSocket, Veth, inside};
+use netlink::{Requests, RouteSocket, Upper, Veth, inside};
 
 const LONG: Duration = Duration::from_secs(20);
 const L2: Kind = Kind::Ipvlan(IpvlanMode::L2, IpvlanFlag::Bridge);
@@ -274,6 +274,33 @@ fn one_is_joined_and_left_while_the_container_runs() {
             change(old, new, netns.as_fd()).unwrap();
             assert_eq!(names(), want);
         }
+    });
+}
+
+#[test]
+fn one_that_was_not_finished_is_made_anew() {
+    beside_a_lan("Macvlan", BRIDGE, || {
+        let one = plan(BRIDGE, 2);
+        let netns = new_namespace();
+        let mut outside = RouteSocket::open().unwrap();
+        let lower = outside.link("lan0").unwrap().unwrap().index;
+        let mut requests = Requests::new();
+        // Killed before it said whose it is.
+        requests.add_upper(&Upper {
+            lower,
+            netns: netns.as_fd(),
+            name: "eth0",
+            mac: Some([2, 0x43, 0, 0, 0, 9]),
+            sharing: BRIDGE.sharing().unwrap(),
+        });
+        outside.execute(&requests).unwrap();
+        change(&Plan::default(), &one, netns.as_fd()).unwrap();
+        let mut inner = RouteSocket::open_in(netns.as_fd()).unwrap();
+        let link = inner.link("eth0").unwrap().unwrap();
+        assert_eq!(
+            (link.alias, link.mac),
+            (one.links[0].host_name.clone(), one.links[0].mac.to_vec())
+        );
     });
 }
 
