@@ -197,12 +197,13 @@ impl Vlan {
     }
 }
 
-/// A link of this network namespace; the kernel refuses to look for what can be no name.
+/// A link of this network namespace; the kernel refuses to look for what can be no name. It also finds one by
+/// another name of it, by which nobody would see that two networks have the same parent.
 fn find(name: &str) -> Result<Option<Link>, Error> {
     if !(1..=LINK_NAME_BYTES).contains(&name.len()) {
         return Ok(None);
     }
-    Ok(RouteSocket::open()?.link(name)?)
+    Ok(RouteSocket::open()?.link(name)?.filter(|link| link.name == name))
 }
 
 impl Networks {

@@ -106,6 +106,11 @@ fn what_is_no_parent_is_refused_in_dockers_words() {
         for (parent, want) in [
             ("lo", expect!["loopback interface is not a valid macvlan parent link"]),
             ("lan1", expect!["invalid subinterface vlan name lan1, example formatting is eth0.10"]),
+            // The kernel takes it for lan0.
+            (
+                "lan0\0",
+                expect!["invalid subinterface vlan name lan0\0, example formatting is eth0.10"],
+            ),
             ("lan1.10", expect!["-o parent interface was not found on the host: lan1"]),
             (
                 "lan0.x",
