@@ -216,7 +216,8 @@ fn for_each_namespace(
             Err(_) => continue,
             Ok(socket) => socket,
         };
-        let mut there = socket.links()?;
+        // Who is root in there can have links come and go faster than they are listed, and is to stop nobody else.
+        let Ok(mut there) = socket.links() else { continue };
         there.retain(|one| matches!(one.kind.as_str(), "macvlan" | "ipvlan"));
         if !there.is_empty() {
             visit(&mut socket, &there)?;
