@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 
@@ -117,7 +118,23 @@ fn from(path: &Path) -> Result<Config> {
     if text.iter().all(u8::is_ascii_whitespace) {
         return Ok(Config::default());
     }
-    serde_json::from_slice(&text).map_err(|err| Error::Usage(format!("{}: {err}", path.display())))
+    let read = serde_json::from_slice(&text).and_then(|mut all: Value| {
+        without_nulls(&mut all);
+        serde_json::from_value(all)
+    });
+    read.map_err(|err| Error::Usage(format!("{}: {err}", path.display())))
+}
+
+/// Takes out what is null, which to Docker's client is as good as not there.
+fn without_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(without_nulls);
+        }
+        Value::Array(list) => list.retain(|value| !value.is_null()),
+        _ => {}
+    }
 }
 
 /// A flag's format, else the one that is set for good.
@@ -151,7 +168,7 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         assert_eq!(from(&path).unwrap(), Config::default());
         let text = r#"{"auths": {"x": {}}, "psFormat": "{{.ID}}", "HttpHeaders": {"A": "b"},
-            "detachKeys": "ctrl-x", "pruneFilters": ["label!=keep"],
+            "detachKeys": "ctrl-x", "pruneFilters": ["label!=keep"], "statsFormat": null,
             "proxies": {"default": {"httpProxy": "http://p:1", "noProxy": "x"},
                         "tcp://other:1": {"allProxy": "y"}}}"#;
         std::fs::write(&path, text).unwrap();

@@ -362,7 +362,9 @@ fn of_a_client(global: &Global) -> Option<&'static str> {
 
 /// How an engine is spoken to.
 fn said(global: &Global) -> Result<client::Said> {
-    let version = std::env::var("DOCKER_API_VERSION").ok().filter(|version| !version.is_empty());
+    let version = std::env::var("DOCKER_API_VERSION").ok();
+    let version = version.map(|version| version.trim_start_matches('v').to_owned());
+    let version = version.filter(|version| !version.is_empty());
     if let Some(version) = version.as_deref().filter(|version| !is_version(version)) {
         return Err(Error::Usage(format!("DOCKER_API_VERSION {version:?}: give one such as 1.41")));
     }
