@@ -149,9 +149,9 @@ fn a_terminal_without_input_and_input_without_a_terminal() {
     // -t alone: the program has a terminal, its lines end as a terminal's do.
     let output = sandbox.dhow(&["run", "--rm", "-t", "busybox", "sh", "-c", "tty; echo x >&2"]);
     assert_eq!(output.stdout, "/dev/pts/0\r\nx\r\n", "{output:?}");
-    // -i -t without a terminal to type into.
+    // -i -t without a terminal to type into; Docker's client ends with 1, too.
     let output = sandbox.dhow(&["run", "--rm", "-it", "busybox", "true"]);
-    assert_eq!(output.code, 125);
+    assert_eq!(output.code, 1);
     assert!(output.stderr.contains("not a TTY"), "{output:?}");
     sandbox.finish();
 }
