@@ -122,7 +122,9 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
     }
     if let Command::Daemon(args) = &command {
         if let Some(flag) = of_a_client(&global) {
-            let why = format!("{flag} says how to reach an engine: give it after `daemon`");
+            let why = format!(
+                "{flag} before the command is for clients: `dhow daemon --help` says what goes after `daemon`"
+            );
             return Err(Error::Usage(why));
         }
         return host.daemon(&global, args).await.map(|()| 0).map_err(Error::Usage);
@@ -351,6 +353,8 @@ fn of_a_client(global: &Global) -> Option<&'static str> {
     let given = [
         ("--host", global.host.is_some()),
         ("--context", global.context.is_some()),
+        ("--debug", global.debug),
+        ("--log-level", global.log_level.is_some()),
         ("--tls", global.tls.is_some()),
         ("--tlsverify", global.tlsverify.is_some()),
         ("--tlscacert", global.tlscacert.is_some()),
@@ -425,6 +429,7 @@ mod tests {
         assert_eq!(of(&["dhow", "-H", "tcp://127.0.0.1:1", "daemon"]), Some("--host"));
         assert_eq!(of(&["dhow", "--tlsverify", "daemon"]), Some("--tlsverify"));
         assert_eq!(of(&["dhow", "--tlskey", "k", "daemon"]), Some("--tlskey"));
+        assert_eq!(of(&["dhow", "-D", "daemon"]), Some("--debug"));
     }
 
     #[test]
