@@ -177,8 +177,10 @@ impl Engine {
             io.started(RunningStep { container: container.clone() }, stdin);
             let mut output = |stream: u8, bytes: &[u8]| io.output(stream, bytes);
             let ended = self.follow(&container, running, &mut output);
+            let untrusted = self.is_untrusted(&container);
             self.settle_step(&container)?;
             ended?;
+            untrusted?;
             stubs.remove()
         });
         let status = ran.and_then(|()| self.shared.status(&container.id));
@@ -263,6 +265,17 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Holds that what the programs of a step trusted ([`Step::proxied`]) is in its root no more. Its supervisor takes
+    /// that away after it has written down that they have ended; what it was told to do goes when all of it is done.
+    fn is_untrusted(&self, container: &Container) -> Result<(), Error> {
+        let is_proxied = container.record.step.as_ref().is_some_and(|step| step.proxied.is_some());
+        if is_proxied && self.paths().run(&container.id).join("shim.json").exists() {
+            let why = "the step's supervisor has not taken away what its programs trusted";
+            return Err(Error::Shim(why.into()));
+        }
+        Ok(())
     }
 
     /// After the end: nothing of the run is left, also where its supervisor was killed.

@@ -181,3 +181,24 @@ fn a_proxy_reaches_what_its_step_may() {
     tidy(&sandbox);
     sandbox.finish();
 }
+
+/// What programs trust is in no layer, also where nobody was left to take it away.
+#[test]
+fn what_a_step_trusted_is_not_kept() {
+    needs!(Root, Overlay, Netns, Nft, Busybox, Failpoints);
+    let sandbox = busybox("build-proxied-killed");
+    let bundle = "/etc/ssl/certs/ca-certificates.crt";
+    let base = format!("FROM busybox\nRUN mkdir -p /etc/ssl/certs && echo mine > {bundle}\n");
+    built(&sandbox, &context(&sandbox, "base", &[("Dockerfile", &base)]), &["-t", "base"]);
+    let dir = context(&sandbox, "killed", &[("Dockerfile", "FROM base\nRUN echo x > /x\n")]);
+    let args = ["--proxy-network", "-t", "made"];
+    // The step has ended well, which is written down by then.
+    sandbox.set_env("DHOW_FAILPOINTS", "shim.delete=kill");
+    let killed = dhow(&sandbox, &dir, &args);
+    sandbox.unset_env("DHOW_FAILPOINTS");
+    assert!(killed.code != 0 && killed.stderr.contains("what its programs trusted"), "{killed:?}");
+    assert_eq!(carried_out(&built(&sandbox, &dir, &args)).len(), 1);
+    assert_eq!(sandbox.ok(&["run", "--rm", "made", "cat", bundle, "/x"]), "mine\nx");
+    tidy(&sandbox);
+    sandbox.discard();
+}
