@@ -179,8 +179,12 @@ impl Supervisor {
             Some(trusted) => trusted.remove(&self.bundle.root),
             None => Ok(()),
         };
-        // The links go with their namespace.
-        self.way = None;
+        // The links would go with their namespace, which lasts as long as sockets that were given away: their addresses
+        // may be somebody else's by then.
+        let unlinked = match self.way.take() {
+            Some(_) => endpoint::remove_links(&self.config.network).map_err(Error::Network),
+            None => Ok(()),
+        };
         let disconnected = failpoint::hit("shim.disconnect")
             .map_err(Error::from)
             .and_then(|()| endpoint::undo(&self.config.network).map_err(Error::Network))
@@ -191,9 +195,13 @@ impl Supervisor {
         self.dns = None;
         self.announcing = None;
         let mut unmade = Unmade::All;
-        for (what, result) in
-            [("delete", deleted), ("distrust", untrusted), ("disconnect", disconnected)]
-        {
+        let results = [
+            ("delete", deleted),
+            ("distrust", untrusted),
+            ("unlink", unlinked),
+            ("disconnect", disconnected),
+        ];
+        for (what, result) in results {
             if let Err(err) = result {
                 report(what, &err);
                 unmade = Unmade::Partly;
