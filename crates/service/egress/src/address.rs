@@ -7,6 +7,8 @@ use hyper::Uri;
 
 /// A longer address is nobody's, in bytes.
 const MAX_ADDRESS: usize = 16 << 10;
+/// A longer name is no host's (RFC 1035), in bytes.
+const MAX_HOST: usize = 253;
 
 /// Who is spoken to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,7 +49,7 @@ impl Origin {
         // The name of the root at its end makes it no other name.
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         let is_host = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b':');
-        if host.is_empty() || !host.bytes().all(is_host) {
+        if host.is_empty() || host.len() > MAX_HOST || !host.bytes().all(is_host) {
             return None;
         }
         Some(Self { is_tls, host, port })
@@ -189,6 +191,7 @@ mod tests {
             "http://a:x/",
             "http://a b/",
             "http://[x]/",
+            &format!("http://{}/", "a".repeat(MAX_HOST + 1)),
         ] {
             assert_eq!(text(wrong), None, "{wrong}");
         }

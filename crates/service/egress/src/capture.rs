@@ -1,6 +1,6 @@
 //! What a program has asked for, and what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
@@ -9,12 +9,21 @@ use serde::{Deserialize, Serialize};
 
 /// More is not noted one by one: a program may ask for anything, as often as it likes.
 const MAX_NOTED: usize = 10_000;
+/// Nor more bytes of them all: addresses may be long.
+const MAX_BYTES: usize = 16 << 20;
 /// What is said where something was not noted.
 const TOO_MANY: &str = "too_many_requests";
 
 /// What is noted of a program's requests while it runs.
 #[derive(Debug, Default)]
-pub struct Capture(Mutex<Captured>);
+pub struct Capture(Mutex<Notes>);
+
+#[derive(Debug, Default)]
+struct Notes {
+    all: Captured,
+    /// Of their texts.
+    n_bytes: usize,
+}
 
 /// What was noted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,32 +72,41 @@ pub struct Incomplete {
 
 impl Capture {
     pub(crate) fn request(&self, request: Request) {
-        self.note(|all| &mut all.requests, request);
+        let Request { method, url, location, .. } = &request;
+        let n_bytes = method.len() + url.len() + location.as_ref().map_or(0, String::len);
+        self.note(|all| &mut all.requests, request, n_bytes);
     }
 
     pub(crate) fn material(&self, material: Material) {
-        self.note(|all| &mut all.materials, material);
+        let n_bytes = material.url.len();
+        self.note(|all| &mut all.materials, material, n_bytes);
     }
 
     pub(crate) fn incomplete(&self, method: &str, url: &str, reason: &str) {
+        let n_bytes = method.len() + url.len() + reason.len();
         let [method, url, reason] = [method, url, reason].map(str::to_owned);
-        self.note(|all| &mut all.incomplete, Incomplete { method, url, reason });
+        self.note(|all| &mut all.incomplete, Incomplete { method, url, reason }, n_bytes);
     }
 
-    fn note<T>(&self, of: impl FnOnce(&mut Captured) -> &mut Vec<T>, one: T) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let list = of(&mut all);
-        if list.len() < MAX_NOTED {
+    fn note<T>(&self, of: impl FnOnce(&mut Captured) -> &mut Vec<T>, one: T, n_bytes: usize) {
+        let mut locked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let notes: &mut Notes = &mut locked;
+        let list = of(&mut notes.all);
+        if list.len() < MAX_NOTED && notes.n_bytes + n_bytes <= MAX_BYTES {
             list.push(one);
-        } else if all.incomplete.last().is_none_or(|last| last.reason != TOO_MANY) {
+            notes.n_bytes += n_bytes;
+            return;
+        }
+        let incomplete = &mut notes.all.incomplete;
+        if incomplete.last().is_none_or(|last| last.reason != TOO_MANY) {
             let reason = TOO_MANY.to_owned();
-            all.incomplete.push(Incomplete { reason, ..Incomplete::default() });
+            incomplete.push(Incomplete { reason, ..Incomplete::default() });
         }
     }
 
     /// What was noted so far. What a request was sent on for is what it came to.
     pub fn captured(&self) -> Captured {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner).all.clone();
         Captured { materials: with_redirects(&all), ..all }
     }
 }
@@ -100,17 +118,20 @@ fn with_redirects(all: &Captured) -> Vec<Material> {
         found.insert(url, digest);
     }
     let mut materials = all.materials.clone();
-    let leads = |request: &Request| request.location.clone().filter(|to| *to != request.url);
-    let leads = all.requests.iter().filter_map(|one| Some((one.url.as_str(), leads(one)?)));
-    let leads: Vec<(&str, String)> = leads.collect();
-    let mut n_before = usize::MAX;
-    while n_before != found.len() {
-        n_before = found.len();
-        for (from, to) in &leads {
-            if let (false, Some(digest)) = (found.contains_key(from), found.get(to.as_str())) {
-                let digest = *digest;
-                found.insert(*from, digest);
-                materials.push(Material { url: (*from).to_owned(), digest: digest.clone() });
+    // Who leads where, from there: each is gone once, in whatever order a program has asked.
+    let mut leads: HashMap<&str, Vec<&str>> = HashMap::new();
+    for Request { url, location, status, .. } in &all.requests {
+        if let (Some(to), 300..=399) = (location, *status) {
+            leads.entry(to).or_default().push(url);
+        }
+    }
+    let mut reached: Vec<(&str, &Digest)> = found.iter().map(|(to, of)| (*to, *of)).collect();
+    while let Some((to, digest)) = reached.pop() {
+        for from in leads.remove(to).unwrap_or_default() {
+            if !found.contains_key(from) {
+                found.insert(from, digest);
+                materials.push(Material { url: from.to_owned(), digest: digest.clone() });
+                reached.push((from, digest));
             }
         }
     }
@@ -163,6 +184,21 @@ mod tests {
         assert_eq!(Captured::default().told(), "");
     }
 
+    /// However many, and in the order that would be the worst.
+    #[test]
+    fn long_ways_are_gone_once() {
+        let capture = Capture::default();
+        for n in 1..MAX_NOTED {
+            let (from, to) = (n.to_string(), (n + 1).to_string());
+            capture.request(asked(&from, Some(to.as_str())));
+        }
+        capture.request(Request { status: 201, ..asked("made", Some("1")) });
+        capture.material(Material { url: MAX_NOTED.to_string(), digest: Digest::sha256(b"x") });
+        let found = capture.captured();
+        assert_eq!(found.materials.len(), MAX_NOTED);
+        assert!(found.materials.iter().all(|one| one.url != "made"), "it was led to nothing");
+    }
+
     #[test]
     fn a_program_cannot_fill_memory() {
         let capture = Capture::default();
@@ -173,5 +209,15 @@ mod tests {
         assert_eq!(found.requests.len(), MAX_NOTED);
         let reasons: Vec<_> = found.incomplete.iter().map(|one| one.reason.as_str()).collect();
         assert_eq!(reasons, [TOO_MANY]);
+
+        let capture = Capture::default();
+        let long = "a".repeat(MAX_BYTES / 8);
+        for _ in 0..20 {
+            capture.request(asked(&long, None));
+            capture.incomplete("GET", &long, "upstream_error");
+        }
+        let found = capture.captured();
+        assert_eq!(found.requests.len() + found.incomplete.len(), 8, "and that there was more");
+        assert_eq!(found.incomplete.last().map(|one| one.reason.as_str()), Some(TOO_MANY));
     }
 }
