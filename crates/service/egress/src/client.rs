@@ -98,9 +98,11 @@ impl Client {
     ) -> Result<Response<Incoming>, Error> {
         let failed = |source| Error::Http { to: origin.to_string(), source };
         let (parts, body) = request.into_parts();
-        // What has no body can be said twice: a connection that waited may be gone by now.
-        let again = body.is_end_stream().then(|| parts.clone());
-        let body = if again.is_some() { Either::Right(Empty::new()) } else { Either::Left(body) };
+        let is_empty = body.is_end_stream();
+        // What has no body, and may be done twice (RFC 9110, 9.2.2), can be said twice: a connection that waited may be
+        // gone by now.
+        let again = (is_empty && parts.method.is_idempotent()).then(|| parts.clone());
+        let body = if is_empty { Either::Right(Empty::new()) } else { Either::Left(body) };
         let mut request = Request::from_parts(parts, body);
         while let Some(mut sender) = self.take_idle(origin) {
             match sender.try_send_request(request).await {

@@ -292,3 +292,38 @@ async fn what_is_private_is_seen() {
     assert_eq!(found.materials[0].url, "https://a.test/whole");
     assert!(found.told().contains("- CONNECT https://a.test/\n"), "{}", found.told());
 }
+
+/// Of what a server may have done it is not asked again, over a new connection.
+#[tokio::test]
+async fn what_may_be_done_once_is_asked_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, heads) = (listener.local_addr().unwrap(), Heads::default());
+    let seen = Arc::clone(&heads);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let seen = Arc::clone(&seen);
+            tokio::spawn(async move {
+                let first = head(&mut stream).await;
+                seen.lock().unwrap().push(first);
+                let done = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                stream.write_all(done).await.unwrap();
+                // Another one it takes, and says nothing of it.
+                let second = head(&mut stream).await;
+                if !second.is_empty() {
+                    seen.lock().unwrap().push(second);
+                }
+            });
+        }
+    });
+    let home = Home::new(world(&[("a.test", 80, address)]), RootCertStore::empty()).await;
+    let post = "POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0";
+    // Until one went over a connection that had waited.
+    let mut n_asked = 0;
+    while n_asked < 50 {
+        n_asked += 1;
+        if !home.ask(post).await.starts_with("HTTP/1.1 200") {
+            break;
+        }
+    }
+    assert_eq!(heads.lock().unwrap().len(), n_asked);
+}
