@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use buildgraph::{Exec, Http, Network, Op, Source, Vertex};
 use containers::{RunningStep, STEP_PROXY, Step, StepIo};
-use egress::{Asked, Authority, Capture, Captured, Outside, Proxy};
+use egress::{Asked, Authority, Capture, Captured, Outside, Proxy, Ruled};
 use oci::Digest;
 use oci::image::Platform;
 use rustix::process::Signal;
@@ -102,7 +102,22 @@ impl Shared {
             return true;
         }
         self.recall(vertex, key);
-        let Captured { materials, incomplete, .. } = self.captured(vertex).unwrap_or_default();
+        let known = self.captured(vertex).unwrap_or_default();
+        let Captured { materials, incomplete, ruled, .. } = known;
+        // What it was made of by other rules is not what it would be made of now.
+        for Ruled { url, instead } in ruled {
+            let asked = Source::Http(Http { url: url.clone(), ..Http::default() });
+            let decided = self.decided(&asked, vertex.platform.as_ref()).await;
+            let now = decided.ok().and_then(|decided| another(&asked, &url, decided).ok());
+            // Refused, as it was then, or something in its place, which was the same.
+            let is_same = match now {
+                None => instead.is_none(),
+                Some(other) => other.is_some() && other == instead,
+            };
+            if !is_same {
+                return false;
+            }
+        }
         let urls = materials.iter().map(|one| &one.url);
         let urls: BTreeSet<&String> = urls.chain(incomplete.iter().map(|one| &one.url)).collect();
         for url in urls.into_iter().filter(|url| !url.is_empty()) {

@@ -34,6 +34,18 @@ pub struct Captured {
     pub materials: Vec<Material>,
     /// What came, and is not known.
     pub incomplete: Vec<Incomplete>,
+    /// What was not asked for as a program meant it.
+    #[serde(default)]
+    pub ruled: Vec<Ruled>,
+}
+
+/// An address that rules have said something of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruled {
+    /// It; without who asks.
+    pub url: String,
+    /// What is in its place; `None`: it may not be asked for.
+    pub instead: Option<String>,
 }
 
 /// A request.
@@ -86,6 +98,12 @@ impl Capture {
         let n_bytes = method.len() + url.len() + reason.len();
         let [method, url, reason] = [method, url, reason].map(str::to_owned);
         self.note(|all| &mut all.incomplete, Incomplete { method, url, reason }, n_bytes);
+    }
+
+    pub(crate) fn ruled(&self, url: &str, instead: Option<&str>) {
+        let n_bytes = url.len() + instead.map_or(0, str::len);
+        let (url, instead) = (url.to_owned(), instead.map(str::to_owned));
+        self.note(|all| &mut all.ruled, Ruled { url, instead }, n_bytes);
     }
 
     fn note<T>(&self, of: impl FnOnce(&mut Captured) -> &mut Vec<T>, one: T, n_bytes: usize) {

@@ -30,7 +30,7 @@ use std::pin::Pin;
 use tokio::net::TcpStream;
 
 pub use authority::{Authority, MakeError};
-pub use capture::{Capture, Captured, Incomplete, Material, Request};
+pub use capture::{Capture, Captured, Incomplete, Material, Request, Ruled};
 pub use client::Trust;
 pub use server::{Proxy, serve};
 

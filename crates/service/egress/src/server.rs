@@ -233,7 +233,15 @@ impl Proxy {
     /// Where a request goes that may be made.
     async fn judge(&self, asked: &Target, method: &Method) -> Result<Target, String> {
         let url = asked.to_string();
-        let Some(other) = self.outside.judge(&url).await? else { return Ok(asked.clone()) };
+        let other = match self.outside.judge(&url).await {
+            Ok(None) => return Ok(asked.clone()),
+            Ok(Some(other)) => other,
+            Err(why) => {
+                self.capture.ruled(&url, None);
+                return Err(why);
+            }
+        };
+        self.capture.ruled(&url, Some(other.as_str()));
         if *method != Method::GET {
             return Err(format!(
                 "something else is in the place of {url}, which only GET can have"

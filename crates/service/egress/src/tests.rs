@@ -254,6 +254,11 @@ async fn what_may_not_be_asked_for_is_not() {
     let found = home.end().await;
     let urls: Vec<_> = found.materials.iter().map(|one| one.url.as_str()).collect();
     assert_eq!(urls, ["http://b.test/whole"], "what was asked in the place of the other");
+    let ruled: Vec<_> =
+        found.ruled.iter().map(|one| (one.url.as_str(), one.instead.as_deref())).collect();
+    let other = ("http://a.test/other", Some("http://b.test/whole"));
+    let wrong = ("http://a.test/wrong", Some("docker-image://x"));
+    assert_eq!(ruled, [("http://a.test/no", None), wrong, other, other]);
 }
 
 #[tokio::test]

@@ -136,7 +136,13 @@ RUN --network=none ! env | grep -i '^http_proxy=' && ! grep 'buildkit proxy' {bu
     let denied = dhow(&sandbox, &dir, &["--proxy-network"]);
     assert!(denied.code != 0 && denied.stderr.contains("403 Forbidden"), "{denied:?}");
     assert!(denied.stderr.contains(&format!("- GET {at}/denied -> 403")), "{denied:?}");
+    // What something came to by rules is not for builds that have others.
+    let dockerfile = format!("FROM base\nRUN wget -q -O /got {at}/other || true\n");
+    let dir = context(&sandbox, "without", &[("Dockerfile", &dockerfile)]);
+    built(&sandbox, &dir, &["--proxy-network"]);
+    assert!(carried_out(&built(&sandbox, &dir, &["--proxy-network"])).is_empty());
     sandbox.unset_env(POLICY);
+    assert_eq!(carried_out(&built(&sandbox, &dir, &["--proxy-network"])).len(), 1);
 
     // What came, and is not known, is named where all has to be.
     let dockerfile = format!("FROM base\nRUN wget -q -O- {at}/missing || true\n");
