@@ -376,8 +376,9 @@ impl Shared {
                     made.map_err(Arc::new) as Outcome
                 }
             };
-            let (job, is_ours): (Arc<Job>, bool) = if vertex.ignore_cache {
-                // Somebody else's may have begun before this one was asked for.
+            let is_proxied = matches!(&vertex.op, Op::Exec(exec) if exec.proxied);
+            let (job, is_ours): (Arc<Job>, bool) = if vertex.ignore_cache || is_proxied {
+                // Somebody else's may have begun before this one was asked for, or ask by other rules.
                 self.builder.jobs.join(&self.own(&key), work)
             } else {
                 self.builder.jobs.join(&key, work)

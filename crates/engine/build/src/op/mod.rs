@@ -37,14 +37,16 @@ pub(crate) async fn run(
 ) -> Result<Output, Error> {
     let (_lock, has_waited) = lock(build, key).await?;
     if has_waited && !vertex.ignore_cache && build.cache_within.is_none() {
-        let key = key.clone();
+        let of = key.clone();
         let n_kept = n_kept(&vertex.op);
         let found = build.blocking(move |build| {
-            let found = build.builder.cache.find(&build.lease, &key)?;
+            let found = build.builder.cache.find(&build.lease, &of)?;
             let Some((record, chain)) = found else { return Ok(None) };
             build.builder.cache.whole(&build.lease, &record, chain, n_kept)
         });
-        if let Some(output) = found.await? {
+        if let Some(output) = found.await?
+            && build.may_use(vertex, key).await
+        {
             return Ok(output);
         }
     }

@@ -143,6 +143,19 @@ RUN --network=none ! env | grep -i '^http_proxy=' && ! grep 'buildkit proxy' {bu
     assert!(carried_out(&built(&sandbox, &dir, &["--proxy-network"])).is_empty());
     sandbox.unset_env(POLICY);
     assert_eq!(carried_out(&built(&sandbox, &dir, &["--proxy-network"])).len(), 1);
+    // Nor is what one of those makes meanwhile.
+    let dockerfile = format!("FROM base\nRUN wget -q -O /got {at}/other && sleep 5\n");
+    let dir = context(&sandbox, "meanwhile", &[("Dockerfile", &dockerfile)]);
+    let mut command = sandbox.dhow_command(&["build", "--proxy-network", dir.to_str().unwrap()]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut first = Background(command.spawn().unwrap());
+    let steps = sandbox.root().join("build/steps");
+    wait_until("a step runs", || fs::read_dir(&steps).is_ok_and(|mut all| all.next().is_some()));
+    sandbox.set_env(POLICY, file.to_str().unwrap());
+    let denied = dhow(&sandbox, &dir, &["--proxy-network"]);
+    assert!(denied.code != 0 && denied.stderr.contains("/other -> 403"), "{denied:?}");
+    sandbox.unset_env(POLICY);
+    assert!(first.0.wait().unwrap().success());
 
     // What came, and is not known, is named where all has to be.
     let dockerfile = format!("FROM base\nRUN wget -q -O- {at}/missing || true\n");
