@@ -8,6 +8,7 @@ use std::sync::Arc;
 use buildgraph::{Exec, Kept, MountKind, Network, Security, Vertex};
 use containers::{FinishedStep, Step, StepResult};
 use docker::container::Ulimit;
+use egress::Captured;
 use oci::{ChainId, Digest};
 
 use crate::build::Shared;
@@ -200,13 +201,20 @@ impl Job {
             }
             error => Error::Containers(error),
         })?;
-        if let Err(error) = self.end_proxy() {
-            engine.drop_step(finished)?;
-            return Err(error);
-        }
+        let captured = match self.end_proxy() {
+            Ok(captured) => captured,
+            Err(error) => {
+                engine.drop_step(finished)?;
+                return Err(error);
+            }
+        };
         let code = finished.exit_code;
         let is_fine = if self.valid.is_empty() { code == 0 } else { self.valid.contains(&code) };
         let kept = if is_fine {
+            // Not of one that has failed: what is found by the key, if anything, was made of what was asked for then.
+            if let Some(captured) = captured {
+                self.build.builder.made.keep_captured(&self.key, &captured);
+            }
             self.keep(&finished)
         } else {
             let why = if finished.oom_killed {
@@ -223,16 +231,15 @@ impl Job {
         kept
     }
 
-    /// Tells what it has asked its proxy for, and keeps that with what it has made.
-    fn end_proxy(&self) -> Result<(), Error> {
-        let Some(proxied) = &self.proxied else { return Ok(()) };
+    /// Tells what it has asked its proxy for; `None`: it has none.
+    fn end_proxy(&self) -> Result<Option<Captured>, Error> {
+        let Some(proxied) = &self.proxied else { return Ok(None) };
         let captured = proxied.end()?;
         let told = captured.told();
         if !told.is_empty() {
             self.listeners.log(2, told.as_bytes());
         }
-        self.build.builder.made.keep_captured(&self.key, &captured);
-        Ok(())
+        Ok(Some(captured))
     }
 
     /// Keeps what it has written although it failed, for who wants to look at it. What cannot be kept is told of
