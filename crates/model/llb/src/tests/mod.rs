@@ -153,10 +153,10 @@ fn what_a_definition_needs_and_is_not_here_is_named() {
     let mut definition = Definition::default();
     let image = definition.source("docker-image://debian");
     definition.about(&image).caps.insert("source.image".into(), true);
-    definition.about(&image).caps.insert("source.git.signatureverify".into(), true);
+    definition.about(&image).caps.insert("exec.cgroup".into(), true);
     assert_eq!(
         definition.error(&image),
-        "what the definition needs (source.git.signatureverify) is not supported yet"
+        "what the definition needs (exec.cgroup) is not supported yet"
     );
     let mut definition = Definition::default();
     let build = definition.add(PbOp::Build(pb::BuildOp::default()), &[]);
