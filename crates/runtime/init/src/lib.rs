@@ -413,12 +413,14 @@ fn start(plan: &InitPlan, hooks: &Hooks, inherited: &Inherited, made: &Made) -> 
 }
 
 fn wait_for_start(inherited: &Inherited) -> Result<(), Error> {
+    if let Start::Fifo(_) = &inherited.start {
+        // It may wait for long, and somebody may want it to end: as soon as it is said to be there.
+        sys::end_on_request();
+    }
     inherited.sync.ready()?;
     match &inherited.start {
         Start::Socket => inherited.sync.wait(ToInit::Start),
         Start::Fifo(fifo) => {
-            // It may wait for long, and somebody may want it to end.
-            sys::end_on_request();
             let mut byte = [0];
             match rustix::io::retry_on_intr(|| rustix::io::read(fifo, &mut byte)) {
                 Ok(1) => Ok(()),
