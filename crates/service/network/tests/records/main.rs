@@ -24,6 +24,15 @@ struct Engine {
     networks: Networks,
 }
 
+/// A folder that goes when the test ends, however it does.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 fn with_an_engine(name: &'static str, test: impl FnOnce(&Engine) + Send + 'static) {
     let thread = std::thread::spawn(move || {
         sys::unshare(sys::CloneFlags::NEWNET).unwrap();
@@ -33,11 +42,11 @@ fn with_an_engine(name: &'static str, test: impl FnOnce(&Engine) + Send + 'stati
         let directory: PathBuf =
             std::env::temp_dir().join(format!("dhow-records-{name}-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        let db = Db::open(&directory.join("dhow.db")).unwrap();
+        let directory = Scratch(directory);
+        let db = Db::open(&directory.0.join("dhow.db")).unwrap();
         let networks = Networks::new("dhow", "/run/dhow".as_ref());
         networks.ensure_predefined(&db).unwrap();
         test(&Engine { db, networks });
-        fs::remove_dir_all(&directory).unwrap();
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
