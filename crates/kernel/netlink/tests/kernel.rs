@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, also in what its tests share")]
 
+mod namespaces;
+
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -12,25 +14,7 @@ use netlink::{FilterSocket, LOOPBACK_INDEX, Requests, RouteSocket, Veth, inside}
 use nft::{Base, Batch, Chain, Family, Hook, Kind, Op, Policy, Rule, Table, priority};
 use rustix::io::Errno;
 
-/// Runs `test` on a thread in a fresh network namespace, which ends with it.
-fn in_fresh_namespace(test: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::spawn(|| {
-        sys::unshare(sys::CloneFlags::NEWNET).unwrap();
-        test();
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-/// A network namespace besides this thread's own.
-fn another_namespace() -> File {
-    let thread = std::thread::spawn(|| {
-        sys::unshare(sys::CloneFlags::NEWNET).unwrap();
-        File::open("/proc/thread-self/ns/net").unwrap()
-    });
-    thread.join().unwrap()
-}
+use namespaces::{another_namespace, in_fresh_namespace};
 
 const MAC: [u8; 6] = [2, 0x42, 172, 18, 0, 1];
 

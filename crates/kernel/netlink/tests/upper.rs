@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, also in what its tests share")]
 
+mod namespaces;
+
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
@@ -9,13 +11,14 @@ use std::os::fd::AsFd;
 use netlink::{IpvlanFlag, IpvlanMode, MacvlanMode, Requests, RouteSocket, Sharing, Upper, Veth};
 use rustix::io::Errno;
 
+use namespaces::{another_namespace, in_fresh_namespace};
+
 const MAC: [u8; 6] = [2, 0x42, 10, 0, 0, 2];
 
 /// Runs `test` on a thread in a fresh network namespace with a link `lan0`, behind which there is a bridge. It is
 /// given that link's index.
 fn beside_a_lan(test: impl FnOnce(&mut RouteSocket, u32) + Send + 'static) {
-    let thread = std::thread::spawn(|| {
-        sys::unshare(sys::CloneFlags::NEWNET).unwrap();
+    in_fresh_namespace(|| {
         let mut socket = RouteSocket::open().unwrap();
         let mut requests = Requests::new();
         requests.add_bridge("br0", [2, 0x43, 0, 0, 0, 1], 1500);
@@ -39,17 +42,6 @@ fn beside_a_lan(test: impl FnOnce(&mut RouteSocket, u32) + Send + 'static) {
         socket.execute(&requests).unwrap();
         test(&mut socket, lan);
     });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn another_namespace() -> File {
-    let thread = std::thread::spawn(|| {
-        sys::unshare(sys::CloneFlags::NEWNET).unwrap();
-        File::open("/proc/thread-self/ns/net").unwrap()
-    });
-    thread.join().unwrap()
 }
 
 /// Whether the kernel can do what a test needs. Says so where it cannot.

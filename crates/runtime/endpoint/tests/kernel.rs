@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, also in what its tests share")]
 
+mod namespaces;
+
 use std::fs::{self, File};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -15,10 +17,11 @@ use expect_test::expect;
 use netlink::{FilterSocket, Requests, RouteSocket, inside};
 use nft::Family;
 
+use namespaces::{in_fresh_namespace, new_namespace};
+
 /// Runs `test` on a thread in a fresh network namespace, with a bridge `br0` and a directory.
 fn on_a_host(name: &'static str, test: impl FnOnce(&Path) + Send + 'static) {
-    let thread = std::thread::spawn(move || {
-        sys::unshare(sys::CloneFlags::NEWNET).unwrap();
+    in_fresh_namespace(move || {
         let mut requests = Requests::new();
         requests.add_bridge("br0", [2, 0x42, 172, 18, 0, 1], 1500);
         RouteSocket::open().unwrap().execute(&requests).unwrap();
@@ -26,17 +29,6 @@ fn on_a_host(name: &'static str, test: impl FnOnce(&Path) + Send + 'static) {
         test(&directory);
         fs::remove_dir_all(&directory).unwrap();
     });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn new_namespace() -> File {
-    let thread = std::thread::spawn(|| {
-        sys::unshare(sys::CloneFlags::NEWNET).unwrap();
-        File::open("/proc/thread-self/ns/net").unwrap()
-    });
-    thread.join().unwrap()
 }
 
 fn ip(text: &str) -> IpAddr {

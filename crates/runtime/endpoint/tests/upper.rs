@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, also in what its tests share")]
 
+mod namespaces;
+
 use std::fs::File;
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -15,6 +17,8 @@ use endpoint::{
 };
 use netlink::{Requests, RouteSocket, Upper, Veth, inside};
 
+use namespaces::{in_fresh_namespace, new_namespace};
+
 const LONG: Duration = Duration::from_secs(20);
 const L2: Kind = Kind::Ipvlan(IpvlanMode::L2, IpvlanFlag::Bridge);
 const BRIDGE: Kind = Kind::Macvlan(MacvlanMode::Bridge);
@@ -22,8 +26,7 @@ const BRIDGE: Kind = Kind::Macvlan(MacvlanMode::Bridge);
 /// Runs `test` on a thread in a fresh network namespace, the host's, with a link `lan0` that leads to a bridge, if
 /// the kernel has what `kind` needs.
 fn beside_a_lan(name: &'static str, kind: Kind, test: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::spawn(move || {
-        sys::unshare(sys::CloneFlags::NEWNET).unwrap();
+    in_fresh_namespace(move || {
         let mut socket = RouteSocket::open().unwrap();
         let driver = kind.sharing().unwrap().kind();
         if !socket.has_kind(driver).unwrap() {
@@ -53,17 +56,6 @@ fn beside_a_lan(name: &'static str, kind: Kind, test: impl FnOnce() + Send + 'st
         socket.execute(&requests).unwrap();
         test();
     });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn new_namespace() -> File {
-    let thread = std::thread::spawn(|| {
-        sys::unshare(sys::CloneFlags::NEWNET).unwrap();
-        File::open("/proc/thread-self/ns/net").unwrap()
-    });
-    thread.join().unwrap()
 }
 
 fn ip(text: &str) -> IpAddr {
