@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use ::cp::{Extract, Pack, Place};
 use bytes::Bytes;
 use docker::container::PathStat;
+use docker::mode::{DIRECTORY, LINK};
 use fsroot::Root;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -26,9 +27,6 @@ use stream::{PIECE_BYTES, Receiving, Sending};
 
 /// Where the engine says what is at a path.
 const STAT_HEADER: &str = "X-Docker-Container-Path-Stat";
-/// Go's bits for a directory and a link.
-const DIRECTORY: u32 = 1 << 31;
-const SYMLINK: u32 = 1 << 27;
 
 /// One of the two ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -334,7 +332,7 @@ async fn fetch(
     let mut path = given.to_owned();
     if args.follow_link
         && let Some(stat) = stat(client, container, given).await?
-        && stat.mode & SYMLINK != 0
+        && stat.mode & LINK != 0
     {
         path = stat.link_target;
     }
@@ -355,7 +353,7 @@ async fn resolve(client: &Client, container: &str, given: &str) -> Result<(Found
     let Some(mut found) = stat(client, container, &path).await? else {
         return Ok((Found::Nothing, path));
     };
-    if found.mode & SYMLINK != 0 {
+    if found.mode & LINK != 0 {
         path.clone_from(&found.link_target);
         match stat(client, container, &path).await? {
             None => return Ok((Found::Nothing, path)),

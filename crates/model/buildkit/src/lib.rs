@@ -55,9 +55,6 @@ pub use generated::moby::upload::v1 as upload;
 /// Files and packets of fsutil, of which `filesync` consists.
 pub use generated::fsutil::types as fsutil;
 
-/// Modes of files, as fsutil has them.
-pub mod mode;
-
 /// containerd's content store: blobs by digest.
 pub use generated::containerd::services::content::v1 as content;
 

@@ -24,6 +24,7 @@ pub mod filters;
 pub mod gc;
 pub mod image;
 pub mod manifest;
+pub mod mode;
 pub mod nat;
 pub mod network;
 pub mod pattern;

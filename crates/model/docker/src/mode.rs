@@ -1,4 +1,5 @@
-//! Modes as Go has them (`io/fs.FileMode`), which fsutil sends as they are.
+//! Modes of files as Go has them (`io/fs.FileMode`): in the head that comes with an archive of a container's files,
+//! and in what BuildKit's fsutil sends.
 
 /// A directory.
 pub const DIRECTORY: u32 = 1 << 31;

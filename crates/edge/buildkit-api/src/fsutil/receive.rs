@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use buildkit::fsutil::{Packet, Stat, packet::PacketType};
-use buildkit::mode::{Kind, kind, permissions};
+use docker::mode::{Kind, kind, permissions};
 use fsroot::Root;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;

@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use build::SentTree;
 use buildkit::fsutil::{Packet, Stat, packet::PacketType};
-use buildkit::mode::from_unix;
 use bytes::Bytes;
+use docker::mode::from_unix;
 use fsroot::Root;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;

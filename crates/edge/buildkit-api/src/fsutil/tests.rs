@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use buildkit::fsutil::{Packet, Stat, packet::PacketType};
-use buildkit::mode::{DIRECTORY, FIFO, LINK};
+use docker::mode::{DIRECTORY, FIFO, LINK};
 use dockerfile::ignore::Patterns;
 use prost::Message as _;
 

@@ -9,7 +9,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use buildkit::fsutil::{Packet, Stat, packet::PacketType};
-use buildkit::mode::{Kind, kind};
+use docker::mode::{Kind, kind};
 use dockerfile::ignore::Patterns;
 use fsroot::Root;
 use prost::Message as _;

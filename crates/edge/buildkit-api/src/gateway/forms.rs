@@ -12,9 +12,9 @@ use buildkit::gateway::{
     ResolveSourceMetaRequest, ResolveSourceMetaResponse, SolveResponse,
     checksum_request::ChecksumAlgo, result,
 };
-use buildkit::mode::from_unix;
 use buildkit::pb;
 use buildkit::prost_types::Timestamp;
+use docker::mode::from_unix;
 use dockerfile::ignore::{BadPattern, Filter};
 use oci::Digest;
 use tonic::Status;

@@ -18,7 +18,7 @@ use cp::{Ids, Pack, Place};
 use docker::container::PathStat;
 use docker::timestamp::Timestamp;
 use fsroot::Root;
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use shim_protocol::{Phase, Status};
 use snapshot::Mounts;
@@ -219,7 +219,7 @@ fn archive(view: View, wanted: &str, path: &str, one_file_system: bool) -> Resul
     let stat = PathStat {
         name: place.name.to_string_lossy().into_owned(),
         size: stat.st_size,
-        mode: go_mode(&stat),
+        mode: docker::mode::from_unix(stat.st_mode),
         mtime: Timestamp { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 }.to_string(),
         link_target,
     };
@@ -242,29 +242,4 @@ fn missing(err: sys::Error, wanted: &str, path: &str) -> Error {
         Errno::NOTDIR => Error::NotADirectory(path.into()),
         _ => err.into(),
     }
-}
-
-/// Go's `os.FileMode`: kind and special bits at the top, permissions at the bottom.
-fn go_mode(stat: &Stat) -> u32 {
-    const DIR: u32 = 1 << 31;
-    const SYMLINK: u32 = 1 << 27;
-    const DEVICE: u32 = 1 << 26;
-    const NAMED_PIPE: u32 = 1 << 25;
-    const SOCKET: u32 = 1 << 24;
-    const SETUID: u32 = 1 << 23;
-    const SETGID: u32 = 1 << 22;
-    const CHAR_DEVICE: u32 = 1 << 21;
-    const STICKY: u32 = 1 << 20;
-    let kind = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => DIR,
-        FileType::Symlink => SYMLINK,
-        FileType::BlockDevice => DEVICE,
-        FileType::CharacterDevice => DEVICE | CHAR_DEVICE,
-        FileType::Fifo => NAMED_PIPE,
-        FileType::Socket => SOCKET,
-        _ => 0,
-    };
-    let special = [(0o4000, SETUID), (0o2000, SETGID), (0o1000, STICKY)];
-    let special = special.iter().filter(|(bit, _)| stat.st_mode & bit != 0).map(|(_, go)| go);
-    kind | special.sum::<u32>() | stat.st_mode & 0o777
 }

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use buildkit::fsutil::{Packet, Stat, packet::PacketType};
-use buildkit::mode::{Kind, kind, permissions};
+use docker::mode::{Kind, kind, permissions};
 use fsroot::{Root, fd_path};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::{Mutex, PoisonError};
 
 use buildkit::fsutil::Stat;
-use buildkit::mode::from_unix;
+use docker::mode::from_unix;
 use dockerfile::ignore::{Filter, FilterDir};
 use fsroot::{Root, fd_path};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
