@@ -114,6 +114,7 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<(), Error> {
         child.handle.signal(Signal::KILL.as_raw()).map_err(call)?;
     }
     let status = child.handle.wait(WaitIdOptions::EXITED).map_err(call)?;
+    output.drain();
     let how = match status {
         _ if !ended => {
             let timeout = hook.timeout.unwrap_or_default();
@@ -173,6 +174,13 @@ fn wait(
     }
 }
 
+/// Whether a read of `pipe` would not wait.
+fn is_readable(pipe: &std::fs::File) -> bool {
+    let now = Timespec::default();
+    let mut fds = [PollFd::new(pipe, PollFlags::IN)];
+    matches!(rustix::event::poll(&mut fds, Some(&now)), Ok(ready) if ready > 0)
+}
+
 /// What a hook writes, of which the beginning is kept.
 struct Output {
     pipe: Option<std::fs::File>,
@@ -192,6 +200,14 @@ impl Output {
                 self.kept.extend_from_slice(&buffer[..n.min(room)]);
             }
             _ => self.pipe = None,
+        }
+    }
+
+    /// Reads what the hook left in the pipe when it ended, and waits for nobody: a process that the
+    /// hook started may hold the other end for as long as it likes.
+    fn drain(&mut self) {
+        while self.kept.len() < KEPT && self.pipe.as_ref().is_some_and(is_readable) {
+            self.read();
         }
     }
 
@@ -233,6 +249,20 @@ mod tests {
             err.to_string(),
             "error running prestart hook #0: error running hook \"/bin/sh\": signal: killed"
         );
+    }
+
+    #[test]
+    fn the_last_words_are_read_and_nobody_is_waited_for() {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        let mut output = Output::new(read);
+        rustix::io::write(&write, b"no; ").unwrap();
+        output.read();
+        rustix::io::write(&write, b"way").unwrap();
+        output.drain();
+        assert_eq!(output.text(), "no; way");
+        drop(write);
+        output.drain();
+        assert_eq!(output.text(), "no; way");
     }
 
     #[test]
