@@ -1,6 +1,7 @@
 //! Everything that must hold before a change is taken.
 
 use crate::shell::{cargo, find, run, step};
+use crate::unsteady::Tries;
 use crate::workspace::Workspace;
 use crate::{
     clocks, failpoints, fuzz, layers, licences, report, security, test, tidy, unsafe_code, vm,
@@ -28,6 +29,6 @@ pub(crate) fn ci() -> Result<(), String> {
     if root.join("fuzz/Cargo.toml").exists() {
         step("fuzz targets", || fuzz::fuzz_once(root))?;
     }
-    step("test", || test::test(&[]))?;
-    step("guest", || vm::lane_run(vm::Lane::V2, "6.1", &[]))
+    step("test", || test::test(&[], Tries::Two))?;
+    step("guest", || vm::lane_run(vm::Lane::V2, "6.1", &[], Tries::Two))
 }

@@ -16,6 +16,7 @@ mod source;
 mod test;
 mod tidy;
 mod unsafe_code;
+mod unsteady;
 mod vm;
 mod workspace;
 
@@ -61,7 +62,7 @@ type Findings = Vec<String>;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.first().map(String::as_str) {
-        Some("test") => test::test(&args[1..]),
+        Some("test") => test::test(&args[1..], unsteady::Tries::One),
         Some("bench") => bench::bench(&args[1..]),
         Some("fuzz") => Workspace::load().and_then(|w| fuzz::fuzz(&w.root)),
         Some("vm") => vm::vm(&args[1..]),

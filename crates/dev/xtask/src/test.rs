@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::shell::{cargo, find, run};
+use crate::unsteady::{self, Tries};
 use crate::workspace::Workspace;
 
 /// Failpoints are compiled into what the tests run.
@@ -43,14 +44,15 @@ const PROGRAMS: [(&str, &str); 28] = [
     ("zstd", "zstd"),
 ];
 
-/// Installs what is missing, builds, and runs the tests, of which `filter` may name some.
-pub(crate) fn test(filter: &[String]) -> Result<(), String> {
+/// Installs what is missing, builds, and runs the tests, of which `filter` may name some. Without
+/// nextest there is no second try.
+pub(crate) fn test(filter: &[String], tries: Tries) -> Result<(), String> {
     let workspace = Workspace::load()?;
     let root = &workspace.root;
     let tools = install(root)?;
     let build = ["build", "--workspace", "--bins", "--features", FEATURES];
     run(&mut cargo(root, &build))?;
-    let mut command = tests(root);
+    let mut command = tests(root, tries);
     command.args(filter).env("DHOW_BIN", program(root)?);
     command.env("PATH", tools.path());
     let allowed = allowed_skips(root);
@@ -62,10 +64,13 @@ pub(crate) fn test(filter: &[String]) -> Result<(), String> {
 }
 
 /// nextest where it is, else cargo's own.
-fn tests(root: &Path) -> Command {
+fn tests(root: &Path, tries: Tries) -> Command {
     if find("cargo-nextest").is_some() {
         let mut command = cargo(root, &["nextest", "run", "--workspace", "--features", FEATURES]);
         command.args(["--no-fail-fast", "--success-output", "immediate", "--color", "never"]);
+        if tries == Tries::Two {
+            command.args(["--retries", "1"]);
+        }
         return command;
     }
     let mut command = cargo(root, &["test", "--workspace", "--features", FEATURES]);
@@ -185,8 +190,16 @@ fn unpack(root: &Path) -> Option<PathBuf> {
 /// What came of the tests.
 struct Outcome {
     passed: bool,
+    said: Said,
+}
+
+/// What the tests print, as far as it is looked at.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Said {
     /// `NAME: WHY`, and how often.
     skips: BTreeMap<String, usize>,
+    /// Those that failed first and passed then.
+    unsteady: Vec<String>,
 }
 
 impl Outcome {
@@ -198,15 +211,16 @@ impl Outcome {
         };
         let list = list.as_deref().map(words);
         let mut surprises = 0;
-        for (skip, count) in &self.skips {
+        for (skip, count) in &self.said.skips {
             let name = skip.split(": ").next().unwrap_or_default();
             let expected = list.as_ref().is_none_or(|list| list.iter().any(|one| one == name));
             surprises += usize::from(!expected);
             let mark = if expected { "" } else { "  <- may not be skipped on this machine" };
             println!("skipped ({count}): {skip}{mark}");
         }
+        let steady = unsteady::judge(&self.said.unsteady);
         match (self.passed, surprises) {
-            (true, 0) => Ok(()),
+            (true, 0) => steady,
             (true, n) => Err(format!("{n} tests were skipped that can run here")),
             (false, _) => Err("tests failed".to_owned()),
         }
@@ -221,37 +235,55 @@ fn watch(command: &mut Command) -> Result<Outcome, String> {
     // nextest prints to stderr, cargo's own to stdout.
     let stdout = child.stdout.take().map(BufReader::new);
     let stderr = child.stderr.take().map(BufReader::new);
-    let reader = std::thread::spawn(move || stdout.map(filter).unwrap_or_default());
-    let mut skips = stderr.map(filter).unwrap_or_default();
-    for (skip, count) in reader.join().unwrap_or_default() {
-        *skips.entry(skip).or_default() += count;
+    let reader = std::thread::spawn(move || stdout.map(shown).unwrap_or_default());
+    let mut said = stderr.map(shown).unwrap_or_default();
+    let more = reader.join().unwrap_or_default();
+    for (skip, count) in more.skips {
+        *said.skips.entry(skip).or_default() += count;
     }
+    said.unsteady.extend(more.unsteady);
     let status = child.wait().map_err(|error| format!("{command:?}: {error}"))?;
-    Ok(Outcome { passed: status.success(), skips })
+    Ok(Outcome { passed: status.success(), said })
 }
 
-/// The skips in what the tests print. A block of output follows the line that says how its test
-/// went; that of a test that passed is not shown.
-fn filter(lines: impl BufRead) -> BTreeMap<String, usize> {
-    let mut skips = BTreeMap::new();
+/// Looks at what the tests print, and prints it.
+fn shown(lines: impl BufRead) -> Said {
+    filter(lines, |line| println!("{line}"))
+}
+
+/// The skips and the second tries in what the tests print. A block of output follows the line that says
+/// how its test went. All but the output of tests that passed goes to `show`.
+fn filter(lines: impl BufRead, show: impl Fn(&str)) -> Said {
+    let mut said = Said::default();
     let mut shown = true;
     for line in lines.split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line);
-        match line.trim_start().split(' ').next() {
-            Some("PASS") => shown = false,
-            Some("FAIL" | "TIMEOUT" | "SIGKILL" | "SIGSEGV" | "SIGABRT" | "SLOW" | "Summary") => {
+        let line = line.trim_end();
+        let words: Vec<&str> = line.split_whitespace().take(3).collect();
+        let mut is_pass = false;
+        match words.as_slice() {
+            ["PASS", ..] | ["TRY", _, "PASS"] => (shown, is_pass) = (false, true),
+            [
+                "FAIL" | "TIMEOUT" | "SIGKILL" | "SIGSEGV" | "SIGABRT" | "SLOW" | "Summary" | "TRY",
+                ..,
+            ] => {
                 shown = true;
+            }
+            // `FLAKY 2/2 [   0.011s] (3/3) dhow-cp tests::name`, after the summary.
+            ["FLAKY", ..] => {
+                let name = line.split_once(") ").map_or(line, |(_, name)| name);
+                said.unsteady.push(name.to_owned());
             }
             _ => {}
         }
         if let Some(skip) = line.trim_start().strip_prefix("skipped: ") {
-            *skips.entry(skip.to_owned()).or_default() += 1;
+            *said.skips.entry(skip.to_owned()).or_default() += 1;
         }
-        if shown || line.trim_start().starts_with("PASS") {
-            println!("{line}");
+        if shown || is_pass {
+            show(line);
         }
     }
-    skips
+    said
 }
 
 #[cfg(test)]
@@ -262,9 +294,18 @@ mod tests {
     fn skips_are_counted() {
         let text =
             "  PASS [0.1s] a b\n skipped: Nft: no nft\n  PASS [0.1s] a c\nskipped: Nft: no nft\n";
-        let skips = filter(text.as_bytes());
-        assert_eq!(skips, BTreeMap::from([("Nft: no nft".to_owned(), 2)]));
-        let outcome = Outcome { passed: true, skips };
+        let said = filter(text.as_bytes(), |_| ());
+        assert_eq!(said.skips, BTreeMap::from([("Nft: no nft".to_owned(), 2)]));
+        let outcome = Outcome { passed: true, said };
         assert!(outcome.summarise(None).is_ok());
+    }
+
+    #[test]
+    fn a_second_try_is_told_of() {
+        let text = "  TRY 1 FAIL [   0.2s] (---) a-b t::c\n  stdout\n  TRY 2 PASS [   0.1s] (3/3) a-b t::c\n\
+             Summary [   0.2s] 3 tests run: 3 passed (1 flaky), 0 skipped\n   FLAKY 2/2 [   0.1s] (3/3) a-b t::c\n";
+        let said = filter(text.as_bytes(), |_| ());
+        assert_eq!(said.unsteady, ["a-b t::c"]);
+        assert_eq!(said.skips, BTreeMap::new());
     }
 }

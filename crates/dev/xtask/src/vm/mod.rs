@@ -20,7 +20,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::shell::{cargo, find, run};
+use crate::unsteady::{self, Tries};
 use crate::workspace::Workspace;
+
+use results::Outcome;
 
 pub(crate) const USAGE: &str = "\
 usage: cargo xtask vm [--systemd | --selinux] [--v1 | --hybrid] [--kernel VERSION] [WORD...]
@@ -98,7 +101,7 @@ struct Program {
 /// Runs the tests in a guest.
 pub(crate) fn vm(args: &[String]) -> Result<(), String> {
     let (lane, version, words) = options(args)?;
-    lane_run(lane, &version, &words)
+    lane_run(lane, &version, &words, Tries::One)
 }
 
 fn options(args: &[String]) -> Result<(Lane, String, Vec<String>), String> {
@@ -129,7 +132,12 @@ fn options(args: &[String]) -> Result<(Lane, String, Vec<String>), String> {
 }
 
 /// Runs the tests of one lane.
-pub(crate) fn lane_run(lane: Lane, version: &str, words: &[String]) -> Result<(), String> {
+pub(crate) fn lane_run(
+    lane: Lane,
+    version: &str,
+    words: &[String],
+    tries: Tries,
+) -> Result<(), String> {
     let workspace = Workspace::load()?;
     let root = &workspace.root;
     crate::test::install_programs()?;
@@ -148,16 +156,24 @@ pub(crate) fn lane_run(lane: Lane, version: &str, words: &[String]) -> Result<()
         programs.len(),
         lane.name()
     );
-    let initrd = place.join(format!("initrd-{}", std::process::id()));
     let debian = if lane.systemd { Some(debian::get(&place)?) } else { None };
     let policy = if lane.selinux { Some(selinux::policy(root, &place)?) } else { None };
     let own = Own { debian: debian.as_deref(), policy: policy.as_deref() };
-    let made = guest::pack(&initrd, lane, own, &kernel, &programs, &tests);
-    let append = guest::append(lane);
-    let outcome = made.and_then(|()| machine::boot(&kernel.image, &initrd, &append, &tests));
-    _ = std::fs::remove_file(&initrd);
-    let skips = root.join(format!("tests/skips/guest-{}.txt", lane.name()));
-    outcome?.summarise(&tests, &skips)
+    let run = |tests: &[Test]| -> Result<Outcome, String> {
+        let initrd = place.join(format!("initrd-{}", std::process::id()));
+        let made = guest::pack(&initrd, lane, own, &kernel, &programs, tests);
+        let append = guest::append(lane);
+        let outcome = made.and_then(|()| machine::boot(&kernel.image, &initrd, &append, tests));
+        _ = std::fs::remove_file(&initrd);
+        outcome
+    };
+    let mut outcome = run(&tests)?;
+    let failed = outcome.failed(&tests);
+    if tries == Tries::Two && (1..=unsteady::MOST).contains(&failed.len()) {
+        println!("in the guest: {} failed, and are run again", failed.len());
+        outcome.replace(run(&failed)?);
+    }
+    outcome.summarise(&tests, &root.join(format!("tests/skips/guest-{}.txt", lane.name())))
 }
 
 /// Removes what a run has left that was killed: it is named by its process.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Test;
+use crate::unsteady;
 
 /// What became of one test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ enum Fate {
 pub(crate) struct Outcome {
     names: Vec<String>,
     fates: Vec<Option<Fate>>,
+    /// Those that failed first and passed when they were run again.
+    unsteady: Vec<String>,
     /// What was found in the guest when all had run.
     left: Vec<String>,
     /// The test whose output is being read, how it ended, and that output.
@@ -31,6 +34,7 @@ impl Outcome {
         Self {
             names: tests.iter().map(|test| format!("{} {}", test.of, test.name)).collect(),
             fates: vec![None; tests.len()],
+            unsteady: Vec::new(),
             left: Vec::new(),
             current: None,
             ended: false,
@@ -91,6 +95,27 @@ impl Outcome {
         self.fates[test] = Some(fate);
     }
 
+    /// Those that failed. Without those that did not run: if the guest broke down, it is to be known.
+    pub(crate) fn failed(&self, tests: &[Test]) -> Vec<Test> {
+        let failed = |(test, fate): (&Test, &Option<Fate>)| {
+            matches!(fate, Some(Fate::Failed)).then(|| test.clone())
+        };
+        tests.iter().zip(&self.fates).filter_map(failed).collect()
+    }
+
+    /// Takes what became of those that failed when they were run `again`.
+    pub(crate) fn replace(&mut self, again: Self) {
+        for (name, fate) in again.names.into_iter().zip(again.fates) {
+            let Some(nth) = self.names.iter().position(|one| *one == name) else { continue };
+            if matches!(fate, Some(Fate::Passed | Fate::Skipped(_))) {
+                self.fates[nth] = fate;
+                self.unsteady.push(name);
+            }
+        }
+        self.left.extend(again.left);
+        self.ended &= again.ended;
+    }
+
     /// Counts. An error for a test that failed, that did not run, or that was skipped though
     /// `allowed` (names, one a line) does not have what it lacks, and for whatever was left behind.
     pub(crate) fn summarise(&self, tests: &[Test], allowed: &Path) -> Result<(), String> {
@@ -127,6 +152,7 @@ impl Outcome {
         if !self.ended {
             return Err("the guest ended before its tests".to_owned());
         }
+        unsteady::judge(&self.unsteady)?;
         if wrong.is_empty() { Ok(()) } else { Err(format!("{} wrong in the guest", wrong.len())) }
     }
 }
@@ -170,5 +196,24 @@ mod tests {
         let counted = outcome.summarise(&tests, &list);
         std::fs::remove_file(&list).unwrap();
         assert_eq!(counted.unwrap_err(), "3 wrong in the guest");
+    }
+
+    #[test]
+    fn one_that_passes_when_it_is_run_again_is_unsteady() {
+        let tests = ["a", "b"].map(test);
+        let mut outcome = Outcome::new(&tests);
+        for line in ["@ 0 0 1", "@ 1 101 7", "@end"] {
+            outcome.take(line);
+        }
+        let failed = outcome.failed(&tests);
+        assert_eq!(failed.len(), 1);
+        let mut again = Outcome::new(&failed);
+        for line in ["@ 0 0 5", "@end"] {
+            again.take(line);
+        }
+        outcome.replace(again);
+        assert_eq!(outcome.fates, [Some(Fate::Passed), Some(Fate::Passed)]);
+        assert_eq!(outcome.unsteady, ["p::t b"]);
+        assert!(outcome.ended);
     }
 }
