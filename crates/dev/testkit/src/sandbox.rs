@@ -16,6 +16,8 @@ use crate::world::World;
 /// How long what ends in the background may take: a link goes about 40 ms after its namespace; a supervisor may wait
 /// for the disk, which has to have all that is written to it before an overlay on it is gone.
 const SETTLE: Duration = Duration::from_secs(20);
+/// How long it may take before a test fails for it.
+const GONE: Duration = Duration::from_mins(1);
 
 /// What an engine with this root calls its cgroup, and with what its other names begin.
 pub fn engine_name(root: &Path) -> String {
@@ -213,6 +215,12 @@ impl Sandbox {
         capture(self.command("sh").args(["-c", script]))
     }
 
+    /// Whether a process of the sandbox has `text` in its command line. Tests run beside each other: to look at all
+    /// processes of the machine is to take another test's for this one's.
+    pub fn runs(&self, text: &str) -> bool {
+        crate::world::processes_of(self).values().any(|line| line.contains(text))
+    }
+
     /// Makes the image `name` of busybox.
     #[track_caller]
     pub fn import(&self, name: &str) {
@@ -224,9 +232,13 @@ impl Sandbox {
     /// What is there that was not at the baseline, once what ends in the background had its time;
     /// and what is gone. Empty when nothing is.
     pub fn leaks(&self) -> String {
+        self.leaks_after(GONE)
+    }
+
+    fn leaks_after(&self, patience: Duration) -> String {
         let baseline = self.expected();
         let mut difference = String::new();
-        poll_until(SETTLE, || {
+        poll_until(patience, || {
             difference = World::see(self).difference(&baseline);
             difference.is_empty()
         });
@@ -276,7 +288,7 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         let unchecked = !self.finished.get() && !std::thread::panicking();
-        let leaks = if unchecked { self.leaks() } else { String::new() };
+        let leaks = if unchecked { self.leaks_after(SETTLE) } else { String::new() };
         self.clean();
         assert!(leaks.is_empty(), "left behind:\n{leaks}");
     }

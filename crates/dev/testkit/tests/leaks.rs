@@ -79,3 +79,19 @@ fn the_directory_goes_with_the_sandbox() {
     sandbox.finish();
     assert!(!directory.exists());
 }
+
+/// What another test runs meanwhile is not the sandbox's.
+#[test]
+fn only_its_own_processes_are_looked_at() {
+    needs!(Root, Netns);
+    let sandbox = Sandbox::new("own");
+    let mut other = std::process::Command::new("sleep").arg("1001").spawn().unwrap();
+    assert!(!sandbox.runs("sleep 1001"));
+    let mut own = sandbox.command("sleep").arg("1001").spawn().unwrap();
+    testkit::wait_until("it is seen", || sandbox.runs("sleep 1001"));
+    for child in [&mut other, &mut own] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    sandbox.finish();
+}

@@ -144,7 +144,7 @@ fn a_cache_that_a_step_has_is_left_to_it() {
     let mut build = sandbox.dhow_command(&["build", "-f", &format!("{path}/Slow"), path]);
     let child = build.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let background = Background(child);
-    let sleeps = || sandbox.sh("ps -eo args | grep -q '[s]leep 601'").code == 0;
+    let sleeps = || sandbox.runs("sleep 601");
     wait_until("the step runs", sleeps);
     for args in [&["export", "-o", &tar, "npm"][..], &["import", "-i", &tar, "npm"], &["rm", "npm"]]
     {

@@ -129,7 +129,7 @@ fn a_build_has_its_cache_in_a_volume() {
     let args = [&["build", "-f", &file][..], &flag, &[path]].concat();
     let child = sandbox.dhow_command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let background = Background(child.unwrap());
-    let sleeps = || sandbox.sh("ps -eo args | grep -q '[s]leep 602'").code == 0;
+    let sleeps = || sandbox.runs("sleep 602");
     wait_until("the step runs", sleeps);
     let refused = sandbox.dhow(&["volume", "rm", "npm"]);
     assert!(refused.stderr.contains("volume is in use - [a build]"), "{refused:?}");

@@ -142,7 +142,7 @@ fn a_daemon_is_killed_in_the_middle() {
     docker.ok(&dir, &["build", "-q", "."]);
     let mut command = docker.command(&dir, &["build", "-f", "Sleep", "."]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let sleeps = || sandbox.sh("ps -eo args | grep -q '[s]leep 600'").code == 0;
+    let sleeps = || sandbox.runs("sleep 600");
     wait_until("the step runs", sleeps);
     docker.daemon.kill();
     assert!(!child.wait().unwrap().success());
