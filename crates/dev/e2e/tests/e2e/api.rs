@@ -331,7 +331,7 @@ fn a_terminal_has_no_second_stream() {
         let curl = format!("curl -s -X POST -m 2 --unix-socket {} '{url}'; true", daemon.socket());
         sandbox.sh(&curl).success()
     };
-    assert!(attached("stdout=1").contains("said"));
+    testkit::wait_until("it is heard", || attached("stdout=1").contains("said"));
     assert_eq!(attached("stderr=1"), "");
     // Its size is told of; that of who does not run is not set.
     assert_eq!(ask(&daemon, "1.51", "POST /containers/one/resize?h=80&w=24", "").0, 200);

@@ -87,7 +87,7 @@ fn containers_reach_each_other() {
     );
     for name in ["db", "store", "db.backend", "Store.Backend"] {
         let script = format!(
-            "for i in 1 2 3 4 5 6 7 8 9; do nc -w 1 {name} 80 </dev/null && exit 0; sleep 0.1; done; exit 1"
+            "for i in $(seq 100); do nc -w 1 {name} 80 </dev/null && exit 0; sleep 0.1; done; exit 1"
         );
         let said =
             sandbox.dhow(&["run", "--rm", "--network", "backend", "busybox", "sh", "-c", &script]);
@@ -182,7 +182,10 @@ fn none_and_host() {
 fn a_program_of_the_machine_that_holds_the_port_is_respected() {
     needs!(Root, Overlay, Netns, Busybox);
     let sandbox = busybox("network-held");
-    sandbox.sh("(busybox nc -l -p 8080 >/dev/null 2>&1 </dev/null &) ; sleep 0.2").success();
+    sandbox.sh("busybox nc -l -p 8080 >/dev/null 2>&1 </dev/null &").success();
+    // proc_net_tcp.rst: an address and a port in hexadecimal, and that it listens.
+    let listens = "cat /proc/net/tcp /proc/net/tcp6 | grep -q ':1F90 0*:0000 0A'";
+    wait_until("it listens", || sandbox.sh(listens).code == 0);
     let refused = sandbox.dhow(&["run", "--rm", "-p", "8080:80", "busybox", "true"]);
     assert_eq!(refused.code, 125, "{refused:?}");
     assert!(refused.stderr.contains("8080"), "{refused:?}");

@@ -82,8 +82,13 @@ fn rights_that_are_given_up() {
     assert_eq!(nothing, "", "{said}");
     let (code, _, said) = run(&["r=/"], "true");
     assert_eq!(code, 126, "nothing may be executed: {said}");
-    let listen =
-        "nc -l -p 8080 & sleep 0.3; nc -w 1 127.0.0.1 8080 </dev/null && echo connected; kill %1";
+    // Asks again only where nobody listens yet.
+    let listen = "nc -l -p 8080 & server=$!
+        until said=$(nc -w 1 127.0.0.1 8080 </dev/null 2>&1) && echo connected; do
+            case $said in *refused) ;; *) echo \"$said\" >&2; break ;; esac
+            kill -0 $server 2>/dev/null || break; sleep 0.02
+        done
+        kill $server 2>/dev/null";
     let (_, free, said) = run(&["rwx=/"], listen);
     assert_eq!(free, "connected\n", "{said}");
     let (_, bound, said) = run(&["rwx=/", "tcp-bind=8080"], listen);

@@ -139,6 +139,8 @@ fn containers_that_ended_are_collected_by_a_policy() {
         sandbox.ok(&[&["run", "-d"][..], &net, args, &["busybox"], command].concat())
     };
     let writes = run(&[], &["sh", "-c", "head -c 100000 /dev/zero > /x"]);
+    // It is to have ended before the others.
+    sandbox.ok(&["wait", &writes]);
     let restarts = run(&["--restart", "on-failure"], &["true"]);
     let kept = run(&["--label", "keep"], &["true"]);
     run(&["--name", "named", "-v", "/data"], &["true"]);

@@ -24,7 +24,13 @@ fn update(sandbox: &Sandbox, args: &[&str]) -> String {
     said.stderr
 }
 
-const ASK: &str = "for i in 1 2 3 4 5 6 7 8 9; do busybox nc -w 1 127.0.0.1 8080 </dev/null && exit; sleep 0.1; done";
+/// Waits until the container answers at its published port, which takes a connection also in the moments in
+/// which nobody listens behind it.
+#[track_caller]
+fn wait_for_answer(sandbox: &Sandbox) {
+    let ask = "busybox nc -w 1 127.0.0.1 8080 </dev/null";
+    wait_until("the port answers", || sandbox.sh(ask).stdout == "it\n");
+}
 
 #[test]
 fn a_container_that_runs_is_changed() {
@@ -35,7 +41,7 @@ fn a_container_that_runs_is_changed() {
     sandbox.ok(&[&run[..], &["-v", "old:/old", "busybox", "sh", "-c", server]].concat());
 
     assert_eq!(update(&sandbox, &["--publish", "8080:80"]), "it: port 80/tcp: now\n");
-    assert_eq!(sandbox.sh(ASK).stdout, "it\n");
+    wait_for_answer(&sandbox);
     let folder = sandbox.work().join("folder");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("file"), "hello").unwrap();
@@ -79,7 +85,7 @@ fn a_container_that_runs_is_changed() {
     let again = "ls /data /new/place /scratch /dev/mine && cat /proc/1/environ | tr '\\0' '\\n' | grep WORD";
     let want = "/dev/mine\n\n/data:\nkept\n\n/new/place:\nfile\n\n/scratch:\nWORD=yes\n";
     wait_until("it runs again", || inside(&sandbox, again) == want);
-    assert_eq!(sandbox.sh(ASK).stdout, "it\n");
+    wait_for_answer(&sandbox);
     sandbox.ok(&["restart", "-t", "0", "it"]);
     assert_eq!(inside(&sandbox, again), want);
 

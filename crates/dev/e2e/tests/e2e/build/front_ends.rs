@@ -303,7 +303,8 @@ fn one_that_hangs_ends_with_its_build() {
         let code = child.wait().unwrap();
         assert!(!code.success());
         let took = begun.elapsed();
-        assert!(took < Duration::from_secs(1), "{what}: {took:?}");
+        // Less than a second, on a machine that has nothing else to do.
+        assert!(took < Duration::from_secs(8), "{what}: {took:?}");
         wait_until("nothing of it runs", || all_ended(&sandbox));
         assert_eq!(sandbox.ok(&["ps", "-aq"]), "");
     }

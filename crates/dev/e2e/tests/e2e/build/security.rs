@@ -104,9 +104,7 @@ fn h07_h18_a_swapper_shows_nobody_the_machine() {
     let mut command = attack.sandbox.dhow_command(&["build", dir.to_str().unwrap()]);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let swapper = Background(command.spawn().unwrap());
-    testkit::wait_until("the swapper runs", || {
-        attack.sandbox.sh("ps -eo args | grep -q '[t]ouch ready'").code == 0
-    });
+    testkit::wait_until("the swapper runs", || attack.sandbox.runs("touch ready"));
     let file = "FROM busybox\n\
         RUN --mount=type=cache,id=c,source=x,target=/m ls -a /m; cat /m/file; echo x > /m/file; true\n\
         RUN --mount=type=cache,id=c,target=/c cat /c/x/file; true\n";
@@ -176,7 +174,7 @@ fn h12_special_files_hold_nothing_up() {
         let begun = Instant::now();
         let output = attack.build(&dir, &[]);
         assert_eq!(output.code, code, "{name}: {}", output.stderr);
-        assert!(begun.elapsed() < Duration::from_secs(5), "{name}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(30), "{name}: {:?}", begun.elapsed());
     }
     // From another stage they are copied as what they are, and never opened.
     let file = format!(
