@@ -163,9 +163,11 @@ fn other_names_are_asked_of_others_under_another_number() {
     other_question[..2].copy_from_slice(&query[..2]);
     at.upstream.send_to(&answered(&other_question, [6, 6, 6, 6]), from).unwrap();
     at.upstream.send_to(&answered(&query, [93, 184, 215, 14]), from).unwrap();
-    at.turn();
+    // They may come one by one.
+    while !at.server.relays.is_empty() {
+        at.turn();
+    }
     assert_eq!(at.response(), (0, strings(["93.184.215.14"])));
-    assert!(at.server.relays.is_empty());
 }
 
 #[test]
@@ -211,7 +213,14 @@ fn what_is_no_query_is_refused_or_ignored() {
     at.asker.send(&question(7, "web", A)[..14]).unwrap();
     at.turn();
     let mut buffer = [0; 512];
-    let n_bytes = at.asker.recv(&mut buffer).unwrap();
+    at.asker.set_nonblocking(true).unwrap();
+    let n_bytes = loop {
+        match at.asker.recv(&mut buffer) {
+            Ok(n_bytes) => break n_bytes,
+            // The second comes by itself.
+            Err(_) => at.turn(),
+        }
+    };
     assert_eq!((n_bytes, buffer[3] & 15), (12, 1), "only the second is answered");
 }
 
@@ -228,8 +237,9 @@ fn both_sides_of_a_tcp_question_use_tcp() {
     // Two in one go: one known here, one not.
     framed("web");
     framed("example.org");
-    at.turn();
-    at.turn();
+    while at.server.relays.is_empty() {
+        at.turn();
+    }
     let (mut relayed, _) = upstream.accept().unwrap();
     while at.server.relays.values().all(Relay::is_sending) {
         at.turn();

@@ -90,8 +90,12 @@ fn many_connections_are_served_at_once() {
 
 #[test]
 fn a_connection_that_the_container_refuses_ends() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (poller, mut proxy, address) = proxy(closed, Protocol::Tcp);
+    // Bound, so that it is nobody else's, and not listened on.
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let closed = open_socket(any, SocketType::STREAM).unwrap();
+    rustix::net::bind(&closed, &any).unwrap();
+    let container: SocketAddr = getsockname(&closed).unwrap().try_into().unwrap();
+    let (poller, mut proxy, address) = proxy(container, Protocol::Tcp);
     let mut peer = TcpStream::connect(address).unwrap();
     let mut taken = false;
     serve(&poller, &mut proxy, |proxy| {
@@ -150,8 +154,8 @@ fn packets_find_their_way_back_to_each_peer() {
 
 #[test]
 fn a_port_in_use_is_told_in_dockers_words() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let holder = TcpListener::bind(taken).unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
     let wanted =
         [shim_protocol::Listener { host: taken, container: taken, protocol: Protocol::Tcp }];
     let err = Proxy::default().listen(&Poller::new().unwrap(), &wanted).unwrap_err();

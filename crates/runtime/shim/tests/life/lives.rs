@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::{fs, thread};
 
@@ -49,10 +50,14 @@ pub(crate) const CASES: &[Case] = &[
 const OUTPUT: Attach = Attach { stdin: false, stdout: true, stderr: true };
 
 fn output_is_delivered_and_logged() {
-    let mut it = Container::new("echo out; echo err >&2; printf 'no newline'; exit 7");
-    let client = it.launch_attached(OUTPUT);
-    let (waiter, reply) = it.request(&Request::Wait { removes: false });
-    assert_eq!(reply, Reply::Exited { code: 7, removes: false });
+    let mut it = Container::new("read go; echo out; echo err >&2; printf 'no newline'; exit 7");
+    it.config.open_stdin = true;
+    let client = it.launch_attached(ALL);
+    let waiter = it.begin(&Request::Wait { removes: false });
+    // Not before somebody waits for its end.
+    write(&client, "go\n");
+    let reply = shim_protocol::receive::<Reply>(&waiter).unwrap();
+    assert_eq!(reply, Some(Reply::Exited { code: 7, removes: false }));
     assert!(!it.run_dir().exists(), "gone before anyone is told");
     drop(waiter);
     let want = ("out\nno newline".to_owned(), "err\n".to_owned());
@@ -358,9 +363,11 @@ fn the_shim_becomes_what_follows() {
     assert_eq!(fs::read_to_string(witness).unwrap(), "1,argument,\n");
 }
 
-/// One that is to go when it ends; what follows its end says so in this file.
+/// One that is to go when it ends, which it does when it is told to; what follows its end says so in this
+/// file.
 fn one_that_goes(name: &str) -> (Container, std::path::PathBuf) {
-    let mut it = Container::new("sleep 0.2; exit 4");
+    let mut it = Container::new("read go; exit 4");
+    it.config.open_stdin = true;
     let witness = base().join(name);
     let argv = ["/bin/touch", witness.to_str().unwrap()].map(str::to_owned);
     it.config.on_exit = OnExit::Exec(argv.to_vec());
@@ -368,23 +375,32 @@ fn one_that_goes(name: &str) -> (Container, std::path::PathBuf) {
     (it, witness)
 }
 
+/// Tells it to end, and waits for that as who will remove it.
+#[track_caller]
+fn await_end(it: &Container) -> UnixStream {
+    let waiter = it.begin(&Request::Wait { removes: true });
+    let input = Attach { stdin: true, ..Attach::default() };
+    write(&it.attach(input), "go\n");
+    let reply = shim_protocol::receive::<Reply>(&waiter).unwrap();
+    assert_eq!(reply, Some(Reply::Exited { code: 4, removes: true }));
+    waiter
+}
+
 fn who_waits_removes_the_container() {
     let (mut it, witness) = one_that_goes("not-followed");
     let others = it.begin(&Request::Wait { removes: false });
-    let (waiter, reply) = it.request(&Request::Wait { removes: true });
-    assert_eq!(reply, Reply::Exited { code: 4, removes: true });
-    let other = shim_protocol::receive::<Reply>(&others).unwrap();
-    assert_eq!(other, Some(Reply::Exited { code: 4, removes: false }));
+    let waiter = await_end(&it);
     fs::remove_dir_all(&it.config.data_dir).unwrap();
     drop(waiter);
+    let other = shim_protocol::receive::<Reply>(&others).unwrap();
+    assert_eq!(other, Some(Reply::Exited { code: 4, removes: false }));
     it.wait_for_shim();
     assert!(!witness.exists());
 }
 
 fn who_was_to_remove_it_is_looked_after() {
     let (mut it, witness) = one_that_goes("followed-after-all");
-    let (waiter, reply) = it.request(&Request::Wait { removes: true });
-    assert_eq!(reply, Reply::Exited { code: 4, removes: true });
+    let waiter = await_end(&it);
     assert!(!witness.exists());
     // It dies, and the container is still there.
     drop(waiter);
@@ -392,8 +408,7 @@ fn who_was_to_remove_it_is_looked_after() {
     assert!(witness.exists());
     // It does nothing.
     let (mut it, witness) = one_that_goes("followed-in-the-end");
-    let (_waiter, reply) = it.request(&Request::Wait { removes: true });
-    assert_eq!(reply, Reply::Exited { code: 4, removes: true });
+    let _waiter = await_end(&it);
     assert_eq!(it.join_follower(), 4);
     assert!(witness.exists());
 }

@@ -1,7 +1,8 @@
 //! Published ports, and a namespace of its own.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::json;
 use shim_protocol::{Listener, Reply, Request};
@@ -16,12 +17,21 @@ pub(crate) const CASES: &[Case] = &[
     ("names_are_answered_inside", names_are_answered_inside),
 ];
 
-/// A port that nobody listens on.
-fn free_port() -> std::net::SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// A port that nobody listens on, below those that the kernel gives to whoever wants any: tests that run beside
+/// this one want many.
+fn free_port() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + (std::process::id() % 20_000) as u16;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
-fn publish(host: std::net::SocketAddr, container: std::net::SocketAddr) -> Vec<Listener> {
+fn publish(host: SocketAddr, container: SocketAddr) -> Vec<Listener> {
     vec![Listener { host, container, protocol: endpoint::Protocol::Tcp }]
 }
 

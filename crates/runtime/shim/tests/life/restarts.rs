@@ -66,13 +66,19 @@ fn memory_that_runs_out_is_told_of_and_no_end() {
 fn a_stop_ends_the_waiting() {
     let mut it = with(RestartPolicy::Always, "exit 4");
     it.launch();
+    // Each wait is twice as long as the one before: soon all is seen in one.
+    let mut seen = None;
     wait_until("it waits, and for some time", || {
-        let status = it.status();
-        status.phase == Phase::Restarting && status.restart_count > 3
+        let before = it.status();
+        let (_, reply) = it.request(&Request::Attach(Attach::default()));
+        let after = it.status();
+        let waits = after.phase == Phase::Restarting && after.restart_count > 3;
+        let one = (before.phase, before.restart_count) == (after.phase, after.restart_count);
+        seen = (waits && one).then_some((after, reply));
+        seen.is_some()
     });
-    let status = it.status();
+    let (status, reply) = seen.unwrap();
     assert_eq!((status.pid, status.exit_code), (0, 4));
-    let (_, reply) = it.request(&Request::Attach(Attach::default()));
     assert!(matches!(reply, Reply::Error(err) if err.not_running));
     let stop = Request::Kill { signal: 15, stop: true, keep: false };
     assert_eq!(it.request(&stop).1, Reply::Ok);
