@@ -279,20 +279,21 @@ fn a_creator_that_is_killed_leaves_what_force_removes() {
     b.args(&["sleep", "1000"]).write();
     let mut child =
         b.command(&["create", "c"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    wait_until("the hook runs", || {
-        let children = format!("/proc/{0}/task/{0}/children", child.id());
-        std::fs::read_to_string(children).unwrap_or_default().split_whitespace().count() == 2
-    });
-    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id()));
+    // A child of the runtime, besides the container's, that has become what it is to be.
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    let hook = || {
+        let children = std::fs::read_to_string(&children).unwrap_or_default();
+        let is_hook = |pid: &&str| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm == "sleep\n")
+        };
+        let hook = children.split_whitespace().find(is_hook)?;
+        rustix::process::Pid::from_raw(hook.parse().unwrap())
+    };
+    wait_until("the hook runs", || hook().is_some());
+    let hook = hook().unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
-    for pid in children.unwrap().split_whitespace() {
-        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        if comm == "sleep\n" {
-            let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
-            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-        }
-    }
+    rustix::process::kill_process(hook, rustix::process::Signal::KILL).unwrap();
     b.call(&["delete", "--force", "c"]).ok();
     b.assert_nothing_left();
 }

@@ -440,9 +440,10 @@ async fn names_that_lead_nowhere() {
     let said = told(result);
     let want = "Get \"https://nowhere.invalid/v2/a/manifests/1\": dial tcp: lookup nowhere.invalid: 127.0.0.1:1: ";
     assert!(said.starts_with(want), "{said}");
-    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Bound, so that it is nobody else's, and not listened on.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let nobody = closed.local_addr().unwrap();
-    drop(closed);
     let said = told(home.pull(&format!("{nobody}/a:1")).await);
     assert_eq!(
         said,

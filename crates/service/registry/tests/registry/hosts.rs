@@ -165,9 +165,10 @@ async fn a_search_goes_to_those_who_may_say_what_there_is() {
 async fn a_mirror_that_fails_is_passed_by() {
     let (shelf, image) = shelf(b"layer");
     let upstream = shelf.serve().await;
-    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Bound, so that it is nobody else's, and not listened on.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let nobody = closed.local_addr().unwrap();
-    drop(closed);
     let empty = Arc::<Shelf>::default().serve().await;
     let broken = Server::start(|_| Reply::new(500, "")).await;
     let limited = Server::start(|_| error(429, "TOOMANYREQUESTS", "no more")).await;

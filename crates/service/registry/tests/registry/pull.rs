@@ -178,7 +178,7 @@ async fn a_registry_that_only_trickles_holds_nobody() {
     assert_eq!(server.requests().len(), 3, "as often as one request is tried");
     // A document that trickles is none either.
     let slow = Settings {
-        retry: Retry { silence: Duration::from_millis(50), ..impatient().retry },
+        retry: Retry { silence: Duration::from_millis(150), ..impatient().retry },
         ..Settings::default()
     };
     let said = told(resolve(&Registry::new(slow, &server.host(), None), "1").await);
