@@ -19,28 +19,6 @@ const LEAVES_HOST: &str =
 const SHARED: &str = "container sharing network namespace with another container or host cannot be connected to any other network";
 
 impl Engine {
-    /// Removes a network in which no container runs.
-    pub fn network_remove(&self, wanted: &str) -> Result<(), Error> {
-        let network = self.networks.inspect(&self.shared.db, wanted)?;
-        let endpoints = self.members_without_address(&network)?;
-        if !endpoints.is_empty() {
-            return Err(network::Error::ActiveEndpoints { name: network.name, endpoints }.into());
-        }
-        let network =
-            self.networks.remove(&self.shared.db, wanted, &|id| self.running_name(id).is_some())?;
-        if network.is_configuration() {
-            // Nothing goes with it, and Docker tells of nothing.
-            return Ok(());
-        }
-        self.emit(&events::of(
-            "network",
-            "destroy",
-            &network.id,
-            &[("name", &network.name), ("type", network.driver().name())],
-        ));
-        Ok(())
-    }
-
     /// The names and ids of those who run in a network that gives no addresses, by which others are known.
     pub fn members_without_address(
         &self,

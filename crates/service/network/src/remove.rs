@@ -9,6 +9,9 @@ use crate::record::is_predefined;
 use crate::template::check_unused;
 use crate::{Driver, Error, Network, Networks, name};
 
+/// The name and the id of a container in a network.
+type Member = (String, String);
+
 impl Networks {
     /// All networks, by name.
     pub fn list(&self, db: &Db) -> Result<Vec<Network>, Error> {
@@ -40,6 +43,18 @@ impl Networks {
         wanted: &str,
         running: &dyn Fn(&str) -> bool,
     ) -> Result<Network, Error> {
+        self.remove_unless(db, wanted, running, &|_| Ok(Vec::new()))
+    }
+
+    /// The same of a network that may have members without an address: `others` says in the transaction in which
+    /// its record goes who they are, by names and ids.
+    pub fn remove_unless(
+        &self,
+        db: &Db,
+        wanted: &str,
+        running: &dyn Fn(&str) -> bool,
+        others: &dyn Fn(&Read) -> Result<Vec<Member>, Error>,
+    ) -> Result<Network, Error> {
         let network = self.inspect(db, wanted)?;
         if is_predefined(&network.name) {
             return Err(Error::CannotRemove { name: network.name });
@@ -56,6 +71,7 @@ impl Networks {
             // bridge anew, for which the record has to stay.
             let mut new = members(tx, &network.id)?;
             new.retain(|member| !idle.contains(member));
+            new.extend(others(tx)?);
             if !new.is_empty() {
                 let name = network.name.clone();
                 return Err(Error::ActiveEndpoints { name, endpoints: new });

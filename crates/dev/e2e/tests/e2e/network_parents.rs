@@ -207,6 +207,34 @@ fn a_network_without_a_parent_is_one_of_its_own() {
     finish(sandbox);
 }
 
+/// A network without addresses stays for who is about to be in it.
+#[test]
+fn who_starts_in_the_same_instant_is_noticed() {
+    needs!(Root, Overlay, Netns, Busybox, Macvlan, Failpoints);
+    let sandbox = busybox("network-macvlan-instant");
+    lay_cable(&sandbox);
+    let network = ["network", "create", "-d", "macvlan", "--ipv4=false", "-o", "parent=lan0"];
+    sandbox.ok(&[&network[..], &["bare"]].concat());
+    sandbox.ok(&["create", "--name", "web", "--network", "bare", "busybox", "sleep", "600"]);
+    let passed = sandbox.work().join("passed");
+    std::fs::write(&passed, "").unwrap();
+    // The network was found, and nothing of the start can be seen yet.
+    let mut start = sandbox.dhow_command(&["start", "web"]);
+    start.env("DHOW_FAILPOINTS", format!("network.leased=delay:500@{}", passed.display()));
+    let mut start = start.stdout(std::process::Stdio::null()).spawn().unwrap();
+    wait_until("it is about to be in it", || !std::fs::read_to_string(&passed).unwrap().is_empty());
+    let refused = sandbox.dhow(&["network", "rm", "bare"]);
+    assert!(refused.code == 1 && refused.stderr.contains("active endpoints"), "{refused:?}");
+    assert!(start.wait().unwrap().success());
+    assert_eq!(sandbox.ok(&["network", "prune", "-f"]), "");
+    assert_eq!(inside(&sandbox, "web", "ls /sys/class/net"), "eth0\nlo\n");
+    // Who does not run keeps none.
+    sandbox.ok(&["stop", "-t", "0", "web"]);
+    sandbox.ok(&["network", "rm", "bare"]);
+    sandbox.ok(&["rm", "web"]);
+    finish(sandbox);
+}
+
 #[test]
 fn a_vlan_is_made_for_a_network_that_names_it() {
     needs!(Root, Overlay, Netns, Busybox, Macvlan, Vlan);

@@ -115,11 +115,10 @@ pub(crate) async fn prune(call: Call) -> Reply {
     let until = Until::of(&filters)?;
     let removed = call
         .engine(move |engine| {
-            let removed = engine.networks().prune(engine.db(), &|network| {
+            let removed = engine.network_prune(&|network| {
                 filters.labels("label", network.labels())
                     && filters.not_labels(network.labels())
                     && until.covers(network.created)
-                    && engine.members_without_address(network).is_ok_and(|all| all.is_empty())
             })?;
             for network in &removed {
                 let attributes =

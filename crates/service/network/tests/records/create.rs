@@ -259,6 +259,12 @@ fn networks_in_use_stay_and_others_are_pruned() {
         let chosen = |one: &network::Network| !one.labels().contains_key("keep");
         let pruned = engine.networks.prune(&engine.db, &chosen).unwrap();
         assert_eq!(pruned.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["unused"]);
+        // Nor does it go under one who is known to be in it by somebody else.
+        let err = engine
+            .networks
+            .remove_unless(&engine.db, "used", &|_| false, &|_| Ok(vec![("one".into(), id('b'))]))
+            .unwrap_err();
+        assert!(err.to_string().contains("name:\"one\" id:\"bbbbbbbbbbbb\""), "{err}");
         // A container that does not run is no reason to keep a network.
         engine.networks.remove(&engine.db, "used", &|_| false).unwrap();
         let names = engine.networks.list(&engine.db).unwrap();

@@ -1,0 +1,144 @@
+//! Removing networks, while others start containers.
+//!
+//! Who has an address in a network has a lease from early in its start on, and a network's record goes in a
+//! transaction that sees it. A network that gives no addresses knows of nobody: those who are in it, or will
+//! be with their next start, are held still while it goes.
+
+use std::collections::BTreeMap;
+
+use metadata::Read;
+use network::Network;
+
+use crate::engine::Engine;
+use crate::lock::Lock;
+use crate::record::{Container, Record};
+use crate::{Error, events};
+
+impl Engine {
+    /// Removes a network in which no container runs.
+    pub fn network_remove(&self, wanted: &str) -> Result<(), Error> {
+        let network = self.networks.inspect(&self.shared.db, wanted)?;
+        let network = self.take_away(&network, &|id| self.running_name(id).is_some())?;
+        if network.is_configuration() {
+            // Nothing goes with it, and Docker tells of nothing.
+            return Ok(());
+        }
+        self.emit(&events::of(
+            "network",
+            "destroy",
+            &network.id,
+            &[("name", &network.name), ("type", network.driver().name())],
+        ));
+        Ok(())
+    }
+
+    /// Removes all networks made by people, but no configurations, for which `chosen` holds and in which no
+    /// container runs or has an address. Returns those removed.
+    pub fn network_prune(&self, chosen: &dyn Fn(&Network) -> bool) -> Result<Vec<Network>, Error> {
+        let db = &self.shared.db;
+        let mut removed = self.networks.prune(db, &|one| !is_bare(one) && chosen(one))?;
+        let is_prunable = |one: &Network| one.is_user_defined() && is_bare(one) && chosen(one);
+        for network in self.networks.list(db)?.into_iter().filter(is_prunable) {
+            match self.take_away(&network, &|_| true) {
+                Ok(network) => removed.push(network),
+                Err(Error::Network(
+                    network::Error::ActiveEndpoints { .. } | network::Error::NotFound { .. },
+                )) => {}
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(removed)
+    }
+
+    fn take_away(
+        &self,
+        network: &Network,
+        running: &dyn Fn(&str) -> bool,
+    ) -> Result<Network, Error> {
+        let db = &self.shared.db;
+        if !is_bare(network) {
+            return Ok(self.networks.remove(db, &network.id, running)?);
+        }
+        let held = self.hold_still(network)?;
+        // Whoever was made, or was to join it, since then.
+        let others = |tx: &Read| -> Result<Vec<(String, String)>, network::Error> {
+            let is_new = |one: &Container| {
+                !held.contains_key(&one.id) && self.paths().data(&one.id).exists()
+            };
+            let new = joining(tx, network)?.into_iter().filter(is_new);
+            Ok(new.map(|one| (one.name, one.id)).collect())
+        };
+        Ok(self.networks.remove_unless(db, &network.id, running, &others)?)
+    }
+
+    /// The locks of all containers that are in a network or will be with their next start, by their ids: as
+    /// long as they are held, none is started. An error tells of those who run in it.
+    fn hold_still(&self, network: &Network) -> Result<BTreeMap<String, Lock>, Error> {
+        loop {
+            let (mut held, mut endpoints, mut busy) = (BTreeMap::new(), Vec::new(), None);
+            for container in self.shared.db.read(|tx| joining(tx, network))? {
+                let data = self.paths().data(&container.id);
+                match Lock::attempt(&data)? {
+                    Some(lock) => {
+                        if self.runs_in(&container.id, &lock, network)? {
+                            endpoints.push((container.name, container.id.clone()));
+                        }
+                        held.insert(container.id, lock);
+                    }
+                    // It is being removed: the folder goes before the record.
+                    None if !data.exists() => {}
+                    None => {
+                        busy = Some(data);
+                        break;
+                    }
+                }
+            }
+            match busy {
+                None if endpoints.is_empty() => return Ok(held),
+                None => {
+                    let name = network.name.clone();
+                    return Err(network::Error::ActiveEndpoints { name, endpoints }.into());
+                }
+                Some(data) => {
+                    // With nothing held, lest two wait for each other.
+                    drop(held);
+                    drop(Lock::wait(&data)?);
+                }
+            }
+        }
+    }
+
+    /// Whether a container runs and has its place in a network.
+    fn runs_in(&self, id: &str, lock: &Lock, network: &Network) -> Result<bool, Error> {
+        if !self.status_locked(id, lock)?.phase.is_alive() {
+            return Ok(false);
+        }
+        // It may have been started since it was looked for.
+        let container = self.find(id)?;
+        Ok(is_connected(&container.record, network))
+    }
+}
+
+/// Whether a network gives no addresses, by which others are known to be in it.
+fn is_bare(network: &Network) -> bool {
+    network.driver().shares_link() && network.pools().is_empty() && !network.is_configuration()
+}
+
+/// Those who are in a network, or will be with their next start. One whose record cannot be read cannot be
+/// started either.
+fn joining(tx: &Read, network: &Network) -> Result<Vec<Container>, metadata::Error> {
+    let all = tx.containers()?.into_iter().filter_map(|row| Container::from_row(row).ok());
+    Ok(all.filter(|one| joins(&one.record, network)).collect())
+}
+
+fn joins(record: &Record, network: &Network) -> bool {
+    // By its name, its id, or the start of that.
+    let is = |name: &str| name == network.name || !name.is_empty() && network.id.starts_with(name);
+    is_connected(record, network)
+        || !record.unplugged && is(&record.host.network_mode)
+        || record.endpoints.keys().any(|name| is(name))
+}
+
+fn is_connected(record: &Record, network: &Network) -> bool {
+    record.connected.iter().any(|(_, one)| one.network_id == network.id)
+}
