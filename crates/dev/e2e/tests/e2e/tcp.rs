@@ -1,6 +1,6 @@
 //! The API on TCP: with TLS, by which clients are known, and without.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Stdio};
 
 use testkit::{Output, Sandbox, needs, wait_until};
@@ -153,6 +153,33 @@ fn clients_are_known_by_their_certificates() {
     assert_eq!(by("stranger"), "OK");
     drop(daemon);
     sandbox.ok(&["rm", "-f", "web"]);
+    sandbox.finish();
+}
+
+/// Whoever connects and says nothing takes no place of those who are known.
+#[test]
+fn strangers_keep_nobody_out() {
+    needs!(Root, Overlay, Netns, Busybox, Curl);
+    let sandbox = busybox("tcp-strangers");
+    if !certificates(&sandbox) {
+        return sandbox.discard();
+    }
+    let daemon = Daemon::with_tls(&sandbox, &[2376], &["-H", "tcp://127.0.0.1:2376"]);
+    // More than a port has connections.
+    let come =
+        "for i in $(seq 600); do exec {fd}<>/dev/tcp/127.0.0.1/2376; done; echo there; read line";
+    let mut strangers = sandbox.command("bash");
+    strangers.args(["-c", come]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut strangers = strangers.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(strangers.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "there\n");
+    // Before their time is up.
+    let known = ask(&sandbox, Some("client"), &["-m", "8", "https://127.0.0.1:2376/_ping"]);
+    assert_eq!(known.stdout, "OK 200", "{known:?}");
+    drop(strangers.stdin.take());
+    strangers.wait().unwrap();
+    drop(daemon);
     sandbox.finish();
 }
 

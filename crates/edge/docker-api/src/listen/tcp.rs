@@ -1,17 +1,21 @@
 //! Ports that are listened on.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::OwnedFd,
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use rustix::net::sockopt;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::timeout,
 };
 
@@ -20,6 +24,8 @@ use crate::{Api, Bounds, pages::Pages, scope::Scope, serve_within, tls::Tls};
 
 /// No more connections at a time; the next one waits.
 const CONNECTIONS: usize = 512;
+/// No more clients at a time that have not said who they are.
+const STRANGERS: usize = 256;
 /// What a client may take to say who it is.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// What it may take for the head of a request, from the end of the last one on; `dockerd` has the same.
@@ -52,6 +58,7 @@ pub(super) struct Port {
     address: SocketAddr,
     tls: Option<Tls>,
     room: Arc<Semaphore>,
+    strangers: Arc<Strangers>,
 }
 
 impl Port {
@@ -83,7 +90,8 @@ impl Port {
         let address = listener.local_addr()?;
         let listener = TcpListener::from_std(listener)?;
         let room = Arc::new(Semaphore::new(CONNECTIONS));
-        Ok(Self { listener, address, tls: protection.tls.clone(), room })
+        let strangers = Arc::default();
+        Ok(Self { listener, address, tls: protection.tls.clone(), room, strangers })
     }
 
     /// What a person should know, in Docker's words: that not everybody who comes has to have a certificate.
@@ -102,40 +110,109 @@ impl Port {
 
     /// The next client, when there is room for one.
     pub(super) async fn accept(&self) -> io::Result<Client> {
-        // Nobody closes it.
-        let place = Arc::clone(&self.room).acquire_owned().await.ok();
+        let place = place(&self.room).await;
         let (stream, _) = self.listener.accept().await?;
+        let entry = match &self.tls {
+            None => Entry::Open(place),
+            // Whoever says nothing would keep out those who are known.
+            Some(tls) => Entry::Tls {
+                tls: tls.clone(),
+                stranger: self.strangers.enter(),
+                room: Arc::clone(&self.room),
+            },
+        };
         let kept_out = match &self.tls {
             Some(tls) if tls.verifies() => Pages::None,
             None if is_local(self.address.ip()) => Pages::OfOthersOrByName,
             _ => Pages::OfOthers,
         };
-        Ok(Client { stream, tls: self.tls.clone(), kept_out, _place: place })
+        Ok(Client { stream, kept_out, entry })
     }
+}
+
+/// A place among the connections of a port. Nobody closes what they come from.
+async fn place(room: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(room).acquire_owned().await.ok()
+}
+
+/// Clients that have not said yet who they are. There is room for one more at any time: the one that has been
+/// at it for longest makes it.
+#[derive(Debug, Default)]
+struct Strangers {
+    /// The number of the next one.
+    next: AtomicU64,
+    all: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
+}
+
+impl Strangers {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, oneshot::Sender<()>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(self: &Arc<Self>) -> Stranger {
+        let (keep, sent_away) = oneshot::channel();
+        let mut all = self.lock();
+        if all.len() >= STRANGERS {
+            all.pop_first();
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        all.insert(number, keep);
+        Stranger { number, among: Arc::clone(self), sent_away }
+    }
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Stranger {
+    number: u64,
+    among: Arc<Strangers>,
+    /// Ends when it has to make room.
+    sent_away: oneshot::Receiver<()>,
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        self.among.lock().remove(&self.number);
+    }
+}
+
+/// How a client comes in.
+#[derive(Debug)]
+enum Entry {
+    /// It has its place.
+    Open(Option<OwnedSemaphorePermit>),
+    /// It gets one once it has done its part of the handshake.
+    Tls { tls: Tls, stranger: Stranger, room: Arc<Semaphore> },
 }
 
 /// A client that has come.
 #[derive(Debug)]
 pub(super) struct Client {
     stream: TcpStream,
-    tls: Option<Tls>,
     kept_out: Pages,
-    _place: Option<OwnedSemaphorePermit>,
+    entry: Entry,
 }
 
 impl Client {
     /// Serves it until it leaves.
     pub(super) async fn serve(self, api: Api, scope: Option<Arc<Scope>>) {
-        let Self { stream, tls, kept_out, _place } = self;
+        let Self { stream, kept_out, entry } = self;
         // Without these it would only be slower, and one that is gone without a word be noticed later.
         _ = stream.set_nodelay(true);
         _ = keep_alive(&stream);
         let bounds = Bounds { scope, kept_out, patience: Some(HEAD) };
-        match tls {
-            None => serve_within(api, bounds, stream).await,
-            Some(tls) => {
+        match entry {
+            Entry::Open(_place) => serve_within(api, bounds, stream).await,
+            Entry::Tls { tls, mut stranger, room } => {
+                let handshake = timeout(HANDSHAKE, tls.acceptor().accept(stream));
                 // One that does not speak TLS, or has no certificate: there is nobody to tell.
-                if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.acceptor().accept(stream)).await {
+                let known = tokio::select! {
+                    done = handshake => done.ok().and_then(Result::ok),
+                    _ = &mut stranger.sent_away => None,
+                };
+                drop(stranger);
+                if let Some(stream) = known {
+                    let _place = place(&room).await;
                     serve_within(api, bounds, stream).await;
                 }
             }
@@ -185,6 +262,26 @@ fn parse(text: &str, has_tls: bool) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_is_room_for_one_more_stranger() {
+        let strangers = Arc::<Strangers>::default();
+        let mut first = strangers.enter();
+        let mut all: Vec<Stranger> = (1..STRANGERS).map(|_| strangers.enter()).collect();
+        let is_sent_away = |one: &mut Stranger| {
+            one.sent_away.try_recv() == Err(oneshot::error::TryRecvError::Closed)
+        };
+        assert!(!is_sent_away(&mut first));
+        // Who is known, or gone, makes room as well.
+        drop(all.pop());
+        all.push(strangers.enter());
+        assert!(!is_sent_away(&mut first));
+        all.push(strangers.enter());
+        assert!(is_sent_away(&mut first));
+        drop(first);
+        assert!(!all.iter_mut().any(is_sent_away));
+        assert_eq!(strangers.lock().len(), STRANGERS);
+    }
 
     #[test]
     fn addresses() {
