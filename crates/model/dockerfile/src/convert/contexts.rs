@@ -84,7 +84,7 @@ impl Converter<'_> {
             "oci-layout" => {
                 self.layout_context(at, name, rest.trim_start_matches('/'), platform)?
             }
-            "local" => self.local_context(at, name, rest)?,
+            "local" => self.local_context(at, name, rest, platform)?,
             "input" => self.input_context(at, name, rest)?,
             _ => self.remote_context(at, name, spec, kind)?,
         };
@@ -148,7 +148,7 @@ impl Converter<'_> {
                 self.add_image(at, &reference, digest, id, platform, shown);
                 Ok(Found::Known(Some(config.clone())))
             }
-            Some(Answer::Other(source)) => self.other_context(at, name, image, source),
+            Some(Answer::Other(source)) => self.other_context(at, name, image, source, platform),
             Some(Answer::Failed(why)) => Err(failed(image, why)),
             _ => Ok(Found::Unknown),
         }
@@ -161,10 +161,11 @@ impl Converter<'_> {
         name: &str,
         image: &str,
         source: &Source,
+        platform: &Platform,
     ) -> Result<Found, Problem> {
         let mut source = source.clone();
         let from = match &mut source {
-            Source::Local(local) => return self.local_context(at, name, &local.name),
+            Source::Local(local) => return self.local_context(at, name, &local.name, platform),
             Source::Git(git) => git.remote.clone(),
             Source::Http(http) => {
                 if http.name.is_empty() {
@@ -215,7 +216,13 @@ impl Converter<'_> {
         }
     }
 
-    fn local_context(&mut self, at: At, name: &str, local: &str) -> Result<Found, Problem> {
+    fn local_context(
+        &mut self,
+        at: At,
+        name: &str,
+        local: &str,
+        platform: &Platform,
+    ) -> Result<Found, Problem> {
         let ask = Ask::Ignore {
             local: local.into(),
             shown: format!("[context {name}] load .dockerignore"),
@@ -225,8 +232,12 @@ impl Converter<'_> {
             Some(Answer::Failed(why)) => return Err(failed(name, why)),
             _ => return Ok(Found::Unknown),
         };
+        let key = named_context(&self.options.shared_keys, name, platform);
         let source = Source::Local(Local {
-            shared_key: format!("context:{name}"),
+            shared_key: match key.map(String::as_str) {
+                None | Some("") => format!("context:{name}"),
+                Some(key) => format!("context:{name}-{key}"),
+            },
             exclude,
             ..self.options.local(local)
         });
@@ -278,4 +289,35 @@ impl Converter<'_> {
 
 fn failed(name: &str, why: &str) -> Problem {
     Problem::Image(name.into(), why.into(), crate::suggest::Hint(None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::convert::{Conversion, Next, Options};
+
+    #[test]
+    fn a_directory_is_known_again_by_its_own_key() {
+        let key = |keys: &[(&str, &str)]| {
+            let options = Options {
+                contexts: [("b".to_owned(), "local:dir".to_owned())].into(),
+                shared_keys: keys.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+                ..Options::default()
+            };
+            let mut conversion = Conversion::new(b"FROM scratch\nCOPY --from=b /f /", options);
+            let Ok(Next::Ask(asks)) = conversion.round().next else { panic!("it asks nothing") };
+            for ask in asks {
+                conversion.give(ask, Answer::Ignore(Vec::new()));
+            }
+            let Ok(Next::Done(built)) = conversion.round().next else { panic!("it asks again") };
+            let found = built.graph.vertices().find_map(|(_, vertex)| match &vertex.op {
+                Op::Source(Source::Local(local)) => Some(local.shared_key.clone()),
+                _ => None,
+            });
+            found.unwrap()
+        };
+        assert_eq!(key(&[]), "context:b");
+        assert_eq!(key(&[("b", "src")]), "context:b-src");
+        assert_eq!(key(&[("c", "src")]), "context:b");
+    }
 }

@@ -79,6 +79,8 @@ pub struct Options {
     pub context: Context,
     /// The sessions that directories of the client are in, by their names; others are in the build's own.
     pub sessions: BTreeMap<String, String>,
+    /// What directories of the client's are known by again, by the names of the contexts that they are.
+    pub shared_keys: BTreeMap<String, String>,
     /// What the context was made of, where that is another source: the archive that was unpacked.
     pub context_origin: Option<buildgraph::Source>,
     /// All stages are looked at, as checks want it.
@@ -127,6 +129,7 @@ impl Options {
             labels: with("label:"),
             contexts: with("context:"),
             sessions: with("local-sessionid:"),
+            shared_keys: with("sharedkey:localdir:"),
             multi_platform: multi_platform(is_multi, platforms.len())?,
             no_cache: no_cache(given.get("no-cache")),
             resolve: resolve(get("image-resolve-mode"))?,
