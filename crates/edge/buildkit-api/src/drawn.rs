@@ -5,22 +5,17 @@
 use std::collections::{BTreeSet, HashMap};
 
 use build::FromFile;
-use buildgraph::{Graph, Op, Range, Source, Vertex, VertexIdx};
+use buildgraph::{Graph, Op, Source, Vertex, VertexIdx};
 use buildkit::pb::{self, op::Op as PbOp};
-use llb::RESULT;
+use llb::{RESULT, source_op};
 use oci::Digest;
-use oci::image::Platform;
 use prost::Message as _;
-
-use crate::session::policy::named;
 
 /// Of more steps nothing is given out but the name of the result.
 pub(crate) const OPERATIONS: usize = 1000;
 
 /// So many bytes say that a step comes from one line.
 const LINE: usize = 16;
-/// What people call an operation.
-const NAME: &str = "llb.customname";
 /// The number of an input that is an empty root.
 const EMPTY: i64 = -1;
 
@@ -120,26 +115,16 @@ impl Drawing<'_> {
         let mut op = pb::Op {
             inputs,
             op: Some(what),
-            platform: platform(vertex),
+            platform: llb::platform_of(vertex),
             constraints: Some(constraints),
         };
         let bytes = encoded(&mut op);
         let shown = &vertex.shown;
         self.room = self.room.checked_sub(bytes.len())?.checked_sub(shown.name.len())?;
         let digest = Digest::sha256(&bytes).to_string();
-        let group = shown.group.as_ref();
-        let about = pb::OpMetadata {
-            description: [(NAME.to_owned(), shown.name.clone())].into(),
-            progress_group: group.map(|(id, name)| pb::ProgressGroup {
-                id: id.clone(),
-                name: name.clone(),
-                weak: false,
-            }),
-            ..pb::OpMetadata::default()
-        };
         self.definition.def.push(bytes);
-        self.definition.metadata.insert(digest.clone(), about);
-        let ranges = shown.lines.iter().copied().flat_map(lines);
+        self.definition.metadata.insert(digest.clone(), llb::about(vertex));
+        let ranges = shown.lines.iter().copied().flat_map(llb::lines);
         let ranges: Vec<_> = ranges.take(self.room / LINE + 1).collect();
         self.room = self.room.checked_sub(ranges.len() * LINE)?;
         if !ranges.is_empty() {
@@ -194,24 +179,11 @@ fn operation(vertex: &Vertex, numbers: &[i64], n_inputs: usize) -> PbOp {
 
 /// What a source is called: without what else is said of it.
 fn identifier(source: &Source) -> String {
-    match (named(source), source) {
+    match (source_op(source), source) {
         (Some(op), _) => llb::shown(&op.identifier),
         (None, Source::Result(name)) => format!("result://{name}"),
         (None, _) => String::new(),
     }
-}
-
-/// What a step runs on, or an image is for; of other steps it is not said, as in BuildKit.
-fn platform(vertex: &Vertex) -> Option<pb::Platform> {
-    let is_of_one =
-        matches!(&vertex.op, Op::Exec(_) | Op::Source(Source::Image(_) | Source::Layout(_)));
-    let platform = vertex.platform.clone().unwrap_or_else(|| Platform::native().normalized());
-    is_of_one.then(|| pb::Platform {
-        architecture: platform.architecture,
-        os: platform.os,
-        variant: platform.variant.unwrap_or_default(),
-        ..pb::Platform::default()
-    })
 }
 
 /// An operation as programs in Go write it, what it does last: they look for a step by the digest of what they have
@@ -224,20 +196,11 @@ fn encoded(op: &mut pb::Op) -> Vec<u8> {
     bytes
 }
 
-/// Each line by itself, as BuildKit has them.
-fn lines(range: Range) -> impl Iterator<Item = pb::Range> {
-    let at = |line: u32| {
-        let line = i32::try_from(line).unwrap_or(i32::MAX);
-        Some(pb::Position { line, character: 0 })
-    };
-    (range.start..=range.end).map(move |line| pb::Range { start: at(line), end: at(line) })
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use buildgraph::{Action, Copy, Exec, File, Image, Local, MakeFile, Resolve, Shown};
+    use buildgraph::{Action, Copy, Exec, File, Image, Local, MakeFile, Range, Resolve, Shown};
 
     use super::*;
     use crate::definition::result_of;
@@ -282,7 +245,7 @@ mod tests {
             definition.def.iter().map(|bytes| Digest::sha256(bytes).to_string()).collect();
         let names: Vec<_> = digests[..5]
             .iter()
-            .map(|digest| definition.metadata[digest].description[NAME].as_str())
+            .map(|digest| definition.metadata[digest].description[llb::NAME].as_str())
             .collect();
         assert_eq!(names[0], "[base] FROM a");
         assert_eq!(names[4], "COPY --from=0 /f /");

@@ -17,7 +17,7 @@ pub(crate) const ROOT: &str = "/";
 /// No more mounts are read of one program.
 pub(crate) const MAX_MOUNTS: usize = 1000;
 /// What a cache is where nobody says more.
-const CACHE_MODE: u32 = 0o755;
+pub(crate) const CACHE_MODE: u32 = 0o755;
 
 /// A program on its way to a vertex.
 struct Program {

@@ -1,10 +1,13 @@
 //! The other way: what a graph does as operations, for who wants to see it, or to look into what failed.
 
 use buildgraph::{
-    Action, Copy, Exec, File, Identity, MountKind, Network, Owner, Security, Sharing,
+    Action, Copy, Exec, File, Identity, MountKind, Network, Op, Owner, Range, Security, Sharing,
+    Source, Vertex,
 };
 use buildkit::pb::{self, MountType, file_action, user_opt};
+use oci::image::Platform;
 
+use crate::NAME;
 use crate::exec::ROOT;
 use crate::read::EMPTY;
 
@@ -12,6 +15,45 @@ use crate::read::EMPTY;
 const NO_MODE: i32 = -1;
 /// The time where nobody says one.
 const UNSAID: i64 = -1;
+
+/// What a step runs on, or an image is for; of other steps it is not said, as in BuildKit.
+pub fn platform_of(vertex: &Vertex) -> Option<pb::Platform> {
+    let is_of_one =
+        matches!(&vertex.op, Op::Exec(_) | Op::Source(Source::Image(_) | Source::Layout(_)));
+    let platform = vertex.platform.clone().unwrap_or_else(|| Platform::native().normalized());
+    is_of_one.then(|| pb::Platform {
+        architecture: platform.architecture,
+        os: platform.os,
+        variant: platform.variant.unwrap_or_default(),
+        os_version: platform.os_version.unwrap_or_default(),
+        ..pb::Platform::default()
+    })
+}
+
+/// What is said of a step beside what it does.
+pub fn about(vertex: &Vertex) -> pb::OpMetadata {
+    let shown = &vertex.shown;
+    let group = shown.group.as_ref();
+    pb::OpMetadata {
+        ignore_cache: vertex.ignore_cache,
+        description: [(NAME.to_owned(), shown.name.clone())].into(),
+        progress_group: group.map(|(id, name)| pb::ProgressGroup {
+            id: id.clone(),
+            name: name.clone(),
+            weak: false,
+        }),
+        ..pb::OpMetadata::default()
+    }
+}
+
+/// Each line by itself, as BuildKit has them.
+pub fn lines(range: Range) -> impl Iterator<Item = pb::Range> {
+    let at = |line: u32| {
+        let line = i32::try_from(line).unwrap_or(i32::MAX);
+        Some(pb::Position { line, character: 0 })
+    };
+    (range.start..=range.end).map(move |line| pb::Range { start: at(line), end: at(line) })
+}
 
 /// A program as an operation: its root is the first mount, the others follow in their order. Inputs have the numbers
 /// that they have there.

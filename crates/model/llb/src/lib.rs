@@ -9,6 +9,8 @@
 //!               read     each as one vertex or more: source, exec, file; merge and diff
 //!                        ▼
 //!               buildgraph::Graph
+//!                        │
+//! Definition ◀─ define   and back, with all that a definition can say of it
 //! ```
 //!
 //! Operations may have several results; vertices have one. A program that has several of which more than one
@@ -18,25 +20,34 @@
 
 mod caps;
 mod container;
+mod define;
 mod error;
 mod exec;
 mod file;
 mod given;
+mod json;
 mod load;
 mod read;
 mod source;
+mod source_op;
 
 use buildgraph::{Graph, Source, VertexIdx};
 use buildkit::pb;
 
 pub use caps::CAPS;
 pub use container::{Container, container};
+pub use define::{Origin, define};
 pub use error::Error;
-pub use given::{exec_op, file_op, mount_places, numbered};
+pub use given::{about, exec_op, file_op, lines, mount_places, numbered, platform_of};
+pub use json::json;
 pub use source::shown;
+pub use source_op::source_op;
 
 /// What the identifier of a source begins with that names a result of this builder.
 pub const RESULT: &str = "dhow-result://";
+
+/// What people call an operation, where who asked for it says so.
+pub const NAME: &str = "llb.customname";
 
 /// The name of the result that an operation stands for, where it was given out with that: then it counts neither what
 /// it does nor what it works on.

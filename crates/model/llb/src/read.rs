@@ -8,12 +8,10 @@ use oci::image::Platform;
 
 use crate::error::{Error, invalid, not_yet};
 use crate::load::{Loaded, Operation};
-use crate::{CAPS, RESULT, Read, exec, file, named, source};
+use crate::{CAPS, NAME, RESULT, Read, exec, file, named, source};
 
 /// The number that stands for an empty root, where an input's is asked for.
 pub(crate) const EMPTY: i64 = -1;
-/// What people call an operation, where who asked for it says so.
-const NAME: &str = "llb.customname";
 /// Names of operations are shown up to this length, in bytes.
 const MAX_NAME: usize = 4 << 10;
 /// Of so many inputs the names are in that of a merge.

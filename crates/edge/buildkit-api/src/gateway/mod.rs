@@ -19,6 +19,7 @@ use buildkit::gateway::{
 };
 use buildkit::{pb, sourcepolicy};
 use hyper::Request as Call;
+use llb::source_op;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
@@ -31,7 +32,6 @@ use crate::definition::{decided, refused};
 use crate::front_end::{FrontEnd, OwnContainer, Returned};
 use crate::guest::Asked;
 use crate::service::Service;
-use crate::session::policy::named;
 use crate::session::rules::Rules;
 use crate::transport::MESSAGE;
 use crate::{failure, processes, request, worker};
@@ -317,7 +317,7 @@ impl LlbBridge for Gateway {
             let (used, meta) = found.map_err(|error| job.failed(&error))?;
             let with_config = !asked.image.is_some_and(|image| image.no_config);
             // Who asked goes on with what is used in its place.
-            let other = if used == source { None } else { named(&used) };
+            let other = if used == source { None } else { source_op(&used) };
             let source = Some(other.unwrap_or_else(|| op.clone()));
             Ok(ResolveSourceMetaResponse { source, ..described(meta, with_config) })
         };

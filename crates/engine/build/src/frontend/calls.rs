@@ -1,8 +1,8 @@
 //! What the front end says of a Dockerfile without a build of it (`--call`): its targets, what a build takes,
 //! what checks find, and how its steps hang together.
 //!
-//! Names and forms are those of BuildKit's `frontend/subrequests`; `dhow.graph` is ours. Only for checks are
-//! images asked for elsewhere.
+//! Names and forms are those of BuildKit's `frontend/subrequests`; `dhow.graph` is ours. Only for checks and
+//! definitions are images asked for elsewhere.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +21,8 @@ use crate::{Build, Error};
 
 /// The option that says what is asked.
 pub(super) const OPTION: &str = "requestid";
+/// What a Dockerfile is written in, as definitions call it.
+const LANGUAGE: &str = "Dockerfile";
 
 /// Something that can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +31,16 @@ pub(super) enum Call {
     Outline,
     Targets,
     Lint,
+    Definition,
     Graph,
 }
 
 impl Call {
-    const ALL: [(Self, &str, &str); 5] = [
+    const ALL: [(Self, &str, &str); 6] = [
         (Self::Outline, "frontend.outline", "List all parameters current build target supports"),
         (Self::Targets, "frontend.targets", "List all targets current build supports"),
         (Self::Lint, "frontend.lint", "Lint a Dockerfile"),
+        (Self::Definition, "frontend.convertllb", "Convert Dockerfile to LLB"),
         (Self::Graph, "dhow.graph", "Show the steps of a build and how they hang together"),
         (Self::Describe, "frontend.subrequests.describe", "List available subrequest types"),
     ];
@@ -50,19 +54,33 @@ impl Call {
         let unknown = || Error::NoSubrequest(asked.clone());
         found.map(|(call, ..)| Some(*call)).ok_or_else(unknown)
     }
+
+    /// The version of what it answers.
+    fn version(self) -> &'static str {
+        match self {
+            Self::Definition => "0.1.0",
+            _ => VERSION,
+        }
+    }
+
+    /// What its answer has.
+    fn parts(self) -> &'static [&'static str] {
+        match self {
+            Self::Definition | Self::Graph => &["result.json"],
+            Self::Lint => &["result.json", "result.txt", "result.statuscode"],
+            Self::Describe | Self::Outline | Self::Targets => &["result.json", "result.txt"],
+        }
+    }
 }
 
 /// What is asked, as it is described.
 fn description() -> serde_json::Value {
     let all = Call::ALL.iter().map(|(call, name, description)| {
-        let mut metadata = vec!["result.json", "result.txt"];
-        if *call == Call::Lint {
-            metadata.push("result.statuscode");
-        }
-        let metadata: Vec<_> = metadata.iter().map(|name| json!({ "Name": name })).collect();
+        let parts = call.parts().iter();
+        let metadata: Vec<_> = parts.map(|name| json!({ "Name": name })).collect();
         json!({
             "Name": name,
-            "Version": VERSION,
+            "Version": call.version(),
             "Type": "rpc",
             "Description": description,
             "Opts": null,
@@ -76,8 +94,8 @@ fn description() -> serde_json::Value {
 
 fn described() -> String {
     let mut out = String::from("NAME                          VERSION DESCRIPTION\n");
-    for (_, name, description) in Call::ALL {
-        out += &format!("{name:29} {VERSION:7} {description}\n");
+    for (call, name, description) in Call::ALL {
+        out += &format!("{name:29} {:7} {description}\n", call.version());
     }
     out
 }
@@ -93,17 +111,17 @@ impl Build {
     ) -> Result<Solved, Error> {
         options.target_platform = platform.cloned();
         match call {
-            Call::Describe => answer(&description(), described(), None),
+            Call::Describe => answer(call, &description(), described(), None),
             Call::Targets => {
                 let parsed = dockerfile::parse(&source.data);
                 let parsed = parsed.map_err(|error| Error::dockerfile(&error, &source))?;
                 let targets = Targets::of(&parsed, &source.data);
                 let text = targets.text();
-                answer(&targets, text, None)
+                answer(call, &targets, text, None)
             }
             Call::Outline => {
                 let built = self.converted(request, &source, options, Where::Here).await?;
-                answer(&built.outline, built.outline.text(), None)
+                answer(call, &built.outline, built.outline.text(), None)
             }
             Call::Lint => {
                 options.all_stages = options.target.as_deref().unwrap_or_default().is_empty();
@@ -111,7 +129,17 @@ impl Build {
                 let round = self.rounds(conversion, request, Where::Anywhere).await?;
                 let error = round.next.as_ref().err();
                 let lint = Lint::new(&source.filename, &source.data, &round.warnings, error);
-                answer(&lint, lint.text(), Some(lint.status()))
+                answer(call, &lint, lint.text(), Some(lint.status()))
+            }
+            Call::Definition => {
+                let built = self.converted(request, &source, options, Where::Anywhere).await?;
+                let origin = llb::Origin {
+                    filename: &source.filename,
+                    data: &source.data,
+                    language: LANGUAGE,
+                };
+                let definition = llb::define(&built.graph, built.result, origin);
+                answer(call, &llb::json(&definition), String::new(), None)
             }
             Call::Graph => {
                 let target = options.target.clone();
@@ -124,7 +152,7 @@ impl Build {
                     known.into_iter().filter(|one| one.project == project).collect();
                 let picture =
                     picture::draw(&source.filename, &parsed, &built, target.as_deref(), &known);
-                answer(&picture, String::new(), None)
+                answer(call, &picture, String::new(), None)
             }
         }
     }
@@ -145,14 +173,19 @@ impl Build {
     }
 }
 
-fn answer<T: Serialize>(value: &T, text: String, status: Option<i32>) -> Result<Solved, Error> {
+fn answer<T: Serialize>(
+    call: Call,
+    value: &T,
+    text: String,
+    status: Option<i32>,
+) -> Result<Solved, Error> {
     let mut solved = Solved::default();
     let json = serde_json::to_vec_pretty(value).map_err(|error| invalid(&error))?;
     solved.metadata.insert("result.json".into(), json);
     if !text.is_empty() {
         solved.metadata.insert("result.txt".into(), text.into_bytes());
     }
-    solved.metadata.insert("version".into(), VERSION.into());
+    solved.metadata.insert("version".into(), call.version().into());
     if let Some(status) = status {
         solved.metadata.insert("result.statuscode".into(), status.to_string().into_bytes());
     }
@@ -172,5 +205,10 @@ mod tests {
         let described = description();
         assert_eq!(described.as_array().unwrap().len(), Call::ALL.len());
         assert_eq!(described[2]["Metadata"][2]["Name"], "result.statuscode");
+        assert_eq!(
+            (&described[3]["Version"], &described[2]["Version"]),
+            (&json!("0.1.0"), &json!("1.0.0"))
+        );
+        assert_eq!(described[3]["Metadata"], json!([{ "Name": "result.json" }]));
     }
 }

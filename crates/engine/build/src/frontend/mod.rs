@@ -63,7 +63,7 @@ pub struct Syntax {
 /// The version of BuildKit that this builder is the one of, as far as it goes.
 pub const BUILDKIT: &str = "v0.26.3";
 /// The version of BuildKit's front end of Dockerfiles that this one is the one of, as far as it goes.
-pub const DOCKERFILE: &str = "1.19.0";
+pub const DOCKERFILE: &str = "1.20.0";
 /// The build argument that asks for another front end.
 const SYNTAX: &str = "build-arg:BUILDKIT_SYNTAX";
 /// That another front end was asked for already.

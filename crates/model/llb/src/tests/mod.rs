@@ -1,3 +1,4 @@
+mod define;
 mod exec;
 mod file;
 mod hostile;

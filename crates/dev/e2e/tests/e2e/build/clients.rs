@@ -106,6 +106,13 @@ fn docker_build_and_buildx() {
     assert!(run(&["buildx", "build", "--check", "."]).contains("no warnings found"));
     assert!(run(&["buildx", "build", "--call", "targets", "."]).contains("out"));
     assert!(run(&["buildx", "build", "--call", "outline", "."]).contains("token"));
+    let definition = run(&["buildx", "build", "--call", "convertllb,format=json", "."]);
+    let definition: Value = serde_json::from_str(&definition).unwrap();
+    // The image, the context, RUN, COPY, and the last, which names the result.
+    assert_eq!(definition["def"].as_object().unwrap().len(), 5, "{definition}");
+    let about = definition["metadata"].as_object().unwrap();
+    let mut called = about.values().map(|one| &one["description"]["llb.customname"]);
+    assert!(called.any(|name| name == "[one 3/3] COPY file /file"), "{definition}");
     let dir2 = context(&sandbox, "warned", &[("Dockerfile", "from busybox\nMAINTAINER me\n")]);
     let check = docker.run(&dir2, &["buildx", "build", "--check", "."]);
     assert_eq!(check.code, 1, "{check:?}");
