@@ -4,7 +4,7 @@ pub(crate) use docker::error::chain;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cli::{DaemonArgs, Endpoint, Global, RegistryServeArgs};
+use cli::{DaemonArgs, Endpoint, Global, RegistryServeArgs, Serve};
 use containers::{Engine, EngineConfig, Settings};
 use docker_api::{Api, Builds, Tls};
 use images::{Driver, EmbeddedImage};
@@ -47,6 +47,11 @@ impl cli::Host for Host {
             tokio::spawn(docker_api::serve(api.clone(), theirs));
             ours
         })))
+    }
+
+    fn serve(&self, global: &Global) -> Result<Serve, String> {
+        let api = api(Arc::new(self.open(global, false)?), Vec::new());
+        Ok(Box::new(move |stream| drop(tokio::spawn(docker_api::serve(api.clone(), stream)))))
     }
 
     async fn daemon(&self, global: &Global, args: &DaemonArgs) -> Result<(), String> {

@@ -36,6 +36,10 @@ pub(crate) struct Config {
     pub(crate) detach_keys: String,
     /// Filters that every `prune` has.
     pub(crate) prune_filters: Vec<String>,
+    /// Where plugins are, beside the usual directories.
+    pub(crate) cli_plugins_extra_dirs: Vec<PathBuf>,
+    /// The context that is followed where none is named.
+    pub(crate) current_context: String,
     /// Proxies for containers, by the engine's address or `default`.
     pub(crate) proxies: BTreeMap<String, Proxies>,
 }
@@ -126,7 +130,7 @@ fn from(path: &Path) -> Result<Config> {
 }
 
 /// Takes out what is null, which to Docker's client is as good as not there.
-fn without_nulls(value: &mut Value) {
+pub(crate) fn without_nulls(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.retain(|_, value| !value.is_null());

@@ -41,6 +41,7 @@ mod list;
 mod manifest;
 mod networks;
 mod platforms;
+mod plugins;
 mod progress;
 mod prune;
 mod ps;
@@ -71,11 +72,16 @@ use args::{
 use client::Client;
 use error::{Error, Result};
 
+/// Answers one who has connected to the engine in this process.
+pub type Serve = Box<dyn Fn(tokio::net::UnixStream)>;
+
 /// What the rest of the program does for the command line.
 pub trait Host {
     /// Opens the engine in this process. `starts`: to create a container and start it at once. The error is
     /// one line for people.
     fn engine(&self, global: &Global, starts: bool) -> std::result::Result<Endpoint, String>;
+    /// Opens the engine in this process for those who come over a socket. The error is one line for people.
+    fn serve(&self, global: &Global) -> std::result::Result<Serve, String>;
     /// Serves the API until a signal ends it. The error is one line for people.
     fn daemon(
         &self,
@@ -95,7 +101,10 @@ pub trait Host {
 pub async fn main(args: Vec<OsString>, host: &impl Host, entered_ns: u64) -> i32 {
     let cli = match Cli::of(&args) {
         Ok(cli) => cli,
-        Err(err) => return refuse(&err),
+        Err(err) => {
+            let plugin = plugins::instead(&args, host).await;
+            return plugin.unwrap_or_else(|| refuse(&err, &args));
+        }
     };
     let is_run =
         matches!(cli.command, Command::Run(_) | Command::ContainerGroup(ContainerGroup::Run(_)));
@@ -109,9 +118,13 @@ pub async fn main(args: Vec<OsString>, host: &impl Host, entered_ns: u64) -> i32
 }
 
 /// Says why a command line cannot be used, or what it asks for: the exit code.
-fn refuse(err: &clap::Error) -> i32 {
+fn refuse(err: &clap::Error, args: &[OsString]) -> i32 {
     // Where this cannot be printed, nothing can.
     let _ = err.print();
+    if args::is_help_of_all(err, args) {
+        let plugins = plugins::listed();
+        if err.use_stderr() { eprint!("{plugins}") } else { print!("{plugins}") }
+    }
     args::exit_code(err)
 }
 
@@ -330,10 +343,10 @@ async fn volume(client: &Client, command: VolumeCommand) -> Result<i32> {
     }
 }
 
-/// What goes before the command, if the command is one that needs the engine in this process. `None`
-/// also where the command line is none: [`main`] says why.
+/// What goes before the command, if the command is one that needs the engine in this process, or a plugin
+/// that may. `None` also where the command line is none: [`main`] says why.
 pub fn own_engine(args: &[OsString]) -> Option<Global> {
-    let Cli { global, command, .. } = Cli::of(args).ok()?;
+    let Ok(Cli { global, command, .. }) = Cli::of(args) else { return plugins::own_engine(args) };
     if let Some(directory) = &global.config {
         config::set_directory(directory);
     }
@@ -343,9 +356,14 @@ pub fn own_engine(args: &[OsString]) -> Option<Global> {
         | Command::Manifest(_)
         | Command::Context(_)
         | Command::Cdi(CdiCommand::Generate(_)) => true,
-        _ => address(&global).is_some() || contexts::current(&global) != contexts::DEFAULT,
+        _ => !is_own_engine(&global),
     };
     (!elsewhere).then_some(global)
+}
+
+/// Whether the engine is this process.
+fn is_own_engine(global: &Global) -> bool {
+    address(global).is_none() && contexts::current(global) == contexts::DEFAULT
 }
 
 /// The first flag that is of no use to who is the engine, and has another meaning there: it is not to be passed over.

@@ -13,7 +13,7 @@ use crate::containers::timestamp;
 use crate::error::{Error, Result};
 use crate::format::human;
 use crate::format::template::Template;
-use crate::{inspect, request, stream};
+use crate::{inspect, plugins, request, stream};
 
 /// The most that is relayed at once.
 const RELAY_BYTES: usize = 32 * 1024;
@@ -83,18 +83,18 @@ fn go_arch() -> &'static str {
 /// `info`.
 pub(crate) async fn info(client: &Client, args: &FormatArg) -> Result<i32> {
     if let Some(format) = &args.format {
+        let template = if format == "json" { None } else { Some(Template::parse(format)?) };
         let mut info: Value = client.get("/info").await?;
         info["ClientInfo"] = json!({
             "Debug": false,
             "Version": env!("CARGO_PKG_VERSION"),
             "Context": client.context(),
-            "Plugins": [],
+            "Plugins": plugins::values(),
             "Warnings": null,
         });
-        if format == "json" {
-            println!("{info}");
-        } else {
-            println!("{}", Template::parse(format)?.render(&info)?);
+        match template {
+            Some(template) => println!("{}", template.render(&info)?),
+            None => println!("{info}"),
         }
         return Ok(0);
     }
@@ -134,6 +134,7 @@ pub(crate) async fn info(client: &Client, args: &FormatArg) -> Result<i32> {
     println!("Name: {}", info.name);
     println!("ID: {}", info.id);
     println!("Root Dir: {}", info.docker_root_dir);
+    print!("{}", plugins::told());
     for warning in &info.warnings {
         eprintln!("{warning}");
     }
