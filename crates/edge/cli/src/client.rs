@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
 use crate::error::{Error, Result};
+use crate::ssh::Remote;
 
 /// The newest version of the API that this client speaks.
 pub(crate) const API_VERSION: &str = "1.55";
@@ -40,6 +41,8 @@ pub enum Endpoint {
     Tcp(String),
     /// The same, with TLS.
     Tls(String, Box<Secure>),
+    /// On another machine, by ssh.
+    Ssh(Box<Remote>),
 }
 
 /// Who an engine has to be, and who we are.
@@ -55,6 +58,7 @@ impl std::fmt::Display for Endpoint {
             Self::InProcess(_) => f.write_str("the engine in this process"),
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             Self::Tcp(address) | Self::Tls(address, _) => write!(f, "tcp://{address}"),
+            Self::Ssh(remote) => write!(f, "{remote}"),
         }
     }
 }
@@ -290,7 +294,9 @@ impl Client {
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(io)).await;
         let (mut sender, connection) = handshake.map_err(|err| self.odd(&err))?;
         tokio::spawn(connection.with_upgrades());
-        sender.send_request(request).await.map_err(|err| self.odd(&err))
+        // What ssh complains of is below what broke.
+        let answer = sender.send_request(request).await;
+        answer.map_err(|err| self.odd(&docker::error::chain(&err)))
     }
 
     /// A connection of one's own.
@@ -303,6 +309,7 @@ impl Client {
             Endpoint::Tls(address, secure) => {
                 Box::new(secure.connect(address).await.map_err(failed)?)
             }
+            Endpoint::Ssh(remote) => Box::new(remote.connect().map_err(failed)?),
         })
     }
 

@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
+/// The key of the context that is followed where none is named.
+const CURRENT_CONTEXT: &str = "currentContext";
+
 /// `--config`, if it was given.
 static GIVEN: OnceLock<PathBuf> = OnceLock::new();
 
@@ -79,6 +82,23 @@ impl Config {
         })
         .collect()
     }
+}
+
+/// Has `config.json` name the context that is followed where none is named; an empty name is the default one.
+///
+/// # Errors
+///
+/// The file cannot be read or written.
+pub(crate) fn set_current_context(name: &str) -> Result<()> {
+    let changed = registry::change_config(&file(), |settings| {
+        if name.is_empty() {
+            settings.remove(CURRENT_CONTEXT);
+        } else {
+            settings.insert(CURRENT_CONTEXT.to_owned(), name.into());
+        }
+        Ok(())
+    });
+    changed.map_err(|err| crate::registry::refused(&err))
 }
 
 /// Has `config.json` and what is beside it be in this directory, for the rest of this process.

@@ -51,6 +51,7 @@ mod run;
 mod run_args;
 mod search;
 mod secrets;
+mod ssh;
 mod stats;
 mod stream;
 mod system;
@@ -63,6 +64,7 @@ use std::path::PathBuf;
 
 pub use args::{DaemonArgs, Global, RegistryServeArgs};
 pub use client::{Endpoint, Secure};
+pub use ssh::Remote;
 pub use tls::usual_certificates;
 
 use args::{
@@ -422,9 +424,11 @@ fn endpoint(global: &Global, host: &impl Host, starts: bool) -> Result<Endpoint>
         return tls::endpoint(global, address);
     }
     if address.starts_with("ssh://") {
-        return Err(Error::Unsupported("an engine behind ssh".to_owned()));
+        let remote = ssh::Remote::parse(&address).map_err(Error::Usage)?;
+        return Ok(Endpoint::Ssh(Box::new(remote)));
     }
-    Err(Error::Usage(format!("invalid host {address:?}: give unix:///PATH or tcp://HOST:PORT")))
+    let right = "unix:///PATH, tcp://HOST:PORT or ssh://[USER@]HOST";
+    Err(Error::Usage(format!("invalid host {address:?}: give {right}")))
 }
 
 #[cfg(test)]

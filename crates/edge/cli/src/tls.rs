@@ -70,8 +70,7 @@ impl AsyncWrite for Stream {
 /// An engine at `HOST[:PORT]`: with TLS where `--tls`, `--tlsverify` or `DOCKER_TLS_VERIFY` says so. Only
 /// `--tlsverify=false` takes back what the environment says, and nothing takes back `--tls`.
 pub(crate) fn endpoint(global: &Global, address: &str) -> Result<Endpoint> {
-    let is_set = || std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|value| !value.is_empty());
-    let has_tls = global.tls == Some(true) || global.tlsverify.unwrap_or_else(is_set);
+    let has_tls = is_asked_for(global);
     let address = with_port(address, if has_tls { 2376 } else { 2375 });
     if !has_tls {
         return Ok(Endpoint::Tcp(address));
@@ -82,6 +81,24 @@ pub(crate) fn endpoint(global: &Global, address: &str) -> Result<Endpoint> {
     let name = ServerName::try_from(host).map_err(|err| wrong(err.to_string()))?;
     let connector = TlsConnector::from(Arc::new(config(global)?));
     Ok(Endpoint::Tls(address, Box::new(Secure { connector, name })))
+}
+
+fn is_asked_for(global: &Global) -> bool {
+    let is_set = || std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|value| !value.is_empty());
+    global.tls == Some(true) || global.tlsverify.unwrap_or_else(is_set)
+}
+
+/// The files of TLS, where that is asked for: by their usual names, whatever they are called.
+pub(crate) fn files(global: &Global) -> Vec<(&'static str, PathBuf)> {
+    if !is_asked_for(global) {
+        return Vec::new();
+    }
+    let named =
+        [("ca.pem", &global.tlscacert), ("cert.pem", &global.tlscert), ("key.pem", &global.tlskey)];
+    let path = |(name, given): (&'static str, &Option<PathBuf>)| {
+        (name, given.clone().unwrap_or_else(|| usual_certificates().join(name)))
+    };
+    named.into_iter().map(path).collect()
 }
 
 /// An address that says no port has Docker's.

@@ -61,21 +61,42 @@ pub fn forget(config: &Path, domain: &str) -> Result<bool, Error> {
     Ok(was_there)
 }
 
-/// Changes the entries of the file, and nothing else of it. It is replaced as a whole.
+/// Changes the entries of registries in the file, and nothing else of it.
 fn change(path: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(), Error> {
+    change_config(path, |settings| {
+        let auths = settings.entry("auths").or_insert_with(|| json!({}));
+        let odd = || Error::Config {
+            what: format!("\"{}\"", path.display()),
+            why: "`auths` is not an object".to_owned(),
+        };
+        change(auths.as_object_mut().ok_or_else(odd)?);
+        Ok(())
+    })
+}
+
+/// Changes settings of the file `config.json` at `path`, and keeps all others. It is replaced as a whole, and made
+/// where it is not there.
+///
+/// # Errors
+///
+/// The file cannot be read or written, or holds something else; what `change` says.
+pub fn change_config(
+    path: &Path,
+    change: impl FnOnce(&mut Map<String, Value>) -> Result<(), Error>,
+) -> Result<(), Error> {
     // Many keep the file elsewhere, and a link to it here.
     let path = &fs::canonicalize(path).unwrap_or_else(|_| path.into());
     let failed = |source| Error::File { path: path.into(), source };
     let odd =
         |why: &str| Error::Config { what: format!("\"{}\"", path.display()), why: why.to_owned() };
     let mut document: Value = match fs::read(path) {
+        // As good as none: it sets nothing.
+        Ok(bytes) if bytes.trim_ascii().is_empty() => json!({}),
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| odd(&error.to_string()))?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => json!({}),
         Err(source) => return Err(failed(source)),
     };
-    let object = document.as_object_mut().ok_or_else(|| odd("not an object"))?;
-    let auths = object.entry("auths").or_insert_with(|| json!({}));
-    change(auths.as_object_mut().ok_or_else(|| odd("`auths` is not an object"))?);
+    change(document.as_object_mut().ok_or_else(|| odd("not an object"))?)?;
     let mut text =
         serde_json::to_string_pretty(&document).map_err(|error| odd(&error.to_string()))?;
     text.push('\n');

@@ -50,7 +50,7 @@ pub use client::Registry;
 pub use credentials::{Credentials, Keys, server_domain, server_key};
 pub use error::{Class, Error, Refused, Transport};
 pub use hosts::{Found, Hosts, Passed};
-pub use keep::{Kept, forget, keep};
+pub use keep::{Kept, change_config, forget, keep};
 pub use proxy::Proxies;
 pub use push::{Pushed, Source};
 pub use repository::{Document, Repository, Resolved};

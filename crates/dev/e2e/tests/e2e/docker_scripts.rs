@@ -34,7 +34,7 @@ fn docker(daemon: &Daemon<'_>, line: &str) -> Output {
 
 /// Gives both the same line; `before` is done first, each time.
 #[track_caller]
-fn same(sandbox: &Sandbox, daemon: &Daemon<'_>, before: &[&str], line: &str) {
+pub(crate) fn same(sandbox: &Sandbox, daemon: &Daemon<'_>, before: &[&str], line: &str) {
     let prepared = |done: &dyn Fn() -> Output| {
         for line in before {
             let _ = docker(daemon, line);

@@ -15,6 +15,7 @@ mod cdi;
 mod changes;
 mod check;
 mod classic_build;
+mod cli_contexts;
 mod cli_plugins;
 mod cp;
 mod debian;

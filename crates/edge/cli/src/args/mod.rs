@@ -115,7 +115,7 @@ fn asked_help(args: &[OsString]) -> Option<Vec<OsString>> {
 /// What goes before the command.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Global {
-    /// Engine to connect to (unix:///PATH, tcp://HOST:PORT); without it, none is needed
+    /// Engine to connect to (unix:///PATH, tcp://HOST:PORT, ssh://[USER@]HOST); without it, none is needed
     #[arg(short = 'H', long)]
     pub host: Option<String>,
     /// Where config.json and contexts are [env: DOCKER_CONFIG] [default: .docker in the home directory]
@@ -191,7 +191,7 @@ pub(crate) enum Command {
     /// Manage secrets: what containers have in memory only
     #[command(subcommand)]
     Secret(SecretCommand),
-    /// Engines that Docker's client has names for (--context NAME follows one)
+    /// Manage contexts: engines under names, shared with Docker's client
     #[command(subcommand)]
     Context(ContextCommand),
     /// Manage the engine

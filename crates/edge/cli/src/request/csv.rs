@@ -1,10 +1,10 @@
 //! Values that are a line of CSV (RFC 4180), as Docker's client reads them with Go's `encoding/csv`.
 
 /// What is wrong where there are no fields.
-pub(super) const BAD_QUOTE: &str = "a quote is not where a field begins or ends";
+pub(crate) const BAD_QUOTE: &str = "a quote is not where a field begins or ends";
 
 /// The fields of a line of CSV. `None`: a quote where none may be.
-pub(super) fn fields(line: &str) -> Option<Vec<String>> {
+pub(crate) fn fields(line: &str) -> Option<Vec<String>> {
     let mut fields = Vec::new();
     let mut rest = line;
     loop {

@@ -3,7 +3,7 @@
 
 mod build;
 mod changes;
-mod csv;
+pub(crate) mod csv;
 mod devices;
 mod mounts;
 mod secrets;

@@ -140,6 +140,7 @@ const TEXTS: &[&str] = &[
     "DockerVersion",
     "Driver",
     "Gateway",
+    "Host",
     "IPRange",
     "IPv4Address",
     "IPv6Address",

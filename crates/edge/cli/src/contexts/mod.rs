@@ -1,12 +1,13 @@
-//! Contexts of Docker's client: engines under names, in files beside `config.json`. They are read here,
-//! and followed where one is named (`--context`, `DOCKER_CONTEXT`). Which one Docker's client uses when
-//! none is named (`currentContext`) is its own matter: without a name, the engine is this process.
+//! Contexts of Docker's client: engines under names, in files beside `config.json`, which both clients read and
+//! write. One is followed where it is named (`--context`, `DOCKER_CONTEXT`), or is the one that `context use` has
+//! named for all commands (`currentContext`). Else, and by the name `default`, the engine is this process.
+
+mod archive;
+mod change;
+mod store;
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Global;
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::format::template::Template;
 use crate::inspect::{indented, no_template};
 use crate::list::{self, Column};
+use store::{Context, Endpoint, Found, Meta, Store, Tls};
 
 /// What is meant where none is.
 pub(crate) const DEFAULT: &str = "default";
@@ -29,94 +31,15 @@ const COLUMNS: &[Column] = &[
     Column { field: "Error", header: "ERROR" },
 ];
 
-/// `meta.json` of a context.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Meta {
-    name: String,
-    metadata: BTreeMap<String, Value>,
-    endpoints: BTreeMap<String, Endpoint>,
-}
-
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Endpoint {
-    host: String,
-    #[serde(rename = "SkipTLSVerify")]
-    skip_tls_verify: bool,
-}
-
-/// The contexts of one directory.
-struct Store(PathBuf);
-
-/// A context as it is found: what it says, and where.
-struct Found {
-    meta: Meta,
-    tls: PathBuf,
-}
-
-impl Store {
-    fn usual() -> Self {
-        Self(config::directory().join("contexts"))
-    }
-
-    /// Where one is, in `meta` or `tls`: a name may be anything, so its digest is the directory's.
-    fn place(&self, kind: &str, name: &str) -> PathBuf {
-        self.0.join(kind).join(oci::Digest::sha256(name.as_bytes()).hex())
-    }
-
-    fn find(&self, name: &str) -> Result<Found> {
-        let path = self.place("meta", name).join("meta.json");
-        let text = std::fs::read(&path).map_err(|err| {
-            Error::Usage(format!(
-                "context {name:?}: context not found: open {}: {err}",
-                path.display()
-            ))
-        })?;
-        Ok(Found { meta: parse(&path, &text)?, tls: self.place("tls", name).join(DOCKER) })
-    }
-
-    /// All, by name.
-    fn all(&self) -> Result<Vec<Meta>> {
-        let dir = self.0.join("meta");
-        let entries = match std::fs::read_dir(&dir) {
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(Error::io(format!("read {}", dir.display())))?,
-        };
-        let mut all = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(Error::io(format!("read {}", dir.display())))?.path();
-            let path = path.join("meta.json");
-            if let Ok(text) = std::fs::read(&path) {
-                all.push(parse(&path, &text)?);
-            }
-        }
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(all)
-    }
-}
-
-fn parse(path: &Path, text: &[u8]) -> Result<Meta> {
-    serde_json::from_slice(text).map_err(|err| Error::Usage(format!("{}: {err}", path.display())))
-}
-
-impl Meta {
-    fn host(&self) -> &str {
-        self.endpoints.get(DOCKER).map_or("", |endpoint| &endpoint.host)
-    }
-
-    fn description(&self) -> &str {
-        self.metadata.get("Description").and_then(Value::as_str).unwrap_or_default()
-    }
-}
-
-/// The context that is named: `--context`; else `DOCKER_CONTEXT`, unless it is said where the engine is.
+/// The context that is named: `--context`; else, unless it is said where the engine is, `DOCKER_CONTEXT`, or the
+/// one of `config.json`.
 fn named(global: &Global) -> Option<String> {
     let said = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let set = || Some(config::get().current_context.clone()).filter(|name| !name.is_empty());
     let name = match &global.context {
         Some(name) => Some(name.clone()),
         None if global.host.is_some() || said("DOCKER_HOST").is_some() => None,
-        None => said("DOCKER_CONTEXT"),
+        None => said("DOCKER_CONTEXT").or_else(set),
     };
     name.filter(|name| name != DEFAULT)
 }
@@ -146,9 +69,8 @@ fn led_by(global: &Global, name: &str, found: &Found) -> Result<Global> {
     if host.is_empty() {
         return Err(Error::Usage(format!("context {name:?} names no engine")));
     }
-    global.host = Some(host.to_owned());
-    let skips = found.meta.endpoints.get(DOCKER).is_some_and(|endpoint| endpoint.skip_tls_verify);
-    if skips && host.starts_with("tcp://") {
+    global.host = Some(host.clone());
+    if found.meta.endpoint().skip_tls_verify && host.starts_with("tcp://") {
         let why = "says skip-tls-verify: an engine is always verified here";
         return Err(Error::Usage(format!("context {name:?} {why}")));
     }
@@ -174,37 +96,74 @@ pub(crate) fn run(global: &Global, command: &ContextCommand) -> Result<i32> {
         ContextCommand::Inspect { format, contexts } => {
             inspect(global, format.as_deref(), contexts)
         }
+        ContextCommand::Create(args) => change::create(global, args),
+        ContextCommand::Update(args) => change::update(global, args),
+        ContextCommand::Rm { force, contexts } => Ok(change::rm(global, contexts, *force)),
+        ContextCommand::Use { context } => change::follow(context),
+        ContextCommand::Export { context, file } => {
+            archive::export(global, context, file.as_deref())
+        }
+        ContextCommand::Import { context, file } => archive::import(context, file),
     }
 }
 
 /// What there is where no context is named.
 fn usual(global: &Global) -> Meta {
     let host = crate::address(global).unwrap_or_default();
-    let endpoint = Endpoint { host, skip_tls_verify: false };
-    Meta {
-        name: DEFAULT.to_owned(),
-        metadata: BTreeMap::new(),
-        endpoints: [(DOCKER.to_owned(), endpoint)].into(),
+    Meta::of(DEFAULT, &Endpoint { host, skip_tls_verify: false })
+}
+
+/// A context with all that belongs to it.
+///
+/// # Errors
+///
+/// There is no such context; or it is the default one, and the engine is this process, of which nothing can be
+/// told to another.
+fn whole(global: &Global, store: &Store, name: &str) -> Result<Context> {
+    if name != DEFAULT {
+        return Ok(Context { meta: store.find(name)?.meta, tls: store.tls(name)? });
     }
+    let mut meta = usual(global);
+    if meta.host().is_empty() {
+        let why = "is the engine in this process, which has no address: give --docker host=ADDRESS";
+        return Err(Error::Usage(format!("context {DEFAULT:?} {why}")));
+    }
+    meta.describe("Current DOCKER_HOST based configuration");
+    let mut tls = Tls::new();
+    for (name, path) in crate::tls::files(global) {
+        if path.exists() {
+            let bytes =
+                std::fs::read(&path).map_err(Error::io(format!("open {}", path.display())))?;
+            tls.entry(DOCKER.to_owned()).or_default().insert(name.to_owned(), bytes);
+        }
+    }
+    Ok(Context { meta, tls })
 }
 
 fn ls(global: &Global, args: &ContextLsArgs) -> Result<i32> {
     let current = current(global);
+    let mut all = Store::usual().all()?;
+    all.push(usual(global));
+    let is_missing = all.iter().all(|meta| meta.name != current);
+    if is_missing {
+        all.push(Meta { name: current.clone(), ..Meta::default() });
+    }
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    let is_table = args.format.as_deref().is_none_or(|format| format.starts_with("table"));
     let mut rows = Vec::new();
-    for meta in [usual(global)].into_iter().chain(Store::usual().all()?) {
+    for meta in all {
         if args.quiet {
             println!("{}", meta.name);
             continue;
         }
-        let is_current = meta.name == current;
-        let is_table = args.format.as_deref().is_none_or(|format| format.starts_with("table"));
-        let own = if meta.host().is_empty() { "the engine in this process" } else { "" };
+        let (is_current, is_default) = (meta.name == current, meta.name == DEFAULT);
+        let host = meta.host();
         rows.push(json!({
             "Name": format!("{}{}", meta.name, if is_current && is_table { " *" } else { "" }),
-            "Description": if meta.name == DEFAULT { "What -H or DOCKER_HOST says, else this process" } else { meta.description() },
-            "DockerEndpoint": if own.is_empty() { meta.host() } else { own },
+            "Description": if is_default { "What -H or DOCKER_HOST says, else this process" } else { meta.description() },
+            "DockerEndpoint": if is_default && host.is_empty() { "the engine in this process" } else { &host },
             "Current": is_current,
-            "Error": "",
+            "Error": if is_current && is_missing { "context not found" } else { "" },
         }));
     }
     if args.quiet {
@@ -252,13 +211,10 @@ fn of_usual(global: &Global) -> Value {
 }
 
 fn of_store(store: &Store, name: &str) -> Result<Value> {
-    let found = store.find(name)?;
-    let files: Vec<&str> = ["ca.pem", "cert.pem", "key.pem"]
-        .into_iter()
-        .filter(|file| found.tls.join(file).exists())
-        .collect();
-    let mut value = json!(found.meta);
-    value["TLSMaterial"] = if files.is_empty() { json!({}) } else { json!({DOCKER: files}) };
+    let mut value = json!(store.find(name)?.meta);
+    let names = |files: BTreeMap<String, Vec<u8>>| files.into_keys().collect::<Vec<_>>();
+    value["TLSMaterial"] =
+        store.tls(name)?.into_iter().map(|(endpoint, files)| (endpoint, names(files))).collect();
     value["Storage"] = json!({
         "MetadataPath": store.place("meta", name),
         "TLSPath": store.place("tls", name),
@@ -271,37 +227,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_context_is_where_dockers_client_keeps_it() {
-        let dir = std::env::temp_dir().join(format!("dhow-contexts-{}", std::process::id()));
-        let store = Store(dir.clone());
-        // The SHA-256 of the name.
-        let place =
-            dir.join("meta/ca3704aa0b06f5954c79ee837faa152d84d6b2d42838f0637a15eda8337dbdce");
-        assert_eq!(store.place("meta", "nope"), place);
-        let missing = store.find("nope").err().unwrap().to_string();
-        assert!(missing.starts_with("context \"nope\": context not found: open "), "{missing}");
-        assert!(store.all().unwrap().is_empty());
-        std::fs::create_dir_all(&place).unwrap();
-        let text = r#"{"Name":"nope","Metadata":{"Description":"d"},
-            "Endpoints":{"docker":{"Host":"tcp://h:1","SkipTLSVerify":false}}}"#;
-        std::fs::write(place.join("meta.json"), text).unwrap();
-        let found = store.find("nope").unwrap();
-        assert_eq!((found.meta.host(), found.meta.description()), ("tcp://h:1", "d"));
-        assert_eq!(store.all().unwrap().len(), 1);
-        let shown = of_store(&store, "nope").unwrap();
-        assert_eq!(shown["Endpoints"]["docker"]["Host"], "tcp://h:1");
-        assert_eq!(shown["TLSMaterial"], json!({}));
-        std::fs::remove_dir_all(&dir).unwrap();
-    }
-
-    #[test]
     fn a_context_with_tls_is_not_followed_without() {
         let tls = std::env::temp_dir().join(format!("dhow-context-tls-{}", std::process::id()));
         std::fs::create_dir_all(&tls).unwrap();
         let of = |host: &str, skip_tls_verify| {
-            let endpoint = Endpoint { host: host.to_owned(), skip_tls_verify };
-            let endpoints = [(DOCKER.to_owned(), endpoint)].into();
-            let meta = Meta { endpoints, ..Meta::default() };
+            let meta = Meta::of("x", &Endpoint { host: host.to_owned(), skip_tls_verify });
             led_by(&Global::default(), "x", &Found { meta, tls: tls.clone() })
         };
         assert_eq!(of("tcp://h:1", false).unwrap().tlsverify, None);
