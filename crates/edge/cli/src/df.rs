@@ -59,6 +59,27 @@ const BUILD_CACHE: &[Column] = &[
     Column { field: "Shared", header: "SHARED" },
 ];
 
+/// `--format raw`.
+const RAW: &str = "type: {{.Type}}
+total: {{.TotalCount}}
+active: {{.Active}}
+size: {{.Size}}
+reclaimable: {{.Reclaimable}}
+";
+/// That of a record of the cache of builds.
+const RAW_BUILD_CACHE: &str = "build_cache_id: {{.ID}}
+parent_id: {{.Parent}}
+build_cache_type: {{.CacheType}}
+description: {{.Description}}
+created_at: {{.CreatedAt}}
+created_since: {{.CreatedSince}}
+last_used_at: {{.LastUsedAt}}
+last_used_since: {{.LastUsedSince}}
+usage_count: {{.UsageCount}}
+in_use: {{.InUse}}
+shared: {{.Shared}}
+";
+
 /// Of the id of a record, where it is not shown whole.
 const ID_WIDTH: usize = 12;
 
@@ -105,7 +126,7 @@ pub(crate) async fn df(client: &Client, args: &DfArgs) -> Result<i32> {
         row("Local Volumes", &usage.volumes),
         row("Build Cache", &usage.build_cache),
     ];
-    list::print(args.format.as_deref(), COLUMNS, &[], &rows)
+    list::print(list::or_raw(args.format.as_deref(), RAW), COLUMNS, &[], &rows)
 }
 
 fn row<T>(kind: &str, usage: &Usage<T>) -> Value {
@@ -125,8 +146,10 @@ fn row<T>(kind: &str, usage: &Usage<T>) -> Value {
 /// All that there is, one by one: as tables, or as one value with a list for each kind.
 fn verbose(usage: &DiskUsage, format: Option<&str>) -> Result<i32> {
     let is_table = matches!(format, None | Some("" | "table"));
-    let images: Vec<Value> =
+    let mut images: Vec<Value> =
         usage.images.items.iter().flat_map(|image| images::rows(image, !is_table)).collect();
+    // Not among what Docker tells of an image here.
+    images.iter_mut().for_each(|image| image["Digest"] = "".into());
     let containers: Vec<Value> = usage
         .containers
         .items
@@ -147,16 +170,15 @@ fn verbose(usage: &DiskUsage, format: Option<&str>) -> Result<i32> {
             "Volumes": list::shown(&volumes),
             "BuildCache": build_cache,
         });
-        return match format {
-            Some("json") => {
-                println!("{all}");
-                Ok(0)
-            }
-            other => {
-                println!("{}", Template::parse_row(other.unwrap_or_default())?.render(&all)?);
-                Ok(0)
-            }
-        };
+        // Without a line break at the end, as in Docker.
+        if format == Some("json") {
+            print!("{all}");
+        } else {
+            let raw = raw_of_all();
+            let format = list::or_raw(format, &raw).unwrap_or_default();
+            print!("{}", Template::parse_row(format)?.render(&all)?);
+        }
+        return Ok(0);
     }
     println!("Images space usage:\n");
     list::print(None, IMAGES, &[], &images)?;
@@ -166,6 +188,20 @@ fn verbose(usage: &DiskUsage, format: Option<&str>) -> Result<i32> {
     list::print(None, VOLUMES, &[], &volumes)?;
     println!("\nBuild cache usage: {}\n", human::total(usage.build_cache.total_size));
     list::print(None, BUILD_CACHE, &[], &build_cache)
+}
+
+/// `--format raw` of all that there is.
+fn raw_of_all() -> String {
+    let kinds = [
+        ("Images", "Image", images::RAW_WITH_DIGEST),
+        ("Containers", "Container", ps::RAW_WITH_SIZE),
+        ("Volumes", "Volume", volumes::RAW),
+        ("BuildCache", "Build Cache", RAW_BUILD_CACHE),
+    ];
+    let of = |(field, kind, raw): (&str, &str, &str)| {
+        format!("{{{{range .{field}}}}}type: {kind}\n{raw}\n{{{{end -}}}}\n")
+    };
+    kinds.map(of).concat().trim_end().to_owned()
 }
 
 /// A record of the cache of builds.
@@ -209,6 +245,21 @@ mod tests {
             json!({"Type": "Build Cache", "TotalCount": "2", "Active": "1", "Size": "16.38kB",
                    "Reclaimable": "4.096kB (25%)"})
         );
+    }
+
+    #[test]
+    fn all_that_there_is_one_below_the_other() {
+        let all = json!({
+            "Images": [], "Containers": [],
+            "Volumes": [{"Name": "a", "Driver": "local"}, {"Name": "b", "Driver": "local"}],
+            "BuildCache": [cached(&BuildCache { id: "x".into(), ..BuildCache::default() }, true)],
+        });
+        let text = Template::parse_row(&raw_of_all()).unwrap().render(&all).unwrap();
+        let volumes =
+            "type: Volume\nname: a\ndriver: local\n\ntype: Volume\nname: b\ndriver: local\n\n";
+        assert!(text.starts_with(volumes), "{text}");
+        assert!(text.contains("\n\ntype: Build Cache\nbuild_cache_id: x\nparent_id: \n"), "{text}");
+        assert!(text.ends_with("in_use: false\nshared: false\n\n"), "{text}");
     }
 
     #[test]

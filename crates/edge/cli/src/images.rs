@@ -32,6 +32,20 @@ const MORE: &[Column] = &[
     Column { field: "UniqueSize", header: "UNIQUE SIZE" },
     Column { field: "VirtualSize", header: "SIZE" },
 ];
+/// `--format raw`, without the digest and with it.
+const RAW: &str = "repository: {{ .Repository }}
+tag: {{.Tag}}
+image_id: {{.ID}}
+created_at: {{.CreatedAt}}
+virtual_size: {{.Size}}
+";
+pub(crate) const RAW_WITH_DIGEST: &str = "repository: {{ .Repository }}
+tag: {{.Tag}}
+digest: {{.Digest}}
+image_id: {{.ID}}
+created_at: {{.CreatedAt}}
+virtual_size: {{.Size}}
+";
 const HISTORY: &[Column] = &[
     Column { field: "ID", header: "IMAGE" },
     Column { field: "CreatedSince", header: "CREATED" },
@@ -70,12 +84,14 @@ pub(crate) async fn list(client: &Client, args: &ImagesArgs) -> Result<i32> {
     if !args.all && !filters.contains("dangling") {
         images.retain(|image| !is_dangling(image));
     }
+    let format = config::format(args.format.as_deref(), &config::get().images_format);
     if args.quiet {
+        let before = list::quiet(format, "image_id: ");
         let mut shown = Vec::new();
         for image in &images {
             let id = short(&image.id, args.no_trunc);
             if !shown.contains(&id) {
-                println!("{id}");
+                println!("{before}{id}");
                 shown.push(id);
             }
         }
@@ -86,8 +102,8 @@ pub(crate) async fn list(client: &Client, args: &ImagesArgs) -> Result<i32> {
     if args.digests {
         columns.insert(2, DIGEST);
     }
-    let format = config::format(args.format.as_deref(), &config::get().images_format);
-    list::print(format, &columns, MORE, &rows)
+    let raw = if args.digests { RAW_WITH_DIGEST } else { RAW };
+    list::print(list::or_raw(format, raw), &columns, MORE, &rows)
 }
 
 /// Which images are to be listed.

@@ -13,6 +13,19 @@ pub(crate) struct Column {
     pub(crate) header: &'static str,
 }
 
+/// The name of the format that has the fields one below the other.
+pub(crate) const RAW: &str = "raw";
+
+/// A format; where it is [`RAW`], what that stands for in the list.
+pub(crate) fn or_raw<'f>(format: Option<&'f str>, raw: &'f str) -> Option<&'f str> {
+    if format == Some(RAW) { Some(raw) } else { format }
+}
+
+/// What stands before a name where only names are asked for, one in each line.
+pub(crate) fn quiet<'f>(format: Option<&str>, raw: &'f str) -> &'f str {
+    if format == Some(RAW) { raw } else { "" }
+}
+
 /// Prints rows: as a table of `columns`, or as `--format` says. `more` are columns that only a
 /// template of one's own shows.
 pub(crate) fn print(
@@ -164,6 +177,14 @@ mod tests {
             db: 2 (22)        DB
         "]]
         .assert_eq(&show(Some("table {{.Name}}: {{.ID}} ({{.ID}}{{.ID}})\\t{{upper .Name}}")));
+    }
+
+    #[test]
+    fn fields_one_below_the_other() {
+        let raw = "id: {{.ID}}\nname: {{- pad .Name 1 0}}\n";
+        assert_eq!(show(or_raw(Some("raw"), raw)), "id: 1\nname: web\n\nid: 2\nname: db\n\n");
+        assert_eq!((or_raw(Some("json"), raw), or_raw(None, raw)), (Some("json"), None));
+        assert_eq!((quiet(Some("raw"), "id: "), quiet(Some("{{.ID}}"), "id: ")), ("id: ", ""));
     }
 
     #[test]

@@ -30,6 +30,9 @@ const MORE: &[Column] = &[
     Column { field: "Labels", header: "LABELS" },
 ];
 
+/// `--format raw`.
+const RAW: &str = "network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n";
+
 /// Those of the addresses that are set aside that are of this subnet's family. Of one that is outside the
 /// engine says so.
 fn aux_addresses(all: &[String], subnet: &str) -> Map<String> {
@@ -89,9 +92,11 @@ pub(crate) async fn list(client: &Client, args: &ListArgs) -> Result<i32> {
     let id = |network: &Inspect| {
         if args.no_trunc { network.id.clone() } else { network.id.chars().take(12).collect() }
     };
+    let format = config::format(args.format.as_deref(), &config::get().networks_format);
     if args.quiet {
+        let before = list::quiet(format, "network_id: ");
         for network in &networks {
-            println!("{}", id(network));
+            println!("{before}{}", id(network));
         }
         return Ok(0);
     }
@@ -111,8 +116,7 @@ pub(crate) async fn list(client: &Client, args: &ListArgs) -> Result<i32> {
             list::with_labels(row, network.labels.iter())
         })
         .collect();
-    let format = config::format(args.format.as_deref(), &config::get().networks_format);
-    list::print(format, COLUMNS, MORE, &rows)
+    list::print(list::or_raw(format, RAW), COLUMNS, MORE, &rows)
 }
 
 /// `network rm`.

@@ -34,6 +34,28 @@ const MORE: &[Column] = &[
     Column { field: "LocalVolumes", header: "LOCAL VOLUMES" },
     Column { field: "Platform", header: "PLATFORM" },
 ];
+/// `--format raw`, without the size and with it.
+const RAW: &str = "container_id: {{.ID}}
+image: {{.Image}}
+command: {{.Command}}
+created_at: {{.CreatedAt}}
+state: {{- pad .State 1 0}}
+status: {{- pad .Status 1 0}}
+names: {{.Names}}
+labels: {{- pad .Labels 1 0}}
+ports: {{- pad .Ports 1 0}}
+";
+pub(crate) const RAW_WITH_SIZE: &str = "container_id: {{.ID}}
+image: {{.Image}}
+command: {{.Command}}
+created_at: {{.CreatedAt}}
+state: {{- pad .State 1 0}}
+status: {{- pad .Status 1 0}}
+names: {{.Names}}
+labels: {{- pad .Labels 1 0}}
+ports: {{- pad .Ports 1 0}}
+size: {{.Size}}
+";
 /// The widest command that is shown whole.
 const COMMAND_WIDTH: usize = 20;
 const ID_WIDTH: usize = 12;
@@ -54,8 +76,9 @@ pub(crate) async fn ps(client: &Client, args: &PsArgs) -> Result<i32> {
     }
     let containers: Vec<ContainerSummary> = client.get(&path).await?;
     if args.quiet {
+        let before = list::quiet(format, "container_id: ");
         for container in &containers {
-            println!("{}", short(&container.id, args.no_trunc));
+            println!("{before}{}", short(&container.id, args.no_trunc));
         }
         return Ok(0);
     }
@@ -64,7 +87,8 @@ pub(crate) async fn ps(client: &Client, args: &PsArgs) -> Result<i32> {
     if args.size {
         columns.push(SIZE);
     }
-    list::print(format, &columns, MORE, &rows)
+    let raw = if args.size { RAW_WITH_SIZE } else { RAW };
+    list::print(list::or_raw(format, raw), &columns, MORE, &rows)
 }
 
 /// Whether sizes are asked for by the format alone. They are not taken unasked: each is the size of a

@@ -91,15 +91,15 @@ impl Remote {
     fn arguments(&self) -> Vec<String> {
         let mut words: Vec<&str> = vec!["-o", "ConnectTimeout=30", "-T"];
         if let Some(user) = &self.user {
-            words.extend(["-l", user]);
+            words.extend(["-l", user.as_str()]);
         }
         if let Some(port) = &self.port {
-            words.extend(["-p", port]);
+            words.extend(["-p", port.as_str()]);
         }
-        words.extend(["--", &self.host, "docker"]);
+        words.extend(["--", self.host.as_str(), "docker"]);
         let socket = quoted(&format!("unix://{}", self.path));
         if !self.path.trim_matches('/').is_empty() {
-            words.extend(["--host", &socket]);
+            words.extend(["--host", socket.as_str()]);
         }
         words.extend(["system", "dial-stdio"]);
         words.into_iter().map(str::to_owned).collect()

@@ -30,6 +30,8 @@ const MORE: &[Column] = &[
     Column { field: "Group", header: "GROUP" },
     Column { field: "Status", header: "STATUS" },
 ];
+/// `--format raw`.
+pub(crate) const RAW: &str = "name: {{.Name}}\ndriver: {{.Driver}}\n";
 /// What a volume of this machine has not (the last three are those of a cluster), or was not asked for.
 const NONE: &str = "N/A";
 
@@ -60,15 +62,16 @@ pub(crate) async fn list(client: &Client, args: &ListArgs) -> Result<i32> {
     for warning in &answer.warnings {
         eprintln!("WARNING: {warning}");
     }
+    let format = config::format(args.format.as_deref(), &config::get().volumes_format);
     if args.quiet {
+        let before = list::quiet(format, "name: ");
         for volume in &answer.volumes {
-            println!("{}", volume.name);
+            println!("{before}{}", volume.name);
         }
         return Ok(0);
     }
     let rows: Vec<Value> = answer.volumes.iter().map(row).collect();
-    let format = config::format(args.format.as_deref(), &config::get().volumes_format);
-    list::print(format, COLUMNS, MORE, &rows)
+    list::print(list::or_raw(format, RAW), COLUMNS, MORE, &rows)
 }
 
 /// One volume's row.

@@ -47,7 +47,7 @@ fn dhow_makes_contexts_as_dockers_client_does() {
         "context rm -f one two",
         "context create one --docker host=tcp://127.0.0.1:1 --description 'the first'",
     ];
-    let show = "{{.Name}} {{.Metadata.Description}} {{.Endpoints.docker.Host}} {{.Endpoints.docker.SkipTLSVerify}}";
+    let show = "{{.Name}} {{.Endpoints.docker.Host}} {{.Endpoints.docker.SkipTLSVerify}}";
     let shown = format!("context inspect -f '{show}' one");
     for line in [
         "context create two --docker host=unix:///x",
@@ -99,10 +99,7 @@ fn dhow_makes_contexts_as_dockers_client_does() {
     let host = format!("host=unix://{}", daemon.socket());
     sandbox.ok(&["context", "create", "ours", "--docker", &host, "--description", "of dhow"]);
     let inspect = ["context", "inspect", "-f", show, "ours"];
-    assert_eq!(
-        docker(&inspect).trim_end(),
-        format!("ours of dhow unix://{} false", daemon.socket())
-    );
+    assert_eq!(docker(&inspect).trim_end(), format!("ours unix://{} false", daemon.socket()));
     assert_eq!(docker(&["-c", "ours", "version", "-f", "{{.Client.Context}}"]), "ours\n");
     let file = sandbox.work().join("ours.dockercontext").display().to_string();
     for (export, import) in [("docker", "dhow"), ("dhow", "docker"), ("dhow", "dhow")] {

@@ -161,7 +161,7 @@ fn ls(global: &Global, args: &ContextLsArgs) -> Result<i32> {
         rows.push(json!({
             "Name": format!("{}{}", meta.name, if is_current && is_table { " *" } else { "" }),
             "Description": if is_default { "What -H or DOCKER_HOST says, else this process" } else { meta.description() },
-            "DockerEndpoint": if is_default && host.is_empty() { "the engine in this process" } else { &host },
+            "DockerEndpoint": if is_default && host.is_empty() { "the engine in this process" } else { host.as_str() },
             "Current": is_current,
             "Error": if is_current && is_missing { "context not found" } else { "" },
         }));

@@ -1,8 +1,9 @@
 //! Go's text/template, as far as `--format` uses it: fields, pipes, functions, `if`, `range`,
-//! `with`, variables, and trimming, over JSON values.
+//! `with`, `define`, `template`, `block`, variables, and trimming, over JSON values.
 
 mod eval;
 mod functions;
+mod lex;
 mod parse;
 mod types;
 
@@ -10,9 +11,7 @@ use serde_json::Value;
 
 /// A parsed template.
 #[derive(Debug)]
-pub(crate) struct Template {
-    nodes: Vec<parse::Node>,
-}
+pub(crate) struct Template(parse::Parsed);
 
 /// Why a template cannot be used: what is wrong, and in which action.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +30,7 @@ pub(crate) const LABEL: &str = "Label";
 impl Template {
     /// Parses the text of a template.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        Ok(Self { nodes: parse::parse(text)? })
+        parse::parse(text).map(Self)
     }
 
     /// The same of the rows of a list: there `\t` and `\n` stand for the characters, and spaces around
@@ -42,22 +41,23 @@ impl Template {
 
     /// What the template makes of one value.
     pub(crate) fn render(&self, value: &Value) -> Result<String, Error> {
-        eval::render(&self.nodes, value, false)
+        eval::render(&self.0, value, false)
     }
 
     /// What it makes of the headers of the columns, an object with a text for each.
     pub(crate) fn render_header(&self, headers: &Value) -> Result<String, Error> {
-        eval::render(&self.nodes, headers, true)
+        eval::render(&self.0, headers, true)
     }
 
     /// The fields that stand alone at the top level, in order.
     pub(crate) fn fields(&self) -> Vec<String> {
-        parse::top_level_fields(&self.nodes)
+        parse::top_level_fields(&self.0.nodes)
     }
 
     /// Whether the template asks for a field of the value, wherever in it.
     pub(crate) fn mentions(&self, field: &str) -> bool {
-        parse::mentions(&self.nodes, field)
+        let mut all = self.0.defined.values().chain([&self.0.nodes]);
+        all.any(|nodes| parse::mentions(nodes, field))
     }
 }
 
@@ -161,6 +161,7 @@ mod tests {
         check("{{printf \"%.2s|%-5s|%05d|%x\" .Id .Id .Pid .Pid}}", "ab|abc  |00007|7");
         check("{{printf \"%6.2f|%v|%%\" 1.5 .List}}", "  1.50|[x y]|%");
         check("{{print 1 2 \"a\" 3}}", "1 2a3");
+        check("{{js \"it's <a>&=\\n\"}}", "it\\'s \\u003Ca\\u003E\\u0026\\u003D\\u000A");
         check("{{html \"<a>\"}} {{urlquery \"a b/\"}}", "&lt;a&gt; a+b%2F");
         check("{{title .Id}} {{lower \"ABC\"}} {{truncate .Id 2}}", "Abc abc ab");
         check("{{range split \"a,b\" \",\"}}[{{.}}]{{end}}", "[a][b]");
@@ -176,8 +177,41 @@ mod tests {
         check("{{range .Empty}}x{{else}}none{{end}}", "none");
         check("{{with .Networks.a}}{{.IP}}{{end}}", "10.0.0.2");
         check("{{$x := .Pid}}{{$x}}", "7");
+        check("{{if $x := .Pid}}{{$x}}{{end}}{{with $y := .List}}{{len $y}}{{end}}", "72");
+        check("{{with .Empty}}a{{else with .Name}}{{.}}{{else}}b{{end}}", "/web");
+        check("{{with .Empty}}a{{else with .Empty}}b{{else}}c{{end}}", "c");
+        check("{{range .List}}{{if eq . \"y\"}}{{break}}{{end}}{{.}}{{end}}", "x");
+        check("{{range .List}}{{if eq . \"x\"}}{{continue}}{{end}}{{.}}{{end}}.", "y.");
         check("a {{- .Pid -}} b", "a7b");
         check("{{/* a comment */}}x", "x");
+    }
+
+    #[test]
+    fn templates_in_templates() {
+        check(
+            "{{define \"t\"}}<{{.}}>{{end}}{{template \"t\" .Pid}}{{template \"t\" .Name}}",
+            "<7></web>",
+        );
+        check("{{template \"t\" .State}}{{define \"t\"}}{{.Pid}} {{$.Pid}}{{end}}", "7 7");
+        check("{{range .List}}{{template \"t\" .}}{{end}}{{define \"t\"}}[{{.}}]{{end}}", "[x][y]");
+        check("{{define \"t\"}}{{.}}{{end}}{{template \"t\"}}", "<no value>");
+        check("{{block \"b\" .State}}{{.Pid}}{{end}}{{template \"b\" .}}", "77");
+        check(
+            "{{define \"a\"}}{{template \"b\" .}}!{{end}}{{define \"b\"}}{{.}}{{end}}{{template \"a\" 1}}",
+            "1!",
+        );
+        check(
+            "{{define \"t\"}} {{end}}{{define \"t\"}}b{{end}}{{define \"t\"}}{{end}}{{template \"t\"}}",
+            "b",
+        );
+        // Variables are of the template that they are in.
+        fails("{{$x := 1}}{{define \"t\"}}{{$x}}{{end}}{{template \"t\"}}", "undefined variable");
+        fails("{{template \"none\"}}", "template \"none\" not defined");
+        fails(
+            "{{define \"t\"}}{{template \"t\"}}{{end}}{{template \"t\"}}",
+            "maximum template depth",
+        );
+        assert!(Template::parse("{{define \"t\"}}{{.Size}}{{end}}").unwrap().mentions("Size"));
     }
 
     #[test]
@@ -188,6 +222,17 @@ mod tests {
             ("{{if .X}}", "unexpected end of template: \"if\" has no {{end}}"),
             ("{{end}}", "unexpected {{end}}"),
             ("{{range .Pid}}{{end}}", "range cannot iterate over 7"),
+            ("{{break}}", "{{break}} outside {{range}}"),
+            ("{{range .}}{{block \"b\" .}}{{continue}}{{end}}{{end}}", "{{continue}} outside"),
+            ("{{if .Pid}}a{{else with .Pid}}b{{end}}", "unexpected words after {{else}} of if"),
+            ("{{range .Pid}}a{{else if .Pid}}b{{end}}", "unexpected words after {{else}} of range"),
+            ("{{if .Pid}}a{{else}}b{{else}}c{{end}}", "unexpected {{else}} in \"if\""),
+            ("{{define \"t\"}}", "\"define\" has no {{end}}"),
+            ("{{define t}}{{end}}", "missing name in define clause"),
+            ("{{define \"t\" .}}{{end}}", "unexpected words in define clause"),
+            ("{{if .Pid}}{{define \"t\"}}{{end}}{{end}}", "unexpected {{define}}"),
+            ("{{define \"t\"}}a{{end}}{{define \"t\"}}b{{end}}", "multiple definition"),
+            ("{{template}}", "missing name in template clause"),
             ("{{printf \"%s\"}}{{.Label \"x\"}}", "can't evaluate field Label"),
         ] {
             let err = Template::parse(template).and_then(|t| t.render(&json!({"Pid": 7})));

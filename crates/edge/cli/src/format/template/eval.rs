@@ -5,17 +5,29 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::parse::{Command, Node, Operand, Pipeline};
+use super::parse::{Command, Node, Operand, Parsed, Pipeline};
 use super::{Error, LABEL};
 use super::{functions, types};
 
 /// What a template makes of `root`. `is_header`: of the headers of columns, which functions leave as
 /// they are.
-pub(super) fn render(nodes: &[Node], root: &Value, is_header: bool) -> Result<String, Error> {
+pub(super) fn render(parsed: &Parsed, root: &Value, is_header: bool) -> Result<String, Error> {
     let mut out = String::new();
-    let mut scope = Scope { root, variables: HashMap::new(), is_header };
-    scope.run(nodes, Dot { value: root, name: "" }, &mut out)?;
+    let defined = &parsed.defined;
+    let mut scope = Scope { root, variables: HashMap::new(), is_header, defined, depth: 0 };
+    scope.run(&parsed.nodes, Dot { value: root, name: "" }, &mut out)?;
     Ok(out)
+}
+
+/// How deep templates may be within each other, or themselves.
+const MOST_DEPTH: usize = 200;
+
+/// How it goes on after a node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Next,
+    Break,
+    Continue,
 }
 
 /// Where fields are looked for.
@@ -54,18 +66,17 @@ struct Scope<'v> {
     root: &'v Value,
     variables: HashMap<String, Found>,
     is_header: bool,
+    defined: &'v HashMap<String, Vec<Node>>,
+    /// How many templates this one is within.
+    depth: usize,
 }
 
 impl Scope<'_> {
-    fn run(&mut self, nodes: &[Node], dot: Dot<'_>, out: &mut String) -> Result<(), Error> {
+    fn run(&mut self, nodes: &[Node], dot: Dot<'_>, out: &mut String) -> Result<Flow, Error> {
         for node in nodes {
-            match node {
-                Node::Text(text) => out.push_str(text),
-                Node::Print(pipeline) => out.push_str(&self.pipeline(pipeline, dot)?.text()),
-                Node::Assign(name, pipeline) => {
-                    let found = self.pipeline(pipeline, dot)?;
-                    self.variables.insert(name.clone(), found);
-                }
+            let flow = match node {
+                Node::Break => Flow::Break,
+                Node::Continue => Flow::Continue,
                 Node::If(arms, other) => {
                     let mut taken = other;
                     for (condition, body) in arms {
@@ -74,23 +85,69 @@ impl Scope<'_> {
                             break;
                         }
                     }
-                    self.run(taken, dot, out)?;
+                    self.run(taken, dot, out)?
                 }
                 Node::With(value, body, other) => {
                     let found = self.pipeline(value, dot)?;
                     if functions::truth(&found.value) {
-                        self.run(body, found.dot(), out)?;
+                        self.run(body, found.dot(), out)?
                     } else {
-                        self.run(other, dot, out)?;
+                        self.run(other, dot, out)?
                     }
                 }
                 Node::Range { vars, over, body, empty } => {
                     let over = self.pipeline(over, dot)?.value;
-                    self.range(vars, &over, (body, empty), dot, out)?;
+                    self.range(vars, &over, (body, empty), dot, out)?
                 }
+                simple => {
+                    self.print(simple, dot, out)?;
+                    Flow::Next
+                }
+            };
+            if flow != Flow::Next {
+                return Ok(flow);
             }
         }
+        Ok(Flow::Next)
+    }
+
+    /// A node that has no others within it.
+    fn print(&mut self, node: &Node, dot: Dot<'_>, out: &mut String) -> Result<(), Error> {
+        match node {
+            Node::Text(text) => out.push_str(text),
+            Node::Print(pipeline) => out.push_str(&self.pipeline(pipeline, dot)?.text()),
+            Node::Assign(name, pipeline) => {
+                let found = self.pipeline(pipeline, dot)?;
+                self.variables.insert(name.clone(), found);
+            }
+            Node::Template(name, value) => {
+                let found = match value {
+                    Some(value) => self.pipeline(value, dot)?,
+                    None => Found::new(Value::Null),
+                };
+                self.template(name, &found, out)?;
+            }
+            _ => {}
+        }
         Ok(())
+    }
+
+    /// A template that is defined: to it, what it is given is all there is.
+    fn template(&self, name: &str, found: &Found, out: &mut String) -> Result<(), Error> {
+        let nodes = self.defined.get(name);
+        let nodes = nodes.ok_or_else(|| Error::new(format!("template {name:?} not defined")))?;
+        if self.depth >= MOST_DEPTH {
+            let why = format!("exceeded maximum template depth ({MOST_DEPTH})");
+            return Err(Error::new(why));
+        }
+        let mut scope = Scope {
+            root: &found.value,
+            variables: HashMap::new(),
+            is_header: self.is_header,
+            defined: self.defined,
+            depth: self.depth + 1,
+        };
+        scope.run(nodes, found.dot(), out).map(drop)
     }
 
     fn range(
@@ -100,7 +157,7 @@ impl Scope<'_> {
         (body, empty): (&[Node], &[Node]),
         dot: Dot<'_>,
         out: &mut String,
-    ) -> Result<(), Error> {
+    ) -> Result<Flow, Error> {
         let items: Vec<(Value, &Value)> = match over {
             Value::Array(items) => {
                 items.iter().enumerate().map(|(at, item)| (at.into(), item)).collect()
@@ -129,9 +186,11 @@ impl Scope<'_> {
                     self.variables.insert(value.clone(), Found::new(item.clone()));
                 }
             }
-            self.run(body, Dot { value: item, name: "" }, out)?;
+            if self.run(body, Dot { value: item, name: "" }, out)? == Flow::Break {
+                break;
+            }
         }
-        Ok(())
+        Ok(Flow::Next)
     }
 
     fn pipeline(&self, Pipeline(commands): &Pipeline, dot: Dot<'_>) -> Result<Found, Error> {

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use super::{Error, types};
 
 const NAMES: &[&str] = &[
-    "and", "eq", "ge", "gt", "html", "index", "join", "json", "le", "len", "lower", "lt", "ne",
-    "not", "or", "pad", "print", "printf", "println", "slice", "split", "title", "truncate",
+    "and", "eq", "ge", "gt", "html", "index", "join", "js", "json", "le", "len", "lower", "lt",
+    "ne", "not", "or", "pad", "print", "printf", "println", "slice", "split", "title", "truncate",
     "upper", "urlquery",
 ];
 
@@ -62,6 +62,7 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, Error> {
         "gt" => (order(argument(0)?, argument(1)?) == Ordering::Greater).into(),
         "ge" => (order(argument(0)?, argument(1)?) != Ordering::Less).into(),
         "print" => print_all(arguments).into(),
+        "js" => js(&print_all(arguments)).into(),
         "html" => html(&print_all(arguments)).into(),
         "urlquery" => crate::client::encode(&print_all(arguments))
             .replace("%20", "+")
@@ -207,6 +208,21 @@ fn html(text: &str) -> String {
         .replace('>', "&gt;")
         .replace('"', "&#34;")
         .replace('\'', "&#39;")
+}
+
+/// Text within a string of JavaScript.
+fn js(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' | '\'' | '"' => out.extend(['\\', c]),
+            '<' | '>' | '&' | '=' | '\0'..' ' => {
+                out.push_str(&format!("\\u{:04X}", u32::from(c)));
+            }
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 fn join(value: &Value, separator: &str) -> String {

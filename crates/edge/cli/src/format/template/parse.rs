@@ -1,9 +1,12 @@
 //! From the text of a template to its nodes.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::Error;
 use super::functions;
+use super::lex::{Piece, Token, fields, pieces};
 
 /// A part of a template.
 #[derive(Debug)]
@@ -12,8 +15,24 @@ pub(super) enum Node {
     Print(Pipeline),
     Assign(String, Pipeline),
     If(Vec<(Pipeline, Vec<Node>)>, Vec<Node>),
-    Range { vars: Vec<String>, over: Pipeline, body: Vec<Node>, empty: Vec<Node> },
+    Range {
+        vars: Vec<String>,
+        over: Pipeline,
+        body: Vec<Node>,
+        empty: Vec<Node>,
+    },
     With(Pipeline, Vec<Node>, Vec<Node>),
+    /// A template that is defined, with what is `.` in it.
+    Template(String, Option<Pipeline>),
+    Break,
+    Continue,
+}
+
+/// A whole text: what it prints, and the templates that it defines, by their names.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    pub(super) nodes: Vec<Node>,
+    pub(super) defined: HashMap<String, Vec<Node>>,
 }
 
 /// Commands, each of which gets the result of the one before as its last argument.
@@ -37,30 +56,12 @@ pub(super) enum Operand {
     Nested(Pipeline, Vec<String>),
 }
 
-/// An action's words.
-#[derive(Clone, Debug, PartialEq)]
-enum Token {
-    Word(String),
-    Literal(Value),
-    Open,
-    /// With the fields after it.
-    Close(Vec<String>),
-    Pipe,
-    Comma,
-    Declare,
-}
-
-/// Text and actions, in turn.
-enum Piece {
-    Text(String),
-    Action(Vec<Token>),
-}
-
-pub(super) fn parse(text: &str) -> Result<Vec<Node>, Error> {
-    let mut parser = Parser { pieces: pieces(text)?.into_iter().peekable() };
+pub(super) fn parse(text: &str) -> Result<Parsed, Error> {
+    let pieces = pieces(text)?.into_iter().peekable();
+    let mut parser = Parser { pieces, defined: HashMap::new(), n_open: 0, n_ranges: 0 };
     let (nodes, end) = parser.block()?;
     match end {
-        Stop::Text => Ok(nodes),
+        Stop::Text => Ok(Parsed { nodes, defined: parser.defined }),
         Stop::End => Err(Error::new("unexpected {{end}}")),
         Stop::Else(_) => Err(Error::new("unexpected {{else}}")),
     }
@@ -95,8 +96,10 @@ pub(super) fn mentions(nodes: &[Node], field: &str) -> bool {
         commands.iter().flat_map(|command| &command.0).any(|one| operand(one, field))
     }
     nodes.iter().any(|node| match node {
-        Node::Text(_) => false,
-        Node::Print(value) | Node::Assign(_, value) => pipeline(value, field),
+        Node::Text(_) | Node::Template(_, None) | Node::Break | Node::Continue => false,
+        Node::Print(value) | Node::Assign(_, value) | Node::Template(_, Some(value)) => {
+            pipeline(value, field)
+        }
         Node::If(arms, other) => {
             mentions(other, field)
                 || arms.iter().any(|(value, body)| pipeline(value, field) || mentions(body, field))
@@ -105,144 +108,6 @@ pub(super) fn mentions(nodes: &[Node], field: &str) -> bool {
             pipeline(value, field) || mentions(body, field) || mentions(other, field)
         }
     })
-}
-
-fn pieces(text: &str) -> Result<Vec<Piece>, Error> {
-    let mut out = Vec::new();
-    let mut rest = text;
-    let mut trim_next = false;
-    while let Some(start) = rest.find("{{") {
-        let mut before = &rest[..start];
-        if trim_next {
-            before = before.trim_start();
-        }
-        let mut inner = &rest[start + 2..];
-        if inner.starts_with("- ") || inner.starts_with("-\n") {
-            before = before.trim_end();
-            inner = &inner[1..];
-        }
-        let close = closing(inner).ok_or_else(|| Error::new("unclosed action"))?;
-        let mut action = &inner[..close];
-        rest = &inner[close + 2..];
-        trim_next = action.ends_with(" -");
-        if trim_next {
-            action = &action[..action.len() - 1];
-        }
-        if !before.is_empty() {
-            out.push(Piece::Text(before.to_owned()));
-        }
-        if !action.trim_start().starts_with("/*") {
-            out.push(Piece::Action(tokens(action)?));
-        }
-    }
-    let rest = if trim_next { rest.trim_start() } else { rest };
-    if !rest.is_empty() {
-        out.push(Piece::Text(rest.to_owned()));
-    }
-    Ok(out)
-}
-
-/// Where `}}` stands that is not inside a string.
-fn closing(text: &str) -> Option<usize> {
-    let mut quote = None;
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        match quote {
-            Some('"') if escaped => escaped = false,
-            Some('"') if c == '\\' => escaped = true,
-            Some(q) if c == q => quote = None,
-            None if c == '"' || c == '`' => quote = Some(c),
-            None if text[at..].starts_with("}}") => return Some(at),
-            Some(_) | None => {}
-        }
-    }
-    None
-}
-
-fn tokens(action: &str) -> Result<Vec<Token>, Error> {
-    let mut out = Vec::new();
-    let mut chars = action.char_indices().peekable();
-    while let Some(&(at, c)) = chars.peek() {
-        match c {
-            c if c.is_whitespace() => {
-                chars.next();
-            }
-            '"' | '`' => {
-                let (value, length) = string(&action[at..])?;
-                out.push(Token::Literal(Value::String(value)));
-                while chars.next_if(|&(next, _)| next < at + length).is_some() {}
-            }
-            '(' => {
-                chars.next();
-                out.push(Token::Open);
-            }
-            ')' => {
-                chars.next();
-                let start = at + 1;
-                let mut end = start;
-                while let Some((next, c)) = chars.next_if(|&(_, c)| is_word(c)) {
-                    end = next + c.len_utf8();
-                }
-                out.push(Token::Close(fields(&action[start..end])));
-            }
-            '|' => {
-                chars.next();
-                out.push(Token::Pipe);
-            }
-            ',' => {
-                chars.next();
-                out.push(Token::Comma);
-            }
-            ':' | '=' => {
-                while chars.next_if(|&(_, c)| c == ':' || c == '=').is_some() {}
-                out.push(Token::Declare);
-            }
-            c if is_word(c) => {
-                let mut end = at;
-                while let Some((next, c)) = chars.next_if(|&(_, c)| is_word(c)) {
-                    end = next + c.len_utf8();
-                }
-                out.push(Token::Word(action[at..end].to_owned()));
-            }
-            other => return Err(Error::new(format!("unexpected {other:?} in {action:?}"))),
-        }
-    }
-    Ok(out)
-}
-
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '_' | '.' | '$' | '-' | '+')
-}
-
-fn fields(path: &str) -> Vec<String> {
-    path.split('.').filter(|part| !part.is_empty()).map(str::to_owned).collect()
-}
-
-/// The string that `text` begins with, and its length in the template, quotes included.
-fn string(text: &str) -> Result<(String, usize), Error> {
-    if let Some(raw) = text.strip_prefix('`') {
-        let end = raw.find('`').ok_or_else(|| Error::new("unterminated raw string"))?;
-        return Ok((raw[..end].to_owned(), end + 2));
-    }
-    let mut out = String::new();
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            _ if escaped => {
-                escaped = false;
-                out.push(match c {
-                    'n' => '\n',
-                    't' => '\t',
-                    'r' => '\r',
-                    other => other,
-                });
-            }
-            '\\' => escaped = true,
-            '"' => return Ok((out, at + 1)),
-            c => out.push(c),
-        }
-    }
-    Err(Error::new("unterminated string"))
 }
 
 /// What ended a block.
@@ -257,6 +122,10 @@ enum Stop {
 
 struct Parser {
     pieces: std::iter::Peekable<std::vec::IntoIter<Piece>>,
+    defined: HashMap<String, Vec<Node>>,
+    /// Blocks that are open, and how many of them `break` could end.
+    n_open: usize,
+    n_ranges: usize,
 }
 
 impl Parser {
@@ -276,13 +145,26 @@ impl Parser {
                     return Ok((nodes, Stop::Else(tokens[1..].to_vec())));
                 }
                 Some(Token::Word(word)) if word == "if" => {
-                    nodes.push(self.conditional(&tokens[1..])?);
+                    let condition = declared(&tokens[1..], &mut nodes)?;
+                    nodes.push(self.conditional(condition)?);
                 }
                 Some(Token::Word(word)) if word == "range" => nodes.push(self.range(&tokens[1..])?),
                 Some(Token::Word(word)) if word == "with" => {
-                    let value = pipeline(&tokens[1..])?;
-                    let (body, other) = self.two_blocks("with")?;
-                    nodes.push(Node::With(value, body, other));
+                    let value = declared(&tokens[1..], &mut nodes)?;
+                    nodes.push(self.with(value)?);
+                }
+                Some(Token::Word(word)) if word == "define" => self.define(&tokens[1..])?,
+                Some(Token::Word(word)) if word == "template" => {
+                    nodes.push(template(&tokens[1..])?);
+                }
+                Some(Token::Word(word)) if word == "block" => {
+                    nodes.push(self.named_block(&tokens[1..])?);
+                }
+                Some(Token::Word(word)) if word == "break" || word == "continue" => {
+                    if self.n_ranges == 0 {
+                        return Err(Error::new(format!("{{{{{word}}}}} outside {{{{range}}}}")));
+                    }
+                    nodes.push(if word == "break" { Node::Break } else { Node::Continue });
                 }
                 Some(Token::Word(word))
                     if word.starts_with('$') && tokens.get(1) == Some(&Token::Declare) =>
@@ -296,22 +178,94 @@ impl Parser {
         Ok((nodes, Stop::Text))
     }
 
-    fn conditional(&mut self, condition: &[Token]) -> Result<Node, Error> {
+    /// A block that is within another.
+    fn inner(&mut self) -> Result<(Vec<Node>, Stop), Error> {
+        self.n_open += 1;
+        let block = self.block();
+        self.n_open -= 1;
+        block
+    }
+
+    /// A block that ends with `{{end}}`.
+    fn last(&mut self, what: &str) -> Result<Vec<Node>, Error> {
+        match self.inner()? {
+            (nodes, Stop::End) => Ok(nodes),
+            (_, Stop::Text) => Err(no_end(what)),
+            (_, Stop::Else(_)) => Err(Error::new(format!("unexpected {{{{else}}}} in {what:?}"))),
+        }
+    }
+
+    fn conditional(&mut self, mut condition: Pipeline) -> Result<Node, Error> {
         let mut arms = Vec::new();
-        let mut condition = pipeline(condition)?;
         loop {
-            let (body, end) = self.block()?;
+            let (body, end) = self.inner()?;
             arms.push((condition, body));
             match end {
                 Stop::Text => return Err(no_end("if")),
                 Stop::End => return Ok(Node::If(arms, Vec::new())),
-                Stop::Else(words) if words.is_empty() => match self.block()? {
-                    (other, Stop::End) => return Ok(Node::If(arms, other)),
-                    _ => return Err(no_end("if")),
+                Stop::Else(words) => match after_else(&words, "if")? {
+                    None => return Ok(Node::If(arms, self.last("if")?)),
+                    Some(next) => condition = next,
                 },
-                Stop::Else(words) => condition = pipeline(&words[1..])?,
             }
         }
+    }
+
+    fn with(&mut self, value: Pipeline) -> Result<Node, Error> {
+        let (body, end) = self.inner()?;
+        match end {
+            Stop::Text => Err(no_end("with")),
+            Stop::End => Ok(Node::With(value, body, Vec::new())),
+            Stop::Else(words) => {
+                let other = match after_else(&words, "with")? {
+                    None => self.last("with")?,
+                    // Both end with the same `{{end}}`.
+                    Some(next) => vec![self.with(next)?],
+                };
+                Ok(Node::With(value, body, other))
+            }
+        }
+    }
+
+    /// `{{define "NAME"}}`: a template that is printed where `{{template "NAME"}}` says so.
+    fn define(&mut self, tokens: &[Token]) -> Result<(), Error> {
+        if self.n_open > 0 {
+            return Err(Error::new("unexpected {{define}}"));
+        }
+        let (name, []) = named(tokens, "define")? else {
+            return Err(Error::new("unexpected words in define clause"));
+        };
+        let body = self.body("define")?;
+        self.keep(name, body)
+    }
+
+    /// `{{block "NAME" VALUE}}`: one that is defined and printed in the same place.
+    fn named_block(&mut self, tokens: &[Token]) -> Result<Node, Error> {
+        let (name, value) = named(tokens, "block")?;
+        let value = pipeline(value)?;
+        let body = self.body("block")?;
+        self.keep(name.clone(), body)?;
+        Ok(Node::Template(name, Some(value)))
+    }
+
+    /// The body of a template of its own: loops around it are not its.
+    fn body(&mut self, what: &str) -> Result<Vec<Node>, Error> {
+        let n_ranges = std::mem::take(&mut self.n_ranges);
+        let body = self.last(what);
+        self.n_ranges = n_ranges;
+        body
+    }
+
+    fn keep(&mut self, name: String, body: Vec<Node>) -> Result<(), Error> {
+        // One that prints nothing gives way, as in Go.
+        let is_taken = self.defined.get(&name).is_some_and(|other| !is_blank(other));
+        if is_taken && !is_blank(&body) {
+            return Err(Error::new(format!("multiple definition of template {name:?}")));
+        }
+        if !is_taken {
+            self.defined.insert(name, body);
+        }
+        Ok(())
     }
 
     fn range(&mut self, tokens: &[Token]) -> Result<Node, Error> {
@@ -324,20 +278,54 @@ impl Parser {
             })
             .collect();
         let over = pipeline(&tokens[declare.map_or(0, |at| at + 1)..])?;
-        let (body, empty) = self.two_blocks("range")?;
+        self.n_ranges += 1;
+        let block = self.inner();
+        self.n_ranges -= 1;
+        let (body, end) = block?;
+        let empty = match end {
+            Stop::Text => return Err(no_end("range")),
+            Stop::End => Vec::new(),
+            Stop::Else(words) if words.is_empty() => self.last("range")?,
+            Stop::Else(_) => return Err(Error::new("unexpected words after {{else}} of range")),
+        };
         Ok(Node::Range { vars, over, body, empty })
     }
+}
 
-    fn two_blocks(&mut self, what: &str) -> Result<(Vec<Node>, Vec<Node>), Error> {
-        let (body, end) = self.block()?;
-        match end {
-            Stop::Text => Err(no_end(what)),
-            Stop::End => Ok((body, Vec::new())),
-            Stop::Else(_) => match self.block()? {
-                (other, Stop::End) => Ok((body, other)),
-                _ => Err(no_end(what)),
-            },
-        }
+/// Whether nodes are nothing but space.
+fn is_blank(nodes: &[Node]) -> bool {
+    nodes.iter().all(|node| matches!(node, Node::Text(text) if text.trim().is_empty()))
+}
+
+/// What comes after `else`, where it goes on as it began: `{{else if VALUE}}`, `{{else with VALUE}}`.
+fn after_else(words: &[Token], what: &str) -> Result<Option<Pipeline>, Error> {
+    match words.split_first() {
+        None => Ok(None),
+        Some((Token::Word(word), rest)) if word == what => pipeline(rest).map(Some),
+        Some(_) => Err(Error::new(format!("unexpected words after {{{{else}}}} of {what}"))),
+    }
+}
+
+/// The value of an `if` or a `with`. One that is given a name, `$x := VALUE`, is a node before it.
+fn declared(tokens: &[Token], nodes: &mut Vec<Node>) -> Result<Pipeline, Error> {
+    let [Token::Word(word), Token::Declare, rest @ ..] = tokens else { return pipeline(tokens) };
+    let Some(name) = word.strip_prefix('$') else { return pipeline(tokens) };
+    nodes.push(Node::Assign(name.to_owned(), pipeline(rest)?));
+    Ok(Pipeline(vec![Command(vec![Operand::Variable(name.to_owned(), Vec::new())])]))
+}
+
+/// `{{template "NAME" VALUE}}`, of which the value may be left out.
+fn template(tokens: &[Token]) -> Result<Node, Error> {
+    let (name, value) = named(tokens, "template")?;
+    let value = if value.is_empty() { None } else { Some(pipeline(value)?) };
+    Ok(Node::Template(name, value))
+}
+
+/// The name that an action begins with, and what comes after it.
+fn named<'t>(tokens: &'t [Token], what: &str) -> Result<(String, &'t [Token]), Error> {
+    match tokens.split_first() {
+        Some((Token::Literal(Value::String(name)), rest)) => Ok((name.clone(), rest)),
+        _ => Err(Error::new(format!("missing name in {what} clause"))),
     }
 }
 
