@@ -149,7 +149,9 @@ fn verbose(usage: &DiskUsage, format: Option<&str>) -> Result<i32> {
     let mut images: Vec<Value> =
         usage.images.items.iter().flat_map(|image| images::rows(image, !is_table)).collect();
     // Not among what Docker tells of an image here.
-    images.iter_mut().for_each(|image| image["Digest"] = "".into());
+    for image in &mut images {
+        image["Digest"] = "".into();
+    }
     let containers: Vec<Value> = usage
         .containers
         .items

@@ -217,7 +217,10 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         Command::Volume(command) => volume(client, command).await,
         Command::Secret(SecretCommand::Create(args)) => secrets::create(client, args).await,
         Command::Secret(SecretCommand::Ls(args)) => secrets::list(client, &args).await,
-        Command::Secret(SecretCommand::Inspect(args)) => {
+        Command::Secret(SecretCommand::Inspect { args, pretty: true }) => {
+            secrets::pretty(client, &args.objects).await
+        }
+        Command::Secret(SecretCommand::Inspect { args, pretty: false }) => {
             inspect::inspect(client, &args, Some("secret")).await
         }
         Command::Secret(SecretCommand::Update { label, label_rm, secret }) => {

@@ -76,6 +76,11 @@ pub(crate) async fn ps(client: &Client, args: &PsArgs) -> Result<i32> {
     }
     let containers: Vec<ContainerSummary> = client.get(&path).await?;
     if args.quiet {
+        if args.format.is_some() {
+            eprintln!(
+                "WARNING: Ignoring custom format, because both --format and --quiet are set."
+            );
+        }
         let before = list::quiet(format, "container_id: ");
         for container in &containers {
             println!("{before}{}", short(&container.id, args.no_trunc));

@@ -41,11 +41,13 @@ pub(crate) async fn create(client: &Client, args: SecretCreateArgs) -> Result<i3
             return Err(Error::Usage(why.to_owned()));
         }
     };
+    let named = |name: &str| (!name.is_empty()).then(|| json!({ "Name": name }));
     let spec = SecretSpec {
         name: args.name,
+        driver: named(&args.driver),
+        templating: named(&args.template_driver),
         labels: request::key_values(&args.label).into(),
         data: BASE64.encode(&data),
-        ..SecretSpec::default()
     };
     let created: IdResponse = client.post("/secrets/create", &spec).await?;
     println!("{}", created.id);
@@ -95,6 +97,38 @@ pub(crate) async fn list(client: &Client, args: &ListArgs) -> Result<i32> {
     list::print(format, COLUMNS, MORE, &rows)
 }
 
+/// `secret inspect --pretty`.
+pub(crate) async fn pretty(client: &Client, names: &[String]) -> Result<i32> {
+    let mut code = 0;
+    for name in names {
+        match client.get::<Secret>(&format!("/secrets/{}", encode(name))).await {
+            Ok(secret) => println!("{}", in_words(&secret)),
+            Err(err) => {
+                eprintln!("dhow: {err}");
+                code = 1;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// A secret as Docker's client tells of it, lines that do not line up included.
+fn in_words(secret: &Secret) -> String {
+    let SecretSpec { name, labels, driver, .. } = &secret.spec;
+    let mut text = format!("ID:              {}\nName:              {name}\n", secret.id);
+    for (at, (key, value)) in labels.iter().enumerate() {
+        let header = if at == 0 { "Labels:\n" } else { "" };
+        let sign = if value.is_empty() { "" } else { "=" };
+        text.push_str(&format!("{header} - {key}{sign}{value}\n"));
+    }
+    let driver = driver.as_ref().and_then(|driver| driver["Name"].as_str()).unwrap_or_default();
+    text + &format!(
+        "Driver:            {driver}\nCreated at:        {}\nUpdated at:        {}",
+        human::go_time(&secret.created_at),
+        human::go_time(&secret.updated_at)
+    )
+}
+
 /// `secret update`.
 pub(crate) async fn update(
     client: &Client,
@@ -117,4 +151,28 @@ pub(crate) async fn rm(client: &Client, secrets: &[String]) -> Result<i32> {
         client.delete(&format!("/secrets/{}", encode(name))).await.map(drop)
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_in_words() {
+        let mut secret = Secret {
+            id: "abc".into(),
+            created_at: "2026-01-02T03:04:05Z".into(),
+            updated_at: "2026-01-02T03:04:06Z".into(),
+            ..Secret::default()
+        };
+        secret.spec.name = "key".into();
+        let end = "Driver:            \nCreated at:        2026-01-02 03:04:05 +0000 UTC\n\
+                   Updated at:        2026-01-02 03:04:06 +0000 UTC";
+        let begin = "ID:              abc\nName:              key\n";
+        assert_eq!(in_words(&secret), format!("{begin}{end}"));
+        secret.spec.labels = [("a".to_owned(), "1".to_owned()), ("b".to_owned(), String::new())]
+            .into_iter()
+            .collect();
+        assert_eq!(in_words(&secret), format!("{begin}Labels:\n - a=1\n - b\n{end}"));
+    }
 }

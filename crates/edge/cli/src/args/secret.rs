@@ -18,7 +18,13 @@ pub(crate) enum SecretCommand {
     #[command(aliases = ["list"])]
     Ls(ListArgs),
     /// Display detailed information on one or more secrets; what they hold is never shown
-    Inspect(InspectArgs),
+    Inspect {
+        #[command(flatten)]
+        args: InspectArgs,
+        /// Print the information in a human friendly format
+        #[arg(long, conflicts_with = "format")]
+        pretty: bool,
+    },
     /// Change the labels of a secret
     Update {
         /// Set metadata for the secret
@@ -45,6 +51,12 @@ pub(crate) struct SecretCreateArgs {
     /// Set metadata for a secret
     #[arg(short, long)]
     pub(crate) label: Vec<String>,
+    /// Secret driver; of use to an engine that has some, dhow has none
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    pub(crate) driver: String,
+    /// Template driver; the same
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub(crate) template_driver: String,
     /// Take it from a variable of this environment instead of a file
     #[arg(long, value_name = "VARIABLE", conflicts_with = "file")]
     pub(crate) env: Option<String>,
