@@ -96,7 +96,9 @@ impl Call {
     }
 
     /// The body as JSON. No body is the zero value, as in `dockerd`.
-    pub(crate) async fn json<T: DeserializeOwned + Default>(&mut self) -> Result<T, Error> {
+    pub(crate) async fn json<T: DeserializeOwned + Default + docker::go::Request>(
+        &mut self,
+    ) -> Result<T, Error> {
         match self.json_text().await? {
             Some(body) => parse(&body),
             None => Ok(T::default()),
@@ -154,10 +156,12 @@ impl Call {
 }
 
 /// Reads a body; `null` is the zero value.
-pub(crate) fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Error> {
+pub(crate) fn parse<T: DeserializeOwned + Default + docker::go::Request>(
+    body: &[u8],
+) -> Result<T, Error> {
     // serde would read a list as the fields of a struct.
     if body.trim_ascii_start().starts_with(b"[") {
-        return Err(Error::invalid("invalid JSON: invalid type: array, expected an object"));
+        return Err(Error::unreadable(body, T::go(), "invalid type: array, expected an object"));
     }
     let (ports, others) = values(body);
     for (count, most) in [(others, BODY_VALUES), (ports, PORT_VALUES)] {
@@ -166,7 +170,8 @@ pub(crate) fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Err
         }
     }
     let mut read = serde_json::Deserializer::from_slice(body);
-    let value = Option::<T>::deserialize(&mut read).map_err(|err| Error::json(body, &err))?;
+    let value = Option::<T>::deserialize(&mut read)
+        .map_err(|err| Error::unreadable(body, T::go(), &err.to_string()))?;
     if read.end().is_err() {
         return Err(Error::invalid("unexpected content after JSON"));
     }

@@ -73,8 +73,13 @@ impl Error {
 
     /// The body is not what was expected.
     pub(crate) fn json(body: &[u8], err: &serde_json::Error) -> Self {
-        let why = if err.is_data() { None } else { complaint(body) };
-        Self::invalid(format!("invalid JSON: {}", why.unwrap_or_else(|| err.to_string())))
+        Self::unreadable(body, None, &err.to_string())
+    }
+
+    /// The body cannot be read as what `dockerd` reads it as: in Go's words, as far as we know them.
+    pub(crate) fn unreadable(body: &[u8], of: Option<&docker::go::Type>, otherwise: &str) -> Self {
+        let why = complaint(body).or_else(|| docker::go::mismatch(body, of?));
+        Self::invalid(format!("invalid JSON: {}", why.as_deref().unwrap_or(otherwise)))
     }
 }
 

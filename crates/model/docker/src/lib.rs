@@ -22,6 +22,7 @@ pub mod exec;
 pub mod explained;
 pub mod filters;
 pub mod gc;
+pub mod go;
 pub mod image;
 pub mod manifest;
 pub mod mode;

@@ -31,11 +31,38 @@ pub(crate) async fn list(call: Call) -> Reply {
     ok(&legacy::summaries(list, call.version))
 }
 
-/// What clients write beside the host's configuration that belongs into it (docker-py has `runtime` there).
+/// What of a request is read once more.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Beside {
+    /// Clients write it beside the host's configuration, into which it belongs (docker-py does).
     runtime: Option<String>,
+    networking_config: Option<Endpoints>,
+}
+
+/// Which networks there are settings of: `null` is none.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Endpoints {
+    endpoints_config: Option<BTreeMap<String, Option<IgnoredAny>>>,
+}
+
+impl Beside {
+    /// Refuses a network without settings, which an empty object would be.
+    fn check(&self) -> Result<(), Error> {
+        let endpoints =
+            self.networking_config.as_ref().and_then(|all| all.endpoints_config.as_ref());
+        let without = endpoints.into_iter().flatten().find(|(_, settings)| settings.is_none());
+        let Some((name, _)) = without else { return Ok(()) };
+        let name = if name == "default" { "bridge" } else { name.as_str() };
+        Err(Error::invalid(format!("invalid config for network {name}: EndpointsConfig is nil")))
+    }
+}
+
+impl docker::go::Request for Beside {
+    fn go() -> Option<&'static docker::go::Type> {
+        None
+    }
 }
 
 /// Whether nothing is said of the container itself: there is no field but those beside its configuration. What
@@ -55,8 +82,10 @@ pub(crate) async fn create(mut call: Call) -> Reply {
     if says_nothing(&body) {
         return Err(Error::invalid("config cannot be empty in order to create a container"));
     }
+    let beside: Beside = parse(&body)?;
+    beside.check()?;
     if request.host_config.runtime.is_empty() {
-        request.host_config.runtime = parse::<Beside>(&body)?.runtime.unwrap_or_default();
+        request.host_config.runtime = beside.runtime.unwrap_or_default();
     }
     let name = call.query.get("name").map(|name| name.trim_start_matches('/').to_owned());
     let platform = match call.version {

@@ -49,6 +49,12 @@ struct OfSwarm {
     cluster_volume_spec: Option<IgnoredAny>,
 }
 
+impl docker::go::Request for OfSwarm {
+    fn go() -> Option<&'static docker::go::Type> {
+        CreateRequest::go()
+    }
+}
+
 /// `POST /volumes/create`
 pub(crate) async fn create(mut call: Call) -> Reply {
     let body = call.json_text().await?;
