@@ -34,6 +34,7 @@ mod routes;
 mod scope;
 mod server;
 mod stream;
+mod swarm;
 mod tls;
 mod until;
 mod version;

@@ -3,6 +3,7 @@
 use hyper::Method;
 
 use crate::{
+    call::Call,
     error::Error,
     handlers::{
         archive, build, check, container, device, dhow, exec, gc, image, network, process,
@@ -10,6 +11,7 @@ use crate::{
     },
     http::route::Routes,
     server::Handler,
+    swarm::{self, Look},
 };
 
 macro_rules! routes {
@@ -132,60 +134,76 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     POST "/dhow/volumes/{}/archive" => volume::restore,
 };
 
-/// What Docker has and we do not, and how it is called in the answer.
-const NOT_BUILT: &[(Method, &str, Missing)] = &[
+/// What Docker has and we do not.
+static NOT_BUILT: &[(Method, &str, Missing)] = &[
     (Method::GET, "/containers/{}/checkpoints", Missing::Experimental),
     (Method::POST, "/containers/{}/checkpoints", Missing::Experimental),
-    (Method::GET, "/plugins/privileges", Missing::NotYet("plugins")),
-    (Method::POST, "/plugins/pull", Missing::NotYet("plugins")),
-    (Method::POST, "/plugins/create", Missing::NotYet("plugins")),
-    (Method::POST, "/swarm/init", Missing::NotYet("Swarm")),
-    (Method::POST, "/swarm/join", Missing::NotYet("Swarm")),
-    (Method::POST, "/swarm/leave", Missing::NoSwarm("This node is not part of a swarm")),
-    (Method::GET, "/swarm", Missing::NoSwarm(NO_MANAGER)),
-    (Method::POST, "/swarm/{}", Missing::NoSwarm(NO_MANAGER)),
-    (Method::GET, "/swarm/unlockkey", Missing::NoSwarm(NO_MANAGER)),
-    (Method::GET, "/nodes", Missing::NoSwarm(NO_MANAGER)),
-    (Method::GET, "/nodes/{}", Missing::NoSwarm(NO_MANAGER)),
-    (Method::DELETE, "/nodes/{}", Missing::NoSwarm(NO_MANAGER)),
-    (Method::POST, "/nodes/{}/update", Missing::NoSwarm(NO_MANAGER)),
-    (Method::GET, "/services", Missing::NoSwarm(NO_MANAGER)),
-    (Method::POST, "/services/create", Missing::NoSwarm(NO_MANAGER)),
-    (Method::GET, "/services/{}/logs", Missing::NoSwarm(NO_MANAGER)),
-    (Method::GET, "/services/{}", Missing::NoSwarm(NO_MANAGER)),
-    (Method::POST, "/services/{}/update", Missing::NoSwarm(NO_MANAGER)),
-    (Method::DELETE, "/services/{}", Missing::NoSwarm(NO_MANAGER)),
-    (Method::GET, "/tasks", Missing::NoSwarm(NO_MANAGER)),
-    (Method::GET, "/tasks/{}/logs", Missing::NoSwarm(NO_MANAGER)),
-    (Method::GET, "/tasks/{}", Missing::NoSwarm(NO_MANAGER)),
-    (Method::GET, "/configs", Missing::NoSwarm(NO_MANAGER)),
-    (Method::POST, "/configs/create", Missing::NoSwarm(NO_MANAGER)),
-    (Method::GET, "/configs/{}", Missing::NoSwarm(NO_MANAGER)),
-    (Method::DELETE, "/configs/{}", Missing::NoSwarm(NO_MANAGER)),
-    (Method::POST, "/configs/{}/update", Missing::NoSwarm(NO_MANAGER)),
+    (Method::GET, "/plugins/privileges", Missing::NotYet("plugins", Look::Away)),
+    (Method::POST, "/plugins/pull", Missing::NotYet("plugins", Look::Away)),
+    (Method::POST, "/plugins/create", Missing::NotYet("plugins", Look::Away)),
+    (Method::POST, "/swarm/init", Missing::NotYet("Swarm", Look::Body(&swarm::INIT))),
+    (Method::POST, "/swarm/join", Missing::NotYet("Swarm", Look::Body(&swarm::JOIN))),
+    (Method::POST, "/swarm/leave", Missing::NoMember),
+    (Method::GET, "/swarm", Missing::NoManager(Look::Away)),
+    (Method::POST, "/swarm/update", Missing::NoManager(Look::Swarm)),
+    (Method::POST, "/swarm/unlock", Missing::NoManager(Look::Body(&swarm::UNLOCK))),
+    (Method::GET, "/swarm/unlockkey", Missing::NoManager(Look::Away)),
+    (Method::GET, "/nodes", Missing::NoManager(Look::Filters)),
+    (Method::GET, "/nodes/{}", Missing::NoManager(Look::Away)),
+    (Method::DELETE, "/nodes/{}", Missing::NoManager(Look::Away)),
+    (Method::POST, "/nodes/{}/update", Missing::NoManager(Look::Change(&swarm::NODE, "node"))),
+    (Method::GET, "/services", Missing::NoManager(Look::Services)),
+    (Method::POST, "/services/create", Missing::NoManager(Look::Body(&swarm::SERVICE))),
+    (Method::GET, "/services/{}/logs", Missing::NoManager(Look::Streams)),
+    (Method::GET, "/services/{}", Missing::NoManager(Look::Defaults)),
+    (
+        Method::POST,
+        "/services/{}/update",
+        Missing::NoManager(Look::Change(&swarm::SERVICE, "service")),
+    ),
+    (Method::DELETE, "/services/{}", Missing::NoManager(Look::Away)),
+    (Method::GET, "/tasks", Missing::NoManager(Look::Filters)),
+    (Method::GET, "/tasks/{}/logs", Missing::NoManager(Look::Streams)),
+    (Method::GET, "/tasks/{}", Missing::NoManager(Look::Away)),
+    (Method::GET, "/configs", Missing::NoManager(Look::Filters)),
+    (Method::POST, "/configs/create", Missing::NoManager(Look::Body(&swarm::CONFIG))),
+    (Method::GET, "/configs/{}", Missing::NoManager(Look::Away)),
+    (Method::DELETE, "/configs/{}", Missing::NoManager(Look::Away)),
+    (
+        Method::POST,
+        "/configs/{}/update",
+        Missing::NoManager(Look::Change(&swarm::CONFIG, "config")),
+    ),
 ];
 
-/// What a `dockerd` says that has not joined a swarm; no engine of ours ever has.
-pub(crate) const NO_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \
-                          \"docker swarm join\" to connect this node to swarm and try again.";
-
-/// Why a path of Docker's is not answered.
+/// Why a path of Docker's is not answered, and what is looked at before.
 #[derive(Clone, Copy, Debug)]
-enum Missing {
+pub(crate) enum Missing {
     /// There is nothing like it yet; what it is called.
-    NotYet(&'static str),
+    NotYet(&'static str, Look),
     /// `dockerd` has it only where it is asked for.
     Experimental,
-    /// It is for those who have joined a swarm; in Docker's words.
-    NoSwarm(&'static str),
+    /// It is for those who have joined a swarm.
+    NoManager(Look),
+    /// The same, in other words.
+    NoMember,
 }
 
-/// What is said of something that Docker has and we do not.
-pub(crate) fn not_built(method: &Method, path: &str) -> Option<Error> {
+impl Missing {
+    /// What is said; or what is wrong with the request itself.
+    pub(crate) async fn why(self, call: &mut Call) -> Error {
+        let (look, why) = match self {
+            Self::NotYet(what, look) => (look, Error::not_there_yet(what)),
+            Self::Experimental => (Look::Away, Error::experimental()),
+            Self::NoManager(look) => (look, Error::unavailable(swarm::NO_MANAGER)),
+            Self::NoMember => (Look::Away, Error::unavailable(swarm::NO_MEMBER)),
+        };
+        swarm::look(call, look).await.err().unwrap_or(why)
+    }
+}
+
+/// Whether this is something that Docker has and we do not.
+pub(crate) fn not_built(method: &Method, path: &str) -> Option<Missing> {
     let routes: Routes<Missing> = Routes(NOT_BUILT);
-    routes.find(method, path).map(|(missing, _)| match missing {
-        Missing::NotYet(what) => Error::not_there_yet(what),
-        Missing::Experimental => Error::experimental(),
-        Missing::NoSwarm(words) => Error::unavailable(words),
-    })
+    routes.find(method, path).map(|(missing, _)| missing)
 }

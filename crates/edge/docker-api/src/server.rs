@@ -66,12 +66,18 @@ impl Server {
         }
         let Some((handler, id)) = ROUTES.find(request.method(), path) else {
             // As in `dockerd`, a path that there is not has no version that is wrong.
-            let missing = match not_built(request.method(), path) {
-                Some(missing) => Err(Version::of(version).map_or_else(|err| err, |_| missing)),
-                None => cleaned(&request).ok_or_else(Error::page_not_found),
+            let Some(missing) = not_built(request.method(), path) else {
+                let missing = cleaned(&request).ok_or_else(Error::page_not_found);
+                tokio::spawn(drain(request.into_body()));
+                return missing;
             };
-            tokio::spawn(drain(request.into_body()));
-            return missing;
+            let version = Version::of(version);
+            // What of the body nobody reads goes with it.
+            let mut call = Call::new(&self.api, Version::NEWEST, String::new(), request);
+            return Err(match version {
+                Ok(_) => missing.why(&mut call).await,
+                Err(err) => err,
+            });
         };
         let version = Version::of(version)?;
         let id = id.to_owned();

@@ -17,6 +17,7 @@ use network::{Network, Pool, PoolRequest};
 use crate::{
     call::{Call, Reply, created, done, empty, ok},
     error::Error,
+    http::query::go_bool,
     until::Until,
     version::Version,
 };
@@ -69,18 +70,6 @@ pub(crate) async fn inspect(call: Call) -> Reply {
     }
     let inspect = call.engine(move |engine| look(engine, &id, version)).await?;
     ok(&inspect)
-}
-
-/// Refuses what is no truth value to Go; an empty one is none.
-fn go_bool(text: &str, what: &str) -> Result<(), Error> {
-    const TRUTHS: [&str; 13] =
-        ["", "1", "t", "T", "true", "TRUE", "True", "0", "f", "F", "false", "FALSE", "False"];
-    if TRUTHS.contains(&text) {
-        return Ok(());
-    }
-    Err(Error::invalid(format!(
-        "invalid value for {what}: {text}: strconv.ParseBool: parsing {text:?}: invalid syntax"
-    )))
 }
 
 /// `POST /networks/create`

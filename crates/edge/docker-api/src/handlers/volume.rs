@@ -14,7 +14,7 @@ use crate::{
     call::{Call, Reply, created, done, ok, parse},
     error::Error,
     handlers::archive,
-    routes::NO_MANAGER,
+    swarm::NO_MANAGER,
     version::Version,
 };
 

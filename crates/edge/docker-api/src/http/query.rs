@@ -90,6 +90,18 @@ impl Query {
     }
 }
 
+/// Refuses what is no truth value to Go; an empty one is none.
+pub(crate) fn go_bool(text: &str, what: &str) -> Result<(), Error> {
+    const TRUTHS: [&str; 13] =
+        ["", "1", "t", "T", "true", "TRUE", "True", "0", "f", "F", "false", "FALSE", "False"];
+    if TRUTHS.contains(&text) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "invalid value for {what}: {text}: strconv.ParseBool: parsing {text:?}: invalid syntax"
+    )))
+}
+
 /// The first `%` that two hexadecimal digits do not follow, with what follows of it.
 fn bad_escape(text: &str) -> Option<&str> {
     text.match_indices('%').find_map(|(at, _)| {
