@@ -34,10 +34,14 @@ pub struct Commit {
     pub container: Option<String>,
 }
 
+/// The digest of an archive in which nothing is.
+const EMPTY: &str = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
+
 impl Images {
     /// Makes an image of what was written in `mounts`, on the layers of the image `base` (none for a
-    /// container without an image). Nothing may write to it meanwhile. Where it is a directory, empty
-    /// mount points as in the tree `mountpoints` are not taken for something new.
+    /// container without an image), to which it adds none where nothing was written. Nothing may write to it
+    /// meanwhile. Where it is a directory, empty mount points as in the tree `mountpoints` are not taken for
+    /// something new.
     pub fn commit(
         &self,
         mounts: &Mounts,
@@ -69,6 +73,7 @@ impl Images {
             }
         };
         let top = top.finish()?;
+        let is_empty = top.digest().hex() == EMPTY;
 
         let created = Timestamp::from_nanos(now()).to_string();
         let (mut config, mut layers) = match base {
@@ -80,23 +85,27 @@ impl Images {
         config.comment.clone_from(&commit.message);
         config.container.clone_from(&commit.container);
         config.config = run;
-        config.rootfs.diff_ids.push(DiffId(top.digest().clone()));
+        // An image has one layer at least.
+        let top = (!is_empty || layers.is_empty()).then_some(top);
+        config.rootfs.diff_ids.extend(top.iter().map(|top| DiffId(top.digest().clone())));
         config.history.push(History {
             created: Some(created),
             created_by: commit.created_by.clone(),
             author: commit.author.clone(),
             comment: commit.message.clone(),
-            empty_layer: false,
+            empty_layer: top.is_none(),
         });
-        layers.push(Descriptor::new(media_type::LAYER, top.digest().clone(), top.size()));
 
         let config = to_json("the image configuration", &config)?;
         let descriptor = Descriptor::of(media_type::CONFIG, &config);
         let mut sources: Vec<Box<dyn LayerSource + '_>> = Vec::new();
-        for layer in &layers[..layers.len() - 1] {
+        for layer in &layers {
             sources.push(Box::new(Kept { digest: layer.digest.clone(), content: &self.content }));
         }
-        sources.push(Box::new(top));
+        if let Some(top) = top {
+            layers.push(Descriptor::new(media_type::LAYER, top.digest().clone(), top.size()));
+            sources.push(Box::new(top));
+        }
         let manifest = to_json("the image manifest", &Manifest::new(descriptor, layers))?;
         let names = Names { tag: reference.as_ref(), parent: base, ..Names::default() };
         let image = self.install_foreign(&manifest, &config, &sources, names)?;

@@ -140,6 +140,19 @@ fn becomes_an_image(home: &Home) {
     assert_eq!(again.chain, image.chain, "the same changes are the same layer");
     home.check();
 
+    // Nothing is no layer.
+    let nothing = home.images.snapshots.prepare(&"two".parse().unwrap(), &base.chain).unwrap();
+    let same = Commit { reference: "same:1".parse().ok(), ..commit.clone() };
+    let same = home.images.commit(&nothing, None, Some(&base.id), &same).unwrap();
+    assert_eq!(same.chain, base.chain);
+    assert_ne!(same.id, base.id);
+    let history = home.images.history("same:1").unwrap();
+    assert_eq!((history.len(), history[0].size, history[0].created_by.as_str()), (2, 0, "sh"));
+    assert!(home.images.resolve("same:1").unwrap().config.history[1].empty_layer);
+    home.images.snapshots.remove(&"two".parse().unwrap()).unwrap();
+    home.images.remove("same:1", false, &|_| false).unwrap();
+    home.check();
+
     let wrong = Commit { changes: vec!["RUN x".into()], ..commit.clone() };
     assert!(home.images.commit(&mounts, None, Some(&base.id), &wrong).is_err());
     let host = home.images.resolve("host").unwrap();
