@@ -34,6 +34,9 @@ pub enum Error {
     /// A path leads through a file.
     #[error("lstat {0}: not a directory")]
     NotADirectory(String),
+    /// Links lead on and on.
+    #[error("lstat {0}: too many levels of symbolic links")]
+    TooManyLinks(String),
     /// There is no such exec.
     #[error("No such exec instance: {0}")]
     NoExec(String),
@@ -175,6 +178,7 @@ impl Error {
             Self::Undo { first, .. } => first.class(),
             Self::Start { .. }
             | Self::NotADirectory(_)
+            | Self::TooManyLinks(_)
             | Self::Cancelled
             | Self::Shim(_)
             | Self::Io { .. }

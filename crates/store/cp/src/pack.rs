@@ -188,8 +188,11 @@ impl Packer<'_> {
         }
         match kind {
             Kind::Symlink => {
-                let target = rustix::fs::readlinkat(&node, "", Vec::new());
-                entry.link = target.at("readlink", path)?.into_bytes();
+                match rustix::fs::readlinkat(&node, "", Vec::new()) {
+                    // In proc: it would lead to a process that is not in that proc.
+                    Err(Errno::NOENT) => return Ok(false),
+                    target => entry.link = target.at("readlink", path)?.into_bytes(),
+                }
             }
             Kind::CharDevice | Kind::BlockDevice => {
                 entry.device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
 
 use cp::{Ids, Place};
-use rustix::fs::{FileType, Gid, StatVfsMountFlags, Uid};
+use rustix::fs::{FileType, Gid, PROC_SUPER_MAGIC, StatVfsMountFlags, Uid};
 
 use super::{Extract, View, ids_of, missing};
 use crate::Error;
@@ -98,6 +98,10 @@ fn check_writable(container: &Container, path: &str) -> Result<(), Error> {
 
 /// The same by what is mounted where links have led.
 fn check_mount(root: BorrowedFd<'_>, target: BorrowedFd<'_>, place: &Place) -> Result<(), Error> {
+    // In proc nothing can be made.
+    if rustix::fs::fstatfs(target).at("statfs", &place.path)?.f_type == PROC_SUPER_MAGIC {
+        return Err(denied(VOLUME));
+    }
     let flags = rustix::fs::fstatvfs(target).at("statvfs", &place.path)?.f_flag;
     if !flags.contains(StatVfsMountFlags::RDONLY) {
         return Ok(());

@@ -209,8 +209,11 @@ fn archive(view: View, wanted: &str, path: &str, one_file_system: bool) -> Resul
     let stat = rustix::fs::fstat(&node).at("stat", &place.path)?;
     let link_target = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Symlink => {
-            let target = rustix::fs::readlinkat(&node, "", Vec::new());
-            let target = target.at("readlink", &place.path)?;
+            let target = match rustix::fs::readlinkat(&node, "", Vec::new()) {
+                // `/proc/self`: who looks is not in the container.
+                Err(Errno::NOENT) => return Err(not_there(wanted, path)),
+                target => target.at("readlink", &place.path)?,
+            };
             let target = Path::new(OsStr::from_bytes(target.to_bytes()));
             place.path.parent().unwrap_or(Path::new("/")).join(target).to_string_lossy().into()
         }
@@ -236,10 +239,17 @@ pub(crate) fn whole(root: Root) -> Result<Archive, Error> {
 /// An error about a path that is not there, in Docker's words.
 fn missing(err: sys::Error, wanted: &str, path: &str) -> Error {
     match err.errno() {
-        Errno::NOENT => {
-            Error::NotFound(format!("Could not find the file {path} in container {wanted}"))
+        Errno::NOENT => not_there(wanted, path),
+        // Links of proc that lead out of it are not followed: they would lead out of the container as well.
+        Errno::LOOP if crate::mounting::clean(path).starts_with("/proc/") => {
+            not_there(wanted, path)
         }
+        Errno::LOOP => Error::TooManyLinks(path.into()),
         Errno::NOTDIR => Error::NotADirectory(path.into()),
         _ => err.into(),
     }
+}
+
+fn not_there(wanted: &str, path: &str) -> Error {
+    Error::NotFound(format!("Could not find the file {path} in container {wanted}"))
 }
