@@ -138,6 +138,13 @@ impl Engine {
             .inspect(self.db(), &called)
         {
             Ok(network) => {
+                // By which names it was found when it ran last.
+                let last = record.connected.get(&network.name);
+                if let Some(last) = last.filter(|last| last.network_id == network.id)
+                    && settings.dns_names.is_nil()
+                {
+                    settings.dns_names.clone_from(&last.dns_names);
+                }
                 settings.network_id = network.id;
                 (network.name, settings)
             }

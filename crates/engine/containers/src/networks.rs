@@ -1,7 +1,7 @@
 //! Networks, as far as containers have a part in them.
 
 use docker::EndpointSettings;
-use network::{Driver, Network};
+use network::{Driver, Member, Network};
 
 use crate::engine::Engine;
 use crate::error::At as _;
@@ -66,6 +66,15 @@ impl Engine {
         if alive {
             self.rewire(&mut container, before, Wire::Join(&network.id))?;
         } else {
+            if network.is_user_defined() && network.driver().has_links() {
+                // As Docker shows it, the names are known from now on.
+                let hostname = &container.record.config.hostname;
+                let member = Member { id: &container.id, name: &container.name, hostname };
+                let names = network::names(&member, &settings.aliases);
+                if let Some(own) = container.record.endpoints.get_mut(&network.name) {
+                    own.dns_names = names.into();
+                }
+            }
             self.set_record(&container)?;
         }
         self.tell_of_network("connect", &container, &network);

@@ -255,8 +255,9 @@ impl Networks {
     ) -> Endpoint {
         let ways = [leased.way_out(true), leased.way_out(false)];
         let Leased { network, addresses } = leased;
-        // A way by the link itself has none.
-        let gateways = ways.into_iter().flatten().filter(|way| !way.is_unspecified()).collect();
+        // A way by the link itself has none, and out of an internal network nothing leads.
+        let is_shown = |way: &IpAddr| !way.is_unspecified() && !network.is_internal();
+        let gateways = ways.into_iter().flatten().filter(is_shown).collect();
         let parent = network.config.parent.as_ref();
         let names =
             if network.is_user_defined() { names(member, &attachment.aliases) } else { Vec::new() };
@@ -392,11 +393,12 @@ fn with_network(names: &[String], network: &str) -> Vec<String> {
     names.iter().cloned().chain(qualified).collect()
 }
 
-/// Each name once, in lower case, as names are compared.
-fn names(member: &Member<'_>, aliases: &[String]) -> Vec<String> {
-    let own = [member.name, name::short(member.id), member.hostname];
+/// By which names others on a network made by people find a container that has these aliases there: each once, in
+/// lower case, as names are compared, and in Docker's order.
+pub fn names(member: &Member<'_>, aliases: &[String]) -> Vec<String> {
+    let given = std::iter::once(member.name).chain(aliases.iter().map(String::as_str));
     let mut names: Vec<String> = Vec::new();
-    for name in own.into_iter().chain(aliases.iter().map(String::as_str)) {
+    for name in given.chain([name::short(member.id), member.hostname]) {
         let name = name.to_ascii_lowercase();
         // One line of a file, one word of it.
         let fits =

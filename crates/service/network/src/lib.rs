@@ -36,7 +36,7 @@ mod template;
 
 use std::path::{Path, PathBuf};
 
-pub use connect::{Attachment, Connected, Endpoint, Member};
+pub use connect::{Attachment, Connected, Endpoint, Member, names};
 pub use create::{CreateRequest, PoolRequest};
 pub use defaults::{DefaultBridge, Defaults, SplitPool};
 pub use error::{Class, Error};
