@@ -39,6 +39,11 @@ const GONE: &str = ".gone-";
 pub(crate) struct Record {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) options: BTreeMap<String, String>,
+    /// Somebody said that there are no labels, or no options: they are shown as empty, not as `null`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) empty_labels: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) empty_options: bool,
     /// The volume that it is a snapshot of: it is read-only for ever.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) snapshot_of: String,
@@ -95,6 +100,7 @@ impl Engine {
         self.begin_volume(&beside, name)?;
         failpoint::hit("engine.volume-fill").at("mkdir", &directory)?;
         let made = fill_directory(&directory, record, fill)
+            .map_err(|err| without_quotas(name, err))
             .and_then(|()| failpoint::hit("engine.volume-filled").at("rename", &directory))
             .and_then(|()| self.name_volume(&row, &directory));
         if !matches!(made, Ok(true)) {
@@ -221,6 +227,16 @@ fn fill_directory(
         snapshot::quota::limit(directory, &["", "_data"], bytes)?;
     }
     fill(&data)
+}
+
+/// That a volume cannot be limited, as Docker says it, with the reason.
+fn without_quotas(name: &str, err: Error) -> Error {
+    match err {
+        Error::Snapshot(snapshot::Error::NoLimit { why }) => Error::Invalid(format!(
+            "create {name}: quota size requested but no quota support: {why}"
+        )),
+        err => err,
+    }
 }
 
 /// Removes the directory of a volume that is none (any more), with all in it.

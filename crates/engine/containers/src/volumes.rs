@@ -28,16 +28,22 @@ impl Engine {
         &self,
         wanted: &str,
         driver: &str,
-        options: &BTreeMap<String, String>,
-        labels: &BTreeMap<String, String>,
+        options: &Map<String>,
+        labels: &Map<String>,
     ) -> Result<Volume, Error> {
         if !matches!(driver, "" | "local") {
             return Err(Error::NotFound(format!(
                 "create {wanted}: error looking up volume plugin {driver}: plugin \"{driver}\" not found"
             )));
         }
-        let mut record =
-            Record { labels: labels.clone(), options: options.clone(), ..Record::default() };
+        let is_empty = |map: &Map<String>| map.is_empty() && !map.is_nil();
+        let mut record = Record {
+            labels: labels.clone().into_map(),
+            options: options.clone().into_map(),
+            empty_labels: is_empty(labels),
+            empty_options: is_empty(options),
+            ..Record::default()
+        };
         let name = if wanted.is_empty() {
             record.labels.insert(ANONYMOUS.into(), String::new());
             name::hex::<32>()?
@@ -217,13 +223,16 @@ impl Engine {
 
     fn show_volume(&self, row: &metadata::Volume) -> Volume {
         let record = record(row);
+        let shown = |map: BTreeMap<String, String>, is_empty: bool| -> Map<String> {
+            if map.is_empty() && !is_empty { Map::NIL } else { map.into() }
+        };
         Volume {
             created_at: clock::print(row.created),
             driver: "local".into(),
-            labels: if record.labels.is_empty() { Map::default() } else { record.labels.into() },
+            labels: shown(record.labels, record.empty_labels),
             mountpoint: self.volume_data(&row.name).to_string_lossy().into_owned(),
             name: row.name.clone(),
-            options: if record.options.is_empty() { Map::default() } else { record.options.into() },
+            options: shown(record.options, record.empty_options),
             scope: "local".into(),
             ..Volume::default()
         }
