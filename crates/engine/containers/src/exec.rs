@@ -237,9 +237,20 @@ impl Engine {
             Err(err) => return Err(err),
         };
         let request = Request::Resize { exec: Some(exec.to_owned()), width, height };
-        match shim::ask(&self.paths().socket(&container.id), &request)? {
-            Some(_) => Ok(()),
-            None => control::not_running(&container),
+        match shim::ask(&self.paths().socket(&container.id), &request) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => control::not_running(&container),
+            Err(err) => Err(self.why_not_running(&container, exec).unwrap_or(err)),
+        }
+    }
+
+    /// Why an exec has no terminal, in Docker's words: it has not begun, or has ended.
+    fn why_not_running(&self, container: &Container, exec: &str) -> Option<Error> {
+        let status = ExecStatus::load(&self.paths().execs(&container.id), exec).ok()?;
+        match (status.running, status.pid) {
+            (true, _) => None,
+            (false, 0) => Some(Error::Invalid("exec process is not started".into())),
+            (false, _) => Some(Error::NotFound(format!("NotFound: process does not exist {exec}"))),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
     http::{connection::Answer, gone::head_taken},
     older,
     stream::{
-        detach::Detector,
+        detach::{self, Detector},
         frames::{Framing, frame},
         relay::{Options, relay},
     },
@@ -31,7 +31,9 @@ pub(crate) async fn create(mut call: Call) -> Reply {
     if request.cmd.is_empty() {
         return Err(Error::invalid("No exec command specified"));
     }
-    detach_keys(&request.detach_keys)?;
+    let keys = &request.detach_keys;
+    detach::parse(keys)
+        .ok_or_else(|| Error::invalid(format!("Invalid escape keys ({keys}) provided")))?;
     let id = call.id.clone();
     let id = call.engine(move |engine| engine.exec_create(&id, &request)).await?;
     created(&IdResponse { id })
@@ -97,7 +99,13 @@ pub(crate) async fn start(mut call: Call) -> Reply {
 /// `GET /exec/ID/json`
 pub(crate) async fn inspect(call: Call) -> Reply {
     let id = call.id.clone();
-    ok(&call.engine(move |engine| engine.exec_inspect(&id)).await?)
+    let mut inspect = call.engine(move |engine| engine.exec_inspect(&id)).await?;
+    // Bytes, as Go writes them; none where nobody said which.
+    if !inspect.detach_keys.is_empty() {
+        let keys = detach::parse(&inspect.detach_keys).unwrap_or_default();
+        inspect.detach_keys = data_encoding::BASE64.encode(&keys);
+    }
+    ok(&inspect)
 }
 
 /// `POST /exec/ID/resize`
