@@ -103,6 +103,17 @@ pub(crate) fn event(mut event: event::Message, version: Version) -> event::Messa
 pub(crate) fn info(info: &Info, version: Version) -> Result<Value, Error> {
     let mut value = to_value(info)?;
     let Some(fields) = value.as_object_mut() else { return Ok(value) };
+    if version < Version(25)
+        && let Some(options) = fields.get_mut("SecurityOptions").and_then(Value::as_array_mut)
+    {
+        // Their names alone.
+        for option in options {
+            let name = option.as_str().and_then(|text| text.strip_prefix("name="));
+            if let Some(name) = name.and_then(|text| text.split(',').next()) {
+                *option = json!(name);
+            }
+        }
+    }
     if version < Version(47)
         && let Some(registries) = fields.get_mut("RegistryConfig").and_then(Value::as_object_mut)
     {
@@ -115,7 +126,10 @@ pub(crate) fn info(info: &Info, version: Version) -> Result<Value, Error> {
     if version < Version(49) {
         fields.remove("FirewallBackend");
         for name in ["ContainerdCommit", "RuncCommit", "InitCommit"] {
-            if let Some(commit) = fields.get_mut(name) {
+            // Absent where it is empty.
+            if let Some(commit) = fields.get_mut(name)
+                && commit["ID"] != ""
+            {
                 commit["Expected"] = commit["ID"].clone();
             }
         }
@@ -309,6 +323,7 @@ mod tests {
         let said = Info {
             runc_commit: Commit { id: "0.1".into() },
             firewall_backend: Some(FirewallInfo::default()),
+            security_options: vec!["name=seccomp,profile=builtin".to_owned()].into(),
             registry_config: Some(docker::system::RegistryConfig::default()),
             ..Info::default()
         };
@@ -326,5 +341,10 @@ mod tests {
         assert_eq!(of(48), (false, Some(json!("0.1")), false, Some(json!(false))));
         assert_eq!(of(49), (false, None, true, Some(json!(false))));
         assert_eq!(of(50), (false, None, true, None));
+        let options = |version| info(&said, Version(version)).unwrap()["SecurityOptions"].clone();
+        assert_eq!(options(24), json!(["seccomp"]));
+        assert_eq!(options(25), json!(["name=seccomp,profile=builtin"]));
+        let none = Info::default();
+        assert_eq!(info(&none, Version(48)).unwrap()["RuncCommit"].get("Expected"), None);
     }
 }

@@ -16,6 +16,7 @@ impl Engine {
     /// Changes the limits of a container: at once if it runs, and for every start.
     pub fn update(&self, wanted: &str, request: &UpdateRequest) -> Result<UpdateResponse, Error> {
         let (mut container, lock) = self.find_locked(wanted)?;
+        resources::check(&mut alone(&request.resources), self.machine())?;
         let applied = match &request.changes {
             Some(changes) => self.amend(&mut container, &lock, changes)?,
             None => Vec::new(),
@@ -114,6 +115,20 @@ fn parse_until(text: &str) -> Result<i64, Error> {
     }
     let ago = docker::units::parse_duration(text).map_err(|err| Error::Invalid(err.to_string()))?;
     Ok(clock::now().saturating_sub(ago))
+}
+
+/// What of the changes can be wrong by itself, whatever there is: that is told first. Some of it is looked at, and
+/// changes nothing, as in Docker.
+fn alone(changes: &docker::Resources) -> docker::Resources {
+    docker::Resources {
+        nano_cpus: changes.nano_cpus,
+        cpu_period: changes.cpu_period,
+        cpu_quota: changes.cpu_quota,
+        cpuset_cpus: changes.cpuset_cpus.clone(),
+        cpuset_mems: changes.cpuset_mems.clone(),
+        memory_swappiness: changes.memory_swappiness,
+        ..docker::Resources::default()
+    }
 }
 
 /// Puts what is not 0 over what there is.

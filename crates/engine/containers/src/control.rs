@@ -194,6 +194,8 @@ impl Engine {
         if new.is_empty() {
             return Err(Error::Invalid("neither old nor new names may be empty".into()));
         }
+        // A container that there is not is missed first.
+        self.find(wanted)?;
         let new = name::check(new).map_err(|_| {
             Error::Invalid(format!(
                 "Error when allocating new name: Invalid container name (/{new}), only \

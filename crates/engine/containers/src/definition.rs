@@ -21,7 +21,11 @@ pub(crate) fn merge(config: &mut ContainerConfig, image: &ImageDefaults) {
     for port in &image.exposed_ports {
         config.exposed_ports.entry(port.clone()).or_default();
     }
-    config.env = merge_env(&config.env, &image.env).into();
+    let env = merge_env(&config.env, &image.env);
+    // What nobody says anything of is `null`.
+    if !env.is_empty() || !config.env.is_nil() {
+        config.env = env.into();
+    }
     for (name, value) in &image.labels {
         config.labels.entry(name.clone()).or_insert_with(|| value.clone());
     }

@@ -42,6 +42,7 @@ fn config(args: &ContainerArgs, attach: Attach) -> Result<ContainerConfig> {
         let ports = nat::parse_exposed(port).map_err(|err| Error::Usage(err.to_string()))?;
         exposed.extend(ports.into_iter().map(|port| (port.to_string(), docker::Empty {})));
     }
+    let env = values::environment(&args.env, &args.env_file)?;
     Ok(ContainerConfig {
         hostname: args.hostname.clone(),
         domainname: args.domainname.clone(),
@@ -53,7 +54,8 @@ fn config(args: &ContainerArgs, attach: Attach) -> Result<ContainerConfig> {
         tty: args.tty.unwrap_or(false),
         open_stdin: interactive,
         stdin_once: interactive && attach.stdin,
-        env: values::environment(&args.env, &args.env_file)?.into(),
+        // As Docker's client says that nobody said any.
+        env: if env.is_empty() { docker::Words::NIL } else { env.into() },
         healthcheck: health(args)?,
         // `-v /data` without a source is an anonymous volume.
         volumes: args

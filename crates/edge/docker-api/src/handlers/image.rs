@@ -9,6 +9,7 @@ use bytes::Bytes;
 use containers::{CommitOptions, Engine, ListOptions};
 use docker::{
     ContainerConfig, IdResponse, List, Map,
+    container::DriverData,
     image::{DeleteResponse, History, Inspect, Metadata, PruneResponse, RootFs, Summary},
     manifest::AttestationStatement,
     progress::Message,
@@ -102,13 +103,13 @@ pub(crate) async fn inspect(call: Call) -> Reply {
     }
     let wanted = platform::from_json(call.query.text("platform"))?;
     let manifests = call.query.bool("manifests") && version >= Version(48);
-    let (details, manifests) = call
+    let (details, manifests, driver) = call
         .engine(move |engine| {
             let images = engine.images();
             let details = images.details_for(&name, wanted.as_ref())?;
             let has_any = manifests && details.image.manifest.is_some();
             let manifests = has_any.then(|| images.manifests(&name)).transpose()?;
-            Ok::<_, Error>((details, manifests))
+            Ok::<_, Error>((details, manifests, images.snapshots().name().to_owned()))
         })
         .await?;
     let config = to_value(&details.image.config.config)?;
@@ -116,6 +117,10 @@ pub(crate) async fn inspect(call: Call) -> Reply {
     let mut view = view(details);
     if version < Version(53) {
         view.identity = None;
+    }
+    if version < Version(52) {
+        // Of a layer itself Docker with containerd's store says nothing either.
+        view.graph_driver = Some(DriverData { name: driver, ..DriverData::default() });
     }
     view.manifests =
         manifests.map(|all| all.iter().map(|one| platform::manifest(one, None)).collect());
@@ -495,7 +500,15 @@ async fn archive(call: Call, names: Vec<String>) -> Reply {
     let (names, platforms) = call
         .engine(move |engine| {
             let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
-            engine.images().check_save(&wanted, &platforms)?;
+            engine.images().check_save(&wanted, &platforms).map_err(|err| match err {
+                // By the name that was asked for, which may have no tag.
+                images::Error::NoImage(name) => {
+                    let short = name.strip_suffix(":latest").unwrap_or(&name);
+                    let is_short = wanted.contains(&short);
+                    images::Error::NoImage(if is_short { short.to_owned() } else { name })
+                }
+                err => err,
+            })?;
             Ok::<_, images::Error>((names, platforms))
         })
         .await?;

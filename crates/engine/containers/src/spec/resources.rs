@@ -160,7 +160,9 @@ fn set(what: &str, field: &str, wanted: &str, there: &str) -> Result<(), Error> 
         return Ok(());
     }
     let Some(numbers) = parse_set(wanted) else {
-        return refuse(format!("Invalid value {wanted} for cpuset {field}"));
+        return refuse(format!(
+            "Invalid value {wanted} for cpuset {field}: invalid format: {wanted}"
+        ));
     };
     let available = parse_set(there).unwrap_or_default();
     if !numbers.is_subset(&available) {
@@ -382,7 +384,7 @@ mod tests {
                 r#"{"CpusetCpus":"0-7"}"#,
                 "Requested CPUs are not available - requested 0-7, available: 0-1",
             ),
-            (r#"{"CpusetCpus":"1-0"}"#, "Invalid value 1-0 for cpuset cpus"),
+            (r#"{"CpusetCpus":"1-0"}"#, "Invalid value 1-0 for cpuset cpus: invalid format: 1-0"),
             (r#"{"CpuQuota":10}"#, "CPU cfs quota can not be less than 1ms (i.e. 1000)"),
             (r#"{"BlkioWeight":5}"#, "Range of blkio weight is from 10 to 1000"),
             (r#"{"Ulimits":[{"Name":"nope"}]}"#, "invalid ulimit type: nope"),

@@ -8,7 +8,6 @@ use serde_json::json;
 
 use crate::call::{Call, Reply, blocking, ok};
 use crate::error::{Error, chain};
-use crate::until::Until;
 use crate::version::Version;
 
 /// Filters of fields of a record.
@@ -95,17 +94,17 @@ fn pruning(call: &Call) -> Result<Pruning, Error> {
         .chain(FLAGS)
         .copied()
         .collect();
-    let filters = call.query.filters(&known)?;
+    let filters = call.query.filters(&known).map_err(of_filters)?;
     let filter = match filters.get("label").next() {
         // Nothing in a cache has a label. (Docker passes such a filter over, and removes what it is not for.)
         Some(_) => Some(NOTHING.to_owned()),
-        None => filter(&filters)?,
+        None => filter(&filters).map_err(of_filters)?,
     };
     let filter = filter.map(|text| Filter::parse(&text)).transpose();
     let filter = filter.map_err(|error| Error::invalid(chain(&error)))?;
     Ok(Pruning {
         all: call.query.bool("all"),
-        unused_for: unused_for(&filters)?,
+        unused_for: unused_for(&filters).map_err(of_filters)?,
         max_used,
         min_free,
         reserved,
@@ -116,14 +115,32 @@ fn pruning(call: &Call) -> Result<Pruning, Error> {
 /// A filter that nothing meets.
 const NOTHING: &str = "id==\"\"";
 
+/// Of a filter it is said what it was for.
+fn of_filters(mut err: Error) -> Error {
+    err.message.insert_str(0, "failed to prune build cache: ");
+    err
+}
+
 /// How long something was not used that may go: nanoseconds.
 fn unused_for(filters: &Filters) -> Result<Option<i64>, Error> {
-    let until = match Until::of(filters)?.instant() {
-        Some(until) => Some(until),
-        None => filters.get("unused-for").next().map(crate::until::instant).transpose()?,
-    };
+    let mut given = Vec::new();
+    for name in ["until", "unused-for"] {
+        let mut values = filters.get(name);
+        let Some(value) = values.next() else { continue };
+        if values.next().is_some() {
+            return Err(Error::invalid("filters expect only one value"));
+        }
+        let instant = crate::until::instant(value).map_err(|err| {
+            let what = "filter expects a duration (e.g., '24h') or a timestamp";
+            Error::invalid(format!("\"{name}\" {what}: {}", err.message))
+        })?;
+        given.push(instant);
+    }
+    if given.len() > 1 {
+        return Err(Error::invalid("conflicting filters: \"until\" and \"unused-for\""));
+    }
     let now = Timestamp::from(std::time::SystemTime::now()).as_nanos();
-    Ok(until.map(|until| now.saturating_sub(until).max(0)))
+    Ok(given.first().map(|until| now.saturating_sub(*until).max(0)))
 }
 
 /// Filters as BuildKit writes them, all of which have to be met.
@@ -133,7 +150,7 @@ fn filter(filters: &Filters) -> Result<Option<String>, Error> {
         let mut values = filters.get(name);
         let Some(value) = values.next() else { continue };
         if values.next().is_some() {
-            return Err(Error::invalid(format!("filters expect only one value: {name}")));
+            return Err(Error::invalid("filters expect only one value"));
         }
         if value.contains('"') {
             return Err(Error::invalid(format!("invalid filter {name}: {value}")));
