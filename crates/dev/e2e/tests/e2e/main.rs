@@ -5,6 +5,7 @@
 
 mod api;
 mod api_compared;
+mod api_details;
 mod attest;
 mod bad_input;
 mod build;
