@@ -96,7 +96,11 @@ pub(crate) fn manifest(
             view.image_data = Some(ImageData {
                 platform: self::view(platform),
                 identity: identity.cloned(),
-                containers: containers.clone().into(),
+                containers: if containers.is_empty() {
+                    docker::List::NIL
+                } else {
+                    containers.clone().into()
+                },
                 size: UnpackedSize { unpacked: *unpacked as i64 },
             });
         }

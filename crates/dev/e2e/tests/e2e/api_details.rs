@@ -412,6 +412,9 @@ fn what_is_shown_of_what_nobody_set() {
     let daemon = Daemon::start(&sandbox);
     let get =
         |version: &str, path: &str| value(&daemon, version, &format!("GET {path}"), &Value::Null);
+    // No container is made of it yet.
+    let manifests = get("1.51", "/images/busybox/json?manifests=1")["Manifests"].clone();
+    assert_eq!(manifests[0]["ImageData"]["Containers"], Value::Null, "{manifests}");
     // The image has no variables.
     sandbox.ok(&["create", "--name", "one", "busybox", "true"]);
     assert_eq!(get("1.51", "/images/busybox/json")["Config"]["Env"], Value::Null);
