@@ -49,6 +49,10 @@ impl cli::Host for Host {
         })))
     }
 
+    fn socket(&self, global: &Global) -> PathBuf {
+        self.places.socket(global)
+    }
+
     fn serve(&self, global: &Global) -> Result<Serve, String> {
         let api = api(Arc::new(self.open(global, false)?), Vec::new());
         Ok(Box::new(move |stream| drop(tokio::spawn(docker_api::serve(api.clone(), stream)))))

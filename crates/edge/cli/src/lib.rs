@@ -60,6 +60,7 @@ mod tls;
 mod volumes;
 
 use std::ffi::OsString;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 pub use args::{DaemonArgs, Global, RegistryServeArgs};
@@ -82,6 +83,8 @@ pub trait Host {
     /// Opens the engine in this process. `starts`: to create a container and start it at once. The error is
     /// one line for people.
     fn engine(&self, global: &Global, starts: bool) -> std::result::Result<Endpoint, String>;
+    /// Where the daemon of this engine listens, if there is one.
+    fn socket(&self, global: &Global) -> PathBuf;
     /// Opens the engine in this process for those who come over a socket. The error is one line for people.
     fn serve(&self, global: &Global) -> std::result::Result<Serve, String>;
     /// Serves the API until a signal ends it. The error is one line for people.
@@ -172,7 +175,12 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         }
         _ => false,
     };
-    let endpoint = endpoint(&contexts::followed(&global)?, host, starts)?;
+    let followed = contexts::followed(&global)?;
+    let served = match &command {
+        Command::System(SystemCommand::DialStdio) => served(&followed, host),
+        _ => None,
+    };
+    let endpoint = served.map_or_else(|| endpoint(&followed, host, starts), Ok)?;
     let client = Client::new(endpoint, said(&global)?).await?;
     let client = &client;
     match command {
@@ -416,6 +424,14 @@ fn address(global: &Global) -> Option<String> {
 }
 
 /// Where the engine is: `-H`, else `DOCKER_HOST`, else this process.
+/// The daemon of this machine, where nobody else is named and it runs. Who comes by `dial-stdio` comes once for
+/// each request, and what joins a container's streams before its start (`run`) has to meet what starts it.
+fn served(global: &Global, host: &impl Host) -> Option<Endpoint> {
+    let socket = host.socket(global);
+    let is_there = address(global).is_none() && UnixStream::connect(&socket).is_ok();
+    is_there.then(|| Endpoint::Unix(socket))
+}
+
 fn endpoint(global: &Global, host: &impl Host, starts: bool) -> Result<Endpoint> {
     let Some(address) = address(global) else {
         return host.engine(global, starts).map_err(Error::Usage);

@@ -145,6 +145,10 @@ fn an_engine_behind_ssh() {
     with_ssh(&sandbox);
     let far = ["-H", "ssh://me@far:22"];
     let of = |line: &[&'static str]| [&far[..], line].concat();
+    // Without a daemon there.
+    assert_eq!(sandbox.ok(&of(&["images", "--format", "{{.Repository}}"])), "busybox");
+    // With one, which those who join and those who start meet in. Nobody says where it is.
+    let daemon = Daemon::start(&sandbox);
     assert_eq!(sandbox.ok(&of(&["run", "--rm", "busybox", "echo", "hi"])), "hi");
     assert!(
         ssh_log(&sandbox)
@@ -163,7 +167,6 @@ fn an_engine_behind_ssh() {
     assert_eq!(sandbox.ok(&["ps", "-q"]), "");
     sandbox.ok(&["context", "rm", "-f", "far"]);
     // By the path of a socket there.
-    let daemon = Daemon::start(&sandbox);
     let address = format!("ssh://far{}", daemon.socket());
     sandbox.set_env("DOCKER_HOST", &address);
     assert_eq!(sandbox.ok(&["ps", "-q"]), "");
