@@ -44,8 +44,12 @@ fn apply(config: &mut Config, text: &str) -> Result<(), Error> {
         "ENV" => {
             for (key, value) in pairs(config, "ENV", rest)? {
                 let prefix = format!("{key}=");
-                config.env.retain(|known| !known.starts_with(&prefix));
-                config.env.push(prefix + &value);
+                let entry = format!("{prefix}{value}");
+                // One that is there keeps its place.
+                match config.env.iter_mut().find(|known| known.starts_with(&prefix)) {
+                    Some(known) => *known = entry,
+                    None => config.env.push(entry),
+                }
             }
         }
         "LABEL" => {
@@ -246,7 +250,7 @@ mod tests {
             (&["CMD echo hi"][..], r#"{"Cmd":["/bin/sh","-c","echo hi"]}"#),
             (&["cmd [\"a\", \"b\"]"], r#"{"Cmd":["a","b"]}"#),
             (&["CMD a", "ENTRYPOINT [\"e\"]"], r#"{"Entrypoint":["e"]}"#),
-            (&["ENV A=1 B=\"x y\"", "ENV A=$A:2"], r#"{"Env":["B=x y","A=1:2"]}"#),
+            (&["ENV A=1 B=\"x y\"", "ENV A=$A:2"], r#"{"Env":["A=1:2","B=x y"]}"#),
             (&["ENV KEY some value"], r#"{"Env":["KEY=some value"]}"#),
             (&["LABEL a=b c='d e'"], r#"{"Labels":{"a":"b","c":"d e"}}"#),
             (
