@@ -25,11 +25,16 @@ pub struct Plan {
     pub dns: Option<Dns>,
 }
 
-/// An address of a container that is routed: who is elsewhere reaches those ports of it that are open.
+/// An address of a container that is reached without translation: who is elsewhere reaches those ports of it
+/// that are open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guard {
     /// The bridge that leads to it.
     pub bridge: String,
+    /// The links of the host by which it is reached so: what comes by others is the network's business.
+    /// None are named where it is by all of them (a network that is routed).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<String>,
     /// The container's address.
     pub address: IpAddr,
     /// The container's ports.

@@ -3,14 +3,15 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use nft::{Base, Chain, Family, Hook, Kind, Op, Policy, Rule, Table, ct_state, priority};
 
-use crate::{Plan, Protocol, PublishedPort};
+use crate::{Guard, Plan, Protocol, PublishedPort};
 
 /// The chain to which packets for this host go.
 const PORTS: &str = "ports";
 /// The addresses that never leave the host.
 const LOOPBACK: (IpAddr, u8) = (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8);
 
-/// The rules for the published ports, and for addresses that are routed; none where none are needed.
+/// The rules for the published ports, and for addresses that are reached without translation; none where none
+/// are needed.
 ///
 /// Only what is addressed to this host itself is redirected: a port that is published must not
 /// capture what is merely passing through (CVE-2025-67499). What is addressed to loopback is left
@@ -47,20 +48,18 @@ fn nat(plan: &Plan, redirections: Vec<Rule>) -> Vec<Chain> {
     ]
 }
 
-/// What of elsewhere reaches the addresses that are routed: answers, ICMP, and the ports that are open.
+/// What of elsewhere reaches the addresses that are reached without translation.
 fn guard(plan: &Plan, ipv4: bool) -> Option<Chain> {
     let mut rules = Vec::new();
     for guard in plan.guards.iter().filter(|guard| guard.address.is_ipv4() == ipv4) {
-        let bits = if ipv4 { 32 } else { 128 };
-        let into = || {
-            let into = Rule::new().iif(Op::IsNot, &guard.bridge).oif(Op::Is, &guard.bridge);
-            into.destination(Op::Is, guard.address, bits)
-        };
-        rules.push(into().ct_state(ct_state::ESTABLISHED | ct_state::RELATED).accept());
-        rules.push(into().icmp(ipv4).accept());
-        let open = guard.ports.iter();
-        rules.extend(open.map(|(protocol, port)| to_port(into(), *protocol, *port).accept()));
-        rules.push(into().drop());
+        if guard.links.is_empty() {
+            let from = || Rule::new().iif(Op::IsNot, &guard.bridge);
+            rules.push(into(from(), guard).icmp(ipv4).accept());
+            admit(&mut rules, guard, from);
+        }
+        for link in &guard.links {
+            admit(&mut rules, guard, || Rule::new().iif(Op::Is, link));
+        }
     }
     let base = Base {
         kind: Kind::Filter,
@@ -69,6 +68,22 @@ fn guard(plan: &Plan, ipv4: bool) -> Option<Chain> {
         policy: Policy::Accept,
     };
     (!rules.is_empty()).then(|| Chain { name: "forward".to_owned(), base: Some(base), rules })
+}
+
+/// Of what comes `from` there: answers, and the ports that are open.
+fn admit(rules: &mut Vec<Rule>, guard: &Guard, from: impl Fn() -> Rule) {
+    rules.push(into(from(), guard).ct_state(ct_state::ESTABLISHED | ct_state::RELATED).accept());
+    let open = guard.ports.iter();
+    rules.extend(
+        open.map(|(protocol, port)| to_port(into(from(), guard), *protocol, *port).accept()),
+    );
+    rules.push(into(from(), guard).drop());
+}
+
+/// What goes to the container by its bridge.
+fn into(rule: Rule, guard: &Guard) -> Rule {
+    let bits = if guard.address.is_ipv4() { 32 } else { 128 };
+    rule.oif(Op::Is, &guard.bridge).destination(Op::Is, guard.address, bits)
 }
 
 /// `ip daddr HOST tcp dport PORT dnat to CONTAINER:PORT`

@@ -372,14 +372,20 @@ fn reach(attachments: &[Attachment], leased: &[Leased]) -> Reach {
 fn guards(leased: &[Leased], ports: &[PortRequest]) -> Vec<Guard> {
     let mut guards = Vec::new();
     for one in leased.iter().filter(|one| !one.network.is_internal()) {
+        let extras = &one.network.config.extras;
         for (address, _) in &one.addresses {
-            if one.network.config.extras.routing(address.is_ipv4()) == Routing::Routed {
-                guards.push(Guard {
-                    bridge: one.network.bridge().to_owned(),
-                    address: *address,
-                    ports: ports.iter().map(|port| (port.protocol, port.container)).collect(),
-                });
-            }
+            let links = match extras.routing(address.is_ipv4()) {
+                Routing::Routed => Vec::new(),
+                // The network's own rules let in what comes by these.
+                Routing::Nat if !extras.trusted.is_empty() => extras.trusted.clone(),
+                Routing::Nat | Routing::NatUnprotected | Routing::Isolated => continue,
+            };
+            guards.push(Guard {
+                bridge: one.network.bridge().to_owned(),
+                links,
+                address: *address,
+                ports: ports.iter().map(|port| (port.protocol, port.container)).collect(),
+            });
         }
     }
     guards

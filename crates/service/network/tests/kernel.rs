@@ -414,6 +414,44 @@ fn a_routed_network_is_reached_by_its_own_addresses_at_open_ports() {
 }
 
 #[test]
+fn by_a_trusted_link_open_ports_are_reached_at_their_own_addresses() {
+    on_a_host("trusted", |host| {
+        let outside = Host::outside();
+        host.create("trusting", |request| {
+            request.ipv6 = Some(true);
+            option(request, "bridge.trusted_host_interfaces", "ext0:none0");
+        });
+        host.create("other", |_| ());
+        let a = host.start("a", "trusting", &[tcp(8080, 80)]);
+        let b = host.start("b", "other", &[]);
+        for (address, _) in &a.connected.plan.links[0].addresses {
+            let listen = |port| {
+                let at = SocketAddr::new(*address, port);
+                inside(a.netns.as_fd(), move || TcpListener::bind(at).unwrap()).unwrap()
+            };
+            let (open, closed) = (listen(80), listen(81));
+            connect(&outside, *address, 80);
+            open.accept().unwrap();
+            assert!(cannot_connect(&outside, *address, 81));
+            // The host itself reaches all of them.
+            connect(&here(), *address, 81);
+            closed.accept().unwrap();
+        }
+        let at_a = listen(&a.netns, 80);
+        assert!(cannot_connect(&b.netns, a.address(), 80));
+        drop(at_a);
+        // What it asks for is answered by all ways, and no rule of its own is left afterwards.
+        let at_outside = listen(&outside, 7000);
+        connect(&a.netns, ip("192.0.2.2"), 7000);
+        assert_eq!(seen_by(&at_outside), ip("192.0.2.1"));
+        drop(endpoint::undo(&a.connected.plan).unwrap());
+        let mut filter = FilterSocket::open().unwrap();
+        assert_eq!(filter.tables(Family::Ip).unwrap().len(), 2);
+        assert_eq!(filter.tables(Family::Ip6).unwrap().len(), 1);
+    });
+}
+
+#[test]
 fn what_goes_out_bears_the_address_that_was_asked_for() {
     on_a_host("source", |host| {
         let outside = Host::outside();
