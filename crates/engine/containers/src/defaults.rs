@@ -82,6 +82,7 @@ impl Settings {
             pools: pools?,
             options: set.default_network_opts.clone(),
             bridge,
+            direct: set.allow_direct_routing,
             forward: set.ip_forward != Some(false),
         })
     }

@@ -76,6 +76,9 @@ pub struct Settings {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct NetworkSettings {
+    /// Containers of networks that are made from now on are reached at their own addresses, too, by the ports
+    /// that they publish.
+    pub allow_direct_routing: bool,
     /// The address of the bridge with its prefix; empty: chosen.
     pub bip: String,
     /// The same for IPv6.

@@ -376,6 +376,7 @@ fn guards(leased: &[Leased], ports: &[PortRequest]) -> Vec<Guard> {
         for (address, _) in &one.addresses {
             let links = match extras.routing(address.is_ipv4()) {
                 Routing::Routed => Vec::new(),
+                Routing::Nat if extras.direct => Vec::new(),
                 // The network's own rules let in what comes by these.
                 Routing::Nat if !extras.trusted.is_empty() => extras.trusted.clone(),
                 Routing::Nat | Routing::NatUnprotected | Routing::Isolated => continue,

@@ -184,7 +184,7 @@ impl Networks {
             labels: request.labels.clone(),
             options: request.options.clone(),
             attachable: request.attachable,
-            extras: Extras::default(),
+            extras: Extras { direct: is_bridge && self.defaults.direct, ..Extras::default() },
             parent,
             template: None,
             configured_by: request.config_from.clone(),

@@ -15,6 +15,9 @@ pub struct Defaults {
     pub options: BTreeMap<String, BTreeMap<String, String>>,
     /// The network that is there without anybody making it.
     pub bridge: DefaultBridge,
+    /// Whether containers of networks that are made are reached from elsewhere at their own addresses, too, by
+    /// the ports that they publish.
+    pub direct: bool,
     /// Whether the machine is made to pass packets on.
     pub forward: bool,
 }
@@ -25,6 +28,7 @@ impl Default for Defaults {
             pools: Vec::new(),
             options: BTreeMap::new(),
             bridge: DefaultBridge::default(),
+            direct: false,
             forward: true,
         }
     }
@@ -86,13 +90,21 @@ pub struct DefaultBridge {
 impl DefaultBridge {
     /// The name by which an administrator wants no default network.
     pub(crate) const NONE: &'static str = "none";
+}
 
-    /// All that matters of it, as text; empty where nothing is set.
-    pub(crate) fn fingerprint(&self, pools: &[SplitPool]) -> String {
-        if *self == Self::default() && pools.is_empty() {
-            return String::new();
+impl Defaults {
+    /// All that matters of them to the default network, as text; empty where nothing is set.
+    pub(crate) fn fingerprint(&self) -> String {
+        let Self { pools, bridge, direct, .. } = self;
+        let mut text = if *bridge == DefaultBridge::default() && pools.is_empty() {
+            String::new()
+        } else {
+            serde_json::to_string(&(bridge, pools)).unwrap_or_default()
+        };
+        if *direct {
+            text.push_str(" direct");
         }
-        serde_json::to_string(&(self, pools)).unwrap_or_default()
+        text
     }
 }
 

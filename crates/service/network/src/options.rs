@@ -68,6 +68,8 @@ pub(crate) struct Extras {
     pub(crate) interfaces: Option<String>,
     /// Links of this host from which its containers may be reached by their own addresses.
     pub(crate) trusted: Vec<String>,
+    /// Its containers may be reached so by any link.
+    pub(crate) direct: bool,
     /// The bridge was there before: it stays when the network goes.
     pub(crate) foreign: bool,
     /// The settings that the default network was made with.

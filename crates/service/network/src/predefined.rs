@@ -18,7 +18,7 @@ impl Networks {
     /// `host` and `none`. Where an administrator has set something else since, the default one is made
     /// anew, as soon as nobody runs in it.
     pub fn ensure_predefined(&self, db: &Db) -> Result<(), Error> {
-        let wanted = self.defaults.bridge.fingerprint(&self.defaults.pools);
+        let wanted = self.defaults.fingerprint();
         let found = db.read(|tx| -> Result<Option<Network>, Error> {
             tx.network_named(DEFAULT)?.map(Network::from_row).transpose()
         })?;

@@ -59,6 +59,7 @@ fn forward(network: &Network, family: Family) -> Vec<Rule> {
     match extras.routing(family == Family::Ip) {
         // Each container's own table says which of its ports are open ([`endpoint::Guard`]).
         Routing::NatUnprotected | Routing::Routed => return Vec::new(),
+        Routing::Nat if extras.direct => return Vec::new(),
         Routing::Nat | Routing::Isolated => {}
     }
     let mut rules = vec![

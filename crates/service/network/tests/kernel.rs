@@ -452,6 +452,37 @@ fn by_a_trusted_link_open_ports_are_reached_at_their_own_addresses() {
 }
 
 #[test]
+fn an_administrator_may_let_in_who_comes_to_open_ports_by_any_way() {
+    on_a_host("direct", |host| {
+        let outside = Host::outside();
+        host.create("before", |_| ());
+        let defaults = network::Defaults { direct: true, ..network::Defaults::default() };
+        let networks = host.networks.clone().with(defaults);
+        networks.ensure_predefined(&host.db).unwrap();
+        let request = CreateRequest { name: "direct".into(), ..CreateRequest::default() };
+        networks.create(&host.db, &request).unwrap();
+        let a = host.start("a", "bridge", &[tcp(8080, 80)]);
+        let b = host.start("b", "direct", &[tcp(8081, 80)]);
+        for one in [&a, &b] {
+            let (open, _closed) = (listen(&one.netns, 80), listen(&one.netns, 81));
+            connect(&outside, one.address(), 80);
+            open.accept().unwrap();
+            assert!(cannot_connect(&outside, one.address(), 81));
+            connect(&here(), one.address(), 81);
+            // What goes out bears the host's address all the same.
+            let at_outside = listen(&outside, 7000);
+            connect(&one.netns, ip("192.0.2.2"), 7000);
+            assert_eq!(seen_by(&at_outside), ip("192.0.2.1"));
+        }
+        // A network that was there before stays as it was.
+        let c = host.start("c", "before", &[tcp(8082, 80)]);
+        let _at_c = listen(&c.netns, 80);
+        assert!(cannot_connect(&outside, c.address(), 80));
+        assert!(c.connected.plan.guards.is_empty());
+    });
+}
+
+#[test]
 fn what_goes_out_bears_the_address_that_was_asked_for() {
     on_a_host("source", |host| {
         let outside = Host::outside();
