@@ -56,12 +56,11 @@ impl Engine {
         let network = self.networks.inspect(&self.shared.db, network)?;
         let (mut container, lock) = self.find_locked(wanted)?;
         let alive = self.status_locked(&container.id, &lock)?.phase.is_alive();
-        self.may_join(&container, &network)?;
+        self.may_join(&container, &network, settings)?;
         let before = container.record.clone();
         let record = &mut container.record;
         record.unplugged &= !attachment::is_main(&record.host, &network.name);
         record.endpoints.insert(network.name.clone(), settings.clone());
-        attachment::check_settings(&network, settings)?;
         attachment::attachments(&record.config, &record.host, &record.endpoints, record.unplugged)?;
         if alive {
             self.rewire(&mut container, before, Wire::Join(&network.id))?;
@@ -82,7 +81,12 @@ impl Engine {
     }
 
     /// Docker's rules for who may join what.
-    fn may_join(&self, container: &Container, network: &Network) -> Result<(), Error> {
+    fn may_join(
+        &self,
+        container: &Container,
+        network: &Network,
+        settings: &EndpointSettings,
+    ) -> Result<(), Error> {
         if network.is_configuration() {
             return Err(network::Error::OnlyConfiguration.into());
         }
@@ -90,6 +94,8 @@ impl Engine {
         if matches!(mode(&record.host.network_mode), Mode::Container(_) | Mode::Host) {
             return Err(Error::Invalid(SHARED.into()));
         }
+        // Before what the container has to do with it, as Docker does.
+        attachment::check_settings(network, settings)?;
         if network.driver() == Driver::Host {
             return Err(Error::Invalid(JOINS_HOST.into()));
         }

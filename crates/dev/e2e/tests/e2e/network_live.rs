@@ -138,6 +138,8 @@ fn what_cannot_be_joined_changes_nothing() {
         (&["back", "host"], "or host cannot be connected to any other network"),
         (&["host", "two"], "container must be created in host network mode"),
         (&["--alias", "x", "bridge", "one"], "network-scoped alias is supported only for"),
+        (&["--alias", "x", "bridge", "alone"], "network-scoped alias is supported only for"),
+        (&["--alias", "x", "host", "alone"], "network-scoped alias is supported only for"),
         (&["nosuch", "one"], "network nosuch not found"),
     ] {
         let refused = sandbox.dhow(&[&["network", "connect"], args].concat());
