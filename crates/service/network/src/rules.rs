@@ -15,7 +15,8 @@ use crate::{Network, Subnet};
 /// host's address.
 ///
 /// Containers of the same network are none of its business: packets between them stay on the
-/// bridge, and `enable_icc=false` is a property of its ports ([`endpoint::Link::isolated`]).
+/// bridge, and `enable_icc=false` is a property of its ports ([`endpoint::Link::isolated`]). What one
+/// hands to the host to be passed on to another is: the ports know nothing of that.
 pub(crate) fn table(network: &Network, family: Family, name: String) -> Table {
     let bridge = network.bridge();
     let mut chains = vec![Chain {
@@ -26,7 +27,7 @@ pub(crate) fn table(network: &Network, family: Family, name: String) -> Table {
             priority: priority::FILTER,
             policy: Policy::Accept,
         }),
-        rules: forward(network, family),
+        rules: between(network).into_iter().chain(forward(network, family)).collect(),
     }];
     let ipv4 = family == Family::Ip;
     let routed = network.config.extras.routing(ipv4) == Routing::Routed;
@@ -46,6 +47,12 @@ pub(crate) fn table(network: &Network, family: Family, name: String) -> Table {
         });
     }
     Table { family, name, chains }
+}
+
+/// Who may not speak to its neighbours may not do so by way of the gateway either.
+fn between(network: &Network) -> Option<Rule> {
+    let bridge = network.bridge();
+    (!network.config.icc).then(|| Rule::new().iif(Op::Is, bridge).oif(Op::Is, bridge).drop())
 }
 
 fn forward(network: &Network, family: Family) -> Vec<Rule> {

@@ -369,6 +369,33 @@ fn without_icc_neighbours_do_not_hear_each_other() {
     });
 }
 
+#[test]
+fn without_icc_the_gateway_is_no_way_to_neighbours() {
+    on_a_host("icc-gateway", |host| {
+        host.create("silent", |request| option(request, "bridge.enable_icc", "false"));
+        let mut plan = host.plan("b", "silent", &[]).unwrap().plan;
+        let _between = host.start("c", "silent", &[]);
+        let a = host.start("a", "silent", &[]);
+        assert_eq!(
+            (plan.links[0].addresses[0].0, a.address()),
+            (ip("172.18.0.2"), ip("172.18.0.4"))
+        );
+        // So the other one is not on its link: what is for that goes to the gateway.
+        plan.links[0].addresses[0].1 = 30;
+        let b = new_namespace();
+        endpoint::apply(&plan, b.as_fd()).unwrap();
+        let at_a = inside(a.netns.as_fd(), || UdpSocket::bind("0.0.0.0:9000").unwrap()).unwrap();
+        let at_host = UdpSocket::bind("0.0.0.0:9000").unwrap();
+        let from_b = inside(b.as_fd(), || UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+        from_b.send_to(b"a", (a.address(), 9000)).unwrap();
+        from_b.send_to(b"h", (ip("172.18.0.1"), 9000)).unwrap();
+        at_host.set_read_timeout(Some(LONG)).unwrap();
+        assert_eq!(at_host.recv(&mut [0; 1]).unwrap(), 1);
+        at_a.set_read_timeout(Some(SHORT)).unwrap();
+        assert!(at_a.recv(&mut [0; 1]).is_err());
+    });
+}
+
 fn option(request: &mut CreateRequest, option: &str, value: &str) {
     request.options.insert(format!("com.docker.network.{option}"), value.to_owned());
 }
