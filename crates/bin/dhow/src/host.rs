@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::builder::Building;
 use crate::listening::Listening;
 use crate::places::Places;
-use crate::{collector, embedded};
+use crate::{collector, embedded, validate};
 
 /// What the binary carries.
 const EMBEDDED: &[EmbeddedImage] =
@@ -59,6 +59,10 @@ impl cli::Host for Host {
     }
 
     async fn daemon(&self, global: &Global, args: &DaemonArgs) -> Result<(), String> {
+        if args.validate {
+            let file = args.config_file.clone().unwrap_or_else(|| self.places.settings());
+            return validate::judge(args, &file);
+        }
         // Who is asked to read its settings again before it has opened anything does so afterwards.
         let hangups = caught(SignalKind::hangup())?;
         let policies = collector::Policies::of(args, &self.places.settings())?;
@@ -121,7 +125,7 @@ fn api(engine: Arc<Engine>, warnings: Vec<String>) -> Api {
 }
 
 /// What the file says, and the flag that wins over it.
-fn settings(file: &Path, userns_remap: Option<&String>) -> Result<Settings, String> {
+pub(crate) fn settings(file: &Path, userns_remap: Option<&String>) -> Result<Settings, String> {
     let mut settings = Settings::load(file).map_err(|err| chain(&err))?;
     if let Some(remap) = userns_remap {
         settings.userns_remap.clone_from(remap);

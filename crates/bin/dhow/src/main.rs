@@ -24,6 +24,7 @@ mod embedded;
 mod host;
 mod listening;
 mod places;
+mod validate;
 
 use std::env;
 use std::ffi::OsString;

@@ -255,6 +255,55 @@ const OF_OTHERS: [&str; 13] = [
     "token-servers",
 ];
 
+/// Keys that Docker's file may have beside these, and that nothing here looks at.
+const OF_DOCKER: &[&str] = &[
+    "allow-nondistributable-artifacts",
+    "api-cors-header",
+    "authorization-plugins",
+    "bridge-accept-fwmark",
+    "containerd",
+    "containerd-namespace",
+    "containerd-plugin-namespace",
+    "cpu-rt-period",
+    "cpu-rt-runtime",
+    "cri-containerd",
+    "data-root",
+    "debug",
+    "deprecated-key-path",
+    "exec-opts",
+    "exec-root",
+    "experimental",
+    "firewall-backend",
+    "group",
+    "init-path",
+    "ip-forward-no-drop",
+    "ip6tables",
+    "iptables",
+    "log-format",
+    "log-level",
+    "max-concurrent-downloads",
+    "max-concurrent-uploads",
+    "max-download-attempts",
+    "metrics-addr",
+    "min-api-version",
+    "network-control-plane-mtu",
+    "network-diagnostic-port",
+    "node-generic-resources",
+    "oom-score-adjust",
+    "pidfile",
+    "raw-logs",
+    "resolv-conf",
+    "rootless",
+    "shutdown-timeout",
+    "storage-driver",
+    "storage-opts",
+    "swarm-default-advertise-addr",
+    "swarm-raft-election-tick",
+    "swarm-raft-heartbeat-tick",
+    "userland-proxy",
+    "userland-proxy-path",
+];
+
 /// Whether a value asks for nothing.
 fn is_nothing(value: &Value) -> bool {
     match value {
@@ -277,6 +326,12 @@ impl Settings {
         let unused =
             self.others.iter().filter(move |(key, value)| !known(key) && !is_nothing(value));
         unused.map(|(key, _)| key.as_str())
+    }
+
+    /// Keys of the file that neither this engine nor Docker knows: a slip, most likely.
+    pub fn unknown(&self) -> impl Iterator<Item = &str> {
+        let known = |key: &str| OF_OTHERS.contains(&key) || OF_DOCKER.contains(&key);
+        self.others.keys().map(String::as_str).filter(move |key| !known(key))
     }
 
     /// A key of the file that is none of ours.
@@ -317,6 +372,9 @@ mod tests {
         let settings = load(text).unwrap();
         assert_eq!((settings.init, unused(&settings)), (true, vec!["iptables".to_owned()]));
         assert_eq!(settings.networks.bip, "10.9.0.1/24");
+        assert_eq!(settings.unknown().count(), 0);
+        let unknown = load(r#"{"iptable": false, "labels": [], "log-level": "info"}"#).unwrap();
+        assert_eq!(unknown.unknown().collect::<Vec<_>>(), ["iptable"]);
         assert!(settings.selinux_enabled && !Settings::default().selinux_enabled);
         assert!(load("{").is_err());
         assert!(load(r#"{"init": 1}"#).is_err());

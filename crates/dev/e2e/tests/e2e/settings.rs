@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
-use testkit::{needs, wait_until};
+use testkit::{Sandbox, needs, wait_until};
 
 use crate::busybox;
 use crate::docker_client::Daemon;
@@ -66,6 +66,58 @@ fn it_is_for_who_says_nothing() {
     assert!(refused.stderr.contains("refused"), "{refused:?}");
     drop(daemon);
     sandbox.unset_env("DHOW_CONFIG");
+    sandbox.finish();
+}
+
+#[test]
+fn they_can_be_judged_before_a_daemon_has_them() {
+    needs!(Root, Netns);
+    let sandbox = Sandbox::new("settings-judged");
+    let file = sandbox.work().join("daemon.json").display().to_string();
+    let judge = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        sandbox.dhow(&["daemon", "--validate", "--config-file", &file])
+    };
+    let good = r#"{"labels": ["a=b"], "hosts": ["unix:///nowhere/x.sock"], "iptables": true}"#;
+    for text in ["", "{}", good] {
+        let judged = judge(text);
+        assert_eq!(judged.code, 0, "{text}: {judged:?}");
+        assert!(judged.stderr.ends_with("configuration OK\n"), "{text}: {judged:?}");
+        assert_eq!(
+            judged.stderr.contains("\"iptables\" has no effect"),
+            text == good,
+            "{judged:?}"
+        );
+    }
+    let wrong = "unable to configure the Docker daemon with file";
+    for (text, why) in [
+        ("{", "EOF while parsing"),
+        (r#"{"labels": "a=b"}"#, "expected a sequence"),
+        (r#"{"image-gc": "x"}"#, "\"image-gc\" in"),
+        (r#"{"default-ipc-mode": "host"}"#, "is not supported as default value"),
+        (
+            r#"{"default-address-pools": [{"base": "x", "size": 24}]}"#,
+            "\"default-address-pools\": x is no range",
+        ),
+        (r#"{"tls": true, "tlscert": "/nowhere.pem", "tlskey": "/nowhere.pem"}"#, "/nowhere.pem"),
+        (
+            r#"{"iptable": true}"#,
+            "the following directives don't match any configuration option: iptable",
+        ),
+    ] {
+        let judged = judge(text);
+        assert_eq!(judged.code, 1, "{text}: {judged:?}");
+        assert!(judged.stderr.contains(wrong) && judged.stderr.contains(why), "{text}: {judged:?}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    let absent = sandbox.dhow(&["daemon", "--validate", "--config-file", &file]);
+    assert!(absent.code == 1 && absent.stderr.contains("No such file"), "{absent:?}");
+    // That there is none is fine where none was named; and nothing was begun by any of this.
+    sandbox.set_env("DHOW_CONFIG", &file);
+    assert_eq!(sandbox.dhow(&["daemon", "--validate"]).code, 0);
+    sandbox.unset_env("DHOW_CONFIG");
+    assert_ne!(sandbox.dhow(&["daemon", "--config-file", &file]).code, 0);
+    assert!(!sandbox.directory().join("root/dhow.db").exists());
     sandbox.finish();
 }
 

@@ -395,6 +395,12 @@ pub(crate) struct EventsArgs {
 /// `daemon`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct DaemonArgs {
+    /// Judge the settings, and start nothing
+    #[arg(long)]
+    pub validate: bool,
+    /// The file of settings to judge [default: /etc/dhow/daemon.json, or what DHOW_CONFIG names]
+    #[arg(long, value_name = "FILE", requires = "validate")]
+    pub config_file: Option<PathBuf>,
     /// Where to listen: unix:///PATH, tcp://ADDRESS:PORT, or fd:// for the sockets of systemd; may be given several
     /// times, also as "hosts" in /etc/dhow/daemon.json
     #[arg(short = 'H', long, visible_alias = "host", value_name = "ADDRESS")]
