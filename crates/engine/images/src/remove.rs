@@ -131,7 +131,8 @@ impl Images {
         let digests: Vec<Digest> = [digest.clone()].into_iter().chain(manifest).collect();
         let (forgotten, known): (Vec<String>, Vec<String>) =
             called.into_iter().partition(|one| means(one, &digests));
-        // What a digest means is found whatever name is before it: to go, it is to be called so.
+        // What is a part of what the repository means (a manifest of an index) is found by its digest as well: to
+        // go, it is to be called so.
         if going.is_empty() && forgotten.is_empty() {
             return Err(Error::NoImage(reference.familiar()));
         }

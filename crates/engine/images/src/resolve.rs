@@ -206,6 +206,10 @@ impl Images {
         self.db.read(|tx| {
             if let Some(reference) = &reference {
                 let found = if let Some(digest) = reference.digest() {
+                    // As Docker: who names a repository means what that one has.
+                    if !is_meant_there(tx, &reference.name(), digest)? {
+                        return Err(Error::NoImage(reference.familiar()));
+                    }
                     let called = format!("{}@{digest}", reference.name());
                     let row =
                         match (tx.image_by_repo_digest(&called)?, tx.image_by_manifest(digest)?) {
@@ -265,20 +269,7 @@ impl Images {
     /// went there, or one of its tags means that. A name without a digest says nothing that could be wrong.
     pub fn is_known_there(&self, reference: &Reference) -> Result<bool, Error> {
         let Some(digest) = reference.digest() else { return Ok(true) };
-        let repository = reference.name();
-        let tags = self.db.read(|tx| {
-            let called = tx.image_by_repo_digest(&format!("{repository}@{digest}"))?;
-            Ok::<_, Error>(if called.is_some() { None } else { Some(tx.tags_in(&repository)?) })
-        })?;
-        let Some(tags) = tags else { return Ok(true) };
-        for (tag, image) in tags {
-            let is_meant = image.manifest == *digest
-                || self.digest_of(&format!("{repository}:{tag}"))?.as_ref() == Some(digest);
-            if is_meant {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        self.db.read(|tx| Ok(is_meant_there(tx, &reference.name(), digest)?))
     }
 
     /// Unpacks again what somebody has deleted.
@@ -297,6 +288,28 @@ impl Images {
         self.unpack_chain(&chain, &diffs, &Kept { layers: &layers, content: &self.content })?;
         Ok(())
     }
+}
+
+/// Whether a repository is known to have what a digest says: it came from there or went there, or one of its
+/// tags means it. Also an image's id will do.
+fn is_meant_there(
+    tx: &metadata::Read,
+    repository: &str,
+    digest: &Digest,
+) -> Result<bool, metadata::Error> {
+    if tx.image_by_repo_digest(&format!("{repository}@{digest}"))?.is_some() {
+        return Ok(true);
+    }
+    for (tag, image) in tx.tags_in(repository)? {
+        if image.manifest == *digest || image.id == *digest {
+            return Ok(true);
+        }
+        let tagged = tx.tagged(&format!("{repository}:{tag}"))?;
+        if tagged.is_some_and(|(_, target)| target.as_ref() == Some(digest)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Layers whose archives are in the content store.

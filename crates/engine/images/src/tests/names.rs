@@ -162,10 +162,15 @@ fn by_a_digest_goes_what_its_repository_means_by_it() {
     let remove = |name: &str| home.images.remove(&by_digest(name), false, &none);
     let untagged = |name: &str| Removed::Untagged(name.into());
     assert_eq!(remove("other").unwrap_err().class(), Class::NotFound);
+    let found = |name: &str| home.images.resolve(&by_digest(name)).map(|image| image.id);
+    assert_eq!(found("me/two").unwrap(), image.id);
+    assert_eq!(found("other").unwrap_err().class(), Class::NotFound, "it has no such image");
+    assert_eq!(home.images.meant_by(&by_digest("other")).unwrap(), None);
     // The other repository has it as before, and nobody needs force.
     assert_eq!(remove("me/two").unwrap(), [untagged("me/two:1"), untagged("me/two:2")]);
     assert_eq!(home.list(&[]), ["one:1"]);
     assert_eq!(remove("me/two").unwrap_err().class(), Class::NotFound);
+    assert_eq!(found("me/two").unwrap_err().class(), Class::NotFound);
     home.check();
     home.container("c1", &image);
     assert_eq!(remove("one").unwrap_err().class(), Class::Conflict);
