@@ -1,7 +1,7 @@
 #!/bin/sh
 # engine.sh COMMAND...: runs COMMAND beside an engine of its own, in namespaces that stand for its host. Called by
 #   unshare --net --mount --pid --fork --kill-child --mount-proc --propagation private engine.sh COMMAND...
-# DHOW: the program; WORK: an empty directory (all is beneath it); IMAGES: as made by images.sh; TOOLS: a directory with
+# DHOW: the program; SOURCE: moby's tree; WORK: an empty directory (all is beneath it); IMAGES: as made by images.sh; TOOLS: a directory with
 # docker, dockerd (beside this), and perhaps docker-buildx and registry.
 # What follows is not for a machine's own namespaces.
 test $$ = 1 || { echo "$0: not the first process of a namespace" >&2; exit 96; }
@@ -11,7 +11,9 @@ ip link add eth0 type veth peer name eth0-peer && ip link set eth0-peer up && ip
 ip addr add 2001:db8:abcd::1/64 dev eth0 nodad
 # As on any machine with systemd; in a mount namespace of its own.
 mount --make-rshared /
-mkdir -p "$WORK/home" "$WORK/tmp" "$WORK/dest" "$WORK/etc" "$WORK/root"
+mkdir -p "$WORK/home" "$WORK/tmp" "$WORK/dest/all" "$WORK/etc" "$WORK/root"
+# What belongs to the tests is looked for from there.
+ln -s "$SOURCE/integration" "$WORK/integration"
 mount -t tmpfs tmpfs /run && mkdir -p /run/netns /run/lock || exit 99
 mount -t tmpfs tmpfs "$WORK/etc" && mkdir "$WORK/etc/upper" "$WORK/etc/work" || exit 99
 mount -t overlay etc -o "lowerdir=/etc,upperdir=$WORK/etc/upper,workdir=$WORK/etc/work" /etc || exit 99
@@ -27,7 +29,7 @@ grep -q unprivilegeduser /etc/shadow || echo 'unprivilegeduser:*:19000:0:99999:7
 export DOCKER_FIREWALL_BACKEND=nftables
 # Images are nearer to those of containerd's store: descriptors, several platforms, digests of all, times in archives.
 export TEST_INTEGRATION_USE_SNAPSHOTTER=1
-export HOME="$WORK/home" TMPDIR="$WORK/tmp" DOCKER_INTEGRATION_DAEMON_DEST="$WORK/dest" DEST="$WORK/dest"
+export HOME="$WORK/home" TMPDIR="$WORK/tmp" DOCKER_INTEGRATION_DAEMON_DEST="$WORK/dest/all" DEST="$WORK/dest/all"
 export PATH="$TOOLS:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 unset DOCKER_HOST DOCKER_CONFIG
 if test -e "$TOOLS/docker-buildx"; then
