@@ -233,8 +233,10 @@ impl Events {
         let same = fs::metadata(&self.path)
             .is_ok_and(|now| file.metadata().is_ok_and(|ours| ours.ino() == now.ino()));
         if !same && self.path.exists() {
+            // But for what came to it between the last look and then.
+            file.read_to_end(&mut self.buffer).at("read", &self.path)?;
             self.file = None;
-            return self.fill();
+            return if self.buffer.len() > before { Ok(true) } else { self.fill() };
         }
         Ok(false)
     }

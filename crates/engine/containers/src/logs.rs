@@ -209,9 +209,11 @@ impl Logs {
             return Ok(true);
         }
         let Some(current) = &mut self.current else { return Ok(false) };
+        // Looked at first: once another one is there, nothing comes to ours any more.
+        let now = std::fs::metadata(path);
         let ours = current.get_ref().metadata().at("stat", path)?;
         let position = current.stream_position().at("seek", path)?;
-        match std::fs::metadata(path) {
+        match now {
             // It was emptied to begin anew.
             Ok(now) if now.ino() == ours.ino() && now.len() < position => {
                 self.partial.clear();

@@ -69,8 +69,25 @@ fn nameless(folder: &Path) -> io::Result<File> {
 }
 
 /// The files of a log, the oldest first.
+///
+/// While they are opened they may make place for others: then those that are found are not those that were
+/// there at any time, and it is looked again.
 pub(super) fn open_all(path: &Path) -> Result<Vec<Source>, Error> {
-    let mut files = Vec::new();
+    const TRIES: u32 = 10;
+    let newest = || fs::metadata(path).ok().map(|found| found.ino());
+    for _ in 1..TRIES {
+        let before = newest();
+        let files = open_each(path)?;
+        if newest() == before {
+            return Ok(files);
+        }
+    }
+    open_each(path)
+}
+
+fn open_each(path: &Path) -> Result<Vec<Source>, Error> {
+    let mut files: Vec<Source> = Vec::new();
+    let mut is_gap = false;
     for number in 0.. {
         let with = |suffix: &str| {
             let mut name = path.as_os_str().to_owned();
@@ -85,14 +102,18 @@ pub(super) fn open_all(path: &Path) -> Result<Vec<Source>, Error> {
                 None => Source::open(&with(&format!(".{number}.gz")), true)?,
             },
         };
-        // While files make place for others, the one that grows may be missing.
+        // While files make place for others, one of them may be missing, or be met a second time.
         let Some(found) = found else {
-            if number == 0 {
-                continue;
+            if is_gap {
+                break;
             }
-            break;
+            is_gap = number > 0;
+            continue;
         };
-        files.push(found);
+        is_gap = false;
+        if files.iter().all(|file| file.inode != found.inode) {
+            files.push(found);
+        }
     }
     files.reverse();
     Ok(files)
@@ -138,6 +159,37 @@ mod tests {
     use std::io::{Read as _, Write as _};
 
     use super::*;
+
+    #[test]
+    fn files_that_make_place_are_neither_missed_nor_met_twice() {
+        let dir = std::env::temp_dir().join(format!("dhow-source-place-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let (path, number) = (dir.join("log"), |n: u32| dir.join(format!("log.{n}")));
+        let found = || -> Vec<String> {
+            let texts = open_all(&path).unwrap().into_iter().map(|source| {
+                let mut text = String::new();
+                source.plain(&path).unwrap().read_to_string(&mut text).unwrap();
+                text
+            });
+            texts.collect()
+        };
+        for n in 1..4 {
+            fs::write(number(n), n.to_string()).unwrap();
+        }
+        fs::write(&path, "0").unwrap();
+        // As each is renamed, beginning with the oldest.
+        fs::rename(number(3), number(4)).unwrap();
+        assert_eq!(found(), ["3", "2", "1", "0"]);
+        fs::rename(number(2), number(3)).unwrap();
+        fs::rename(number(1), number(2)).unwrap();
+        assert_eq!(found(), ["3", "2", "1", "0"]);
+        // The newest as it was seen before, and after.
+        fs::hard_link(&path, number(1)).unwrap();
+        assert_eq!(found(), ["3", "2", "1", "0"]);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(found(), ["3", "2", "1", "0"]);
+        fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn the_tail_may_lie_in_several_files_compressed_or_not() {
