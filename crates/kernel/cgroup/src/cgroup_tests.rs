@@ -116,7 +116,7 @@ fn what_is_below_goes_along() {
     let mut child = shell_inside(&inner, "sleep 100 & sleep 100 & wait");
     let waited = Instant::now();
     while cgroup.procs().unwrap().len() < 3 {
-        assert!(waited.elapsed() < Duration::from_secs(10), "the shell's children");
+        assert!(waited.elapsed() < Duration::from_mins(1), "the shell's children");
         std::thread::yield_now();
     }
     cgroup.kill_all().unwrap();
@@ -297,13 +297,13 @@ fn a_watch_tells_of_want_of_memory_and_of_the_end() {
     let wait = |watch: &crate::OomWatch| {
         let mut fds =
             [rustix::event::PollFd::from_borrowed_fd(watch.fd(), rustix::event::PollFlags::IN)];
-        let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+        let limit = rustix::event::Timespec { tv_sec: 60, tv_nsec: 0 };
         assert_eq!(rustix::event::poll(&mut fds, Some(&limit)).unwrap(), 1, "nothing is told");
     };
     wait(&watch);
     assert!(watch.news().unwrap().out_of_memory);
     cgroup.remove().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !watch.news().unwrap().ended {
         assert!(Instant::now() < deadline, "the end is not told");
         std::thread::yield_now();
@@ -373,7 +373,7 @@ fn all_that_is_used_is_told() {
     let cgroup = scratch.create();
     let mut child =
         shell_inside(&cgroup, "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exec sleep 100");
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let stats = loop {
         let stats = cgroup.stats().unwrap();
         let memory = stats.memory.usage > 0 || !scratch.hierarchy.has("memory");

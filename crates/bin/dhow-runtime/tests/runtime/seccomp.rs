@@ -141,7 +141,7 @@ fn receive(listener: &UnixListener) -> (Value, OwnedFd) {
 
 /// Waits until somebody waits for the agent's answer.
 fn wait_notified(fd: &OwnedFd) {
-    let timeout = Timespec { tv_sec: 20, tv_nsec: 0 };
+    let timeout = Timespec { tv_sec: 60, tv_nsec: 0 };
     let mut fds = [PollFd::new(fd, PollFlags::IN)];
     assert_eq!(rustix::event::poll(&mut fds, Some(&timeout)).unwrap(), 1, "nobody asked");
     assert!(fds[0].revents().contains(PollFlags::IN));

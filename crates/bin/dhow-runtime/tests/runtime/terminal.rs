@@ -23,7 +23,7 @@ fn read_until(master: &mut std::fs::File, text: &str) -> String {
     let mut seen = String::new();
     while !seen.contains(text) {
         let mut fds = [PollFd::new(&*master, PollFlags::IN)];
-        let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
+        let patience = Timespec { tv_sec: 60, tv_nsec: 0 };
         let ready = rustix::event::poll(&mut fds, Some(&patience)).unwrap();
         assert!(ready > 0, "nothing more after {seen:?}");
         let mut buffer = [0; 1024];

@@ -182,7 +182,7 @@ fn x09_a_stopped_exec_is_deleted_with_its_container() {
     b.call(&["delete", "--force", "c"]).ok();
     b.assert_nothing_left();
     for child in &mut children {
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let end = std::time::Instant::now() + std::time::Duration::from_mins(1);
         while child.try_wait().unwrap().is_none() {
             assert!(std::time::Instant::now() < end, "an exec outlives its container");
             std::thread::sleep(std::time::Duration::from_millis(5));

@@ -28,7 +28,7 @@ impl Fixture {
         fs::write(dir.join("3333.new"), "half 172.18.0.9\n").unwrap();
         let socket = || {
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            socket.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
             socket
         };
         let upstream = socket();
@@ -51,7 +51,7 @@ impl Fixture {
     /// Lets the server deal with what is ready.
     fn turn(&mut self) {
         let mut events = Vec::new();
-        let wait = Some(Duration::from_secs(5));
+        let wait = Some(Duration::from_mins(1));
         self.poller.wait(wait, |token, ready| events.push((token, ready))).unwrap();
         for (token, ready) in events {
             let Token::Dns(token) = token else { panic!("{token:?}") };

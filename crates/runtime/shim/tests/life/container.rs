@@ -120,7 +120,7 @@ impl Container {
     /// The next reply on the control connection.
     pub(crate) fn control(&mut self) -> Reply {
         let (_, control) = self.shim.as_ref().unwrap();
-        control.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        control.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         let reply = receive(control).unwrap();
         reply.unwrap_or_else(|| panic!("the shim ended without a reply\n{}", self.shim_log()))
     }
@@ -195,7 +195,7 @@ impl Container {
         let dir = fs::File::open(&self.run).unwrap();
         let path = format!("/proc/self/fd/{}/shim.sock", dir.as_raw_fd());
         let client = UnixStream::connect(path).unwrap();
-        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        client.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         send(&client, request).unwrap();
         client
     }

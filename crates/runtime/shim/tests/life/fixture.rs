@@ -87,9 +87,9 @@ pub(crate) fn busybox_layer() -> &'static Path {
 /// Waits until `condition` holds.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + Duration::from_mins(1);
     while !condition() {
-        assert!(Instant::now() < until, "{what}: not within 20 seconds");
+        assert!(Instant::now() < until, "{what}: not within a minute");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
