@@ -29,7 +29,7 @@ fn what_buildah_runs_ends_as_it_should() {
     assert_eq!(m.ok(&format!("{RUN} -v /image:/v:ro c -- ls /v")), "busybox.tar");
     assert_eq!(m.ok(&format!("{RUN} --network none c -- ip -o link")).lines().count(), 1);
     m.ok(&format!("{RUN} --user nobody --mount type=tmpfs,dst=/t c -- touch /t/x"));
-    assert!(m.terminal(&format!("{RUN} -t c -- {TTY}")).contains("/dev/pts/0"));
+    m.shows(&format!("{RUN} -t c -- {TTY}"), "/dev/pts/0");
     let missing = m.run(&format!("{RUN} c -- no-such-program"));
     assert!(missing.stderr.contains("executable file not found in $PATH"), "{}", missing.stderr);
     m.ok("buildah rm c");

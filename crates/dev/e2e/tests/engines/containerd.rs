@@ -10,7 +10,8 @@ fn containerd(name: &str) -> Option<Machine> {
     Some(machine)
 }
 
-/// containerd's client gives up on output that it has not begun to read when the task has ended.
+/// containerd's client gives up on output that it has not begun to read when the task has ended:
+/// [`Machine::says`].
 const READ: &str = "/bin/sleep 0.3";
 
 const RUN: &str = "ctr run --runc-binary /usr/local/bin/dhow-runtime --rootfs";
@@ -18,18 +19,15 @@ const RUN: &str = "ctr run --runc-binary /usr/local/bin/dhow-runtime --rootfs";
 #[test]
 fn what_containerd_runs_ends_as_it_should() {
     let Some(m) = containerd("run") else { return };
-    assert_eq!(m.ok(&format!("{RUN} --rm /r engines-a /bin/sh -c 'echo hi; {READ}'")), "hi");
+    m.says(&format!("{RUN} --rm /r engines-a /bin/sh -c 'echo hi; {READ}'"), "hi");
     assert_eq!(m.run(&format!("{RUN} --rm /r engines-a /bin/sh -c 'exit 9'")).code, 9);
-    assert!(m.terminal(&format!("{RUN} --rm -t /r engines-a /bin/{TTY}")).contains("/dev/pts/0"));
+    m.shows(&format!("{RUN} --rm -t /r engines-a /bin/{TTY}"), "/dev/pts/0");
     let missing = m.run(&format!("{RUN} --rm /r engines-a /no/program"));
     assert!(missing.stderr.contains("no such file or directory"), "{}", missing.stderr);
     let limits =
         "--memory-limit 33554432 --cpus 0.5 --mount type=cgroup,dst=/sys/fs/cgroup,options=ro";
     let inside = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max";
-    assert_eq!(
-        m.ok(&format!("{RUN} --rm {limits} /r engines-a /bin/sh -c '{inside}; {READ}'")),
-        "33554432"
-    );
+    m.says(&format!("{RUN} --rm {limits} /r engines-a /bin/sh -c '{inside}; {READ}'"), "33554432");
     m.finish();
 }
 
@@ -39,13 +37,11 @@ fn a_task_of_containerd_lives_as_long_as_it_should() {
     let script = r#"trap "exit 5" TERM; while :; do sleep 0.05; done"#;
     m.ok(&format!("{RUN} -d /r engines-b /bin/sh -c '{script}'"));
     let exec = "ctr task exec --exec-id e";
-    let said = m.run(&format!("{exec} engines-b /bin/sh -c 'echo in; {READ}; exit 4'"));
-    assert_eq!((said.stdout.as_str(), said.code), ("in\n", 4));
-    assert_eq!(
-        m.ok(&format!("{exec} --user 1000 --cwd /tmp engines-b /bin/sh -c 'id -u; pwd; {READ}'")),
-        "1000\n/tmp"
-    );
-    assert!(m.terminal(&format!("{exec} -t engines-b /bin/{TTY}")).contains("/dev/pts/"));
+    let ends = format!("{exec} engines-b /bin/sh -c 'echo in; {READ}; exit 4'; echo $?");
+    m.says(&ends, "in\n4");
+    let user = "--user 1000 --cwd /tmp";
+    m.says(&format!("{exec} {user} engines-b /bin/sh -c 'id -u; pwd; {READ}'"), "1000\n/tmp");
+    m.shows(&format!("{exec} -t engines-b /bin/{TTY}"), "/dev/pts/");
     let status = "ctr task ls | awk '$1 == \"engines-b\" {print $3}'";
     m.ok("ctr task pause engines-b");
     assert_eq!(m.ok(status), "PAUSED");
@@ -68,22 +64,12 @@ fn containerd_locks_a_container_down() {
     let run = format!("{RUN} --rm");
     let status =
         format!("/bin/sh -c 'grep -E \"^(Seccomp|NoNewPrivs):\" /proc/self/status; {READ}'");
-    assert_eq!(
-        m.ok(&format!("{run} --seccomp /r engines-d {status}")),
-        "NoNewPrivs:\t1\nSeccomp:\t2"
-    );
+    m.says(&format!("{run} --seccomp /r engines-d {status}"), "NoNewPrivs:\t1\nSeccomp:\t2");
     assert_eq!(m.run(&format!("{run} --read-only /r engines-d /bin/touch /x")).code, 1);
-    assert_eq!(
-        m.ok(&format!(
-            "{run} --privileged /r engines-d /bin/sh -c 'mount -t tmpfs t /tmp && echo mounted; {READ}'"
-        )),
-        "mounted"
-    );
+    let mounts = format!("/bin/sh -c 'mount -t tmpfs t /tmp && echo mounted; {READ}'");
+    m.says(&format!("{run} --privileged /r engines-d {mounts}"), "mounted");
     let mount = "--mount type=bind,src=/image,dst=/v,options=rbind:ro";
-    assert_eq!(
-        m.ok(&format!("{run} {mount} /r engines-d /bin/sh -c 'ls /v; {READ}'")),
-        "busybox.tar"
-    );
+    m.says(&format!("{run} {mount} /r engines-d /bin/sh -c 'ls /v; {READ}'"), "busybox.tar");
     let place = format!("/bin/sh -c 'grep -c /own/place /proc/self/cgroup; {READ}'");
     assert_ne!(m.ok(&format!("{run} --cgroup /own/place /r engines-d {place}")), "0");
     m.finish();

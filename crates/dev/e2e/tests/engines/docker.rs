@@ -33,7 +33,7 @@ fn what_docker_runs_ends_as_it_should() {
     assert_eq!(m.run(&format!("{run} busybox /etc")).code, 126);
     assert_eq!(m.run(&format!("{run} busybox /etc/passwd")).code, 126);
     assert_eq!(m.ok(&format!("echo through | {run} -i busybox cat")), "through");
-    assert!(m.terminal(&format!("{run} -it busybox {TTY}")).contains("/dev/pts/0"));
+    m.shows(&format!("{run} -it busybox {TTY}"), "/dev/pts/0");
     assert_eq!(m.ok(&format!("{run} --init busybox cat /proc/1/comm")), "docker-init");
     assert_eq!(m.ok(&format!("{run} -w /made -e A=b busybox sh -c 'pwd; echo $A'")), "/made\nb");
     m.ok("docker create --runtime dhow --name box busybox echo created");
@@ -67,7 +67,7 @@ fn a_container_of_docker_lives_as_long_as_it_should() {
     let exec = "docker exec -u nobody -e X=1 -w /tmp box sh -c 'id -u; pwd; echo $X'";
     assert_eq!(m.ok(exec), "65534\n/tmp\n1");
     assert_eq!(m.run("docker exec box sh -c 'exit 7'").code, 7);
-    assert!(m.terminal(&format!("docker exec -it box {TTY}")).contains("/dev/pts/"));
+    m.shows(&format!("docker exec -it box {TTY}"), "/dev/pts/");
     assert_ne!(m.run("docker exec box no-such-program").code, 0);
     m.ok("docker exec -d box sleep 77");
     m.ok("until docker top box | grep -q 'sleep 77'; do sleep 0.05; done");
@@ -79,7 +79,9 @@ fn a_container_of_docker_lives_as_long_as_it_should() {
     m.ok("docker stop box");
     assert_eq!(m.ok("docker inspect -f '{{.State.ExitCode}}' box"), "3");
     assert!(m.ok("docker logs box").ends_with("bye"));
-    m.ok("docker start box; docker kill -s TERM box");
+    // It takes no notice before it has set its trap.
+    m.ok("docker start box; until docker inspect -f '{{.State.Status}}' box | grep -q exited; do \
+          docker kill -s TERM box; sleep 0.05; done");
     assert_eq!(m.ok("docker wait box"), "3");
     m.ok("docker start box; docker restart -t 0 box; docker rm -f box");
     m.run("docker run --name oom --memory 16m busybox tail /dev/zero");

@@ -12,8 +12,10 @@ use testkit::{Need, Output, capture, skip, wait_until};
 const SCRIPT: &str = include_str!("machine.sh");
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Tells which terminal it has, and waits until somebody may have read it: engines lose what a
-/// container says on a terminal that is gone at once, whatever their runtime.
+/// How often a container says what is to be read.
+const TRIES: u32 = 10;
+
+/// Tells which terminal it has, and waits until somebody may have read it: [`Machine::shows`].
 pub(crate) const TTY: &str = r#"sh -c "tty; sleep 0.5""#;
 
 /// The machine.
@@ -120,9 +122,27 @@ impl Machine {
         stdout.trim_end_matches('\n').to_owned()
     }
 
+    /// Has a script write `wanted`. Engines lose what a container says that is gone before they have begun to
+    /// read, whatever their runtime: so it may try more than once.
+    #[track_caller]
+    pub(crate) fn says(&self, script: &str, wanted: &str) {
+        let tries = || self.ok(script);
+        let said = (1..TRIES).map(|_| tries()).find(|said| said == wanted);
+        assert_eq!(said.unwrap_or_else(tries), wanted, "{script}");
+    }
+
+    /// The same of a part of what appears in a terminal.
+    #[track_caller]
+    pub(crate) fn shows(&self, script: &str, wanted: &str) {
+        let tries = || self.terminal(script);
+        let said = (1..TRIES).map(|_| tries()).find(|said| said.contains(wanted));
+        let said = said.unwrap_or_else(tries);
+        assert!(said.contains(wanted), "{script}: {said}");
+    }
+
     /// Runs it in a terminal. Answers what appeared there, with plain line breaks.
     #[track_caller]
-    pub(crate) fn terminal(&self, script: &str) -> String {
+    fn terminal(&self, script: &str) -> String {
         let quoted = script.replace('\'', r"'\''");
         self.ok(&format!("script -qec '{quoted}' /dev/null")).replace(['\r', '\0'], "")
     }
