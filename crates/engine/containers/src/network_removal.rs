@@ -1,8 +1,8 @@
 //! Removing networks, while others start containers.
 //!
-//! Who has an address in a network has a lease from early in its start on, and a network's record goes in a
-//! transaction that sees it. A network that gives no addresses knows of nobody: those who are in it, or will
-//! be with their next start, are held still while it goes.
+//! A network's record goes in a transaction that sees who has an address in it. That does not tell who is about
+//! to run: one that does not run has its addresses, too, and a network may give none. So those who are in it,
+//! or will be with their next start, are held still while it goes.
 
 use std::collections::BTreeMap;
 
@@ -36,11 +36,14 @@ impl Engine {
     /// container runs or has an address. Returns those removed.
     pub fn network_prune(&self, chosen: &dyn Fn(&Network) -> bool) -> Result<Vec<Network>, Error> {
         let db = &self.shared.db;
-        let mut removed = self.networks.prune(db, &|one| !is_bare(one) && chosen(one))?;
-        let is_prunable = |one: &Network| one.is_user_defined() && is_bare(one) && chosen(one);
-        for network in self.networks.list(db)?.into_iter().filter(is_prunable) {
+        let mut removed = Vec::new();
+        for network in self.networks.list(db)?.into_iter().filter(may_have_members) {
+            if !chosen(&network) || !self.networks.leases(db, &network)?.is_empty() {
+                continue;
+            }
             match self.take_away(&network, &|_| true) {
                 Ok(network) => removed.push(network),
+                // Whoever has come in by now keeps the network.
                 Err(Error::Network(
                     network::Error::ActiveEndpoints { .. } | network::Error::NotFound { .. },
                 )) => {}
@@ -56,7 +59,7 @@ impl Engine {
         running: &dyn Fn(&str) -> bool,
     ) -> Result<Network, Error> {
         let db = &self.shared.db;
-        if !is_bare(network) {
+        if !may_have_members(network) {
             return Ok(self.networks.remove(db, &network.id, running)?);
         }
         let held = self.hold_still(network)?;
@@ -76,17 +79,24 @@ impl Engine {
     fn hold_still(&self, network: &Network) -> Result<BTreeMap<String, Lock>, Error> {
         loop {
             let (mut held, mut endpoints, mut busy) = (BTreeMap::new(), Vec::new(), None);
-            for container in self.shared.db.read(|tx| joining(tx, network))? {
+            // The oldest first, as they are told of.
+            for container in self.shared.db.read(|tx| joining(tx, network))?.into_iter().rev() {
                 let data = self.paths().data(&container.id);
                 match Lock::attempt(&data)? {
                     Some(lock) => {
-                        if self.runs_in(&container.id, &lock, network)? {
+                        // One whose supervisor was killed is found first.
+                        self.status_locked(&container.id, &lock)?;
+                        if self.runs_in(&container.id, network)? {
                             endpoints.push((container.name, container.id.clone()));
                         }
                         held.insert(container.id, lock);
                     }
                     // It is being removed: the folder goes before the record.
                     None if !data.exists() => {}
+                    // It runs: what is done with it does not matter.
+                    None if self.runs_in(&container.id, network)? => {
+                        endpoints.push((container.name, container.id));
+                    }
                     None => {
                         busy = Some(data);
                         break;
@@ -109,19 +119,21 @@ impl Engine {
     }
 
     /// Whether a container runs and has its place in a network.
-    fn runs_in(&self, id: &str, lock: &Lock, network: &Network) -> Result<bool, Error> {
-        if !self.status_locked(id, lock)?.phase.is_alive() {
+    fn runs_in(&self, id: &str, network: &Network) -> Result<bool, Error> {
+        if !self.shared.status(id)?.phase.is_alive() {
             return Ok(false);
         }
-        // It may have been started since it was looked for.
-        let container = self.find(id)?;
-        Ok(is_connected(&container.record, network))
+        // It may have been started since it was looked for, and be gone by now.
+        match self.find(id) {
+            Err(Error::NoContainer(_)) => Ok(false),
+            found => Ok(is_connected(&found?.record, network)),
+        }
     }
 }
 
-/// Whether a network gives no addresses, by which others are known to be in it.
-fn is_bare(network: &Network) -> bool {
-    network.driver().shares_link() && network.pools().is_empty() && !network.is_configuration()
+/// Whether a network is one that can go while somebody wants to be in it.
+fn may_have_members(network: &Network) -> bool {
+    network.is_user_defined() && !network.is_configuration()
 }
 
 /// Those who are in a network, or will be with their next start. One whose record cannot be read cannot be

@@ -160,6 +160,29 @@ fn what_cannot_be_joined_changes_nothing() {
     sandbox.finish();
 }
 
+/// A network does not go under who is being started in it, and cannot be seen yet.
+#[test]
+fn who_starts_in_the_same_instant_keeps_its_network() {
+    needs!(Root, Overlay, Netns, Busybox, Failpoints);
+    let sandbox = busybox("network-live-instant");
+    sandbox.ok(&["network", "create", "net"]);
+    sandbox.ok(&["create", "--name", "one", "--network", "net", "busybox", "sleep", "600"]);
+    let passed = sandbox.work().join("passed");
+    std::fs::write(&passed, "").unwrap();
+    let mut start = sandbox.dhow_command(&["start", "one"]);
+    start.env("DHOW_FAILPOINTS", format!("network.leased=delay:500@{}", passed.display()));
+    let mut start = start.stdout(std::process::Stdio::null()).spawn().unwrap();
+    wait_until("it is about to be in it", || !std::fs::read_to_string(&passed).unwrap().is_empty());
+    let refused = sandbox.dhow(&["network", "rm", "net"]);
+    assert!(refused.code == 1 && refused.stderr.contains("active endpoints"), "{refused:?}");
+    assert!(start.wait().unwrap().success());
+    assert!(!gateway(&sandbox, "one").is_empty());
+    assert_eq!(sandbox.ok(&["network", "prune", "-f"]), "");
+    sandbox.ok(&["rm", "-f", "one"]);
+    assert_eq!(sandbox.ok(&["network", "prune", "-f"]), "Deleted Networks:\nnet");
+    sandbox.finish();
+}
+
 /// A network goes while nobody runs in it; who was to be in it starts without it.
 #[test]
 fn a_network_that_is_gone_can_be_left() {
