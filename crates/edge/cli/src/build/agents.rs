@@ -93,7 +93,8 @@ fn start(keys: &[&str]) -> Result<Started> {
     })?;
     let started = Started { child, directory };
     let until = Instant::now() + START;
-    while !socket.exists() {
+    // The socket is there before it is listened on.
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
         if Instant::now() > until {
             return Err(Error::Usage("--ssh: ssh-agent does not listen".into()));
         }

@@ -206,7 +206,8 @@ fn agent(sandbox: &Sandbox) -> (Background, std::path::PathBuf) {
     let mut command = sandbox.command("ssh-agent");
     command.arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).stderr(Stdio::null());
     let agent = Background(command.spawn().unwrap());
-    wait_until("the agent listens", || socket.exists());
+    // The socket is there before it is listened on.
+    wait_until("the agent listens", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
     let script = format!(
         "cd {} && ssh-keygen -q -t ed25519 -N '' -C a-key -f key && SSH_AUTH_SOCK={} ssh-add key",
         sandbox.work().display(),
