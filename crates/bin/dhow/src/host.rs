@@ -55,7 +55,7 @@ impl cli::Host for Host {
 
     fn serve(&self, global: &Global) -> Result<Serve, String> {
         let api = api(Arc::new(self.open(global, false)?), Vec::new());
-        Ok(Box::new(move |stream| drop(tokio::spawn(docker_api::serve(api.clone(), stream)))))
+        Ok(Box::new(move |stream| tokio::spawn(docker_api::serve(api.clone(), stream))))
     }
 
     async fn daemon(&self, global: &Global, args: &DaemonArgs) -> Result<(), String> {

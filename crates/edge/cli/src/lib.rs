@@ -29,6 +29,7 @@ mod contexts;
 mod cp;
 mod debug;
 mod df;
+mod dial;
 mod error;
 mod explain;
 mod explain_container;
@@ -60,7 +61,6 @@ mod tls;
 mod volumes;
 
 use std::ffi::OsString;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 pub use args::{DaemonArgs, Global, RegistryServeArgs};
@@ -75,8 +75,8 @@ use args::{
 use client::Client;
 use error::{Error, Result};
 
-/// Answers one who has connected to the engine in this process.
-pub type Serve = Box<dyn Fn(tokio::net::UnixStream)>;
+/// Answers one who has connected to the engine in this process, until that one leaves.
+pub type Serve = Box<dyn Fn(tokio::net::UnixStream) -> tokio::task::JoinHandle<()>>;
 
 /// What the rest of the program does for the command line.
 pub trait Host {
@@ -168,6 +168,9 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
     if let Command::Context(command) = &command {
         return contexts::run(&global, command);
     }
+    if matches!(command, Command::System(SystemCommand::DialStdio)) && is_own_engine(&global) {
+        return dial::meet(&global, host).await;
+    }
     // One that joins another's network starts as any other: what is made ahead would be in vain.
     let starts = match &command {
         Command::Run(args) | Command::ContainerGroup(ContainerGroup::Run(args)) => {
@@ -175,12 +178,7 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         }
         _ => false,
     };
-    let followed = contexts::followed(&global)?;
-    let served = match &command {
-        Command::System(SystemCommand::DialStdio) => served(&followed, host),
-        _ => None,
-    };
-    let endpoint = served.map_or_else(|| endpoint(&followed, host, starts), Ok)?;
+    let endpoint = endpoint(&contexts::followed(&global)?, host, starts)?;
     let client = Client::new(endpoint, said(&global)?).await?;
     let client = &client;
     match command {
@@ -241,7 +239,7 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         Command::System(SystemCommand::Events(args)) | Command::Events(args) => {
             system::events(client, &args).await
         }
-        Command::System(SystemCommand::DialStdio) => system::dial_stdio(client).await,
+        Command::System(SystemCommand::DialStdio) => dial::stdio(client).await,
         Command::System(SystemCommand::Check(args)) => check::check(client, &args).await,
         Command::System(SystemCommand::Df(args)) => df::df(client, &args).await,
         Command::System(SystemCommand::Prune(args)) => prune::system(client, &args).await,
@@ -424,14 +422,6 @@ fn address(global: &Global) -> Option<String> {
 }
 
 /// Where the engine is: `-H`, else `DOCKER_HOST`, else this process.
-/// The daemon of this machine, where nobody else is named and it runs. Who comes by `dial-stdio` comes once for
-/// each request, and what joins a container's streams before its start (`run`) has to meet what starts it.
-fn served(global: &Global, host: &impl Host) -> Option<Endpoint> {
-    let socket = host.socket(global);
-    let is_there = address(global).is_none() && UnixStream::connect(&socket).is_ok();
-    is_there.then(|| Endpoint::Unix(socket))
-}
-
 fn endpoint(global: &Global, host: &impl Host, starts: bool) -> Result<Endpoint> {
     let Some(address) = address(global) else {
         return host.engine(global, starts).map_err(Error::Usage);

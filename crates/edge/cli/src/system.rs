@@ -1,11 +1,8 @@
 //! `version`, `info` and `events`.
 
-use std::io::Write as _;
-
 use docker::event::Message;
 use docker::system::{Info, Version};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::args::{EventsArgs, FormatArg};
 use crate::client::{API_VERSION, Client, empty, encode};
@@ -13,10 +10,7 @@ use crate::containers::timestamp;
 use crate::error::{Error, Result};
 use crate::format::human;
 use crate::format::template::Template;
-use crate::{inspect, plugins, request, stream};
-
-/// The most that is relayed at once.
-const RELAY_BYTES: usize = 32 * 1024;
+use crate::{inspect, plugins, request};
 
 /// `version`: of the client and of the engine.
 pub(crate) async fn version(client: &Client, args: &FormatArg) -> Result<i32> {
@@ -172,34 +166,6 @@ pub(crate) async fn events(client: &Client, args: &EventsArgs) -> Result<i32> {
         }
     }
     Ok(0)
-}
-
-/// `system dial-stdio`: what comes in goes to the engine, and what it answers comes out, until the engine
-/// has said all. Docker's client runs this on the other machine for `ssh://`.
-pub(crate) async fn dial_stdio(client: &Client) -> Result<i32> {
-    let (mut from, mut to) = tokio::io::split(client.connect().await?);
-    let mut input = stream::read_stdin();
-    tokio::spawn(async move {
-        while let Some(bytes) = input.recv().await {
-            // What goes wrong here ends the connection, which is seen below.
-            if to.write_all(&bytes).await.is_err() {
-                return;
-            }
-        }
-        let _ = to.shutdown().await;
-    });
-    let mut buffer = vec![0; RELAY_BYTES];
-    loop {
-        let read = from.read(&mut buffer).await.map_err(Error::io("read from the engine"))?;
-        if read == 0 {
-            return Ok(0);
-        }
-        let mut stdout = std::io::stdout().lock();
-        stdout
-            .write_all(&buffer[..read])
-            .and_then(|()| stdout.flush())
-            .map_err(Error::io("write to standard output"))?;
-    }
 }
 
 /// An event with the fields that it had before v1.52 of the API, which templates still ask for: `Status`, `ID`

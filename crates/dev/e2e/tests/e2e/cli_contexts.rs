@@ -3,7 +3,7 @@
 use crate::busybox;
 use crate::docker_client::Daemon;
 use crate::docker_scripts::same;
-use testkit::{Sandbox, needs};
+use testkit::{Sandbox, needs, wait_until};
 
 /// Stands for ssh: notes what it is given, and runs the command on this machine, as who knows nothing of ours.
 const SSH: &str = r#"#!/bin/sh
@@ -13,7 +13,8 @@ if [ "$2" = nowhere ]; then echo "ssh: Could not resolve hostname" >&2; exit 255
 shift 2
 unset DOCKER_HOST DOCKER_CONTEXT
 export DOCKER_CONFIG=/nowhere
-exec sh -c "$*"
+# As with ssh, who ends this ends no more than the pipes of what is there.
+sh -c "$*"
 "#;
 
 /// Puts this ssh, and dhow as `docker`, before all other programs.
@@ -145,9 +146,7 @@ fn an_engine_behind_ssh() {
     with_ssh(&sandbox);
     let far = ["-H", "ssh://me@far:22"];
     let of = |line: &[&'static str]| [&far[..], line].concat();
-    // Without a daemon there.
-    assert_eq!(sandbox.ok(&of(&["images", "--format", "{{.Repository}}"])), "busybox");
-    // With one, which those who join and those who start meet in. Nobody says where it is.
+    // With a daemon, which those who join and those who start meet in. Nobody says where it is.
     let daemon = Daemon::start(&sandbox);
     assert_eq!(sandbox.ok(&of(&["run", "--rm", "busybox", "echo", "hi"])), "hi");
     assert!(
@@ -186,5 +185,33 @@ fn an_engine_behind_ssh() {
         assert!(refused.stderr.contains("ssh host connection is not valid"), "{odd}: {refused:?}");
     }
     assert_eq!(ssh_log(&sandbox), before);
+    sandbox.finish();
+}
+
+/// Several connections belong to one command: who is attached by one sees what another starts.
+#[test]
+fn an_engine_behind_ssh_without_a_daemon() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("ssh-alone");
+    with_ssh(&sandbox);
+    let of = |line: &[&'static str]| [&["-H", "ssh://far"][..], line].concat();
+    assert_eq!(sandbox.ok(&of(&["ps", "-q"])), "");
+    let socket = sandbox.state().join("dhow-dial/engine.sock");
+    wait_until("it has left", || !socket.exists());
+    // Its lock stays.
+    sandbox.baseline();
+    for _ in 0..3 {
+        assert_eq!(sandbox.ok(&of(&["run", "--rm", "busybox", "echo", "hi"])), "hi");
+    }
+    let many = sandbox.ok(&of(&["run", "--rm", "busybox", "seq", "20000"]));
+    assert_eq!(many.lines().count(), 20000);
+    assert_eq!(sandbox.dhow(&of(&["run", "--rm", "busybox", "sh", "-c", "exit 5"])).code, 5);
+    sandbox.set_env("DHOW", testkit::dhow_program().to_str().unwrap());
+    let through = "echo through | $DHOW -H ssh://far run --rm -i busybox cat";
+    assert_eq!(sandbox.sh(through).success(), "through\n");
+    sandbox.ok(&of(&["run", "-d", "--name", "web", "busybox", "sleep", "600"]));
+    assert_eq!(sandbox.ok(&of(&["exec", "web", "echo", "inside"])), "inside");
+    sandbox.ok(&of(&["rm", "-f", "web"]));
+    wait_until("it has left", || !socket.exists());
     sandbox.finish();
 }
