@@ -269,6 +269,9 @@ fn a_container_tells_of_its_images_manifest() {
         let listed = look(version, "GET /containers/json?all=1");
         let told = &shown["ImageManifestDescriptor"];
         assert_eq!(told, &listed[0]["ImageManifestDescriptor"], "{version}");
+        let used = look(version, "GET /system/df?type=container");
+        assert_eq!(used["Containers"][0]["Id"], id.as_str(), "{used}");
+        assert_eq!(used["Containers"][0]["ImageManifestDescriptor"], Value::Null, "{used}");
         if version == "1.47" {
             assert_eq!(told, &Value::Null);
             continue;

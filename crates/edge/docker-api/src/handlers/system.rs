@@ -352,7 +352,12 @@ pub(crate) async fn disk_usage(call: Call) -> Reply {
             let mut layers = LayerUsage::default();
             if containers {
                 let all = ListOptions { all: true, size: true, ..ListOptions::default() };
-                usage.containers = legacy::summaries(engine.list(&all)?, version).into();
+                let mut containers = legacy::summaries(engine.list(&all)?, version);
+                for one in &mut containers {
+                    // As in Docker: only who asks for containers is told.
+                    one.image_manifest_descriptor = None;
+                }
+                usage.containers = containers.into();
             }
             if images {
                 let list = engine.images().list(&Filters::default())?;
