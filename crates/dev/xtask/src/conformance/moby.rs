@@ -75,6 +75,7 @@ const PACKAGES: &[&str] = &[
     "busybox-static",
     "gcc",
     "iproute2",
+    "iputils-ping",
     "libc6-dev",
     "mmdebstrap",
     "netcat-openbsd",
