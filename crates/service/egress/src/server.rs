@@ -135,6 +135,8 @@ async fn connection(proxy: Arc<Proxy>, stream: TcpStream) {
 fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    // A program may have said all that it has to say, and wait: so does `wget` of busybox, where the URL is of HTTPS.
+    builder.half_close(true);
     builder
 }
 

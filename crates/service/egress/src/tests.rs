@@ -224,6 +224,22 @@ async fn what_comes_is_noted() {
     );
 }
 
+/// Who sends no more still waits for what it has asked for, as `wget` of busybox does.
+#[tokio::test]
+async fn who_has_said_all_is_answered() {
+    let (address, _heads) = server(None).await;
+    let home = Home::new(world(&[("a.test", 80, address)]), RootCertStore::empty()).await;
+    let mut stream = TcpStream::connect(home.address).await.unwrap();
+    let request = b"GET http://a.test/whole HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("whole"), "{answer}");
+    let found = home.end().await;
+    assert_eq!(found.materials[0].digest, Digest::sha256(b"whole"));
+}
+
 #[tokio::test]
 async fn what_may_not_be_asked_for_is_not() {
     let (address, heads) = server(None).await;
