@@ -34,6 +34,9 @@ pub struct Exec {
     pub shm_size: Option<u64>,
     /// Under which cgroup; empty: as usual.
     pub cgroup_parent: String,
+    /// What it may use of the machine: no part of what the vertex is.
+    #[serde(skip)]
+    pub limits: Box<Limits>,
     /// What is mounted, beside the root.
     pub mounts: Vec<Mount>,
     /// Variables from secrets.
@@ -127,6 +130,26 @@ pub struct Ulimit {
     pub soft: i64,
     /// How high it may set it.
     pub hard: i64,
+}
+
+/// What a program may use of the machine (BuildKit's `LinuxResources`). What is 0 or empty is as it is for all programs of
+/// the build.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory, in bytes.
+    pub memory: i64,
+    /// Memory and swap, in bytes; -1: any.
+    pub memory_swap: i64,
+    /// Its part of the processors beside others' (usual: 1024).
+    pub cpu_shares: i64,
+    /// The period of the quota, in microseconds.
+    pub cpu_period: i64,
+    /// Time of the processors in a period, in microseconds.
+    pub cpu_quota: i64,
+    /// On which processors: `0-3,7`.
+    pub cpuset_cpus: String,
+    /// With which memory nodes.
+    pub cpuset_mems: String,
 }
 
 /// A variable whose value is a secret's.

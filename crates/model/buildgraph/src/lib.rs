@@ -16,8 +16,8 @@ mod graph;
 mod source;
 
 pub use exec::{
-    Device, Exec, HostEntry, Kept, Mount, MountKind, Network, SecretVariable, Security, Sharing,
-    Ulimit,
+    Device, Exec, HostEntry, Kept, Limits, Mount, MountKind, Network, SecretVariable, Security,
+    Sharing, Ulimit,
 };
 pub use file::{Action, Copy, File, Identity, MakeDirectory, MakeFile, Owner, Remove, Symlink};
 pub use graph::{Error, Graph, Op, Range, Shown, Vertex, VertexIdx};

@@ -48,6 +48,7 @@ pub const CAPS: &[&str] = &[
     "exec.meta.setsdefaultpath",
     "exec.meta.ulimit",
     "exec.meta.cdi",
+    "exec.meta.linux.resources",
     "exec.meta.removemountstubs.recursive",
     "exec.mount.bind",
     "exec.mount.bind.readwrite-nooutput",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use buildgraph::{
-    Device, Exec, HostEntry, Kept, Mount, MountKind, Network, Op, SecretVariable, Security,
+    Device, Exec, HostEntry, Kept, Limits, Mount, MountKind, Network, Op, SecretVariable, Security,
     Sharing, Ulimit, VertexIdx,
 };
 use buildkit::pb::{self, MountType};
@@ -47,6 +47,7 @@ pub(crate) fn read(
         return invalid("invalid exec op with no rootfs");
     };
     let mut program = Program { exec: exec(op, meta)?, inputs: vec![], kept: BTreeMap::new() };
+    program.exec.limits = Box::new(limits(operation)?);
     program.root(reader, operation, root)?;
     let mut mounts: Vec<&pb::Mount> =
         op.mounts.iter().filter(|mount| !std::ptr::eq(*mount, root)).collect();
@@ -102,6 +103,33 @@ fn exec(op: &pb::ExecOp, meta: &pb::Meta) -> Result<Exec, Error> {
         devices: devices.collect(),
         valid_exit_codes: meta.valid_exit_codes.clone(),
         ..Exec::default()
+    })
+}
+
+/// What it may use of the machine, which is said beside the operation.
+fn limits(operation: &Operation<'_>) -> Result<Limits, Error> {
+    let said = operation.metadata.and_then(|about| about.linux_resources.as_ref());
+    let Some(said) = said else { return Ok(Limits::default()) };
+    let number = |name: &str, number: u64| {
+        i64::try_from(number).map_err(|_| Error::Invalid(format!("invalid {name} value: {number}")))
+    };
+    for (name, number, least) in [
+        ("memory", said.memory, 0),
+        ("memswap", said.memory_swap, -1),
+        ("cpuquota", said.cpu_quota, 0),
+    ] {
+        if number < least {
+            return invalid(format!("invalid {name} value: {number}"));
+        }
+    }
+    Ok(Limits {
+        memory: said.memory,
+        memory_swap: said.memory_swap,
+        cpu_shares: number("cpushares", said.cpu_shares)?,
+        cpu_period: number("cpuperiod", said.cpu_period)?,
+        cpu_quota: said.cpu_quota,
+        cpuset_cpus: said.cpuset_cpus.clone(),
+        cpuset_mems: said.cpuset_mems.clone(),
     })
 }
 

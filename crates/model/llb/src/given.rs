@@ -1,8 +1,8 @@
 //! The other way: what a graph does as operations, for who wants to see it, or to look into what failed.
 
 use buildgraph::{
-    Action, Copy, Exec, File, Identity, MountKind, Network, Op, Owner, Range, Security, Sharing,
-    Source, Vertex,
+    Action, Copy, Exec, File, Identity, Limits, MountKind, Network, Op, Owner, Range, Security,
+    Sharing, Source, Vertex,
 };
 use buildkit::pb::{self, MountType, file_action, user_opt};
 use oci::image::Platform;
@@ -42,8 +42,24 @@ pub fn about(vertex: &Vertex) -> pb::OpMetadata {
             name: name.clone(),
             weak: false,
         }),
+        linux_resources: match &vertex.op {
+            Op::Exec(exec) => limits(&exec.limits),
+            _ => None,
+        },
         ..pb::OpMetadata::default()
     }
+}
+
+fn limits(of: &Limits) -> Option<pb::LinuxResources> {
+    (*of != Limits::default()).then(|| pb::LinuxResources {
+        memory: of.memory,
+        memory_swap: of.memory_swap,
+        cpu_shares: of.cpu_shares.unsigned_abs(),
+        cpu_period: of.cpu_period.unsigned_abs(),
+        cpu_quota: of.cpu_quota,
+        cpuset_cpus: of.cpuset_cpus.clone(),
+        cpuset_mems: of.cpuset_mems.clone(),
+    })
 }
 
 /// Each line by itself, as BuildKit has them.

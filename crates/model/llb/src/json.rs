@@ -58,7 +58,7 @@ impl Object {
         self.some(name, flag.then_some(Value::Bool(true)))
     }
 
-    /// Of 32 bits.
+    /// Of 32 bits, or where it is no text.
     fn number(self, name: &str, number: impl Into<i64>) -> Self {
         let number: i64 = number.into();
         self.some(name, (number != 0).then(|| number.into()))
@@ -311,12 +311,26 @@ fn metadata(of: &pb::OpMetadata) -> Value {
         let group = Object::default().text("id", &one.id).text("name", &one.name);
         group.flag("weak", one.weak).end()
     });
+    let limits = of.linux_resources.as_ref().map(|one| {
+        // Here numbers are numbers.
+        let number = |number: u64| (number != 0).then(|| number.into());
+        Object::default()
+            .number("memory", one.memory)
+            .number("memorySwap", one.memory_swap)
+            .some("cpuShares", number(one.cpu_shares))
+            .some("cpuPeriod", number(one.cpu_period))
+            .number("cpuQuota", one.cpu_quota)
+            .text("cpusetCpus", &one.cpuset_cpus)
+            .text("cpusetMems", &one.cpuset_mems)
+            .end()
+    });
     let caps = of.caps.iter().map(|(name, needed)| (name.clone(), (*needed).into()));
     Object::default()
         .flag("ignore_cache", of.ignore_cache)
         .map("description", texts(&of.description))
         .map("caps", caps)
         .some("progress_group", group)
+        .some("linux_resources", limits)
         .end()
 }
 

@@ -286,9 +286,6 @@ fn check(operation: &Operation<'_>) -> Result<(), Error> {
     if let Some((cap, _)) = needed.find(|(cap, _)| !CAPS.contains(&cap.as_str())) {
         return not_yet(format!("what the definition needs ({cap})"));
     }
-    if metadata.linux_resources.is_some() {
-        return not_yet("limits of one op (LinuxResources)");
-    }
     Ok(())
 }
 

@@ -117,6 +117,10 @@ pub(crate) struct BuildArgs {
     /// Suppress the build output and print image ID on success
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Resource limits of build containers (memory=2g, memory-swap, cpu-shares, cpu-period, cpu-quota, cpuset-cpus,
+    /// cpuset-mems)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) resource: Vec<String>,
     /// Remove intermediate containers after a successful build: there are none
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) rm: Option<bool>,
@@ -174,8 +178,6 @@ pub(crate) struct RefusedArgs {
     #[arg(long, hide = true)]
     pub(crate) security_opt: Vec<String>,
     #[arg(long, hide = true)]
-    pub(crate) resource: Vec<String>,
-    #[arg(long, hide = true)]
     pub(crate) policy: Vec<String>,
     #[arg(long, hide = true)]
     pub(crate) compress: bool,
@@ -196,7 +198,6 @@ impl RefusedArgs {
         ];
         let others = [
             (!self.security_opt.is_empty(), "--security-opt"),
-            (!self.resource.is_empty(), "--resource"),
             (!self.policy.is_empty(), "--policy"),
             (self.compress, "--compress"),
         ];

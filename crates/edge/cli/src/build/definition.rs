@@ -27,6 +27,7 @@ pub(super) fn check(args: &BuildArgs) -> Result<()> {
         ("--network", args.network.is_some()),
         ("--add-host", !args.add_host.is_empty()),
         ("--ulimit", !args.ulimit.is_empty()),
+        ("--resource", !args.resource.is_empty()),
         ("--shm-size", args.shm_size.is_some()),
         ("--cgroup-parent", args.cgroup_parent.is_some()),
         ("--no-cache", args.no_cache),

@@ -57,6 +57,7 @@ pub(crate) fn attributes(args: &BuildArgs) -> Result<Attrs> {
         }
         attrs.insert("no-cache".into(), String::new());
     }
+    resources(&args.resource, &mut attrs)?;
     attestations(args, &mut attrs)?;
     Ok(attrs)
 }
@@ -140,6 +141,37 @@ fn ulimits(all: &[String]) -> Result<String> {
         limits.push(format!("{}={}:{}", limit.name, limit.soft, limit.hard));
     }
     Ok(limits.join(","))
+}
+
+/// `--resource KEY=VALUE`, with the names that `run` has for them. What is 0 is not said, as in Buildx.
+fn resources(all: &[String], attrs: &mut Attrs) -> Result<()> {
+    let wrong =
+        |text: &str, why: &dyn std::fmt::Display| Error::Usage(format!("--resource {text}: {why}"));
+    for text in all {
+        let Some((key, value)) = text.split_once('=') else {
+            return Err(wrong(text, &"give KEY=VALUE"));
+        };
+        let (key, value) = (key.trim(), value.trim());
+        let name = key.replace('-', "").replace("memoryswap", "memswap");
+        let value = match key {
+            "memory-swap" if value == "-1" => value.to_owned(),
+            "memory" | "memory-swap" => {
+                let bytes = units::ram_in_bytes(value).map_err(|err| wrong(text, &err))?;
+                bytes.to_string()
+            }
+            "cpu-shares" | "cpu-period" | "cpu-quota" => {
+                value.parse::<i64>().map_err(|err| wrong(text, &err))?.to_string()
+            }
+            "cpuset-cpus" | "cpuset-mems" => value.to_owned(),
+            other => return Err(wrong(text, &format!("unknown resource {other:?}"))),
+        };
+        // A processor's number is 0, too.
+        let is_said = value != "0" || key.starts_with("cpuset");
+        if is_said && !value.is_empty() {
+            attrs.insert(name, value);
+        }
+    }
+    Ok(())
 }
 
 /// What is asked for unasked, as Buildx does: provenance without a word of people's own, of what is pushed.
@@ -261,6 +293,8 @@ mod tests {
             args.add_host = vec!["a:1.2.3.4".into(), "b=[::1]".into(), "c:host-gateway".into()];
             args.ulimit = vec!["nofile=1:2".into()];
             args.shm_size = Some("1m".into());
+            let resources = ["memory=64m", "memory-swap=-1", "cpu-quota = 5", "cpu-period=0"];
+            args.resource = resources.map(str::to_owned).to_vec();
             args.no_cache_filter = vec!["x".into(), "y".into()];
             args.pull = true;
             args.network = Some("none".into());
@@ -276,6 +310,9 @@ mod tests {
             ("add-hosts", "a=1.2.3.4,b=::1,c=host-gateway"),
             ("ulimit", "nofile=1:2"),
             ("shm-size", "1048576"),
+            ("memory", "67108864"),
+            ("memswap", "-1"),
+            ("cpuquota", "5"),
             ("no-cache", "x,y"),
             ("image-resolve-mode", "pull"),
             ("force-network-mode", "none"),
@@ -286,6 +323,7 @@ mod tests {
             assert_eq!(attrs.get(key).map(String::as_str), Some(value), "{key}");
         }
         assert!(!attrs.contains_key("build-arg:DHOW_NOT_SET_ANYWHERE"));
+        assert!(!attrs.contains_key("cpuperiod"));
     }
 
     #[test]
@@ -303,6 +341,8 @@ mod tests {
         assert!(refused(|args| args.refused.memory = Some("1g".into())).contains("--memory"));
         assert!(refused(|args| args.refused.compress = true).contains("--compress"));
         assert!(refused(|args| args.network = Some("web".into())).contains("web"));
+        assert!(refused(|args| args.resource = vec!["gpus=1".into()]).contains("gpus"));
+        assert!(refused(|args| args.resource = vec!["memory=much".into()]).contains("much"));
         assert!(refused(|args| args.add_host = vec!["a:x".into()]).contains("add-host"));
         assert!(refused(|args| args.tag = vec!["a b".into()]).contains("a b"));
         assert!(refused(|args| args.builder = Some("other".into())).contains("--builder"));

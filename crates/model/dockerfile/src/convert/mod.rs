@@ -24,6 +24,7 @@ mod env;
 mod epoch;
 mod finish;
 mod history;
+mod limits;
 mod names;
 mod options;
 mod owner;

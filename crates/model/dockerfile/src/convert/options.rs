@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use buildgraph::{Device, HostEntry, Local, Network, Resolve, Ulimit};
+use buildgraph::{Device, HostEntry, Limits, Local, Network, Resolve, Ulimit};
 use oci::image::Platform;
 
+use super::limits;
 use crate::check::Config;
 use crate::csv;
 use crate::mount::go_bool;
@@ -61,6 +62,8 @@ pub struct Options {
     pub hosts: Vec<HostEntry>,
     /// Limits of programs.
     pub ulimits: Vec<Ulimit>,
+    /// What programs may use of the machine.
+    pub limits: Box<Limits>,
     /// The size of /dev/shm in bytes.
     pub shm_size: Option<u64>,
     /// The cgroup of programs.
@@ -136,6 +139,7 @@ impl Options {
             network: network(get("force-network-mode"))?,
             hosts: get("add-hosts").map(hosts).transpose()?.unwrap_or_default(),
             ulimits: get("ulimit").map(ulimits).transpose()?.unwrap_or_default(),
+            limits: Box::new(limits::limits(given)?),
             shm_size: get("shm-size").map(shm_size).transpose()?.flatten(),
             cgroup_parent: get("cgroup-parent").unwrap_or_default().into(),
             hostname: hostname.unwrap_or_default().into(),

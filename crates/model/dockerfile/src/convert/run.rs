@@ -101,6 +101,7 @@ impl Converter<'_> {
             security: if run.insecure { Security::Insecure } else { Security::Sandbox },
             hosts: options.hosts.clone(),
             ulimits: options.ulimits.clone(),
+            limits: options.limits.clone(),
             shm_size: options.shm_size,
             cgroup_parent: options.cgroup_parent.clone(),
             devices: options

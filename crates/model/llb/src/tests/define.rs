@@ -1,8 +1,8 @@
 //! Graphs as definitions, and back.
 
 use buildgraph::{
-    Action, Copy, Exec, File, Graph, Image, Kept, Local, MakeFile, Mount, MountKind, Op, Range,
-    Resolve, Sharing, Shown, Source, VertexIdx,
+    Action, Copy, Exec, File, Graph, Image, Kept, Limits, Local, MakeFile, Mount, MountKind, Op,
+    Range, Resolve, Sharing, Shown, Source, VertexIdx,
 };
 use buildkit::pb::{self, op::Op as PbOp};
 use oci::Digest;
@@ -74,6 +74,12 @@ fn what_is_defined_is_read_again() {
         env: vec!["A=b".into()],
         cwd: "/w".into(),
         proxy_env: vec!["HTTP_PROXY=p".into(), "http_proxy=p".into()],
+        limits: Box::new(Limits {
+            memory: 1 << 26,
+            memory_swap: -1,
+            cpu_shares: 2,
+            ..Limits::default()
+        }),
         mounts: vec![
             Mount { target: "/b".into(), readonly: true, kind: bind },
             Mount { target: "/c".into(), readonly: false, kind: cache },
@@ -97,6 +103,9 @@ fn what_is_defined_is_read_again() {
     assert_eq!(base.resolve, Resolve::Pull);
     let copied = known.get(run.inputs[0]);
     assert_eq!(copied.op, Op::File(file));
+    let told = json(&definition);
+    let limits = serde_json::json!({ "memory": 1 << 26, "memorySwap": -1, "cpuShares": 2 });
+    assert_eq!(told["metadata"][run.known_as().to_string()]["linux_resources"], limits);
     let source = definition.source.as_ref().unwrap();
     assert_eq!(source.infos[0].data, FILE.data);
     let ranges = &source.locations[&run.known_as().to_string()].locations[0].ranges;

@@ -59,6 +59,28 @@ fn all_of_a_program() {
 }
 
 #[test]
+fn limits_are_said_beside_a_program() {
+    let limited = |limits: pb::LinuxResources| {
+        let (mut definition, image, _) = with_inputs();
+        let top = definition.add(PbOp::Exec(program(vec![mount("/", 0, 0)])), &[&image]);
+        let about = definition.about(&top);
+        about.linux_resources = Some(limits);
+        about.caps.insert("exec.meta.linux.resources".into(), true);
+        let read = definition.read(&top).map_err(|error| error.to_string())?;
+        Ok::<_, String>((exec(read.top()).limits.clone(), read.top().digest.clone()))
+    };
+    let said =
+        |memory| pb::LinuxResources { memory, cpuset_cpus: "0".into(), ..Default::default() };
+    let (limits, digest) = limited(said(1 << 26)).unwrap();
+    assert_eq!((limits.memory, limits.cpuset_cpus.as_str()), (1 << 26, "0"));
+    let (other, same) = limited(said(1 << 27)).unwrap();
+    assert_eq!((other.memory, same), (1 << 27, digest), "no part of what it is");
+    assert_eq!(limited(said(-1)).unwrap_err(), "invalid memory value: -1");
+    let shares = pb::LinuxResources { cpu_shares: u64::MAX, ..Default::default() };
+    assert!(limited(shares).unwrap_err().contains("cpushares"));
+}
+
+#[test]
 fn mounts_of_all_kinds() {
     let (mut definition, image, local) = with_inputs();
     let cache = pb::CacheOpt { id: String::new(), sharing: 2 };

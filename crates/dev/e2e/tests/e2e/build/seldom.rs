@@ -57,6 +57,29 @@ RUN --mount=type=cache,target=/cache ls /cache > /again
     sandbox.finish();
 }
 
+/// What the programs of a build may use of the machine (`--resource` of the newest Buildx) is no part of what they make.
+#[test]
+fn programs_have_the_limits_of_their_build() {
+    needs!(Root, Overlay, Netns, Nft, Busybox, MemoryCgroup);
+    let sandbox = busybox("build-limits");
+    let text = "\
+FROM busybox
+RUN cd /sys/fs/cgroup; (cat memory/memory.limit_in_bytes 2>/dev/null || cat memory.max) > /limit
+RUN grep Cpus_allowed_list /proc/self/status > /cpus
+";
+    let dir = context(&sandbox, "limits", &[("Dockerfile", text)]);
+    let found = |memory: &str| {
+        let memory = format!("memory={memory}");
+        let limits = ["--resource", &memory, "--resource", "cpuset-cpus=0"];
+        built(&sandbox, &dir, &[&["-t", "made"], &limits[..]].concat());
+        sandbox.ok(&["run", "--rm", "made", "cat", "/limit", "/cpus"])
+    };
+    assert_eq!(found("64m"), "67108864\nCpus_allowed_list:\t0");
+    assert_eq!(found("128m"), "67108864\nCpus_allowed_list:\t0", "both steps were there");
+    tidy(&sandbox);
+    sandbox.finish();
+}
+
 /// What builds may do is for the machine's configuration to say.
 #[test]
 fn entitlements_of_the_machine() {
