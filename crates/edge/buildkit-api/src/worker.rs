@@ -1,7 +1,7 @@
 //! What clients want to know of the builder: its one worker, and its features.
 
 use build::Device;
-use buildkit::{apicaps::ApiCap, pb, types};
+use buildkit::{apicaps::ApiCap, types};
 use serde_json::json;
 
 /// What the API says of its builder.
@@ -60,7 +60,7 @@ impl Worker {
         types::WorkerRecord {
             id: self.id.clone(),
             labels: labels.map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(),
-            platforms: self.platforms.iter().map(platform).collect(),
+            platforms: self.platforms.iter().map(llb::platform).collect(),
             gc_policy: Vec::new(),
             buildkit_version: Some(version()),
             cdi_devices: devices.into_iter().map(device).collect(),
@@ -87,16 +87,6 @@ fn device(device: Device) -> types::CdiDevice {
         auto_allow: device.is_for_all,
         annotations: device.annotations,
         on_demand: false,
-    }
-}
-
-fn platform(platform: &oci::image::Platform) -> pb::Platform {
-    pb::Platform {
-        architecture: platform.architecture.clone(),
-        os: platform.os.clone(),
-        variant: platform.variant.clone().unwrap_or_default(),
-        os_version: String::new(),
-        os_features: Vec::new(),
     }
 }
 

@@ -20,14 +20,19 @@ const UNSAID: i64 = -1;
 pub fn platform_of(vertex: &Vertex) -> Option<pb::Platform> {
     let is_of_one =
         matches!(&vertex.op, Op::Exec(_) | Op::Source(Source::Image(_) | Source::Layout(_)));
-    let platform = vertex.platform.clone().unwrap_or_else(|| Platform::native().normalized());
-    is_of_one.then(|| pb::Platform {
-        architecture: platform.architecture,
-        os: platform.os,
-        variant: platform.variant.unwrap_or_default(),
-        os_version: platform.os_version.unwrap_or_default(),
+    let of = vertex.platform.clone().unwrap_or_else(|| Platform::native().normalized());
+    is_of_one.then(|| platform(&of))
+}
+
+/// A platform as messages name it, with the version of its system.
+pub fn platform(of: &Platform) -> pb::Platform {
+    pb::Platform {
+        architecture: of.architecture.clone(),
+        os: of.os.clone(),
+        variant: of.variant.clone().unwrap_or_default(),
+        os_version: of.os_version.clone().unwrap_or_default(),
         ..pb::Platform::default()
-    })
+    }
 }
 
 /// What is said of a step beside what it does.

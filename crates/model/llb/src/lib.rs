@@ -38,7 +38,7 @@ pub use caps::CAPS;
 pub use container::{Container, container};
 pub use define::{Origin, define};
 pub use error::Error;
-pub use given::{about, exec_op, file_op, lines, mount_places, numbered, platform_of};
+pub use given::{about, exec_op, file_op, lines, mount_places, numbered, platform, platform_of};
 pub use json::json;
 pub use source::shown;
 pub use source_op::source_op;

@@ -188,11 +188,13 @@ pub(super) fn stat(found: &FileStat) -> Stat {
 }
 
 pub(crate) fn platform(platform: &pb::Platform) -> oci::image::Platform {
+    let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     oci::image::Platform {
         architecture: platform.architecture.clone(),
         os: platform.os.clone(),
-        variant: Some(platform.variant.clone()).filter(|variant| !variant.is_empty()),
-        ..oci::image::Platform::default()
+        variant: some(&platform.variant),
+        os_version: some(&platform.os_version),
+        os_features: platform.os_features.clone(),
     }
 }
 
@@ -370,6 +372,20 @@ mod tests {
                 },
             ],
         }
+    }
+
+    /// Of two images of an index for Windows only the version may differ.
+    #[test]
+    fn a_platform_keeps_the_version_of_its_system() {
+        let asked = pb::Platform {
+            architecture: "amd64".into(),
+            os: "windows".into(),
+            os_version: "10.0.20348.1006".into(),
+            ..pb::Platform::default()
+        };
+        let read = platform(&asked);
+        assert_eq!(read.to_string(), "windows(10.0.20348.1006)/amd64");
+        assert_eq!((read.variant.clone(), llb::platform(&read)), (None, asked));
     }
 
     #[test]

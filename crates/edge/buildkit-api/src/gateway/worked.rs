@@ -67,12 +67,7 @@ fn described(places: &Places, step: &Digest, worked: &Worked) -> Solve {
 /// there is none: a step has no numbers of theirs.
 fn made_of(worked: &Worked) -> Option<pb::Op> {
     let buildgraph::Op::Exec(exec) = &worked.op else { return None };
-    let platform = worked.platform.as_ref().map(|platform| pb::Platform {
-        architecture: platform.architecture.clone(),
-        os: platform.os.clone(),
-        variant: platform.variant.clone().unwrap_or_default(),
-        ..pb::Platform::default()
-    });
+    let platform = worked.platform.as_ref().map(llb::platform);
     Some(pb::Op { op: Some(Op::Exec(llb::exec_op(exec))), platform, ..pb::Op::default() })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use build::{Denied, Describe, Described};
 use buildgraph::Source;
 use buildkit::gateway::{ResolveSourceMetaRequest, ResolveSourceMetaResponse};
-use buildkit::pb::{self, SourceOp};
+use buildkit::pb::SourceOp;
 use buildkit::policysession::policy_verifier_client::PolicyVerifierClient;
 use buildkit::policysession::{
     CheckPolicyRequest, DecisionResponse, check_policy_response::Result as Said,
@@ -135,13 +135,7 @@ async fn ask(
     let name = &op.identifier;
     let about = ResolveSourceMetaResponse { source: Some(op.clone()), ..known };
     let platform = platform.cloned().unwrap_or_else(|| Platform::native().normalized());
-    let platform = pb::Platform {
-        architecture: platform.architecture,
-        os: platform.os,
-        variant: platform.variant.unwrap_or_default(),
-        ..pb::Platform::default()
-    };
-    let (platform, source) = (Some(platform), Some(about));
+    let (platform, source) = (Some(llb::platform(&platform)), Some(about));
     let request = CheckPolicyRequest { platform, source, ..Default::default() };
     let mut client = PolicyVerifierClient::with_origin(session.channel(), Channel::origin())
         .max_decoding_message_size(MESSAGE)
