@@ -35,6 +35,10 @@ pub struct Guard {
     /// None are named where it is by all of them (a network that is routed).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<String>,
+    /// What it sends bears the host's address, as otherwise: it answers no ping from there, as one does in a
+    /// network that is routed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub translated: bool,
     /// The container's address.
     pub address: IpAddr,
     /// The container's ports.

@@ -54,7 +54,9 @@ fn guard(plan: &Plan, ipv4: bool) -> Option<Chain> {
     for guard in plan.guards.iter().filter(|guard| guard.address.is_ipv4() == ipv4) {
         if guard.links.is_empty() {
             let from = || Rule::new().iif(Op::IsNot, &guard.bridge);
-            rules.push(into(from(), guard).icmp(ipv4).accept());
+            if !guard.translated {
+                rules.push(into(from(), guard).icmp(ipv4).accept());
+            }
             admit(&mut rules, guard, from);
         }
         for link in &guard.links {

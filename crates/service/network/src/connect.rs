@@ -374,7 +374,8 @@ fn guards(leased: &[Leased], ports: &[PortRequest]) -> Vec<Guard> {
     for one in leased.iter().filter(|one| !one.network.is_internal()) {
         let extras = &one.network.config.extras;
         for (address, _) in &one.addresses {
-            let links = match extras.routing(address.is_ipv4()) {
+            let routing = extras.routing(address.is_ipv4());
+            let links = match routing {
                 Routing::Routed => Vec::new(),
                 Routing::Nat if extras.direct => Vec::new(),
                 // The network's own rules let in what comes by these.
@@ -384,6 +385,7 @@ fn guards(leased: &[Leased], ports: &[PortRequest]) -> Vec<Guard> {
             guards.push(Guard {
                 bridge: one.network.bridge().to_owned(),
                 links,
+                translated: routing != Routing::Routed,
                 address: *address,
                 ports: ports.iter().map(|port| (port.protocol, port.container)).collect(),
             });

@@ -170,6 +170,21 @@ fn cannot_connect(netns: &File, to: IpAddr, port: u16) -> bool {
     attempt(netns, to, port, SHORT).is_err()
 }
 
+/// Whether an IPv4 address answers a ping.
+fn answers(netns: &File, to: IpAddr, patience: Duration) -> bool {
+    let socket = inside(netns.as_fd(), || {
+        let (family, kind) = (AddressFamily::INET, SocketType::RAW);
+        socket_with(family, kind, SocketFlags::CLOEXEC, Some(ipproto::ICMP)).unwrap()
+    });
+    let socket = UdpSocket::from(socket.unwrap());
+    socket.set_read_timeout(Some(patience)).unwrap();
+    // An echo request with its checksum, and nothing else.
+    socket.send_to(&[8, 0, 0xf7, 0xff, 0, 0, 0, 0], (to, 0)).unwrap();
+    let mut packet = [0; 64];
+    // The header of IPv4 comes first; 0 is an answer.
+    socket.recv(&mut packet).is_ok_and(|length| length >= 28) && packet[20] == 0
+}
+
 /// Whom a listener sees at the other end of the connection that was just made.
 fn seen_by(listener: &TcpListener) -> IpAddr {
     listener.accept().unwrap().1.ip()
@@ -426,6 +441,7 @@ fn a_routed_network_is_reached_by_its_own_addresses_at_open_ports() {
             connect(&here(), *address, 81);
         }
         let address = a.connected.plan.links[0].addresses[0].0;
+        assert!(answers(&outside, address, LONG));
         let at_a = listen(&a.netns, 82);
         assert!(cannot_connect(&b.netns, address, 82));
         drop(at_a);
@@ -496,6 +512,7 @@ fn an_administrator_may_let_in_who_comes_to_open_ports_by_any_way() {
             open.accept().unwrap();
             assert!(cannot_connect(&outside, one.address(), 81));
             connect(&here(), one.address(), 81);
+            assert!(!answers(&outside, one.address(), SHORT));
             // What goes out bears the host's address all the same.
             let at_outside = listen(&outside, 7000);
             connect(&one.netns, ip("192.0.2.2"), 7000);
