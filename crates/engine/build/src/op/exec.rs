@@ -5,16 +5,16 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use buildgraph::{Exec, Kept, Limits, MountKind, Network, Security, Vertex};
+use buildgraph::{Exec, Kept, MountKind, Network, Security, Vertex};
 use containers::{FinishedStep, Step, StepResult};
-use docker::container::{Resources, Ulimit};
+use docker::container::Ulimit;
 use egress::Captured;
 use oci::{ChainId, Digest};
 
 use crate::build::Shared;
 use crate::cache::NewRecord;
-use crate::op::devices;
 use crate::op::mounts::Mounts;
+use crate::op::{devices, limits};
 use crate::output::Output;
 use crate::proxied::{Proxied, WithProxy};
 use crate::tell::Listeners;
@@ -129,7 +129,7 @@ pub(crate) fn step(build: &Shared, exec: &Exec, below: &[ChainId], mounts: &Moun
     if !exec.cgroup_parent.is_empty() {
         resources.cgroup_parent.clone_from(&exec.cgroup_parent);
     }
-    limit(&mut resources, &exec.limits);
+    limits::narrow(&mut resources, &exec.limits);
     let ulimits = exec.ulimits.iter().map(|one| Ulimit {
         name: one.name.clone(),
         soft: one.soft,
@@ -164,29 +164,6 @@ pub(crate) fn step(build: &Shared, exec: &Exec, below: &[ChainId], mounts: &Moun
         readonly: exec.readonly_root,
         mounts: mounts.list.clone(),
         ..Step::default()
-    }
-}
-
-/// What is said of one program counts for more than what is said of all.
-fn limit(resources: &mut Resources, limits: &Limits) {
-    for (place, number) in [
-        (&mut resources.memory, limits.memory),
-        (&mut resources.memory_swap, limits.memory_swap),
-        (&mut resources.cpu_shares, limits.cpu_shares),
-        (&mut resources.cpu_period, limits.cpu_period),
-        (&mut resources.cpu_quota, limits.cpu_quota),
-    ] {
-        if number != 0 {
-            *place = number;
-        }
-    }
-    for (place, text) in [
-        (&mut resources.cpuset_cpus, &limits.cpuset_cpus),
-        (&mut resources.cpuset_mems, &limits.cpuset_mems),
-    ] {
-        if !text.is_empty() {
-            place.clone_from(text);
-        }
     }
 }
 
@@ -315,32 +292,5 @@ impl Job {
         let nothing = images::IfNothing::Layer;
         let sealed = self.build.builder.engine.keep_step(finished, what, below, nothing, write)?;
         Ok(below.iter().cloned().chain(sealed.map(|sealed| sealed.chain)).collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_said_of_one_program_counts_for_more() {
-        let mut resources = Resources {
-            memory: 1 << 30,
-            cpu_quota: 5,
-            cpuset_cpus: "0".into(),
-            ..Resources::default()
-        };
-        let limits = Limits {
-            memory: 1 << 26,
-            memory_swap: -1,
-            cpuset_mems: "1".into(),
-            ..Limits::default()
-        };
-        limit(&mut resources, &limits);
-        assert_eq!(
-            (resources.memory, resources.memory_swap, resources.cpu_quota),
-            (1 << 26, -1, 5)
-        );
-        assert_eq!((resources.cpuset_cpus.as_str(), resources.cpuset_mems.as_str()), ("0", "1"));
     }
 }

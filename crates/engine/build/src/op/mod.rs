@@ -4,6 +4,7 @@ pub(crate) mod cached;
 mod devices;
 pub(crate) mod exec;
 mod file;
+mod limits;
 mod merge;
 pub(crate) mod mounts;
 

@@ -177,6 +177,8 @@ fn set(what: &str, field: &str, wanted: &str, there: &str) -> Result<(), Error> 
 fn parse_set(list: &str) -> Option<BTreeSet<u32>> {
     const MAX: u32 = 8192;
     let mut set = BTreeSet::new();
+    // A list that names the same numbers over and over is nobody's.
+    let mut left = 8 * MAX;
     for part in list.trim().split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let number = |text: &str| {
@@ -187,6 +189,7 @@ fn parse_set(list: &str) -> Option<BTreeSet<u32>> {
         if first > last {
             return None;
         }
+        left = left.checked_sub(last - first + 1)?;
         set.extend(first..=last);
     }
     Some(set)
@@ -334,6 +337,16 @@ mod tests {
             Ok(warnings.into_iter().chain([limits]).collect::<Vec<_>>().join("\n"))
         });
         want.assert_eq(&got.unwrap_or_else(|err| err.to_string()));
+    }
+
+    #[test]
+    fn lists_of_numbers() {
+        let numbers = |list: &str| parse_set(list).map(|set| set.into_iter().collect::<Vec<_>>());
+        assert_eq!(numbers("0-2,5,1"), Some(vec![0, 1, 2, 5]));
+        assert_eq!(numbers("0-8191").map(|all| all.len()), Some(8192));
+        for bad in ["", "a", "2-1", "8192", "0,", &format!("{}0", "0-8191,".repeat(8))] {
+            assert_eq!(numbers(bad), None, "{bad}");
+        }
     }
 
     #[test]

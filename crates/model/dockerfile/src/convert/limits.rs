@@ -20,14 +20,13 @@ pub(crate) fn limits(given: &BTreeMap<String, String>) -> Result<Limits, Problem
         let is_good = number > 0 || is_any && number == -1;
         if is_good { Ok(number) } else { Err(wrong(key, text, must)) }
     };
-    let places = |key: &str| {
+    let places = |key: &str| -> Result<String, Problem> {
         let Some(text) = text(key) else { return Ok(String::new()) };
-        let is_good = text.split(',').map(str::trim).all(|part| part.is_empty() || is_range(part));
-        if is_good {
-            Ok(text.to_owned())
-        } else {
-            Err(wrong(key, text, "it is no list of numbers"))
-        }
+        // Parts of which nothing is are nothing to BuildKit either.
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let parts: Option<Vec<String>> = parts.map(range).collect();
+        let parts = parts.ok_or_else(|| wrong(key, text, "it is no list of numbers"))?;
+        Ok(parts.join(","))
     };
     Ok(Limits {
         memory: number("memory", false)?,
@@ -44,16 +43,14 @@ fn wrong(key: &str, text: &str, why: &str) -> Problem {
     Problem::Option(format!("failed to parse resource limits: invalid {key} value: {text}: {why}"))
 }
 
-/// `3`, `0-3`.
-fn is_range(part: &str) -> bool {
+/// `3`, `0-3`, without spaces; `None` where it is neither.
+fn range(part: &str) -> Option<String> {
     let place = |text: &str| text.trim().parse::<u32>().ok().filter(|place| *place <= MAX_PLACE);
-    match part.split_once('-') {
-        None => place(part).is_some(),
-        Some((first, last)) => match (place(first), place(last)) {
-            (Some(first), Some(last)) => first <= last,
-            _ => false,
-        },
-    }
+    let Some((first, last)) = part.split_once('-') else {
+        return place(part).map(|place| place.to_string());
+    };
+    let (first, last) = (place(first)?, place(last)?);
+    (first <= last).then(|| format!("{first}-{last}"))
 }
 
 #[cfg(test)]
@@ -71,13 +68,13 @@ mod tests {
             ("memory", "67108864"),
             ("memswap", "-1"),
             ("cpuquota", "5"),
-            ("cpusetcpus", "0-1, 3"),
+            ("cpusetcpus", "0 - 1, 3,"),
         ];
         let want = Limits {
             memory: 64 << 20,
             memory_swap: -1,
             cpu_quota: 5,
-            cpuset_cpus: "0-1, 3".into(),
+            cpuset_cpus: "0-1,3".into(),
             ..Limits::default()
         };
         assert_eq!(of(&given), Ok(want));
@@ -95,6 +92,7 @@ mod tests {
             ("cpushares", "0"),
             ("cpusetcpus", "3-1"),
             ("cpusetcpus", "x"),
+            ("cpusetcpus", "1 2"),
             ("cpusetmems", "8193"),
             ("cpusetmems", "0-999999999"),
         ] {
