@@ -5,6 +5,7 @@
 //! or will be with their next start, are held still while it goes.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use metadata::Read;
 use network::Network;
@@ -78,14 +79,16 @@ impl Engine {
     /// long as they are held, none is started. An error tells of those who run in it.
     fn hold_still(&self, network: &Network) -> Result<BTreeMap<String, Lock>, Error> {
         loop {
-            let (mut held, mut endpoints, mut busy) = (BTreeMap::new(), Vec::new(), None);
+            let (mut held, mut endpoints, mut obstacle) = (BTreeMap::new(), Vec::new(), None);
             // The oldest first, as they are told of.
             for container in self.shared.db.read(|tx| joining(tx, network))?.into_iter().rev() {
                 let data = self.paths().data(&container.id);
                 match Lock::attempt(&data)? {
+                    Some(_lock) if self.is_lost(&container.id)? => {
+                        obstacle = Some(Obstacle::Lost(container.id));
+                        break;
+                    }
                     Some(lock) => {
-                        // One whose supervisor was killed is found first.
-                        self.status_locked(&container.id, &lock)?;
                         if self.runs_in(&container.id, network)? {
                             endpoints.push((container.name, container.id.clone()));
                         }
@@ -98,24 +101,29 @@ impl Engine {
                         endpoints.push((container.name, container.id));
                     }
                     None => {
-                        busy = Some(data);
+                        obstacle = Some(Obstacle::Busy(data));
                         break;
                     }
                 }
             }
-            match busy {
-                None if endpoints.is_empty() => return Ok(held),
-                None => {
-                    let name = network.name.clone();
-                    return Err(network::Error::ActiveEndpoints { name, endpoints }.into());
+            let Some(obstacle) = obstacle else {
+                if endpoints.is_empty() {
+                    return Ok(held);
                 }
-                Some(data) => {
-                    // With nothing held, lest two wait for each other.
-                    drop(held);
-                    drop(Lock::wait(&data)?);
-                }
+                let name = network.name.clone();
+                return Err(network::Error::ActiveEndpoints { name, endpoints }.into());
+            };
+            // With nothing held, lest two wait for each other.
+            drop(held);
+            match obstacle {
+                Obstacle::Busy(data) => drop(Lock::wait(&data)?),
+                Obstacle::Lost(id) => drop(self.status(&id)?),
             }
         }
+    }
+
+    fn is_lost(&self, id: &str) -> Result<bool, Error> {
+        self.shared.lost_its_shim(id, &self.shared.status(id)?)
     }
 
     /// Whether a container runs and has its place in a network.
@@ -129,6 +137,14 @@ impl Engine {
             found => Ok(is_connected(&found?.record, network)),
         }
     }
+}
+
+/// What is in the way of holding all.
+enum Obstacle {
+    /// Somebody else changes the container that has this folder.
+    Busy(PathBuf),
+    /// The supervisor of the container with this id was killed: it ends, or is started again, as its policy says.
+    Lost(String),
 }
 
 /// Whether a network is one that can go while somebody wants to be in it.

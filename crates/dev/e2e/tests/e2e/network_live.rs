@@ -1,6 +1,8 @@
 //! Networks that a container joins and leaves while it runs.
 
-use crate::{busybox, inspect};
+use crate::api::{ask, message};
+use crate::docker_client::Daemon;
+use crate::{busybox, inspect, restart};
 use testkit::{Sandbox, needs, wait_until};
 
 /// What a script in a container prints.
@@ -180,6 +182,28 @@ fn who_starts_in_the_same_instant_keeps_its_network() {
     assert_eq!(sandbox.ok(&["network", "prune", "-f"]), "");
     sandbox.ok(&["rm", "-f", "one"]);
     assert_eq!(sandbox.ok(&["network", "prune", "-f"]), "Deleted Networks:\nnet");
+    sandbox.finish();
+}
+
+/// One whose supervisor is killed while a daemon runs is started again, as its policy says, before its network goes.
+#[test]
+fn who_is_to_be_started_again_keeps_its_network() {
+    needs!(Root, Overlay, Netns, Busybox, Curl);
+    let sandbox = busybox("network-live-again");
+    sandbox.ok(&["network", "create", "net"]);
+    let run = ["run", "-d", "--name", "one", "--network", "net", "--restart", "always", "busybox"];
+    sandbox.ok(&[&run[..], &["sleep", "600"]].concat());
+    let daemon = Daemon::start(&sandbox);
+    let supervisor = restart::shim(&sandbox, "one");
+    restart::kill(&sandbox, supervisor);
+    // Docker's client would have a look at it first, by which it is started again.
+    let refused = message(&ask(&daemon, "1.51", "DELETE /networks/net", ""));
+    assert!(refused.starts_with("403 ") && refused.contains("active endpoints"), "{refused}");
+    assert!(!gateway(&sandbox, "one").is_empty());
+    assert_eq!(inspect(&sandbox, "one")["RestartCount"], 1);
+    sandbox.ok(&["rm", "-f", "one"]);
+    sandbox.ok(&["network", "rm", "net"]);
+    drop(daemon);
     sandbox.finish();
 }
 
