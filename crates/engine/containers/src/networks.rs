@@ -74,7 +74,7 @@ impl Engine {
                     own.dns_names = names.into();
                 }
             }
-            self.set_record(&container)?;
+            self.set_record(&container, Some(&network))?;
         }
         self.tell_of_network("connect", &container, &network);
         Ok(())
@@ -160,7 +160,7 @@ impl Engine {
         } else {
             let now = crate::clock::now();
             self.shared.db.write(|tx| tx.release_addresses_in(&network.id, &container.id, now))?;
-            self.set_record(&container)?;
+            self.set_record(&container, None)?;
         }
         self.tell_of_network("disconnect", &container, &network);
         Ok(())
@@ -179,7 +179,7 @@ impl Engine {
             return Err(gone.into());
         }
         // Its addresses went with it, and nobody is told, as by Docker.
-        self.set_record(&container)
+        self.set_record(&container, None)
     }
 
     fn tell_of_network(&self, action: &str, container: &Container, network: &Network) {
@@ -189,10 +189,19 @@ impl Engine {
         self.emit(&events::of("network", action, &network.id, &attributes));
     }
 
-    fn set_record(&self, container: &Container) -> Result<(), Error> {
+    /// Keeps a record, in which `joined` is new: that may have been removed meanwhile.
+    fn set_record(&self, container: &Container, joined: Option<&Network>) -> Result<(), Error> {
         let config = container.config_json()?;
         failpoint::hit("engine.connect").at("record", self.root())?;
-        self.shared.db.write(|tx| tx.set_container_config(&container.id, &config))?;
+        self.shared.db.write(|tx| {
+            if let Some(network) = joined
+                && tx.network(&network.id)?.is_none()
+            {
+                let wanted = network.name.clone();
+                return Err(network::Error::NotFound { wanted }.into());
+            }
+            Ok::<_, Error>(tx.set_container_config(&container.id, &config)?)
+        })?;
         failpoint::hit("engine.connected").at("record", self.root())?;
         Ok(())
     }

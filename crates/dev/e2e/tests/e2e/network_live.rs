@@ -207,6 +207,26 @@ fn who_is_to_be_started_again_keeps_its_network() {
     sandbox.finish();
 }
 
+/// Who was about to join a network in the moment in which it went is told, and starts as before.
+#[test]
+fn nobody_joins_a_network_that_has_gone_meanwhile() {
+    needs!(Root, Overlay, Netns, Busybox, Failpoints);
+    let sandbox = busybox("network-live-gone-meanwhile");
+    sandbox.ok(&["network", "create", "net"]);
+    sandbox.ok(&["create", "--name", "one", "busybox", "true"]);
+    let passed = sandbox.work().join("passed");
+    std::fs::write(&passed, "").unwrap();
+    let mut connect = sandbox.dhow_command(&["network", "connect", "net", "one"]);
+    connect.env("DHOW_FAILPOINTS", format!("engine.connect=delay:2000@{}", passed.display()));
+    let mut connect = connect.stderr(std::process::Stdio::null()).spawn().unwrap();
+    wait_until("it has looked", || !std::fs::read_to_string(&passed).unwrap().is_empty());
+    sandbox.ok(&["network", "rm", "net"]);
+    assert_eq!(connect.wait().unwrap().code(), Some(1));
+    sandbox.ok(&["start", "-a", "one"]);
+    sandbox.ok(&["rm", "one"]);
+    sandbox.finish();
+}
+
 /// A network goes while nobody runs in it; who was to be in it starts without it.
 #[test]
 fn a_network_that_is_gone_can_be_left() {
