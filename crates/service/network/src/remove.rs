@@ -46,8 +46,8 @@ impl Networks {
         self.remove_unless(db, wanted, running, &|_| Ok(Vec::new()))
     }
 
-    /// The same of a network that may have members without an address: `others` says in the transaction in which
-    /// its record goes who they are, by names and ids.
+    /// The same of a network that may have members without an address: `others` says who they are, by names and
+    /// ids, before anything goes, and in the transaction in which its record does.
     pub fn remove_unless(
         &self,
         db: &Db,
@@ -61,8 +61,9 @@ impl Networks {
         }
         let found = db.read(|tx| members(tx, &network.id))?;
         let (active, idle): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, id)| running(id));
-        if !active.is_empty() {
-            return Err(Error::ActiveEndpoints { name: network.name, endpoints: active });
+        let endpoints = if active.is_empty() { db.read(others)? } else { active };
+        if !endpoints.is_empty() {
+            return Err(Error::ActiveEndpoints { name: network.name, endpoints });
         }
         self.unmake(db, &network)?;
         failpoint::hit("network.remove")?;

@@ -527,6 +527,21 @@ fn an_administrator_may_let_in_who_comes_to_open_ports_by_any_way() {
 }
 
 #[test]
+fn a_network_that_others_want_keeps_its_bridge() {
+    on_a_host("others", |host| {
+        host.create("net", |_| ());
+        let a = host.start("a", "net", &[]);
+        let refused = host
+            .networks
+            .remove_unless(&host.db, "net", &|_| false, &|_| Ok(vec![("b".into(), id("b"))]))
+            .unwrap_err();
+        assert!(matches!(refused, Error::ActiveEndpoints { .. }), "{refused}");
+        let bridge = &a.connected.plan.links[0].bridge;
+        assert!(RouteSocket::open().unwrap().link(bridge).unwrap().is_some());
+    });
+}
+
+#[test]
 fn what_goes_out_bears_the_address_that_was_asked_for() {
     on_a_host("source", |host| {
         let outside = Host::outside();
