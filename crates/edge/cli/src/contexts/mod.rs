@@ -7,6 +7,7 @@ mod change;
 mod store;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -74,8 +75,11 @@ fn led_by(global: &Global, name: &str, found: &Found) -> Result<Global> {
         let why = "says skip-tls-verify: an engine is always verified here";
         return Err(Error::Usage(format!("context {name:?} {why}")));
     }
-    let file = |name: &str| Some(found.tls.join(name)).filter(|path| path.exists());
-    let (ca, cert, key) = (file("ca.pem"), file("cert.pem"), file("key.pem"));
+    let file = |name: &str| {
+        let path = found.tls.join(name);
+        is_there(&path).map(|is_there| is_there.then_some(path))
+    };
+    let (ca, cert, key) = (file("ca.pem")?, file("cert.pem")?, file("key.pem")?);
     if ca.is_some() || cert.is_some() || key.is_some() {
         global.tlsverify = global.tlsverify.or(Some(true));
         global.tlscacert = global.tlscacert.or(ca);
@@ -83,6 +87,12 @@ fn led_by(global: &Global, name: &str, found: &Found) -> Result<Global> {
         global.tlskey = global.tlskey.or(key);
     }
     Ok(global)
+}
+
+/// Whether a file of TLS is there. One of which that cannot be told is not taken for missing: without it an engine
+/// would be spoken to in the clear.
+fn is_there(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(Error::io(format!("look for {}", path.display())))
 }
 
 /// `context ...`.
@@ -129,9 +139,10 @@ fn whole(global: &Global, store: &Store, name: &str) -> Result<Context> {
         return Err(Error::Usage(format!("context {DEFAULT:?} {why}")));
     }
     meta.describe("Current DOCKER_HOST based configuration");
-    let mut tls = Tls::new();
+    let (mut tls, is_tcp) = (Tls::new(), meta.host().starts_with("tcp://"));
     for (name, path) in crate::tls::files(global) {
-        if path.exists() {
+        // Without an authority the copy would be one that speaks in the clear.
+        if (is_tcp && name == "ca.pem") || is_there(&path)? {
             let bytes =
                 std::fs::read(&path).map_err(Error::io(format!("open {}", path.display())))?;
             tls.entry(DOCKER.to_owned()).or_default().insert(name.to_owned(), bytes);
@@ -241,6 +252,29 @@ mod tests {
         let global = of("tcp://h:1", false).unwrap();
         assert_eq!((global.tlsverify, global.tlscert), (Some(true), Some(tls.join("cert.pem"))));
         std::fs::remove_dir_all(&tls).unwrap();
+        // Where it cannot be told whether there are any, as of a directory that is another's.
+        std::fs::write(&tls, "").unwrap();
+        let why = of("tcp://h:1", false).unwrap_err().to_string();
+        assert!(why.starts_with("look for ") && why.contains("ca.pem: "), "{why}");
+        std::fs::remove_file(&tls).unwrap();
+    }
+
+    #[test]
+    fn the_default_one_is_not_copied_without_its_authority() {
+        let of = |host: &str| {
+            let global = Global {
+                host: Some(host.to_owned()),
+                tlsverify: Some(true),
+                tlscacert: Some("/nowhere/ca.pem".into()),
+                tlscert: Some("/nowhere/cert.pem".into()),
+                tlskey: Some("/nowhere/key.pem".into()),
+                ..Global::default()
+            };
+            whole(&global, &Store("/nowhere".into()), DEFAULT)
+        };
+        let why = of("tcp://h:1").unwrap_err().to_string();
+        assert!(why.starts_with("open /nowhere/ca.pem: "), "{why}");
+        assert!(of("unix:///x").unwrap().tls.is_empty());
     }
 
     #[test]

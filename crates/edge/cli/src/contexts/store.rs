@@ -160,26 +160,47 @@ impl Store {
         Ok(all)
     }
 
-    /// Writes one, in place of what is there. The certificates come first: without them it would be one that
-    /// speaks in the clear.
+    /// Writes one, in place of what is there. The certificates come first, and those that are not its any more go
+    /// last: whenever this ends, what `meta.json` says is not an engine to be spoken to in the clear that was
+    /// verified.
     pub(super) fn write(&self, Context { meta, tls }: &Context) -> Result<()> {
         self.write_tls(&meta.name, tls)?;
         let directory = self.place("meta", &meta.name);
         make(&directory, 0o755)?;
         let text = serde_json::to_vec(meta)
             .map_err(|err| Error::Usage(format!("context {:?}: {err}", meta.name)))?;
-        replace(&directory.join(META), &text, 0o644)
+        replace(&directory.join(META), &text, 0o644)?;
+        self.prune_tls(&meta.name, tls)
     }
 
     fn write_tls(&self, name: &str, tls: &Tls) -> Result<()> {
         let place = self.place("tls", name);
-        remove(&place)?;
         for (endpoint, files) in tls {
             make(&self.0, 0o755)?;
             let directory = place.join(endpoint);
             make(&directory, 0o700)?;
             for (file, bytes) in files {
                 replace(&directory.join(file), bytes, 0o600)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is there beside these files.
+    fn prune_tls(&self, name: &str, tls: &Tls) -> Result<()> {
+        let place = self.place("tls", name);
+        if tls.is_empty() {
+            return remove(&place);
+        }
+        for endpoint in entries(&place)? {
+            let Some(files) = tls.get(&name_of(&endpoint)) else {
+                remove(&endpoint)?;
+                continue;
+            };
+            for file in entries(&endpoint)? {
+                if !files.contains_key(&name_of(&file)) {
+                    remove(&file)?;
+                }
             }
         }
         Ok(())
@@ -216,10 +237,16 @@ fn make(directory: &Path, mode: u32) -> Result<()> {
     made.map_err(Error::io(format!("create {}", directory.display())))
 }
 
-fn remove(directory: &Path) -> Result<()> {
-    match fs::remove_dir_all(directory) {
+/// Removes a file, or a directory with all that is in it, if it is there.
+fn remove(path: &Path) -> Result<()> {
+    let removed = match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(err) => Err(err),
+    };
+    match removed {
         Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(Error::io(format!("remove {}", directory.display()))),
+        removed => removed.map_err(Error::io(format!("remove {}", path.display()))),
     }
 }
 
@@ -284,6 +311,21 @@ mod tests {
         let ca = store.place("tls", "t2").join("docker/ca.pem");
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&ca), mode(ca.parent().unwrap())), (0o600, 0o700));
+        assert_eq!(store.tls("t2").unwrap(), context.tls);
+        // One that cannot be written stays as it was: without certificates it would be spoken to in the clear.
+        let (meta, plain) = (store.place("meta", "t2").join(META), Tls::new());
+        std::fs::remove_file(&meta).unwrap();
+        std::fs::create_dir_all(meta.join("in the way")).unwrap();
+        store.write(&Context { meta: context.meta.clone(), tls: plain }).unwrap_err();
+        assert_eq!(store.tls("t2").unwrap(), context.tls);
+        std::fs::remove_dir_all(&meta).unwrap();
+        // Of several files those go that are not named any more.
+        let files = context.tls.entry(DOCKER.to_owned()).or_default();
+        files.insert("key.pem".into(), b"KEY".to_vec());
+        store.write(&context).unwrap();
+        assert_eq!(store.tls("t2").unwrap(), context.tls);
+        context.tls.entry(DOCKER.to_owned()).or_default().remove("key.pem");
+        store.write(&context).unwrap();
         assert_eq!(store.tls("t2").unwrap(), context.tls);
         // Endpoints that are no engines stay, and files that are not there any more go.
         let kept = r#"{"Name":"t2","Metadata":{"Description":"d","x":1},"Endpoints":{"docker":null,"other":{"a":[1]}}}"#;
