@@ -39,8 +39,12 @@ pub(super) fn export(global: &Global, name: &str, file: Option<&str>) -> Result<
     let file = file.unwrap_or(&usual);
     // There may be a key in it.
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    let written = opened.and_then(|mut opened| opened.write_all(&archive));
-    written.map_err(Error::io(format!("write {file}")))?;
+    let mut opened = opened.map_err(Error::io(format!("write {file}")))?;
+    opened.write_all(&archive).map_err(|err| {
+        // The first error says why. What is there would be in the way of the next try.
+        let _ = std::fs::remove_file(file);
+        Error::io(format!("write {file}"))(err)
+    })?;
     eprintln!("Written file {file:?}");
     Ok(0)
 }
