@@ -8,7 +8,7 @@
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
@@ -66,9 +66,7 @@ async fn lead(
     host: &impl Host,
 ) -> Result<(Serve, Result<i32>)> {
     let serve = host.serve(global).map_err(Error::Usage)?;
-    let connected = UnixStream::connect(&place.socket).await;
-    let own = connected.map_err(Error::io(format!("connect to {}", place.socket.display())))?;
-    let mut own = pin!(relay(own));
+    let mut own = pin!(async { relay(place.enter().await?).await });
     let (mut served, mut code) = (JoinSet::new(), None);
     while code.is_none() || !served.is_empty() {
         tokio::select! {
@@ -146,33 +144,92 @@ enum Found {
     Nobody(UnixListener),
 }
 
+/// What comes of a connection.
+enum Seen {
+    Engine(UnixStream),
+    /// Somebody is there, and takes nobody at the moment.
+    Busy,
+    Nobody,
+}
+
 impl Place {
     /// Beside the socket that a daemon would have, in a directory that nobody else can enter.
     fn beside(daemon: &Path) -> Result<Self> {
         let directory = daemon.with_file_name("dhow-dial");
         let failed = || Error::io(format!("create {}", directory.display()));
-        std::fs::create_dir_all(daemon.parent().unwrap_or(daemon)).map_err(failed())?;
+        // Of the mode that the engine gives its own directory, of which this may be the first word.
+        let mut state = DirBuilder::new();
+        state.recursive(true).mode(0o711);
+        state.create(daemon.parent().unwrap_or(daemon)).map_err(failed())?;
         match DirBuilder::new().mode(0o700).create(&directory) {
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
             made => made.map_err(failed())?,
         }
+        let found = directory.symlink_metadata();
+        let found = found.map_err(Error::io(format!("stat {}", directory.display())))?;
+        let own = rustix::process::geteuid().as_raw();
+        if !found.is_dir() || found.uid() != own || found.mode() & 0o077 != 0 {
+            let why = "is not a directory of this user's alone";
+            return Err(Error::Usage(format!("{} {why}", directory.display())));
+        }
         Ok(Self { socket: directory.join("engine.sock"), lock: directory.join("lock") })
     }
 
+    /// Who is there; we are, where nobody was. Who has the engine and cannot take us yet, as so many have come, is
+    /// waited for, and not with the lock, which that one may want.
     async fn find(&self) -> Result<Found> {
-        if let Ok(stream) = UnixStream::connect(&self.socket).await {
-            return Ok(Found::Engine(stream));
+        loop {
+            if let Some(found) = self.look().await? {
+                return Ok(found);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// The same, but for the wait: `None`.
+    async fn look(&self) -> Result<Option<Found>> {
+        match self.connect().await? {
+            Seen::Engine(stream) => return Ok(Some(Found::Engine(stream))),
+            Seen::Busy => return Ok(None),
+            Seen::Nobody => {}
         }
         let _lock = self.locked()?;
         // Another may have been faster.
-        if let Ok(stream) = UnixStream::connect(&self.socket).await {
-            return Ok(Found::Engine(stream));
+        match self.connect().await? {
+            Seen::Engine(stream) => return Ok(Some(Found::Engine(stream))),
+            Seen::Busy => return Ok(None),
+            // One that was killed leaves its own.
+            Seen::Nobody => self.remove()?,
         }
-        // One that was killed leaves its own.
-        self.remove()?;
         let listening = UnixListener::bind(&self.socket);
         let failed = format!("listen on {}", self.socket.display());
-        listening.map(Found::Nobody).map_err(Error::io(failed))
+        listening.map(|listener| Some(Found::Nobody(listener))).map_err(Error::io(failed))
+    }
+
+    /// Comes to the engine that is ours.
+    async fn enter(&self) -> Result<UnixStream> {
+        loop {
+            match self.connect().await? {
+                Seen::Engine(stream) => return Ok(stream),
+                Seen::Busy => tokio::time::sleep(PAUSE).await,
+                Seen::Nobody => return Err(self.failed(io::ErrorKind::NotFound.into())),
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Seen> {
+        match UnixStream::connect(&self.socket).await {
+            Ok(stream) => Ok(Seen::Engine(stream)),
+            Err(err) => match err.kind() {
+                io::ErrorKind::WouldBlock => Ok(Seen::Busy),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(Seen::Nobody),
+                _ => Err(self.failed(err)),
+            },
+        }
+    }
+
+    fn failed(&self, err: io::Error) -> Error {
+        Error::io(format!("connect to {}", self.socket.display()))(err)
     }
 
     /// Has nobody come any more: those who came before that, and were not taken yet.
@@ -235,6 +292,48 @@ mod tests {
         assert_eq!(place.leave(&listener).unwrap().len(), 2);
         assert!(place.leave(&listener).unwrap().is_empty());
         assert!(matches!(place.find().await.unwrap(), Found::Nobody(_)));
+        std::fs::remove_dir_all(&base).unwrap();
+    }
+
+    #[tokio::test]
+    async fn nobody_takes_the_place_of_one_who_is_busy() {
+        let base = std::env::temp_dir().join(format!("dhow-dial-busy-{}", std::process::id()));
+        let place = Place::beside(&base.join("dhow.sock")).unwrap();
+        let Found::Nobody(listener) = place.find().await.unwrap() else { panic!("who is there?") };
+        // So many that no more are taken until some were.
+        rustix::net::listen(&listener, 0).unwrap();
+        let mut waiting = Vec::new();
+        let full = loop {
+            match UnixStream::connect(&place.socket).await {
+                Ok(stream) => waiting.push(stream),
+                Err(err) => break err,
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        let mut found = pin!(place.find());
+        let early = tokio::time::timeout(PAUSE, &mut found).await;
+        assert!(early.is_err(), "the place was taken");
+        for _ in &waiting {
+            listener.accept().await.unwrap();
+        }
+        assert!(matches!(found.await.unwrap(), Found::Engine(_)));
+        std::fs::remove_dir_all(&base).unwrap();
+    }
+
+    #[test]
+    fn a_place_that_others_can_enter_is_none() {
+        let base = std::env::temp_dir().join(format!("dhow-dial-open-{}", std::process::id()));
+        let daemon = base.join("dhow.sock");
+        Place::beside(&daemon).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!(mode(&base) & 0o066, 0, "nobody else looks around in the engine's directory");
+        let directory = base.join("dhow-dial");
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let why = Place::beside(&daemon).err().unwrap().to_string();
+        assert!(why.ends_with("is not a directory of this user's alone"), "{why}");
+        std::fs::remove_dir(&directory).unwrap();
+        std::os::unix::fs::symlink("/", &directory).unwrap();
+        assert!(Place::beside(&daemon).is_err());
         std::fs::remove_dir_all(&base).unwrap();
     }
 }
