@@ -188,6 +188,8 @@ pub(crate) struct Connection {
 impl Connection {
     fn start(mut command: Command, words: String) -> io::Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // What a terminal sends is ours to pass on, by this very connection.
+        sys::in_own_session(command.as_std_mut());
         let mut child = command.kill_on_drop(true).spawn().map_err(|err| {
             let program = command.as_std().get_program().display();
             io::Error::new(err.kind(), format!("run {program}: {err}"))
@@ -367,6 +369,16 @@ mod tests {
         cat.shutdown().await.unwrap();
         assert_eq!(cat.read(&mut answer).await.unwrap(), 0);
         assert!(cat.write_all(b"more").await.is_err());
+    }
+
+    /// Ctrl-C is passed on to a container by the connection that it would end.
+    #[tokio::test]
+    async fn a_terminal_does_not_interrupt_it() {
+        let mut own = connection("read -r _ _ _ _ _ session _ < /proc/$$/stat; echo $session $$");
+        let mut said = String::new();
+        own.read_to_string(&mut said).await.unwrap();
+        let (session, pid) = said.trim_end().split_once(' ').unwrap();
+        assert_eq!(session, pid);
     }
 
     #[tokio::test]

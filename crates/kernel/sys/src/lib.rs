@@ -77,7 +77,7 @@ pub use signal::{
     SignalInfo, end_on_request, ignore_signals, read_signal, reset_signals, signal_block_all,
     signal_unblock_all, signalfd, signalfd_all,
 };
-pub use spawn::{Spawn, Spawned};
+pub use spawn::{Spawn, Spawned, in_own_session};
 pub use tty::{set_controlling_tty, unread_by_peer};
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
-//! Starting another program from a process that may have threads: `posix_spawn(3)`.
+//! Starting another program from a process that may have threads: `posix_spawn(3)`, and what `std`'s way lacks.
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 
 use crate::error::{Call, Error};
 use crate::exec::pointers;
@@ -80,6 +82,19 @@ impl Spawn<'_> {
         // Nobody has waited for it yet, so the number is still its own.
         Ok(Spawned { pid, handle: Handle::of_child(pid)? })
     }
+}
+
+/// Has a command lead a session of its own (`setsid(2)`): what a terminal sends to who is in front of it does not
+/// reach it, and it can ask nothing there. It is killed when the thread that has started it ends
+/// (`PR_SET_PDEATHSIG`).
+pub fn in_own_session(command: &mut Command) {
+    let before_exec = || -> std::io::Result<()> {
+        rustix::process::setsid()?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        Ok(())
+    };
+    // SAFETY: what is called between the fork and the exec are two system calls; nothing is allocated.
+    unsafe { command.pre_exec(before_exec) };
 }
 
 /// Of <spawn.h>; the libc crate gives it another type for each C library.
