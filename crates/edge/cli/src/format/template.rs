@@ -214,6 +214,27 @@ mod tests {
         assert!(Template::parse("{{define \"t\"}}{{.Size}}{{end}}").unwrap().mentions("Size"));
     }
 
+    /// What is typed by a person is no reason to run out of the stack.
+    #[test]
+    fn nothing_is_endlessly_deep() {
+        let blocks = |begin: &str, n: usize| format!("{}x{}", begin.repeat(n), "{{end}}".repeat(n));
+        check(&blocks("{{if 1}}", 100), "x");
+        for begin in ["{{if 1}}", "{{with 1}}", "{{range .}}"] {
+            fails(&blocks(begin, 9000), "blocks are within each other");
+        }
+        let chain =
+            format!("{{{{with .Empty}}}}{}{{{{end}}}}", "{{else with .Empty}}".repeat(9000));
+        fails(&chain, "blocks are within each other");
+        let parens = |n: usize| format!("{{{{{}1{}}}}}", "(".repeat(n), ")".repeat(n));
+        check(&parens(100), "1");
+        fails(&parens(60_000), "open parens");
+        // Of many templates within each other, each has many blocks.
+        let inner = "{{template \"t\"}}";
+        let within = blocks("{{if 1}}", 100).replace('x', inner);
+        let template = format!("{{{{define \"t\"}}}}{within}{{{{end}}}}{inner}");
+        fails(&template, "maximum template depth");
+    }
+
     #[test]
     fn what_is_wrong_is_said() {
         for (template, want) in [

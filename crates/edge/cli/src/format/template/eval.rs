@@ -19,7 +19,7 @@ pub(super) fn render(parsed: &Parsed, root: &Value, is_header: bool) -> Result<S
     Ok(out)
 }
 
-/// How deep templates may be within each other, or themselves.
+/// How deep blocks and templates may be within each other, or themselves: each takes of the stack.
 const MOST_DEPTH: usize = 200;
 
 /// How it goes on after a node.
@@ -67,12 +67,23 @@ struct Scope<'v> {
     variables: HashMap<String, Found>,
     is_header: bool,
     defined: &'v HashMap<String, Vec<Node>>,
-    /// How many templates this one is within.
+    /// How many blocks and templates this one is within.
     depth: usize,
 }
 
 impl Scope<'_> {
     fn run(&mut self, nodes: &[Node], dot: Dot<'_>, out: &mut String) -> Result<Flow, Error> {
+        if self.depth >= MOST_DEPTH {
+            let why = format!("exceeded maximum template depth ({MOST_DEPTH})");
+            return Err(Error::new(why));
+        }
+        self.depth += 1;
+        let flow = self.each(nodes, dot, out);
+        self.depth -= 1;
+        flow
+    }
+
+    fn each(&mut self, nodes: &[Node], dot: Dot<'_>, out: &mut String) -> Result<Flow, Error> {
         for node in nodes {
             let flow = match node {
                 Node::Break => Flow::Break,
@@ -136,16 +147,12 @@ impl Scope<'_> {
     fn template(&self, name: &str, found: &Found, out: &mut String) -> Result<(), Error> {
         let nodes = self.defined.get(name);
         let nodes = nodes.ok_or_else(|| Error::new(format!("template {name:?} not defined")))?;
-        if self.depth >= MOST_DEPTH {
-            let why = format!("exceeded maximum template depth ({MOST_DEPTH})");
-            return Err(Error::new(why));
-        }
         let mut scope = Scope {
             root: &found.value,
             variables: HashMap::new(),
             is_header: self.is_header,
             defined: self.defined,
-            depth: self.depth + 1,
+            depth: self.depth,
         };
         scope.run(nodes, found.dot(), out).map(drop)
     }

@@ -110,6 +110,9 @@ pub(super) fn mentions(nodes: &[Node], field: &str) -> bool {
     })
 }
 
+/// How many blocks, or parentheses, may be within each other: each takes of the stack.
+const MOST_OPEN: usize = 150;
+
 /// What ended a block.
 enum Stop {
     /// The template.
@@ -180,10 +183,18 @@ impl Parser {
 
     /// A block that is within another.
     fn inner(&mut self) -> Result<(Vec<Node>, Stop), Error> {
+        self.within(Self::block)
+    }
+
+    /// Reads what is within a block.
+    fn within<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+        if self.n_open >= MOST_OPEN {
+            return Err(Error::new(format!("more than {MOST_OPEN} blocks are within each other")));
+        }
         self.n_open += 1;
-        let block = self.block();
+        let found = read(self);
         self.n_open -= 1;
-        block
+        found
     }
 
     /// A block that ends with `{{end}}`.
@@ -220,7 +231,7 @@ impl Parser {
                 let other = match after_else(&words, "with")? {
                     None => self.last("with")?,
                     // Both end with the same `{{end}}`.
-                    Some(next) => vec![self.with(next)?],
+                    Some(next) => vec![self.within(|parser| parser.with(next))?],
                 };
                 Ok(Node::With(value, body, other))
             }
@@ -334,6 +345,17 @@ fn no_end(what: &str) -> Error {
 }
 
 fn pipeline(tokens: &[Token]) -> Result<Pipeline, Error> {
+    let mut n_open = 0_usize;
+    for token in tokens {
+        match token {
+            Token::Open => n_open += 1,
+            Token::Close(_) => n_open = n_open.saturating_sub(1),
+            _ => {}
+        }
+        if n_open > MOST_OPEN {
+            return Err(Error::new(format!("more than {MOST_OPEN} open parens")));
+        }
+    }
     let mut at = 0;
     let parsed = nested_pipeline(tokens, &mut at)?;
     if at < tokens.len() {
