@@ -36,7 +36,7 @@ pub(crate) async fn stdio(client: &Client) -> Result<i32> {
 /// Connects to the engine of this machine: a daemon that is up, or what such commands share.
 pub(crate) async fn meet(global: &Global, host: &impl Host) -> Result<i32> {
     let daemon = host.socket(global);
-    if let Ok(stream) = UnixStream::connect(&daemon).await {
+    if let Some(stream) = reach(&daemon).await? {
         return relay(stream).await;
     }
     let place = Place::beside(&daemon)?;
@@ -56,6 +56,40 @@ pub(crate) async fn meet(global: &Global, host: &impl Host) -> Result<i32> {
             led.and_then(|(_, code)| code)
         }
     }
+}
+
+/// What comes of a connection.
+enum Seen {
+    Engine(UnixStream),
+    /// Somebody is there, and takes nobody at the moment.
+    Busy,
+    Nobody,
+}
+
+/// Connects to who listens there, if somebody does. Who has so many waiting that no more are taken is waited for.
+async fn reach(socket: &Path) -> Result<Option<UnixStream>> {
+    loop {
+        match connect(socket).await? {
+            Seen::Engine(stream) => return Ok(Some(stream)),
+            Seen::Busy => tokio::time::sleep(PAUSE).await,
+            Seen::Nobody => return Ok(None),
+        }
+    }
+}
+
+async fn connect(socket: &Path) -> Result<Seen> {
+    match UnixStream::connect(socket).await {
+        Ok(stream) => Ok(Seen::Engine(stream)),
+        Err(err) => match err.kind() {
+            io::ErrorKind::WouldBlock => Ok(Seen::Busy),
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(Seen::Nobody),
+            _ => Err(failed(socket, err)),
+        },
+    }
+}
+
+fn failed(socket: &Path, err: io::Error) -> Error {
+    Error::io(format!("connect to {}", socket.display()))(err)
 }
 
 /// Has the engine, and serves all who come until the last has gone. How our own connection went, and what serves.
@@ -144,14 +178,6 @@ enum Found {
     Nobody(UnixListener),
 }
 
-/// What comes of a connection.
-enum Seen {
-    Engine(UnixStream),
-    /// Somebody is there, and takes nobody at the moment.
-    Busy,
-    Nobody,
-}
-
 impl Place {
     /// Beside the socket that a daemon would have, in a directory that nobody else can enter.
     fn beside(daemon: &Path) -> Result<Self> {
@@ -188,14 +214,14 @@ impl Place {
 
     /// The same, but for the wait: `None`.
     async fn look(&self) -> Result<Option<Found>> {
-        match self.connect().await? {
+        match connect(&self.socket).await? {
             Seen::Engine(stream) => return Ok(Some(Found::Engine(stream))),
             Seen::Busy => return Ok(None),
             Seen::Nobody => {}
         }
         let _lock = self.locked()?;
         // Another may have been faster.
-        match self.connect().await? {
+        match connect(&self.socket).await? {
             Seen::Engine(stream) => return Ok(Some(Found::Engine(stream))),
             Seen::Busy => return Ok(None),
             // One that was killed leaves its own.
@@ -208,28 +234,8 @@ impl Place {
 
     /// Comes to the engine that is ours.
     async fn enter(&self) -> Result<UnixStream> {
-        loop {
-            match self.connect().await? {
-                Seen::Engine(stream) => return Ok(stream),
-                Seen::Busy => tokio::time::sleep(PAUSE).await,
-                Seen::Nobody => return Err(self.failed(io::ErrorKind::NotFound.into())),
-            }
-        }
-    }
-
-    async fn connect(&self) -> Result<Seen> {
-        match UnixStream::connect(&self.socket).await {
-            Ok(stream) => Ok(Seen::Engine(stream)),
-            Err(err) => match err.kind() {
-                io::ErrorKind::WouldBlock => Ok(Seen::Busy),
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(Seen::Nobody),
-                _ => Err(self.failed(err)),
-            },
-        }
-    }
-
-    fn failed(&self, err: io::Error) -> Error {
-        Error::io(format!("connect to {}", self.socket.display()))(err)
+        let gone = || failed(&self.socket, io::ErrorKind::NotFound.into());
+        reach(&self.socket).await?.ok_or_else(gone)
     }
 
     /// Has nobody come any more: those who came before that, and were not taken yet.
@@ -313,6 +319,8 @@ mod tests {
         let mut found = pin!(place.find());
         let early = tokio::time::timeout(PAUSE, &mut found).await;
         assert!(early.is_err(), "the place was taken");
+        // Nor is a daemon that is as busy taken for none.
+        assert!(tokio::time::timeout(PAUSE, reach(&place.socket)).await.is_err());
         for _ in &waiting {
             listener.accept().await.unwrap();
         }
