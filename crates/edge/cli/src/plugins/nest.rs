@@ -32,7 +32,7 @@ impl Nest {
     /// It cannot be made.
     pub(super) fn new() -> Result<Self> {
         let set = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let parent = set.filter(|path| path.is_absolute() && path.is_dir());
+        let parent = set.filter(|path| path.is_absolute() && is_own(path));
         Self::below(&parent.unwrap_or_else(std::env::temp_dir))
     }
 
@@ -76,6 +76,13 @@ impl Drop for Nest {
     }
 }
 
+/// Whether a directory is of who runs this. Whose it is may put something else in the place of what is in it, and
+/// `XDG_RUNTIME_DIR` may be another's (`sudo` and `su` can keep it).
+fn is_own(directory: &Path) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    directory.metadata().is_ok_and(|found| found.is_dir() && found.uid() == own)
+}
+
 /// Listens at an address in the nest.
 pub(super) fn listen(path: &Path) -> Result<UnixListener> {
     UnixListener::bind(path).map_err(Error::io(format!("listen on {}", path.display())))
@@ -111,6 +118,18 @@ fn lock(path: &Path) -> Option<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_nest_is_where_another_is_at_home() {
+        let dir = std::env::temp_dir().join(format!("dhow-nest-own-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        assert!(is_own(&dir));
+        assert!(!is_own(&dir.join("nothing")));
+        // Who cannot give it away is not root, whose this is.
+        let is_given = std::os::unix::fs::chown(&dir, Some(1), None).is_ok();
+        assert!(!is_own(if is_given { dir.as_path() } else { Path::new("/") }));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn what_a_killed_command_left_is_cleared_away() {
