@@ -47,6 +47,14 @@ impl Listening {
         Ok(Self { addresses, limited: args.socket.clone(), protection })
     }
 
+    /// Whether all addresses can be listened on, as far as they tell themselves.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        for address in self.addresses.iter().filter(|address| *address != FROM_SYSTEMD) {
+            Listener::check(address, &self.protection).map_err(|err| chain(&err))?;
+        }
+        Ok(())
+    }
+
     /// The certificates, which may be read again.
     pub(crate) fn tls(&self) -> Option<Tls> {
         self.protection.tls.clone()

@@ -25,7 +25,8 @@ pub(crate) fn judge(args: &DaemonArgs, file: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// All that a daemon reads of the file. Nothing is opened but this file and those that it names.
+/// All that a daemon reads of the file, as far as it can be judged without one. Nothing is opened but this file
+/// and those that it names.
 fn check(args: &DaemonArgs, file: &Path) -> Result<Settings, String> {
     if args.config_file.is_some() {
         // Elsewhere one that is not there sets nothing.
@@ -33,7 +34,7 @@ fn check(args: &DaemonArgs, file: &Path) -> Result<Settings, String> {
     }
     Policies::of(args, file)?;
     // Where it would listen by default is not what is in question.
-    Listening::of(args, file, Path::new(""))?;
+    Listening::of(args, file, Path::new("/"))?.check()?;
     let settings = settings(file, args.userns_remap.as_ref())?;
     settings.check().map_err(|err| chain(&err))?;
     let variable = |name: &str| match (name, &args.config_file) {

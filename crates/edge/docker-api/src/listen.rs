@@ -110,6 +110,28 @@ enum Client {
     Tcp(tcp::Client),
 }
 
+/// What an address means.
+enum Place<'a> {
+    File(PathBuf),
+    Port(&'a str),
+}
+
+fn place(address: &str) -> Result<Place<'_>, ListenError> {
+    let path = match address.split_once("://") {
+        Some(("unix", path)) => path,
+        Some(("tcp", port)) => return Ok(Place::Port(port)),
+        Some(_) => return Err(ListenError::Address(address.to_owned())),
+        None if address.contains(':') && !address.contains('/') => return Ok(Place::Port(address)),
+        None => address,
+    };
+    // A relative path is a mistake, and an abstract name (`@NAME`) can be reached from every container that
+    // shares the host's network (CVE-2020-15257).
+    if !path.starts_with('/') {
+        return Err(ListenError::Address(address.to_owned()));
+    }
+    Ok(Place::File(path.into()))
+}
+
 impl Listener {
     /// Listens on `unix:///PATH` (or a plain absolute path), or on `tcp://ADDRESS:PORT` (or that alone). The socket
     /// is `root:docker`, or `root:root` where there is no such group, with mode 0660; a socket that nobody answers on
@@ -120,21 +142,10 @@ impl Listener {
     ///
     /// The address is not one that can be served, is in use, or the socket cannot be made.
     pub fn bind(address: &str, protection: &Protection) -> Result<Self, ListenError> {
-        let path = match address.split_once("://") {
-            Some(("unix", path)) => path,
-            Some(("tcp", port)) => return Self::bind_port(address, port, protection),
-            Some(_) => return Err(ListenError::Address(address.to_owned())),
-            None if address.contains(':') && !address.contains('/') => {
-                return Self::bind_port(address, address, protection);
-            }
-            None => address,
+        let path = match place(address)? {
+            Place::File(path) => path,
+            Place::Port(port) => return Self::bind_port(address, port, protection),
         };
-        // A relative path is a mistake, and an abstract name (`@NAME`) can be reached from every
-        // container that shares the host's network (CVE-2020-15257).
-        if !path.starts_with('/') {
-            return Err(ListenError::Address(address.to_owned()));
-        }
-        let path = PathBuf::from(path);
         make_room(&path)?;
         let failed = |doing, source| ListenError::Io { doing, path: path.clone(), source };
 
@@ -152,6 +163,18 @@ impl Listener {
             .map_err(|err| failed("chmod", err))?;
         let socket = Socket::Unix { listener, path, is_inherited: false };
         Ok(Self { socket, scope: None })
+    }
+
+    /// Whether an address can be listened on, as far as it tells itself: nothing is opened.
+    ///
+    /// # Errors
+    ///
+    /// The address is not one that can be served.
+    pub fn check(address: &str, protection: &Protection) -> Result<(), ListenError> {
+        match place(address)? {
+            Place::File(_) => Ok(()),
+            Place::Port(port) => tcp::Port::address(address, port, protection).map(drop),
+        }
     }
 
     fn bind_port(whole: &str, port: &str, protection: &Protection) -> Result<Self, ListenError> {

@@ -32,7 +32,7 @@ impl Settings {
         check_ipc_mode(&self.default_ipc_mode)?;
         self.host_gateways()?;
         self.profile()?;
-        self.networks()?;
+        self.networks()?.bridge.check()?;
         self.shm_size().map(drop)
     }
 

@@ -92,11 +92,7 @@ impl Networks {
             options: predefined_options(set, &bridge),
             ..CreateRequest::default()
         };
-        let families = [
-            (true, "bip", &set.address, "fixed-cidr", &set.range, &set.gateway),
-            (false, "bip6", &set.address6, "fixed-cidr-v6", &set.range6, &set.gateway6),
-        ];
-        for (ipv4, bip, address, fixed, range, gateway) in families {
+        for (ipv4, bip, address, fixed, range, gateway) in families(set) {
             let there = own_address(&addresses, ipv4, range);
             let there = there.map(|(address, prefix)| format!("{address}/{prefix}"));
             let address =
@@ -108,6 +104,31 @@ impl Networks {
         }
         Ok((request, foreign))
     }
+}
+
+impl DefaultBridge {
+    /// Whether its addresses and ranges are some.
+    ///
+    /// # Errors
+    ///
+    /// Which setting it is, and why.
+    pub fn check(&self) -> Result<(), Error> {
+        for (ipv4, bip, address, fixed, range, gateway) in families(self) {
+            pool_of((bip, address), (fixed, range), gateway, ipv4)?;
+        }
+        Ok(())
+    }
+}
+
+/// What is set for a family: whether it is IPv4; the bridge's address and the part that is given out, each with its
+/// key before it; and the way out.
+type Family<'s> = (bool, &'static str, &'s String, &'static str, &'s String, &'s String);
+
+fn families(set: &DefaultBridge) -> [Family<'_>; 2] {
+    [
+        (true, "bip", &set.address, "fixed-cidr", &set.range, &set.gateway),
+        (false, "bip6", &set.address6, "fixed-cidr-v6", &set.range6, &set.gateway6),
+    ]
 }
 
 /// A range of the default network, from the address of its bridge and the part that is given out.

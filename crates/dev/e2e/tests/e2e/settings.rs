@@ -99,6 +99,10 @@ fn they_can_be_judged_before_a_daemon_has_them() {
             r#"{"default-address-pools": [{"base": "x", "size": 24}]}"#,
             "\"default-address-pools\": x is no range",
         ),
+        (r#"{"bip": "300.1.1.1/24"}"#, "\"bip\": invalid CIDR address: 300.1.1.1/24"),
+        (r#"{"fixed-cidr-v6": "10.0.0.0/8"}"#, "\"fixed-cidr-v6\": invalid CIDR address"),
+        (r#"{"hosts": ["unix://x", "fd://"]}"#, "invalid address `unix://x`"),
+        (r#"{"hosts": ["tcp://0.0.0.0:1"]}"#, "0.0.0.0:1"),
         (r#"{"tls": true, "tlscert": "/nowhere.pem", "tlskey": "/nowhere.pem"}"#, "/nowhere.pem"),
         (
             r#"{"iptable": true}"#,

@@ -68,12 +68,22 @@ impl Port {
         text: &str,
         protection: &Protection,
     ) -> Result<Self, ListenError> {
-        let address = parse(text, protection.tls.is_some());
-        let address = address.ok_or_else(|| ListenError::TcpAddress(whole.to_owned()))?;
-        check(address, protection)?;
+        let address = Self::address(whole, text, protection)?;
         let failed = |source| ListenError::Port { address, source };
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
         Self::of(listener, protection).map_err(failed)
+    }
+
+    /// What `ADDRESS:PORT` means, where it may be listened on.
+    pub(super) fn address(
+        whole: &str,
+        text: &str,
+        protection: &Protection,
+    ) -> Result<SocketAddr, ListenError> {
+        let address = parse(text, protection.tls.is_some());
+        let address = address.ok_or_else(|| ListenError::TcpAddress(whole.to_owned()))?;
+        check(address, protection)?;
+        Ok(address)
     }
 
     /// One that listens already.
