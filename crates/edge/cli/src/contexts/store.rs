@@ -130,12 +130,21 @@ impl Store {
     }
 
     /// All, in no order.
+    ///
+    /// # Errors
+    ///
+    /// One cannot be read.
     pub(super) fn all(&self) -> Result<Vec<Meta>> {
+        use io::ErrorKind::{NotADirectory, NotFound};
         let mut all = Vec::new();
         for path in entries(&self.0.join("meta"))? {
             let path = path.join(META);
-            if let Ok(text) = fs::read(&path) {
-                all.push(parse(&path, &text)?);
+            match fs::read(&path) {
+                Err(err) if matches!(err.kind(), NotFound | NotADirectory) => {}
+                read => {
+                    let text = read.map_err(Error::io(format!("read {}", path.display())))?;
+                    all.push(parse(&path, &text)?);
+                }
             }
         }
         Ok(all)
@@ -289,7 +298,13 @@ mod tests {
         std::fs::write(place.join("meta.json"), text).unwrap();
         let found = store.find("nope").unwrap();
         assert_eq!((found.meta.host().as_str(), found.meta.description()), ("tcp://h:1", "d"));
+        // What is no context is passed over, and one that cannot be read is not.
+        std::fs::write(dir.join("meta/file"), "").unwrap();
+        std::fs::create_dir_all(dir.join("meta/empty")).unwrap();
         assert_eq!(store.all().unwrap().len(), 1);
+        std::fs::create_dir_all(dir.join("meta/odd").join(META)).unwrap();
+        let why = store.all().unwrap_err().to_string();
+        assert!(why.starts_with("read ") && why.contains("meta/odd/meta.json: "), "{why}");
         assert!(store.has("nope"));
         let shown = super::super::of_store(&store, "nope").unwrap();
         assert_eq!(shown["Endpoints"]["docker"]["Host"], "tcp://h:1");
