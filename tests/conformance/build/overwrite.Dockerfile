@@ -1,3 +1,4 @@
+# differs: overlay2 marks a directory in the place of another as opaque; dhow names what that hides
 FROM busybox
 COPY src /x
 RUN rm -r /x/deep && echo new > /x/one.txt

@@ -1,3 +1,4 @@
+# differs: overlay2 marks a directory in the place of another as opaque; dhow names what that hides
 FROM busybox
 RUN echo one \
   # a comment inside
