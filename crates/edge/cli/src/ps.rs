@@ -34,17 +34,7 @@ const MORE: &[Column] = &[
     Column { field: "LocalVolumes", header: "LOCAL VOLUMES" },
     Column { field: "Platform", header: "PLATFORM" },
 ];
-/// `--format raw`, without the size and with it.
-const RAW: &str = "container_id: {{.ID}}
-image: {{.Image}}
-command: {{.Command}}
-created_at: {{.CreatedAt}}
-state: {{- pad .State 1 0}}
-status: {{- pad .Status 1 0}}
-names: {{.Names}}
-labels: {{- pad .Labels 1 0}}
-ports: {{- pad .Ports 1 0}}
-";
+/// `--format raw`, with the size.
 pub(crate) const RAW_WITH_SIZE: &str = "container_id: {{.ID}}
 image: {{.Image}}
 command: {{.Command}}
@@ -56,6 +46,8 @@ labels: {{- pad .Labels 1 0}}
 ports: {{- pad .Ports 1 0}}
 size: {{.Size}}
 ";
+/// Its last line.
+const RAW_SIZE: &str = "size: {{.Size}}\n";
 /// The widest command that is shown whole.
 const COMMAND_WIDTH: usize = 20;
 const ID_WIDTH: usize = 12;
@@ -92,7 +84,7 @@ pub(crate) async fn ps(client: &Client, args: &PsArgs) -> Result<i32> {
     if args.size {
         columns.push(SIZE);
     }
-    let raw = if args.size { RAW_WITH_SIZE } else { RAW };
+    let raw = if args.size { RAW_WITH_SIZE } else { RAW_WITH_SIZE.trim_end_matches(RAW_SIZE) };
     list::print(list::or_raw(format, raw), &columns, MORE, &rows)
 }
 
