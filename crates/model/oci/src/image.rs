@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::digest::{DiffId, Digest};
 
 mod config;
+pub mod elf;
 pub mod platform;
 
 pub use config::{Config, Healthcheck, History, ImageConfig, RootFs};
@@ -205,6 +206,7 @@ impl Platform {
             "aarch64" => ("arm64", Some("v8")),
             "arm" => ("arm", Some("v7")),
             "powerpc64" => ("ppc64le", None),
+            "loongarch64" => ("loong64", None),
             other => (other, None),
         };
         Self {

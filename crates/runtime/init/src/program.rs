@@ -10,6 +10,7 @@ use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Class, Error};
+use crate::foreign;
 
 /// Why a file cannot be executed, in the words of runc, which Docker's clients look for.
 enum Cannot {
@@ -96,12 +97,16 @@ pub(crate) fn words(errno: Errno) -> String {
 pub(crate) fn execute(path: &CStr, process: &Process, home: Option<CString>) -> Error {
     let mut env = process.env.clone();
     env.extend(home);
-    let error = sys::execve(path, &process.argv, &env);
-    let class = match error.errno() {
+    let errno = sys::execve(path, &process.argv, &env).errno();
+    let class = match errno {
         Errno::NOENT => Class::NotFound,
         _ => Class::NotExecutable,
     };
-    Error::Execve { program: path.to_string_lossy().into_owned(), why: words(error.errno()), class }
+    let why = match foreign::explain(path, errno) {
+        Some(more) => format!("{}: {more}", words(errno)),
+        None => words(errno),
+    };
+    Error::Execve { program: path.to_string_lossy().into_owned(), why, class }
 }
 
 /// `HOME=` from the container's `/etc/passwd`; `/` for a user that is not in it.

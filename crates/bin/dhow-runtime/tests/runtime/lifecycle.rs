@@ -141,6 +141,29 @@ fn a_program_of_the_wrong_format_is_told_at_start() {
     crate::bundle::wait_until("it has stopped", || b.status() == "stopped");
 }
 
+/// Of one for another architecture it is told which that is, also behind a script. It has the header of a dump of
+/// memory, which no emulator that may be registered here takes.
+#[test]
+fn a_program_for_another_machine_is_told_as_that() {
+    let Some(mut b) = bundle("a_program_for_another_machine_is_told_as_that") else { return };
+    let mut elf = b"\x7fELF\x02\x02\x01".to_vec();
+    elf.resize(16, 0);
+    elf.extend([0, 4, 0, 43]);
+    for (name, bytes) in [("odd", elf.as_slice()), ("script", &b"#!/bin/odd\n"[..])] {
+        let file = b.rootfs().join("bin").join(name);
+        std::fs::write(&file, bytes).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    b.args(&["/bin/script"]).write();
+    let out = std::fs::File::create(b.dir.join("out")).unwrap();
+    b.command(&["create", "c"]).stdout(Stdio::null()).stderr(out).status().unwrap();
+    let why = "exec /bin/script: exec format error: the program is for linux/sparc64, and no emulator \
+               for that is registered on this machine";
+    b.call(&["start", "c"]).fails(why);
+    assert!(b.output().starts_with(why), "{}", b.output());
+    crate::bundle::wait_until("it has stopped", || b.status() == "stopped");
+}
+
 #[test]
 fn bad_input_is_one_line_and_leaves_nothing() {
     let Some(mut b) = bundle("bad_input_is_one_line_and_leaves_nothing") else { return };
