@@ -40,6 +40,19 @@ const OWN: [Signal; 8] = [
 /// Stops at a terminal: they reach the program by themselves.
 const TERMINAL: [Signal; 3] = [Signal::TSTP, Signal::TTIN, Signal::TTOU];
 
+/// Why a program cannot be started.
+struct Refusal {
+    errno: Errno,
+    /// What else there is to know.
+    more: Option<String>,
+}
+
+impl From<sys::Error> for Refusal {
+    fn from(error: sys::Error) -> Self {
+        Self { errno: error.errno(), more: None }
+    }
+}
+
 /// Runs `[--] PROGRAM ARGUMENTS`; the code to exit with.
 pub fn main(args: impl Iterator<Item = OsString>) -> i32 {
     let mut args = args.peekable();
@@ -68,9 +81,10 @@ fn run(program: &OsStr, args: impl Iterator<Item = OsString>) -> Result<i32, sys
     // It stays in our process group, so that the terminal is its own from the beginning.
     let (child, handle) = match spawn(program, args) {
         Ok(Spawned { pid, handle }) => (pid, handle),
-        Err(err) => {
-            eprintln!("{NAME}: exec {}: {}", program.display(), err.errno());
-            return Ok(if err.errno() == Errno::NOENT { NOT_FOUND } else { CANNOT_RUN });
+        Err(Refusal { errno, more }) => {
+            let more = more.map(|more| format!(": {more}")).unwrap_or_default();
+            eprintln!("{NAME}: exec {}: {errno}{more}", program.display());
+            return Ok(if errno == Errno::NOENT { NOT_FOUND } else { CANNOT_RUN });
         }
     };
     loop {
@@ -93,7 +107,7 @@ fn run(program: &OsStr, args: impl Iterator<Item = OsString>) -> Result<i32, sys
 }
 
 /// Starts the program, looked for as a shell does.
-fn spawn(program: &OsStr, args: impl Iterator<Item = OsString>) -> Result<Spawned, sys::Error> {
+fn spawn(program: &OsStr, args: impl Iterator<Item = OsString>) -> Result<Spawned, Refusal> {
     let refused = |_| sys::Error::new("an argument holds a NUL byte", Errno::INVAL);
     let c_string = |text: &OsStr| CString::new(text.as_bytes()).map_err(refused);
     let mut argv = vec![c_string(program)?];
@@ -110,16 +124,21 @@ fn spawn(program: &OsStr, args: impl Iterator<Item = OsString>) -> Result<Spawne
     } else {
         std::env::split_paths(&path).map(|dir| dir.join(program)).collect()
     };
-    let mut last = sys::Error::new("execve()", Errno::NOENT);
+    let mut last = Refusal { errno: Errno::NOENT, more: None };
     for place in places {
         let program = c_string(place.as_os_str())?;
         let spawn =
             Spawn { program: &program, argv: &argv, env: &env, fds: &[], new_session: false };
-        match spawn.spawn() {
+        let errno = match spawn.spawn() {
+            Ok(spawned) => return Ok(spawned),
+            Err(err) => err.errno(),
+        };
+        let more = init::explain_refusal(&program, errno);
+        match errno {
             // What cannot be run is told of rather than what is not there.
-            Err(err) if matches!(err.errno(), Errno::NOENT | Errno::NOTDIR) => {}
-            Err(err) if err.errno() == Errno::ACCESS => last = err,
-            spawned => return spawned,
+            Errno::NOENT | Errno::NOTDIR if more.is_none() => {}
+            Errno::ACCESS => last = Refusal { errno, more },
+            _ => return Err(Refusal { errno, more }),
         }
     }
     Err(last)
