@@ -54,6 +54,12 @@ pub enum Need {
     NewUidMap,
     /// Id-mapped mounts of tmpfs.
     IdMappedTmpfs,
+    /// Emulators that are registered in a user namespace alone.
+    OwnBinfmtMisc,
+    /// QEMU's emulators of programs, linked statically: `qemu-aarch64-static`.
+    QemuUser,
+    /// A static busybox for 64-bit ARM, `busybox-arm64`.
+    ForeignBusybox,
     /// The runtime `runc`.
     Runc,
     /// The runtime `crun`.
@@ -158,6 +164,12 @@ impl Need {
             ),
             // Linux 6.3. mount(8) of 2.39 could say it directly.
             Self::IdMappedTmpfs => kernel((6, 3)),
+            // Linux 6.7, and a kernel that has it.
+            Self::OwnBinfmtMisc => {
+                shell("unshare --user --map-root-user --mount mount -t binfmt_misc none /mnt")
+            }
+            Self::QemuUser => shell("qemu-aarch64-static --version"),
+            Self::ForeignBusybox => shell("command -v busybox-arm64"),
             Self::Runc => shell("runc --version"),
             Self::Crun => shell("crun --version"),
             Self::Docker => shell("docker --version"),

@@ -157,6 +157,30 @@ pub(crate) fn fetch_package_managers(root: &Path) {
     let _absent = std::fs::remove_dir_all(&new);
 }
 
+/// Fetches a static busybox for 64-bit ARM, once: what emulators are tested with.
+pub(crate) fn fetch_foreign(root: &Path) {
+    let bin = root.join("target/unpacked/usr/bin");
+    let program = bin.join("busybox-arm64");
+    let Some(suite) = suite().filter(|_| !program.is_file() && find("mmdebstrap").is_some()) else {
+        return;
+    };
+    println!("unpacking busybox for arm64 from Debian's {suite}");
+    let new = root.join("target/unpacked/foreign.new");
+    let _absent = std::fs::remove_dir_all(&new);
+    let _there = std::fs::create_dir_all(&bin);
+    let mut command = Command::new("mmdebstrap");
+    command.args(["--quiet", "--variant=extract", "--mode=root", "--architectures=arm64", AGED]);
+    command.args(["--include=busybox-static", &suite]).arg(&new).args(mirror());
+    let fetched = command.stdin(Stdio::null()).status();
+    if fetched.is_ok_and(|status| status.success()) {
+        // Where `/bin` is a link to the other.
+        for place in ["bin/busybox", "usr/bin/busybox"] {
+            let _skipped = std::fs::rename(new.join(place), &program);
+        }
+    }
+    let _absent = std::fs::remove_dir_all(&new);
+}
+
 fn write_program(path: &Path, text: &str) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::write(path, text)?;

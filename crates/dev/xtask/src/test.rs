@@ -129,6 +129,7 @@ fn install(root: &Path) -> Result<Tools, String> {
     crate::engines::fetch_criu(root);
     crate::engines::fetch_clients(root);
     crate::engines::fetch_package_managers(root);
+    crate::engines::fetch_foreign(root);
     Ok(Tools { bin: unpack(root) })
 }
 
@@ -161,10 +162,13 @@ pub(crate) fn install_packages(packages: &[&str]) -> Result<(), String> {
     apt(&[&["install"], packages].concat())
 }
 
-/// Programs whose packages would start a daemon (one of them changes the machine's firewall), and
-/// the packages that have them.
-const UNPACKED: &[(&str, &str)] =
-    &[("docker", "docker-cli docker.io"), ("docker-registry", "docker-registry")];
+/// Programs whose packages would start a daemon (one of them changes the machine's firewall), or register
+/// something with the kernel, and the packages that have them. Some releases have only links in the first.
+const UNPACKED: &[(&str, &str)] = &[
+    ("docker", "docker-cli docker.io"),
+    ("docker-registry", "docker-registry"),
+    ("qemu-aarch64-static", "qemu-user-static qemu-user"),
+];
 
 /// Gets them where there are none, unpacked and not installed. Without them the tests that need
 /// them are skipped.
