@@ -8,7 +8,6 @@ use buildkit_api::{Service, Worker};
 use containers::Engine;
 use docker_api::{Io, Relay, Session, Upgrade, Upgrades};
 use hyper::HeaderMap;
-use oci::image::Platform;
 
 use crate::host::chain;
 
@@ -66,7 +65,6 @@ fn begin(engine: &Arc<Engine>) -> Result<Service, String> {
             .to_owned(),
         snapshotter: engine.images().snapshots().name().to_owned(),
         host_gateway: host_gateway(engine),
-        platforms: platforms(),
     };
     Ok(Service::new(builder, worker, engine.root().join(HISTORY)))
 }
@@ -77,23 +75,4 @@ fn host_gateway(engine: &Engine) -> String {
     let Ok(found) = found else { return String::new() };
     let mut gateways = found.pools().iter().filter_map(|pool| pool.gateway);
     gateways.find(IpAddr::is_ipv4).map(|address| address.to_string()).unwrap_or_default()
-}
-
-/// What this machine runs, the plain name first, as BuildKit lists it.
-fn platforms() -> Vec<Platform> {
-    let own = images::host_platform();
-    let of = |architecture: &str, variant: Option<String>| Platform {
-        architecture: architecture.to_owned(),
-        os: own.os.clone(),
-        variant,
-        ..Platform::default()
-    };
-    let mut all = vec![of(&own.architecture, None)];
-    let level = own.variant.as_deref().and_then(|variant| variant.strip_prefix('v')?.parse().ok());
-    if own.architecture == "amd64" {
-        let level: u32 = level.unwrap_or(1);
-        all.extend((2..=level).map(|level| of("amd64", Some(format!("v{level}")))));
-        all.push(of("386", None));
-    }
-    all
 }

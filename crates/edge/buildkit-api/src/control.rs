@@ -201,7 +201,7 @@ impl Control for Service {
     }
 
     async fn list_workers(&self, _: Request<ListWorkersRequest>) -> Answer<ListWorkersResponse> {
-        let record = self.worker.record(self.devices().await);
+        let record = self.worker.record(self.offers().await);
         Ok(Response::new(ListWorkersResponse { record: vec![record] }))
     }
 

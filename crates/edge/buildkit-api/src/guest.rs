@@ -98,7 +98,7 @@ impl Service {
         }
         let env = vec![
             format!("BUILDKIT_SESSION_ID={}", job.session),
-            format!("BUILDKIT_WORKERS={}", self.worker.json(self.devices().await)),
+            format!("BUILDKIT_WORKERS={}", self.worker.json(self.offers().await)),
             format!("BUILDKIT_EXPORTEDPRODUCT={}", worker::PRODUCT),
         ];
         let wanted =

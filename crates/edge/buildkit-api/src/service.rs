@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use build::{Builder, Client, Device};
+use build::{Builder, Client};
 use buildkit::content::content_server::ContentServer;
 use buildkit::control::control_server::ControlServer;
 use hyper::header::HeaderMap;
@@ -19,7 +19,7 @@ use crate::history::History;
 use crate::session::policy::Policy;
 use crate::session::{Announced, SessionClient, Sessions};
 use crate::transport::{Io, MESSAGE, server};
-use crate::worker::Worker;
+use crate::worker::{Offers, Worker};
 
 /// BuildKit's API in front of a builder. Clones are the same.
 #[derive(Clone, Debug)]
@@ -56,10 +56,11 @@ impl Service {
         &self.builder
     }
 
-    /// The devices that steps may ask for. Who cannot be asked has none.
-    pub(crate) async fn devices(&self) -> Vec<Device> {
+    /// What steps may ask for, and run for, now. Who cannot be asked offers nothing.
+    pub(crate) async fn offers(&self) -> Offers {
         let builder = Arc::clone(&self.builder);
-        tokio::task::spawn_blocking(move || builder.devices()).await.unwrap_or_default()
+        let look = move || Offers { devices: builder.devices(), platforms: builder.platforms() };
+        tokio::task::spawn_blocking(look).await.unwrap_or_default()
     }
 
     /// The session of this id, as a build's client: waits a little for it.

@@ -2,6 +2,7 @@
 
 use build::Device;
 use buildkit::{apicaps::ApiCap, types};
+use oci::image::Platform;
 use serde_json::json;
 
 /// What the API says of its builder.
@@ -13,14 +14,22 @@ pub struct Worker {
     pub snapshotter: String,
     /// The address of the machine, as containers see it (`host-gateway`); empty: none.
     pub host_gateway: String,
-    /// On what it can build, the machine's own first: `linux/amd64`.
-    pub platforms: Vec<oci::image::Platform>,
+}
+
+/// What it offers to steps: as it is when somebody asks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Offers {
+    /// The devices that they may ask for.
+    pub(crate) devices: Vec<Device>,
+    /// What they can be run for, the machine's own first: `linux/amd64`.
+    pub(crate) platforms: Vec<Platform>,
 }
 
 impl Worker {
     /// The same for front ends that are images, as JSON: a list of one.
-    pub(crate) fn json(&self, devices: Vec<Device>) -> String {
-        let record = self.record(devices);
+    pub(crate) fn json(&self, offers: Offers) -> String {
+        let platforms = offers.platforms.clone();
+        let record = self.record(offers);
         let version = version();
         let devices: Vec<_> = record
             .cdi_devices
@@ -37,7 +46,7 @@ impl Worker {
         let one = json!({
             "id": record.id,
             "labels": record.labels,
-            "platforms": self.platforms,
+            "platforms": platforms,
             "gcPolicy": [],
             "buildkitVersion": {
                 "package": version.package, "version": version.version, "revision": version.revision,
@@ -47,8 +56,8 @@ impl Worker {
         json!([one]).to_string()
     }
 
-    /// All of it, with the devices that steps may ask for now.
-    pub(crate) fn record(&self, devices: Vec<Device>) -> types::WorkerRecord {
+    /// All of it, with what it offers now.
+    pub(crate) fn record(&self, offers: Offers) -> types::WorkerRecord {
         let labels = [
             // Clients take this one for: images may have several platforms, and attestations; layouts
             // can be exported, caches too, and a push is one step.
@@ -60,10 +69,10 @@ impl Worker {
         types::WorkerRecord {
             id: self.id.clone(),
             labels: labels.map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(),
-            platforms: self.platforms.iter().map(llb::platform).collect(),
+            platforms: offers.platforms.iter().map(llb::platform).collect(),
             gc_policy: Vec::new(),
             buildkit_version: Some(version()),
-            cdi_devices: devices.into_iter().map(device).collect(),
+            cdi_devices: offers.devices.into_iter().map(device).collect(),
         }
     }
 }
@@ -147,15 +156,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_are_told_to_clients_and_front_ends() {
+    fn what_it_offers_is_told_to_clients_and_front_ends() {
         let annotations = [("a".to_owned(), "b".to_owned())].into();
         let name = "vendor.com/thing=open".to_owned();
         let devices = vec![Device { name, is_for_all: true, annotations }];
+        let platforms =
+            ["linux/amd64", "linux/arm/v7"].map(|text| text.parse::<Platform>().unwrap());
+        let offers = Offers { devices, platforms: platforms.into() };
         let worker = Worker::default();
-        let record = worker.record(devices.clone());
+        let record = worker.record(offers.clone());
+        let told = record.platforms.iter();
+        let told: Vec<_> = told.map(|one| (&*one.architecture, &*one.variant)).collect();
+        assert_eq!(told, [("amd64", ""), ("arm", "v7")]);
         assert_eq!(record.cdi_devices[0].name, "vendor.com/thing=open");
         assert!(record.cdi_devices[0].auto_allow);
-        let text: serde_json::Value = serde_json::from_str(&worker.json(devices)).unwrap();
+        let text: serde_json::Value = serde_json::from_str(&worker.json(offers)).unwrap();
+        assert_eq!(
+            text[0]["platforms"],
+            json!([{"architecture": "amd64", "os": "linux"},
+                {"architecture": "arm", "os": "linux", "variant": "v7"}])
+        );
         assert_eq!(
             text[0]["cdiDevices"][0],
             json!({"name": "vendor.com/thing=open", "autoAllow": true, "annotations": {"a": "b"},

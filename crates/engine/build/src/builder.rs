@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use containers::Engine;
+use devices::Emulation;
 use images::Images;
 use metadata::Db;
 use oci::{ChainId, Digest};
@@ -34,6 +35,8 @@ pub struct Builder {
     pub(crate) empty: PathBuf,
     /// Whom the proxies of programs believe.
     pub(crate) trust: Arc<egress::Trust>,
+    /// For which architectures programs can be run.
+    pub(crate) emulation: Emulation,
 }
 
 impl Builder {
@@ -47,8 +50,8 @@ impl Builder {
         let cache = Cache::new(Arc::clone(engine.images()), Arc::clone(&db));
         sweep(engine.images(), &db)?;
         caches::sweep(&store.file(""))?;
-        let (jobs, trust) = Default::default();
-        Ok(Arc::new(Self { engine, settings, cache, store, made, jobs, empty, trust }))
+        let (jobs, trust, emulation) = Default::default();
+        Ok(Arc::new(Self { engine, settings, cache, store, made, jobs, empty, trust, emulation }))
     }
 
     /// Whether builds may be allowed this here.

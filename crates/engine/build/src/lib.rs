@@ -32,6 +32,7 @@ mod made;
 mod op;
 mod origin;
 mod output;
+mod platforms;
 mod proxied;
 mod pruning;
 mod remote;

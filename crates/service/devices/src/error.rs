@@ -1,7 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
-/// What went wrong while the machine's devices were looked for.
+/// What went wrong while it was looked for what the machine has.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or folder of the machine.
@@ -20,6 +20,9 @@ pub enum Error {
     /// What was found cannot be said in a specification.
     #[error(transparent)]
     Cdi(#[from] cdi::Error),
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] sys::Error),
 }
 
 /// Adds what was tried to an error of the file system.

@@ -191,7 +191,7 @@ impl LlbBridge for Gateway {
     async fn ping(&self, asked: Request<PingRequest>) -> Answer<PongResponse> {
         self.asking(asked.metadata()).await?;
         let (frontend_api_caps, llb_caps) = worker::features();
-        let workers = vec![self.service.worker.record(self.service.devices().await)];
+        let workers = vec![self.service.worker.record(self.service.offers().await)];
         Ok(Response::new(PongResponse { frontend_api_caps, llb_caps, workers }))
     }
 
