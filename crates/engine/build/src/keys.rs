@@ -203,4 +203,16 @@ mod tests {
         assert_eq!(one, by_content(&step, &[base.clone(), layers("b")], &contents));
         assert_ne!(one, by_content(&step, &[layers("c"), layers("b")], &contents));
     }
+
+    #[test]
+    fn what_runs_on_another_platform_is_another_step() {
+        let step = vertex(Op::Exec(Exec::default()), 1);
+        let on = |platform: &str| {
+            let platform = Some(platform.parse().unwrap());
+            by_identity(&Vertex { platform, ..step.clone() }, &[layers("base")]).unwrap()
+        };
+        assert_ne!(on("linux/amd64"), on("linux/arm64"));
+        assert_ne!(on("linux/arm/v6"), on("linux/arm/v7"));
+        assert_eq!(on("linux/arm64"), on("linux/arm64/v8"));
+    }
 }

@@ -6,6 +6,9 @@ mod cache_mounts;
 mod cache_places;
 mod clients;
 mod devices;
+// Of a machine that is not the one of the foreign programs.
+#[cfg(target_arch = "x86_64")]
+mod emulated;
 mod explain;
 mod front_ends;
 mod killed;
