@@ -5,7 +5,7 @@ use std::path::Path;
 
 use diff::{Compression, Decoder, Encoder, Limits};
 use metadata::Write;
-use oci::image::Descriptor;
+use oci::image::{Descriptor, media_type};
 use oci::{ChainId, DiffId, Digest};
 use tarstream::{Reader, Time, Writer};
 
@@ -83,6 +83,32 @@ impl Images {
             Some(here) => self.kept_archive(here),
             None => Ok(None),
         }
+    }
+
+    /// The archive of the topmost of these layers as an image here has it that says where else it is to be had
+    /// (`urls`): as a layer that not everybody may pass on. `None`: no image says so, or the archive is not here.
+    pub fn foreign_archive(&self, chain: &[ChainId]) -> Result<Option<Descriptor>, Error> {
+        let Some((here, below)) = chain.split_last() else { return Ok(None) };
+        let manifests = self.db.read(|tx| {
+            let mut manifests = Vec::new();
+            for image in tx.images_with_layer(here)? {
+                let others = tx.targets_with(&image.id)?.into_iter().map(|other| other.manifest);
+                manifests.push(image.manifest);
+                manifests.extend(others);
+            }
+            Ok::<_, Error>(manifests)
+        })?;
+        for digest in manifests {
+            let Some((manifest, _)) = self.manifest(&digest)? else { continue };
+            let Some(layer) = manifest.layers.get(below.len()) else { continue };
+            if layer.urls.is_empty() || self.content.size(&layer.digest)? != Some(layer.size) {
+                continue;
+            }
+            let kind = media_type::foreign(&layer.media_type);
+            let archive = Descriptor::new(kind, layer.digest.clone(), layer.size);
+            return Ok(Some(Descriptor { urls: layer.urls.clone(), ..archive }));
+        }
+        Ok(None)
     }
 
     /// The archive of the topmost of these layers, compressed in this way: written where it is not here.

@@ -21,12 +21,14 @@ pub enum Schema {
 }
 
 /// The types of the one and of the other that mean the same.
-const SAME: [(&str, &str); 5] = [
+const SAME: [(&str, &str); 7] = [
     (media_type::DOCKER_MANIFEST, media_type::MANIFEST),
     (media_type::DOCKER_CONFIG, media_type::CONFIG),
     (media_type::DOCKER_LAYER, media_type::LAYER),
     (media_type::DOCKER_LAYER_GZIP, media_type::LAYER_GZIP),
     (media_type::DOCKER_LAYER_ZSTD, media_type::LAYER_ZSTD),
+    (media_type::DOCKER_FOREIGN, media_type::FOREIGN),
+    (media_type::DOCKER_FOREIGN_GZIP, media_type::FOREIGN_GZIP),
 ];
 
 impl Schema {
@@ -93,7 +95,10 @@ pub(crate) fn in_schema(manifest: &Manifest, schema: Schema) -> Result<Manifest,
             }
         };
         Ok(match schema {
-            Schema::Docker => Descriptor::new(media_type, digest.clone(), descriptor.size),
+            Schema::Docker => Descriptor {
+                urls: descriptor.urls.clone(),
+                ..Descriptor::new(media_type, digest.clone(), descriptor.size)
+            },
             Schema::Oci => Descriptor { media_type: media_type.into(), ..descriptor.clone() },
         })
     };

@@ -103,6 +103,8 @@ pub enum Layer {
     Mounted(String),
     /// The registry had it.
     There,
+    /// Not everybody may pass it on, and it is to be had elsewhere: it does not go.
+    Foreign,
 }
 
 /// The start of a digest, as tables show it.

@@ -135,6 +135,10 @@ async fn send(
     let turns = Arc::new(Semaphore::new(AT_ONCE));
     let mut uploads = JoinSet::new();
     for layer in &push.layers {
+        if layer.is_foreign() {
+            events(Event::Layer { id: id(&layer.digest), layer: Layer::Foreign });
+            continue;
+        }
         events(Event::Layer { id: id(&layer.digest), layer: Layer::Preparing });
         let elsewhere = push.elsewhere.get(&layer.digest).cloned().unwrap_or_default();
         let upload = Upload::new(images, hosts, name, layer, elsewhere);

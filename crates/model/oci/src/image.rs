@@ -48,13 +48,25 @@ pub mod media_type {
     /// Docker's layer as it is.
     pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 
-    /// Layers that not everybody may pass on (OCI has given them up): of the same forms.
-    const KEPT: [&str; 5] = [
-        "application/vnd.oci.image.layer.nondistributable.v1.tar",
-        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
-        "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
-        "application/vnd.docker.image.rootfs.foreign.diff.tar",
-        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    /// A layer that not everybody may pass on (OCI has given these up), as it is.
+    pub const FOREIGN: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+    /// The same through gzip.
+    pub const FOREIGN_GZIP: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+    /// The same through zstd.
+    pub const FOREIGN_ZSTD: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd";
+    /// Docker's layer that not everybody may pass on, as it is.
+    pub const DOCKER_FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar";
+    /// The same through gzip. There is none through zstd.
+    pub const DOCKER_FOREIGN_GZIP: &str =
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+
+    /// Layers that not everybody may pass on, each with the ordinary one of the same form.
+    const KEPT: [(&str, &str); 5] = [
+        (FOREIGN, LAYER),
+        (FOREIGN_GZIP, LAYER_GZIP),
+        (FOREIGN_ZSTD, LAYER_ZSTD),
+        (DOCKER_FOREIGN, DOCKER_LAYER),
+        (DOCKER_FOREIGN_GZIP, DOCKER_LAYER_GZIP),
     ];
 
     /// Whether this names a manifest of one image.
@@ -77,7 +89,23 @@ pub mod media_type {
         matches!(
             name,
             LAYER | LAYER_GZIP | LAYER_ZSTD | DOCKER_LAYER | DOCKER_LAYER_GZIP | DOCKER_LAYER_ZSTD
-        ) || KEPT.contains(&name)
+        ) || is_foreign(name)
+    }
+
+    /// Whether this names a layer that not everybody may pass on.
+    pub fn is_foreign(name: &str) -> bool {
+        KEPT.iter().any(|(foreign, _)| *foreign == name)
+    }
+
+    /// What a layer is called that not everybody may pass on, and otherwise is of this type; itself where there
+    /// is no such word.
+    pub fn foreign(name: &str) -> &str {
+        KEPT.iter().find(|(_, ordinary)| *ordinary == name).map_or(name, |(foreign, _)| *foreign)
+    }
+
+    /// What a layer of this type is called that everybody may pass on.
+    pub fn ordinary(name: &str) -> &str {
+        KEPT.iter().find(|(foreign, _)| *foreign == name).map_or(name, |(_, ordinary)| *ordinary)
     }
 }
 
@@ -171,6 +199,18 @@ impl Descriptor {
             artifact_type: None,
             data: None,
         }
+    }
+
+    /// Whether it is a layer that not everybody may pass on, and is to be had elsewhere: it is not pushed.
+    pub fn is_foreign(&self) -> bool {
+        !self.urls.is_empty() && media_type::is_foreign(&self.media_type)
+    }
+
+    /// The same as a layer that is passed on like any other.
+    #[must_use]
+    pub fn into_ordinary(self) -> Self {
+        let media_type = media_type::ordinary(&self.media_type).to_owned();
+        Self { media_type, urls: Vec::new(), ..self }
     }
 }
 

@@ -210,6 +210,15 @@ impl Read {
         })
     }
 
+    /// The images that have a layer, those first that came first.
+    pub fn images_with_layer(&self, chain: &ChainId) -> Result<Vec<Image>, Error> {
+        let sql = format!(
+            "SELECT {IMAGE} FROM images JOIN image_layers ON image_layers.image = images.id
+             WHERE image_layers.chain = ?1 ORDER BY images.added, images.id"
+        );
+        self.all("list a layer's images", &sql, [Text(chain)], image)
+    }
+
     /// The archive of a layer that some image has, by the layer alone, whatever it lies on there.
     pub fn diff_blob(&self, diff: &DiffId) -> Result<Option<Digest>, Error> {
         let sql = "SELECT blob FROM image_layers WHERE diff = ?1 LIMIT 1";

@@ -300,6 +300,7 @@ fn of_layer(id: &str, layer: &Layer) -> Vec<Message> {
         Layer::Pushed => plain("Pushed"),
         Layer::Mounted(from) => plain(&format!("Mounted from {from}")),
         Layer::There => plain("Layer already exists"),
+        Layer::Foreign => plain("Skipped foreign layer"),
     }
 }
 

@@ -244,10 +244,8 @@ impl OneImage {
         let fetched = build.remote.archives();
         for layer_idx in 0..self.chain.len() {
             let here = &self.chain[layer_idx];
-            let chosen = match how.packing {
-                Some(packing) => Some(remote::archive(build, &self.chain[..=layer_idx], packing)?),
-                None => fetched.get(here).cloned(),
-            };
+            let (fetched, chain) = (fetched.get(here), &self.chain[..=layer_idx]);
+            let chosen = chosen_archive(build, how, chain, fetched)?;
             archives.extend(chosen.map(|chosen| (here.clone(), chosen)));
         }
         let layers = layers(build, &self.chain)?;
@@ -293,6 +291,25 @@ impl OneImage {
             layers.steps.retain(|_, n| *n <= self.n_base);
         }
         Ok(())
+    }
+}
+
+/// The archive that the topmost of these layers is to have; `None`: one that is here, or a new one. `fetched` is
+/// the one in which it has come.
+fn chosen_archive(
+    build: &Arc<Shared>,
+    how: &ImageOptions,
+    chain: &[ChainId],
+    fetched: Option<&Descriptor>,
+) -> Result<Option<Descriptor>, Error> {
+    if how.prefers_foreign
+        && let Some(foreign) = remote::foreign_archive(build, chain, how.packing)?
+    {
+        return Ok(Some(foreign));
+    }
+    match how.packing {
+        Some(packing) => Ok(Some(remote::archive(build, chain, packing)?)),
+        None => Ok(fetched.cloned()),
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct ImageOptions {
     pub(super) rewrite_times: bool,
     /// One layer above the base.
     pub(super) squash: bool,
+    /// Layers that are to be had elsewhere stay there: they have their `urls`, and are not pushed.
+    pub(super) prefers_foreign: bool,
     /// The client gets one file, and not a directory with blobs.
     pub(super) as_archive: bool,
     /// `None`: as it comes.
@@ -66,6 +68,7 @@ impl ImageOptions {
             as_artifact: flag("oci-artifact", oci_types)?,
             rewrite_times: flag("rewrite-timestamp", false)?,
             squash: flag("squash", false)?,
+            prefers_foreign: flag("prefer-nondist-layers", false)?,
             as_archive,
             packing,
             options: export.options.clone(),
@@ -181,5 +184,14 @@ mod tests {
         assert!(how.stored_names().is_empty() && how.names.len() == 1);
         assert!(options(&[("push", "perhaps")]).is_err());
         assert_eq!(options(&[]).unwrap().packing, None);
+    }
+
+    #[test]
+    fn layers_stay_elsewhere_where_that_is_asked_for() {
+        let prefers =
+            |text| options(&[("prefer-nondist-layers", text)]).map(|how| how.prefers_foreign);
+        assert!(!options(&[]).unwrap().prefers_foreign);
+        assert!(prefers("true").unwrap() && !prefers("false").unwrap());
+        assert!(prefers("perhaps").unwrap_err().to_string().contains("prefer-nondist-layers"));
     }
 }

@@ -92,7 +92,7 @@ impl Shared {
         let mut blobs: BTreeMap<Digest, (PullBlob, Arc<Place>)> = BTreeMap::new();
         let mut archives = Vec::new();
         for Wanted { chain, archive, place } in wanted {
-            archives.push((chain, archive.clone()));
+            archives.push((chain, archive.clone().into_ordinary()));
             if blobs.contains_key(&archive.digest) {
                 continue;
             }

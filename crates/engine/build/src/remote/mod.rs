@@ -32,7 +32,7 @@ use crate::error::GoneFrom;
 use crate::request::CacheOption;
 
 pub(crate) use export::{export, inline, send_to_client};
-pub(crate) use packing::{Packing, archive};
+pub(crate) use packing::{Packing, archive, foreign_archive};
 pub(crate) use place::Place;
 
 /// What a build has to do with caches elsewhere.
@@ -44,7 +44,7 @@ pub(crate) struct Remote {
     keyed: Mutex<Vec<Keyed>>,
     /// The cache mounts of the build's steps, by all that makes them the ones that they are.
     mounts: Mutex<BTreeMap<String, Name>>,
-    /// Archives that were fetched.
+    /// Archives that were fetched, as layers like any other.
     archives: Mutex<BTreeMap<ChainId, Descriptor>>,
     /// Layers come one chain after the other.
     turn: tokio::sync::Mutex<()>,

@@ -58,7 +58,7 @@ impl Packing {
 
     /// Whether an archive may go as it is.
     pub(crate) fn takes(self, archive: &Descriptor) -> bool {
-        let kind = match archive.media_type.as_str() {
+        let kind = match media_type::ordinary(&archive.media_type) {
             media_type::LAYER | media_type::DOCKER_LAYER => Compression::None,
             media_type::LAYER_ZSTD | media_type::DOCKER_LAYER_ZSTD => Compression::Zstd,
             _ => Compression::Gzip,
@@ -91,6 +91,24 @@ pub(crate) fn archive(
         }
     }
     Ok(images.archive_as(chain, packing.how, packing.level, hold)?)
+}
+
+/// The archive of the topmost of these layers as an image here has it that says where else it is to be had
+/// (`prefer-nondist-layers`), as BuildKit does it: also where others would be compressed, but not where all must
+/// be, since what is compressed anew is not what is there. Held by the build. Waits for the disk.
+pub(crate) fn foreign_archive(
+    build: &Arc<Shared>,
+    chain: &[ChainId],
+    packing: Option<Packing>,
+) -> Result<Option<Descriptor>, Error> {
+    let images = build.builder.images();
+    let Some(foreign) = images.foreign_archive(chain)? else { return Ok(None) };
+    if packing.is_some_and(|packing| packing.force && !packing.takes(&foreign)) {
+        return Ok(None);
+    }
+    build.builder.engine.db().write(|tx| build.lease.keep(tx, &foreign.digest))?;
+    let size = images.content().size(&foreign.digest).map_err(images::Error::from)?;
+    Ok(size.is_some().then_some(foreign))
 }
 
 /// The archive of what is in a cache mount; held by the build. Waits for the disk.
@@ -140,6 +158,8 @@ mod tests {
         );
         let forced = [("compression", "zstd"), ("force-compression", "true")];
         assert!(!takes(&forced, &gzip) && takes(&forced, &zstd));
+        let kept = archive(media_type::FOREIGN_ZSTD);
+        assert!(takes(&forced, &kept) && !takes(&zstd_asked, &archive(media_type::DOCKER_FOREIGN)));
         let plain = [("compression", "uncompressed")];
         assert!(takes(&plain, &tar) && takes(&plain, &gzip));
     }

@@ -1,9 +1,12 @@
 //! Layers and images that builds make.
 
+use std::collections::BTreeMap;
+
 use metadata::BuildRecord;
 use oci::image::{ImageConfig, RootFs};
 use oci::{ChainId, Digest};
 
+use super::layers::layout_on_foreign;
 use super::*;
 
 fn record(sealed: &Sealed) -> BuildRecord {
@@ -121,6 +124,33 @@ fn layers_that_are_not_those_of_the_configuration_are_refused() {
     let error = home.images.install_built(&built).unwrap_err();
     let text = chain(&error);
     assert_eq!(text, "the layers of the configuration are not those of the result");
+    home.check();
+}
+
+#[test]
+fn a_layer_of_the_base_stays_elsewhere_where_that_is_asked_for() {
+    let home = Home::new("built-foreign");
+    let layers = [tar(&[("a", "1")]), tar(&[("b", "2")])];
+    let urls = ["https://layers.test/a".to_owned()];
+    home.images.load(&mut layout_on_foreign(&layers, &urls).as_slice()).unwrap();
+    let base = home.images.resolve("many:1").unwrap();
+    let foreign = home.images.foreign_archive(&base.chain[..1]).unwrap().unwrap();
+    assert!(foreign.is_foreign() && foreign.urls == urls, "{foreign:?}");
+    assert_eq!(home.images.foreign_archive(&base.chain).unwrap(), None);
+    assert_eq!(home.images.foreign_archive(&[]).unwrap(), None);
+
+    let lowest = |author: &str, archives: BTreeMap<ChainId, Descriptor>| {
+        let config = ImageConfig { author: Some(author.into()), ..base.config.clone() };
+        let config = serde_json::to_vec(&config).unwrap();
+        let image = BuiltImage { config, chain: base.chain.clone(), ..BuiltImage::default() };
+        let built = Built { images: vec![image], archives, ..Built::default() };
+        let root = home.images.install_built(&built).unwrap().root;
+        let (manifest, _) = home.images.manifest(&root.digest).unwrap().unwrap();
+        manifest.layers[0].clone()
+    };
+    assert_eq!(lowest("one", BTreeMap::new()), foreign.clone().into_ordinary());
+    let asked = [(base.chain[0].clone(), foreign.clone())];
+    assert_eq!(lowest("other", asked.into()), foreign);
     home.check();
 }
 

@@ -2,7 +2,7 @@
 
 use oci::image::Manifest;
 
-use super::layers::layout;
+use super::layers::{layout, layout_on_foreign};
 use super::platforms::Made;
 use super::*;
 
@@ -56,6 +56,22 @@ fn a_layer_through_zstd_has_a_name_in_both() {
     assert_eq!(layers[0].media_type, media_type::DOCKER_LAYER_ZSTD);
     assert_eq!(convert(&home, "app:1", "app:oci", Schema::Oci).unwrap().id, image.id);
     assert!(matches!(convert(&home, "none:1", "x:1", Schema::Oci), Err(Error::NoImage(_))));
+}
+
+#[test]
+fn a_layer_that_is_elsewhere_is_so_in_both() {
+    let home = Home::new("convert-foreign");
+    let layers = [tar(&[("a", "1")]), tar(&[("b", "2")])];
+    let urls = ["https://layers.test/a".to_owned()];
+    home.images.load(&mut layout_on_foreign(&layers, &urls).as_slice()).unwrap();
+    convert(&home, "many:1", "many:docker", Schema::Docker).unwrap();
+    let (_, docker) = manifest(&home, "many:docker");
+    assert_eq!(docker.layers[0].media_type, media_type::DOCKER_FOREIGN);
+    assert_eq!(docker.layers[0].urls, urls);
+    assert_eq!(docker.layers[1], Descriptor::of(media_type::DOCKER_LAYER, &layers[1]));
+    convert(&home, "many:docker", "many:oci", Schema::Oci).unwrap();
+    assert_eq!(manifest(&home, "many:oci").0, manifest(&home, "many:1").0);
+    home.check();
 }
 
 #[test]

@@ -7,6 +7,20 @@ use super::*;
 
 /// A layout of one image with these layers, as an archive.
 pub(super) fn layout(layers: &[Vec<u8>]) -> Vec<u8> {
+    layout_of(layers, |layer| Descriptor::of(media_type::LAYER, layer))
+}
+
+/// The same of which the lowest layer is to be had elsewhere, and not everybody may pass it on.
+pub(super) fn layout_on_foreign(layers: &[Vec<u8>], urls: &[String]) -> Vec<u8> {
+    layout_of(layers, |layer| {
+        if *layer != *layers[0] {
+            return Descriptor::of(media_type::LAYER, layer);
+        }
+        Descriptor { urls: urls.to_vec(), ..Descriptor::of(media_type::FOREIGN, layer) }
+    })
+}
+
+fn layout_of(layers: &[Vec<u8>], described: impl Fn(&[u8]) -> Descriptor) -> Vec<u8> {
     let diffs = layers.iter().map(|layer| oci::DiffId(Digest::sha256(layer))).collect();
     let config = ImageConfig {
         architecture: oci::image::Platform::native().architecture,
@@ -16,7 +30,7 @@ pub(super) fn layout(layers: &[Vec<u8>]) -> Vec<u8> {
         ..ImageConfig::default()
     };
     let config = serde_json::to_vec(&config).unwrap();
-    let descriptors = layers.iter().map(|layer| Descriptor::of(media_type::LAYER, layer)).collect();
+    let descriptors = layers.iter().map(|layer| described(layer)).collect();
     let manifest = Manifest::new(Descriptor::of(media_type::CONFIG, &config), descriptors);
     let manifest = serde_json::to_vec(&manifest).unwrap();
     let mut named = Descriptor::of(media_type::MANIFEST, &manifest);

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use oci::Digest;
+use oci::image::{Manifest, media_type};
 use transfer::Class::{self, Denied, Invalid, NotFound, Unavailable};
 use transfer::{Event, Layer};
 
 use crate::server::{Reply, Request, Server, error};
 use crate::shelf::Shelf;
-use crate::{Home, image, noise, tar, told};
+use crate::{Home, image, image_of, noise, tar, told};
 
 type Lie = fn(&Request, Reply) -> Reply;
 
@@ -164,6 +166,34 @@ async fn what_becomes_of_layers_is_told() {
     let told = home.told();
     let there = told.iter().filter(|one| matches!(one, Event::Layer { layer: Layer::There, .. }));
     assert_eq!(there.count(), 2, "{told:?}");
+}
+
+/// What not everybody may pass on stays where it is to be had; the manifest says where.
+#[tokio::test]
+async fn a_layer_that_is_elsewhere_is_not_sent() {
+    let (here, there) = (Arc::new(Shelf::default()), Arc::new(Shelf::default()));
+    let (own, other) = (tar("a", b"x"), tar("b", b"y"));
+    let mut foreign = here.blob(media_type::FOREIGN, &other);
+    foreign.urls.push("https://layers.test/b".into());
+    let own_layer = here.blob(media_type::LAYER, &own);
+    let diffs = [&own, &other].map(|layer| oci::DiffId(Digest::sha256(layer)));
+    image_of(&here, "1", vec![own_layer.clone(), foreign.clone()], diffs.into());
+    let (from, to) = (here.serve().await, there.serve().await);
+    let home = Home::new("push-foreign");
+    let (old, new) = (format!("{}/a/b:1", from.host()), format!("{}/c/d:1", to.host()));
+    home.pull(&old).await.unwrap();
+    home.images.tag(&old, &new).unwrap();
+    home.told();
+    home.push(&new).await.unwrap();
+    let told = home.told();
+    let skipped =
+        told.iter().filter(|one| matches!(one, Event::Layer { layer: Layer::Foreign, .. }));
+    assert_eq!(skipped.count(), 1, "{told:?}");
+    assert!(there.has_blob(&own_layer.digest).is_some());
+    assert!(there.has_blob(&foreign.digest).is_none());
+    let (_, manifest) = there.has_manifest("1").unwrap();
+    assert_eq!(Manifest::parse(&manifest).unwrap().layers, [own_layer, foreign]);
+    home.check("a layer that is elsewhere");
 }
 
 /// A registry may take its time with what it got, but not for ever.

@@ -98,3 +98,29 @@ fn layers_that_few_may_pass_on_are_layers() {
     }
     assert!(!media_type::is_layer(media_type::CONFIG));
 }
+
+#[test]
+fn such_a_layer_has_an_ordinary_one_of_the_same_form() {
+    for (foreign, ordinary) in [
+        (media_type::FOREIGN, media_type::LAYER),
+        (media_type::FOREIGN_GZIP, media_type::LAYER_GZIP),
+        (media_type::FOREIGN_ZSTD, media_type::LAYER_ZSTD),
+        (media_type::DOCKER_FOREIGN, media_type::DOCKER_LAYER),
+        (media_type::DOCKER_FOREIGN_GZIP, media_type::DOCKER_LAYER_GZIP),
+    ] {
+        assert_eq!(media_type::ordinary(foreign), ordinary);
+        assert_eq!(media_type::foreign(ordinary), foreign);
+        for name in [foreign, media_type::foreign(foreign)] {
+            assert!(media_type::is_foreign(name), "{name}");
+        }
+        assert!(!media_type::is_foreign(media_type::ordinary(ordinary)), "{ordinary}");
+    }
+    // Docker has no such word for one through zstd.
+    assert_eq!(media_type::foreign(media_type::DOCKER_LAYER_ZSTD), media_type::DOCKER_LAYER_ZSTD);
+    let mut layer = Descriptor::of(media_type::FOREIGN_GZIP, b"x");
+    assert!(!layer.is_foreign(), "it is to be had nowhere else");
+    layer.urls.push("https://layers.test/x".into());
+    assert!(layer.is_foreign());
+    let ordinary = layer.into_ordinary();
+    assert_eq!(ordinary, Descriptor::of(media_type::LAYER_GZIP, b"x"));
+}

@@ -1,7 +1,10 @@
 //! What comes out of a build: trees of several platforms, layers through zstd, notes.
 
 use std::fs;
+use std::path::Path;
 
+use oci::image::media_type;
+use serde_json::{Value, json};
 use testkit::{Sandbox, needs};
 
 use super::{built, context, dhow, tidy};
@@ -137,4 +140,75 @@ fn an_image_without_a_name_is_found_by_its_digest() {
     assert_eq!(configs[0], configs[1]);
     tidy(&sandbox);
     sandbox.discard();
+}
+
+/// Where a layer is to be had.
+const ELSEWHERE: &str = "https://layers.test/base";
+
+/// Has the lowest layer of the image in an archive be one that is to be had elsewhere, and loads it.
+fn load_with_foreign(sandbox: &Sandbox, archive: &str) {
+    let layout = sandbox.work().join("layout");
+    fs::create_dir_all(&layout).unwrap();
+    sandbox.sh(&format!("tar xf {archive} -C {}", layout.display())).success();
+    let read = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let blob = |digest: &str| layout.join("blobs").join(digest.replace(':', "/"));
+    let mut index = read(&layout.join("index.json"));
+    let entry = &mut index["manifests"][0];
+    let mut manifest = read(&blob(entry["digest"].as_str().unwrap()));
+    manifest["layers"][0]["mediaType"] = media_type::FOREIGN_GZIP.into();
+    manifest["layers"][0]["urls"] = json!([ELSEWHERE]);
+    let bytes = serde_json::to_vec(&manifest).unwrap();
+    let digest = oci::Digest::sha256(&bytes).to_string();
+    fs::write(blob(&digest), &bytes).unwrap();
+    entry["size"] = bytes.len().into();
+    entry["digest"] = digest.into();
+    fs::write(layout.join("index.json"), serde_json::to_vec(&index).unwrap()).unwrap();
+    sandbox.sh(&format!("tar cf {archive} -C {} .", layout.display())).success();
+    sandbox.ok(&["load", "-i", archive]);
+}
+
+/// Layers of the base that are to be had elsewhere stay there, where that is asked for.
+#[test]
+fn layers_stay_elsewhere() {
+    needs!(Root, Overlay, Netns, Nft, Busybox);
+    let sandbox = busybox("build-outputs-foreign");
+    let tar = sandbox.work().join("out.tar").display().to_string();
+    let base = [("Dockerfile", "FROM scratch\nCOPY a /base\n"), ("a", "base")];
+    let base = context(&sandbox, "base", &base);
+    built(&sandbox, &base, &["-o", &format!("type=oci,dest={tar},name=foreign:1")]);
+    load_with_foreign(&sandbox, &tar);
+
+    let files = [("Dockerfile", "FROM foreign:1\nCOPY a /\n"), ("a", "a")];
+    let dir = context(&sandbox, "on-it", &files);
+    let output = |more: &str| format!("type=oci,dest={tar},{more}");
+    let layers = |more: &str| -> Value {
+        built(&sandbox, &dir, &["-o", &output(more)]);
+        let text = sandbox.sh(&format!("tar xOf {tar} index.json")).success();
+        let index: Value = serde_json::from_str(&text).unwrap();
+        let digest = index["manifests"][0]["digest"].as_str().unwrap().replace(':', "/");
+        let text = sandbox.sh(&format!("tar xOf {tar} blobs/{digest}")).success();
+        let manifest: Value = serde_json::from_str(&text).unwrap();
+        manifest["layers"].clone()
+    };
+    let asked = layers("prefer-nondist-layers=true");
+    assert_eq!(asked[0]["mediaType"], media_type::FOREIGN_GZIP, "{asked}");
+    assert_eq!(asked[0]["urls"], json!([ELSEWHERE]));
+    assert_eq!(asked[1]["mediaType"], media_type::LAYER_GZIP);
+    assert_eq!(asked[1]["urls"], Value::Null);
+    // It is in the archive all the same.
+    let digest = asked[0]["digest"].as_str().unwrap().replace(':', "/");
+    sandbox.sh(&format!("tar xOf {tar} blobs/{digest}")).success();
+    let usual = layers("prefer-nondist-layers=false");
+    assert_eq!(usual[0]["mediaType"], media_type::LAYER_GZIP);
+    assert_eq!((&usual[0]["urls"], &usual[0]["digest"]), (&Value::Null, &asked[0]["digest"]));
+    let docker = layers("prefer-nondist-layers=true,oci-mediatypes=false");
+    assert_eq!(docker[0]["mediaType"], media_type::DOCKER_FOREIGN_GZIP);
+    assert_eq!(docker[0]["urls"], json!([ELSEWHERE]));
+    // What is compressed anew is not what is there.
+    let zstd = "prefer-nondist-layers=true,compression=zstd,force-compression=true";
+    assert_eq!(layers(zstd)[0]["mediaType"], media_type::LAYER_ZSTD);
+    let refused = dhow(&sandbox, &dir, &["-o", &output("prefer-nondist-layers=perhaps")]);
+    assert!(refused.code == 1 && refused.stderr.contains("prefer-nondist-layers"), "{refused:?}");
+    tidy(&sandbox);
+    sandbox.finish();
 }
