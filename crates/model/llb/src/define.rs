@@ -9,6 +9,7 @@ use prost::Message as _;
 
 use crate::exec::{CACHE_MODE, ROOT};
 use crate::given::{about, file_op, lines, numbered, platform_of};
+use crate::needed::{needed, of_last};
 use crate::read::EMPTY;
 use crate::source_op::source_op;
 use crate::{NAME, RESULT};
@@ -45,7 +46,11 @@ pub fn define(graph: &Graph, top: Option<VertexIdx>, origin: Origin<'_>) -> pb::
     let result = top.and_then(|top| defining.results.remove(&top).flatten());
     let Defining { mut definition, locations, .. } = defining;
     let Some(result) = result else { return pb::Definition::default() };
-    definition.def.push(pb::Op { inputs: vec![result], ..pb::Op::default() }.encode_to_vec());
+    let last = pb::Op { inputs: vec![result], ..pb::Op::default() }.encode_to_vec();
+    let caps = of_last(definition.metadata.values());
+    let about = pb::OpMetadata { caps, ..pb::OpMetadata::default() };
+    definition.metadata.insert(Digest::sha256(&last).to_string(), about);
+    definition.def.push(last);
     let info = pb::SourceInfo {
         filename: origin.filename.to_owned(),
         data: origin.data.to_vec(),
@@ -135,7 +140,8 @@ impl Defining {
         result
     }
 
-    fn push(&mut self, op: &pb::Op, about: pb::OpMetadata) -> pb::Input {
+    fn push(&mut self, op: &pb::Op, mut about: pb::OpMetadata) -> pb::Input {
+        about.caps = needed(op, &about);
         let bytes = op.encode_to_vec();
         let digest = Digest::sha256(&bytes).to_string();
         if self.definition.metadata.insert(digest.clone(), about).is_none() {

@@ -27,6 +27,7 @@ mod file;
 mod given;
 mod json;
 mod load;
+mod needed;
 mod read;
 mod source;
 mod source_op;

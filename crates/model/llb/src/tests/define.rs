@@ -1,8 +1,8 @@
 //! Graphs as definitions, and back.
 
 use buildgraph::{
-    Action, Copy, Exec, File, Graph, Image, Kept, Limits, Local, MakeFile, Mount, MountKind, Op,
-    Range, Resolve, Sharing, Shown, Source, VertexIdx,
+    Action, Copy, Exec, File, Graph, Image, Kept, Limits, Local, MakeFile, Mount, MountKind,
+    Network, Op, Range, Resolve, SecretVariable, Sharing, Shown, Source, VertexIdx,
 };
 use buildkit::pb::{self, op::Op as PbOp};
 use oci::Digest;
@@ -224,4 +224,68 @@ fn operations_are_json() {
     let range = |at| serde_json::json!({ "start": line(at), "end": line(at) });
     let ranges = serde_json::json!([{ "ranges": [range(1), range(2)] }]);
     assert_eq!(told["source"]["locations"][file]["locations"], ranges);
+}
+
+/// What each operation needs is said with it; all of that is here, or else it could not be read again.
+#[test]
+fn what_is_needed_is_said() {
+    let mut graph = Graph::default();
+    let (image, context) = (image(&mut graph), context(&mut graph));
+    let taken = Copy { include: vec!["*.c".into()], ..copy(1) };
+    let copied =
+        add(&mut graph, Op::File(File { actions: vec![Action::Copy(taken)] }), &[image, context]);
+    let mount = |target: &str, kind| Mount { target: target.into(), readonly: false, kind };
+    let cache = MountKind::Cache {
+        id: "/c".into(),
+        sharing: Sharing::Shared,
+        from: None,
+        source: "/".into(),
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+    };
+    let bind = MountKind::Bind { input: 1, source: "/src".into() };
+    let secret = SecretVariable { id: "a".into(), name: "A".into(), optional: false };
+    let exec = Exec {
+        args: vec!["make".into()],
+        cwd: "/w".into(),
+        network: Network::Host,
+        proxy_env: vec!["HTTP_PROXY=p".into()],
+        limits: Box::new(Limits { memory: 1 << 26, ..Limits::default() }),
+        mounts: vec![
+            mount("/b", bind),
+            mount("/c", cache),
+            mount("/t", MountKind::Tmpfs { size: None }),
+        ],
+        secrets: vec![secret],
+        ..Exec::default()
+    };
+    let run = add(&mut graph, Op::Exec(exec), &[copied, context]);
+    let upper = add(&mut graph, Op::Diff, &[image, run]);
+    let top = add(&mut graph, Op::Merge, &[image, upper]);
+
+    let definition = define(&graph, Some(top), FILE);
+    let said = definition.def.iter().map(|bytes| {
+        let about = &definition.metadata[&Digest::sha256(bytes).to_string()];
+        assert!(about.caps.values().all(|is_needed| *is_needed));
+        about.caps.keys().cloned().collect::<Vec<_>>().join(" ")
+    });
+    let program = "exec.meta.base exec.meta.linux.resources exec.meta.network exec.meta.proxyenv \
+                   exec.meta.setsdefaultpath exec.mount.bind exec.mount.cache \
+                   exec.mount.cache.sharing exec.mount.secret exec.mount.selector exec.mount.tmpfs \
+                   exec.secretenv";
+    let want = [
+        "source.image source.image.resolvemode",
+        "source.local source.local.excludepatterns source.local.sharedkeyhint",
+        "file.base file.copy.includeexcludepatterns",
+        program,
+        "diffop",
+        "mergeop",
+        "constraints meta.description platform",
+    ];
+    assert_eq!(said.collect::<Vec<_>>(), want);
+    again(&definition);
+    let told = json(&definition);
+    let last = Digest::sha256(definition.def.last().unwrap()).to_string();
+    assert_eq!(told["metadata"][last]["caps"]["platform"], true);
 }
