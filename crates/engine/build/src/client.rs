@@ -157,6 +157,11 @@ pub trait Client: Send + Sync + fmt::Debug {
         Box::pin(async { Ok(None) })
     }
 
+    /// Whether it has a policy for sources. Then what a step was made of has to be known, for it to be judged.
+    fn has_policy(&self) -> bool {
+        false
+    }
+
     /// Where else a result goes that has been made; asked where the build's request says so.
     fn exports<'a>(&'a self, _solved: &'a Solved) -> Asked<'a, Vec<Export>> {
         Box::pin(async { Ok(Vec::new()) })

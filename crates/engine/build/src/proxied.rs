@@ -96,13 +96,13 @@ impl Shared {
     }
 
     /// Whether what was found by `key` may be used: rules for sources are rules for what it was made of, too. Where that
-    /// is not known any more there is nothing to judge.
+    /// is not known any more it cannot be judged, and is made anew where there are rules.
     pub(crate) async fn may_use(self: &Arc<Self>, vertex: &Vertex, key: &Digest) -> bool {
         if !matches!(&vertex.op, Op::Exec(exec) if exec.proxied) {
             return true;
         }
         self.recall(vertex, key);
-        let known = self.captured(vertex).unwrap_or_default();
+        let Some(known) = self.captured(vertex) else { return !self.client.has_policy() };
         let Captured { materials, incomplete, ruled, .. } = known;
         // What it was made of by other rules is not what it would be made of now.
         for Ruled { url, instead } in ruled {

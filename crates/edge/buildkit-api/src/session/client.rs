@@ -114,6 +114,10 @@ impl Client for SessionClient {
         Box::pin(self.1.decide(source, platform, describe))
     }
 
+    fn has_policy(&self) -> bool {
+        self.1.is_some()
+    }
+
     fn exports<'a>(&'a self, solved: &'a Solved) -> Asked<'a, Vec<Export>> {
         Box::pin(exports::find(&self.0, solved))
     }

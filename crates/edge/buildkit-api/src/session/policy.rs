@@ -36,6 +36,11 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
+    /// Whether there is anything to go by.
+    pub(super) fn is_some(&self) -> bool {
+        self.session.is_some() || !self.rules.is_empty()
+    }
+
     /// What is used in the place of a source; `None`: that one.
     ///
     /// # Errors

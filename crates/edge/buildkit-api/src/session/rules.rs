@@ -60,6 +60,11 @@ impl Rules {
         policy.rules.iter().map(Checked::of).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Puts in the place of a source what the rules say. Whether that is another one.
     ///
     /// # Errors
@@ -217,6 +222,7 @@ mod tests {
 
     fn apply(rules: Vec<Rule>, name: &str) -> Result<String, String> {
         let rules = Rules::of(&Policy { version: 1, rules })?;
+        assert!(!rules.is_empty() && Rules::default().is_empty());
         let mut source = SourceOp { identifier: name.into(), attrs: BTreeMap::new() };
         rules.apply(&mut source).map(|_| source.identifier)
     }

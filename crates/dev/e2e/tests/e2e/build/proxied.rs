@@ -179,6 +179,44 @@ RUN --network=none ! env | grep -i '^http_proxy=' && ! grep 'buildkit proxy' {bu
     sandbox.finish();
 }
 
+/// What is not known any more cannot be judged: a build with rules has it made anew, one without takes it as it is.
+#[test]
+fn what_is_not_recorded_is_made_anew_where_there_are_rules() {
+    needs!(Root, Overlay, Netns, Nft, Busybox);
+    let sandbox = busybox("build-proxied-forgotten");
+    let at = format!("http://{}:8003", gateway(&sandbox));
+    let server = serve(&sandbox, "0.0.0.0", 8003);
+    // Found by its identity as well as by what it takes of the other.
+    let dockerfile = format!(
+        "FROM scratch AS other\nCOPY Dockerfile /x\n\
+         FROM busybox\nRUN --mount=from=other,target=/o wget -q -O /got {at}/word\n"
+    );
+    let dir = context(&sandbox, "context", &[("Dockerfile", &dockerfile)]);
+    let n_steps = || carried_out(&built(&sandbox, &dir, &["--proxy-network"])).len();
+    built(&sandbox, &dir, &["--proxy-network"]);
+    let file = sandbox.work().join("policy.json");
+    let rules = json!([{ "action": "ALLOW", "selector": { "identifier": format!("{at}/*") } }]);
+    fs::write(&file, json!({ "version": 1, "rules": rules }).to_string()).unwrap();
+    let policy = file.to_str().unwrap();
+    sandbox.set_env(POLICY, policy);
+    assert_eq!(n_steps(), 0, "what it asked for is allowed");
+    for entry in fs::read_dir(sandbox.root().join("build/made")).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name() != "log" {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    sandbox.unset_env(POLICY);
+    assert_eq!(n_steps(), 0, "there is nothing to judge it by");
+    sandbox.set_env(POLICY, policy);
+    assert_eq!(n_steps(), 1, "nobody knows what it asked for");
+    assert_eq!(n_steps(), 0, "from then on it is known");
+    sandbox.unset_env(POLICY);
+    drop(server);
+    tidy(&sandbox);
+    sandbox.finish();
+}
+
 /// The machine's own network is reached with leave alone: the proxy asks from where the step would.
 #[test]
 fn a_proxy_reaches_what_its_step_may() {
