@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,12 @@ use crate::{Error, Packed, Unmarked};
 
 /// Attributes by which overlayfs says that a file's content, or a directory's, is elsewhere.
 const ELSEWHERE: [&str; 2] = ["redirect", "metacopy"];
+
+/// Of names of extended attributes, in bytes: what nearly all files have room in, and what no file has more of.
+const NAMES: usize = 1 << 10;
+const ALL_NAMES: usize = 64 << 10;
+/// The longest value of one, in bytes.
+const VALUE: usize = 64 << 10;
 
 struct Packer<'a, W: Write> {
     root: OwnedFd,
@@ -209,24 +215,22 @@ impl<'a, W: Write> Packer<'a, W> {
         if is_directory {
             entry.path.push(b'/');
         }
-        self.attributes(path, &node, &mut entry)?;
         if entry.kind == Kind::File {
-            // Not a fifo that took its place, which would be waited for.
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-            let Some(file) = self.find(path, flags)? else {
-                // Its other names are not to lead here.
-                self.linked.remove(&(stat.st_dev, stat.st_ino));
-                return Ok(false);
-            };
-            let found = rustix::fs::fstat(&file).map_err(|source| at(path, "stat", source))?;
-            if (found.st_dev, found.st_ino) != (stat.st_dev, stat.st_ino) {
-                let why = "was replaced while it was read; pause the container".into();
-                return Err(Error::Refused { entry: shown(path), why });
-            }
-            entry.size = found.st_size as u64;
+            // That very file, whatever has its name by now: it is one, and so nothing is waited for.
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let file = rustix::fs::open(fsroot::fd_path(&node), flags, Mode::empty())
+                .map_err(|source| at(path, "open", source))?;
+            attributes(path, &Reached::File(file.as_fd()), &mut entry)?;
+            entry.size = stat.st_size as u64;
             self.packed.size += entry.size;
             self.append(path, &entry, &mut File::from(file))?;
         } else {
+            // A link's own attributes are reached by its name only.
+            let reached = match entry.kind {
+                Kind::Symlink => Reached::Link(fsroot::fd_path(self.root.as_fd()).join(path)),
+                _ => Reached::Node(fsroot::fd_path(node.as_fd())),
+            };
+            attributes(path, &reached, &mut entry)?;
             self.append(path, &entry, &mut io::empty())?;
         }
         Ok(is_directory)
@@ -242,41 +246,6 @@ impl<'a, W: Write> Packer<'a, W> {
                 .and_then(|root| rustix::fs::openat2(&root, path, flags, Mode::empty(), how))
                 .is_ok()
         })
-    }
-
-    fn attributes(&self, path: &Path, node: &OwnedFd, entry: &mut Entry) -> Result<(), Error> {
-        // A link's own attributes are reached by its name only.
-        let place = match entry.kind {
-            Kind::Symlink => fsroot::fd_path(self.root.as_fd()).join(path),
-            _ => fsroot::fd_path(node.as_fd()),
-        };
-        let list = |buffer: &mut [u8]| match entry.kind {
-            Kind::Symlink => rustix::fs::llistxattr(&place, buffer),
-            _ => rustix::fs::listxattr(&place, buffer),
-        };
-        let mut names = vec![0; 64 << 10];
-        let len = match list(&mut names[..]) {
-            Err(Errno::NOTSUP) => return Ok(()),
-            len => len.map_err(|source| at(path, "listxattr", source))?,
-        };
-        for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-            if ELSEWHERE.iter().any(|one| name == mount::overlay_attribute(one).as_bytes()) {
-                let name = String::from_utf8_lossy(name);
-                let why = format!("has its content in another layer ({name})");
-                return Err(Error::Refused { entry: shown(path), why });
-            }
-            if is_overlays(name) || selinux::is_label(name) {
-                continue;
-            }
-            let mut value = vec![0; 64 << 10];
-            let len = match entry.kind {
-                Kind::Symlink => rustix::fs::lgetxattr(&place, name, &mut value[..]),
-                _ => rustix::fs::getxattr(&place, name, &mut value[..]),
-            };
-            value.truncate(len.map_err(|source| at(path, "getxattr", source))?);
-            entry.xattrs.insert(name.to_vec(), value);
-        }
-        Ok(())
     }
 
     /// An empty file whose name says something.
@@ -319,6 +288,61 @@ impl<'a, W: Write> Packer<'a, W> {
             }
         }
     }
+}
+
+/// How the attributes of something are reached.
+enum Reached<'a> {
+    /// A file that is open.
+    File(BorrowedFd<'a>),
+    /// Through the link in procfs of a descriptor of `O_PATH`.
+    Node(PathBuf),
+    /// By its name, which is not followed.
+    Link(PathBuf),
+}
+
+impl Reached<'_> {
+    fn list(&self, names: &mut [u8]) -> Result<usize, Errno> {
+        match self {
+            Self::File(file) => rustix::fs::flistxattr(file, names),
+            Self::Node(path) => rustix::fs::listxattr(path, names),
+            Self::Link(path) => rustix::fs::llistxattr(path, names),
+        }
+    }
+
+    fn get(&self, name: &[u8], value: &mut [u8]) -> Result<usize, Errno> {
+        match self {
+            Self::File(file) => rustix::fs::fgetxattr(file, name, value),
+            Self::Node(path) => rustix::fs::getxattr(path, name, value),
+            Self::Link(path) => rustix::fs::lgetxattr(path, name, value),
+        }
+    }
+}
+
+/// Notes the extended attributes that are part of a file.
+fn attributes(path: &Path, reached: &Reached<'_>, entry: &mut Entry) -> Result<(), Error> {
+    let mut names = vec![0; NAMES];
+    let len = loop {
+        match reached.list(&mut names) {
+            Err(Errno::NOTSUP) => return Ok(()),
+            Err(Errno::RANGE) if names.len() < ALL_NAMES => names = vec![0; ALL_NAMES],
+            len => break len.map_err(|source| at(path, "listxattr", source))?,
+        }
+    };
+    for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        if ELSEWHERE.iter().any(|one| name == mount::overlay_attribute(one).as_bytes()) {
+            let name = String::from_utf8_lossy(name);
+            let why = format!("has its content in another layer ({name})");
+            return Err(Error::Refused { entry: shown(path), why });
+        }
+        if is_overlays(name) || selinux::is_label(name) {
+            continue;
+        }
+        let mut value = vec![0; VALUE];
+        let len = reached.get(name, &mut value);
+        value.truncate(len.map_err(|source| at(path, "getxattr", source))?);
+        entry.xattrs.insert(name.to_vec(), value);
+    }
+    Ok(())
 }
 
 fn describe(path: &Path, stat: &Stat) -> Entry {

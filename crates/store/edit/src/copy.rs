@@ -11,11 +11,11 @@ use fsroot::Root;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::attributes::Look;
+use crate::attributes::{Handle, Look};
 use crate::cursor::Cursor;
 use crate::error::At as _;
 use crate::names::{End, Named, absolute};
-use crate::owner::open_file;
+use crate::owner::open_known;
 use crate::place::{self, ITSELF, Maker, Place, kind_at};
 use crate::source::{Taker, Way, take};
 use crate::{Error, mode, unpack, wildcard};
@@ -141,7 +141,7 @@ impl<'a> One<'a> {
             cursor: None,
             levels: Vec::new(),
             links: HashMap::new(),
-            reflinks: true,
+            ways: tree::Ways::default(),
             inside: PathBuf::new(),
             shown,
         };
@@ -149,7 +149,7 @@ impl<'a> One<'a> {
         maker.finish()?;
         // The top may be one of those that were made.
         match &copier.top {
-            Some(top) => self.look.give_times(top.as_fd(), &found.stat).at("", path),
+            Some(top) => self.look.give_times(Handle::Path(top.as_fd()), &found.stat).at("", path),
             None => Ok(()),
         }
     }
@@ -195,7 +195,8 @@ struct Copier<'a> {
     levels: Vec<Level>,
     /// Files of several names, by device and number: the first name in the copy, from the top.
     links: HashMap<(u64, u64), PathBuf>,
-    reflinks: bool,
+    /// How bytes come from there to here.
+    ways: tree::Ways,
     /// Where we are, from the top.
     inside: PathBuf,
     /// What the top is called.
@@ -236,6 +237,24 @@ impl Copier<'_> {
         }
     }
 
+    /// Has `make` make `name`, of which mostly there is nothing yet: what is in its way is only looked at, and goes,
+    /// where there is something.
+    fn make<T>(
+        &self,
+        name: &OsStr,
+        make: impl Fn(BorrowedFd<'_>, &OsStr) -> Result<T, Errno>,
+    ) -> Result<Result<T, Errno>, Error> {
+        let (dir, own) = self.next(name);
+        match make(dir, own) {
+            // The latter of the directory itself, where that is meant.
+            Err(Errno::EXIST | Errno::ISDIR) => {
+                self.make_way(name)?;
+                Ok(make(dir, own))
+            }
+            made => Ok(made),
+        }
+    }
+
     /// Makes `name` another name of the file that was copied from the same one; whether there is one.
     fn link(&mut self, name: &OsStr, stat: &Stat) -> Result<bool, Error> {
         let Some(top) = self.top.as_ref().filter(|_| stat.st_nlink > 1) else { return Ok(false) };
@@ -251,48 +270,54 @@ impl Copier<'_> {
             Err(Errno::NAMETOOLONG) => return Ok(false),
             file => file.at("open", &shown)?,
         };
-        let (dir, name) = self.next(name);
         let by_path = fsroot::fd_path(&file);
-        match rustix::fs::linkat(rustix::fs::CWD, by_path, dir, name, AtFlags::SYMLINK_FOLLOW) {
+        let linked = self.make(name, |dir, name| {
+            rustix::fs::linkat(rustix::fs::CWD, &by_path, dir, name, AtFlags::SYMLINK_FOLLOW)
+        })?;
+        match linked {
             Err(Errno::MLINK) => Ok(false),
             linked => linked.at("link", &shown).map(|()| true),
         }
     }
 
-    fn file(&mut self, source: &OwnedFd, name: &OsStr, stat: &Stat) -> Result<OwnedFd, Error> {
+    /// Copies the regular file that `source` (`O_PATH`) is.
+    fn file(&mut self, source: &OwnedFd, name: &OsStr, stat: &Stat) -> Result<(), Error> {
         let shown = self.shown(name);
-        let from = open_file(source, OFlags::RDONLY, &shown)?;
+        let from = open_known(source, OFlags::RDONLY, &shown)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let (dir, name) = self.next(name);
-        let made = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600));
+        let mode = Mode::from_raw_mode(0o600);
+        let made = self.make(name, |dir, name| rustix::fs::openat(dir, name, flags, mode))?;
         let made = made.at("create", &shown)?;
-        let size = stat.st_size as u64;
-        tree::copy_bytes(&from, &made, size, &mut self.reflinks).at("copy", &shown)?;
-        Ok(made)
+        tree::copy_bytes(&from, &made, stat, &mut self.ways).at("copy", &shown)?;
+        let (made, from) = (Handle::Open(made.as_fd()), Handle::Open(from.as_fd()));
+        self.look.give(made, from, stat).at("", &shown)
     }
 
     /// Makes what is neither a directory nor a file.
-    fn special(&self, source: &OwnedFd, name: &OsStr, stat: &Stat) -> Result<OwnedFd, Error> {
+    fn special(&self, source: &OwnedFd, name: &OsStr, stat: &Stat) -> Result<(), Error> {
         let shown = self.shown(name);
-        let (dir, name) = self.next(name);
-        let mode = Mode::from_raw_mode(0o600);
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Symlink => {
-                let text = rustix::fs::readlinkat(source, "", Vec::new()).at("readlink", &shown)?;
-                rustix::fs::symlinkat(&*text, dir, name).at("symlink", &shown)?;
-            }
-            FileType::CharacterDevice if stat.st_rdev == 0 => return Err(Error::Whiteout(shown)),
-            // A socket is nothing without who listens on it: what comes of it is an empty file.
-            FileType::Socket => {
-                rustix::fs::mknodat(dir, name, FileType::RegularFile, mode, 0)
-                    .at("mknod", &shown)?;
-            }
-            kind => {
-                rustix::fs::mknodat(dir, name, kind, mode, stat.st_rdev).at("mknod", &shown)?;
-            }
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::CharacterDevice && stat.st_rdev == 0 {
+            return Err(Error::Whiteout(shown));
         }
+        let made = if kind == FileType::Symlink {
+            let text = rustix::fs::readlinkat(source, "", Vec::new()).at("readlink", &shown)?;
+            self.make(name, |dir, name| rustix::fs::symlinkat(&*text, dir, name))?
+        } else {
+            // A socket is nothing without who listens on it: what comes of it is an empty file.
+            let (kind, device) = match kind {
+                FileType::Socket => (FileType::RegularFile, 0),
+                kind => (kind, stat.st_rdev),
+            };
+            let mode = Mode::from_raw_mode(0o600);
+            self.make(name, |dir, name| rustix::fs::mknodat(dir, name, kind, mode, device))?
+        };
+        made.at(if kind == FileType::Symlink { "symlink" } else { "mknod" }, &shown)?;
+        let (dir, own) = self.next(name);
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(dir, name, flags, Mode::empty()).at("open", &shown)
+        let made = rustix::fs::openat(dir, own, flags, Mode::empty()).at("open", &shown)?;
+        let (made, source) = (Handle::Path(made.as_fd()), Handle::Path(source.as_fd()));
+        self.look.give(made, source, stat).at("", &shown)
     }
 }
 
@@ -332,8 +357,10 @@ impl Taker for Copier<'_> {
         let shown = self.shown.join(&self.inside);
         let here = cursor.here();
         match (level.way, level.is_new) {
-            (Way::Whole, _) | (_, true) => self.look.give(here, directory, stat),
-            (Way::Top, false) => self.look.give_times(here, stat),
+            (Way::Whole, _) | (_, true) => {
+                self.look.give(Handle::Open(here), Handle::Open(directory), stat)
+            }
+            (Way::Top, false) => self.look.give_times(Handle::Open(here), stat),
             (Way::Through, false) => {
                 let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
                 rustix::fs::fchmod(here, mode).map_err(|errno| ("chmod", errno))
@@ -345,20 +372,21 @@ impl Taker for Copier<'_> {
         Ok(())
     }
 
-    fn node(&mut self, directory: BorrowedFd<'_>, name: &OsStr, _: &Stat) -> Result<(), Error> {
+    fn node(&mut self, directory: BorrowedFd<'_>, name: &OsStr) -> Result<(), Error> {
         let shown = self.shown(name);
-        self.make_way(name)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let source =
-            rustix::fs::openat(directory, name, flags, Mode::empty()).at("open", &shown)?;
+        let source = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+            // It has gone since it was listed.
+            Err(Errno::NOENT) if self.cursor.is_some() => return Ok(()),
+            opened => opened.at("open", &shown)?,
+        };
         // What it is now counts: the same descriptor is looked at and copied.
         let stat = &rustix::fs::fstat(&source).at("stat", &shown)?;
-        let made = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => return Err(Errno::STALE).at("open", &shown),
-            FileType::RegularFile if self.link(name, stat)? => return Ok(()),
-            FileType::RegularFile => self.file(&source, name, stat)?,
-            _ => self.special(&source, name, stat)?,
-        };
-        self.look.give(made.as_fd(), source.as_fd(), stat).at("", &shown)
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Err(Errno::STALE).at("open", &shown),
+            FileType::RegularFile if self.link(name, stat)? => Ok(()),
+            FileType::RegularFile => self.file(&source, name, stat),
+            _ => self.special(&source, name, stat),
+        }
     }
 }

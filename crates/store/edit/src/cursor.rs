@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 
-use rustix::fs::{Dir, Mode, OFlags};
+use rustix::fs::{Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -54,15 +54,21 @@ impl Cursor {
 
     /// What is here, in order.
     pub(crate) fn names(&self) -> Result<Vec<OsString>, Errno> {
-        let mut names = Vec::new();
+        Ok(self.entries()?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// The same, each with what it is listed as; not every file system says that.
+    pub(crate) fn entries(&self) -> Result<Vec<(OsString, FileType)>, Errno> {
+        let mut entries = Vec::new();
         for entry in Dir::read_from(&self.here)? {
-            let name = entry?.file_name().to_bytes().to_vec();
+            let entry = entry?;
+            let name = entry.file_name().to_bytes().to_vec();
             if name != b"." && name != b".." {
-                names.push(OsString::from_vec(name));
+                entries.push((OsString::from_vec(name), entry.file_type()));
             }
         }
-        names.sort_unstable();
-        Ok(names)
+        entries.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        Ok(entries)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,14 @@ use buildgraph::Copy;
 use dockerfile::ignore::{self, Filter};
 use fsroot::Root;
 use oci::{Algorithm, Digest, Hasher};
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::attributes::Handle;
 use crate::copy::Taken;
 use crate::error::At as _;
 use crate::names::{End, Named};
-use crate::owner::open_file;
+use crate::owner::open_known;
 use crate::source::{Taker, Way, take};
 use crate::{Error, Listing, Memo, attributes, memo, place};
 
@@ -148,8 +149,13 @@ impl<'a> Hash<'a> {
         let node = rustix::fs::openat(directory, name, flags, Mode::empty()).at("open", &shown)?;
         let before = rustix::fs::fstat(&node).at("stat", &shown)?;
         let mut hasher = Hasher::new(Algorithm::Sha256);
+        let mut file = None;
         match FileType::from_raw_mode(before.st_mode) {
-            FileType::RegularFile => self.bytes(&node, &mut hasher, &shown)?,
+            FileType::RegularFile => {
+                let opened = File::from(open_known(&node, OFlags::RDONLY, &shown)?);
+                self.bytes(&opened, &mut hasher, &shown)?;
+                file = Some(opened);
+            }
             FileType::Symlink => {
                 let text = rustix::fs::readlinkat(&node, "", Vec::new()).at("readlink", &shown)?;
                 hasher.update(text.to_bytes());
@@ -159,7 +165,11 @@ impl<'a> Hash<'a> {
         let content = memo::raw(hasher);
         let mut hasher = Hasher::new(Algorithm::Sha256);
         hasher.update(&content);
-        hash_xattrs(&mut hasher, node.as_fd(), &shown)?;
+        let reached = match &file {
+            Some(file) => Handle::Open(file.as_fd()),
+            None => Handle::Path(node.as_fd()),
+        };
+        hash_xattrs(&mut hasher, reached, &shown)?;
         let body = memo::raw(hasher);
         if before.st_dev == self.device {
             let after = rustix::fs::fstat(&node).at("stat", &shown)?;
@@ -168,8 +178,7 @@ impl<'a> Hash<'a> {
         Ok(body)
     }
 
-    fn bytes(&mut self, node: &OwnedFd, hasher: &mut Hasher, shown: &Path) -> Result<(), Error> {
-        let mut file = File::from(open_file(node, OFlags::RDONLY, shown)?);
+    fn bytes(&mut self, mut file: &File, hasher: &mut Hasher, shown: &Path) -> Result<(), Error> {
         self.buffer.resize(128 << 10, 0);
         loop {
             match file.read(&mut self.buffer) {
@@ -186,8 +195,8 @@ impl<'a> Hash<'a> {
 }
 
 /// Hashes the extended attributes that are copied.
-fn hash_xattrs(hasher: &mut Hasher, fd: BorrowedFd<'_>, shown: &Path) -> Result<(), Error> {
-    for (name, value) in attributes::list(fd).at("", shown)? {
+fn hash_xattrs(hasher: &mut Hasher, of: Handle<'_>, shown: &Path) -> Result<(), Error> {
+    for (name, value) in attributes::list(of).at("", shown)? {
         for part in [name, value] {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(&part);
@@ -215,7 +224,7 @@ impl Taker for Hash<'_> {
         let is_top = self.is_top.pop().unwrap_or(true);
         let mut xattrs = Hasher::new(Algorithm::Sha256);
         if !(is_top && self.contents_only) {
-            hash_xattrs(&mut xattrs, directory, &self.shown)?;
+            hash_xattrs(&mut xattrs, Handle::Open(directory), &self.shown)?;
         }
         self.field(b'u', &memo::raw(xattrs));
         if !is_top {
@@ -224,9 +233,17 @@ impl Taker for Hash<'_> {
         Ok(())
     }
 
-    fn node(&mut self, directory: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> Result<(), Error> {
+    fn node(&mut self, directory: BorrowedFd<'_>, name: &OsStr) -> Result<(), Error> {
         let is_top = self.is_top.is_empty();
         let shown = if is_top { self.shown.clone() } else { self.shown.join(name) };
+        let stat = &match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            // It has gone since it was listed.
+            Err(Errno::NOENT) if !is_top => return Ok(()),
+            stat => stat.at("lstat", &shown)?,
+        };
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            return Err(Errno::STALE).at("lstat", &shown);
+        }
         if !is_top {
             self.field(b'n', name.as_bytes());
             if stat.st_nlink > 1 && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {

@@ -95,6 +95,11 @@ pub(crate) fn open_file(node: &OwnedFd, flags: OFlags, path: &Path) -> Result<Ow
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(Error::NotAFile(path.into()));
     }
+    open_known(node, flags, path)
+}
+
+/// The same where `node` is known to be a regular file: what a descriptor refers to stays of its kind.
+pub(crate) fn open_known(node: &OwnedFd, flags: OFlags, path: &Path) -> Result<OwnedFd, Error> {
     let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     rustix::fs::open(fsroot::fd_path(node), flags, Mode::empty()).at("open", path)
 }

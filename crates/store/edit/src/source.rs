@@ -20,8 +20,8 @@ pub(crate) trait Taker {
     fn enter(&mut self, name: &OsStr, stat: &Stat, way: Way) -> Result<(), Error>;
     /// All that is taken of the directory entered last has been.
     fn leave(&mut self, directory: BorrowedFd<'_>, stat: &Stat) -> Result<(), Error>;
-    /// Anything but a directory is taken: `name` in `directory`.
-    fn node(&mut self, directory: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> Result<(), Error>;
+    /// Anything but a directory is taken: `name` in `directory`, where it was a moment ago.
+    fn node(&mut self, directory: BorrowedFd<'_>, name: &OsStr) -> Result<(), Error>;
 }
 
 /// Why a directory is entered.
@@ -42,7 +42,7 @@ struct Level<'a> {
     /// Whether whoever takes knows of it.
     is_known: bool,
     filter: FilterDir<'a>,
-    rest: std::vec::IntoIter<OsString>,
+    rest: std::vec::IntoIter<(OsString, FileType)>,
 }
 
 struct Walk<'a, T> {
@@ -63,7 +63,7 @@ pub(crate) fn take<T: Taker>(
     taker: &mut T,
 ) -> Result<(), Error> {
     if found.kind() != FileType::Directory {
-        return taker.node(found.dir.as_fd(), &found.name, &found.stat);
+        return taker.node(found.dir.as_fd(), &found.name);
     }
     let cursor = Cursor::new(found.open_directory(shown)?).at("open", shown)?;
     let levels = Vec::new();
@@ -88,7 +88,7 @@ impl<'a, T: Taker> Walk<'a, T> {
         if let Some(way) = way {
             self.taker.enter(&name, &stat, way)?;
         }
-        let rest = self.cursor.names().at("readdir", self.shown())?.into_iter();
+        let rest = self.cursor.entries().at("readdir", self.shown())?.into_iter();
         self.levels.push(Level { name, stat, is_known: way.is_some(), filter, rest });
         Ok(())
     }
@@ -96,7 +96,7 @@ impl<'a, T: Taker> Walk<'a, T> {
     fn all(&mut self) -> Result<(), Error> {
         while let Some(level) = self.levels.last_mut() {
             match level.rest.next() {
-                Some(name) => self.one(name)?,
+                Some((name, listed)) => self.one(name, listed)?,
                 None => self.pop()?,
             }
         }
@@ -113,32 +113,55 @@ impl<'a, T: Taker> Walk<'a, T> {
         Ok(())
     }
 
-    fn one(&mut self, name: OsString) -> Result<(), Error> {
-        let Some(level) = self.levels.last() else { return Ok(()) };
+    fn one(&mut self, name: OsString, listed: FileType) -> Result<(), Error> {
         self.path.push(&name);
-        let stat = match rustix::fs::statat(self.cursor.here(), &name, AtFlags::SYMLINK_NOFOLLOW) {
-            // overlayfs lists a whiteout that hides nothing.
-            Err(Errno::NOENT) => {
-                self.path.pop();
+        if let Some(kind) = self.kind(&name, listed)? {
+            let is_directory = kind == FileType::Directory;
+            if self.enter_or_take(name, is_directory)? {
                 return Ok(());
             }
-            stat => stat.at("lstat", self.shown())?,
-        };
-        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        }
+        self.path.pop();
+        Ok(())
+    }
+
+    /// What `name` is, which is listed as that; `None`: nothing.
+    fn kind(&self, name: &OsStr, listed: FileType) -> Result<Option<FileType>, Error> {
+        // Not every file system says it. And overlayfs lists a whiteout that hides nothing.
+        if !matches!(listed, FileType::Unknown | FileType::CharacterDevice) {
+            return Ok(Some(listed));
+        }
+        match rustix::fs::statat(self.cursor.here(), name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(None),
+            stat => {
+                let stat = stat.at("lstat", self.shown())?;
+                Ok(Some(FileType::from_raw_mode(stat.st_mode)))
+            }
+        }
+    }
+
+    /// Takes what is wanted of `name`. Whether it is a directory that was entered.
+    fn enter_or_take(&mut self, name: OsString, is_directory: bool) -> Result<bool, Error> {
+        let Some(level) = self.levels.last() else { return Ok(false) };
         let found = level.filter.child(name.as_bytes(), is_directory);
         if found.wanted {
             self.make_known()?;
         }
         let way = found.wanted.then_some(Way::Whole);
         if let Some(filter) = found.enter {
-            self.cursor.enter(&name).at("open", self.shown())?;
-            return self.push(name, way, filter);
+            return match self.cursor.enter(&name) {
+                // It has gone since it was listed.
+                Err(Errno::NOENT) => Ok(false),
+                entered => {
+                    entered.at("open", self.shown())?;
+                    self.push(name, way, filter).map(|()| true)
+                }
+            };
         }
         if found.wanted && !is_directory {
-            self.taker.node(self.cursor.here(), &name, &stat)?;
+            self.taker.node(self.cursor.here(), &name)?;
         }
-        self.path.pop();
-        Ok(())
+        Ok(false)
     }
 
     /// Something is taken: so whoever takes has to know of the directories that it is in.

@@ -22,10 +22,28 @@ pub enum Files {
     Copy,
 }
 
+/// How bytes come from one file system to another, as far as is known: what fails once is not tried for each file.
+#[derive(Clone, Copy, Debug)]
+pub struct Ways {
+    /// Blocks may be shared.
+    pub(crate) reflinks: bool,
+    /// The kernel copies by itself.
+    pub(crate) in_kernel: bool,
+}
+
+impl Default for Ways {
+    /// Both may be.
+    fn default() -> Self {
+        Self { reflinks: true, in_kernel: true }
+    }
+}
+
+/// What a block is that `stat(2)` counts, in bytes.
+const BLOCK: u64 = 512;
+
 struct Copier {
     files: Files,
-    /// Whether blocks may be shared, as far as is known.
-    reflinks: bool,
+    ways: Ways,
     /// Files of several names, by device and number: the first name in the copy.
     linked: HashMap<(u64, u64), PathBuf>,
 }
@@ -33,13 +51,14 @@ struct Copier {
 /// Copies all that is in the directory `from` into the directory `to`, which is empty, and what
 /// `from` itself is. Sockets are left out. Whether blocks were shared, as far as that was tried.
 pub fn copy(from: &Path, to: &Path, files: Files) -> Result<bool, Error> {
-    let copier = Copier { files, reflinks: true, linked: HashMap::new() };
+    let copier = Copier { files, ways: Ways::default(), linked: HashMap::new() };
     copy_with(copier, from, to, false)
 }
 
 /// The same of a layer, whose directories may have marks that they hide what is below, by further names of its files.
 pub fn copy_layer(from: &Path, to: &Path) -> Result<(), Error> {
-    let copier = Copier { files: Files::Link, reflinks: true, linked: HashMap::new() };
+    let ways = Ways::default();
+    let copier = Copier { files: Files::Link, ways, linked: HashMap::new() };
     copy_with(copier, from, to, true).map(drop)
 }
 
@@ -71,7 +90,7 @@ fn copy_with(mut copier: Copier, from: &Path, to: &Path, has_marks: bool) -> Res
         }
         transfer(source, &found, target).map_err(|(call, errno)| failed(call, errno, &to, path))?;
     }
-    Ok(copier.reflinks)
+    Ok(copier.ways.reflinks)
 }
 
 /// Copies what `name` in the directory `from` is, which is no directory, to the same name in the
@@ -81,7 +100,8 @@ pub fn copy_file(
     name: &OsStr,
     to: BorrowedFd<'_>,
 ) -> Result<(), (&'static str, Errno)> {
-    let mut copier = Copier { files: Files::Copy, reflinks: true, linked: HashMap::new() };
+    let ways = Ways::default();
+    let mut copier = Copier { files: Files::Copy, ways, linked: HashMap::new() };
     let found = stat(from, name).map_err(|errno| ("stat", errno))?.ok_or(("stat", Errno::NOENT))?;
     if kind(&found) == FileType::Directory {
         return Err(("copy", Errno::ISDIR));
@@ -153,7 +173,7 @@ impl Copier {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
                 let made = rustix::fs::openat(target, name, flags, mode)
                     .map_err(|errno| ("create", errno))?;
-                copy_bytes(&source, &made, found.st_size as u64, &mut self.reflinks)
+                copy_bytes(&source, &made, found, &mut self.ways)
             }
             FileType::Symlink => {
                 let text = rustix::fs::readlinkat(from, name, Vec::new())
@@ -166,27 +186,32 @@ impl Copier {
     }
 }
 
-/// Copies the first `size` bytes of one file to another, which is empty: as shared blocks where the
-/// file system can and `reflinks` says that it may be tried (what is found out is written there), else
-/// within the kernel. Holes stay holes. Which call failed, and how.
+/// Copies the bytes of one file, as many as `found` says that it has, to another, which is empty: as shared blocks
+/// where the file system can, else within the kernel, else by hand, as `ways` says that it may be tried; what is
+/// found out is written there. Holes stay holes. Which call failed, and how.
 pub fn copy_bytes(
     from: &OwnedFd,
     to: &OwnedFd,
-    size: u64,
-    reflinks: &mut bool,
+    found: &Stat,
+    ways: &mut Ways,
 ) -> Result<(), (&'static str, Errno)> {
+    let size = found.st_size as u64;
     if size == 0 {
         return Ok(());
     }
-    if *reflinks {
+    if ways.reflinks {
         match rustix::fs::ioctl_ficlone(to, from) {
             Ok(()) => return Ok(()),
             Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::IO)) => {
                 return Err(("ioctl(FICLONE)", errno));
             }
             // One file that cannot (EINVAL), or a file system that cannot.
-            Err(errno) => *reflinks = errno == Errno::INVAL,
+            Err(errno) => ways.reflinks = errno == Errno::INVAL,
         }
+    }
+    // As many blocks as it is long: it has no holes to be looked for.
+    if (found.st_blocks as u64).saturating_mul(BLOCK) >= size {
+        return copy_range(from.as_fd(), to.as_fd(), 0, size, ways);
     }
     rustix::fs::ftruncate(to, size).map_err(|errno| ("ftruncate", errno))?;
     let mut at = 0;
@@ -201,7 +226,7 @@ pub fn copy_bytes(
             Err(Errno::INVAL | Errno::NOTSUP) => size,
             end => end.map_err(|errno| ("lseek", errno))?.min(size),
         };
-        copy_range(from.as_fd(), to.as_fd(), start, end)?;
+        copy_range(from.as_fd(), to.as_fd(), start, end, ways)?;
         at = end;
     }
     Ok(())
@@ -224,25 +249,28 @@ fn copy_range(
     to: BorrowedFd<'_>,
     start: u64,
     end: u64,
+    ways: &mut Ways,
 ) -> Result<(), Failed> {
     let (mut read_at, mut write_at) = (start, start);
-    while read_at < end {
+    while read_at < end && ways.in_kernel {
         let len = usize::try_from(end - read_at).unwrap_or(usize::MAX).min(1 << 30);
         match rustix::fs::copy_file_range(from, Some(&mut read_at), to, Some(&mut write_at), len) {
             // Shorter than it was.
             Ok(0) => return Ok(()),
             Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                return by_hand(from, to, read_at, end);
-            }
+            // Of this one.
+            Err(Errno::INVAL) => break,
+            // From that file system to this one.
+            Err(Errno::XDEV | Errno::NOSYS | Errno::NOTSUP) => ways.in_kernel = false,
             Err(errno) => return Err(("copy_file_range", errno)),
         }
     }
-    Ok(())
+    by_hand(from, to, read_at, end)
 }
 
 fn by_hand(from: BorrowedFd<'_>, to: BorrowedFd<'_>, mut at: u64, end: u64) -> Result<(), Failed> {
-    let mut buffer = vec![0; 128 << 10];
+    let rest = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
+    let mut buffer = vec![0; rest.min(128 << 10)];
     while at < end {
         let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
         let n_read = match rustix::io::pread(from, &mut buffer[..len], at) {

@@ -23,7 +23,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 pub use compare::{Change, Compare, Kind, Time, compare};
-pub use copy::{Files, copy, copy_bytes, copy_file, copy_layer, shares_blocks};
+pub use copy::{Files, Ways, copy, copy_bytes, copy_file, copy_layer, shares_blocks};
 pub use error::Error;
 pub use merge::merge;
 

@@ -110,6 +110,32 @@ fn a_copy_is_the_same_in_everything() {
     assert_eq!(compared(&from, &linked, None), "");
 }
 
+/// The bytes of a file are the same, and its holes stay, whether the kernel copies them or we do.
+#[test]
+fn bytes_come_either_way() {
+    let home = Scratch::new("bytes");
+    let dir = home.dir("d");
+    sh(
+        &dir,
+        "head -c 300000 /dev/urandom >full; truncate -s 3M hole
+         printf x | dd of=hole bs=1 seek=1000000 conv=notrunc status=none",
+    );
+    for in_kernel in [true, false] {
+        let mut ways = Ways { reflinks: false, in_kernel };
+        for name in ["full", "hole"] {
+            let (from, to) = (dir.join(name), dir.join(format!("{name}-{in_kernel}")));
+            let source = OwnedFd::from(fs::File::open(&from).unwrap());
+            let target = OwnedFd::from(fs::File::create(&to).unwrap());
+            let found = rustix::fs::fstat(&source).unwrap();
+            copy_bytes(&source, &target, &found, &mut ways).unwrap();
+            assert_eq!(fs::read(&to).unwrap(), fs::read(&from).unwrap(), "{name} {in_kernel}");
+        }
+        let blocks = fs::metadata(dir.join(format!("hole-{in_kernel}"))).unwrap().blocks();
+        assert!(blocks < 1000, "{blocks} of 6144");
+        assert!(in_kernel || !ways.in_kernel, "what failed once is not tried again");
+    }
+}
+
 fn compared(before: &Path, now: &Path, since: Option<Time>) -> String {
     let what = Compare { before: Some(before), now, since, ignored: None };
     let one = |change: Change| {
