@@ -9,6 +9,7 @@ use containers::BuilderGc;
 use docker::units;
 
 use crate::builder::Builder;
+use crate::usage::Sizes;
 use crate::{Error, Filter, PrunedCache, Pruning};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -118,9 +119,9 @@ impl Builder {
     pub fn collect(&self) -> Result<PrunedCache, Error> {
         let found = rustix::fs::statvfs(self.engine.root());
         let total = found.map_or(u64::MAX, |found| found.f_blocks * found.f_frsize);
-        let mut pruned = PrunedCache::default();
+        let (mut pruned, mut sizes) = (PrunedCache::default(), Sizes::new());
         for pruning in policy(&self.engine.settings().builder.gc, Disk { total })? {
-            let one = self.prune(&pruning)?;
+            let one = self.prune_knowing(&pruning, &mut sizes)?;
             pruned.reclaimed += one.reclaimed;
             pruned.removed.extend(one.removed);
         }

@@ -1,6 +1,6 @@
 //! What the build cache holds, and making room in it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -39,6 +39,9 @@ pub struct CacheRecord {
     pub uses: u64,
 }
 
+/// How large directories of the builder's are, by name: each is measured once.
+pub(crate) type Sizes = HashMap<String, u64>;
+
 /// What a prune has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PrunedCache {
@@ -51,11 +54,15 @@ pub struct PrunedCache {
 impl Builder {
     /// All that is in the build cache, what was used last first.
     pub fn usage(&self) -> Result<Vec<CacheRecord>, Error> {
+        self.usage_knowing(&mut Sizes::new())
+    }
+
+    fn usage_knowing(&self, sizes: &mut Sizes) -> Result<Vec<CacheRecord>, Error> {
         let db = self.engine.db();
         let (records, shared, held, parents) = db.read(|tx| {
             let records = tx.build_records()?;
             let (mut shared, mut held) = (HashSet::new(), HashSet::new());
-            let mut parents = std::collections::HashMap::new();
+            let mut parents = HashMap::new();
             for chain in records.iter().filter_map(|record| record.chain.as_ref()) {
                 if tx.layer_users(chain)? > 0 {
                     shared.insert(chain.clone());
@@ -80,7 +87,12 @@ impl Builder {
                 Some(chain) => held.contains(chain),
                 None => !is_layer && self.store.is_used(&record.id)?,
             };
-            let size = if is_layer { record.size } else { self.store.size(&record.id) };
+            let measure = || self.store.size(&record.id);
+            let size = if is_layer {
+                record.size
+            } else {
+                *sizes.entry(record.id.clone()).or_insert_with(measure)
+            };
             Ok(CacheRecord {
                 id: record.id.clone(),
                 kind: record.kind.clone(),
@@ -107,8 +119,17 @@ impl Builder {
     /// Removes from the build cache what nothing uses and `pruning` does not keep: what was used
     /// longest ago first. What images have stays in them.
     pub fn prune(&self, pruning: &Pruning) -> Result<PrunedCache, Error> {
+        self.prune_knowing(pruning, &mut Sizes::new())
+    }
+
+    /// The same, where it may be known how large directories are; what is not is noted.
+    pub(crate) fn prune_knowing(
+        &self,
+        pruning: &Pruning,
+        sizes: &mut Sizes,
+    ) -> Result<PrunedCache, Error> {
         let_go_of_dead(self.engine.db())?;
-        let mut all = self.usage()?;
+        let mut all = self.usage_knowing(sizes)?;
         all.reverse();
         let mut total: u64 = all.iter().map(|record| record.size).sum();
         let mut pruned = PrunedCache::default();
@@ -140,18 +161,54 @@ impl Builder {
     }
 }
 
+/// What a block is that `stat(2)` counts, in bytes.
+const BLOCK: u64 = 512;
+
 /// Bytes that are free on a disk.
 fn free(root: &Path) -> u64 {
     rustix::fs::statvfs(root).map_or(u64::MAX, |found| found.f_bavail * found.f_frsize)
 }
 
-/// Bytes on the disk of all that is in a directory; as far as it can be looked at.
+/// Bytes on the disk of all that is in a directory, and of itself; as far as it can be looked at.
 pub(crate) fn bytes_of(path: &Path) -> u64 {
     let Ok(found) = fs::symlink_metadata(path) else { return 0 };
-    let mut bytes = found.blocks() * 512;
-    if found.is_dir() {
-        let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        bytes += entries.map(|entry| bytes_of(&entry.path())).sum::<u64>();
+    let below = if found.is_dir() { bytes_in(path) } else { 0 };
+    found.blocks() * BLOCK + below
+}
+
+/// The same of what is in it alone.
+fn bytes_in(path: &Path) -> u64 {
+    let mut bytes = 0;
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        // By its name in the directory, not by the whole path.
+        let Ok(found) = entry.metadata() else { continue };
+        bytes += found.blocks() * BLOCK;
+        if found.is_dir() {
+            bytes += bytes_in(&entry.path());
+        }
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_is_as_large_as_du_says() {
+        let dir = std::env::temp_dir().join(format!("dhow-usage-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(dir.join("a/b")).unwrap();
+        fs::write(dir.join("large"), vec![1; 100_000]).unwrap();
+        fs::write(dir.join("a/b/small"), "x").unwrap();
+        std::os::unix::fs::symlink("/", dir.join("a/link")).unwrap();
+        let output = Command::new("du").args(["-sB1", "."]).current_dir(&dir).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let said: u64 = text.split_whitespace().next().unwrap().parse().unwrap();
+        assert_eq!(bytes_of(&dir), said);
+        assert_eq!(bytes_of(&dir.join("missing")), 0);
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }
