@@ -6,7 +6,9 @@ use metadata::{Db, Write};
 use crate::ensure::hardware_address;
 use crate::options::Routing;
 use crate::port::{Halt, Reach};
-use crate::{Driver, Error, Leased, Network, Networks, PortRequest, lease, name, port};
+use crate::{
+    DEFAULT, Driver, Error, Leased, Network, Networks, PortRequest, claim, lease, name, port,
+};
 
 /// One network that a container is to join.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,6 +74,10 @@ pub struct Endpoint {
     /// Under which names others find it.
     pub names: Vec<String>,
 }
+
+/// What a container was given: its addresses, its ports, and whether it is reached by its own addresses
+/// ([`Connected::routed`]).
+type Reserved = (Vec<Leased>, Vec<PublishedPort>, (bool, bool));
 
 /// What the names of interfaces start with.
 const USUAL: &str = "eth";
@@ -161,8 +167,37 @@ impl Networks {
             return Err(Error::Sctp("it takes rules of the machine's firewall, which are root's"));
         }
         failpoint::hit("network.lease")?;
-        let mut known = port::Running::new();
+        let mut rounds = 0;
         let (leased, published, routed) = loop {
+            let reserved = Self::reserve(db, member, attachments, ports, running)?;
+            failpoint::hit("network.leased")?;
+            if self.ensure_all(db, attachments, &reserved.0)? {
+                break reserved;
+            }
+            rounds += 1;
+            if rounds == claim::ROUNDS {
+                return Err(Error::Contested { name: DEFAULT.to_owned() });
+            }
+        };
+        let guards = guards(&leased, ports);
+        let mut connected = self.compute_plan(member, attachments, leased, published, upstream);
+        if !connected.plan.shared {
+            connected.plan.guards = guards;
+            connected.routed = routed;
+        }
+        Ok(connected)
+    }
+
+    /// Gives a container its addresses and ports.
+    fn reserve(
+        db: &Db,
+        member: &Member<'_>,
+        attachments: &[Attachment],
+        ports: &[PortRequest],
+        running: &dyn Fn(&str) -> bool,
+    ) -> Result<Reserved, Error> {
+        let mut known = port::Running::new();
+        loop {
             let reserved = db.write(|tx| {
                 let mut leased = lease::lease(tx, member.id, attachments)?;
                 for (one, attachment) in leased.iter_mut().zip(attachments) {
@@ -174,28 +209,32 @@ impl Networks {
                 Ok((leased, published, reach.routed))
             });
             match reserved {
-                Ok(reserved) => break reserved,
+                Ok(reserved) => return Ok(reserved),
                 Err(Halt::Ask(container)) => {
                     let runs = running(&container);
                     known.insert(container, runs);
                 }
                 Err(Halt::Error(err)) => return Err(err),
             }
-        };
-        failpoint::hit("network.leased")?;
+        }
+    }
+
+    /// Makes what is missing of all these networks. `false`: one of them has another range now.
+    fn ensure_all(
+        &self,
+        db: &Db,
+        attachments: &[Attachment],
+        leased: &[Leased],
+    ) -> Result<bool, Error> {
         for (one, attachment) in leased.iter().zip(attachments) {
             if one.network.driver() == Driver::Ipvlan && attachment.mac.is_some() {
                 return Err(Error::IpvlanAddress);
             }
-            self.ensure(&one.network)?;
+            if !self.settle(db, &one.network)? {
+                return Ok(false);
+            }
         }
-        let guards = guards(&leased, ports);
-        let mut connected = self.compute_plan(member, attachments, leased, published, upstream);
-        if !connected.plan.shared {
-            connected.plan.guards = guards;
-            connected.routed = routed;
-        }
-        Ok(connected)
+        Ok(true)
     }
 
     /// All of it, from what was reserved. Pure.

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use metadata::{Db, Read};
 use serde::{Deserialize, Serialize};
 
+use crate::claim::{self, Chosen};
+use crate::ensure::{Ensured, Making};
 use crate::options::{self, Extras};
 use crate::parent::Parent;
 use crate::record::{Config, is_predefined};
@@ -83,6 +85,28 @@ impl Networks {
             None => self.inside_if_there(|| options::is_there(&request.options))?,
         };
         let foreign = foreign.unwrap_or(false);
+        let chosen = Chosen::of(request);
+        for _ in 0..claim::ROUNDS {
+            let network = self.record(db, request, foreign)?;
+            if self.site.is_some() {
+                return Ok(network);
+            }
+            let may_move = network.driver() == Driver::Bridge && !foreign;
+            let making = if may_move { Making::Unless(chosen) } else { Making::All };
+            let made = self.ensure_as(&network, making);
+            if matches!(made, Ok(Ensured::Whole)) {
+                return Ok(network);
+            }
+            // What cannot be made is not there. Why it could not is what matters.
+            let _ = self.unmake(db, &network);
+            db.write(|tx| Ok::<_, Error>(tx.delete_network(&network.id)?))?;
+            claim::stand_back(made? == Ensured::Taken { later: true });
+        }
+        Err(Error::Contested { name: request.name.clone() })
+    }
+
+    /// Makes the record of a network, with ranges that nobody has yet. `foreign`: its bridge is somebody else's.
+    fn record(&self, db: &Db, request: &CreateRequest, foreign: bool) -> Result<Network, Error> {
         let host = pool::used(&[])?;
         failpoint::hit("network.create")?;
         let network = db.write(|tx| -> Result<Network, Error> {
@@ -101,14 +125,6 @@ impl Networks {
             Ok(network)
         })?;
         failpoint::hit("network.created")?;
-        if self.site.is_none()
-            && let Err(err) = self.ensure(&network)
-        {
-            // What cannot be made is not there. Why it could not is what matters.
-            let _ = self.unmake(db, &network);
-            db.write(|tx| Ok::<_, Error>(tx.delete_network(&network.id)?))?;
-            return Err(err);
-        }
         Ok(network)
     }
 

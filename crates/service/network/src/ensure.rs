@@ -2,13 +2,37 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use metadata::Db;
 use netlink::{FilterSocket, Requests, RouteSocket};
 use nft::{Family, Table};
 use rustix::io::Errno;
 
+use crate::claim::{self, Chosen};
 use crate::options::Routing;
-use crate::{DEFAULT, Driver, Error, Network, Networks, name, rules};
+use crate::predefined::has_ports;
+use crate::{Driver, Error, Network, Networks, name, rules};
+
+/// How far a network is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Making {
+    /// No further than it is: without a bridge that is up it is left alone.
+    Nothing,
+    /// All of it.
+    All,
+    /// All of it, unless another link has a range that was chosen for it.
+    Unless(Chosen),
+}
+
+/// What there is of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ensured {
+    /// All of it.
+    Whole,
+    /// No bridge that is up ([`Making::Nothing`]).
+    Missing,
+    /// A bridge that is down, since its range is another's ([`Making::Unless`]). `later`: it was made after the
+    /// other one.
+    Taken { later: bool },
+}
 
 impl Networks {
     /// Makes a network's bridge and rules or its parent, or what is missing of them. Cheap where all is there:
@@ -16,43 +40,42 @@ impl Networks {
     ///
     /// The bridge is set up last of all, so that one that is up has all the rest.
     pub fn ensure(&self, network: &Network) -> Result<(), Error> {
+        self.ensure_as(network, Making::All)?;
+        Ok(())
+    }
+
+    /// The same, as far as is said.
+    pub(crate) fn ensure_as(&self, network: &Network, making: Making) -> Result<Ensured, Error> {
         match (&network.config.parent, network.driver()) {
-            (Some(parent), _) => self.inside(|| Self::ensure_parent(network, parent)),
-            (None, Driver::Bridge) => self.inside(|| self.ensure_here(network)),
-            (None, _) => Ok(()),
+            (Some(parent), _) => self.inside(|| Self::ensure_parent(network, parent))?,
+            (None, Driver::Bridge) => return self.inside(|| self.ensure_here(network, making)),
+            (None, _) => {}
         }
+        Ok(Ensured::Whole)
     }
 
-    /// Makes the bridge of the default network, unless it is somebody else's: by its address containers of
-    /// other networks find this machine.
-    pub fn ensure_default(&self, db: &Db) -> Result<(), Error> {
-        let found = db.read(|tx| -> Result<Option<Network>, Error> {
-            tx.network_named(DEFAULT)?.map(Network::from_row).transpose()
-        })?;
-        match found {
-            Some(network) if !network.config.extras.foreign => self.ensure(&network),
-            _ => Ok(()),
-        }
-    }
-
-    fn ensure_here(&self, network: &Network) -> Result<(), Error> {
+    fn ensure_here(&self, network: &Network, making: Making) -> Result<Ensured, Error> {
         let kernel = |source| Error::Kernel { name: network.name.clone(), source };
+        let bridge = network.bridge();
         let mut route = RouteSocket::open()?;
-        let mut filter = FilterSocket::open()?;
-        let link = route.link(network.bridge()).map_err(kernel)?;
-        let table = name::network_table(&self.prefix, &network.id);
-        if !filter.has_table(Family::Ip, &table).map_err(kernel)? {
-            failpoint::hit("network.rules")?;
-            filter.put(&rules(network, &table)).map_err(kernel)?;
-            failpoint::hit("network.ruled")?;
+        let link = route.link(bridge).map_err(kernel)?;
+        let is_up = link.as_ref().is_some_and(netlink::Link::is_up);
+        if !is_up && making == Making::Nothing {
+            return Ok(Ensured::Missing);
         }
+        self.ensure_rules(network)?;
         if self.defaults.forward {
             forward(network)?;
         }
-        if link.as_ref().is_some_and(netlink::Link::is_up) {
-            return Ok(());
+        if is_up {
+            return Ok(Ensured::Whole);
         }
         failpoint::hit("network.bridge")?;
+        let chosen = match making {
+            // Whoever is on it has addresses of it.
+            Making::Unless(chosen) if link.is_none() || !has_ports(bridge)? => Some(chosen),
+            _ => None,
+        };
         let index = match link {
             Some(link) => link.index,
             None => add_bridge(&mut route, network).map_err(kernel)?,
@@ -61,8 +84,30 @@ impl Networks {
         if !network.config.extras.foreign {
             restrict_ipv6(network)?;
         }
-        route.execute(&configuration(network, index)).map_err(kernel)?;
+        let mut requests = addresses(network, index);
+        if let Some(chosen) = chosen {
+            route.execute(&requests).map_err(kernel)?;
+            let rival = claim::rival(&mut route, network, index, chosen).map_err(kernel)?;
+            if let Some(rival) = rival {
+                return Ok(Ensured::Taken { later: rival < index });
+            }
+            requests = Requests::new();
+        }
+        requests.set_up(index, bridge);
+        route.execute(&requests).map_err(kernel)?;
         failpoint::hit("network.bridged")?;
+        Ok(Ensured::Whole)
+    }
+
+    fn ensure_rules(&self, network: &Network) -> Result<(), Error> {
+        let kernel = |source| Error::Kernel { name: network.name.clone(), source };
+        let mut filter = FilterSocket::open()?;
+        let table = name::network_table(&self.prefix, &network.id);
+        if !filter.has_table(Family::Ip, &table).map_err(kernel)? {
+            failpoint::hit("network.rules")?;
+            filter.put(&rules(network, &table)).map_err(kernel)?;
+            failpoint::hit("network.ruled")?;
+        }
         Ok(())
     }
 }
@@ -91,7 +136,8 @@ fn add_bridge(route: &mut RouteSocket, network: &Network) -> Result<u32, netlink
     Ok(route.link(bridge)?.ok_or_else(gone)?.index)
 }
 
-fn configuration(network: &Network, index: u32) -> Requests {
+/// The bridge's own addresses.
+fn addresses(network: &Network, index: u32) -> Requests {
     let bridge = network.bridge();
     let mut requests = Requests::new();
     let extras = &network.config.extras;
@@ -106,7 +152,6 @@ fn configuration(network: &Network, index: u32) -> Requests {
             requests.add_address(index, bridge, gateway, pool.subnet.prefix());
         }
     }
-    requests.set_up(index, bridge);
     requests
 }
 

@@ -238,6 +238,12 @@ pub enum Error {
     /// All default ranges are used.
     #[error("all predefined address pools have been fully subnetted")]
     NoPool,
+    /// Other engines were faster with each range that was free.
+    #[error("network {name}: others took each range of addresses that was free")]
+    Contested {
+        /// The network.
+        name: String,
+    },
     /// All addresses are used.
     #[error("no available IPv4 addresses on this network's address pools: {name} ({id})")]
     Exhausted {
@@ -380,7 +386,10 @@ impl Error {
             | Self::Overlap { .. }
             | Self::BridgeInUse { .. }
             | Self::AddressInUse { .. } => Class::Denied,
-            Self::NoPool | Self::Exhausted { .. } | Self::NoPort => Class::Unavailable,
+            Self::NoPool
+            | Self::Contested { .. }
+            | Self::Exhausted { .. }
+            | Self::NoPort => Class::Unavailable,
             Self::PortAllocated { .. }
             | Self::Record { .. }
             | Self::IsolatedNotInternal

@@ -11,9 +11,11 @@
 //! The kernel's part is made again whenever it is found missing ([`Networks::ensure`]): after a
 //! reboot, or after somebody flushed all rules.
 //!
-//! `PREFIX` is of one engine's root directory alone, so that two engines never touch each other's.
+//! `PREFIX` is of one engine's root directory alone, so that two engines never touch each other's. Of two that
+//! chose the same range of addresses, the first to put it on a bridge has it.
 #![forbid(unsafe_code)]
 
+mod claim;
 mod connect;
 mod create;
 mod defaults;

@@ -19,10 +19,7 @@ impl Networks {
     /// anew, as soon as nobody runs in it.
     pub fn ensure_predefined(&self, db: &Db) -> Result<(), Error> {
         let wanted = self.defaults.fingerprint();
-        let found = db.read(|tx| -> Result<Option<Network>, Error> {
-            tx.network_named(DEFAULT)?.map(Network::from_row).transpose()
-        })?;
-        match found {
+        match default_network(db)? {
             Some(found) if found.config.extras.made_with == wanted => Ok(()),
             Some(found) => self.change_default(db, &found, &wanted),
             None => self.make_predefined(db, &wanted),
@@ -52,8 +49,22 @@ impl Networks {
             return Ok(());
         }
         self.unmake(db, old)?;
+        self.choose_default(db, old, made_with)
+    }
+
+    /// Has the default network, of which there is nothing but its record, be as it is set, with a range that is
+    /// free now.
+    pub(crate) fn choose_default(
+        &self,
+        db: &Db,
+        old: &Network,
+        made_with: &str,
+    ) -> Result<(), Error> {
         let (request, foreign) = self.default_request()?;
-        let host = pool::used(&[])?;
+        let mut host = pool::used(&[])?;
+        if self.site.is_some() {
+            host.extend(self.inside_if_there(|| pool::used(&[]))?.unwrap_or_default());
+        }
         db.write(|tx| {
             let mut others = all(tx)?;
             others.retain(|one| one.id != old.id);
@@ -104,6 +115,11 @@ impl Networks {
         }
         Ok((request, foreign))
     }
+}
+
+/// The record of the default network.
+pub(crate) fn default_network(db: &Db) -> Result<Option<Network>, Error> {
+    db.read(|tx| tx.network_named(DEFAULT)?.map(Network::from_row).transpose())
 }
 
 impl DefaultBridge {
@@ -198,7 +214,7 @@ fn addresses_of(bridge: &str) -> Result<Vec<(IpAddr, u8)>, Error> {
 }
 
 /// Whether somebody's interface is on this bridge.
-fn has_ports(bridge: &str) -> Result<bool, Error> {
+pub(crate) fn has_ports(bridge: &str) -> Result<bool, Error> {
     if bridge.is_empty() {
         return Ok(false);
     }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, also in what its tests share")]
 
+mod engines;
 mod reach;
 
 use std::fs::{self, File};
