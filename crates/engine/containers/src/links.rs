@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::engine::{Engine, Shared};
 use crate::error::At as _;
 use crate::lock::Lock;
-use crate::record::Container;
-use crate::rewire::edit;
+use crate::record::{Container, Record};
+use crate::rewire::{Wire, edit};
 use crate::spec::namespaces::{Mode, mode};
 use crate::{Error, etc};
 
@@ -48,6 +48,11 @@ pub(crate) fn parse(text: &str) -> Result<(&str, &str), Error> {
     }
     // As a part of a path, which it becomes.
     Ok((name, alias.trim_start_matches('/')))
+}
+
+/// The ids of those that a container is linked to.
+pub(crate) fn ids(record: &Record) -> Vec<String> {
+    record.links.iter().map(|link| link.id.clone()).collect()
 }
 
 impl Engine {
@@ -175,14 +180,33 @@ impl Engine {
         };
         let gone = || Error::NoContainer(wanted.to_owned());
         let (mut parent, lock) = self.find_locked(parent).map_err(|_| gone())?;
+        let before = parent.record.clone();
         let links = &mut parent.record.links;
         let at = links.iter().position(|link| link.alias == alias).ok_or_else(gone)?;
         let link = links.remove(at);
-        let config = parent.config_json()?;
-        failpoint::hit("engine.unlink").at("record", self.root())?;
-        self.shared.db.write(|tx| tx.set_container_config(&parent.id, &config))?;
-        failpoint::hit("engine.unlinked").at("record", self.root())?;
+        if self.lets_through(&parent, &lock)? {
+            // Its supervisor has rules for the link.
+            self.rewire(&mut parent, before, Wire::Publish)?;
+        } else {
+            let config = parent.config_json()?;
+            failpoint::hit("engine.unlink").at("record", self.root())?;
+            self.shared.db.write(|tx| tx.set_container_config(&parent.id, &config))?;
+            failpoint::hit("engine.unlinked").at("record", self.root())?;
+        }
         self.forget_in_hosts(&parent, &lock, &link)
+    }
+
+    /// Whether a container runs where it reaches only those that it is linked to.
+    fn lets_through(&self, parent: &Container, lock: &Lock) -> Result<bool, Error> {
+        if !parent.record.connected.contains_key(DEFAULT)
+            || !self.status_locked(&parent.id, lock)?.phase.is_alive()
+        {
+            return Ok(false);
+        }
+        match self.networks.inspect(&self.shared.db, DEFAULT) {
+            Err(network::Error::NotFound { .. }) => Ok(false),
+            found => Ok(found?.opens_to_links()),
+        }
     }
 
     /// Takes a link out of the `/etc/hosts` of a container that runs. The file is mounted there, so it

@@ -59,11 +59,6 @@ fn parse_port(key: &str) -> Result<nat::Port, Error> {
 }
 
 fn request(port: nat::Port, binding: &PortBinding) -> Result<PortRequest, Error> {
-    let protocol = match port.proto {
-        nat::Proto::Tcp => Protocol::Tcp,
-        nat::Proto::Udp => Protocol::Udp,
-        nat::Proto::Sctp => Protocol::Sctp,
-    };
     let host_address = match binding.host_ip.as_str() {
         "" => None,
         text => Some(
@@ -78,7 +73,24 @@ fn request(port: nat::Port, binding: &PortBinding) -> Result<PortRequest, Error>
                 .ok_or_else(|| Error::Invalid(format!("invalid port specification: \"{text}\"")))?,
         ),
     };
+    let protocol = protocol(port.proto);
     Ok(PortRequest { container: port.number, protocol, host_address, host_ports })
+}
+
+fn protocol(proto: nat::Proto) -> Protocol {
+    match proto {
+        nat::Proto::Tcp => Protocol::Tcp,
+        nat::Proto::Udp => Protocol::Udp,
+        nat::Proto::Sctp => Protocol::Sctp,
+    }
+}
+
+/// The ports that a container exposes, each once: those that it publishes, too.
+pub(crate) fn exposed(config: &ContainerConfig, host: &HostConfig) -> Vec<(Protocol, u16)> {
+    let all = config.exposed_ports.keys().chain(host.port_bindings.keys());
+    let ports = all.filter_map(|key| key.parse::<nat::Port>().ok());
+    let ports: BTreeSet<_> = ports.map(|port| (protocol(port.proto), port.number)).collect();
+    ports.into_iter().collect()
 }
 
 /// What asks for ports as they are published already: none is chosen anew.
@@ -136,6 +148,16 @@ pub(crate) fn port_map(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_published_is_exposed_too() {
+        let config = r#"{"ExposedPorts":{"80/tcp":{},"53/udp":{},"x":{}}}"#;
+        let config: ContainerConfig = serde_json::from_str(config).unwrap();
+        let host = r#"{"PortBindings":{"80":[],"443/tcp":[{"HostPort":"8443"}]}}"#;
+        let host: HostConfig = serde_json::from_str(host).unwrap();
+        let want = [(Protocol::Tcp, 80), (Protocol::Tcp, 443), (Protocol::Udp, 53)];
+        assert_eq!(exposed(&config, &host), want);
+    }
 
     #[test]
     fn ports_are_read() {

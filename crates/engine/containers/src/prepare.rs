@@ -26,7 +26,7 @@ use crate::spec::security::Security;
 use crate::spec::{self, devices};
 use crate::supplies::{self, Supplies, Who};
 use crate::{
-    Error, attachment, definition, events, labelling, log_driver, machine, netns, ports,
+    Error, attachment, definition, events, labelling, links, log_driver, machine, netns, ports,
     relabelling, runtimes, userns,
 };
 
@@ -76,8 +76,13 @@ impl Engine {
         }
         let record = &container.record;
         let (config, host) = (&record.config, &record.host);
-        let attachments =
+        let mut attachments =
             attachment::attachments(config, host, &record.endpoints, record.unplugged)?;
+        let (exposed, linked) = (ports::exposed(config, host), links::ids(record));
+        for one in &mut attachments {
+            one.exposed.clone_from(&exposed);
+            one.linked.clone_from(&linked);
+        }
         if attachments.is_empty() {
             let plan = endpoint::Plan { shared: true, ..endpoint::Plan::default() };
             return Ok(Connected { plan, ..Connected::default() });

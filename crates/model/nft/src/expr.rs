@@ -33,6 +33,9 @@ pub mod ct_state {
     pub const RELATED: u32 = 4;
 }
 
+/// `IP_CT_DIR_REPLY`: the packet answers whoever began.
+const DIRECTION_REPLY: u8 = 1;
+
 /// What was done to a connection, as bits (`ct status`).
 pub mod ct_status {
     /// Its destination was translated (`IPS_DST_NAT`).
@@ -69,6 +72,8 @@ pub struct Rule {
 enum Expr {
     /// Loads something about the packet (`NFT_META_*`).
     Meta { key: u32 },
+    /// Sets something about the packet to what was loaded.
+    SetMeta { key: u32 },
     /// Loads bytes of the packet.
     Payload { base: Header, offset: u32, length: u32 },
     /// Loads something about its connection (`NFT_CT_*`).
@@ -100,6 +105,8 @@ enum Header {
     Transport,
 }
 
+/// `NFT_META_MARK`.
+const META_MARK: u32 = 3;
 /// `NFT_META_IIFNAME`.
 const META_IIFNAME: u32 = 6;
 /// `NFT_META_OIFNAME`.
@@ -108,6 +115,8 @@ const META_OIFNAME: u32 = 7;
 const META_L4PROTO: u32 = 16;
 /// `NFT_CT_STATE`.
 const CT_STATE: u32 = 0;
+/// `NFT_CT_DIRECTION`.
+const CT_DIRECTION: u32 = 1;
 /// `NFT_CT_STATUS`.
 const CT_STATUS: u32 = 2;
 
@@ -162,6 +171,22 @@ impl Rule {
     /// `meta l4proto icmp`, or `ipv6-icmp`.
     pub fn icmp(self, ipv4: bool) -> Self {
         self.with(Expr::Meta { key: META_L4PROTO }).compare(Op::Is, vec![if ipv4 { 1 } else { 58 }])
+    }
+
+    /// `meta mark MARK`.
+    pub fn mark(self, mark: u32) -> Self {
+        self.with(Expr::Meta { key: META_MARK }).compare(Op::Is, mark.to_ne_bytes().to_vec())
+    }
+
+    /// `meta mark set MARK`.
+    pub fn set_mark(self, mark: u32) -> Self {
+        self.with(Expr::Load { register: REG_1, value: mark.to_ne_bytes().to_vec() })
+            .with(Expr::SetMeta { key: META_MARK })
+    }
+
+    /// `ct direction reply`.
+    pub fn ct_reply(self) -> Self {
+        self.with(Expr::Ct { key: CT_DIRECTION }).compare(Op::Is, vec![DIRECTION_REPLY])
     }
 
     /// `ct state`: any of `states`.
@@ -274,7 +299,7 @@ impl Rule {
 impl Expr {
     fn name(&self) -> &'static str {
         match self {
-            Self::Meta { .. } => "meta",
+            Self::Meta { .. } | Self::SetMeta { .. } => "meta",
             Self::Payload { .. } => "payload",
             Self::Ct { .. } => "ct",
             Self::DestinationType => "fib",
@@ -293,6 +318,10 @@ impl Expr {
             Self::Meta { key } | Self::Ct { key } => {
                 w.attr_be32(1, REG_1);
                 w.attr_be32(2, *key);
+            }
+            Self::SetMeta { key } => {
+                w.attr_be32(2, *key);
+                w.attr_be32(3, REG_1);
             }
             Self::Payload { base, offset, length } => {
                 w.attr_be32(1, REG_1);

@@ -26,6 +26,8 @@ pub use change::change;
 pub use error::Error;
 pub use kind::Kind;
 pub use netlink::{IpvlanFlag, IpvlanMode, MacvlanMode};
-pub use plan::{Advertise, Dns, Guard, Link, Name, Parameter, Plan, Protocol, PublishedPort};
+pub use plan::{
+    Advertise, Dns, Guard, Link, Name, Neighbours, Parameter, Plan, Protocol, PublishedPort,
+};
 pub use undo::{Undone, remove_links, undo};
 pub use upper::shared_links;

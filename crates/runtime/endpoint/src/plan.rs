@@ -18,8 +18,11 @@ pub struct Plan {
     pub ports: Vec<PublishedPort>,
     /// Its addresses that others reach without translation, by the ports that are open.
     pub guards: Vec<Guard>,
+    /// What passes between it and neighbours from whom it is kept apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub neighbours: Option<Neighbours>,
     /// The nftables table that holds this container's own rules, of the families `ip` and `ip6`; made
-    /// only when there are ports or guards, deleted whole when the container ends.
+    /// only when there are ports, guards or neighbours, deleted whole when the container ends.
     pub table: String,
     /// The name server inside, at 127.0.0.11.
     pub dns: Option<Dns>,
@@ -43,6 +46,42 @@ pub struct Guard {
     pub address: IpAddr,
     /// The container's ports.
     pub ports: Vec<(Protocol, u16)>,
+}
+
+/// What passes between a container and its neighbours on a bridge that keeps them apart: who is linked to it
+/// reaches the ports that it exposes (`--link`).
+///
+/// What it exposes is in its own table, and to whom somebody is linked in that one's, so each goes with its
+/// container, and none holds for another one that gets the same address. A packet to a port that is exposed gets
+/// the mark of its container, and where it comes from who is linked to that one, then [`Neighbours::PASSES`], with
+/// which the bridge's own rules let it through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbours {
+    /// The bridge.
+    pub bridge: String,
+    /// The container's address, of IPv4.
+    pub address: IpAddr,
+    /// Its mark ([`Neighbours::mark_of`]).
+    pub mark: u32,
+    /// The ports that it exposes.
+    pub ports: Vec<(Protocol, u16)>,
+    /// The marks of those that it is linked to.
+    pub linked: Vec<u32>,
+}
+
+impl Neighbours {
+    /// The mark of a packet that one sends to another one that it is linked to: `dhow`, in ASCII.
+    pub const PASSES: u32 = 0x6468_6f77;
+
+    /// The mark of a packet to a port that the container with this id exposes, while it is judged.
+    pub fn mark_of(container_id: &str) -> u32 {
+        let digits = container_id.get(..8).unwrap_or_default();
+        match u32::from_str_radix(digits, 16).unwrap_or_default() {
+            // None, and one that means something else.
+            0 | Self::PASSES => 1,
+            mark => mark,
+        }
+    }
 }
 
 /// An interface of the container, and how it leads out: a veth pair, or a share of a link of the host's.

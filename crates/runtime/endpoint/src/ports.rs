@@ -1,17 +1,17 @@
-//! The nftables table of one container with published ports.
+//! The nftables table of one container: its published ports, and who else reaches it.
 use std::net::{IpAddr, Ipv4Addr};
 
 use nft::{Base, Chain, Family, Hook, Kind, Op, Policy, Rule, Table, ct_state, priority};
 
-use crate::{Guard, Plan, Protocol, PublishedPort};
+use crate::{Guard, Neighbours, Plan, Protocol, PublishedPort};
 
 /// The chain to which packets for this host go.
 const PORTS: &str = "ports";
 /// The addresses that never leave the host.
 const LOOPBACK: (IpAddr, u8) = (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8);
 
-/// The rules for the published ports, and for addresses that are reached without translation; none where none
-/// are needed.
+/// The rules for the published ports, for addresses that are reached without translation, and for neighbours that
+/// are linked; none where none are needed.
 ///
 /// Only what is addressed to this host itself is redirected: a port that is published must not
 /// capture what is merely passing through (CVE-2025-67499). What is addressed to loopback is left
@@ -26,6 +26,7 @@ pub(crate) fn tables(plan: &Plan) -> Vec<Table> {
     let redirections: Vec<Rule> = plan.ports.iter().filter_map(redirection).collect();
     let mut chains = if redirections.is_empty() { Vec::new() } else { nat(plan, redirections) };
     chains.extend(guard(plan, true));
+    chains.extend(plan.neighbours.iter().flat_map(neighbours));
     let table = |family, chains| Table { family, name: plan.table.clone(), chains };
     let both =
         [table(Family::Ip, chains), table(Family::Ip6, guard(plan, false).into_iter().collect())];
@@ -46,6 +47,34 @@ fn nat(plan: &Plan, redirections: Vec<Rule>) -> Vec<Chain> {
         nat("prerouting", Hook::Prerouting, priority::DSTNAT, prerouting),
         nat("output", Hook::Output, priority::DSTNAT, vec![to_ports()]),
     ]
+}
+
+/// What goes to ports that the container exposes is marked as that; then, of what others expose, what it sends to
+/// those that it is linked to. All before the bridge's own rules.
+fn neighbours(own: &Neighbours) -> Vec<Chain> {
+    let among = || Rule::new().iif(Op::Is, &own.bridge).oif(Op::Is, &own.bridge);
+    let exposed = own.ports.iter().map(|(protocol, port)| {
+        let rule = among().destination(Op::Is, own.address, 32);
+        to_port(rule, *protocol, *port).set_mark(own.mark)
+    });
+    let linked = own.linked.iter().map(|mark| {
+        among().source(Op::Is, own.address, 32).mark(*mark).set_mark(Neighbours::PASSES)
+    });
+    let chain = |name: &str, priority, rules| Chain {
+        name: name.to_owned(),
+        base: Some(Base {
+            kind: Kind::Filter,
+            hook: Hook::Forward,
+            priority,
+            policy: Policy::Accept,
+        }),
+        rules,
+    };
+    let both = [
+        chain("exposed", priority::FILTER - 2, exposed.collect()),
+        chain("linked", priority::FILTER - 1, linked.collect()),
+    ];
+    both.into_iter().filter(|chain| !chain.rules.is_empty()).collect()
 }
 
 /// What of elsewhere reaches the addresses that are reached without translation.

@@ -48,7 +48,7 @@ pub(crate) fn delete(links: &[Link]) -> Result<(), Error> {
 }
 
 pub(crate) fn unpublish(plan: &Plan) -> Result<Undone, Error> {
-    if plan.ports.is_empty() && plan.guards.is_empty() {
+    if plan.ports.is_empty() && plan.guards.is_empty() && plan.neighbours.is_none() {
         return Ok(Undone { _socket: None });
     }
     let mut batch = nft::Batch::new();

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use endpoint::{
-    Advertise, Link, Name, Plan, Protocol, PublishedPort, apply, change, remove_links, undo,
+    Advertise, Link, Name, Neighbours, Plan, Protocol, PublishedPort, apply, change, remove_links,
+    undo,
 };
 use expect_test::expect;
 use netlink::{FilterSocket, Requests, RouteSocket, inside};
@@ -40,6 +41,7 @@ fn plan(directory: &Path, addresses: &[(IpAddr, u8)]) -> Plan {
     Plan {
         shared: false,
         guards: Vec::new(),
+        neighbours: None,
         links: vec![Link {
             kind: endpoint::Kind::Veth,
             bridge: "br0".into(),
@@ -149,6 +151,46 @@ fn print_rules() {
         }
     "#]]
     .assert_eq(&String::from_utf8(output.stdout).unwrap());
+}
+
+#[test]
+fn neighbours_that_are_linked_are_known_by_marks() {
+    on_a_host("endpoint-neighbours", |directory| {
+        let plan = Plan {
+            ports: Vec::new(),
+            neighbours: Some(Neighbours {
+                bridge: "br0".into(),
+                address: ip("172.18.0.2"),
+                mark: Neighbours::mark_of("0a1b2c3d4e"),
+                ports: vec![(Protocol::Tcp, 80), (Protocol::Udp, 53)],
+                linked: vec![Neighbours::mark_of(&"5".repeat(64))],
+            }),
+            ..plan(directory, &[(ip("172.18.0.2"), 16)])
+        };
+        apply(&plan, new_namespace().as_fd()).unwrap();
+        if let Ok(output) = Command::new("nft").args(["list", "ruleset"]).output() {
+            expect![[r#"
+                table ip dhow-c1 {
+                	chain exposed {
+                		type filter hook forward priority filter - 2; policy accept;
+                		iifname "br0" oifname "br0" ip daddr 172.18.0.2 tcp dport 80 meta mark set 0x0a1b2c3d
+                		iifname "br0" oifname "br0" ip daddr 172.18.0.2 udp dport 53 meta mark set 0x0a1b2c3d
+                	}
+
+                	chain linked {
+                		type filter hook forward priority filter - 1; policy accept;
+                		iifname "br0" oifname "br0" ip saddr 172.18.0.2 meta mark 0x55555555 meta mark set 0x64686f77
+                	}
+                }
+            "#]]
+            .assert_eq(&String::from_utf8(output.stdout).unwrap());
+        }
+        drop(undo(&plan).unwrap());
+        assert_eq!(FilterSocket::open().unwrap().tables(Family::Ip).unwrap(), [""; 0]);
+        // One that would mean something else, and no mark at all.
+        assert_eq!(Neighbours::mark_of("64686f77"), 1);
+        assert_eq!(Neighbours::mark_of("00000000"), 1);
+    });
 }
 
 #[test]

@@ -1,6 +1,8 @@
 use std::net::{IpAddr, SocketAddr};
 
-use endpoint::{Dns, Guard, Kind, Link, Name, Parameter, Plan, Protocol, PublishedPort};
+use endpoint::{
+    Dns, Guard, Kind, Link, Name, Neighbours, Parameter, Plan, Protocol, PublishedPort,
+};
 use metadata::{Db, Write};
 
 use crate::ensure::hardware_address;
@@ -29,6 +31,11 @@ pub struct Attachment {
     pub aliases: Vec<String>,
     /// Names that this container alone has for others in this network: theirs, and its own for them.
     pub links: Vec<(String, String)>,
+    /// The ports that the container exposes, for those that are linked to it on a network that keeps its containers
+    /// apart ([`Network::opens_to_links`]).
+    pub exposed: Vec<(Protocol, u16)>,
+    /// The ids of those that the container is linked to; they matter there alone.
+    pub linked: Vec<String>,
     /// The network with the highest has the default route; 0 where nothing was said.
     pub gateway_priority: i64,
     /// The container has switched IPv6 off: it has no such address, whatever is reserved for it.
@@ -180,9 +187,11 @@ impl Networks {
             }
         };
         let guards = guards(&leased, ports);
+        let neighbours = neighbours(member.id, attachments, &leased);
         let mut connected = self.compute_plan(member, attachments, leased, published, upstream);
         if !connected.plan.shared {
             connected.plan.guards = guards;
+            connected.plan.neighbours = neighbours;
             connected.routed = routed;
         }
         Ok(connected)
@@ -278,6 +287,7 @@ impl Networks {
             links,
             ports: published.clone(),
             guards: Vec::new(),
+            neighbours: None,
             table: name::container_table(&self.prefix, member.id),
             dns,
         };
@@ -431,6 +441,27 @@ fn guards(leased: &[Leased], ports: &[PortRequest]) -> Vec<Guard> {
         }
     }
     guards
+}
+
+/// What passes between a container and neighbours from whom it is kept apart, if anything is to.
+fn neighbours(
+    container: &str,
+    attachments: &[Attachment],
+    leased: &[Leased],
+) -> Option<Neighbours> {
+    let mut both = leased.iter().zip(attachments);
+    let (one, attachment) = both.find(|(one, _)| one.network.opens_to_links())?;
+    if attachment.exposed.is_empty() && attachment.linked.is_empty() {
+        return None;
+    }
+    let (address, _) = one.addresses.iter().find(|(address, _)| address.is_ipv4())?;
+    Some(Neighbours {
+        bridge: one.network.bridge().to_owned(),
+        address: *address,
+        mark: Neighbours::mark_of(container),
+        ports: attachment.exposed.clone(),
+        linked: attachment.linked.iter().map(|id| Neighbours::mark_of(id)).collect(),
+    })
 }
 
 /// The names, and each with that of its network behind it: where several networks have one of the same

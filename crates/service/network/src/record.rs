@@ -259,6 +259,13 @@ impl Network {
         self.config.pools.iter().any(|pool| !pool.subnet.is_ipv4())
     }
 
+    /// Whether its containers are kept from each other, but for those that are linked: on the default network alone
+    /// links are a matter of addresses. A bridge that is somebody else's does not answer for them.
+    pub fn opens_to_links(&self) -> bool {
+        let is_own = self.driver() == Driver::Bridge && !self.config.extras.foreign;
+        self.name == DEFAULT && is_own && !self.config.icc
+    }
+
     /// Whether it may be joined by hand; swarm's word, kept as it was given.
     pub fn is_attachable(&self) -> bool {
         self.config.attachable

@@ -1,6 +1,7 @@
 //! The nftables table of one network.
 use std::net::IpAddr;
 
+use endpoint::Neighbours;
 use nft::{
     Base, Chain, Family, Hook, Kind, Op, Policy, Rule, Table, ct_state, ct_status, priority,
 };
@@ -16,7 +17,8 @@ use crate::{Network, Subnet};
 ///
 /// Containers of the same network are none of its business: packets between them stay on the
 /// bridge, and `enable_icc=false` is a property of its ports ([`endpoint::Link::isolated`]). What one
-/// hands to the host to be passed on to another is: the ports know nothing of that.
+/// hands to the host to be passed on to another is: the ports know nothing of that. By that way goes what links
+/// let through ([`endpoint::Neighbours`]).
 pub(crate) fn table(network: &Network, family: Family, name: String) -> Table {
     let bridge = network.bridge();
     let mut chains = vec![Chain {
@@ -27,7 +29,7 @@ pub(crate) fn table(network: &Network, family: Family, name: String) -> Table {
             priority: priority::FILTER,
             policy: Policy::Accept,
         }),
-        rules: between(network).into_iter().chain(forward(network, family)).collect(),
+        rules: between(network, family).into_iter().chain(forward(network, family)).collect(),
     }];
     let ipv4 = family == Family::Ip;
     let routed = network.config.extras.routing(ipv4) == Routing::Routed;
@@ -49,10 +51,20 @@ pub(crate) fn table(network: &Network, family: Family, name: String) -> Table {
     Table { family, name, chains }
 }
 
-/// Who may not speak to its neighbours may not do so by way of the gateway either.
-fn between(network: &Network) -> Option<Rule> {
-    let bridge = network.bridge();
-    (!network.config.icc).then(|| Rule::new().iif(Op::Is, bridge).oif(Op::Is, bridge).drop())
+/// Who may not speak to its neighbours may not do so by way of the gateway either, unless they are linked. An answer
+/// comes from who was asked: what began while there was a link ends with that.
+fn between(network: &Network, family: Family) -> Vec<Rule> {
+    let among = || Rule::new().iif(Op::Is, network.bridge()).oif(Op::Is, network.bridge());
+    let mut rules = Vec::new();
+    if family == Family::Ip && network.opens_to_links() {
+        let answers = ct_state::ESTABLISHED | ct_state::RELATED;
+        rules.push(among().ct_reply().ct_state(answers).accept());
+        rules.push(among().mark(Neighbours::PASSES).accept());
+    }
+    if !network.config.icc {
+        rules.push(among().drop());
+    }
+    rules
 }
 
 fn forward(network: &Network, family: Family) -> Vec<Rule> {

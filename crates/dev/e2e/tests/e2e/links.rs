@@ -1,7 +1,7 @@
 //! Containers that know of each other: links, shared memory, namespaces.
 
 use crate::busybox;
-use testkit::needs;
+use testkit::{needs, wait_until};
 
 #[test]
 fn a_linked_container_is_known_by_name_and_by_variables() {
@@ -30,6 +30,50 @@ fn a_linked_container_is_known_by_name_and_by_variables() {
     let refused = sandbox.dhow(&["run", "--rm", "--link", "db", "busybox", "true"]);
     assert!(refused.stderr.contains("Cannot link to a non running container"), "{refused:?}");
     sandbox.ok(&["rm", "db"]);
+    sandbox.finish();
+}
+
+#[test]
+fn where_neighbours_are_kept_apart_a_link_opens_ports() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("links-apart");
+    let file = sandbox.work().join("daemon.json");
+    std::fs::write(&file, r#"{"icc": false}"#).unwrap();
+    sandbox.set_env("DHOW_CONFIG", &file.display().to_string());
+    let serve = |port: u16| format!("while :; do echo port {port} | nc -l -p {port}; done");
+    let script = format!("{} & {}", serve(80), serve(81));
+    let db =
+        ["run", "-d", "--name", "db", "--expose", "80", "busybox", "sh", "-c", script.as_str()];
+    sandbox.ok(&db);
+    let sleep = ["busybox", "sleep", "600"];
+    let linked = ["run", "-d", "--name", "web", "--link", "db:store"];
+    sandbox.ok(&[&linked[..], &sleep].concat());
+    sandbox.ok(&[&["run", "-d", "--name", "other"][..], &sleep].concat());
+    let ask = |name: &str, port: u16| {
+        let address = "{{.NetworkSettings.Networks.bridge.IPAddress}}";
+        let address = sandbox.ok(&["inspect", "-f", address, "db"]);
+        let ask = format!("nc -w 1 {address} {port} </dev/null");
+        sandbox.dhow(&["exec", name, "sh", "-c", &ask]).stdout
+    };
+    wait_until("the link leads to a port", || ask("web", 80) == "port 80\n");
+    assert_eq!((ask("web", 81), ask("other", 80)), (String::new(), String::new()));
+    // Started again, it is who it was, and so it is once the other one was.
+    for name in ["db", "web"] {
+        sandbox.ok(&["restart", "-t", "0", name]);
+        wait_until(&format!("it leads there again, with {name}"), || ask("web", 80) == "port 80\n");
+    }
+    sandbox.ok(&["rm", "--link", "/web/store"]);
+    assert_eq!(ask("web", 80), "");
+    sandbox.ok(&["rm", "-f", "db", "web", "other"]);
+    // And as it was, where nothing is set any more and nobody is in it.
+    sandbox.unset_env("DHOW_CONFIG");
+    let icc = "{{index .Options \"com.docker.network.bridge.enable_icc\"}}";
+    wait_until("its containers are not kept apart any more", || {
+        sandbox.ok(&["run", "--rm", "busybox", "true"]);
+        sandbox.ok(&["network", "inspect", "-f", icc, "bridge"]) == "true"
+    });
+    // The bridge was taken down for it, and is made by who is the next in it.
+    sandbox.ok(&["run", "--rm", "busybox", "true"]);
     sandbox.finish();
 }
 

@@ -71,6 +71,16 @@ impl Host {
     }
 
     fn plan(&self, name: &str, network: &str, ports: &[PortRequest]) -> Result<Connected, Error> {
+        let attachment = Attachment { network: network.into(), ..Attachment::default() };
+        self.plan_of(name, attachment, ports)
+    }
+
+    fn plan_of(
+        &self,
+        name: &str,
+        attachment: Attachment,
+        ports: &[PortRequest],
+    ) -> Result<Connected, Error> {
         let id = id(name);
         let record = Container {
             id: id.clone(),
@@ -85,7 +95,6 @@ impl Host {
             None => tx.insert_container(&record),
             Some(_) => Ok(()),
         })?;
-        let attachment = Attachment { network: network.into(), ..Attachment::default() };
         let member = Member { id: &id, name, hostname: "" };
         self.networks.connect(&self.db, &member, &[attachment], ports, &[], &|_| true)
     }

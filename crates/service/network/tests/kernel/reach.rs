@@ -1,15 +1,18 @@
 //! Who reaches whom, and by which way.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsFd as _;
 
+use endpoint::{Neighbours, Plan, Protocol};
+use metadata::Db;
 use netlink::{FilterSocket, Requests, RouteSocket, inside};
-use network::CreateRequest;
+use network::{Attachment, CreateRequest, Defaults};
 use nft::Family;
 
 use crate::{
-    Host, LONG, SHORT, answers, cannot_connect, connect, here, ip, listen, new_namespace,
+    Box, Host, LONG, SHORT, answers, cannot_connect, connect, here, id, ip, listen, new_namespace,
     on_a_host, option, seen_by, tcp,
 };
 
@@ -97,6 +100,71 @@ fn without_icc_the_gateway_is_no_way_to_neighbours() {
         assert_eq!(at_host.recv(&mut [0; 1]).unwrap(), 1);
         at_a.set_read_timeout(Some(SHORT)).unwrap();
         assert!(at_a.recv(&mut [0; 1]).is_err());
+    });
+}
+
+/// The same host, with a default network that keeps its containers apart.
+fn kept_apart(host: &Host) -> Host {
+    let mut defaults = Defaults::default();
+    defaults.bridge.isolated = true;
+    let networks = host.networks.clone().with(defaults);
+    networks.ensure_predefined(&host.db).unwrap();
+    let db = Db::open(&host.directory.join("dhow.db")).unwrap();
+    Host { directory: host.directory.clone(), db, networks }
+}
+
+/// A container of the default network that exposes ports, and is linked to others.
+fn start_linked(host: &Host, name: &str, exposed: &[u16], linked: &[&str]) -> Box {
+    let attachment = Attachment {
+        network: "bridge".into(),
+        exposed: exposed.iter().map(|port| (Protocol::Tcp, *port)).collect(),
+        linked: linked.iter().map(|name| id(name)).collect(),
+        ..Attachment::default()
+    };
+    let connected = host.plan_of(name, attachment, &[]).unwrap();
+    let netns = new_namespace();
+    endpoint::apply(&connected.plan, netns.as_fd()).unwrap();
+    Box { netns, connected }
+}
+
+#[test]
+fn where_neighbours_are_kept_apart_links_open_the_ports_that_are_exposed() {
+    on_a_host("links", |host| {
+        let host = kept_apart(host);
+        let child = start_linked(&host, "child", &[80], &[]);
+        let parent = start_linked(&host, "parent", &[], &["child"]);
+        let third = start_linked(&host, "third", &[80], &["parent"]);
+        let (open, _closed) = (listen(&child.netns, 80), listen(&child.netns, 81));
+        let _at_parent = listen(&parent.netns, 80);
+        connect(&parent.netns, child.address(), 80);
+        assert_eq!(seen_by(&open), parent.address());
+        assert!(cannot_connect(&parent.netns, child.address(), 81));
+        // Nobody else, nor the other way round, nor to what is not exposed there.
+        assert!(cannot_connect(&third.netns, child.address(), 80));
+        assert!(cannot_connect(&child.netns, parent.address(), 80));
+        assert!(cannot_connect(&third.netns, parent.address(), 80));
+        // What began while there was a link ends with it.
+        let mut lasting = connect(&parent.netns, child.address(), 80);
+        let (mut accepted, _) = open.accept().unwrap();
+        let linked = &parent.connected.plan;
+        let unlinked = Plan { neighbours: None, ..linked.clone() };
+        endpoint::change(linked, &unlinked, parent.netns.as_fd()).unwrap();
+        assert!(cannot_connect(&parent.netns, child.address(), 80));
+        accepted.set_read_timeout(Some(SHORT)).unwrap();
+        lasting.write_all(b"x").unwrap();
+        assert!(accepted.read_exact(&mut [0; 1]).is_err());
+        // It is back, until the other one goes; who has its address then is somebody else.
+        endpoint::change(&unlinked, linked, parent.netns.as_fd()).unwrap();
+        connect(&parent.netns, child.address(), 80);
+        let plan = &child.connected.plan;
+        drop(endpoint::undo(plan).unwrap());
+        assert!(cannot_connect(&parent.netns, child.address(), 80));
+        let mark = Neighbours::mark_of(&id("heir"));
+        let neighbours = plan.neighbours.clone().map(|own| Neighbours { mark, ..own });
+        let heir = Plan { neighbours, ..plan.clone() };
+        let bare = Plan { neighbours: None, ..plan.clone() };
+        endpoint::change(&bare, &heir, child.netns.as_fd()).unwrap();
+        assert!(cannot_connect(&parent.netns, child.address(), 80));
     });
 }
 
