@@ -15,6 +15,7 @@ use crate::ahead::Ahead;
 use crate::cgroups::Home;
 use crate::error::{At as _, is_out_of_space};
 use crate::lock::{Lock, shim_lives};
+use crate::network_lock::NetworkLock;
 use crate::paths::Paths;
 use crate::record::Container;
 use crate::settings::Settings;
@@ -78,6 +79,7 @@ impl Engine {
         make_dir(&paths.state, 0o711)?;
         make_dir(&paths.runs(), 0o710)?;
         make_dir(&paths.state.join("networks"), 0o711)?;
+        NetworkLock::make(&paths.network_locks())?;
         make_dir(&paths.runtime(), 0o700)?;
         make_dir(&paths.secrets(), 0o700)?;
         // What cannot be started now can neither be later, and is told then. An ordinary user's supervisors

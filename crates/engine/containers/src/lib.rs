@@ -60,6 +60,7 @@ mod mounting;
 mod mountpoints;
 mod name;
 mod netns;
+mod network_lock;
 mod network_removal;
 mod networks;
 mod ordinary;

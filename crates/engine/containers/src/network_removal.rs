@@ -1,17 +1,18 @@
 //! Removing networks, while others start containers.
 //!
 //! A network's record goes in a transaction that sees who has an address in it. That does not tell who is about
-//! to run: one that does not run has its addresses, too, and a network may give none. So those who are in it,
-//! or will be with their next start, are held still while it goes.
+//! to run: one that does not run has its addresses, too, and a network may give none. So nobody may be about to be
+//! in it while it goes ([`NetworkLock`]).
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 
 use metadata::Read;
 use network::Network;
+use sys::ByteLock;
 
 use crate::engine::Engine;
 use crate::lock::Lock;
+use crate::network_lock::NetworkLock;
 use crate::record::{Container, Record};
 use crate::{Error, events};
 
@@ -19,7 +20,9 @@ impl Engine {
     /// Removes a network in which no container runs.
     pub fn network_remove(&self, wanted: &str) -> Result<(), Error> {
         let network = self.networks.inspect(&self.shared.db, wanted)?;
-        let network = self.take_away(&network, &|id| self.running_name(id).is_some())?;
+        // One that has lost its supervisor is not dealt with now: it would be started again, and wait for us.
+        let runs = |id: &str| self.shared.status(id).is_ok_and(|status| status.phase.is_alive());
+        let network = self.take_away(&network, &runs)?;
         if network.is_configuration() {
             // Nothing goes with it, and Docker tells of nothing.
             return Ok(());
@@ -63,88 +66,50 @@ impl Engine {
         if !may_have_members(network) {
             return Ok(self.networks.remove(db, &network.id, running)?);
         }
-        let held = self.hold_still(network)?;
+        let (_lock, seen) = self.hold_alone(network)?;
         // Whoever was made, or was to join it, since then.
         let others = |tx: &Read| -> Result<Vec<(String, String)>, network::Error> {
-            let is_new = |one: &Container| {
-                !held.contains_key(&one.id) && self.paths().data(&one.id).exists()
-            };
+            let is_new =
+                |one: &Container| !seen.contains(&one.id) && self.paths().data(&one.id).exists();
             let new = joining(tx, network)?.into_iter().filter(is_new);
             Ok(new.map(|one| (one.name, one.id)).collect())
         };
         Ok(self.networks.remove_unless(db, &network.id, running, &others)?)
     }
 
-    /// The locks of all containers that are in a network or will be with their next start, by their ids: as
-    /// long as they are held, none is started. An error tells of those who run in it.
-    fn hold_still(&self, network: &Network) -> Result<BTreeMap<String, Lock>, Error> {
+    /// The lock of a network in which nobody runs, with the ids of those who will be in it with their next start:
+    /// as long as it is held, none is started. An error tells of those who run in it.
+    fn hold_alone(&self, network: &Network) -> Result<(NetworkLock, BTreeSet<String>), Error> {
+        let path = self.paths().network_locks();
         loop {
-            let (mut held, mut endpoints, mut obstacle) = (BTreeMap::new(), Vec::new(), None);
+            let lock = NetworkLock::wait(&path, &network.id, ByteLock::Exclusive)?;
+            let (mut seen, mut endpoints, mut lost) = (BTreeSet::new(), Vec::new(), None);
             // The oldest first, as they are told of.
             for container in self.shared.db.read(|tx| joining(tx, network))?.into_iter().rev() {
-                let data = self.paths().data(&container.id);
-                match Lock::attempt(&data)? {
-                    Some(_lock) if self.is_lost(&container.id)? => {
-                        obstacle = Some(Obstacle::Lost(container.id));
-                        break;
-                    }
-                    Some(lock) => {
-                        if self.runs_in(&container.id, network)? {
-                            endpoints.push((container.name, container.id.clone()));
-                        }
-                        held.insert(container.id, lock);
-                    }
-                    // It is being removed: the folder goes before the record.
-                    None if !data.exists() => {}
-                    // It runs: what is done with it does not matter.
-                    None if self.runs_in(&container.id, network)? => {
-                        endpoints.push((container.name, container.id));
-                    }
-                    None => {
-                        obstacle = Some(Obstacle::Busy(data));
-                        break;
-                    }
+                let status = self.shared.status(&container.id)?;
+                if self.shared.lost_its_shim(&container.id, &status)? {
+                    lost = Some(container.id);
+                    break;
                 }
+                if status.phase.is_alive() && is_in(&container.record, network) {
+                    endpoints.push((container.name, container.id.clone()));
+                }
+                seen.insert(container.id);
             }
-            let Some(obstacle) = obstacle else {
+            let Some(id) = lost else {
                 if endpoints.is_empty() {
-                    return Ok(held);
+                    return Ok((lock, seen));
                 }
                 let name = network.name.clone();
                 return Err(network::Error::ActiveEndpoints { name, endpoints }.into());
             };
-            // With nothing held, lest two wait for each other.
-            drop(held);
-            match obstacle {
-                Obstacle::Busy(data) => drop(Lock::wait(&data)?),
-                Obstacle::Lost(id) => drop(self.status(&id)?),
-            }
+            // It ends, or is started again, as its policy says: with nothing held, lest that waits for us. Whoever
+            // has its lock finds out as well.
+            drop(lock);
+            drop(Lock::wait(&self.paths().data(&id))?);
+            self.status(&id)?;
         }
     }
-
-    fn is_lost(&self, id: &str) -> Result<bool, Error> {
-        self.shared.lost_its_shim(id, &self.shared.status(id)?)
-    }
-
-    /// Whether a container runs and has its place in a network.
-    fn runs_in(&self, id: &str, network: &Network) -> Result<bool, Error> {
-        if !self.shared.status(id)?.phase.is_alive() {
-            return Ok(false);
-        }
-        // It may have been started since it was looked for, and be gone by now.
-        match self.find(id) {
-            Err(Error::NoContainer(_)) => Ok(false),
-            found => Ok(is_connected(&found?.record, network)),
-        }
-    }
-}
-
-/// What is in the way of holding all.
-enum Obstacle {
-    /// Somebody else changes the container that has this folder.
-    Busy(PathBuf),
-    /// The supervisor of the container with this id was killed: it ends, or is started again, as its policy says.
-    Lost(String),
 }
 
 /// Whether a network is one that can go while somebody wants to be in it.
@@ -169,4 +134,9 @@ fn joins(record: &Record, network: &Network) -> bool {
 
 fn is_connected(record: &Record, network: &Network) -> bool {
     record.connected.iter().any(|(_, one)| one.network_id == network.id)
+}
+
+/// The same of one that runs: of a step of a build it is not written down where it is.
+fn is_in(record: &Record, network: &Network) -> bool {
+    is_connected(record, network) || record.step.is_some() && joins(record, network)
 }

@@ -84,6 +84,11 @@ impl Paths {
         self.state.join("unswept")
     }
 
+    /// The locks of networks.
+    pub(crate) fn network_locks(&self) -> PathBuf {
+        self.state.join("networks.lock")
+    }
+
     /// What names in the kernel that are not below one of our folders start with: `dhow`, or
     /// `dhow-HASH` for a root other than the usual one, so that two engines never meet.
     pub(crate) fn prefix(&self) -> String {

@@ -56,6 +56,10 @@ impl Engine {
         before: Record,
         wire: Wire<'_>,
     ) -> Result<(), Error> {
+        let _held = match wire {
+            Wire::Join(id) => self.hold_network(id)?,
+            Wire::Leave(_) | Wire::Publish => None,
+        };
         let config = container.config_json()?;
         failpoint::hit("engine.connect").at("record", self.root())?;
         self.shared.db.write(|tx| {

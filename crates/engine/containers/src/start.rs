@@ -93,9 +93,14 @@ impl Engine {
         failpoint::hit("engine.start").at("record", self.root())?;
         self.shared.db.write(|tx| Intent::Start.begin(tx, &id))?;
         failpoint::hit("engine.starting").at("record", self.root())?;
-        let started = self.prepare(container, restarts).and_then(|()| self.launch(container));
+        let started = self.hold_networks(&container.record).and_then(|held| {
+            self.prepare(container, restarts)?;
+            self.launch(container)?;
+            Ok(held)
+        });
         match started {
-            Ok(()) => {
+            // Until its record says what it is in.
+            Ok(_held) => {
                 let config = container.config_json()?;
                 self.shared.db.write(|tx| {
                     tx.set_container_config(&id, &config)?;

@@ -1,8 +1,8 @@
-//! Locks of single bytes of a file, which know who holds them: `fcntl_locking(2)`.
+//! Locks of single bytes of a file: `fcntl_locking(2)`.
 //!
-//! They belong to a process: they end with it however it ends, are not inherited by a fork, and stay
+//! Those of a process ([`lock_byte`]) know who holds them. They belong to a process: they end with it however it ends, are not inherited by a fork, and stay
 //! over an exec. They also end when the process closes any descriptor of the file, so whoever uses
-//! them opens it once.
+//! them opens it once. Those of an open file ([`lock_byte_of_open_file`]) are anybody's who has it.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -42,18 +42,38 @@ pub fn lock_byte(
     kind: ByteLock,
     wait: bool,
 ) -> Result<bool, Error> {
-    let lock = request(byte, kind);
     let command = if wait { libc::F_SETLKW } else { libc::F_SETLK };
+    match lock(file, byte, kind, command) {
+        Err(err) if !wait && matches!(err.errno(), Errno::AGAIN | Errno::ACCESS) => Ok(false),
+        locked => locked.map(|()| true),
+    }
+}
+
+/// Locks a byte of a file that is open for reading and writing, for whoever has this open file, and waits for those
+/// in the way, who have opened it anew, in this process or another one. It ends with the last descriptor of the open
+/// file (`F_OFD_SETLKW`, Linux 3.15).
+pub fn lock_byte_of_open_file(
+    file: BorrowedFd<'_>,
+    byte: u32,
+    kind: ByteLock,
+) -> Result<(), Error> {
+    lock(file, byte, kind, libc::F_OFD_SETLKW)
+}
+
+fn lock(
+    file: BorrowedFd<'_>,
+    byte: u32,
+    kind: ByteLock,
+    command: libc::c_int,
+) -> Result<(), Error> {
+    let lock = request(byte, kind);
     let text = || format!("fcntl({}, F_SETLK, {kind:?} of byte {byte})", FdName(file));
     loop {
         // SAFETY: `file` is borrowed and `lock` lives for the whole call, which only reads it.
         let ret = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw const lock) };
         match check(ret.into(), text) {
-            Ok(_) => return Ok(true),
+            Ok(_) => return Ok(()),
             Err(err) if err.errno() == Errno::INTR => {}
-            Err(err) if !wait && matches!(err.errno(), Errno::AGAIN | Errno::ACCESS) => {
-                return Ok(false);
-            }
             Err(err) => return Err(err),
         }
     }
@@ -75,9 +95,38 @@ pub fn byte_holder(file: BorrowedFd<'_>, byte: u32) -> Result<Option<Option<Pid>
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
     use std::os::fd::AsFd as _;
+    use std::sync::mpsc;
+    use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_lock_of_an_open_file_is_waited_for_in_the_same_process() {
+        let path = std::env::temp_dir().join(format!("dhow-open-byte-{}", std::process::id()));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let open = || options.open(&path).unwrap();
+        let (one, two, three) = (open(), open(), open());
+        for file in [&one, &two] {
+            lock_byte_of_open_file(file.as_fd(), 7, ByteLock::Shared).unwrap();
+        }
+        lock_byte_of_open_file(two.as_fd(), u32::MAX, ByteLock::Exclusive).unwrap();
+        let (tell, told) = mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            lock_byte_of_open_file(three.as_fd(), 7, ByteLock::Exclusive).unwrap();
+            tell.send(()).unwrap();
+        });
+        // Closing another one of the file lets go of nothing.
+        drop(open());
+        drop(one);
+        assert!(told.recv_timeout(Duration::from_millis(200)).is_err());
+        drop(two);
+        told.recv_timeout(Duration::from_secs(20)).unwrap();
+        waiting.join().unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn a_lock_tells_who_has_it() {

@@ -185,6 +185,36 @@ fn who_starts_in_the_same_instant_keeps_its_network() {
     sandbox.finish();
 }
 
+/// However many may be started in a network, and whatever else is done with them, it goes.
+#[test]
+fn those_who_do_not_run_are_not_waited_for() {
+    needs!(Root, Overlay, Netns, Busybox, Failpoints);
+    let sandbox = busybox("network-live-many");
+    sandbox.ok(&["network", "create", "net"]);
+    sandbox.ok(&["network", "create", "other"]);
+    let names: Vec<String> = (0..60).map(|number| format!("c{number}")).collect();
+    for name in &names {
+        sandbox.ok(&["create", "--name", name, "--network", "net", "busybox", "true"]);
+    }
+    let passed = sandbox.work().join("passed");
+    std::fs::write(&passed, "").unwrap();
+    let mut connect = sandbox.dhow_command(&["network", "connect", "other", "c7"]);
+    connect.env("DHOW_FAILPOINTS", format!("engine.connect=delay:8000@{}", passed.display()));
+    let mut connect = connect.spawn().unwrap();
+    wait_until("one is held", || !std::fs::read_to_string(&passed).unwrap().is_empty());
+    // Fewer descriptors than there are of them.
+    let mut removal = sandbox.command("prlimit");
+    let removal = removal.args(["--nofile=48:48", "--"]).arg(testkit::dhow_program());
+    let removed = removal.args(["network", "rm", "net"]).output().unwrap();
+    assert!(removed.status.success(), "{removed:?}");
+    assert_eq!(connect.try_wait().unwrap(), None, "it was waited for");
+    assert!(connect.wait().unwrap().success());
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    sandbox.ok(&[&["rm"], &names[..]].concat());
+    sandbox.ok(&["network", "rm", "other"]);
+    sandbox.finish();
+}
+
 /// One whose supervisor is killed while a daemon runs is started again, as its policy says, before its network goes.
 #[test]
 fn who_is_to_be_started_again_keeps_its_network() {

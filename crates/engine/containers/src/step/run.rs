@@ -163,10 +163,11 @@ impl Engine {
     ) -> Result<FinishedStep, Error> {
         self.reap();
         let Made { mut container, lock, held } = self.make_step(step)?;
-        let ran = self.prepare(&mut container, 0).and_then(|()| {
+        let ran = self.hold_networks(&container.record).and_then(|networks| {
+            self.prepare(&mut container, 0)?;
             let mut stubs = self.stubs(&container)?;
             let running = self.start_step(&container, &mut stubs, cancelled)?;
-            drop(held);
+            drop((held, networks));
             let stdin = match &running.output {
                 Some(stream) if step.stdin => {
                     let place = self.paths().socket(&container.id);
