@@ -72,6 +72,7 @@ mod record;
 mod recovery;
 mod relabelling;
 mod remove;
+mod renewal;
 mod rewire;
 mod runtimes;
 mod secret_mounts;

@@ -89,6 +89,11 @@ impl Paths {
         self.state.join("networks.lock")
     }
 
+    /// Which file of this program was the last to see to the rules of networks.
+    pub(crate) fn ruled_by(&self) -> PathBuf {
+        self.state.join("networks.ruled")
+    }
+
     /// What names in the kernel that are not below one of our folders start with: `dhow`, or
     /// `dhow-HASH` for a root other than the usual one, so that two engines never meet.
     pub(crate) fn prefix(&self) -> String {

@@ -79,17 +79,17 @@ impl FilterSocket {
         self.ask(nft::list_tables(family, 0), || format!("list {} tables", family.name()))
     }
 
-    /// Whether there is a table of this name.
-    pub fn has_table(&mut self, family: Family, name: &str) -> Result<bool, Error> {
-        let doing = || format!("look up table {} {name}", family.name());
-        match self.ask(nft::get_table(family, name, 0), doing) {
+    /// Whether there is a table of this name with a chain of that name. No rule is read.
+    pub fn has_chain(&mut self, family: Family, table: &str, name: &str) -> Result<bool, Error> {
+        let doing = || format!("look up chain {} {table} {name}", family.name());
+        match self.ask(nft::get_chain(family, table, name, 0), doing) {
             Ok(_) => Ok(true),
             Err(err) if err.errno() == Some(Errno::NOENT) => Ok(false),
             Err(err) => Err(err),
         }
     }
 
-    /// Sends a question about tables, and returns the names in the answer.
+    /// Sends a question, and returns the names of tables in the answer.
     fn ask(
         &mut self,
         request: Result<Vec<u8>, nlmsg::TooLong>,

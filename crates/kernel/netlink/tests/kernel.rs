@@ -346,8 +346,15 @@ fn tables_are_listed_by_name_and_deleting_is_idempotent() {
         batch.replace(&specimen("two"));
         socket.execute(batch).unwrap();
         assert_eq!(socket.tables(Family::Ip).unwrap(), ["one", "two"]);
-        assert!(socket.has_table(Family::Ip, "one").unwrap());
-        assert!(!socket.has_table(Family::Ip, "three").unwrap());
+        assert!(socket.has_chain(Family::Ip, "one", "ports").unwrap());
+        assert!(!socket.has_chain(Family::Ip, "one", "port").unwrap());
+        assert!(!socket.has_chain(Family::Ip, "three", "ports").unwrap());
+        assert_eq!(socket.tables(Family::Ip).unwrap(), ["one", "two"]);
+        for (name, outcome) in [("two", None), ("three", Some(Errno::NOENT))] {
+            let mut batch = Batch::new();
+            batch.rewrite(&specimen(name));
+            assert_eq!(socket.execute(batch).err().and_then(|err| err.errno()), outcome, "{name}");
+        }
         for _ in 0..2 {
             let mut batch = Batch::new();
             batch.delete(Family::Ip, "one");

@@ -13,6 +13,7 @@ const NEW_TABLE: u16 = message_type(0);
 const GET_TABLE: u16 = message_type(1);
 const DELETE_TABLE: u16 = message_type(2);
 const NEW_CHAIN: u16 = message_type(3);
+const GET_CHAIN: u16 = message_type(4);
 const NEW_RULE: u16 = message_type(6);
 
 /// `NFTA_TABLE_NAME`.
@@ -60,6 +61,12 @@ impl Batch {
     /// Makes `table` be exactly as given, whether it exists or not.
     pub fn replace(&mut self, table: &Table) {
         self.delete(table.family, &table.name);
+        self.add(table);
+    }
+
+    /// Makes a table that exists be exactly as given; fails with ENOENT where there is none.
+    pub fn rewrite(&mut self, table: &Table) {
+        self.table(DELETE_TABLE, 0, table.family, &table.name, "delete");
         self.add(table);
     }
 
@@ -159,12 +166,13 @@ pub fn list_tables(family: Family, seq: u32) -> Result<Vec<u8>, TooLong> {
     writer.finish()
 }
 
-/// A request for one table, which fails with ENOENT where there is none.
-pub fn get_table(family: Family, name: &str, seq: u32) -> Result<Vec<u8>, TooLong> {
+/// A request for one chain of a table, which fails with ENOENT where there is none.
+pub fn get_chain(family: Family, table: &str, name: &str, seq: u32) -> Result<Vec<u8>, TooLong> {
     let mut writer = Writer::new();
     let flags = flag::REQUEST | flag::ACK;
-    writer.message(GET_TABLE, flags, seq, &[family.number(), 0, 0, 0], |w| {
-        w.attr_str(TABLE_NAME, name);
+    writer.message(GET_CHAIN, flags, seq, &[family.number(), 0, 0, 0], |w| {
+        w.attr_str(1, table);
+        w.attr_str(3, name);
     });
     writer.finish()
 }

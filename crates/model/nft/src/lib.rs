@@ -13,6 +13,6 @@ mod batch;
 mod expr;
 mod table;
 
-pub use batch::{Batch, Encoded, get_table, list_tables, table_name};
+pub use batch::{Batch, Encoded, get_chain, list_tables, table_name};
 pub use expr::{Op, Rule, ct_state, ct_status};
 pub use table::{Base, Chain, Family, Hook, Kind, Policy, Table, priority};

@@ -2,14 +2,13 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use netlink::{FilterSocket, Requests, RouteSocket};
-use nft::{Family, Table};
+use netlink::{Requests, RouteSocket};
 use rustix::io::Errno;
 
 use crate::claim::{self, Chosen};
 use crate::options::Routing;
 use crate::predefined::has_ports;
-use crate::{Driver, Error, Network, Networks, name, rules};
+use crate::{Driver, Error, Network, Networks};
 
 /// How far a network is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +35,7 @@ pub(crate) enum Ensured {
 
 impl Networks {
     /// Makes a network's bridge and rules or its parent, or what is missing of them. Cheap where all is there:
-    /// one look at the link, one at the table.
+    /// one look at the link, one at the table, whose rules are known to be those that it is to have.
     ///
     /// The bridge is set up last of all, so that one that is up has all the rest.
     pub fn ensure(&self, network: &Network) -> Result<(), Error> {
@@ -100,25 +99,6 @@ impl Networks {
         failpoint::hit("network.bridged")?;
         Ok(Ensured::Whole)
     }
-
-    fn ensure_rules(&self, network: &Network) -> Result<(), Error> {
-        let kernel = |source| Error::Kernel { name: network.name.clone(), source };
-        let mut filter = FilterSocket::open()?;
-        let table = name::network_table(&self.prefix, &network.id);
-        if !filter.has_table(Family::Ip, &table).map_err(kernel)? {
-            failpoint::hit("network.rules")?;
-            filter.put(&rules(network, &table)).map_err(kernel)?;
-            failpoint::hit("network.ruled")?;
-        }
-        Ok(())
-    }
-}
-
-/// IPv6 has a table where it has addresses; elsewhere it is turned off on the bridge itself.
-fn rules(network: &Network, table: &str) -> Vec<Table> {
-    let of = |family| rules::table(network, family, table.to_owned());
-    let ipv6 = network.has_ipv6().then(|| of(Family::Ip6));
-    std::iter::once(of(Family::Ip)).chain(ipv6).collect()
 }
 
 fn add_bridge(route: &mut RouteSocket, network: &Network) -> Result<u32, netlink::Error> {

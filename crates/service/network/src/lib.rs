@@ -9,7 +9,8 @@
 //! | a container's links, rules and names | the kernel and `STATE/networks`, made by its shim from the [`endpoint::Plan`] that [`Networks::connect`] computes | by name |
 //!
 //! The kernel's part is made again whenever it is found missing ([`Networks::ensure`]): after a
-//! reboot, or after somebody flushed all rules.
+//! reboot, or after somebody flushed all rules. Rules that another version of this program has made otherwise are
+//! made anew ([`Networks::renew_rules`]).
 //!
 //! `PREFIX` is of one engine's root directory alone, so that two engines never touch each other's. Of two that
 //! chose the same range of addresses, the first to put it on a bridge has it.
@@ -31,6 +32,7 @@ mod predefined;
 mod record;
 mod remove;
 mod rules;
+mod ruleset;
 mod site;
 mod subnet;
 mod sweep;

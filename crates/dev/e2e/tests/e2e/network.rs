@@ -136,6 +136,36 @@ fn containers_reach_each_other() {
 }
 
 #[test]
+fn rules_that_another_version_has_made_are_made_anew() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("network-ruled");
+    sandbox.ok(&["network", "create", "net"]);
+    let rules = || sandbox.sh("nft list ruleset").stdout;
+    let before = rules();
+    let spoil = r"for table in $(nft list tables | sed -n 's/^table ip \(.*-net-.*\)/\1/p'); do
+        chain=$(nft list table ip $table | sed -n 's/.*chain \(rules-[^ ]*\) .*/\1/p')
+        nft delete chain ip $table $chain && nft flush chain ip $table forward || exit 1
+    done";
+    sandbox.sh(spoil).success();
+    let spoilt = rules();
+    assert_ne!(spoilt, before);
+    // The same program takes its own for what they were.
+    sandbox.ok(&["ps"]);
+    assert_eq!(rules(), spoilt);
+    std::fs::write(sandbox.state().join("networks.ruled"), "another one").unwrap();
+    sandbox.ok(&["ps"]);
+    assert_eq!(rules(), before);
+    // But not for those of a network that a container is to be in.
+    sandbox.sh(spoil).success();
+    for network in ["bridge", "net"] {
+        sandbox.ok(&["run", "--rm", "--network", network, "busybox", "true"]);
+    }
+    assert_eq!(rules(), before);
+    sandbox.ok(&["network", "rm", "net"]);
+    sandbox.finish();
+}
+
+#[test]
 fn what_goes_out_bears_the_hosts_address() {
     needs!(Root, Overlay, Netns, Busybox);
     let sandbox = busybox("network-out");

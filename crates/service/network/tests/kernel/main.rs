@@ -20,7 +20,7 @@ use netlink::{FilterSocket, Requests, RouteSocket, inside};
 use network::{
     Attachment, Connected, CreateRequest, Error, Member, Networks, PoolRequest, PortRequest,
 };
-use nft::Family;
+use nft::{Batch, Family, Table};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with, sockopt};
 
 /// Long enough for whatever must come, on a machine under load.
@@ -547,6 +547,8 @@ fn rules_come_back_after_a_flush_and_a_bridge_after_its_loss() {
         };
         let text = String::from_utf8(output.stdout).unwrap();
         let text = text.replace(&network.id[..12], "NETWORK").replace(network.bridge(), "BRIDGE");
+        let digest = text.split("chain rules-").nth(1).and_then(|rest| rest.get(..16)).unwrap();
+        let text = text.replace(digest, "DIGEST");
         expect![[r#"
             table ip dhow-0a1b2c3d-net-NETWORK {
             	chain forward {
@@ -559,6 +561,9 @@ fn rules_come_back_after_a_flush_and_a_bridge_after_its_loss() {
             	chain postrouting {
             		type nat hook postrouting priority srcnat; policy accept;
             		ip saddr 172.18.0.0/16 oifname != "BRIDGE" masquerade
+            	}
+
+            	chain rules-DIGEST {
             	}
             }
         "#]]
@@ -585,6 +590,44 @@ fn rules_come_back_after_a_flush_and_a_bridge_after_its_loss() {
         assert_eq!(socket.link(network.bridge()).unwrap(), None);
         assert_eq!(FilterSocket::open().unwrap().tables(Family::Ip).unwrap(), [""; 0]);
         assert!(matches!(host.networks.inspect(&host.db, "lab"), Err(Error::NotFound { .. })));
+    });
+}
+
+#[test]
+fn rules_of_another_version_are_made_anew() {
+    on_a_host("renewed", |host| {
+        let lab = host.create("lab", |request| request.ipv6 = Some(true));
+        host.create("gone", |_| ());
+        let mut filter = FilterSocket::open().unwrap();
+        let name = |network: &network::Network| format!("dhow-0a1b2c3d-net-{}", &network.id[..12]);
+        let lab_table = name(&lab);
+        // As if they had been made otherwise.
+        let spoil = |filter: &mut FilterSocket| {
+            let mut batch = Batch::new();
+            for family in [Family::Ip, Family::Ip6] {
+                batch.replace(&Table { family, name: lab_table.clone(), chains: Vec::new() });
+            }
+            filter.execute(batch).unwrap();
+        };
+        let is_whole = |filter: &mut FilterSocket| {
+            let mut has = |family| filter.has_chain(family, &lab_table, "forward").unwrap();
+            has(Family::Ip) && has(Family::Ip6)
+        };
+        let gone = host.networks.inspect(&host.db, "gone").unwrap();
+        let mut batch = Batch::new();
+        batch.delete(Family::Ip, &name(&gone));
+        filter.execute(batch).unwrap();
+        spoil(&mut filter);
+        assert!(!is_whole(&mut filter));
+        host.networks.renew_rules(&host.db).unwrap();
+        assert!(is_whole(&mut filter));
+        // One without rules has none afterwards: they come with its next container.
+        assert_eq!(filter.tables(Family::Ip).unwrap(), [lab_table.as_str()]);
+        spoil(&mut filter);
+        host.networks.ensure(&lab).unwrap();
+        assert!(is_whole(&mut filter));
+        host.networks.ensure(&gone).unwrap();
+        assert_eq!(filter.tables(Family::Ip).unwrap().len(), 2);
     });
 }
 
