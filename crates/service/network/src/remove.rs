@@ -85,31 +85,6 @@ impl Networks {
         Ok(network)
     }
 
-    /// Removes all networks made by people, but no configurations, for which `chosen` holds and in which no
-    /// container has an address. Returns those removed.
-    pub fn prune(&self, db: &Db, chosen: &dyn Fn(&Network) -> bool) -> Result<Vec<Network>, Error> {
-        let unused = db.read(|tx| -> Result<Vec<Network>, Error> {
-            let mut unused = Vec::new();
-            for network in all(tx)? {
-                let is_prunable = network.is_user_defined() && !network.is_configuration();
-                if is_prunable && active(tx, &network.id)?.is_empty() {
-                    unused.push(network);
-                }
-            }
-            Ok(unused)
-        })?;
-        let mut removed = Vec::new();
-        for network in unused.into_iter().filter(chosen) {
-            // Whoever has an address by now keeps the network.
-            match self.remove(db, &network.id, &|_| true) {
-                Ok(network) => removed.push(network),
-                Err(Error::ActiveEndpoints { .. } | Error::NotFound { .. }) => {}
-                Err(err) => return Err(err),
-            }
-        }
-        Ok(removed)
-    }
-
     /// Takes a network's rules, bridge or parent, and files away, whatever is there of them.
     pub(crate) fn unmake(&self, db: &Db, network: &Network) -> Result<(), Error> {
         match (&network.config.parent, network.driver()) {

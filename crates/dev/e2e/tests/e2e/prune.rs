@@ -84,6 +84,29 @@ fn shared_layers_are_counted_once_and_all_goes_together() {
 }
 
 #[test]
+fn networks_go_but_for_configurations() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("prune-networks");
+    sandbox.ok(&["network", "create", "--config-only", "--subnet", "10.93.0.0/24", "template"]);
+    sandbox.ok(&["network", "create", "--config-from", "template", "made"]);
+    sandbox.ok(&["network", "create", "--label", "keep", "kept"]);
+    sandbox.ok(&["network", "create", "used"]);
+    sandbox.ok(&["run", "-d", "--name", "busy", "--network", "used", "busybox", "sleep", "600"]);
+    let prune = |filters: &[&str]| sandbox.ok(&[&["network", "prune", "-f"], filters].concat());
+    assert_eq!(prune(&["--filter", "label!=keep"]), "Deleted Networks:\nmade");
+    // As in Docker, also where nothing is made with it any more.
+    assert_eq!(prune(&[]), "Deleted Networks:\nkept");
+    assert_eq!(prune(&[]), "");
+    let listed = sandbox.ok(&["network", "ls", "--format", "{{.Name}}"]);
+    let mut names: Vec<&str> = listed.lines().collect();
+    names.sort_unstable();
+    assert_eq!(names, ["bridge", "host", "none", "template", "used"]);
+    sandbox.ok(&["rm", "-f", "busy"]);
+    sandbox.ok(&["network", "rm", "used", "template"]);
+    sandbox.finish();
+}
+
+#[test]
 fn images_are_collected_only_where_it_is_asked_for() {
     needs!(Root, Netns);
     let sandbox = Sandbox::new("image-gc");
