@@ -116,6 +116,24 @@ fn dhow_makes_contexts_as_dockers_client_does() {
         sandbox.ok(&["context", "rm", "copy"]);
         std::fs::remove_file(&file).unwrap();
     }
+    // A zip archive, too, which neither makes.
+    sandbox.ok(&["context", "export", "ours", &file]);
+    let zip = sandbox.work().join("ours.zip").display().to_string();
+    let work = sandbox.work();
+    let pack = format!(
+        "cd {} && mkdir packed && cd packed && bsdtar -xf {file} && \
+         bsdtar --format zip -cf {zip} meta.json tls",
+        work.display()
+    );
+    sandbox.sh(&pack).success();
+    docker(&["context", "import", "theirs", &zip]);
+    sandbox.ok(&["context", "import", "copy", &zip]);
+    for name in ["theirs", "copy"] {
+        let inspect = ["context", "inspect", "-f", "{{.Endpoints.docker.Host}}", name];
+        assert_eq!(sandbox.ok(&inspect), format!("unix://{}", daemon.socket()), "{name}");
+        sandbox.ok(&["context", "rm", name]);
+    }
+    std::fs::remove_file(&file).unwrap();
     // Which one is followed is said once, for both.
     sandbox.ok(&["context", "use", "ours"]);
     assert_eq!(

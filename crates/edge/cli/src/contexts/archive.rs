@@ -1,11 +1,12 @@
 //! Contexts as archives, which go to other people and machines: `meta.json`, and files below `tls/`, as Docker's
-//! client writes and reads them.
+//! client writes and reads them. It writes tar, and reads zip as well.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal as _, Read, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use tarstream::{Entry, Kind, Reader, Writer};
+use zip::Archive;
 
 use super::store::{Context, META, Meta, Store, Tls};
 use super::{DEFAULT, change, whole};
@@ -16,8 +17,6 @@ use crate::error::{Error, Result};
 const MOST: u64 = 10 << 20;
 /// What an archive is made of.
 const BLOCK: usize = 512;
-/// What a zip archive begins with.
-const ZIP: &[u8] = b"PK\x03\x04";
 
 /// `context export`: to a file that is not there yet, or to standard output.
 pub(super) fn export(global: &Global, name: &str, file: Option<&str>) -> Result<i32> {
@@ -101,30 +100,67 @@ fn pack(Context { meta, tls }: &Context) -> io::Result<Vec<u8>> {
 }
 
 /// The context in an archive.
-fn unpack(mut bytes: Vec<u8>) -> std::result::Result<Context, String> {
-    if bytes.starts_with(ZIP) {
-        return Err("a zip archive: give the tar archive that `context export` writes".to_owned());
+fn unpack(bytes: Vec<u8>) -> std::result::Result<Context, String> {
+    if bytes.starts_with(zip::MAGIC) { unpack_zip(&bytes) } else { unpack_tar(bytes) }
+}
+
+/// What the files of an archive make.
+#[derive(Default)]
+struct Parts {
+    meta: Option<Meta>,
+    tls: Tls,
+}
+
+impl Parts {
+    /// Takes a file by the place that it has in a context.
+    fn take(&mut self, path: &str, data: Vec<u8>) -> std::result::Result<(), String> {
+        match path.split('/').collect::<Vec<_>>()[..] {
+            [META] => {
+                let meta = Meta::parse(&data).map_err(|err| format!("{path}: {err}"))?;
+                self.meta = Some(meta);
+            }
+            ["tls", endpoint, file] if is_name(endpoint) && is_name(file) => {
+                let files = self.tls.entry(endpoint.to_owned()).or_default();
+                files.insert(file.to_owned(), data);
+            }
+            _ => return Err(format!("{path:?}: unexpected context file")),
+        }
+        Ok(())
     }
+
+    fn finish(self) -> std::result::Result<Context, String> {
+        let meta = self.meta.ok_or("invalid context: no metadata found")?;
+        Ok(Context { meta, tls: self.tls })
+    }
+}
+
+/// However small it is packed, all of it may be no more than one that is not packed at all.
+fn unpack_zip(bytes: &[u8]) -> std::result::Result<Context, String> {
+    let archive = Archive::parse(bytes).map_err(|err| err.to_string())?;
+    let (mut parts, mut left) = (Parts::default(), MOST);
+    for entry in archive.entries().iter().filter(|entry| entry.is_file) {
+        let path = String::from_utf8_lossy(&entry.path);
+        let data = archive.data(entry, left).map_err(|err| format!("{path}: {err}"))?;
+        left -= data.len() as u64;
+        parts.take(&path, data)?;
+    }
+    parts.finish()
+}
+
+fn unpack_tar(mut bytes: Vec<u8>) -> std::result::Result<Context, String> {
     // Docker's client ends with the last file's last byte.
     bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
     let mut reader = Reader::new(&bytes[..]);
-    let (mut meta, mut tls) = (None, Tls::new());
+    let mut parts = Parts::default();
     while let Some(entry) = reader.next_entry().map_err(|err| err.to_string())? {
         if entry.kind != Kind::File {
             continue;
         }
         let path = String::from_utf8_lossy(&entry.path).into_owned();
         let data = data(&mut reader).map_err(|err| format!("{path}: {err}"))?;
-        match path.split('/').collect::<Vec<_>>()[..] {
-            [META] => meta = Some(Meta::parse(&data).map_err(|err| format!("{path}: {err}"))?),
-            ["tls", endpoint, file] if is_name(endpoint) && is_name(file) => {
-                tls.entry(endpoint.to_owned()).or_default().insert(file.to_owned(), data);
-            }
-            _ => return Err(format!("{path:?}: unexpected context file")),
-        }
+        parts.take(&path, data)?;
     }
-    let meta = meta.ok_or("invalid context: no metadata found")?;
-    Ok(Context { meta, tls })
+    parts.finish()
 }
 
 fn data(reader: &mut Reader<&[u8]>) -> std::result::Result<Vec<u8>, tarstream::Error> {
@@ -168,6 +204,48 @@ mod tests {
         assert_eq!(unpack(archive[..data + 2].to_vec()).unwrap(), short);
     }
 
+    /// What Python's `zipfile` makes of `meta.json`, `tls/`, `tls/docker/`, `ca.pem` and `key.pem` there.
+    const ZIP: &str = "\
+        UEsDBBQAAAAIAAAAIVxh14fJWwAAAF8AAAAJAAAAbWV0YS5qc29uq1byS8xNVbJSyi8tKlbSUfJNLUlMSSxJVLKqrtVR\
+        cs1LKcjPzCspBnKVUvKTs1OLQCyP/OISoJaS5AIrff0MK0OgvuDszIIQn+Cw1KLMtEolq7TEnOLU2tpaAFBLAwQUAAAA\
+        AAAAACFcAAAAAAAAAAAAAAAABAAAAHRscy9QSwMEFAAAAAAAAAAhXAAAAAAAAAAAAAAAAAsAAAB0bHMvZG9ja2VyL1BL\
+        AwQUAAAACAAAACFc/XtfnwcAAAAmAAAAEQAAAHRscy9kb2NrZXIvY2EucGVtc3ZUcCaMAFBLAwQUAAAAAAAAACFcAAAA\
+        AAAAAAAAAAAAEgAAAHRscy9kb2NrZXIva2V5LnBlbVBLAQIUAxQAAAAIAAAAIVxh14fJWwAAAF8AAAAJAAAAAAAAAAAA\
+        AACAgQAAAABtZXRhLmpzb25QSwECFAMUAAAAAAAAACFcAAAAAAAAAAAAAAAABAAAAAAAAAAAABAAwEGCAAAAdGxzL1BL\
+        AQIUAxQAAAAAAAAAIVwAAAAAAAAAAAAAAAALAAAAAAAAAAAAEADAQaQAAAB0bHMvZG9ja2VyL1BLAQIUAxQAAAAIAAAA\
+        IVz9e1+fBwAAACYAAAARAAAAAAAAAAAAAACAgc0AAAB0bHMvZG9ja2VyL2NhLnBlbVBLAQIUAxQAAAAAAAAAIVwAAAAA\
+        AAAAAAAAAAASAAAAAAAAAAAAAACAgQMBAAB0bHMvZG9ja2VyL2tleS5wZW1QSwUGAAAAAAUABQAhAQAAMwEAAAAA";
+
+    #[test]
+    fn a_zip_archive_is_read_as_well() {
+        let bytes = data_encoding::BASE64.decode(ZIP.as_bytes()).unwrap();
+        let Context { meta, tls } = unpack(bytes.clone()).unwrap();
+        assert_eq!((meta.name.as_str(), meta.host().as_str()), ("ours", "tcp://h:1"));
+        let files: Vec<_> =
+            tls["docker"].iter().map(|(name, data)| (&name[..], data.len())).collect();
+        assert_eq!(files, [("ca.pem", 38), ("key.pem", 0)]);
+        // A name of the same length that leads elsewhere, wherever it stands.
+        let renamed = |from: &[u8], to: &[u8]| {
+            let mut bytes = bytes.clone();
+            while let Some(at) = bytes.windows(from.len()).position(|part| part == from) {
+                bytes[at..at + to.len()].copy_from_slice(to);
+            }
+            unpack(bytes).unwrap_err()
+        };
+        for to in [&b"tls/docker/../x.pem"[..18], b"tls/../../key.pemx", b"/etc/profile.d/x.y"] {
+            assert!(renamed(b"tls/docker/key.pem", to).contains("unexpected context file"));
+        }
+        assert!(renamed(b"meta.json", b"tls/a/bcd").contains("no metadata found"));
+    }
+
+    #[test]
+    fn a_zip_archive_is_no_larger_than_a_tar_archive_may_be() {
+        let mut bytes = data_encoding::BASE64.decode(ZIP.as_bytes()).unwrap();
+        let entry = bytes.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
+        bytes[entry + 24..entry + 28].copy_from_slice(&(MOST as u32 + 1).to_le_bytes());
+        assert_eq!(unpack(bytes).unwrap_err(), "meta.json: zip: more than 10485760 bytes");
+    }
+
     #[test]
     fn an_archive_of_something_else_is_refused() {
         let of = |path: &str, bytes: &[u8]| {
@@ -185,7 +263,7 @@ mod tests {
         }
         assert_eq!(of("tls/docker/ca.pem", b""), "invalid context: no metadata found");
         assert_eq!(unpack(Vec::new()).unwrap_err(), "invalid context: no metadata found");
-        assert!(unpack(b"PK\x03\x04rest".to_vec()).unwrap_err().starts_with("a zip archive"));
+        assert!(unpack(b"PK\x03\x04rest".to_vec()).unwrap_err().starts_with("zip: not a valid"));
         assert!(unpack(vec![b'x'; 600]).is_err());
     }
 }
