@@ -26,7 +26,8 @@ pub enum Type {
     List(&'static str, &'static Type),
     /// Objects with keys of people's own.
     Map(&'static str, &'static Type),
-    /// Objects with these fields, by the names that they have in JSON.
+    /// Objects with these fields, by the names that they have in JSON; one without a name is a struct whose fields
+    /// are theirs, as one that is embedded in Go.
     Struct(&'static str, &'static [(&'static str, &'static Type)]),
     /// Lists of texts, or one text (`strslice.StrSlice`).
     Words,

@@ -28,6 +28,14 @@ impl Type {
             | Self::Struct(name, _) => name,
         }
     }
+
+    /// The type of a field.
+    fn field(&self, wanted: &str) -> Option<&'static Self> {
+        let Self::Struct(_, fields) = self else { return None };
+        fields.iter().find_map(|(name, of)| {
+            if name.is_empty() { of.field(wanted) } else { (*name == wanted).then_some(*of) }
+        })
+    }
 }
 
 impl Width {
@@ -128,10 +136,7 @@ impl<'a> Walk<'a> {
             self.next();
             let inner = match of {
                 Type::Map(_, of) => Some(*of),
-                Type::Struct(_, fields) => {
-                    fields.iter().find(|(field, _)| *field == name).map(|(_, of)| *of)
-                }
-                _ => None,
+                of => of.field(&name),
             };
             let Some(inner) = inner else {
                 self.peek();
@@ -289,13 +294,19 @@ mod tests {
             let want = format!("json: cannot unmarshal {want}");
             assert_eq!(said::<CreateRequest>(text).as_deref(), Some(&*want), "{text}");
         }
-        assert_eq!(
-            said::<UpdateRequest>(r#"{"RestartPolicy":{"Name":5}}"#).as_deref(),
-            Some(
-                "json: cannot unmarshal number into Go struct field UpdateConfig.RestartPolicy.Name of type \
-                 container.RestartPolicyMode"
-            )
-        );
+        for (text, want) in [
+            (
+                r#"{"RestartPolicy":{"Name":5}}"#,
+                "number into Go struct field UpdateConfig.RestartPolicy.Name of type container.RestartPolicyMode",
+            ),
+            (
+                r#"{"":{"Memory":5},"Memory":"x"}"#,
+                "string into Go struct field UpdateConfig.Memory of type int64",
+            ),
+        ] {
+            let want = format!("json: cannot unmarshal {want}");
+            assert_eq!(said::<UpdateRequest>(text).as_deref(), Some(&*want), "{text}");
+        }
     }
 
     #[test]
