@@ -41,6 +41,10 @@ pub(crate) struct Config {
     pub(crate) prune_filters: Vec<String>,
     /// Where plugins are, beside the usual directories.
     pub(crate) cli_plugins_extra_dirs: Vec<PathBuf>,
+    /// Which plugins are told of which commands: for each an object with `hooks` and `error-hooks`.
+    pub(crate) plugins: Value,
+    /// What is switched on and off: `hooks`.
+    pub(crate) features: Value,
     /// The context that is followed where none is named.
     pub(crate) current_context: String,
     /// Proxies for containers, by the engine's address or `default`.

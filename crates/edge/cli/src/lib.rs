@@ -113,13 +113,16 @@ pub async fn main(args: Vec<OsString>, host: &impl Host, entered_ns: u64) -> i32
     };
     let is_run =
         matches!(cli.command, Command::Run(_) | Command::ContainerGroup(ContainerGroup::Run(_)));
-    match dispatch(cli, host, entered_ns).await {
-        Ok(code) | Err(Error::Exit(code)) => code,
+    let (code, why) = match dispatch(cli, host, entered_ns).await {
+        Ok(code) | Err(Error::Exit(code)) => (code, String::new()),
         Err(err) => {
             eprintln!("dhow: {err}");
-            if is_run { err.run_exit_code() } else { err.exit_code() }
+            let code = if is_run { err.run_exit_code() } else { err.exit_code() };
+            (code, err.to_string())
         }
-    }
+    };
+    plugins::ended(&args, code, &why);
+    code
 }
 
 /// Says why a command line cannot be used, or what it asks for: the exit code.

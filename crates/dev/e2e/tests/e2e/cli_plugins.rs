@@ -24,6 +24,8 @@ case "$1" in
     end) exit "$2" ;;
     again) shift; exec "$DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND" "$@" ;;
     docker) shift; exec docker "$@" ;;
+    docker-cli-plugin-hooks) printf '%s\n' "$2" >> "$HOME/told"
+        printf '%s\n' '{"Type":0,"Template":"{{command}} of {{argValue 0}}\nand again"}' ;;
     wait) trap 'echo ended; exit 7' TERM; echo up; while :; do sleep 0.05; done ;;
     *) echo "usage: hello, asked by $last" ;;
 esac
@@ -106,6 +108,50 @@ fn a_plugin_finds_the_engine_of_this_process() {
     assert_eq!(sandbox.dhow(&["hello", "again", "run", "--rm", "busybox", "false"]).code, 1);
     sandbox.unset_env("DOCKER_TLS_VERIFY");
     assert_eq!(sandbox.ok(&["rm", "made"]), "made");
+    sandbox.finish();
+}
+
+/// On a terminal, and where it is switched on.
+#[test]
+fn a_plugin_is_told_of_commands_that_have_ended() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("plugins-hooks");
+    install(&sandbox, "docker-hello", HELLO);
+    let hooks = r#"{"plugins": {"hello": {"hooks": "image inspect,hello end", "error-hooks": "rmi"},
+        "none": {"hooks": "rmi"}}}"#;
+    std::fs::write(sandbox.work().join(".docker/config.json"), hooks).unwrap();
+    let dhow = testkit::dhow_program();
+    let run = |line: &str| {
+        let script = format!("script -qec '{} {line}' /dev/null", dhow.display());
+        sandbox.sh(&script).stdout.replace('\r', "")
+    };
+    let told = || std::fs::read_to_string(sandbox.work().join("told")).unwrap_or_default();
+    let inspect = "image inspect --format {{.Os}} busybox";
+    assert_eq!((run(inspect).as_str(), told().as_str()), ("linux\n", ""));
+    sandbox.set_env("DOCKER_CLI_HOOKS", "1");
+    let hint = "\n\u{1b}[1mWhat's next:\u{1b}[0m\n    inspect of busybox\n    and again\n";
+    assert_eq!(run(inspect), format!("linux\n{hint}"));
+    let last =
+        || serde_json::from_str::<serde_json::Value>(told().lines().last().unwrap()).unwrap();
+    let want = serde_json::json!({
+        "RootCmd": "image inspect", "Flags": {"format": ""}, "CommandError": ""
+    });
+    assert_eq!(last(), want);
+    // Without a terminal, and of what nobody wants to know, nobody is told.
+    sandbox.ok(&["image", "inspect", "--format", "{{.Os}}", "busybox"]);
+    assert!(!run("ps -q").contains("next"));
+    assert_eq!(told().lines().count(), 1);
+    // What failed, and a plugin's own command.
+    assert!(run("rmi nothing").ends_with("rmi of nothing\n    and again\n"));
+    assert_eq!(last()["RootCmd"], "rmi");
+    assert_ne!(last()["CommandError"], "");
+    assert!(
+        !run("hello end 3 --flag").contains("next"),
+        "it has no such argument as the hint asks for"
+    );
+    assert_eq!(last()["CommandError"], "exited with code 3");
+    assert_eq!(last()["Flags"], serde_json::json!({"flag": ""}));
+    sandbox.unset_env("DOCKER_CLI_HOOKS");
     sandbox.finish();
 }
 

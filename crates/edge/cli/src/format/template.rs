@@ -30,6 +30,17 @@ pub(crate) const LABEL: &str = "Label";
 impl Template {
     /// Parses the text of a template.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let template = Self::parse_hint(text)?;
+        let called = functions::OF_HINTS.iter().find(|name| template.calls(name));
+        match called {
+            Some(name) => Err(Error::new(format!("function {name:?} not defined"))),
+            None => Ok(template),
+        }
+    }
+
+    /// The same of the hint of a plugin, which may call functions about the command that has ended: it is rendered
+    /// of an object with the command's `Name`, `flags` and `args`.
+    pub(crate) fn parse_hint(text: &str) -> Result<Self, Error> {
         parse::parse(text).map(Self)
     }
 
@@ -52,6 +63,12 @@ impl Template {
     /// The fields that stand alone at the top level, in order.
     pub(crate) fn fields(&self) -> Vec<String> {
         parse::top_level_fields(&self.0.nodes)
+    }
+
+    /// Whether it calls a function, wherever in it.
+    fn calls(&self, function: &str) -> bool {
+        let mut all = self.0.defined.values().chain([&self.0.nodes]);
+        all.any(|nodes| parse::calls(nodes, function))
     }
 
     /// Whether the template asks for a field of the value, wherever in it.
@@ -118,6 +135,27 @@ mod tests {
         fails("{{index .List 0}}", "index out of range: 0");
         // Go's name is not always JSON's.
         check("{{.ID}} {{.HostIP}}", "abc ::1");
+    }
+
+    #[test]
+    fn hints_ask_about_a_command() {
+        let command =
+            json!({"Name": "run", "flags": {"name": "web", "rm": "true"}, "args": ["a", ""]});
+        let hint = |text: &str| Template::parse_hint(text).and_then(|hint| hint.render(&command));
+        for (text, want) in [
+            ("{{command}} {{.Name}}", "run run"),
+            ("{{flagValue \"name\"}} {{flag . \"rm\"}}", "web true"),
+            ("{{argValue 0}}{{arg . 1}}.", "a."),
+            ("{{if eq (flagValue \"rm\") \"true\"}}gone{{end}}", "gone"),
+        ] {
+            assert_eq!(hint(text).as_deref(), Ok(want), "{text}");
+        }
+        for text in ["{{flagValue \"x\"}}", "{{argValue 2}}", "{{argValue}}", "{{command 1}}"] {
+            assert!(hint(text).is_err(), "{text}");
+        }
+        // Elsewhere there are none.
+        assert!(Template::parse("{{range .List}}{{(command)}}{{end}}").is_err());
+        assert!(Template::parse("{{define \"x\"}}{{flag . \"a\"}}{{end}}").is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! command NAME, if it says so when it is asked (`cli-plugins/` of Docker's client). Here `dhow-NAME` is one as
 //! well, and comes first. A command of ours is never a plugin's.
 
+mod hooks;
 mod nest;
 mod run;
 
@@ -14,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{Global, Host, args, config};
+
+pub(crate) use hooks::ended;
 
 /// Where plugins are for everybody, as in Docker.
 const OF_THE_SYSTEM: [&str; 4] = [
@@ -269,7 +272,10 @@ pub(crate) async fn instead(arguments: &[OsString], host: &impl Host) -> Option<
     }
     let own = arguments.first().map_or(OsStr::new("dhow"), OsString::as_os_str);
     match run::run(own, &plugin.path, &global, &words, host).await {
-        Ok(code) => Some(code),
+        Ok(code) => {
+            hooks::ended_plugin(arguments, &words, code);
+            Some(code)
+        }
         Err(err) => {
             eprintln!("dhow: {err}");
             Some(err.exit_code())

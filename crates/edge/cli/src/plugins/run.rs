@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::{Global, Host, terminal};
 
 /// By what a plugin calls us again.
-const ORIGINAL: &str = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND";
+pub(super) const ORIGINAL: &str = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND";
 /// The socket whose end tells a plugin that it is to end.
 const NOTICES: &str = "DOCKER_CLI_PLUGIN_SOCKET";
 /// What says where another engine is, and how it is spoken to.

@@ -227,7 +227,7 @@ impl Scope<'_> {
                 if self.is_header && functions::leaves_headers(name) {
                     return Ok(Found::new(arguments.into_iter().next().unwrap_or_default()));
                 }
-                functions::call(name, &arguments).map(Found::new)
+                self.call(name, &arguments)
             }
             Operand::Dot(path) if *path == [LABEL] => {
                 let arguments = self.arguments(rest, dot, piped)?;
@@ -238,6 +238,15 @@ impl Scope<'_> {
             }
             operand => self.operand(operand, dot),
         }
+    }
+
+    fn call(&self, name: &str, arguments: &[Value]) -> Result<Found, Error> {
+        let value = if functions::is_of_hints(name) {
+            functions::of_hint(name, arguments, self.root)
+        } else {
+            functions::call(name, arguments)
+        };
+        value.map(Found::new)
     }
 
     fn arguments(
@@ -298,7 +307,7 @@ impl Scope<'_> {
                 None => Err(Error::new(format!("undefined variable \"${name}\""))),
             },
             Operand::Literal(value) => Ok(Found::new(value.clone())),
-            Operand::Function(name) => functions::call(name, &[]).map(Found::new),
+            Operand::Function(name) => self.call(name, &[]),
             Operand::Nested(pipeline, path) => walk(self.pipeline(pipeline, dot)?.dot(), path),
         }
     }

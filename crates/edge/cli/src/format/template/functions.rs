@@ -12,13 +12,34 @@ const NAMES: &[&str] = &[
     "upper", "urlquery",
 ];
 
+/// Those that the hint of a plugin may call besides: what they ask about is the command that has ended.
+pub(super) const OF_HINTS: &[&str] = &["arg", "argValue", "command", "flag", "flagValue"];
+
 /// Whether a function gives back the header of a column as it is.
 pub(super) fn leaves_headers(name: &str) -> bool {
     matches!(name, "json" | "lower" | "title" | "truncate" | "upper")
 }
 
 pub(super) fn exists(name: &str) -> bool {
-    NAMES.contains(&name)
+    NAMES.contains(&name) || is_of_hints(name)
+}
+
+pub(super) fn is_of_hints(name: &str) -> bool {
+    OF_HINTS.contains(&name)
+}
+
+/// What one of [`OF_HINTS`] says of a command: an object with its `Name`, its `flags` and its `args`.
+pub(super) fn of_hint(name: &str, arguments: &[Value], command: &Value) -> Result<Value, Error> {
+    // The older ones are told the command first.
+    let is_old = matches!(name, "arg" | "flag");
+    let arguments = if is_old { arguments.get(1..).unwrap_or_default() } else { arguments };
+    let found = match (name, arguments) {
+        ("command", []) => command.get("Name"),
+        ("flag" | "flagValue", [Value::String(flag)]) => command["flags"].get(flag),
+        ("arg" | "argValue", [number]) => command["args"].get(count(number)?),
+        _ => None,
+    };
+    found.cloned().ok_or_else(|| Error::new(format!("{name}: the command has none")))
 }
 
 pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, Error> {

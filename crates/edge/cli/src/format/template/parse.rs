@@ -82,30 +82,39 @@ pub(super) fn top_level_fields(nodes: &[Node]) -> Vec<String> {
 
 /// Whether any path in a template begins with this field.
 pub(super) fn mentions(nodes: &[Node], field: &str) -> bool {
-    fn operand(operand: &Operand, field: &str) -> bool {
-        match operand {
-            Operand::Dot(path) => path.first().is_some_and(|first| first == field),
-            Operand::Variable(name, path) => {
-                name.is_empty() && path.first().is_some_and(|first| first == field)
-            }
-            Operand::Nested(nested, _) => pipeline(nested, field),
-            Operand::Literal(_) | Operand::Function(_) => false,
+    has_operand(nodes, &|operand| match operand {
+        Operand::Dot(path) => path.first().is_some_and(|first| first == field),
+        Operand::Variable(name, path) => {
+            name.is_empty() && path.first().is_some_and(|first| first == field)
         }
-    }
-    fn pipeline(Pipeline(commands): &Pipeline, field: &str) -> bool {
-        commands.iter().flat_map(|command| &command.0).any(|one| operand(one, field))
+        Operand::Nested(..) | Operand::Literal(_) | Operand::Function(_) => false,
+    })
+}
+
+/// Whether a template calls this function.
+pub(super) fn calls(nodes: &[Node], function: &str) -> bool {
+    has_operand(nodes, &|operand| matches!(operand, Operand::Function(name) if name == function))
+}
+
+/// Whether `test` holds for any operand of a template.
+fn has_operand(nodes: &[Node], test: &dyn Fn(&Operand) -> bool) -> bool {
+    fn pipeline(Pipeline(commands): &Pipeline, test: &dyn Fn(&Operand) -> bool) -> bool {
+        commands.iter().flat_map(|command| &command.0).any(|operand| match operand {
+            Operand::Nested(nested, _) => pipeline(nested, test),
+            operand => test(operand),
+        })
     }
     nodes.iter().any(|node| match node {
         Node::Text(_) | Node::Template(_, None) | Node::Break | Node::Continue => false,
         Node::Print(value) | Node::Assign(_, value) | Node::Template(_, Some(value)) => {
-            pipeline(value, field)
+            pipeline(value, test)
         }
         Node::If(arms, other) => {
-            mentions(other, field)
-                || arms.iter().any(|(value, body)| pipeline(value, field) || mentions(body, field))
+            has_operand(other, test)
+                || arms.iter().any(|(value, body)| pipeline(value, test) || has_operand(body, test))
         }
         Node::Range { over: value, body, empty: other, .. } | Node::With(value, body, other) => {
-            pipeline(value, field) || mentions(body, field) || mentions(other, field)
+            pipeline(value, test) || has_operand(body, test) || has_operand(other, test)
         }
     })
 }
