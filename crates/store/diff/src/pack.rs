@@ -225,12 +225,7 @@ impl<'a, W: Write> Packer<'a, W> {
             self.packed.size += entry.size;
             self.append(path, &entry, &mut File::from(file))?;
         } else {
-            // A link's own attributes are reached by its name only.
-            let reached = match entry.kind {
-                Kind::Symlink => Reached::Link(fsroot::fd_path(self.root.as_fd()).join(path)),
-                _ => Reached::Node(fsroot::fd_path(node.as_fd())),
-            };
-            attributes(path, &reached, &mut entry)?;
+            attributes(path, &Reached::Node(fsroot::fd_path(node.as_fd())), &mut entry)?;
             self.append(path, &entry, &mut io::empty())?;
         }
         Ok(is_directory)
@@ -294,10 +289,9 @@ impl<'a, W: Write> Packer<'a, W> {
 enum Reached<'a> {
     /// A file that is open.
     File(BorrowedFd<'a>),
-    /// Through the link in procfs of a descriptor of `O_PATH`.
+    /// Through the link in procfs of a descriptor of `O_PATH`. That leads to the very thing, also to a link, whatever
+    /// is at its name by now.
     Node(PathBuf),
-    /// By its name, which is not followed.
-    Link(PathBuf),
 }
 
 impl Reached<'_> {
@@ -305,7 +299,6 @@ impl Reached<'_> {
         match self {
             Self::File(file) => rustix::fs::flistxattr(file, names),
             Self::Node(path) => rustix::fs::listxattr(path, names),
-            Self::Link(path) => rustix::fs::llistxattr(path, names),
         }
     }
 
@@ -313,7 +306,6 @@ impl Reached<'_> {
         match self {
             Self::File(file) => rustix::fs::fgetxattr(file, name, value),
             Self::Node(path) => rustix::fs::getxattr(path, name, value),
-            Self::Link(path) => rustix::fs::lgetxattr(path, name, value),
         }
     }
 }

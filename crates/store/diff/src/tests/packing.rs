@@ -357,6 +357,32 @@ fn a_container_may_go_on_while_it_is_packed() {
     assert!(error.contains("became shorter while it was read; pause"), "{error}");
 }
 
+/// A link is reached as what it is, not by the path to it: who changes a directory on that path meanwhile would have
+/// another's attributes packed, and with the root before it, it may be too long for a call.
+#[test]
+fn a_link_at_the_end_of_a_long_path_has_its_attributes() {
+    use rustix::fs::{Mode, OFlags, XattrFlags};
+    let home = Dir::new("pack-long");
+    let upper = home.root();
+    let (directory, link) = ("d".repeat(255), "l".repeat(250));
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut here = rustix::fs::open(&upper, flags, Mode::empty()).unwrap();
+    for _ in 0..15 {
+        let mode = Mode::from_raw_mode(0o755);
+        rustix::fs::mkdirat(&here, directory.as_str(), mode).unwrap();
+        here = rustix::fs::openat(&here, directory.as_str(), flags, Mode::empty()).unwrap();
+    }
+    rustix::fs::symlinkat("nowhere", &here, link.as_str()).unwrap();
+    let place = fsroot::fd_path(&here).join(&link);
+    rustix::fs::lsetxattr(&place, "trusted.note", b"noted", XattrFlags::empty()).unwrap();
+
+    let mut packed = Vec::new();
+    let stats = pack(&upper, &[], &mut packed).unwrap();
+    assert_eq!(stats.n_entries, 16);
+    let has = |text: &[u8]| packed.windows(text.len()).any(|part| part == text);
+    assert!(has(b"SCHILY.xattr.trusted.note=noted\n"));
+}
+
 #[test]
 fn a_socket_hides_what_was_there() {
     let home = Dir::new("socket");
