@@ -202,8 +202,11 @@ impl Images {
         for digest in &manifests {
             let Some((manifest, _)) = self.manifest(digest)? else { continue };
             for layer in manifest.layers {
-                if !layers.iter().any(|known| known.digest == layer.digest) {
-                    layers.push(layer);
+                match layers.iter_mut().find(|known| known.digest == layer.digest) {
+                    None => layers.push(layer),
+                    // It may stay elsewhere only where all of them say so.
+                    Some(known) if known.is_foreign() => *known = layer,
+                    Some(_) => {}
                 }
             }
             configs.insert(manifest.config.digest.clone(), manifest.config);

@@ -3,6 +3,7 @@
 use oci::image::{Config, ImageConfig, Manifest, RootFs};
 use snapshot::Mounts;
 
+use super::platforms::Made;
 use super::*;
 
 /// A layout of one image with these layers, as an archive.
@@ -49,6 +50,33 @@ fn layout_of(layers: &[Vec<u8>], described: impl Fn(&[u8]) -> Descriptor) -> Vec
     add("./oci-layout".into(), br#"{"imageLayoutVersion":"1.0.0"}"#);
     add("./index.json".into(), &index);
     writer.finish().unwrap()
+}
+
+/// A layer stays elsewhere only where all images of an index say so: a registry wants it for the others.
+#[test]
+fn a_layer_that_is_elsewhere_for_some_is_pushed_for_others() {
+    let home = Home::new("half-foreign");
+    let shared = [tar(&[("shared", "1")])];
+    let mut made = Made::default();
+    let [one, other] = ["linux/arm64", "linux/amd64"].map(|name| made.image_on(&shared, name));
+    let mut manifest = Manifest::parse(made.bytes(&one.digest)).unwrap();
+    manifest.layers[0].media_type = media_type::FOREIGN.into();
+    manifest.layers[0].urls.push("https://layers.test/shared".into());
+    let foreign = made.json(media_type::MANIFEST, &manifest);
+    let foreign = Descriptor { platform: one.platform, ..foreign };
+    let blob = Digest::sha256(&shared[0]);
+    for (name, images) in [
+        ("r.test/app:1", vec![foreign.clone(), other.clone()]),
+        ("r.test/app:2", vec![other, foreign]),
+    ] {
+        made.root = Some(made.clone_index(images));
+        home.images.load(&mut made.archive(name, &[]).as_slice()).unwrap();
+        let push = home.images.begin_push(&name.parse().unwrap()).unwrap();
+        let shared = push.layers.iter().filter(|layer| layer.digest == blob);
+        assert!(shared.map(Descriptor::is_foreign).eq([false]), "{name}");
+        home.images.end_push(&push, None).unwrap();
+    }
+    home.check();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::target::ManifestKind;
 #[derive(Default)]
 pub(super) struct Made {
     blobs: Vec<Vec<u8>>,
-    root: Option<Descriptor>,
+    pub(super) root: Option<Descriptor>,
 }
 
 impl Made {
@@ -20,7 +20,7 @@ impl Made {
         descriptor
     }
 
-    fn json(&mut self, kind: &str, value: &impl serde::Serialize) -> Descriptor {
+    pub(super) fn json(&mut self, kind: &str, value: &impl serde::Serialize) -> Descriptor {
         self.keep(kind, serde_json::to_vec(value).unwrap())
     }
 
@@ -30,7 +30,7 @@ impl Made {
     }
 
     /// The same, on these layers.
-    fn image_on(&mut self, below: &[Vec<u8>], platform: &str) -> Descriptor {
+    pub(super) fn image_on(&mut self, below: &[Vec<u8>], platform: &str) -> Descriptor {
         let platform: oci::image::Platform = platform.parse().unwrap();
         let layers = [below, &[tar(&[("platform", &platform.to_string())])]].concat();
         let diff_ids = layers.iter().map(|layer| oci::DiffId(Digest::sha256(layer))).collect();
@@ -81,11 +81,11 @@ impl Made {
         made
     }
 
-    fn clone_index(&mut self, manifests: Vec<Descriptor>) -> Descriptor {
+    pub(super) fn clone_index(&mut self, manifests: Vec<Descriptor>) -> Descriptor {
         self.json(media_type::INDEX, &Index::new(manifests))
     }
 
-    fn bytes(&self, digest: &Digest) -> &[u8] {
+    pub(super) fn bytes(&self, digest: &Digest) -> &[u8] {
         self.blobs.iter().find(|bytes| Digest::sha256(bytes) == *digest).unwrap()
     }
 
