@@ -135,9 +135,9 @@ fn spawn(program: &OsStr, args: impl Iterator<Item = OsString>) -> Result<Spawne
         };
         let more = init::explain_refusal(&program, errno);
         match errno {
-            // What cannot be run is told of rather than what is not there.
             Errno::NOENT | Errno::NOTDIR if more.is_none() => {}
-            Errno::ACCESS => last = Refusal { errno, more },
+            // What cannot be run is told of rather than what is not there; one further on may be.
+            Errno::NOENT | Errno::ACCESS => last = Refusal { errno, more },
             _ => return Err(Refusal { errno, more }),
         }
     }

@@ -95,8 +95,11 @@ fn of_two(name: &str) -> Sandbox {
     // The file that is mounted in each is made once.
     sandbox.ok(&["run", "--rm", "--init", "--network", "none", "busybox", "true"]);
     sandbox.baseline();
-    let busybox = sandbox.sh("command -v busybox-arm64").success();
-    let busybox = fs::read(busybox.trim()).unwrap();
+    let program = |name: &str| {
+        let path = sandbox.sh(&format!("command -v {name}")).success();
+        fs::read(path.trim()).unwrap()
+    };
+    let (busybox, native) = (program("busybox-arm64"), program("busybox"));
     let path = sandbox.work().join("arm64.tar");
     testkit::archive(&path, |tar| {
         tar.directory("bin/", 0o755);
@@ -105,6 +108,9 @@ fn of_two(name: &str) -> Sandbox {
         for applet in ["cat", "sh", "sleep", "uname"] {
             tar.symlink(&format!("bin/{applet}"), "busybox");
         }
+        // One for this machine, where programs are looked for only if somebody says so.
+        tar.directory("native/", 0o755);
+        tar.file("native/uname", 0o755, &native);
     });
     sandbox.ok(&["import", "--platform", "linux/arm64", path.to_str().unwrap(), "base-arm64"]);
     sandbox.ok(&["tag", "busybox", "base-amd64"]);
@@ -179,6 +185,9 @@ fn a_program_for_another_machine_runs_where_it_is_emulated() {
     let lost = sandbox.dhow(&uname(&["--init", arm64[0], arm64[1]]));
     assert_eq!(lost.code, 127, "{lost:?}");
     assert!(lost.stderr.contains(LOST), "{lost:?}");
+    // What cannot be run is passed over where there is another one, as if it were not there.
+    let path = ["--init", "-e", "PATH=/bin:/native", arm64[0], arm64[1]];
+    assert_eq!(sandbox.ok(&uname(&path)), "x86_64");
 
     emulators.register("F");
     for flags in [&arm64[..], &["--platform", "linux/arm64/v8"], &["--init", arm64[0], arm64[1]]] {
