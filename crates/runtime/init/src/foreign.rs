@@ -4,7 +4,8 @@
 //! What a program is for is read from its file, not from what the image says of itself: images say wrong
 //! things, and a program may come from a volume. The errno tells the rest, where nothing but an emulator
 //! could take such a file: `ENOEXEC`, none is registered; `ENOENT`, one is, by a path that leads nowhere in the
-//! container. With its flag `F` the kernel opens an emulator when it is registered, outside.
+//! container. With its flag `F` the kernel opens an emulator when it is registered, outside; but not the loader of
+//! one that is not static, which is looked for in the container all the same.
 
 use std::ffi::{CStr, CString};
 
@@ -26,8 +27,8 @@ pub fn explain(path: &CStr, errno: Errno) -> Option<String> {
              register one with binfmt_misc and the flag F"
         }
         Errno::NOENT => {
-            "the emulator that is registered for that is not found in the container: register it \
-             with binfmt_misc and the flag F"
+            "the emulator that is registered for that is not found in the container, or the loader of \
+             its libraries is not: register a static one with binfmt_misc and the flag F"
         }
         _ => return None,
     };
@@ -140,6 +141,7 @@ mod tests {
         assert!(none.starts_with("the program is for linux/sparc64, and no emulator"), "{none}");
         let lost = says(&sparc, Errno::NOENT);
         assert!(lost.contains("linux/sparc64, and the emulator that is registered"), "{lost}");
+        assert!(lost.contains("register a static one"), "{lost}");
         assert_eq!(explain(&sparc, Errno::ACCESS), None);
         // Most kernels run those of 32 bits on a machine of 64; some do not.
         let older = match std::env::consts::ARCH {
