@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use metadata::BuildRecord;
 use oci::ChainId;
@@ -169,22 +169,26 @@ fn free(root: &Path) -> u64 {
     rustix::fs::statvfs(root).map_or(u64::MAX, |found| found.f_bavail * found.f_frsize)
 }
 
-/// Bytes on the disk of all that is in a directory, and of itself; as far as it can be looked at.
+/// Bytes on the disk of all that is in a directory, and of itself; as far as it can be looked at. A file of several
+/// names counts once.
 pub(crate) fn bytes_of(path: &Path) -> u64 {
     let Ok(found) = fs::symlink_metadata(path) else { return 0 };
-    let below = if found.is_dir() { bytes_in(path) } else { 0 };
-    found.blocks() * BLOCK + below
-}
-
-/// The same of what is in it alone.
-fn bytes_in(path: &Path) -> u64 {
-    let mut bytes = 0;
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        // By its name in the directory, not by the whole path.
-        let Ok(found) = entry.metadata() else { continue };
-        bytes += found.blocks() * BLOCK;
-        if found.is_dir() {
-            bytes += bytes_in(&entry.path());
+    let mut bytes = found.blocks() * BLOCK;
+    let mut linked = HashSet::new();
+    // However deep it is, which steps say: one directory is open at a time, and none calls itself for the next.
+    let mut rest: Vec<PathBuf> = found.is_dir().then(|| path.to_owned()).into_iter().collect();
+    while let Some(directory) = rest.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            // By its name in the directory, not by the whole path.
+            let Ok(found) = entry.metadata() else { continue };
+            let is_linked = !found.is_dir() && found.nlink() > 1;
+            if is_linked && !linked.insert((found.dev(), found.ino())) {
+                continue;
+            }
+            bytes += found.blocks() * BLOCK;
+            if found.is_dir() {
+                rest.push(entry.path());
+            }
         }
     }
     bytes
@@ -196,18 +200,42 @@ mod tests {
 
     use super::*;
 
+    /// What `du` says of a directory.
+    fn said(dir: &Path) -> u64 {
+        let output = Command::new("du").args(["-sB1", "."]).current_dir(dir).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// A step may make one as deep as paths are long, and the stack of who measures it has an end.
+    #[test]
+    fn a_deep_directory_is_measured_as_well() {
+        let dir = std::env::temp_dir().join(format!("dhow-usage-deep-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        let mut deepest = dir.clone();
+        for _ in 0..1900 {
+            deepest.push("d");
+            fs::create_dir(&deepest).unwrap();
+        }
+        fs::write(deepest.join("f"), vec![1; 100_000]).unwrap();
+        let small = std::thread::Builder::new().stack_size(128 << 10);
+        let measured = dir.clone();
+        let found = small.spawn(move || bytes_of(&measured)).unwrap().join().unwrap();
+        assert_eq!(found, said(&dir));
+        // Which the standard library removes with as many open at a time.
+        assert!(Command::new("rm").arg("-r").arg(&dir).status().unwrap().success());
+    }
+
     #[test]
     fn a_directory_is_as_large_as_du_says() {
         let dir = std::env::temp_dir().join(format!("dhow-usage-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(dir.join("a/b")).unwrap();
         fs::write(dir.join("large"), vec![1; 100_000]).unwrap();
+        fs::hard_link(dir.join("large"), dir.join("a/again")).unwrap();
         fs::write(dir.join("a/b/small"), "x").unwrap();
         std::os::unix::fs::symlink("/", dir.join("a/link")).unwrap();
-        let output = Command::new("du").args(["-sB1", "."]).current_dir(&dir).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let said: u64 = text.split_whitespace().next().unwrap().parse().unwrap();
-        assert_eq!(bytes_of(&dir), said);
+        assert_eq!(bytes_of(&dir), said(&dir));
         assert_eq!(bytes_of(&dir.join("missing")), 0);
         fs::remove_dir_all(&dir).unwrap();
     }
