@@ -304,6 +304,7 @@ fn chosen_archive(
 ) -> Result<Option<Descriptor>, Error> {
     if how.prefers_foreign
         && let Some(foreign) = remote::foreign_archive(build, chain, how.packing)?
+        && how.leaves(&foreign)
     {
         return Ok(Some(foreign));
     }

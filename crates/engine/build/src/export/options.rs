@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use oci::image::{Descriptor, media_type};
 use reference::Reference;
 
 use crate::Error;
@@ -78,6 +79,12 @@ impl ImageOptions {
     /// The names that it gets here.
     pub(super) fn stored_names(&self) -> &[Reference] {
         if self.by_digest { &[] } else { &self.names }
+    }
+
+    /// Whether a layer that is to be had elsewhere is left there. Docker's types have no word for one through zstd,
+    /// which then is one like any other.
+    pub(super) fn leaves(&self, foreign: &Descriptor) -> bool {
+        self.prefers_foreign && (self.oci_types || foreign.media_type != media_type::FOREIGN_ZSTD)
     }
 
     /// Notes for a place, and a platform: `annotation-KIND[PLATFORM].NAME=VALUE`; without a kind they are
@@ -193,5 +200,14 @@ mod tests {
         assert!(!options(&[]).unwrap().prefers_foreign);
         assert!(prefers("true").unwrap() && !prefers("false").unwrap());
         assert!(prefers("perhaps").unwrap_err().to_string().contains("prefer-nondist-layers"));
+
+        let leaves = |oci: &str, kind: &str| {
+            let pairs = [("prefer-nondist-layers", "true"), ("oci-mediatypes", oci)];
+            options(&pairs).unwrap().leaves(&Descriptor::of(kind, b"x"))
+        };
+        assert!(leaves("true", media_type::FOREIGN_ZSTD));
+        assert!(leaves("false", media_type::FOREIGN_GZIP));
+        assert!(!leaves("false", media_type::FOREIGN_ZSTD), "Docker has no word for it");
+        assert!(!options(&[]).unwrap().leaves(&Descriptor::of(media_type::FOREIGN, b"x")));
     }
 }
