@@ -47,7 +47,7 @@ pub struct Status {
     pub shim_pid: i32,
     /// When the program was started: RFC 3339 with nanoseconds, UTC; empty if never.
     pub started_at: String,
-    /// When it ended; empty if it has not.
+    /// When it ended last, which may be before it was started; empty if it never has.
     pub finished_at: String,
     /// Its exit code, or 128 plus the signal that ended it.
     pub exit_code: i32,

@@ -59,11 +59,14 @@ impl Supervisor {
         failpoint::hit("shim.start")?;
         self.caller.start()?;
         failpoint::hit("shim.started")?;
+        // When the life before this one ended stays known, as in Docker.
+        let finished_at = std::mem::take(&mut self.status.finished_at);
         self.status = Status {
             phase: Phase::Running,
             pid: pid.as_raw_nonzero().get(),
             shim_pid: rustix::process::getpid().as_raw_nonzero().get(),
             started_at: Timestamp::now().to_string(),
+            finished_at,
             restart_count: restarts,
             ..Status::default()
         };

@@ -158,8 +158,14 @@ fn a_policy_changes_while_it_runs() {
     sandbox.ok(&["rm", "box"]);
     // A restart by hand does not let go of what goes when it ends.
     sandbox.ok(&["run", "-d", "--rm", "--name", "brief", "busybox", "sleep", "600"]);
+    let ended = || sandbox.ok(&["inspect", "-f", "{{.State.FinishedAt}}", "brief"]);
+    assert_eq!(ended(), "0001-01-01T00:00:00Z");
     sandbox.ok(&["restart", "-t", "0", "brief"]);
     assert_eq!(status(&sandbox, "brief"), "running");
+    // When its first life ended stays known in the second.
+    let first = ended();
+    assert!(!first.starts_with("0001"), "{first}");
+    assert!(first < sandbox.ok(&["inspect", "-f", "{{.State.StartedAt}}", "brief"]), "{first}");
     sandbox.ok(&["stop", "-t", "0", "brief"]);
     wait_until("it is removed", || sandbox.ok(&["ps", "-aq"]).is_empty());
     sandbox.finish();
