@@ -25,6 +25,15 @@ pub(crate) fn parse_pair(name: &str, tag: &str) -> Result<Reference, Error> {
     })
 }
 
+/// The name of what is to be pushed. Of two tags the one that is a parameter of its own counts; without any, all that
+/// have the name are meant.
+pub(crate) fn pushed(name: &str, tag: &str) -> Result<Reference, Error> {
+    if tag.is_empty() || tag.contains(':') {
+        return parse_pair(name, tag);
+    }
+    new_name(name, tag)?.map_or_else(|| parse(name), Ok)
+}
+
 /// The name that something is to get; `None` where none is said. Of two tags the one that is a parameter of its
 /// own counts.
 pub(crate) fn new_name(name: &str, tag: &str) -> Result<Option<Reference>, Error> {
@@ -74,6 +83,20 @@ mod tests {
             format!("invalid repository name ({hex}), cannot specify 64-byte hexadecimal strings")
         );
         assert!(shown("A", "").starts_with("invalid reference format"));
+    }
+
+    #[test]
+    fn the_tag_of_a_push_counts_twice_said_too() {
+        let of = |name: &str, tag: &str| pushed(name, tag).map(|name| name.familiar());
+        assert_eq!(of("a.io:5/b:1", "2").unwrap(), "a.io:5/b:2");
+        assert_eq!(of("a/b:1", "1").unwrap(), "a/b:1");
+        assert_eq!(of("a/b", "1").unwrap(), "a/b:1");
+        assert_eq!(of("a/b", "").unwrap(), "a/b");
+        assert_eq!(of("a/b:1", "").unwrap(), "a/b:1");
+        assert_eq!(of("a/b", "not a tag").unwrap_err().message, "invalid tag format");
+        let digest = format!("a/b@sha256:{}", "0".repeat(64));
+        assert_eq!(of(&digest, "x").unwrap_err().message, "cannot import digest reference");
+        assert_eq!(of(&digest, "").unwrap(), digest);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     handlers::image::lines,
     http::body::{Broken, pieces},
-    names::{parse, parse_pair},
+    names::{parse, parse_pair, pushed},
     platform,
 };
 
@@ -74,7 +74,7 @@ async fn built_in(call: &Call, reference: Reference) -> Reply {
 /// `POST /images/NAME/push`
 pub(crate) async fn push(call: Call) -> Reply {
     let tag = call.query.text("tag");
-    let reference = parse_pair(&call.id, tag)?;
+    let reference = pushed(&call.id, tag)?;
     let all = reference.tag().is_none();
     let platform = platform::from_json(call.query.text("platform"))?;
     let request = request(&call, reference, platform).await?;
