@@ -219,6 +219,26 @@ pub(crate) enum BuilderCommand {
     Prune(BuilderPruneArgs),
     /// Show what the build cache holds
     Du(BuilderDuArgs),
+    /// List builders: there is one, the engine's own
+    #[command(after_help = "Example:\n  dhow builder ls --format json")]
+    Ls(BuilderLsArgs),
+    /// Show the builder, and what it can build for
+    Inspect {
+        /// Ensure builder has booted before inspecting: it has, once it answers
+        #[arg(long)]
+        bootstrap: bool,
+        #[arg(long, hide = true)]
+        builder: Option<String>,
+        /// The builder
+        name: Option<String>,
+    },
+    /// Choose a builder: that of the context in use, the only one that there is
+    Use {
+        /// The builder
+        name: String,
+    },
+    /// Show the version
+    Version,
     /// What RUN --mount=type=cache keeps: list it, take it elsewhere, bring it here
     #[command(subcommand, name = "cache-mount", visible_alias = "cache-mounts")]
     CacheMount(CacheMountCommand),
@@ -265,6 +285,17 @@ pub(crate) struct BuilderPruneArgs {
     /// Show each entry in full
     #[arg(long)]
     pub(crate) verbose: bool,
+}
+
+/// `builder ls`.
+#[derive(Args, Debug)]
+pub(crate) struct BuilderLsArgs {
+    /// Format output using a Go template, `table TEMPLATE`, or `json`
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// Don't truncate output
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
 }
 
 /// `builder du`.

@@ -1,9 +1,10 @@
-//! `dhow builder`: the cache of builds, and those that were made.
+//! `dhow builder`: the builder, its cache, and the builds that were made.
 
 pub(crate) mod explain;
 pub(crate) mod graph;
 mod history;
 mod mounts;
+mod nodes;
 mod usage;
 
 pub(crate) use mounts::{import as import_mount, path as mount_path};
@@ -19,6 +20,15 @@ pub(crate) async fn run(client: &Client, command: BuilderCommand) -> Result<i32>
         BuilderCommand::Build(args) => build::build(client, &args).await,
         BuilderCommand::Prune(args) => usage::prune(client, &args).await,
         BuilderCommand::Du(args) => usage::du(client, &args).await,
+        BuilderCommand::Ls(args) => nodes::list(client, &args).await,
+        BuilderCommand::Inspect { bootstrap: _, builder, name } => {
+            nodes::inspect(client, &name.or(builder).unwrap_or_default()).await
+        }
+        BuilderCommand::Use { name } => nodes::known(client, &name).map(|()| 0),
+        BuilderCommand::Version => {
+            println!("dhow {}", env!("CARGO_PKG_VERSION"));
+            Ok(0)
+        }
         BuilderCommand::CacheMount(command) => mounts::run(client, command).await,
         BuilderCommand::History(command) => history::history(client, command).await,
         BuilderCommand::Graph { output, build } => {

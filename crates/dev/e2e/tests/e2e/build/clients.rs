@@ -51,6 +51,11 @@ fn no_secret(sandbox: &Sandbox) {
     assert_eq!((found.code, found.stdout.as_str()), (1, ""), "{found:?}");
 }
 
+/// Lines without the spaces at their ends.
+fn trimmed(text: &str) -> Vec<&str> {
+    text.lines().map(str::trim_end).collect()
+}
+
 #[test]
 fn docker_build_and_buildx() {
     needs!(Root, Overlay, Netns, Nft, Busybox, Buildx);
@@ -60,6 +65,25 @@ fn docker_build_and_buildx() {
     let run = |args: &[&str]| docker.ok(&dir, args);
     assert!(run(&["buildx", "ls"]).contains("linux/amd64"));
     assert!(run(&["buildx", "inspect", "--bootstrap"]).contains("Status:           running"));
+    // What Buildx tells of the builder, so does dhow.
+    let address = format!("unix://{}", docker.daemon.socket());
+    let ours = |args: &[&str]| sandbox.ok(&[&["-H", &address, "builder"][..], args].concat());
+    for line in [&["ls"][..], &["ls", "--no-trunc"], &["inspect"], &["inspect", "--bootstrap"]] {
+        assert_eq!(
+            trimmed(&ours(line)),
+            trimmed(&run(&[&["buildx"][..], line].concat())),
+            "{line:?}"
+        );
+    }
+    for format in
+        ["json", "{{json . }}", "{{.Name}} {{.DriverEndpoint}} {{.Status}} {{.Platforms}}"]
+    {
+        let line = ["ls", "--format", format];
+        assert_eq!(ours(&line), run(&[&["buildx"][..], &line].concat()), "{format}");
+    }
+    assert_eq!(ours(&["use", "default"]), "");
+    let other = sandbox.dhow(&["-H", &address, "builder", "inspect", "other"]);
+    assert_eq!((other.code, other.stderr.trim()), (1, "dhow: no builder \"other\" found"));
 
     let id = run(&["build", "-q", "-t", "made:1", "--secret", SECRET, "."]);
     assert!(id.starts_with("sha256:"), "{id}");
