@@ -130,6 +130,9 @@ fn refuse(err: &clap::Error, args: &[OsString]) -> i32 {
     // Where this cannot be printed, nothing can.
     let _ = err.print();
     if args::is_help_of_all(err, args) {
+        if let Some(directory) = args::before_help(args).and_then(|global| global.config) {
+            config::set_directory(&directory);
+        }
         let plugins = plugins::listed();
         if err.use_stderr() { eprint!("{plugins}") } else { print!("{plugins}") }
     }

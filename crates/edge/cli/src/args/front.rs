@@ -30,6 +30,14 @@ pub(crate) fn front(args: &[OsString]) -> Option<(Global, Vec<OsString>)> {
     Some((global, words))
 }
 
+/// What goes before the command where help is asked for, by whatever words. `None` where the flags are wrong.
+pub(crate) fn before_help(args: &[OsString]) -> Option<Global> {
+    let is_kept = |word: &&OsString| *word != "--help" && *word != "-h";
+    let mut words: Vec<OsString> = args.iter().filter(is_kept).cloned().collect();
+    words.push("help".into());
+    front(&words).map(|(global, _)| global)
+}
+
 /// Whether a command is one of ours, by its name or another that it has.
 pub(crate) fn is_built_in(name: &str) -> bool {
     name == "help" || Cli::command().find_subcommand(name).is_some()
@@ -78,12 +86,33 @@ mod tests {
     }
 
     #[test]
+    fn flags_before_a_call_for_help_count() {
+        let of = |line: &str| {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            before_help(&args).and_then(|global| global.config)
+        };
+        for line in ["--config /c", "--config /c --help", "-D --config=/c help", "--config /c -h"] {
+            let found = of(&format!("dhow {line}"));
+            assert_eq!(found.as_deref(), Some(std::path::Path::new("/c")), "{line}");
+        }
+        assert!(of("dhow").is_none() && of("dhow --nonsense").is_none());
+    }
+
+    #[test]
     fn who_asks_for_all_commands_names_none() {
         let of = |line: &str| {
             let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
             is_help_of_all(&Cli::of(&args).unwrap_err(), &args)
         };
-        for line in ["dhow", "dhow --help", "dhow -D -h", "dhow help", "dhow --help ps"] {
+        for line in [
+            "dhow",
+            "dhow -D",
+            "dhow --help",
+            "dhow -D -h",
+            "dhow help",
+            "dhow -D help",
+            "dhow --help ps",
+        ] {
             assert!(of(line), "{line}");
         }
         for line in ["dhow ps --help", "dhow help ps", "dhow network", "dhow -v", "dhow nonsense"] {

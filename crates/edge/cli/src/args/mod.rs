@@ -26,7 +26,7 @@ pub(crate) use build::*;
 pub(crate) use cdi::*;
 pub(crate) use container::*;
 pub(crate) use context::*;
-pub(crate) use front::{front, is_built_in, is_help_of_all};
+pub(crate) use front::{before_help, front, is_built_in, is_help_of_all};
 pub(crate) use image::*;
 pub(crate) use invoked::{Invoked, invoked};
 pub(crate) use manifest::*;
@@ -81,6 +81,10 @@ impl Cli {
             .and_then(|matches| Self::from_arg_matches(&matches))
             .map_err(|err| err.format(&mut parser));
         let Err(err) = parsed else { return parsed };
+        if err.kind() == ErrorKind::MissingSubcommand {
+            // Flags without a command ask for what there is, as no words at all do.
+            return Self::try_parse_from(args.iter().take(1));
+        }
         let is_help = |err: &clap::Error| {
             matches!(
                 err.kind(),
@@ -95,11 +99,15 @@ impl Cli {
     }
 }
 
-/// `dhow help COMMAND` as `dhow COMMAND --help`, if it is that. What follows the command is left out: after the
-/// image of `run`, `--help` would be the container's.
+/// `dhow help COMMAND` as `dhow COMMAND --help`, if it is that, whatever flags go before it. What follows the command
+/// is left out: after the image of `run`, `--help` would be the container's.
 fn asked_help(args: &[OsString]) -> Option<Vec<OsString>> {
     let (program, rest) = args.split_first()?;
-    let (_, words) = rest.split_first().filter(|(first, _)| *first == "help")?;
+    if !rest.iter().any(|word| word == "help") {
+        return None;
+    }
+    let (_, words) = front(args)?;
+    let (_, words) = words.split_first().filter(|(first, _)| *first == "help")?;
     let all = Cli::command();
     let mut command = &all;
     let mut out = vec![program.clone()];

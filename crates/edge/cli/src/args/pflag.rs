@@ -157,11 +157,15 @@ mod tests {
     fn what_cannot_be_used_has_dockers_exit_code() {
         for (line, code) in [
             ("dhow", 0),
+            ("dhow -D --config /x", 0),
             ("dhow network", 0),
             ("dhow --help", 0),
             ("dhow ps --help", 0),
             ("dhow help", 0),
             ("dhow help ps", 0),
+            ("dhow --config /x -D help", 0),
+            ("dhow -H unix:///x help ps", 0),
+            ("dhow -D help nonsense", 1),
             ("dhow help container ls", 0),
             ("dhow help run image", 0),
             ("dhow help exec web rm", 0),
