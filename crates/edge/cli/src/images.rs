@@ -211,10 +211,22 @@ pub(crate) fn path_of(name: &str) -> String {
 
 /// `tag`.
 pub(crate) async fn tag(client: &Client, source: &str, target: &str) -> Result<i32> {
+    named(source)?;
+    named(target)?;
     let (repository, tag) = split_tag(target);
     let path =
         format!("/images/{}/tag?repo={}&tag={}", path_of(source), encode(repository), encode(tag));
     client.post_empty(&path).await.map(|()| 0)
+}
+
+/// Whether a text can name an image. Its name or its id; the engine's own error does not say which of two it is.
+fn named(text: &str) -> Result<()> {
+    match text.parse::<reference::Reference>() {
+        Ok(_) | Err(reference::Error::LooksLikeId(_)) => Ok(()),
+        Err(err) => Err(Error::Usage(format!(
+            "error parsing reference: {text:?} is not a valid repository/tag: {err}"
+        ))),
+    }
 }
 
 /// `image convert`: prints the image's id.

@@ -9,7 +9,12 @@ use crate::error::{Error, Result};
 /// Makes the source of `-v` absolute where it is a relative path of the host (`./data`).
 pub(super) fn volume(text: &str) -> Result<String> {
     if text.is_empty() {
-        return Err(Error::Usage("invalid empty volume spec".to_owned()));
+        return Err(Error::Flag("invalid empty volume spec".to_owned()));
+    }
+    if text.contains(':') && text.split(':').any(str::is_empty) {
+        return Err(Error::Flag(format!(
+            "invalid volume specification {text:?}: empty section between colons"
+        )));
     }
     let Some((source, rest)) = text.split_once(':') else { return Ok(text.to_owned()) };
     if rest.is_empty() || !rest.starts_with('/') {
@@ -225,6 +230,9 @@ mod tests {
     fn a_relative_source_becomes_absolute() {
         assert_eq!(volume("name:/data:ro").unwrap(), "name:/data:ro");
         assert!(volume("./x:/data").unwrap().starts_with('/'));
-        assert!(volume("a:b").is_err());
+        assert!(matches!(volume("a:b"), Err(Error::Usage(_))));
+        for text in ["", ":/data", "a:", "a::ro", "/a:/b:"] {
+            assert!(matches!(volume(text), Err(Error::Flag(_))), "{text}");
+        }
     }
 }
