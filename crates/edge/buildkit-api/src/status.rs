@@ -167,7 +167,7 @@ fn translate(events: impl Iterator<Item = Event>) -> StatusResponse {
             Event::Log(log) => response.logs.push(output(log)),
             Event::Warning(found) => response.warnings.push(warning(found)),
             // BuildKit tells nobody.
-            Event::Container { .. } => {}
+            Event::Container { .. } | Event::Pulled(_) => {}
         }
     }
     response

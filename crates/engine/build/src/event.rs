@@ -22,6 +22,8 @@ pub enum Event {
         /// The container's id. Nobody but the builder knows the container.
         id: String,
     },
+    /// It has asked a registry for an image.
+    Pulled(Pulled),
     /// Something is wrong with what was asked for.
     Warning(Warning),
 }
@@ -79,6 +81,19 @@ pub struct Log {
     pub data: Bytes,
     /// When.
     pub time: i64,
+}
+
+/// An image that a registry was asked for, and that is here now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pulled {
+    /// The vertex.
+    pub vertex: Digest,
+    /// What the registry calls it.
+    pub digest: Digest,
+    /// As people write it.
+    pub name: String,
+    /// It was here before, and is the same.
+    pub is_same: bool,
 }
 
 /// A source that lines are of.

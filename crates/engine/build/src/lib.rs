@@ -54,7 +54,7 @@ pub use client::{
 };
 pub use container::{Container, Control, Process, Program};
 pub use error::{Error, Unrecorded};
-pub use event::{Event, Log, Progress, Source, Status, VertexState, Warning};
+pub use event::{Event, Log, Progress, Pulled, Source, Status, VertexState, Warning};
 pub use export::Solved;
 pub use frontend::{BUILDKIT, DOCKERFILE, Recipe, Syntax};
 pub use guest::{Guest, GuestLog, GuestRequest};

@@ -10,7 +10,7 @@ use oci::Digest;
 use crate::Error;
 use crate::build::Shared;
 use crate::cache::now;
-use crate::event::{Event, Log, Progress, Status, VertexState};
+use crate::event::{Event, Log, Progress, Pulled, Status, VertexState};
 
 /// Takes what a vertex says. One that comes later is told what was said before.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +30,7 @@ enum Said {
     Log(u8, Bytes, i64),
     Status(Status),
     Container(String),
+    Pulled { digest: Digest, name: String, is_same: bool },
 }
 
 /// So much of a step's output is passed on, as in BuildKit.
@@ -67,6 +68,12 @@ impl Listeners {
         heard.say(Said::Container(id.to_owned()));
     }
 
+    /// It has asked a registry for an image. `is_same`: it was here before.
+    pub(crate) fn pulled(&self, digest: Digest, name: String, is_same: bool) {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.say(Said::Pulled { digest, name, is_same });
+    }
+
     /// How far a part of it is.
     pub(crate) fn status(&self, status: Status) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).say(Said::Status(status));
@@ -91,6 +98,12 @@ fn pass(said: &Said, vertex: &Digest, progress: &Progress) {
             time: *time,
         }),
         Said::Container(id) => Event::Container { vertex: vertex.clone(), id: id.clone() },
+        Said::Pulled { digest, name, is_same } => Event::Pulled(Pulled {
+            vertex: vertex.clone(),
+            digest: digest.clone(),
+            name: name.clone(),
+            is_same: *is_same,
+        }),
         Said::Status(status) => {
             Event::Status(Status { vertex: Some(vertex.clone()), ..status.clone() })
         }

@@ -56,7 +56,12 @@ fn what_a_classic_build_pulls_is_told_of() {
     let dockerfile = format!("FROM {name}\nLABEL a=b\n");
     let context = archive(&sandbox, "context.tar", &[("Dockerfile", &dockerfile)]);
     // It is here already; whether there is a newer one is asked all the same.
-    post(&daemon, "/build?pull=1&t=made", Some(&context)).id();
+    let built = post(&daemon, "/build?pull=1&t=made", Some(&context));
+    built.id();
+    let said: Vec<&str> = built.lines.iter().filter_map(|line| line["status"].as_str()).collect();
+    assert_eq!(said.first(), Some(&"Pulling from me/app"), "{said:?}");
+    assert!(said.iter().any(|line| line.starts_with("Digest: sha256:")), "{said:?}");
+    assert_eq!(said.last(), Some(&&*format!("Status: Image is up to date for {name}")));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let until = (now.as_secs() + 1).to_string();
     let all = ["events", "--since", "1", "--until", &until, "--filter", "event=pull"];

@@ -97,13 +97,15 @@ pub(crate) async fn resolve(
     let listeners = listeners.clone();
     let came = Arc::new(AtomicBool::new(false));
     let has_come = Arc::clone(&came);
-    let events: Arc<transfer::Events> = Arc::new(move |event| {
-        if let Event::Layer { id, layer } = event {
+    let events: Arc<transfer::Events> = Arc::new(move |event| match event {
+        Event::Layer { id, layer } => {
             if matches!(layer, Layer::Downloading(..)) {
                 has_come.store(true, Ordering::Relaxed);
             }
             tell(&listeners, &id, &layer);
         }
+        Event::Pulled { digest, name, is_same } => listeners.pulled(digest, name, is_same),
+        _ => {}
     });
     let pulled = match transfer::pull(build.builder.images(), &request, &events).await {
         // There is no other of that name: it is taken, as in BuildKit, and the front end warns of it.

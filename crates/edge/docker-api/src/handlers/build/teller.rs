@@ -4,13 +4,14 @@
 //! instruction's turn. Instructions that only change the configuration have no step: whether they were "in the
 //! cache" is seen by what comes after them.
 
+mod pulls;
+
 use std::collections::{BTreeSet, HashMap};
 
-use ::build::{Error, Event, Recipe, Status, Step, VertexState};
-use docker::progress::{Detail, Message};
+use ::build::{Error, Event, Recipe, Step, VertexState};
+use docker::progress::Message;
 use dockerfile::instruction::Body;
 use oci::Digest;
-use reference::Reference;
 
 use super::parameters::Parameters;
 use super::{Gone, Out};
@@ -162,37 +163,10 @@ impl Teller {
                 heard.container = Some(id);
             }
             Event::Status(status) => return self.pull(&status, out).await,
+            Event::Pulled(pulled) => return self.pulled(&pulled, out).await,
             Event::Warning(_) => return Ok(()),
         }
         self.advance(layers, out).await
-    }
-
-    /// How far a layer of an image is that is pulled.
-    async fn pull(&mut self, status: &Status, out: &Out) -> Result<(), Gone> {
-        let Some(vertex) = &status.vertex else { return Ok(()) };
-        let name = self.heard.get(vertex).map(|heard| heard.state.name.as_str());
-        let Some(image) = name.and_then(|name| name.split_once("load metadata for ")) else {
-            return Ok(());
-        };
-        if self.is_quiet {
-            return Ok(());
-        }
-        if self.pulling.insert(vertex.clone()) {
-            let image: Result<Reference, _> = image.1.parse();
-            if let Ok(image) = image {
-                let tag = image.tag().unwrap_or_default().to_owned();
-                let text = format!("Pulling from {}", image.path());
-                out.send(&Message { id: tag, ..Message::status(text) }).await?;
-            }
-        }
-        let (word, id) = match status.id.strip_prefix("extracting ") {
-            Some(id) => ("Extracting", id),
-            None => ("Downloading", status.id.as_str()),
-        };
-        let word = if status.completed.is_some() { "Pull complete" } else { word };
-        let detail = Detail { current: status.current, total: status.total, ..Detail::default() };
-        let (id, progress_detail) = (id.to_owned(), Some(detail));
-        out.send(&Message { id, progress_detail, ..Message::status(word) }).await
     }
 
     /// Tells of all instructions whose turn it is.

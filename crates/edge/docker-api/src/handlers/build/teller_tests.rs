@@ -115,6 +115,29 @@ fn id(step: &Step) -> String {
 }
 
 #[tokio::test]
+async fn an_image_that_was_asked_for_is_told_of_as_by_a_pull() {
+    let mut it = Fixture::new(&asked());
+    let (vertex, digest) = (Digest::sha256(b"metadata"), Digest::sha256(b"image"));
+    let name = "[internal] load metadata for example.com/me/app:1".to_owned();
+    let state = VertexState { digest: Some(vertex.clone()), name, ..VertexState::default() };
+    it.take(Event::Vertex(state)).await;
+    assert_eq!(it.told(), "Step 1/7 : FROM busybox AS one\n");
+    let name = "example.com/me/app:1".to_owned();
+    let pulled = ::build::Pulled { vertex, digest: digest.clone(), name, is_same: true };
+    it.take(Event::Pulled(pulled.clone())).await;
+    // Of a vertex that is another thing nothing is told.
+    it.take(Event::Pulled(::build::Pulled { vertex: digest.clone(), ..pulled })).await;
+    let mut said = Vec::new();
+    while let Ok(Ok(piece)) = it.told.try_recv() {
+        let message: serde_json::Value = serde_json::from_slice(&piece).unwrap();
+        said.push(message["status"].as_str().unwrap().to_owned());
+    }
+    let digest = format!("Digest: {digest}");
+    let status = "Status: Image is up to date for example.com/me/app:1";
+    assert_eq!(said, ["Pulling from me/app", &digest, status]);
+}
+
+#[tokio::test]
 async fn instructions_are_told_of_in_their_order() {
     let mut it = Fixture::new(&asked());
     let [from, run, copy] = steps();
