@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 
 use flate2::Crc;
@@ -18,6 +19,8 @@ const END_BYTES: usize = 22;
 
 /// The bit of an entry's flags for a file that is encrypted.
 const ENCRYPTED: u16 = 1;
+/// The bit of the flags of a file whose checksum and sizes are said after it.
+const FOLLOWED: u16 = 8;
 /// The method of a file that is as it was.
 const STORED: u16 = 0;
 /// The method of a file that is deflated.
@@ -104,6 +107,12 @@ impl<'a> Archive<'a> {
         if !entries.is_empty() && !bytes.starts_with(MAGIC) {
             return Err(Error::Format("something is before its first file"));
         }
+        if !lie_apart(&entries) {
+            return Err(Error::Format("two of its files overlap"));
+        }
+        if !are_called_apart(&entries) {
+            return Err(Error::Format("two of its files have one name"));
+        }
         Ok(Self { files: &bytes[..start], entries })
     }
 
@@ -144,13 +153,17 @@ impl<'a> Archive<'a> {
         if rest.len() < HEADER_BYTES || !rest.starts_with(MAGIC) {
             return Err(nothing());
         }
-        let (n_name, n_extra) = (usize::from(short(rest, 26)), usize::from(short(rest, 28)));
-        let rest = &rest[HEADER_BYTES..];
+        let (header, rest) = rest.split_at(HEADER_BYTES);
+        let (n_name, n_extra) = (usize::from(short(header, 26)), usize::from(short(header, 28)));
         if rest.get(..n_name) != Some(&entry.path[..]) {
             return Err(Error::Format("a file has two names"));
         }
         let data = rest.get(n_name + n_extra..).ok_or_else(nothing)?;
-        data.get(..entry.n_packed as usize).ok_or_else(nothing)
+        let data = data.get(..entry.n_packed as usize).ok_or_else(nothing)?;
+        if !entry.is_described_by(header) {
+            return Err(Error::Format("a file is described in two ways"));
+        }
+        Ok(data)
     }
 }
 
@@ -178,6 +191,43 @@ impl Entry {
             offset: long(all, 42),
         })
     }
+
+    /// Whether what is before the file says the same of it. It may leave open what is only said after it, and what is
+    /// in a field of zip64's there.
+    fn is_described_by(&self, header: &[u8]) -> bool {
+        let is_left_open = short(header, 6) & FOLLOWED != 0;
+        let is_same = |at: usize, is: u32| {
+            let said = long(header, at);
+            said == is || said == 0 && is_left_open
+        };
+        let is_size = |at: usize, is: u32| is_same(at, is) || long(header, at) == u32::MAX;
+        let same_flags = (short(header, 6) ^ self.flags) & ENCRYPTED == 0;
+        same_flags
+            && short(header, 8) == self.method
+            && is_same(14, self.crc)
+            && is_size(18, self.n_packed)
+            && is_size(22, self.n_bytes)
+    }
+
+    /// From where to where it is in the archive, at least.
+    fn place(&self) -> (u64, u64) {
+        let start = u64::from(self.offset);
+        (start, start + (HEADER_BYTES + self.path.len()) as u64 + u64::from(self.n_packed))
+    }
+}
+
+/// Whether no file is where another one is: then there is no more to inflate than the archive is long, however many
+/// files it has.
+fn lie_apart(entries: &[Entry]) -> bool {
+    let mut places: Vec<(u64, u64)> = entries.iter().map(Entry::place).collect();
+    places.sort_unstable();
+    places.windows(2).all(|two| two[0].1 <= two[1].0)
+}
+
+/// Whether no two files have the same name: some readers would take the first one, others the last.
+fn are_called_apart(entries: &[Entry]) -> bool {
+    let mut names = BTreeSet::new();
+    entries.iter().all(|entry| names.insert(&entry.path))
 }
 
 /// Whether an entry is of a regular file: by what made it, its attributes, and its name.

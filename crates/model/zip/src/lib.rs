@@ -2,9 +2,9 @@
 //!
 //! An archive is read from memory, by its directory, which is at its end; what is before a file says so once more,
 //! and is compared. An archive that two readers would take for different things (with two directories, with something
-//! before the first file, with a file of two names) is refused rather than guessed at. Files are stored or
-//! deflated; there is no encryption, no archive in several parts, and no zip64, which only what is larger than 4 GiB
-//! needs.
+//! before the first file, with a file of two names, sizes or methods, with two files of one name or in one place) is
+//! refused rather than guessed at. Files are stored or deflated; there is no encryption, no archive in several parts,
+//! and no zip64, which only what is larger than 4 GiB needs.
 //!
 //! Source: PKWARE's APPNOTE.TXT, 4.3 "General Format of a .ZIP file" and 4.4 "Explanation of fields".
 //!

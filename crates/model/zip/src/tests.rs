@@ -116,6 +116,7 @@ fn what_is_no_regular_file_is_known() {
 fn what_is_wrong_is_said() {
     let archive = pack(&[given("file", b"data"), given("file2", b"more")]);
     let directory = archive.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
+    let last = archive.windows(4).rposition(|four| four == b"PK\x01\x02").unwrap();
     let end = archive.len() - 22;
     let with = |at: usize, bytes: &[u8]| {
         let mut changed = archive.clone();
@@ -130,11 +131,17 @@ fn what_is_wrong_is_said() {
         (with(0, b"X"), "something is before its first file"),
         (with(directory, b"X"), "its directory is damaged"),
         (with(directory + 28, &[0xff, 0xff]), "its directory is damaged"),
-        (with(directory + 42, &[1]), "a file is not where its directory says"),
+        (with(directory + 42, &[1]), "two of its files overlap"),
         (with(directory + 42, &[0, 0, 1]), "a file is not where its directory says"),
         (with(directory + 46, b"FILE"), "a file has two names"),
-        (with(directory + 24, &[3]), "a file is not as large as its directory says"),
-        (with(directory + 20, &[0xff, 0xff]), "a file is not where its directory says"),
+        (with(directory + 24, &[3]), "a file is described in two ways"),
+        (with(directory + 20, &[0xff, 0xff]), "two of its files overlap"),
+        (with(last + 20, &[0xff, 0xff]), "a file is not where its directory says"),
+        (with(8, &[0]), "a file is described in two ways"),
+        (with(14, &[0]), "a file is described in two ways"),
+        (with(18, &[0]), "a file is described in two ways"),
+        (with(22, &[0]), "a file is described in two ways"),
+        (with(6, &[1]), "a file is described in two ways"),
         (with(end + 4, &[1]), "it is one part of several"),
         (with(end + 8, &[1, 0, 1]), "its directory has more in it than its end says"),
         (with(end + 8, &[3, 0, 3]), "its directory is damaged"),
@@ -143,7 +150,13 @@ fn what_is_wrong_is_said() {
     ] {
         assert_eq!(why(&bytes), format!("zip: not a valid zip file: {want}"));
     }
-    assert_eq!(why(&with(directory + 16, &[0])), "zip: checksum error");
+    let mut bytes = with(14, b"crc!");
+    bytes[directory + 16..directory + 20].copy_from_slice(b"crc!");
+    assert_eq!(why(&bytes), "zip: checksum error");
+    let mut bytes = with(22, &[3]);
+    bytes[directory + 24] = 3;
+    let want = "zip: not a valid zip file: a file is not as large as its directory says";
+    assert_eq!(why(&bytes), want);
     // Nothing deflated begins like that.
     let data = archive.windows(4).position(|four| four == b"file").unwrap() + 4;
     assert_eq!(why(&with(data, &[0xff])), "zip: inflate");
@@ -177,8 +190,34 @@ fn nothing_is_larger_than_it_may_be() {
     // Nor than it says: no more of it is inflated.
     let directory = bytes.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
     let mut small = bytes.clone();
-    small[directory + 24..directory + 28].copy_from_slice(&10_u32.to_le_bytes());
+    for at in [22, directory + 24] {
+        small[at..at + 4].copy_from_slice(&10_u32.to_le_bytes());
+    }
     assert!(why(&small).ends_with("a file is not as large as its directory says"));
+}
+
+#[test]
+fn what_is_said_after_a_file_may_be_left_open_before_it() {
+    let mut bytes = pack(&[Given { flags: 8, ..given("file", b"data") }]);
+    bytes[14..26].fill(0);
+    assert_eq!(unpack(&bytes).unwrap(), [("file".to_owned(), b"data".to_vec())]);
+    // As where a field of zip64's has the sizes.
+    bytes[18..26].fill(0xff);
+    assert_eq!(unpack(&bytes).unwrap().len(), 1);
+    bytes[14] = 1;
+    assert_eq!(why(&bytes), "zip: not a valid zip file: a file is described in two ways");
+}
+
+#[test]
+fn files_share_neither_their_bytes_nor_a_name() {
+    let twice = pack(&[given("file", b"data"), given("file", b"more")]);
+    let want = "zip: not a valid zip file: two of its files have one name";
+    assert_eq!(why(&twice), want);
+    // The second one is the first one once more: a small archive would be as much to inflate as one likes.
+    let mut shared = twice;
+    let last = shared.windows(4).rposition(|four| four == b"PK\x01\x02").unwrap();
+    shared[last + 42..last + 46].fill(0);
+    assert_eq!(why(&shared), "zip: not a valid zip file: two of its files overlap");
 }
 
 proptest::proptest! {
