@@ -140,7 +140,7 @@ fn unpack_zip(bytes: &[u8]) -> std::result::Result<Context, String> {
     let (mut parts, mut left) = (Parts::default(), MOST);
     for entry in archive.entries().iter().filter(|entry| entry.is_file) {
         let path = String::from_utf8_lossy(&entry.path);
-        let data = archive.data(entry, left).map_err(|err| format!("{path}: {err}"))?;
+        let data = archive.data(entry, left).map_err(|err| wrong_file(&path, &err))?;
         left -= data.len() as u64;
         parts.take(&path, data)?;
     }
@@ -157,7 +157,7 @@ fn unpack_tar(mut bytes: Vec<u8>) -> std::result::Result<Context, String> {
             continue;
         }
         let path = String::from_utf8_lossy(&entry.path).into_owned();
-        let data = data(&mut reader).map_err(|err| format!("{path}: {err}"))?;
+        let data = data(&mut reader).map_err(|err| wrong_file(&path, &err))?;
         parts.take(&path, data)?;
     }
     parts.finish()
@@ -172,6 +172,11 @@ fn data(reader: &mut Reader<&[u8]>) -> std::result::Result<Vec<u8>, tarstream::E
         }
         data.extend_from_slice(&buffer[..n_read]);
     }
+}
+
+/// What is wrong with a file of an archive. Its name is whatever somebody gave it, and a terminal may be told of it.
+fn wrong_file(path: &str, why: &dyn std::fmt::Display) -> String {
+    format!("{}: {why}", path.escape_debug())
 }
 
 /// Whether a part of a path is a name and leads nowhere else.
@@ -244,6 +249,19 @@ mod tests {
         let entry = bytes.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
         bytes[entry + 24..entry + 28].copy_from_slice(&(MOST as u32 + 1).to_le_bytes());
         assert_eq!(unpack(bytes).unwrap_err(), "meta.json: zip: more than 10485760 bytes");
+    }
+
+    #[test]
+    fn names_do_nothing_to_a_terminal() {
+        let mut bytes = data_encoding::BASE64.decode(ZIP.as_bytes()).unwrap();
+        let name = b"meta.json";
+        while let Some(at) = bytes.windows(name.len()).position(|part| part == name) {
+            bytes[at..at + name.len()].copy_from_slice(b"met\x1b.json");
+        }
+        let entry = bytes.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
+        bytes[entry + 24..entry + 28].copy_from_slice(&(MOST as u32 + 1).to_le_bytes());
+        let want = "met\\u{1b}.json: zip: more than 10485760 bytes";
+        assert_eq!(unpack(bytes).unwrap_err(), want);
     }
 
     #[test]
