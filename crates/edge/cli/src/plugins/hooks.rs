@@ -24,6 +24,8 @@ use crate::format::template::Template;
 const SUBCOMMAND: &str = "docker-cli-plugin-hooks";
 /// What switches hooks on or off; the first one that is set counts.
 const SWITCHES: [&str; 2] = ["DOCKER_CLI_HOOKS", "DOCKER_CLI_HINTS"];
+/// What the commands of a terminal begin with.
+const ESCAPE: char = '\x1b';
 /// The most lines that a plugin may say.
 const MOST_LINES: usize = 10;
 
@@ -52,14 +54,17 @@ pub(super) fn ended_plugin(arguments: &[OsString], words: &[OsString], code: i32
         return;
     }
     let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let flag = |word: &String| {
-        let name = word.strip_prefix("--").or_else(|| word.strip_prefix('-'))?;
-        Some((name.to_owned(), String::new()))
-    };
-    let flags: BTreeMap<String, String> = words.iter().filter_map(flag).collect();
+    let flags: BTreeMap<String, String> = words.iter().filter_map(|word| flag(word)).collect();
     let name = words.first().cloned().unwrap_or_default();
     let invoked = Invoked { command: words.join(" "), name, flags, ..Invoked::default() };
     tell(arguments, &invoked, code, "");
+}
+
+/// The flag that a word is, if it is one. What stands behind `=` is nobody else's business, as all values.
+fn flag(word: &str) -> Option<(String, String)> {
+    let flag = word.strip_prefix("--").or_else(|| word.strip_prefix('-'))?;
+    let name = flag.split_once('=').map_or(flag, |(name, _)| name);
+    Some((name.to_owned(), String::new()))
 }
 
 /// What Docker's client gives to Buildx is known by its name there.
@@ -95,8 +100,11 @@ fn tell(arguments: &[OsString], invoked: &Invoked, code: i32, why: &str) {
     let said = collect(own, &config::get().plugins, invoked, &error);
     if !said.is_empty() {
         eprintln!("\n\x1b[1mWhat's next:\x1b[0m");
-        for line in said {
+        for line in &said {
             eprintln!("    {line}");
+        }
+        if said.iter().any(|line| line.contains(ESCAPE)) {
+            eprint!("{ESCAPE}[0m");
         }
     }
 }
@@ -145,9 +153,30 @@ fn lines(template: &str, invoked: &Invoked) -> Option<Vec<String>> {
     } else {
         template.to_owned()
     };
-    let lines: Vec<String> = text.split('\n').map(str::to_owned).collect();
+    let lines: Vec<String> = text.split('\n').map(harmless).collect();
     let says_something = lines.iter().any(|line| !line.trim().is_empty());
     (says_something && lines.len() <= MOST_LINES).then_some(lines)
+}
+
+/// A line without all that does more to a terminal than to write there, be it in colours.
+fn harmless(line: &str) -> String {
+    let (mut out, mut rest) = (String::new(), line);
+    while let Some(next) = rest.chars().next() {
+        let (taken, left) = rest.split_at(colours(rest).unwrap_or(next.len_utf8()));
+        if taken.len() > next.len_utf8() || !next.is_control() || next == '\t' {
+            out.push_str(taken);
+        }
+        rest = left;
+    }
+    out
+}
+
+/// The length of the command that a text begins with, if that is one for colours (`CSI ... m` of ECMA-48), in bytes.
+fn colours(text: &str) -> Option<usize> {
+    let numbers = text.strip_prefix(ESCAPE)?.strip_prefix('[')?;
+    let rest = numbers.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
+    let rest = rest.strip_prefix('m')?;
+    Some(text.len() - rest.len())
 }
 
 #[cfg(test)]
@@ -189,6 +218,39 @@ mod tests {
         ] {
             assert_eq!(forwarded(command), want);
         }
+    }
+
+    #[test]
+    fn values_of_flags_are_not_told() {
+        for (word, want) in [
+            ("--token=secret", Some("token")),
+            ("-t=secret", Some("t")),
+            ("--push", Some("push")),
+            ("-it", Some("it")),
+            ("up", None),
+            ("a=b", None),
+        ] {
+            let want = want.map(|name| (name.to_owned(), String::new()));
+            assert_eq!(flag(word), want, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_hint_does_nothing_to_a_terminal() {
+        for (line, want) in [
+            ("a \x1b[1;36mb\x1b[m \x1b[0mc", "a \x1b[1;36mb\x1b[m \x1b[0mc"),
+            ("a\t\x1b[2Jb", "a\t[2Jb"),
+            ("\x1b]52;c;aGk=\x07", "]52;c;aGk="),
+            ("\x1b]0;title\x1b\\", "]0;title\\"),
+            ("\u{9b}2Ja\rb\x08\x7f", "2Jab"),
+            ("\x1b", ""),
+            ("\x1b[", "["),
+            ("\x1b[1", "[1"),
+            ("gr\u{fc}n \u{2192} \x1b[32mx", "gr\u{fc}n \u{2192} \x1b[32mx"),
+        ] {
+            assert_eq!(harmless(line), want, "{line:?}");
+        }
+        assert_eq!(lines("a\x1b[2J\nb", &invoked()).unwrap(), ["a[2J", "b"]);
     }
 
     #[test]
