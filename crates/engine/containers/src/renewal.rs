@@ -4,24 +4,23 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crate::Error;
 use crate::engine::Engine;
-use crate::error::At as _;
 
 impl Engine {
     /// Has the rules of all networks be those that this program makes, if it was another file that was here last.
-    pub(crate) fn renew_rules(&self) -> Result<(), Error> {
-        let Some(identity) = identity(&self.exe) else { return Ok(()) };
+    ///
+    /// Whoever needs a network is told what is wrong there; who does not is not kept from anything, and the next one
+    /// tries again.
+    pub(crate) fn renew_rules(&self) {
+        let Some(identity) = identity(&self.exe) else { return };
         let path = self.paths().ruled_by();
         if fs::read_to_string(&path).is_ok_and(|last| last == identity) {
-            return Ok(());
+            return;
         }
-        // Whoever needs a network is told what is wrong there; who does not is not kept from anything, and the next
-        // one tries again.
         if self.networks.renew_rules(&self.shared.db).is_ok() {
-            fs::write(&path, identity).at("write", &path)?;
+            // What cannot be noted, where there is no room say, is only done once more.
+            let _ = fs::write(&path, identity);
         }
-        Ok(())
     }
 }
 

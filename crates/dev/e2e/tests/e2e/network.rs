@@ -161,6 +161,14 @@ fn rules_that_another_version_has_made_are_made_anew() {
         sandbox.ok(&["run", "--rm", "--network", network, "busybox", "true"]);
     }
     assert_eq!(rules(), before);
+    // Nor is anybody kept from anything where it cannot be noted.
+    let noted = sandbox.state().join("networks.ruled");
+    std::fs::remove_file(&noted).unwrap();
+    std::fs::create_dir(&noted).unwrap();
+    sandbox.sh(spoil).success();
+    sandbox.ok(&["ps"]);
+    assert_eq!(rules(), before);
+    std::fs::remove_dir(&noted).unwrap();
     sandbox.ok(&["network", "rm", "net"]);
     sandbox.finish();
 }
