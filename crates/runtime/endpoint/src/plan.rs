@@ -54,7 +54,7 @@ pub struct Guard {
 /// What it exposes is in its own table, and to whom somebody is linked in that one's, so each goes with its
 /// container, and none holds for another one that gets the same address. A packet to a port that is exposed gets
 /// the mark of its container, and where it comes from who is linked to that one, then [`Neighbours::PASSES`], with
-/// which the bridge's own rules let it through.
+/// which the bridge's own rules let it through, without a mark.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Neighbours {
     /// The bridge.

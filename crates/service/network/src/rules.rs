@@ -59,7 +59,8 @@ fn between(network: &Network, family: Family) -> Vec<Rule> {
     if family == Family::Ip && network.opens_to_links() {
         let answers = ct_state::ESTABLISHED | ct_state::RELATED;
         rules.push(among().ct_reply().ct_state(answers).accept());
-        rules.push(among().mark(Neighbours::PASSES).accept());
+        // Bits of it are marks of others, such as 0x4000 of Kubernetes, which would translate the source.
+        rules.push(among().mark(Neighbours::PASSES).set_mark(0).accept());
     }
     if !network.config.icc {
         rules.push(among().drop());

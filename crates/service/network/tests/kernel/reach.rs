@@ -9,7 +9,7 @@ use endpoint::{Neighbours, Plan, Protocol};
 use metadata::Db;
 use netlink::{FilterSocket, Requests, RouteSocket, inside};
 use network::{Attachment, CreateRequest, Defaults};
-use nft::Family;
+use nft::{Base, Chain, Family, Hook, Kind, Policy, Rule, Table, priority};
 
 use crate::{
     Box, Host, LONG, SHORT, answers, cannot_connect, connect, here, id, ip, listen, new_namespace,
@@ -127,6 +127,20 @@ fn start_linked(host: &Host, name: &str, exposed: &[u16], linked: &[&str]) -> Bo
     Box { netns, connected }
 }
 
+/// Somebody else's rules, which go by marks after ours have been gone through.
+fn drop_what_is_marked() {
+    let base = Base {
+        kind: Kind::Filter,
+        hook: Hook::Postrouting,
+        priority: priority::FILTER,
+        policy: Policy::Accept,
+    };
+    let rules = vec![Rule::new().mark(Neighbours::PASSES).drop()];
+    let chain = Chain { name: "marked".into(), base: Some(base), rules };
+    let table = Table { family: Family::Ip, name: "somebody".into(), chains: vec![chain] };
+    FilterSocket::open().unwrap().put(&[table]).unwrap();
+}
+
 #[test]
 fn where_neighbours_are_kept_apart_links_open_the_ports_that_are_exposed() {
     on_a_host("links", |host| {
@@ -136,6 +150,7 @@ fn where_neighbours_are_kept_apart_links_open_the_ports_that_are_exposed() {
         let third = start_linked(&host, "third", &[80], &["parent"]);
         let (open, _closed) = (listen(&child.netns, 80), listen(&child.netns, 81));
         let _at_parent = listen(&parent.netns, 80);
+        drop_what_is_marked();
         connect(&parent.netns, child.address(), 80);
         assert_eq!(seen_by(&open), parent.address());
         assert!(cannot_connect(&parent.netns, child.address(), 81));
