@@ -5,6 +5,9 @@
 //! be in it, and who is can be seen. That is a lock of one byte of one file for each network, so it takes one
 //! descriptor, however many containers a network has, and waits for nobody who does something else with one of
 //! them. The kernel takes it back however its holder ends.
+//!
+//! A network has its record before it is made. Who makes one holds another byte meanwhile, with others, and who
+//! removes networks waits for those: else a bridge would come after its record has gone, and nobody would look for it.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -12,13 +15,16 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use network::Network;
+use network::{CreateRequest, Network};
 use sys::{ByteLock, lock_byte_of_open_file};
 
 use crate::Error;
 use crate::engine::Engine;
 use crate::error::At as _;
 use crate::record::Record;
+
+/// What stands for the id of a network where it is about all that are being made.
+const MAKING: &str = "00000000";
 
 /// The right to be about to be in a network, or to take it away.
 #[derive(Debug)]
@@ -28,6 +34,11 @@ impl NetworkLock {
     /// Makes the file of the locks, where it is not there.
     pub(crate) fn make(path: &Path) -> Result<(), Error> {
         if path.exists() { Ok(()) } else { open(path).map(drop) }
+    }
+
+    /// Waits until all networks that have a record by now are made, or will never be.
+    pub(crate) fn wait_for_makers(path: &Path) -> Result<(), Error> {
+        Self::wait(path, MAKING, ByteLock::Exclusive).map(drop)
     }
 
     /// Waits for the lock of a network.
@@ -51,6 +62,12 @@ fn byte(network_id: &str) -> u32 {
 }
 
 impl Engine {
+    /// Makes a network ([`network::Networks::create`]).
+    pub fn network_create(&self, request: &CreateRequest) -> Result<Network, Error> {
+        let _making = NetworkLock::wait(&self.paths().network_locks(), MAKING, ByteLock::Shared)?;
+        Ok(self.networks.create(&self.shared.db, request)?)
+    }
+
     /// Holds the networks that a container is to be in with its next start.
     pub(crate) fn hold_networks(&self, record: &Record) -> Result<Vec<NetworkLock>, Error> {
         let main = (!record.unplugged).then_some(record.host.network_mode.as_str());

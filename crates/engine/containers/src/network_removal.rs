@@ -66,6 +66,7 @@ impl Engine {
         if !may_have_members(network) {
             return Ok(self.networks.remove(db, &network.id, running)?);
         }
+        NetworkLock::wait_for_makers(&self.paths().network_locks())?;
         let (_lock, seen) = self.hold_alone(network)?;
         // Whoever was made, or was to join it, since then.
         let others = |tx: &Read| -> Result<Vec<(String, String)>, network::Error> {

@@ -280,3 +280,24 @@ fn a_network_that_is_gone_can_be_left() {
     sandbox.ok(&["network", "rm", "stays"]);
     sandbox.finish();
 }
+
+/// Who removes networks waits for one that has its record and is being made: nothing is left of it without that.
+#[test]
+fn a_network_that_is_being_made_goes_when_it_is_there() {
+    needs!(Root, Overlay, Netns, Busybox, Failpoints);
+    let sandbox = busybox("network-live-making");
+    let there =
+        || sandbox.sh("ip -br link show type bridge | cut -d' ' -f1; nft list tables").stdout;
+    let before = there();
+    let passed = sandbox.work().join("passed");
+    std::fs::write(&passed, "").unwrap();
+    let mut create = sandbox.dhow_command(&["network", "create", "net"]);
+    create.env("DHOW_FAILPOINTS", format!("network.created=delay:2000@{}", passed.display()));
+    let mut create = create.spawn().unwrap();
+    wait_until("it has a record", || !std::fs::read_to_string(&passed).unwrap().is_empty());
+    sandbox.ok(&["network", "prune", "-f"]);
+    assert!(create.wait().unwrap().success());
+    assert_eq!(sandbox.ok(&["network", "ls", "-q", "-f", "name=net"]), "");
+    assert_eq!(there(), before);
+    sandbox.finish();
+}

@@ -82,7 +82,7 @@ pub(crate) async fn create(mut call: Call) -> Reply {
     }
     let network = call
         .engine(move |engine| {
-            let network = engine.networks().create(engine.db(), &request)?;
+            let network = engine.network_create(&request)?;
             let attributes = [("name", network.name.as_str()), ("type", network.driver().name())];
             engine.tell_of("network", "create", &network.id, &attributes);
             Ok::<_, Error>(network)
