@@ -179,6 +179,7 @@ fn a_plan_has_everything_that_a_shim_needs() {
         lines.extend(ports.iter().map(serde_json::to_string));
         lines.push(serde_json::to_string(dns));
         let mut text = lines.into_iter().map(Result::unwrap).collect::<Vec<_>>().join("\n");
+        text = text.replace(engine.state.to_str().unwrap(), "/run/dhow");
         for network in engine.networks.list(&engine.db).unwrap() {
             let name = network.name.to_uppercase();
             text = text.replace(&network.id, &format!("ID-OF-{name}"));

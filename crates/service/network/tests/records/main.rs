@@ -22,6 +22,8 @@ use network::{
 struct Engine {
     db: Db,
     networks: Networks,
+    /// Where what may vanish at a reboot is kept.
+    state: PathBuf,
 }
 
 /// A folder that goes when the test ends, however it does.
@@ -44,9 +46,9 @@ fn with_an_engine(name: &'static str, test: impl FnOnce(&Engine) + Send + 'stati
         fs::create_dir_all(&directory).unwrap();
         let directory = Scratch(directory);
         let db = Db::open(&directory.0.join("dhow.db")).unwrap();
-        let networks = Networks::new("dhow", "/run/dhow".as_ref());
+        let networks = Networks::new("dhow", &directory.0);
         networks.ensure_predefined(&db).unwrap();
-        test(&Engine { db, networks });
+        test(&Engine { db, networks, state: directory.0.clone() });
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
