@@ -58,8 +58,9 @@ pub(crate) fn check_settings(network: &Network, settings: &EndpointSettings) -> 
     let name = network.name.as_str();
     let checked = attachment(name, Some(settings)).and_then(|wanted| {
         check_own(name, network.is_user_defined(), &wanted)?;
-        let outside =
-            |address: &&IpAddr| network.pools().iter().all(|pool| !pool.subnet.contains(**address));
+        // Also those of a kind of address that it does not give.
+        let pools = || network.pools().iter().chain(network.idle_pools());
+        let outside = |address: &&IpAddr| pools().all(|pool| !pool.subnet.contains(**address));
         match wanted.addresses.iter().find(outside) {
             None => Ok(()),
             Some(address) => Err(Error::Invalid(format!(

@@ -112,8 +112,12 @@ fn an_address_is_in_a_range_of_the_network() {
     assert_eq!(refused(json!({"MacAddress": "zz"})), "400 invalid MAC address zz");
     let shown = value(&daemon, "1.51", "GET /containers/one/json", &Value::Null);
     assert_eq!(shown["NetworkSettings"]["Networks"].get("net"), None);
-    sandbox.ok(&["rm", "one"]);
-    sandbox.ok(&["network", "rm", "net"]);
+    // A range that nobody gets an address of is one as well.
+    sandbox.ok(&["network", "create", "--subnet", "fd00:19::/64", "idle"]);
+    sandbox.ok(&["network", "connect", "--ip6", "fd00:19::7", "idle", "one"]);
+    sandbox.ok(&["start", "one"]);
+    sandbox.ok(&["rm", "-f", "one"]);
+    sandbox.ok(&["network", "rm", "net", "idle"]);
     drop(daemon);
     sandbox.finish();
 }
