@@ -3,12 +3,12 @@
 //! Engines of other roots know nothing of each other but what the kernel has, and who chooses a range makes
 //! its bridge later: two of them may have chosen the same. So a bridge gets its address while it is down, and is
 //! set up only where no other link has an address of that range then; otherwise the range is given up, and
-//! another one chosen. Of two bridges one has its address first: whoever makes the other sees it. So two that are
-//! made at once never have the same, whoever is killed in between, and without anything that one had to wait for.
+//! another one chosen. Of two bridges one has its address first: whoever makes the other sees it. So of two that are
+//! made at once no more than one is set up with a range, and nobody has to wait for another engine.
 //!
 //! The default network's range may change whenever its bridge has to be made. That of a network which somebody has
-//! made is seen by then, and stays: where its bridge has gone, with the machine say, and another engine has chosen its
-//! range before it is there again, both have it, as in Docker.
+//! made is seen by then, and stays: where its bridge has gone (with the machine, say), or was never set up since who made it
+//! was killed, and another engine has chosen its range before it is there again, both have it, as in Docker.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
