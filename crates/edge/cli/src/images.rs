@@ -378,6 +378,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn it_is_said_which_name_is_wrong() {
+        let id = "0".repeat(64);
+        for name in ["debian:base", "localhost:5000/x", "0123456789ab", &id] {
+            assert!(named(name).is_ok(), "{name}");
+        }
+        for name in ["", "Upper", "a b", "x:"] {
+            let said = named(name).unwrap_err().to_string();
+            assert!(said.contains(&format!("{name:?} is not a valid repository/tag")), "{said}");
+        }
+    }
+
+    #[test]
     fn a_tag_is_not_a_port() {
         for (given, want) in [
             ("debian", ("debian", "")),
