@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use cgroup::{Cgroup, Hierarchy};
+use cgroup::{Cgroup, Entry, Hierarchy};
 use init::{CgroupTree, CgroupTrees};
 use plan::Plan;
 
@@ -58,13 +58,14 @@ pub(crate) fn hierarchy(optional: bool) -> Result<Option<&'static Hierarchy>, Er
     }
 }
 
-/// Makes the container's cgroup, with its limits. `None` where this user may not have one, and
-/// nothing was asked of it. `ours` becomes whether there is something to remove when the rest fails.
+/// Makes the container's cgroup, with its limits, and opens the way into it. `None` where this user
+/// may not have one, and nothing was asked of it. `ours` becomes whether there is something to remove
+/// when the rest fails.
 pub(crate) fn make(
     hierarchy: &Hierarchy,
     plan: &Plan,
     ours: &mut bool,
-) -> Result<Option<Cgroup>, Error> {
+) -> Result<Option<(Cgroup, Entry)>, Error> {
     *ours = false;
     let cgroup = match Cgroup::create(hierarchy, &plan.cgroup_path) {
         Err(error) if is_denied(&error) && plan.cgroup_optional => return none(plan, Some(error)),
@@ -72,7 +73,7 @@ pub(crate) fn make(
         other => other?,
     };
     *ours = true;
-    match cgroup.entry() {
+    let entry = match cgroup.entry() {
         // It was there already, and is somebody else's.
         Err(error) if is_denied(&error) => {
             *ours = false;
@@ -83,12 +84,12 @@ pub(crate) fn make(
                 Err(denied(&error))
             };
         }
-        other => drop(other?),
-    }
+        other => other?,
+    };
     // The limit on processes comes when there is one: it would count those that help to make it.
     let limits = cgroup::Resources { pids: None, ..plan.resources.clone() };
     cgroup.apply(&limits).map_err(limit_error)?;
-    Ok(Some(cgroup))
+    Ok(Some((cgroup, entry)))
 }
 
 /// Removes what was made of a cgroup that this user may not be in; not what is somebody else's.
@@ -100,7 +101,7 @@ pub(crate) fn give_up(path: &str) -> Result<(), Error> {
 }
 
 /// Does without a cgroup, which limits do not allow.
-pub(crate) fn none(plan: &Plan, why: Option<cgroup::Error>) -> Result<Option<Cgroup>, Error> {
+pub(crate) fn none<T>(plan: &Plan, why: Option<cgroup::Error>) -> Result<Option<T>, Error> {
     let limits = cgroup::Resources { devices: None, ..plan.resources.clone() };
     if limits == cgroup::Resources::default() {
         return Ok(None);

@@ -112,23 +112,23 @@ impl Making {
         // The namespace that is joined by then belongs to the new process alone.
         let joined = prepare::clone_namespaces(&join, NamespaceKind::Network)?;
         self.cgroup_is_ours = true;
-        let mut cgroup = match (hierarchy, &plan.unit) {
+        let made = match (hierarchy, &plan.unit) {
             // systemd makes it around the process.
             (_, Some(_)) => None,
             (Some(hierarchy), None) => cgroups::make(hierarchy, plan, &mut self.cgroup_is_ours)?,
             (None, None) => cgroups::none(plan, None)?,
         };
+        let (mut cgroup, entry) = made.unzip();
         if cgroup.is_none() && plan.unit.is_none() {
             self.without_cgroup()?;
         }
-        let entry = cgroup.as_ref().map(Cgroup::entry).transpose()?.unwrap_or_default();
         let namespace = plan.namespaces.has(NamespaceKind::Cgroup);
         let inherited = Inherited {
             sync: theirs,
             sources,
             dev_mount: None,
             proc,
-            entry,
+            entry: entry.unwrap_or_default(),
             cgroups: match (&cgroup, hierarchy, &plan.unit) {
                 (Some(cgroup), ..) => cgroups::trees(cgroup, namespace),
                 (None, Some(hierarchy), Some(_)) => {
