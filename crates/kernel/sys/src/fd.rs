@@ -156,14 +156,25 @@ pub fn take_fd(n: i32) -> Result<OwnedFd, Error> {
     Ok(unsafe { OwnedFd::from_raw_fd(n) })
 }
 
+/// The most descriptors that go with one message here.
+const MOST_FDS: usize = 4;
+
 /// Sends `data` and a copy of `fd` over a unix socket: `SCM_RIGHTS`, unix(7). `data` must not be
 /// empty on a stream.
 pub fn send_fd(sock: BorrowedFd<'_>, data: &[u8], fd: BorrowedFd<'_>) -> Result<(), Error> {
-    let fds = [fd];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    send_fds(sock, data, &[fd])
+}
+
+/// The same with up to four descriptors (`ENOBUFS`).
+pub fn send_fds(sock: BorrowedFd<'_>, data: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Error> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let text = || format!("sendmsg({}, {})", FdName(sock), FdName(fd));
-    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+    let text = || {
+        let fds: Vec<String> = fds.iter().map(|fd| FdName(*fd).to_string()).collect();
+        format!("sendmsg({}, {})", FdName(sock), fds.join(", "))
+    };
+    // The space is rounded up: one more might fit.
+    if fds.len() > MOST_FDS || !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(Error::new(text(), Errno::NOBUFS));
     }
     let sent = rustix::io::retry_on_intr(|| {
@@ -176,16 +187,38 @@ pub fn send_fd(sock: BorrowedFd<'_>, data: &[u8], fd: BorrowedFd<'_>) -> Result<
 /// Receives one message of at most 4096 bytes, and the descriptor that came with it. Empty data
 /// without a descriptor: the other side closed. More than one descriptor is refused (`EPROTO`).
 pub fn recv_fd(sock: BorrowedFd<'_>) -> Result<(Vec<u8>, Option<OwnedFd>), Error> {
+    let (data, mut fds, _) = receive(sock, 4096)?;
+    if fds.len() > 1 {
+        return Err(Error::new(format!("recvmsg({})", FdName(sock)), Errno::PROTO));
+    }
+    Ok((data, fds.pop()))
+}
+
+/// Receives one message of at most `most` bytes, and the descriptors that came with it. Empty data
+/// without a descriptor: the other side closed. A longer message is refused (`EMSGSIZE`) where the
+/// socket keeps messages apart, more than four descriptors are anywhere (`EPROTO`).
+pub fn recv_fds(sock: BorrowedFd<'_>, most: usize) -> Result<(Vec<u8>, Vec<OwnedFd>), Error> {
+    let (data, fds, flags) = receive(sock, most)?;
+    if flags.contains(ReturnFlags::TRUNC) {
+        return Err(Error::new(format!("recvmsg({})", FdName(sock)), Errno::MSGSIZE));
+    }
+    Ok((data, fds))
+}
+
+fn receive(
+    sock: BorrowedFd<'_>,
+    most: usize,
+) -> Result<(Vec<u8>, Vec<OwnedFd>, ReturnFlags), Error> {
     let text = || format!("recvmsg({})", FdName(sock));
-    let mut data = vec![0; 4096];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut data = vec![0; most];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let message = rustix::io::retry_on_intr(|| {
         let mut iov = [IoSliceMut::new(&mut data)];
         rustix::net::recvmsg(sock, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC)
     })
     .call(text)?;
-    let mut fds: Vec<OwnedFd> = control
+    let fds: Vec<OwnedFd> = control
         .drain()
         .filter_map(|message| match message {
             RecvAncillaryMessage::ScmRights(fds) => Some(fds),
@@ -193,11 +226,11 @@ pub fn recv_fd(sock: BorrowedFd<'_>) -> Result<(Vec<u8>, Option<OwnedFd>), Error
         })
         .flatten()
         .collect();
-    if fds.len() > 1 || message.flags.contains(ReturnFlags::CTRUNC) {
+    if fds.len() > MOST_FDS || message.flags.contains(ReturnFlags::CTRUNC) {
         return Err(Error::new(text(), Errno::PROTO));
     }
     data.truncate(message.bytes);
-    Ok((data, fds.pop()))
+    Ok((data, fds, message.flags))
 }
 
 #[cfg(test)]

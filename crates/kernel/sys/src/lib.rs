@@ -52,7 +52,8 @@ pub use error::{Call, Error, FdName};
 pub use exe::{is_protected, overlaid_exe, protected_exe};
 pub use exec::{execve, execveat, exit_now};
 pub use fd::{
-    close_all_but, close_range, dup2, keep_on_exec, open_on_exec, recv_fd, send_fd, take_fd,
+    close_all_but, close_range, dup2, keep_on_exec, open_on_exec, recv_fd, recv_fds, send_fd,
+    send_fds, take_fd,
 };
 pub use file::read_file;
 pub use handle::Handle;

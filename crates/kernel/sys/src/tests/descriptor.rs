@@ -4,7 +4,7 @@ use rustix::io::{Errno, FdFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::in_child;
-use crate::{close_all_but, close_range, dup2, recv_fd, send_fd, take_fd};
+use crate::{close_all_but, close_range, dup2, recv_fd, recv_fds, send_fd, send_fds, take_fd};
 
 #[test]
 fn a_descriptor_travels() {
@@ -23,6 +23,35 @@ fn a_descriptor_travels() {
         let (data, fd) = recv_fd(b.as_fd()).unwrap();
         assert!(data.is_empty() && fd.is_none());
     }
+}
+
+#[test]
+fn several_travel_in_their_order() {
+    let unix = AddressFamily::UNIX;
+    let (a, b) =
+        rustix::net::socketpair(unix, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let files = ["/dev/null", "/dev/zero", "/proc/self/exe"].map(|path| {
+        let file = std::fs::File::open(path).unwrap();
+        (rustix::fs::fstat(&file).unwrap(), file)
+    });
+    let fds = files.each_ref().map(|(_, file)| file.as_fd());
+    send_fds(a.as_fd(), b"three", &fds).unwrap();
+    let (data, got) = recv_fds(b.as_fd(), 5).unwrap();
+    assert_eq!((data.as_slice(), got.len()), (&b"three"[..], 3));
+    for ((sent, _), got) in files.iter().zip(&got) {
+        let found = rustix::fs::fstat(got).unwrap();
+        assert_eq!((found.st_dev, found.st_ino), (sent.st_dev, sent.st_ino));
+        assert_eq!(rustix::io::fcntl_getfd(got).unwrap(), FdFlags::CLOEXEC);
+    }
+    // Of one that is too long nothing is taken, and of one descriptor too many neither.
+    send_fds(a.as_fd(), b"longer", &fds).unwrap();
+    assert_eq!(recv_fds(b.as_fd(), 5).unwrap_err().errno(), Errno::MSGSIZE);
+    send_fds(a.as_fd(), b"x", &fds).unwrap();
+    assert_eq!(recv_fd(b.as_fd()).unwrap_err().errno(), Errno::PROTO);
+    assert_eq!(send_fds(a.as_fd(), b"x", &[fds[0]; 5]).unwrap_err().errno(), Errno::NOBUFS);
+    drop(a);
+    let (data, got) = recv_fds(b.as_fd(), 5).unwrap();
+    assert!(data.is_empty() && got.is_empty());
 }
 
 #[test]
