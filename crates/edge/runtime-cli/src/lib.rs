@@ -6,8 +6,11 @@
 //!
 //! Before a process of ours goes near a container it is executed again from a file that the
 //! container cannot write (CVE-2019-5736), see [`sys::protected_exe`].
+//!
+//! A command line can also come later than the process: `ahead`.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod args;
 mod changes;
 mod checkpoint;
@@ -24,6 +27,7 @@ mod template;
 use std::ffi::{CString, OsString};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
+use std::sync::OnceLock;
 
 use args::{Opt, Order, Parsed, flag, value};
 use container::Store;
@@ -88,7 +92,10 @@ pub(crate) struct Command {
 /// Runs the command line `args`, without the program's name, and returns the exit status.
 pub fn main(args: impl Iterator<Item = OsString>) -> i32 {
     let mut log = Log::default();
-    match run(args, &mut log) {
+    let args: Vec<OsString> = args.collect();
+    let args = if ahead::is_asked(&args) { ahead::arguments() } else { Ok(Some(args)) };
+    let ran = args.and_then(|args| args.map_or(Ok(0), |args| run(args.into_iter(), &mut log)));
+    match ran {
         Ok(status) => status,
         Err(Failure::Failed(text, status)) => {
             log.error(&text);
@@ -133,7 +140,7 @@ fn run(args: impl Iterator<Item = OsString>, log: &mut Log) -> Result<i32, Failu
     let systemd_cgroup = global.is_set("systemd-cgroup");
     let mut context = Context { store, rootless, systemd_cgroup, log: std::mem::take(log) };
     // Not again when it is executed again.
-    if !sys::is_protected() {
+    if !is_protected() {
         context.log.debug(&format!("{} {}", command.name, parsed.words.join(" ")));
     }
     if global.get("criu").is_some() {
@@ -163,10 +170,17 @@ fn is_ours(name: &std::ffi::OsStr) -> bool {
     ENVIRONMENT.iter().any(|own| name == *own)
 }
 
+/// Whether nothing in a container can write the file that this process runs from, which is the same
+/// from its beginning to its end.
+fn is_protected() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(sys::is_protected)
+}
+
 /// Executes this very command line again from a file that nothing in a container can write, and with
 /// no more of the environment than it needs. Does nothing when that is what runs already.
 pub(crate) fn protect() -> Result<(), Failure> {
-    if sys::is_protected() && std::env::vars_os().all(|(name, _)| is_ours(&name)) {
+    if is_protected() && std::env::vars_os().all(|(name, _)| is_ours(&name)) {
         return Ok(());
     }
     let line = |error: &sys::Error| {

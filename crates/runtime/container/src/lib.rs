@@ -14,6 +14,7 @@
 //! and every decision that can be taken before the first call (`plan`).
 #![forbid(unsafe_code)]
 
+pub mod ahead;
 mod announce;
 mod cgroups;
 mod checkpoint;

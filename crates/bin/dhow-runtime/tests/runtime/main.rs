@@ -1,6 +1,7 @@
 //! Real containers of busybox, made by the runtime as it is shipped.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod ahead;
 mod as_runc;
 mod bad_input;
 mod bundle;
