@@ -5,6 +5,7 @@
 //! | called as | part |
 //! |---|---|
 //! | `dhow-runtime` | an OCI runtime with runc's command line |
+//! | `dhow-runtime ahead DIRECTORY` | the same, before it is known what that line is |
 //! | `docker-init PROGRAM` | the first process of a container of `--init` |
 //! | `dhow-shim DIRECTORY` | the supervisor of one container |
 //! | `dhow-shim ahead DIRECTORY` | the same, before there is anything to supervise |

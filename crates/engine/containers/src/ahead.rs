@@ -1,10 +1,10 @@
 //! A supervisor that is started before the container is made which it is to supervise.
 //!
 //! Whoever opens an engine to create one container and start it at once (`run`) needs a supervisor in a
-//! few milliseconds. Meanwhile one is started that leaves this process's namespaces and makes an empty
-//! network: a third of what a start takes, on another processor, while this one opens the database and
-//! writes down the container. It waits for a word on its control connection; if the connection ends
-//! instead, so does it, and nothing of it is left.
+//! few milliseconds. Meanwhile one is started that leaves this process's namespaces, makes an empty
+//! network and starts the runtime: much of what a start takes, on another processor, while this one opens
+//! the database and writes down the container. It waits for a word on its control connection; if the
+//! connection ends instead, so does it, and nothing of it is left.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;

@@ -48,8 +48,12 @@ fn is_ours(line: &[u8], id: &str, run: &Path) -> bool {
     let has = |wanted: &[u8]| rest.contains(&wanted);
     match name {
         b"dhow-shim" => has(run.as_os_str().as_encoded_bytes()),
-        // The same id may be in another root only by being copied there.
-        b"dhow-runtime" => has(id.as_bytes()) && rest.iter().any(|word| starts(word, run)),
+        // The same id may be in another root only by being copied there. One that was started ahead has
+        // nothing but the run in its line, also when it creates.
+        b"dhow-runtime" => {
+            has(run.as_os_str().as_encoded_bytes())
+                || has(id.as_bytes()) && rest.iter().any(|word| starts(word, run))
+        }
         // Another runtime, called with our folder of states.
         _ => has(id.as_bytes()) && is_root(rest, run),
     }
@@ -83,6 +87,8 @@ mod tests {
             ("dhow-shim\0/run/dhow/containers/abcd\0", false),
             ("dhow-shim\0/run/other/containers/abc\0", false),
             ("dhow-runtime\0--root\0/run/dhow/runtime\0create\0abc\0", true),
+            ("dhow-runtime\0ahead\0/run/dhow/containers/abc\0", true),
+            ("dhow-runtime\0ahead\0/run/dhow/containers/abcd\0", false),
             ("/usr/bin/crun\0--root\0/run/dhow/runtime\0create\0abc\0", true),
             ("/usr/bin/crun\0--root\0/run/other/runtime\0create\0abc\0", false),
             ("dhow\0internal-remove\0abc\0/var/lib/dhow\0/run/dhow\0", false),

@@ -90,6 +90,8 @@ pub const ALL: &[&str] = &[
     "shim.locked",
     "shim.unshare",
     "shim.unshared",
+    "shim.ahead",
+    "shim.ahead-started",
     "shim.mount",
     "shim.mounted",
     "shim.create",

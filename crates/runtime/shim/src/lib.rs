@@ -23,6 +23,7 @@
 //! free lock; and a status and a plan from which the engine's recovery does the rest.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod announce;
 mod bundle;
 mod client;
@@ -75,11 +76,11 @@ pub fn main(run_dir: &Path) -> i32 {
 }
 
 /// The same for a supervisor that is started while the engine still writes down what it is to supervise:
-/// it does what needs none of that, and waits for [`Request::Supervise`]. Where that does not come it ends,
-/// and has made nothing that outlives it.
+/// it does what needs none of that, starts a runtime that does, and waits for [`Request::Supervise`]. Where
+/// that does not come it ends, and has made nothing that outlives it.
 pub fn main_ahead(run_dir: &Path) -> i32 {
     begin(|control| {
-        let left = setup::leave_ahead();
+        let left = setup::leave_ahead(run_dir);
         match shim_protocol::receive(&control) {
             Ok(Some(Request::Supervise)) => {
                 open_shim_log(run_dir)?;

@@ -1,8 +1,9 @@
 //! Calling the OCI runtime, and reading its errors.
 //!
 //! Another's runtime is a program. Our own is one as well where that matters: to create a container
-//! and to join one take a process of their own. Its `start` and `delete` are calls: a process for
-//! each would cost more than what they do.
+//! and to join one take a process of their own, which for the first container may have been started
+//! [ahead](crate::ahead). Its `start` and `delete` are calls: a process for each would cost more than
+//! what they do.
 
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -17,6 +18,7 @@ use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 use shim_protocol::{Runtime, WireError};
 use sys::Call;
 
+use crate::ahead::Ahead;
 use crate::error::{Error, report};
 
 /// What of a runtime's standard error is looked at, in bytes.
@@ -38,13 +40,9 @@ pub(crate) struct Caller {
 impl Caller {
     /// Prepares calls of `runtime` for the container `id`.
     ///
-    /// The runtime gets an environment of its own: where its hooks find programs, and a test's
-    /// failpoints.
-    ///
     /// `own`, which must stay open, is our own program, where it is to be the runtime.
     pub(crate) fn new(runtime: &Runtime, id: &str, own: Option<&OwnedFd>) -> Result<Self, Error> {
-        let own =
-            own.map_or("/proc/self/exe".into(), |fd| format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        let own = own.map_or("/proc/self/exe".into(), path_of);
         let own = (OsStr::new(&own), OsStr::new("dhow-runtime"));
         let (program, name) =
             runtime.program.as_ref().map_or(own, |path| (path.as_os_str(), path.as_os_str()));
@@ -52,22 +50,29 @@ impl Caller {
         for arg in &runtime.args {
             prefix.push(c_string(arg)?);
         }
-        let mut env =
-            vec![c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()];
-        if let Some(failpoints) = std::env::var_os("DHOW_FAILPOINTS") {
-            let mut entry = std::ffi::OsString::from("DHOW_FAILPOINTS=");
-            entry.push(failpoints);
-            env.push(c_string(entry)?);
-        }
-        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-            .call(|| "open(\"/dev/null\")")?;
         let own = runtime.program.is_none().then(|| Store::new(runtime.root.clone()));
-        Ok(Self { program: c_string(program)?, prefix, env, id: id.to_owned(), null, own })
+        let (program, env, null) = (c_string(program)?, environment()?, open_null()?);
+        Ok(Self { program, prefix, env, id: id.to_owned(), null, own })
     }
 
     /// `/dev/null`, for a stream that nobody wants.
     pub(crate) fn null(&self) -> BorrowedFd<'_> {
         self.null.as_fd()
+    }
+
+    /// Starts `RUNTIME create ARGS ID` with these three streams: in the process that was started
+    /// ahead for it, if there is one that can still be told so.
+    pub(crate) fn create(
+        &self,
+        ahead: Option<Ahead>,
+        args: &[&OsStr],
+        streams: [BorrowedFd<'_>; 3],
+    ) -> Result<Pid, Error> {
+        let argv = self.argv(&[], "create", args)?;
+        match ahead.and_then(|ahead| ahead.go(argv.get(1..)?, streams)) {
+            Some(pid) => Ok(pid),
+            None => self.execute(&argv, streams),
+        }
     }
 
     /// Starts `RUNTIME COMMAND ARGS ID` with these three streams.
@@ -77,7 +82,7 @@ impl Caller {
         args: &[&OsStr],
         streams: [BorrowedFd<'_>; 3],
     ) -> Result<Pid, Error> {
-        self.spawn_with(&[], command, args, streams)
+        self.execute(&self.argv(&[], command, args)?, streams)
     }
 
     /// The same; what our own runtime warns of is added to the file `log`, since its standard error is the
@@ -92,16 +97,16 @@ impl Caller {
         let options = [OsStr::new("--log"), log.as_os_str()];
         // Another's might tell there, too, why it failed.
         let options: &[&OsStr] = if self.own.is_some() { &options[..] } else { &[] };
-        self.spawn_with(options, command, args, streams)
+        self.execute(&self.argv(options, command, args)?, streams)
     }
 
-    fn spawn_with(
+    /// `RUNTIME OPTIONS COMMAND ARGS ID`.
+    fn argv(
         &self,
         options: &[&OsStr],
         command: &str,
         args: &[&OsStr],
-        streams: [BorrowedFd<'_>; 3],
-    ) -> Result<Pid, Error> {
+    ) -> Result<Vec<CString>, Error> {
         let mut argv = self.prefix.clone();
         for option in options {
             argv.push(c_string(option)?);
@@ -111,9 +116,13 @@ impl Caller {
             argv.push(c_string(arg)?);
         }
         argv.push(c_string(&self.id)?);
+        Ok(argv)
+    }
+
+    fn execute(&self, argv: &[CString], streams: [BorrowedFd<'_>; 3]) -> Result<Pid, Error> {
         let spawn = sys::Spawn {
             program: &self.program,
-            argv: &argv,
+            argv,
             env: &self.env,
             fds: &[(streams[0], 0), (streams[1], 1), (streams[2], 2)],
             new_session: false,
@@ -259,7 +268,28 @@ fn plain_line(line: &str) -> String {
     message.strip_prefix("dhow-runtime: error: ").unwrap_or(message).to_owned()
 }
 
-fn c_string(text: impl AsRef<OsStr>) -> Result<CString, Error> {
+/// How our own program is executed that is open as `program`.
+pub(crate) fn path_of(program: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", program.as_raw_fd())
+}
+
+/// A runtime's environment, which is its own: where its hooks find programs, and a test's failpoints.
+pub(crate) fn environment() -> Result<Vec<CString>, Error> {
+    let mut env = vec![c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()];
+    if let Some(failpoints) = std::env::var_os("DHOW_FAILPOINTS") {
+        let mut entry = std::ffi::OsString::from("DHOW_FAILPOINTS=");
+        entry.push(failpoints);
+        env.push(c_string(entry)?);
+    }
+    Ok(env)
+}
+
+pub(crate) fn open_null() -> Result<OwnedFd, sys::Error> {
+    rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .call(|| "open(\"/dev/null\")")
+}
+
+pub(crate) fn c_string(text: impl AsRef<OsStr>) -> Result<CString, Error> {
     let text = text.as_ref();
     let refused = |_| Error::Request(format!("argument {} contains a NUL byte", text.display()));
     CString::new(text.as_bytes()).map_err(refused)

@@ -18,6 +18,7 @@ use rustix::process::{Pid, Signal};
 use shim_protocol::{Backoff, Config, Reply, Status};
 use sys::{Call, CloneFlags, Handle};
 
+use crate::ahead::Ahead;
 use crate::bundle::Bundle;
 use crate::error::Error;
 use crate::exec::read_pid;
@@ -56,6 +57,8 @@ pub(crate) struct Hold {
     pub(crate) program: Option<OwnedFd>,
     /// A network namespace that was made ahead.
     network: Option<OwnedFd>,
+    /// A runtime that was started ahead.
+    runtime: Option<Ahead>,
 }
 
 /// What a supervisor has once it has left the namespaces of whoever started it.
@@ -65,12 +68,13 @@ pub(crate) struct Left {
     own_mounts: OwnedFd,
     program: Option<OwnedFd>,
     network: Option<OwnedFd>,
+    runtime: Option<Ahead>,
 }
 
 impl Hold {
     pub(crate) fn new(lock: OwnedFd, left: Left) -> Self {
-        let Left { host_mounts, own_mounts, program, network } = left;
-        Self { lock: Some(lock), host_mounts, own_mounts, program, network }
+        let Left { host_mounts, own_mounts, program, network, runtime } = left;
+        Self { lock: Some(lock), host_mounts, own_mounts, program, network, runtime }
     }
 
     /// Frees the lock: who finds it free may take down what is left.
@@ -122,13 +126,18 @@ pub(crate) fn leave() -> Result<Left, Error> {
     mount::set_propagation(Path::new("/"), mount::Propagation::Slave, true)?;
     failpoint::hit("shim.unshared")?;
     let own_mounts = open_namespace("/proc/self/ns/mnt")?;
-    Ok(Left { host_mounts, own_mounts, program, network: None })
+    Ok(Left { host_mounts, own_mounts, program, network: None, runtime: None })
 }
 
-/// The same before it is known for what, with the network namespace that most containers want.
-pub(crate) fn leave_ahead() -> Result<Left, Error> {
-    let left = leave()?;
-    Ok(Left { network: Some(new_network_namespace()?), ..left })
+/// The same before it is known for what, with the network namespace that most containers want, and the
+/// runtime that creates them. `run` is the directory that the container will have.
+pub(crate) fn leave_ahead(run: &Path) -> Result<Left, Error> {
+    let mut left = leave()?;
+    left.network = Some(new_network_namespace()?);
+    // In the mount namespace where it will find what we mount. That it cannot be started is told when one
+    // is needed.
+    left.runtime = left.program.as_ref().and_then(|program| Ahead::start(program, run).ok());
+    Ok(left)
 }
 
 impl Supervisor {
@@ -139,6 +148,10 @@ impl Supervisor {
         control: OwnedFd,
         hold: &mut Hold,
     ) -> Result<Self, Error> {
+        // It is our own runtime, and where this process was: an ordinary user's supervisor goes elsewhere
+        // before it needs one.
+        let can_create = config.runtime.program.is_none() && config.rootless.is_none();
+        let runtime_ahead = hold.runtime.take().filter(|_| can_create);
         let bundle = Bundle::load(&config.bundle)?;
         let namespaces = volume::Namespaces {
             host: hold.host_mounts.as_fd(),
@@ -168,6 +181,7 @@ impl Supervisor {
             bundle,
             mounts,
             network_ahead: hold.network.take(),
+            runtime_ahead,
             before: status.clone(),
             status,
             log,
@@ -226,7 +240,8 @@ impl Supervisor {
         }
         let network = self.make_network_namespace()?;
         failpoint::hit("shim.create")?;
-        let creating = self.caller.spawn("create", &args, ends.in_order(self.caller.null()))?;
+        let ahead = self.runtime_ahead.take();
+        let creating = self.caller.create(ahead, &args, ends.in_order(self.caller.null()))?;
         drop(ends);
         let listening = self.proxy.listen(&self.poller, &self.config.listeners);
         // Open until the runtime has joined it.

@@ -10,6 +10,7 @@ use rustix::net::SocketFlags;
 use rustix::process::{Pid, WaitOptions};
 use shim_protocol::{Backoff, Config, Reply, Request, Status};
 
+use crate::ahead::Ahead;
 use crate::announce::Announcing;
 use crate::bundle::Bundle;
 use crate::client::Client;
@@ -45,6 +46,8 @@ pub(crate) struct Supervisor {
     pub(crate) mounts: (OwnedFd, OwnedFd),
     /// A network namespace that was made before it was known whether one is needed.
     pub(crate) network_ahead: Option<OwnedFd>,
+    /// A runtime that was started for the first create before that.
+    pub(crate) runtime_ahead: Option<Ahead>,
     pub(crate) caller: Caller,
     pub(crate) poller: Poller,
     pub(crate) signals: Watched,

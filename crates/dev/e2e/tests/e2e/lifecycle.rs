@@ -90,6 +90,32 @@ fn a_supervisor_that_is_started_ahead_is_used_or_ends() {
     sandbox.finish();
 }
 
+/// The process of the only container there is, from when it waits to be started.
+fn init(sandbox: &testkit::Sandbox) -> Option<i32> {
+    let run = std::fs::read_dir(sandbox.state().join("containers")).ok()?.next()?.ok()?;
+    std::fs::read_to_string(run.path().join("init.pid")).ok()?.trim().parse().ok()
+}
+
+#[test]
+fn a_runtime_that_is_started_ahead_makes_the_container() {
+    needs!(Root, Overlay, Netns, Busybox, Failpoints);
+    let sandbox = busybox("lifecycle-runtime");
+    for network in ["bridge", "none"] {
+        // Between the container and its start: it still has the command line of who made it.
+        sandbox.set_env("DHOW_FAILPOINTS", "engine.go=delay:5000");
+        let args = ["run", "-d", "--net", network, "--name", "one", "busybox", "sleep", "600"];
+        let mut run = sandbox.dhow_command(&args).spawn().unwrap();
+        sandbox.unset_env("DHOW_FAILPOINTS");
+        testkit::wait_until("its process waits", || init(&sandbox).is_some());
+        let path = format!("/proc/{}/cmdline", init(&sandbox).unwrap());
+        let line = std::fs::read_to_string(path).unwrap().replace('\0', " ");
+        assert!(line.starts_with("dhow-runtime ahead "), "{network}: {line}");
+        assert!(run.wait().unwrap().success());
+        sandbox.ok(&["rm", "-f", "one"]);
+    }
+    sandbox.finish();
+}
+
 #[test]
 fn stop_asks_first() {
     needs!(Root, Overlay, Netns, Busybox);

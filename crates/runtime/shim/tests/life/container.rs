@@ -1,6 +1,6 @@
 //! One container: what the engine would do for it.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -97,16 +97,43 @@ impl Container {
 
     /// Spawns the shim, which creates it.
     pub(crate) fn create(&mut self) -> Reply {
+        self.describe();
+        self.spawn(&[]);
+        self.control()
+    }
+
+    /// Spawns a shim that waits to be told to supervise it.
+    pub(crate) fn spawn_ahead(&mut self) {
+        self.spawn(&[c"ahead"]);
+    }
+
+    /// Tells the shim that was spawned ahead, which creates it.
+    pub(crate) fn supervise(&mut self) -> Reply {
+        self.describe();
+        send(self.control_stream(), &Request::Supervise).unwrap();
+        self.control()
+    }
+
+    fn describe(&self) {
         fs::write(self.run.join("shim.json"), serde_json::to_vec(&self.config).unwrap()).unwrap();
         let spec = serde_json::to_vec(&self.spec).unwrap();
         fs::write(self.config.bundle.join("config.json"), spec).unwrap();
+    }
+
+    fn spawn(&mut self, how: &[&CStr]) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let errors = fs::File::create(self.state.join("shim.log")).unwrap();
         let null = fs::File::options().read(true).write(true).open("/dev/null").unwrap();
-        let run = self.run.to_str().unwrap();
+        let run = CString::new(self.run.to_str().unwrap()).unwrap();
+        let argv: Vec<CString> = [c"dhow-shim"]
+            .iter()
+            .chain(how)
+            .map(|&word| CString::from(word))
+            .chain([run])
+            .collect();
         let spawned = sys::Spawn {
             program: c"/proc/self/exe",
-            argv: &[c"dhow-shim".into(), CString::new(run).unwrap()],
+            argv: &argv,
             env: &[CString::new(format!("DHOW_FAILPOINTS={}", self.failpoints)).unwrap()],
             fds: &[(theirs.as_fd(), CONTROL_FD), (null.as_fd(), 1), (errors.as_fd(), 2)],
             new_session: true,
@@ -114,7 +141,6 @@ impl Container {
         let spawned = spawned.spawn().unwrap();
         drop(theirs);
         self.shim = Some((spawned, ours));
-        self.control()
     }
 
     /// The next reply on the control connection.

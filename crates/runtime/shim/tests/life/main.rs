@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests, without `#[test]`")]
 
+mod ahead;
 mod checks;
 mod container;
 mod drivers;
@@ -35,6 +36,10 @@ fn main() -> ExitCode {
                 let file = args.next().unwrap_or_default();
                 return ExitCode::from(shim::compress(Path::new(&file)) as u8);
             }
+            if run_dir == "ahead" {
+                let run_dir = args.next().unwrap_or_default();
+                return ExitCode::from(shim::main_ahead(Path::new(&run_dir)) as u8);
+            }
             return ExitCode::from(shim::main(Path::new(&run_dir)) as u8);
         }
         Some("dhow-runtime") => {
@@ -52,6 +57,7 @@ fn main() -> ExitCode {
         checks::CASES,
         drivers::CASES,
         selinux::CASES,
+        ahead::CASES,
     ]
     .concat();
     let wanted =
