@@ -55,6 +55,9 @@ pub use volume::Volume;
 /// How long a writer waits for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long one who tidies waits for those who read, while nobody can write.
+const TIDY_PATIENCE: Duration = Duration::from_millis(20);
+
 /// Pages in the log before a writer moves them into the main file. Small, because the first
 /// process to open the database reads the whole log; not tiny, because moving costs two syncs.
 const CHECKPOINT_PAGES: u32 = 512;
@@ -176,16 +179,29 @@ impl Db {
         Ok(value)
     }
 
-    /// Moves the log into the main file, if it has grown. That costs two syncs, and who opens the
-    /// database after it saves the reading of the log: for moments when nobody waits.
+    /// Moves the log into the main file and begins it anew, if it has grown. That costs some syncs, which
+    /// otherwise whoever writes next would wait for, and who opens the database after it saves the reading of the
+    /// log: for moments when nobody waits.
     pub fn tidy(&self) -> Result<(), Error> {
         let size = std::fs::metadata(self.log()).map_or(0, |found| found.len());
         if size < TIDY_BYTES {
             return Ok(());
         }
         let write = self.lock();
-        let done = write.0.0.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        done.map_err(|source| Error::Sqlite { doing: "tidy up", source })
+        let connection = &write.0.0;
+        let failed = |source| Error::Sqlite { doing: "tidy up", source };
+        let checkpoint = |how| connection.query_row(how, [], |_| Ok(())).map_err(failed);
+        // Nearly all of it, while others read and write; then what they have written meanwhile, while they wait.
+        checkpoint("PRAGMA wal_checkpoint(PASSIVE)")?;
+        connection.busy_timeout(TIDY_PATIENCE).map_err(failed)?;
+        let begun = checkpoint("PRAGMA wal_checkpoint(TRUNCATE)");
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+        begun?;
+        // The first change of a log syncs it: let it be this one, which changes nothing.
+        Self::change(&write, |tx| {
+            let version = schema::version(&tx.0.0).map_err(failed)?;
+            tx.0.0.pragma_update(None, "user_version", version).map_err(failed)
+        })
     }
 
     /// A panic of another thread rolled its transaction back, so the connection is as good as new.

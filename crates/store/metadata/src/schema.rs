@@ -109,6 +109,7 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Er
     tx.commit().map_err(failed)
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<u32> {
+/// What the database says of its schema.
+pub(crate) fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
