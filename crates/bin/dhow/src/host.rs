@@ -41,7 +41,8 @@ impl Host {
 
 impl cli::Host for Host {
     fn engine(&self, global: &Global, starts: bool) -> Result<Endpoint, String> {
-        let api = api(Arc::new(self.open(global, starts)?), Vec::new());
+        let mut api = api(Arc::new(self.open(global, starts)?), Vec::new());
+        api.alone = true;
         Ok(Endpoint::InProcess(Arc::new(move || {
             let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
             tokio::spawn(docker_api::serve(api.clone(), theirs));
@@ -121,7 +122,7 @@ impl cli::Host for Host {
 fn api(engine: Arc<Engine>, warnings: Vec<String>) -> Api {
     let upgrades = Arc::new(Building::new(Arc::clone(&engine)));
     let (builds, warnings) = (Builds::default(), warnings.into());
-    Api { engine, upgrades: Some(upgrades), builds, warnings }
+    Api { engine, upgrades: Some(upgrades), builds, warnings, alone: false }
 }
 
 /// What the file says, and the flag that wins over it.

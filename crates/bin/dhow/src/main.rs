@@ -103,7 +103,14 @@ fn command_line(args: Vec<OsString>, entered: SystemTime) -> i32 {
     // One thread for what waits; the engine's own work goes to the pool.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(cli::main(args, &host, entered_ns)),
+        Ok(runtime) => {
+            let ended = runtime.block_on(cli::main(args, &host, entered_ns));
+            if ended.is_simple && !docker_api::is_at_work() {
+                // Without waiting for threads that only wait for work.
+                std::process::exit(ended.code);
+            }
+            ended.code
+        }
         Err(err) => {
             eprintln!("dhow: start the event loop: {err}");
             125

@@ -101,19 +101,32 @@ pub trait Host {
     ) -> impl Future<Output = std::result::Result<(), String>>;
 }
 
+/// How a command ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// The code to exit with.
+    pub code: i32,
+    /// It did what it had to, by calls of the engine alone: what else this process does is of no use any more.
+    pub is_simple: bool,
+}
+
 /// Runs one command line, the program's name first, and returns its exit code. `entered_ns` is the
 /// time at which the program was entered, in nanoseconds since 1970.
-pub async fn main(args: Vec<OsString>, host: &impl Host, entered_ns: u64) -> i32 {
+pub async fn main(args: Vec<OsString>, host: &impl Host, entered_ns: u64) -> Ended {
     let cli = match Cli::of(&args) {
         Ok(cli) => cli,
         Err(err) => {
             let plugin = plugins::instead(&args, host).await;
-            return plugin.unwrap_or_else(|| refuse(&err, &args));
+            let code = plugin.unwrap_or_else(|| refuse(&err, &args));
+            return Ended { code, is_simple: false };
         }
     };
+    let is_simple = cli.command.is_simple();
     let is_run =
         matches!(cli.command, Command::Run(_) | Command::ContainerGroup(ContainerGroup::Run(_)));
-    let (code, why) = match dispatch(cli, host, entered_ns).await {
+    let done = dispatch(cli, host, entered_ns).await;
+    let is_simple = is_simple && matches!(done, Ok(_) | Err(Error::Exit(_)));
+    let (code, why) = match done {
         Ok(code) | Err(Error::Exit(code)) => (code, String::new()),
         Err(err) => {
             eprintln!("dhow: {err}");
@@ -122,7 +135,7 @@ pub async fn main(args: Vec<OsString>, host: &impl Host, entered_ns: u64) -> i32
         }
     };
     plugins::ended(&args, code, &why);
-    code
+    Ended { code, is_simple }
 }
 
 /// Says why a command line cannot be used, or what it asks for: the exit code.

@@ -1,6 +1,7 @@
 //! One request, as a handler sees it, and the answers it can give.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use containers::Engine;
@@ -46,6 +47,8 @@ pub(crate) struct Call {
     pub(crate) builds: Builds,
     /// What `info` warns of beside what the engine knows.
     pub(crate) warnings: Arc<[String]>,
+    /// See [`Api::alone`].
+    pub(crate) alone: bool,
     pub(crate) version: Version,
     /// What the `{}` of the route stands for.
     pub(crate) id: String,
@@ -70,6 +73,7 @@ impl Call {
             upgrades: api.upgrades.clone(),
             builds: api.builds.clone(),
             warnings: Arc::clone(&api.warnings),
+            alone: api.alone,
             version,
             id,
             query: Query::parse(head.uri.query().unwrap_or_default()),
@@ -87,6 +91,18 @@ impl Call {
     {
         let engine = Arc::clone(&self.engine);
         blocking(move || work(&engine)).await
+    }
+
+    /// The same for what is over in a moment, and all that the client waits for. One that is alone in this process
+    /// has it done here: to wake another thread, and to be woken by it, is a good part of the time that the work
+    /// takes.
+    pub(crate) async fn shortly<T, E, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        E: Into<Error> + Send + 'static,
+        F: FnOnce(&Engine) -> Result<T, E> + Send + 'static,
+    {
+        if self.alone { work(&self.engine).map_err(Into::into) } else { self.engine(work).await }
     }
 
     /// Whether the request has a body at all.
@@ -226,6 +242,31 @@ fn check_json(content_type: &str) -> Result<(), Error> {
     )))
 }
 
+/// How many calls are being worked on, in this process.
+static N_AT_WORK: AtomicUsize = AtomicUsize::new(0);
+
+/// A call that is being worked on.
+struct AtWork;
+
+impl AtWork {
+    fn begin() -> Self {
+        N_AT_WORK.fetch_add(1, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        N_AT_WORK.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Whether the engine is at work on a call, in this process: also on one whose client has gone. Archives that
+/// are read or written and transfers are not counted.
+pub fn is_at_work() -> bool {
+    N_AT_WORK.load(Ordering::SeqCst) > 0
+}
+
 /// Runs what blocks on a thread that may.
 pub(crate) async fn blocking<T, E, F>(work: F) -> Result<T, Error>
 where
@@ -233,7 +274,12 @@ where
     E: Into<Error> + Send + 'static,
     F: FnOnce() -> Result<T, E> + Send + 'static,
 {
-    match tokio::task::spawn_blocking(work).await {
+    let at_work = AtWork::begin();
+    let done = tokio::task::spawn_blocking(move || {
+        let _at_work = at_work;
+        work()
+    });
+    match done.await {
         Ok(result) => result.map_err(Into::into),
         Err(err) => Err(Error::internal(format!("the engine panicked: {err}"))),
     }

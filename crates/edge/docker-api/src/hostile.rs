@@ -53,7 +53,10 @@ impl Fixture {
             starts: false,
         });
         let (engine, builds) = (Arc::new(engine.unwrap()), crate::Builds::default());
-        Self { api: Api { engine, upgrades: None, builds, warnings: Arc::default() }, folder }
+        Self {
+            api: Api { engine, upgrades: None, builds, warnings: Arc::default(), alone: false },
+            folder,
+        }
     }
 
     /// The status and the text of an answer. `whole`: with its length, else in chunks.

@@ -43,6 +43,7 @@ use std::{sync::Arc, time::Duration};
 
 use containers::Engine;
 
+pub use call::is_at_work;
 pub use handlers::build::Builds;
 pub use handlers::upgrade::{Session, Upgrade, Upgrades};
 pub use http::{EndOfInput, Io, Relay};
@@ -62,6 +63,8 @@ pub struct Api {
     pub builds: Builds,
     /// What `info` warns of beside what the engine knows: who else can reach it.
     pub warnings: Arc<[String]>,
+    /// It has one client, in this process, which does nothing while it waits for an answer.
+    pub alone: bool,
 }
 
 /// Serves one connection until its client leaves.

@@ -39,7 +39,7 @@ impl Api {
         let builds = docker_api::Builds::default();
         let engine = Arc::clone(&self.engine);
         let warnings = Arc::default();
-        let api = docker_api::Api { engine, upgrades: None, builds, warnings };
+        let api = docker_api::Api { engine, upgrades: None, builds, warnings, alone: false };
         tokio::spawn(docker_api::serve(api, server));
         let (mut sender, connection) = http1::handshake(TokioIo::new(client)).await.unwrap();
         tokio::spawn(connection);

@@ -59,7 +59,11 @@ fn ask(server: SocketAddr, name: &Name, family: Family) -> io::Result<Found> {
     socket.send(&query)?;
     let mut buffer = [0; 4096];
     loop {
-        let n = socket.recv(&mut buffer)?;
+        let n = match socket.recv(&mut buffer) {
+            // A signal for the program: the kernel goes on by itself only where no time is set.
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+            received => received?,
+        };
         if dnsmsg::answers(&query, &buffer[..n]) {
             return dnsmsg::addresses(&buffer[..n], family).map_err(io::Error::other);
         }

@@ -35,7 +35,7 @@ pub(crate) fn kill(id: &str, run: &Path) -> Result<(), Error> {
         let _ended = pidfd_send_signal(&handle, Signal::KILL);
         let timeout = Timespec { tv_sec: PATIENCE_S, tv_nsec: 0 };
         let mut fds = [PollFd::new(&handle, PollFlags::IN)];
-        poll(&mut fds, Some(&timeout)).at("poll", &entry.path())?;
+        rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout))).at("poll", &entry.path())?;
     }
     Ok(())
 }

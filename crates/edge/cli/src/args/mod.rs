@@ -65,10 +65,7 @@ impl Cli {
     ///
     /// It is none, or asks for help: clap's own error, which says so.
     pub(crate) fn of(args: &[OsString]) -> Result<Self, clap::Error> {
-        match quick::command(args) {
-            Some(command) => Ok(Self { global: Global::default(), version: None, command }),
-            None => Self::of_all(args),
-        }
+        quick::parse(args).map_or_else(|| Self::of_all(args), Ok)
     }
 
     /// The same with all commands to choose from.

@@ -9,13 +9,56 @@ use std::ffi::OsString;
 
 use clap::{Args, Command as Parser};
 
-use super::{Command, ContainerCommand};
+use super::{Cli, Command, ContainerCommand, Global, front};
 
-/// The command, if it is one of those and nothing is wrong with it.
-pub(super) fn command(args: &[OsString]) -> Option<Command> {
-    let args = args.get(1..)?;
+/// The command line, if its command is one of those and nothing is wrong with it.
+pub(super) fn parse(args: &[OsString]) -> Option<Cli> {
+    let (global, command) = if args.get(1)?.as_encoded_bytes().starts_with(b"-") {
+        let (global, words) = front(args)?;
+        // No command goes before or after it.
+        if args.iter().take(args.len() - words.len()).any(|word| word == "--") {
+            return None;
+        }
+        (global, command(&words)?)
+    } else {
+        (Global::default(), command(args.get(1..)?)?)
+    };
+    Some(Cli { global, version: None, command })
+}
+
+impl Command {
+    /// Whether it does all that it does by calls of the engine that are answered as a whole, or by streams of a
+    /// program. [`parse`] knows these.
+    pub(crate) fn is_simple(&self) -> bool {
+        use ContainerCommand::{Create, Exec, Kill, Logs, Ps, Rm, Start, Stop, Wait};
+        matches!(
+            self,
+            Self::Run(_)
+                | Self::Inspect(_)
+                | Self::Version(_)
+                | Self::Info(_)
+                | Self::Container(
+                    Create(_)
+                        | Exec(_)
+                        | Kill(_)
+                        | Logs(_)
+                        | Ps(_)
+                        | Rm(_)
+                        | Start(_)
+                        | Stop(_)
+                        | Wait(_)
+                )
+        )
+    }
+}
+
+/// The command, its name first.
+fn command(args: &[OsString]) -> Option<Command> {
     let container = match args.first()?.to_str()? {
         "run" => return Some(Command::Run(Box::new(alone(args)?))),
+        "inspect" => return Some(Command::Inspect(alone(args)?)),
+        "version" => return Some(Command::Version(alone(args)?)),
+        "info" => return Some(Command::Info(alone(args)?)),
         "create" => ContainerCommand::Create(Box::new(alone(args)?)),
         "start" => ContainerCommand::Start(alone(args)?),
         "exec" => ContainerCommand::Exec(alone(args)?),
@@ -39,7 +82,6 @@ fn alone<T: Args>(args: &[OsString]) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Cli;
     use super::*;
 
     fn words(line: &str) -> Vec<OsString> {
@@ -64,10 +106,16 @@ mod tests {
             "dhow kill -s HUP a",
             "dhow rm -fv a b",
             "dhow wait a b",
+            "dhow inspect --type image -f {{.Id}} a b",
+            "dhow version --format json",
+            "dhow info",
+            "dhow -H unix:///x ps -a",
+            "dhow --root /r --state=/s -D run --rm image -c 1",
+            "dhow --tls=false -l debug -c far exec -i web sh",
         ] {
-            let alone = command(&words(line)).unwrap_or_else(|| panic!("{line}"));
+            let alone = parse(&words(line)).unwrap_or_else(|| panic!("{line}"));
             let among = Cli::of_all(&words(line)).unwrap_or_else(|why| panic!("{why}"));
-            assert_eq!(format!("{alone:?}"), format!("{:?}", among.command), "{line}");
+            assert_eq!(format!("{alone:?}"), format!("{among:?}"), "{line}");
         }
     }
 
@@ -75,14 +123,19 @@ mod tests {
     fn what_is_not_sure_is_left_to_the_whole() {
         for line in [
             "dhow",
-            "dhow -H unix:///x ps",
+            "dhow -H",
+            "dhow -- ps",
+            "dhow -D -- ps -a",
+            "dhow -H unix:///x -c far ps",
+            "dhow -v ps",
+            "dhow --nonsense ps",
             "dhow run",
             "dhow run --help",
             "dhow ps --version",
             "dhow remove a",
             "dhow stop -t many a",
         ] {
-            assert!(command(&words(line)).is_none(), "{line}");
+            assert!(parse(&words(line)).is_none(), "{line}");
         }
     }
 }

@@ -27,7 +27,7 @@ pub(crate) async fn list(call: Call) -> Reply {
         size: call.query.bool("size"),
         filters: Filters::parse(call.query.text("filters"))?,
     };
-    let list = call.engine(move |engine| engine.list(&options)).await?;
+    let list = call.shortly(move |engine| engine.list(&options)).await?;
     ok(&legacy::summaries(list, call.version))
 }
 
@@ -95,7 +95,7 @@ pub(crate) async fn create(mut call: Call) -> Reply {
     let warnings = older::create(&mut request, call.version)?;
     let shallow_read_only = older::read_only_is_shallow(call.version);
     let mut response = call
-        .engine(move |engine| {
+        .shortly(move |engine| {
             let name = name.as_deref().filter(|name| !name.is_empty());
             let how = CreateOptions { platform: platform.as_ref(), shallow_read_only };
             engine.create_with(name, request, how)
@@ -109,7 +109,7 @@ pub(crate) async fn create(mut call: Call) -> Reply {
 pub(crate) async fn inspect(call: Call) -> Reply {
     let id = call.id.clone();
     let size = call.query.bool("size");
-    let inspect: ContainerInspect = call.engine(move |engine| engine.inspect(&id, size)).await?;
+    let inspect: ContainerInspect = call.shortly(move |engine| engine.inspect(&id, size)).await?;
     ok(&legacy::container(&inspect, call.version)?)
 }
 
@@ -131,7 +131,7 @@ pub(crate) async fn start(call: Call) -> Reply {
         return Err(Error::invalid("checkpoint is only supported in experimental mode"));
     }
     let id = call.id.clone();
-    call.engine(move |engine| engine.start(&id)).await?;
+    call.shortly(move |engine| engine.start(&id)).await?;
     done()
 }
 

@@ -35,7 +35,7 @@ pub(crate) async fn create(mut call: Call) -> Reply {
     detach::parse(keys)
         .ok_or_else(|| Error::invalid(format!("Invalid escape keys ({keys}) provided")))?;
     let id = call.id.clone();
-    let id = call.engine(move |engine| engine.exec_create(&id, &request)).await?;
+    let id = call.shortly(move |engine| engine.exec_create(&id, &request)).await?;
     created(&IdResponse { id })
 }
 
@@ -48,7 +48,7 @@ pub(crate) async fn start(mut call: Call) -> Reply {
     let mut request: StartRequest = call.json().await?;
     older::exec(&mut request.console_size, call.version);
     let id = call.id.clone();
-    let (tty, keys) = call.engine(move |engine| engine.exec_ready(&id)).await?;
+    let (tty, keys) = call.shortly(move |engine| engine.exec_ready(&id)).await?;
     let id = call.id.clone();
     if request.detach {
         call.engine(move |engine| engine.exec_start(&id, &request)).await?;
@@ -62,14 +62,17 @@ pub(crate) async fn start(mut call: Call) -> Reply {
         (false, true) => Framing::TakeOff,
         _ => Framing::AsItIs,
     };
-    let engine = Arc::clone(&call.engine);
+    let (engine, alone) = (Arc::clone(&call.engine), call.alone);
     Ok(Answer::TakeOver(
         head,
         Box::new(move |mut client| {
             Box::pin(async move {
                 let framed = !request.tty;
                 let (of, exec) = (Arc::clone(&engine), id.clone());
-                let starting = blocking(move || Ok::<_, Error>(of.exec_start(&exec, &request)));
+                // One with a terminal can be detached from meanwhile.
+                let alone = alone && !request.tty;
+                let start = move || Ok::<_, Error>(of.exec_start(&exec, &request));
+                let starting = async { if alone { start() } else { blocking(start).await } };
                 let (started, ()) = tokio::join!(starting, head_taken(client.socket()));
                 let told = match started {
                     Ok(Ok(ExecStream { stdin, stream, .. })) => {
@@ -99,7 +102,7 @@ pub(crate) async fn start(mut call: Call) -> Reply {
 /// `GET /exec/ID/json`
 pub(crate) async fn inspect(call: Call) -> Reply {
     let id = call.id.clone();
-    let mut inspect = call.engine(move |engine| engine.exec_inspect(&id)).await?;
+    let mut inspect = call.shortly(move |engine| engine.exec_inspect(&id)).await?;
     // Bytes, as Go writes them; none where nobody said which.
     if !inspect.detach_keys.is_empty() {
         let keys = detach::parse(&inspect.detach_keys).unwrap_or_default();

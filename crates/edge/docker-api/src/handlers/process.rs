@@ -83,7 +83,7 @@ pub(crate) async fn wait(call: Call) -> Reply {
         "removed" => Condition::Removed,
         other => return Err(Error::invalid(format!("invalid condition: {other:?}"))),
     };
-    let waiting = call.engine(move |engine| engine.wait(&id, condition)).await?;
+    let waiting = call.shortly(move |engine| engine.wait(&id, condition)).await?;
     let engine = Arc::clone(&call.engine);
     let (leash, gone) = leash()?;
     let (sender, body) = pieces();

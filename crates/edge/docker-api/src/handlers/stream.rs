@@ -119,7 +119,7 @@ impl Attach {
         };
         let with_logs = call.query.bool("logs") && (streams.stdout || streams.stderr);
         let (attaching, logged) = call
-            .engine(move |engine| {
+            .shortly(move |engine| {
                 let attaching = engine.attach(&id, streams)?;
                 engine.tell_of_container(&id, "attach");
                 let options = LogOptions {
