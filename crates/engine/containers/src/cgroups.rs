@@ -102,6 +102,12 @@ impl Engine {
         }
     }
 
+    /// The cgroup of a run whose container has no record any more: what its bundle says, if that is there.
+    pub(crate) fn cgroup_of_run(&self, id: &str) -> String {
+        let written = written(&self.paths().run(id)).filter(|_| self.has_cgroups());
+        written.unwrap_or_else(|| self.cgroup_below("", id))
+    }
+
     /// Whether containers can have cgroups, and so limits.
     pub fn has_cgroups(&self) -> bool {
         *self.home() != Home::Nowhere

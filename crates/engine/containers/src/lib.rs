@@ -68,6 +68,7 @@ mod paths;
 mod ports;
 mod prepare;
 mod processes;
+mod put_away;
 mod record;
 mod recovery;
 mod relabelling;

@@ -20,6 +20,7 @@ use crate::idmap::Maps;
 use crate::links::Words;
 use crate::mounting::{BIND, VOLUME};
 use crate::mountpoints;
+use crate::put_away::leaves_files;
 use crate::record::{Container, StepRecord};
 use crate::spec::namespaces::{Mode, Namespaces, Place, SHAREABLE, mode};
 use crate::spec::security::Security;
@@ -472,6 +473,8 @@ impl Engine {
             listeners: listeners(connected.listeners),
             growth: (on_exit != OnExit::End)
                 .then(|| Growth { file: self.db().log(), bytes: metadata::TIDY_BYTES }),
+            trash: leaves_files(container).then(|| self.images.snapshots().trash()).flatten(),
+            cgroup_parent: self.cgroup_parent(),
             on_exit,
             health: self.health_check(container)?,
             restart: definition::restart(&host.restart_policy)?,

@@ -8,6 +8,7 @@
 //! | an engine, starting one | an intent `start` | if it does not run, what was made for the run goes |
 //! | an engine, removing one | an intent `remove` | it is removed |
 //! | a supervisor | a folder of a run, whose lock is free | what it left goes; status "exited", 137; it is started again if its restart policy says so |
+//! | a supervisor, deleting what an engine that removed its container has left to it | a folder of a run without a record; a name in the trash with the number of a dead process | it goes |
 //! | an engine, starting that again | an intent `restart` | it is started again |
 //! | an engine, telling a supervisor of a change | an intent `update` | it is told |
 //! | a builder, with a step of a build | an intent `step` | the step ends by itself, since its supervisor notices; it is removed |
@@ -75,7 +76,7 @@ impl Engine {
     }
 
     /// Takes down what networks have left of runs that died, if there were any.
-    fn sweep_networks(&self) -> Result<(), Error> {
+    pub(crate) fn sweep_networks(&self) -> Result<(), Error> {
         let path = self.paths().unswept();
         if !path.exists() {
             return Ok(());
@@ -141,6 +142,14 @@ impl Engine {
             }
             return self.discard(&container);
         };
+        // It ended by itself, and who was to remove it for its supervisor died: that one does it, as soon as it is
+        // done with the rest.
+        if operation.kind == Intent::Remove.name()
+            && self.shared.status(id)?.phase == Phase::Exited
+            && shim_lives(&self.paths().run(id))?
+        {
+            return Ok(());
+        }
         // Another one may have dealt with it, and a third one gone on from there.
         if !self.is_noted(operation)? {
             return Ok(());
@@ -211,7 +220,7 @@ impl Engine {
     }
 
     /// Looks at one folder of a run.
-    fn recover_run(&self, id: &str) -> Result<(), Error> {
+    pub(crate) fn recover_run(&self, id: &str) -> Result<(), Error> {
         let data = self.paths().data(id);
         let lock = Lock::attempt(&data)?;
         if lock.is_none() && data.exists() {
@@ -224,9 +233,8 @@ impl Engine {
         self.note_unswept()?;
         let row = self.shared.db.read(|tx| tx.container(id))?;
         let (Some(row), Some(lock)) = (row, lock) else {
-            let cgroup = self.cgroup_below("", id);
-            self.clean_up_after_shim(id, &cgroup)?;
-            return Ok(());
+            self.clean_up_after_shim(id, &self.cgroup_of_run(id))?;
+            return self.remove_idle_parent();
         };
         let phase = self.shared.status(id)?.phase;
         if phase.is_alive() {

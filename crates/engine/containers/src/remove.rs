@@ -49,6 +49,12 @@ impl Engine {
     /// Removes a container that was to go when it ends, for a process of which nothing else is wanted.
     pub fn internal_remove(&self, id: &str) -> Result<(), Error> {
         self.remove_ended(id)?;
+        // Somebody else may have been at it all the time, and have left the rest to who this process was.
+        self.images.sweep()?;
+        if self.paths().run(id).exists() {
+            self.recover_run(id)?;
+            self.sweep_networks()?;
+        }
         // Nobody waits for this process any more.
         Ok(self.db().tidy()?)
     }
@@ -162,9 +168,7 @@ impl Engine {
         failpoint::hit("engine.gone").at("rmdir", &data)?;
         self.shared.db.write(|tx| {
             tx.delete_container(id, clock::now())?;
-            // While nobody can write, nobody can be about to make a cgroup in the parent of all.
-            let is_last = tx.containers()?.is_empty() && tx.steps()?.is_empty();
-            if is_last { self.remove_parent() } else { Ok(()) }
+            self.remove_parent_of_none(tx)
         })?;
         failpoint::hit("engine.removed").at("record", self.root())?;
         Ok(())
@@ -208,6 +212,17 @@ impl Engine {
         remove_dir(&run)?;
         failpoint::hit("engine.run-removed").at("rmdir", &run)?;
         Ok(())
+    }
+
+    /// Removes the cgroup that held all containers, where there are none.
+    pub(crate) fn remove_idle_parent(&self) -> Result<(), Error> {
+        self.shared.db.write(|tx| self.remove_parent_of_none(tx))
+    }
+
+    /// The same. While nobody can write, nobody can be about to make a cgroup in it.
+    fn remove_parent_of_none(&self, tx: &metadata::Write) -> Result<(), Error> {
+        let is_none = tx.containers()?.is_empty() && tx.steps()?.is_empty();
+        if is_none { self.remove_parent() } else { Ok(()) }
     }
 
     /// Removes the cgroup that held all containers, if it is there and empty.

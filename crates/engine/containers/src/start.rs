@@ -26,7 +26,7 @@ impl Engine {
             Err((container, err)) => {
                 // As in Docker: a container that was to go when it ends goes when it cannot start.
                 if matches!(err, Error::Start { .. }) && container.record.host.auto_remove {
-                    self.internal_remove(&container.id)?;
+                    self.remove_ended(&container.id)?;
                 }
                 Err(err)
             }

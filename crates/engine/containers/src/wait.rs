@@ -55,9 +55,9 @@ pub struct Waiting {
     exit: Exit,
     /// The container is to go with its end, and this process is offered as the one that removes it.
     removes: bool,
-    /// The supervisor's connection, where it has taken that offer: it looks after the container when
-    /// this is closed.
-    removal: Option<UnixStream>,
+    /// The supervisor's connection, where it has taken that offer, and its number, where it deletes the files: it
+    /// looks after the container when this is closed.
+    removal: Option<(UnixStream, Option<u32>)>,
     /// When the last run began, to tell the next from it.
     started_at: String,
 }
@@ -201,22 +201,22 @@ impl Waiting {
             match &mut self.state {
                 State::Ended => break,
                 State::Running(stream) => {
-                    let mut removes = false;
+                    let mut removes = None;
                     if first_ready(&[stream.as_fd()], gone, None)? == Ready::Gone {
                         return Ok(None);
                     }
                     match shim_protocol::receive::<Reply>(&*stream) {
-                        Ok(Some(Reply::Exited { code, removes: ours })) => {
+                        Ok(Some(Reply::Exited { code, removes: ours, heir })) => {
                             self.exit = Exit { code: code.into(), error: None };
-                            removes = ours;
+                            removes = ours.then_some(heir);
                         }
                         // The supervisor was killed: the status will say.
                         _ => self.await_status(gone)?,
                     }
                     if let State::Running(stream) = std::mem::replace(&mut self.state, State::Ended)
-                        && removes
+                        && let Some(heir) = removes
                     {
-                        self.removal = Some(stream);
+                        self.removal = Some((stream, heir));
                     }
                 }
                 State::Pending(_) => {
@@ -226,9 +226,9 @@ impl Waiting {
                 }
             }
         }
-        if let Some(supervisor) = self.removal.take() {
+        if let Some((supervisor, heir)) = self.removal.take() {
             // What fails here is tried again, by the supervisor first, and then told below.
-            let _failure = engine.remove_ended(&self.id);
+            let _failure = engine.remove_for(&self.id, heir);
             drop(supervisor);
         }
         if self.condition == Condition::Removed && !self.await_removal(engine, gone)? {

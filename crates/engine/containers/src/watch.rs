@@ -38,7 +38,10 @@ impl Watch {
 
     /// Watches a folder: files renamed into it, and its own end. `None` where it is gone.
     pub(crate) fn folder(path: &Path) -> Result<Option<Self>, Error> {
-        let flags = WatchFlags::MOVED_TO | WatchFlags::CREATE | WatchFlags::DELETE_SELF;
+        let flags = WatchFlags::MOVED_TO
+            | WatchFlags::CREATE
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::DELETE_SELF;
         Self::new(path, flags)
     }
 
@@ -47,6 +50,7 @@ impl Watch {
         let flags = WatchFlags::MOVED_TO
             | WatchFlags::CREATE
             | WatchFlags::MODIFY
+            | WatchFlags::MOVE_SELF
             | WatchFlags::DELETE_SELF;
         Self::new(path, flags)
     }

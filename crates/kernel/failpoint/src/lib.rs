@@ -117,6 +117,8 @@ pub const ALL: &[&str] = &[
     "shim.disconnected",
     "shim.clean",
     "shim.cleaned",
+    "shim.delete-rest",
+    "shim.deleted-rest",
     "shim.become",
     "shim.spawn",
     "shim.spawned",
@@ -184,6 +186,8 @@ pub const ALL: &[&str] = &[
     "snapshot.limited",
     "snapshot.remove",
     "snapshot.removed",
+    "snapshot.put-away",
+    "snapshot.away",
     // engine/images
     "images.driver",
     "images.driver-chosen",

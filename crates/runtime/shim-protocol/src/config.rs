@@ -56,6 +56,13 @@ pub struct Config {
     /// the container.
     #[serde(default)]
     pub growth: Option<Growth>,
+    /// Where somebody else who removes the container leaves its files for this process to delete, under names
+    /// that begin with its number and a `-`. `None`: they delete them, and the lock is free for that.
+    #[serde(default)]
+    pub trash: Option<PathBuf>,
+    /// The cgroup of all containers, which goes with the last of those that are removed so.
+    #[serde(default)]
+    pub cgroup_parent: Option<String>,
     /// Whether the program is started again when it has ended.
     #[serde(default)]
     pub restart: RestartPolicy,

@@ -175,6 +175,9 @@ pub enum Reply {
         /// looks whether that has been done.
         #[serde(default)]
         removes: bool,
+        /// Its own number, where it deletes what who removes the container leaves in the trash for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        heir: Option<u32>,
     },
     /// It could not be done.
     Error(WireError),
@@ -290,7 +293,7 @@ mod tests {
         let plain: Request = serde_json::from_str(r#"{"op":"wait"}"#).unwrap();
         assert_eq!(plain, Request::Wait { removes: false });
         let plain: Reply = serde_json::from_str(r#"{"reply":"exited","code":3}"#).unwrap();
-        assert_eq!(plain, Reply::Exited { code: 3, removes: false });
+        assert_eq!(plain, Reply::Exited { code: 3, removes: false, heir: None });
     }
 
     #[test]

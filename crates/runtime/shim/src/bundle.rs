@@ -16,6 +16,9 @@ pub(crate) struct Bundle {
     pub(crate) root: PathBuf,
     /// The container's cgroup, below the root of each hierarchy; empty if the runtime chooses.
     pub(crate) cgroup: String,
+    /// With its first process all others end, and nothing is called for that: it has a PID namespace of its own,
+    /// and no hooks.
+    pub(crate) has_own_end: bool,
     /// Whom the program runs as, in the container's user namespace.
     user: User,
     uid_mappings: Vec<IdMapping>,
@@ -33,6 +36,7 @@ pub(crate) struct Owner {
 
 #[derive(Deserialize)]
 struct Document {
+    hooks: Option<serde::de::IgnoredAny>,
     root: Option<Root>,
     process: Option<Process>,
     linux: Option<Linux>,
@@ -54,8 +58,22 @@ struct Process {
 struct Linux {
     #[serde(default)]
     cgroups_path: String,
+    #[serde(default)]
+    namespaces: Vec<Namespace>,
     uid_mappings: Option<Vec<IdMapping>>,
     gid_mappings: Option<Vec<IdMapping>>,
+}
+
+#[derive(Deserialize)]
+struct Namespace {
+    r#type: String,
+    path: Option<PathBuf>,
+}
+
+impl Namespace {
+    fn is_new(&self, kind: &str) -> bool {
+        self.r#type == kind && self.path.as_ref().is_none_or(|path| path.as_os_str().is_empty())
+    }
 }
 
 impl Bundle {
@@ -66,6 +84,9 @@ impl Bundle {
         let document: Document = serde_json::from_slice(&bytes)
             .map_err(|err| Error::file("parse", &path)(err.into()))?;
         let linux = document.linux;
+        let namespaces = linux.as_ref().map_or(&[][..], |linux| &linux.namespaces);
+        let has_own_end =
+            document.hooks.is_none() && namespaces.iter().any(|one| one.is_new("pid"));
         let (cgroup, uids, gids) = linux.map_or_else(Default::default, |linux| {
             let mappings = (linux.uid_mappings, linux.gid_mappings);
             (linux.cgroups_path, mappings.0.unwrap_or_default(), mappings.1.unwrap_or_default())
@@ -74,6 +95,7 @@ impl Bundle {
         Ok(Self {
             root: dir.join(root),
             cgroup,
+            has_own_end,
             user: document.process.map(|process| process.user).unwrap_or_default(),
             uid_mappings: uids,
             gid_mappings: gids,

@@ -16,6 +16,9 @@
 //!     → waiters told → end, or become the program that removes the container, unless a waiter does
 //! ```
 //!
+//! One that goes with its end, has a PID namespace of its own and no hooks, is left to a waiter as soon as its network is
+//! undone; then come the runtime's delete, what the waiter has left in the trash, and the last of `RUN`.
+//!
 //! Where it is to be started again, the status is "restarting", `RUN`, the root's mount, the published
 //! ports and the log stay, and after a while all is done again from "runtime create" on.
 //!
@@ -177,17 +180,29 @@ fn supervise(
         supervisor.reply_control(&Reply::Error(err.wire()));
     }
     supervisor.hear_the_last();
-    let remover = if matches!(next, OnExit::Exec(_)) {
-        hold.unlock();
-        supervisor.leave_removal()
-    } else {
-        None
-    };
+    let mut remover = supervisor.remover.take();
+    // What could not be taken apart is for the program that follows.
+    if matches!(next, OnExit::Exec(_)) && unmade == Unmade::All && remover.is_none() {
+        if supervisor.config.trash.is_none() {
+            hold.unlock();
+        }
+        remover = supervisor.leave_removal();
+    }
     supervisor.say_goodbye();
     outcome?;
     let config = supervisor.into_config();
     if remover.is_some_and(|remover| teardown::was_removed(&remover, &config)) {
-        return Ok(());
+        // Nobody can have anything mounted any more that is said to be free.
+        hold.own_mounts = None;
+        let deleted = match unmade {
+            Unmade::All => teardown::delete_rest(&config, run_dir),
+            Unmade::Partly => Err(Error::Request("something is left of the container".into())),
+        };
+        match deleted {
+            Ok(()) if !teardown::is_to_be_tidied(&config) => return Ok(()),
+            Ok(()) => {}
+            Err(err) => report("delete what is left", &err),
+        }
     }
     teardown::become_next(&next, &hold)
 }

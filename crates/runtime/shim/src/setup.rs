@@ -51,7 +51,7 @@ pub(crate) struct Hold {
     /// The mount namespace that the shim came from.
     pub(crate) host_mounts: OwnedFd,
     /// Its own: it ends, and with it all its mounts, when this is closed.
-    pub(crate) own_mounts: OwnedFd,
+    pub(crate) own_mounts: Option<OwnedFd>,
     /// Our own program as the runtime is to be run from, see [`sys::overlaid_exe`]. `None` where
     /// that cannot be had: the runtime then takes care of itself, with a copy.
     pub(crate) program: Option<OwnedFd>,
@@ -74,6 +74,7 @@ pub(crate) struct Left {
 impl Hold {
     pub(crate) fn new(lock: OwnedFd, left: Left) -> Self {
         let Left { host_mounts, own_mounts, program, network, runtime } = left;
+        let own_mounts = Some(own_mounts);
         Self { lock: Some(lock), host_mounts, own_mounts, program, network, runtime }
     }
 
@@ -153,9 +154,10 @@ impl Supervisor {
         let can_create = config.runtime.program.is_none() && config.rootless.is_none();
         let runtime_ahead = hold.runtime.take().filter(|_| can_create);
         let bundle = Bundle::load(&config.bundle)?;
+        let own_mounts = hold.own_mounts.as_ref().ok_or(Error::NotRunning)?;
         let namespaces = volume::Namespaces {
             host: hold.host_mounts.as_fd(),
-            own: hold.own_mounts.as_fd(),
+            own: own_mounts.as_fd(),
             directory: run,
         };
         volume::supply(&config.supplies_dir, &config.supplies, &config.id, &namespaces)?;
@@ -169,7 +171,7 @@ impl Supervisor {
         let checks = config.health.clone().map(Checks::new);
         let again =
             |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 0).call(|| "fcntl(F_DUPFD_CLOEXEC)");
-        let mounts = (again(&hold.host_mounts)?, again(&hold.own_mounts)?);
+        let mounts = (again(&hold.host_mounts)?, again(own_mounts)?);
         Ok(Self {
             caller: Caller::new(&config.runtime, &config.id, hold.program.as_ref())?,
             poller: Poller::new()?,
@@ -186,6 +188,7 @@ impl Supervisor {
             status,
             log,
             init: None,
+            inside: None,
             streams: std::collections::BTreeMap::new(),
             execs: std::collections::BTreeMap::new(),
             clients: std::collections::BTreeMap::new(),
@@ -203,6 +206,7 @@ impl Supervisor {
             restart_at: None,
             stopped: false,
             keep: false,
+            remover: None,
             memory: None,
             checks,
             unhealthy: false,
@@ -262,6 +266,7 @@ impl Supervisor {
         let pid = read_pid(&pid_file)?;
         let handle = Handle::open(pid)?;
         self.init = Some((pid, handle));
+        self.inside = open_namespace(&format!("/proc/{}/ns/mnt", pid.as_raw_nonzero())).ok();
         self.watch_memory();
         self.status.pid = pid.as_raw_nonzero().get();
         self.status.shim_pid = rustix::process::getpid().as_raw_nonzero().get();

@@ -60,6 +60,9 @@ pub(crate) struct Supervisor {
     pub(crate) log: Option<Log>,
     /// The container's init, and a handle of it.
     pub(crate) init: Option<(Pid, sys::Handle)>,
+    /// Its mount namespace. It would end with its last process, before anyone hears of that: so it ends with us,
+    /// when nobody waits.
+    pub(crate) inside: Option<OwnedFd>,
     pub(crate) streams: BTreeMap<u32, Streams>,
     pub(crate) execs: BTreeMap<u32, Exec>,
     pub(crate) clients: BTreeMap<u32, Client>,
@@ -96,6 +99,8 @@ pub(crate) struct Supervisor {
     pub(crate) unhealthy: bool,
     /// What was to follow the end does not.
     pub(crate) keep: bool,
+    /// Who removes the container, and was told that it may.
+    pub(crate) remover: Option<Client>,
 }
 
 /// Why the loop ended.

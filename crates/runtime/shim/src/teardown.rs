@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use cgroup::{Cgroup, Hierarchy};
 use rustix::io::FdFlags;
-use shim_protocol::{Config, Growth, OnExit, Phase, Reply, Status, WireError};
+use shim_protocol::{Config, OnExit, Phase, Reply, Status, WireError};
 use sys::{Call, CloneFlags};
 
 use crate::client::{Client, State};
@@ -26,6 +26,8 @@ use crate::supervisor::{CONTAINER, Supervisor};
 const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 /// How long who is to remove the container has for that.
 const REMOVER_GRACE: Duration = Duration::from_secs(1);
+/// How long other commands are given to come before the database is tidied.
+const BURST: Duration = Duration::from_millis(150);
 /// How long a client that reads nothing can keep the shim from ending.
 const CLIENT_GRACE: Duration = Duration::from_secs(10);
 
@@ -45,6 +47,13 @@ pub(crate) enum Unmade {
     All,
     /// Something is.
     Partly,
+}
+
+impl Unmade {
+    /// How far it got with both.
+    fn and(self, other: Self) -> Self {
+        if self == Self::All { other } else { self }
+    }
 }
 
 impl Supervisor {
@@ -141,6 +150,7 @@ impl Supervisor {
         match self.unmake_life() {
             Unmade::All => {
                 self.tell_waiters();
+                self.inside = None;
                 Next::Again
             }
             Unmade::Partly => Next::End(self.give_up(None)),
@@ -161,18 +171,45 @@ impl Supervisor {
                 report("save the status", &err);
             }
         }
+        if cause.is_none() && self.is_over_with_its_program() {
+            let disconnected = self.disconnect();
+            self.let_go();
+            if disconnected == Unmade::All {
+                self.remover = self.leave_removal();
+            }
+            if self.remover.is_some() {
+                // The status goes with the container: nobody else can look there.
+                self.tell_waiters();
+            }
+            return disconnected.and(self.delete());
+        }
         let unmade = self.unmake_life();
+        self.let_go();
+        unmade
+    }
+
+    /// Whether nothing of the container can run any more, nothing is to be called for its end, and all that is
+    /// left of it is its own: then who removes it need not wait until that is taken apart.
+    fn is_over_with_its_program(&self) -> bool {
+        self.bundle.has_own_end && self.config.trash.is_some() && !self.keep && !self.stopped
+    }
+
+    /// Lets go of what others may wait for: volumes, and ports before anyone hears of the end.
+    fn let_go(&mut self) {
         if let Err(err) = volume::release(&self.config.supplies, &self.config.id) {
             // Who comes next finds that this process is dead.
             report("release the volumes", &err.into());
         }
-        // Ports are free before anyone hears of the end.
         self.proxy.close();
-        unmade
     }
 
     /// Takes apart what belongs to one life of the container.
     fn unmake_life(&mut self) -> Unmade {
+        self.delete().and(self.disconnect())
+    }
+
+    /// Has the runtime take apart what it made.
+    fn delete(&mut self) -> Unmade {
         let deleted = failpoint::hit("shim.delete")
             .map_err(Error::from)
             .and_then(|()| self.caller.delete())
@@ -182,6 +219,11 @@ impl Supervisor {
             Some(trusted) => trusted.remove(&self.bundle.root),
             None => Ok(()),
         };
+        judge([("delete", deleted), ("distrust", untrusted)])
+    }
+
+    /// Takes the network apart.
+    fn disconnect(&mut self) -> Unmade {
         // The links would go with their namespace, which lasts as long as sockets that were given away: their addresses
         // may be somebody else's by then.
         let unlinked = match self.way.take() {
@@ -197,20 +239,7 @@ impl Supervisor {
             });
         self.dns = None;
         self.announcing = None;
-        let mut unmade = Unmade::All;
-        let results = [
-            ("delete", deleted),
-            ("distrust", untrusted),
-            ("unlink", unlinked),
-            ("disconnect", disconnected),
-        ];
-        for (what, result) in results {
-            if let Err(err) = result {
-                report(what, &err);
-                unmade = Unmade::Partly;
-            }
-        }
-        unmade
+        judge([("unlink", unlinked), ("disconnect", disconnected)])
     }
 
     /// Gives the output that clients have not read to the kernel, which delivers it without us, and
@@ -235,7 +264,7 @@ impl Supervisor {
 
     /// Tells those who wait for the end of this life of the container.
     fn tell_waiters(&mut self) {
-        let reply = Reply::Exited { code: self.status.exit_code, removes: false };
+        let reply = Reply::Exited { code: self.status.exit_code, removes: false, heir: None };
         let waiting = |client: &Client| matches!(client.state, State::Waiting { .. });
         let keys: Vec<u32> =
             self.clients.iter().filter(|(_, c)| waiting(c)).map(|(key, _)| *key).collect();
@@ -254,9 +283,10 @@ impl Supervisor {
     }
 
     /// Leaves the removal of the container to one who waits for its end and can do that, if there is one:
-    /// its connection. Not before the lock is free, for which it would have to wait.
+    /// its connection. One that deletes the files itself waits for the lock: it has to be free by then.
     pub(crate) fn leave_removal(&mut self) -> Option<Client> {
-        let reply = Reply::Exited { code: self.status.exit_code, removes: true };
+        let heir = self.config.trash.as_ref().map(|_| std::process::id());
+        let reply = Reply::Exited { code: self.status.exit_code, removes: true, heir };
         let can = |client: &Client| matches!(client.state, State::Waiting { removes: true });
         let mut all = self.clients.iter();
         let key = all.find(|(_, client)| can(client)).map(|(key, _)| *key)?;
@@ -266,7 +296,7 @@ impl Supervisor {
 
     /// Tells those who wait, and gives what could not be handed over a last chance to be read.
     pub(crate) fn say_goodbye(&mut self) {
-        let reply = Reply::Exited { code: self.status.exit_code, removes: false };
+        let reply = Reply::Exited { code: self.status.exit_code, removes: false, heir: None };
         for key in self.clients.keys().copied().collect::<Vec<_>>() {
             match self.clients.get(&key).map(|client| &client.state) {
                 Some(State::Waiting { .. }) => {
@@ -280,6 +310,7 @@ impl Supervisor {
                 None => {}
             }
         }
+        self.inside = None;
         let until = Instant::now() + CLIENT_GRACE;
         while !self.clients.is_empty()
             && let Some(left) = Self::remaining(until)
@@ -300,6 +331,18 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// Tells of what failed, and whether nothing did.
+fn judge<const N: usize>(results: [(&str, Result<(), Error>); N]) -> Unmade {
+    let mut unmade = Unmade::All;
+    for (what, result) in results {
+        if let Err(err) = result {
+            report(what, &err);
+            unmade = Unmade::Partly;
+        }
+    }
+    unmade
 }
 
 /// Removes `RUN` from the host's mount namespace, where nothing is mounted in it: the unmounting
@@ -333,13 +376,54 @@ pub(crate) fn clean(run: &Path, hold: &Hold, next: &OnExit) -> Result<(), Error>
 }
 
 /// Waits until who was to remove the container is done with that, or dead, or takes too long: it may be
-/// stopped (Ctrl-Z). Whether it is removed, and nothing else is to be done.
+/// stopped (Ctrl-Z). Whether it is removed.
 pub(crate) fn was_removed(remover: &Client, config: &Config) -> bool {
     remover.await_end(REMOVER_GRACE);
-    let grown = |growth: &Growth| {
-        std::fs::metadata(&growth.file).is_ok_and(|found| found.len() >= growth.bytes)
+    !config.data_dir.exists()
+}
+
+/// Deletes what whoever removed the container has left to this process, while nobody waits: its files, the
+/// cgroup of all containers if it was the last, and then `RUN`, by which recovery finds what is to be done.
+pub(crate) fn delete_rest(config: &Config, run: &Path) -> Result<(), Error> {
+    let Some(trash) = &config.trash else { return Ok(()) };
+    failpoint::hit("shim.delete-rest")?;
+    let ours = format!("{}-", std::process::id());
+    let root = fsroot::Root::open(trash)?;
+    for entry in fs::read_dir(trash).map_err(Error::file("read", trash))? {
+        let name = entry.map_err(Error::file("read", trash))?.file_name();
+        if name.as_encoded_bytes().starts_with(ours.as_bytes()) {
+            root.remove_all(&name)?;
+        }
+    }
+    failpoint::hit("shim.deleted-rest")?;
+    if let Some(parent) = config.cgroup_parent.as_ref().filter(|_| is_last(config)) {
+        match Hierarchy::detect().and_then(|all| cgroup::remove_if_empty(&all, parent)) {
+            Err(cgroup::Error::NotFound(_)) | Ok(_) => {}
+            Err(err) => report("remove the cgroup of all containers", &err.into()),
+        }
+    }
+    fs::remove_dir_all(run).map_err(Error::file("remove", run))
+}
+
+/// Whether there is no other container. One that is about to be started has its folder.
+fn is_last(config: &Config) -> bool {
+    let all = config.data_dir.parent().and_then(|all| fs::read_dir(all).ok());
+    all.is_some_and(|mut all| all.next().is_none())
+}
+
+/// Whether the log of the engine's database has grown, also after a moment: others may come at once after this
+/// one, and who tidies is in their way.
+pub(crate) fn is_to_be_tidied(config: &Config) -> bool {
+    let is_grown = || {
+        config.growth.as_ref().is_some_and(|growth| {
+            fs::metadata(&growth.file).is_ok_and(|found| found.len() >= growth.bytes)
+        })
     };
-    !config.data_dir.exists() && !config.growth.as_ref().is_some_and(grown)
+    if !is_grown() {
+        return false;
+    }
+    std::thread::sleep(BURST);
+    is_grown()
 }
 
 /// Becomes what is to follow, if anything. Returns only if that failed or nothing follows.
@@ -356,7 +440,9 @@ pub(crate) fn become_next(next: &OnExit, hold: &Hold) -> Result<(), Error> {
     let failpoints = std::env::var("DHOW_FAILPOINTS").ok();
     let env: Option<CString> =
         failpoints.and_then(|value| CString::new(format!("DHOW_FAILPOINTS={value}")).ok());
-    rustix::io::fcntl_setfd(&hold.own_mounts, FdFlags::empty()).call(|| "fcntl(F_SETFD)")?;
+    if let Some(mounts) = &hold.own_mounts {
+        rustix::io::fcntl_setfd(mounts, FdFlags::empty()).call(|| "fcntl(F_SETFD)")?;
+    }
     // A client that went while we wrote to it left a SIGPIPE pending.
     sys::ignore_signals();
     sys::reset_signals()?;

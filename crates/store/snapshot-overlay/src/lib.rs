@@ -165,6 +165,20 @@ impl Snapshotter for Overlay {
         self.folders.discard(&dir)
     }
 
+    fn trash(&self) -> Option<PathBuf> {
+        Some(self.folders.trash_dir())
+    }
+
+    fn put_away(&self, key: &Key, heir: u32) -> Result<bool, Error> {
+        let dir = self.folders.snapshot_dir(key);
+        snapshot::quota::unlimit(&dir)?;
+        self.folders.put_away(&dir, heir)
+    }
+
+    fn put_away_tree(&self, path: &Path, heir: u32) -> Result<bool, Error> {
+        self.folders.put_away(path, heir)
+    }
+
     fn keys(&self) -> Result<Vec<Key>, Error> {
         self.folders.keys()
     }

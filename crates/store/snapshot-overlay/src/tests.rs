@@ -44,6 +44,35 @@ fn what_the_dead_left_is_swept() {
 }
 
 #[test]
+fn what_is_put_away_is_left_to_who_lives() {
+    let dir = Dir::new("away");
+    let store = Overlay::open(&dir.0).unwrap();
+    let trash = store.trash().unwrap();
+    let names = || snapshot::folders::names(&trash).unwrap();
+    // It has ended, and nobody has waited for it.
+    let mut ended = std::process::Command::new("true").spawn().unwrap();
+    let stat = format!("/proc/{}/stat", ended.id());
+    while !fs::read_to_string(&stat).unwrap().contains(") Z ") {
+        std::thread::yield_now();
+    }
+    for heir in [1, 4_194_305, ended.id()] {
+        let key: Key = format!("of-{heir}").parse().unwrap();
+        store.prepare(&key, &[]).unwrap();
+        assert!(store.put_away(&key, heir).unwrap());
+        assert!(!store.put_away(&key, heir).unwrap());
+        let other = dir.0.join("other");
+        fs::create_dir_all(other.join("a")).unwrap();
+        assert!(store.put_away_tree(&other, heir).unwrap());
+        assert!(!store.put_away_tree(&other, heir).unwrap());
+    }
+    assert_eq!((store.keys().unwrap(), names().len()), (vec![], 6));
+    assert_eq!(store.sweep().unwrap(), 4);
+    ended.wait().unwrap();
+    let left = names();
+    assert!(left.len() == 2 && left.iter().all(|name| name.starts_with("1-")), "{left:?}");
+}
+
+#[test]
 fn more_layers_than_the_kernel_stacks_are_refused() {
     let dir = Dir::new("many");
     let store = Overlay::open(&dir.0).unwrap();

@@ -9,7 +9,7 @@ use oci::ChainId;
 use rustix::fs::{FlockOperation, Mode, flock};
 
 use crate::error::At as _;
-use crate::unpacking::{maker_lives, unique_name};
+use crate::unpacking::{maker_lives, started, unique_name};
 use crate::{Error, Key, Unpacking};
 
 /// Deletes a tree of ours, never following a link or entering a mount.
@@ -20,6 +20,7 @@ pub type Delete = fn(&Path) -> Result<(), Error>;
 /// active/KEY        a snapshot
 /// new/NAME          what is being made, locked by whoever makes it
 /// trash/NAME        what is being deleted; a later command goes on with it
+/// trash/PID-START-  the same, left to a process, as long as the one that was started then lives
 /// ```
 ///
 /// All changes of names are single renames, so a process may die anywhere.
@@ -158,7 +159,7 @@ impl Folders {
 
     /// Moves a tree out of sight at once, then deletes it. Whether it was there.
     pub fn discard(&self, path: &Path) -> Result<bool, Error> {
-        let trash = self.root.join("trash").join(unique_name());
+        let trash = self.trash_dir().join(unique_name());
         failpoint::hit("snapshot.remove").at("rename", path)?;
         match fs::rename(path, &trash) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -171,6 +172,25 @@ impl Folders {
         }
         failpoint::hit("snapshot.removed").at("rename", path)?;
         (self.delete)(&trash)?;
+        Ok(true)
+    }
+
+    /// The folder of what is being deleted.
+    pub fn trash_dir(&self) -> PathBuf {
+        self.root.join("trash")
+    }
+
+    /// Moves a tree of ours, from the same file system, out of sight, for the process `heir` to delete. Whether
+    /// it was there.
+    pub fn put_away(&self, path: &Path, heir: u32) -> Result<bool, Error> {
+        let start = started(heir).unwrap_or_default();
+        let place = self.trash_dir().join(format!("{heir}-{start}-{}", unique_name()));
+        failpoint::hit("snapshot.put-away").at("rename", path)?;
+        match fs::rename(path, &place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            renamed => renamed.at("rename", path)?,
+        }
+        failpoint::hit("snapshot.away").at("rename", path)?;
         Ok(true)
     }
 
@@ -193,8 +213,11 @@ impl Folders {
     /// Deletes what processes that died have left half-made or half-removed. How many trees.
     pub fn sweep(&self) -> Result<usize, Error> {
         let mut n_swept = 0;
-        let trash = self.root.join("trash");
+        let trash = self.trash_dir();
         for name in names(&trash)? {
+            if is_of_another(&name) {
+                continue;
+            }
             (self.delete)(&trash.join(name))?;
             n_swept += 1;
         }
@@ -210,6 +233,17 @@ impl Folders {
         }
         Ok(n_swept)
     }
+}
+
+/// Whether what has this name was left to a living process that is not this one.
+fn is_of_another(name: &str) -> bool {
+    let mut parts = name.split('-');
+    let (Some(heir), Some(start), Some(_unique)) = (parts.next(), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    let heir = heir.parse().ok().filter(|heir| *heir != std::process::id());
+    heir.and_then(started).is_some_and(|started| start.parse() == Ok(started))
 }
 
 fn is_locked(path: &Path) -> bool {

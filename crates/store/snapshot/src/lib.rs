@@ -102,6 +102,24 @@ pub trait Snapshotter: Send + Sync + fmt::Debug {
     /// Removes a snapshot, if it is there. Whether it was.
     fn remove(&self, key: &Key) -> Result<bool, Error>;
 
+    /// Where what [`Self::put_away`] has moved out of sight lies, under names that begin with the number of
+    /// the process that is to delete it and a `-`: plain files and directories. `None` where to delete takes
+    /// more than that.
+    fn trash(&self) -> Option<PathBuf> {
+        None
+    }
+
+    /// As [`Self::remove`], but leaves the deleting to the process `heir`, where there is [`Self::trash`].
+    fn put_away(&self, key: &Key, _heir: u32) -> Result<bool, Error> {
+        self.remove(key)
+    }
+
+    /// Moves another tree there, which is on the same file system. Whether it was there. Nothing is done where
+    /// there is no [`Self::trash`].
+    fn put_away_tree(&self, _path: &Path, _heir: u32) -> Result<bool, Error> {
+        Ok(false)
+    }
+
     /// Every snapshot's key, in no order.
     fn keys(&self) -> Result<Vec<Key>, Error>;
 

@@ -23,7 +23,20 @@ pub fn unique_name() -> String {
 /// has left is found later.
 pub fn maker_lives(name: &str) -> bool {
     let pid = name.split('-').next().unwrap_or_default();
-    pid.parse::<u32>().is_ok() && Path::new("/proc").join(pid).exists()
+    pid.parse().is_ok_and(|pid| started(pid).is_some())
+}
+
+/// When a process was started, in clock ticks since the boot. `None` where there is none, or it has ended and waits
+/// for its parent: that one does nothing any more.
+pub(crate) fn started(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After its name, in brackets that may be in it as well: its state, and 19 fields later this, proc_pid_stat(5).
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace();
+    if matches!(fields.next(), None | Some("Z" | "X")) {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
 
 /// A directory that is being filled, under a temporary name and locked: what a dead process left

@@ -73,6 +73,8 @@ impl Container {
             network: endpoint::Plan::default(),
             listeners: vec![],
             growth: None,
+            trash: None,
+            cgroup_parent: None,
             netns: None,
             on_exit: OnExit::End,
             restart: RestartPolicy::No,

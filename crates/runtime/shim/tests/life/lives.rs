@@ -36,6 +36,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_second_life_keeps_log_and_changes", a_second_life_keeps_log_and_changes),
     ("the_shim_becomes_what_follows", the_shim_becomes_what_follows),
     ("who_waits_removes_the_container", who_waits_removes_the_container),
+    ("files_that_are_left_to_it_are_deleted", files_that_are_left_to_it_are_deleted),
     ("who_was_to_remove_it_is_looked_after", who_was_to_remove_it_is_looked_after),
     (
         "a_dead_client_does_not_keep_the_shim_from_what_follows",
@@ -57,7 +58,7 @@ fn output_is_delivered_and_logged() {
     // Not before somebody waits for its end.
     write(&client, "go\n");
     let reply = shim_protocol::receive::<Reply>(&waiter).unwrap();
-    assert_eq!(reply, Some(Reply::Exited { code: 7, removes: false }));
+    assert_eq!(reply, Some(Reply::Exited { code: 7, removes: false, heir: None }));
     assert!(!it.run_dir().exists(), "gone before anyone is told");
     drop(waiter);
     let want = ("out\nno newline".to_owned(), "err\n".to_owned());
@@ -366,8 +367,17 @@ fn the_shim_becomes_what_follows() {
 /// One that is to go when it ends, which it does when it is told to; what follows its end says so in this
 /// file.
 fn one_that_goes(name: &str) -> (Container, std::path::PathBuf) {
+    one_that_leaves(name, None)
+}
+
+/// The same, whose files are left to it in this folder.
+fn one_that_leaves(
+    name: &str,
+    trash: Option<std::path::PathBuf>,
+) -> (Container, std::path::PathBuf) {
     let mut it = Container::new("read go; exit 4");
     it.config.open_stdin = true;
+    it.config.trash = trash;
     let witness = base().join(name);
     let argv = ["/bin/touch", witness.to_str().unwrap()].map(str::to_owned);
     it.config.on_exit = OnExit::Exec(argv.to_vec());
@@ -382,8 +392,34 @@ fn await_end(it: &Container) -> UnixStream {
     let input = Attach { stdin: true, ..Attach::default() };
     write(&it.attach(input), "go\n");
     let reply = shim_protocol::receive::<Reply>(&waiter).unwrap();
-    assert_eq!(reply, Some(Reply::Exited { code: 4, removes: true }));
+    assert_eq!(reply, Some(Reply::Exited { code: 4, removes: true, heir: None }));
     waiter
+}
+
+fn files_that_are_left_to_it_are_deleted() {
+    let trash = base().join("trash");
+    fs::create_dir_all(&trash).unwrap();
+    let (mut it, witness) = one_that_leaves("left-not-followed", Some(trash.clone()));
+    let other = it.begin(&Request::Wait { removes: false });
+    let waiter = it.begin(&Request::Wait { removes: true });
+    write(&it.attach(Attach { stdin: true, ..Attach::default() }), "go\n");
+    let reply = shim_protocol::receive::<Reply>(&waiter).unwrap();
+    let Some(Reply::Exited { code: 4, removes: true, heir: Some(heir) }) = reply else {
+        panic!("{reply:?}");
+    };
+    // Not from the status, which goes now.
+    let told = shim_protocol::receive::<Reply>(&other).unwrap();
+    assert_eq!(told, Some(Reply::Exited { code: 4, removes: false, heir: None }));
+    let places = [format!("{heir}-1-a"), format!("{heir}1-1-a")].map(|name| trash.join(name));
+    for place in &places {
+        fs::create_dir_all(place.join("upper/a")).unwrap();
+    }
+    fs::rename(&it.config.data_dir, places[0].join("data")).unwrap();
+    drop(waiter);
+    it.wait_for_shim();
+    assert_eq!(places.each_ref().map(|place| place.exists()), [false, true]);
+    assert!(!it.run_dir().exists() && !witness.exists());
+    fs::remove_dir_all(trash).unwrap();
 }
 
 fn who_waits_removes_the_container() {
@@ -393,7 +429,7 @@ fn who_waits_removes_the_container() {
     fs::remove_dir_all(&it.config.data_dir).unwrap();
     drop(waiter);
     let other = shim_protocol::receive::<Reply>(&others).unwrap();
-    assert_eq!(other, Some(Reply::Exited { code: 4, removes: false }));
+    assert_eq!(other, Some(Reply::Exited { code: 4, removes: false, heir: None }));
     it.wait_for_shim();
     assert!(!witness.exists());
 }
