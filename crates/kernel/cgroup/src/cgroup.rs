@@ -13,7 +13,7 @@ use crate::parse;
 use crate::tree::{Dir, Tree, Version, present};
 
 /// How often a directory is made again when another process removes its parent meanwhile.
-const RACE_RETRIES: usize = 16;
+const RACE_RETRIES: usize = 64;
 
 /// How long a removal waits for processes that were killed to be gone.
 const REMOVE_PATIENCE: Duration = Duration::from_secs(2);
@@ -290,8 +290,13 @@ fn make_in_tree(tree: &Tree, mode: Mode, names: &[&str]) -> Result<(Dir, bool), 
     let mut tries = 0;
     loop {
         match make_components(tree, mode, names) {
-            // The last container of a parent went, and took the parent along.
-            Err(error) if error.errno() == Errno::NOENT && tries < RACE_RETRIES => tries += 1,
+            // The last container of a parent went, and took the parent along: it is not there any more, or what
+            // was opened in it is nothing.
+            Err(error)
+                if matches!(error.errno(), Errno::NOENT | Errno::NODEV) && tries < RACE_RETRIES =>
+            {
+                tries += 1;
+            }
             other => return other,
         }
     }

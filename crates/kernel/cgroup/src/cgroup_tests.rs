@@ -136,6 +136,30 @@ fn a_parent_goes_when_it_is_empty_and_not_before() {
 }
 
 #[test]
+fn a_parent_that_goes_meanwhile_is_made_again() {
+    let Some(scratch) = Scratch::new("race") else { return };
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                match remove_if_empty(&scratch.hierarchy, &scratch.path) {
+                    Err(Error::NotFound(_)) | Ok(_) => {}
+                    Err(error) => panic!("{error}"),
+                }
+                // More than a hundred others do at once.
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        let made: Result<(), Error> = (0..150).try_for_each(|n| {
+            let path = format!("{}/child-{n}", scratch.path);
+            Cgroup::create(&scratch.hierarchy, &path)?.remove()
+        });
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        made.unwrap();
+    });
+}
+
+#[test]
 fn limits_are_in_force() {
     let Some(scratch) = Scratch::new("limits") else { return };
     let cgroup = scratch.create();
