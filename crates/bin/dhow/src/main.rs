@@ -100,6 +100,9 @@ fn command_line(args: Vec<OsString>, entered: SystemTime) -> i32 {
             return if args.iter().any(|arg| arg == "run") { 125 } else { 1 };
         }
     };
+    if cli::is_short(&args) {
+        sys::share_one_heap();
+    }
     // One thread for what waits; the engine's own work goes to the pool.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {

@@ -101,6 +101,13 @@ pub trait Host {
     ) -> impl Future<Output = std::result::Result<(), String>>;
 }
 
+/// Whether a command line, the program's name first, is that of a command that scripts call by the hundred, and
+/// that is over in a moment or waits for a container.
+#[must_use]
+pub fn is_short(args: &[OsString]) -> bool {
+    args::is_short(args)
+}
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {

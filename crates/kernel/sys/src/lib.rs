@@ -60,7 +60,7 @@ pub use handle::Handle;
 pub use keyring::keyctl_join_session;
 pub use landlock::{AccessFs, AccessNet, Ruleset, landlock_abi};
 pub use lock::{ByteLock, byte_holder, lock_byte, lock_byte_of_open_file};
-pub use memory::{drop_program_pages, peak_memory_of_children};
+pub use memory::{drop_program_pages, peak_memory_of_children, share_one_heap};
 pub use mount::{MountAttr, Propagation, has_mount_setattr, mount_setattr};
 pub use netlink::netlink_ext_ack;
 pub use packet::send_frame;

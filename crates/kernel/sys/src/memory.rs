@@ -37,6 +37,25 @@ pub fn drop_program_pages() -> Result<usize, Error> {
     Ok(n_bytes)
 }
 
+/// Has all threads of this process share one heap, which grows by a megabyte at a time: for a process that
+/// lives for some milliseconds, in which each new heap, and each page that is touched for the first time, costs
+/// more than waiting for a lock. See mallopt(3).
+pub fn share_one_heap() {
+    const GROWTH_BYTES: libc::c_int = 1 << 20;
+    // Where one value is set, the allocator adjusts the other two no more: what it would come to.
+    const LARGE_BYTES: libc::c_int = 4 << 20;
+    for (parameter, value) in [
+        (libc::M_ARENA_MAX, 1),
+        (libc::M_TOP_PAD, GROWTH_BYTES),
+        (libc::M_MMAP_THRESHOLD, LARGE_BYTES),
+        (libc::M_TRIM_THRESHOLD, 2 * LARGE_BYTES),
+    ] {
+        // SAFETY: it takes two numbers and changes where later allocations come from, not those that there are. The
+        // allocator takes its own lock for that. What it does not know it ignores.
+        unsafe { libc::mallopt(parameter, value) };
+    }
+}
+
 /// The most memory, in bytes, that any of the children had that were waited for, and theirs: the
 /// largest of them, not the sum, see getrusage(2).
 pub fn peak_memory_of_children() -> u64 {
@@ -105,6 +124,14 @@ Anonymous:             0 kB
 Anonymous:             0 kB
 ";
         assert_eq!(unchanged_file_mappings(smaps), [0x20_0000..0x28_1000, 0x28_1000..0x48_a000]);
+    }
+
+    #[test]
+    fn threads_share_a_heap() {
+        share_one_heap();
+        let work = || std::thread::spawn(|| (0..1000).map(|n| vec![n; 100]).collect::<Vec<_>>());
+        let all: Vec<_> = (0..4).map(|_| work()).collect();
+        assert!(all.into_iter().all(|thread| thread.join().unwrap().len() == 1000));
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(crate) use invoked::{Invoked, invoked};
 pub(crate) use manifest::*;
 pub(crate) use network::*;
 pub(crate) use pflag::{exit_code, go_bool};
+pub(crate) use quick::is_short;
 pub(crate) use registry::RegistryCommand;
 pub use registry::RegistryServeArgs;
 pub(crate) use secret::*;

@@ -11,6 +11,17 @@ use clap::{Args, Command as Parser};
 
 use super::{Cli, Command, ContainerCommand, Global, front};
 
+/// The names of the commands.
+const NAMES: [&str; 13] = [
+    "run", "inspect", "version", "info", "create", "start", "exec", "ps", "logs", "stop", "kill",
+    "rm", "wait",
+];
+
+/// Whether the first word of a command line names one of these.
+pub(crate) fn is_short(args: &[OsString]) -> bool {
+    args.get(1).and_then(|word| word.to_str()).is_some_and(|word| NAMES.contains(&word))
+}
+
 /// The command line, if its command is one of those and nothing is wrong with it.
 pub(super) fn parse(args: &[OsString]) -> Option<Cli> {
     let (global, command) = if args.get(1)?.as_encoded_bytes().starts_with(b"-") {
@@ -117,6 +128,17 @@ mod tests {
             let among = Cli::of_all(&words(line)).unwrap_or_else(|why| panic!("{why}"));
             assert_eq!(format!("{alone:?}"), format!("{among:?}"), "{line}");
         }
+    }
+
+    #[test]
+    fn those_with_a_name_are_these() {
+        for name in NAMES {
+            let words = words(&format!("dhow {name} a b"));
+            assert!(is_short(&words));
+            let all = Cli::of_all(&words).map(|cli| cli.command.is_simple());
+            assert!(all.unwrap_or(true), "{name}");
+        }
+        assert!(!is_short(&words("dhow daemon")) && !is_short(&words("dhow")));
     }
 
     #[test]
