@@ -126,12 +126,35 @@ Anonymous:             0 kB
         assert_eq!(unchanged_file_mappings(smaps), [0x20_0000..0x28_1000, 0x28_1000..0x48_a000]);
     }
 
+    /// How many heaps there are beside the first: each is 64 MiB of addresses, most of which cannot be used yet.
+    fn n_reserved() -> usize {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let is_large = |range: Range<usize>| range.len() > 32 << 20;
+        maps.lines()
+            .filter(|line| line.contains(" ---p ") && mapping(line).is_some_and(is_large))
+            .count()
+    }
+
     #[test]
     fn threads_share_a_heap() {
+        const N_THREADS: usize = 4;
         share_one_heap();
-        let work = || std::thread::spawn(|| (0..1000).map(|n| vec![n; 100]).collect::<Vec<_>>());
-        let all: Vec<_> = (0..4).map(|_| work()).collect();
-        assert!(all.into_iter().all(|thread| thread.join().unwrap().len() == 1000));
+        let before = n_reserved();
+        let all_there = std::sync::Barrier::new(N_THREADS + 1);
+        std::thread::scope(|scope| {
+            for _ in 0..N_THREADS {
+                scope.spawn(|| {
+                    let held: Vec<_> = (0..1000).map(|n| vec![n; 100]).collect();
+                    all_there.wait();
+                    all_there.wait();
+                    drop(held);
+                });
+            }
+            all_there.wait();
+            let now = n_reserved();
+            all_there.wait();
+            assert_eq!(now, before);
+        });
     }
 
     #[test]
