@@ -103,7 +103,7 @@ fn command_line(args: Vec<OsString>, entered: SystemTime) -> i32 {
     if cli::is_short(&args) {
         sys::share_one_heap();
     }
-    // One thread for what waits; the engine's own work goes to the pool.
+    // One thread for what waits, and for what is over in a moment; the rest of the engine's work goes to the pool.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
         Ok(runtime) => {
