@@ -302,27 +302,33 @@ fn make_in_tree(tree: &Tree, mode: Mode, names: &[&str]) -> Result<(Dir, bool), 
     }
 }
 
+/// Makes what is missing of a path. All directories are made before any is prepared: an empty one can be taken
+/// away meanwhile, by whoever removes the last container of a parent, and to hand down controllers takes longer
+/// than that does.
 fn make_components(tree: &Tree, mode: Mode, names: &[&str]) -> Result<(Dir, bool), sys::Error> {
-    let mut at: Option<Dir> = None;
+    let mut made: Vec<Dir> = Vec::with_capacity(names.len());
     let mut new = false;
-    for (nth, name) in names.iter().enumerate() {
-        let parent = at.as_ref().unwrap_or(&tree.root);
+    for name in names {
+        let parent = made.last().unwrap_or(&tree.root);
+        new = parent.mkdir(name)?;
+        let child = parent.open(name)?;
+        made.push(child);
+    }
+    for (nth, dir) in made.iter().enumerate() {
+        let parent = nth.checked_sub(1).map_or(&tree.root, |above| &made[above]);
         // On a hybrid machine v2's controllers are the host's business, until one is asked for.
         if mode == Mode::V2 && tree.version == Version::V2 {
             hand_down_controllers(parent);
         }
-        new = parent.mkdir(name)?;
-        let child = parent.open(name)?;
         if tree.version == Version::V1 && tree.has("cpuset") {
-            match inherit_cpuset(parent, &child) {
+            match inherit_cpuset(parent, dir) {
                 // A sibling has some for itself alone; which the container gets is told by a limit.
                 Err(error) if nth + 1 == names.len() && error.errno() == Errno::INVAL => {}
                 other => other?,
             }
         }
-        at = Some(child);
     }
-    let dir = at.ok_or_else(|| sys::Error::new("mkdir(\"\")", Errno::INVAL))?;
+    let dir = made.pop().ok_or_else(|| sys::Error::new("mkdir(\"\")", Errno::INVAL))?;
     if mode == Mode::V2 && tree.version == Version::V2 && new {
         make_valid(&dir)?;
     }
