@@ -50,7 +50,7 @@ pub struct Waiting {
     id: String,
     condition: Condition,
     state: State,
-    watch: Option<Watch>,
+    watch: Watch,
     /// What is known so far.
     exit: Exit,
     /// The container is to go with its end, and this process is offered as the one that removes it.
@@ -83,7 +83,7 @@ pub struct Attaching {
     id: String,
     request: Request,
     state: AttachState,
-    watch: Option<Watch>,
+    watch: Watch,
 }
 
 #[derive(Debug)]
@@ -95,10 +95,9 @@ enum AttachState {
 impl Engine {
     /// Begins to wait for a container.
     pub fn wait(&self, wanted: &str, condition: Condition) -> Result<Waiting, Error> {
-        let container = self.find(wanted)?;
-        let id = container.id;
         // Watched and registered first, looked at second: a change in between is seen.
-        let watch = Watch::folder_later(&self.paths().data(&id))?;
+        let (container, watch) = self.find_watched(wanted)?;
+        let id = container.id;
         let host = &container.record.host;
         let removes = condition == Condition::Removed && host.auto_remove;
         let request = Request::Wait { removes };
@@ -136,7 +135,7 @@ impl Engine {
     /// Joins the streams of a container. One that does not run yet is joined when it starts,
     /// before its program does anything.
     pub fn attach(&self, wanted: &str, streams: Attach) -> Result<Attaching, Error> {
-        let container = self.find(wanted)?;
+        let (container, watch) = self.find_watched(wanted)?;
         let config = &container.record.config;
         // A terminal has one stream for all that a program says.
         let request = Request::Attach(Attach {
@@ -145,7 +144,6 @@ impl Engine {
             ..streams
         });
         let id = container.id.clone();
-        let watch = Watch::folder_later(&self.paths().data(&id))?;
         let state = match self.status(&id)?.phase {
             Phase::Paused => {
                 return Err(Error::Conflict(format!(
@@ -172,6 +170,22 @@ impl Engine {
             state,
             watch,
         })
+    }
+
+    /// Finds a container, and watches its folder. One that has a record and no folder is being made, or taken
+    /// away: that is waited for.
+    fn find_watched(&self, wanted: &str) -> Result<(Container, Watch), Error> {
+        let until = Instant::now() + RECORD_GRACE;
+        loop {
+            let container = self.find(wanted)?;
+            if let Some(watch) = Watch::folder_later(&self.paths().data(&container.id))? {
+                return Ok((container, watch));
+            }
+            if Instant::now() > until {
+                return Err(Error::NoContainer(wanted.to_owned()));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Waits until a container has ended, for `patience` at most. Whether it has.
@@ -240,8 +254,7 @@ impl Waiting {
     /// Waits for a start, or for the end of the hope for one. False where nobody wants to know.
     fn next_event(&mut self, gone: Option<BorrowedFd<'_>>) -> Result<bool, Error> {
         let State::Pending(ticket) = &self.state else { return Ok(true) };
-        let mut fds = vec![ticket.bell()];
-        fds.extend(self.watch.as_ref().map(|watch| watch.as_fd()));
+        let fds = [ticket.bell(), self.watch.as_fd()];
         let ready = first_ready(&fds, gone, None)?;
         match ready {
             Ready::Gone | Ready::Timeout => return Ok(false),
@@ -258,9 +271,7 @@ impl Waiting {
             }
             Ready::At(_) => {}
         }
-        if let Some(watch) = &mut self.watch {
-            watch.drain();
-        }
+        self.watch.drain();
         if !self.shared.paths.data(&self.id).exists() {
             self.state = State::Ended;
             return Ok(true);
@@ -301,13 +312,10 @@ impl Waiting {
                 self.exit = Exit { code: 137, error: Some("its supervisor was killed".into()) };
                 return Ok(());
             }
-            let fds: Vec<BorrowedFd<'_>> = self.watch.iter().map(|watch| watch.as_fd()).collect();
-            if first_ready(&fds, gone, Some(LOOK_AGAIN))? == Ready::Gone {
+            if first_ready(&[self.watch.as_fd()], gone, Some(LOOK_AGAIN))? == Ready::Gone {
                 return Ok(());
             }
-            if let Some(watch) = &mut self.watch {
-                watch.drain();
-            }
+            self.watch.drain();
         }
         Ok(())
     }
@@ -350,16 +358,13 @@ impl Attaching {
             AttachState::Pending(ticket) => ticket,
         };
         loop {
-            let mut fds = vec![ticket.bell()];
-            fds.extend(self.watch.as_ref().map(|watch| watch.as_fd()));
+            let fds = [ticket.bell(), self.watch.as_fd()];
             match first_ready(&fds, gone, None)? {
                 Ready::Gone | Ready::Timeout => return Ok(None),
                 Ready::At(0) => return Ok(ticket.take()),
                 Ready::At(_) => {}
             }
-            if let Some(watch) = &mut self.watch {
-                watch.drain();
-            }
+            self.watch.drain();
             if !self.shared.paths.data(&self.id).exists() {
                 return Ok(None);
             }

@@ -47,6 +47,31 @@ fn exec(daemon: &Daemon<'_>, version: &str, container: &str, request: &Value) ->
     ask(daemon, version, &start, &json!({"Tty": request["Tty"]}).to_string()).1
 }
 
+/// Who comes to wait while a container is being taken away is told that there is none, and does not wait for ever.
+#[test]
+fn a_container_that_goes_is_not_waited_for() {
+    needs!(Root, Overlay, Netns, Busybox, Curl, Failpoints);
+    let sandbox = busybox("api-wait-gone");
+    let daemon = Daemon::start(&sandbox);
+    let passed = sandbox.work().join("passed");
+    for request in
+        ["wait?condition=next-exit", "wait?condition=removed", "attach?stream=1&stdout=1"]
+    {
+        sandbox.ok(&["create", "--name", "one", "busybox", "true"]);
+        std::fs::write(&passed, "").unwrap();
+        let mut remove = sandbox.dhow_command(&["rm", "one"]);
+        remove.env("DHOW_FAILPOINTS", format!("engine.gone=delay:1000@{}", passed.display()));
+        let mut remove = remove.stdout(std::process::Stdio::null()).spawn().unwrap();
+        let has_passed = || !std::fs::read_to_string(&passed).unwrap().is_empty();
+        testkit::wait_until("its folder is gone", has_passed);
+        let answer = ask(&daemon, "1.51", &format!("POST /containers/one/{request}"), "");
+        assert_eq!(message(&answer), "404 No such container: one", "{request}");
+        assert!(remove.wait().unwrap().success());
+    }
+    daemon.stop();
+    sandbox.finish();
+}
+
 #[test]
 fn older_clients_get_what_their_version_meant() {
     needs!(Root, Overlay, Netns, Busybox, Curl);
