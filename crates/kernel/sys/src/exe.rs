@@ -40,12 +40,23 @@ const SECOND_LAYERS: [&str; 4] = ["/run", "/dev", "/usr", "/tmp"];
 /// The overlay is in no namespace: it was dissolved while this descriptor holds on to it, so that
 /// no call can change it.
 pub fn protected_exe() -> Result<OwnedFd, Error> {
-    overlaid_exe().or_else(|_| sealed_copy())
+    overlaid_exe().map(|exe| exe.file).or_else(|_| sealed_copy())
+}
+
+/// Our own program as a file of an overlay, see [`overlaid_exe`].
+#[derive(Debug)]
+pub struct OverlaidExe {
+    /// The file.
+    pub file: OwnedFd,
+    /// The overlay. Nobody but who holds this descriptor can name it, and it stays read-only whatever is asked
+    /// of it, since it has no upper layer. To close it is to wait for a grace period of the kernel (0.2 to
+    /// 3 ms, as long as the processors are busy): best when nobody waits for whoever does.
+    pub mount: OwnedFd,
 }
 
 /// The same as an overlay only, which costs nothing to hold. Must be asked for where the path of the
 /// program leads to it: in the mount namespace in which it was executed.
-pub fn overlaid_exe() -> Result<OwnedFd, Error> {
+pub fn overlaid_exe() -> Result<OverlaidExe, Error> {
     overlay(Path::new(SELF))
 }
 
@@ -68,7 +79,7 @@ fn is_ours_alone(exe: &OwnedFd, path: &Path) -> bool {
 }
 
 /// The file at `link`, a link of procfs, in an overlay of its directory.
-fn overlay(link: &Path) -> Result<OwnedFd, Error> {
+fn overlay(link: &Path) -> Result<OverlaidExe, Error> {
     let what = || format!("an overlay for {link:?}");
     let file = std::fs::read_link(link).call(|| format!("readlink({link:?})"))?;
     let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else {
@@ -78,20 +89,20 @@ fn overlay(link: &Path) -> Result<OwnedFd, Error> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let first = rustix::fs::open(directory, flags, Mode::empty())
         .call(|| format!("open({directory:?})"))?;
-    let mnt = SECOND_LAYERS
+    let mount = SECOND_LAYERS
         .iter()
         .find_map(|second| {
             read_only_overlay(&format!("/proc/self/fd/{}:{second}", first.as_raw_fd())).ok()
         })
         .ok_or_else(|| Error::new(what(), Errno::NODEV))?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let found = rustix::fs::openat(&mnt, name, flags, Mode::empty()).call(what)?;
+    let file = rustix::fs::openat(&mount, name, flags, Mode::empty()).call(what)?;
     // The path may lead elsewhere by now, for example because a new version was installed.
     let own = rustix::fs::stat(link).call(what)?;
-    if !same_file(&own, &rustix::fs::fstat(&found).call(what)?) {
+    if !same_file(&own, &rustix::fs::fstat(&file).call(what)?) {
         return Err(Error::new(what(), Errno::STALE));
     }
-    Ok(found)
+    Ok(OverlaidExe { file, mount })
 }
 
 /// Whether an overlay's file is this one of its layers. The number of the device is the overlay's.

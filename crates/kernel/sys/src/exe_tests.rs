@@ -19,7 +19,7 @@ fn runs(fd: &OwnedFd) -> bool {
 
 #[test]
 fn the_overlay_is_another_inode_that_cannot_be_written() {
-    let fd = match overlay(Path::new(SELF)) {
+    let OverlaidExe { file: fd, mount } = match overlay(Path::new(SELF)) {
         Err(err) if read_only_overlay("/run:/usr").is_err() => {
             println!("skipped: the_overlay_is_another_inode_that_cannot_be_written: {err}");
             return;
@@ -37,6 +37,12 @@ fn the_overlay_is_another_inode_that_cannot_be_written() {
     assert_eq!(undo.unwrap_err().errno(), Errno::INVAL);
     let up = rustix::fs::openat(&fd, "..", OFlags::PATH, Mode::empty());
     assert_eq!(up.unwrap_err(), Errno::NOTDIR);
+    // Not even by who has the mount, as long as it is there, is it one that can be written.
+    let _undone = crate::mount_setattr(mount.as_fd(), false, none, read_only, None, None);
+    assert_eq!(open_for_writing(&fd), Some(Errno::ROFS));
+    drop(mount);
+    assert!(runs(&fd));
+    assert_eq!(open_for_writing(&fd), Some(Errno::ROFS));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use shim_protocol::{Backoff, Config, Reply, Status};
-use sys::{Call, CloneFlags, Handle};
+use sys::{Call, CloneFlags, Handle, OverlaidExe};
 
 use crate::ahead::Ahead;
 use crate::bundle::Bundle;
@@ -52,9 +52,9 @@ pub(crate) struct Hold {
     pub(crate) host_mounts: OwnedFd,
     /// Its own: it ends, and with it all its mounts, when this is closed.
     pub(crate) own_mounts: Option<OwnedFd>,
-    /// Our own program as the runtime is to be run from, see [`sys::overlaid_exe`]. `None` where
-    /// that cannot be had: the runtime then takes care of itself, with a copy.
-    pub(crate) program: Option<OwnedFd>,
+    /// Our own program as the runtime is to be run from. `None` where that cannot be had: the runtime then
+    /// takes care of itself, with a copy. Its overlay is closed when nobody waits for us any more.
+    pub(crate) program: Option<OverlaidExe>,
     /// A network namespace that was made ahead.
     network: Option<OwnedFd>,
     /// A runtime that was started ahead.
@@ -66,7 +66,7 @@ pub(crate) struct Hold {
 pub(crate) struct Left {
     host_mounts: OwnedFd,
     own_mounts: OwnedFd,
-    program: Option<OwnedFd>,
+    program: Option<OverlaidExe>,
     network: Option<OwnedFd>,
     runtime: Option<Ahead>,
 }
@@ -137,7 +137,7 @@ pub(crate) fn leave_ahead(run: &Path) -> Result<Left, Error> {
     left.network = Some(new_network_namespace()?);
     // In the mount namespace where it will find what we mount. That it cannot be started is told when one
     // is needed.
-    left.runtime = left.program.as_ref().and_then(|program| Ahead::start(program, run).ok());
+    left.runtime = left.program.as_ref().and_then(|program| Ahead::start(&program.file, run).ok());
     Ok(left)
 }
 
@@ -173,7 +173,11 @@ impl Supervisor {
             |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 0).call(|| "fcntl(F_DUPFD_CLOEXEC)");
         let mounts = (again(&hold.host_mounts)?, again(own_mounts)?);
         Ok(Self {
-            caller: Caller::new(&config.runtime, &config.id, hold.program.as_ref())?,
+            caller: Caller::new(
+                &config.runtime,
+                &config.id,
+                hold.program.as_ref().map(|program| &program.file),
+            )?,
             poller: Poller::new()?,
             signals: Watched::new(sys::signalfd(&[Signal::CHILD])?, Token::Signals),
             control: Some(Watched::new(control, Token::Control)),

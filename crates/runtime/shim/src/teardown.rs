@@ -428,8 +428,8 @@ pub(crate) fn is_to_be_tidied(config: &Config) -> bool {
 
 /// Becomes what is to follow, if anything. Returns only if that failed or nothing follows.
 ///
-/// It gets our mount namespace as an open descriptor: the namespace ends with it, and unmounting,
-/// which waits for the kernel, delays nothing of what it does.
+/// It gets our mount namespace, and the overlay of our program, as open descriptors: they end with it, and
+/// unmounting, which waits for the kernel, delays nothing of what it does.
 pub(crate) fn become_next(next: &OnExit, hold: &Hold) -> Result<(), Error> {
     let OnExit::Exec(argv) = next else { return Ok(()) };
     failpoint::hit("shim.become")?;
@@ -440,7 +440,8 @@ pub(crate) fn become_next(next: &OnExit, hold: &Hold) -> Result<(), Error> {
     let failpoints = std::env::var("DHOW_FAILPOINTS").ok();
     let env: Option<CString> =
         failpoints.and_then(|value| CString::new(format!("DHOW_FAILPOINTS={value}")).ok());
-    if let Some(mounts) = &hold.own_mounts {
+    let overlay = hold.program.as_ref().map(|program| &program.mount);
+    for mounts in hold.own_mounts.iter().chain(overlay) {
         rustix::io::fcntl_setfd(mounts, FdFlags::empty()).call(|| "fcntl(F_SETFD)")?;
     }
     // A client that went while we wrote to it left a SIGPIPE pending.
