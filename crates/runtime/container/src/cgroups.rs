@@ -10,8 +10,8 @@ use plan::Plan;
 
 use crate::error::Error;
 
-/// The mounted trees. Looked at once: this process stays in its mount namespace.
-fn mounted() -> Result<&'static Hierarchy, cgroup::Error> {
+/// The mounted trees of cgroups. Looked at once: they are reached by descriptors, and none is mounted later.
+pub fn mounted() -> Result<&'static Hierarchy, cgroup::Error> {
     static HIERARCHY: OnceLock<Hierarchy> = OnceLock::new();
     if let Some(hierarchy) = HIERARCHY.get() {
         return Ok(hierarchy);

@@ -42,6 +42,7 @@ mod unit;
 mod verify;
 
 pub use announce::Announce;
+pub use cgroups::mounted as mounted_cgroups;
 pub use checkpoint::checkpoint;
 pub use create::{CreateOptions, Created, Waits, create, read_spec};
 pub use criu::CgroupMode;

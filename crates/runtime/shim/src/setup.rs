@@ -135,6 +135,10 @@ pub(crate) fn leave() -> Result<Left, Error> {
 pub(crate) fn leave_ahead(run: &Path) -> Result<Left, Error> {
     let mut left = leave()?;
     left.network = Some(new_network_namespace()?);
+    // That they cannot be seen is told when one is needed. Who will join namespaces first sees others there.
+    if rustix::process::geteuid().is_root() && !mount::in_user_namespace() {
+        let _told_later = container::mounted_cgroups();
+    }
     // In the mount namespace where it will find what we mount. That it cannot be started is told when one
     // is needed.
     left.runtime = left.program.as_ref().and_then(|program| Ahead::start(&program.file, run).ok());

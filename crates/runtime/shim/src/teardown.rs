@@ -9,7 +9,8 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cgroup::{Cgroup, Hierarchy};
+use cgroup::Cgroup;
+use container::mounted_cgroups;
 use rustix::io::FdFlags;
 use shim_protocol::{Config, OnExit, Phase, Reply, Status, WireError};
 use sys::{Call, CloneFlags};
@@ -101,7 +102,7 @@ impl Supervisor {
         if self.bundle.cgroup.is_empty() {
             return Err(Error::NoCgroup);
         }
-        Ok(Cgroup::open(&Hierarchy::detect()?, &self.bundle.cgroup)?)
+        Ok(Cgroup::open(mounted_cgroups()?, &self.bundle.cgroup)?)
     }
 
     /// The container's program ended with `code`: delivers the rest of its output, writes that
@@ -397,7 +398,7 @@ pub(crate) fn delete_rest(config: &Config, run: &Path) -> Result<(), Error> {
     }
     failpoint::hit("shim.deleted-rest")?;
     if let Some(parent) = config.cgroup_parent.as_ref().filter(|_| is_last(config)) {
-        match Hierarchy::detect().and_then(|all| cgroup::remove_if_empty(&all, parent)) {
+        match mounted_cgroups().and_then(|all| cgroup::remove_if_empty(all, parent)) {
             Err(cgroup::Error::NotFound(_)) | Ok(_) => {}
             Err(err) => report("remove the cgroup of all containers", &err.into()),
         }
