@@ -5,8 +5,9 @@
 //! was killed.
 
 use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
 
-use container::ahead::{COMMAND, Instructions, await_instructions, is_end, prime};
+use container::ahead::{COMMAND, Instructions, await_instructions, is_end, prime, tell_done};
 use sys::Call;
 
 use crate::{Failure, protect};
@@ -16,9 +17,24 @@ pub(crate) fn is_asked(args: &[OsString]) -> bool {
     matches!(args, [command, _] if command == COMMAND)
 }
 
+/// Who is to be told that it is done.
+#[derive(Debug)]
+pub(crate) struct Teller(OwnedFd);
+
+impl Teller {
+    /// Tells it. Nothing may be left to be done, nor to be said: the standard streams, which the container's
+    /// program has as well, are let go of before, so that they end with that.
+    pub(crate) fn tell_done(self) {
+        let _kept = rustix::stdio::dup2_stdin(&self.0)
+            .and_then(|()| rustix::stdio::dup2_stdout(&self.0))
+            .and_then(|()| rustix::stdio::dup2_stderr(&self.0));
+        tell_done(self.0.as_fd());
+    }
+}
+
 /// Does what can be done before it is known for what, and waits for the command line that this process
 /// is to go on with as its own, in a file that no container can write. `None`: nobody needs it.
-pub(crate) fn arguments() -> Result<Option<Vec<OsString>>, Failure> {
+pub(crate) fn arguments() -> Result<Option<(Vec<OsString>, Teller)>, Failure> {
     let control = rustix::stdio::stdin();
     if !is_end(control) {
         let why = "ahead: standard input is not a supervisor's connection";
@@ -30,11 +46,14 @@ pub(crate) fn arguments() -> Result<Option<Vec<OsString>>, Failure> {
         return Ok(None);
     };
     let [stdin, stdout, stderr] = &streams;
-    // The connection goes with the first.
+    let failed = |error: sys::Error| format!("ahead: {error}: {}", error.errno());
+    // Out of the way of what becomes standard input, and closed by whatever the container executes.
+    let teller = rustix::io::fcntl_dupfd_cloexec(control, 3).call(|| "fcntl(F_DUPFD_CLOEXEC)");
+    let teller = Teller(teller.map_err(failed)?);
     rustix::stdio::dup2_stdin(stdin)
         .and_then(|()| rustix::stdio::dup2_stdout(stdout))
         .and_then(|()| rustix::stdio::dup2_stderr(stderr))
         .call(|| "dup2()")
-        .map_err(|error| format!("ahead: {error}: {}", error.errno()))?;
-    Ok(Some(args))
+        .map_err(failed)?;
+    Ok(Some((args, teller)))
 }

@@ -93,8 +93,8 @@ pub(crate) struct Command {
 pub fn main(args: impl Iterator<Item = OsString>) -> i32 {
     let mut log = Log::default();
     let args: Vec<OsString> = args.collect();
-    let args = if ahead::is_asked(&args) { ahead::arguments() } else { Ok(Some(args)) };
-    let ran = args.and_then(|args| args.map_or(Ok(0), |args| run(args.into_iter(), &mut log)));
+    let ran =
+        if ahead::is_asked(&args) { run_ahead(&mut log) } else { run(args.into_iter(), &mut log) };
     match ran {
         Ok(status) => status,
         Err(Failure::Failed(text, status)) => {
@@ -102,6 +102,16 @@ pub fn main(args: impl Iterator<Item = OsString>) -> i32 {
             status
         }
     }
+}
+
+/// Waits for a command line, and runs it.
+fn run_ahead(log: &mut Log) -> Result<i32, Failure> {
+    let Some((args, teller)) = ahead::arguments()? else { return Ok(0) };
+    let status = run(args.into_iter(), log)?;
+    if status == 0 {
+        teller.tell_done();
+    }
+    Ok(status)
 }
 
 fn run(args: impl Iterator<Item = OsString>, log: &mut Log) -> Result<i32, Failure> {

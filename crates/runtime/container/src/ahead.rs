@@ -5,9 +5,10 @@
 //!     |                                  |  looks at the machine: `prime`
 //!     | -- arguments, 3 descriptors -->  |  they become its command line, and 0, 1 and 2
 //!     | -- or the end ---------------->  |  ends, and has made nothing
+//!     | <--------- it is done ---------- |  and nothing is left to do for it but to end
 //! ```
 //!
-//! The socket pair keeps messages apart (`SOCK_SEQPACKET`), and takes one. The arguments follow each
+//! The socket pair keeps messages apart (`SOCK_SEQPACKET`), and takes one each way. The arguments follow each
 //! other, a NUL byte after each. Paths among them are absolute: it works in another directory than
 //! who tells it.
 
@@ -15,15 +16,19 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use sys::Call;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
+use sys::{Call, Handle};
 
 use crate::error::{Doing as _, Error};
 use crate::{cgroups, facts};
 
 /// The command's name.
 pub const COMMAND: &str = "ahead";
+
+/// What it says when it is done.
+const DONE: &[u8] = b"done";
 
 /// The most that all arguments may be, in bytes: a few paths.
 const MOST_BYTES: usize = 32 * 1024;
@@ -77,6 +82,27 @@ pub fn await_instructions(control: BorrowedFd<'_>) -> Result<Option<Instructions
     Ok(Some(Instructions { args, streams }))
 }
 
+/// Tells who started this process that it has done what it was told. Its end, at which its memory is taken
+/// apart, need not be waited for. Whoever does not listen any more sees that end.
+pub fn tell_done(control: BorrowedFd<'_>) {
+    let _unheard = rustix::net::send(control, DONE, rustix::net::SendFlags::NOSIGNAL);
+}
+
+/// Waits until `runtime` has done what it was told, or has ended. Whether it said that it has done it; else its
+/// end tells what became of that.
+pub fn has_done(control: BorrowedFd<'_>, runtime: &Handle) -> Result<bool, sys::Error> {
+    // Its end has to be seen by itself: what it has made may hold the other end of the connection as well.
+    let Some(its_end) = runtime.poll_fd() else { return Ok(false) };
+    let mut fds = [PollFd::from_borrowed_fd(control, PollFlags::IN), its_end];
+    rustix::io::retry_on_intr(|| poll(&mut fds, None)).call(|| "poll(a runtime)")?;
+    let mut said = [0; DONE.len() + 1];
+    match rustix::net::recv(control, &mut said[..], RecvFlags::DONTWAIT) {
+        Ok((n_bytes, _)) => Ok(&said[..n_bytes] == DONE),
+        Err(Errno::AGAIN | Errno::CONNRESET) => Ok(false),
+        Err(errno) => Err(sys::Error::new("recv(a runtime)", errno)),
+    }
+}
+
 /// Looks at what of this machine and this process matters to every container, so that it is known
 /// when one is made. What cannot be seen is told then.
 pub fn prime() {
@@ -109,6 +135,24 @@ mod tests {
         assert!(is_null(stdin) && is_null(stdout) && is_end(stderr.as_fd()));
         drop((ours, told));
         assert!(await_instructions(theirs.as_fd()).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_done_is_told_before_the_end() {
+        let (ours, theirs) = pair().unwrap();
+        let mut runtime = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = rustix::process::Pid::from_raw(runtime.id().cast_signed()).unwrap();
+        let handle = Handle::open(pid).unwrap();
+        tell_done(theirs.as_fd());
+        assert!(has_done(ours.as_fd(), &handle).unwrap());
+        // Its end is seen also while the other end is open, and is not what it says.
+        runtime.kill().unwrap();
+        assert!(!has_done(ours.as_fd(), &handle).unwrap());
+        rustix::io::write(&theirs, b"do").unwrap();
+        assert!(!has_done(ours.as_fd(), &handle).unwrap());
+        drop(theirs);
+        assert!(!has_done(ours.as_fd(), &handle).unwrap());
+        runtime.wait().unwrap();
     }
 
     #[test]

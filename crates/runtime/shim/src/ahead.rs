@@ -10,10 +10,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::process::{Pid, Signal, WaitIdOptions};
-use sys::{Spawn, Spawned};
+use sys::{Handle, Spawn, Spawned};
 
 use crate::error::Error;
-use crate::runtime::{c_string, environment, open_null, path_of};
+use crate::runtime::{self, c_string, environment, open_null, path_of};
 
 /// One that waits to be told what to do.
 #[derive(Debug)]
@@ -45,12 +45,39 @@ impl Ahead {
         Ok(ahead)
     }
 
-    /// Has it do what `args`, without the program's name, say, with these streams. Its process; `None`
-    /// if it cannot be told any more.
-    pub(crate) fn go(mut self, args: &[CString], streams: [BorrowedFd<'_>; 3]) -> Option<Pid> {
+    /// Has it do what `args`, without the program's name, say, with these streams. `None` if it cannot be
+    /// told any more.
+    pub(crate) fn go(mut self, args: &[CString], streams: [BorrowedFd<'_>; 3]) -> Option<Creating> {
         let (_, control) = self.waiting.as_ref()?;
         container::ahead::instruct(control.as_fd(), args, streams).ok()?;
-        self.waiting.take().map(|(spawned, _)| spawned.pid)
+        let (Spawned { pid, handle }, control) = self.waiting.take()?;
+        Some(Creating { pid, says: Some((handle, control)) })
+    }
+}
+
+/// A runtime at work.
+#[derive(Debug)]
+pub(crate) struct Creating {
+    pid: Pid,
+    /// One that was started ahead, and where it says that it is done.
+    says: Option<(Handle, OwnedFd)>,
+}
+
+impl Creating {
+    /// One that was executed for this.
+    pub(crate) fn executed(pid: Pid) -> Self {
+        Self { pid, says: None }
+    }
+
+    /// Waits until it is done: its exit code. One that says so may not have ended yet; it is collected with all
+    /// others.
+    pub(crate) fn wait(self) -> Result<i32, Error> {
+        if let Some((handle, control)) = &self.says
+            && container::ahead::has_done(control.as_fd(), handle)?
+        {
+            return Ok(0);
+        }
+        runtime::wait(self.pid)
     }
 }
 

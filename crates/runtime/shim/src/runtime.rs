@@ -18,7 +18,7 @@ use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 use shim_protocol::{Runtime, WireError};
 use sys::Call;
 
-use crate::ahead::Ahead;
+use crate::ahead::{Ahead, Creating};
 use crate::error::{Error, report};
 
 /// What of a runtime's standard error is looked at, in bytes.
@@ -67,11 +67,11 @@ impl Caller {
         ahead: Option<Ahead>,
         args: &[&OsStr],
         streams: [BorrowedFd<'_>; 3],
-    ) -> Result<Pid, Error> {
+    ) -> Result<Creating, Error> {
         let argv = self.argv(&[], "create", args)?;
         match ahead.and_then(|ahead| ahead.go(argv.get(1..)?, streams)) {
-            Some(pid) => Ok(pid),
-            None => self.execute(&argv, streams),
+            Some(creating) => Ok(creating),
+            None => Ok(Creating::executed(self.execute(&argv, streams)?)),
         }
     }
 

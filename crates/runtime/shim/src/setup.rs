@@ -27,7 +27,7 @@ use crate::log::Log;
 use crate::outlet::Way;
 use crate::poll::{Poller, Token, Watched};
 use crate::proxy::Proxy;
-use crate::runtime::{self, Caller, failure, written_to};
+use crate::runtime::{Caller, failure, written_to};
 use crate::stdio::{self, ConsoleSocket};
 use crate::streams::Streams;
 use crate::supervisor::{CONTAINER, Supervisor};
@@ -258,7 +258,7 @@ impl Supervisor {
         let listening = self.proxy.listen(&self.poller, &self.config.listeners);
         // Open until the runtime has joined it.
         let connected = network.as_ref().map_or(Ok(()), |inside| self.connect_to(inside));
-        let code = runtime::wait(creating)?;
+        let code = creating.wait()?;
         drop(network);
         if code != 0 {
             return Err(Error::Runtime(failure("create", code, &written_to(&pipes.stderr))));
