@@ -18,6 +18,7 @@ use crate::Error;
 use crate::engine::Engine;
 use crate::error::At as _;
 use crate::record::Container;
+use crate::shim::{Begun, is_gone};
 
 /// How long a supervisor may take to make a container, and to start it.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -25,7 +26,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 impl Engine {
     /// Starts the supervisor, and goes with it from creation to the start.
     pub(crate) fn launch(&self, container: &Container) -> Result<(), Error> {
-        self.launch_tied(container, || Ok(())).map(drop)
+        self.launch_with(container, None::<fn() -> _>).map(drop)
     }
 
     /// The same, with the connection by which a container that is tied to this process lives; and with
@@ -35,19 +36,30 @@ impl Engine {
         container: &Container,
         made: impl FnOnce() -> Result<(), Error>,
     ) -> Result<UnixStream, Error> {
+        self.launch_with(container, Some(made))
+    }
+
+    fn launch_with(
+        &self,
+        container: &Container,
+        made: Option<impl FnOnce() -> Result<(), Error>>,
+    ) -> Result<UnixStream, Error> {
         let run = self.paths().run(&container.id);
         failpoint::hit("engine.spawn").at("spawn", &self.exe)?;
         let (mut child, control) = match self.take_ahead(&container.id) {
             Some(ahead) => ahead,
             None => self.spawn(&run)?,
         };
+        let mut begun = Vec::new();
         let outcome = failpoint::hit("engine.spawned")
             .at("spawn", &self.exe)
-            .and_then(|()| self.converse(container, &control, made));
+            .and_then(|()| self.converse(container, &control, &mut begun, made));
         if let Err(err) = outcome {
             drop(control);
             // It takes down what it made, and ends; then nothing of it can get in the way.
             child.wait().at("wait", &self.exe)?;
+            // They are told when the status says why.
+            self.shared.pending.give_back(&container.id, begun);
             return Err(err);
         }
         self.children.lock().unwrap_or_else(PoisonError::into_inner).push(child);
@@ -69,7 +81,8 @@ impl Engine {
         &self,
         container: &Container,
         control: &UnixStream,
-        made: impl FnOnce() -> Result<(), Error>,
+        begun: &mut Vec<Begun>,
+        made: Option<impl FnOnce() -> Result<(), Error>>,
     ) -> Result<(), Error> {
         control.set_read_timeout(Some(PATIENCE)).at("setsockopt", &self.exe)?;
         let hear = || match shim_protocol::receive(control) {
@@ -86,22 +99,51 @@ impl Engine {
             Err(err) if err.kind() == io::ErrorKind::ConnectionReset => Err(self.silent(container)),
             Err(err) => Err(err).at("read", &self.exe),
         };
+        let unexpected = |other: Reply| Err(Error::Shim(format!("unexpected answer: {other:?}")));
         match hear()? {
-            Reply::Created { .. } => {}
-            other => return Err(Error::Shim(format!("unexpected answer: {other:?}"))),
+            Reply::Listening => {}
+            other => return unexpected(other),
         }
-        made()?;
-        // Whoever is to see the first byte of output is there before it is written.
+        // Whoever is to see the first byte of output has asked for it before the word to start.
         let socket = self.paths().socket(&container.id);
         for entry in self.shared.pending.take(&container.id) {
-            entry.connect(&socket)?;
+            begun.extend(entry.begin(&socket)?);
         }
-        failpoint::hit("engine.go").at("write", &socket)?;
-        shim_protocol::send(control, &Request::Start).at("write", &socket)?;
+        let go = || {
+            failpoint::hit("engine.go").at("write", &socket)?;
+            match shim_protocol::send(control, &Request::Start) {
+                // It has ended before it was told: why, it has said, and is heard next.
+                Err(err) if is_gone(&err) => Ok(()),
+                sent => sent.at("write", &socket),
+            }
+        };
+        // With nothing left to be done here, the supervisor need not wait for another word.
+        if made.is_none() {
+            go()?;
+        }
         match hear()? {
-            Reply::Started { .. } => Ok(()),
-            other => Err(Error::Shim(format!("unexpected answer: {other:?}"))),
+            Reply::Created { .. } => {}
+            other => return unexpected(other),
         }
+        if let Some(made) = made {
+            made()?;
+            go()?;
+        }
+        for one in begun.drain(..) {
+            // It has been told to start, and does: that somebody gets no answer is no failure of that.
+            let _unheard = one.finish(&socket);
+        }
+        match hear()? {
+            Reply::Started { .. } => {}
+            other => return unexpected(other),
+        }
+        // Who came since the first were taken, and before it was seen to run.
+        for late in self.shared.pending.take(&container.id) {
+            let _unheard = late
+                .begin(&socket)
+                .and_then(|begun| begun.map_or(Ok(()), |one| one.finish(&socket)));
+        }
+        Ok(())
     }
 
     /// A supervisor that ended without a word: what its log says last.

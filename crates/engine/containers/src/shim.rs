@@ -64,12 +64,15 @@ pub(crate) fn begin(socket: &Path, request: &Request) -> Result<Option<UnixStrea
 /// Sends a request and reads the reply. `None` where there is no supervisor, or it ended before it
 /// answered.
 pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Option<Answer>, Error> {
-    let Some(stream) = connect(socket)? else { return Ok(None) };
-    stream.set_read_timeout(Some(PATIENCE)).at("setsockopt", socket)?;
-    match shim_protocol::send(&stream, request) {
-        Err(err) if is_gone(&err) => return Ok(None),
-        sent => sent.at("write", socket)?,
+    match begin(socket, request)? {
+        Some(stream) => hear(stream, socket),
+        None => Ok(None),
     }
+}
+
+/// Reads the reply to a request that was begun. `None` where the supervisor ended before it answered.
+fn hear(stream: UnixStream, socket: &Path) -> Result<Option<Answer>, Error> {
+    stream.set_read_timeout(Some(PATIENCE)).at("setsockopt", socket)?;
     match shim_protocol::receive(&stream) {
         Ok(None) => Ok(None),
         Err(err) if is_gone(&err) => Ok(None),
@@ -101,7 +104,8 @@ pub(crate) fn ask_for_fd(socket: &Path, request: &Request) -> Result<Option<Owne
     }
 }
 
-fn is_gone(err: &io::Error) -> bool {
+/// Whether an error says that the other side has ended.
+pub(crate) fn is_gone(err: &io::Error) -> bool {
     matches!(
         err.kind(),
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof
@@ -208,20 +212,47 @@ impl Pending {
     pub(crate) fn take(&self, id: &str) -> Vec<Entry> {
         lock(&self.0).by_container.remove(id).unwrap_or_default()
     }
+
+    /// Gives back whom a start has taken that has failed: they wait as before.
+    pub(crate) fn give_back(&self, id: &str, begun: Vec<Begun>) {
+        if begun.is_empty() {
+            return;
+        }
+        let mut waiters = lock(&self.0);
+        let list = waiters.by_container.entry(id.to_owned()).or_default();
+        list.extend(begun.into_iter().map(|one| one.entry));
+    }
 }
 
 impl Entry {
-    /// Sends the request to the supervisor, and gives the connection to whoever waits for it.
-    pub(crate) fn connect(self, socket: &Path) -> Result<(), Error> {
-        let stream = if matches!(self.request, Request::Wait { .. }) {
-            let Some(stream) = begin(socket, &self.request)? else { return Ok(()) };
-            stream
-        } else {
-            let Some(answer) = ask(socket, &self.request)? else { return Ok(()) };
-            answer.stream
+    /// Sends the request to the supervisor, which answers when the container is there. `None` where it has ended
+    /// in this moment.
+    pub(crate) fn begin(self, socket: &Path) -> Result<Option<Begun>, Error> {
+        Ok(begin(socket, &self.request)?.map(|stream| Begun { entry: self, stream }))
+    }
+}
+
+/// An [`Entry`] whose request the supervisor has.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    entry: Entry,
+    stream: UnixStream,
+}
+
+impl Begun {
+    /// Takes the answer, and gives the connection to whoever waits for it.
+    pub(crate) fn finish(self, socket: &Path) -> Result<(), Error> {
+        let Self { entry, stream } = self;
+        let stream = match entry.request {
+            // Its answer is the end of the container.
+            Request::Wait { .. } => stream,
+            _ => match hear(stream, socket)? {
+                Some(answer) => answer.stream,
+                None => return Ok(()),
+            },
         };
         // Whoever waited may have left meanwhile.
-        let _left = self.give.send(stream);
+        let _left = entry.give.send(stream);
         Ok(())
     }
 }
@@ -247,5 +278,59 @@ impl Ticket {
     /// The connection; `None` where there will be none.
     pub(crate) fn take(&self) -> Option<UnixStream> {
         self.streams.try_recv().ok()
+    }
+
+    /// Whether a start of this process has taken the request, and has asked the supervisor or is about to. Then its
+    /// bell rings, whatever becomes of that, and who looks at the container instead would ask twice.
+    pub(crate) fn is_taken(&self) -> bool {
+        let waiters = lock(&self.waiters);
+        let list = waiters.by_container.get(&self.id);
+        !list.is_some_and(|list| list.iter().any(|entry| entry.number == self.number))
+    }
+
+    /// What to wait for of `fds`, the bell first: nothing but that once a start of this process has taken the request.
+    pub(crate) fn awaited<'a, 'fd>(&self, fds: &'a [BorrowedFd<'fd>]) -> &'a [BorrowedFd<'fd>] {
+        if self.is_taken() { &fds[..1] } else { fds }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_start_has_taken_is_told_from_what_still_waits() {
+        let pending = Pending::default();
+        let wait = || pending.register("one", Request::Wait { removes: false }).unwrap();
+        let rings = |ticket: &Ticket| {
+            first_ready(&[ticket.bell()], None, Some(Duration::ZERO)).unwrap() == Ready::At(0)
+        };
+        let ticket = wait();
+        assert!(!ticket.is_taken());
+        let taken = pending.take("one");
+        let late = wait();
+        assert!(ticket.is_taken() && !rings(&ticket) && !late.is_taken());
+        drop(taken);
+        assert!(ticket.is_taken() && rings(&ticket) && ticket.take().is_none() && !rings(&late));
+        drop(late);
+        assert!(pending.take("one").is_empty());
+    }
+
+    #[test]
+    fn whom_a_failed_start_gives_back_waits_again() {
+        let pending = Pending::default();
+        let ticket = pending.register("one", Request::Wait { removes: false }).unwrap();
+        let (stream, _supervisor) = UnixStream::pair().unwrap();
+        let begun = pending
+            .take("one")
+            .into_iter()
+            .map(|entry| Begun { entry, stream: stream.try_clone().unwrap() });
+        let begun: Vec<Begun> = begun.collect();
+        assert!(ticket.is_taken());
+        pending.give_back("one", begun);
+        assert!(!ticket.is_taken());
+        let silent = first_ready(&[ticket.bell()], None, Some(Duration::ZERO)).unwrap();
+        assert_eq!(silent, Ready::Timeout);
+        assert_eq!(pending.take("one").len(), 1);
     }
 }

@@ -110,9 +110,10 @@ impl Engine {
                 Ok(())
             }
             Err(err) => {
-                // Those who wait for output will get none.
+                let err = self.failed(container, err);
+                // Those who wait for output will get none, and those who wait for the end find its code.
                 drop(self.shared.pending.take(&id));
-                let err = self.failed(container, err)?;
+                let err = err?;
                 self.clean_up_after_shim(&id, &self.cgroup_path(container))?;
                 self.shared.db.write(|tx| {
                     tx.release_ports(&id)?;

@@ -255,7 +255,7 @@ impl Waiting {
     fn next_event(&mut self, gone: Option<BorrowedFd<'_>>) -> Result<bool, Error> {
         let State::Pending(ticket) = &self.state else { return Ok(true) };
         let fds = [ticket.bell(), self.watch.as_fd()];
-        let ready = first_ready(&fds, gone, None)?;
+        let ready = first_ready(ticket.awaited(&fds), gone, None)?;
         match ready {
             Ready::Gone | Ready::Timeout => return Ok(false),
             Ready::At(0) => {
@@ -272,12 +272,18 @@ impl Waiting {
             Ready::At(_) => {}
         }
         self.watch.drain();
-        if !self.shared.paths.data(&self.id).exists() {
+        let is_there = self.shared.paths.data(&self.id).exists();
+        let status = self.shared.status(&self.id);
+        // Asked last: what was seen may have come of a start of this process, which tells of it.
+        if ticket.is_taken() {
+            return Ok(true);
+        }
+        if !is_there {
             self.state = State::Ended;
             return Ok(true);
         }
         // Another process started it.
-        let status = self.shared.status(&self.id)?;
+        let status = status?;
         let is_new = status.started_at != self.started_at;
         match status.phase {
             Phase::Running | Phase::Paused => {
@@ -359,21 +365,23 @@ impl Attaching {
         };
         loop {
             let fds = [ticket.bell(), self.watch.as_fd()];
-            match first_ready(&fds, gone, None)? {
+            match first_ready(ticket.awaited(&fds), gone, None)? {
                 Ready::Gone | Ready::Timeout => return Ok(None),
                 Ready::At(0) => return Ok(ticket.take()),
                 Ready::At(_) => {}
             }
             self.watch.drain();
-            if !self.shared.paths.data(&self.id).exists() {
+            let is_there = self.shared.paths.data(&self.id).exists();
+            let status = self.shared.status(&self.id);
+            // Asked last, as above: who asks the supervisor anew gets no more than what is still to come.
+            if ticket.is_taken() {
+                continue;
+            }
+            if !is_there {
                 return Ok(None);
             }
             // Another process started it: as much of the output as is still to come.
-            let running = self.shared.status(&self.id)?.phase == Phase::Running;
-            if let Some(stream) = ticket.take() {
-                return Ok(Some(stream));
-            }
-            if running {
+            if status?.phase == Phase::Running {
                 let answer = shim::ask(&self.shared.paths.socket(&self.id), &self.request)?;
                 return Ok(answer.map(|answer| answer.stream));
             }

@@ -16,10 +16,11 @@
 //!
 //! The engine spawns the shim with one end of a socket pair as its standard input (the one
 //! descriptor that can be handed on without `unsafe`), the *control connection*; the shim moves it
-//! to another number and opens `/dev/null` in its place. The shim creates the container and says
-//! [`Reply::Created`]; the engine now attaches whoever waits for the first byte of output, and says
-//! [`Request::Start`]; the shim has the runtime start the program, writes the status, and says
-//! [`Reply::Started`]. If the control connection ends before [`Request::Start`], the engine died:
+//! to another number and opens `/dev/null` in its place. The shim says [`Reply::Listening`], and creates the
+//! container; meanwhile the engine asks, for whoever waits for the first byte of output, to be attached, and
+//! says [`Request::Start`], now or when it has heard [`Reply::Created`] and done what is to be done in between;
+//! the shim takes in what was asked for before that, has the runtime start the program, writes the status, and
+//! says [`Reply::Started`]. If the control connection ends before [`Request::Start`], the engine died:
 //! the shim unmakes everything and ends. After [`Reply::Started`] its end means nothing.
 //!
 //! [`Reply::Error`] in place of any of these means that everything is unmade and `RUN` is gone; the

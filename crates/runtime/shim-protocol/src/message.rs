@@ -21,7 +21,8 @@ pub enum Request {
     /// Supervise the container whose `RUN` directory you were told of: to a supervisor that was started
     /// ahead, on the control connection only.
     Supervise,
-    /// Start the program; on the control connection only.
+    /// Start the program; on the control connection only. It may come before the container is there: what was
+    /// asked for on other connections by then is done first.
     Start,
     /// Join the container's own streams.
     Attach(Attach),
@@ -155,6 +156,8 @@ pub struct Exec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "kebab-case")]
 pub enum Reply {
+    /// The container is about to be made, and requests are heard: they are answered when it is there.
+    Listening,
     /// The container exists and waits.
     Created {
         /// Its init process.

@@ -224,6 +224,8 @@ impl Supervisor {
         let request = shim_protocol::receive::<Request>(control);
         match request {
             Ok(Some(Request::Start)) if !self.status.phase.is_alive() => {
+                // Whoever is to see the first byte of output asked before the start.
+                self.hear_the_last();
                 match self.start(self.config.restart_count) {
                     Ok(pid) => {
                         self.reply_control(&Reply::Started { pid: pid.as_raw_nonzero().get() });

@@ -275,7 +275,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes in what was asked in time: it gets an answer.
+    /// Takes in what was asked in time, before the start or the end: it gets an answer.
     pub(crate) fn hear_the_last(&mut self) {
         self.on_accept();
         for key in self.clients.keys().copied().collect::<Vec<_>>() {

@@ -29,6 +29,19 @@ fn they_are_the_programs_own_or_dockers() {
 }
 
 #[test]
+fn what_fails_before_the_word_to_start_is_told_as_it_was() {
+    needs!(Root, Overlay, Netns, Busybox, Failpoints);
+    let sandbox = busybox("exit-codes-early");
+    // By the time that it is told to start, the supervisor has failed, and ended.
+    sandbox.set_env("DHOW_FAILPOINTS", "engine.go=delay:1500");
+    let output = sandbox.dhow(&["run", "--rm", "busybox", "no-such-program"]);
+    sandbox.unset_env("DHOW_FAILPOINTS");
+    assert_eq!(output.code, 127, "{output:?}");
+    assert!(output.stderr.contains("executable file not found in $PATH"), "{output:?}");
+    sandbox.finish();
+}
+
+#[test]
 fn wait_and_inspect_tell_them_later() {
     needs!(Root, Overlay, Netns, Busybox);
     let sandbox = busybox("exit-codes-later");

@@ -149,8 +149,19 @@ impl Container {
     pub(crate) fn control(&mut self) -> Reply {
         let (_, control) = self.shim.as_ref().unwrap();
         control.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
-        let reply = receive(control).unwrap();
+        let mut reply = receive(control).unwrap();
+        if reply == Some(Reply::Listening) {
+            reply = receive(control).unwrap();
+        }
         reply.unwrap_or_else(|| panic!("the shim ended without a reply\n{}", self.shim_log()))
+    }
+
+    /// Spawns the shim, and waits until it listens.
+    #[track_caller]
+    pub(crate) fn listen(&mut self) {
+        self.describe();
+        self.spawn(&[]);
+        assert_eq!(receive(self.control_stream()).unwrap(), Some(Reply::Listening));
     }
 
     /// Has it started.

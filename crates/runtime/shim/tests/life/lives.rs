@@ -16,6 +16,7 @@ use crate::fixture::{base, busybox_layer, wait_until};
 
 pub(crate) const CASES: &[Case] = &[
     ("output_is_delivered_and_logged", output_is_delivered_and_logged),
+    ("who_asks_before_the_start_misses_nothing", who_asks_before_the_start_misses_nothing),
     ("half_a_close_ends_standard_input", half_a_close_ends_standard_input),
     ("input_without_stdin_once_has_no_end", input_without_stdin_once_has_no_end),
     ("no_input_is_dev_null", no_input_is_dev_null),
@@ -148,6 +149,21 @@ fn signals_reach_init() {
     ));
     assert_eq!(it.request(&Request::Kill { signal: 9, stop: false, keep: false }).1, Reply::Ok);
     assert_eq!(it.join(), 137);
+}
+
+fn who_asks_before_the_start_misses_nothing() {
+    let mut it = Container::new("echo first; exit 4");
+    it.listen();
+    let client = it.begin(&Request::Attach(OUTPUT));
+    let waiter = it.begin(&Request::Wait { removes: false });
+    shim_protocol::send(it.control_stream(), &Request::Start).unwrap();
+    assert!(matches!(it.control(), Reply::Created { .. }));
+    assert!(matches!(it.control(), Reply::Started { .. }));
+    assert_eq!(shim_protocol::receive(&client).unwrap(), Some(Reply::Ok));
+    assert_eq!(unframe(&read_all(&client)).0, "first\n");
+    let reply = shim_protocol::receive::<Reply>(&waiter).unwrap();
+    assert_eq!(reply, Some(Reply::Exited { code: 4, removes: false, heir: None }));
+    assert_eq!(it.join(), 4);
 }
 
 fn a_command_not_found_leaves_nothing() {
