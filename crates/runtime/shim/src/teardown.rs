@@ -5,6 +5,7 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ use crate::supervisor::{CONTAINER, Supervisor};
 const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 /// How long who is to remove the container has for that.
 const REMOVER_GRACE: Duration = Duration::from_secs(1);
-/// How long other commands are given to come before the database is tidied.
+/// How long other commands are given to come before what they need is tidied or removed.
 const BURST: Duration = Duration::from_millis(150);
 /// How long a client that reads nothing can keep the shim from ending.
 const CLIENT_GRACE: Duration = Duration::from_secs(10);
@@ -397,19 +398,37 @@ pub(crate) fn delete_rest(config: &Config, run: &Path) -> Result<(), Error> {
         }
     }
     failpoint::hit("shim.deleted-rest")?;
-    if let Some(parent) = config.cgroup_parent.as_ref().filter(|_| is_last(config)) {
+    if let Some(parent) = config.cgroup_parent.as_ref().filter(|_| is_last_for_now(config)) {
         match mounted_cgroups().and_then(|all| cgroup::remove_if_empty(all, parent)) {
             Err(cgroup::Error::NotFound(_)) | Ok(_) => {}
             Err(err) => report("remove the cgroup of all containers", &err.into()),
         }
     }
-    fs::remove_dir_all(run).map_err(Error::file("remove", run))
+    match fs::remove_dir_all(run) {
+        // All of the engine's was removed in the meantime.
+        Err(err) if err.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(Error::file("remove", run)),
+    }
 }
 
-/// Whether there is no other container. One that is about to be started has its folder.
-fn is_last(config: &Config) -> bool {
-    let all = config.data_dir.parent().and_then(|all| fs::read_dir(all).ok());
-    all.is_some_and(|mut all| all.next().is_none())
+/// Whether there is no other container, also after a moment: the next one would make anew, in each tree, what
+/// was removed for it, and both take time.
+fn is_last_for_now(config: &Config) -> bool {
+    if !is_last(&config.data_dir) {
+        return false;
+    }
+    std::thread::sleep(BURST);
+    is_last(&config.data_dir)
+}
+
+/// Whether there is no other container than that of this folder. One that is about to be started has its folder;
+/// where there is no place for them, there is none: somebody has removed all of the engine's.
+fn is_last(data_dir: &Path) -> bool {
+    let Some(all) = data_dir.parent() else { return false };
+    match fs::read_dir(all) {
+        Ok(mut all) => all.next().is_none(),
+        Err(err) => err.kind() == ErrorKind::NotFound,
+    }
 }
 
 /// Whether the log of the engine's database has grown, also after a moment: others may come at once after this
@@ -449,4 +468,21 @@ pub(crate) fn become_next(next: &OnExit, hold: &Hold) -> Result<(), Error> {
     sys::ignore_signals();
     sys::reset_signals()?;
     Err(sys::execve(program, &argv, env.as_slice()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_container_is_told_also_where_everything_is_gone() {
+        let all = std::env::temp_dir().join(format!("dhow-last-{}", std::process::id()));
+        let (own, other) = (all.join("own"), all.join("other"));
+        fs::create_dir_all(&other).unwrap();
+        assert!(!is_last(&own));
+        fs::remove_dir(&other).unwrap();
+        assert!(is_last(&own));
+        fs::remove_dir(&all).unwrap();
+        assert!(is_last(&own));
+    }
 }
