@@ -8,9 +8,8 @@ use seccomp::{Arch, Profile, compile, resolve};
 fuzz_target!(|text: &str| {
     let Ok(profile) = Profile::parse(text) else { return };
     for arch in [Arch::X86_64, Arch::Aarch64] {
-        let Ok(resolved) = resolve(&profile, &["CAP_SYS_ADMIN".to_owned()], arch, (6, 1)) else {
-            return;
-        };
+        let caps = ["CAP_SYS_ADMIN".to_owned()];
+        let Ok(resolved) = resolve(profile.clone(), &caps, arch, (6, 1)) else { return };
         let Ok(program) = compile(&resolved, arch) else { continue };
         assert!(program.len() <= 4096);
         for number in 0..512 {

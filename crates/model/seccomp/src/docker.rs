@@ -8,11 +8,12 @@ use serde::{Deserialize, Deserializer};
 use crate::arch::Arch;
 use crate::error::Error;
 
-/// Docker's default profile (moby/profiles, Apache License 2.0, see NOTICE).
+/// Docker's default profile (moby/profiles, Apache License 2.0, see NOTICE). To be used without being
+/// read, it is [`Profile::docker_default`].
 pub const DOCKER_DEFAULT: &str = include_str!("default.json");
 
 /// A profile as Docker writes it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Profile {
     /// What happens to calls that no rule names.
@@ -41,7 +42,7 @@ pub struct Profile {
 }
 
 /// A machine's architecture and those that its programs may have besides.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ArchMapping {
     /// The machine's own.
@@ -52,7 +53,7 @@ pub struct ArchMapping {
 }
 
 /// A rule, and when it counts.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
     /// The calls.
@@ -78,7 +79,7 @@ pub struct Rule {
 }
 
 /// What a rule may depend on.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Filter {
     /// Capabilities of the container.
@@ -109,7 +110,7 @@ impl Profile {
 /// What `profile` means for a container whose bounding set is `caps` (names with `CAP_`), on a
 /// machine with the architecture `arch` and a kernel of version `kernel` (major, minor).
 pub fn resolve(
-    profile: &Profile,
+    profile: Profile,
     caps: &[String],
     arch: Arch,
     kernel: (u32, u32),
@@ -117,31 +118,25 @@ pub fn resolve(
     if !profile.architectures.is_empty() && !profile.arch_map.is_empty() {
         return Err(Error::BothArchitectures);
     }
+    let architectures = architectures(&profile, arch);
     let mut syscalls = Vec::with_capacity(profile.syscalls.len());
-    for (number, rule) in profile.syscalls.iter().enumerate() {
+    for (number, rule) in profile.syscalls.into_iter().enumerate() {
         if !rule.names.is_empty() && !rule.name.is_empty() {
             return Err(Error::BothNames(number));
         }
-        if counts(rule, caps, arch, kernel)? {
-            syscalls.push(SyscallRule {
-                names: if rule.names.is_empty() {
-                    vec![rule.name.clone()]
-                } else {
-                    rule.names.clone()
-                },
-                action: rule.action.clone(),
-                errno_ret: rule.errno_ret,
-                args: rule.args.clone(),
-            });
+        if counts(&rule, caps, arch, kernel)? {
+            let Rule { names, name, action, errno_ret, args, .. } = rule;
+            let names = if names.is_empty() { vec![name] } else { names };
+            syscalls.push(SyscallRule { names, action, errno_ret, args });
         }
     }
     Ok(Seccomp {
-        default_action: profile.default_action.clone(),
+        default_action: profile.default_action,
         default_errno_ret: profile.default_errno_ret,
-        architectures: architectures(profile, arch),
-        flags: profile.flags.clone(),
-        listener_path: profile.listener_path.clone(),
-        listener_metadata: profile.listener_metadata.clone(),
+        architectures,
+        flags: profile.flags,
+        listener_path: profile.listener_path,
+        listener_metadata: profile.listener_metadata,
         syscalls,
     })
 }

@@ -19,6 +19,7 @@
 
 mod action;
 mod arch;
+mod builtin;
 mod compile;
 mod condition;
 pub mod docker;

@@ -89,8 +89,8 @@ fn seccomp_applies_before_and_after_the_drop() {
 #[test]
 fn dockers_profile_lets_ordinary_programs_run() {
     let Some(mut b) = bundle("dockers_profile_lets_ordinary_programs_run") else { return };
-    let profile: ::seccomp::Profile = serde_json::from_str(::seccomp::DOCKER_DEFAULT).unwrap();
-    let resolved = ::seccomp::resolve(&profile, &[], ::seccomp::Arch::NATIVE, (6, 1)).unwrap();
+    let profile = ::seccomp::Profile::docker_default();
+    let resolved = ::seccomp::resolve(profile, &[], ::seccomp::Arch::NATIVE, (6, 1)).unwrap();
     b.config["linux"]["seccomp"] = serde_json::to_value(resolved).unwrap();
     let pid = b.script("ls / >/dev/null; (sleep 0.01); exec sleep 1000").start();
     let ran = b.call(&[

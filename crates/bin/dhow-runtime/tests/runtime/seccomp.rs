@@ -122,8 +122,8 @@ fn flags_and_architectures_are_taken() {
 #[test]
 fn the_default_errno_is_the_one_asked_for() {
     let Some(mut b) = bundle("the_default_errno_is_the_one_asked_for") else { return };
-    let profile: ::seccomp::Profile = serde_json::from_str(::seccomp::DOCKER_DEFAULT).unwrap();
-    let mut resolved = ::seccomp::resolve(&profile, &[], ::seccomp::Arch::NATIVE, (6, 1)).unwrap();
+    let profile = ::seccomp::Profile::docker_default();
+    let mut resolved = ::seccomp::resolve(profile, &[], ::seccomp::Arch::NATIVE, (6, 1)).unwrap();
     resolved.default_errno_ret = Some(27);
     b.config["linux"]["seccomp"] = serde_json::to_value(resolved).unwrap();
     let ran = b.script("mount -t tmpfs x /tmp").run();

@@ -1,7 +1,7 @@
 //! A bundle as Docker makes them: its namespaces, capabilities, mounts, masks and seccomp profile,
 //! and a memory limit.
 
-use seccomp::{Arch, DOCKER_DEFAULT, Profile};
+use seccomp::{Arch, Profile};
 use serde_json::{Value, json};
 
 const CAPABILITIES: [&str; 14] = [
@@ -66,9 +66,9 @@ pub(crate) fn config(args: &[&str]) -> Result<Value, String> {
 
 /// Docker's profile for this machine.
 fn profile() -> Result<oci::runtime::Seccomp, String> {
-    let all = Profile::parse(DOCKER_DEFAULT).map_err(|error| error.to_string())?;
     let caps = CAPABILITIES.map(str::to_owned);
-    seccomp::resolve(&all, &caps, Arch::NATIVE, (5, 10)).map_err(|error| error.to_string())
+    seccomp::resolve(Profile::docker_default(), &caps, Arch::NATIVE, (5, 10))
+        .map_err(|error| error.to_string())
 }
 
 /// The compiled profile, as bytes of `struct sock_filter`.

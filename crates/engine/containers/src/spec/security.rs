@@ -231,12 +231,13 @@ impl Security {
         let profile = match &self.profile {
             Profile::Unconfined => return Ok(None),
             Profile::Unsaid | Profile::Builtin if privileged => return Ok(None),
-            Profile::Unsaid | Profile::Builtin => seccomp::Profile::parse(seccomp::DOCKER_DEFAULT),
-            Profile::Custom(json) => seccomp::Profile::parse(json),
+            Profile::Unsaid | Profile::Builtin => seccomp::Profile::docker_default(),
+            Profile::Custom(json) => {
+                seccomp::Profile::parse(json).map_err(|err| bad_profile(&err))?
+            }
         };
-        let profile = profile.map_err(|err| bad_profile(&err))?;
         let kernel = kernel_version(&rustix::system::uname().release().to_string_lossy());
-        let resolved = seccomp::resolve(&profile, caps, seccomp::Arch::NATIVE, kernel)
+        let resolved = seccomp::resolve(profile, caps, seccomp::Arch::NATIVE, kernel)
             .map_err(|err| bad_profile(&err))?;
         Ok(Some(resolved))
     }

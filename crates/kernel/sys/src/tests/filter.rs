@@ -18,8 +18,8 @@ fn install(program: &[Insn]) {
 }
 
 fn docker_default() -> Vec<Insn> {
-    let profile = seccomp::Profile::parse(seccomp::DOCKER_DEFAULT).unwrap();
-    let resolved = seccomp::resolve(&profile, &[], Arch::NATIVE, (6, 1)).unwrap();
+    let profile = seccomp::Profile::docker_default();
+    let resolved = seccomp::resolve(profile, &[], Arch::NATIVE, (6, 1)).unwrap();
     seccomp::compile(&resolved, Arch::NATIVE).unwrap()
 }
 
@@ -61,7 +61,7 @@ fn a_killing_rule_kills() {
     let json = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
         {"names": ["getcwd"], "action": "SCMP_ACT_KILL_PROCESS"}]}"#;
     let profile = seccomp::Profile::parse(json).unwrap();
-    let resolved = seccomp::resolve(&profile, &[], Arch::NATIVE, (6, 1)).unwrap();
+    let resolved = seccomp::resolve(profile, &[], Arch::NATIVE, (6, 1)).unwrap();
     install(&seccomp::compile(&resolved, Arch::NATIVE).unwrap());
     denied(libc::SYS_getcwd, 0);
     unreachable!("getcwd returned");
@@ -73,7 +73,7 @@ fn a_listener_is_returned() {
         let json = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
             {"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}"#;
         let profile = seccomp::Profile::parse(json).unwrap();
-        let resolved = seccomp::resolve(&profile, &[], Arch::NATIVE, (6, 1)).unwrap();
+        let resolved = seccomp::resolve(profile, &[], Arch::NATIVE, (6, 1)).unwrap();
         assert!(seccomp::needs_listener(&resolved));
         let filter: Vec<SockFilter> = seccomp::compile(&resolved, Arch::NATIVE)
             .unwrap()
