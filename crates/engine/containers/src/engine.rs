@@ -17,7 +17,7 @@ use crate::error::{At as _, is_out_of_space};
 use crate::lock::{Lock, shim_lives};
 use crate::network_lock::NetworkLock;
 use crate::paths::Paths;
-use crate::record::Container;
+use crate::record::{Container, LastRecord};
 use crate::settings::Settings;
 use crate::shim::Pending;
 use crate::spec::resources::Machine;
@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) paths: Paths,
     pub(crate) db: Arc<Db>,
     pub(crate) pending: Pending,
+    /// What [`Shared::find`] has read. The database is asked each time all the same.
+    last: LastRecord,
 }
 
 impl Engine {
@@ -96,7 +98,12 @@ impl Engine {
         }
         networks.ensure_predefined(&db)?;
         let engine = Self {
-            shared: Arc::new(Shared { paths, db, pending: Pending::default() }),
+            shared: Arc::new(Shared {
+                paths,
+                db,
+                pending: Pending::default(),
+                last: LastRecord::default(),
+            }),
             exe: config.exe,
             embedded: config.embedded,
             images,
@@ -230,7 +237,7 @@ impl Shared {
             return Err(Error::Invalid("invalid name or ID supplied: \"\"".into()));
         }
         match self.db.read(|tx| tx.find_container(wanted)) {
-            Ok(row) => Container::from_row(row),
+            Ok(row) => self.last.container(row),
             Err(metadata::Error::NotFound { .. }) if wanted.contains('/') => {
                 self.find_linked(wanted)
             }

@@ -1,5 +1,7 @@
 //! What the database keeps of a container: all that it takes to start it again.
 
+use std::sync::{Mutex, PoisonError};
+
 use docker::container::MountPoint;
 use docker::{ContainerConfig, EndpointSettings, HostConfig, Map, PortMap};
 use oci::{ChainId, Digest};
@@ -72,6 +74,12 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// The record of a row. It depends on the row's text alone.
+    fn read(row: &metadata::Container) -> Result<Self, Error> {
+        serde_json::from_str(&row.config)
+            .map_err(|source| Error::Record { id: row.id.clone(), source })
+    }
+
     /// What is mounted, as it is told: without what `--tmpfs` asks for, which stands elsewhere.
     pub(crate) fn shown_mounts(&self) -> impl Iterator<Item = MountPoint> {
         let by_path = |mounting: &&Mounting| {
@@ -99,8 +107,7 @@ pub(crate) struct StepRecord {
 impl Container {
     /// Reads a row.
     pub(crate) fn from_row(row: metadata::Container) -> Result<Self, Error> {
-        let record = serde_json::from_str(&row.config)
-            .map_err(|source| Error::Record { id: row.id.clone(), source })?;
+        let record = Record::read(&row)?;
         let metadata::Container { id, name, image, created, .. } = row;
         Ok(Self { id, name, image, created, record })
     }
@@ -128,5 +135,81 @@ impl Container {
     pub(crate) fn command(&self) -> Vec<String> {
         let config = &self.record.config;
         config.entrypoint.iter().chain(config.cmd.iter()).cloned().collect()
+    }
+}
+
+/// The record that was read last, with its text. A command looks at one container some times over: to
+/// read its text takes far longer than to copy what was read.
+#[derive(Debug, Default)]
+pub(crate) struct LastRecord(Mutex<Option<(String, Record)>>);
+
+impl LastRecord {
+    /// As [`Container::from_row`].
+    pub(crate) fn container(&self, row: metadata::Container) -> Result<Container, Error> {
+        let record = match self.copy(&row.config) {
+            Some(record) => record,
+            None => Record::read(&row)?,
+        };
+        let metadata::Container { id, name, image, created, config, .. } = row;
+        self.keep(config, &record);
+        Ok(Container { id, name, image, created, record })
+    }
+
+    fn copy(&self, text: &str) -> Option<Record> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, record) = last.as_ref()?;
+        (known == text).then(|| record.clone())
+    }
+
+    fn keep(&self, text: String, record: &Record) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref().is_none_or(|(known, _)| *known != text) {
+            *last = Some((text, record.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, record: &Record) -> metadata::Container {
+        metadata::Container {
+            id: "1".into(),
+            name: name.into(),
+            image: None,
+            snapshot: None,
+            auto_remove: false,
+            created: 7,
+            config: serde_json::to_string(record).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_known_is_not_read_again() {
+        let last = LastRecord::default();
+        let plain = row("a", &Record::default());
+        assert_eq!(
+            last.container(plain.clone()).unwrap(),
+            Container::from_row(plain.clone()).unwrap()
+        );
+        // What is told apart from what the text says, was not read from it.
+        let other = Record { host_root: true, ..Record::default() };
+        *last.0.lock().unwrap() = Some((plain.config.clone(), other.clone()));
+        assert_eq!(last.container(plain).unwrap().record, other);
+    }
+
+    #[test]
+    fn what_has_changed_is_seen() {
+        let last = LastRecord::default();
+        let (one, two) = (Record::default(), Record { reports: true, ..Record::default() });
+        let rows = [row("a", &one), row("b", &one), row("b", &two), row("b", &one)];
+        for row in rows {
+            let fresh = Container::from_row(row.clone()).unwrap();
+            assert_eq!(last.container(row).unwrap(), fresh);
+        }
+        let broken = metadata::Container { config: "{".into(), ..row("b", &one) };
+        assert!(matches!(last.container(broken), Err(Error::Record { id, .. }) if id == "1"));
+        assert_eq!(last.container(row("c", &one)).unwrap().name, "c");
     }
 }
