@@ -2,6 +2,7 @@
 //! comes after its death knows.
 
 use std::fs;
+use std::sync::OnceLock;
 
 use metadata::{Operation, Write};
 
@@ -62,8 +63,21 @@ impl Intent {
 
 /// This process: its number, and when it started, since numbers are used again.
 pub(crate) fn me() -> String {
+    /// The number and what was made of it: a process that was forked is another.
+    static ME: OnceLock<(u32, String)> = OnceLock::new();
     let pid = std::process::id();
-    format!("{pid}:{}", start_time(pid).unwrap_or_default())
+    if let Some((known, me)) = ME.get()
+        && *known == pid
+    {
+        return me.clone();
+    }
+    let started = start_time(pid);
+    let me = format!("{pid}:{}", started.as_deref().unwrap_or_default());
+    // What could not be read may be next time.
+    if started.is_some() {
+        ME.get_or_init(|| (pid, me.clone()));
+    }
+    me
 }
 
 /// Whether the process that noted an intent still lives.
@@ -83,13 +97,34 @@ fn start_time(pid: u32) -> Option<String> {
         return None;
     }
     let ticks = fields.nth(18)?;
+    Some(format!("{ticks}:{}", boot_id()?))
+}
+
+/// The boot's own id.
+fn boot_id() -> Option<&'static str> {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    if let Some(boot) = BOOT.get() {
+        return Some(boot);
+    }
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(format!("{ticks}:{}", boot.trim()))
+    Some(BOOT.get_or_init(|| boot.trim().to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_process_is_the_same_each_time_and_read_once() {
+        let first = me();
+        let pid = std::process::id();
+        assert_eq!(first, format!("{pid}:{}", start_time(pid).unwrap()));
+        let boot = boot_id().unwrap();
+        assert_eq!(boot, fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim());
+        // No second text: the one that was kept.
+        assert!(std::ptr::eq(boot, boot_id().unwrap()));
+        assert_eq!(me(), first);
+    }
 
     #[test]
     fn the_living_are_told_from_the_dead() {
