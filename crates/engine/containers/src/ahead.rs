@@ -13,7 +13,7 @@ use std::process::{Child, Stdio};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use shim_protocol::Request;
+use shim_protocol::{Request, Root};
 
 use crate::engine::Engine;
 use crate::error::At as _;
@@ -75,6 +75,25 @@ impl Engine {
             }
             None => name::new_id(),
         }
+    }
+
+    /// Has the supervisor that waits for this container, if there is one, mount its root meanwhile.
+    pub(crate) fn mount_ahead(&self, id: &str, root: &Root) {
+        let waiting = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let ahead = waiting.as_ref().filter(|ahead| ahead.id == id);
+        if let Some((_, control)) = ahead.and_then(|ahead| ahead.supervisor.as_ref()) {
+            // One that is dead is not used either.
+            let _unheard = shim_protocol::send(control, &Request::Mount(Box::new(root.clone())));
+        }
+    }
+
+    /// Sees off the supervisor that waits for this container, if there is one: it may be about to mount what is
+    /// removed next.
+    pub(crate) fn give_up_ahead(&self, id: &str) {
+        let mut waiting = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let ahead = waiting.take_if(|ahead| ahead.id == id);
+        drop(waiting);
+        drop(ahead);
     }
 
     /// The supervisor that waits for this container, told to go on, if there is one that can be used.

@@ -75,6 +75,7 @@ mod relabelling;
 mod remove;
 mod renewal;
 mod rewire;
+mod root;
 mod runtimes;
 mod secret_mounts;
 mod secrets;

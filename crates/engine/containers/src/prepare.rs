@@ -1,27 +1,27 @@
 //! Everything that a supervisor is to find: the network's plan, the bundle, `shim.json`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use network::{Connected, Member};
 use oci::runtime::NamespaceKind;
-use shim_protocol::{Config, Console, Growth, Join, OnExit, Phase, RootIds, Rootfs};
-use snapshot::{Key, Mounts};
+use shim_protocol::{Config, Console, Growth, Join, OnExit, Phase, Rootfs};
+use snapshot::Mounts;
 
 use crate::accounts::{check_mapped, look_up_in, root_of};
 use crate::engine::{Engine, make_dir};
 use crate::error::At as _;
 use crate::etc::{self, Resolv};
-use crate::idmap::Maps;
 use crate::links::Words;
 use crate::mounting::{BIND, VOLUME};
 use crate::mountpoints;
 use crate::put_away::leaves_files;
 use crate::record::{Container, StepRecord};
+use crate::root::{make_own_dir, overlay, root_ids};
 use crate::spec::namespaces::{Mode, Namespaces, Place, SHAREABLE, mode};
 use crate::spec::security::Security;
 use crate::spec::{self, devices};
@@ -39,6 +39,8 @@ impl Engine {
     /// often it was started again by its policy.
     pub(crate) fn prepare(&self, container: &mut Container, restarts: u32) -> Result<(), Error> {
         let resolv = self.settings().resolv();
+        let mounts = self.layers(container)?;
+        self.mount_root_ahead(container, mounts.as_ref())?;
         let connected = self.connect(container, &resolv)?;
         for mounting in &mut container.record.mounts {
             let source = Path::new(&mounting.point.source);
@@ -51,7 +53,6 @@ impl Engine {
         let words = self.link_words(container, true)?;
         let files = self.etc_files(container, &connected, &resolv, &words)?;
         relabelling::relabel_files(container, &files)?;
-        let mounts = self.layers(container)?;
         let (mut spec, supplies) = self.spec_of(container, mounts.as_ref(), &files, &words)?;
         self.add_init(container, &mut spec)?;
         self.write_run(container, connected, mounts, &spec, supplies, restarts)
@@ -226,23 +227,6 @@ impl Engine {
         etc::write(&self.paths().data(&container.id), &contents)
     }
 
-    /// What is below all of a container's layers; what `diff` and `commit` leave out.
-    pub(crate) fn lowest_layer(&self, container: &Container) -> Result<PathBuf, Error> {
-        match container.record.step {
-            Some(_) => mountpoints::ensure(self.root()),
-            None => mountpoints::ensure_of_container(self.root()),
-        }
-    }
-
-    /// The directories that make the root; none for the machine's own.
-    pub(crate) fn layers(&self, container: &Container) -> Result<Option<Mounts>, Error> {
-        if container.record.host_root {
-            return Ok(None);
-        }
-        let key: Key = container.id.parse()?;
-        Ok(Some(self.images.snapshots().mounts(&key, &container.record.chain)?))
-    }
-
     fn spec_of(
         &self,
         container: &Container,
@@ -413,19 +397,14 @@ impl Engine {
         failpoint::hit("engine.run").at("mkdir", &run)?;
         let (rootfs, supplies_dir) = (self.paths().rootfs(), self.paths().supplies());
         for dir in [&rootfs, &supplies_dir, &run, &bundle, &run.join("execs")] {
-            match DirBuilder::new().mode(0o700).create(dir) {
-                Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
-                made => made.at("mkdir", dir)?,
-            }
+            make_own_dir(dir)?;
         }
         failpoint::hit("engine.run-made").at("mkdir", &run)?;
         let is_step = container.record.step.is_some();
         let lowest = self.lowest_layer(container)?;
         let rootfs = match mounts {
-            Some(Mounts::Overlay { mut lower, upper, work }) => {
-                lower.push(lowest);
-                // After a crash of the machine it would be removed anyway.
-                Rootfs::Overlay { lower, upper, work, volatile: host.auto_remove }
+            Some(Mounts::Overlay { lower, upper, work }) => {
+                overlay(container, lower, lowest, (upper, work))
             }
             Some(Mounts::Directory { root, .. }) => {
                 mountpoints::fill(&root, is_step)?;
@@ -447,12 +426,6 @@ impl Engine {
             OnExit::End
         };
         let [rows, columns] = host.console_size.map(|n| u16::try_from(n).unwrap_or(u16::MAX));
-        // A file system can always be had with the ids that it has.
-        let is_plain = |maps: &Maps| {
-            maps.uids.iter().chain(&maps.gids).all(|one| one.container_id == one.host_id)
-        };
-        let root_ids = container.record.user_namespace.clone().filter(|maps| !is_plain(maps));
-        let root_ids = root_ids.map(|maps| RootIds { uids: maps.uids, gids: maps.gids });
         let netns = netns::left_to_supervisor(spec, &run);
         let shim = Config {
             id: container.id.clone(),
@@ -461,7 +434,7 @@ impl Engine {
             runtime: self.runtime(&host.runtime)?,
             rootfs,
             netns,
-            root_ids,
+            root_ids: root_ids(container),
             mount_label: labelling::labels(&container.record).mount,
             supplies: supplies.list,
             supplies_dir,

@@ -110,6 +110,7 @@ impl Engine {
                 Ok(())
             }
             Err(err) => {
+                self.give_up_ahead(&id);
                 let err = self.failed(container, err);
                 // Those who wait for output will get none, and those who wait for the end find its code.
                 drop(self.shared.pending.take(&id));

@@ -192,6 +192,17 @@ pub enum Rootfs {
     },
 }
 
+/// A root that is mounted before the rest is known, see [`crate::Request::Mount`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// As [`Config::rootfs`].
+    pub rootfs: Rootfs,
+    /// As [`Config::mount_label`].
+    pub mount_label: String,
+    /// The `root.path` of the bundle's `config.json`.
+    pub target: PathBuf,
+}
+
 /// A terminal's first size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Console {

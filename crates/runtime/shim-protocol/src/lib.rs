@@ -36,8 +36,8 @@ mod restart;
 mod status;
 
 pub use config::{
-    Companion, Config, Console, Events, Growth, Join, Listener, OnExit, Proxied, RootIds, Rootfs,
-    Runtime,
+    Companion, Config, Console, Events, Growth, Join, Listener, OnExit, Proxied, Root, RootIds,
+    Rootfs, Runtime,
 };
 pub use health::{Health, HealthCheck, HealthLog, HealthResult, HealthStatus, Unhealthy};
 pub use log::{

@@ -21,6 +21,10 @@ pub enum Request {
     /// Supervise the container whose `RUN` directory you were told of: to a supervisor that was started
     /// ahead, on the control connection only.
     Supervise,
+    /// Mount the root of the container that you will be told to supervise: to a supervisor that was started ahead,
+    /// on the control connection only. There is no answer: what fails is tried again, and told, when the
+    /// container is made.
+    Mount(Box<crate::Root>),
     /// Start the program; on the control connection only. It may come before the container is there: what was
     /// asked for on other connections by then is done first.
     Start,

@@ -83,14 +83,21 @@ pub fn main(run_dir: &Path) -> i32 {
 /// that does not come it ends, and has made nothing that outlives it.
 pub fn main_ahead(run_dir: &Path) -> i32 {
     begin(|control| {
-        let left = setup::leave_ahead(run_dir);
-        match shim_protocol::receive(&control) {
-            Ok(Some(Request::Supervise)) => {
-                open_shim_log(run_dir)?;
-                supervise(run_dir, control, || left)
+        let mut left = setup::leave_ahead(run_dir);
+        loop {
+            match shim_protocol::receive(&control) {
+                Ok(Some(Request::Mount(root))) => {
+                    if let Ok(left) = &mut left {
+                        left.mount(*root);
+                    }
+                }
+                Ok(Some(Request::Supervise)) => {
+                    open_shim_log(run_dir)?;
+                    return supervise(run_dir, control, || left);
+                }
+                // Who started it needs none after all, or has ended.
+                _ => return Ok(()),
             }
-            // Who started it needs none after all, or has ended.
-            _ => Ok(()),
         }
     })
 }

@@ -51,7 +51,7 @@ impl Supervisor {
                     client.state = State::Waiting { removes };
                 }
             }
-            Request::Start | Request::Supervise => {
+            Request::Start | Request::Supervise | Request::Mount(_) => {
                 let refusal = "a start is taken on the control connection only";
                 self.answer(key, Err(Error::Request(refusal.into())));
             }

@@ -15,7 +15,7 @@ use std::time::Instant;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
-use shim_protocol::{Backoff, Config, Reply, Status};
+use shim_protocol::{Backoff, Config, Reply, Root, Status};
 use sys::{Call, CloneFlags, Handle, OverlaidExe};
 
 use crate::ahead::Ahead;
@@ -59,6 +59,8 @@ pub(crate) struct Hold {
     network: Option<OwnedFd>,
     /// A runtime that was started ahead.
     runtime: Option<Ahead>,
+    /// The root that was mounted ahead.
+    root: Option<Root>,
 }
 
 /// What a supervisor has once it has left the namespaces of whoever started it.
@@ -69,13 +71,24 @@ pub(crate) struct Left {
     program: Option<OverlaidExe>,
     network: Option<OwnedFd>,
     runtime: Option<Ahead>,
+    root: Option<Root>,
+}
+
+impl Left {
+    /// Mounts a root before it is known for what. Not one with ids of its own, which takes more than one mount.
+    pub(crate) fn mount(&mut self, root: Root) {
+        // What fails is tried again when it is needed, and told then.
+        if rootfs::mount(&root.rootfs, None, &root.mount_label, &root.target).is_ok() {
+            self.root = Some(root);
+        }
+    }
 }
 
 impl Hold {
     pub(crate) fn new(lock: OwnedFd, left: Left) -> Self {
-        let Left { host_mounts, own_mounts, program, network, runtime } = left;
+        let Left { host_mounts, own_mounts, program, network, runtime, root } = left;
         let own_mounts = Some(own_mounts);
-        Self { lock: Some(lock), host_mounts, own_mounts, program, network, runtime }
+        Self { lock: Some(lock), host_mounts, own_mounts, program, network, runtime, root }
     }
 
     /// Frees the lock: who finds it free may take down what is left.
@@ -127,7 +140,7 @@ pub(crate) fn leave() -> Result<Left, Error> {
     mount::set_propagation(Path::new("/"), mount::Propagation::Slave, true)?;
     failpoint::hit("shim.unshared")?;
     let own_mounts = open_namespace("/proc/self/ns/mnt")?;
-    Ok(Left { host_mounts, own_mounts, program, network: None, runtime: None })
+    Ok(Left { host_mounts, own_mounts, program, network: None, runtime: None, root: None })
 }
 
 /// The same before it is known for what, with the network namespace that most containers want, and the
@@ -192,6 +205,7 @@ impl Supervisor {
             mounts,
             network_ahead: hold.network.take(),
             runtime_ahead,
+            root_ahead: hold.root.take(),
             before: status.clone(),
             status,
             log,
@@ -223,8 +237,7 @@ impl Supervisor {
 
     /// Mounts the root, makes the container and its network, and tells the engine.
     pub(crate) fn make(&mut self) -> Result<(), Error> {
-        let (ids, label) = (self.config.root_ids.as_ref(), &self.config.mount_label);
-        rootfs::mount(&self.config.rootfs, ids, label, &self.bundle.root)?;
+        self.mount_root()?;
         if let Some(proxied) = &self.config.proxied {
             self.trusted = Trusted::add(&self.bundle.root, &proxied.authority)?;
         }
@@ -232,6 +245,23 @@ impl Supervisor {
         let pid = self.create()?;
         self.reply_control(&Reply::Created { pid: pid.as_raw_nonzero().get() });
         self.connect()
+    }
+
+    /// Mounts the root, unless that was done ahead.
+    fn mount_root(&mut self) -> Result<(), Error> {
+        let Config { rootfs, root_ids, mount_label, .. } = &self.config;
+        match self.root_ahead.take() {
+            Some(Root { rootfs: mounted, mount_label: label, target })
+                if mounted == *rootfs
+                    && label == *mount_label
+                    && target == self.bundle.root
+                    && root_ids.is_none() =>
+            {
+                Ok(())
+            }
+            Some(_) => Err(Error::Request("another root was mounted ahead".into())),
+            None => rootfs::mount(rootfs, root_ids.as_ref(), mount_label, &self.bundle.root),
+        }
     }
 
     /// Has the runtime create the container; meanwhile takes the published ports, and makes its network

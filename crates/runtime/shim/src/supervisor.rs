@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use rustix::process::{Pid, WaitOptions};
-use shim_protocol::{Backoff, Config, Reply, Request, Status};
+use shim_protocol::{Backoff, Config, Reply, Request, Root, Status};
 
 use crate::ahead::Ahead;
 use crate::announce::Announcing;
@@ -48,6 +48,8 @@ pub(crate) struct Supervisor {
     pub(crate) network_ahead: Option<OwnedFd>,
     /// A runtime that was started for the first create before that.
     pub(crate) runtime_ahead: Option<Ahead>,
+    /// The root that was mounted before the rest was known.
+    pub(crate) root_ahead: Option<Root>,
     pub(crate) caller: Caller,
     pub(crate) poller: Poller,
     pub(crate) signals: Watched,

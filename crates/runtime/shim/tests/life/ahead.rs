@@ -3,7 +3,7 @@
 use std::fs;
 
 use rustix::process::{Pid, Signal, kill_process};
-use shim_protocol::{Reply, RestartPolicy};
+use shim_protocol::{Reply, Request, RestartPolicy, Root, Rootfs, send};
 
 use crate::Case;
 use crate::container::Container;
@@ -16,6 +16,9 @@ pub(crate) const CASES: &[Case] = &[
     ("one_is_not_used_in_the_place_of_another", one_is_not_used_in_the_place_of_another),
     ("one_that_nobody_needs_is_gone_with_its_shim", one_that_nobody_needs_is_gone_with_its_shim),
     ("one_whose_shim_is_killed_ends", one_whose_shim_is_killed_ends),
+    ("a_root_that_was_mounted_is_used", a_root_that_was_mounted_is_used),
+    ("a_root_that_cannot_be_mounted_is_told_later", a_root_that_cannot_be_mounted_is_told_later),
+    ("another_root_is_not_used", another_root_is_not_used),
 ];
 
 /// The words of a process's command line: none if it has ended.
@@ -73,7 +76,8 @@ fn a_runtime_that_waits_creates() {
     let is_ours = it.config.runtime.program.is_none();
     let pid = created(&mut it);
     assert_eq!(is_of_one_ahead(pid), is_ours, "{:?}", line(pid));
-    assert_eq!(line(runtime), [""; 0]);
+    // It says that it is done, and ends.
+    wait_until_dead(runtime);
     it.start();
     assert_eq!(it.join(), 5);
     assert_eq!(it.log("stdout"), ["out\n"]);
@@ -136,5 +140,53 @@ fn one_whose_shim_is_killed_ends() {
     it.wait_for_shim();
     wait_until_dead(runtime);
     fs::remove_dir_all(it.run_dir()).unwrap();
+    it.assert_nothing_left();
+}
+
+/// What is mounted at the place of the container's root, for its shim.
+fn mounted(it: &Container) -> usize {
+    let all = fs::read_to_string(format!("/proc/{}/mountinfo", it.shim_pid())).unwrap_or_default();
+    let place = format!(" {} ", it.root().target.display());
+    all.lines().filter(|line| line.contains(&place)).count()
+}
+
+/// Spawns the shim, and has it mount a root.
+fn with_root(it: &mut Container, root: Root) {
+    it.spawn_ahead();
+    send(it.control_stream(), &Request::Mount(Box::new(root))).unwrap();
+}
+
+fn a_root_that_was_mounted_is_used() {
+    let mut it = Container::new("echo out > /file; exit 5");
+    let root = it.root();
+    with_root(&mut it, root);
+    wait_until("it is mounted", || mounted(&it) == 1);
+    created(&mut it);
+    assert_eq!(mounted(&it), 1);
+    it.start();
+    assert_eq!(it.join(), 5);
+    assert_eq!(fs::read_to_string(it.upper().join("file")).unwrap(), "out\n");
+}
+
+fn a_root_that_cannot_be_mounted_is_told_later() {
+    let mut it = Container::new("exit 0");
+    let Rootfs::Overlay { upper, .. } = &mut it.config.rootfs else { panic!("no overlay") };
+    upper.push("nosuch");
+    let root = it.root();
+    with_root(&mut it, root);
+    let Reply::Error(error) = it.supervise() else { panic!("it is made") };
+    assert!(error.message.contains("nosuch") || error.message.contains("overlay"), "{error}");
+    it.wait_for_shim();
+    it.assert_nothing_left();
+}
+
+fn another_root_is_not_used() {
+    let mut it = Container::new("exit 0");
+    let other = Root { rootfs: Rootfs::Directory { path: it.upper() }, ..it.root() };
+    with_root(&mut it, other);
+    wait_until("it is mounted", || mounted(&it) == 1);
+    let Reply::Error(error) = it.supervise() else { panic!("it is made") };
+    assert!(error.message.contains("another root"), "{error}");
+    it.wait_for_shim();
     it.assert_nothing_left();
 }

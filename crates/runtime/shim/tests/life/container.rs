@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shim_protocol::{
     Attach, CONTROL_FD, Config, Console, Exec, ExecStatus, LogConfig, LogMode, OnExit, Reply,
-    Request, RestartPolicy, Rootfs, Rotation, Runtime, Status, receive, send,
+    Request, RestartPolicy, Root, Rootfs, Rotation, Runtime, Status, receive, send,
 };
 
 use crate::fixture::{
@@ -114,6 +114,12 @@ impl Container {
         self.describe();
         send(self.control_stream(), &Request::Supervise).unwrap();
         self.control()
+    }
+
+    /// What is to be mounted as its root.
+    pub(crate) fn root(&self) -> Root {
+        let target = PathBuf::from(self.spec["root"]["path"].as_str().unwrap());
+        Root { rootfs: self.config.rootfs.clone(), mount_label: String::new(), target }
     }
 
     fn describe(&self) {
