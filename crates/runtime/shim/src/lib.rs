@@ -9,8 +9,8 @@
 //! the container; `endpoint` makes its network.
 //!
 //! ```text
-//! lock → mount namespace → Listening → root → runtime create, network → Created ─┐
-//!     ┌──────────────────────────────────────────────────────────────────────────┘
+//! lock → mount namespace → root → runtime create, Listening, network → Created ─┐
+//!     ┌─────────────────────────────────────────────────────────────────────────┘
 //! Start → runtime start → status "running" → Started → loop
 //!     → init ends → drain → status "exited" → runtime delete → network undone → RUN removed
 //!     → waiters told → end, or become the program that removes the container, unless a waiter does
@@ -177,7 +177,6 @@ fn supervise(
         }
     };
     drop(spare);
-    supervisor.reply_control(&Reply::Listening);
     let (unmade, outcome) = run(&mut supervisor);
     // What never ran is removed by who wanted to start it.
     let next = if outcome.is_ok() && !supervisor.keep { on_exit } else { OnExit::End };

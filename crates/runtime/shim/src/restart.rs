@@ -44,7 +44,7 @@ impl Supervisor {
     pub(crate) fn live_again(&mut self) -> Result<(), Error> {
         failpoint::hit("shim.restart")?;
         join_anew(&self.config.joins, &self.config.bundle.join("config.json"))?;
-        self.create()?;
+        self.create(|_| Ok(()))?;
         self.connect()?;
         self.start(self.status.restart_count)?;
         self.restart_at = None;

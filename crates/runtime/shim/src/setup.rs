@@ -180,8 +180,6 @@ impl Supervisor {
         volume::supply(&config.supplies_dir, &config.supplies, &config.id, &namespaces)?;
         let status = Status::load(&config.data_dir)
             .map_err(Error::file("read", config.data_dir.join("status.json")))?;
-        let log = Log::open(&config.log, &config.data_dir, &config.id)
-            .map_err(Error::file("open the log in", &config.data_dir))?;
         rustix::fs::fcntl_getfl(&control)
             .and_then(|flags| rustix::fs::fcntl_setfl(&control, flags & !OFlags::NONBLOCK))
             .call(|| "fcntl(F_SETFL)")?;
@@ -208,7 +206,7 @@ impl Supervisor {
             root_ahead: hold.root.take(),
             before: status.clone(),
             status,
-            log,
+            log: None,
             init: None,
             inside: None,
             streams: std::collections::BTreeMap::new(),
@@ -242,7 +240,7 @@ impl Supervisor {
             self.trusted = Trusted::add(&self.bundle.root, &proxied.authority)?;
         }
         self.leave_host_network()?;
-        let pid = self.create()?;
+        let pid = self.create(Self::begin)?;
         self.reply_control(&Reply::Created { pid: pid.as_raw_nonzero().get() });
         self.connect()
     }
@@ -264,9 +262,21 @@ impl Supervisor {
         }
     }
 
-    /// Has the runtime create the container; meanwhile takes the published ports, and makes its network
-    /// where the namespace is ours.
-    pub(crate) fn create(&mut self) -> Result<Pid, Error> {
+    /// What can be done while the first container is created: by then the engine says what it wants.
+    fn begin(&mut self) -> Result<(), Error> {
+        self.reply_control(&Reply::Listening);
+        let Config { log, data_dir, id, .. } = &self.config;
+        self.log =
+            Log::open(log, data_dir, id).map_err(Error::file("open the log in", data_dir))?;
+        Status::keep_room(data_dir).map_err(Error::file("write", data_dir.join("status.room")))
+    }
+
+    /// Has the runtime create the container; meanwhile does what is said, takes the published ports, and makes
+    /// its network where the namespace is ours.
+    pub(crate) fn create(
+        &mut self,
+        meanwhile: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<Pid, Error> {
         let terminal = self.config.console.is_some();
         let stdin = self.config.open_stdin && !terminal;
         let (pipes, ends) = stdio::pipes(stdin, !terminal, self.bundle.owner())?;
@@ -285,6 +295,7 @@ impl Supervisor {
         let ahead = self.runtime_ahead.take();
         let creating = self.caller.create(ahead, &args, ends.in_order(self.caller.null()))?;
         drop(ends);
+        let begun = meanwhile(self);
         let listening = self.proxy.listen(&self.poller, &self.config.listeners);
         // Open until the runtime has joined it.
         let connected = network.as_ref().map_or(Ok(()), |inside| self.connect_to(inside));
@@ -293,6 +304,7 @@ impl Supervisor {
         if code != 0 {
             return Err(Error::Runtime(failure("create", code, &written_to(&pipes.stderr))));
         }
+        begun?;
         listening?;
         connected?;
         failpoint::hit("shim.created")?;
