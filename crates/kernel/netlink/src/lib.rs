@@ -18,6 +18,7 @@
 
 mod error;
 mod filter;
+mod glance;
 mod namespace;
 mod parse;
 mod request;
@@ -27,6 +28,7 @@ mod upper;
 
 pub use error::Error;
 pub use filter::FilterSocket;
+pub use glance::Glance;
 pub use namespace::inside;
 pub use parse::{Address, Link, Route, parse_address, parse_link, parse_route};
 pub use request::{Requests, Veth};

@@ -18,7 +18,7 @@ const DUMP_ATTEMPTS: u32 = 16;
 /// A socket for links, addresses and routes of one network namespace.
 #[derive(Debug)]
 pub struct RouteSocket {
-    socket: Socket,
+    pub(crate) socket: Socket,
     seq: u32,
 }
 
@@ -87,7 +87,8 @@ impl RouteSocket {
         }
     }
 
-    /// The link of this name, or `None`.
+    /// The link of this name, or `None`. Where its number and whether it is up are enough, [`RouteSocket::glance`]
+    /// waits for nobody.
     pub fn link(&mut self, name: &str) -> Result<Option<Link>, Error> {
         let doing = || format!("look up link {name}");
         let result = self.ask(RTM_GETLINK, 0, &link_header(0, 0), doing, parse_link, |w| {

@@ -1,4 +1,4 @@
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nlmsg::{Malformed, Message, Messages};
 use rustix::buffer::spare_capacity;
@@ -36,6 +36,11 @@ impl Socket {
         sys::netlink_ext_ack(fd.as_fd())
             .map_err(|err| Error::refused("ask netlink for its words", err.errno()))?;
         Ok(Self { fd, buffer: Vec::with_capacity(RECEIVE_BYTES) })
+    }
+
+    /// The socket itself.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Sends what may be many messages; the kernel acts on all of them before this returns.

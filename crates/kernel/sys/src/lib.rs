@@ -25,6 +25,7 @@ mod landlock;
 mod lock;
 mod memory;
 mod mount;
+mod netdevice;
 mod netlink;
 mod packet;
 mod process;
@@ -62,6 +63,7 @@ pub use landlock::{AccessFs, AccessNet, Ruleset, landlock_abi};
 pub use lock::{ByteLock, byte_holder, lock_byte, lock_byte_of_open_file};
 pub use memory::{drop_program_pages, peak_memory_of_children, share_one_heap};
 pub use mount::{MountAttr, Propagation, has_mount_setattr, mount_setattr};
+pub use netdevice::{bind_to_device, bound_device, device_flags};
 pub use netlink::netlink_ext_ack;
 pub use packet::send_frame;
 pub use process::{
