@@ -57,8 +57,8 @@ impl Networks {
         let kernel = |source| Error::Kernel { name: network.name.clone(), source };
         let bridge = network.bridge();
         let mut route = RouteSocket::open()?;
-        let link = route.link(bridge).map_err(kernel)?;
-        let is_up = link.as_ref().is_some_and(netlink::Link::is_up);
+        let link = route.glance(bridge).map_err(kernel)?;
+        let is_up = link.as_ref().is_some_and(|link| link.is_up);
         if !is_up && making == Making::Nothing {
             return Ok(Ensured::Missing);
         }
@@ -115,7 +115,7 @@ fn add_bridge(route: &mut RouteSocket, network: &Network) -> Result<u32, netlink
         text: None,
         source: Errno::NODEV,
     };
-    Ok(route.link(bridge)?.ok_or_else(gone)?.index)
+    Ok(route.glance(bridge)?.ok_or_else(gone)?.index)
 }
 
 /// The bridge's own addresses.

@@ -181,8 +181,8 @@ impl Seeker<'_> {
         let name = name::veth(&lease.container, &lease.network);
         // Where nothing can be known, the address is left alone.
         if !self.network.driver().shares_link() {
-            let link = RouteSocket::open().and_then(|mut socket| socket.link(&name));
-            return matches!(link, Ok(None));
+            let is_there = RouteSocket::open().and_then(|mut socket| socket.has_link(&name));
+            return matches!(is_there, Ok(false));
         }
         // It has no end here. One whose namespace has no process any more is waited for by who gets its address.
         if self.left.is_none() {
