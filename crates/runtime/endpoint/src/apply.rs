@@ -79,8 +79,9 @@ pub(crate) fn connect_all(links: &[Link], netns: BorrowedFd<'_>) -> Result<(), E
 /// network namespace finds its old link in the way; so does one whose last namespace is still used
 /// by another container. Its name is of this container alone, so it can go.
 fn connect(outside: &mut RouteSocket, link: &Link, netns: BorrowedFd<'_>) -> Result<(), Error> {
-    let bridge =
-        outside.link(&link.bridge)?.ok_or_else(|| Error::NoBridge { name: link.bridge.clone() })?;
+    let bridge = outside
+        .glance(&link.bridge)?
+        .ok_or_else(|| Error::NoBridge { name: link.bridge.clone() })?;
     let mut requests = Requests::new();
     requests.add_veth(&Veth {
         name: &link.host_name,
@@ -152,7 +153,7 @@ pub(crate) fn address(requests: &mut Requests, index: u32, link: &Link, ipv6: bo
 /// The number of the container's end of a link.
 pub(crate) fn index(inside: &mut RouteSocket, link: &Link) -> Result<u32, Error> {
     let name = link.container_name.as_str();
-    Ok(inside.link(name)?.ok_or_else(|| Error::LinkGone { name: name.into() })?.index)
+    Ok(inside.glance(name)?.ok_or_else(|| Error::LinkGone { name: name.into() })?.index)
 }
 
 /// Keeps IPv6 away from interfaces that were given no such address: with one of its own making, a
