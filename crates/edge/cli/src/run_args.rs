@@ -10,6 +10,9 @@ macro_rules! go_bool {
     };
 }
 
+/// When an image is pulled, where nothing else is said.
+pub(crate) const PULL: &str = "missing";
+
 /// What `run` and `create` share.
 #[derive(Args, Clone, Debug, Default)]
 #[command(disable_help_flag = true)]
@@ -238,7 +241,7 @@ pub(crate) struct ContainerArgs {
     #[arg(short = 'P', long)]
     pub(crate) publish_all: bool,
     /// Pull image before running (always, missing, never)
-    #[arg(long, default_value = "missing")]
+    #[arg(long, default_value = PULL)]
     pub(crate) pull: String,
     /// Suppress the pull output
     #[arg(short, long)]

@@ -13,6 +13,7 @@ mod manifest;
 mod network;
 mod pflag;
 mod quick;
+mod quick_run;
 mod registry;
 mod secret;
 

@@ -9,7 +9,8 @@ use std::ffi::OsString;
 
 use clap::{Args, Command as Parser};
 
-use super::{Cli, Command, ContainerCommand, Global, front};
+use super::{Cli, Command, ContainerCommand, Global, front, pflag, quick_run};
+use crate::run_args::RunArgs;
 
 /// The names of the commands.
 const NAMES: [&str; 13] = [
@@ -66,7 +67,7 @@ impl Command {
 /// The command, its name first.
 fn command(args: &[OsString]) -> Option<Command> {
     let container = match args.first()?.to_str()? {
-        "run" => return Some(Command::Run(Box::new(alone(args)?))),
+        "run" => return Some(Command::Run(Box::new(run(args)?))),
         "inspect" => return Some(Command::Inspect(alone(args)?)),
         "version" => return Some(Command::Version(alone(args)?)),
         "info" => return Some(Command::Info(alone(args)?)),
@@ -84,11 +85,19 @@ fn command(args: &[OsString]) -> Option<Command> {
     Some(Command::Container(container))
 }
 
+fn run(args: &[OsString]) -> Option<RunArgs> {
+    quick_run::parse(args.get(1..)?).or_else(|| alone(args))
+}
+
 /// One command, its name first.
 fn alone<T: Args>(args: &[OsString]) -> Option<T> {
-    let parser = super::pflag::rules(T::augment_args(Parser::new("dhow")));
-    let matches = parser.try_get_matches_from(args).ok()?;
+    let matches = parser::<T>().try_get_matches_from(args).ok()?;
     T::from_arg_matches(&matches).ok()
+}
+
+/// What parses one command's words.
+pub(super) fn parser<T: Args>() -> Parser {
+    pflag::rules(T::augment_args(Parser::new("dhow")))
 }
 
 #[cfg(test)]
