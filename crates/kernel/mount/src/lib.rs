@@ -26,7 +26,7 @@ pub use overlay::overlay;
 pub use overlay_options::{
     forget_volatile, has_volatile_overlay, in_user_namespace, overlay_attribute,
 };
-pub use pivot::pivot_root_into;
+pub use pivot::{detach_old_root, pivot_root_beneath, pivot_root_into};
 pub use sys::{MountAttr, Propagation};
 pub use tree::{
     bind, bind_fd, cut_off, is_mountpoint, is_mountpoint_fd, mount_setattr, move_to_fd,

@@ -1,6 +1,6 @@
 //! Changing the root of this mount namespace.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
@@ -12,6 +12,32 @@ use sys::{Call, Error, FdName};
 /// Needs no directory to put the old root into: both are stacked on `/` for a moment, and `.` is
 /// the old one.
 pub fn pivot_root_into(new_root: BorrowedFd<'_>) -> Result<(), Error> {
+    let old_root = pivot(new_root)?;
+    detach_old_root(old_root.as_fd())?;
+    rustix::process::chdir("/").call(|| "chdir(\"/\")")
+}
+
+/// The same but for the last step: the old root, which is returned, stays on the new one until
+/// somebody hands it to [`detach_old_root`].
+///
+/// Until then `..` at the root leads to it: the kernel goes to whatever is mounted on the place that
+/// `..` has found (`handle_dots` in `fs/namei.c`), whereas `/` by itself, and names below it, begin at
+/// the new root. So no path that somebody else has chosen, links in it included, may be resolved.
+pub fn pivot_root_beneath(new_root: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
+    let old_root = pivot(new_root)?;
+    rustix::process::chdir("/").call(|| "chdir(\"/\")")?;
+    Ok(old_root)
+}
+
+/// Detaches what [`pivot_root_beneath`] returned, in whose mount namespace the calling thread must be.
+/// The working directory is the old root afterwards.
+pub fn detach_old_root(old_root: BorrowedFd<'_>) -> Result<(), Error> {
+    rustix::process::fchdir(old_root).call(|| "fchdir(old root)")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).call(|| "umount2(old root, MNT_DETACH)")
+}
+
+/// Stacks the old root on the new one. The working directory is the old one afterwards.
+fn pivot(new_root: BorrowedFd<'_>) -> Result<OwnedFd, Error> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let old_root = rustix::fs::open("/", flags, Mode::empty()).call(|| "open(\"/\")")?;
     rustix::process::fchdir(new_root).call(|| format!("fchdir({})", FdName(new_root)))?;
@@ -24,6 +50,5 @@ pub fn pivot_root_into(new_root: BorrowedFd<'_>) -> Result<(), Error> {
         MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
     )
     .call(|| "mount(old root, MS_SLAVE | MS_REC)")?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH).call(|| "umount2(old root, MNT_DETACH)")?;
-    rustix::process::chdir("/").call(|| "chdir(\"/\")")
+    Ok(old_root)
 }

@@ -277,3 +277,19 @@ fn after_pivot_root_nothing_of_the_old_root_is_left() {
         assert_eq!(places, ["/", "/proc"]);
     });
 }
+
+#[test]
+fn until_it_is_detached_the_old_root_is_above_the_new_one() {
+    with_the_mount_api("until_it_is_detached_the_old_root_is_above_the_new_one", |scratch| {
+        let new = dir(scratch.join("new"), "marker", "here");
+        let root = bind(&new, false).unwrap();
+        put(&root, new);
+        let old_root = pivot_root_beneath(root.as_fd()).unwrap();
+        assert_eq!(fs::read_to_string("/marker").unwrap(), "here");
+        assert_eq!(fs::read_to_string("marker").unwrap(), "here", "the working directory");
+        assert_eq!(fs::read_to_string("/../tmp/new/marker").unwrap(), "here", "the old root");
+        detach_old_root(old_root.as_fd()).unwrap();
+        assert_eq!(fs::read_to_string("/../marker").unwrap(), "here");
+        assert!(!fs::exists("/../tmp").unwrap());
+    });
+}
