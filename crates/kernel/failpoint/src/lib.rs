@@ -72,6 +72,8 @@ pub const ALL: &[&str] = &[
     "runtime.init",
     "runtime.mount",
     "runtime.pivot",
+    "runtime.detach",
+    "runtime.detached",
     "runtime.lock-down",
     "runtime.net-device",
     "runtime.net-device.moved",

@@ -30,6 +30,7 @@ mod listener;
 mod making;
 mod maps;
 mod netdev;
+mod old_root;
 mod prepare;
 mod process;
 mod rdt;

@@ -16,6 +16,7 @@ use crate::error::{Doing, Error, failpoint};
 use crate::exec::warn;
 use crate::listener::{send_listener, take_listener};
 use crate::netdev::Moved;
+use crate::old_root::Here;
 use crate::record::Record;
 use crate::store::Container;
 use crate::{cgroups, maps, prepare, process, rdt, unit};
@@ -109,6 +110,7 @@ impl Making {
             Waits::Here => Start::Socket,
             Waits::AtFifo => self.container.make_start()?,
         };
+        let here = Here::if_it_detaches(plan, &start, &proc);
         // The namespace that is joined by then belongs to the new process alone.
         let joined = prepare::clone_namespaces(&join, NamespaceKind::Network)?;
         self.cgroup_is_ours = true;
@@ -143,14 +145,15 @@ impl Making {
             console,
             join,
             maps: plan.namespaces.maps.is_some(),
+            detached_outside: here.is_some(),
             start,
             state: self.record.state(Status::Creating),
         };
         let ours = inherited.proc.try_clone().call(|| "dup(/proc)").doing(|| "/proc")?;
         let sync = self.spawn(proof, plan, inherited, &mut cgroup, sync)?;
-        let host = Host { proc: ours, joined, rdt };
+        let host = Host { proc: ours, joined, rdt, here };
         warnings.extend(shared);
-        self.attend(plan, cgroup.as_ref(), &host, &sync, warnings)?;
+        self.attend(proof, plan, cgroup.as_ref(), &host, &sync, warnings)?;
         Ok(sync)
     }
 
@@ -249,6 +252,7 @@ impl Making {
     /// Does what the new process waits for, until it says that it is ready.
     fn attend(
         &mut self,
+        proof: &SingleThreaded,
         plan: &Plan,
         cgroup: Option<&Cgroup>,
         host: &Host,
@@ -296,7 +300,7 @@ impl Making {
             failpoint("runtime.start")?;
             sync.send(ToInit::Start).doing(|| "sync")?;
         }
-        self.serve(plan, sync, warnings)
+        self.serve(proof, plan, host, sync, warnings)
     }
 
     fn child_pid(&self) -> Result<i32, Error> {
@@ -322,7 +326,9 @@ impl Making {
 
     fn serve(
         &mut self,
+        proof: &SingleThreaded,
         plan: &Plan,
+        host: &Host,
         sync: &RuntimeEnd,
         warnings: &mut Vec<String>,
     ) -> Result<(), Error> {
@@ -334,6 +340,13 @@ impl Making {
                     let state = json(&self.record.state(Status::Creating))?;
                     init::hook::run(&plan.hooks.create_runtime, &state)?;
                     sync.send(ToInit::Done).doing(|| "sync")?;
+                }
+                FromInit::Pivoted(pivoted) => {
+                    let Some(here) = &host.here else {
+                        return Err(unexpected(FromInit::Pivoted(pivoted)));
+                    };
+                    here.detach(proof, &pivoted)?;
+                    sync.send(ToInit::Detached).doing(|| "sync")?;
                 }
                 FromInit::Limits => {
                     let pid = Pid::from_raw(self.record.pid);
@@ -390,6 +403,8 @@ struct Host {
     /// The network namespace that is joined, if one is.
     joined: prepare::Namespaces,
     rdt: Option<rdt::Prepared>,
+    /// Where this process returns to when it has detached the root that init has left.
+    here: Option<Here>,
 }
 
 /// How the first process is made.

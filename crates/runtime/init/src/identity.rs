@@ -33,6 +33,8 @@ pub(crate) fn lock_down(
     caps::apply_bounding(process.caps.bounding).doing(|| "bounding capabilities")?;
     sys::set_keep_caps(true).doing(|| "user")?;
     become_user(&process.user)?;
+    // What the container has chosen is resolved from here on: this directory, then the program.
+    sync.until_detached()?;
     enter_directory(process)?;
     sys::set_keep_caps(false).doing(|| "user")?;
     let missing = caps::apply(&process.caps).doing(|| "capabilities")?;

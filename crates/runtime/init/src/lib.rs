@@ -73,6 +73,8 @@ pub struct Inherited {
     /// While it waits to be started, the user who made it may look at it: to execute something in
     /// it, as root may anyway.
     pub visible: bool,
+    /// The runtime detaches the host's root, while this process goes on.
+    pub detached_outside: bool,
     /// How the process learns that it is started.
     pub start: Start,
     /// The state that hooks get, but for the process id.
@@ -348,7 +350,7 @@ fn enter_root(plan: &InitPlan, hooks: &Hooks, inherited: &mut Inherited) -> Resu
             call_hooks(&hooks.create_container, &inherited.state)?;
         }
         prepared.finish(rootfs, inherited)?;
-        prepared.enter(rootfs, inherited.proc.as_fd())?;
+        prepared.enter(rootfs, inherited, &sync)?;
         console.map_or(Ok(()), console::Console::take)
     })();
     inherited.sync = sync;

@@ -9,12 +9,13 @@ use std::path::Path;
 use fsroot::Root;
 use mount::fs_mount;
 use plan::{Enter, Mount, Rootfs, What};
-use rustix::fs::{FileType, Mode};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sys::{Call, MountAttr, Propagation};
 
 use crate::error::{Doing, Error, failpoint};
-use crate::{Inherited, cgroupfs, cover, dev, exposed, source, sync::ToInit};
+use crate::sync::{InitEnd, ToInit};
+use crate::{Inherited, cgroupfs, cover, dev, exposed, source};
 
 /// The magic number of procfs: statfs(2).
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
@@ -124,10 +125,27 @@ impl Prepared {
             .doing(|| "go to the root for hooks")
     }
 
-    /// Makes it the root of this process.
-    pub(crate) fn enter(self, plan: &Rootfs, proc: BorrowedFd<'_>) -> Result<(), Error> {
+    /// Makes it the root of this process. Where the runtime detaches the old one, it is still there
+    /// afterwards, see [`InitEnd::until_detached`].
+    pub(crate) fn enter(
+        self,
+        plan: &Rootfs,
+        inherited: &Inherited,
+        sync: &InitEnd,
+    ) -> Result<(), Error> {
+        let proc = inherited.proc.as_fd();
         failpoint("runtime.pivot")?;
         match plan.enter {
+            Enter::PivotRoot if inherited.detached_outside => {
+                let doing = || "change the root";
+                // Opened here, where nobody can be denied it: a process may look at itself.
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                let namespace = rustix::fs::openat(proc, "self/ns/mnt", flags, Mode::empty())
+                    .call(|| "open(\"/proc/self/ns/mnt\")")
+                    .doing(doing)?;
+                let old_root = mount::pivot_root_beneath(self.root.as_fd()).doing(doing)?;
+                sync.pivoted(namespace.as_fd(), old_root.as_fd())?;
+            }
             Enter::PivotRoot => {
                 drop(self.yard);
                 mount::pivot_root_into(self.root.as_fd()).doing(|| "change the root")?;
@@ -445,7 +463,7 @@ fn change_root(root: BorrowedFd<'_>) -> Result<(), Error> {
 /// Waits, once, until the runtime has recorded this process; then makes the cgroup namespace, whose
 /// root is the cgroup that the process has joined.
 pub(crate) struct Attach<'a> {
-    pub(crate) sync: &'a crate::sync::InitEnd,
+    pub(crate) sync: &'a InitEnd,
     pub(crate) namespace: bool,
     pub(crate) done: bool,
 }

@@ -8,6 +8,8 @@
 //!     |  <------------- Attached ----- |  wrote down that it is there (it joined its cgroup itself)
 //!     |  -- Hooks --------------->     |  (where there are hooks of the runtime's)
 //!     |  <------------- Done --------- |
+//!     |  -- Pivoted + 2 descr. --->    |  (where the runtime detaches the host's root)
+//!     |  <------------- Detached ----- |  (while the new process goes on)
 //!     |  -- Limits -------------->     |  (limits that only the runtime may raise)
 //!     |  <------------- Done --------- |
 //!     |  -- ListenerAt ----------->    |  (seccomp with SCMP_ACT_NOTIFY: the descriptor's number)
@@ -23,6 +25,7 @@
 //! read(2) and write(2) is needed on the child's side, which may be under a seccomp filter already
 //! (after `HandOver`, also sendmsg(2)).
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -38,6 +41,8 @@ pub enum FromInit {
     Pid(i32),
     /// Call the hooks of the runtime.
     Hooks,
+    /// Detach the root that I have left.
+    Pivoted(Pivoted),
     /// Raise my limits.
     Limits,
     /// The listener of my seccomp filter is my descriptor of this number.
@@ -54,6 +59,15 @@ pub enum FromInit {
     Closed,
 }
 
+/// Where a process is that has changed its root and left the old one on the new one.
+#[derive(Debug)]
+pub struct Pivoted {
+    /// Its mount namespace.
+    pub namespace: OwnedFd,
+    /// The old root, a mount in that.
+    pub old_root: OwnedFd,
+}
+
 /// What the runtime says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToInit {
@@ -61,6 +75,8 @@ pub enum ToInit {
     Mapped,
     /// It is in the runtime's records.
     Attached,
+    /// The old root is not in the mount namespace any more.
+    Detached,
     /// The listener cannot be taken: send it.
     HandOver,
     /// What was asked for is done.
@@ -74,6 +90,7 @@ impl ToInit {
         match self {
             Self::Mapped => b'm',
             Self::Attached => b'a',
+            Self::Detached => b'o',
             Self::HandOver => b'h',
             Self::Done => b'd',
             Self::Start => b's',
@@ -90,7 +107,11 @@ pub struct RuntimeEnd(OwnedFd);
 
 /// The new process's end.
 #[derive(Debug)]
-pub struct InitEnd(OwnedFd);
+pub struct InitEnd {
+    socket: OwnedFd,
+    /// The runtime was asked to detach the old root, and has not said yet that it has.
+    detaching: Cell<bool>,
+}
 
 /// Makes the two ends.
 pub fn pair() -> Result<(RuntimeEnd, InitEnd), Error> {
@@ -101,7 +122,7 @@ pub fn pair() -> Result<(RuntimeEnd, InitEnd), Error> {
         None,
     )
     .call(|| "socketpair(AF_UNIX, SOCK_SEQPACKET)")?;
-    Ok((RuntimeEnd(a), InitEnd(b)))
+    Ok((RuntimeEnd(a), InitEnd { socket: b, detaching: Cell::new(false) }))
 }
 
 impl AsFd for RuntimeEnd {
@@ -121,29 +142,33 @@ impl RuntimeEnd {
 
     /// Waits for what the new process says.
     pub fn receive(&self) -> Result<FromInit, Error> {
-        let (data, fd) = match sys::recv_fd(self.0.as_fd()) {
+        let (data, mut fds) = match sys::recv_fds(self.0.as_fd(), LONGEST) {
             // The process ended without reading all that was said to it. This is told once; what it
             // had said itself is still there.
-            Err(err) if err.errno() == Errno::CONNRESET => sys::recv_fd(self.0.as_fd())?,
+            Err(err) if err.errno() == Errno::CONNRESET => sys::recv_fds(self.0.as_fd(), LONGEST)?,
             other => other?,
         };
         let Some((kind, rest)) = data.split_first() else { return Ok(FromInit::Closed) };
         let text = || String::from_utf8_lossy(rest).into_owned();
-        match (kind, fd) {
-            (b'P', None) => {
+        match (kind, fds.len()) {
+            (b'P', 0) => {
                 let bytes = rest.try_into().map_err(|_| garbled())?;
                 Ok(FromInit::Pid(i32::from_ne_bytes(bytes)))
             }
-            (b'N', None) => {
+            (b'N', 0) => {
                 let bytes = rest.try_into().map_err(|_| garbled())?;
                 Ok(FromInit::ListenerAt(i32::from_ne_bytes(bytes)))
             }
-            (b'H', None) => Ok(FromInit::Hooks),
-            (b'L', None) => Ok(FromInit::Limits),
-            (b'F', Some(fd)) => Ok(FromInit::Listener(fd)),
-            (b'W', None) => Ok(FromInit::Warning(text())),
-            (b'R', None) => Ok(FromInit::Ready),
-            (b'E', None) if !rest.is_empty() => {
+            (b'H', 0) => Ok(FromInit::Hooks),
+            (b'L', 0) => Ok(FromInit::Limits),
+            (b'V', 2) => {
+                let [namespace, old_root]: [OwnedFd; 2] = fds.try_into().map_err(|_| garbled())?;
+                Ok(FromInit::Pivoted(Pivoted { namespace, old_root }))
+            }
+            (b'F', 1) => Ok(FromInit::Listener(fds.remove(0))),
+            (b'W', 0) => Ok(FromInit::Warning(text())),
+            (b'R', 0) => Ok(FromInit::Ready),
+            (b'E', 0) if !rest.is_empty() => {
                 let text = String::from_utf8_lossy(&rest[1..]).into_owned();
                 Ok(FromInit::Failed(Class::from_byte(rest[0]), text))
             }
@@ -158,7 +183,7 @@ fn garbled() -> Error {
 
 impl AsFd for InitEnd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }
 
@@ -168,7 +193,7 @@ impl InitEnd {
         message.push(kind);
         message.extend_from_slice(rest);
         message.truncate(LONGEST);
-        match rustix::io::retry_on_intr(|| rustix::io::write(&self.0, &message)) {
+        match rustix::io::retry_on_intr(|| rustix::io::write(&self.socket, &message)) {
             Ok(_) => Ok(()),
             // Whoever would read an error is not there any more.
             Err(_) => Err(crate::Error::Abandoned),
@@ -186,6 +211,29 @@ impl InitEnd {
         self.wait(ToInit::Done)
     }
 
+    /// Asks for the old root to be detached, and does not wait for it.
+    pub(crate) fn pivoted(
+        &self,
+        namespace: BorrowedFd<'_>,
+        old_root: BorrowedFd<'_>,
+    ) -> Result<(), crate::Error> {
+        sys::send_fds(self.socket.as_fd(), b"V", &[namespace, old_root]).map_err(|source| {
+            crate::Error::Call { doing: "hand over the old root".into(), source }
+        })?;
+        self.detaching.set(true);
+        Ok(())
+    }
+
+    /// Waits until the old root is detached, if that was asked for. Before this, no path may be
+    /// resolved that the container has chosen, see [`mount::pivot_root_beneath`].
+    pub(crate) fn until_detached(&self) -> Result<(), crate::Error> {
+        if self.detaching.get() {
+            self.wait(ToInit::Detached)?;
+            self.detaching.set(false);
+        }
+        Ok(())
+    }
+
     /// Asks for limits to be raised.
     pub(crate) fn limits(&self) -> Result<(), crate::Error> {
         self.write(b'L', b"")?;
@@ -200,7 +248,7 @@ impl InitEnd {
             byte if byte == ToInit::HandOver.byte() => {}
             _ => return Err(crate::Error::Abandoned),
         }
-        sys::send_fd(self.0.as_fd(), b"F", fd).map_err(|source| crate::Error::Call {
+        sys::send_fd(self.socket.as_fd(), b"F", fd).map_err(|source| crate::Error::Call {
             doing: "hand over the seccomp listener".into(),
             source,
         })?;
@@ -212,8 +260,9 @@ impl InitEnd {
         self.write(b'W', text.as_bytes())
     }
 
-    /// Tells that all is made.
+    /// Tells that all is made: also that nothing of the host is in the mount namespace any more.
     pub(crate) fn ready(&self) -> Result<(), crate::Error> {
+        self.until_detached()?;
         self.write(b'R', b"")
     }
 
@@ -227,7 +276,7 @@ impl InitEnd {
     /// Waits until the runtime closes its end.
     pub fn wait_closed(&self) {
         let mut byte = [0];
-        while let Ok(1) | Err(Errno::INTR) = rustix::io::read(&self.0, &mut byte) {}
+        while let Ok(1) | Err(Errno::INTR) = rustix::io::read(&self.socket, &mut byte) {}
     }
 
     /// Waits for one message of the runtime.
@@ -237,7 +286,7 @@ impl InitEnd {
 
     fn hear(&self) -> Result<u8, crate::Error> {
         let mut byte = [0];
-        match rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut byte)) {
+        match rustix::io::retry_on_intr(|| rustix::io::read(&self.socket, &mut byte)) {
             Ok(1) => Ok(byte[0]),
             _ => Err(crate::Error::Abandoned),
         }
@@ -276,6 +325,21 @@ mod tests {
         drop(init);
         assert!(matches!(runtime.receive().unwrap(), FromInit::Failed(_, text) if text == "why"));
         assert!(matches!(runtime.receive().unwrap(), FromInit::Closed));
+    }
+
+    #[test]
+    fn it_is_not_ready_before_the_old_root_is_detached() {
+        let (runtime, init) = pair().unwrap();
+        init.until_detached().unwrap();
+        init.pivoted(rustix::stdio::stdin(), rustix::stdio::stdout()).unwrap();
+        assert!(matches!(runtime.receive().unwrap(), FromInit::Pivoted(_)));
+        runtime.send(ToInit::Detached).unwrap();
+        init.until_detached().unwrap();
+        init.ready().unwrap();
+        assert!(matches!(runtime.receive().unwrap(), FromInit::Ready));
+        init.pivoted(rustix::stdio::stdin(), rustix::stdio::stdout()).unwrap();
+        drop(runtime);
+        assert!(matches!(init.ready(), Err(crate::Error::Abandoned)));
     }
 
     #[test]

@@ -40,6 +40,8 @@ fn prepare(test: &str) -> Option<Bundle> {
     }
     let mut b = bundle(test)?;
     b.config["linux"]["resources"] = json!({ "pids": { "limit": 100 } });
+    // With a HOME the runtime detaches the root that init has left.
+    b.config["process"]["env"] = json!(["PATH=/bin", "HOME=/"]);
     b.args(&["sleep", "1000"]).write();
     Some(b)
 }

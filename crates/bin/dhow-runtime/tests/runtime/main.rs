@@ -18,6 +18,7 @@ mod lockdown;
 mod mounts;
 mod namespaces;
 mod netdevices;
+mod old_root;
 mod older;
 mod rdt;
 mod rootfs;

@@ -52,16 +52,19 @@ pub(crate) fn the_terminal_is_the_containers_own() {
     let listener = UnixListener::bind(&socket).unwrap();
     b.config["process"]["terminal"] = json!(true);
     b.config["process"]["consoleSize"] = json!({ "height": 33, "width": 101 });
+    // With a HOME the runtime detaches the root that init has left.
+    b.config["process"]["env"] = json!(["PATH=/bin", "HOME=/"]);
     b.script(
-        "tty; stty size; stat -c '%t' -L /dev/console; test -t 0 && test -t 1 && test -t 2 && \
-         echo all; read line; echo got $line; trap 'exit 2' INT; while :; do sleep 0.1; done",
+        "tty; stty size; stat -c '%t' -L /dev/console; awk '$5 == \"/\"' /proc/self/mountinfo | \
+         wc -l; test -t 0 && test -t 1 && test -t 2 && echo all; read line; echo got $line; \
+         trap 'exit 2' INT; while :; do sleep 0.1; done",
     )
     .write();
     create(&b, socket.to_str().unwrap());
     let mut master = master(&listener);
     b.call(&["start", "c"]).ok();
     let out = read_until(&mut master, "all");
-    assert!(out.contains("/dev/pts/0\r\n33 101\r\n88\r\nall"), "{out:?}");
+    assert!(out.contains("/dev/pts/0\r\n33 101\r\n88\r\n1\r\nall"), "{out:?}");
     master.write_all(b"hello\n").unwrap();
     read_until(&mut master, "got hello");
     // Its interrupt key reaches the foreground of the terminal.
