@@ -34,6 +34,10 @@ impl Supervisor {
             Request::Attach(_) if self.restart_at.is_some() => {
                 self.answer(key, Err(Error::Restarting));
             }
+            // It has ended: what a client of such a connection read next would not be output.
+            Request::Attach(_) if !self.streams.contains_key(&CONTAINER) => {
+                self.answer(key, Err(Error::NotRunning));
+            }
             Request::Attach(streams) => {
                 self.send(key, &Reply::Ok);
                 self.attach(key, CONTAINER, streams);

@@ -17,6 +17,7 @@ use crate::fixture::{base, busybox_layer, wait_until};
 pub(crate) const CASES: &[Case] = &[
     ("output_is_delivered_and_logged", output_is_delivered_and_logged),
     ("who_asks_before_the_start_misses_nothing", who_asks_before_the_start_misses_nothing),
+    ("who_comes_after_the_end_is_told", who_comes_after_the_end_is_told),
     ("half_a_close_ends_standard_input", half_a_close_ends_standard_input),
     ("input_without_stdin_once_has_no_end", input_without_stdin_once_has_no_end),
     ("no_input_is_dev_null", no_input_is_dev_null),
@@ -164,6 +165,24 @@ fn who_asks_before_the_start_misses_nothing() {
     let reply = shim_protocol::receive::<Reply>(&waiter).unwrap();
     assert_eq!(reply, Some(Reply::Exited { code: 4, removes: false, heir: None }));
     assert_eq!(it.join(), 4);
+}
+
+fn who_comes_after_the_end_is_told() {
+    let mut it = Container::new("exit 3");
+    it.failpoints = "shim.delete=delay:1500".into();
+    it.launch();
+    wait_until("it has ended", || it.status().phase == Phase::Exited);
+    thread::sleep(std::time::Duration::from_millis(300));
+    if !it.run_dir().exists() {
+        println!("skipped: who_comes_after_the_end_is_told: built without failpoints");
+        return;
+    }
+    // Its streams have gone by the time that this is read.
+    let (client, reply) = it.request(&Request::Attach(OUTPUT));
+    let Reply::Error(error) = reply else { panic!("it is attached") };
+    assert!(error.not_running, "{error}");
+    assert_eq!(read_all(&client), b"");
+    assert_eq!(it.join(), 3);
 }
 
 fn a_command_not_found_leaves_nothing() {
