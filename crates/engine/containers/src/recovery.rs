@@ -200,14 +200,11 @@ impl Engine {
     /// attempt. Whether the container is still there.
     fn settle_start(&self, container: &Container, lock: &Lock) -> Result<bool, Error> {
         let id = &container.id;
-        // Its supervisor notices that the engine went, and ends; unless it was past that.
+        // Its supervisor notices that the engine went, and ends; unless it was past that, also in this moment: it may
+        // have been told to start, and be about to.
         let phase = self.status_locked(id, lock)?.phase;
-        if phase.is_alive() {
-            return Ok(true);
-        }
-        self.await_end(container)?;
-        let phase = self.shared.status(id)?.phase;
-        if phase.is_alive() {
+        let runs = || -> Result<bool, Error> { Ok(self.shared.status(id)?.phase.is_alive()) };
+        if phase.is_alive() || self.await_end_unless(container, runs)? || runs()? {
             return Ok(true);
         }
         self.clean_up_after_shim(id, &self.cgroup_path(container))?;

@@ -70,10 +70,22 @@ impl Engine {
 
     /// Waits until the supervisor of the run before has taken down the last of it.
     pub(crate) fn await_end(&self, container: &Container) -> Result<(), Error> {
+        self.await_end_unless(container, || Ok(false)).map(drop)
+    }
+
+    /// The same, unless one that has not ended `goes_on`. Whether it does.
+    pub(crate) fn await_end_unless(
+        &self,
+        container: &Container,
+        goes_on: impl Fn() -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
         let id = &container.id;
         let run = self.paths().run(id);
         let until = Instant::now() + GOODBYE;
         while run.exists() && shim_lives(&run)? {
+            if goes_on()? {
+                return Ok(true);
+            }
             if Instant::now() > until {
                 return Err(Error::Conflict(format!(
                     "the supervisor of container {id} does not end: see {}",
@@ -85,7 +97,7 @@ impl Engine {
         if run.exists() {
             self.clean_up_after_shim(id, &self.cgroup_path(container))?;
         }
-        Ok(())
+        Ok(false)
     }
 
     fn try_start(&self, container: &mut Container, restarts: u32) -> Result<(), Error> {

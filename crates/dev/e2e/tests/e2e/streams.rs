@@ -71,6 +71,26 @@ fn a_container_goes_on_when_its_command_line_is_killed() {
 }
 
 #[test]
+fn a_start_that_goes_on_without_its_command_line_is_not_waited_for() {
+    needs!(Root, Overlay, Netns, Busybox, Failpoints);
+    let sandbox = busybox("streams-killed-early");
+    let passed = sandbox.work().join("passed");
+    std::fs::write(&passed, "").unwrap();
+    let mut run =
+        sandbox.dhow_command(&["run", "-d", "--name", "alone", "busybox", "sleep", "600"]);
+    run.env("DHOW_FAILPOINTS", format!("shim.start=delay:2000@{}", passed.display()));
+    let mut run = run.stdout(Stdio::null()).spawn().unwrap();
+    wait_until("it is told to start", || !std::fs::read_to_string(&passed).unwrap().is_empty());
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let since = std::time::Instant::now();
+    assert_eq!(sandbox.ok(&["ps", "--format", "{{.Names}}"]), "alone");
+    assert!(since.elapsed().as_secs() < 15, "{:?}", since.elapsed());
+    sandbox.ok(&["rm", "-f", "alone"]);
+    sandbox.finish();
+}
+
+#[test]
 fn signals_are_passed_on() {
     needs!(Root, Overlay, Netns, Busybox);
     let sandbox = busybox("streams-signals");
