@@ -86,7 +86,9 @@ pub fn create(
     match making.make(proof, &plan, hierarchy, console, waits, warnings) {
         Ok(sync) => {
             let told_of = match &making.child {
-                Some((pid, handle)) => options.announce.tell(*pid, handle),
+                Some((pid, handle)) => {
+                    making.container.made().and_then(|()| options.announce.tell(*pid, handle))
+                }
                 None => Err(Error::Ended("created")),
             };
             if let Err(error) = told_of {

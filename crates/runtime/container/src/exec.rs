@@ -59,7 +59,10 @@ pub fn exec(
     warnings: &mut Vec<String>,
 ) -> Result<Executed, Error> {
     let container = store.find(id)?;
-    let record = container.expect_record()?;
+    let mut record = container.expect_record()?;
+    if container.await_made()? {
+        record = container.expect_record()?;
+    }
     let cgroup = cgroup(&record, options)?;
     match container.status_in(&record, cgroup.as_ref())? {
         Status::Created | Status::Running => {}

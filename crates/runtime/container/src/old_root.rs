@@ -14,8 +14,9 @@
 //!
 //! Init does not resolve a path of the container's, and does not say that it is ready, before it has
 //! heard that the old root is gone. A runtime that is killed in between says nothing: init sees the
-//! socket close, and ends. Nothing but our own code runs in the container until then, so what comes
-//! over the socket is what init meant, and nobody in the container sees that this process was there.
+//! socket close, and ends. Nothing but our own code runs in the container until then (`exec` waits
+//! until it is made), so what comes over the socket is what init meant, and nobody in the container
+//! sees that this process was there.
 
 use std::os::fd::{AsFd, OwnedFd};
 

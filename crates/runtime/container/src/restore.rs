@@ -78,7 +78,9 @@ pub fn restore(
     let mut making = Making::new(container, record(&spec, &plan, id, options), false);
     let task = Task { proof, plan: &plan, host, criu, directories, streams, console };
     let made = task.make(&mut making, &hierarchy).and_then(|()| match &making.child {
-        Some((pid, handle)) => options.announce.tell(*pid, handle),
+        Some((pid, handle)) => {
+            making.container.made().and_then(|()| options.announce.tell(*pid, handle))
+        }
         None => Err(Error::Ended("restored")),
     });
     if let Err(error) = made {

@@ -1,4 +1,5 @@
-//! The directory in which the runtime keeps its containers: `ROOT/ID/`, mode 0700, with
+//! The directory in which the runtime keeps its containers: `ROOT/ID/`, mode 0700 (01700 until the
+//! container is made), with
 //! - `state.json`: the [`Record`], written by renaming;
 //! - `exec.fifo`: there until the container is started (`create` only); what goes wrong after that comes
 //!   back through it;
@@ -9,6 +10,7 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use oci::runtime::Status;
 use plan::Filter;
@@ -23,6 +25,14 @@ use crate::record::Record;
 const RECORD: &str = "state.json";
 const FIFO: &str = "exec.fifo";
 const FILTER: &str = "seccomp.bpf";
+
+/// The mode of a container's directory.
+const MODE: u32 = 0o700;
+/// What it has besides until the container is made: the sticky bit, which means nothing for a directory
+/// that only its owner may write to.
+const BEING_MADE: u32 = 0o1000;
+/// How long a container that is being made is waited for.
+const MAKING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The directory of all containers.
 #[derive(Clone, Debug)]
@@ -96,7 +106,7 @@ impl Store {
         }
         let dir = self.root.join(id);
         failpoint("runtime.state-dir")?;
-        match DirBuilder::new().mode(0o700).create(&dir) {
+        match DirBuilder::new().mode(MODE | BEING_MADE).create(&dir) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 return Err(Error::Exists(id.to_owned()));
             }
@@ -166,6 +176,40 @@ impl Container {
     /// Gives the lock up: in a child, which would hold it as long as it lives.
     pub(crate) fn unlock(&mut self) {
         self.lock = None;
+    }
+
+    /// Notes that it is made: others may enter it.
+    pub(crate) fn made(&self) -> Result<(), Error> {
+        rustix::fs::chmod(&self.dir, Mode::from_raw_mode(MODE))
+            .call(|| format!("chmod({:?}, {MODE:o})", self.dir))
+            .doing(|| "state directory")
+    }
+
+    /// Waits until it is made, if somebody is at that: its first process has the host's root for a while.
+    /// Whether there was something to wait for. For one whose record is there.
+    pub(crate) fn await_made(&self) -> Result<bool, Error> {
+        let until = Instant::now() + MAKING_PATIENCE;
+        let mut waited = false;
+        // Who is dead makes nothing more, and its first process ends with it.
+        while self.is_unmade()? && self.is_being_made() {
+            if Instant::now() > until {
+                let (id, status) = (self.id.clone(), Status::Creating);
+                return Err(Error::Status { what: "exec in", id, status });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            waited = true;
+        }
+        Ok(waited)
+    }
+
+    fn is_unmade(&self) -> Result<bool, Error> {
+        match rustix::fs::stat(&self.dir) {
+            Ok(stat) => Ok(stat.st_mode & BEING_MADE != 0),
+            Err(Errno::NOENT) => Err(Error::NotFound(self.id.clone())),
+            Err(errno) => {
+                Err(errno).call(|| format!("stat({:?})", self.dir)).doing(|| "state directory")
+            }
+        }
     }
 
     /// Writes the record, whole or not at all.

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Stdio};
 
 use serde_json::json;
 
@@ -108,6 +108,36 @@ fn init_ends_with_a_runtime_that_is_killed_before_it_says_that_it_has() {
         wait_until("init has ended", || b.status() == "stopped");
         b.call(&["start", "c"]).fails("cannot start a container that has stopped: c");
         assert!(!b.rootfs().join("ran").exists());
+        b.call(&["delete", "--force", "c"]).ok();
+        b.assert_nothing_left();
+    }
+}
+
+#[test]
+fn who_executes_something_in_one_that_is_being_made_waits_for_that() {
+    let Some(mut b) = prepare("who_executes_something_in_one_that_is_being_made_waits_for_that")
+    else {
+        return;
+    };
+    std::fs::write(b.rootfs().join("only-here"), "").unwrap();
+    b.script("sleep 1000");
+    b.write();
+    // Before the root is changed, and between that and the end of the old one.
+    for name in ["runtime.pivot", "runtime.detach"] {
+        let passed = b.dir.join("passed");
+        std::fs::write(&passed, "").unwrap();
+        let mut create = b
+            .command(&["create", "c"])
+            .env("DHOW_FAILPOINTS", format!("{name}=delay:1000@{}", passed.display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_until("it comes there", || !std::fs::read_to_string(&passed).unwrap().is_empty());
+        assert_eq!(b.call(&["exec", "c", "ls", "/only-here"]).ok(), "/only-here\n", "{name}");
+        assert!(create.wait().unwrap().success());
+        b.call(&["start", "c"]).ok();
+        assert_eq!(b.call(&["exec", "c", "ls", "/only-here"]).ok(), "/only-here\n");
         b.call(&["delete", "--force", "c"]).ok();
         b.assert_nothing_left();
     }
