@@ -205,6 +205,7 @@ impl Engine {
         let phase = self.status_locked(id, lock)?.phase;
         let runs = || -> Result<bool, Error> { Ok(self.shared.status(id)?.phase.is_alive()) };
         if phase.is_alive() || self.await_end_unless(container, runs)? || runs()? {
+            self.note_networks(container)?;
             return Ok(true);
         }
         self.clean_up_after_shim(id, &self.cgroup_path(container))?;

@@ -108,6 +108,22 @@ impl Engine {
         self.settle_networks(&mut container, Some(id))
     }
 
+    /// Notes in the record what a container has been given that was started: who did that died before.
+    pub(crate) fn note_networks(&self, container: &Container) -> Result<(), Error> {
+        let path = self.paths().run(&container.id).join("shim.json");
+        // It may have ended meanwhile.
+        let Some(now) = read_config(&path)? else { return Ok(()) };
+        let mut container = container.clone();
+        let resolv = self.settings().resolv();
+        // It runs all the same where that cannot be known any more.
+        if self.connect_with(&mut container, &resolv, Some(&now.network)).is_err() {
+            return Ok(());
+        }
+        let config = container.config_json()?;
+        self.shared.db.write(|tx| tx.set_container_config(&container.id, &config))?;
+        Ok(())
+    }
+
     fn settle_networks(&self, container: &mut Container, left: Option<&str>) -> Result<(), Error> {
         match self.apply_networks(container, left) {
             // A supervisor that cannot is no reason for nobody to go on: the next start is as recorded.

@@ -76,8 +76,8 @@ fn a_start_that_goes_on_without_its_command_line_is_not_waited_for() {
     let sandbox = busybox("streams-killed-early");
     let passed = sandbox.work().join("passed");
     std::fs::write(&passed, "").unwrap();
-    let mut run =
-        sandbox.dhow_command(&["run", "-d", "--name", "alone", "busybox", "sleep", "600"]);
+    let words = ["run", "-d", "--name", "alone", "-p", "127.0.0.1::80", "busybox", "sleep", "600"];
+    let mut run = sandbox.dhow_command(&words);
     run.env("DHOW_FAILPOINTS", format!("shim.start=delay:2000@{}", passed.display()));
     let mut run = run.stdout(Stdio::null()).spawn().unwrap();
     wait_until("it is told to start", || !std::fs::read_to_string(&passed).unwrap().is_empty());
@@ -86,6 +86,13 @@ fn a_start_that_goes_on_without_its_command_line_is_not_waited_for() {
     let since = std::time::Instant::now();
     assert_eq!(sandbox.ok(&["ps", "--format", "{{.Names}}"]), "alone");
     assert!(since.elapsed().as_secs() < 15, "{:?}", since.elapsed());
+    // What it was given is known, though who gave it did not come to noting that.
+    let port = sandbox.ok(&["port", "alone", "80"]);
+    assert!(port.starts_with("127.0.0.1:"), "{port}");
+    let address = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+    let noted = sandbox.ok(&["inspect", "-f", address, "alone"]);
+    let own = sandbox.ok(&["exec", "alone", "ip", "-o", "-4", "addr", "show", "eth0"]);
+    assert!(!noted.is_empty() && own.contains(&noted), "{noted}: {own}");
     sandbox.ok(&["rm", "-f", "alone"]);
     sandbox.finish();
 }
