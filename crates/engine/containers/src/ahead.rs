@@ -80,7 +80,9 @@ impl Engine {
     /// Has the supervisor that waits for this container, if there is one, mount its root meanwhile.
     pub(crate) fn mount_ahead(&self, id: &str, root: &Root) {
         let waiting = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-        let ahead = waiting.as_ref().filter(|ahead| ahead.id == id);
+        // One that will not be used need not mount anything: its end is waited for.
+        let is_meant = |ahead: &&Ahead| ahead.id == id && ahead.since.elapsed() <= FRESH;
+        let ahead = waiting.as_ref().filter(is_meant);
         if let Some((_, control)) = ahead.and_then(|ahead| ahead.supervisor.as_ref()) {
             // One that is dead is not used either.
             let _unheard = shim_protocol::send(control, &Request::Mount(Box::new(root.clone())));
