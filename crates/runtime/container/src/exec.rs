@@ -7,6 +7,7 @@ use init::Joining;
 use init::sync::{FromInit, RuntimeEnd, ToInit};
 use oci::runtime::{Process as ProcessSpec, Status};
 use plan::{Filter, Process};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use sys::{Call, CloneFlags, Cloned, Handle, SingleThreaded};
@@ -98,6 +99,7 @@ pub fn exec(
     let mut joining = Joining {
         sync: theirs,
         entry,
+        root: root(&record)?,
         namespaces: to_join(namespaces, record.pid)?,
         first: init,
         proc: fsroot::proc::open_host().doing(|| "/proc")?,
@@ -173,6 +175,19 @@ fn to_join(namespaces: CloneFlags, pid: i32) -> Result<CloneFlags, Error> {
         return Ok(namespaces - CloneFlags::NEWUSER);
     }
     Ok(namespaces)
+}
+
+/// The container's root, where it has no mount namespace of its own: to enter that would lead there, and so its
+/// first process has changed its root with chroot(2).
+fn root(record: &Record) -> Result<Option<OwnedFd>, Error> {
+    if CloneFlags::from_bits_retain(record.namespaces).contains(CloneFlags::NEWNS) {
+        return Ok(None);
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(&record.rootfs, flags, Mode::empty())
+        .call(|| format!("open({:?})", record.rootfs))
+        .doing(|| "root.path")
+        .map(Some)
 }
 
 fn cgroup(record: &Record, options: &ExecOptions) -> Result<Option<cgroup::Cgroup>, Error> {

@@ -24,6 +24,8 @@ pub struct Joining {
     pub first: sys::Handle,
     /// The way into the container's cgroup, where it was not born.
     pub entry: cgroup::Entry,
+    /// The root of the container, where no mount namespace leads to it.
+    pub root: Option<OwnedFd>,
     /// The namespaces of that process that are not the runtime's own.
     pub namespaces: CloneFlags,
     /// The host's procfs.
@@ -74,6 +76,9 @@ fn prepare(
     // From here on nothing in the container may trace this process (CVE-2016-9962).
     sys::set_dumpable(false).doing(|| "hide from the container")?;
     enter(joining)?;
+    if let Some(root) = joining.root.take() {
+        crate::rootfs::change_root(root.as_fd())?;
+    }
     let needs_fork = joining.namespaces.contains(CloneFlags::NEWPID);
     crate::join_keyring(process, joining.proc.as_fd())?;
     let terminal = match (&joining.console, process.terminal) {

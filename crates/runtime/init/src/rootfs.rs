@@ -454,7 +454,8 @@ fn move_root(root: &Root, path: &Path, proc: BorrowedFd<'_>) -> Result<(), Error
     change_root(root.as_fd())
 }
 
-fn change_root(root: BorrowedFd<'_>) -> Result<(), Error> {
+/// Makes a directory the root and the working directory of this process.
+pub(crate) fn change_root(root: BorrowedFd<'_>) -> Result<(), Error> {
     rustix::process::fchdir(root).call(|| "fchdir(root)").doing(|| "change the root")?;
     rustix::process::chroot(".").call(|| "chroot(\".\")").doing(|| "change the root")?;
     rustix::process::chdir("/").call(|| "chdir(\"/\")").doing(|| "change the root")

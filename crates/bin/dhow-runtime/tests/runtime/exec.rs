@@ -157,3 +157,24 @@ fn a_socket_gets_a_pidfd_of_what_is_made() {
     b.call(&["delete", "--force", "c"]).ok();
     b.call(&["run", "--pidfd-socket", "none", "c"]).fails("--pidfd-socket");
 }
+
+#[test]
+fn the_root_is_the_containers_also_without_a_mount_namespace() {
+    let Some(mut b) = bundle("the_root_is_the_containers_also_without_a_mount_namespace") else {
+        return;
+    };
+    b.config["linux"] = json!({
+        "cgroupsPath": b.config["linux"]["cgroupsPath"],
+        "namespaces": [{ "type": "pid" }, { "type": "network" }],
+    });
+    b.config["mounts"] = json!([]);
+    b.config.as_object_mut().unwrap().remove("hostname");
+    std::fs::write(b.rootfs().join("only-here"), "").unwrap();
+    b.args(&["sleep", "1000"]).start();
+    for cwd in ["/", "/tmp"] {
+        let out = b.call(&["exec", "--cwd", cwd, "c", "sh", "-c", "pwd; ls /only-here"]).ok();
+        assert_eq!(out, format!("{cwd}\n/only-here\n"));
+    }
+    b.call(&["delete", "--force", "c"]).ok();
+    b.assert_nothing_left();
+}
