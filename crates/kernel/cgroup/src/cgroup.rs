@@ -288,6 +288,7 @@ fn is_denied(errno: Errno) -> bool {
 /// Makes the cgroup in one tree. Answers whether its last component is new.
 fn make_in_tree(tree: &Tree, mode: Mode, names: &[&str]) -> Result<(Dir, bool), sys::Error> {
     let mut tries = 0;
+    let mut pause = FIRST_PAUSE;
     loop {
         match make_components(tree, mode, names) {
             // The last container of a parent went, and took the parent along: it is not there any more, or what
@@ -296,6 +297,11 @@ fn make_in_tree(tree: &Tree, mode: Mode, names: &[&str]) -> Result<(Dir, bool), 
                 if matches!(error.errno(), Errno::NOENT | Errno::NODEV) && tries < RACE_RETRIES =>
             {
                 tries += 1;
+                // Who removes may be waiting for the same lock of the kernel as who makes, and come next each time.
+                if tries > RACE_RETRIES / 8 {
+                    std::thread::sleep(pause);
+                    pause = longer(pause);
+                }
             }
             other => return other,
         }
