@@ -2,9 +2,10 @@
 //!
 //! The kernel answers a question over rtnetlink under the lock (`rtnl`) under which it makes and takes down links: who
 //! asks for one waits until a network namespace that ends has lost all of its own. The options of a socket and the
-//! requests of netdevice(7) that are used here do not take it, but read under RCU (`net/core/sock.c` and
-//! `net/core/dev_ioctl.c` of Linux 4.19 and 6.18). Where they cannot be had, rtnetlink is asked: for the number before
+//! requests of netdevice(7) that are used here do not take it, but read under RCU (`net/core/dev_ioctl.c` of Linux 4.19
+//! and 6.18, `sock_bindtoindex` and its like in `net/core/sock.c`). Where they cannot be had, rtnetlink is asked: for the number before
 //! Linux 5.1; without `CAP_NET_RAW` before 5.7, and later where the socket has looked at a link before.
+
 use rustix::io::Errno;
 use rustix::net::netdevice::index_to_name;
 
