@@ -186,7 +186,7 @@ fn supervise(
     if let Err(err) = &outcome {
         supervisor.reply_control(&Reply::Error(err.wire()));
     }
-    supervisor.hear_the_last();
+    supervisor.hear_requests();
     let mut remover = supervisor.remover.take();
     // What could not be taken apart is for the program that follows.
     if matches!(next, OnExit::Exec(_)) && unmade == Unmade::All && remover.is_none() {

@@ -227,7 +227,7 @@ impl Supervisor {
         match request {
             Ok(Some(Request::Start)) if !self.status.phase.is_alive() => {
                 // Whoever is to see the first byte of output asked before the start.
-                self.hear_the_last();
+                self.hear_requests();
                 match self.start(self.config.restart_count) {
                     Ok(pid) => {
                         self.reply_control(&Reply::Started { pid: pid.as_raw_nonzero().get() });

@@ -277,7 +277,7 @@ impl Supervisor {
     }
 
     /// Takes in what was asked in time, before the start or the end: it gets an answer.
-    pub(crate) fn hear_the_last(&mut self) {
+    pub(crate) fn hear_requests(&mut self) {
         self.on_accept();
         for key in self.clients.keys().copied().collect::<Vec<_>>() {
             self.read_client(key);
