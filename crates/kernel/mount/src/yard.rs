@@ -143,9 +143,14 @@ pub(crate) fn set_propagation(
 
 /// The same for all mounts of the namespace but for those in the yard: what is bound there keeps what
 /// it has of the host's, for who wants that. Where a shared one is covered by another, and so cannot be
-/// reached by itself, those in the yard are not spared: it must not be left out.
+/// reached by itself, those in the yard are not spared: it must not be left out. `EINVAL`: the caller's
+/// root is a directory on a mount, which is not listed, and would be left out.
 pub(crate) fn set_propagation_of_all(propagation: Propagation) -> Result<(), Error> {
     let text = crate::mountinfo::read("thread-self")?;
+    let root = sys::mount_id(open_place(Path::new("/"))?.as_fd())?;
+    if root.is_some() && !crate::mountinfo::mounts(&text).any(|mounted| Some(mounted.id) == root) {
+        return Err(Error::new(format!("mount(\"/\", {propagation})"), Errno::INVAL));
+    }
     for mounted in crate::mountinfo::mounts(&text) {
         let point = mounted.point();
         if point.starts_with(PLACE) {
