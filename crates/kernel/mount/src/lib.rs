@@ -18,6 +18,7 @@ pub mod options;
 mod overlay;
 mod overlay_options;
 mod pivot;
+mod top;
 mod tree;
 mod yard;
 
@@ -28,6 +29,7 @@ pub use overlay_options::{
 };
 pub use pivot::{detach_old_root, pivot_root_beneath, pivot_root_into};
 pub use sys::{MountAttr, Propagation};
+pub use top::{Top, cut_off_at_top, go_to_top};
 pub use tree::{
     bind, bind_fd, cut_off, is_mountpoint, is_mountpoint_fd, mount_setattr, move_to_fd,
     move_to_path, open_tree, open_tree_fd, set_propagation, set_propagation_fd, umount_detach,

@@ -34,7 +34,7 @@ pub(crate) fn in_namespace(name: &str, test: impl FnOnce(&Path) + Send + 'static
 
 /// The same with all of the mount API.
 #[track_caller]
-fn with_the_mount_api(name: &str, test: impl FnOnce(&Path) + Send + 'static) {
+pub(crate) fn with_the_mount_api(name: &str, test: impl FnOnce(&Path) + Send + 'static) {
     if sys::has_mount_setattr() {
         in_namespace(name, test);
     } else {
