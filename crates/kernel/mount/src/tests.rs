@@ -284,7 +284,9 @@ fn until_it_is_detached_the_old_root_is_above_the_new_one() {
         let new = dir(scratch.join("new"), "marker", "here");
         let root = bind(&new, false).unwrap();
         put(&root, new);
-        let old_root = pivot_root_beneath(root.as_fd()).unwrap();
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+        let old_root = rustix::fs::open("/", flags, rustix::fs::Mode::empty()).unwrap();
+        pivot_root_beneath(root.as_fd(), old_root.as_fd()).unwrap();
         assert_eq!(fs::read_to_string("/marker").unwrap(), "here");
         assert_eq!(fs::read_to_string("marker").unwrap(), "here", "the working directory");
         assert_eq!(fs::read_to_string("/../tmp/new/marker").unwrap(), "here", "the old root");

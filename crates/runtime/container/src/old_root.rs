@@ -8,9 +8,9 @@
 //! caller to be in the namespace of the mount (`check_mnt`). setns(2) lets a process in whose root and
 //! working directory nobody shares (`fs->users`, so one with one thread), with `CAP_SYS_ADMIN` in the
 //! user namespaces of both, and `CAP_SYS_CHROOT` (`mntns_install`). It changes both to what is topmost
-//! at the other namespace's root, which is mostly the old root; but not where the host's root is one
-//! that somebody has changed with chroot(2). So what is detached is what the descriptor names, wherever
-//! setns(2) led.
+//! at the other namespace's root. That is the old root: where the runtime's own root is another, one of
+//! chroot(2), init has left that first (`mount::go_to_top`). What is detached is what the descriptor
+//! names, all the same.
 //!
 //! Init does not resolve a path of the container's, and does not say that it is ready, before it has
 //! heard that the old root is gone. A runtime that is killed in between says nothing: init sees the

@@ -9,13 +9,17 @@ use std::path::Path;
 use fsroot::Root;
 use mount::fs_mount;
 use plan::{Enter, Mount, Rootfs, What};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 use sys::{Call, MountAttr, Propagation};
 
 use crate::error::{Doing, Error, failpoint};
 use crate::sync::{InitEnd, ToInit};
-use crate::{Inherited, cgroupfs, cover, dev, exposed, source};
+use crate::{Inherited, cgroupfs, cover, dev, source};
+
+mod enter;
+
+pub(crate) use enter::change_root;
 
 /// The magic number of procfs: statfs(2).
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
@@ -124,42 +128,6 @@ impl Prepared {
             .call(|| "fchdir(root)")
             .doing(|| "go to the root for hooks")
     }
-
-    /// Makes it the root of this process. Where the runtime detaches the old one, it is still there
-    /// afterwards, see [`InitEnd::until_detached`].
-    pub(crate) fn enter(
-        self,
-        plan: &Rootfs,
-        inherited: &Inherited,
-        sync: &InitEnd,
-    ) -> Result<(), Error> {
-        let proc = inherited.proc.as_fd();
-        failpoint("runtime.pivot")?;
-        match plan.enter {
-            Enter::PivotRoot if inherited.detached_outside => {
-                let doing = || "change the root";
-                // Opened here, where nobody can be denied it: a process may look at itself.
-                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-                let namespace = rustix::fs::openat(proc, "self/ns/mnt", flags, Mode::empty())
-                    .call(|| "open(\"/proc/self/ns/mnt\")")
-                    .doing(doing)?;
-                let old_root = mount::pivot_root_beneath(self.root.as_fd()).doing(doing)?;
-                sync.pivoted(namespace.as_fd(), old_root.as_fd())?;
-            }
-            Enter::PivotRoot => {
-                drop(self.yard);
-                mount::pivot_root_into(self.root.as_fd()).doing(|| "change the root")?;
-            }
-            Enter::Move => move_root(&self.root, &plan.root.path, proc)?,
-            Enter::Chroot => return change_root(self.root.as_fd()),
-        }
-        // Not before: pivot_root(2) refuses a root that is shared.
-        match plan.root.propagation {
-            Propagation::Slave | Propagation::Private => Ok(()),
-            other => mount::set_propagation(Path::new("/"), other, false)
-                .doing(|| "propagation of the root"),
-        }
-    }
 }
 
 /// The error of a mount says which one it was.
@@ -173,11 +141,7 @@ fn attach_root(plan: &Rootfs, inherited: &mut Inherited) -> Result<Root, Error> 
     if plan.enter == Enter::Chroot {
         return Root::open(&plan.root.path).doing(|| "root.path");
     }
-    let everything = match plan.root.propagation {
-        Propagation::Private => Propagation::Private,
-        _ => Propagation::Slave,
-    };
-    mount::cut_off(everything).doing(|| "cut the mount namespace off")?;
+    enter::cut_off(plan, inherited.proc.as_fd())?;
     let tree = inherited
         .sources
         .root
@@ -444,21 +408,6 @@ fn check_not_in_proc(mount: &Mount, target: BorrowedFd<'_>, is_procfs: bool) -> 
 pub(crate) fn file_type(fd: BorrowedFd<'_>) -> Result<FileType, Error> {
     let stat = rustix::fs::fstat(fd).call(|| "fstat()").doing(String::new)?;
     Ok(FileType::from_raw_mode(stat.st_mode))
-}
-
-/// `--no-pivot`: the root's mount covers `/`, for a host root in the initramfs. What it covers stays
-/// in the mount namespace.
-fn move_root(root: &Root, path: &Path, proc: BorrowedFd<'_>) -> Result<(), Error> {
-    exposed::cover(path, proc)?;
-    mount::move_to_path(root.as_fd(), Path::new("/")).doing(|| "move the root")?;
-    change_root(root.as_fd())
-}
-
-/// Makes a directory the root and the working directory of this process.
-pub(crate) fn change_root(root: BorrowedFd<'_>) -> Result<(), Error> {
-    rustix::process::fchdir(root).call(|| "fchdir(root)").doing(|| "change the root")?;
-    rustix::process::chroot(".").call(|| "chroot(\".\")").doing(|| "change the root")?;
-    rustix::process::chdir("/").call(|| "chdir(\"/\")").doing(|| "change the root")
 }
 
 /// Waits, once, until the runtime has recorded this process; then makes the cgroup namespace, whose

@@ -7,6 +7,7 @@ mod bad_input;
 mod bundle;
 mod cgroups;
 mod checkpoint;
+mod chroot;
 mod exec;
 mod failpoints;
 mod fields;

@@ -8,8 +8,8 @@ use sys::{SeccompFlags, SockFilter};
 
 use crate::bundle::bundle;
 use crate::{
-    as_runc, cgroups, exec, hooks, hostile, lifecycle, mounts, namespaces, rootfs, rootless,
-    terminal, userns,
+    as_runc, cgroups, chroot, exec, hooks, hostile, lifecycle, mounts, namespaces, rootfs,
+    rootless, terminal, userns,
 };
 
 /// From here on nothing that this thread starts has the newer calls.
@@ -55,6 +55,9 @@ also_there! {
     cgroups::a_paused_container_is_changed_signalled_and_killed
     cgroups::events_tell_of_want_of_memory_until_the_end
     cgroups::without_a_namespace_the_mount_is_still_only_its_own
+    chroot::paths_of_the_host_are_those_of_the_chroot
+    chroot::what_a_runtime_in_a_chroot_executes_has_the_containers_root
+    chroot::what_was_mounted_over_the_runtimes_root_is_not_the_containers
     exec::a_detached_process_goes_on_in_the_containers_cgroup
     exec::a_process_enters_a_user_namespace_as_its_root
     exec::options_change_what_is_executed
