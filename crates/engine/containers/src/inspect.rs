@@ -174,7 +174,7 @@ impl Engine {
     }
 
     /// Whether it is being removed.
-    fn is_going(&self, id: &str) -> Result<bool, Error> {
+    pub(crate) fn is_going(&self, id: &str) -> Result<bool, Error> {
         let under_way = self.shared.db.read(|tx| tx.operations_on(id))?;
         Ok(under_way.iter().any(|one| one.kind == Intent::Remove.name()))
     }

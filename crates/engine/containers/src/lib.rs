@@ -87,6 +87,7 @@ mod stats;
 mod step;
 mod stray;
 mod supplies;
+mod told;
 mod top;
 mod usage;
 mod userns;

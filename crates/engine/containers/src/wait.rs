@@ -3,6 +3,8 @@
 //! The supervisor tells of the end itself, on a connection, so that no exit code is lost even if
 //! the container is removed at once. Before there is a supervisor, this process is told by its own
 //! start ([`crate::shim::Pending`]), and by the container's folder if another process starts it.
+//! Who comes to neither in time finds the exit code in the status or, where the container is gone with that,
+//! among the events ([`crate::told`]).
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -12,8 +14,10 @@ use std::time::{Duration, Instant};
 use shim_protocol::{Attach, Phase, Reply, Request, Status};
 
 use crate::engine::{Engine, Shared};
+use crate::error::At as _;
 use crate::record::Container;
 use crate::shim::{self, Ready, Ticket, first_ready};
+use crate::told::Told;
 use crate::watch::Watch;
 use crate::{Error, control};
 
@@ -53,6 +57,10 @@ pub struct Waiting {
     watch: Watch,
     /// What is known so far.
     exit: Exit,
+    /// It was seen to run.
+    ran: bool,
+    /// What is told of it from then on.
+    told: Told,
     /// The container is to go with its end, and this process is offered as the one that removes it.
     removes: bool,
     /// The supervisor's connection, where it has taken that offer, and its number, where it deletes the files: it
@@ -68,6 +76,8 @@ enum State {
     Running(UnixStream),
     /// It does not run yet.
     Pending(Ticket),
+    /// It ran, and its supervisor has gone without a word to us.
+    Left,
     /// It has ended.
     Ended,
 }
@@ -102,22 +112,23 @@ impl Engine {
         let removes = condition == Condition::Removed && host.auto_remove;
         let request = Request::Wait { removes };
         let ticket = self.shared.pending.register(&id, request.clone())?;
+        let told = Told::from_now_on(self.paths().events())?;
         let status = self.status(&id)?;
+        // What is being taken away does not say any more that it has run.
+        if status.phase == Phase::Created && self.has_no_status_left(&id, condition)? {
+            return Err(Error::NoContainer(wanted.to_owned()));
+        }
         let state = match status.phase {
             Phase::Running | Phase::Paused | Phase::Restarting => {
                 match shim::begin(&self.paths().socket(&id), &request)? {
                     Some(stream) => State::Running(stream),
                     // It ended in this moment.
-                    None => State::Ended,
+                    None => State::Left,
                 }
             }
             Phase::Created | Phase::Exited if condition == Condition::NotRunning => State::Ended,
             Phase::Exited if condition == Condition::Removed => State::Ended,
             Phase::Created | Phase::Exited => State::Pending(ticket),
-        };
-        let status = match state {
-            State::Ended => self.shared.status(&id)?,
-            State::Running(_) | State::Pending(_) => status,
         };
         Ok(Waiting {
             shared: Arc::clone(&self.shared),
@@ -126,10 +137,21 @@ impl Engine {
             state,
             watch,
             exit: exit_of(&status),
+            ran: status.phase.is_alive(),
+            told,
             removes,
             removal: None,
             started_at: status.started_at,
         })
+    }
+
+    /// Whether a container whose folder has no status is being removed, and may have had one.
+    fn has_no_status_left(&self, id: &str, condition: Condition) -> Result<bool, Error> {
+        if !self.paths().data(id).exists() {
+            return Ok(true);
+        }
+        // Who waits for more than to hear that it does not run sees the folder go.
+        Ok(condition == Condition::NotRunning && self.is_going(id)?)
     }
 
     /// Joins the streams of a container. One that does not run yet is joined when it starts,
@@ -215,23 +237,27 @@ impl Waiting {
             match &mut self.state {
                 State::Ended => break,
                 State::Running(stream) => {
-                    let mut removes = None;
                     if first_ready(&[stream.as_fd()], gone, None)? == Ready::Gone {
                         return Ok(None);
                     }
-                    match shim_protocol::receive::<Reply>(&*stream) {
-                        Ok(Some(Reply::Exited { code, removes: ours, heir })) => {
-                            self.exit = Exit { code: code.into(), error: None };
-                            removes = ours.then_some(heir);
-                        }
-                        // The supervisor was killed: the status will say.
-                        _ => self.await_status(gone)?,
-                    }
+                    let told = shim_protocol::receive::<Reply>(&*stream);
+                    let Ok(Some(Reply::Exited { code, removes, heir })) = told else {
+                        // It was killed, or has not heard us: the status will say.
+                        self.state = State::Left;
+                        continue;
+                    };
+                    self.exit = Exit { code: code.into(), error: None };
                     if let State::Running(stream) = std::mem::replace(&mut self.state, State::Ended)
-                        && let Some(heir) = removes
+                        && removes
                     {
                         self.removal = Some((stream, heir));
                     }
+                }
+                State::Left => {
+                    if !self.await_status(gone)? {
+                        return Ok(None);
+                    }
+                    self.state = State::Ended;
                 }
                 State::Pending(_) => {
                     if !self.next_event(gone)? {
@@ -259,14 +285,12 @@ impl Waiting {
         match ready {
             Ready::Gone | Ready::Timeout => return Ok(false),
             Ready::At(0) => {
-                // Our own start: with a connection, or without one where it failed.
+                // Our own start: with a connection, or without one where it failed, or the supervisor was
+                // gone already. Or somebody has removed it.
                 self.state = match ticket.take() {
                     Some(stream) => State::Running(stream),
-                    None => State::Ended,
+                    None => self.look_after_start()?,
                 };
-                if matches!(self.state, State::Ended) && self.shared.paths.data(&self.id).exists() {
-                    self.exit = exit_of(&self.shared.status(&self.id)?);
-                }
                 return Ok(true);
             }
             Ready::At(_) => {}
@@ -279,6 +303,7 @@ impl Waiting {
             return Ok(true);
         }
         if !is_there {
+            self.exit = self.told()?;
             self.state = State::Ended;
             return Ok(true);
         }
@@ -292,6 +317,7 @@ impl Waiting {
                 if let Some(stream) = shim::begin(&socket, &request)? {
                     // Our own start may be the one that wrote it: both connections tell the same.
                     self.state = State::Running(stream);
+                    self.ran = true;
                 }
             }
             Phase::Restarting | Phase::Exited if is_new => {
@@ -303,27 +329,63 @@ impl Waiting {
         Ok(true)
     }
 
-    /// The supervisor went without a word: looks at what recovery makes of it.
-    fn await_status(&mut self, gone: Option<BorrowedFd<'_>>) -> Result<(), Error> {
+    /// After a start of this process that has no connection for us: asks for another one, where it runs.
+    fn look_after_start(&mut self) -> Result<State, Error> {
+        let path = self.shared.paths.data(&self.id);
+        failpoint::hit("engine.unheard").at("read", &path)?;
+        let status = self.shared.status(&self.id)?;
+        if says_how(&status) {
+            self.exit = exit_of(&status);
+            return Ok(State::Ended);
+        }
+        if !status.phase.is_alive() {
+            self.exit = self.told()?;
+            return Ok(State::Ended);
+        }
+        let request = Request::Wait { removes: self.removes };
+        let stream = shim::begin(&self.shared.paths.socket(&self.id), &request)?;
+        self.ran = true;
+        Ok(stream.map_or(State::Left, State::Running))
+    }
+
+    /// The supervisor went without a word: looks at what it has written, or at what recovery makes of it. False
+    /// where nobody wants to know.
+    fn await_status(&mut self, gone: Option<BorrowedFd<'_>>) -> Result<bool, Error> {
         const LOOK_AGAIN: Duration = Duration::from_millis(50);
         let until = Instant::now() + RECORD_GRACE;
         while Instant::now() < until && self.shared.paths.data(&self.id).exists() {
             let status = self.shared.status(&self.id)?;
-            if !status.phase.is_alive() {
+            if says_how(&status) {
                 self.exit = exit_of(&status);
-                return Ok(());
+                return Ok(true);
             }
             if self.shared.lost_its_shim(&self.id, &status)? {
                 // Whoever looks at it next cleans up; the code is known already.
                 self.exit = Exit { code: 137, error: Some("its supervisor was killed".into()) };
-                return Ok(());
+                return Ok(true);
             }
             if first_ready(&[self.watch.as_fd()], gone, Some(LOOK_AGAIN))? == Ready::Gone {
-                return Ok(());
+                return Ok(false);
             }
             self.watch.drain();
         }
-        Ok(())
+        self.exit = self.told()?;
+        Ok(true)
+    }
+
+    /// How it has ended since this began, by what was told of it: no status says so, or not any more.
+    fn told(&self) -> Result<Exit, Error> {
+        let lives = self.told.lives(&self.id)?;
+        let code = match self.condition {
+            Condition::NotRunning | Condition::NextExit => lives.codes.first(),
+            Condition::Removed => lives.codes.last(),
+        };
+        match code {
+            Some(&code) => Ok(Exit { code, error: None }),
+            // It has not run meanwhile: what was known stays true.
+            None if !self.ran && !lives.goes_on => Ok(self.exit.clone()),
+            None => Err(Error::Shim(format!("how container {} ended was told nowhere", self.id))),
+        }
     }
 
     /// Waits until there is no record any more. False where nobody wants to know.
@@ -386,6 +448,15 @@ impl Attaching {
                 return Ok(answer.map(|answer| answer.stream));
             }
         }
+    }
+}
+
+/// Whether a status says how a container has ended, or why it could not be started.
+fn says_how(status: &Status) -> bool {
+    match status.phase {
+        Phase::Exited => true,
+        Phase::Created => status.exit_code != 0 || !status.error.is_empty(),
+        Phase::Running | Phase::Paused | Phase::Restarting => false,
     }
 }
 

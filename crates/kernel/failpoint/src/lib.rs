@@ -290,6 +290,7 @@ pub const ALL: &[&str] = &[
     "engine.spawn",
     "engine.spawned",
     "engine.go",
+    "engine.unheard",
 ];
 
 /// Passes the failpoint `name`. Fails only when a test asked for it.

@@ -144,6 +144,7 @@ impl Supervisor {
         self.end_memory(kills);
         let again = self.note_end(code);
         let ran = self.started.elapsed().as_secs().to_string();
+        // Before anything is taken apart: who waits, and finds the container gone, looks for this.
         self.emit("die", &[("exitCode", &code.to_string()), ("execDuration", &ran)]);
         self.hand_over_output();
         if !again {

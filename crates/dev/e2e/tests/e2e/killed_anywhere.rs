@@ -23,6 +23,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("images.push-ended", "the same"),
     ("engine.extract", "files copied in: `while_files_are_copied_in`"),
     ("engine.extracted", "the same"),
+    ("engine.unheard", "who waits comes to no supervisor: exit_codes.rs"),
     ("build.cache-mount", "cache mounts brought here: build/cache_mounts.rs"),
     ("build.cache-mount-unpacked", "the same"),
     ("build.cache-mount-exchanged", "the same"),
