@@ -76,6 +76,7 @@ impl cli::Host for Host {
         settings.check().map_err(|err| chain(&err))?;
         let driver = driver(global)?;
         let engine = Arc::new(open_with(self.places.root(global), state, driver, settings, false)?);
+        engine.keep_program();
         listeners.extend(listening.bind()?);
         let mut warnings = Vec::new();
         for warning in listeners.iter().filter_map(docker_api::Listener::warning) {

@@ -1,6 +1,7 @@
 //! The engine itself: what all calls share.
 
 use std::fs::DirBuilder;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -57,6 +58,8 @@ pub struct Engine {
     /// Supervisors that this process started: to be waited for when they end.
     pub(crate) children: Mutex<Vec<Child>>,
     pub(crate) ahead: Mutex<Option<Ahead>>,
+    /// See [`Engine::keep_program`].
+    kept: OnceLock<OwnedFd>,
 }
 
 /// What those need who wait, on threads of their own.
@@ -113,6 +116,7 @@ impl Engine {
             settings: RwLock::new(Arc::new(config.settings)),
             children: Mutex::default(),
             ahead: Mutex::new(ahead),
+            kept: OnceLock::new(),
         };
         match engine.recover() {
             // What was left stays until there is room to note that it has gone; meanwhile a person can
@@ -121,6 +125,23 @@ impl Engine {
             recovered => recovered?,
         }
         Ok(engine)
+    }
+
+    /// Keeps this program in a form that no container can write, for the supervisors that this process starts: they
+    /// are this program as well, whatever became of its file, but can have it in such a form by its path alone, or
+    /// as a copy for each container. For a process that stays; best as long as the path leads to the program.
+    pub fn keep_program(&self) {
+        // Where it cannot be had, supervisors do as they can.
+        if let Ok(exe) = sys::overlaid_exe() {
+            // Once is enough.
+            let _kept = self.kept.set(exe.file);
+        }
+    }
+
+    /// Where a supervisor finds what is kept.
+    pub(crate) fn kept_exe(&self) -> Option<PathBuf> {
+        let fd = self.kept.get()?.as_raw_fd();
+        Some(format!("/proc/{}/fd/{fd}", std::process::id()).into())
     }
 
     /// The images.

@@ -432,6 +432,7 @@ impl Engine {
             data_dir: self.paths().data(&container.id),
             bundle: bundle.clone(),
             runtime: self.runtime(&host.runtime)?,
+            kept_exe: self.kept_exe(),
             rootfs,
             netns,
             root_ids: root_ids(container),

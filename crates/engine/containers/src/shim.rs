@@ -81,6 +81,10 @@ fn hear(stream: UnixStream, socket: &Path) -> Result<Option<Answer>, Error> {
             stream.set_read_timeout(None).at("setsockopt", socket)?;
             Ok(Some(Answer { reply, stream }))
         }
+        Err(err) if err.kind() == io::ErrorKind::InvalidData => Err(Error::Shim(format!(
+            "the supervisor of this container is of another version, and answers what is not known here \
+             (start the container anew): {err}"
+        ))),
         Err(err) => Err(err).at("read", socket),
     }
 }
@@ -314,6 +318,24 @@ mod tests {
         assert!(ticket.is_taken() && rings(&ticket) && ticket.take().is_none() && !rings(&late));
         drop(late);
         assert!(pending.take("one").is_empty());
+    }
+
+    #[test]
+    fn an_answer_of_another_version_is_told_from_none() {
+        use std::io::Write as _;
+        let answered = |line: &str| {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            theirs.write_all(line.as_bytes()).unwrap();
+            drop(theirs);
+            hear(ours, Path::new("shim.sock"))
+        };
+        let told = answered("{\"reply\":\"of-a-later-version\"}\n").unwrap_err().to_string();
+        assert!(
+            told.contains("is of another version") && told.contains("of-a-later-version"),
+            "{told}"
+        );
+        assert!(answered("").unwrap().is_none());
+        assert_eq!(answered("{\"reply\":\"ok\"}\n").unwrap().unwrap().reply, Reply::Ok);
     }
 
     #[test]

@@ -60,6 +60,24 @@ pub fn overlaid_exe() -> Result<OverlaidExe, Error> {
     overlay(Path::new(SELF))
 }
 
+/// Our own program as [`overlaid_exe`] gave it to another process of the same program, which has it open as `path`,
+/// a link in procfs: for one that can make no such overlay, since the path of the program leads elsewhere by now.
+///
+/// What is not this program, or can be written, is refused.
+pub fn kept_exe(path: &Path) -> Result<OwnedFd, Error> {
+    let what = || format!("open({path:?}) as our own program");
+    // Not to be held up by whatever else it may be.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).call(what)?;
+    let target = std::fs::read_link(path).call(what)?;
+    let own = rustix::fs::stat(SELF).call(what)?;
+    let found = rustix::fs::fstat(&file).call(what)?;
+    if is_ours_alone(&file, &target) && same_file(&own, &found) {
+        return Ok(file);
+    }
+    Err(Error::new(what(), Errno::STALE))
+}
+
 /// Whether this process runs from what [`protected_exe`] hands out.
 pub fn is_protected() -> bool {
     let Ok(exe) = rustix::fs::open(SELF, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
@@ -85,6 +103,13 @@ fn overlay(link: &Path) -> Result<OverlaidExe, Error> {
     let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else {
         return Err(Error::new(what(), Errno::NOENT));
     };
+    // Not tried where the path leads elsewhere by now, for example because a new version was installed: an overlay that
+    // is dropped again is waited for.
+    let own = rustix::fs::stat(link).call(what)?;
+    let leads_here = |there: Stat| (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino);
+    if !rustix::fs::stat(&file).is_ok_and(leads_here) {
+        return Err(Error::new(what(), Errno::STALE));
+    }
     // By descriptor, because a colon or a comma in a path means something else to the overlay.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let first = rustix::fs::open(directory, flags, Mode::empty())
@@ -97,8 +122,7 @@ fn overlay(link: &Path) -> Result<OverlaidExe, Error> {
         .ok_or_else(|| Error::new(what(), Errno::NODEV))?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&mount, name, flags, Mode::empty()).call(what)?;
-    // The path may lead elsewhere by now, for example because a new version was installed.
-    let own = rustix::fs::stat(link).call(what)?;
+    // It may have come to lead elsewhere meanwhile.
     if !same_file(&own, &rustix::fs::fstat(&file).call(what)?) {
         return Err(Error::new(what(), Errno::STALE));
     }

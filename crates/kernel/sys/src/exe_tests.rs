@@ -53,6 +53,36 @@ fn our_own_program_runs_from_the_protected_descriptor() {
 }
 
 #[test]
+fn what_another_keeps_is_our_own_program_in_an_overlay() {
+    let link = |fd: &OwnedFd| format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd());
+    let refused = |path: &str| kept_exe(Path::new(path)).unwrap_err().errno();
+    assert_eq!(refused(&link(&sealed_copy().unwrap())), Errno::STALE);
+    assert_eq!(refused(SELF), Errno::STALE);
+    let null = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+    assert_eq!(refused(&link(&null)), Errno::STALE);
+    let OverlaidExe { file, mount } = match overlay(Path::new(SELF)) {
+        Err(err) if read_only_overlay("/run:/usr").is_err() => {
+            println!("skipped: what_another_keeps_is_our_own_program_in_an_overlay: {err}");
+            return;
+        }
+        other => other.unwrap(),
+    };
+    drop(mount);
+    let kept = kept_exe(Path::new(&link(&file))).unwrap();
+    assert!(runs(&kept));
+    assert_eq!(open_for_writing(&kept), Some(Errno::ROFS));
+    // Another file of the same kind.
+    let path = std::env::temp_dir().join(format!("dhow-kept-{}", std::process::id()));
+    std::fs::copy(SELF, &path).unwrap();
+    let copy = OwnedFd::from(std::fs::File::open(&path).unwrap());
+    let other = overlay(Path::new(&link(&copy))).unwrap();
+    assert_eq!(refused(&link(&other.file)), Errno::STALE);
+    // Nor is an overlay made of a file that is gone.
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(overlay(Path::new(&link(&copy))).unwrap_err().errno(), Errno::STALE);
+}
+
+#[test]
 fn the_sealed_copy_cannot_be_written() {
     let fd = sealed_copy().unwrap();
     assert!(runs(&fd));

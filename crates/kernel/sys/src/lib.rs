@@ -50,7 +50,7 @@ pub use cred::{
     set_keep_caps, set_no_new_privs, setgroups, setresgid, setresuid,
 };
 pub use error::{Call, Error, FdName};
-pub use exe::{OverlaidExe, is_protected, overlaid_exe, protected_exe};
+pub use exe::{OverlaidExe, is_protected, kept_exe, overlaid_exe, protected_exe};
 pub use exec::{execve, execveat, exit_now};
 pub use fd::{
     close_all_but, close_range, dup2, keep_on_exec, open_on_exec, recv_fd, recv_fds, send_fd,

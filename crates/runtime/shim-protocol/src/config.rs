@@ -19,6 +19,10 @@ pub struct Config {
     pub bundle: PathBuf,
     /// The OCI runtime that creates the container.
     pub runtime: Runtime,
+    /// Our own program as the engine has it open, in a form that no container can write: a link in procfs. A shim
+    /// whose own path leads to another program by now can have it in no such form but that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_exe: Option<PathBuf>,
     /// What is mounted there, in the shim's own mount namespace: it ends with the shim.
     pub rootfs: Rootfs,
     /// A path in `RUN` at which `config.json` has the container's network namespace: the shim makes that

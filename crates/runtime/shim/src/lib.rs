@@ -225,7 +225,9 @@ fn take_up(
         rootless::join(state)?;
     }
     let lock = setup::lock()?;
-    Ok((Hold::new(lock, leave()?), config))
+    let mut left = leave()?;
+    left.take_kept(config.kept_exe.as_deref());
+    Ok((Hold::new(lock, left), config))
 }
 
 /// From creation to the end. An error is the reason why the container never ran.

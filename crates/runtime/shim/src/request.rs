@@ -25,7 +25,7 @@ impl Supervisor {
         let line = std::mem::take(line);
         match serde_json::from_slice::<Request>(&line) {
             Ok(request) => self.handle(key, request, &bytes[end + 1..]),
-            Err(err) => self.answer(key, Err(Error::Request(format!("request: {err}")))),
+            Err(err) => self.answer(key, Err(Error::Request(misunderstood(&err)))),
         }
     }
 
@@ -196,5 +196,17 @@ impl Supervisor {
         self.status.phase = phase;
         self.pause_checks(phase == Phase::Paused);
         self.save_status()
+    }
+}
+
+/// Why a request means nothing here. Who asks may be of a version that has come since this process was started.
+fn misunderstood(err: &serde_json::Error) -> String {
+    if err.is_data() {
+        format!(
+            "the supervisor of this container is of another version, and does not know what it is asked \
+             (start the container anew): {err}"
+        )
+    } else {
+        format!("request: {err}")
     }
 }

@@ -16,7 +16,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use shim_protocol::{Backoff, Config, Reply, Root, Status};
-use sys::{Call, CloneFlags, Handle, OverlaidExe};
+use sys::{Call, CloneFlags, Handle};
 
 use crate::ahead::Ahead;
 use crate::bundle::Bundle;
@@ -53,8 +53,10 @@ pub(crate) struct Hold {
     /// Its own: it ends, and with it all its mounts, when this is closed.
     pub(crate) own_mounts: Option<OwnedFd>,
     /// Our own program as the runtime is to be run from. `None` where that cannot be had: the runtime then
-    /// takes care of itself, with a copy. Its overlay is closed when nobody waits for us any more.
-    pub(crate) program: Option<OverlaidExe>,
+    /// takes care of itself, with a copy.
+    pub(crate) program: Option<OwnedFd>,
+    /// The overlay of it, where we have made that. It is closed when nobody waits for us any more.
+    pub(crate) overlay: Option<OwnedFd>,
     /// A network namespace that was made ahead.
     network: Option<OwnedFd>,
     /// A runtime that was started ahead.
@@ -68,13 +70,21 @@ pub(crate) struct Hold {
 pub(crate) struct Left {
     host_mounts: OwnedFd,
     own_mounts: OwnedFd,
-    program: Option<OverlaidExe>,
+    program: Option<OwnedFd>,
+    overlay: Option<OwnedFd>,
     network: Option<OwnedFd>,
     runtime: Option<Ahead>,
     root: Option<Root>,
 }
 
 impl Left {
+    /// Takes the program as who started us keeps it, where its path did not lead to it any more.
+    pub(crate) fn take_kept(&mut self, kept: Option<&Path>) {
+        if self.program.is_none() {
+            self.program = kept.and_then(|path| sys::kept_exe(path).ok());
+        }
+    }
+
     /// Mounts a root before it is known for what. Not one with ids of its own, which takes more than one mount.
     pub(crate) fn mount(&mut self, root: Root) {
         // What fails is tried again when it is needed, and told then.
@@ -86,9 +96,9 @@ impl Left {
 
 impl Hold {
     pub(crate) fn new(lock: OwnedFd, left: Left) -> Self {
-        let Left { host_mounts, own_mounts, program, network, runtime, root } = left;
-        let own_mounts = Some(own_mounts);
-        Self { lock: Some(lock), host_mounts, own_mounts, program, network, runtime, root }
+        let Left { host_mounts, own_mounts, program, overlay, network, runtime, root } = left;
+        let (lock, own_mounts) = (Some(lock), Some(own_mounts));
+        Self { lock, host_mounts, own_mounts, program, overlay, network, runtime, root }
     }
 
     /// Frees the lock: who finds it free may take down what is left.
@@ -132,7 +142,8 @@ pub(crate) fn leave() -> Result<Left, Error> {
     sys::signal_block_all()?;
 
     // Before the namespace changes: after that the program is in another one.
-    let program = sys::overlaid_exe().ok();
+    let exe = sys::overlaid_exe().ok();
+    let (program, overlay) = exe.map(|exe| (exe.file, exe.mount)).unzip();
     let host_mounts = open_namespace("/proc/self/ns/mnt")?;
     failpoint::hit("shim.unshare")?;
     sys::unshare(CloneFlags::NEWNS)?;
@@ -140,7 +151,8 @@ pub(crate) fn leave() -> Result<Left, Error> {
     mount::set_propagation(Path::new("/"), mount::Propagation::Slave, true)?;
     failpoint::hit("shim.unshared")?;
     let own_mounts = open_namespace("/proc/self/ns/mnt")?;
-    Ok(Left { host_mounts, own_mounts, program, network: None, runtime: None, root: None })
+    let (network, runtime, root) = (None, None, None);
+    Ok(Left { host_mounts, own_mounts, program, overlay, network, runtime, root })
 }
 
 /// The same before it is known for what, with the network namespace that most containers want, and the
@@ -154,7 +166,7 @@ pub(crate) fn leave_ahead(run: &Path) -> Result<Left, Error> {
     }
     // In the mount namespace where it will find what we mount. That it cannot be started is told when one
     // is needed.
-    left.runtime = left.program.as_ref().and_then(|program| Ahead::start(&program.file, run).ok());
+    left.runtime = left.program.as_ref().and_then(|program| Ahead::start(program, run).ok());
     Ok(left)
 }
 
@@ -188,11 +200,7 @@ impl Supervisor {
             |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 0).call(|| "fcntl(F_DUPFD_CLOEXEC)");
         let mounts = (again(&hold.host_mounts)?, again(own_mounts)?);
         Ok(Self {
-            caller: Caller::new(
-                &config.runtime,
-                &config.id,
-                hold.program.as_ref().map(|program| &program.file),
-            )?,
+            caller: Caller::new(&config.runtime, &config.id, hold.program.as_ref())?,
             poller: Poller::new()?,
             signals: Watched::new(sys::signalfd(&[Signal::CHILD])?, Token::Signals),
             control: Some(Watched::new(control, Token::Control)),

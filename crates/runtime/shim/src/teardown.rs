@@ -461,8 +461,7 @@ pub(crate) fn become_next(next: &OnExit, hold: &Hold) -> Result<(), Error> {
     let failpoints = std::env::var("DHOW_FAILPOINTS").ok();
     let env: Option<CString> =
         failpoints.and_then(|value| CString::new(format!("DHOW_FAILPOINTS={value}")).ok());
-    let overlay = hold.program.as_ref().map(|program| &program.mount);
-    for mounts in hold.own_mounts.iter().chain(overlay) {
+    for mounts in hold.own_mounts.iter().chain(&hold.overlay) {
         rustix::io::fcntl_setfd(mounts, FdFlags::empty()).call(|| "fcntl(F_SETFD)")?;
     }
     // A client that went while we wrote to it left a SIGPIPE pending.

@@ -14,16 +14,21 @@ pub(crate) struct Daemon<'s> {
 
 impl<'s> Daemon<'s> {
     pub(crate) fn start(sandbox: &'s Sandbox) -> Self {
+        Self::of(sandbox, sandbox.dhow_command(&["daemon"]))
+    }
+
+    /// What this command line starts is the daemon.
+    pub(crate) fn of(sandbox: &'s Sandbox, mut command: Command) -> Self {
         let socket = sandbox.state().join("dhow.sock").to_string_lossy().into_owned();
-        let child = sandbox
-            .dhow_command(&["daemon"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // One that was killed leaves its socket, on which nobody listens.
         wait_until("it listens", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
         Self { sandbox, child, socket }
+    }
+
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where it listens.

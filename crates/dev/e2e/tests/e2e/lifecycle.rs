@@ -91,7 +91,7 @@ fn a_supervisor_that_is_started_ahead_is_used_or_ends() {
 }
 
 /// The process of the only container there is, from when it waits to be started.
-fn init(sandbox: &testkit::Sandbox) -> Option<i32> {
+pub(crate) fn init(sandbox: &testkit::Sandbox) -> Option<i32> {
     let run = std::fs::read_dir(sandbox.state().join("containers")).ok()?.next()?.ok()?;
     std::fs::read_to_string(run.path().join("init.pid")).ok()?.trim().parse().ok()
 }

@@ -66,6 +66,7 @@ mod streams;
 mod tcp;
 mod terminal;
 mod update;
+mod upgrade;
 mod userns;
 mod volumes;
 

@@ -56,6 +56,7 @@ impl Container {
                 root: state.join("runtime"),
                 args: vec![],
             },
+            kept_exe: None,
             root_ids: None,
             mount_label: String::new(),
             supplies: Vec::new(),
@@ -236,7 +237,7 @@ impl Container {
     }
 
     /// Sends a request; the connection and the reply.
-    pub(crate) fn begin(&self, request: &Request) -> UnixStream {
+    pub(crate) fn begin(&self, request: &impl serde::Serialize) -> UnixStream {
         let dir = fs::File::open(&self.run).unwrap();
         let path = format!("/proc/self/fd/{}/shim.sock", dir.as_raw_fd());
         let client = UnixStream::connect(path).unwrap();

@@ -18,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     ("output_is_delivered_and_logged", output_is_delivered_and_logged),
     ("who_asks_before_the_start_misses_nothing", who_asks_before_the_start_misses_nothing),
     ("who_comes_after_the_end_is_told", who_comes_after_the_end_is_told),
+    ("what_only_another_version_knows_is_told", what_only_another_version_knows_is_told),
     ("half_a_close_ends_standard_input", half_a_close_ends_standard_input),
     ("input_without_stdin_once_has_no_end", input_without_stdin_once_has_no_end),
     ("no_input_is_dev_null", no_input_is_dev_null),
@@ -238,6 +239,21 @@ fn an_engine_that_dies_leaves_nothing() {
     it.launch();
     it.abandon();
     assert_eq!(it.join(), 4);
+}
+
+/// An engine may be of another version than a supervisor that has been at work for long.
+fn what_only_another_version_knows_is_told() {
+    let mut it = Container::new("sleep 100");
+    it.launch();
+    let client = it.begin(&json!({"op": "of-a-later-version"}));
+    let reply = shim_protocol::receive::<Reply>(&client).unwrap();
+    let Some(Reply::Error(err)) = reply else { panic!("{reply:?}") };
+    let (why, which) = ("is of another version", "unknown variant `of-a-later-version`");
+    assert!(err.message.contains(why) && err.message.contains(which), "{err}");
+    // It is no worse for that.
+    let kill = Request::Kill { signal: 9, stop: true, keep: false };
+    assert_eq!(it.request(&kill).1, Reply::Ok);
+    assert_eq!(it.join(), 137);
 }
 
 fn a_slow_client_loses_nothing() {
