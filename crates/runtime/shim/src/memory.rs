@@ -18,27 +18,35 @@ pub(crate) struct Memory {
 }
 
 impl Supervisor {
-    /// Begins to watch; without any effect where the kernel counts no memory for the container.
+    /// Begins to watch, unless it has; without any effect where the kernel counts no memory for the container.
     pub(crate) fn watch_memory(&mut self) {
-        self.memory = None;
-        if self.bundle.cgroup.is_empty() {
+        if self.memory.is_some() || self.bundle.cgroup.is_empty() {
             return;
         }
-        let watch = match self.cgroup().and_then(|cgroup| Ok(cgroup.watch_oom()?)) {
-            Ok(watch) => watch,
-            Err(Error::Cgroup(cgroup::Error::MissingController { .. })) => return,
-            Err(err) => return report("watch the memory", &err),
-        };
-        let begun = rustix::io::fcntl_dupfd_cloexec(watch.fd(), 0)
-            .call(|| "fcntl(F_DUPFD_CLOEXEC)")
-            .and_then(|fd: OwnedFd| {
-                let mut fd = Watched::new(fd, Token::Memory);
-                fd.watch(&self.poller, Interest::READ).map(|()| fd)
-            });
-        match begun {
-            Ok(fd) => self.memory = Some(Memory { watch, fd }),
-            Err(err) => report("watch the memory", &err.into()),
+        match self.memory_watch() {
+            Ok(memory) => self.memory = Some(memory),
+            Err(Error::Cgroup(cgroup::Error::MissingController { .. })) => {}
+            Err(err) => report("watch the memory", &err),
         }
+    }
+
+    /// Begins to watch if the runtime, which is at work, has made the cgroup: mostly it has, and who waits for it has
+    /// nothing else to do.
+    pub(crate) fn watch_memory_early(&mut self) {
+        self.memory = None;
+        if !self.bundle.cgroup.is_empty() {
+            // Why it cannot be watched is told when the container is there.
+            self.memory = self.memory_watch().ok();
+        }
+    }
+
+    fn memory_watch(&self) -> Result<Memory, Error> {
+        let watch = self.cgroup()?.watch_oom()?;
+        let fd: OwnedFd =
+            rustix::io::fcntl_dupfd_cloexec(watch.fd(), 0).call(|| "fcntl(F_DUPFD_CLOEXEC)")?;
+        let mut fd = Watched::new(fd, Token::Memory);
+        fd.watch(&self.poller, Interest::READ)?;
+        Ok(Memory { watch, fd })
     }
 
     /// Something has happened there.

@@ -307,6 +307,7 @@ impl Supervisor {
         let listening = self.proxy.listen(&self.poller, &self.config.listeners);
         // Open until the runtime has joined it.
         let connected = network.as_ref().map_or(Ok(()), |inside| self.connect_to(inside));
+        self.watch_memory_early();
         let code = creating.wait()?;
         drop(network);
         if code != 0 {
