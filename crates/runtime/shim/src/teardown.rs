@@ -28,6 +28,9 @@ use crate::supervisor::{CONTAINER, Supervisor};
 const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 /// How long who is to remove the container has for that.
 const REMOVER_GRACE: Duration = Duration::from_secs(1);
+/// How long who is to remove the container has the processors for itself: somebody waits for that, and for nothing
+/// that is left to be done here.
+const REMOVER_FIRST: Duration = Duration::from_millis(20);
 /// How long other commands are given to come before what they need is tidied or removed.
 const BURST: Duration = Duration::from_millis(150);
 /// How long a client that reads nothing can keep the shim from ending.
@@ -183,6 +186,9 @@ impl Supervisor {
             if self.remover.is_some() {
                 // The status goes with the container: nobody else can look there.
                 self.tell_waiters();
+            }
+            if let Some(remover) = &self.remover {
+                remover.await_end(REMOVER_FIRST);
             }
             return disconnected.and(self.delete());
         }
