@@ -45,6 +45,8 @@ pub(crate) fn arguments() -> Result<Option<(Vec<OsString>, Teller)>, Failure> {
     let Some(Instructions { args, streams }) = await_instructions(control)? else {
         return Ok(None);
     };
+    // What is made now inherits it.
+    sys::run_anywhere();
     let [stdin, stdout, stderr] = &streams;
     let failed = |error: sys::Error| format!("ahead: {error}: {}", error.errno());
     // Out of the way of what becomes standard input, and closed by whatever the container executes.

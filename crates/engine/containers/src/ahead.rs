@@ -13,6 +13,7 @@ use std::process::{Child, Stdio};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
 use shim_protocol::{Request, Root};
 
 use crate::engine::Engine;
@@ -49,9 +50,17 @@ impl Ahead {
             .stderr(Stdio::null())
             .spawn()
             .at("spawn", exe)?;
+        work_beside(&child);
         let supervisor = Some((child, control));
         Ok(Self { id, taken: false, supervisor, since: Instant::now() })
     }
+}
+
+/// Has a supervisor work on another processor than the one on which this process goes on, until it is told to go on.
+fn work_beside(supervisor: &Child) {
+    let pid = i32::try_from(supervisor.id()).ok().and_then(Pid::from_raw);
+    // Where it cannot be, it works when there is time for it.
+    let _beside = pid.is_some_and(sys::wake_elsewhere);
 }
 
 impl Drop for Ahead {
@@ -83,7 +92,8 @@ impl Engine {
         // One that will not be used need not mount anything: its end is waited for.
         let is_meant = |ahead: &&Ahead| ahead.id == id && ahead.since.elapsed() <= FRESH;
         let ahead = waiting.as_ref().filter(is_meant);
-        if let Some((_, control)) = ahead.and_then(|ahead| ahead.supervisor.as_ref()) {
+        if let Some((child, control)) = ahead.and_then(|ahead| ahead.supervisor.as_ref()) {
+            work_beside(child);
             // One that is dead is not used either.
             let _unheard = shim_protocol::send(control, &Request::Mount(Box::new(root.clone())));
         }

@@ -28,6 +28,7 @@ mod mount;
 mod netdevice;
 mod netlink;
 mod packet;
+mod placement;
 mod process;
 mod quota;
 mod sched;
@@ -66,6 +67,7 @@ pub use mount::{MountAttr, Propagation, has_mount_setattr, mount_setattr};
 pub use netdevice::{bind_to_device, bound_device, device_flags};
 pub use netlink::netlink_ext_ack;
 pub use packet::send_frame;
+pub use placement::{run_anywhere, wake_elsewhere};
 pub use process::{
     CloneArgs, CloneFlags, Cloned, SingleThreaded, clone3, namespace_kind, personality,
     set_child_subreaper, set_dumpable, set_pdeathsig, setns, unshare,

@@ -45,10 +45,11 @@ impl Ahead {
         Ok(ahead)
     }
 
-    /// Has it do what `args`, without the program's name, say, with these streams. `None` if it cannot be
-    /// told any more.
+    /// Has it do what `args`, without the program's name, say, with these streams, beside what this process does
+    /// meanwhile. `None` if it cannot be told any more.
     pub(crate) fn go(mut self, args: &[CString], streams: [BorrowedFd<'_>; 3]) -> Option<Creating> {
-        let (_, control) = self.waiting.as_ref()?;
+        let (Spawned { pid, .. }, control) = self.waiting.as_ref()?;
+        let _beside = sys::wake_elsewhere(*pid);
         container::ahead::instruct(control.as_fd(), args, streams).ok()?;
         let (Spawned { pid, handle }, control) = self.waiting.take()?;
         Some(Creating { pid, says: Some((handle, control)) })

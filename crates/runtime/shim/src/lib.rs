@@ -92,6 +92,7 @@ pub fn main_ahead(run_dir: &Path) -> i32 {
                     }
                 }
                 Ok(Some(Request::Supervise)) => {
+                    sys::run_anywhere();
                     open_shim_log(run_dir)?;
                     return supervise(run_dir, control, || left);
                 }

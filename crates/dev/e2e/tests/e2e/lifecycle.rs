@@ -40,10 +40,14 @@ fn a_container_lives_dies_and_lives_again() {
 /// The command line of a container's supervisor.
 fn supervisor(sandbox: &testkit::Sandbox, container: &str) -> String {
     let pid = sandbox.ok(&["inspect", "-f", "{{.State.Pid}}", container]);
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim();
-    let line = std::fs::read_to_string(format!("/proc/{parent}/cmdline")).unwrap();
+    let line = std::fs::read_to_string(format!("/proc/{}/cmdline", parent(&pid))).unwrap();
     line.replace('\0', " ")
+}
+
+/// The parent of a process.
+fn parent(pid: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().to_owned()
 }
 
 #[test]
@@ -87,6 +91,39 @@ fn a_supervisor_that_is_started_ahead_is_used_or_ends() {
     }
     sandbox.ok(&["container", "prune", "-f"]);
     sandbox.assert_no_leaks();
+    sandbox.finish();
+}
+
+/// The processors that a process may run on.
+fn processors(process: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    status.lines().find(|line| line.starts_with("Cpus_allowed:")).unwrap().to_owned()
+}
+
+/// Who is started ahead works beside who starts it, and so was kept from a processor for a moment.
+#[test]
+fn a_container_and_its_supervisor_run_on_any_processor_that_they_may() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("lifecycle-processors");
+    let all = sys::sched_getaffinity().unwrap();
+    let own = processors("thread-self");
+    let seen = ["run", "--rm", "busybox", "grep", "Cpus_allowed:", "/proc/self/status"];
+    assert_eq!(sandbox.ok(&seen), own);
+    let one = || {
+        sandbox.ok(&["run", "-d", "--name", "one", "busybox", "sleep", "600"]);
+        let pid = sandbox.ok(&["inspect", "-f", "{{.State.Pid}}", "one"]);
+        let both = (processors(&pid), processors(&parent(&pid)));
+        sandbox.ok(&["rm", "-f", "one"]);
+        both
+    };
+    assert_eq!(one(), (own.clone(), own));
+    // What somebody has chosen stays; of a container, its cgroup may say more.
+    let word = all.iter().position(|word| *word != 0).unwrap();
+    let mut first = vec![0; all.len()];
+    first[word] = all[word] & all[word].wrapping_neg();
+    sys::sched_setaffinity(&first).unwrap();
+    assert_eq!(one().1, processors("thread-self"));
+    sys::sched_setaffinity(&all).unwrap();
     sandbox.finish();
 }
 
