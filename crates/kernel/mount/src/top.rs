@@ -28,15 +28,23 @@ pub struct Top {
 ///
 /// `namespace` is the caller's own mount namespace, and `new_root` a mount in it, below the caller's
 /// root. What is mounted there must be [cut off](crate::cut_off): what was mounted over the caller's
-/// root later is unmounted. The caller needs `CAP_SYS_CHROOT` besides `CAP_SYS_ADMIN` (`EPERM`), and
-/// must share root and working directory with nobody (`EINVAL`). `EXDEV`: the caller's root is in a
-/// tree that another one covers.
+/// root later is unmounted. The caller must share root and working directory with nobody (`EINVAL`).
+/// `EXDEV`: the caller's root is in a tree that another one covers.
+///
+/// Who may not enter a mount namespace, for want of `CAP_SYS_CHROOT` or since seccomp denies it, stays
+/// where it is: it has not changed its root, can execute nothing in the container later, and can still
+/// call `pivot_root(2)`, which takes no more than `CAP_SYS_ADMIN`.
 pub fn go_to_top(namespace: BorrowedFd<'_>, new_root: BorrowedFd<'_>) -> Result<Top, Error> {
     let own = open_directory("/")?;
     let own_place = Place::of(own.as_fd())?;
     loop {
         // What it leads to is the working directory, too.
-        sys::setns(namespace, CloneFlags::NEWNS)?;
+        match sys::setns(namespace, CloneFlags::NEWNS) {
+            Err(err) if err.errno() == Errno::PERM => {
+                return Ok(Top { root: own, is_above: false });
+            }
+            entered => entered?,
+        }
         let top = Place::of(CWD)?;
         if top == own_place {
             return Ok(Top { root: own, is_above: false });

@@ -47,6 +47,26 @@ fn a_root_that_is_the_topmost_stays() {
 }
 
 #[test]
+fn who_may_not_enter_a_mount_namespace_stays_where_it_is() {
+    with_the_mount_api("who_may_not_enter_a_mount_namespace_stays_where_it_is", |scratch| {
+        const CAP_SYS_CHROOT: u32 = 18;
+        let namespace = own_namespace();
+        let (_, root) = jail(scratch, false);
+        let held = sys::capget().unwrap();
+        let less = held.effective & !(1 << CAP_SYS_CHROOT);
+        sys::capset(less, held.permitted, held.inheritable).unwrap();
+        let denied = sys::setns(namespace.as_fd(), CloneFlags::NEWNS).unwrap_err();
+        assert_eq!(denied.errno(), Errno::PERM);
+        assert!(!go_to_top(namespace.as_fd(), root.as_fd()).unwrap().is_above);
+        pivot_root_into(root.as_fd()).unwrap();
+        assert!(fs::exists("/marker").unwrap());
+        sys::capset(held.effective, held.permitted, held.inheritable).unwrap();
+        sys::setns(namespace.as_fd(), CloneFlags::NEWNS).unwrap();
+        assert!(fs::exists("/marker").unwrap());
+    });
+}
+
+#[test]
 fn from_a_root_of_chroot_the_new_one_comes_to_the_top() {
     for is_mount in [true, false] {
         let name = "from_a_root_of_chroot_the_new_one_comes_to_the_top";
