@@ -24,12 +24,10 @@ pub fn wake_elsewhere(process: Pid) -> bool {
 /// Lets the calling thread run on all processors again, if its parent has kept it elsewhere. Any other choice is
 /// inherited by both, and stays.
 pub fn run_anywhere() {
-    let (Ok(own), Ok(parents)) =
-        (sched_getaffinity(None), sched_getaffinity(rustix::process::getppid()))
-    else {
-        return;
-    };
-    if own != parents {
+    let Ok(own) = sched_getaffinity(None) else { return };
+    // One that has ended in this moment (ESRCH) has no choice that could be kept.
+    let parents = sched_getaffinity(rustix::process::getppid());
+    if parents.ok() != Some(own) {
         // What it was. Fails at most where nothing was changed.
         let _kept = sched_setaffinity(None, &every());
     }
@@ -69,9 +67,15 @@ mod tests {
         (child, pid)
     }
 
+    /// All processors that this thread can have, whatever was chosen for the tests.
+    fn all() -> CpuSet {
+        sched_setaffinity(None, &every()).unwrap();
+        sched_getaffinity(None).unwrap()
+    }
+
     #[test]
     fn what_is_kept_elsewhere_may_run_on_all_but_one() {
-        let all = sched_getaffinity(None).unwrap();
+        let all = all();
         let (mut child, pid) = child();
         let kept = wake_elsewhere(pid);
         let theirs = sched_getaffinity(Some(pid)).unwrap();
@@ -84,7 +88,7 @@ mod tests {
 
     #[test]
     fn what_somebody_has_chosen_stays() {
-        let all = sched_getaffinity(None).unwrap();
+        let all = all();
         let mut one = CpuSet::new();
         one.set(sched_getcpu());
         let chosen = std::thread::spawn(move || {
