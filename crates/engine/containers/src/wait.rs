@@ -314,10 +314,11 @@ impl Waiting {
             Phase::Running | Phase::Paused => {
                 let socket = self.shared.paths.socket(&self.id);
                 let request = Request::Wait { removes: self.removes };
+                // Also where its supervisor has gone since: then it does not end as if it had never run.
+                self.ran = true;
                 if let Some(stream) = shim::begin(&socket, &request)? {
                     // Our own start may be the one that wrote it: both connections tell the same.
                     self.state = State::Running(stream);
-                    self.ran = true;
                 }
             }
             Phase::Restarting | Phase::Exited if is_new => {
@@ -363,6 +364,14 @@ impl Waiting {
                 // Whoever looks at it next cleans up; the code is known already.
                 self.exit = Exit { code: 137, error: Some("its supervisor was killed".into()) };
                 return Ok(true);
+            }
+            // It may run again by now: who found that its supervisor was killed has told of that end before.
+            if status.phase.is_alive() && self.condition != Condition::Removed {
+                let ended = self.told.lives(&self.id)?.codes.first().copied();
+                if let Some(code) = ended {
+                    self.exit = Exit { code, error: None };
+                    return Ok(true);
+                }
             }
             if first_ready(&[self.watch.as_fd()], gone, Some(LOOK_AGAIN))? == Ready::Gone {
                 return Ok(false);

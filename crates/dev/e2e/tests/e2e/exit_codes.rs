@@ -3,9 +3,11 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use crate::busybox;
 use crate::docker_client::Daemon;
+use crate::restart::{kill, shim};
 use testkit::{needs, wait_until};
 
 #[test]
@@ -128,6 +130,30 @@ fn who_waits_is_told_that_of_what_is_gone() {
     let wait = Wait::begin(&daemon, "never", "removed");
     sandbox.ok(&["rm", "never"]);
     assert_eq!(wait.code(), 0);
+    drop(daemon);
+    sandbox.finish();
+}
+
+/// Its supervisor is killed, and another process has it run again before the daemon looks.
+#[test]
+fn who_waits_is_told_that_of_what_runs_again() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("exit-codes-again");
+    let daemon = Daemon::start(&sandbox);
+    let run = ["run", "-d", "--restart", "always", "--name", "again", "busybox", "sleep", "600"];
+    sandbox.ok(&run);
+    for condition in ["not-running", "next-exit"] {
+        let wait = Wait::begin(&daemon, "again", condition);
+        let still = Still::make(&daemon);
+        kill(&sandbox, shim(&sandbox, "again"));
+        wait_until("it runs again", || !sandbox.ok(&["ps", "-q"]).is_empty());
+        drop(still);
+        let since = Instant::now();
+        assert_eq!(wait.code(), 137, "{condition}");
+        // And not only when there is no hope for a status any more.
+        assert!(since.elapsed() < Duration::from_secs(5), "{condition}");
+    }
+    sandbox.ok(&["rm", "-f", "again"]);
     drop(daemon);
     sandbox.finish();
 }
