@@ -1,5 +1,7 @@
 //! The licence of every dependency is one of those in `deny.toml`, which `cargo deny` reads too.
 
+use serde_json::Value;
+
 use crate::Findings;
 use crate::source::strings;
 use crate::workspace::{Workspace, list, metadata, text};
@@ -18,8 +20,10 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Findings, String> {
         if !is_allowed(&licence, &allowed) {
             findings.push(format!("{name}: the licence `{licence}` is not in deny.toml"));
         }
-        if banned.contains(&name.as_str()) {
-            findings.push(format!("{name}: deny.toml bans it"));
+        let ban = banned.iter().find(|ban| ban.name == name);
+        let users = ban.map(|_| users(&metadata, &text(package, "id"))).unwrap_or_default();
+        for user in users.iter().filter(|user| !ban.is_some_and(|ban| ban.allows(user))) {
+            findings.push(format!("{name}: deny.toml bans it, and {user} uses it"));
         }
     }
     Ok(findings)
@@ -31,11 +35,41 @@ fn allow_list(config: &str) -> Vec<&str> {
     strings(list.map_or("", |(list, _)| list))
 }
 
-/// The names in `deny = [...]`.
-fn ban_list(config: &str) -> Vec<&str> {
+/// A crate that is not to be used, but by some.
+#[derive(Debug, PartialEq, Eq)]
+struct Ban<'a> {
+    name: &'a str,
+    /// Those who may.
+    wrappers: Vec<&'a str>,
+}
+
+impl Ban<'_> {
+    fn allows(&self, user: &str) -> bool {
+        self.wrappers.contains(&user)
+    }
+}
+
+/// The entries of `deny = [...]`, one in a line.
+fn ban_list(config: &str) -> Vec<Ban<'_>> {
     let list = config.split_once("\ndeny = [").and_then(|(_, rest)| rest.split_once("\n]"));
     let lines = list.map_or("", |(list, _)| list).lines();
-    lines.filter_map(|line| strings(line).into_iter().next()).collect()
+    let ban = |line| {
+        let name = strings(line).into_iter().next()?;
+        let wrappers = line.split_once("wrappers = [").and_then(|(_, rest)| rest.split_once(']'));
+        Some(Ban { name, wrappers: strings(wrappers.map_or("", |(list, _)| list)) })
+    };
+    lines.filter_map(ban).collect()
+}
+
+/// The names of the packages that depend on one.
+fn users(metadata: &Value, id: &str) -> Vec<String> {
+    let depends = |node: &&Value| list(node, "dependencies").any(|other| other == id);
+    let nodes = list(&metadata["resolve"], "nodes").filter(depends).map(|node| text(node, "id"));
+    let name = |user: String| {
+        let package = list(metadata, "packages").find(|package| package["id"] == user.as_str());
+        package.map_or(user, |package| text(package, "name"))
+    };
+    nodes.map(name).collect()
 }
 
 /// Whether an SPDX expression (or the older `A/B`) can be met with the licences allowed.
@@ -88,6 +122,25 @@ mod tests {
     #[test]
     fn all_licences_are_allowed() {
         assert_eq!(check(&Workspace::load().unwrap()).unwrap(), Findings::new());
+    }
+
+    #[test]
+    fn a_ban_has_exceptions() {
+        let config = "\ndeny = [\n    { crate = \"a\", reason = \"b\" },\n    \
+            { crate = \"c\", wrappers = [\"d\", \"e\"], reason = \"f\" },\n]\n";
+        let bans = ban_list(config);
+        assert_eq!(bans[0], Ban { name: "a", wrappers: Vec::new() });
+        assert_eq!(bans[1], Ban { name: "c", wrappers: vec!["d", "e"] });
+        assert!(!bans[0].allows("d") && bans[1].allows("d") && !bans[1].allows("f"));
+        let metadata = serde_json::json!({
+            "packages": [{ "id": "path#d", "name": "d" }, { "id": "path#f", "name": "f" }],
+            "resolve": { "nodes": [
+                { "id": "path#d", "dependencies": ["index#c"] },
+                { "id": "path#f", "dependencies": ["index#a", "index#c"] },
+            ] },
+        });
+        assert_eq!(users(&metadata, "index#c"), ["d", "f"]);
+        assert_eq!(users(&metadata, "index#b"), Vec::<String>::new());
     }
 
     #[test]

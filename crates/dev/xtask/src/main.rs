@@ -10,6 +10,7 @@ mod failpoints;
 mod fuzz;
 mod layers;
 mod licences;
+mod order;
 mod security;
 mod shell;
 mod source;
@@ -46,6 +47,7 @@ usage: cargo xtask COMMAND
               Docker's own integration tests, from its sources, against dhow's socket
   conformance build
               the same Dockerfiles built by dhow and by Docker's daemon, and compared
+  order       which functions common commands execute, for the linker; writes crates/bin/order.ld
   ci          all checks, then all tests
   layers      imports follow the layers
   unsafe      unsafe code is in kernel/sys only
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Some("fuzz") => Workspace::load().and_then(|w| fuzz::fuzz(&w.root)),
         Some("vm") => vm::vm(&args[1..]),
         Some("conformance") => conformance::conformance(&args[1..]),
+        Some("order") => order::order(),
         Some("ci") => ci::ci(),
         Some("layers") => Workspace::load().and_then(|w| report(&layers::check(&w))),
         Some("unsafe") => Workspace::load().and_then(|w| report(&unsafe_code::check(&w))),

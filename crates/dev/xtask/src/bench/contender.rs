@@ -55,7 +55,8 @@ impl Place {
         std::fs::write(self.path("bundle/config.json"), config().to_string())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A path in it.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 

@@ -30,11 +30,12 @@ use std::process::Command;
 use crate::shell::{cargo, find, run};
 use crate::workspace::Workspace;
 
-use contender::{Contender, Kind, Place};
+pub(crate) use contender::Place;
+use contender::{Contender, Kind};
 use measure::{Pace, Samples, measure};
 
 /// Tells that the namespaces are there already.
-const INSIDE: &str = "DHOW_BENCH_INSIDE";
+pub(crate) const INSIDE: &str = "DHOW_BENCH_INSIDE";
 
 /// What is measured, in the order of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,10 +168,7 @@ fn enter(args: &[String], subject: Subject) -> Result<(), String> {
 /// medians of 80 times each: `dhow run --rm --network none` takes 17.4 ms from the linker's file and 16.0
 /// from the copy, `dhow exec` 8.0 and 7.6.
 fn programs(root: &Path) -> Result<PathBuf, String> {
-    let host = format!("target/{}-unknown-linux-gnu/release", std::env::consts::ARCH);
-    let places = [root.join(host), root.join("target/release")];
-    let built = places.iter().find(|place| place.join("dhow-runtime").is_file());
-    let built = built.ok_or("no release build of dhow-runtime")?;
+    let built = built(root, "dhow-runtime")?;
     let installed = built.join("installed");
     let error = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
     std::fs::create_dir_all(&installed).map_err(|e| error(&installed, e))?;
@@ -185,6 +183,14 @@ fn programs(root: &Path) -> Result<PathBuf, String> {
         }
     }
     Ok(installed)
+}
+
+/// The folder that holds a program's release build.
+pub(crate) fn built(root: &Path, program: &str) -> Result<PathBuf, String> {
+    let host = format!("target/{}-unknown-linux-gnu/release", std::env::consts::ARCH);
+    let mut places = [root.join(host), root.join("target/release")].into_iter();
+    let place = places.find(|place| place.join(program).is_file());
+    place.ok_or_else(|| format!("no release build of {program}"))
 }
 
 /// A folder of this run's own, beneath `DHOW_BENCH_DIR` or the temporary one.
