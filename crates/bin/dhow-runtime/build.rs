@@ -1,14 +1,9 @@
-//! Has the linker put next to each other what is executed together (`cargo xtask order`).
+//! Has the linker put next to each other what is executed together.
 
-use std::error::Error;
-use std::{env, path::Path};
+#[path = "../order.rs"]
+mod order;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let script = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../order.ld");
-    println!("cargo::rerun-if-changed={}", script.display());
+fn main() -> Result<(), std::env::VarError> {
     println!("cargo::rerun-if-changed=build.rs");
-    if env::var("PROFILE")? == "release" && env::var("CARGO_CFG_TARGET_OS")? == "linux" {
-        println!("cargo::rustc-link-arg-bins=-Wl,-T,{}", script.display());
-    }
-    Ok(())
+    order::tell_linker()
 }

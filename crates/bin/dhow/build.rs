@@ -2,6 +2,9 @@
 //! archive that the binary carries. The same source and compiler give the same bytes. And has the linker
 //! put together what is executed together.
 
+#[path = "../order.rs"]
+mod order;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,20 +17,10 @@ use tarstream::{Entry, Writer};
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=hello/main.rs");
     println!("cargo::rerun-if-changed=build.rs");
-    put_in_order()?;
+    order::tell_linker()?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let program = compile(&out)?;
     fs::write(out.join("hello.oci.tar"), layout(&program)?)?;
-    Ok(())
-}
-
-/// Tells the linker what most commands execute, to be put next to each other (`cargo xtask order`).
-fn put_in_order() -> Result<(), Box<dyn Error>> {
-    let script = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../order.ld");
-    println!("cargo::rerun-if-changed={}", script.display());
-    if env::var("PROFILE")? == "release" && env::var("CARGO_CFG_TARGET_OS")? == "linux" {
-        println!("cargo::rustc-link-arg-bins=-Wl,-T,{}", script.display());
-    }
     Ok(())
 }
 

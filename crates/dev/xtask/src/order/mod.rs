@@ -7,8 +7,8 @@
 //!
 //! The commands are run by the release build, in a place of their own, with a breakpoint in every
 //! function ([`breakpoints`]); what was hit is grouped by which process needs it and written as a linker
-//! script ([`script`]), which the build scripts of the programs pass on. Names that are not there (any more)
-//! do no harm, so that the list needs to be made again only when much has changed.
+//! script ([`script`]), which the build scripts of the programs pass on to lld. Names that are not there (any
+//! more) do no harm, so that the list needs to be made again only when much has changed.
 
 #[cfg(target_arch = "x86_64")]
 mod breakpoints;
