@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::Signal;
 use shim_protocol::{
     Attach, Exec, Health, HealthCheck, HealthLog, HealthResult, HealthStatus, Phase,
@@ -229,6 +230,8 @@ impl Supervisor {
         let Some((_, handle)) = &self.init else { return };
         match handle.signal(signal) {
             Ok(()) => self.emit("kill", &[("signal", &signal.to_string())]),
+            // It has ended by itself.
+            Err(err) if err.errno() == Errno::SRCH => {}
             Err(err) => report("end an unhealthy container", &err.into()),
         }
     }

@@ -1,5 +1,6 @@
 //! What clients ask for.
 
+use rustix::io::Errno;
 use rustix::process::Signal;
 use shim_protocol::{Attach, Phase, Reply, Request};
 
@@ -141,7 +142,11 @@ impl Supervisor {
             return Ok(());
         }
         let Some((_, handle)) = &self.init else { return Err(Error::NotRunning) };
-        handle.signal(signal)?;
+        match handle.signal(signal) {
+            // It has been waited for, and its end is told next: as with any signal that comes too late.
+            Err(err) if err.errno() == Errno::SRCH => return Ok(()),
+            sent => sent?,
+        }
         self.emit("kill", &[("signal", &signal.to_string())]);
         // What is frozen does not even die.
         if self.status.phase == Phase::Paused && signal == Signal::KILL.as_raw() {

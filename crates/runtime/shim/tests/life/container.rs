@@ -238,11 +238,17 @@ impl Container {
 
     /// Sends a request; the connection and the reply.
     pub(crate) fn begin(&self, request: &impl serde::Serialize) -> UnixStream {
+        let client = self.connect();
+        send(&client, request).unwrap();
+        client
+    }
+
+    /// A connection on which nothing is asked yet.
+    pub(crate) fn connect(&self) -> UnixStream {
         let dir = fs::File::open(&self.run).unwrap();
         let path = format!("/proc/self/fd/{}/shim.sock", dir.as_raw_fd());
         let client = UnixStream::connect(path).unwrap();
         client.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
-        send(&client, request).unwrap();
         client
     }
 

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::{fs, thread};
 
+use rustix::process::Signal;
 use serde_json::json;
 use shim_protocol::{Attach, LogConfig, LogMode, OnExit, Phase, Reply, Request, Rootfs, Rotation};
 
@@ -24,6 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     ("no_input_is_dev_null", no_input_is_dev_null),
     ("a_terminal_is_raw_both_ways", a_terminal_is_raw_both_ways),
     ("signals_reach_init", signals_reach_init),
+    ("a_signal_in_the_moment_of_the_end", a_signal_in_the_moment_of_the_end),
     ("a_command_not_found_leaves_nothing", a_command_not_found_leaves_nothing),
     ("a_program_that_cannot_run_ends_every_stream", a_program_that_cannot_run_ends_every_stream),
     ("an_engine_that_dies_leaves_nothing", an_engine_that_dies_leaves_nothing),
@@ -150,6 +152,30 @@ fn signals_reach_init() {
         Reply::Error(_)
     ));
     assert_eq!(it.request(&Request::Kill { signal: 9, stop: false, keep: false }).1, Reply::Ok);
+    assert_eq!(it.join(), 137);
+}
+
+/// The shim hears of the end and of the request at once: it has waited for what the signal is for.
+fn a_signal_in_the_moment_of_the_end() {
+    let request = |signal| Request::Kill { signal, stop: false, keep: false };
+    let mut it = Container::new("sleep 100");
+    it.launch();
+    let line = serde_json::to_string(&request(9)).unwrap();
+    let (begin, rest) = line.split_at(1);
+    let client = it.connect();
+    write(&client, begin);
+    // Who comes later has an answer: it has taken the connection before, too.
+    assert_eq!(it.request(&request(0)).1, Reply::Ok);
+    let pid = |number| rustix::process::Pid::from_raw(number).unwrap();
+    let tell = |number, signal| rustix::process::kill_process(pid(number), signal).unwrap();
+    let init = it.status().pid;
+    tell(it.shim_pid(), Signal::STOP);
+    tell(init, Signal::KILL);
+    let stat = PathBuf::from(format!("/proc/{init}/stat"));
+    wait_until("it is dead", || fs::read_to_string(&stat).unwrap().contains(") Z "));
+    write(&client, &format!("{rest}\n"));
+    tell(it.shim_pid(), Signal::CONT);
+    assert_eq!(shim_protocol::receive::<Reply>(&client).unwrap(), Some(Reply::Ok));
     assert_eq!(it.join(), 137);
 }
 
