@@ -10,6 +10,7 @@ use std::time::Duration;
 use docker::ContainerSummary;
 use docker::stats::{Cpu, Stats};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::args::StatsArgs;
 use crate::client::Client;
@@ -33,6 +34,8 @@ const MORE: &[Column] = &[Column { field: "Container", header: "CONTAINER" }];
 const ID_WIDTH: usize = 12;
 /// Between two readings.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How many containers are read at the same time: the files that tell of one fill a processor.
+const AT_ONCE: usize = 4;
 /// What is not known yet.
 const NONE: &str = "--";
 
@@ -66,17 +69,28 @@ async fn readings(client: &Client, args: &StatsArgs) -> Result<Vec<(String, Stat
     } else {
         args.containers.clone()
     };
-    let mut readings = Vec::with_capacity(names.len());
-    for name in names {
-        let path = format!("/containers/{}/stats?stream=false&one-shot=true", path_of(&name));
-        match client.get::<Stats>(&path).await {
-            Ok(stats) => readings.push((name, stats)),
+    let (mut waiting, mut asked) = (names.into_iter().enumerate(), JoinSet::new());
+    let mut readings = BTreeMap::new();
+    loop {
+        for (at, name) in waiting.by_ref().take(AT_ONCE - asked.len()) {
+            asked.spawn(reading(client.clone(), at, name));
+        }
+        let Some(answer) = asked.join_next().await else { break };
+        let (at, name, stats) = answer.map_err(|err| Error::io("read the counters")(err.into()))?;
+        match stats {
+            Ok(stats) => _ = readings.insert(at, (name, stats)),
             // One that has gone since it was listed.
             Err(Error::Api { status: 404, .. }) if args.containers.is_empty() => {}
             Err(err) => return Err(err),
         }
     }
-    Ok(readings)
+    Ok(readings.into_values().collect())
+}
+
+async fn reading(client: Client, at: usize, name: String) -> (usize, String, Result<Stats>) {
+    let path = format!("/containers/{}/stats?stream=false&one-shot=true", path_of(&name));
+    let stats = client.get(&path).await;
+    (at, name, stats)
 }
 
 fn show(

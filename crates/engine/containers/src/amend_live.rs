@@ -12,7 +12,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use cgroup::{Cgroup, Hierarchy};
+use cgroup::Cgroup;
 use docker::container::{Changes, DeviceMapping};
 use fsroot::Root;
 use oci::runtime::{Device, DeviceRule, Mount, Spec};
@@ -187,7 +187,7 @@ impl Engine {
             rules = plan::device_rules(resources)?;
             Ok(())
         })?;
-        let cgroup = Cgroup::open(&Hierarchy::detect()?, &self.cgroup_path(container))?;
+        let cgroup = Cgroup::open(self.hierarchy()?, &self.cgroup_path(container))?;
         cgroup
             .apply(&cgroup::Resources { devices: Some(rules), ..cgroup::Resources::default() })?;
         let root = root_of_process(self.status(&container.id)?.pid)?;

@@ -121,6 +121,15 @@ impl Engine {
         }
     }
 
+    /// The machine's trees of cgroups, looked for once: what is mounted later, the next process sees.
+    pub(crate) fn hierarchy(&self) -> Result<&Hierarchy, Error> {
+        if let Some(found) = self.trees.get() {
+            return Ok(found);
+        }
+        let found = Hierarchy::detect()?;
+        Ok(self.trees.get_or_init(|| found))
+    }
+
     fn home(&self) -> &Home {
         self.home.get_or_init(look)
     }
@@ -130,7 +139,7 @@ impl Engine {
         if cgroup.is_empty() {
             return self.delete_by_runtime(id);
         }
-        match Cgroup::open(&Hierarchy::detect()?, cgroup) {
+        match Cgroup::open(self.hierarchy()?, cgroup) {
             Err(cgroup::Error::NotFound(_)) => Ok(()),
             opened => Ok(opened?.kill_all()?),
         }

@@ -1,6 +1,6 @@
 //! Changing limits of a container that is there, and clearing away those that have ended.
 
-use cgroup::{Cgroup, Hierarchy};
+use cgroup::Cgroup;
 use docker::container::{PruneResponse, UpdateRequest, UpdateResponse};
 use docker::filters::Filters;
 use shim_protocol::{Change, Request};
@@ -43,7 +43,7 @@ impl Engine {
         let path = self.cgroup_path(&container);
         // Without one no limit is left of what was asked for, and of that there are warnings.
         if phase.is_up() && !path.is_empty() {
-            let cgroup = Cgroup::open(&Hierarchy::detect()?, &path)?;
+            let cgroup = Cgroup::open(self.hierarchy()?, &path)?;
             cgroup.apply(&plan::limits(&spec)?)?;
         }
         let config = container.config_json()?;

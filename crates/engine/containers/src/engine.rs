@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use cgroup::Hierarchy;
 use images::{Driver, EmbeddedImage, Images};
 use metadata::Db;
 use network::Networks;
@@ -54,6 +55,7 @@ pub struct Engine {
     pub(crate) networks: Networks,
     pub(crate) machine: OnceLock<Machine>,
     pub(crate) home: OnceLock<Home>,
+    pub(crate) trees: OnceLock<Hierarchy>,
     settings: RwLock<Arc<Settings>>,
     /// Supervisors that this process started: to be waited for when they end.
     pub(crate) children: Mutex<Vec<Child>>,
@@ -113,6 +115,7 @@ impl Engine {
             networks,
             machine: OnceLock::new(),
             home: OnceLock::new(),
+            trees: OnceLock::new(),
             settings: RwLock::new(Arc::new(config.settings)),
             children: Mutex::default(),
             ahead: Mutex::new(ahead),
@@ -201,7 +204,7 @@ impl Engine {
     }
 
     pub(crate) fn machine(&self) -> &Machine {
-        self.machine.get_or_init(|| machine::look(self.has_cgroups()))
+        self.machine.get_or_init(|| machine::look(self.has_cgroups(), self.hierarchy().ok()))
     }
 
     /// The container that a person means.

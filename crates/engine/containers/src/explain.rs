@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
 use caps::CapSet;
-use cgroup::{Cgroup, Hierarchy};
+use cgroup::Cgroup;
 use docker::explained::{
     ExplainedCgroup, ExplainedContainer, ExplainedLink, ExplainedMount, ExplainedNamespace,
     ExplainedNetwork, ExplainedProcess, ExplainedRoot,
@@ -52,7 +52,7 @@ impl Engine {
         }
         explained.processes = tree(self.pids(&container).unwrap_or_default());
         explained.namespaces = self.explained_namespaces(&container, pid)?;
-        explained.cgroup = limits(explained.cgroup.path, &container)?;
+        explained.cgroup = self.limits(explained.cgroup.path, &container)?;
         explained.mounts = mounts(pid);
         let status = Proc::status(pid);
         let security = &mut explained.security;
@@ -160,38 +160,42 @@ fn namespaces(process: &str) -> BTreeMap<&'static str, u64> {
     NAMESPACES.into_iter().filter_map(|kind| Some((kind, inode(kind)?))).collect()
 }
 
-fn limits(path: String, container: &Container) -> Result<ExplainedCgroup, Error> {
-    let mut explained = ExplainedCgroup { path, ..ExplainedCgroup::default() };
-    if explained.path.is_empty() {
-        return Ok(explained);
-    }
-    let cgroup = match Cgroup::open(&Hierarchy::detect()?, &explained.path) {
-        // It ended in this moment.
-        Err(cgroup::Error::NotFound(_)) => return Ok(explained),
-        cgroup => cgroup?,
-    };
-    let used = cgroup.stats()?;
-    let directories = cgroup.paths().into_iter();
-    explained.directories =
-        directories.map(|(name, path)| (name, path.to_string_lossy().into_owned())).collect();
-    explained.memory = used.memory.usage;
-    explained.memory_limit =
-        Some(used.memory.limit).filter(|limit| *limit < UNLIMITED && *limit > 0);
-    explained.memory_failures = used.memory.failcnt;
-    explained.cpu = used.cpu.total;
-    explained.cpu_throttled = used.cpu.throttled_periods;
-    let resources = &container.record.host.resources;
-    explained.cpu_limit = match (resources.nano_cpus, resources.cpu_quota, resources.cpu_period) {
-        (nano, ..) if nano > 0 => u64::try_from(nano).ok(),
-        (_, quota, period) if quota > 0 => {
-            let period = if period > 0 { period } else { 100_000 };
-            u64::try_from(i128::from(quota) * 1_000_000_000 / i128::from(period)).ok()
+impl Engine {
+    /// What a container may use, and uses.
+    fn limits(&self, path: String, container: &Container) -> Result<ExplainedCgroup, Error> {
+        let mut explained = ExplainedCgroup { path, ..ExplainedCgroup::default() };
+        if explained.path.is_empty() {
+            return Ok(explained);
         }
-        _ => None,
-    };
-    explained.pids = used.pids.current;
-    explained.pids_limit = used.pids.limit;
-    Ok(explained)
+        let cgroup = match Cgroup::open(self.hierarchy()?, &explained.path) {
+            // It ended in this moment.
+            Err(cgroup::Error::NotFound(_)) => return Ok(explained),
+            cgroup => cgroup?,
+        };
+        let used = cgroup.used()?;
+        let directories = cgroup.paths().into_iter();
+        explained.directories =
+            directories.map(|(name, path)| (name, path.to_string_lossy().into_owned())).collect();
+        explained.memory = used.memory.usage;
+        explained.memory_limit =
+            Some(used.memory.limit).filter(|limit| *limit < UNLIMITED && *limit > 0);
+        explained.memory_failures = used.memory.failcnt;
+        explained.cpu = used.cpu.total;
+        explained.cpu_throttled = used.cpu.throttled_periods;
+        let resources = &container.record.host.resources;
+        explained.cpu_limit = match (resources.nano_cpus, resources.cpu_quota, resources.cpu_period)
+        {
+            (nano, ..) if nano > 0 => u64::try_from(nano).ok(),
+            (_, quota, period) if quota > 0 => {
+                let period = if period > 0 { period } else { 100_000 };
+                u64::try_from(i128::from(quota) * 1_000_000_000 / i128::from(period)).ok()
+            }
+            _ => None,
+        };
+        explained.pids = used.pids.current;
+        explained.pids_limit = used.pids.limit;
+        Ok(explained)
+    }
 }
 
 /// `/proc/PID/status`.

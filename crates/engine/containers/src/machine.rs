@@ -7,26 +7,24 @@ use cgroup::{Hierarchy, Mode};
 use crate::spec::resources::Machine;
 
 /// Looks at the machine. What cannot be read counts as not there. `cgroups`: whether containers can
-/// have any.
-pub(crate) fn look(cgroups: bool) -> Machine {
+/// have any; `trees`: what is mounted of them.
+pub(crate) fn look(cgroups: bool, trees: Option<&Hierarchy>) -> Machine {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let cpu_list = read("/sys/devices/system/cpu/online");
     let mem_list = match read("/sys/devices/system/node/online") {
         list if list.is_empty() => "0".to_owned(),
         list => list,
     };
-    let hierarchy = if cgroups { Hierarchy::detect().ok() } else { None };
+    let trees = trees.filter(|_| cgroups);
     Machine {
         cpus: std::thread::available_parallelism()
             .map_or(1, |cpus| i64::try_from(cpus.get()).unwrap_or(1)),
         cpu_list,
         mem_list,
         cgroups,
-        cgroup_v2: hierarchy.as_ref().is_none_or(|hierarchy| hierarchy.mode() == Mode::V2),
-        swap_limit: hierarchy.as_ref().is_some_and(Hierarchy::has_swap_limit),
-        blkio_weight: hierarchy
-            .as_ref()
-            .is_some_and(|hierarchy| hierarchy.has("blkio") || hierarchy.has("io")),
+        cgroup_v2: trees.is_none_or(|trees| trees.mode() == Mode::V2),
+        swap_limit: trees.is_some_and(Hierarchy::has_swap_limit),
+        blkio_weight: trees.is_some_and(|trees| trees.has("blkio") || trees.has("io")),
     }
 }
 

@@ -193,7 +193,7 @@ impl Engine {
         if cgroup.is_empty() {
             self.kill_all(id, cgroup)?;
         } else {
-            remove_cgroup(cgroup)?;
+            remove_cgroup(self.hierarchy()?, cgroup)?;
         }
         failpoint::hit("engine.cgroup-gone").at("rmdir", Path::new(cgroup))?;
         // Written before the supervisor was started; without it there was none.
@@ -228,7 +228,7 @@ impl Engine {
     /// Removes the cgroup that held all containers, if it is there and empty.
     fn remove_parent(&self) -> Result<(), Error> {
         let Some(parent) = self.cgroup_parent() else { return Ok(()) };
-        match cgroup::remove_if_empty(&Hierarchy::detect()?, &parent) {
+        match cgroup::remove_if_empty(self.hierarchy()?, &parent) {
             Err(cgroup::Error::NotFound(_)) => Ok(()),
             removed => Ok(removed.map(drop)?),
         }
@@ -250,9 +250,8 @@ impl Engine {
 }
 
 /// Kills what is in a cgroup, and removes it, if it is there.
-fn remove_cgroup(path: &str) -> Result<(), Error> {
-    let hierarchy = Hierarchy::detect()?;
-    let cgroup = match Cgroup::open(&hierarchy, path) {
+fn remove_cgroup(hierarchy: &Hierarchy, path: &str) -> Result<(), Error> {
+    let cgroup = match Cgroup::open(hierarchy, path) {
         Err(cgroup::Error::NotFound(_)) => return Ok(()),
         opened => opened?,
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use cgroup::{BlockEntry, Cgroup, Hierarchy, MemoryStats};
+use cgroup::{BlockEntry, Cgroup, MemoryStats};
 use docker::stats::{Blkio, BlkioEntry, Cpu, CpuUsage, Memory, Network, Pids, Stats, Throttling};
 use shim_protocol::Status;
 
@@ -37,11 +37,10 @@ impl Engine {
             stats.networks = networks(&container, &status);
             return Ok(stats);
         }
-        let hierarchy = Hierarchy::detect()?;
-        let used = match Cgroup::open(&hierarchy, &path) {
+        let used = match Cgroup::open(self.hierarchy()?, &path) {
             // It ended in this moment.
             Err(cgroup::Error::NotFound(_)) => return Ok(stats),
-            opened => opened?.stats()?,
+            opened => opened?.used()?,
         };
         stats.cpu_stats = Cpu {
             cpu_usage: CpuUsage {

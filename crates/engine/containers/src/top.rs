@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
-use cgroup::{Cgroup, Hierarchy};
+use cgroup::Cgroup;
 use docker::container::TopResponse;
 use docker::timestamp::Timestamp;
 use shim_protocol::Phase;
@@ -47,7 +47,7 @@ impl Engine {
         if path.is_empty() {
             return Ok(processes::of(self.status(&container.id)?.pid));
         }
-        let cgroup = Cgroup::open(&Hierarchy::detect()?, &path)?;
+        let cgroup = Cgroup::open(self.hierarchy()?, &path)?;
         let mut pids = cgroup.procs()?;
         pids.sort_unstable();
         Ok(pids)

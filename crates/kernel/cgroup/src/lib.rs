@@ -19,6 +19,7 @@ mod below;
 mod carry;
 mod cgroup;
 mod convert;
+mod counters;
 mod device;
 mod encode;
 mod entry;
