@@ -8,6 +8,7 @@ use docker::container::{
 };
 use serde_json::json;
 
+use crate::almost;
 use crate::args::{KillArgs, LogsArgs, RmArgs, StopArgs, TopArgs, UpdateArgs};
 use crate::client::{Client, empty, encode};
 use crate::error::{Error, Result};
@@ -79,7 +80,8 @@ fn tell(name: &str, result: Result<()>) -> i32 {
 /// `pause`, `unpause`.
 pub(crate) async fn simple(client: &Client, names: &[String], action: &str) -> Result<i32> {
     each(names, async |name: &str| {
-        client.post_empty(&format!("/containers/{}/{action}", encode(name))).await
+        let path = format!("/containers/{}/{action}", encode(name));
+        almost::told(client, client.post_empty(&path).await).await
     })
     .await
 }
@@ -95,7 +97,8 @@ pub(crate) async fn stop(client: &Client, args: &StopArgs, action: &str) -> Resu
     }
     let query = query.join("&");
     each_at_once(&args.names.containers, async |name: &str| {
-        client.post_empty(&format!("/containers/{}/{action}?{query}", encode(name))).await
+        let path = format!("/containers/{}/{action}?{query}", encode(name));
+        almost::told(client, client.post_empty(&path).await).await
     })
     .await
 }
@@ -104,7 +107,8 @@ pub(crate) async fn stop(client: &Client, args: &StopArgs, action: &str) -> Resu
 pub(crate) async fn kill(client: &Client, args: &KillArgs) -> Result<i32> {
     let signal = encode(args.signal.as_deref().unwrap_or("KILL"));
     each_at_once(&args.names.containers, async |name: &str| {
-        client.post_empty(&format!("/containers/{}/kill?signal={signal}", encode(name))).await
+        let path = format!("/containers/{}/kill?signal={signal}", encode(name));
+        almost::told(client, client.post_empty(&path).await).await
     })
     .await
 }
@@ -119,7 +123,7 @@ pub(crate) async fn rm(client: &Client, args: &RmArgs) -> Result<i32> {
     );
     each_at_once(&args.names.containers, async |name: &str| {
         let removed = client.delete(&format!("/containers/{}?{query}", encode(name))).await;
-        match removed {
+        match almost::told(client, removed).await {
             // With --force, what is gone already is as it should be.
             Err(err) if args.force && err.is_not_found() => {
                 Err(Error::AsItShouldBe(err.to_string()))
@@ -135,7 +139,8 @@ pub(crate) async fn wait(client: &Client, names: &[String]) -> Result<i32> {
     let mut code = 0;
     for name in names {
         let path = format!("/containers/{}/wait", encode(name));
-        match client.post::<WaitResponse>(&path, &json!({})).await {
+        let ended = client.post::<WaitResponse>(&path, &json!({})).await;
+        match almost::told(client, ended).await {
             Ok(response) => println!("{}", response.status_code),
             Err(err) => {
                 eprintln!("dhow: {err}");
@@ -214,7 +219,8 @@ pub(crate) async fn update(client: &Client, args: &UpdateArgs) -> Result<i32> {
     let update = UpdateRequest { resources, restart_policy, changes };
     each(&args.names.containers, async |name: &str| {
         let path = format!("/containers/{}/update", encode(name));
-        let answer: UpdateResponse = client.post(&path, &update).await?;
+        let answer = client.post::<UpdateResponse>(&path, &update).await;
+        let answer = almost::told(client, answer).await?;
         for warning in &answer.warnings {
             eprintln!("WARNING: {warning}");
         }

@@ -44,13 +44,23 @@ pub(crate) async fn debug(client: &Client, args: DebugArgs) -> Result<i32> {
     let tools = match args.image {
         Some(image) => image,
         None if is_here(client, TOOLS).await? => TOOLS.to_owned(),
-        None => HOST.to_owned(),
+        None if info.state.running => HOST.to_owned(),
+        None => return Err(no_tools(&info)),
     };
     let command = if args.command.is_empty() { vec!["sh".to_owned()] } else { args.command };
     if info.state.running {
         return beside(client, &info, &tools, &command, args.privileged).await;
     }
     without(client, &info, &tools, &command).await
+}
+
+/// What this machine has may not run among the container's files: it would miss its libraries.
+fn no_tools(info: &ContainerInspect) -> Error {
+    let name = info.name.trim_start_matches('/');
+    Error::Usage(format!(
+        "{name} does not run, so its files are looked at with {BUSYBOX} of an image, and the image {TOOLS} is not \
+         here: pull it, or name another that has it with --image"
+    ))
 }
 
 async fn is_here(client: &Client, image: &str) -> Result<bool> {

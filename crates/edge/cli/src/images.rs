@@ -14,7 +14,7 @@ use crate::config;
 use crate::error::{Error, Result};
 use crate::format::human;
 use crate::list::{self, Column};
-use crate::{archive, explain, platforms, progress, request};
+use crate::{almost, archive, explain, platforms, progress, request};
 
 const COLUMNS: &[Column] = &[
     Column { field: "Repository", header: "REPOSITORY" },
@@ -181,7 +181,7 @@ pub(crate) async fn rmi(client: &Client, args: &RmiArgs) -> Result<i32> {
             u8::from(args.no_prune),
             platforms::query("platforms", &args.platform)?
         );
-        match client.delete(&path).await {
+        match almost::told(client, client.delete(&path).await).await {
             Ok(body) => {
                 let gone: Vec<DeleteResponse> = serde_json::from_slice(&body).unwrap_or_default();
                 for one in gone {

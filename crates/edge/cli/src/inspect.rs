@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::almost;
 use crate::args::{ImageInspectArgs, InspectArgs};
 use crate::client::{Client, encode};
 use crate::error::{Error, Result};
@@ -58,7 +59,8 @@ async fn objects(
     let mut found = Vec::new();
     let mut code = 0;
     for name in &args.objects {
-        match find(client, name, only, args, platform).await {
+        let object = find(client, name, only, args, platform).await;
+        match almost::told(client, object).await {
             Ok(object) => match template.as_ref().map(|template| template.render(&object)) {
                 Some(Ok(text)) => println!("{text}"),
                 Some(Err(err)) => {

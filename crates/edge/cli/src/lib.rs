@@ -15,6 +15,7 @@
 #[macro_use]
 mod output;
 
+mod almost;
 mod archive;
 mod args;
 mod board;
@@ -206,7 +207,12 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
     };
     let endpoint = endpoint(&contexts::followed(&global)?, host, starts)?;
     let client = Client::new(endpoint, said(&global)?).await?;
-    let client = &client;
+    let done = by_engine(&client, command, entered_ns).await;
+    almost::told(&client, done).await
+}
+
+/// The commands that an engine does.
+async fn by_engine(client: &Client, command: Command, entered_ns: u64) -> Result<i32> {
     match command {
         Command::Run(args) | Command::ContainerGroup(ContainerGroup::Run(args)) => {
             run::run(client, *args, entered_ns).await

@@ -7,6 +7,7 @@ use docker::network::{
 use docker::{EndpointIpamConfig, EndpointSettings, Map};
 use serde_json::{Value, json};
 
+use crate::almost;
 use crate::args::{ConnectArgs, ListArgs, NetworkCreateArgs};
 use crate::client::{Client, encode};
 use crate::config;
@@ -124,7 +125,7 @@ pub(crate) async fn rm(client: &Client, networks: &[String], force: bool) -> Res
     containers::each(networks, async |name: &str| {
         match client.delete(&format!("/networks/{}", encode(name))).await {
             Err(err) if force && err.is_not_found() => Err(Error::AsItShouldBe(String::new())),
-            removed => removed.map(drop),
+            removed => almost::told(client, removed).await.map(drop),
         }
     })
     .await

@@ -6,6 +6,7 @@ use docker::container::{CreateResponse, WaitResponse};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
+use crate::almost;
 use crate::args::{AttachArgs, ExecArgs, StartArgs};
 use crate::board::Out;
 use crate::client::{Client, empty, encode};
@@ -133,7 +134,8 @@ pub(crate) async fn make(
         && pull == "missing"
     {
         eprintln!("Unable to find image '{}' locally", crate::images::with_tag(&image));
-        pull_image(client, &image, &platform, quiet).await?;
+        let pulled = pull_image(client, &image, &platform, quiet).await;
+        almost::image(client, pulled, &image).await?;
         created = client.post::<CreateResponse>(&path, &create.body).await;
     }
     let created = created?;
@@ -203,7 +205,8 @@ fn attach_path(id: &str, attach: request::Attach) -> String {
 pub(crate) async fn start(client: &Client, args: StartArgs) -> Result<i32> {
     if !args.attach && !args.interactive {
         return crate::containers::each(&args.names.containers, async |name: &str| {
-            client.post_empty(&format!("/containers/{}/start", encode(name))).await
+            let path = format!("/containers/{}/start", encode(name));
+            almost::told(client, client.post_empty(&path).await).await
         })
         .await;
     }

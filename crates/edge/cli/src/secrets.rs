@@ -9,6 +9,7 @@ use docker::secret::{Secret, SecretSpec};
 use docker::timestamp::Timestamp;
 use serde_json::{Value, json};
 
+use crate::almost;
 use crate::args::{ListArgs, SecretCreateArgs};
 use crate::client::{Client, encode};
 use crate::containers;
@@ -101,7 +102,8 @@ pub(crate) async fn list(client: &Client, args: &ListArgs) -> Result<i32> {
 pub(crate) async fn pretty(client: &Client, names: &[String]) -> Result<i32> {
     let mut code = 0;
     for name in names {
-        match client.get::<Secret>(&format!("/secrets/{}", encode(name))).await {
+        let secret = client.get::<Secret>(&format!("/secrets/{}", encode(name))).await;
+        match almost::told(client, secret).await {
             Ok(secret) => println!("{}", in_words(&secret)),
             Err(err) => {
                 eprintln!("dhow: {err}");
@@ -148,7 +150,8 @@ pub(crate) async fn update(
 /// `secret rm`.
 pub(crate) async fn rm(client: &Client, secrets: &[String]) -> Result<i32> {
     containers::each(secrets, async |name: &str| {
-        client.delete(&format!("/secrets/{}", encode(name))).await.map(drop)
+        let removed = client.delete(&format!("/secrets/{}", encode(name))).await;
+        almost::told(client, removed).await.map(drop)
     })
     .await
 }

@@ -14,7 +14,7 @@ use crate::config;
 use crate::error::{Error, Result};
 use crate::format::human;
 use crate::list::{self, Column};
-use crate::{archive, containers, progress, request};
+use crate::{almost, archive, containers, progress, request};
 
 const COLUMNS: &[Column] = &[
     Column { field: "Driver", header: "DRIVER" },
@@ -94,10 +94,8 @@ pub(crate) fn row(volume: &Volume) -> Value {
 /// `volume rm`.
 pub(crate) async fn rm(client: &Client, volumes: &[String], force: bool) -> Result<i32> {
     containers::each(volumes, async |name: &str| {
-        client
-            .delete(&format!("/volumes/{}?force={}", encode(name), u8::from(force)))
-            .await
-            .map(drop)
+        let path = format!("/volumes/{}?force={}", encode(name), u8::from(force));
+        almost::told(client, client.delete(&path).await).await.map(drop)
     })
     .await
 }

@@ -6,6 +6,45 @@ use crate::busybox;
 use testkit::{Sandbox, needs};
 
 #[test]
+fn a_name_that_is_almost_right() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("almost-right");
+    sandbox.ok(&["create", "--name", "database", "busybox", "true"]);
+    sandbox.ok(&["volume", "create", "backups"]);
+    sandbox.ok(&["network", "create", "frontend"]);
+    sandbox.ok(&["tag", "busybox", "registry.test/tools:1"]);
+    for (args, code, told) in [
+        (&["start", "databse"][..], 1, "No such container: databse (did you mean database?)"),
+        (&["stop", "databse"], 1, "No such container: databse (did you mean database?)"),
+        (&["exec", "databse", "true"], 1, "No such container: databse (did you mean database?)"),
+        (&["logs", "databsae"], 1, "No such container: databsae (did you mean database?)"),
+        (&["rm", "-f", "databse"], 0, "No such container: databse (did you mean database?)"),
+        (&["inspect", "databse"], 1, "No such object: databse (did you mean database?)"),
+        (&["volume", "rm", "backup"], 1, "get backup: no such volume (did you mean backups?)"),
+        (&["network", "rm", "frontnd"], 1, "network frontnd not found (did you mean frontend?)"),
+        (
+            &["rmi", "registry.test/tols:1"],
+            1,
+            "No such image: registry.test/tols:1 (did you mean registry.test/tools:1?)",
+        ),
+        (
+            &["run", "--rm", "--network", "frontnd", "busybox", "true"],
+            125,
+            "network frontnd not found (did you mean frontend?)",
+        ),
+        (&["run", "--rm", "busibox", "true"], 125, "(did you mean busybox?)"),
+        // Another name altogether.
+        (&["start", "cache"], 1, "No such container: cache\n"),
+    ] {
+        let refused = sandbox.dhow(args);
+        assert_eq!(refused.code, code, "{args:?}: {refused:?}");
+        assert!(refused.stderr.contains(told), "{args:?}: {refused:?}");
+    }
+    sandbox.ok(&["rm", "database"]);
+    sandbox.discard();
+}
+
+#[test]
 fn flags_and_names() {
     needs!(Root, Overlay, Netns, Busybox);
     let sandbox = busybox("bad-input");

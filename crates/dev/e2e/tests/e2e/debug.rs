@@ -78,6 +78,12 @@ fn without_an_image_of_tools_the_machines_own_are_there() {
     bare(&sandbox);
     sandbox.ok(&["run", "-d", "--name", "app", "bare", "/sleep", "600"]);
     assert_eq!(sandbox.ok(&["debug", "app", "cat", "/proc/1/root/secret"]), "of the image");
+    // Among the files of one that does not run, the machine's own would miss their libraries.
+    sandbox.ok(&["kill", "app"]);
+    sandbox.ok(&["wait", "app"]);
+    let told = sandbox.dhow(&["debug", "app"]);
+    assert!(told.code == 1 && told.stderr.contains("image busybox is not here"), "{told:?}");
+    assert!(told.stderr.contains("--image"), "{told:?}");
     sandbox.ok(&["rm", "-f", "app"]);
     sandbox.discard();
 }
