@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -76,6 +76,8 @@ pub(crate) struct Client {
 pub(crate) struct Said {
     /// The context by which the engine was found.
     pub(crate) context: String,
+    /// Where the daemon of the engine listens that may be in this process, if there is one.
+    pub(crate) socket: PathBuf,
     /// Headers of every request.
     pub(crate) headers: BTreeMap<String, String>,
     /// Each request and its answer is told of on standard error.
@@ -116,6 +118,11 @@ impl Client {
     /// Whether the engine is in this very process.
     pub(crate) fn is_in_process(&self) -> bool {
         matches!(self.endpoint, Endpoint::InProcess(_))
+    }
+
+    /// Where the daemon of the engine in this process listens, if there is one.
+    pub(crate) fn own_socket(&self) -> &Path {
+        &self.said.socket
     }
 
     /// The context by which the engine was found.

@@ -16,6 +16,7 @@
 mod output;
 
 mod almost;
+mod api_socket;
 mod archive;
 mod args;
 mod board;
@@ -206,7 +207,7 @@ async fn dispatch(cli: Cli, host: &impl Host, entered_ns: u64) -> Result<i32> {
         _ => false,
     };
     let endpoint = endpoint(&contexts::followed(&global)?, host, starts)?;
-    let client = Client::new(endpoint, said(&global)?).await?;
+    let client = Client::new(endpoint, said(&global, host)?).await?;
     let done = by_engine(&client, command, entered_ns).await;
     almost::told(&client, done).await
 }
@@ -371,6 +372,9 @@ async fn volume(client: &Client, command: VolumeCommand) -> Result<i32> {
         VolumeCommand::Inspect(args) => inspect::inspect(client, &args, Some("volume")).await,
         VolumeCommand::Rm { force, volumes } => volumes::rm(client, &volumes, force).await,
         VolumeCommand::Prune(args) => prune::prune(client, &args, "volumes").await,
+        VolumeCommand::Update { label, label_rm, availability, volume } => {
+            volumes::update(client, &volume, &label, &label_rm, availability.is_some()).await
+        }
         VolumeCommand::Rename { volume, new_name } => {
             volumes::rename(client, &volume, &new_name).await
         }
@@ -426,7 +430,7 @@ fn of_a_client(global: &Global) -> Option<&'static str> {
 }
 
 /// How an engine is spoken to.
-fn said(global: &Global) -> Result<client::Said> {
+fn said(global: &Global, host: &impl Host) -> Result<client::Said> {
     let version = std::env::var("DOCKER_API_VERSION").ok();
     let version = version.map(|version| version.trim_start_matches('v').to_owned());
     let version = version.filter(|version| !version.is_empty());
@@ -435,6 +439,7 @@ fn said(global: &Global) -> Result<client::Said> {
     }
     Ok(client::Said {
         context: contexts::current(global),
+        socket: host.socket(global),
         headers: config::get().http_headers.clone(),
         debug: global.debug || global.log_level.as_deref() == Some("debug"),
         version,

@@ -7,6 +7,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::almost;
+use crate::api_socket;
 use crate::args::{AttachArgs, ExecArgs, StartArgs};
 use crate::board::Out;
 use crate::client::{Client, empty, encode};
@@ -106,6 +107,7 @@ pub(crate) async fn make(
     }
     registry::check_trust(args.disable_content_trust)?;
     let (pull, quiet, cidfile) = (args.pull.clone(), args.quiet, args.cidfile.clone());
+    let uses_socket = args.use_api_socket.unwrap_or(false);
     let (name, platform) = (args.name.clone(), config::platform(args.platform.as_deref()));
     let mut create = request::build(args, attach)?;
     add_proxies(client, &mut create.body.config.env);
@@ -114,6 +116,7 @@ pub(crate) async fn make(
     } else if client.is_in_process() && create.body.config.image == "hello" {
         create.body.config.env.push(format!("DHOW_ENTERED_NS={entered_ns}"));
     }
+    let credentials = if uses_socket { api_socket::add(client, &mut create.body)? } else { None };
     let image = create.body.config.image.clone();
     match pull.as_str() {
         "always" => pull_image(client, &image, &platform, quiet).await?,
@@ -145,6 +148,9 @@ pub(crate) async fn make(
     if let Some(path) = cidfile {
         std::fs::write(&path, &created.id)
             .map_err(Error::io(format!("write the container ID file {}", path.display())))?;
+    }
+    if let Some(archive) = credentials {
+        api_socket::put(client, &created.id, archive).await?;
     }
     Ok(created.id)
 }

@@ -305,6 +305,9 @@ pub(crate) struct ContainerArgs {
     /// Ulimit options (TYPE=SOFT[:HARD])
     #[arg(long)]
     pub(crate) ulimit: Vec<String>,
+    /// Bind mount the engine's API socket, and the credentials of its user for registries
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = go_bool!())]
+    pub(crate) use_api_socket: Option<bool>,
     /// Username or UID (format: <name|uid>[:<group|gid>])
     #[arg(short, long, default_value_t)]
     pub(crate) user: String,

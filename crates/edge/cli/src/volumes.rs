@@ -100,6 +100,31 @@ pub(crate) async fn rm(client: &Client, volumes: &[String], force: bool) -> Resu
     .await
 }
 
+/// `volume update`. `of_cluster`: what only a volume of a cluster has is to change.
+pub(crate) async fn update(
+    client: &Client,
+    volume: &str,
+    labels: &[String],
+    without: &[String],
+    of_cluster: bool,
+) -> Result<i32> {
+    if of_cluster || (labels.is_empty() && without.is_empty()) {
+        // Whether there is one at all is said first, as Docker's client does.
+        client.get::<Volume>(&format!("/volumes/{}", encode(volume))).await?;
+        let of_others = "only labels of other volumes can be changed, with --label and --label-rm";
+        return Err(Error::Usage(format!("can only update cluster volumes: {of_others}")));
+    }
+    let path = format!(
+        "/dhow/volumes/{}/labels?labels={}&without={}",
+        encode(volume),
+        encode(&json!(request::key_values(labels)).to_string()),
+        encode(&json!(without).to_string()),
+    );
+    client.call(Method::POST, &path, empty()).await?;
+    println!("{volume}");
+    Ok(0)
+}
+
 /// `volume rename`.
 pub(crate) async fn rename(client: &Client, volume: &str, to: &str) -> Result<i32> {
     let path = format!("/dhow/volumes/{}/rename?name={}", encode(volume), encode(to));

@@ -129,6 +129,7 @@ pub(crate) static ROUTES: Routes<Handler> = routes! {
     POST "/dhow/cache-mounts/archive" => build::mounts::import,
     GET "/dhow/layers" => dhow::layers,
     POST "/dhow/volumes/{}/rename" => volume::rename,
+    POST "/dhow/volumes/{}/labels" => volume::label,
     POST "/dhow/volumes/{}/copy" => volume::copy,
     GET "/dhow/volumes/{}/archive" => volume::backup,
     POST "/dhow/volumes/{}/archive" => volume::restore,

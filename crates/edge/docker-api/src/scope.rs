@@ -158,6 +158,7 @@ const GROUPS: &[(&str, &str, Group)] = &[
     ("PUT", "/volumes/{}", Volumes),
     ("DELETE", "/volumes/{}", Volumes),
     ("POST", "/dhow/volumes/{}/rename", Volumes),
+    ("POST", "/dhow/volumes/{}/labels", Volumes),
     ("POST", "/dhow/volumes/{}/copy", Volumes),
     ("POST", "/dhow/volumes/{}/archive", Volumes),
     ("POST", "/grpc", Build),

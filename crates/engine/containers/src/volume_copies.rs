@@ -113,6 +113,33 @@ impl Engine {
         Ok(())
     }
 
+    /// Takes labels from a volume, and gives it others.
+    pub fn volume_label(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+        without: &[String],
+    ) -> Result<Volume, Error> {
+        let gone = || Error::NotFound(format!("get {name}: no such volume"));
+        self.shared.db.write_durable(|tx| {
+            let mut record = record(&tx.volume(name)?.ok_or_else(gone)?);
+            // Of whom it is a copy, and that nobody may write to it, is no matter of opinion.
+            let is_own = |key: &str| matches!(key, SNAPSHOT_OF | SNAPSHOT_AT);
+            if let Some(key) = labels.keys().chain(without).find(|key| is_own(key)) {
+                return Err(Error::Invalid(format!(
+                    "label {key} of volume {name} is the engine's own"
+                )));
+            }
+            record.labels.retain(|key, _| !without.contains(key));
+            record.labels.extend(labels.clone());
+            let config = serde_json::to_string(&record)
+                .map_err(|source| Error::Record { id: name.to_owned(), source })?;
+            Ok(tx.set_volume_config(name, &config).map(drop)?)
+        })?;
+        self.emit(&events::of("volume", "update", name, &[("driver", "local")]));
+        self.volume_inspect(name)
+    }
+
     /// All that is in a volume, to be written as a tar archive.
     pub fn volume_backup(&self, name: &str) -> Result<Archive, Error> {
         self.volume_row(name)?;

@@ -41,6 +41,12 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// A `config.json` that holds credentials, and nothing else.
+#[derive(Serialize)]
+struct Auths {
+    auths: BTreeMap<String, Entry>,
+}
+
 /// An `auths` entry, and what `X-Registry-Auth` holds.
 #[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(default)]
@@ -111,6 +117,20 @@ impl Credentials {
 }
 
 impl Entry {
+    /// As Docker's client writes it: name and password as one.
+    fn of(found: &Credentials) -> Self {
+        let auth = match found.username.as_str() {
+            "" => String::new(),
+            name => base64::encode(format!("{name}:{}", found.password).as_bytes()),
+        };
+        Self {
+            auth,
+            identitytoken: found.identity_token.clone().unwrap_or_default(),
+            registrytoken: found.registry_token.clone().unwrap_or_default(),
+            ..Self::default()
+        }
+    }
+
     fn credentials(self) -> Option<Credentials> {
         let pair = base64::decode(&self.auth).and_then(|bytes| String::from_utf8(bytes).ok());
         let (mut username, mut password) = (self.username, self.password);
@@ -211,6 +231,22 @@ impl Keys {
             .or_else(|| auths.iter().find(|(key, _)| host_of(key) == host).map(|(_, entry)| entry));
         Ok(entry.cloned().and_then(Entry::credentials))
     }
+
+    /// A `config.json` that says who this person is to each registry that this one names, and names no program to
+    /// ask: for where there is none. `None`: there is nobody to be.
+    pub fn to_config(&self) -> Result<Option<String>, Error> {
+        let mut auths = BTreeMap::new();
+        for server in self.0.auths.keys().chain(self.0.cred_helpers.keys()) {
+            if let Some(found) = self.of(server_domain(server))? {
+                auths.insert(server.clone(), Entry::of(&found));
+            }
+        }
+        if auths.is_empty() {
+            return Ok(None);
+        }
+        // Maps of strings cannot fail to be written.
+        Ok(serde_json::to_string_pretty(&Auths { auths }).ok())
+    }
 }
 
 /// What a registry is called in `config.json`, and to helpers.
@@ -271,6 +307,22 @@ mod tests {
             password: password.into(),
             ..Credentials::default()
         }
+    }
+
+    #[test]
+    fn a_file_for_elsewhere() {
+        assert_eq!(keys(r#"{"auths":{"kept.test":{}}}"#).to_config().unwrap(), None);
+        let text = r#"{"auths":{"https://index.docker.io/v1/":{"auth":"aHViOnNlY3JldA=="},
+            "r.test:5000":{"username":"u","password":"p"}, "kept.test":{},
+            "id.test":{"identitytoken":"t"}},"psFormat":"x"}"#;
+        let text = keys(text).to_config().unwrap().unwrap();
+        let written: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            written,
+            serde_json::json!({"auths": {"https://index.docker.io/v1/": {"auth": "aHViOnNlY3JldA=="},
+                "r.test:5000": {"auth": "dTpw"}, "id.test": {"identitytoken": "t"}}})
+        );
+        assert_eq!(keys(&text).of("r.test:5000").unwrap(), Some(user("u", "p")));
     }
 
     #[test]

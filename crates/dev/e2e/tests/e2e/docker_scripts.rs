@@ -189,6 +189,37 @@ fn dhow_answers_as_dockers_client_does() {
 }
 
 #[test]
+fn a_container_asks_the_engine() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = busybox("scripts-api-socket");
+    let config = sandbox.work().join("config");
+    std::fs::create_dir_all(&config).unwrap();
+    let text =
+        r#"{"auths": {"registry.test": {"username": "u", "password": "p"}}, "psFormat": "x"}"#;
+    std::fs::write(config.join("config.json"), text).unwrap();
+    let program = format!("{}:/dhow:ro", testkit::dhow_program().display());
+    let ask = "/dhow -H unix:///var/run/docker.sock ps --format {{.Names}}; tr -d ' \n' <$DOCKER_CONFIG/config.json";
+    let run = ["run", "--rm", "--name", "asks", "--use-api-socket", "-v", &program, "busybox"];
+    let run = [&run[..], &["sh", "-c", ask]].concat();
+    let refused = sandbox.dhow(&run);
+    assert_eq!(refused.code, 125, "{refused:?}");
+    assert!(refused.stderr.contains("start `dhow daemon` first"), "{refused:?}");
+
+    let daemon = Daemon::start(&sandbox);
+    sandbox.set_env("DOCKER_CONFIG", config.to_str().unwrap());
+    let auths = r#"{"auths":{"registry.test":{"auth":"dTpw"}}}"#;
+    assert_eq!(sandbox.ok(&run), format!("asks\n{auths}"));
+    let socket = format!("unix://{}", daemon.socket());
+    assert_eq!(sandbox.ok(&[&["-H", &socket], &run[..]].concat()), format!("asks\n{auths}"));
+    // Who is told of another configuration has no use for this one.
+    let own = ["run", "--rm", "--use-api-socket", "-e", "DOCKER_CONFIG=/own", "busybox"];
+    let own = [&own[..], &["sh", "-c", "echo $DOCKER_CONFIG; ls /run/secrets 2>&1; true"]].concat();
+    assert!(sandbox.ok(&own).starts_with("/own\nls: "), "{:?}", sandbox.dhow(&own));
+    drop(daemon);
+    sandbox.discard();
+}
+
+#[test]
 fn the_configuration_of_dockers_client_counts() {
     needs!(Root, Overlay, Netns, Busybox);
     let sandbox = busybox("scripts-config");

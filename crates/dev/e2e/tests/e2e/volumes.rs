@@ -270,6 +270,31 @@ fn a_volume_is_renamed_copied_and_kept() {
 }
 
 #[test]
+fn the_labels_of_a_volume_change() {
+    needs!(Root, Overlay, Netns, Busybox);
+    let sandbox = with_volumes("volumes-labels");
+    sandbox.ok(&["volume", "create", "--label", "stage=new", "--label", "a=1", "data"]);
+    let update = ["volume", "update", "--label", "keep=yes", "--label-rm", "stage", "data"];
+    assert_eq!(sandbox.ok(&update), "data");
+    let labels = ["volume", "inspect", "-f", "{{json .Labels}}", "data"];
+    assert_eq!(sandbox.ok(&labels), r#"{"a":"1","keep":"yes"}"#);
+    assert_eq!(sandbox.ok(&["volume", "ls", "-q", "--filter", "label=keep=yes"]), "data");
+    sandbox.ok(&["volume", "snapshot", "data", "kept"]);
+    for (args, want) in [
+        (&["data"][..], "can only update cluster volumes"),
+        (&["--availability", "drain", "data"], "can only update cluster volumes"),
+        (&["--label", "x=1", "dta"], "get dta: no such volume (did you mean data?)"),
+        (&["--label-rm", "dhow.snapshot.of", "kept"], "of volume kept is the engine's own"),
+    ] {
+        let refused = sandbox.dhow(&[&["volume", "update"], args].concat());
+        assert_eq!(refused.code, 1, "{args:?}: {refused:?}");
+        assert!(refused.stderr.contains(want), "{args:?}: {refused:?}");
+    }
+    sandbox.ok(&["volume", "rm", "data", "kept"]);
+    sandbox.finish();
+}
+
+#[test]
 fn a_volume_is_backed_up_and_restored() {
     needs!(Root, Overlay, Netns, Busybox);
     let sandbox = with_volumes("volumes-backup");

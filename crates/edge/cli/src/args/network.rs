@@ -173,6 +173,23 @@ pub(crate) enum VolumeCommand {
     },
     /// Remove unused local volumes
     Prune(PruneArgs),
+    /// Change the labels of a volume
+    #[command(
+        after_help = "Example:\n  dhow volume update --label keep=yes --label-rm stage data; dhow volume ls --filter label=keep"
+    )]
+    Update {
+        /// Set metadata for the volume
+        #[arg(short, long)]
+        label: Vec<String>,
+        /// Take metadata away
+        #[arg(long, value_name = "KEY")]
+        label_rm: Vec<String>,
+        /// Cluster Volume availability ("active", "pause", "drain")
+        #[arg(long)]
+        availability: Option<String>,
+        /// Its name
+        volume: String,
+    },
     /// Rename a volume that no running container has
     Rename {
         /// Its name

@@ -87,6 +87,17 @@ pub(crate) async fn rename(call: Call) -> Reply {
     done()
 }
 
+/// `POST /dhow/volumes/NAME/labels?labels=JSON&without=JSON`: gives it the labels of an object, once it has taken
+/// away those of a list.
+pub(crate) async fn label(call: Call) -> Reply {
+    let (name, labels) = (call.id.clone(), map(&call, "labels")?);
+    let without = match call.query.text("without") {
+        "" => Vec::new(),
+        text => serde_json::from_str(text).map_err(|err| Error::json(text.as_bytes(), &err))?,
+    };
+    ok(&call.engine(move |engine| engine.volume_label(&name, &labels, &without)).await?)
+}
+
 /// `POST /dhow/volumes/NAME/copy?name=NAME&snapshot=BOOL&pause=BOOL`, with labels as `labels`, JSON
 pub(crate) async fn copy(call: Call) -> Reply {
     let name = call.id.clone();
