@@ -67,8 +67,8 @@ impl Error {
         move |source| Self::Io { what, source }
     }
 
-    /// The exit code of `run`: 127 where the program was not found in the container, 126 where it
-    /// cannot be run, 125 for all else. Docker's client tells them by the same words.
+    /// The exit code of `run`: 127 where the program, or another file, was not found, 126 where it may not be
+    /// used, 125 for all else. Docker's client tells them by the same words of the engine's, whatever they are about.
     pub(crate) fn run_exit_code(&self) -> i32 {
         let message = match self {
             Self::Api { message, .. } => message,
@@ -76,20 +76,9 @@ impl Error {
             _ => return 125,
         };
         let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-        if !message.contains("exec") && !message.contains("runtime") {
-            125
-        } else if says(&[
-            "executable file not found",
-            "no such file or directory",
-            "system cannot find",
-        ]) {
+        if says(&["executable file not found", "no such file or directory", "system cannot find"]) {
             127
-        } else if says(&[
-            "permission denied",
-            "is a directory",
-            "not a directory",
-            "exec format error",
-        ]) {
+        } else if says(&["permission denied", "is a directory", "exec format error"]) {
             126
         } else {
             125
@@ -131,7 +120,8 @@ mod tests {
             ("failed to create task: exec: \"/etc\": is a directory", 126),
             ("failed to create task: exec: \"/etc/passwd\": permission denied", 126),
             ("Conflict. The container name \"/web\" is already in use", 125),
-            ("open /srv/x: permission denied", 125),
+            ("adding custom device \"/dev/x\": no such file or directory", 127),
+            ("failed to create task: exec: \"/etc/passwd/x\": not a directory", 125),
         ] {
             let err = Error::Api { status: 400, message: message.to_owned() };
             assert_eq!(err.run_exit_code(), code, "{message}");

@@ -7,6 +7,7 @@ use docker::{ContainerConfig, EndpointSettings, HostConfig, Map};
 use endpoint::Parameter;
 use network::{Attachment, Endpoint, Network};
 
+use crate::error::Class;
 use crate::record::Container;
 use crate::spec::namespaces::{Mode, mode};
 use crate::{Error, links, ports};
@@ -63,10 +64,17 @@ pub(crate) fn check_settings(network: &Network, settings: &EndpointSettings) -> 
         let outside = |address: &&IpAddr| pools().all(|pool| !pool.subnet.contains(**address));
         match wanted.addresses.iter().find(outside) {
             None => Ok(()),
-            Some(address) => Err(Error::Invalid(format!(
+            Some(address) if pools().any(|pool| pool.subnet.is_ipv4() == address.is_ipv4()) => {
+                Err(Error::Invalid(format!(
+                    "invalid endpoint settings:\n\
+                     no configured subnet or ip-range contain the IP address {address}"
+                )))
+            }
+            Some(_) => Err(Error::Invalid(
                 "invalid endpoint settings:\n\
-                 no configured subnet or ip-range contain the IP address {address}"
-            ))),
+                 user specified IP address is supported only when connecting to networks with user configured subnets"
+                    .to_owned(),
+            )),
         }
     });
     checked.map_err(|err| match err {
@@ -193,12 +201,10 @@ fn attachment(name: &str, settings: Option<&EndpointSettings>) -> Result<Attachm
                 ))
             })?;
             if !is_link_local(address) {
-                return Err(Error::Start {
-                    message: format!(
-                        "failed to set up container networking: invalid link local IP address: {text}"
-                    ),
-                    exit_code: 128,
-                });
+                let message = format!(
+                    "failed to set up container networking: invalid link local IP address: {text}"
+                );
+                return Err(Error::not_started(message, Class::Internal));
             }
             attachment.link_local.push(address);
         }

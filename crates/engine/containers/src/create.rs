@@ -97,6 +97,7 @@ impl Engine {
         }
         secret_mounts::check(&host_config, &mounts)?;
         attachment::check(&config, &host_config, &networking_config.endpoints_config)?;
+        self.check_addresses(&networking_config.endpoints_config)?;
 
         // Where networks are named and the mode names none of them, these alone are joined.
         let unplugged =

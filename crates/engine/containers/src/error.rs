@@ -78,6 +78,8 @@ pub enum Error {
         message: String,
         /// 127 where the program was not found, 126 where it cannot be run, else 128.
         exit_code: i32,
+        /// What kind of mistake it is.
+        class: Class,
     },
     /// Whoever wanted it has changed their mind.
     #[error("canceled")]
@@ -149,7 +151,21 @@ pub enum Error {
     },
 }
 
+/// The exit code of what never ran, where neither 126 nor 127 says why.
+pub(crate) const NOT_STARTED: i32 = 128;
+
 impl Error {
+    /// A start that failed. What cannot be run is the request's mistake, as with Docker; all else is not.
+    pub(crate) fn start(message: String, exit_code: i32) -> Self {
+        let class = if matches!(exit_code, 126 | 127) { Class::Invalid } else { Class::Internal };
+        Self::Start { message, exit_code, class }
+    }
+
+    /// One that failed by a mistake of another kind.
+    pub(crate) fn not_started(message: String, class: Class) -> Self {
+        Self::Start { message, exit_code: NOT_STARTED, class }
+    }
+
     /// What kind of mistake it is.
     pub fn class(&self) -> Class {
         match self {
@@ -162,11 +178,9 @@ impl Error {
             Self::NameInUse { .. }
             | Self::Conflict(_)
             | Self::Metadata(metadata::Error::InUse { .. }) => Class::Conflict,
-            // What cannot be run is the request's mistake, as with Docker; all else is not.
             Self::Invalid(_)
             | Self::Copy(cp::Error::Invalid(_))
             | Self::Limit(_)
-            | Self::Start { exit_code: 126 | 127, .. }
             | Self::Snapshot(snapshot::Error::NoLimit { .. })
             | Self::Metadata(metadata::Error::Ambiguous { .. }) => Class::Invalid,
             Self::Denied(_) => Class::Denied,
@@ -176,8 +190,8 @@ impl Error {
             Self::Network(err) => network_class(err.class()),
             Self::Image(err) => image_class(err.class()),
             Self::Undo { first, .. } => first.class(),
-            Self::Start { .. }
-            | Self::NotADirectory(_)
+            Self::Start { class, .. } => *class,
+            Self::NotADirectory(_)
             | Self::TooManyLinks(_)
             | Self::Cancelled
             | Self::Shim(_)

@@ -168,7 +168,7 @@ impl Engine {
             let exit_code = 128;
             let status = ExecStatus { exit_code: Some(exit_code), ..ExecStatus::default() };
             status.save(&execs, exec).at("write", &execs)?;
-            return Err(Error::Start { message, exit_code });
+            return Err(Error::start(message, exit_code));
         }
         let attach = if request.detach { Attach::default() } else { record.attach };
         let size = request.console_size.filter(|_| record.process.terminal);
@@ -299,5 +299,5 @@ pub(crate) fn exec_error(execs: &std::path::Path, exec: &str, message: &str) -> 
     {
         message = format!("{message} (and its exit code could not be noted: {})", chain(&err));
     }
-    Error::Start { message, exit_code }
+    Error::start(message, exit_code)
 }

@@ -16,7 +16,7 @@ use shim_protocol::{Reply, Request, WireError};
 
 use crate::Error;
 use crate::engine::Engine;
-use crate::error::At as _;
+use crate::error::{At as _, Class, NOT_STARTED};
 use crate::record::Container;
 use crate::shim::{Begun, is_gone};
 
@@ -172,28 +172,46 @@ pub(crate) fn supervisor(exe: &Path) -> Command {
     command
 }
 
+/// How a part of a volume begins that is not there.
+const NO_PATH: &str = "cannot access path ";
+/// Go's words for ENOENT and ENOTDIR, and what Docker's daemon makes of the second.
+const NOT_FOUND: &str = "no such file or directory";
+const NOT_A_DIRECTORY: &str = "not a directory";
+const HINT: &str = ": Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host \
+    path exists and is the expected type";
+
 /// A supervisor's refusal, in the words by which clients tell what happened.
 fn start_error(container: &Container, err: &WireError) -> Error {
     if err.port_taken {
-        return Error::Start {
-            message: format!(
-                "failed to set up container networking: driver failed programming external connectivity on endpoint {} ({}): {}",
-                container.name, container.id, err.message
-            ),
-            exit_code: 128,
-        };
+        let message = format!(
+            "failed to set up container networking: driver failed programming external connectivity on endpoint {} ({}): {}",
+            container.name, container.id, err.message
+        );
+        return Error::not_started(message, Class::Internal);
     }
-    Error::Start {
-        message: format!(
-            "failed to create task for container: failed to create shim task: OCI runtime create failed: dhow-runtime create failed: {}",
-            in_gos_words(&err.message)
-        ),
-        exit_code: err.exit_code.unwrap_or(128),
+    let said = in_gos_words(&err.message);
+    if said.starts_with(NO_PATH) && said.contains(NOT_FOUND) {
+        return Error::not_started(said, Class::NotFound);
     }
+    let exit_code = err.exit_code.or_else(|| exit_code_by(&said)).unwrap_or(NOT_STARTED);
+    let hint = if err.exit_code.is_none() && said.contains(NOT_A_DIRECTORY) { HINT } else { "" };
+    let message = format!(
+        "failed to create task for container: failed to create shim task: OCI runtime create failed: dhow-runtime create failed: {said}{hint}"
+    );
+    Error::start(message, exit_code)
+}
+
+/// What Docker's daemon takes for a program that is not there, or that cannot be run, by the words of whatever failed.
+fn exit_code_by(said: &str) -> Option<i32> {
+    if said.contains("permission denied") {
+        return Some(126);
+    }
+    let words = [NOT_A_DIRECTORY, NOT_FOUND, "executable file not found"];
+    words.iter().any(|words| said.contains(words)).then_some(127)
 }
 
 /// What the kernel answered, as Go writes it: clients tell exit codes by these words.
-fn in_gos_words(message: &str) -> String {
+pub(crate) fn in_gos_words(message: &str) -> String {
     const OF_C: [&str; 8] = [
         "No such file or directory",
         "Permission denied",
@@ -219,5 +237,17 @@ mod tests {
         let want = "cannot access path a/b: openat2(\"a/b\", O_PATH): no such file or directory";
         assert_eq!(in_gos_words(said), want);
         assert_eq!(in_gos_words("Read the manual"), "Read the manual");
+    }
+
+    #[test]
+    fn words_tell_an_exit_code() {
+        for (said, code) in [
+            ("mounts[3] on \"/x\": a file cannot cover a directory: not a directory", Some(127)),
+            ("linux.sysctl: sys/net/x: no such file or directory", Some(127)),
+            ("mounts[3] on \"/x\": permission denied", Some(126)),
+            ("sethostname: invalid argument", None),
+        ] {
+            assert_eq!(exit_code_by(said), code, "{said}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use network::DEFAULT;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, Shared};
-use crate::error::At as _;
+use crate::error::{At as _, Class};
 use crate::lock::Lock;
 use crate::record::{Container, Record};
 use crate::rewire::{Wire, edit};
@@ -29,9 +29,6 @@ pub(crate) struct Link {
 
 /// How a record with links looks as text: most have none, and need not be read to know it.
 const MARK: &str = "\"links\":[{";
-
-/// The exit code of what could not be started.
-const NOT_STARTED: i32 = 128;
 
 /// Takes `NAME[:ALIAS]` apart, or `/NAME:/CONTAINER/ALIAS`, as it is shown.
 pub(crate) fn parse(text: &str) -> Result<(&str, &str), Error> {
@@ -124,24 +121,18 @@ impl Engine {
                 if !must_run {
                     continue;
                 }
-                return Err(Error::Start {
-                    message: format!(
-                        "Cannot link to a non running container: /{} AS {path}",
-                        child.name
-                    ),
-                    exit_code: NOT_STARTED,
-                });
+                let message =
+                    format!("Cannot link to a non running container: /{} AS {path}", child.name);
+                return Err(Error::not_started(message, Class::Internal));
             }
             // One that is on other networks alone cannot be reached from here.
             if must_run && is_in_default(container) && !is_in_default(&child) {
-                return Err(Error::Start {
-                    message: format!(
-                        "failed to set up container networking: Cannot link to /{}, as it does not belong to \
+                let message = format!(
+                    "failed to set up container networking: Cannot link to /{}, as it does not belong to \
                          the default network",
-                        child.name
-                    ),
-                    exit_code: NOT_STARTED,
-                });
+                    child.name
+                );
+                return Err(Error::not_started(message, Class::Internal));
             }
             let connected = child.record.connected.get(DEFAULT);
             let address = connected.and_then(|one| one.ip_address.parse::<IpAddr>().ok());

@@ -1,5 +1,7 @@
 //! Networks, as far as containers have a part in them.
 
+use std::collections::BTreeMap;
+
 use docker::EndpointSettings;
 use network::{Driver, Member, Network};
 
@@ -80,6 +82,28 @@ impl Engine {
         Ok(())
     }
 
+    /// Refuses at once addresses that a network does not have. One that is not there yet is looked at when the
+    /// container is started.
+    pub(crate) fn check_addresses(
+        &self,
+        endpoints: &BTreeMap<String, EndpointSettings>,
+    ) -> Result<(), Error> {
+        let asks = |settings: &EndpointSettings| settings.ipam_config.is_some();
+        for (name, settings) in endpoints.iter().filter(|(_, settings)| asks(settings)) {
+            let network = match self.networks.inspect(&self.shared.db, name) {
+                Err(network::Error::NotFound { .. }) => continue,
+                found => found?,
+            };
+            attachment::check_settings(&network, settings).map_err(|err| match err {
+                Error::Invalid(why) => {
+                    Error::Invalid(format!("invalid config for network {name}: {why}"))
+                }
+                err => err,
+            })?;
+        }
+        Ok(())
+    }
+
     /// Docker's rules for who may join what.
     fn may_join(
         &self,
@@ -151,7 +175,7 @@ impl Engine {
         let before = container.record.clone();
         if !leave(&mut container.record, &network) {
             return Err(Error::Conflict(format!(
-                "container {} is not connected to network {}",
+                "container {} is not connected to the network {}",
                 container.id, network.name
             )));
         }

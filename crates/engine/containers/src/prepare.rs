@@ -14,7 +14,7 @@ use snapshot::Mounts;
 
 use crate::accounts::{check_mapped, look_up_in, root_of};
 use crate::engine::{Engine, make_dir};
-use crate::error::At as _;
+use crate::error::{At as _, Class};
 use crate::etc::{self, Resolv};
 use crate::links::Words;
 use crate::mounting::{BIND, VOLUME};
@@ -169,9 +169,9 @@ impl Engine {
     ) -> Result<Vec<(PathBuf, &'static str)>, Error> {
         let (config, host) = (&container.record.config, &container.record.host);
         if let Mode::Container(other) = mode(&host.network_mode) {
-            let other = self.find(other).map_err(|err| Error::Start {
-                message: format!("joining network namespace of container: {err}"),
-                exit_code: 128,
+            let other = self.find(other).map_err(|err| {
+                let message = format!("joining network namespace of container: {err}");
+                Error::not_started(message, Class::Internal)
             })?;
             let data = self.paths().data(&self.holder_of_network(other)?.id);
             let names = [("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
@@ -317,31 +317,28 @@ impl Engine {
         let other = self.find(other)?;
         let status = self.status(&other.id)?;
         if status.phase != Phase::Running || other.id == container.id {
-            return Err(Error::Start {
-                message: match what {
-                    "network namespace" => format!(
-                        "cannot join network namespace of a non running container: container {} \
-                         is {}",
-                        other.name,
-                        crate::list::state(&status)
-                    ),
-                    what => format!(
-                        "failed to join {what} namespace: container {} is not running",
-                        other.id
-                    ),
-                },
-                exit_code: 128,
-            });
-        }
-        if what == "IPC" && other.record.host.ipc_mode != SHAREABLE {
-            return Err(Error::Start {
-                message: format!(
-                    "failed to join IPC namespace: container {}: non-shareable IPC (hint: use \
-                     IpcMode:shareable for the donor container)",
+            let message = match what {
+                "network namespace" => format!(
+                    "cannot join network namespace of a non running container: container {} \
+                     is {}",
+                    other.name,
+                    crate::list::state(&status)
+                ),
+                what => format!(
+                    "failed to join {what} namespace: container {} is not running",
                     other.id
                 ),
-                exit_code: 128,
-            });
+            };
+            let class = if what == "PID" { Class::Internal } else { Class::Conflict };
+            return Err(Error::not_started(message, class));
+        }
+        if what == "IPC" && other.record.host.ipc_mode != SHAREABLE {
+            let message = format!(
+                "failed to join IPC namespace: container {}: non-shareable IPC (hint: use \
+                 IpcMode:shareable for the donor container)",
+                other.id
+            );
+            return Err(Error::not_started(message, Class::Invalid));
         }
         Ok((other, status.pid))
     }

@@ -6,8 +6,9 @@ use shim_protocol::Phase;
 
 use crate::Error;
 use crate::engine::Engine;
-use crate::error::{At as _, chain};
+use crate::error::{At as _, Class, chain};
 use crate::intent::Intent;
+use crate::launch::in_gos_words;
 use crate::lock::{Lock, shim_lives};
 use crate::record::Container;
 
@@ -141,18 +142,27 @@ impl Engine {
     fn failed(&self, container: &Container, err: Error) -> Result<Error, Error> {
         let err = match err {
             err @ Error::Start { .. } => err,
-            Error::Network(err) => Error::Start {
-                message: format!("failed to set up container networking: {}", chain(&err)),
-                exit_code: 128,
-            },
-            err => {
-                let exit_code = 128;
-                Error::Start { message: chain(&err), exit_code }
+            Error::Network(_) => {
+                let ports = match &err {
+                    Error::Network(network::Error::PortAllocated { .. }) => format!(
+                        "driver failed programming external connectivity on endpoint {} ({}): ",
+                        container.name, container.id
+                    ),
+                    _ => String::new(),
+                };
+                let why = format!("failed to set up container networking: {ports}{}", chain(&err));
+                let class = match err.class() {
+                    class @ (Class::NotFound | Class::Denied) => class,
+                    _ => Class::Internal,
+                };
+                Error::not_started(why, class)
             }
+            // Of all else Docker's daemon says that it failed itself, as of what is full.
+            err => Error::not_started(in_gos_words(&chain(&err)), Class::Internal),
         };
         let data = self.paths().data(&container.id);
         let mut status = self.shared.status(&container.id)?;
-        if let Error::Start { message, exit_code } = &err {
+        if let Error::Start { message, exit_code, .. } = &err {
             message.clone_into(&mut status.error);
             status.exit_code = *exit_code;
             status.pid = 0;

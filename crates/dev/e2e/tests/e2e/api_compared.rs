@@ -6,6 +6,7 @@ use testkit::needs;
 use crate::api::{ask, message, value};
 use crate::busybox;
 use crate::docker_client::Daemon;
+use crate::volumes::with_volumes;
 
 #[test]
 fn what_nobody_said_anything_of() {
@@ -135,6 +136,74 @@ fn a_commit_adds_to_the_labels() {
     assert_eq!(image["Config"]["Labels"], json!({"a": "b", "c": "d"}));
     sandbox.ok(&["rm", "one"]);
     sandbox.ok(&["rmi", "made:2"]);
+    drop(daemon);
+    sandbox.finish();
+}
+
+#[test]
+fn a_start_that_fails_is_somebodys_mistake() {
+    needs!(Root, Overlay, Netns, Busybox, Curl);
+    let sandbox = with_volumes("api-starts");
+    let daemon = Daemon::start(&sandbox);
+    sandbox.ok(&["network", "create", "--subnet", "10.19.0.0/24", "net"]);
+    let up =
+        ["run", "-d", "--name", "up", "--network", "net", "--ip", "10.19.0.9", "-p", "5055:80"];
+    sandbox.ok(&[&up[..], &["busybox", "sleep", "600"]].concat());
+    sandbox.ok(&["create", "--name", "down", "busybox", "true"]);
+    let ip = |address: &str| json!({"net": {"IPAMConfig": {"IPv4Address": address}}});
+    let sub = |path: &str| json!({"Type": "volume", "Source": "vol", "Target": "/v", "VolumeOptions": {"Subpath": path}});
+    for (host, endpoints, code, want) in [
+        (
+            json!({"NetworkMode": "nope"}),
+            json!({}),
+            128,
+            "404 failed to set up container networking: network nope not found",
+        ),
+        (
+            json!({"NetworkMode": "container:down"}),
+            json!({}),
+            128,
+            "409 cannot join network namespace of a non running container: container down is created",
+        ),
+        (json!({"IpcMode": "container:down"}), json!({}), 128, "409 failed to join IPC namespace"),
+        (json!({"IpcMode": "container:up"}), json!({}), 128, "400 failed to join IPC namespace"),
+        (json!({"PidMode": "container:down"}), json!({}), 128, "500 failed to join PID namespace"),
+        (
+            json!({"NetworkMode": "net"}),
+            ip("10.19.0.9"),
+            128,
+            "403 failed to set up container networking: Address already in use",
+        ),
+        (
+            json!({"PortBindings": {"80/tcp": [{"HostPort": "5055"}]}}),
+            json!({}),
+            128,
+            "500 failed to set up container networking: driver failed programming external connectivity on \
+             endpoint one (",
+        ),
+        (json!({"Mounts": [sub("nope")]}), json!({}), 128, "404 cannot access path nope: "),
+        // Docker's words for what it takes for a program that is not there.
+        (json!({"Binds": ["/etc/passwd:/bin"]}), json!({}), 127, "400 failed to create task"),
+    ] {
+        let body = json!({"Image": "busybox", "Cmd": ["true"], "HostConfig": host,
+            "NetworkingConfig": {"EndpointsConfig": endpoints}});
+        value(&daemon, "1.51", "POST /containers/create?name=one", &body);
+        let said = message(&ask(&daemon, "1.51", "POST /containers/one/start", ""));
+        assert!(said.starts_with(want), "{body}: {said}");
+        let shown = value(&daemon, "1.51", "GET /containers/one/json", &Value::Null);
+        assert_eq!(shown["State"]["ExitCode"], code, "{body}");
+        sandbox.ok(&["rm", "one"]);
+    }
+    let body = json!({"Image": "busybox", "Cmd": ["true"], "HostConfig": {"NetworkMode": "net"},
+        "NetworkingConfig": {"EndpointsConfig": ip("10.18.0.9")}});
+    assert_eq!(
+        message(&ask(&daemon, "1.51", "POST /containers/create?name=one", &body.to_string())),
+        "400 invalid config for network net: invalid endpoint settings:\n\
+         no configured subnet or ip-range contain the IP address 10.18.0.9"
+    );
+    sandbox.ok(&["rm", "-f", "up", "down"]);
+    sandbox.ok(&["network", "rm", "net"]);
+    sandbox.ok(&["volume", "rm", "vol"]);
     drop(daemon);
     sandbox.finish();
 }

@@ -196,7 +196,7 @@ impl Job {
         let finished = finished.map_err(|error| match error {
             containers::Error::Cancelled => Error::Cancelled,
             // It was not there, or could not be run: the step's own failure.
-            containers::Error::Start { message, exit_code } => {
+            containers::Error::Start { message, exit_code, .. } => {
                 let command = self.step.args.join(" ");
                 Error::Exit { command, code: exit_code, why: message, ran: false }
             }

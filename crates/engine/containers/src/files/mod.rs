@@ -91,7 +91,8 @@ impl Engine {
         match root.mkdir_all(path, Mode::from_raw_mode(0o755)) {
             Err(err) if err.errno() == Errno::NOTDIR => {
                 let path = path.display();
-                Err(Error::Invalid(format!("Cannot mkdir: {path} is not a directory")))
+                // As Docker, to whom that is its own failure.
+                Err(Error::Shim(format!("Cannot mkdir: {path} is not a directory")))
             }
             made => Ok(made.map(drop)?),
         }
