@@ -1,5 +1,7 @@
 //! Telling all about one container.
 
+use std::collections::HashMap;
+
 use docker::container::{DriverData, Inspect, LogConfig, NetworkSettings, Platform, State};
 use docker::image::Descriptor;
 use docker::{ContainerConfig, EndpointSettings, HostConfig, List, Map, Words};
@@ -14,6 +16,21 @@ use crate::record::{Container, Record};
 use crate::spec::namespaces::{Mode, mode};
 use crate::spec::security::Security;
 use crate::{Error, clock, list};
+
+/// Ids and names of networks, by what containers call them: mostly many are in one, which is looked for once.
+#[derive(Debug, Default)]
+pub(crate) struct KnownNetworks(HashMap<String, Option<(String, String)>>);
+
+impl KnownNetworks {
+    /// The network that is called so; `None` where there is none.
+    fn of(&mut self, engine: &Engine, called: &str) -> Option<&(String, String)> {
+        if !self.0.contains_key(called) {
+            let found = engine.networks.inspect(engine.db(), called).ok();
+            self.0.insert(called.to_owned(), found.map(|network| (network.id, network.name)));
+        }
+        self.0.get(called)?.as_ref()
+    }
+}
 
 impl Engine {
     /// All that is known of a container, with its sizes if asked for.
@@ -93,7 +110,7 @@ impl Engine {
                 } else {
                     Map::empty()
                 },
-                networks: self.shown_networks(&container, running),
+                networks: self.shown_networks(&container, running, &mut KnownNetworks::default()),
             },
             image_manifest_descriptor: self.image_manifest(record),
             ..Inspect::default()
@@ -123,6 +140,7 @@ impl Engine {
         &self,
         container: &Container,
         running: bool,
+        known: &mut KnownNetworks,
     ) -> Map<EndpointSettings> {
         let record = &container.record;
         if running {
@@ -133,23 +151,21 @@ impl Engine {
             networks.entry(record.host.network_mode.clone()).or_default();
         }
         // Whatever a client called a network by, it is shown by its name.
-        let named = |(called, mut settings): (String, EndpointSettings)| match self
-            .networks
-            .inspect(self.db(), &called)
-        {
-            Ok(network) => {
-                // By which names it was found when it ran last.
-                let last = record.connected.get(&network.name);
-                if let Some(last) = last.filter(|last| last.network_id == network.id)
-                    && settings.dns_names.is_nil()
-                {
-                    settings.dns_names.clone_from(&last.dns_names);
+        let named =
+            |(called, mut settings): (String, EndpointSettings)| match known.of(self, &called) {
+                Some((id, name)) => {
+                    // By which names it was found when it ran last.
+                    let last = record.connected.get(name);
+                    if let Some(last) = last.filter(|last| last.network_id == *id)
+                        && settings.dns_names.is_nil()
+                    {
+                        settings.dns_names.clone_from(&last.dns_names);
+                    }
+                    settings.network_id.clone_from(id);
+                    (name.clone(), settings)
                 }
-                settings.network_id = network.id;
-                (network.name, settings)
-            }
-            Err(_) => (called, settings),
-        };
+                None => (called, settings),
+            };
         networks.into_map().into_iter().map(named).collect()
     }
 

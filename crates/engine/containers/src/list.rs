@@ -9,6 +9,7 @@ use shim_protocol::{HealthStatus, Phase, Status};
 use snapshot::Mounts;
 
 use crate::engine::Engine;
+use crate::inspect::KnownNetworks;
 use crate::record::Container;
 use crate::{Error, clock, copy, health, ports};
 
@@ -80,6 +81,7 @@ impl Engine {
         let rows = self.shared.db.read(metadata::Read::containers)?;
         let links = Self::link_names(&rows)?;
         let (mut images, mut manifests) = (HashMap::new(), HashMap::new());
+        let mut networks = KnownNetworks::default();
         for row in rows {
             if options.limit.is_some_and(|limit| list.len() == limit) {
                 break;
@@ -98,7 +100,7 @@ impl Engine {
                 continue;
             }
             if filter.wants(&container, &status) {
-                let mut summary = self.summary(&container, &status, options.size)?;
+                let mut summary = self.summary(&container, &status, options.size, &mut networks)?;
                 self.name_image(&mut summary, &mut images)?;
                 // Mostly many are made of one image.
                 let manifest = manifests
@@ -153,6 +155,7 @@ impl Engine {
         container: &Container,
         status: &Status,
         size: bool,
+        networks: &mut KnownNetworks,
     ) -> Result<Summary, Error> {
         let record = &container.record;
         let running = status.phase.is_up();
@@ -176,7 +179,7 @@ impl Engine {
                 annotations: record.host.annotations.clone(),
             },
             network_settings: Some(SummaryNetworkSettings {
-                networks: self.shown_networks(container, running),
+                networks: self.shown_networks(container, running, networks),
             }),
             mounts: record.shown_mounts().collect(),
             ..Summary::default()
