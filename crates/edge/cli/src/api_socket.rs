@@ -9,8 +9,6 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use docker::CreateRequest;
 use docker::container::{BindOptions, Mount};
-use http_body_util::{BodyExt as _, Full};
-use hyper::Method;
 use registry::Keys;
 use tarstream::{Entry, Writer};
 
@@ -47,18 +45,6 @@ pub(crate) fn add(client: &Client, create: &mut CreateRequest) -> Result<Option<
     let Some(text) = found else { return Ok(None) };
     create.config.env.push(format!("{VARIABLE}={DIRECTORY}"));
     pack(&text).map(Some)
-}
-
-/// Puts that archive into a container; one that it cannot be put into is removed.
-pub(crate) async fn put(client: &Client, id: &str, archive: Bytes) -> Result<()> {
-    let kind = [("Content-Type", "application/x-tar")];
-    let body = Full::new(archive).map_err(|never| match never {}).boxed();
-    let path = format!("/containers/{id}/archive?path=/");
-    if let Err(err) = client.call_with(Method::PUT, &path, &kind, body).await {
-        _ = client.delete(&format!("/containers/{id}?force=1&v=1")).await;
-        return Err(err);
-    }
-    Ok(())
 }
 
 /// The socket, on the engine's machine.

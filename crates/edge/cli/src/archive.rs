@@ -6,7 +6,7 @@ use std::thread;
 
 use bytes::Bytes;
 use docker::progress::Message;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Full};
 use hyper::Method;
 use tokio::sync::mpsc;
 
@@ -101,6 +101,23 @@ pub(crate) async fn load(
     })
     .await?;
     Ok(0)
+}
+
+/// Unpacks a tar archive at `path` in a container that was made for it; where that fails, the container is removed.
+pub(crate) async fn put_into_new(
+    client: &Client,
+    id: &str,
+    path: &str,
+    archive: Bytes,
+) -> Result<()> {
+    let kind = [("Content-Type", "application/x-tar")];
+    let body = Full::new(archive).map_err(|never| match never {}).boxed();
+    let path = format!("/containers/{id}/archive?path={path}");
+    if let Err(err) = client.call_with(Method::PUT, &path, &kind, body).await {
+        _ = client.delete(&format!("/containers/{id}?force=1&v=1")).await;
+        return Err(err);
+    }
+    Ok(())
 }
 
 /// Opens an archive, or standard input for `-`; with its length where it has one.

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use clap::Parser as _;
 use docker::container::CreateResponse;
 use docker::{ContainerInspect, IdResponse};
-use http_body_util::{BodyExt as _, Full};
 use hyper::Method;
 use serde_json::json;
 
+use crate::archive;
 use crate::args::{Cli, Command, ContainerCommand, DebugArgs};
 use crate::client::{Client, empty, encode};
 use crate::error::{Error, Result};
@@ -169,13 +169,7 @@ async fn in_copy(
     words.extend(["sh", "-c", WITH_TOOLS, "sh"].map(str::to_owned));
     words.extend(command.iter().cloned());
     let id = make(client, &words).await?;
-    let path = format!("/containers/{id}/archive?path={PLACE}");
-    let kind = [("Content-Type", "application/x-tar")];
-    let body = Full::new(busybox).map_err(|never| match never {}).boxed();
-    if let Err(err) = client.call_with(Method::PUT, &path, &kind, body).await {
-        _ = client.delete(&format!("/containers/{id}?force=1&v=1")).await;
-        return Err(err);
-    }
+    archive::put_into_new(client, &id, PLACE, busybox).await?;
     join(client, &id).await
 }
 

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::almost;
 use crate::api_socket;
+use crate::archive;
 use crate::args::{AttachArgs, ExecArgs, StartArgs};
 use crate::board::Out;
 use crate::client::{Client, empty, encode};
@@ -149,8 +150,8 @@ pub(crate) async fn make(
         std::fs::write(&path, &created.id)
             .map_err(Error::io(format!("write the container ID file {}", path.display())))?;
     }
-    if let Some(archive) = credentials {
-        api_socket::put(client, &created.id, archive).await?;
+    if let Some(packed) = credentials {
+        archive::put_into_new(client, &created.id, "/", packed).await?;
     }
     Ok(created.id)
 }

@@ -1,7 +1,7 @@
 //! `stats`: what containers use, once or again and again.
 //!
-//! A reading of one container alone says nothing about its CPU, so two are taken, a second apart. All
-//! containers are read in turn between two pauses: two hundred take as long as one.
+//! A reading of one container alone says nothing about its CPU, so two are taken, a second apart, of all
+//! containers: two hundred take little longer than one.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
