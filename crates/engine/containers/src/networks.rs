@@ -88,7 +88,10 @@ impl Engine {
         &self,
         endpoints: &BTreeMap<String, EndpointSettings>,
     ) -> Result<(), Error> {
-        let asks = |settings: &EndpointSettings| settings.ipam_config.is_some();
+        let asks = |settings: &EndpointSettings| {
+            let ipam = settings.ipam_config.as_ref();
+            ipam.is_some_and(|ipam| !ipam.ipv4_address.is_empty() || !ipam.ipv6_address.is_empty())
+        };
         for (name, settings) in endpoints.iter().filter(|(_, settings)| asks(settings)) {
             let network = match self.networks.inspect(&self.shared.db, name) {
                 Err(network::Error::NotFound { .. }) => continue,
