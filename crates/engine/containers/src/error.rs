@@ -34,6 +34,9 @@ pub enum Error {
     /// A path leads through a file.
     #[error("lstat {0}: not a directory")]
     NotADirectory(String),
+    /// A file is where the working directory is to be made.
+    #[error("Cannot mkdir: {} is not a directory", .0.display())]
+    WorkDir(PathBuf),
     /// Links lead on and on.
     #[error("lstat {0}: too many levels of symbolic links")]
     TooManyLinks(String),
@@ -192,6 +195,8 @@ impl Error {
             Self::Undo { first, .. } => first.class(),
             Self::Start { class, .. } => *class,
             Self::NotADirectory(_)
+            // As Docker's daemon, which takes that for a failure of its own.
+            | Self::WorkDir(_)
             | Self::TooManyLinks(_)
             | Self::Cancelled
             | Self::Shim(_)

@@ -183,11 +183,7 @@ const HINT: &str = ": Are you trying to mount a directory onto a file (or vice-v
 /// A supervisor's refusal, in the words by which clients tell what happened.
 fn start_error(container: &Container, err: &WireError) -> Error {
     if err.port_taken {
-        let message = format!(
-            "failed to set up container networking: driver failed programming external connectivity on endpoint {} ({}): {}",
-            container.name, container.id, err.message
-        );
-        return Error::not_started(message, Class::Internal);
+        return port_taken(container, &err.message);
     }
     let said = in_gos_words(&err.message);
     if said.starts_with(NO_PATH) && said.contains(NOT_FOUND) {
@@ -199,6 +195,15 @@ fn start_error(container: &Container, err: &WireError) -> Error {
         "failed to create task for container: failed to create shim task: OCI runtime create failed: dhow-runtime create failed: {said}{hint}"
     );
     Error::start(message, exit_code)
+}
+
+/// A start for which another one has the port.
+pub(crate) fn port_taken(container: &Container, why: &str) -> Error {
+    let message = format!(
+        "failed to set up container networking: driver failed programming external connectivity on endpoint {} ({}): {why}",
+        container.name, container.id
+    );
+    Error::not_started(message, Class::Internal)
 }
 
 /// What Docker's daemon takes for a program that is not there, or that cannot be run, by the words of whatever failed.

@@ -8,7 +8,7 @@ use crate::Error;
 use crate::engine::Engine;
 use crate::error::{At as _, Class, chain};
 use crate::intent::Intent;
-use crate::launch::in_gos_words;
+use crate::launch::{in_gos_words, port_taken};
 use crate::lock::{Lock, shim_lives};
 use crate::record::Container;
 
@@ -142,15 +142,11 @@ impl Engine {
     fn failed(&self, container: &Container, err: Error) -> Result<Error, Error> {
         let err = match err {
             err @ Error::Start { .. } => err,
+            Error::Network(network::Error::PortAllocated { .. }) => {
+                port_taken(container, &chain(&err))
+            }
             Error::Network(_) => {
-                let ports = match &err {
-                    Error::Network(network::Error::PortAllocated { .. }) => format!(
-                        "driver failed programming external connectivity on endpoint {} ({}): ",
-                        container.name, container.id
-                    ),
-                    _ => String::new(),
-                };
-                let why = format!("failed to set up container networking: {ports}{}", chain(&err));
+                let why = format!("failed to set up container networking: {}", chain(&err));
                 let class = match err.class() {
                     class @ (Class::NotFound | Class::Denied) => class,
                     _ => Class::Internal,

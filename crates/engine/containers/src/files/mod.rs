@@ -89,11 +89,7 @@ impl Engine {
         }
         let root = self.mounted_root(container, true)?;
         match root.mkdir_all(path, Mode::from_raw_mode(0o755)) {
-            Err(err) if err.errno() == Errno::NOTDIR => {
-                let path = path.display();
-                // As Docker, to whom that is its own failure.
-                Err(Error::Shim(format!("Cannot mkdir: {path} is not a directory")))
-            }
+            Err(err) if err.errno() == Errno::NOTDIR => Err(Error::WorkDir(path.to_owned())),
             made => Ok(made.map(drop)?),
         }
     }
