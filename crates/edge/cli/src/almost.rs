@@ -127,9 +127,19 @@ fn nearest<'a>(wanted: &str, names: &'a [String]) -> Option<&'a str> {
         *wrong > 0
             && *wrong <= MAX_WRONG
             && wrong * LETTERS_EACH <= letters.max(name.chars().count())
+            && !is_sibling(wanted, name)
     });
     // Of two, the one that has nothing taken away.
     slips.min_by_key(|(wrong, name)| (*wrong, Reverse(name.len()))).map(|(_, name)| name)
+}
+
+/// Whether the two differ in their numbers alone, as versions of an image do and the members of a series.
+fn is_sibling(one: &str, other: &str) -> bool {
+    let words = |name: &str| {
+        let words = name.split(|letter: char| letter.is_ascii_digit());
+        words.filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    words(one) == words(other)
 }
 
 #[cfg(test)]
@@ -147,6 +157,9 @@ mod tests {
             ("dtabsae", Some("database")),
             ("registry.test/ap:1", Some("registry.test/app:1")),
             ("webb:latest", Some("web")),
+            // Another version, and another of a series, are other things.
+            ("registry.test/app:2", None),
+            ("web-12", None),
             // Another name altogether; too short to say; and the very one, which is there all the same.
             ("cache", None),
             ("y", None),

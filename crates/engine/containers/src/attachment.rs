@@ -60,7 +60,8 @@ pub(crate) fn check_settings(network: &Network, settings: &EndpointSettings) -> 
     let checked = attachment(name, Some(settings)).and_then(|wanted| {
         check_own(name, network.is_user_defined(), &wanted)?;
         // Also those of a kind of address that it does not give.
-        let pools = || network.pools().iter().chain(network.idle_pools());
+        let all = || network.pools().iter().chain(network.idle_pools());
+        let pools = || all().filter(|pool| !pool.automatic);
         let outside = |address: &&IpAddr| pools().all(|pool| !pool.subnet.contains(**address));
         match wanted.addresses.iter().find(outside) {
             None => Ok(()),

@@ -172,7 +172,7 @@ impl Networks {
         if ipv4 && !pools.iter().any(|pool| pool.subnet.is_ipv4()) {
             let subnet = pool::choose(&self.defaults.pools, &used).ok_or(Error::NoPool)?;
             let wanted = request.pools.iter().find(|one| one.subnet.is_empty());
-            pools.insert(0, chosen_pool(subnet, wanted, gateways)?);
+            pools.insert(0, automatic_pool(subnet, wanted, gateways)?);
         }
         let asked = |pool: &Pool| if pool.subnet.is_ipv4() { ipv4 } else { ipv6 };
         let idle = pools.extract_if(.., |pool| !asked(pool)).collect();
@@ -180,7 +180,7 @@ impl Networks {
             let subnet = pool::choose_ipv6(&self.defaults.pools, &used)
                 .or_else(|| pool::unique_local(&id))
                 .ok_or(Error::NoPool)?;
-            pools.push(chosen_pool(subnet, None, gateways)?);
+            pools.push(automatic_pool(subnet, None, gateways)?);
         }
         if let Some(parent) = &mut parent {
             parent.settle(&id, networks)?;
@@ -311,6 +311,15 @@ fn explicit_pool(
     chosen_pool(subnet, Some(wanted), gateways)
 }
 
+/// A range that nobody asked for, with what was said about it all the same.
+fn automatic_pool(
+    subnet: Subnet,
+    wanted: Option<&PoolRequest>,
+    gateways: Gateways,
+) -> Result<Pool, Error> {
+    Ok(Pool { automatic: true, ..chosen_pool(subnet, wanted, gateways)? })
+}
+
 /// A range with all that was said about it.
 pub(crate) fn chosen_pool(
     subnet: Subnet,
@@ -349,7 +358,7 @@ pub(crate) fn chosen_pool(
         };
         reserved.insert(name.clone(), address_in(text, subnet).map_err(of_name)?);
     }
-    Ok(Pool { subnet, gateway, range, reserved })
+    Ok(Pool { subnet, gateway, range, reserved, automatic: false })
 }
 
 /// A range, which is called `what`, in Docker's words for those that are none.

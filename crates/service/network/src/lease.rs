@@ -86,10 +86,10 @@ fn lease_in(
     let mut had = tx.leases_of(container)?;
     had.retain(|lease| lease.network == network.id);
     for wanted in &attachment.addresses {
-        if network.idle_pools().iter().any(|pool| pool.subnet.is_host(*wanted)) {
+        if network.idle_pools().iter().any(|pool| pool.subnet.contains(*wanted)) {
             continue;
         }
-        if !network.pools().iter().any(|pool| pool.subnet.is_host(*wanted)) {
+        if !network.pools().iter().any(|pool| pool.subnet.contains(*wanted)) {
             return Err(Error::OutsideOfNetwork { address: *wanted });
         }
     }
@@ -208,7 +208,8 @@ fn take(
     address: IpAddr,
     container: &str,
 ) -> Result<IpAddr, Error> {
-    if is_reserved(pool, address) {
+    // Those of the network itself and of all of its hosts are nobody's.
+    if !pool.subnet.is_host(address) || is_reserved(pool, address) {
         return Err(Error::AddressInUse { address, holder: String::new() });
     }
     match tx.lease_address(network_id, address, container) {

@@ -116,6 +116,10 @@ pub struct Pool {
     /// Addresses that are somebody else's, by the name that says whose.
     #[serde(default)]
     pub reserved: BTreeMap<String, IpAddr>,
+    /// Nobody asked for this one: it was free. Made anew, the network has another, so nobody asks for an address in
+    /// it either.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub automatic: bool,
 }
 
 /// The words of Docker's for addresses that are set aside for a router that is not the bridge.

@@ -111,6 +111,18 @@ fn an_address_is_in_a_range_of_the_network() {
         "400 invalid endpoint settings:\ninvalid link-local IP address: x"
     );
     assert_eq!(refused(json!({"MacAddress": "zz"})), "400 invalid MAC address zz");
+    // Of what is made anew with other ranges nobody asks for an address; nor for those that are no host's.
+    sandbox.ok(&["network", "create", "any"]);
+    let any = value(&daemon, "1.51", "GET /networks/any", &Value::Null);
+    let gateway = any["IPAM"]["Config"][0]["Gateway"].as_str().unwrap();
+    let inside = format!("{}9", gateway.strip_suffix('1').unwrap());
+    let body =
+        json!({"Container": "one", "EndpointConfig": {"IPAMConfig": {"IPv4Address": inside}}});
+    assert_eq!(
+        message(&ask(&daemon, "1.51", "POST /networks/any/connect", &body.to_string())),
+        "400 invalid endpoint settings:\nuser specified IP address is supported only when connecting to networks \
+         with user configured subnets"
+    );
     let shown = value(&daemon, "1.51", "GET /containers/one/json", &Value::Null);
     assert_eq!(shown["NetworkSettings"]["Networks"].get("net"), None);
     // A range that nobody gets an address of is one as well.
@@ -118,7 +130,7 @@ fn an_address_is_in_a_range_of_the_network() {
     sandbox.ok(&["network", "connect", "--ip6", "fd00:19::7", "idle", "one"]);
     sandbox.ok(&["start", "one"]);
     sandbox.ok(&["rm", "-f", "one"]);
-    sandbox.ok(&["network", "rm", "net", "idle"]);
+    sandbox.ok(&["network", "rm", "net", "idle", "any"]);
     drop(daemon);
     sandbox.finish();
 }
@@ -171,6 +183,12 @@ fn a_start_that_fails_is_somebodys_mistake() {
         (
             json!({"NetworkMode": "net"}),
             ip("10.19.0.9"),
+            128,
+            "403 failed to set up container networking: Address already in use",
+        ),
+        (
+            json!({"NetworkMode": "net"}),
+            ip("10.19.0.0"),
             128,
             "403 failed to set up container networking: Address already in use",
         ),
