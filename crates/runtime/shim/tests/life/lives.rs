@@ -169,10 +169,13 @@ fn a_signal_in_the_moment_of_the_end() {
     let pid = |number| rustix::process::Pid::from_raw(number).unwrap();
     let tell = |number, signal| rustix::process::kill_process(pid(number), signal).unwrap();
     let init = it.status().pid;
+    let is = |number, state: &str| {
+        fs::read_to_string(format!("/proc/{number}/stat")).unwrap().contains(state)
+    };
     tell(it.shim_pid(), Signal::STOP);
+    wait_until("it stands still", || is(it.shim_pid(), ") T "));
     tell(init, Signal::KILL);
-    let stat = PathBuf::from(format!("/proc/{init}/stat"));
-    wait_until("it is dead", || fs::read_to_string(&stat).unwrap().contains(") Z "));
+    wait_until("it is dead", || is(init, ") Z "));
     write(&client, &format!("{rest}\n"));
     tell(it.shim_pid(), Signal::CONT);
     assert_eq!(shim_protocol::receive::<Reply>(&client).unwrap(), Some(Reply::Ok));
